@@ -1,0 +1,68 @@
+"""A method: objective, filter, and the numbers that drive the loop."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from holdfast.policy.settings import Sampling
+from holdfast.settings import Settings
+from holdfast.tasks.prompts import Style, Target
+
+Objective = Literal["sft", "grpo", "rloo", "remax", "reinforce"]
+Filter = Literal["none", "rif", "rif_strict", "random_matched"]
+
+
+class Method(Settings):
+    """Everything that determines how one stage learns.
+
+    One iteration takes `batch` examples (for RFT: prompts, each sampled `group_size` times) and
+    makes `updates` optimiser steps on them. `micro_batch` only bounds memory.
+    """
+
+    objective: Objective
+    style: Style = "cot"
+    target: Target = "answer"  # what SFT writes
+    joint: bool = False  # all tasks at once (multi-task training), in one stage
+
+    iterations: int = Field(40, ge=1)  # per task; a joint stage makes this many for each of its tasks
+    batch: int = Field(16, ge=1)  # examples per iteration
+    updates: int = Field(1, ge=1)  # optimiser steps per iteration
+    micro_batch: int | None = Field(None, ge=1)  # examples per forward pass; None: all of a step's
+
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)  # share of the stage's steps
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_grad: float = Field(1.0, gt=0)  # norm
+
+    # RFT
+    group_size: int = Field(8, ge=1)  # completions per prompt
+    sampling: Sampling = Sampling()
+    clip_low: float = Field(0.2, ge=0)  # the importance ratio stays in [1 - low, 1 + high]
+    clip_high: float = Field(0.3, ge=0)
+    normalise_std: bool = True  # GRPO: divide by the group's standard deviation
+    kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
+    kl_reference: Literal["stage_start", "base"] = "stage_start"
+
+    # RIF-RFT
+    filter: Filter = "none"
+    filter_samples: int = Field(8, ge=1)  # roll-outs per training example
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Method:
+        if self.objective in ("grpo", "rloo") and self.group_size < 2:
+            raise ValueError(
+                f"{self.objective} compares completions of one prompt, so group_size must be at least 2"
+            )
+        if self.objective == "sft" and self.filter != "none":
+            raise ValueError("filter needs an RFT objective (grpo, rloo, remax, reinforce)")
+        if self.objective == "sft" and self.kl_coef:
+            raise ValueError("kl_coef needs an RFT objective (grpo, rloo, remax, reinforce)")
+        if self.style == "direct" and self.target == "reasoned":
+            raise ValueError("target: reasoned needs style: cot")
+        if self.batch % self.updates:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of updates ({self.updates})")
+        return self

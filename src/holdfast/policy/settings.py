@@ -1,0 +1,33 @@
+"""How a model is loaded, and how it samples."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from holdfast.settings import Settings
+
+
+class ModelSettings(Settings):
+    """The model an experiment starts from."""
+
+    path: str = "embedded"  # a folder, a hub id, or `embedded`: the tiny model in the package
+    revision: str | None = None  # hub revision
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "auto"  # auto: cuda if there is one, else cpu
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    activation_checkpointing: bool = False
+    freeze: tuple[Literal["vision", "projector"], ...] = ()
+    min_pixels: int | None = Field(None, ge=1)  # None: the image processor's own bound
+    max_pixels: int | None = Field(None, ge=1)
+    system_prompt: str | None = None
+    max_context: int | None = Field(None, ge=1)  # tokens; None: the model's own limit
+
+
+class Sampling(Settings):
+    """How completions are drawn."""
+
+    temperature: float = Field(1.0, ge=0)  # 0 is greedy
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1)

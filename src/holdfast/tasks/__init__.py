@@ -1,0 +1,1 @@
+"""Tasks: examples, prompts and scoring. One object serves training, filtering and evaluation."""

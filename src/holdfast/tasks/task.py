@@ -1,0 +1,124 @@
+"""What a task is: a named set of examples with splits, and the rule that scores an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image, ImageOps
+
+from holdfast.errors import HoldfastError, InputError
+from holdfast.tasks.scoring import SCORERS
+
+Split = Literal["train", "validation", "test"]
+ImageSource = Image.Image | Path | bytes
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a task.
+
+    Attributes:
+        id: unique within the task, the same in every run.
+        prompt: the question, without the instruction that a prompt style adds.
+        answer: the reference answer in the form the task scores.
+        images: what the prompt shows, in order; opened when they are needed.
+        choices: the options of a multiple-choice question, in order (first is A).
+        aliases: answers that are right but not in the required form. No reward and no score
+            counts them; they tell a lost convention from lost knowledge.
+        rationale: a short true reasoning, for the `reasoned` SFT target.
+        meta: anything a report may group by (a question's kind, say).
+    """
+
+    id: str
+    prompt: str
+    answer: str
+    images: tuple[ImageSource, ...] = ()
+    choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    rationale: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of examples.
+
+    Attributes:
+        name: as it stands in a config.
+        version: raised by hand when the task's examples or scoring change, so that stored
+            results made with the old behaviour are not taken for new ones.
+        description: one line for `holdfast tasks`.
+        load: gives the first `count` examples of a split (all of them for None; a task without
+            an end needs a count).
+        sizes: examples per split; None means without an end.
+        scorer: name of the rule in `holdfast.tasks.scoring.SCORERS`.
+        chance: accuracy of guessing without the image, 0..1, or None if unknown.
+        source: fingerprint of the data, where the name and version do not determine it.
+    """
+
+    name: str
+    version: int
+    description: str
+    load: Callable[[Split, int | None], list[Example]]
+    sizes: Mapping[Split, int | None]
+    scorer: str = "exact"
+    chance: float | None = None
+    source: str = ""
+
+    def examples(self, split: Split, count: int | None = None) -> list[Example]:
+        """The first `count` examples of `split`, always the same ones in the same order.
+
+        Raises:
+            InputError: the split is unknown or empty, or holds fewer than `count` examples.
+        """
+        if split not in self.sizes:
+            raise InputError(f"Task {self.name} has no split '{split}'; it has {', '.join(self.sizes)}.")
+        size = self.sizes[split]
+        if size == 0:
+            raise InputError(f"Task {self.name}: its {split} split is empty.")
+        if size is None and count is None:
+            raise InputError(f"Task {self.name} has no end: say how many {split} examples to take.")
+        if size is not None and count is not None and count > size:
+            raise InputError(
+                f"Task {self.name} has {size} {split} examples, but {count} were asked for; "
+                f"lower {split}_examples."
+            )
+        return self.load(split, count)
+
+    def score(self, answer: str | None, example: Example) -> float:
+        """Accuracy of an extracted answer, 0..1; no answer scores 0."""
+        return 0.0 if answer is None else SCORERS[self.scorer](answer, example.answer)
+
+    def lenient_score(self, answer: str | None, example: Example) -> float:
+        """Like `score`, but an answer in another convention (`aliases`) counts too."""
+        if answer is None:
+            return 0.0
+        scorer = SCORERS[self.scorer]
+        return max(scorer(answer, reference) for reference in (example.answer, *example.aliases))
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """The picture as upright RGB, whatever mode and orientation it is stored in.
+
+    Raises:
+        HoldfastError: it is missing or cannot be read.
+    """
+    if isinstance(source, Image.Image):
+        return source if source.mode == "RGB" else source.convert("RGB")
+    try:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+                upright = upright.convert("RGBA")
+                white = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(white, upright)
+            return upright.convert("RGB")
+    except FileNotFoundError:
+        raise HoldfastError(f"The image {source} is missing.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        name = "an embedded image" if isinstance(source, bytes) else source
+        raise HoldfastError(f"The image {name} cannot be read: {error}.") from None
