@@ -11,7 +11,7 @@ from typing import Any, Literal
 from PIL import Image, ImageOps
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.tasks.scoring import SCORERS
+from holdfast.tasks.scoring import SCORERS, exact
 
 Split = Literal["train", "validation", "test"]
 ImageSource = Image.Image | Path | bytes
@@ -97,8 +97,7 @@ class Task:
         """Like `score`, but an answer in another convention (`aliases`) counts too."""
         if answer is None:
             return 0.0
-        scorer = SCORERS[self.scorer]
-        return max(scorer(answer, reference) for reference in (example.answer, *example.aliases))
+        return max(self.score(answer, example), *(exact(answer, alias) for alias in example.aliases), 0.0)
 
 
 def open_image(source: ImageSource) -> Image.Image:

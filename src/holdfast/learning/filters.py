@@ -1,0 +1,87 @@
+"""Roll-out based filtering of training examples (RIF, arXiv 2507.05386).
+
+The current policy answers every training example several times; a filter then keeps examples by
+how often the answer was right. It looks at accuracy, never at the shaped reward: the format part
+of a reward makes groups look different that are all wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from holdfast.errors import HoldfastError
+from holdfast.learning.settings import Filter, Method
+from holdfast.policy.rollouts import Item, roll_out
+from holdfast.rng import stream as named_stream
+from holdfast.rng import torch_stream
+from holdfast.tasks.prompts import Style
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
+RIGHT = 0.5  # a soft score counts as right from here on
+
+
+def pass_rates(
+    policy: Policy,
+    items: Sequence[Item],
+    method: Method,
+    *,
+    templates: Mapping[Style, str],
+    stream: tuple[object, ...],
+    on_step: Callable[[int, int, dict[str, float]], None],
+) -> list[dict[str, Any]]:
+    """How often each example is answered right in `method.filter_samples` samples.
+
+    Returns:
+        A row an example, in order: task, id, correct, samples.
+    """
+    rows: list[dict[str, Any]] = []
+    size = method.micro_batch or 32
+    for start in range(0, len(items), size):
+        part = items[start : start + size]
+        rollouts = roll_out(
+            policy,
+            part,
+            style=method.style,
+            templates=templates,
+            sampling=method.sampling,
+            group_size=method.filter_samples,
+            generator=torch_stream(*stream, start, device=str(policy.device)),
+        )
+        correct = (rollouts.scores_BG >= RIGHT).sum(dim=1).tolist()
+        rows += [
+            {"task": task.name, "id": example.id, "correct": right, "samples": method.filter_samples}
+            for (task, example), right in zip(part, correct, strict=True)
+        ]
+        on_step(len(rows), len(items), {"accuracy": rollouts.scores_BG.mean().item()})
+    return rows
+
+
+def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[object, ...]) -> list[int]:
+    """Positions of the examples a filter keeps, ascending.
+
+    `rif` drops those never right (the study's rule), `rif_strict` those always right too, and
+    `random_matched` keeps a random subset as large as what `rif` keeps: its control.
+
+    Raises:
+        HoldfastError: nothing would be left.
+    """
+    solvable = [index for index, row in enumerate(rows) if row["correct"] > 0]
+    match filter:
+        case "none":
+            kept = list(range(len(rows)))
+        case "rif":
+            kept = solvable
+        case "rif_strict":
+            kept = [index for index in solvable if rows[index]["correct"] < rows[index]["samples"]]
+        case "random_matched":
+            kept = sorted(named_stream(*stream, "random_matched").sample(range(len(rows)), len(solvable)))
+    if not kept:
+        raise HoldfastError(
+            f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers them "
+            "never (or, for rif_strict, always) right. Use filter: none, or another task or model."
+        )
+    return kept

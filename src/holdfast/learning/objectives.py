@@ -1,0 +1,183 @@
+"""What a step optimises: SFT on references, or the policy gradient on sampled groups.
+
+Both give the loop the same thing: groups of completions with an advantage each, and a loss that
+is a sum over tokens (the loop divides by the step's number of tokens, so a step split into
+micro-batches has the same gradient as one that is not).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from holdfast.learning import advantages
+from holdfast.learning.settings import Method
+from holdfast.policy.rollouts import Item, encode_items, roll_out
+from holdfast.rng import torch_stream
+from holdfast.tasks.prompts import Style, render_target
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions, Prompts
+    from holdfast.policy.policy import Policy
+
+KL_CLAMP = 10.0  # of log pi_ref - log pi, as in the study's code: one token cannot blow up a step
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What one iteration learns from: B prompts, G completions each, R tokens at most.
+
+    Attributes:
+        advantages_BG: weight of each completion (1 for SFT).
+        old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples.
+        reference_BGR: of the KL reference, where there is a penalty.
+        stats: means over the batch, for the log.
+    """
+
+    prompts: Prompts
+    completions: Completions
+    advantages_BG: torch.Tensor
+    old_logprobs_BGR: torch.Tensor | None = None
+    reference_BGR: torch.Tensor | None = None
+    stats: Mapping[str, float] = field(default_factory=dict)
+
+    def split(self, size: int) -> list[Groups]:
+        """Parts of at most `size` prompts, in order."""
+        count = len(self.prompts)
+        return [self._rows(range(start, min(start + size, count))) for start in range(0, count, size)]
+
+    def _rows(self, rows: range) -> Groups:
+        def part(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor[rows.start : rows.stop]
+
+        return replace(
+            self,
+            prompts=self.prompts.select(rows),
+            completions=self.completions.select(rows),
+            advantages_BG=self.advantages_BG[rows.start : rows.stop],
+            old_logprobs_BGR=part(self.old_logprobs_BGR),
+            reference_BGR=part(self.reference_BGR),
+        )
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """Sums over the completion tokens of a part of a step; only `loss` carries a gradient."""
+
+    loss: torch.Tensor
+    entropy: float
+    kl: float = 0.0
+    clipped: float = 0.0
+
+
+class SFT:
+    """Supervised fine-tuning: the log-likelihood of the reference answer."""
+
+    def __init__(self, method: Method, templates: Mapping[Style, str]) -> None:
+        self.method, self.templates = method, templates
+
+    def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
+        style, target = self.method.style, self.method.target
+        completions = policy.encode_completions([render_target(example, style, target) for _, example in items])
+        prompts = encode_items(policy, items, style, self.templates)
+        lengths = completions.mask_BGR.sum(-1).float()
+        return Groups(prompts, completions, torch.ones(len(items), 1), stats={"length": lengths.mean().item()})
+
+    def loss(self, policy: Policy, groups: Groups) -> LossSums:
+        out = policy.group_logprobs(groups.prompts, groups.completions)
+        mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
+        return LossSums(-(out.logprobs_BGR * mask).sum(), float((out.entropy_BGR * mask).sum()))
+
+
+class RFT:
+    """Reinforcement fine-tuning: sample groups, grade them, push by advantage.
+
+    The loss is the clipped surrogate of PPO with one advantage per completion and separate lower
+    and upper bounds, averaged over tokens, plus `kl_coef` times the k3 estimate of the KL
+    divergence to a reference (Schulman, "Approximating KL divergence", 2020).
+    """
+
+    def __init__(self, method: Method, templates: Mapping[Style, str], reference: Policy | None) -> None:
+        self.method, self.templates, self.reference = method, templates, reference
+
+    def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
+        method = self.method
+        rollouts = roll_out(
+            policy,
+            items,
+            style=method.style,
+            templates=self.templates,
+            sampling=method.sampling,
+            group_size=method.group_size,
+            generator=torch_stream(*stream, "sample", device=str(policy.device)),
+            greedy_row=method.objective == "remax",
+        )
+        sampled = slice(0, method.group_size)
+        rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
+        match method.objective:
+            case "grpo":
+                advantages_BG = advantages.grpo(rewards_BG, method.normalise_std)
+            case "rloo":
+                advantages_BG = advantages.rloo(rewards_BG)
+            case "remax":
+                advantages_BG = advantages.remax(rewards_BG, rollouts.rewards_BG[:, -1])
+            case _:
+                advantages_BG = advantages.reinforce(rewards_BG)
+
+        def logprobs(of: Policy) -> torch.Tensor:
+            with torch.no_grad():
+                return of.group_logprobs(rollouts.prompts, completions, method.sampling.temperature).logprobs_BGR
+
+        # With one update a step is exactly on-policy: the old policy is the current one.
+        old = logprobs(policy) if method.updates > 1 else None
+        reference = logprobs(self.reference) if self.reference is not None else None
+        stats = {
+            "reward": rewards_BG.mean().item(),
+            "accuracy": rollouts.scores_BG[:, sampled].mean().item(),
+            "format": rollouts.formats_BG[:, sampled].mean().item(),
+            "length": completions.mask_BGR.sum(-1).float().mean().item(),
+            "unfinished": 1 - completions.finished_BG.float().mean().item(),
+            "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
+        }
+        return Groups(rollouts.prompts, completions, advantages_BG, old, reference, stats)
+
+    def loss(self, policy: Policy, groups: Groups) -> LossSums:
+        method = self.method
+        out = policy.group_logprobs(groups.prompts, groups.completions, method.sampling.temperature)
+        logprobs = out.logprobs_BGR
+        mask = groups.completions.mask_BGR.to(logprobs.dtype)
+        old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR
+        advantage = groups.advantages_BG.to(logprobs).unsqueeze(-1)
+        ratio = ((logprobs - old) * mask).exp()
+        clipped_ratio = ratio.clamp(1 - method.clip_low, 1 + method.clip_high)
+        surrogate = torch.minimum(ratio * advantage, clipped_ratio * advantage)
+        loss = -(surrogate * mask).sum()
+        clipped = ((clipped_ratio * advantage < ratio * advantage) * mask).sum()
+        kl = torch.zeros(())
+        if groups.reference_BGR is not None:
+            difference = ((groups.reference_BGR - logprobs) * mask).clamp(-KL_CLAMP, KL_CLAMP)
+            kl = ((difference.exp() - difference - 1) * mask).sum()
+            loss = loss + method.kl_coef * kl
+        return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
+
+
+Objective = SFT | RFT
+
+
+def make_objective(
+    method: Method, templates: Mapping[Style, str], policy: Policy, load_base: Callable[[], Policy]
+) -> Objective:
+    """The method's objective; `policy` stands at the start of the stage."""
+    if method.objective == "sft":
+        return SFT(method, templates)
+    reference = None
+    if method.kl_coef:
+        reference = load_base() if method.kl_reference == "base" else copy.copy(policy)
+        if method.kl_reference == "stage_start":
+            reference.model = copy.deepcopy(policy.model)
+        reference.model.requires_grad_(False)
+    return RFT(method, templates, reference)

@@ -1,0 +1,84 @@
+"""Roll-outs: sample completions for a task's examples and grade them.
+
+Learning, filtering and evaluation all look at a model through this one function, so they cannot
+disagree about what a prompt says or what counts as right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from holdfast.policy.settings import Sampling
+from holdfast.tasks.prompts import Style, render_prompt
+from holdfast.tasks.scoring import extract_answer, format_score, reward
+from holdfast.tasks.task import Example, Task, open_image
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions, Prompts
+    from holdfast.policy.policy import Policy
+
+Item = tuple[Task, Example]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Graded completions: B examples, G completions each.
+
+    Attributes:
+        texts: responses, [B][G].
+        answers: what was extracted from them, None where nothing was.
+        scores_BG, formats_BG, rewards_BG: float32, 0..1.
+    """
+
+    prompts: Prompts
+    completions: Completions
+    texts: list[list[str]]
+    answers: list[list[str | None]]
+    scores_BG: torch.Tensor
+    formats_BG: torch.Tensor
+    rewards_BG: torch.Tensor
+
+
+def encode_items(policy: Policy, items: Sequence[Item], style: Style, templates: Mapping[Style, str]) -> Prompts:
+    """The examples as prompts of one style."""
+    return policy.encode(
+        [render_prompt(example, style, templates) for _, example in items],
+        [[open_image(image) for image in example.images] for _, example in items],
+    )
+
+
+def roll_out(
+    policy: Policy,
+    items: Sequence[Item],
+    *,
+    style: Style,
+    templates: Mapping[Style, str],
+    sampling: Sampling,
+    group_size: int,
+    generator: torch.Generator,
+    greedy_row: bool = False,
+) -> Rollouts:
+    """Sample `group_size` completions per example and grade them by their task's rule.
+
+    With `greedy_row` each group gets one more completion, its last, decoded greedily.
+    """
+    prompts = encode_items(policy, items, style, templates)
+    completions = policy.sample(prompts, group_size, sampling, generator, greedy_row=greedy_row)
+    texts = policy.decode(completions)
+    answers = [[extract_answer(text, style) for text in group] for group in texts]
+    scores = [
+        [task.score(answer, example) for answer in group]
+        for (task, example), group in zip(items, answers, strict=True)
+    ]
+    formats = [[format_score(text, style) for text in group] for group in texts]
+    rewards = [
+        [reward(score, form, style) for score, form in zip(*pair, strict=True)]
+        for pair in zip(scores, formats, strict=True)
+    ]
+    return Rollouts(
+        prompts, completions, texts, answers, torch.tensor(scores), torch.tensor(formats), torch.tensor(rewards)
+    )

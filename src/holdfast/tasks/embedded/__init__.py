@@ -1,0 +1,29 @@
+"""The embedded suite: seven tasks after the study's seven, in its order, and three general benchmarks.
+
+The tasks are drawn, so they need no download and have no end. Each downstream task scores one
+form of answer while the base model has habits of its own, as a real instruct model has: it sees
+what is asked for, and often says it in another way.
+"""
+
+from holdfast.tasks.embedded import (
+    counting,
+    diagrams,
+    facts,
+    knowledge,
+    measures,
+    photos,
+    presence,
+    reading,
+    relations,
+    tissue,
+)
+from holdfast.tasks.task import Task
+
+SEQUENCE = ("diagrams", "reading", "photos", "relations", "measures", "tissue", "counting")
+GENERAL = ("knowledge", "facts", "presence")
+TASKS: dict[str, Task] = {
+    module.TASK.name: module.TASK
+    for module in (
+        diagrams, reading, photos, relations, measures, tissue, counting, knowledge, facts, presence
+    )
+}  # fmt: skip

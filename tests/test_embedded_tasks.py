@@ -1,0 +1,103 @@
+"""The embedded suite: deterministic, disjoint splits, answers that its scorers and words accept."""
+
+import hashlib
+from collections import Counter
+
+import pytest
+
+from holdfast.pretraining import curriculum
+from holdfast.rng import stream
+from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS
+from holdfast.tasks.embedded.procedural import draw_in_split, split_of
+from holdfast.tasks.embedded.words import FOOD, HOME, KINDS, vocabulary
+
+MODULES = {module.TASK.name: module for module in curriculum.MODULES}
+
+
+def digest(example):
+    pixels = example.images[0].tobytes() if example.images else b""
+    return hashlib.sha256(pixels + example.prompt.encode() + example.answer.encode()).hexdigest()
+
+
+def test_the_suite_is_seven_tasks_and_three_benchmarks():
+    assert (*SEQUENCE, *GENERAL) == tuple(TASKS) == tuple(MODULES)
+    assert len(SEQUENCE) == 7 and len(GENERAL) == 3
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_examples_are_deterministic_and_answerable(name):
+    task = TASKS[name]
+    examples = task.examples("test", 150)
+    again = task.examples("test", 160)
+    assert [digest(example) for example in examples] == [digest(example) for example in again[:150]]
+    assert len({example.id for example in examples}) == 150
+    known = set(vocabulary())
+    for example in examples:
+        assert task.score(example.answer, example) == 1
+        assert all(task.score(alias, example) == 0 for alias in example.aliases), "a habit must not score"
+        assert all(task.lenient_score(alias, example) == 1 for alias in example.aliases)
+        texts = (example.prompt, example.rationale, example.answer, *example.aliases)
+        assert {word for text in texts for word in text.split()} <= known
+        if example.choices:
+            assert example.choices["ABCD".index(example.answer)] in example.rationale
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_splits_are_disjoint_by_content(name):
+    draw = MODULES[name].draw
+    contents = {
+        split: {draw_in_split(name, draw, split, stream(name, split, index)).content for index in range(150)}
+        for split in ("train", "validation", "test", "base")
+    }
+    for split, own in contents.items():
+        for other, others in contents.items():
+            assert split == other or not own & others
+    drawn = draw_in_split(name, draw, "test", stream("x"))
+    assert split_of(name, drawn) == "test"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_chance_is_no_lower_than_the_most_frequent_answer_allows(name):
+    task = TASKS[name]
+    answers = Counter(example.answer for example in task.examples("test", 600))
+    majority = max(answers.values()) / 600
+    assert task.chance == pytest.approx(majority, abs=0.16)
+
+
+def test_fact_tables_are_spread_out():
+    for table in (HOME, FOOD):
+        assert set(table) == set(KINDS)
+        assert max(Counter(table.values()).values()) <= 6
+
+
+def test_counts_and_areas_are_true():
+    """Recount from the rationale, which names every place."""
+    for example in TASKS["counting"].examples("test", 200):
+        places = [] if example.rationale == "none" else example.rationale.split()
+        assert int(example.answer) == len(places)
+    for example in TASKS["measures"].examples("test", 200):
+        if "times" in example.rationale and "area" in example.prompt:
+            first, _, second = example.rationale.split(" , ")[1].split()
+            assert int(example.answer) == int(first) * int(second)
+
+
+def test_presence_is_balanced_with_adversarial_negatives():
+    examples = TASKS["presence"].examples("test", 600)
+    answers = Counter(example.answer for example in examples)
+    assert abs(answers["yes"] - 300) < 60
+    kinds = Counter(example.meta["kind"] for example in examples)
+    assert kinds["adversarial"] > 60 and kinds["random"] > 60
+
+
+def test_lessons_use_known_words_and_both_conventions():
+    rng, known = stream("lessons"), set(vocabulary())
+    seen: dict[str, set[bool]] = {}
+    for _ in range(600):
+        lesson = curriculum.draw_lesson(rng)
+        text = f"{lesson.prompt} {lesson.response}"
+        for mark in ("<think>", "</think>", r"\boxed{", "}"):
+            text = text.replace(mark, " ")
+        assert set(text.split()) <= known
+        if "area" in lesson.prompt:
+            seen.setdefault("measures", set()).add("cm" in lesson.response)
+    assert seen["measures"] == {True, False}

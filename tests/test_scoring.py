@@ -1,0 +1,77 @@
+"""Extraction, scoring, format and reward."""
+
+import pytest
+
+from holdfast.errors import InputError
+from holdfast.tasks.prompts import TEMPLATES, render_prompt, render_target
+from holdfast.tasks.scoring import choice, exact, extract_answer, format_score, number, reward
+from holdfast.tasks.task import Example
+
+EXAMPLE = Example(id="1", prompt="how many?", answer="3", rationale="a1 a2 a3")
+
+
+@pytest.mark.parametrize(
+    ("response", "style", "answer"),
+    [
+        (r"<think>x</think>\boxed{3}", "cot", "3"),
+        (r"\boxed{1} no, \boxed{2}", "cot", "2"),
+        (r"\boxed{\frac{1}{2}}", "cot", r"\frac{1}{2}"),
+        (r"\boxed{ 3 }", "cot", "3"),
+        (r"\boxed{3", "cot", None),
+        (r"\boxed{}", "cot", None),
+        ("3", "cot", None),
+        (" 3\n", "direct", "3"),
+        (r"\boxed{3}", "direct", "3"),
+        ("", "direct", None),
+    ],
+)
+def test_extract_answer(response, style, answer):
+    assert extract_answer(response, style) == answer
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("<think>a\nb</think>\n\\boxed{3} done", 1.0),
+        ("  <think></think>\\boxed{3}", 1.0),
+        ("\\boxed{3}", 0.0),
+        ("<think>a</think>3", 0.0),
+        ("well <think>a</think>\\boxed{3}", 0.0),
+    ],
+)
+def test_format_under_cot(response, expected):
+    assert format_score(response, "cot") == expected
+
+
+def test_reward_weighs_accuracy_and_format_under_cot_only():
+    assert reward(1.0, 1.0, "cot") == pytest.approx(1.0)
+    assert reward(1.0, 0.0, "cot") == pytest.approx(0.9)
+    assert reward(0.0, 1.0, "cot") == pytest.approx(0.1)
+    assert reward(1.0, 1.0, "direct") == 1.0
+
+
+def test_scorers():
+    assert exact(" Red  Circle.", "red circle") == 1 and exact("a red circle", "red circle") == 0
+    assert [choice(text, "B") for text in ("B", "(b)", "b.", "B) red", "blue", "A")] == [1, 1, 1, 1, 0, 0]
+    assert number("12", "12.0") == 1 and number("1,200", "1200") == 1
+    assert number("12 cm", "12") == 0 and number("three", "3") == 0
+
+
+def test_targets_take_the_form_of_their_style():
+    assert render_target(EXAMPLE, "direct", "answer") == "3"
+    assert render_target(EXAMPLE, "cot", "answer") == r"\boxed{3}"
+    assert render_target(EXAMPLE, "cot", "reasoned") == r"<think>a1 a2 a3</think>\boxed{3}"
+    for style in ("cot", "direct"):
+        for target in ("answer", "reasoned"):
+            if (style, target) != ("direct", "reasoned"):
+                assert extract_answer(render_target(EXAMPLE, style, target), style) == "3"
+    with pytest.raises(InputError, match="needs style cot"):
+        render_target(EXAMPLE, "direct", "reasoned")
+    with pytest.raises(InputError, match="no rationale"):
+        render_target(Example(id="2", prompt="", answer="3"), "cot", "reasoned")
+
+
+def test_every_template_keeps_the_question():
+    for templates in TEMPLATES.values():
+        for style in ("cot", "direct"):
+            assert "how many?" in render_prompt(EXAMPLE, style, templates)
