@@ -1,0 +1,1 @@
+"""A model with its processor: encode prompts, sample groups, log-probabilities, save and load."""

@@ -1,0 +1,138 @@
+"""The parts of a transformers model that the group-wise pass drives itself.
+
+Three families are known: Qwen2.5-VL, Qwen3-VL (with DeepStack), and text-only causal language
+models. A model outside them, or with sliding-window attention, works through the plain pass.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
+
+from holdfast.policy.attention import NAME, Layout, Segments
+from holdfast.policy.batch import Prompts
+
+
+@dataclass
+class Embedded:
+    """Packed input embeddings of the text model.
+
+    Attributes:
+        rows_ND: one row per token.
+        extra: further arguments for the text model (DeepStack features).
+    """
+
+    rows_ND: torch.Tensor
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Backbone:
+    """Embeddings, vision tower, text model and head of a known architecture.
+
+    Raises:
+        ValueError: the architecture is not known; the message says why.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.kind = model.config.model_type
+        inner = model.model if hasattr(model, "model") else None
+        if self.kind in ("qwen2_5_vl", "qwen3_vl"):
+            self.visual, self.text = inner.visual, inner.language_model
+            self.merge = model.config.vision_config.spatial_merge_size
+            self.image_token: int | None = model.config.image_token_id
+            self.axes = 3
+        elif inner is not None and hasattr(inner, "layers") and hasattr(inner, "embed_tokens"):
+            if not getattr(type(inner), "_supports_attention_backend", False):
+                raise ValueError(f"{type(model).__name__} does not take other attention functions")
+            self.visual, self.text, self.merge, self.image_token, self.axes = None, inner, 1, None, 1
+        else:
+            raise ValueError(f"{type(model).__name__} is not among the architectures it knows")
+        kinds = set(getattr(self.text.config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"} or getattr(self.text.config, "sliding_window", None):
+            raise ValueError(f"{type(model).__name__} does not use full attention in every layer")
+        if self.text.config._attn_implementation != NAME:
+            raise ValueError(f"the model was loaded with {self.text.config._attn_implementation} attention")
+        self.head = model.get_output_embeddings()
+        self._geometry: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
+
+    def embed(self, tokens_N: torch.Tensor, prompts: Prompts) -> Embedded:
+        """Embeddings of packed tokens whose first part is all of `prompts`, images filled in.
+
+        Each distinct image is encoded once, however many prompts show it.
+        """
+        rows_ND = self.text.embed_tokens(tokens_N)
+        if prompts.pixel_values is None:
+            return Embedded(rows_ND)
+        features, deep = self._encode_images(prompts)
+        is_image_N = tokens_N == self.image_token
+        uses = [image for row in prompts.images for image in row]
+        if uses != list(range(len(features))):
+            features = [features[image] for image in uses]
+            deep = [[layer[image] for image in uses] for layer in deep]
+        places = is_image_N.nonzero().squeeze(1)
+        rows_ND = rows_ND.index_copy(0, places, torch.cat(features).to(rows_ND.dtype))
+        if not deep:
+            return Embedded(rows_ND)
+        return Embedded(
+            rows_ND,
+            {
+                "visual_pos_masks": is_image_N[None],
+                "deepstack_visual_embeds": [torch.cat(layer) for layer in deep],
+            },
+        )
+
+    def hidden(self, embedded: Embedded, positions_KN: torch.Tensor, layout: Layout) -> torch.Tensor:
+        """Last hidden states [N, hidden] of packed tokens that attend as `layout` says."""
+        return self.text(
+            inputs_embeds=embedded.rows_ND[None],
+            position_ids=positions_KN[:, None] if self.axes > 1 else positions_KN,
+            # Four axes: transformers takes it for finished and passes it on; layouts do not read it.
+            attention_mask=torch.empty(1, 1, 1, 1, dtype=torch.bool, device=positions_KN.device),
+            use_cache=False,
+            layout=layout,
+            **embedded.extra,
+        ).last_hidden_state[0]
+
+    def _encode_images(self, prompts: Prompts) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
+        """Features of each distinct image, and DeepStack features [layer][image]."""
+        grids = prompts.image_grid_thw
+        pixels = prompts.pixel_values.to(self.visual.dtype)
+        output = self.visual(pixels, grid_thw=grids, **self._vision_geometry(grids))
+        counts = (grids.prod(-1) // self.merge**2).tolist()
+        deep = getattr(output, "deepstack_features", None) or []
+        return list(output.pooler_output.split(counts)), [list(layer.split(counts)) for layer in deep]
+
+    def _vision_geometry(self, grids: torch.Tensor) -> dict[str, Any]:
+        """What the tower would work out from the grids one image at a time, remembered per batch shape."""
+        key = tuple(map(tuple, grids.tolist()))
+        if key in self._geometry:
+            self._geometry.move_to_end(key)
+            return dict(self._geometry[key])
+        whole = [height * width for frames, height, width in key for _ in range(frames)]
+        # One chunk for transformers, which would loop over segments; the layout splits it.
+        chunk = torch.tensor([0, sum(whole)], dtype=torch.int32)
+        made: dict[str, Any] = {
+            "position_ids": get_vision_position_ids(grids, self.merge),
+            "cu_seqlens": chunk,
+        }
+        windows, whole_modules = whole, None
+        if self.kind == "qwen2_5_vl":
+            order, bounds = get_vision_window_index(
+                grids, self.merge, window_size=self.visual.window_size, patch_size=self.visual.patch_size
+            )
+            windows = bounds.diff().tolist()
+            whole_modules = frozenset(
+                id(self.visual.blocks[i].attn) for i in self.visual.fullatt_block_indexes
+            )
+            made |= {"window_index": order, "cu_window_seqlens": chunk}
+        made["layout"] = Segments(whole, windows, whole_modules, grids.device)
+        self._geometry[key] = made
+        if len(self._geometry) > 64:
+            self._geometry.popitem(last=False)
+        return dict(made)

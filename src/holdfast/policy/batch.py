@@ -1,0 +1,132 @@
+"""What a policy works on: prompts with their images, and groups of completions.
+
+Axes: B prompts, G completions of one prompt, P prompt tokens, R completion tokens, K rotary
+position axes (3 for M-RoPE: time, height, width; 1 otherwise).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Tokenised prompts, padded on the left, and the distinct images they show.
+
+    Attributes:
+        tokens_BP: token ids; padding holds the pad id.
+        mask_BP: True on tokens.
+        positions_KBP: rotary positions; 0 on padding.
+        pixel_values: patches of the distinct images, one after the other, or None without images.
+        image_grid_thw: [distinct images, 3] patches in time, height and width.
+        images: for each prompt, the indices of its images, in the order they appear.
+    """
+
+    tokens_BP: torch.Tensor
+    mask_BP: torch.Tensor
+    positions_KBP: torch.Tensor
+    pixel_values: torch.Tensor | None
+    image_grid_thw: torch.Tensor | None
+    images: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return self.tokens_BP.shape[0]
+
+    @property
+    def lengths_B(self) -> torch.Tensor:
+        return self.mask_BP.sum(-1)
+
+    @property
+    def next_positions_B(self) -> torch.Tensor:
+        """Rotary position of the first completion token, on every axis."""
+        return self.positions_KBP.amax((0, 2)) + 1
+
+    def select(self, rows: Sequence[int]) -> Prompts:
+        """These rows in this order, with only the images and the padding that they need."""
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.tokens_BP.device)
+        mask_BP = self.mask_BP[index]
+        start = self.mask_BP.shape[1] - int(mask_BP.sum(-1).max()) if len(rows) else 0
+        used = list(dict.fromkeys(image for row in rows for image in self.images[row]))
+        renamed = {image: position for position, image in enumerate(used)}
+        pixels, grids = None, None
+        if used and self.pixel_values is not None and self.image_grid_thw is not None:
+            parts = self.pixel_values.split(self.image_grid_thw.prod(-1).tolist())
+            pixels = torch.cat([parts[image] for image in used])
+            grids = self.image_grid_thw[used]
+        return Prompts(
+            self.tokens_BP[index, start:],
+            mask_BP[:, start:],
+            self.positions_KBP[:, index, start:],
+            pixels,
+            grids,
+            tuple(tuple(renamed[image] for image in self.images[row]) for row in rows),
+        )
+
+    def to(self, device: torch.device | str) -> Prompts:
+        return replace(
+            self,
+            tokens_BP=self.tokens_BP.to(device),
+            mask_BP=self.mask_BP.to(device),
+            positions_KBP=self.positions_KBP.to(device),
+            pixel_values=None if self.pixel_values is None else self.pixel_values.to(device),
+            image_grid_thw=None if self.image_grid_thw is None else self.image_grid_thw.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Completions:
+    """G completions for each of B prompts, padded on the right.
+
+    Attributes:
+        tokens_BGR: token ids, the end token included; padding holds the pad id.
+        mask_BGR: True on tokens.
+        finished_BG: True where the end token was reached within the limit.
+        logprobs_BGR: log-probability of each token at the temperature it was drawn with, before
+            top-p; 0 on padding. None for encoded targets.
+    """
+
+    tokens_BGR: torch.Tensor
+    mask_BGR: torch.Tensor
+    finished_BG: torch.Tensor
+    logprobs_BGR: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.tokens_BGR.shape[0]
+
+    @property
+    def lengths_BG(self) -> torch.Tensor:
+        return self.mask_BGR.sum(-1)
+
+    def select(self, rows: Sequence[int]) -> Completions:
+        """The groups of these prompts, in this order."""
+        return self._index((torch.as_tensor(rows, dtype=torch.long, device=self.tokens_BGR.device),))
+
+    def columns(self, members: slice) -> Completions:
+        """These members of every group."""
+        return self._index((slice(None), members))
+
+    def to(self, device: torch.device | str) -> Completions:
+        logprobs = None if self.logprobs_BGR is None else self.logprobs_BGR.to(device)
+        return Completions(
+            self.tokens_BGR.to(device), self.mask_BGR.to(device), self.finished_BG.to(device), logprobs
+        )
+
+    def _index(self, index: tuple) -> Completions:
+        logprobs = None if self.logprobs_BGR is None else self.logprobs_BGR[index]
+        return Completions(self.tokens_BGR[index], self.mask_BGR[index], self.finished_BG[index], logprobs)
+
+
+@dataclass(frozen=True)
+class GroupLogprobs:
+    """What the policy thinks of given completions.
+
+    Attributes:
+        logprobs_BGR: log-probability of each completion token; 0 on padding. Carries the gradient.
+        entropy_BGR: entropy in nats of the distribution each token was drawn from; no gradient.
+    """
+
+    logprobs_BGR: torch.Tensor
+    entropy_BGR: torch.Tensor

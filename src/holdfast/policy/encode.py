@@ -1,0 +1,183 @@
+"""Prompts and targets to tokens, images to patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from holdfast.errors import InputError
+from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.images import PatchMaker
+from holdfast.policy.positions import mrope_positions
+
+
+class Encoder:
+    """Tokenises for one model.
+
+    Args:
+        processor: the checkpoint's processor, or its tokenizer if it takes text alone.
+        patches: None for a model without vision.
+        image_token: id that stands for one merged patch of an image; None without vision.
+        max_context: most tokens a prompt may have.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        tokenizer: Any,
+        patches: PatchMaker | None,
+        image_token: int | None,
+        max_context: int,
+        system_prompt: str | None,
+    ):
+        self.processor, self.tokenizer, self.patches = processor, tokenizer, patches
+        self.image_token, self.max_context, self.system_prompt = image_token, max_context, system_prompt
+        self.template = getattr(processor, "chat_template", None) or tokenizer.chat_template
+        if self.template is None:
+            raise InputError("The model has no chat template; add chat_template.jinja to its folder.")
+
+    def prompts(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Prompts:
+        """User turns as the chat template renders them, up to where the reply begins.
+
+        Raises:
+            InputError: a prompt is too long, shows images to a model without vision, or its image
+                tokens do not match its images; the message names its index.
+        """
+        if not texts:
+            raise ValueError("no prompts to encode")
+        distinct, uses = self._distinct(images)
+        pixels, grids, counts = None, None, []
+        if distinct:
+            pixels, grids = self._patches(distinct, uses)
+            assert self.patches is not None
+            counts = (grids.prod(-1) // self.patches.merge**2).tolist()
+        tokenised = self._tokenise([self._messages(t, len(i)) for t, i in zip(texts, images, strict=True)])
+
+        rows, positions = [], []
+        for index, (ids, used) in enumerate(zip(tokenised, uses, strict=True)):
+            row = self._expand(index, np.asarray(ids, dtype=np.int64), [counts[image] for image in used])
+            if len(row) > self.max_context:
+                raise InputError(
+                    f"Prompt {index} has {len(row)} tokens, more than the context of {self.max_context}. "
+                    "Shorten it, lower max_pixels, or raise max_context."
+                )
+            rows.append(row)
+            if self.patches is None or self.image_token is None:
+                positions.append(np.arange(len(row))[None])
+            else:
+                grid_list = [] if grids is None else grids[list(used)].tolist()
+                positions.append(mrope_positions(row, self.image_token, grid_list, self.patches.merge))
+        return _pad_left(rows, positions, self.tokenizer.pad_token_id, pixels, grids, uses)
+
+    def completions(self, texts: Sequence[str], end: int) -> Completions:
+        """Targets followed by the end token, one for each prompt.
+
+        Raises:
+            InputError: a target is longer than the context or contains the image token.
+        """
+        rows = [ids + [end] for ids in self._ids(list(texts))]
+        for index, row in enumerate(rows):
+            if len(row) > self.max_context:
+                raise InputError(
+                    f"Target {index} has {len(row)} tokens, more than the context of {self.max_context}. "
+                    "Shorten it, or raise max_context."
+                )
+            if self.image_token is not None and self.image_token in row:
+                raise InputError(
+                    f"Target {index} contains the image token, which a model must not write; remove it."
+                )
+        longest = max(len(row) for row in rows)
+        tokens = torch.full((len(rows), 1, longest), self.tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros(tokens.shape, dtype=torch.bool)
+        for index, row in enumerate(rows):
+            tokens[index, 0, : len(row)] = torch.tensor(row)
+            mask[index, 0, : len(row)] = True
+        return Completions(tokens, mask, torch.ones(len(rows), 1, dtype=torch.bool))
+
+    def _messages(self, text: str, images: int) -> list[dict[str, Any]]:
+        content: Any = text
+        if self.patches is not None:
+            content = [{"type": "image"}] * images + [{"type": "text", "text": text}]
+        system = self.system_prompt
+        if system is None:
+            return [{"role": "user", "content": content}]
+        system_content: Any = system if self.patches is None else [{"type": "text", "text": system}]
+        return [{"role": "system", "content": system_content}, {"role": "user", "content": content}]
+
+    def _tokenise(self, conversations: list[list[dict[str, Any]]]) -> list[list[int]]:
+        rendered = self.tokenizer.apply_chat_template(
+            conversations, chat_template=self.template, tokenize=False, add_generation_prompt=True
+        )
+        return self._ids(rendered)
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+
+    def _expand(self, index: int, ids: np.ndarray, counts: list[int]) -> np.ndarray:
+        """Each image's placeholder repeated once per token of the image."""
+        is_image = ids == self.image_token if self.image_token is not None else np.zeros(len(ids), dtype=bool)
+        if int(is_image.sum()) != len(counts):
+            raise InputError(
+                f"Prompt {index} has {int(is_image.sum())} image tokens after the chat template, but "
+                f"{len(counts)} images. Remove the image token from its text, or restore the model's own "
+                "chat template."
+            )
+        repeats = np.ones(len(ids), dtype=np.int64)
+        repeats[is_image] = counts
+        return ids.repeat(repeats)
+
+    def _distinct(
+        self, images: Sequence[Sequence[Image.Image]]
+    ) -> tuple[list[Image.Image], tuple[tuple[int, ...], ...]]:
+        """Each image object once, and which of them each prompt shows."""
+        places: dict[int, int] = {}
+        distinct: list[Image.Image] = []
+        for row in images:
+            for image in row:
+                if id(image) not in places:
+                    places[id(image)] = len(distinct)
+                    distinct.append(image)
+        return distinct, tuple(tuple(places[id(image)] for image in row) for row in images)
+
+    def _patches(
+        self, images: list[Image.Image], uses: tuple[tuple[int, ...], ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.patches is None:
+            index = next(index for index, row in enumerate(uses) if row)
+            raise InputError(
+                f"Prompt {index} shows an image, but the model takes text alone; choose a vision model."
+            )
+        try:
+            return self.patches(images)
+        except ValueError as error:
+            # Found again one by one, so that the message can name the example.
+            for index, row in enumerate(uses):
+                try:
+                    if row:
+                        self.patches([images[image] for image in row])
+                except ValueError:
+                    raise InputError(f"An image of prompt {index} cannot be used: {error}.") from None
+            raise
+
+
+def _pad_left(
+    rows: list[np.ndarray],
+    positions: list[np.ndarray],
+    pad: int,
+    pixels: torch.Tensor | None,
+    grids: torch.Tensor | None,
+    uses: tuple[tuple[int, ...], ...],
+) -> Prompts:
+    longest = max(len(row) for row in rows)
+    tokens = np.full((len(rows), longest), pad, dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=bool)
+    places = np.zeros((len(positions[0]), len(rows), longest), dtype=np.int64)
+    for index, (row, position) in enumerate(zip(rows, positions, strict=True)):
+        tokens[index, longest - len(row) :] = row
+        mask[index, longest - len(row) :] = True
+        places[:, index, longest - len(row) :] = position
+    return Prompts(*map(torch.from_numpy, (tokens, mask, places)), pixels, grids, uses)

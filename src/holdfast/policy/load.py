@@ -1,0 +1,112 @@
+"""Finding and loading a checkpoint, with errors that say what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+from holdfast.errors import HoldfastError, InputError
+from holdfast.policy.attention import NAME
+from holdfast.policy.processor import load_processor
+from holdfast.policy.settings import ModelSettings
+
+EMBEDDED = Path(__file__).parent / "embedded" / "model"
+
+transformers.utils.logging.disable_progress_bar()  # a load or save of a small model would flash several
+
+
+def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
+    """The model, in evaluation mode on its device, and its processor (a tokenizer for text-only models).
+
+    Weights come from safetensors alone and no code of a checkpoint is run.
+
+    Args:
+        source: a folder, `embedded`, or a hub id such as `Qwen/Qwen2.5-VL-3B-Instruct`.
+
+    Raises:
+        InputError: nothing usable is there; the message names what is missing.
+    """
+    folder, options = resolve(source, settings)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} cannot be loaded as a model: {error}") from error
+    processor = load_processor(folder, **options)
+    is_text_only = not hasattr(config, "vision_config")
+    auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
+    try:
+        model, report = auto.from_pretrained(
+            folder,
+            output_loading_info=True,
+            dtype=getattr(torch, settings.dtype),
+            attn_implementation=NAME,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"The weights of {source} cannot be loaded: {error}") from error
+    if report["missing_keys"]:
+        names = sorted(report["missing_keys"])
+        raise InputError(
+            f"The weights of {source} are incomplete: {names[0]} and {len(names) - 1} more are missing."
+        )
+    return model.to(device_for(settings.device)).eval(), processor
+
+
+def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str, Any]]:
+    """Where the checkpoint lies, and the options for `from_pretrained`.
+
+    The network may be used only for a hub id that names no folder.
+    """
+    folder = EMBEDDED if str(source) == "embedded" else Path(source)
+    looks_like_hub_id = str(source).count("/") == 1 and not str(source).startswith((".", "/", "~"))
+    if not folder.exists() and looks_like_hub_id:
+        return str(source), {} if settings.revision is None else {"revision": settings.revision}
+    if not folder.is_dir():
+        raise InputError(
+            f"There is no model folder {folder}. Give a folder, a hub id (owner/name), or 'embedded'."
+        )
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} is not a model folder: it has no config.json.")
+    if not any(folder.glob("*.safetensors")):
+        other = "; its .bin weights must be converted to safetensors" if any(folder.glob("*.bin")) else ""
+        raise InputError(f"The model folder {folder} has no weights (*.safetensors){other}.")
+    return os.fspath(folder), {"local_files_only": True}
+
+
+def device_for(name: str) -> torch.device:
+    """The device a setting names; `auto` is the GPU if there is one.
+
+    Raises:
+        InputError: torch cannot use it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except Exception as error:
+        raise InputError(f"device: {name} cannot be used ({error}). Use auto, cpu or cuda.") from error
+    return torch.device(name)
+
+
+def save_model(model: Any, processor: Any, folder: Path) -> None:
+    """Write a folder that `from_pretrained` and `load_model` can read.
+
+    Raises:
+        HoldfastError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    except Exception as error:  # safetensors reports a full disk with an error of its own
+        raise HoldfastError(
+            f"The model cannot be saved in {folder}: {error}. Check space and permissions."
+        ) from error

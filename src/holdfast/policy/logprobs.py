@@ -1,0 +1,114 @@
+"""Log-probabilities of groups of completions, prompt and image once per group.
+
+The packed pass: all prompts and all completions lie in one row of tokens without padding, each
+completion attending to its prompt and its own past (`attention.Groups`), with the rotary positions
+it would have in a row of its own. Nothing is computed for padding, and nothing about a prompt twice;
+log-probabilities, losses and gradients equal those of the plain pass up to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from holdfast.policy.attention import Groups
+from holdfast.policy.backbone import Backbone
+from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+
+# Logits held at once. Above this many, token chunks are recomputed in the backward pass instead.
+CHUNK_LOGITS = 2**25
+
+
+def packed_logprobs(
+    backbone: Backbone, prompts: Prompts, completions: Completions, banned_V: torch.Tensor, temperature: float
+) -> GroupLogprobs:
+    """Log-probability and entropy of every completion token, by the packed pass.
+
+    Args:
+        banned_V: True for ids that are never sampled; they have probability 0.
+        temperature: divides the logits, as it did in sampling.
+    """
+    prompt_lengths_B = prompts.lengths_B
+    lengths_BG = completions.lengths_BG
+    inputs_BG = (lengths_BG - 1).clamp_min(0)  # nothing is predicted from the last token
+    steps_R = torch.arange(completions.tokens_BGR.shape[2], device=lengths_BG.device)
+    is_input_BGR = steps_R < inputs_BG[..., None]
+
+    layout = Groups(prompt_lengths_B, inputs_BG, backbone.text.dtype)
+    tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], completions.tokens_BGR[is_input_BGR]])
+    positions_BGR = (prompts.next_positions_B[:, None, None] + steps_R).expand(is_input_BGR.shape)
+    positions_KN = torch.cat(
+        [
+            prompts.positions_KBP[:, prompts.mask_BP],
+            positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1),
+        ],
+        dim=1,
+    )
+    hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout)
+
+    # The first token of a completion is predicted by the prompt's last token, the others by the one before.
+    prompt_ends_B = prompt_lengths_B.cumsum(0) - 1
+    starts_BG = (inputs_BG.flatten().cumsum(0) - inputs_BG.flatten()).view_as(
+        inputs_BG
+    ) + prompt_lengths_B.sum()
+    source_BGR = torch.where(steps_R == 0, prompt_ends_B[:, None, None], starts_BG[..., None] + steps_R - 1)
+    is_target_BGR = completions.mask_BGR
+    hidden_TD = hidden_ND.index_select(0, source_BGR[is_target_BGR])
+    return scatter(
+        *token_logprobs(
+            backbone.head, hidden_TD, completions.tokens_BGR[is_target_BGR], banned_V, temperature
+        ),
+        is_target_BGR,
+    )
+
+
+def token_logprobs(
+    head: torch.nn.Module,
+    hidden_TD: torch.Tensor,
+    targets_T: torch.Tensor,
+    banned_V: torch.Tensor,
+    temperature: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability [T] and entropy [T] of targets; never more than `CHUNK_LOGITS` logits are kept."""
+
+    def chunk(hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return logits_to_logprobs(head(hidden), targets, banned_V, temperature)
+
+    size = max(1, CHUNK_LOGITS // len(banned_V))
+    if len(targets_T) <= size:
+        return chunk(hidden_TD, targets_T)
+    parts = [
+        checkpoint(chunk, hidden, targets, use_reentrant=False)
+        for hidden, targets in zip(hidden_TD.split(size), targets_T.split(size), strict=True)
+    ]
+    logprobs, entropies = zip(*parts, strict=True)
+    return torch.cat(logprobs), torch.cat(entropies)
+
+
+def logits_to_logprobs(
+    logits_TV: torch.Tensor, targets_T: torch.Tensor, banned_V: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability [T] of targets, with gradient, and entropy [T], without."""
+    all_TV = log_distribution(logits_TV, banned_V, temperature)
+    with torch.no_grad():
+        entropy_T = -(all_TV.exp() * all_TV).sum(-1)
+    return all_TV.gather(-1, targets_T[:, None]).squeeze(-1), entropy_T
+
+
+def log_distribution(logits_TV: torch.Tensor, banned_V: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Log of the distribution that tokens are drawn from (before top-p), at least in float32."""
+    logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
+    if temperature != 1.0:
+        logits_TV = logits_TV / temperature
+    # A large finite value, not -inf: 0 * -inf in the entropy would be NaN.
+    return logits_TV.masked_fill(banned_V, -1e30).log_softmax(-1)
+
+
+def scatter(logprobs_T: torch.Tensor, entropy_T: torch.Tensor, mask_BGR: torch.Tensor) -> GroupLogprobs:
+    """Token values back to [B, G, R], 0 on padding."""
+
+    def padded(values_T: torch.Tensor) -> torch.Tensor:
+        zeros = torch.zeros(mask_BGR.shape, dtype=values_T.dtype, device=values_T.device)
+        return zeros.masked_scatter(mask_BGR, values_T)
+
+    return GroupLogprobs(padded(logprobs_T), padded(entropy_T))

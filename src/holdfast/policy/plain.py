@@ -1,0 +1,108 @@
+"""The plain pass: every completion with its own copy of the prompt and image.
+
+The oracle that tests and the self-check compare the packed pass with, and what an unknown
+architecture falls back to. It leaves everything, positions included, to the transformers model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.logprobs import logits_to_logprobs, scatter
+from holdfast.policy.sampling import Draw, Recorder
+from holdfast.policy.settings import Sampling
+
+
+def plain_logprobs(
+    model: Any, prompts: Prompts, completions: Completions, banned_V: torch.Tensor, temperature: float
+) -> GroupLogprobs:
+    """Like `packed_logprobs`, by one forward pass over B * G rows of prompt and completion."""
+    group, length = completions.tokens_BGR.shape[1:]
+    rows = [
+        torch.cat(
+            [
+                prompts.tokens_BP[b][prompts.mask_BP[b]],
+                completions.tokens_BGR[b, g][completions.mask_BGR[b, g]],
+            ]
+        )
+        for b in range(len(prompts))
+        for g in range(group)
+    ]
+    tokens_XL = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths_X = torch.tensor([len(row) for row in rows], device=tokens_XL.device)
+    steps_L = torch.arange(tokens_XL.shape[1], device=tokens_XL.device)
+    mask_XL = steps_L < lengths_X[:, None]
+    logits_XLV = model(
+        input_ids=tokens_XL,
+        attention_mask=mask_XL.long(),
+        use_cache=False,
+        **_image_inputs(model, prompts, group, tokens_XL),
+    ).logits
+    starts_X = prompts.lengths_B.repeat_interleave(group)
+    is_target_XR = completions.mask_BGR.flatten(0, 1)
+    source_XR = (starts_X[:, None] - 1 + torch.arange(length, device=tokens_XL.device)).clamp_max(
+        tokens_XL.shape[1] - 1
+    )
+    logits_TV = logits_XLV[
+        torch.arange(len(rows), device=tokens_XL.device)[:, None].expand_as(source_XR)[is_target_XR],
+        source_XR[is_target_XR],
+    ]
+    targets_T = completions.tokens_BGR[completions.mask_BGR]
+    return scatter(*logits_to_logprobs(logits_TV, targets_T, banned_V, temperature), completions.mask_BGR)
+
+
+@torch.no_grad()
+def sample_plain(
+    model: Any,
+    prompts: Prompts,
+    group: int,
+    greedy_last: bool,
+    sampling: Sampling,
+    generator: torch.Generator,
+    draw: Draw,
+) -> Completions:
+    """Like `sample_packed`, through the model's own `generate` on repeated prompts."""
+    recorder = Recorder(len(prompts), group, greedy_last, sampling, generator, draw)
+    tokens_XP = prompts.tokens_BP.repeat_interleave(group, 0)
+    model.generate(
+        input_ids=tokens_XP,
+        attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
+        **_image_inputs(model, prompts, group, tokens_XP),
+        logits_processor=LogitsProcessorList([_Drawer(recorder, tokens_XP.shape[1])]),
+        do_sample=False,
+        max_new_tokens=sampling.max_tokens,
+        eos_token_id=draw.ends.tolist(),
+        pad_token_id=draw.pad,
+    )
+    return recorder.completions()
+
+
+class _Drawer(LogitsProcessor):
+    """Chooses the token itself, and leaves `generate` nothing else to choose."""
+
+    def __init__(self, recorder: Recorder, prompt_length: int):
+        self.recorder, self.prompt_length = recorder, prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        live = torch.arange(len(scores), device=scores.device)
+        tokens_X, _ = self.recorder.step(input_ids.shape[1] - self.prompt_length, live, scores)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens_X[:, None], 0.0)
+
+
+def _image_inputs(
+    model: Any, prompts: Prompts, group: int, tokens_XL: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Images repeated for every completion, as the model's own processor would lay them out."""
+    if prompts.pixel_values is None or prompts.image_grid_thw is None:
+        return {}
+    uses = [image for row in prompts.images for _ in range(group) for image in row]
+    parts = prompts.pixel_values.split(prompts.image_grid_thw.prod(-1).tolist())
+    return {
+        "pixel_values": torch.cat([parts[image] for image in uses]),
+        "image_grid_thw": prompts.image_grid_thw[uses],
+        "mm_token_type_ids": (tokens_XL == model.config.image_token_id).int(),
+    }

@@ -1,0 +1,239 @@
+"""The policy: a model with everything that learning and evaluation ask of it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from holdfast.errors import InputError
+from holdfast.policy.backbone import Backbone
+from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.encode import Encoder
+from holdfast.policy.images import PatchMaker, supports
+from holdfast.policy.load import load_model, save_model
+from holdfast.policy.logprobs import packed_logprobs
+from holdfast.policy.plain import plain_logprobs, sample_plain
+from holdfast.policy.sampling import Draw, not_finite, sample_packed
+from holdfast.policy.settings import ModelSettings, Sampling
+
+log = logging.getLogger(__name__)
+
+# Largest difference in log-probability that rounding explains, for the first-use check.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+
+
+class Policy:
+    """A model, its processor and its settings.
+
+    The packed pass is used where the architecture is known and the first group of the run agrees
+    with the plain pass; otherwise the plain pass, after one warning.
+
+    Attributes:
+        model: the transformers model, on `device`.
+        processor: its processor; `tokenizer` is the text part of it.
+        way: `packed` or `plain`.
+    """
+
+    def __init__(self, model: Any, processor: Any, settings: ModelSettings):
+        self.model, self.processor, self.settings = model, processor, settings
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        self.device = next(model.parameters()).device
+        self.end = self.tokenizer.eos_token_id
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.draw = Draw(*self._special_ids(), self.tokenizer.pad_token_id)
+        self.way, self.backbone = "packed", None
+        try:
+            self.backbone = Backbone(model)
+        except ValueError as error:
+            self._fall_back(str(error))
+        self._checked = False
+        self.encoder = self._encoder()
+        self._freeze()
+        if settings.activation_checkpointing:
+            model.activation_checkpointing_enable()
+
+    @classmethod
+    def load(cls, folder: str | Path, settings: ModelSettings) -> Policy:
+        """The policy in a model folder, of a hub id, or `embedded`.
+
+        Raises:
+            InputError: there is no usable model; the message says what is missing.
+        """
+        return cls(*load_model(folder, settings), settings)
+
+    def save(self, folder: Path) -> None:
+        """Write weights, configuration and processor as transformers lays them out."""
+        save_model(self.model, self.processor, folder)
+
+    def clone(self) -> Policy:
+        """A second policy with a copy of the weights as they are now."""
+        return Policy(copy.deepcopy(self.model), self.processor, self.settings)
+
+    def clone(self) -> Policy:
+        """The same policy with weights of its own, such as a reference that stays as it is."""
+        return Policy(copy.deepcopy(self.model), self.processor, self.settings)
+
+    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Prompts:
+        """User turns and their images, ready for sampling; each distinct image object is kept once.
+
+        Raises:
+            InputError: a prompt does not fit; the message names its index.
+        """
+        return self.encoder.prompts(prompts, images).to(self.device)
+
+    def encode_completions(self, texts: Sequence[str]) -> Completions:
+        """Targets with the end token, as groups of one."""
+        return self.encoder.completions(texts, self.end).to(self.device)
+
+    def sample(
+        self,
+        prompts: Prompts,
+        group_size: int,
+        sampling: Sampling,
+        generator: torch.Generator,
+        greedy_row: bool = False,
+    ) -> Completions:
+        """Draw `group_size` completions for each prompt.
+
+        Args:
+            generator: the only source of randomness.
+            greedy_row: add a greedy completion as the last of each group.
+
+        Raises:
+            InputError: prompt and completion together may outgrow the context.
+            HoldfastError: the model's output is not finite.
+        """
+        longest = prompts.tokens_BP.shape[1]
+        if longest + sampling.max_tokens > self.encoder.max_context:
+            raise InputError(
+                f"A prompt of {longest} tokens and max_tokens {sampling.max_tokens} outgrow the context of "
+                f"{self.encoder.max_context}. Lower sampling.max_tokens or raise max_context."
+            )
+        group = group_size + greedy_row
+        rest = (prompts, group, greedy_row, sampling, generator, self.draw)
+        self.model.eval()
+        if self.way == "packed" and self.backbone is not None:
+            return sample_packed(self.backbone, *rest)
+        return sample_plain(self.model, *rest)
+
+    def group_logprobs(
+        self, prompts: Prompts, completions: Completions, temperature: float = 1.0
+    ) -> GroupLogprobs:
+        """Log-probability and entropy of every completion token, with gradient if it is enabled.
+
+        Args:
+            temperature: that of the distribution the completions were drawn from.
+
+        Raises:
+            HoldfastError: a log-probability is not finite; the message names the example.
+        """
+        if self.way == "packed" and not self._checked:
+            self._check(prompts, completions, temperature)
+        result = self._logprobs(self.way, prompts, completions, temperature)
+        if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
+            raise not_finite(int((~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1).int().argmax()))
+        return result
+
+    def decode(self, completions: Completions) -> list[list[str]]:
+        """The text of each completion, without end, padding and control tokens."""
+        keep_BGR = completions.mask_BGR & ~torch.isin(completions.tokens_BGR, self._silent())
+        rows = [
+            row[keep].tolist()
+            for row, keep in zip(
+                completions.tokens_BGR.flatten(0, 1).cpu(), keep_BGR.flatten(0, 1).cpu(), strict=True
+            )
+        ]
+        texts = self.tokenizer.batch_decode(
+            rows, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        group = completions.tokens_BGR.shape[1]
+        return [texts[start : start + group] for start in range(0, len(texts), group)]
+
+    def _logprobs(
+        self, way: str, prompts: Prompts, completions: Completions, temperature: float
+    ) -> GroupLogprobs:
+        self.model.train(self.settings.activation_checkpointing and torch.is_grad_enabled())
+        if way == "packed" and self.backbone is not None:
+            return packed_logprobs(self.backbone, prompts, completions, self.draw.banned_V, temperature)
+        return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature)
+
+    @torch.no_grad()
+    def _check(self, prompts: Prompts, completions: Completions, temperature: float) -> None:
+        """Compare both passes on the first group; fall back for the rest of the run if they differ."""
+        self._checked = True
+        first = (prompts.select([0]), completions.select([0]), temperature)
+        packed, plain = (self._logprobs(way, *first).logprobs_BGR for way in ("packed", "plain"))
+        difference = float((packed - plain).abs().max())
+        if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:
+            self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
+
+    def _fall_back(self, reason: str) -> None:
+        self.way = "plain"
+        log.warning("The packed group pass is not used for %s: %s. The plain pass is slower.",
+                    type(self.model).__name__, reason)  # fmt: skip
+
+    def _special_ids(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which ids are never sampled [vocabulary], and which end a completion."""
+        config = self.model.config
+        size = self.model.get_output_embeddings().weight.shape[0]
+        vocabulary = self.tokenizer.get_vocab()
+        banned = {vocabulary[token] for token in CONTROL_TOKENS if token in vocabulary}
+        for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
+            banned.add(getattr(config, name, None))
+        banned |= set(range(max(vocabulary.values()) + 1, size))  # rows that pad the embedding matrix
+        ends = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = {ends} if isinstance(ends, int) else set(ends or ())
+        if self.end is None:
+            raise InputError("The tokenizer names no end token (eos_token); set it in tokenizer_config.json.")
+        ends.add(self.end)
+        banned_V = torch.zeros(size, dtype=torch.bool, device=self.device)
+        banned_V[sorted(banned - {None})] = True
+        return banned_V, torch.tensor(sorted(ends), device=self.device)
+
+    def _silent(self) -> torch.Tensor:
+        """Ids that are no part of a completion's text."""
+        vocabulary = self.tokenizer.get_vocab()
+        named = {
+            token
+            for token in (*self.tokenizer.all_special_tokens, *vocabulary)
+            if token.startswith("<|") and token.endswith("|>")
+        }
+        ids = {vocabulary[token] for token in named} | {self.end, self.tokenizer.pad_token_id}
+        return torch.tensor(sorted(ids | set(self.draw.ends.tolist())), device=self.device)
+
+    def _encoder(self) -> Encoder:
+        text_config = self.model.config.get_text_config()
+        limit = getattr(text_config, "max_position_embeddings", None)
+        context = min(filter(None, (limit, self.settings.max_context)), default=2**31)
+        patches = None
+        if hasattr(self.model.config, "vision_config"):
+            image_processor = getattr(self.processor, "image_processor", None)
+            if image_processor is None or not supports(image_processor):
+                raise InputError(
+                    f"{type(self.model).__name__} uses {type(image_processor).__name__}, which Holdfast "
+                    "does not know. It takes models with the Qwen-VL image processor, and text-only models."
+                )
+            patches = PatchMaker(image_processor, self.settings.min_pixels, self.settings.max_pixels)
+        image_token = getattr(self.model.config, "image_token_id", None)
+        return Encoder(
+            self.processor, self.tokenizer, patches, image_token, context, self.settings.system_prompt
+        )
+
+    def _freeze(self) -> None:
+        """Settings name parts whose weights must not change."""
+        if not self.settings.freeze:
+            return
+        visual = getattr(getattr(self.model, "model", None), "visual", None)
+        if visual is None:
+            raise InputError(f"freeze: {type(self.model).__name__} has no vision tower; remove the setting.")
+        for name, parameter in visual.named_parameters():
+            part = "projector" if "merger" in name else "vision"
+            parameter.requires_grad_(part not in self.settings.freeze)

@@ -1,0 +1,191 @@
+"""The packed group pass equals the plain pass: log-probabilities, loss and every gradient."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from holdfast.policy import logprobs
+from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.policy import Policy
+from policy_helpers import make_folder, make_policy, random_image, random_text
+
+SPANS = {torch.float64: 1e-6, torch.float32: 1e-3}  # transformers rounds norms to float32 even in float64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def windowed_folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("windowed"), windowed=True)
+
+
+def random_batch(
+    policy: Policy, seed: int, images_per_prompt: tuple[int, ...], group: int, longest: int
+) -> tuple[Prompts, Completions]:
+    """Prompts of random length with images of several sizes, and completions of random length (0 too)."""
+    rng = random.Random(seed)
+    pictures = [random_image(rng, size) for size in ((48, 48), (48, 48), (64, 32), (16, 48))]
+    prompts = policy.encode(
+        [random_text(rng, rng.randrange(1, 12)) for _ in images_per_prompt],
+        [[rng.choice(pictures) for _ in range(count)] for count in images_per_prompt],
+    )
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(prompts), group, longest)
+    lengths = torch.randint(0, longest + 1, shape[:2], generator=generator)
+    lengths[0, 0] = longest
+    mask = torch.arange(longest) < lengths[..., None]
+    tokens = torch.randint(8, 200, shape, generator=generator).masked_fill(~mask, 0)
+    return prompts, Completions(tokens, mask, torch.ones(shape[:2], dtype=torch.bool))
+
+
+def loss_and_gradients(
+    policy: Policy, way: str, prompts: Prompts, completions: Completions, temperature: float = 1.0
+) -> tuple[GroupLogprobs, torch.Tensor, dict[str, torch.Tensor]]:
+    policy.model.zero_grad(set_to_none=True)
+    result = policy._logprobs(way, prompts, completions, temperature)
+    weights = torch.randn(completions.tokens_BGR.shape, generator=torch.Generator().manual_seed(5))
+    loss = (result.logprobs_BGR * weights).sum() / completions.mask_BGR.sum()
+    loss.backward()
+    gradients = {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
+    return result, loss.detach(), gradients
+
+
+def assert_equal_passes(
+    policy: Policy, prompts: Prompts, completions: Completions, temperature: float = 1.0
+) -> None:
+    span = SPANS[policy.model.dtype]
+    packed, loss, gradients = loss_and_gradients(policy, "packed", prompts, completions, temperature)
+    plain, plain_loss, plain_gradients = loss_and_gradients(
+        policy, "plain", prompts, completions, temperature
+    )
+    torch.testing.assert_close(packed.logprobs_BGR, plain.logprobs_BGR, rtol=0, atol=span)
+    torch.testing.assert_close(packed.entropy_BGR, plain.entropy_BGR, rtol=0, atol=span)
+    torch.testing.assert_close(loss, plain_loss, rtol=0, atol=span)
+    assert not packed.logprobs_BGR[~completions.mask_BGR].any()
+    assert gradients.keys() == plain_gradients.keys()
+    for name, gradient in gradients.items():
+        scale = plain_gradients[name].abs().max().item() + 1e-3
+        torch.testing.assert_close(gradient, plain_gradients[name], rtol=0, atol=span * scale, msg=name)
+
+
+BATCHES = {
+    "one image each": (1, 1, 1),
+    "several images, and none": (2, 0, 1, 3),
+    "no image": (0, 0),
+    "one prompt": (1,),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("images", BATCHES.values(), ids=BATCHES)
+def test_equals_plain_pass(folder, images, dtype):
+    policy = make_policy(folder)
+    policy.model.to(dtype)
+    for seed, group, longest in ((1, 3, 7), (2, 1, 4), (3, 5, 1)):
+        assert_equal_passes(policy, *random_batch(policy, seed, images, group, longest))
+
+
+def test_every_parameter_has_a_gradient(folder):
+    policy = make_policy(folder)
+    batch = random_batch(policy, 1, (1, 2), 2, 5)
+    gradients = loss_and_gradients(policy, "packed", *batch)[2]
+    assert gradients.keys() == {name for name, _ in policy.model.named_parameters()}
+    assert all(
+        gradient.abs().max() > 0 for name, gradient in gradients.items() if not name.endswith("k_proj.bias")
+    )
+
+
+def test_window_attention_in_the_vision_tower(windowed_folder):
+    policy = make_policy(windowed_folder)
+    policy.model.double()
+    assert_equal_passes(policy, *random_batch(policy, 4, (1, 2, 0), 2, 5))
+
+
+def test_temperature(folder):
+    policy = make_policy(folder)
+    policy.model.double()
+    assert_equal_passes(policy, *random_batch(policy, 4, (1, 0), 2, 5), temperature=0.7)
+
+
+def test_activation_checkpointing(folder):
+    policy = make_policy(folder, activation_checkpointing=True)
+    policy.model.double()
+    batch = random_batch(policy, 6, (1, 2), 3, 6)
+    assert_equal_passes(policy, *batch)
+    kept = loss_and_gradients(policy, "packed", *batch)
+    reference = make_policy(folder)
+    reference.model.double()
+    plain = loss_and_gradients(reference, "packed", *batch)
+    torch.testing.assert_close(kept[1], plain[1])
+    for name, gradient in plain[2].items():
+        torch.testing.assert_close(kept[2][name], gradient, rtol=0, atol=1e-6)
+
+
+def test_head_in_chunks(folder, monkeypatch):
+    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 2000)
+    policy = make_policy(folder)
+    policy.model.double()
+    assert_equal_passes(policy, *random_batch(policy, 7, (1, 1), 4, 8))
+
+
+def test_frozen_vision(folder):
+    policy = make_policy(folder, freeze=("vision", "projector"))
+    gradients = loss_and_gradients(policy, "packed", *random_batch(policy, 1, (1, 1), 2, 4))[2]
+    assert gradients and not any("visual" in name for name in gradients)
+
+
+def test_bfloat16_is_close(folder):
+    policy = make_policy(folder, dtype="bfloat16")
+    batch = random_batch(policy, 8, (1, 0, 2), 3, 6)
+    packed, plain = (policy._logprobs(way, *batch, 1.0).logprobs_BGR for way in ("packed", "plain"))
+    assert (packed - plain).abs().max() < 0.5
+    assert packed.dtype == torch.float32
+
+
+@pytest.mark.parametrize("fault", ["position", "mask"])
+def test_negative_control(folder, fault, monkeypatch):
+    """An off-by-one in positions or mask must not pass for rounding."""
+    policy = make_policy(folder)
+    policy.model.double()
+    batch = random_batch(policy, 9, (1, 1), 3, 6)
+    if fault == "position":
+        monkeypatch.setattr(
+            Prompts, "next_positions_B", property(lambda self: self.positions_KBP.amax((0, 2)) + 2)
+        )
+    else:
+        build = logprobs.Groups
+
+        def shifted(*args, **kwargs):
+            layout = build(*args, **kwargs)
+            layout.mask_XRK[:, :, layout.longest_prompt :] = layout.mask_XRK[
+                :, :, layout.longest_prompt :
+            ].roll(1, 1)
+            return layout
+
+        monkeypatch.setattr(logprobs, "Groups", shifted)
+    with pytest.raises(AssertionError):
+        assert_equal_passes(policy, *batch)
+
+
+def test_first_use_check_falls_back(folder, monkeypatch, caplog):
+    policy = make_policy(folder)
+    prompts, completions = random_batch(policy, 9, (1, 1), 3, 6)
+    expected = policy._logprobs("plain", prompts, completions, 1.0).logprobs_BGR
+    monkeypatch.setattr(
+        Prompts, "next_positions_B", property(lambda self: self.positions_KBP.amax((0, 2)) + 2)
+    )
+    result = policy.group_logprobs(prompts, completions)
+    assert policy.way == "plain" and "differ" in caplog.text
+    torch.testing.assert_close(result.logprobs_BGR, expected)
+
+
+def test_first_use_check_passes(folder, caplog):
+    policy = make_policy(folder)
+    policy.group_logprobs(*random_batch(policy, 9, (1, 1), 3, 6))
+    assert policy.way == "packed" and not caplog.text
