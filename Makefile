@@ -1,0 +1,32 @@
+# make demo    set up and run the demonstration experiment (configs/embedded/demo.yaml)
+# make test    set up, run the tests and the linter
+# make lint    set up, run the linter and the type checker
+# make clean   remove the virtual environment and caches (results in runs/ stay)
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+# One thread per process: work is spread over processes, and results do not depend on the machine.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test lint clean
+demo: $(STAMP)
+	$(VENV)/bin/holdfast run configs/embedded/demo.yaml --workers $(WORKERS)
+
+test: $(STAMP)
+	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/python -m pytest -n $(WORKERS)
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/mypy
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info

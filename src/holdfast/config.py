@@ -1,0 +1,375 @@
+"""The experiment file: its keys, how it is read, and all of its errors shown at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
+
+from holdfast.errors import HoldfastError, InputError
+from holdfast.learning.settings import Method
+from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.settings import Settings
+from holdfast.tasks.catalog import get_task
+from holdfast.tasks.jsonl import OwnTask
+from holdfast.tasks.prompts import TEMPLATES, Style
+from holdfast.tasks.task import Task
+from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Evaluation(Settings):
+    """How every policy is examined: free generation, the same for all methods and the base."""
+
+    temperature: float = Field(0.0, ge=0)  # 0 is greedy
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1)
+    batch: int = Field(64, ge=1)  # examples that are generated together
+    other_style: bool = False  # judge every method under the prompt style it was not trained in, too
+
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+
+
+class Experiment(Settings):
+    """One experiment: base model × sequence of tasks × methods × seeds."""
+
+    name: Name
+    model: ModelSettings = ModelSettings()
+    prompts: dict[Style, str]  # a template per style, or the name of a set in tasks.prompts.TEMPLATES
+    tasks: dict[Name, OwnTask] = Field(default_factory=dict)  # your own data
+    sequence: tuple[str, ...] = Field(min_length=1)  # what is trained on, in this order
+    general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
+    general_every_stage: bool = False  # else for the base and after the last stage
+    train_examples: int | None = Field(None, ge=1)  # per task; None: all there are
+    test_examples: int | None = Field(None, ge=1)
+    evaluation: Evaluation = Evaluation()
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    methods: dict[Name, Method] = Field(min_length=1)
+    output: Path  # the run's folder: resolved config and report
+    store: Path = Path("runs/store")  # results of jobs, shared by all experiments that name it
+    threads: int = Field(1, ge=1)  # of one job; part of what determines a result, to the last bit
+    checkpoint_every: int = Field(10, ge=1)  # iterations
+    keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _named_prompts(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in TEMPLATES:
+            raise ValueError(f"there is no prompt set '{value}'{suggestion(value, TEMPLATES)}")
+        return TEMPLATES[value]
+
+    @field_validator("prompts")
+    @classmethod
+    def _usable_prompts(cls, value: dict[Style, str]) -> dict[Style, str]:
+        for style, template in value.items():
+            try:
+                rendered = template.format(prompt="\0")
+            except (KeyError, IndexError, ValueError):
+                rendered = ""
+            if "\0" not in rendered:
+                raise ValueError(
+                    f"the {style} template must hold {{prompt}} where the question goes; "
+                    "other braces are doubled: {{ and }}"
+                )
+        return value
+
+    @field_validator("sequence", "general", "seeds")
+    @classmethod
+    def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        repeated = {item for item in value if value.count(item) > 1}
+        if repeated:
+            raise ValueError(f"{', '.join(map(str, sorted(repeated)))} stands there more than once")
+        return value
+
+    def task(self, name: str) -> Task:
+        """The task of that name: one of the experiment's own, or one that ships."""
+        return get_task(name, self.tasks)
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as plain data; saved with a run, and readable as an experiment file."""
+        return self.model_dump(mode="json")
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read and check an experiment file; nothing is run.
+
+    Paths of the model and of your own data are relative to the file's folder, `output` and
+    `store` to the current folder.
+
+    Args:
+        overrides: `key.sub=value` settings that replace the file's; values are YAML.
+
+    Raises:
+        InputError: with every error that was found, each with its place.
+    """
+    file = read_yaml(path)
+    if not isinstance(file.value, dict):
+        raise InputError(f"{path} holds no settings; it must be a YAML mapping, such as 'name: my-study'.")
+    data = {str(key): value for key, value in file.value.items()}
+    for override in overrides:
+        _override(data, override)
+        _forget_lines(file, override)
+
+    problems: list[tuple[KeyPath, str]] = []
+    _merge_defaults(data, problems)
+    if isinstance(data.get("name"), str):
+        data.setdefault("output", str(Path("runs") / data["name"]))
+    elif "output" not in data:
+        data["output"] = "runs/unnamed"  # the missing name is reported
+    data.setdefault("prompts", "standard")
+    _resolve_paths(data, path.parent)
+    experiment = None
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        problems += [_problem(details) for details in error.errors()]
+    if experiment is not None:
+        problems += _check(experiment)
+    if problems or experiment is None:
+        raise InputError(_message(path, file, problems))
+    return experiment
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown `word`: what was probably meant, or all there is."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; there is {', '.join(known)}"
+
+
+# Reading
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name.strip():
+        raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
+    *parents, last = name.strip().split(".")
+    place = data
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise InputError(f"'{override}' cannot be set: {parent} has no keys of its own.")
+    place[last] = parse_value(text)
+
+
+def _forget_lines(file: YamlFile, override: str) -> None:
+    """What the command line sets has no line in the file."""
+    path = tuple(override.partition("=")[0].strip().split("."))
+    for known in [known for known in file.lines if known[: len(path)] == path]:
+        del file.lines[known]
+
+
+def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
+    """Put `defaults` under every method and take the key away."""
+    defaults = data.pop("defaults", None) or {}
+    if not isinstance(defaults, dict):
+        problems.append((("defaults",), "must be a mapping of method settings"))
+        return
+    for key in [key for key in defaults if key not in Method.model_fields]:
+        problems.append((("defaults", str(key)), f"unknown key{suggestion(str(key), Method.model_fields)}"))
+        del defaults[key]
+    methods = data.get("methods")
+    if isinstance(methods, dict):
+        data["methods"] = {
+            name: _merge(defaults, {} if method is None else method) for name, method in methods.items()
+        }
+
+
+def _merge(under: Mapping[str, Any], over: Any) -> Any:
+    if not isinstance(over, dict):
+        return over
+    merged = {**under, **over}
+    for key in under:
+        if isinstance(under[key], dict) and isinstance(over.get(key), dict):
+            merged[key] = _merge(under[key], over[key])
+    return merged
+
+
+def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make paths of data absolute, starting from the experiment file's folder."""
+    model = data.get("model")
+    if isinstance(model, dict) and isinstance(path := model.get("path"), str):
+        found = folder / Path(path).expanduser()
+        if found.is_dir() and path != "embedded":
+            data["model"] = {**model, "path": str(found.resolve())}
+    tasks = data.get("tasks")
+    if isinstance(tasks, dict):
+        data["tasks"] = {
+            name: {
+                key: str((folder / Path(value).expanduser()).resolve())
+                if key in ("train", "validation", "test") and isinstance(value, str)
+                else value
+                for key, value in task.items()
+            }
+            if isinstance(task, dict)
+            else task
+            for name, task in tasks.items()
+        }
+    for key in ("output", "store"):
+        value = data.get(key, Experiment.model_fields[key].default)
+        if isinstance(value, str | Path):
+            data[key] = str(Path(value).expanduser().absolute())
+
+
+# Checking
+
+
+def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
+    """Whatever the types cannot say."""
+    problems: list[tuple[KeyPath, str]] = []
+    styles = {method.style for method in experiment.methods.values()}
+    if experiment.evaluation.other_style:
+        styles = {"cot", "direct"}
+    for style in sorted(styles - set(experiment.prompts)):
+        problems.append((("prompts",), f"has no template for the style {style}, which is used"))
+
+    for name in sorted(set(experiment.sequence) & set(experiment.general)):
+        problems.append((("general",), f"{name} is trained on, so it cannot be a general benchmark"))
+    tasks: dict[str, Task] = {}
+    for key in ("sequence", "general"):
+        for index, name in enumerate(getattr(experiment, key)):
+            try:
+                tasks[name] = task = experiment.task(name)
+                _check_split(task, "test", experiment.test_examples, own=name in experiment.tasks)
+                if key == "sequence":
+                    _check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
+            except HoldfastError as error:
+                problems.append(((key, index), str(error)))
+
+    for name, method in experiment.methods.items():
+        where = ("methods", name)
+        if method.joint and method.filter != "none":
+            problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
+        if method.objective == "sft" and method.target == "reasoned":
+            problems += [
+                ((*where, "target"), f"task {task} has no rationales; use target: answer")
+                for task in experiment.sequence
+                if task in tasks and not _has_rationale(tasks[task])
+            ]
+        if experiment.train_examples is not None:
+            available = experiment.train_examples * (len(experiment.sequence) if method.joint else 1)
+            if method.batch > available:
+                message = f"is {method.batch}, but there are only {available} training examples"
+                problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
+    problems += _check_model(experiment.model)
+    return problems
+
+
+def _check_split(task: Task, split: Literal["train", "test"], count: int | None, own: bool) -> None:
+    if own:
+        task.examples(split, count)  # every row is checked before any work
+    elif split in task.sizes and count is not None and task.sizes[split] != 0:
+        size = task.sizes[split]
+        if size is not None and count > size:
+            raise InputError(
+                f"task {task.name} has {size} {split} examples, fewer than {split}_examples: {count}"
+            )
+    else:
+        task.examples(split, count)
+
+
+def _has_rationale(task: Task) -> bool:
+    try:
+        return all(example.rationale for example in task.examples("train", 1))
+    except HoldfastError:  # reported with the task
+        return True
+
+
+def _check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
+    where = ("model", "path")
+    if model.path == "embedded":
+        return []
+    folder = Path(model.path)
+    if not folder.is_dir():
+        looks_like_path = model.path.startswith((".", "/", "~")) or model.path.count("/") != 1
+        if looks_like_path:
+            known = "it is neither 'embedded' nor a folder nor a hub id (owner/name)"
+            return [(where, f"there is no model '{model.path}': {known}")]
+        return []
+    if not (folder / "config.json").is_file():
+        return [(where, f"the folder {folder} holds no config.json, so it is not a Hugging Face model")]
+    if not any(folder.glob("*.safetensors")):
+        return [(where, f"the folder {folder} has no weights (*.safetensors); copy or download them there")]
+    return []
+
+
+# Messages
+
+
+def _problem(details: Any) -> tuple[KeyPath, str]:
+    """Path and text of one pydantic error."""
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return path, f"unknown key{suggestion(str(path[-1]), _keys_at(path[:-1]))}"
+    if kind == "missing":
+        return path, "is missing; it has no default"
+    if kind == "literal_error":
+        message = f"must be {context['expected']}"
+        message += _did_you_mean(details["input"], context["expected"])
+        return path, message
+    if kind == "string_pattern_mismatch":
+        return path, f"'{details['input']}' may hold only letters, digits, '-' and '_'"
+    if kind == "value_error":
+        return path, str(context["error"])
+    message = details["msg"].replace("Input should be", "must be")
+    message = message[0].lower() + message[1:]
+    given = details["input"]
+    if isinstance(given, str | int | float | bool | None):
+        message += f", not {given!r}"
+    return path, message
+
+
+def _did_you_mean(given: Any, expected: str) -> str:
+    options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
+    close = difflib.get_close_matches(str(given), options, n=1, cutoff=0.6)
+    return f", not {given!r}" + (f"; did you mean '{close[0]}'?" if close else "")
+
+
+def _keys_at(path: KeyPath) -> list[str]:
+    """The keys that are allowed at a place in the file."""
+    annotation: Any = Experiment
+    for part in path:
+        annotation = _unwrap(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            annotation = annotation.model_fields[str(part)].annotation
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        else:
+            annotation = get_args(annotation)[0]
+    annotation = _unwrap(annotation)
+    if annotation is Experiment:
+        return [*Experiment.model_fields, "defaults"]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return list(annotation.model_fields)
+    return []
+
+
+def _unwrap(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, UnionType):
+        return next(part for part in get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _message(path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]]) -> str:
+    placed = []
+    for where, text in problems:
+        default = ("defaults", *where[2:])
+        if where[:1] == ("methods",) and where not in file.lines and default in file.lines:
+            where = default  # said once, for all methods
+        placed.append((file.line(where) or 0, ".".join(map(str, where)) or "file", text))
+    lines = [
+        f"  line {line}, {where}: {text}" if line else f"  {where}: {text}"
+        for line, where, text in sorted(dict.fromkeys(placed))
+    ]
+    count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
+    return f"{path} has {count}:\n" + "\n".join(lines)

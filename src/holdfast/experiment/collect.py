@@ -1,0 +1,91 @@
+"""From the store to `Results`, finished or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.config import Experiment
+from holdfast.experiment.plan import Chain, Job, Plan
+from holdfast.experiment.store import Damaged, Store
+from holdfast.forgetting.results import MethodRun, Record, Results
+from holdfast.tasks.prompts import Style
+
+
+def collect(
+    experiment: Experiment, plan: Plan, store: Store, on_damage: Callable[[Job, Damaged], None]
+) -> Results:
+    """Everything the store holds of an experiment; what is not done is not there.
+
+    Args:
+        on_damage: is told of results that cannot be used; they count as not done.
+    """
+    return _Collector(experiment, plan, store, on_damage).results()
+
+
+class _Collector:
+    def __init__(
+        self, experiment: Experiment, plan: Plan, store: Store, on_damage: Callable[[Job, Damaged], None]
+    ) -> None:
+        self.experiment = experiment
+        self.plan = plan
+        self.store = store
+        self.on_damage = on_damage
+        self.records: dict[str, list[Record] | None] = {}  # shared cells are read once
+
+    def results(self) -> Results:
+        names = (*self.experiment.sequence, *self.experiment.general)
+        other = self.experiment.evaluation.other_style
+        return Results(
+            name=self.experiment.name,
+            sequence=self.experiment.sequence,
+            general=self.experiment.general,
+            chance={name: self.experiment.task(name).chance for name in names},
+            settings=self.experiment.resolved(),
+            runs=tuple(self.run(chain, other=False) for chain in self.plan.chains),
+            other_style=tuple(self.run(chain, other=True) for chain in self.plan.chains) if other else (),
+        )
+
+    def run(self, chain: Chain, other: bool) -> MethodRun:
+        style: Style = chain.settings.style
+        if other:
+            style = "direct" if style == "cot" else "cot"
+        cells = {}
+        for cell, name in (chain.other_cells if other else chain.cells).items():
+            if name not in self.records:
+                self.records[name] = self.ask(name, lambda job: self.store.rows(job, "records.jsonl"))
+            records = self.records[name]
+            if records is not None:
+                cells[cell] = records
+        return MethodRun(
+            method=chain.method,
+            seed=chain.seed,
+            style=style,
+            joint=chain.settings.joint,
+            objective=chain.settings.objective,
+            cells=cells,
+            curves=[
+                self.ask(name, lambda job: self.store.rows(job, "metrics.jsonl")) or []
+                for name in chain.learn
+            ],
+            filters=[self.filter(*names) for names in zip(chain.filters, chain.learn, strict=True)],
+            totals=[self.ask(name, self.store.result) or {} for name in chain.learn],
+        )
+
+    def filter(self, filter: str | None, learn: str) -> dict[str, Any] | None:
+        """How many examples a stage kept, and how often each was answered right."""
+        if filter is None:
+            return None
+        rates, learned = self.ask(filter, self.store.result), self.ask(learn, self.store.result)
+        if rates is None or learned is None:
+            return None
+        return {"kept": learned["kept"], "total": rates["examples"], "histogram": rates["histogram"]}
+
+    def ask(self, name: str, read: Callable[[Job], Any]) -> Any:
+        """What `read` finds of a job, or None when it is not done."""
+        job = self.plan.jobs[name]
+        try:
+            return read(job) if self.store.has(job) else None
+        except Damaged as damage:
+            self.on_damage(job, damage)
+            return None

@@ -1,0 +1,63 @@
+"""How long jobs will take, from how long similar ones in the store took."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import islice
+from statistics import median
+
+from holdfast import files
+from holdfast.experiment.plan import Job
+from holdfast.experiment.store import KINDS, Store
+
+# Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
+_GUESS = {"sft": 0.0035, "rft": 0.002, "filter": 0.001, "evaluate": 0.002}
+_LOOK_AT = 200  # results per kind
+_UNKNOWN_COUNT = 1000  # examples, where a task takes all it has
+
+Rates = dict[str, float]
+
+
+def units(job: Job) -> float:
+    """Amount of work: completions sampled, or targets learned from."""
+    return _units(job.inputs)
+
+
+def first_guess() -> Rates:
+    return dict(_GUESS)
+
+
+def measured(store: Store) -> Rates:
+    """Seconds per unit and kind of work, the median over results in the store; only what is known."""
+    seen: dict[str, list[float]] = defaultdict(list)
+    for kind in KINDS:
+        for folder in islice((store.root / kind).glob("[!.]*"), _LOOK_AT):
+            try:
+                inputs = files.read_json(folder / "job.json")["inputs"]
+                seconds = files.read_json(folder / "result.json")["seconds"]
+                seen[_rate_name(inputs)].append(seconds / _units(inputs))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+    return {name: median(rates) for name, rates in seen.items()}
+
+
+def seconds(job: Job, rates: Rates) -> float:
+    """Expected time of a job; a kind that is not in `rates` counts with the first guess."""
+    name = _rate_name(job.inputs)
+    return units(job) * rates.get(name, _GUESS[name])
+
+
+def _rate_name(inputs: dict) -> str:
+    if inputs["kind"] != "learn":
+        return str(inputs["kind"])
+    return "sft" if inputs["method"]["objective"] == "sft" else "rft"
+
+
+def _units(inputs: dict) -> float:
+    examples = sum(task["count"] or _UNKNOWN_COUNT for task in inputs["tasks"])
+    if inputs["kind"] == "learn":
+        method = inputs["method"]
+        return float(inputs["iterations"] * method["batch"] * method.get("group_size", 1))
+    if inputs["kind"] == "filter":
+        return float(examples * inputs["samples"])
+    return float(examples)

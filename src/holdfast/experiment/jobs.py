@@ -1,0 +1,180 @@
+"""Doing one job: load the policy, learn or filter or evaluate, put the result in the store."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from holdfast import files
+from holdfast.config import Experiment
+from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.store import WEIGHTS, Store
+from holdfast.learning.settings import Method
+from holdfast.tasks.task import Example, Split, Task
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+
+_BASE = "base"
+
+
+class Busy(Exception):
+    """Another process is doing this job."""
+
+
+class Runner:
+    """Does jobs in this process, and keeps the last policy loaded.
+
+    A policy is always loaded from its files, never handed on from the job that trained it: so a
+    result does not depend on which process did what before.
+    """
+
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store) -> None:
+        import torch
+
+        torch.set_num_threads(experiment.threads)
+        self.experiment = experiment
+        self.plan = plan
+        self.store = store
+        self.held: str | None = None  # fingerprint of the policy in memory
+        self._policy: Policy | None = None
+        self._task = cache(experiment.task)
+        self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
+
+    def run(self, job: Job, weights: bool, on_step: OnStep) -> float:
+        """Do one job, if it is still to do; seconds it took.
+
+        Args:
+            weights: a `learn` result without its weights does not count as done.
+
+        Raises:
+            Busy: another process is at it.
+            Damaged: the result of a parent cannot be used.
+            HoldfastError: it failed.
+        """
+        with self.store.lock(job) as mine:
+            if not mine:
+                raise Busy
+            if self.store.has(job, weights):
+                return 0.0
+            start = time.perf_counter()
+            do = {"learn": self._learn, "filter": self._filter, "evaluate": self._evaluate}[job.kind]
+            do(job, on_step)
+            return time.perf_counter() - start
+
+    def _learn(self, job: Job, on_step: OnStep) -> None:
+        from holdfast.learning.filters import select
+        from holdfast.learning.loop import learn
+
+        method = _method(job)
+        items = self._items(job, "train")
+        result: dict[str, Any] = {"available": len(items)}
+        if job.filter is not None:
+            rows = self.store.rows(self.plan.jobs[job.filter], "records.jsonl")
+            kept = select(method.filter, rows, job.stream)
+            items = [items[index] for index in kept]
+            result["kept"] = len(kept)
+        policy = self._policy_of(job)
+        self.held = self._policy = None  # it is about to change
+        work = self.store.work(job)
+        totals = learn(
+            policy,
+            items,
+            method,
+            iterations=job.inputs["iterations"],
+            templates=self.experiment.prompts,
+            stream=job.stream,
+            folder=work,
+            checkpoint_every=self.experiment.checkpoint_every,
+            load_base=self._load_base,
+            on_step=on_step,
+        )
+        with self.store.writing(job) as folder:
+            policy.save(folder / WEIGHTS)
+            shutil.copyfile(work / "metrics.jsonl", folder / "metrics.jsonl")
+            files.write_json(folder / "result.json", {**result, **totals})
+
+    def _filter(self, job: Job, on_step: OnStep) -> None:
+        from holdfast.learning.filters import pass_rates
+
+        method, start = _method(job), time.perf_counter()
+        rows = pass_rates(
+            self._policy_of(job),
+            self._items(job, "train"),
+            method,
+            templates=self.experiment.prompts,
+            stream=job.stream,
+            on_step=on_step,
+        )
+        counts = Counter(row["correct"] for row in rows)
+        result = {
+            "examples": len(rows),
+            "histogram": [counts[right] for right in range(method.filter_samples + 1)],
+            "seconds": time.perf_counter() - start,
+        }
+        with self.store.writing(job) as folder:
+            files.write_jsonl(folder / "records.jsonl", rows)
+            files.write_json(folder / "result.json", result)
+
+    def _evaluate(self, job: Job, on_step: OnStep) -> None:
+        from holdfast.forgetting.evaluate import evaluate
+
+        start = time.perf_counter()
+        task = self._task(job.tasks[0])
+        records = evaluate(
+            self._policy_of(job),
+            task,
+            self._examples(job.tasks[0], "test"),
+            style=job.style,
+            templates=self.experiment.prompts,
+            sampling=self.experiment.evaluation.sampling(),
+            stream=job.stream,
+            batch=self.experiment.evaluation.batch,
+            on_step=on_step,
+        )
+        result = {
+            "examples": len(records),
+            "accuracy": sum(record["score"] for record in records) / len(records),
+            "seconds": time.perf_counter() - start,
+        }
+        with self.store.writing(job) as folder:
+            files.write_jsonl(folder / "records.jsonl", records)
+            files.write_json(folder / "result.json", result)
+
+    def _policy_of(self, job: Job) -> Policy:
+        """The policy the job starts from, in memory; loaded unless it is the one held."""
+        name = job.policy or _BASE
+        if self.held != name or self._policy is None:
+            from holdfast.policy.policy import Policy
+
+            self.held = self._policy = None  # free the memory first
+            if job.policy is None:
+                self._policy = self._load_base()
+            else:
+                weights = self.store.verify(self.plan.jobs[job.policy], WEIGHTS) / WEIGHTS
+                self._policy = Policy.load(weights, self.experiment.model)
+            self.held = name
+        return self._policy
+
+    def _load_base(self) -> Policy:
+        from holdfast.policy.policy import Policy
+
+        return Policy.load(self.experiment.model.path, self.experiment.model)
+
+    def _items(self, job: Job, split: Split) -> list[tuple[Task, Example]]:
+        return [(self._task(name), example) for name in job.tasks for example in self._examples(name, split)]
+
+    def _load(self, name: str, split: Split) -> list[Example]:
+        count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
+        return self._task(name).examples(split, count)
+
+
+def _method(job: Job) -> Method:
+    assert job.method is not None, "only evaluations have no method"
+    return job.method

@@ -1,0 +1,256 @@
+"""An experiment as a graph of jobs.
+
+A job is named by its *fingerprint*: the hash of everything that determines its result. Equal work
+is one job, whichever methods, seeds or experiments ask for it. A policy that a job starts from is
+named by the fingerprint of the `learn` job that made it, or None for the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from holdfast.config import Experiment
+from holdfast.experiment.identity import digest, model_identity
+from holdfast.learning.settings import Method
+from holdfast.tasks.prompts import Style
+from holdfast.tasks.task import Split
+
+Kind = Literal["learn", "filter", "evaluate"]
+
+_RFT_ONLY = {"group_size", "sampling", "clip_low", "clip_high", "normalise_std", "kl_coef", "kl_reference"}
+_FILTER_ONLY = {"filter", "filter_samples"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work with one result.
+
+    Attributes:
+        fingerprint: names the result.
+        inputs: everything that determines the result, as plain data.
+        policy: `learn` job whose weights this one loads; None for the base model.
+        filter: `filter` job whose pass rates choose the training examples, if any.
+        tasks: names; one, or all of the sequence for a joint `learn`.
+        method: of `learn` and `filter` jobs.
+        style: prompt style of the job.
+        stream: names of the random streams it draws from.
+        label: what a person reads, from the first method that asked for it.
+    """
+
+    kind: Kind
+    fingerprint: str
+    inputs: dict[str, Any]
+    policy: str | None
+    filter: str | None
+    tasks: tuple[str, ...]
+    method: Method | None
+    style: Style
+    stream: tuple[object, ...]
+    label: str
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Jobs that must be done before this one."""
+        return tuple(parent for parent in (self.policy, self.filter) if parent is not None)
+
+
+@dataclass
+class Chain:
+    """One method with one seed: what it learns, and the cells that judge it."""
+
+    method: str
+    seed: int
+    settings: Method
+    learn: list[str] = field(default_factory=list)  # one job a stage
+    filters: list[str | None] = field(default_factory=list)
+    cells: dict[tuple[int, str], str] = field(default_factory=dict)  # (stage, task) -> job
+    other_cells: dict[tuple[int, str], str] = field(default_factory=dict)  # under the other style
+
+
+@dataclass
+class Plan:
+    """All jobs of an experiment, parents before children, and what they are for."""
+
+    jobs: dict[str, Job]
+    chains: list[Chain]
+    asked: int  # jobs before equal ones were made one
+
+    def children(self) -> dict[str, list[str]]:
+        """Jobs that need a job, by its fingerprint."""
+        children: dict[str, list[str]] = {name: [] for name in self.jobs}
+        for job in self.jobs.values():
+            for parent in job.parents:
+                children[parent].append(job.fingerprint)
+        return children
+
+    def last_stages(self) -> set[str]:
+        """The `learn` jobs that end a chain."""
+        return {chain.learn[-1] for chain in self.chains}
+
+    def digest(self) -> str:
+        """Changes with anything that changes a result."""
+        return digest(sorted(self.jobs))
+
+
+def make_plan(experiment: Experiment) -> Plan:
+    """The jobs of a checked experiment.
+
+    Raises:
+        InputError: a task or the model cannot be found.
+    """
+    return _Planner(experiment).plan()
+
+
+def determining_settings(method: Method) -> dict[str, Any]:
+    """The settings of a method that can change what one stage learns."""
+    settings = method.model_dump(mode="json", exclude={"joint"})
+    if method.objective == "sft":
+        irrelevant = _RFT_ONLY | _FILTER_ONLY
+    else:
+        irrelevant = {"target"}
+        if method.objective != "grpo":
+            irrelevant.add("normalise_std")
+        if not method.kl_coef:
+            irrelevant.add("kl_reference")
+        if method.filter == "none":
+            irrelevant |= _FILTER_ONLY
+    return {key: value for key, value in settings.items() if key not in irrelevant}
+
+
+class _Planner:
+    def __init__(self, experiment: Experiment) -> None:
+        from holdfast.forgetting.evaluate import EVALUATION_VERSION
+        from holdfast.learning.filters import FILTER_VERSION
+        from holdfast.learning.loop import LEARNER_VERSION
+
+        self.versions = {"learn": LEARNER_VERSION, "filter": FILTER_VERSION, "evaluate": EVALUATION_VERSION}
+        self.experiment = experiment
+        self.base = model_identity(experiment.model, experiment.store / "model-hashes.json")
+        self.jobs: dict[str, Job] = {}
+        self.tasks = {name: experiment.task(name) for name in (*experiment.sequence, *experiment.general)}
+        self.asked = 0
+
+    def plan(self) -> Plan:
+        chains = [
+            self.chain(name, method, seed)
+            for seed in self.experiment.seeds
+            for name, method in self.experiment.methods.items()
+        ]
+        return Plan(self.jobs, chains, self.asked)
+
+    def chain(self, name: str, method: Method, seed: int) -> Chain:
+        sequence = self.experiment.sequence
+        stages: Sequence[tuple[str, ...]] = [sequence] if method.joint else [(task,) for task in sequence]
+        chain = Chain(name, seed, method)
+        self.cells(chain, 0, None, general=True)
+        policy: str | None = None
+        for stage, tasks in enumerate(stages, start=1):
+            where = f"{name} seed {seed} stage {stage} ({'all tasks' if method.joint else tasks[0]})"
+            filter = None
+            if method.filter != "none":
+                filter = self.filter(policy, tasks, method, seed, f"{where}: filter")
+            policy = self.learn(policy, filter, tasks, method, seed, f"{where}: learn")
+            chain.filters.append(filter)
+            chain.learn.append(policy)
+            last = stage == len(stages)
+            self.cells(chain, stage, policy, general=last or self.experiment.general_every_stage)
+        return chain
+
+    def cells(self, chain: Chain, stage: int, policy: str | None, general: bool) -> None:
+        """Judge one policy on every task, and on the general benchmarks."""
+        style = chain.settings.style
+        other: Style = "direct" if style == "cot" else "cot"
+        names = self.experiment.sequence + (self.experiment.general if general else ())
+        who = f"{chain.method} seed {chain.seed} stage {stage}" if policy else "base"
+        for name in names:
+            label = f"{who}: evaluate {name}"
+            chain.cells[stage, name] = self.evaluate(policy, name, style, chain.seed, label)
+            if self.experiment.evaluation.other_style:
+                label += f" ({other})"
+                chain.other_cells[stage, name] = self.evaluate(policy, name, other, chain.seed, label)
+
+    def learn(
+        self,
+        policy: str | None,
+        filter: str | None,
+        tasks: tuple[str, ...],
+        method: Method,
+        seed: int,
+        label: str,
+    ) -> str:
+        inputs = {
+            "policy": policy or self.base,
+            "filter": filter,
+            "base": self.base if method.kl_coef and method.kl_reference == "base" else None,
+            "method": determining_settings(method),
+            "iterations": method.iterations * len(tasks),
+            "tasks": [self.data(task, "train") for task in tasks],
+            "template": self.experiment.prompts[method.style],
+            "seed": seed,
+        }
+        stream = ("stage", seed, *tasks)
+        return self.add("learn", inputs, policy, filter, tasks, method, method.style, stream, label)
+
+    def filter(
+        self, policy: str | None, tasks: tuple[str, ...], method: Method, seed: int, label: str
+    ) -> str:
+        inputs = {
+            "policy": policy or self.base,
+            "samples": method.filter_samples,
+            "sampling": method.sampling.model_dump(mode="json"),
+            "micro_batch": method.micro_batch,
+            "tasks": [self.data(task, "train") for task in tasks],
+            "style": method.style,
+            "template": self.experiment.prompts[method.style],
+            "seed": seed,
+        }
+        stream = ("filter", seed, *tasks)
+        return self.add("filter", inputs, policy, None, tasks, method, method.style, stream, label)
+
+    def evaluate(self, policy: str | None, task: str, style: Style, seed: int, label: str) -> str:
+        evaluation = self.experiment.evaluation
+        inputs = {
+            "policy": policy or self.base,
+            "tasks": [self.data(task, "test")],
+            "style": style,
+            "template": self.experiment.prompts[style],
+            "sampling": evaluation.sampling().model_dump(mode="json"),
+            "batch": evaluation.batch,
+            "seed": seed if evaluation.temperature > 0 else None,  # greedy answers need no chance
+        }
+        stream = ("evaluate", inputs["seed"], task)
+        return self.add("evaluate", inputs, policy, None, (task,), None, style, stream, label)
+
+    def data(self, name: str, split: Split) -> dict[str, Any]:
+        """What determines a split of a task."""
+        task = self.tasks[name]
+        count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
+        return {
+            "name": name,
+            "version": task.version,
+            "source": task.source,
+            "scorer": task.scorer,
+            "split": split,
+            "count": count,
+        }
+
+    def add(
+        self,
+        kind: Kind,
+        inputs: dict[str, Any],
+        policy: str | None,
+        filter: str | None,
+        tasks: tuple[str, ...],
+        method: Method | None,
+        style: Style,
+        stream: tuple[object, ...],
+        label: str,
+    ) -> str:
+        self.asked += 1
+        inputs = {"kind": kind, "version": self.versions[kind], "threads": self.experiment.threads, **inputs}
+        name = digest(inputs)
+        if name not in self.jobs:
+            self.jobs[name] = Job(kind, name, inputs, policy, filter, tasks, method, style, stream, label)
+        return name

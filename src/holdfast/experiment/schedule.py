@@ -1,0 +1,191 @@
+"""Which job is next: what is left to do, what is ready, what a failure takes with it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from holdfast.config import Experiment
+from holdfast.experiment import estimate
+from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.store import Damaged, Store
+
+RETRY_SECONDS = 0.5  # before asking again for a job that another process has
+MOST_DAMAGE = 3  # times a result may be found damaged before the disk is not trusted any more
+
+OnDamage = Callable[[Job, Damaged], None]
+
+
+def pending(plan: Plan, store: Store, on_damage: OnDamage) -> dict[str, Job]:
+    """The jobs that must run: those without a result, and those whose weights another one needs."""
+    todo: dict[str, Job] = {}
+    present: dict[str, bool] = {}
+
+    def there(job: Job, weights: bool) -> bool:
+        try:
+            return store.has(job, weights)
+        except Damaged as damage:
+            on_damage(job, damage)
+            return False
+
+    def require(job: Job, weights: bool) -> None:
+        name = job.fingerprint
+        if name in todo:
+            return
+        if name not in present:
+            present[name] = there(job, weights=False)
+        if present[name] and (not weights or there(job, weights=True)):
+            return
+        todo[name] = job
+        for parent in job.parents:
+            require(plan.jobs[parent], weights=parent == job.policy)
+
+    for job in plan.jobs.values():
+        require(job, weights=False)
+    return {name: job for name, job in plan.jobs.items() if name in todo}  # parents first
+
+
+class Schedule:
+    """The state of a run; knows nothing of processes.
+
+    Attributes:
+        todo: jobs without a result, failed and running ones included.
+        running: jobs that were handed out.
+        failed: why a job gave no result; jobs that depend on it are `skipped`.
+    """
+
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store, on_damage: OnDamage) -> None:
+        self.experiment = experiment
+        self.plan = plan
+        self.store = store
+        self.on_damage = on_damage
+        self.children = plan.children()
+        self.last_stages = plan.last_stages()
+        self.running: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.skipped: set[str] = set()
+        self._wait: dict[str, float] = {}  # until when not to try a job that another process has
+        self._damage: Counter[str] = Counter()
+        self.rates = estimate.measured(store)
+        self.todo: dict[str, Job] = {}
+        self._find_todo()
+        self._prune_all()
+
+    def _find_todo(self) -> None:
+        self.todo = pending(self.plan, self.store, self._set_aside)
+        for job in self.todo.values():
+            if job.policy is not None:
+                self.store.lease_weights(self.plan.jobs[job.policy])
+        self._tail: dict[str, float] = {}  # seconds from a job's start to the end of what waits for it
+        for name in reversed(self.plan.jobs):
+            waiting = max((self._tail.get(child, 0.0) for child in self.children[name]), default=0.0)
+            if name in self.todo:
+                waiting += self.cost(self.plan.jobs[name])
+            self._tail[name] = waiting
+
+    def cost(self, job: Job) -> float:
+        """Seconds the job is expected to take."""
+        return estimate.seconds(job, self.rates)
+
+    # Handing out
+
+    def open(self) -> list[Job]:
+        """Jobs that are neither done, running, failed nor skipped."""
+        closed = self.running | self.failed.keys() | self.skipped
+        return [job for name, job in self.todo.items() if name not in closed]
+
+    def take(self, held: str | None, workers: int) -> Job | None:
+        """The next job for a worker that holds the policy `held` in memory; None if none is ready.
+
+        With as many chains to train as workers, a worker judges the policy it holds before it
+        trains on: nothing is loaded twice and weights go early. Spare workers do the judging, and
+        the longest chain is never kept waiting.
+        """
+        now = time.monotonic()
+        ready = [
+            job
+            for job in self.open()
+            if not any(parent in self.todo for parent in job.parents)
+            and self._wait.get(job.fingerprint, 0.0) <= now
+        ]
+        if not ready:
+            return None
+        training = sum(job.kind != "evaluate" for job in ready)
+        training += sum(self.plan.jobs[name].kind != "evaluate" for name in self.running)
+        spare = workers > training
+
+        def preference(job: Job) -> tuple[bool, bool, float]:
+            trains, at_hand = job.kind != "evaluate", (job.policy or "base") == held
+            first = trains if spare else at_hand
+            return first, (at_hand if spare else at_hand and not trains), self._tail[job.fingerprint]
+
+        best = max(ready, key=preference)
+        self.running.add(best.fingerprint)
+        return best
+
+    def needs_weights(self, job: Job) -> bool:
+        """A job that is still to do loads the weights of this one."""
+        return any(
+            name in self.todo and self.plan.jobs[name].policy == job.fingerprint
+            for name in self.children[job.fingerprint]
+        )
+
+    # Taking back
+
+    def done(self, job: Job) -> None:
+        self.running.discard(job.fingerprint)
+        self.todo.pop(job.fingerprint, None)
+        if job.kind == "learn":
+            self._prune(job)
+        if job.policy is not None:
+            self._prune(self.plan.jobs[job.policy])
+
+    def fail(self, job: Job, message: str) -> None:
+        """Give a job up, with everything that depends on it."""
+        self.running.discard(job.fingerprint)
+        self.failed[job.fingerprint] = message
+        below = list(self.children[job.fingerprint])
+        while below:
+            name = below.pop()
+            if name in self.todo and name not in self.skipped:
+                self.skipped.add(name)
+                below += self.children[name]
+
+    def busy(self, job: Job) -> None:
+        """Another process has the job: ask again a little later."""
+        self.running.discard(job.fingerprint)
+        self._wait[job.fingerprint] = time.monotonic() + RETRY_SECONDS
+
+    def damaged(self, job: Job, damage: Damaged) -> None:
+        """A job could not use the result of another one: that one has to be done again."""
+        self.running.discard(job.fingerprint)
+        parent = self.plan.jobs[damage.fingerprint]
+        self._damage[parent.fingerprint] += 1
+        if self._damage[parent.fingerprint] >= MOST_DAMAGE:
+            self.fail(job, f"{damage}, again and again; check the disk")
+            return
+        self._set_aside(parent, damage)
+        self._find_todo()
+
+    def _set_aside(self, job: Job, damage: Damaged) -> None:
+        with self.store.lock(job) as mine:
+            if mine and self.store.set_aside(job) is not None:
+                self.on_damage(job, damage)
+
+    # Weights
+
+    def _prune(self, learn: Job) -> None:
+        """Remove the weights of a result that nothing waits for and the experiment does not keep."""
+        if learn.fingerprint in self.todo:
+            return
+        keep = self.experiment.keep_weights
+        kept = keep == "all" or (keep == "last" and learn.fingerprint in self.last_stages)
+        self.store.keep_weights(learn, self.experiment.name, kept)
+        if not kept and not self.needs_weights(learn):
+            self.store.prune_weights(learn)
+
+    def _prune_all(self) -> None:
+        for job in self.plan.jobs.values():
+            if job.kind == "learn":
+                self._prune(job)

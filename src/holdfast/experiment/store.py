@@ -1,0 +1,299 @@
+"""Where results lie: one folder per job, named by its fingerprint, there whole or not at all.
+
+    <store>/learn/<fingerprint>/      job.json  result.json  metrics.jsonl  weights/  manifest.json
+    <store>/filter/<fingerprint>/     job.json  result.json  records.jsonl  manifest.json
+    <store>/evaluate/<fingerprint>/   job.json  result.json  records.jsonl  manifest.json
+    <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
+    <store>/damaged/                  entries that no longer say what was written
+    <store>/locks/                    one empty file per job, locked by the process that works on it
+    <store>/keep/                     an empty file <fingerprint>.<experiment> where weights are to stay
+
+Only weights may go missing from an entry: they are the bulk, and are removed when no job needs
+them any more. `manifest.json` says what belongs to an entry; sizes are compared whenever the store
+is asked for an entry, hashes when its content is read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from holdfast import files
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.identity import file_digest
+from holdfast.experiment.plan import Job, Kind
+
+KINDS: tuple[Kind, ...] = ("learn", "filter", "evaluate")
+WEIGHTS = "weights"
+_LENGTH = 16  # of a fingerprint in a name
+
+
+class Damaged(HoldfastError):
+    """A stored result is not what was written, or lacks the weights that are needed.
+
+    Attributes:
+        fingerprint: of the job whose result it was.
+    """
+
+    def __init__(self, fingerprint: str, message: str) -> None:
+        super().__init__(message)
+        self.fingerprint = fingerprint
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `holdfast store` shows of one result."""
+
+    kind: Kind
+    name: str
+    label: str
+    bytes: int
+    weights: int  # bytes; 0 when they are not there
+    seconds: float
+
+
+class Store:
+    """The results under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._leases: dict[str, IO[str]] = {}
+
+    # Asking
+
+    def folder(self, job: Job) -> Path:
+        return self.root / job.kind / job.fingerprint[:_LENGTH]
+
+    def work(self, job: Job) -> Path:
+        """Where an unfinished job keeps what it needs to go on."""
+        return self.root / "work" / job.fingerprint[:_LENGTH]
+
+    def weights(self, job: Job) -> Path:
+        return self.folder(job) / WEIGHTS
+
+    def has(self, job: Job, weights: bool = False) -> bool:
+        """The result is there (with its weights), as far as names and sizes tell.
+
+        Raises:
+            Damaged: something is there, but not what was written.
+        """
+        folder = self.folder(job)
+        if not folder.exists():
+            return False
+        pruned = not (folder / WEIGHTS).exists()
+        for name, facts in self._manifest(job).items():
+            if pruned and name.startswith(WEIGHTS + "/"):
+                continue
+            try:
+                size = (folder / name).stat().st_size
+            except OSError:
+                raise Damaged(job.fingerprint, f"{folder / name} is missing") from None
+            if size != facts["bytes"]:
+                raise Damaged(
+                    job.fingerprint, f"{folder / name} has {size} bytes instead of {facts['bytes']}"
+                )
+        return not (weights and pruned)
+
+    def verify(self, job: Job, part: str = "") -> Path:
+        """The entry's folder, after comparing the hashes of the files whose names begin with `part`.
+
+        Raises:
+            Damaged: a file is missing or its content has changed.
+        """
+        folder = self.folder(job)
+        for name, facts in self._manifest(job).items():
+            if not name.startswith(part):
+                continue
+            try:
+                same = file_digest(folder / name) == facts["sha256"]
+            except OSError as error:
+                raise Damaged(job.fingerprint, f"{folder / name}: {error.strerror}") from None
+            if not same:
+                raise Damaged(job.fingerprint, f"the content of {folder / name} has changed")
+        return folder
+
+    def result(self, job: Job) -> dict[str, Any]:
+        """The small facts of a result: totals, seconds, counts."""
+        result: dict[str, Any] = files.read_json(self.verify(job, "result.json") / "result.json")
+        return result
+
+    def rows(self, job: Job, name: str) -> list[dict[str, Any]]:
+        """The rows of `records.jsonl` or `metrics.jsonl`."""
+        return files.read_jsonl(self.verify(job, name) / name)
+
+    def _manifest(self, job: Job) -> dict[str, dict[str, Any]]:
+        path = self.folder(job) / "manifest.json"
+        try:
+            manifest = files.read_json(path)
+            if manifest["fingerprint"] != job.fingerprint:
+                raise Damaged(job.fingerprint, f"{path} belongs to another job")
+            listed: dict[str, dict[str, Any]] = manifest["files"]
+            return listed
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Damaged(job.fingerprint, f"{path} cannot be read ({error})") from None
+
+    # Changing
+
+    def prepare(self) -> None:
+        """Make the folder, and see that it can be written.
+
+        Raises:
+            InputError: it cannot.
+        """
+        check_writable(self.root, "store")
+
+    @contextmanager
+    def lock(self, job: Job) -> Iterator[bool]:
+        """Hold the job against other processes; gives False when one of them has it.
+
+        The system frees the lock when its holder dies, however it dies.
+        """
+        with self._open_lock(job.fingerprint[:_LENGTH]) as file:
+            yield _try_lock(file, fcntl.LOCK_EX)
+
+    @contextmanager
+    def writing(self, job: Job) -> Iterator[Path]:
+        """A folder to put the result in; it becomes the entry when the block ends without an error.
+
+        The caller holds the job's lock.
+        """
+        folder = self.folder(job)
+        for left_over in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
+            shutil.rmtree(left_over, ignore_errors=True)
+        with files.whole_folder(folder) as temporary:
+            yield temporary
+            description = {"label": job.label, "fingerprint": job.fingerprint, "inputs": job.inputs}
+            files.write_json(temporary / "job.json", description)
+            listed = {
+                str(path.relative_to(temporary)): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+                for path in sorted(temporary.rglob("*"))
+                if path.is_file()
+            }
+            files.write_json(temporary / "manifest.json", {"fingerprint": job.fingerprint, "files": listed})
+        shutil.rmtree(self.work(job), ignore_errors=True)
+
+    def set_aside(self, job: Job) -> Path | None:
+        """Move a damaged entry out of the way; where it went."""
+        folder = self.folder(job)
+        target = self.root / "damaged" / f"{job.kind}-{folder.name}"
+        number = 1
+        while target.exists():
+            number += 1
+            target = target.with_name(f"{job.kind}-{folder.name}-{number}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(target)
+        except FileNotFoundError:  # another process was faster
+            return None
+        return target
+
+    # Weights
+
+    def lease_weights(self, job: Job) -> None:
+        """Tell other processes that the weights of a job will be needed, until `prune_weights`."""
+        if job.fingerprint not in self._leases:
+            file = self._open_lock(f"{job.fingerprint[:_LENGTH]}.weights")
+            _try_lock(file, fcntl.LOCK_SH)
+            self._leases[job.fingerprint] = file
+
+    def end_leases(self) -> None:
+        for file in self._leases.values():
+            file.close()
+        self._leases.clear()
+
+    def keep_weights(self, job: Job, experiment: str, keep: bool) -> None:
+        """Note whether an experiment wants to keep a result's weights when all is done."""
+        mark = self.root / "keep" / f"{job.fingerprint[:_LENGTH]}.{experiment}"
+        if keep:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
+
+    def prune_weights(self, job: Job) -> int:
+        """Remove the weights of a result, unless another process needs them or an experiment keeps them.
+
+        Returns:
+            Bytes that were freed.
+        """
+        lease = self._leases.pop(job.fingerprint, None)
+        if lease is not None:
+            lease.close()
+        weights = self.weights(job)
+        if not weights.exists() or any((self.root / "keep").glob(f"{job.fingerprint[:_LENGTH]}.*")):
+            return 0
+        with self._open_lock(f"{job.fingerprint[:_LENGTH]}.weights") as file:
+            if not _try_lock(file, fcntl.LOCK_EX):
+                return 0
+            return remove_folder(weights, self.root / "trash")
+
+    # Looking over everything
+
+    def entries(self) -> Iterator[Entry]:
+        """Every result, also those of experiments that are not at hand; damaged ones are left out."""
+        for kind in KINDS:
+            for folder in sorted((self.root / kind).glob("[!.]*")):
+                try:
+                    description = files.read_json(folder / "job.json")
+                    seconds = files.read_json(folder / "result.json").get("seconds", 0.0)
+                except (OSError, ValueError, AttributeError):
+                    continue
+                yield Entry(
+                    kind, folder.name, description["label"], size(folder), size(folder / WEIGHTS), seconds
+                )
+
+    def _open_lock(self, name: str) -> IO[str]:
+        path = self.root / "locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+
+
+def _try_lock(file: IO[str], mode: int) -> bool:
+    try:
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def remove_folder(folder: Path, trash: Path) -> int:
+    """Remove a folder so that no part of it is ever seen missing; bytes that were freed."""
+    freed = size(folder)
+    trash.mkdir(parents=True, exist_ok=True)
+    hidden = trash / f"{folder.parent.name}-{folder.name}-{os.getpid()}"
+    try:
+        folder.rename(hidden)
+    except FileNotFoundError:
+        return 0
+    shutil.rmtree(hidden, ignore_errors=True)
+    return freed
+
+
+def check_writable(folder: Path, purpose: str) -> None:
+    """See that files can be written in a folder, which is made if needed.
+
+    Raises:
+        InputError: they cannot.
+    """
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text(json.dumps({"probe": " " * 4096}))
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"The {purpose} folder {folder} cannot be written: {error.strerror}. "
+            f"Choose another with {purpose}=FOLDER, or make room there."
+        ) from None
