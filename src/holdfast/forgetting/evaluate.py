@@ -36,7 +36,6 @@ def evaluate(
         None), reference, score, lenient, format, tokens, finished, meta.
     """
     records: list[dict[str, Any]] = []
-    policy.model.eval()
     for start in range(0, len(examples), batch):
         part = examples[start : start + batch]
         rollouts = roll_out(

@@ -66,7 +66,6 @@ def learn(
     folder.mkdir(parents=True, exist_ok=True)
     write_jsonl(log, read_jsonl(log)[: state["iteration"]] if log.exists() else [])  # forget what is redone
     skips = 0
-    policy.model.train()
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
         batch = pick(items, method.batch, iteration, stream)
@@ -101,7 +100,6 @@ def learn(
                 folder / "checkpoint", policy.model, optimizer, {"iteration": done, "totals": totals}
             )
         on_step(done, iterations, row)
-    policy.model.eval()
     return totals
 
 

@@ -7,7 +7,6 @@ micro-batches has the same gradient as one that is not).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -176,8 +175,6 @@ def make_objective(
         return SFT(method, templates)
     reference = None
     if method.kl_coef:
-        reference = load_base() if method.kl_reference == "base" else copy.copy(policy)
-        if method.kl_reference == "stage_start":
-            reference.model = copy.deepcopy(policy.model)
+        reference = load_base() if method.kl_reference == "base" else policy.clone()
         reference.model.requires_grad_(False)
     return RFT(method, templates, reference)

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from holdfast.pretraining.build import MERGE, PATCH, build_image_processor, build_model, build_tokenizer
+from holdfast.pretraining.build import CHAT_TEMPLATE, MERGE, PATCH, build_image_processor, build_model, build_tokenizer
 from holdfast.pretraining.curriculum import Lesson, draw_lesson
 from holdfast.rng import stream
 from holdfast.tasks.embedded.canvas import SIZE
@@ -190,10 +190,10 @@ def _train(
 
 def save(model: nn.Module, tokenizer: object, out: Path) -> None:
     """An ordinary checkpoint folder: weights, configs, tokenizer, chat template, image processor."""
-    from holdfast.policy.processor import make_processor
+    from holdfast.policy.processor import build_processor
 
     model.save_pretrained(out)
-    make_processor(build_image_processor(), tokenizer).save_pretrained(out)
+    build_processor(build_image_processor(), tokenizer, CHAT_TEMPLATE).save_pretrained(out)
 
 
 def pretrain(out: Path, steps: int, processes: int, seed: int, report: Callable[[str], None] = print) -> None:
