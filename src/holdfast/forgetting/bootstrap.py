@@ -1,0 +1,149 @@
+"""Bootstrap confidence intervals over test items and seeds.
+
+One resample draws N of a task's N test items with replacement. The same draw serves every stage,
+seed and method, so that whatever compares cells (FM, BWT, learned, the difference of two methods)
+is compared on the same items. With several seeds a resample also draws seeds with replacement;
+their deviation from the mean is enlarged by sqrt(R / (R - 1)), without which R seeds would look
+more alike than they are (Rao and Wu, 1988). Intervals are percentiles. With few seeds they are
+still rough: see docs/metrics.md for what a simulation found.
+
+Axes: B resamples with the data themselves in front (index 0), R seeds, S stages, T tasks (those of
+the sequence, then the general benchmarks), N items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from holdfast import rng
+from holdfast.forgetting.matrix import check_items, group_by_method, task_scores
+from holdfast.forgetting.metrics import measure
+from holdfast.forgetting.results import MethodRun, Results
+
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its confidence interval; NaN throughout when there is nothing to estimate from."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves zero out: for a difference, whether one was shown."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class MethodDraws:
+    """What the resamples gave for one method, its seeds combined.
+
+    Attributes:
+        measures: name of a measure -> draws_B. A measure counts the seeds that have all its cells.
+        accuracy_BST: accuracy of every cell, NaN where no seed has it.
+        change_BT: accuracy at the end minus base, per task, over the seeds that have both.
+        seeds: R, started.
+        complete: seeds that have all cells.
+        per_seed: name of a measure -> value_R of each seed, as observed.
+    """
+
+    measures: dict[str, np.ndarray]
+    accuracy_BST: np.ndarray
+    change_BT: np.ndarray
+    seeds: int
+    complete: int
+    per_seed: dict[str, np.ndarray]
+
+
+def resample(
+    results: Results, runs: Sequence[MethodRun], resamples: int = RESAMPLES
+) -> dict[str, MethodDraws]:
+    """Draws for every method among `runs`, which are `results.runs` or `results.other_style`.
+
+    Deterministic: the random streams are named after the task and the numbers of items and seeds.
+
+    Raises:
+        HoldfastError: cells of one task hold different items.
+    """
+    tasks = (*results.sequence, *results.general)
+    items = check_items(runs, tasks)
+    weights = {task: item_weights(task, items[task], resamples) for task in tasks}
+    draws = {}
+    for method, seeds in group_by_method(runs).items():
+        stages = results.last_stage(seeds[0]) + 1
+        cells = [
+            np.stack(
+                [_resampled_means(task_scores(run, task, stages), weights[task]) for task in tasks], axis=-1
+            )
+            for run in seeds
+        ]
+        draws[method] = _combine(np.stack(cells), len(results.sequence), seeds[0].joint)
+    return draws
+
+
+def item_weights(task: str, items: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """How often each resample draws each item, weights_BN (rows sum to N); row 0 is the data: all ones."""
+    if items == 0:
+        return np.ones((resamples + 1, 0))
+    generator = np.random.default_rng(rng.seed("bootstrap", "items", task, items))
+    drawn_BN = generator.integers(items, size=(resamples, items)) + items * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn_BN.ravel(), minlength=resamples * items).reshape(resamples, items)
+    return np.concatenate([np.ones((1, items)), counts])
+
+
+def combine_seeds(values_RB: np.ndarray) -> np.ndarray:
+    """Draws of the mean over seeds; seeds without a value (NaN in column 0) do not count."""
+    present_RB = values_RB[~np.isnan(values_RB[:, 0])]
+    seeds = len(present_RB)
+    if seeds == 0:
+        return np.full(values_RB.shape[1], np.nan)
+    mean_B = present_RB.mean(axis=0)
+    if seeds == 1:
+        return mean_B
+    generator = np.random.default_rng(rng.seed("bootstrap", "seeds", seeds))
+    picked = generator.integers(seeds, size=(values_RB.shape[1] - 1, seeds))
+    share_RB = np.stack([(picked == seed).mean(axis=1) for seed in range(seeds)])
+    picked_mean_B = (share_RB * present_RB[:, 1:]).sum(axis=0)
+    scale = (seeds / (seeds - 1)) ** 0.5
+    return np.concatenate([mean_B[:1], mean_B[1:] + scale * (picked_mean_B - mean_B[1:])])
+
+
+def estimate(draws_B: np.ndarray, level: float = LEVEL) -> Estimate:
+    """The observed value (index 0) with the percentile interval of the resamples behind it."""
+    if np.isnan(draws_B[0]):
+        return Estimate(np.nan, np.nan, np.nan)
+    low, high = np.quantile(draws_B[1:], [0.5 - level / 2, 0.5 + level / 2])
+    return Estimate(float(draws_B[0]), float(low), float(high))
+
+
+def _resampled_means(scores_SN: np.ndarray, weights_BN: np.ndarray) -> np.ndarray:
+    """accuracy_BS: the mean score of every stage in every resample."""
+    if scores_SN.shape[1] == 0:
+        return np.full((len(weights_BN), len(scores_SN)), np.nan)
+    return weights_BN @ scores_SN.T / scores_SN.shape[1]
+
+
+def _combine(cells_RBST: np.ndarray, sequence: int, joint: bool) -> MethodDraws:
+    trained, general = cells_RBST[..., :sequence], cells_RBST[..., sequence:]
+    per_seed_RB = dict(measure(trained, general, joint=joint).items())
+    _, resamples, stages, tasks = cells_RBST.shape
+    accuracy_BST = np.empty((resamples, stages, tasks))
+    for stage in range(stages):
+        for task in range(tasks):
+            accuracy_BST[:, stage, task] = combine_seeds(cells_RBST[:, :, stage, task])
+    change_RBT = cells_RBST[:, :, -1] - cells_RBST[:, :, 0]
+    return MethodDraws(
+        measures={name: combine_seeds(values) for name, values in per_seed_RB.items()},
+        accuracy_BST=accuracy_BST,
+        change_BT=np.stack([combine_seeds(change_RBT[..., task]) for task in range(tasks)], axis=-1),
+        seeds=len(cells_RBST),
+        complete=int((~np.isnan(cells_RBST[:, 0]).any(axis=(1, 2))).sum()),
+        per_seed={name: values[:, 0] for name, values in per_seed_RB.items()},
+    )

@@ -1,0 +1,118 @@
+"""The measures of learning and forgetting, and what a number of test items can tell apart.
+
+`accuracy_ST[i, j]` is the accuracy after stage i on task j, 0..1; row 0 is the base, and stage i
+trains on task i (column i - 1). Any leading axes are kept, so that a bootstrap can measure all its
+resamples at once. Differences are signed: negative is worse than before. Definitions and a worked
+example: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from statistics import NormalDist
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measures of one or many accuracy matrices; each array has their leading axes.
+
+    Attributes:
+        avg_acc: AvgAcc, mean accuracy over the sequence's tasks at the end.
+        fm: forgetting measure, mean over old tasks of final minus best accuracy since learning it
+            (at most 0; closer to 0 is better).
+        bwt: backward transfer, mean over old tasks of final minus just-trained accuracy.
+        plasticity: mean accuracy on each task just after training on it.
+        learned: plasticity minus the base's mean accuracy.
+        general: general benchmarks at the end minus base, mean over the benchmarks.
+    """
+
+    avg_acc: np.ndarray
+    fm: np.ndarray
+    bwt: np.ndarray
+    plasticity: np.ndarray
+    learned: np.ndarray
+    general: np.ndarray
+
+    def items(self) -> list[tuple[str, np.ndarray]]:
+        """(name, values) in the order of definition."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = False) -> Measures:
+    """All measures of a matrix (or of many, along leading axes).
+
+    A measure that needs a cell which is missing (NaN) is NaN. A joint run has rows 0 and 1 only and
+    trains every task in its one stage: its plasticity is its AvgAcc, and FM and BWT, which need a
+    later stage, are NaN.
+
+    Args:
+        accuracy_ST: stages (row 0 the base) by tasks of the sequence.
+        general_SG: the same stages by general benchmarks; G may be 0.
+
+    Raises:
+        ValueError: the number of rows is not 1 + tasks (2 for a joint run).
+    """
+    stages, tasks = accuracy_ST.shape[-2:]
+    if stages != (2 if joint else tasks + 1):
+        raise ValueError(f"{tasks} tasks need {2 if joint else tasks + 1} rows with the base, not {stages}")
+    base_T, last_T = accuracy_ST[..., 0, :], accuracy_ST[..., -1, :]
+    if joint:
+        just_trained_T = last_T
+    else:
+        just_trained_T = np.diagonal(accuracy_ST[..., 1:, :], axis1=-2, axis2=-1)
+    plasticity = just_trained_T.mean(axis=-1)
+    if joint or tasks < 2:
+        fm = bwt = np.full(accuracy_ST.shape[:-2], np.nan)
+    else:
+        # Best of stage j and later; earlier stages have not been trained on the task yet.
+        best = [accuracy_ST[..., task + 1 :, task].max(axis=-1) for task in range(tasks - 1)]
+        fm = (last_T[..., :-1] - np.stack(best, axis=-1)).mean(axis=-1)
+        bwt = (last_T[..., :-1] - just_trained_T[..., :-1]).mean(axis=-1)
+    return Measures(
+        avg_acc=last_T.mean(axis=-1),
+        fm=fm,
+        bwt=bwt,
+        plasticity=plasticity,
+        learned=plasticity - base_T.mean(axis=-1),
+        general=_mean_change(general_SG),
+    )
+
+
+def _mean_change(general_SG: np.ndarray) -> np.ndarray:
+    if general_SG.shape[-1] == 0:
+        return np.full(general_SG.shape[:-2], np.nan)
+    return (general_SG[..., -1, :] - general_SG[..., 0, :]).mean(axis=-1)
+
+
+def resolvable_difference(
+    items: int,
+    *,
+    paired: bool = False,
+    accuracy: float = 0.5,
+    discordant: float = 0.2,
+    power: float = 0.8,
+    level: float = 0.95,
+) -> float:
+    """The smallest true difference of two accuracies that `items` test items will usually show.
+
+    "Usually": with probability `power`, a two-sided test at `level` finds it (normal approximation,
+    (z_level + z_power) standard errors of the difference). Training seeds vary on top of this.
+
+    Args:
+        items: test items behind each accuracy; for a mean over tasks, their items together.
+        paired: both accuracies are from the same items, so only items on which the two disagree
+            count (McNemar); otherwise the items are independent.
+        accuracy: of both, 0..1, where not paired; one half is the worst case.
+        discordant: where paired, share of items that exactly one of the two gets right.
+
+    Returns:
+        A difference, 0..1 (0.05 is five percentage points).
+    """
+    if items < 1:
+        raise ValueError(f"items must be at least 1, not {items}")
+    normal = NormalDist()
+    z = normal.inv_cdf(0.5 + level / 2) + normal.inv_cdf(power)
+    variance = discordant if paired else 2 * accuracy * (1 - accuracy)
+    return z * (variance / items) ** 0.5

@@ -1,0 +1,76 @@
+"""What an experiment found: the per-sample records of every cell, with what led to them.
+
+A *record* is one evaluated item, a dictionary with `id`, `prompt`, `response`, `answer` (None when
+nothing could be extracted), `reference`, `score`, `lenient`, `format`, `tokens`, `finished` and
+`meta`. Every figure of a report is computed from records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.tasks.prompts import Style
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """One method with one seed.
+
+    Attributes:
+        method: its name in the experiment.
+        seed: the seed it ran with.
+        style: the prompt style it was judged in.
+        joint: it trained on all tasks at once; it has stages 0 and 1 only.
+        objective: what its steps optimised (`sft`, `grpo`, ...).
+        cells: (stage, task name) -> records. Stage 0 is the untouched base, stage i the policy
+            after the i-th task. A cell that is not there has not been computed (yet).
+        curves: metrics rows of the learning loop, one list per stage.
+        filters: per stage, {"kept", "total", "histogram": [count for 0..n correct]}, or None
+            where no filter was used.
+        totals: per stage, what learning it took: seconds, examples, completions, tokens.
+    """
+
+    method: str
+    seed: int
+    style: Style
+    joint: bool
+    objective: str
+    cells: Mapping[tuple[int, str], list[Record]]
+    curves: Sequence[list[dict[str, Any]]] = ()
+    filters: Sequence[dict[str, Any] | None] = ()
+    totals: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """All runs of an experiment, finished or not.
+
+    Attributes:
+        name: of the experiment.
+        sequence: task names in training order; stage i trains on `sequence[i - 1]`.
+        general: names of the general benchmarks, which no stage trains on.
+        chance: accuracy of guessing per task, 0..1, None where unknown.
+        settings: the resolved configuration.
+        runs: one per method and seed.
+        other_style: the same runs judged under the other prompt style, if that was asked for.
+    """
+
+    name: str
+    sequence: tuple[str, ...]
+    general: tuple[str, ...]
+    chance: Mapping[str, float | None]
+    settings: dict[str, Any]
+    runs: tuple[MethodRun, ...]
+    other_style: tuple[MethodRun, ...] = ()
+
+    def last_stage(self, run: MethodRun) -> int:
+        """The stage a finished run ends with."""
+        return 1 if run.joint else len(self.sequence)
+
+    def methods(self) -> tuple[str, ...]:
+        """Method names in the order they first appear."""
+        return tuple(dict.fromkeys(run.method for run in self.runs))

@@ -1,0 +1,140 @@
+"""Everything the report shows, computed once from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resample
+from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
+from holdfast.forgetting.results import MethodRun, Results
+from holdfast.forgetting.transitions import Transitions, transitions
+from holdfast.tasks.prompts import Style
+
+
+@dataclass(frozen=True)
+class MethodView:
+    """One method, its seeds together.
+
+    Attributes:
+        name, style, joint, objective: as in its runs.
+        runs: one per seed.
+        draws: bootstrap draws of its measures and cells.
+        matrix_ST: accuracy per cell, mean over seeds, tasks of the sequence then general
+            benchmarks; row 0 is the base; NaN where missing.
+        transitions: per old task and general benchmark.
+        finished: per seed, how many trained stages are evaluated.
+        stages: how many there are.
+    """
+
+    name: str
+    style: Style
+    joint: bool
+    objective: str
+    runs: tuple[MethodRun, ...]
+    draws: MethodDraws
+    matrix_ST: np.ndarray
+    transitions: list[Transitions]
+    finished: tuple[int, ...]
+    stages: int
+
+    def measure(self, name: str) -> Estimate:
+        """A measure with its interval, 0..1."""
+        return estimate(self.draws.measures[name])
+
+    def cell(self, stage: int, task: int) -> Estimate:
+        """A cell's accuracy with its interval; negative stages count from the end."""
+        return estimate(self.draws.accuracy_BST[:, stage, task])
+
+    def change(self, task: int) -> Estimate:
+        """Accuracy at the end minus base on one task."""
+        return estimate(self.draws.change_BT[:, task])
+
+    @property
+    def complete(self) -> bool:
+        return self.draws.complete == self.draws.seeds
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The results with what was computed from them.
+
+    Attributes:
+        methods: in the order of the experiment.
+        other_style: the same methods judged under the other prompt style, if that was asked for.
+        tasks: the sequence, then the general benchmarks.
+        items: test items per task.
+    """
+
+    results: Results
+    methods: list[MethodView]
+    other_style: list[MethodView]
+    tasks: tuple[str, ...]
+    items: dict[str, int]
+    by_name: dict[str, MethodView] = field(default_factory=dict)
+
+    @property
+    def sequential(self) -> list[MethodView]:
+        """Methods that learned one task after another."""
+        return [method for method in self.methods if not method.joint]
+
+    @property
+    def joint(self) -> list[MethodView]:
+        """Methods that learned all tasks at once."""
+        return [method for method in self.methods if method.joint]
+
+    def styles(self, methods: Sequence[MethodView]) -> dict[Style, MethodView]:
+        """Per prompt style, a method that was judged in it: the one its base row is taken from."""
+        found: dict[Style, MethodView] = {}
+        for method in methods:
+            has_base = not np.isnan(method.matrix_ST[0]).all()
+            if has_base and method.style not in found:
+                found[method.style] = method
+        return found
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({run.seed for run in self.results.runs}))
+
+
+def analyse(results: Results) -> Analysis:
+    """Compute all that the report needs.
+
+    Raises:
+        HoldfastError: cells of one task hold different items.
+    """
+    tasks = (*results.sequence, *results.general)
+    methods = _views(results, results.runs, tasks)
+    return Analysis(
+        results=results,
+        methods=methods,
+        other_style=_views(results, results.other_style, tasks),
+        tasks=tasks,
+        items=check_items(results.runs, tasks),
+        by_name={method.name: method for method in methods},
+    )
+
+
+def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) -> list[MethodView]:
+    draws = resample(results, runs) if runs else {}
+    views = []
+    for name, seeds in group_by_method(runs).items():
+        first = seeds[0]
+        stages = results.last_stage(first)
+        views.append(
+            MethodView(
+                name=name,
+                style=first.style,
+                joint=first.joint,
+                objective=first.objective,
+                runs=tuple(seeds),
+                draws=draws[name],
+                matrix_ST=mean_matrix(seeds, tasks, stages + 1),
+                transitions=transitions(seeds, results),
+                finished=tuple(finished_stages(run, results) for run in seeds),
+                stages=stages,
+            )
+        )
+    return views

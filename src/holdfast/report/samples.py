@@ -1,0 +1,103 @@
+"""A handful of responses per task: at base, just after training on the task, and at the end.
+
+The items are picked to show change, so they are no fair sample: one whose knowledge was lost, one
+that lost its convention, one that was kept, each the first of its kind in test order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.forgetting.results import MethodRun, Record
+from holdfast.forgetting.transitions import RIGHT
+from holdfast.report.analysis import Analysis
+
+LONGEST = 600  # characters shown of a prompt or response
+
+
+@dataclass(frozen=True)
+class Response:
+    """What one policy wrote."""
+
+    when: str
+    text: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One test item and what each method wrote, (method name, responses) in order of stages."""
+
+    id: str
+    prompt: str
+    reference: str
+    methods: list[tuple[str, list[Response]]]
+
+
+def samples(analysis: Analysis) -> dict[str, list[Sample]]:
+    """Samples per task, from each method's first seed."""
+    runs = [method.runs[0] for method in analysis.methods]
+    return {task: found for task in analysis.tasks if (found := _of_task(analysis, runs, task))}
+
+
+def _of_task(analysis: Analysis, runs: list[MethodRun], task: str) -> list[Sample]:
+    positions: list[int] = []
+    for kind in ("knowledge", "convention", "kept"):
+        position = next(
+            (p for run in runs for p in [_first(analysis, run, task, kind)] if p is not None), None
+        )
+        if position is not None and position not in positions:
+            positions.append(position)
+    if not positions and any(run.cells.get((0, task)) for run in runs):
+        positions = [0]
+    return [_sample(analysis, runs, task, position) for position in positions]
+
+
+def _first(analysis: Analysis, run: MethodRun, task: str, kind: str) -> int | None:
+    """The first item that was lost (by kind) or kept between learning the task and the end."""
+    before = run.cells.get((_learned_at(analysis, run, task), task))
+    after = run.cells.get((analysis.results.last_stage(run), task))
+    if not before or not after:
+        return None
+    for position, (then, now) in enumerate(zip(before, after, strict=True)):
+        if then["score"] < RIGHT:
+            continue
+        if now["score"] >= RIGHT:
+            found = "kept"
+        else:
+            found = "convention" if now["lenient"] >= RIGHT else "knowledge"
+        if found == kind:
+            return position
+    return None
+
+
+def _sample(analysis: Analysis, runs: list[MethodRun], task: str, position: int) -> Sample:
+    first: Record | None = None
+    methods = []
+    for run in runs:
+        stages = {0: "base", _learned_at(analysis, run, task): "just trained"}
+        stages[analysis.results.last_stage(run)] = "end"
+        stages[0] = "base"
+        responses = []
+        for stage, when in sorted(stages.items()):
+            records = run.cells.get((stage, task))
+            if records:
+                record = records[position]
+                first = first or record
+                responses.append(Response(when, shorten(record["response"]), record["score"] >= RIGHT))
+        if responses:
+            methods.append((run.method, responses))
+    assert first is not None, "a position is only picked where there are records"
+    return Sample(str(first["id"]), shorten(first["prompt"]), shorten(str(first["reference"])), methods)
+
+
+def _learned_at(analysis: Analysis, run: MethodRun, task: str) -> int:
+    """The stage after which the task has been trained on; the base for general benchmarks."""
+    if task in analysis.results.general:
+        return 0
+    return 1 if run.joint else analysis.results.sequence.index(task) + 1
+
+
+def shorten(text: str) -> str:
+    """At most `LONGEST` characters; says how many were left out."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"

@@ -1,0 +1,79 @@
+"""What an experiment was run with, read from its resolved configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast.report.analysis import Analysis
+from holdfast.report.table import Column, Table, Value
+from holdfast.report.tables import METHOD, STYLE, label
+
+# Key in the configuration -> what the report calls it.
+FACTS = (("train_examples", "Training examples per task"), ("test_examples", "Test items per task"))
+METHOD_KEYS: tuple[tuple[str, str], ...] = (
+    ("objective", "Objective"),
+    ("learning_rate", "Learning rate"),
+    ("iterations", "Iterations per task"),
+    ("batch", "Batch"),
+    ("group_size", "Group"),
+    ("kl_coef", "KL"),
+    ("filter", "Filter"),
+    ("target", "SFT target"),
+)
+SFT_ONLY, RFT_ONLY = ("target",), ("group_size", "kl_coef", "filter")
+
+
+def setup(analysis: Analysis) -> list[tuple[str, str]]:
+    """(what, value) pairs in a few words each."""
+    settings = analysis.results.settings
+    facts = [("Base model", str(_mapping(settings.get("model")).get("path", "not recorded")))]
+    facts += [("Sequence", " → ".join(analysis.results.sequence))]
+    if analysis.results.general:
+        facts += [("General benchmarks", ", ".join(analysis.results.general))]
+    facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
+    facts += [(name, str(settings[key])) for key, name in FACTS if settings.get(key) is not None]
+    return facts
+
+
+def methods_table(analysis: Analysis) -> Table:
+    """The settings that tell the methods apart; those that none sets are left out."""
+    configured = _mapping(analysis.results.settings.get("methods"))
+    rows: list[dict[str, Value]] = []
+    for method in analysis.methods:
+        chosen = _mapping(configured.get(method.name))
+        row: dict[str, Value] = {"method": label(method), "style": method.style}
+        row |= {key: _shown(key, chosen, method.objective) for key, _ in METHOD_KEYS}
+        row["objective"] = method.objective
+        rows.append(row)
+    used = [Column(key, name) for key, name in METHOD_KEYS if any(row[key] is not None for row in rows)]
+    return Table("methods", "Methods", [METHOD, STYLE, *used], rows)
+
+
+def tasks_table(analysis: Analysis) -> Table:
+    """Tasks with their part, number of test items and chance level."""
+    rows: list[dict[str, Value]] = []
+    for index, task in enumerate(analysis.tasks):
+        stage = index + 1 if index < len(analysis.results.sequence) else None
+        part = f"stage {stage}" if stage else "general"
+        row: dict[str, Value] = {"task": task, "part": part, "items": analysis.items[task] or None}
+        rows.append(row | {"chance": analysis.results.chance.get(task)})
+    columns = [
+        Column("task", "Task"),
+        Column("part", "Part"),
+        Column("items", "Test items", "count"),
+        Column("chance", "Chance", "points", "accuracy of guessing without the picture"),
+    ]
+    return Table("tasks", "Tasks", columns, rows)
+
+
+def _shown(key: str, chosen: Mapping[str, Any], objective: str) -> str | None:
+    """A setting as text; None where it is not set, off, or says nothing about this objective."""
+    value = chosen.get(key)
+    if value in (None, 0, "none") or key in (RFT_ONLY if objective == "sft" else SFT_ONLY):
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,151 @@
+"""A table and its three written forms: Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from holdfast.forgetting.bootstrap import Estimate
+
+Kind = Literal["text", "points", "change", "count", "real"]
+Value = str | int | float | Estimate | None
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        key: of the value in a row, and the name in CSV and JSON.
+        label: the heading.
+        kind: `points` is a share 0..1 shown as 0..100; `change` the same with its sign; `count` a
+            whole number; `real` a number with one decimal.
+        help: what it means, in a few words.
+    """
+
+    key: str
+    label: str
+    kind: Kind = "text"
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under columns; a value that is not there is None or NaN."""
+
+    name: str
+    title: str
+    columns: list[Column]
+    rows: list[dict[str, Value]]
+    note: str = ""
+    classes: dict[int, str] = field(default_factory=dict)  # row number -> CSS class
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """A number with its sign, a true minus, and no sign on zero."""
+    text = f"{abs(value):.{decimals}f}"
+    if float(text) == 0:
+        return text
+    return f"{'+' if value > 0 else '−'}{text}"
+
+
+def number(value: Value, kind: Kind) -> str:
+    """The value alone, without its interval."""
+    if isinstance(value, Estimate):
+        value = value.value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING
+    if isinstance(value, str):
+        return value
+    if kind == "change":
+        return signed(100 * value)
+    if kind == "points":
+        return f"{100 * value:.1f}"
+    if kind == "count":
+        return f"{round(value):,}"
+    return f"{value:,.1f}"
+
+
+def interval(value: Value, kind: Kind) -> str:
+    """`[low, high]` of an estimate, else nothing."""
+    if not isinstance(value, Estimate) or math.isnan(value.value):
+        return ""
+    return f"[{number(value.low, kind)}, {number(value.high, kind)}]"
+
+
+def text(value: Value, kind: Kind) -> str:
+    """A value with its interval, in one line."""
+    return " ".join(part for part in (number(value, kind), interval(value, kind)) if part)
+
+
+def to_markdown(table: Table) -> str:
+    lines = [
+        "| " + " | ".join(_cell(column.label) for column in table.columns) + " |",
+        "|" + "|".join("---" if column.kind == "text" else "---:" for column in table.columns) + "|",
+    ]
+    for row in table.rows:
+        cells = (_cell(text(row.get(column.key), column.kind)) for column in table.columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """One line per row; an estimate takes three columns: the value, `_low` and `_high`."""
+    wide = {
+        column.key
+        for column in table.columns
+        if any(isinstance(row.get(column.key), Estimate) for row in table.rows)
+    }
+    header: list[str] = []
+    for column in table.columns:
+        header += (
+            [column.key, f"{column.key}_low", f"{column.key}_high"] if column.key in wide else [column.key]
+        )
+    out = io.StringIO()
+    writer = csv.DictWriter(out, header, lineterminator="\n")
+    writer.writeheader()
+    for row in table.rows:
+        flat: dict[str, Any] = {}
+        for column in table.columns:
+            value = row.get(column.key)
+            if isinstance(value, Estimate):
+                flat |= {
+                    column.key: _plain(value.value),
+                    f"{column.key}_low": _plain(value.low),
+                    f"{column.key}_high": _plain(value.high),
+                }
+            else:
+                flat[column.key] = _plain(value)
+        writer.writerow(flat)
+    return out.getvalue()
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """Values at full precision; an estimate is {value, low, high}; what is missing is null."""
+
+    def plain(value: Value) -> Any:
+        if isinstance(value, Estimate):
+            return {"value": _plain(value.value), "low": _plain(value.low), "high": _plain(value.high)}
+        return _plain(value)
+
+    return {
+        "name": table.name,
+        "title": table.title,
+        "note": table.note,
+        "columns": [{"key": c.key, "label": c.label, "kind": c.kind, "help": c.help} for c in table.columns],
+        "rows": [{column.key: plain(row.get(column.key)) for column in table.columns} for row in table.rows],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value
+
+
+def _cell(value: str) -> str:
+    return value.replace("|", "\\|").replace("\n", " ")
