@@ -8,10 +8,20 @@ from pathlib import Path
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
 
 from holdfast.policy.policy import Policy
-from holdfast.policy.processor import Qwen2VLImageProcessorPil, build_processor
+from holdfast.policy.processor import Qwen2VLImageProcessorPil, Qwen3VLProcessor, build_processor
 from holdfast.policy.settings import ModelSettings
 
 SPECIAL = (
@@ -78,6 +88,55 @@ def make_folder(
         patch_size=8, temporal_patch_size=2, merge_size=2, min_pixels=16 * 16, max_pixels=64 * 64
     )
     build_processor(images, tokenizer, CHAT_TEMPLATE).save_pretrained(folder)
+    return folder
+
+
+def make_qwen3_folder(folder: Path) -> Path:
+    """The same with the Qwen3-VL architecture (DeepStack)."""
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    ids = tokenizer.convert_tokens_to_ids
+    config = Qwen3VLConfig(
+        text_config=dict(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=96, num_hidden_layers=3,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=512,
+            initializer_range=0.2, rope_parameters={"rope_type": "default", "rope_theta": 100.0,
+                                                    "mrope_section": MROPE[32]},
+            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        ),
+        vision_config=dict(
+            depth=3, hidden_size=24, intermediate_size=64, num_heads=2, patch_size=8, spatial_merge_size=2,
+            temporal_patch_size=2, out_hidden_size=32, num_position_embeddings=16,
+            deepstack_visual_indexes=[0, 1], initializer_range=0.2,
+        ),
+        image_token_id=ids("<|image_pad|>"), video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"), vision_end_token_id=ids("<|vision_end|>"),
+    )  # fmt: skip
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    images = Qwen2VLImageProcessorPil(
+        patch_size=8, temporal_patch_size=2, merge_size=2, min_pixels=16 * 16, max_pixels=64 * 64
+    )
+    Qwen3VLProcessor(images, tokenizer, CHAT_TEMPLATE).save_pretrained(folder)
+    return folder
+
+
+def make_text_folder(folder: Path, *, sliding_window: int | None = None) -> Path:
+    """A text-only causal language model; with a sliding window, one that the packed pass does not know."""
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    sizes = dict(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = (
+        LlamaForCausalLM(LlamaConfig(**sizes))
+        if sliding_window is None
+        else MistralForCausalLM(MistralConfig(**sizes, sliding_window=sliding_window))
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

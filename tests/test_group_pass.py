@@ -10,7 +10,15 @@ import torch
 from holdfast.policy import logprobs
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.policy import Policy
-from policy_helpers import make_folder, make_policy, random_image, random_text
+from holdfast.policy.settings import Sampling
+from policy_helpers import (
+    make_folder,
+    make_policy,
+    make_qwen3_folder,
+    make_text_folder,
+    random_image,
+    random_text,
+)
 
 SPANS = {torch.float64: 1e-6, torch.float32: 1e-3}  # transformers rounds norms to float32 even in float64
 
@@ -189,3 +197,27 @@ def test_first_use_check_passes(folder, caplog):
     policy = make_policy(folder)
     policy.group_logprobs(*random_batch(policy, 9, (1, 1), 3, 6))
     assert policy.way == "packed" and not caplog.text
+
+
+def test_qwen3_vl_with_deepstack(tmp_path):
+    policy = make_policy(make_qwen3_folder(tmp_path))
+    policy.model.double()
+    assert policy.way == "packed"
+    for images in ((1, 2, 0), (0, 0)):
+        assert_equal_passes(policy, *random_batch(policy, 4, images, 3, 5))
+
+
+def test_text_only_model(tmp_path):
+    policy = make_policy(make_text_folder(tmp_path))
+    policy.model.double()
+    assert policy.way == "packed"
+    assert_equal_passes(policy, *random_batch(policy, 4, (0, 0, 0), 3, 5))
+
+
+def test_unknown_architecture_uses_the_plain_pass(tmp_path, caplog):
+    policy = make_policy(make_text_folder(tmp_path, sliding_window=4))
+    assert policy.way == "plain" and "full attention" in caplog.text
+    prompts, _ = random_batch(policy, 4, (0, 0), 1, 1)
+    completions = policy.sample(prompts, 3, Sampling(max_tokens=6), torch.Generator().manual_seed(0))
+    again = policy.group_logprobs(prompts, completions)
+    torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)

@@ -12,10 +12,18 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from holdfast.errors import HoldfastError, InputError
+from holdfast.policy import processor
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
-from policy_helpers import make_folder, make_policy, random_image, random_text
+from policy_helpers import (
+    make_folder,
+    make_policy,
+    make_qwen3_folder,
+    make_text_folder,
+    random_image,
+    random_text,
+)
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +214,8 @@ def test_clone_has_weights_of_its_own(policy):
 
 
 def test_auto_processor_loads_the_folder(folder):
-    processor = AutoProcessor.from_pretrained(folder)
-    out = processor(images=[Image.new("RGB", (48, 48))], text=["<|image_pad|> w1"], return_tensors="pt")
+    loaded = AutoProcessor.from_pretrained(folder)
+    out = loaded(images=[Image.new("RGB", (48, 48))], text=["<|image_pad|> w1"], return_tensors="pt")
     assert out["input_ids"].shape == (1, 10)
 
 
@@ -283,3 +291,53 @@ def test_incomplete_weights(folder, tmp_path):
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="incomplete"):
         Policy.load(copy, ModelSettings())
+
+
+@pytest.mark.parametrize("make", [make_qwen3_folder, make_text_folder])
+def test_other_architectures_sample(tmp_path, make):
+    policy = make_policy(make(tmp_path))
+    pictures = [[Image.new("RGB", (48, 48), "red")], []] if make is make_qwen3_folder else [[], []]
+    prompts = policy.encode(["w1 w2 w3", "w4"], pictures)
+    completions = policy.sample(prompts, 4, Sampling(max_tokens=8), generator(), greedy_row=True)
+    again = policy.group_logprobs(prompts, completions)
+    torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
+    policy.way = "plain"
+    plain = policy.sample(prompts, 4, Sampling(max_tokens=8), generator(), greedy_row=True)
+    assert torch.equal(completions.tokens_BGR, plain.tokens_BGR)
+    policy.save(tmp_path / "saved")
+    assert make_policy(tmp_path / "saved").way == "packed"
+
+
+def test_images_for_a_text_only_model(tmp_path):
+    policy = make_policy(make_text_folder(tmp_path))
+    with pytest.raises(InputError, match="Prompt 1 shows an image"):
+        policy.encode(["w1", "w2"], [[], [Image.new("RGB", (48, 48))]])
+
+
+def test_broken_torchvision_is_named(monkeypatch):
+    def fail(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(processor.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(processor.importlib, "import_module", fail)
+    with pytest.raises(InputError, match="torchvision is installed but does not work"):
+        processor.torchvision_works()
+
+
+def test_damaged_tokenizer(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "tokenizer.json").write_text("{")
+    with pytest.raises(InputError, match="processor of .* cannot be loaded"):
+        make_policy(copy)
+
+
+def test_frozen_parts_need_a_vision_tower(tmp_path):
+    with pytest.raises(InputError, match="no vision tower"):
+        make_policy(make_text_folder(tmp_path), freeze=("vision",))
+
+
+def test_unwritable_folder(policy, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(HoldfastError, match="cannot be saved"):
+        policy.save(tmp_path / "file" / "model")

@@ -88,7 +88,7 @@ class Segments:
 def _by_length(
     lengths: Sequence[int], device: torch.device
 ) -> tuple[list[tuple[int, int]], torch.Tensor | None, torch.Tensor | None]:
-    """Equal segments put together: [(length, count)], the order of tokens, its inverse (None: as they are)."""
+    """Equal segments put together: [(length, count)], the order of tokens, its inverse (None: as is)."""
     counts = {length: list(lengths).count(length) for length in sorted(set(lengths))}
     grouped = list(counts.items())
     if len(counts) == 1:

@@ -48,16 +48,15 @@ class Backbone:
             self.image_token: int | None = model.config.image_token_id
             self.axes = 3
         elif inner is not None and hasattr(inner, "layers") and hasattr(inner, "embed_tokens"):
-            if not getattr(type(inner), "_supports_attention_backend", False):
-                raise ValueError(f"{type(model).__name__} does not take other attention functions")
             self.visual, self.text, self.merge, self.image_token, self.axes = None, inner, 1, None, 1
         else:
             raise ValueError(f"{type(model).__name__} is not among the architectures it knows")
         kinds = set(getattr(self.text.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"} or getattr(self.text.config, "sliding_window", None):
             raise ValueError(f"{type(model).__name__} does not use full attention in every layer")
+        model.set_attn_implementation(NAME)
         if self.text.config._attn_implementation != NAME:
-            raise ValueError(f"the model was loaded with {self.text.config._attn_implementation} attention")
+            raise ValueError(f"{type(model).__name__} does not take other attention functions")
         self.head = model.get_output_embeddings()
         self._geometry: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
 

@@ -27,7 +27,7 @@ class PatchMaker:
     """
 
     def __init__(self, image_processor: Any, min_pixels: int | None = None, max_pixels: int | None = None):
-        size = dict(image_processor.size)
+        size = {key: image_processor.size[key] for key in ("shortest_edge", "longest_edge")}
         if min_pixels is not None:
             size["shortest_edge"] = min_pixels
         if max_pixels is not None:
@@ -101,15 +101,16 @@ class PatchMaker:
 
 
 def supports(image_processor: Any) -> bool:
-    """Whether `PatchMaker` does the same as this image processor."""
-    return isinstance(image_processor, Qwen2VLImageProcessorPil)
+    """Whether `PatchMaker` can stand in for this image processor (its torchvision twin included)."""
+    return type(image_processor).__name__.startswith("Qwen2VLImageProcessor")
 
 
 def _value_table(image_processor: Any) -> np.ndarray:
     """float32 [channels, 256]: what the processor makes of each 8-bit value."""
     values = np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 1, 256))
+    pillow = Qwen2VLImageProcessorPil()  # the torchvision twin has the same settings but wants tensors
     if image_processor.do_rescale:
-        values = image_processor.rescale(values, image_processor.rescale_factor)
+        values = pillow.rescale(values, image_processor.rescale_factor)
     if image_processor.do_normalize:
-        values = image_processor.normalize(values, image_processor.image_mean, image_processor.image_std)
+        values = pillow.normalize(values, image_processor.image_mean, image_processor.image_std)
     return np.ascontiguousarray(np.asarray(values, dtype=np.float32)[:, 0])

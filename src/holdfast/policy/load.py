@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.policy.attention import NAME
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
 
@@ -37,15 +36,14 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be loaded as a model: {error}") from error
-    processor = load_processor(folder, **options)
     is_text_only = not hasattr(config, "vision_config")
+    processor = load_processor(folder, is_text_only, **options)
     auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
     try:
         model, report = auto.from_pretrained(
             folder,
             output_loading_info=True,
             dtype=getattr(torch, settings.dtype),
-            attn_implementation=NAME,
             use_safetensors=True,
             trust_remote_code=False,
             **options,

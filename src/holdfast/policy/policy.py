@@ -49,6 +49,7 @@ class Policy:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.draw = Draw(*self._special_ids(), self.tokenizer.pad_token_id)
+        self.silent = self._silent_ids()
         self.way, self.backbone = "packed", None
         try:
             self.backbone = Backbone(model)
@@ -75,10 +76,6 @@ class Policy:
 
     def clone(self) -> Policy:
         """A second policy with a copy of the weights as they are now."""
-        return Policy(copy.deepcopy(self.model), self.processor, self.settings)
-
-    def clone(self) -> Policy:
-        """The same policy with weights of its own, such as a reference that stays as it is."""
         return Policy(copy.deepcopy(self.model), self.processor, self.settings)
 
     def encode(self, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Prompts:
@@ -119,7 +116,7 @@ class Policy:
             )
         group = group_size + greedy_row
         rest = (prompts, group, greedy_row, sampling, generator, self.draw)
-        self.model.eval()
+        self._mode(False)
         if self.way == "packed" and self.backbone is not None:
             return sample_packed(self.backbone, *rest)
         return sample_plain(self.model, *rest)
@@ -144,7 +141,7 @@ class Policy:
 
     def decode(self, completions: Completions) -> list[list[str]]:
         """The text of each completion, without end, padding and control tokens."""
-        keep_BGR = completions.mask_BGR & ~torch.isin(completions.tokens_BGR, self._silent())
+        keep_BGR = completions.mask_BGR & ~torch.isin(completions.tokens_BGR, self.silent)
         rows = [
             row[keep].tolist()
             for row, keep in zip(
@@ -160,10 +157,15 @@ class Policy:
     def _logprobs(
         self, way: str, prompts: Prompts, completions: Completions, temperature: float
     ) -> GroupLogprobs:
-        self.model.train(self.settings.activation_checkpointing and torch.is_grad_enabled())
+        self._mode(self.settings.activation_checkpointing and torch.is_grad_enabled())
         if way == "packed" and self.backbone is not None:
             return packed_logprobs(self.backbone, prompts, completions, self.draw.banned_V, temperature)
         return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature)
+
+    def _mode(self, training: bool) -> None:
+        """Training mode is on only where transformers needs it, to checkpoint activations."""
+        if self.model.training != training:
+            self.model.train(training)
 
     @torch.no_grad()
     def _check(self, prompts: Prompts, completions: Completions, temperature: float) -> None:
@@ -198,7 +200,7 @@ class Policy:
         banned_V[sorted(banned - {None})] = True
         return banned_V, torch.tensor(sorted(ends), device=self.device)
 
-    def _silent(self) -> torch.Tensor:
+    def _silent_ids(self) -> torch.Tensor:
         """Ids that are no part of a completion's text."""
         vocabulary = self.tokenizer.get_vocab()
         named = {

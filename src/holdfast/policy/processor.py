@@ -84,23 +84,23 @@ def build_processor(image_processor: Any, tokenizer: Any, chat_template: str) ->
     return Qwen2_5_VLProcessor(image_processor, tokenizer, chat_template)
 
 
-def load_processor(folder: str | Path, **options: Any) -> Any:
-    """The processor of a checkpoint, or its tokenizer if it takes text alone.
+def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
+    """The processor of a checkpoint, or its tokenizer if the model takes text alone.
 
     Args:
         folder: a model folder or hub id.
         options: `revision`, `local_files_only`, as `from_pretrained` takes them.
+
+    Raises:
+        InputError: it cannot be loaded.
     """
     torchvision_works()
+    auto = AutoTokenizer if text_only else AutoProcessor
     try:
-        return AutoProcessor.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError, ImportError) as error:
-        try:
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
-        except Exception:
-            raise InputError(
-                f"{folder} holds no processor or tokenizer that can be loaded: {error}"
-            ) from error
+        return auto.from_pretrained(folder, trust_remote_code=False, **options)
+    except Exception as error:  # a broken or missing file shows in as many ways as there are formats
+        part = "tokenizer" if text_only else "processor"
+        raise InputError(f"The {part} of {folder} cannot be loaded: {error}") from error
 
 
 __all__ = ["Qwen2VLImageProcessorPil", "build_processor", "load_processor", "torchvision_works"]

@@ -175,6 +175,7 @@ class Recorder:
 def not_finite(index: int) -> HoldfastError:
     """The error for a NaN or infinite logit of one example."""
     return HoldfastError(
-        f"The model's output for example {index} of the batch is not finite (NaN or infinity). Its weights have "
-        "diverged (lower learning_rate or clip_grad) or overflow in this dtype (use bfloat16 or float32)."
+        f"The model's output for example {index} of the batch is not finite (NaN or infinity). Its weights "
+        "have diverged (lower learning_rate or clip_grad) or overflow in this dtype (use bfloat16 "
+        "or float32)."
     )

@@ -16,7 +16,6 @@ class ModelSettings(Settings):
     revision: str | None = None  # hub revision
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"  # auto: cuda if there is one, else cpu
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     activation_checkpointing: bool = False
     freeze: tuple[Literal["vision", "projector"], ...] = ()
     min_pixels: int | None = Field(None, ge=1)  # None: the image processor's own bound
