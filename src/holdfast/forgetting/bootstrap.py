@@ -50,7 +50,7 @@ class MethodDraws:
         accuracy_BST: accuracy of every cell, NaN where no seed has it.
         change_BT: accuracy at the end minus base, per task, over the seeds that have both.
         seeds: R, started.
-        complete: seeds that have all cells.
+        complete: seeds that have every cell their measures need.
         per_seed: name of a measure -> value_R of each seed, as observed.
     """
 
@@ -139,11 +139,14 @@ def _combine(cells_RBST: np.ndarray, sequence: int, joint: bool) -> MethodDraws:
         for task in range(tasks):
             accuracy_BST[:, stage, task] = combine_seeds(cells_RBST[:, :, stage, task])
     change_RBT = cells_RBST[:, :, -1] - cells_RBST[:, :, 0]
+    needed = [
+        per_seed_RB[name] for name in ("avg_acc", "plasticity", *(["general"] if tasks > sequence else []))
+    ]
     return MethodDraws(
         measures={name: combine_seeds(values) for name, values in per_seed_RB.items()},
         accuracy_BST=accuracy_BST,
         change_BT=np.stack([combine_seeds(change_RBT[..., task]) for task in range(tasks)], axis=-1),
         seeds=len(cells_RBST),
-        complete=int((~np.isnan(cells_RBST[:, 0]).any(axis=(1, 2))).sum()),
+        complete=int((~np.isnan(np.stack([values[:, 0] for values in needed]))).all(axis=0).sum()),
         per_seed={name: values[:, 0] for name, values in per_seed_RB.items()},
     )

@@ -185,8 +185,8 @@ def budget(analysis: Analysis) -> Table:
     columns = [
         METHOD,
         Column("examples", "Examples", "count", "training examples seen, repeats included"),
-        Column("completions", "Completions", "count", "sampled for training"),
-        Column("tokens", "Tokens", "count", "trained on"),
+        Column("completions", "Completions", "count", "sampled for training (RFT)"),
+        Column("tokens", "Tokens", "count", "of the completions, or of the targets of SFT"),
         Column("kept", "Kept by filter", "points", "share of the training examples"),
         Column("seconds", "Seconds", "count", "wall clock of training"),
     ]
@@ -200,6 +200,8 @@ def budget(analysis: Analysis) -> Table:
         for name in ("examples", "completions", "tokens", "seconds"):
             amounts = [total[name] for total in used if total.get(name) is not None]
             row[name] = float(sum(amounts)) / seeds if amounts else None
+        if method.objective == "sft":
+            row["completions"] = None  # its targets are given, not sampled
         rows.append(row)
     note = "Per seed, all stages together, mean over seeds."
     return Table("budget", "Training budget", columns, rows, note)
