@@ -1,5 +1,7 @@
 """A random tiny Qwen2.5-VL with a word tokenizer, and prompts to try it on."""
 
+# ruff: noqa: C408
+
 from __future__ import annotations
 
 import random
@@ -28,7 +30,7 @@ SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|image_pad|>", "<|video_pad|>", "<unk>",
 )  # fmt: skip
-WORDS = tuple(f"w{i}" for i in range(200)) + ("user", "assistant", "system", "<think>", "</think>")
+WORDS = (*(f"w{i}" for i in range(200)), "user", "assistant", "system", "<think>", "</think>")
 
 MROPE = {32: [1, 1, 2], 64: [2, 3, 3], 128: [4, 6, 6]}  # adds up to half of hidden / 4 heads
 

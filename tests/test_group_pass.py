@@ -145,7 +145,8 @@ def test_head_in_chunks(folder, monkeypatch):
 def test_frozen_vision(folder):
     policy = make_policy(folder, freeze=("vision", "projector"))
     gradients = loss_and_gradients(policy, "packed", *random_batch(policy, 1, (1, 1), 2, 4))[2]
-    assert gradients and not any("visual" in name for name in gradients)
+    assert gradients
+    assert not any("visual" in name for name in gradients)
 
 
 def test_bfloat16_is_close(folder):
@@ -189,14 +190,16 @@ def test_first_use_check_falls_back(folder, monkeypatch, caplog):
         Prompts, "next_positions_B", property(lambda self: self.positions_KBP.amax((0, 2)) + 2)
     )
     result = policy.group_logprobs(prompts, completions)
-    assert policy.way == "plain" and "differ" in caplog.text
+    assert policy.way == "plain"
+    assert "differ" in caplog.text
     torch.testing.assert_close(result.logprobs_BGR, expected)
 
 
 def test_first_use_check_passes(folder, caplog):
     policy = make_policy(folder)
     policy.group_logprobs(*random_batch(policy, 9, (1, 1), 3, 6))
-    assert policy.way == "packed" and not caplog.text
+    assert policy.way == "packed"
+    assert not caplog.text
 
 
 def test_qwen3_vl_with_deepstack(tmp_path):
@@ -216,7 +219,8 @@ def test_text_only_model(tmp_path):
 
 def test_unknown_architecture_uses_the_plain_pass(tmp_path, caplog):
     policy = make_policy(make_text_folder(tmp_path, sliding_window=4))
-    assert policy.way == "plain" and "full attention" in caplog.text
+    assert policy.way == "plain"
+    assert "full attention" in caplog.text
     prompts, _ = random_batch(policy, 4, (0, 0), 1, 1)
     completions = policy.sample(prompts, 3, Sampling(max_tokens=6), torch.Generator().manual_seed(0))
     again = policy.group_logprobs(prompts, completions)

@@ -80,7 +80,7 @@ def test_system_prompt(folder):
 
 
 def test_greedy_equals_generate(policy):
-    texts, images, prompts = mixed_prompts(policy)
+    prompts = mixed_prompts(policy)[2]
     completions = policy.sample(prompts, 1, Sampling(temperature=0, max_tokens=20), generator())
     banned = policy.draw.banned_V.nonzero().squeeze(1).tolist()
     for row in range(len(prompts)):
@@ -226,14 +226,14 @@ def test_pixel_bounds(folder):
 
 def test_prompt_longer_than_context(folder):
     policy = make_policy(folder, max_context=20)
-    with pytest.raises(InputError, match="Prompt 1 has .* context of 20"):
+    with pytest.raises(InputError, match=r"Prompt 1 has .* context of 20"):
         policy.encode(["w1", "w1 " * 30], [[], []])
     with pytest.raises(InputError, match="max_tokens 15"):
         policy.sample(policy.encode(["w1 w2 w3 w4"], [[]]), 1, Sampling(max_tokens=15), generator())
 
 
 def test_image_token_in_text(policy):
-    with pytest.raises(InputError, match="Prompt 0 has 1 image tokens .* 0 images"):
+    with pytest.raises(InputError, match=r"Prompt 0 has 1 image tokens .* 0 images"):
         policy.encode(["w1 <|image_pad|>"], [[]])
     with pytest.raises(InputError, match="Target 0 contains the image token"):
         policy.encode_completions(["<|image_pad|>"])
@@ -266,7 +266,7 @@ def test_folder_without_weights(folder, tmp_path):
 
 
 def test_not_a_model_folder(tmp_path):
-    with pytest.raises(InputError, match="no config.json"):
+    with pytest.raises(InputError, match=r"no config.json"):
         make_policy(tmp_path)
     with pytest.raises(InputError, match="no model folder"):
         make_policy(tmp_path / "missing")
@@ -328,7 +328,7 @@ def test_damaged_tokenizer(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     (copy / "tokenizer.json").write_text("{")
-    with pytest.raises(InputError, match="processor of .* cannot be loaded"):
+    with pytest.raises(InputError, match=r"processor of .* cannot be loaded"):
         make_policy(copy)
 
 

@@ -12,7 +12,7 @@ G completions per prompt, P and R longest prompt and completion, S segments.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,17 @@ class Layout(Protocol):
         """query [1, H, N, D], key and value [1, h, N, D] to [1, N, H, D]."""
 
 
-def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, layout=None, **kwargs):
+def attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
     """The function a model calls, in the signature that transformers gives it."""
     if layout is not None:
         return layout.attend(module, query, key, value, scaling), None
@@ -66,7 +76,9 @@ class Segments:
         self.windows = self.whole if list(windows) == list(whole) else _by_length(windows, device)
         self.whole_modules = whole_modules
 
-    def attend(self, module, query, key, value, scaling):
+    def attend(
+        self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
         is_whole = self.whole_modules is None or id(module) in self.whole_modules
         lengths, order, inverse = self.whole if is_whole else self.windows
         rows_NHD = [x[0].transpose(0, 1) for x in (query, key, value)]
@@ -147,7 +159,9 @@ class Groups:
         self.places = places  # packed token of each padded slot; N for an empty one
         self.kept: list[tuple[torch.Tensor, torch.Tensor]] | None = [] if keep else None
 
-    def attend(self, module, query, key, value, scaling):
+    def attend(
+        self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
         size = self.prompts * self.longest_prompt
         query, key, value = (
             _Pad.apply(x[0].transpose(0, 1), self.places, self.packed) for x in (query, key, value)
@@ -170,7 +184,15 @@ class Groups:
             )
         return out.index_select(0, self.packed).unsqueeze(0)
 
-    def _completions(self, query, key, value, k_BhPD, v_BhPD, scaling):
+    def _completions(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        k_BhPD: torch.Tensor,
+        v_BhPD: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
         """Attention of all completions, [B*G*R, H, D]; X = B*G."""
         rows, heads, size = query.shape
         kv_heads, length = key.shape[1], self.longest_completion
@@ -197,104 +219,10 @@ class _Pad(torch.autograd.Function):
     """Packed rows to padded slots; both ways a gather, where autograd's own way back would scatter."""
 
     @staticmethod
-    def forward(ctx, rows_NHD, places, packed):
+    def forward(ctx: Any, rows_NHD: torch.Tensor, places: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
         ctx.packed = packed
         return torch.cat([rows_NHD, rows_NHD.new_zeros(1, *rows_NHD.shape[1:])]).index_select(0, places)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         return grad.index_select(0, ctx.packed), None, None
-
-
-class Decode:
-    """One new token for each live completion, over its prompt's keys and its own.
-
-    The keys of a prompt are held once for its whole group, and all live completions of a prompt
-    read them in one product. Completions that ended are removed by `drop`.
-
-    Args:
-        prompt_keys: for each layer, keys and values of the prompts, [B, h, P, D].
-        prompt_mask_BP: True on prompt tokens.
-        group: completions per prompt; row b * group + g is completion g of prompt b.
-        steps: most tokens a completion may have.
-    """
-
-    def __init__(
-        self,
-        prompt_keys: list[tuple[torch.Tensor, torch.Tensor]],
-        prompt_mask_BP: torch.Tensor,
-        group: int,
-        steps: int,
-    ):
-        first = prompt_keys[0][0]
-        prompts, kv_heads, _, size = first.shape
-        self.prompt_keys = prompt_keys
-        self.hidden_BP = torch.zeros(
-            prompt_mask_BP.shape, dtype=first.dtype, device=first.device
-        ).masked_fill_(~prompt_mask_BP, -torch.inf)
-        shape = (prompts * group, kv_heads, steps, size)
-        self.own_keys = [(first.new_empty(shape), first.new_empty(shape)) for _ in prompt_keys]
-        self.layers: dict[int, int] = {}
-        self.step = 0
-        self.prompt_of_row = torch.arange(prompts, device=first.device).repeat_interleave(group)
-        self._arrange()
-
-    def _arrange(self) -> None:
-        """Give each row a slot among the live completions of its prompt (rows are sorted by prompt)."""
-        counts = torch.bincount(self.prompt_of_row, minlength=len(self.hidden_BP))
-        self.width = int(counts.max())
-        starts = counts.cumsum(0) - counts
-        rows = torch.arange(len(self.prompt_of_row), device=counts.device)
-        self.slots = self.prompt_of_row * self.width + rows - starts[self.prompt_of_row]
-        self.full = bool((counts == self.width).all())
-
-    def drop(self, keep: torch.Tensor) -> None:
-        """Keep only these rows (sorted indices)."""
-        self.own_keys = [(k.index_select(0, keep), v.index_select(0, keep)) for k, v in self.own_keys]
-        live, self.prompt_of_row = self.prompt_of_row[keep].unique_consecutive(return_inverse=True)
-        if len(live) < len(self.hidden_BP):
-            self.prompt_keys = [
-                (k.index_select(0, live), v.index_select(0, live)) for k, v in self.prompt_keys
-            ]
-            self.hidden_BP = self.hidden_BP[live]
-        self._arrange()
-
-    def attend(self, module, query, key, value, scaling):
-        layer = self.layers.setdefault(id(module), len(self.layers))
-        rows, kv_heads, size = query.shape[2], key.shape[1], query.shape[3]
-        own_k, own_v = self.own_keys[layer]
-        own_k[:, :, self.step] = key[0].transpose(0, 1)
-        own_v[:, :, self.step] = value[0].transpose(0, 1)
-        own_k, own_v = own_k[:, :, : self.step + 1], own_v[:, :, : self.step + 1]
-        prompt_k, prompt_v = self.prompt_keys[layer]
-        prompts = len(prompt_k)
-
-        q_NhMD = (query[0].transpose(0, 1) * scaling).unflatten(1, (kv_heads, -1))
-        shared = (
-            q_NhMD
-            if self.full
-            else q_NhMD.new_zeros(prompts * self.width, *q_NhMD.shape[1:]).index_copy_(0, self.slots, q_NhMD)
-        )
-        q_BhQD = shared.unflatten(0, (prompts, self.width)).transpose(1, 2).flatten(2, 3)
-        scores_BhQP = q_BhQD @ prompt_k.transpose(2, 3) + self.hidden_BP[:, None, None]
-        scores_NhMP = scores_BhQP.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
-        if not self.full:
-            scores_NhMP = scores_NhMP.index_select(0, self.slots)
-        scores_NhMR = q_NhMD @ own_k.transpose(2, 3)
-        weights = torch.cat([scores_NhMP, scores_NhMR], -1).softmax(
-            -1, dtype=torch.promote_types(query.dtype, torch.float32)
-        )
-        weights_NhMP, weights_NhMR = weights.to(query.dtype).split([scores_NhMP.shape[-1], self.step + 1], -1)
-
-        shared = (
-            weights_NhMP
-            if self.full
-            else weights_NhMP.new_zeros(prompts * self.width, *weights_NhMP.shape[1:]).index_copy_(
-                0, self.slots, weights_NhMP
-            )
-        )
-        from_prompt = shared.unflatten(0, (prompts, self.width)).transpose(1, 2).flatten(2, 3) @ prompt_v
-        from_prompt = from_prompt.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
-        if not self.full:
-            from_prompt = from_prompt.index_select(0, self.slots)
-        return (from_prompt + weights_NhMR @ own_v).reshape(1, rows, -1, size)

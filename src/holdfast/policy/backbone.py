@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from holdfast.policy.attention import NAME, Layout, Segments
@@ -38,17 +37,20 @@ class Backbone:
         ValueError: the architecture is not known; the message says why.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         self.model = model
         self.kind = model.config.model_type
-        inner = model.model if hasattr(model, "model") else None
+        inner: Any = getattr(model, "model", None)
+        self.visual: Any = None
+        self.image_token = -1  # none
+        self.merge, self.axes = 1, 1
         if self.kind in ("qwen2_5_vl", "qwen3_vl"):
             self.visual, self.text = inner.visual, inner.language_model
             self.merge = model.config.vision_config.spatial_merge_size
-            self.image_token: int | None = model.config.image_token_id
+            self.image_token = model.config.image_token_id
             self.axes = 3
         elif inner is not None and hasattr(inner, "layers") and hasattr(inner, "embed_tokens"):
-            self.visual, self.text, self.merge, self.image_token, self.axes = None, inner, 1, None, 1
+            self.text = inner
         else:
             raise ValueError(f"{type(model).__name__} is not among the architectures it knows")
         kinds = set(getattr(self.text.config, "layer_types", None) or ["full_attention"])
@@ -60,16 +62,20 @@ class Backbone:
         self.head = model.get_output_embeddings()
         self._geometry: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.text.dtype
+
     def embed(self, tokens_N: torch.Tensor, prompts: Prompts) -> Embedded:
         """Embeddings of packed tokens whose first part is all of `prompts`, images filled in.
 
         Each distinct image is encoded once, however many prompts show it.
         """
         rows_ND = self.text.embed_tokens(tokens_N)
-        if prompts.pixel_values is None:
+        if prompts.pixel_values is None or prompts.image_grid_thw is None:
             return Embedded(rows_ND)
-        features, deep = self._encode_images(prompts)
-        is_image_N = tokens_N == self.image_token
+        features, deep = self._encode_images(prompts.pixel_values, prompts.image_grid_thw)
+        is_image_N = torch.eq(tokens_N, self.image_token)
         uses = [image for row in prompts.images for image in row]
         if uses != list(range(len(features))):
             features = [features[image] for image in uses]
@@ -98,11 +104,11 @@ class Backbone:
             **embedded.extra,
         ).last_hidden_state[0]
 
-    def _encode_images(self, prompts: Prompts) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
+    def _encode_images(
+        self, pixels: torch.Tensor, grids: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
         """Features of each distinct image, and DeepStack features [layer][image]."""
-        grids = prompts.image_grid_thw
-        pixels = prompts.pixel_values.to(self.visual.dtype)
-        output = self.visual(pixels, grid_thw=grids, **self._vision_geometry(grids))
+        output = self.visual(pixels.to(self.visual.dtype), grid_thw=grids, **self._vision_geometry(grids))
         counts = (grids.prod(-1) // self.merge**2).tolist()
         deep = getattr(output, "deepstack_features", None) or []
         return list(output.pooler_output.split(counts)), [list(layer.split(counts)) for layer in deep]

@@ -79,7 +79,7 @@ class Encoder:
         Raises:
             InputError: a target is longer than the context or contains the image token.
         """
-        rows = [ids + [end] for ids in self._ids(list(texts))]
+        rows = [[*ids, end] for ids in self._ids(list(texts))]
         for index, row in enumerate(rows):
             if len(row) > self.max_context:
                 raise InputError(
@@ -180,4 +180,6 @@ def _pad_left(
         tokens[index, longest - len(row) :] = row
         mask[index, longest - len(row) :] = True
         places[:, index, longest - len(row) :] = position
-    return Prompts(*map(torch.from_numpy, (tokens, mask, places)), pixels, grids, uses)
+    return Prompts(
+        torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(places), pixels, grids, uses
+    )

@@ -34,7 +34,7 @@ def packed_logprobs(
     steps_R = torch.arange(completions.tokens_BGR.shape[2], device=lengths_BG.device)
     is_input_BGR = steps_R < inputs_BG[..., None]
 
-    layout = Groups(prompt_lengths_B, inputs_BG, backbone.text.dtype)
+    layout = Groups(prompt_lengths_B, inputs_BG, backbone.dtype)
     tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], completions.tokens_BGR[is_input_BGR]])
     positions_BGR = (prompts.next_positions_B[:, None, None] + steps_R).expand(is_input_BGR.shape)
     positions_KN = torch.cat(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from holdfast.errors import HoldfastError
-from holdfast.policy.attention import Decode, Groups
+from holdfast.policy.attention import Groups
 from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.decoding import Decode
 from holdfast.policy.logprobs import log_distribution
 from holdfast.policy.settings import Sampling
 
@@ -30,7 +31,7 @@ def sample_packed(
     Args:
         greedy_last: the last completion of each group takes the likeliest token at every step.
     """
-    layout = Groups(prompts.lengths_B, dtype=backbone.text.dtype, keep=True)
+    layout = Groups(prompts.lengths_B, dtype=backbone.dtype, keep=True)
     embedded = backbone.embed(prompts.tokens_BP[prompts.mask_BP], prompts)
     hidden_ND = backbone.hidden(embedded, prompts.positions_KBP[:, prompts.mask_BP], layout)
     hidden_ND = hidden_ND[prompts.lengths_B.cumsum(0) - 1].repeat_interleave(group, 0)
