@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ CHANCE = {"diagrams": 0.25, "tissue": 0.3, "presence": 0.5, "knowledge": 0.25, "
 # Name, objective, joint, style, filter: then accuracy just after training, forgetting per later
 # stage, and loss of general accuracy per stage.
 METHODS: dict[str, tuple[str, bool, bool, float, float, float]] = {
-    "sft": ("sft", False, False, 0.90, 0.025, 0.03),
+    "sft": ("sft", False, False, 0.90, 0.025, 0.015),
     "grpo": ("grpo", False, False, 0.87, 0.011, 0.008),
     "rloo": ("rloo", False, False, 0.86, 0.013, 0.01),
     "remax": ("remax", False, False, 0.84, 0.018, 0.014),
@@ -35,6 +36,7 @@ def make_results(
     stages_done: int | None = None,
     response: str = "<think>there is one red circle</think>\\boxed{%s}",
     other_style: bool = False,
+    general_every_stage: bool = True,
 ) -> Results:
     """Results of the named methods; the last method's last seed ends after `stages_done` stages if given."""
     runs = []
@@ -44,6 +46,8 @@ def make_results(
             runs.append(
                 _run(method, seed, items, sequence, general, stages_done if last else None, response, "cot")
             )
+    if not general_every_stage:
+        runs = [replace(run, cells=_ends(run, general)) for run in runs]
     other = [_run(run.method, run.seed, items, sequence, general, None, "%s", "direct") for run in runs]
     names = {
         name: {"objective": METHODS[name][0], "learning_rate": 2e-4, "iterations": 40} for name in methods
@@ -108,6 +112,12 @@ def _run(
         filters=[rif if filtered else None] * done,
         totals=[{"seconds": 11.2, "examples": 640, "completions": 5120, "tokens": 61_000}] * done,
     )
+
+
+def _ends(run: MethodRun, general: Sequence[str]) -> dict[tuple[int, str], list[dict[str, Any]]]:
+    """The cells without general benchmarks between the base and the last stage."""
+    last = max(stage for stage, _ in run.cells)
+    return {cell: rows for cell, rows in run.cells.items() if cell[1] not in general or cell[0] in (0, last)}
 
 
 def _records(

@@ -40,7 +40,7 @@ PLANS = (
         "accuracy_matrices",
         "Accuracy matrices",
         "Accuracy, %, mean over seeds. A row is the policy after training on the task named at its left; "
-        "the first row is the untouched base. An outline marks the task just trained. Hatched: missing.",
+        "the first row is the untouched base. Outlined: the task just trained. Hatched: not evaluated.",
         figures.matrix_figure,
     ),
     Plan(

@@ -28,7 +28,6 @@ def matrix_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
     colours = LinearSegmentedColormap.from_list(
         "sea", ["#f4f7f5", "#b9dcd8", "#5aa9b5", "#23698f", "#12305a"]
     )
-    colours.set_bad("#ffffff", alpha=0)
     # Sequential methods first: joint runs have two rows only, and stand side by side.
     blocks = [block for group in (analysis.sequential, analysis.joint) for block in _in_rows(group, 2)]
     across = max(len(block) for block in blocks)
@@ -136,13 +135,12 @@ def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
                     100 * method.matrix_ST[-1, index], color=look.colour, linestyle="--", linewidth=1.1
                 )
                 continue
-            cells = [method.cell(stage, index) for stage in range(len(stages))]
+            there = np.flatnonzero(~np.isnan(method.matrix_ST[:, index]))  # general: often first and last
+            cells = [method.cell(int(stage), index) for stage in there]
             low, high = (np.array([getattr(cell, end) for cell in cells]) for end in ("low", "high"))
-            axes.fill_between(stages, 100 * low, 100 * high, color=look.colour, alpha=0.13, linewidth=0)
-            line = 100 * method.matrix_ST[:, index]
-            axes.plot(
-                stages, line, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.6
-            )
+            axes.fill_between(there, 100 * low, 100 * high, color=look.colour, alpha=0.13, linewidth=0)
+            line = 100 * method.matrix_ST[there, index]
+            axes.plot(there, line, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.6)
         axes.set_xlim(-0.25, len(sequence) + 0.25)
         axes.set_ylim(0, 103)
         below = index + across >= len(tasks)

@@ -88,7 +88,7 @@ def _compare_two(method: MethodView, reference: MethodView, measure: str) -> Fin
     if gap.shown:
         said = f"{method.name} {above if gap.value > 0 else below} {reference.name}"
     else:
-        said = f"no difference shown between {method.name} and {reference.name}"
+        said = f"No difference shown between {method.name} and {reference.name}"
     return Finding(topic, f"{said}: {name} {ours} against {theirs}; difference {text(gap, 'change')}.")
 
 

@@ -251,7 +251,10 @@ class _Row:
 
     def _image(self, path: str) -> Path:
         folder = self.file.path.parent.resolve()
-        full = (folder / path).resolve()
+        try:
+            full = (folder / path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a NUL character, a loop of links
+            self.fail("images", f"'{path}' is no usable path ({error})")
         if not full.is_relative_to(folder):
             self.fail(
                 "images", f"'{path}' leads out of the data file's folder; put the picture inside {folder}"

@@ -1,0 +1,214 @@
+"""The report: complete, honest about what is missing, and safe to open."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from holdfast.forgetting.bootstrap import Estimate
+from holdfast.report.analysis import analyse
+from holdfast.report.page import build
+from holdfast.report.style import inline_svg, looks
+from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
+from holdfast.report.tables import all_tables
+from holdfast.report.verdicts import cautions, differences, findings
+from results_helpers import METHODS, make_results
+
+SHORT = ("diagrams", "reading", "photos")
+FIGURES = {
+    "accuracy_matrices",
+    "task_curves",
+    "learned_forgotten",
+    "general_benchmarks",
+    "turnover",
+    "training_curves",
+}
+
+
+class Page(HTMLParser):
+    """Tags that are open at the end, every tag seen, and ids."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        values = dict(attributes)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values[name] or "" for name in ("href", "src", "xlink:href") if name in values]
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    results = make_results(tuple(METHODS), seeds=(0, 1), items=40, general_every_stage=False)
+    return build(results, tmp_path_factory.mktemp("study"))
+
+
+def test_everything_is_written(study):
+    folder = study.parent
+    for name in FIGURES | {"pass_rates"}:
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    for table in (
+        "headline",
+        "per_task",
+        "general",
+        "turnover",
+        "budget",
+        "matrices",
+        "methods",
+        "differences",
+    ):
+        rows = list(csv.DictReader((folder / "tables" / f"{table}.csv").open(encoding="utf-8")))
+        assert len(rows) == len(json.loads((folder / "tables" / f"{table}.json").read_text())["rows"]) > 0
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "| base model | cot |" in text
+    assert "](figures/accuracy_matrices.png)" in text
+
+
+def test_the_page_is_well_formed_self_contained_and_without_scripts(study):
+    page = Page(study.read_text(encoding="utf-8"))
+    assert page.open == []
+    assert "script" not in page.tags
+    assert len(page.ids) == len(set(page.ids))
+    outside = [link for link in page.links if not link.startswith(("#", "figures/"))]
+    assert outside == []
+    for link in page.links:
+        assert link[1:] in page.ids if link.startswith("#") else (study.parent / link).is_file()
+
+
+def test_model_output_is_escaped(tmp_path):
+    attack = "</pre><script>alert('x')</script><img src=x onerror=alert(1)> %s"
+    results = make_results(items=10, sequence=("diagrams", "reading"), general=(), response=attack)
+    settings = {**results.settings, "note": "<script>settings</script>"}
+    html = build(replace(results, settings=settings, name="<b>bold</b>"), tmp_path).read_text(
+        encoding="utf-8"
+    )
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in html
+    assert "&lt;b&gt;bold&lt;/b&gt;" in html
+    page = Page(html)
+    assert not page.tags & {"script", "img", "b" if "<b>bold" in html else "script"}
+    assert "onerror=alert(1)&gt;" in html
+
+
+def test_a_running_experiment(tmp_path):
+    results = make_results(("sft", "grpo"), items=20, sequence=SHORT, general=("facts",), stages_done=2)
+    html = build(results, tmp_path).read_text(encoding="utf-8")
+    assert "grpo is not finished (stages evaluated: seed 0: 2 of 3)" in html
+    rows = {row["method"]: row for row in json.loads((tmp_path / "tables/headline.json").read_text())["rows"]}
+    assert rows["grpo"]["avg_acc"] == {"value": None, "low": None, "high": None}
+    assert rows["grpo"]["seeds"] == "0 of 1"
+    assert rows["sft"]["avg_acc"]["value"] > 0.5
+    last = json.loads((tmp_path / "tables/matrices.json").read_text())["rows"][-1]
+    assert last["stage"] == 3
+    assert last["diagrams"] is None
+
+
+@pytest.mark.parametrize("cells", ["none", "base"])
+def test_an_experiment_that_has_just_started(tmp_path, cells):
+    results = make_results(("sft", "joint_sft"), items=10, sequence=SHORT, general=("facts",), stages_done=0)
+    runs = [
+        replace(
+            run,
+            cells={c: r for c, r in run.cells.items() if cells == "base" and c[0] == 0},
+            curves=[],
+            totals=[],
+        )
+        for run in results.runs
+    ]
+    html = build(replace(results, runs=tuple(runs)), tmp_path).read_text(encoding="utf-8")
+    assert "nothing can be said about forgetting yet" in html
+    assert ("base model" in html) == (cells == "base")
+
+
+def test_one_task_without_general_benchmarks(tmp_path):
+    results = make_results(("sft",), items=10, sequence=("diagrams",), general=())
+    assert build(results, tmp_path).is_file()
+
+
+def test_other_style_and_base_row_of_each_style(tmp_path):
+    results = make_results(items=20, sequence=SHORT, general=("facts",), other_style=True)
+    direct = replace(results.runs[1], style="direct")
+    tables = all_tables(analyse(replace(results, runs=(results.runs[0], direct))))
+    bases = [row["style"] for row in tables["headline"].rows if row["method"] == "base model"]
+    assert bases == ["cot", "direct"]
+    assert "headline_other_style" in tables
+    html = build(results, tmp_path).read_text(encoding="utf-8")
+    assert "judged under the other prompt style" in html
+
+
+def test_findings_say_what_the_intervals_allow():
+    clear = analyse(make_results(items=400))
+    said = {finding.topic: finding.text for finding in findings(clear)}
+    assert said["Forgetting"].startswith("grpo forgot less than sft: FM −")
+    results = make_results(("sft",), items=100)
+    twin = analyse(replace(results, runs=(*results.runs, replace(results.runs[0], method="twin"))))
+    said = {finding.topic: finding.text for finding in findings(twin)}
+    assert said["Forgetting"].startswith("No difference shown between twin and sft")
+    assert "difference 0.0 [0.0, 0.0]" in said["Forgetting"]
+    assert "Unequal learning" not in said
+
+
+def test_findings_of_many_methods_compare_with_sft():
+    analysis = analyse(make_results(tuple(METHODS), items=100, seeds=(0, 1)))
+    said = {finding.topic: finding.text for finding in findings(analysis)}
+    assert said["Forgetting"].startswith("Compared with sft (FM −")
+    assert said["All tasks at once"].startswith("joint_sft reached AvgAcc")
+    table = differences(analysis)
+    assert [row["method"] for row in table.rows] == ["grpo", "rloo", "remax", "rif_grpo"]
+    assert any("from so few seeds they are rough" in note for note in cautions(analysis))
+
+
+def test_cautions_name_one_seed_and_what_the_items_resolve():
+    notes = cautions(analyse(make_results(items=500, sequence=("diagrams", "reading"), general=())))
+    assert any(note.startswith("One seed:") for note in notes)
+    assert any("500 test items per task resolve" in note and "5.6 points" in note for note in notes)
+
+
+def test_numbers():
+    assert (signed(1.25), signed(-3.14), signed(-0.04)) == ("+1.2", "−3.1", "0.0")
+    assert number(0.5, "points") == "50.0"
+    assert number(None, "points") == number(math.nan, "change") == "–"
+    assert interval(Estimate(0.1, 0.05, 0.2), "change") == "[+5.0, +20.0]"
+    assert interval(Estimate(math.nan, math.nan, math.nan), "change") == ""
+
+
+def test_table_forms():
+    columns = [Column("method", "Method"), Column("fm", "FM", "change")]
+    table = Table(
+        "t", "T", columns, [{"method": "a|b", "fm": Estimate(-0.1, -0.2, 0.0)}, {"method": "c", "fm": None}]
+    )
+    assert "| a\\|b | −10.0 [−20.0, 0.0] |" in to_markdown(table)
+    assert to_csv(table).splitlines() == ["method,fm,fm_low,fm_high", "a|b,-0.1,-0.2,0.0", "c,,,"]
+    assert to_json(table)["rows"][1]["fm"] is None
+
+
+def test_looks_differ_and_svg_ids_are_its_own():
+    found = looks([(f"m{index}", False) for index in range(12)])
+    assert len({(look.colour, look.line) for look in found.values()}) == 12
+    svg = inline_svg(
+        '<?xml version="1.0"?><svg><metadata>x</metadata><g id="a" clip-path="url(#a)"/></svg>', "f"
+    )
+    assert svg == '<svg><g id="f-a" clip-path="url(#f-a)"/></svg>'
+    assert not re.search("metadata|xml", svg)
