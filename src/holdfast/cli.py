@@ -21,10 +21,11 @@ from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
     from holdfast.config import Experiment
-    from holdfast.experiment.plan import Plan
-    from holdfast.experiment.store import Store
+    from holdfast.experiment.plan import Job, Plan
+    from holdfast.experiment.store import Damaged, Store
 
-out = Console()
+# Where output is not a terminal nobody tells its width; tables should not break there.
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 err = Console(stderr=True)
 
 app = typer.Typer(
@@ -60,6 +61,9 @@ def main() -> None:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         _fail(f"{error.strerror or error}{place}. Check that the disk has room and can be written.", 1, debug)
+    except Exception as error:
+        advice = "This is a mistake in Holdfast; --debug shows where. Results that were done are safe."
+        _fail(f"{type(error).__name__}: {error}. {advice}", 1, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> None:
@@ -85,6 +89,7 @@ def run(
     experiment = load_experiment(config, overrides or [])
     stores.check_writable(experiment.output, "output")
     stores.check_writable(experiment.store, "store")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     # One thread per job, also in libraries that read this only when they are loaded.
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stop as cleanly as on Ctrl-C
@@ -95,21 +100,23 @@ def run(
 
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     _save_config(experiment)
-    try:
-        outcome = execute(experiment, plan, store, workers, Progress(out), debug)
-    except KeyboardInterrupt:
-        err.print("Stopped. What is done stays; the same command goes on from here.")
-        raise typer.Exit(130) from None
+    index = experiment.output / "report" / "index.html"
     state = experiment.output / "finished.json"
     digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
-    index = experiment.output / "report" / "index.html"
-    if outcome.done or outcome.failed or not index.exists() or _read(state) != digest:
+    while True:
+        try:
+            outcome = execute(experiment, plan, store, workers, Progress(out), debug)
+        except KeyboardInterrupt:
+            err.print("Stopped. What is done stays; the same command goes on from here.")
+            raise typer.Exit(130) from None
+        if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
+            out.print("Everything is done already.")
+            break
         state.unlink(missing_ok=True)
-        _report(experiment, plan, store)
-        if not outcome.failed:
-            files.write_json(state, digest)
-    else:
-        out.print("Everything is done already.")
+        if _report(experiment, plan, store):
+            if not outcome.failed:
+                files.write_json(state, digest)
+            break
     _headline(experiment.output)
     out.print(f"Report: {index}", soft_wrap=True, highlight=False)
     if outcome.failed:
@@ -171,8 +178,10 @@ def report(
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.store import Store
 
-    index = _report(experiment, make_plan(experiment), Store(experiment.store))
+    if not _report(experiment, make_plan(experiment), Store(experiment.store)):
+        out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
+    index = experiment.output / "report" / "index.html"
     out.print(f"Report: {index}", soft_wrap=True, highlight=False)
 
 
@@ -258,7 +267,8 @@ def prune_store(
     folder: Path = context.obj
     found = candidates(folder, weights=weights, damaged=damaged, configs=unreferenced)
     for candidate in found:
-        out.print(f"{_bytes(candidate.bytes):>10}  {candidate.path}  {candidate.reason}", highlight=False)
+        line = f"{_bytes(candidate.bytes):>10}  {candidate.path}  {candidate.reason}"
+        out.print(line, highlight=False, soft_wrap=True)
     total = _bytes(sum(candidate.bytes for candidate in found))
     if yes:
         remove(folder, found)
@@ -287,19 +297,20 @@ def version() -> None:
     out.print(__version__, highlight=False)
 
 
-def _report(experiment: Experiment, plan: Plan, store: Store) -> Path:
+def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
+    """Write the report; False when results were found damaged (and set aside) on the way."""
     from holdfast.experiment.collect import collect
     from holdfast.report.page import build
 
-    results = collect(
-        experiment,
-        plan,
-        store,
-        lambda job, damage: err.print(
-            f"Damaged result: {job.label} ({damage}); 'holdfast run' does it again.", soft_wrap=True
-        ),
-    )
-    return build(results, experiment.output / "report")
+    damaged = []
+
+    def on_damage(job: Job, damage: Damaged) -> None:
+        damaged.append(job)
+        store.set_aside(job)
+        err.print(f"Damaged result: {job.label} ({damage})", soft_wrap=True, highlight=False)
+
+    build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+    return not damaged
 
 
 def _headline(folder: Path) -> None:

@@ -364,7 +364,7 @@ def _message(path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]]
     placed = []
     for where, text in problems:
         default = ("defaults", *where[2:])
-        if where[:1] == ("methods",) and where not in file.lines and default in file.lines:
+        if where[:1] == ("methods",) and len(where) > 2 and where not in file.lines and default in file.lines:
             where = default  # said once, for all methods
         placed.append((file.line(where) or 0, ".".join(map(str, where)) or "file", text))
     lines = [

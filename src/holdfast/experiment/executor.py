@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -128,7 +129,7 @@ class _Run:
                 continue
             self.progress.start(job)
             weights = self.schedule.needs_weights(job)
-            self.settle(job, attempt(runner, job, weights, lambda event, job=job: self.settle(job, event)))
+            self.settle(job, attempt(runner, job, weights, partial(self.settle, job)))
 
     def in_processes(self, count: int) -> None:
         """Jobs in `count` processes, which are started when there is work for them."""

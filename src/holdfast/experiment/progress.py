@@ -59,7 +59,8 @@ class Progress:
         self._start = time.monotonic()
         where = "in this process" if workers == 1 else f"in {workers} processes"
         found = f", {already} already done" if already else ""
-        self.message(f"{len(costs)} jobs to do {where}{found}")
+        count = "1 job" if len(costs) == 1 else f"{len(costs)} jobs"
+        self.message(f"{count} to do {where}{found}")
         if not self.console.is_terminal:
             yield
             return

@@ -1,0 +1,74 @@
+"""Small experiments to plan and run."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from holdfast.config import Experiment, load_experiment
+from holdfast.experiment.executor import Outcome, run
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.progress import Progress
+from holdfast.experiment.store import Store
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "prompts": "embedded",
+    "sequence": ["reading", "counting"],
+    "general": ["presence"],
+    "train_examples": 16,
+    "test_examples": 8,
+    "evaluation": {"max_tokens": 16, "batch": 8},
+    "defaults": {
+        "iterations": 4,
+        "learning_rate": 1e-3,
+        "batch": 4,
+        "group_size": 2,
+        "filter_samples": 4,
+        "sampling": {"max_tokens": 16},
+    },
+    "methods": {"sft": {"objective": "sft"}, "grpo": {"objective": "grpo"}},
+    "checkpoint_every": 2,
+}
+
+
+def write_config(folder: Path, changes: dict[str, Any] | None = None, name: str = "tiny.yaml") -> Path:
+    """The tiny experiment as a file, with top-level keys replaced (or removed, for None)."""
+    data = copy.deepcopy(TINY) | {"output": str(folder / "out"), "store": str(folder / "store")}
+    data |= changes or {}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    kept = {key: value for key, value in data.items() if value is not None}
+    path.write_text(yaml.safe_dump(kept, sort_keys=False))
+    return path
+
+
+def make_experiment(folder: Path, **changes: Any) -> Experiment:
+    return load_experiment(write_config(folder, changes))
+
+
+def run_here(experiment: Experiment) -> Outcome:
+    """Run an experiment in this process, silently."""
+    plan = make_plan(experiment)
+    return run(experiment, plan, Store(experiment.store), 1, Progress(Console(quiet=True)))
+
+
+def snapshot(store: Path) -> dict[str, Any]:
+    """All that a store holds and that must be the same to the last bit, without clock times."""
+    content: dict[str, Any] = {}
+    for path in sorted(store.glob("*/[!.]*/**/*")):
+        name = str(path.relative_to(store))
+        if path.name == "metrics.jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            content[name] = [
+                {key: value for key, value in row.items() if key not in ("seconds", "tokens_per_s")}
+                for row in rows
+            ]
+        elif path.name in ("records.jsonl", "job.json") or path.suffix == ".safetensors":
+            content[name] = path.read_bytes()
+    return content

@@ -1,0 +1,197 @@
+"""The command line: what it prints, its exit codes, and that what was computed is never lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from experiment_helpers import TINY, make_experiment, snapshot, write_config
+from holdfast import __version__, cli
+from holdfast.experiment import jobs
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
+from holdfast.report import page
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Said]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["holdfast", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        captured = capsys.readouterr()
+        code = end.value.code or 0
+        return Said(int(code), captured.out, captured.err)
+
+    return call
+
+
+def test_help_and_errors_load_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['holdfast', {}]\n"
+        "from holdfast.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code)\n"
+        "heavy = {{'torch', 'transformers', 'matplotlib', 'datasets'}} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    for arguments, expected in (("'--help'", "0"), ("'run', 'nothing.yaml'", "2")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(arguments)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip().endswith(expected)
+
+
+def test_version(call: Call) -> None:
+    assert call("version") == (0, f"{__version__}\n", "")
+
+
+def test_tasks(call: Call, tmp_path: Path) -> None:
+    listed = call("tasks")
+    assert listed.code == 0
+    for name in (*TINY["sequence"], "presence", "Chance", "Scorer"):
+        assert name in listed.out
+    sheet = tmp_path / "sheet.png"
+    assert call("tasks", "show", "reading", "--out", sheet).code == 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    unknown = call("tasks", "show", "raeding", "--out", sheet)
+    assert unknown.code == 2
+    assert "reading" in unknown.err
+    assert call("tasks", "show", "reading", "--split", "tset", "--out", sheet).code == 2
+
+
+def test_a_bad_experiment_is_refused_before_any_work(call: Call, tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"sequence": ["raeding"]})
+    said = call("run", config)
+    assert said.code == 2
+    assert said.err.startswith("Error: ")
+    assert "Traceback" not in said.err
+    assert not (tmp_path / "store").exists()
+    assert "Traceback" in call("run", config, "--debug").err
+
+
+def test_folders_that_cannot_be_written(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for key in ("output", "store"):
+        said = call("run", write_config(tmp_path), f"{key}={tmp_path / 'file' / 'x'}")
+        assert said.code == 2
+        assert f"The {key} folder" in said.err
+
+
+def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_config(tmp_path)
+    planned = call("plan", config)
+    assert planned.code == 0
+    assert "17 jobs (3 more are shared), 17 to do" in planned.out
+    assert "sft seed 0 stage 2 (counting): learn" in planned.out
+
+    ran = call("run", config)
+    assert ran.code == 0, ran.err
+    assert "17 jobs to do in this process" in ran.out
+    assert "AvgAcc" in ran.out
+    report = tmp_path / "out" / "report"
+    assert str(report / "index.html") in ran.out
+    for name in ("index.html", "report.md", "tables/headline.csv", "tables/headline.json"):
+        assert (report / name).stat().st_size > 0
+    store = tmp_path / "store"
+    first = snapshot(store)
+    assert sum(name.endswith(".safetensors") for name in first) == 2  # of the last stages
+
+    # Again: nothing is done, and soon.
+    start = time.monotonic()
+    again = call("run", config)
+    assert again.code == 0
+    assert "jobs to do" not in again.out
+    assert "done already" in again.out
+    assert "AvgAcc" in again.out
+    assert time.monotonic() - start < 10
+    assert "0 to do" in call("plan", config).out
+
+    # A cell damaged on disk is done again, and nothing else.
+    monkeypatch.setattr(page, "build", lambda results, folder: folder / "index.html")
+    experiment = make_experiment(tmp_path)
+    plan = make_plan(experiment)
+    cell = plan.jobs[plan.chains[1].cells[2, "reading"]]
+    records = Store(store).folder(cell) / "records.jsonl"
+    records.write_bytes(records.read_bytes()[:-10])
+    repaired = call("run", config)
+    assert repaired.code == 0
+    assert "Damaged result, done again: grpo seed 0 stage 2: evaluate reading" in repaired.out
+    assert "1 job to do" in repaired.out
+    assert snapshot(store).items() >= first.items()
+
+    # The same size but other content is found when the report reads it.
+    records.write_bytes(records.read_bytes().replace(b"id", b"di", 1))
+    said = call("report", tmp_path / "out")
+    assert said.code == 0
+    assert "Damaged result: grpo seed 0 stage 2: evaluate reading" in said.err
+    assert "'holdfast run' makes them again" in said.out
+    assert "1 job to do" in call("run", config).out
+    assert snapshot(store).items() >= first.items()
+    assert call("report", tmp_path).code == 2
+
+    # A change of one method computes its chain; with the first stages' weights gone, they come back.
+    changed = call("plan", config, "methods.grpo.learning_rate=1e-4")
+    assert "7 to do" in changed.out
+    changed = call("plan", config, "general=[presence, facts]")
+    assert "3 to do" in changed.out
+
+    listed = call("store", "--store", store)
+    assert "learn: 4 results" in listed.out
+    assert "evaluate: 13 results" in listed.out
+    assert call("store", "--store", store, "prune").code == 2
+    would = call("store", "--store", store, "prune", "--weights", "--damaged")
+    assert "Would free" in would.out
+    assert "Freed" in call("store", "--store", store, "prune", "--weights", "--damaged", "--yes").out
+    assert not any(name.endswith(".safetensors") for name in snapshot(store))
+    assert call("store", "--store", tmp_path / "nothing").code == 2
+
+
+def test_a_failure_while_running(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "prompt": "red " * (600 if i == 3 else 3), "answer": "red"} for i in range(16)]
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = {"long": {"train": "long.jsonl", "test": "long.jsonl"}}
+    changes = {
+        "tasks": own,
+        "sequence": ["reading", "long"],
+        "general": [],
+        "methods": {"s": {"objective": "sft"}},
+    }
+    command = [sys.executable, "-m", "holdfast.cli", "run", str(write_config(tmp_path, changes))]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = Said(ran.returncode, ran.stdout, ran.stderr)
+    assert said.code == 1
+    assert "jobs failed" in said.err
+    assert "long" in said.err
+    assert "Traceback" not in said.out + said.err
+    done = {path.parent.parent.name for path in (tmp_path / "store").glob("*/*/result.json")}
+    assert done == {"learn", "evaluate"}
+    assert "Everything else is done" in said.err
+
+
+def test_a_full_disk_stops_the_run(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "weights")
+
+    monkeypatch.setattr(jobs.Runner, "_learn", full)
+    said = call("run", write_config(tmp_path))
+    assert said.code == 1
+    assert "No space left on device" in said.err
+    assert "run the same command again" in said.err

@@ -1,0 +1,163 @@
+"""The experiment file: what is accepted, and what is said about what is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiment_helpers import TINY, make_experiment, write_config
+from holdfast.config import load_experiment
+from holdfast.errors import InputError
+
+
+def message(path: Path, *overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_experiment(path, overrides)
+    return str(caught.value)
+
+
+def test_defaults_go_under_every_method(tmp_path: Path) -> None:
+    methods = {
+        "a": {"objective": "sft"},
+        "b": {"objective": "grpo", "learning_rate": "5e-4", "sampling": {"top_p": 0.9}},
+    }
+    experiment = make_experiment(tmp_path, methods=methods)
+    assert experiment.methods["a"].learning_rate == 1e-3
+    assert experiment.methods["b"].learning_rate == 5e-4  # YAML takes 5e-4 for text
+    assert experiment.methods["b"].sampling.max_tokens == 16
+    assert experiment.methods["b"].sampling.top_p == 0.9
+
+
+def test_overrides_replace_and_are_parsed_as_yaml(tmp_path: Path) -> None:
+    overrides = ["seeds=[3, 4]", "methods.sft.learning_rate=2e-5", "evaluation.other_style=true"]
+    experiment = load_experiment(write_config(tmp_path), overrides)
+    assert experiment.seeds == (3, 4)
+    assert experiment.methods["sft"].learning_rate == 2e-5
+    assert experiment.methods["grpo"].learning_rate == 1e-3
+    assert experiment.evaluation.other_style
+
+
+@pytest.mark.parametrize("override", ["seeds", "=3", "name.x=3", "seeds=[1"])
+def test_an_override_that_makes_no_sense(tmp_path: Path, override: str) -> None:
+    assert override.partition("=")[2] in message(write_config(tmp_path), override)
+
+
+def test_all_errors_at_once_with_lines_and_suggestions(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "name: bad\n"
+        "prompts: embeded\n"
+        "sequense: [reading]\n"
+        "sequence: [reading]\n"
+        "evaluation: {temprature: 0}\n"
+        "defaults:\n"
+        "  style: cott\n"
+        "  learning_rat: 1\n"
+        "  learning_rate: 1e-3\n"
+        "methods:\n"
+        "  sft: {objective: sft, batch: many}\n"
+        "  grpo:\n"
+        "    objective: gpro\n"
+    )
+    text = message(path)
+    for part in (
+        "7 errors",
+        "line 2, prompts: there is no prompt set 'embeded'; did you mean 'embedded'?",
+        "line 3, sequense: unknown key; did you mean 'sequence'?",
+        "line 5, evaluation.temprature: unknown key; did you mean 'temperature'?",
+        "line 7, defaults.style: must be 'cot' or 'direct', not 'cott'; did you mean 'cot'?",
+        "line 8, defaults.learning_rat: unknown key; did you mean 'learning_rate'?",
+        "line 11, methods.sft.batch: must be a valid integer",
+        "line 13, methods.grpo.objective: must be",
+        "did you mean 'grpo'?",
+    ):
+        assert part in text
+
+
+def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
+    text = message(write_config(tmp_path), "methods.grpo.group_size=1")
+    assert "\n  methods.grpo: grpo compares completions" in text or "methods.grpo: grpo compares" in text
+    assert "group_size must be at least 2" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sequence": ["raeding"]}, "reading"),
+        ({"sequence": []}, "sequence"),
+        ({"sequence": ["reading", "reading"]}, "more than once"),
+        ({"general": ["reading"]}, "trained on"),
+        ({"methods": {}}, "methods"),
+        ({"methods": {"a b": {"objective": "sft"}}}, "may hold only letters"),
+        ({"methods": None}, "methods: is missing"),
+        ({"seeds": []}, "seeds"),
+        ({"train_examples": None}, "has no end"),
+        ({"train_examples": 2}, "only 2 training examples"),
+        ({"prompts": {"cot": "no place"}}, "{prompt}"),
+        ({"prompts": {"direct": "{prompt}"}}, "no template for the style cot"),
+        ({"prompts": {"cto": "{prompt}"}}, "'cot' or 'direct'"),
+        ({"methods": {"j": {"objective": "grpo", "joint": True, "filter": "rif"}}}, "joint"),
+        ({"methods": {"s": {"objective": "sft", "filter": "rif"}}}, "RFT objective"),
+        ({"model": {"path": "./nowhere"}}, "no model './nowhere'"),
+        ({"model": {"path": "not a hub id"}}, "hub id"),
+        ({"model": {"dtype": "float8"}}, "model.dtype"),
+        ({"tasks": {"mine": {"train": "missing.jsonl"}}, "sequence": ["mine"]}, "missing.jsonl"),
+    ],
+)
+def test_one_clear_message(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    assert expected in message(write_config(tmp_path, changes))
+
+
+def test_a_model_folder_without_weights(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    path = write_config(tmp_path, {"model": {"path": "model"}})  # beside the experiment file
+    assert "no config.json" in message(path)
+    (model / "config.json").write_text("{}")
+    assert "no weights" in message(path)
+
+
+def test_files_that_are_no_experiment(tmp_path: Path) -> None:
+    assert "does not exist" in message(tmp_path / "nothing.yaml")
+    path = tmp_path / "x.yaml"
+    path.write_text("name: [")
+    assert "line 1" in message(path)
+    path.write_text("- a\n- b\n")
+    assert "no settings" in message(path)
+    path.write_text("")
+    assert "no settings" in message(path)
+    path.write_text("name: a\nmethods:\n  sft: {}\n  sft: {}\n")
+    assert "line 4: methods.sft stands already in line 3" in message(path)
+
+
+def test_the_resolved_copy_is_an_experiment_file(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path)
+    path = tmp_path / "elsewhere" / "config.yaml"
+    path.parent.mkdir()
+    path.write_text(json.dumps(experiment.resolved()))  # JSON is YAML
+    assert load_experiment(path) == experiment
+
+
+def test_own_data_lies_beside_the_file(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "prompt": f"what is {i}", "answer": str(i)} for i in range(16)]
+    data = tmp_path / "mine.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = {"train": "mine.jsonl", "test": "mine.jsonl", "scorer": "exact"}
+    experiment = make_experiment(tmp_path, tasks={"mine": own}, sequence=["mine"])
+    assert experiment.task("mine").examples("train", 2)[1].answer == "1"
+    data.write_text(data.read_text() + '{"prompt": "no answer"}\n')
+    text = message(tmp_path / "tiny.yaml", "train_examples=null", "test_examples=null")
+    assert "mine.jsonl" in text
+    assert "17" in text  # the row
+
+
+def test_the_shipped_experiments_are_valid() -> None:
+    folder = Path(__file__).parents[1] / "configs" / "embedded"
+    for path in sorted(folder.glob("*.yaml")):
+        experiment = load_experiment(path)
+        assert experiment.test_examples is not None
+        assert experiment.test_examples >= 500
+    assert TINY["prompts"] == "embedded"

@@ -1,0 +1,120 @@
+"""Which jobs an experiment has, which of them are one, and what a change of a setting changes."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from experiment_helpers import TINY, make_experiment
+from holdfast.experiment.plan import Plan, make_plan
+
+
+def plan(folder: Path, **changes: Any) -> Plan:
+    return make_plan(make_experiment(folder, **changes))
+
+
+def kinds(plan: Plan) -> Counter[str]:
+    return Counter(job.kind for job in plan.jobs.values())
+
+
+def with_defaults(**changes: Any) -> dict[str, Any]:
+    return {"defaults": copy.deepcopy(TINY["defaults"]) | changes}
+
+
+def test_counts_and_shared_jobs(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    # Two methods of two stages; the base on three sets, then 2 + 3 cells each.
+    assert kinds(made) == {"learn": 4, "evaluate": 3 + 2 * 5}
+    assert made.asked == 20  # the second method's base cells are the first one's
+    assert [set(chain.cells) for chain in made.chains] == [
+        {(stage, task) for stage in (0, 1, 2) for task in ("reading", "counting")}
+        | {(0, "presence"), (2, "presence")}
+    ] * 2
+
+
+def test_parents_come_first(tmp_path: Path) -> None:
+    made = plan(tmp_path, methods={"r": {"objective": "grpo", "filter": "rif"}})
+    seen: set[str] = set()
+    for name, job in made.jobs.items():
+        assert set(job.parents) <= seen
+        seen.add(name)
+    assert kinds(made)["filter"] == 2
+
+
+def test_the_same_settings_under_two_names_are_one_chain(tmp_path: Path) -> None:
+    twice = plan(tmp_path, methods={name: {"objective": "sft"} for name in ("a", "b")})
+    assert kinds(twice)["learn"] == 2
+    assert twice.chains[0].learn == twice.chains[1].learn
+
+
+def test_seeds_share_the_base_only(tmp_path: Path) -> None:
+    assert kinds(plan(tmp_path, seeds=[0, 1])) == {"learn": 8, "evaluate": 3 + 4 * 5}
+
+
+def test_sampled_answers_depend_on_the_seed(tmp_path: Path) -> None:
+    evaluation = TINY["evaluation"] | {"temperature": 1.0}
+    made = plan(tmp_path, seeds=[0, 1], evaluation=evaluation)
+    assert kinds(made)["evaluate"] == 2 * 3 + 4 * 5
+
+
+def test_filters_of_one_policy_share_their_roll_outs(tmp_path: Path) -> None:
+    methods = {
+        name: {"objective": "grpo", "filter": name} for name in ("rif", "rif_strict", "random_matched")
+    }
+    made = plan(tmp_path, methods=methods)
+    # All three start from the base, so the first stage's roll-outs are shared.
+    assert kinds(made) == {"filter": 1 + 3, "learn": 6, "evaluate": 3 + 3 * 5}
+    assert len({chain.filters[0] for chain in made.chains}) == 1
+
+
+def test_joint_is_one_stage_over_all_tasks(tmp_path: Path) -> None:
+    made = plan(tmp_path, methods={"joint": {"objective": "sft", "joint": True}})
+    (chain,) = made.chains
+    (job,) = [made.jobs[name] for name in chain.learn]
+    assert job.tasks == ("reading", "counting")
+    assert job.inputs["iterations"] == 2 * TINY["defaults"]["iterations"]
+    assert set(chain.cells) == {(s, t) for s in (0, 1) for t in ("reading", "counting", "presence")}
+
+
+def test_every_stage_on_the_general_benchmarks_if_asked(tmp_path: Path) -> None:
+    made = plan(tmp_path, general_every_stage=True)
+    assert all((1, "presence") in chain.cells for chain in made.chains)
+
+
+def test_the_other_style_if_asked(tmp_path: Path) -> None:
+    made = plan(tmp_path, evaluation=TINY["evaluation"] | {"other_style": True})
+    chain = made.chains[0]
+    assert set(chain.other_cells) == set(chain.cells)
+    assert {made.jobs[name].style for name in chain.other_cells.values()} == {"direct"}
+
+
+def test_a_change_changes_what_it_determines_and_nothing_else(tmp_path: Path) -> None:
+    base = plan(tmp_path)
+
+    def new(**changes: Any) -> Counter[str]:
+        jobs = plan(tmp_path, **changes).jobs
+        return Counter(job.kind for name, job in jobs.items() if name not in base.jobs)
+
+    everything = kinds(base)
+    # A setting of one method concerns its chain only.
+    methods = {"sft": {"objective": "sft"}, "grpo": {"objective": "grpo", "learning_rate": 1e-4}}
+    assert new(methods=methods) == {"learn": 2, "evaluate": 5}
+    # RFT settings in the defaults do not touch SFT, nor do names, order or places.
+    assert new(**with_defaults(group_size=4)) == {"learn": 2, "evaluate": 5}
+    assert new(name="other", methods=dict(reversed(TINY["methods"].items()))) == {}
+    assert new(checkpoint_every=1, keep_weights="all") == {}
+    # One more task at the end leaves the earlier stages alone.
+    assert new(sequence=["reading", "counting", "tissue"]) == {"learn": 2, "evaluate": 1 + 2 * (1 + 1 + 4)}
+    assert new(general=["presence", "facts"]) == {"evaluate": 3}
+    # What concerns all of it.
+    assert new(test_examples=9) == {"evaluate": everything["evaluate"]}
+    assert new(train_examples=17) == everything - Counter(evaluate=3)
+    assert new(threads=2) == everything
+    assert new(model={"max_pixels": 4096}) == everything
+    assert new(seeds=[1]) == everything - Counter(evaluate=3)
+
+
+def test_fingerprints_are_the_same_in_every_process(tmp_path: Path) -> None:
+    assert plan(tmp_path).digest() == plan(tmp_path / "elsewhere").digest()

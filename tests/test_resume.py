@@ -1,0 +1,126 @@
+"""A killed run goes on to the same bits, whatever the moment and the number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiment_helpers import make_experiment, run_here, snapshot, write_config
+
+METHODS = {
+    "sft": {"objective": "sft", "iterations": 12},
+    "rif": {"objective": "grpo", "filter": "random_matched", "group_size": 4},
+}
+SETTINGS = {"methods": METHODS, "keep_weights": "all", "general": [], "checkpoint_every": 1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What the experiment gives in one process and one go."""
+    experiment = make_experiment(tmp_path_factory.mktemp("undisturbed"), **SETTINGS)
+    outcome = run_here(experiment)
+    assert not outcome.failed
+    assert outcome.done == 2 + 2 * 2 + 2 + 2 * 2 * 2
+    content = snapshot(experiment.store)
+    assert sum(name.endswith(".safetensors") for name in content) == 4
+    return content
+
+
+def start(config: Path, workers: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "holdfast.cli", "run", str(config), "--workers", str(workers)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(happened: object, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        if happened():  # type: ignore[operator]
+            return
+        time.sleep(0.01)
+
+
+def test_killed_at_random_moments(tmp_path: Path, undisturbed: dict) -> None:
+    config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
+    moments = random.Random()  # another choice every time, on purpose
+    killed = 0
+    for workers in (2, 1, 2):
+        before = set(snapshot(store))
+        process = start(config, workers)
+        wait_for(
+            lambda before=before: (
+                any((store / "work").glob("*/metrics.jsonl")) or set(snapshot(store)) != before
+            ),
+            process,
+        )
+        time.sleep(moments.uniform(0, 0.8))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.communicate()
+    assert killed
+    process = start(config, workers=2)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert snapshot(store) == undisturbed
+    assert not list((store / "work").glob("*"))
+
+
+def test_a_stage_goes_on_from_its_step_checkpoint(tmp_path: Path, undisturbed: dict) -> None:
+    config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
+    process = start(config, workers=1)
+    wait_for(lambda: any((store / "work").glob("*/checkpoint/state.json")), process)
+    process.kill()
+    process.communicate()
+    (state,) = (store / "work").glob("*/checkpoint/state.json")
+    assert 0 < json.loads(state.read_text())["iteration"] < 12
+    outcome = run_here(make_experiment(tmp_path, **SETTINGS))
+    assert not outcome.failed
+    assert snapshot(store) == undisturbed
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Process ids of its workers."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes in /proc")
+def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> None:
+    config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
+    process = start(config, workers=2)
+    wait_for(lambda: len(workers_of(process)) == 2, process)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "killed by SIGKILL (most likely out of memory" in output
+    assert "1 of 16 jobs failed" in output, output
+    done = snapshot(store)
+    assert done
+    assert all(undisturbed[name] == content for name, content in done.items())
+    assert not run_here(make_experiment(tmp_path, **SETTINGS)).failed
+    assert snapshot(store) == undisturbed
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stopping_is_clean(tmp_path: Path, workers: int) -> None:
+    config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
+    process = start(config, workers)
+    wait_for(lambda: any((store / "work").glob("*/checkpoint")), process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on from here" in output
+    assert "Traceback" not in output

@@ -1,0 +1,254 @@
+"""Results on disk: whole, checked, locked, pruned; and what is left to do because of it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from experiment_helpers import make_experiment
+from holdfast import files
+from holdfast.config import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment import prune
+from holdfast.experiment.plan import Job, Plan, make_plan
+from holdfast.experiment.schedule import MOST_DAMAGE, Schedule, pending
+from holdfast.experiment.store import Damaged, Store, check_writable
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    return make_experiment(tmp_path, methods={"r": {"objective": "grpo", "filter": "rif"}})
+
+
+@pytest.fixture
+def plan(experiment: Experiment) -> Plan:
+    return make_plan(experiment)
+
+
+@pytest.fixture
+def store(experiment: Experiment) -> Store:
+    return Store(experiment.store)
+
+
+def fill(store: Store, job: Job, text: str = "0123456789") -> None:
+    with store.writing(job) as folder:
+        files.write_jsonl(folder / "records.jsonl", [{"text": text}])
+        files.write_json(folder / "result.json", {"seconds": 1.0})
+        if job.kind == "learn":
+            files.write_text(folder / "weights" / "model.safetensors", text)
+
+
+def fail_on_damage(job: Job, damage: Damaged) -> None:
+    pytest.fail(f"{job.label}: {damage}")
+
+
+def learn_jobs(plan: Plan) -> list[Job]:
+    return [plan.jobs[name] for name in plan.chains[0].learn]
+
+
+def test_a_result_is_there_whole_or_not_at_all(plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    store.work(job).mkdir(parents=True)
+    with pytest.raises(TypeError), store.writing(job) as folder:
+        files.write_json(folder / "result.json", object())
+    assert not store.has(job)
+    assert not list(store.folder(job).parent.iterdir())
+    assert store.work(job).exists()  # to go on from
+    fill(store, job)
+    assert store.has(job, weights=True)
+    assert not store.work(job).exists()
+    assert store.result(job) == {"seconds": 1.0}
+    assert store.rows(job, "records.jsonl") == [{"text": "0123456789"}]
+    described = files.read_json(store.folder(job) / "job.json")
+    assert described["inputs"] == job.inputs
+
+
+def test_what_a_killed_process_left_is_swept_away(plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    left = store.folder(job).with_name(f".{store.folder(job).name}.abc")
+    left.mkdir(parents=True)
+    assert not store.has(job)
+    fill(store, job)
+    assert not left.exists()
+
+
+def test_damage_is_found(plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    fill(store, job)
+    records = store.folder(job) / "records.jsonl"
+    good = records.read_text()
+
+    records.write_text(good.replace("5", "6"))  # same size: found when it is read
+    assert store.has(job)
+    with pytest.raises(Damaged, match="has changed"):
+        store.rows(job, "records.jsonl")
+    records.write_text(good + " ")
+    with pytest.raises(Damaged, match="bytes instead of"):
+        store.has(job)
+    records.unlink()
+    with pytest.raises(Damaged, match="missing"):
+        store.has(job)
+    records.write_text(good)
+    (store.weights(job) / "model.safetensors").write_text("")  # half of the weights is not pruned weights
+    with pytest.raises(Damaged):
+        store.has(job)
+    (store.folder(job) / "manifest.json").write_text("{")
+    with pytest.raises(Damaged, match=r"manifest\.json"):
+        store.has(job)
+
+
+def test_damaged_results_are_set_aside_and_done_again(plan: Plan, store: Store) -> None:
+    for job in plan.jobs.values():
+        fill(store, job)
+    assert not pending(plan, store, fail_on_damage)
+    cell = plan.jobs[plan.chains[0].cells[1, "reading"]]
+    (store.folder(cell) / "records.jsonl").write_text("")
+    found: list[Job] = []
+    assert set(pending(plan, store, lambda job, damage: found.append(job))) == {cell.fingerprint}
+    assert found == [cell]
+    target = store.set_aside(cell)
+    assert target is not None
+    assert target.parent.name == "damaged"
+    assert set(pending(plan, store, fail_on_damage)) == {cell.fingerprint}
+    assert store.set_aside(cell) is None
+
+
+def test_pruned_weights_are_made_again_only_when_needed(plan: Plan, store: Store) -> None:
+    for job in plan.jobs.values():
+        fill(store, job)
+    first, second = learn_jobs(plan)
+    assert store.prune_weights(first) > 0
+    assert store.has(first)
+    assert not store.has(first, weights=True)
+    assert not pending(plan, store, fail_on_damage)
+    shutil.rmtree(store.folder(second))  # needs the weights of the first stage
+    assert set(pending(plan, store, fail_on_damage)) == {first.fingerprint, second.fingerprint}
+    # The pass rates of the second stage are there, so its filter need not run.
+
+
+def test_weights_somebody_needs_or_keeps_stay(experiment: Experiment, plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    fill(store, job)
+    other = Store(experiment.store)
+    other.lease_weights(job)
+    assert store.prune_weights(job) == 0
+    other.end_leases()
+    store.keep_weights(job, "another", True)
+    assert store.prune_weights(job) == 0
+    store.keep_weights(job, "another", False)
+    store.lease_weights(job)  # its own lease does not stop it
+    assert store.prune_weights(job) > 0
+
+
+def _hold(store: Store, job: Job, connection: Connection) -> None:
+    with store.lock(job) as mine:
+        connection.send(mine)
+        connection.recv()
+
+
+def test_one_process_at_a_time_works_on_a_job(plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_hold, args=(store, job, theirs))
+    process.start()
+    assert ours.recv()
+    with store.lock(job) as mine:
+        assert not mine
+    with store.lock(learn_jobs(plan)[1]) as mine:
+        assert mine
+    process.kill()
+    process.join()
+    with store.lock(job) as mine:  # a dead holder holds nothing
+        assert mine
+
+
+def test_a_failure_takes_only_its_dependants(experiment: Experiment, plan: Plan, store: Store) -> None:
+    schedule = Schedule(experiment, plan, store, fail_on_damage)
+    done = []
+    first = learn_jobs(plan)[0]
+    while (job := schedule.take(None, workers=1)) is not None:
+        assert all(parent in done for parent in job.parents)
+        if job is first:
+            schedule.fail(job, "broken")
+        else:
+            schedule.done(job)
+            done.append(job.fingerprint)
+    below = set(plan.jobs) - set(done) - {first.fingerprint}
+    assert schedule.skipped == below
+    assert not schedule.open()
+    assert {plan.jobs[name].kind for name in done} == {"filter", "evaluate"}
+    assert len(done) == 4  # the base's three cells and the first roll-outs
+
+
+def test_a_worker_judges_what_it_holds_before_it_trains_on(experiment: Experiment, store: Store) -> None:
+    experiment = make_experiment(experiment.output.parent)
+    plan = make_plan(experiment)
+    schedule = Schedule(experiment, plan, store, fail_on_damage)
+    first = [schedule.take(None, workers=2), schedule.take(None, workers=2)]
+    assert {job.label for job in first if job} == {
+        "sft seed 0 stage 1 (reading): learn",
+        "grpo seed 0 stage 1 (reading): learn",
+    }
+    assert first[0] is not None
+    schedule.done(first[0])
+    held = first[0].fingerprint
+    then = []
+    for _ in range(3):
+        job = schedule.take(held, workers=2)
+        assert job is not None
+        then.append((job.kind, job.policy == held))
+        schedule.done(job)
+    assert then == [("evaluate", True), ("evaluate", True), ("learn", True)]
+    # Spare workers let training go on and judge meanwhile.
+    third = schedule.take(None, workers=8)
+    assert third is not None
+    assert third.kind == "evaluate"
+    store.end_leases()
+
+
+def test_a_disk_that_damages_again_and_again_is_given_up(
+    experiment: Experiment, plan: Plan, store: Store
+) -> None:
+    schedule = Schedule(experiment, plan, store, lambda job, damage: None)
+    first, second = learn_jobs(plan)
+    for _ in range(MOST_DAMAGE):
+        schedule.damaged(second, Damaged(first.fingerprint, "bad block"))
+    assert "check the disk" in schedule.failed[second.fingerprint]
+    store.end_leases()
+
+
+def test_pruning_a_store(tmp_path: Path, experiment: Experiment, plan: Plan, store: Store) -> None:
+    for job in plan.jobs.values():
+        fill(store, job)
+    other = make_plan(make_experiment(tmp_path, seeds=[7]))
+    stranger = learn_jobs(other)[0]
+    fill(store, stranger)
+    config = tmp_path / "kept.yaml"
+    config.write_text(json.dumps(experiment.resolved()))
+
+    found = prune.candidates(store.root, weights=False, damaged=False, configs=[config])
+    assert [candidate.path for candidate in found] == [store.folder(stranger)]
+    prune.remove(store.root, found)
+    assert not store.has(stranger)
+    assert not pending(plan, store, fail_on_damage)
+
+    store.keep_weights(learn_jobs(plan)[0], "tiny", True)
+    found = prune.candidates(store.root, weights=True, damaged=True)
+    assert len(found) == 2
+    prune.remove(store.root, found)
+    assert not any(store.has(job, weights=True) for job in learn_jobs(plan))
+    assert all(store.has(job) for job in learn_jobs(plan))
+    with pytest.raises(InputError, match="no store"):
+        prune.candidates(tmp_path / "nothing", weights=True, damaged=False)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"The store folder .* cannot be written"):
+        check_writable(tmp_path / "file" / "store", "store")
