@@ -172,9 +172,8 @@ def test_negative_control(folder, fault, monkeypatch):
 
         def shifted(*args, **kwargs):
             layout = build(*args, **kwargs)
-            layout.mask_XRK[:, :, layout.longest_prompt :] = layout.mask_XRK[
-                :, :, layout.longest_prompt :
-            ].roll(1, 1)
+            own = layout.mask_BRK[:, :, layout.longest_prompt :]
+            own.copy_(own.roll(1, 1))
             return layout
 
         monkeypatch.setattr(logprobs, "Groups", shifted)
@@ -225,3 +224,12 @@ def test_unknown_architecture_uses_the_plain_pass(tmp_path, caplog):
     completions = policy.sample(prompts, 3, Sampling(max_tokens=6), torch.Generator().manual_seed(0))
     again = policy.group_logprobs(prompts, completions)
     torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
+
+
+def test_a_part_of_a_batch_gives_the_same(folder):
+    policy = make_policy(folder)
+    prompts, completions = random_batch(policy, 11, (2, 0, 1, 3), 4, 6)
+    every = policy.group_logprobs(prompts, completions).logprobs_BGR
+    rows = [3, 1]
+    part = policy.group_logprobs(prompts.select(rows), completions.select(rows).columns(slice(1, 3)))
+    torch.testing.assert_close(part.logprobs_BGR, every[rows, 1:3], rtol=0, atol=1e-4)

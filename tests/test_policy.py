@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.policy import processor
+from holdfast.policy import processor, sampling
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -98,16 +98,16 @@ def test_greedy_equals_generate(policy):
 
 
 @pytest.mark.parametrize(
-    "sampling", [Sampling(max_tokens=24), Sampling(max_tokens=24, temperature=1.3, top_p=0.8)]
+    "how", [Sampling(max_tokens=24), Sampling(max_tokens=24, temperature=1.3, top_p=0.8)]
 )
-def test_sampled_logprobs_equal_recomputed_ones(policy, sampling):
+def test_sampled_logprobs_equal_recomputed_ones(policy, how):
     prompts = mixed_prompts(policy)[2]
-    completions = policy.sample(prompts, 6, sampling, generator(), greedy_row=True)
+    completions = policy.sample(prompts, 6, how, generator(), greedy_row=True)
     assert completions.tokens_BGR.shape[:2] == (4, 7)
     assert len(set(completions.lengths_BG.flatten().tolist())) > 3  # rows did leave the batch
-    again = policy.group_logprobs(prompts, completions, sampling.temperature)
+    again = policy.group_logprobs(prompts, completions, how.temperature)
     torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
-    plain = policy._logprobs("plain", prompts, completions, sampling.temperature)
+    plain = policy._logprobs("plain", prompts, completions, how.temperature)
     torch.testing.assert_close(plain.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
 
 
@@ -142,6 +142,17 @@ def test_sampling_is_deterministic_and_depends_on_the_generator_alone(policy):
     assert torch.equal(first.logprobs_BGR, second.logprobs_BGR)
     other = policy.sample(prompts, 4, Sampling(max_tokens=12), generator(4))
     assert not torch.equal(first.tokens_BGR[..., :2], other.tokens_BGR[..., :2])
+
+
+def test_draws_do_not_depend_on_when_rows_are_dropped(policy, monkeypatch):
+    prompts = mixed_prompts(policy)[2]
+    drawn = []
+    for share in (0.0, 0.3, 2.0):  # at once, seldom, never
+        monkeypatch.setattr(sampling, "DROP_SHARE", share)
+        drawn.append(policy.sample(prompts, 5, Sampling(max_tokens=20), generator(), greedy_row=True))
+    for other in drawn[1:]:
+        assert torch.equal(drawn[0].tokens_BGR, other.tokens_BGR)
+        torch.testing.assert_close(drawn[0].logprobs_BGR, other.logprobs_BGR, rtol=0, atol=1e-4)
 
 
 def test_completions_are_well_formed(policy):

@@ -119,6 +119,7 @@ class Groups:
     Args:
         prompt_lengths: tokens of each prompt, [B], at least 1.
         completion_lengths: tokens of each completion, [B, G]; may be 0. None for prompts alone.
+        dtype: that of the model's activations.
         keep: remember the keys and values of prompts, layer by layer, for decoding.
     """
 
@@ -149,10 +150,8 @@ class Groups:
                 ],
                 dim=-1,
             )
-            mask_BRK = torch.zeros(sees_BRK.shape, dtype=dtype, device=device).masked_fill_(
-                ~sees_BRK, -torch.inf
-            )
-            self.mask_XRK = mask_BRK.repeat_interleave(self.group, 0)
+            self.mask_BRK = torch.zeros(sees_BRK.shape, dtype=dtype, device=device)
+            self.mask_BRK.masked_fill_(~sees_BRK, -torch.inf)
         self.packed = slots.nonzero().squeeze(1)  # padded slot of each packed token
         places = torch.full(slots.shape, len(self.packed), device=device)
         places[self.packed] = torch.arange(len(self.packed), device=device)
@@ -193,25 +192,27 @@ class Groups:
         v_BhPD: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        """Attention of all completions, [B*G*R, H, D]; X = B*G."""
+        """Attention of all completions, [B*G*R, H, D]. A group's members count as further heads (X = G h)."""
         rows, heads, size = query.shape
         kv_heads, length = key.shape[1], self.longest_completion
-        sequences = rows // length
-        keys, values = (
+        members = (self.prompts, self.group, length)
+        k_BXKD, v_BXKD = (
             torch.cat(
                 [
-                    prompt[:, None].expand(-1, self.group, -1, -1, -1).flatten(0, 1),
-                    own.view(sequences, length, kv_heads, size).transpose(1, 2),
+                    prompt[:, None].expand(-1, self.group, -1, -1, -1).flatten(1, 2),
+                    own.view(*members, kv_heads, size).transpose(2, 3).flatten(1, 2),
                 ],
                 dim=2,
             )
             for prompt, own in ((k_BhPD, key), (v_BhPD, value))
         )
         # The M query heads of a key head are laid out as further queries: no key is repeated for them.
-        q_XhQD = query.view(sequences, length, kv_heads, -1, size).permute(0, 2, 3, 1, 4).flatten(2, 3)
-        mask = self.mask_XRK.repeat(1, heads // kv_heads, 1).unsqueeze(1)
-        out = F.scaled_dot_product_attention(q_XhQD, keys, values, attn_mask=mask, scale=scaling)
-        out = out.view(sequences, kv_heads, -1, length, size).permute(0, 3, 1, 2, 4)
+        q_BXQD = (
+            query.view(*members, kv_heads, -1, size).permute(0, 1, 3, 4, 2, 5).flatten(3, 4).flatten(1, 2)
+        )
+        mask_B1QK = self.mask_BRK.repeat(1, heads // kv_heads, 1).unsqueeze(1)
+        out = F.scaled_dot_product_attention(q_BXQD, k_BXKD, v_BXKD, attn_mask=mask_B1QK, scale=scaling)
+        out = out.view(self.prompts, self.group, kv_heads, -1, length, size).permute(0, 1, 4, 2, 3, 5)
         return out.reshape(rows, heads, size)
 
 
