@@ -52,10 +52,10 @@ def make_experiment(folder: Path, **changes: Any) -> Experiment:
     return load_experiment(write_config(folder, changes))
 
 
-def run_here(experiment: Experiment) -> Outcome:
-    """Run an experiment in this process, silently."""
+def run_here(experiment: Experiment, workers: int = 1) -> Outcome:
+    """Run an experiment silently, without its report."""
     plan = make_plan(experiment)
-    return run(experiment, plan, Store(experiment.store), 1, Progress(Console(quiet=True)))
+    return run(experiment, plan, Store(experiment.store), workers, Progress(Console(quiet=True)))
 
 
 def snapshot(store: Path) -> dict[str, Any]:
