@@ -77,7 +77,7 @@ class Encoder:
         """Targets followed by the end token, one for each prompt.
 
         Raises:
-            InputError: a target is longer than the context or contains the image token.
+            InputError: a target is longer than the context.
         """
         rows = [[*ids, end] for ids in self._ids(list(texts))]
         for index, row in enumerate(rows):
@@ -85,10 +85,6 @@ class Encoder:
                 raise InputError(
                     f"Target {index} has {len(row)} tokens, more than the context of {self.max_context}. "
                     "Shorten it, or raise max_context."
-                )
-            if self.image_token is not None and self.image_token in row:
-                raise InputError(
-                    f"Target {index} contains the image token, which a model must not write; remove it."
                 )
         longest = max(len(row) for row in rows)
         tokens = torch.full((len(rows), 1, longest), self.tokenizer.pad_token_id, dtype=torch.long)

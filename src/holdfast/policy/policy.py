@@ -87,8 +87,18 @@ class Policy:
         return self.encoder.prompts(prompts, images).to(self.device)
 
     def encode_completions(self, texts: Sequence[str]) -> Completions:
-        """Targets with the end token, as groups of one."""
-        return self.encoder.completions(texts, self.end).to(self.device)
+        """Targets with the end token, as groups of one.
+
+        Raises:
+            InputError: a target does not fit, or holds a token that is never sampled.
+        """
+        completions = self.encoder.completions(texts, self.end).to(self.device)
+        banned = (self.draw.banned_V[completions.tokens_BGR] & completions.mask_BGR).nonzero()
+        if len(banned):
+            index, member, step = banned[0].tolist()
+            token = self.tokenizer.convert_ids_to_tokens(int(completions.tokens_BGR[index, member, step]))
+            raise InputError(f"Target {index} contains {token}, which a model must not write; remove it.")
+        return completions
 
     def sample(
         self,
