@@ -166,7 +166,7 @@ def test_findings_say_what_the_intervals_allow():
     twin = analyse(replace(results, runs=(*results.runs, replace(results.runs[0], method="twin"))))
     said = {finding.topic: finding.text for finding in findings(twin)}
     assert said["Forgetting"].startswith("No difference shown between twin and sft")
-    assert "difference 0.0 [0.0, 0.0]" in said["Forgetting"]
+    assert "difference 0.0\u00a0[0.0,\u00a00.0]" in said["Forgetting"]
     assert "Unequal learning" not in said
 
 
@@ -190,7 +190,7 @@ def test_numbers():
     assert (signed(1.25), signed(-3.14), signed(-0.04)) == ("+1.2", "−3.1", "0.0")
     assert number(0.5, "points") == "50.0"
     assert number(None, "points") == number(math.nan, "change") == "–"
-    assert interval(Estimate(0.1, 0.05, 0.2), "change") == "[+5.0, +20.0]"
+    assert interval(Estimate(0.1, 0.05, 0.2), "change") == "[+5.0,\u00a0+20.0]"
     assert interval(Estimate(math.nan, math.nan, math.nan), "change") == ""
 
 
@@ -199,7 +199,7 @@ def test_table_forms():
     table = Table(
         "t", "T", columns, [{"method": "a|b", "fm": Estimate(-0.1, -0.2, 0.0)}, {"method": "c", "fm": None}]
     )
-    assert "| a\\|b | −10.0 [−20.0, 0.0] |" in to_markdown(table)
+    assert "| a\\|b | −10.0\u00a0[−20.0,\u00a00.0] |" in to_markdown(table)
     assert to_csv(table).splitlines() == ["method,fm,fm_low,fm_high", "a|b,-0.1,-0.2,0.0", "c,,,"]
     assert to_json(table)["rows"][1]["fm"] is None
 

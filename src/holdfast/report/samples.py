@@ -26,12 +26,12 @@ class Response:
 
 @dataclass(frozen=True)
 class Sample:
-    """One test item and what each method wrote, (method name, responses) in order of stages."""
+    """One test item and what each policy wrote: (`base model` or method name, responses)."""
 
     id: str
     prompt: str
     reference: str
-    methods: list[tuple[str, list[Response]]]
+    policies: list[tuple[str, list[Response]]]
 
 
 def samples(analysis: Analysis) -> dict[str, list[Sample]]:
@@ -43,9 +43,8 @@ def samples(analysis: Analysis) -> dict[str, list[Sample]]:
 def _of_task(analysis: Analysis, runs: list[MethodRun], task: str) -> list[Sample]:
     positions: list[int] = []
     for kind in ("knowledge", "convention", "kept"):
-        position = next(
-            (p for run in runs for p in [_first(analysis, run, task, kind)] if p is not None), None
-        )
+        found = (_first(analysis, run, task, kind) for run in runs)
+        position = next((position for position in found if position is not None), None)
         if position is not None and position not in positions:
             positions.append(position)
     if not positions and any(run.cells.get((0, task)) for run in runs):
@@ -72,23 +71,28 @@ def _first(analysis: Analysis, run: MethodRun, task: str, kind: str) -> int | No
 
 
 def _sample(analysis: Analysis, runs: list[MethodRun], task: str, position: int) -> Sample:
-    first: Record | None = None
-    methods = []
+    records: list[Record] = []  # of every response shown; the item is the same in all
+    policies: dict[str, list[Response]] = {}
+
+    def show(policy: str, when: str, run: MethodRun, stage: int) -> None:
+        cell = run.cells.get((stage, task))
+        if cell:
+            record = cell[position]
+            records.append(record)
+            right = record["score"] >= RIGHT
+            policies.setdefault(policy, []).append(Response(when, shorten(record["response"]), right))
+
+    for style in dict.fromkeys(run.style for run in runs):  # the base is the same for all methods
+        base = next((run for run in runs if run.style == style and run.cells.get((0, task))), runs[0])
+        show("base model", style, base, 0)
     for run in runs:
-        stages = {0: "base", _learned_at(analysis, run, task): "just trained"}
-        stages[analysis.results.last_stage(run)] = "end"
-        stages[0] = "base"
-        responses = []
-        for stage, when in sorted(stages.items()):
-            records = run.cells.get((stage, task))
-            if records:
-                record = records[position]
-                first = first or record
-                responses.append(Response(when, shorten(record["response"]), record["score"] >= RIGHT))
-        if responses:
-            methods.append((run.method, responses))
-    assert first is not None, "a position is only picked where there are records"
-    return Sample(str(first["id"]), shorten(first["prompt"]), shorten(str(first["reference"])), methods)
+        learned, end = _learned_at(analysis, run, task), analysis.results.last_stage(run)
+        if 0 < learned < end:
+            show(run.method, "just trained", run, learned)
+        show(run.method, "end", run, end)
+    item = records[0]
+    reference = shorten(str(item["reference"]))
+    return Sample(str(item["id"]), shorten(item["prompt"]), reference, list(policies.items()))
 
 
 def _learned_at(analysis: Analysis, run: MethodRun, task: str) -> int:

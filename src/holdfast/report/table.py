@@ -13,6 +13,7 @@ from holdfast.forgetting.bootstrap import Estimate
 Kind = Literal["text", "points", "change", "count", "real"]
 Value = str | int | float | Estimate | None
 MISSING = "–"
+NO_BREAK = "\u00a0"  # keeps a value and its interval on one line
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ def interval(value: Value, kind: Kind) -> str:
     """`[low, high]` of an estimate, else nothing."""
     if not isinstance(value, Estimate) or math.isnan(value.value):
         return ""
-    return f"[{number(value.low, kind)}, {number(value.high, kind)}]"
+    return f"[{number(value.low, kind)},{NO_BREAK}{number(value.high, kind)}]"
 
 
 def text(value: Value, kind: Kind) -> str:
     """A value with its interval, in one line."""
-    return " ".join(part for part in (number(value, kind), interval(value, kind)) if part)
+    return NO_BREAK.join(part for part in (number(value, kind), interval(value, kind)) if part)
 
 
 def to_markdown(table: Table) -> str:

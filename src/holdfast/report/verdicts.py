@@ -23,8 +23,8 @@ QUESTIONS = {
     "general": (
         "General ability",
         "general change",
-        ("more kept", "kept more general ability than"),
-        ("less kept", "kept less general ability than"),
+        ("better kept", "kept more general ability than"),
+        ("worse kept", "kept less general ability than"),
     ),
     "avg_acc": ("Final accuracy", "AvgAcc", ("higher", "ended higher than"), ("lower", "ended lower than")),
 }
