@@ -33,6 +33,11 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
         facts += [("General benchmarks", ", ".join(analysis.results.general))]
     facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
     facts += [(name, str(settings[key])) for key, name in FACTS if settings.get(key) is not None]
+    evaluation = _mapping(settings.get("evaluation"))
+    if "temperature" in evaluation:
+        temperature = evaluation["temperature"]
+        sampling = f"sampled at temperature {temperature:g}" if temperature else "greedy"
+        facts += [("Evaluation", f"free generation, {sampling}, at most {evaluation['max_tokens']} tokens")]
     return facts
 
 
