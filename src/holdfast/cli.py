@@ -94,10 +94,12 @@ def run(
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stop as cleanly as on Ctrl-C
 
+    from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.progress import Progress, duration
 
+    check_memory(experiment, workers)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     _save_config(experiment)
     index = experiment.output / "report" / "index.html"
@@ -158,6 +160,12 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
         f"{len(todo)} to do; about {duration(total)} in one process ({basis}).",
         highlight=False,
     )
+    if needed := estimate.memory(experiment):
+        out.print(
+            f"A worker needs at least {_bytes(needed)} for weights, gradients and optimiser; "
+            "activations come on top.",
+            highlight=False,
+        )
 
 
 @app.command()
@@ -309,7 +317,8 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
         store.set_aside(job)
         err.print(f"Damaged result: {job.label} ({damage})", soft_wrap=True, highlight=False)
 
-    build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+    with out.status("Writing the report"):
+        build(collect(experiment, plan, store, on_damage), experiment.output / "report")
     return not damaged
 
 

@@ -1,12 +1,19 @@
-"""How long jobs will take, from how long similar ones in the store took."""
+"""What jobs will take: time, from how long similar ones in the store took; and memory."""
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from collections import defaultdict
 from itertools import islice
+from pathlib import Path
 from statistics import median
 
 from holdfast import files
+from holdfast.config import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job
 from holdfast.experiment.store import KINDS, Store
 
@@ -16,15 +23,6 @@ _LOOK_AT = 200  # results per kind
 _UNKNOWN_COUNT = 1000  # examples, where a task takes all it has
 
 Rates = dict[str, float]
-
-
-def units(job: Job) -> float:
-    """Amount of work: completions sampled, or targets learned from."""
-    return _units(job.inputs)
-
-
-def first_guess() -> Rates:
-    return dict(_GUESS)
 
 
 def measured(store: Store) -> Rates:
@@ -44,7 +42,7 @@ def measured(store: Store) -> Rates:
 def seconds(job: Job, rates: Rates) -> float:
     """Expected time of a job; a kind that is not in `rates` counts with the first guess."""
     name = _rate_name(job.inputs)
-    return units(job) * rates.get(name, _GUESS[name])
+    return _units(job.inputs) * rates.get(name, _GUESS[name])
 
 
 def _rate_name(inputs: dict) -> str:
@@ -54,6 +52,7 @@ def _rate_name(inputs: dict) -> str:
 
 
 def _units(inputs: dict) -> float:
+    """Amount of work: completions sampled, or targets learned from."""
     examples = sum(task["count"] or _UNKNOWN_COUNT for task in inputs["tasks"])
     if inputs["kind"] == "learn":
         method = inputs["method"]
@@ -61,3 +60,48 @@ def _units(inputs: dict) -> float:
     if inputs["kind"] == "filter":
         return float(examples * inputs["samples"])
     return float(examples)
+
+
+def memory(experiment: Experiment) -> int | None:
+    """Bytes a worker needs at least: weights, gradients and the optimiser's two moments.
+
+    Activations come on top. None for a model that is not on this disk yet.
+    """
+    folder = model_folder(experiment.model)
+    if folder is None:
+        return None
+    parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
+    copies = 4
+    if any(method.kl_coef for method in experiment.methods.values()):
+        copies += 1  # the reference
+    return copies * parameters * {"float32": 4, "bfloat16": 2, "float16": 2}[experiment.model.dtype]
+
+
+def check_memory(experiment: Experiment, workers: int) -> None:
+    """Refuse what cannot fit.
+
+    Raises:
+        InputError: the workers need more memory than this machine has.
+    """
+    needed = memory(experiment)
+    if experiment.model.device != "cpu" or needed is None:
+        return
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if workers * needed > available:
+        raise InputError(
+            f"{workers} worker(s) need at least {workers * needed / 1e9:.1f} GB for weights, gradients and "
+            f"optimiser, but this machine has {available / 1e9:.1f} GB. Use fewer workers, a smaller model "
+            "or dtype: bfloat16."
+        )
+
+
+def _parameters(path: Path) -> int:
+    """Numbers in a safetensors file, from its header."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(
+            f"The weights {path} cannot be read: {error}. Copy or download them again."
+        ) from None
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

@@ -42,7 +42,7 @@ class Runner:
         self.experiment = experiment
         self.plan = plan
         self.store = store
-        self.held: str | None = None  # fingerprint of the policy in memory
+        self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
         self._task = cache(experiment.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
@@ -99,6 +99,7 @@ class Runner:
             policy.save(folder / WEIGHTS)
             shutil.copyfile(work / "metrics.jsonl", folder / "metrics.jsonl")
             files.write_json(folder / "result.json", {**result, **totals})
+        self.held = job.fingerprint  # still to be loaded, but its files are at hand here
 
     def _filter(self, job: Job, on_step: OnStep) -> None:
         from holdfast.learning.filters import pass_rates

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -21,7 +20,7 @@ from rich.progress import Progress as Bars
 from holdfast.experiment.plan import Job
 
 LINE_SECONDS = 5.0  # between two plain lines about jobs that go well
-_SHOWN = ("reward", "accuracy", "loss", "kl")
+_SHOWN = ("reward", "accuracy", "loss")
 
 
 @dataclass
@@ -67,21 +66,22 @@ class Progress:
         with Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}", justify="right"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[numbers]}", style="dim"),
             console=self.console,
             transient=True,
         ) as self._bars:
-            self._overall = self._bars.add_task("[bold]all jobs", total=len(costs), numbers="")
+            whole = sum(self._costs.values())
+            self._overall = self._bars.add_task("[bold]all jobs", total=whole, count="", numbers="")
             yield
         self._bars = None
 
     def start(self, job: Job) -> None:
         running = self._running[job.fingerprint] = _Running(time.monotonic())
         if self._bars is not None:
-            running.bar = self._bars.add_task(job.label, total=None, numbers="")
+            running.bar = self._bars.add_task(job.label, total=None, count="", numbers="")
 
     def step(self, job: Job, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         running = self._running[job.fingerprint]
@@ -90,7 +90,8 @@ class Progress:
             self._line(job, f"step {step}/{steps}  {_numbers(numbers)}")
         else:
             assert running.bar is not None
-            self._bars.update(running.bar, completed=step, total=steps, numbers=_numbers(numbers))
+            count, shown = f"{step}/{steps}", _numbers(numbers)
+            self._bars.update(running.bar, completed=step, total=steps, count=count, numbers=shown)
             self._show_overall()
 
     def end(self, job: Job, good: bool, seconds: float) -> None:
@@ -132,7 +133,9 @@ class Progress:
     def _show_overall(self) -> None:
         assert self._bars is not None
         assert self._overall is not None
-        self._bars.update(self._overall, completed=len(self._finished), numbers=self._remaining())
+        count = f"{len(self._finished)}/{len(self._costs)}"
+        done = self._share() * sum(self._costs.values())
+        self._bars.update(self._overall, completed=done, count=count)
 
 
 def duration(seconds: float) -> str:
