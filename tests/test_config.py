@@ -118,6 +118,14 @@ def test_a_model_folder_without_weights(tmp_path: Path) -> None:
     assert "no config.json" in message(path)
     (model / "config.json").write_text("{}")
     assert "no weights" in message(path)
+    (model / "model.safetensors").write_bytes(b"0123456789")
+    assert "are damaged (it is cut off" in message(path)
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(24)
+    (model / "model.safetensors").write_bytes(content[:-4])
+    assert f"it has {len(content) - 4} bytes instead of {len(content)}" in message(path)
+    (model / "model.safetensors").write_bytes(content)
+    assert load_experiment(path).model.path == str(model)
 
 
 def test_files_that_are_no_experiment(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,11 +123,10 @@ def run(
     _headline(experiment.output)
     out.print(f"Report: {index}", soft_wrap=True, highlight=False)
     if outcome.failed:
-        lines = [f"{label}: {message}" for label, message in outcome.failed.items()]
         skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
         raise HoldfastError(
-            f"{len(lines)} of {len(plan.jobs)} jobs failed{skipped}. Everything else is done and stays.\n  "
-            + "\n  ".join(lines)
+            f"{len(outcome.failed)} of {len(plan.jobs)} jobs failed{skipped}. "
+            f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.", highlight=False)
 
@@ -303,6 +303,17 @@ def pretrain_embedded(
 def version() -> None:
     """Print the version."""
     out.print(__version__, highlight=False)
+
+
+def _causes(failed: Mapping[str, str]) -> str:
+    """Messages with the jobs that met them; jobs that failed alike stand together."""
+    labels: dict[str, list[str]] = {}
+    for label, message in failed.items():
+        labels.setdefault(message, []).append(label)
+    return "\n".join(
+        f"  {jobs[0]}{f' and {len(jobs) - 1} more' if len(jobs) > 1 else ''}: {message}"
+        for message, jobs in labels.items()
+    )
 
 
 def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:

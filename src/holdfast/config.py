@@ -18,6 +18,7 @@ from holdfast.tasks.catalog import get_task
 from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.prompts import TEMPLATES, Style
 from holdfast.tasks.task import Task
+from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -297,9 +298,16 @@ def _check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
         return []
     if not (folder / "config.json").is_file():
         return [(where, f"the folder {folder} holds no config.json, so it is not a Hugging Face model")]
-    if not any(folder.glob("*.safetensors")):
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
         return [(where, f"the folder {folder} has no weights (*.safetensors); copy or download them there")]
-    return []
+    problems: list[tuple[KeyPath, str]] = []
+    for path in weights:
+        try:
+            count_parameters(path)
+        except InputError as error:
+            problems.append((where, str(error)))
+    return problems
 
 
 # Messages

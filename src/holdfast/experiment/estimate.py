@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections import defaultdict
 from itertools import islice
-from pathlib import Path
 from statistics import median
 
 from holdfast import files
@@ -16,6 +13,7 @@ from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job
 from holdfast.experiment.store import KINDS, Store
+from holdfast.weights import count_parameters
 
 # Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
 _GUESS = {"sft": 0.0035, "rft": 0.002, "filter": 0.001, "evaluate": 0.002}
@@ -70,7 +68,7 @@ def memory(experiment: Experiment) -> int | None:
     folder = model_folder(experiment.model)
     if folder is None:
         return None
-    parameters = sum(_parameters(path) for path in folder.glob("*.safetensors"))
+    parameters = sum(count_parameters(path) for path in folder.glob("*.safetensors"))
     copies = 4
     if any(method.kl_coef for method in experiment.methods.values()):
         copies += 1  # the reference
@@ -93,15 +91,3 @@ def check_memory(experiment: Experiment, workers: int) -> None:
             f"optimiser, but this machine has {available / 1e9:.1f} GB. Use fewer workers, a smaller model "
             "or dtype: bfloat16."
         )
-
-
-def _parameters(path: Path) -> int:
-    """Numbers in a safetensors file, from its header."""
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    except (OSError, ValueError, OverflowError, MemoryError) as error:
-        raise InputError(
-            f"The weights {path} cannot be read: {error}. Copy or download them again."
-        ) from None
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
