@@ -1,5 +1,6 @@
 # make demo    set up and run the demonstration experiment (configs/embedded/demo.yaml)
 # make test    set up, run the tests and the linter
+# make bench   set up and compare training steps with TRL's (benchmarks/results/)
 # make lint    set up, run the linter and the type checker
 # make clean   remove the virtual environment and caches (results in runs/ stay)
 
@@ -11,13 +12,18 @@ STAMP := $(VENV)/.installed
 # One thread per process: work is spread over processes, and results do not depend on the machine.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 demo: $(STAMP)
 	$(VENV)/bin/holdfast run configs/embedded/demo.yaml --workers $(WORKERS)
 
 test: $(STAMP)
 	$(VENV)/bin/ruff check src tests
 	$(VENV)/bin/python -m pytest -n $(WORKERS)
+
+bench: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(VENV)/bin/python benchmarks/rft_step.py --save
+	$(VENV)/bin/python benchmarks/sft_step.py --save
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check src tests
