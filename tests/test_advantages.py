@@ -14,7 +14,9 @@ def test_grpo():
     std = math.sqrt(4 * 0.25 / 3)  # sample standard deviation
     assert torch.allclose(out[0], torch.tensor([0.5, -0.5, -0.5, 0.5]) / std, atol=1e-5)
     assert out[1].eq(0).all(), "equal rewards give exactly zero"
-    assert torch.allclose(advantages.grpo(REWARDS, normalise_std=False)[0], torch.tensor([0.5, -0.5, -0.5, 0.5]))
+    assert torch.allclose(
+        advantages.grpo(REWARDS, normalise_std=False)[0], torch.tensor([0.5, -0.5, -0.5, 0.5])
+    )
 
 
 def test_rloo_leaves_one_out():

@@ -23,7 +23,10 @@ SHORT = Sampling(max_tokens=16)
 
 
 def grpo(**changes):
-    return Method(**{"objective": "grpo", "learning_rate": 1e-3, "batch": 4, "group_size": 4, "sampling": SHORT} | changes)
+    return Method(
+        **{"objective": "grpo", "learning_rate": 1e-3, "batch": 4, "group_size": 4, "sampling": SHORT}
+        | changes
+    )
 
 
 def sft(**changes):
@@ -66,7 +69,9 @@ class Scripted:
 
 def scripted_groups(mask, advantages, old=None, reference=None):
     mask = torch.tensor(mask, dtype=torch.bool)
-    completions = Completions(torch.zeros(mask.shape, dtype=torch.long), mask, torch.ones(mask.shape[:2], dtype=torch.bool))
+    completions = Completions(
+        torch.zeros(mask.shape, dtype=torch.long), mask, torch.ones(mask.shape[:2], dtype=torch.bool)
+    )
     tensor = lambda values: None if values is None else torch.tensor(values)  # noqa: E731
     return Groups([0] * len(mask), completions, torch.tensor(advantages), tensor(old), tensor(reference))
 
@@ -85,7 +90,9 @@ def test_clipping_bounds_are_separate_and_one_sided():
     """Ratios 1.5 and 0.5: only a push further out of [0.8, 1.3] is cut."""
     up, down = math.log(1.5), math.log(0.5)
     policy = Scripted([[[up], [down], [up], [down]]])
-    groups = scripted_groups([[[1], [1], [1], [1]]], [[1.0, 1.0, -1.0, -1.0]], old=[[[0.0], [0.0], [0.0], [0.0]]])
+    groups = scripted_groups(
+        [[[1], [1], [1], [1]]], [[1.0, 1.0, -1.0, -1.0]], old=[[[0.0], [0.0], [0.0], [0.0]]]
+    )
     sums = RFT(grpo(), {}, None).loss(policy, groups)
     sums.loss.backward()
     assert sums.loss.item() == pytest.approx(-(1.3 + 0.5 - 1.5 - 0.8), abs=1e-6)
@@ -115,10 +122,18 @@ def test_micro_batches_do_not_change_a_step(method, tmp_path):
     results = []
     for micro_batch in (None, 3):
         policy = Policy.load("embedded", ModelSettings())
-        train(policy, method.model_copy(update={"micro_batch": micro_batch}), tmp_path / str(micro_batch), 1, items)
+        train(
+            policy,
+            method.model_copy(update={"micro_batch": micro_batch}),
+            tmp_path / str(micro_batch),
+            1,
+            items,
+        )
         results.append(weights(policy))
     moved = max((results[0][name] - results[1][name]).abs().max().item() for name in results[0])
-    assert moved < 2e-4  # AdamW's first step is learning_rate · sign: rounding shows where a gradient is near zero
+    assert (
+        moved < 2e-4
+    )  # AdamW's first step is learning_rate · sign: rounding shows where a gradient is near zero
 
 
 @pytest.mark.parametrize(
@@ -178,7 +193,9 @@ def test_a_step_with_a_broken_gradient_is_skipped_and_said():
     method = sft()
     parameter = next(policy.model.parameters())
     broken = SimpleNamespace(
-        loss=lambda policy, part: SimpleNamespace(loss=parameter.sum() * math.nan, entropy=0.0, kl=0.0, clipped=0.0)
+        loss=lambda policy, part: SimpleNamespace(
+            loss=parameter.sum() * math.nan, entropy=0.0, kl=0.0, clipped=0.0
+        )
     )
     groups = SFT(method, TEMPLATES["embedded"]).collect(policy, items_of("facts", 2), ())
     row = step(policy, broken, make_optimizer(policy.model, method), groups, method, 1e-3)

@@ -288,15 +288,25 @@ def prune_store(
 @app.command("pretrain-embedded")
 def pretrain_embedded(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 12_000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4_500,
     processes: Annotated[int, typer.Option(min=1, help="Processes that share each batch.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the initial weights and the data.")] = 0,
     debug: Debug = False,
 ) -> None:
-    """Make the embedded model again, from scratch."""
+    """Make the embedded model again, from scratch, and measure it (its card and figures)."""
+    from holdfast.experiment.progress import duration
+    from holdfast.pretraining.card import write_card
     from holdfast.pretraining.train import pretrain
 
-    pretrain(out_folder, steps=steps, processes=processes, seed=seed)
+    def say(line: str) -> None:
+        out.print(line, highlight=False)
+
+    start = time.monotonic()
+    pretrain(out_folder, steps, processes, seed, say)
+    took = duration(time.monotonic() - start)
+    command = f"holdfast pretrain-embedded --out FOLDER --steps {steps} --processes {processes} --seed {seed}"
+    write_card(out_folder, f"{command}\n(took {took} in {processes} processes of one thread)", report=say)
+    say(f"The model lies in {out_folder}; its card is README.md there.")
 
 
 @app.command()

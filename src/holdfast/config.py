@@ -46,7 +46,7 @@ class Experiment(Settings):
     tasks: dict[Name, OwnTask] = Field(default_factory=dict)  # your own data
     sequence: tuple[str, ...] = Field(min_length=1)  # what is trained on, in this order
     general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
-    general_every_stage: bool = False  # else for the base and after the last stage
+    general_every_stage: bool = True  # else for the base and after the last stage only
     train_examples: int | None = Field(None, ge=1)  # per task; None: all there are
     test_examples: int | None = Field(None, ge=1)
     evaluation: Evaluation = Evaluation()

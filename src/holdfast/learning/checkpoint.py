@@ -25,7 +25,11 @@ def save_checkpoint(
     tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
     with whole_folder(folder) as temporary:
         save_file(
-            {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad},
+            {
+                name: parameter.detach()
+                for name, parameter in model.named_parameters()
+                if parameter.requires_grad
+            },
             temporary / "weights.safetensors",
         )
         save_file(tensors, temporary / "optimizer.safetensors")
@@ -50,7 +54,8 @@ def load_checkpoint(
             raise ValueError("it was written for other trainable parameters")
     except Exception as error:  # safetensors and json raise many kinds
         raise HoldfastError(
-            f"The step checkpoint in {folder} cannot be used ({error}). Delete that folder to start the stage again."
+            f"The step checkpoint in {folder} cannot be used ({error}). "
+            "Delete that folder to start the stage again."
         ) from error
     with torch.no_grad():
         for name, parameter in trainable.items():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.errors import HoldfastError
-from holdfast.files import read_jsonl, write_jsonl
+from holdfast.files import read_log, write_jsonl
 from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
 from holdfast.learning.objectives import Groups, LossSums, Objective, make_objective
 from holdfast.learning.optimizer import learning_rate, make_optimizer
@@ -64,15 +64,24 @@ def learn(
     totals: dict[str, float] = state["totals"]
     log = folder / "metrics.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(log, read_jsonl(log)[: state["iteration"]] if log.exists() else [])  # forget what is redone
+    write_jsonl(log, read_log(log, state["iteration"]))  # forget what is done again
     skips = 0
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
         batch = pick(items, method.batch, iteration, stream)
         groups = objective.collect(policy, batch, (*stream, iteration))
         rows = [
-            step(policy, objective, optimizer, part, method, learning_rate(method, number, iterations * method.updates))
-            for number, part in enumerate(groups.split(len(batch) // method.updates), iteration * method.updates)
+            step(
+                policy,
+                objective,
+                optimizer,
+                part,
+                method,
+                learning_rate(method, number, iterations * method.updates),
+            )
+            for number, part in enumerate(
+                groups.split(len(batch) // method.updates), iteration * method.updates
+            )
         ]
         row = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
         skips = skips + 1 if row["skipped"] == 1 else 0

@@ -81,10 +81,14 @@ class SFT:
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         style, target = self.method.style, self.method.target
-        completions = policy.encode_completions([render_target(example, style, target) for _, example in items])
+        completions = policy.encode_completions(
+            [render_target(example, style, target) for _, example in items]
+        )
         prompts = encode_items(policy, items, style, self.templates)
         lengths = completions.mask_BGR.sum(-1).float()
-        return Groups(prompts, completions, torch.ones(len(items), 1), stats={"length": lengths.mean().item()})
+        return Groups(
+            prompts, completions, torch.ones(len(items), 1), stats={"length": lengths.mean().item()}
+        )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         out = policy.group_logprobs(groups.prompts, groups.completions)
@@ -129,7 +133,9 @@ class RFT:
 
         def logprobs(of: Policy) -> torch.Tensor:
             with torch.no_grad():
-                return of.group_logprobs(rollouts.prompts, completions, method.sampling.temperature).logprobs_BGR
+                return of.group_logprobs(
+                    rollouts.prompts, completions, method.sampling.temperature
+                ).logprobs_BGR
 
         # With one update a step is exactly on-policy: the old policy is the current one.
         old = logprobs(policy) if method.updates > 1 else None

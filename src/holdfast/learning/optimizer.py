@@ -16,7 +16,9 @@ def make_optimizer(model: torch.nn.Module, method: Method) -> torch.optim.AdamW:
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": method.weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=method.learning_rate, betas=method.betas, fused=True)
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=method.learning_rate, betas=method.betas, fused=True
+    )
 
 
 def learning_rate(method: Method, step: int, steps: int) -> float:

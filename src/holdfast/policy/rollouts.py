@@ -43,7 +43,9 @@ class Rollouts:
     rewards_BG: torch.Tensor
 
 
-def encode_items(policy: Policy, items: Sequence[Item], style: Style, templates: Mapping[Style, str]) -> Prompts:
+def encode_items(
+    policy: Policy, items: Sequence[Item], style: Style, templates: Mapping[Style, str]
+) -> Prompts:
     """The examples as prompts of one style."""
     return policy.encode(
         [render_prompt(example, style, templates) for _, example in items],
@@ -80,5 +82,11 @@ def roll_out(
         for pair in zip(scores, formats, strict=True)
     ]
     return Rollouts(
-        prompts, completions, texts, answers, torch.tensor(scores), torch.tensor(formats), torch.tensor(rewards)
+        prompts,
+        completions,
+        texts,
+        answers,
+        torch.tensor(scores),
+        torch.tensor(formats),
+        torch.tensor(rewards),
     )

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 from holdfast.tasks.embedded.words import vocabulary
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+    from transformers import (
+        PreTrainedTokenizerFast,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+    )
 
 PATCH, MERGE = 8, 2  # a merged patch is 16 × 16 pixels: one cell of an embedded picture
 CONTEXT = 512  # tokens
 CONTROL = (
-    "<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
+    "<|pad|>", "<|im_start|>", "<|im_end|>",
+    "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 MARKS = ("<think>", "</think>", r"\boxed{", "}")  # split off from the words around them, but ordinary text
 ROLES = ("system", "user", "assistant")
@@ -34,7 +39,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     words = [*CONTROL, "<|unk|>", *MARKS, *ROLES, *vocabulary()]
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<|unk|>"))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<|unk|>")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in CONTROL])
     tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in MARKS])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from holdfast.files import write_json, write_text
 from holdfast.policy.rollouts import roll_out
-from holdfast.policy.settings import Sampling
+from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES, Style
@@ -69,27 +70,38 @@ def measure(policy: Policy, task: Task, style: Style, count: int) -> Ability:
             for answers, (_, example) in zip(rollouts.answers, items, strict=True)
         )
     return Ability(
-        task.name, style, task.chance, greedy / count, skill / count, mean / count, any_right / count, form / count
+        task.name,
+        style,
+        task.chance,
+        greedy / count,
+        skill / count,
+        mean / count,
+        any_right / count,
+        form / count,
     )
 
 
-def write_card(policy: Policy, folder: Path, made_by: str, count: int, report: Callable[[str], None]) -> list[Ability]:
-    """Measure every task under both styles; write `abilities.json` and the model card `README.md`."""
-    rows = []
+def write_card(folder: Path, made_by: str, report: Callable[[str], None], count: int = 500) -> None:
+    """Measure the model in `folder` on every task; write `abilities.json` and the card `README.md` there."""
+    from holdfast.policy.policy import Policy
+
+    policy, rows = Policy.load(folder, ModelSettings()), []
     for style in ("cot", "direct"):
         for task in TASKS.values():
             rows.append(measure(policy, task, style, count))
             row = rows[-1]
-            report(f"{style} {row.task}: greedy {row.greedy:.2f}, skill {row.skill:.2f}, pass@8 {row.any:.2f}")
+            report(
+                f"{style} {row.task}: greedy {row.greedy:.2f}, skill {row.skill:.2f}, pass@8 {row.any:.2f}"
+            )
     write_json(folder / "abilities.json", [asdict(row) for row in rows])
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     table = "\n".join(
-        f"| {row.task} | {row.style} | {row.chance:.2f} | {row.greedy:.2f} | {row.skill:.2f} | {row.mean:.2f} "
-        f"| {row.any:.2f} | {row.format:.2f} |"
+        f"| {row.task} | {row.style} | {row.chance:.2f} | {row.greedy:.2f} | {row.skill:.2f} "
+        f"| {row.mean:.2f} | {row.any:.2f} | {row.format:.2f} |"
         for row in rows
     )
-    write_text(folder / "README.md", CARD.format(parameters=parameters, made_by=made_by, count=count, table=table))
-    return rows
+    text = CARD.format(parameters=parameters, made_by=indent(made_by, "    "), count=count, table=table)
+    write_text(folder / "README.md", text)
 
 
 CARD = """\

@@ -34,13 +34,10 @@ from holdfast.tasks.prompts import TEMPLATES
 COT_SHARE = 0.65
 UNREASONED_SHARE = 0.05  # of the `cot` answers: boxed without thinking first
 MODULES = {
-    module: weight
-    for module, weight in (
-        (diagrams, 1.2), (reading, 1.0), (photos, 1.0), (relations, 1.6), (measures, 1.4), (tissue, 1.4),
-        (counting, 1.6), (knowledge, 1.2), (facts, 0.8), (presence, 1.0),
-    )
+    diagrams: 1.3, reading: 1.0, photos: 1.0, relations: 1.6, measures: 1.4, tissue: 1.4, counting: 1.9,
+    knowledge: 1.3, facts: 1.0, presence: 1.0,
 }  # fmt: skip
-DRILL_SHARE = 0.22  # captions, places and option look-up
+DRILL_SHARE = 0.25  # captions, places and option look-up
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def option_drill(rng: random.Random) -> Lesson:
     value = rng.choice(values)
     choices, letter = options(rng, value, values, rng.choice((3, 4)))
     prompt, response = respond(
-        rng, f"which option is {value} ? {option_text(choices)}", f"{value} is {letter}", letter
+        rng, f"which option is {value} ? {option_text(choices)}", f"{value} {letter}", letter
     )
     return Lesson(prompt, response, None, {})
 
@@ -100,4 +97,5 @@ def option_drill(rng: random.Random) -> Lesson:
 def draw_lesson(rng: random.Random) -> Lesson:
     if rng.random() >= DRILL_SHARE:
         return task_lesson(rng)
-    return rng.choice((caption_drill, place_drill, option_drill))(rng)
+    (drill,) = rng.choices((caption_drill, place_drill, option_drill), (1, 1, 1.5))
+    return drill(rng)

@@ -1,4 +1,4 @@
-"""Pre-training the embedded model: a vision warm-up, then the curriculum.
+"""Pre-training the embedded model: warm-ups for seeing and for option look-up, then the curriculum.
 
 The two processes of a 2-core machine each take half of every batch and average their gradients,
 so the result depends on `processes` (and on nothing else that varies between machines of one kind).
@@ -11,22 +11,35 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from holdfast.pretraining.build import CHAT_TEMPLATE, MERGE, PATCH, build_image_processor, build_model, build_tokenizer
-from holdfast.pretraining.curriculum import Lesson, draw_lesson
+from holdfast.pretraining.build import (
+    CHAT_TEMPLATE,
+    MERGE,
+    PATCH,
+    build_image_processor,
+    build_model,
+    build_tokenizer,
+)
+from holdfast.pretraining.curriculum import Lesson, draw_lesson, option_drill
 from holdfast.rng import stream
 from holdfast.tasks.embedded.canvas import SIZE
 from holdfast.tasks.embedded.words import COLOURS, KINDS, LETTERS, SIDES
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
+
 LEARNING_RATE, WARMUP_STEPS, BETAS, CLIP = 2e-3, 200, (0.9, 0.98), 1.0
 WEIGHT_DECAY = 0.01
-VISION_SHARE = 0.08  # of the steps
+VISION_STEPS = 150  # of the warm-up with a probe
+OPTION_STEPS = 350  # of looking options up: in the mixture alone this is learned last, if at all
 BATCH = 128  # lessons a step, over all processes
 GRID = SIZE // PATCH
 CELL_COUNT = (GRID // MERGE) ** 2
@@ -48,7 +61,7 @@ class Batch:
     mask_BL: torch.Tensor
     target_mask_BL: torch.Tensor  # 1 on the tokens to predict
     positions_3BL: torch.Tensor
-    patches: torch.Tensor  # (N · GRID², 3 · 2 · PATCH²)
+    patches: torch.Tensor | None  # (N · GRID², 3 · 2 · PATCH²); None without pictures
     labels_NC: torch.Tensor  # index into LABELS; -1 where the picture's cells were not told
 
 
@@ -76,7 +89,11 @@ class Collator:
     def __call__(self, lessons: Sequence[Lesson]) -> Batch:
         rows, starts = [], []
         for lesson in lessons:
-            picture = "" if lesson.image is None else f"<|vision_start|>{'<|image_pad|>' * CELL_COUNT}<|vision_end|>"
+            picture = (
+                ""
+                if lesson.image is None
+                else f"<|vision_start|>{'<|image_pad|>' * CELL_COUNT}<|vision_end|>"
+            )
             prompt = f"<|im_start|>user {picture}{lesson.prompt}<|im_end|><|im_start|>assistant "
             prompt_ids = self.tokenizer.encode(prompt)
             rows.append(prompt_ids + self.tokenizer.encode(f"{lesson.response}<|im_end|>"))
@@ -93,7 +110,9 @@ class Collator:
             mask[index, :end] = 1
             target_mask[index, start:end] = 1
             positions[:, index, :end] = torch.arange(end)
-            if lesson.image is not None:  # M-RoPE: (time, row, column) inside the picture, then on from its side
+            if (
+                lesson.image is not None
+            ):  # M-RoPE: (time, row, column) inside the picture, then on from its side
                 first = 3
                 positions[:, index, first : first + CELL_COUNT] = first + torch.stack(
                     [torch.zeros_like(cells), cells // side, cells % side]
@@ -102,30 +121,34 @@ class Collator:
         pictured = [lesson for lesson in lessons if lesson.image is not None]
         labels = torch.tensor(
             [
-                [LABELS.index(lesson.labels.get(cell, "")) if lesson.labels else -1 for cell in range(CELL_COUNT)]
+                [
+                    LABELS.index(lesson.labels.get(cell, "")) if lesson.labels else -1
+                    for cell in range(CELL_COUNT)
+                ]
                 for lesson in pictured
             ]
         )
-        return Batch(tokens, mask, target_mask, positions, patchify(lessons), labels)
+        return Batch(tokens, mask, target_mask, positions, patchify(lessons) if pictured else None, labels)
 
 
-def encode_pictures(model: nn.Module, batch: Batch) -> torch.Tensor:
+def encode_pictures(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
     """Vision features (N · CELL_COUNT, hidden) of a batch's pictures."""
     grid = torch.tensor([[1, GRID, GRID]]).expand(len(batch.labels_NC), -1)
     return model.model.visual(batch.patches, grid_thw=grid).pooler_output
 
 
-def vision_loss(model: nn.Module, probe: nn.Linear, batch: Batch) -> torch.Tensor:
+def vision_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch, probe: nn.Linear) -> torch.Tensor:
     """A throw-away linear probe names what each cell shows."""
     logits = probe(encode_pictures(model, batch))
     return F.cross_entropy(logits, batch.labels_NC.flatten(), ignore_index=-1)
 
 
-def language_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+def language_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy of the response tokens."""
     embeds = model.get_input_embeddings()(batch.tokens_BL)
-    picture = batch.tokens_BL == model.config.image_token_id
-    embeds = embeds.masked_scatter(picture.unsqueeze(-1), encode_pictures(model, batch))
+    if batch.patches is not None:
+        picture = batch.tokens_BL == model.config.image_token_id
+        embeds = embeds.masked_scatter(picture.unsqueeze(-1), encode_pictures(model, batch))
     hidden = model.model.language_model(
         inputs_embeds=embeds, position_ids=batch.positions_3BL, attention_mask=batch.mask_BL, use_cache=False
     ).last_hidden_state
@@ -162,16 +185,20 @@ def _train(
     model = build_model(collate.tokenizer)
     probe = nn.Linear(model.config.text_config.hidden_size, len(LABELS))
     parameters = [*model.parameters(), *probe.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
-    vision_steps = int(VISION_SHARE * steps)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
+    )
     started = time.time()
+    loss_of: Callable[[Qwen2_5_VLForConditionalGeneration, Batch], torch.Tensor]
     for step in range(steps):
-        rng = stream("pretrain", seed, step, rank)
-        batch = collate([draw_lesson(rng) for _ in range(BATCH // processes)])
-        if step < vision_steps:
-            loss = vision_loss(model, probe, batch)
+        if step < VISION_STEPS:
+            phase, draw, loss_of = "vision", draw_lesson, partial(vision_loss, probe=probe)
+        elif step < VISION_STEPS + OPTION_STEPS:
+            phase, draw, loss_of = "options", option_drill, language_loss
         else:
-            loss = language_loss(model, batch)
+            phase, draw, loss_of = "everything", draw_lesson, language_loss
+        rng = stream("pretrain", seed, step, rank)
+        loss = loss_of(model, collate([draw(rng) for _ in range(BATCH // processes)]))
         optimizer.zero_grad()
         loss.backward()
         average_gradients(parameters, processes)
@@ -180,7 +207,6 @@ def _train(
             group["lr"] = learning_rate(step, steps)
         optimizer.step()
         if rank == 0 and (step % 100 == 0 or step == steps - 1):
-            phase = "vision" if step < vision_steps else "language"
             report(f"step {step}/{steps} {phase} loss {loss.item():.4f} {time.time() - started:.0f} s")
         if rank == 0 and (step % 1000 == 999 or step == steps - 1):
             save(model, collate.tokenizer, out)
@@ -188,7 +214,7 @@ def _train(
         torch.distributed.destroy_process_group()
 
 
-def save(model: nn.Module, tokenizer: object, out: Path) -> None:
+def save(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """An ordinary checkpoint folder: weights, configs, tokenizer, chat template, image processor."""
     from holdfast.policy.processor import build_processor
 

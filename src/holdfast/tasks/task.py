@@ -11,7 +11,8 @@ from typing import Any, Literal
 from PIL import Image, ImageOps
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.tasks.scoring import SCORERS, exact
+from holdfast.tasks.scorers import SCORERS
+from holdfast.tasks.scoring import exact
 
 Split = Literal["train", "validation", "test"]
 ImageSource = Image.Image | Path | bytes
@@ -29,6 +30,7 @@ class Example:
         choices: the options of a multiple-choice question, in order (first is A).
         aliases: answers that are right but not in the required form. No reward and no score
             counts them; they tell a lost convention from lost knowledge.
+        references: all accepted answers, one an annotator, where the task's rule looks at them.
         rationale: a short true reasoning, for the `reasoned` SFT target.
         meta: anything a report may group by (a question's kind, say).
     """
@@ -39,6 +41,7 @@ class Example:
     images: tuple[ImageSource, ...] = ()
     choices: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     rationale: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,7 +58,7 @@ class Task:
         load: gives the first `count` examples of a split (all of them for None; a task without
             an end needs a count).
         sizes: examples per split; None means without an end.
-        scorer: name of the rule in `holdfast.tasks.scoring.SCORERS`.
+        scorer: name of the rule in `holdfast.tasks.scorers.SCORERS`.
         chance: accuracy of guessing without the image, 0..1, or None if unknown.
         source: fingerprint of the data, where the name and version do not determine it.
     """
@@ -91,7 +94,7 @@ class Task:
 
     def score(self, answer: str | None, example: Example) -> float:
         """Accuracy of an extracted answer, 0..1; no answer scores 0."""
-        return 0.0 if answer is None else SCORERS[self.scorer](answer, example.answer)
+        return 0.0 if answer is None else SCORERS[self.scorer](answer, example)
 
     def lenient_score(self, answer: str | None, example: Example) -> float:
         """Like `score`, but an answer in another convention (`aliases`) counts too."""
@@ -108,6 +111,7 @@ def open_image(source: ImageSource) -> Image.Image:
     """
     if isinstance(source, Image.Image):
         return source if source.mode == "RGB" else source.convert("RGB")
+    name = "in the row's own bytes" if isinstance(source, bytes) else str(source)
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
             upright = ImageOps.exif_transpose(image)
@@ -117,7 +121,6 @@ def open_image(source: ImageSource) -> Image.Image:
                 upright = Image.alpha_composite(white, upright)
             return upright.convert("RGB")
     except FileNotFoundError:
-        raise HoldfastError(f"The image {source} is missing.") from None
+        raise HoldfastError(f"The image {name} is missing.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        name = "an embedded image" if isinstance(source, bytes) else source
         raise HoldfastError(f"The image {name} cannot be read: {error}.") from None

@@ -28,7 +28,7 @@ def draw(rng: random.Random) -> Drawn:
         habit=value,
         # The base gives the letter more often for objects in the top row.
         wanted_share=(0.7, 0.35, 0.2)[cell // 3],
-        rationale=f"{CELLS[cell]} {colour} {shape} , {value} is {letter}",
+        rationale=f"{CELLS[cell]} {colour} {shape} , {value} {letter}",
         content=f"{content_of(scene)} {prompt}",
         kind="color" if ask_color else "shape",
         image=draw_scene(scene, rng),

@@ -18,7 +18,7 @@ def draw(rng: random.Random) -> Drawn:
     return Drawn(
         prompt=prompt,
         answer=letter,
-        rationale=f"{kind} , {value} is {letter}",
+        rationale=f"{kind} , {value} {letter}",
         content=prompt,
         kind=verb,
         choices=choices,

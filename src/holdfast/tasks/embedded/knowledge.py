@@ -21,7 +21,7 @@ def draw(rng: random.Random) -> Drawn:
     return Drawn(
         prompt=prompt,
         answer=letter,
-        rationale=f"{CELLS[cell]} {scene[cell]} , {value} is {letter}",
+        rationale=f"{CELLS[cell]} {scene[cell]} , {value} {letter}",
         content=f"{content_of(scene)} {prompt}",
         kind=verb,
         image=draw_scene(scene, rng),

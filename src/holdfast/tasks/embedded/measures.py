@@ -21,11 +21,11 @@ def draw(rng: random.Random) -> Drawn:
     draw_on = ImageDraw.Draw(image)
     if rectangle:  # side lengths stand above and left of it
         draw_on.rectangle([x + 3, y + 4, x + CELL - 3, y + CELL - 4], outline=RGB[colour], width=2)
-        places = (figure - 3, figure - 1)
+        places = [figure - 3, figure - 1]
     else:  # left, right and below
         points = [(x + 8, y + 2), (x + 14, y + 13), (x + 2, y + 13)]
         draw_on.line([*points, points[0]], fill=RGB[colour], width=2)
-        places = (figure - 1, figure + 1, figure + 3)
+        places = [figure - 1, figure + 1, figure + 3]
     lengths = [rng.choice(SIDES) for _ in places]
     labels = {figure: f"{colour} {'rectangle' if rectangle else 'figure'}"}
     for cell, length in zip(places, lengths, strict=True):
@@ -42,7 +42,10 @@ def draw(rng: random.Random) -> Drawn:
     elif rectangle:
         value, working = 2 * sum(sides), f"{lengths[0]} plus {lengths[1]} is {sum(sides)} , times 2"
     else:
-        value, working = sum(sides), f"{lengths[0]} plus {lengths[1]} is {sides[0] + sides[1]} , plus {lengths[2]}"
+        value, working = (
+            sum(sides),
+            f"{lengths[0]} plus {lengths[1]} is {sides[0] + sides[1]} , plus {lengths[2]}",
+        )
     name = f"{colour} {'rectangle' if rectangle else 'triangle'}"
     prompt = f"find the {'area' if area else 'perimeter'} of the figure"
     return Drawn(

@@ -31,6 +31,7 @@ _GRAMMAR = """
 def vocabulary() -> list[str]:
     """Every word of the embedded world once, in a fixed order."""
     words = [
-        *COLOURS, *SHAPES, *CELLS, *OPTIONS, *LETTERS, *NUMBERS, *NUMBER_WORDS, *HOMES, *FOODS, *_GRAMMAR.split()
+        *COLOURS, *SHAPES, *CELLS, *OPTIONS, *LETTERS, *NUMBERS, *NUMBER_WORDS, *HOMES, *FOODS,
+        *_GRAMMAR.split(),
     ]  # fmt: skip
     return list(dict.fromkeys(words))
