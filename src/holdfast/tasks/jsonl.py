@@ -29,7 +29,7 @@ from pydantic import Field, field_validator, model_validator
 
 from holdfast.errors import InputError
 from holdfast.settings import Settings
-from holdfast.tasks.scoring import SCORERS
+from holdfast.tasks.scorers import SCORERS
 from holdfast.tasks.task import Example, Split, Task
 
 VERSION = 1  # raise when the same file gives other examples

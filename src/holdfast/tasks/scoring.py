@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 
 from holdfast.tasks.prompts import Style
 
@@ -74,10 +73,3 @@ def number(answer: str, reference: str) -> float:
     except ValueError:
         return 0.0
     return float(abs(ours - theirs) <= 1e-6 * max(1.0, abs(theirs)))
-
-
-SCORERS: dict[str, Callable[[str, str], float]] = {
-    "exact": exact,
-    "choice": choice,
-    "number": number,
-}

@@ -1,0 +1,44 @@
+"""The process behind `holdfast.tasks.scorers.latex`: JSON requests on stdin, `1` or `0` on stdout.
+
+Its own limits are a second net: should the parent be gone, an alarm ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+
+MEMORY = 4 * 2**30  # bytes of address space
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever a library prints must not look like a verdict
+    from math_verify import parse, verify  # type: ignore[import-untyped]
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+    def equal(answer: str, reference: str) -> bool:
+        # Without `$` the parser takes `8 \sqrt { 3 }` for 3; the reference comes first, as verify is
+        # not symmetric. The time limits of math-verify itself are off: they use the same alarm.
+        gold = parse(f"${reference}$", parsing_timeout=None)
+        given = parse(f"${answer}$", parsing_timeout=None)
+        return bool(gold and given and verify(gold, given, timeout_seconds=None))
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        signal.alarm(int(request["limit"]) + 5)
+        try:
+            verdict = equal(request["answer"], request["reference"])
+        except Exception:  # the parser's errors are of every kind; each means "not equal"
+            verdict = False
+        signal.alarm(0)
+        replies.write(b"1\n" if verdict else b"0\n")
+
+
+if __name__ == "__main__":
+    main()

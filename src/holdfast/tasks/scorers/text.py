@@ -1,0 +1,58 @@
+r"""What every scorer does first: find the part of a response that is the answer, and undress it.
+
+`\boxed{…}` has been taken out before (`holdfast.tasks.scoring.extract_answer`); here go thought,
+tags and emphasis that models put around an answer. This comes before any normalising: the VQA
+normaliser would turn `<answer>dog</answer>` into `answer dog answer`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_THOUGHT = "</think>"
+_ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
+_EMPHASIS = re.compile(r"(\*\*|__|\*|`)(.+?)\1", re.DOTALL)
+_WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|boxed)\s*\{([^{}]*)\}")
+_ARTICLES = {"a", "an", "the"}
+
+# GQA, Super-CLEVR and counting answers go further than the VQA normaliser's ten.
+_SMALL_NUMBERS = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty
+"""
+NUMBER_WORDS = {word: str(number) for number, word in enumerate(_SMALL_NUMBERS.split())}
+
+
+def final_part(answer: str) -> str:
+    r"""The answer without the thought before it and the dress around it.
+
+    What follows the last `</think>`; in that the last `<answer>…</answer>`, else the last
+    `\boxed{…}`, else all; then without `**bold**`, `` `code` `` and `\text{…}`.
+    """
+    text = answer.rpartition(_THOUGHT)[2]
+    tagged = _ANSWER_TAG.findall(text)
+    if tagged:
+        text = tagged[-1]
+    text = last_box(text) or text
+    while (plain := _WRAPPER.sub(r"\1", text)) != text:
+        text = plain
+    return _EMPHASIS.sub(r"\2", text).strip()
+
+
+def last_box(text: str) -> str | None:
+    r"""What stands in the last `\boxed{…}`, whose braces may nest; None without a closed box."""
+    start = text.rfind(r"\boxed{")
+    if start < 0:
+        return None
+    depth = 0
+    for position in range(start + len(r"\boxed"), len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[start + len(r"\boxed{") : position].strip()
+    return None
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers of a text, without punctuation and articles."""
+    found = re.findall(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.casefold())
+    return [word for word in found if word not in _ARTICLES]
