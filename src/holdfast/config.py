@@ -17,7 +17,7 @@ from holdfast.settings import Settings
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.prompts import TEMPLATES, Style
-from holdfast.tasks.task import Task
+from holdfast.tasks.task import Split, Task
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
 
@@ -27,6 +27,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 class Evaluation(Settings):
     """How every policy is examined: free generation, the same for all methods and the base."""
 
+    split: Literal["test", "validation"] = "test"  # validation: to choose settings by
     temperature: float = Field(0.0, ge=0)  # 0 is greedy
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(1024, ge=1)
@@ -48,7 +49,7 @@ class Experiment(Settings):
     general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
     general_every_stage: bool = True  # else for the base and after the last stage only
     train_examples: int | None = Field(None, ge=1)  # per task; None: all there are
-    test_examples: int | None = Field(None, ge=1)
+    test_examples: int | None = Field(None, ge=1)  # of the split that judges
     evaluation: Evaluation = Evaluation()
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     methods: dict[Name, Method] = Field(min_length=1)
@@ -240,7 +241,9 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         for index, name in enumerate(getattr(experiment, key)):
             try:
                 tasks[name] = task = experiment.task(name)
-                _check_split(task, "test", experiment.test_examples, own=name in experiment.tasks)
+                _check_split(
+                    task, experiment.evaluation.split, experiment.test_examples, own=name in experiment.tasks
+                )
                 if key == "sequence":
                     _check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
             except HoldfastError as error:
@@ -265,7 +268,7 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     return problems
 
 
-def _check_split(task: Task, split: Literal["train", "test"], count: int | None, own: bool) -> None:
+def _check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
     if own:
         task.examples(split, count)  # every row is checked before any work
     elif split in task.sizes and count is not None and task.sizes[split] != 0:

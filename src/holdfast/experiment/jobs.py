@@ -131,7 +131,7 @@ class Runner:
         records = evaluate(
             self._policy_of(job),
             task,
-            self._examples(job.tasks[0], "test"),
+            self._examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
             templates=self.experiment.prompts,
             sampling=self.experiment.evaluation.sampling(),

@@ -213,7 +213,7 @@ class _Planner:
         evaluation = self.experiment.evaluation
         inputs = {
             "policy": policy or self.base,
-            "tasks": [self.data(task, "test")],
+            "tasks": [self.data(task, evaluation.split)],
             "style": style,
             "template": self.experiment.prompts[style],
             "sampling": evaluation.sampling().model_dump(mode="json"),

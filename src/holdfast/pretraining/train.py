@@ -36,8 +36,9 @@ from holdfast.tasks.embedded.words import COLOURS, KINDS, LETTERS, SIDES
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-LEARNING_RATE, WARMUP_STEPS, BETAS, CLIP = 2e-3, 200, (0.9, 0.98), 1.0
-WEIGHT_DECAY = 0.01
+CYCLES = (4_500, 2_500)  # steps; each cycle starts with a fresh optimizer and warms up again
+PEAKS = (2e-3, 1.5e-3)  # learning rates of the first cycle and of the later ones
+WARMUP_STEPS, BETAS, CLIP, WEIGHT_DECAY = 200, (0.9, 0.98), 1.0, 0.01
 VISION_STEPS = 150  # of the warm-up with a probe
 OPTION_STEPS = 350  # of looking options up: in the mixture alone this is learned last, if at all
 BATCH = 128  # lessons a step, over all processes
@@ -156,10 +157,10 @@ def language_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> to
     return F.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), batch.tokens_BL[:, 1:][wanted])
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to a fiftieth."""
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up to `peak`, then a cosine to a fiftieth of it."""
     warm = min(1.0, (step + 1) / WARMUP_STEPS)
-    return LEARNING_RATE * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], processes: int) -> None:
@@ -174,23 +175,30 @@ def average_gradients(parameters: Sequence[nn.Parameter], processes: int) -> Non
 
 
 def _train(
-    rank: int, out: Path, steps: int, processes: int, seed: int, report: Callable[[str], None], port: int
+    rank: int,
+    out: Path,
+    cycles: tuple[int, ...],
+    cycle: int,
+    processes: int,
+    seed: int,
+    report: Callable[[str], None],
+    port: int,
 ) -> None:
+    """One cycle in one process; a later cycle goes on from the folder the last one left."""
     torch.set_num_threads(1)
     if processes > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         torch.distributed.init_process_group("gloo", rank=rank, world_size=processes)
     torch.manual_seed(seed)
     collate = Collator()
-    model = build_model(collate.tokenizer)
+    model = build_model(collate.tokenizer) if cycle == 0 else load(out)
     probe = nn.Linear(model.config.text_config.hidden_size, len(LABELS))
-    parameters = [*model.parameters(), *probe.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
-    )
+    parameters = [*model.parameters(), *(probe.parameters() if cycle == 0 else ())]
+    optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+    before, steps, peak = sum(cycles[:cycle]), cycles[cycle], PEAKS[min(cycle, 1)]
     started = time.time()
     loss_of: Callable[[Qwen2_5_VLForConditionalGeneration, Batch], torch.Tensor]
-    for step in range(steps):
+    for step in range(before, before + steps):
         if step < VISION_STEPS:
             phase, draw, loss_of = "vision", draw_lesson, partial(vision_loss, probe=probe)
         elif step < VISION_STEPS + OPTION_STEPS:
@@ -204,14 +212,22 @@ def _train(
         average_gradients(parameters, processes)
         nn.utils.clip_grad_norm_(parameters, CLIP)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
+            group["lr"] = learning_rate(step - before, steps, peak)
         optimizer.step()
-        if rank == 0 and (step % 100 == 0 or step == steps - 1):
-            report(f"step {step}/{steps} {phase} loss {loss.item():.4f} {time.time() - started:.0f} s")
-        if rank == 0 and (step % 1000 == 999 or step == steps - 1):
+        last = step == before + steps - 1
+        if rank == 0 and (step % 100 == 0 or last):
+            place = f"step {step} of {sum(cycles)}, cycle {cycle + 1}"
+            report(f"{place}, {phase}: loss {loss.item():.4f}, {time.time() - started:.0f} s")
+        if rank == 0 and (step % 1000 == 999 or last):
             save(model, collate.tokenizer, out)
     if processes > 1:
         torch.distributed.destroy_process_group()
+
+
+def load(folder: Path) -> Qwen2_5_VLForConditionalGeneration:
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, local_files_only=True)
 
 
 def save(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
@@ -222,10 +238,24 @@ def save(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokeniz
     build_processor(build_image_processor(), tokenizer, CHAT_TEMPLATE).save_pretrained(out)
 
 
-def pretrain(out: Path, steps: int, processes: int, seed: int, report: Callable[[str], None] = print) -> None:
-    """Train the embedded model from scratch and write its folder."""
-    port = 29_000 + os.getpid() % 2_000
-    if processes == 1:
-        _train(0, out, steps, 1, seed, report, port)
-    else:
-        torch.multiprocessing.spawn(_train, (out, steps, processes, seed, report, port), nprocs=processes)
+def pretrain(
+    out: Path,
+    cycles: Sequence[int] = CYCLES,
+    processes: int = 2,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Train the embedded model from scratch and write its folder.
+
+    Args:
+        cycles: steps of each cycle of the learning rate.
+        processes: how many share each batch; `BATCH` must be a multiple of it.
+        report: told a line now and then.
+    """
+    for cycle in range(len(cycles)):
+        port = 29_000 + (os.getpid() + cycle) % 2_000
+        arguments = (out, tuple(cycles), cycle, processes, seed, report, port)
+        if processes == 1:
+            _train(0, *arguments)
+        else:
+            torch.multiprocessing.spawn(_train, arguments, nprocs=processes)
