@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.policy import processor, sampling
+from holdfast.policy import images, processor, sampling
+from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions
+from holdfast.policy.cache import ByteCache
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import (
@@ -352,3 +354,65 @@ def test_unwritable_folder(policy, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HoldfastError, match="cannot be saved"):
         policy.save(tmp_path / "file" / "model")
+
+
+def test_image_sources_are_decoded_once(policy, tmp_path, monkeypatch):
+    rng = random.Random(3)
+    picture = random_image(rng, (70, 30))
+    picture.save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    sources = [picture, tmp_path / "a.png", tmp_path / "b.png", (tmp_path / "a.png").read_bytes()]
+    first = policy.encode(["w1"] * 4, [[source] for source in sources])
+    assert first.images == ((0,),) * 4  # the same pixels, wherever they come from
+    opened = []
+    monkeypatch.setattr(images, "open_image", opened.append)
+    again = policy.encode(["w1"] * 4, [[source] for source in sources])
+    assert not opened
+    assert torch.equal(again.pixel_values, first.pixel_values)
+
+
+def test_missing_image(policy, tmp_path):
+    with pytest.raises(HoldfastError, match=r"no\.png is missing"):
+        policy.encode(["w1"], [[tmp_path / "no.png"]])
+
+
+def test_byte_cache_forgets_what_was_used_longest_ago():
+    kept: ByteCache[int] = ByteCache(10)
+    for key in "abc":
+        kept.put(key, ord(key), 4)
+    assert kept.get("a") is None and kept.get("b") == ord("b")
+    kept.put("d", 1, 4)
+    assert kept.get("c") is None and kept.get("b") is not None and kept.size == 8
+    kept.put("e", 1, 11)
+    assert kept.get("e") is None and len(kept) == 2
+
+
+@pytest.mark.parametrize("make", [make_folder, make_qwen3_folder])
+def test_frozen_features_are_reused_and_equal(tmp_path, make, monkeypatch):
+    policy, trained = make_policy(make(tmp_path), freeze=("vision", "projector")), make_policy(tmp_path)
+    encoded = []
+    encode = Backbone._encode_images
+
+    def counting(self, pixels, grids):
+        encoded.append(len(grids))
+        return encode(self, pixels, grids)
+
+    monkeypatch.setattr(Backbone, "_encode_images", counting)
+    completions = policy.encode_completions(["w1", "w2 w3", "w3", "w4"])
+    found = {}
+    for each in (policy, trained):
+        each.way, each._checked = "packed", True
+        prompts = mixed_prompts(each)[2]
+        for rows in ([0, 1, 2, 3], [2, 0], [3, 2, 1, 0]):
+            logprobs = each.group_logprobs(prompts.select(rows), completions.select(rows)).logprobs_BGR
+            logprobs.sum().backward()
+            found.setdefault(tuple(rows), []).append(logprobs.detach())
+        if each is policy:
+            assert encoded == [3]
+    assert encoded == [3, 3, 2, 3]
+    for first, second in found.values():
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-4)
+    gradients = {name: p.grad for name, p in policy.model.named_parameters() if p.requires_grad}
+    other = dict(trained.model.named_parameters())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, other[name].grad, rtol=1e-3, atol=1e-4)

@@ -15,6 +15,9 @@ from transformers.vision_utils import get_vision_position_ids, get_vision_window
 
 from holdfast.policy.attention import NAME, Layout, Segments
 from holdfast.policy.batch import Prompts
+from holdfast.policy.cache import ByteCache
+
+FEATURE_BYTES = 1 << 30  # of frozen image features that are kept
 
 
 @dataclass
@@ -28,6 +31,24 @@ class Embedded:
 
     rows_ND: torch.Tensor
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the vision tower makes of one image: a row per image token, and DeepStack rows per layer."""
+
+    rows_TD: torch.Tensor
+    deep: tuple[torch.Tensor, ...] = ()
+
+    def keep(self) -> ImageFeatures:
+        """With memory of its own, and outside any graph."""
+        return ImageFeatures(
+            self.rows_TD.detach().clone(), tuple(layer.detach().clone() for layer in self.deep)
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in (self.rows_TD, *self.deep))
 
 
 class Backbone:
@@ -61,6 +82,7 @@ class Backbone:
             raise ValueError(f"{type(model).__name__} does not take other attention functions")
         self.head = model.get_output_embeddings()
         self._geometry: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
+        self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -69,26 +91,30 @@ class Backbone:
     def embed(self, tokens_N: torch.Tensor, prompts: Prompts) -> Embedded:
         """Embeddings of packed tokens whose first part is all of `prompts`, images filled in.
 
-        Each distinct image is encoded once, however many prompts show it.
+        Each distinct image is encoded once, however many prompts show it; once and for all where
+        nothing in the vision tower is trained.
         """
         rows_ND = self.text.embed_tokens(tokens_N)
         if prompts.pixel_values is None or prompts.image_grid_thw is None:
             return Embedded(rows_ND)
-        features, deep = self._encode_images(prompts.pixel_values, prompts.image_grid_thw)
+        if any(parameter.requires_grad for parameter in self.visual.parameters()):
+            features = self._encode_images(prompts.pixel_values, prompts.image_grid_thw)
+        else:
+            features = self._frozen_features(prompts)
         is_image_N = torch.eq(tokens_N, self.image_token)
-        uses = [image for row in prompts.images for image in row]
-        if uses != list(range(len(features))):
-            features = [features[image] for image in uses]
-            deep = [[layer[image] for image in uses] for layer in deep]
+        shown = [features[image] for row in prompts.images for image in row]
         places = is_image_N.nonzero().squeeze(1)
-        rows_ND = rows_ND.index_copy(0, places, torch.cat(features).to(rows_ND.dtype))
-        if not deep:
+        rows_TD = torch.cat([image.rows_TD for image in shown])
+        rows_ND = rows_ND.index_copy(0, places, rows_TD.to(rows_ND.dtype))
+        if not shown[0].deep:
             return Embedded(rows_ND)
         return Embedded(
             rows_ND,
             {
                 "visual_pos_masks": is_image_N[None],
-                "deepstack_visual_embeds": [torch.cat(layer) for layer in deep],
+                "deepstack_visual_embeds": [
+                    torch.cat(layer) for layer in zip(*(image.deep for image in shown), strict=True)
+                ],
             },
         )
 
@@ -104,14 +130,30 @@ class Backbone:
             **embedded.extra,
         ).last_hidden_state[0]
 
-    def _encode_images(
-        self, pixels: torch.Tensor, grids: torch.Tensor
-    ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
-        """Features of each distinct image, and DeepStack features [layer][image]."""
+    def _frozen_features(self, prompts: Prompts) -> list[ImageFeatures]:
+        """Features of each distinct image from a tower whose weights do not change."""
+        features = [self._features.get(key) for key in prompts.image_keys]
+        missing = [index for index, known in enumerate(features) if known is None]
+        if missing:
+            assert prompts.pixel_values is not None and prompts.image_grid_thw is not None
+            pixels = prompts.pixel_values.split(prompts.image_grid_thw.prod(-1).tolist())
+            made = self._encode_images(
+                torch.cat([pixels[index] for index in missing]), prompts.image_grid_thw[missing]
+            )
+            for index, image in zip(missing, made, strict=True):
+                features[index] = image = image.keep()
+                self._features.put(prompts.image_keys[index], image, image.nbytes)
+        return [image for image in features if image is not None]
+
+    def _encode_images(self, pixels: torch.Tensor, grids: torch.Tensor) -> list[ImageFeatures]:
+        """Features of each distinct image."""
         output = self.visual(pixels.to(self.visual.dtype), grid_thw=grids, **self._vision_geometry(grids))
         counts = (grids.prod(-1) // self.merge**2).tolist()
-        deep = getattr(output, "deepstack_features", None) or []
-        return list(output.pooler_output.split(counts)), [list(layer.split(counts)) for layer in deep]
+        layers = [layer.split(counts) for layer in getattr(output, "deepstack_features", None) or []]
+        return [
+            ImageFeatures(rows_TD, tuple(layer[index] for layer in layers))
+            for index, rows_TD in enumerate(output.pooler_output.split(counts))
+        ]
 
     def _vision_geometry(self, grids: torch.Tensor) -> dict[str, Any]:
         """What the tower would work out from the grids one image at a time, remembered per batch shape."""

@@ -23,6 +23,7 @@ class Prompts:
         pixel_values: patches of the distinct images, one after the other, or None without images.
         image_grid_thw: [distinct images, 3] patches in time, height and width.
         images: for each prompt, the indices of its images, in the order they appear.
+        image_keys: digests of the distinct images; equal ones show the same.
     """
 
     tokens_BP: torch.Tensor
@@ -31,6 +32,7 @@ class Prompts:
     pixel_values: torch.Tensor | None
     image_grid_thw: torch.Tensor | None
     images: tuple[tuple[int, ...], ...]
+    image_keys: tuple[bytes, ...]
 
     def __len__(self) -> int:
         return self.tokens_BP.shape[0]
@@ -63,6 +65,7 @@ class Prompts:
             pixels,
             grids,
             tuple(tuple(renamed[image] for image in self.images[row]) for row in rows),
+            tuple(self.image_keys[image] for image in used),
         )
 
     def to(self, device: torch.device | str) -> Prompts:

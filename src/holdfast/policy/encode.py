@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
-from holdfast.policy.images import PatchMaker
+from holdfast.policy.images import PatchMaker, Picture
 from holdfast.policy.positions import mrope_positions
+from holdfast.tasks.task import ImageSource
 
 
 class Encoder:
@@ -40,20 +40,20 @@ class Encoder:
         if self.template is None:
             raise InputError("The model has no chat template; add chat_template.jinja to its folder.")
 
-    def prompts(self, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Prompts:
+    def prompts(self, texts: Sequence[str], images: Sequence[Sequence[ImageSource]]) -> Prompts:
         """User turns as the chat template renders them, up to where the reply begins.
 
         Raises:
             InputError: a prompt is too long, shows images to a model without vision, or its image
                 tokens do not match its images; the message names its index.
+            HoldfastError: an image cannot be read.
         """
         if not texts:
             raise ValueError("no prompts to encode")
         distinct, uses = self._distinct(images)
         pixels, grids, counts = None, None, []
-        if distinct:
-            pixels, grids = self._patches(distinct, uses)
-            assert self.patches is not None
+        if distinct and self.patches is not None:
+            pixels, grids = self.patches.patches(distinct)
             counts = (grids.prod(-1) // self.patches.merge**2).tolist()
         tokenised = self._tokenise([self._messages(t, len(i)) for t, i in zip(texts, images, strict=True)])
 
@@ -71,7 +71,8 @@ class Encoder:
             else:
                 grid_list = [] if grids is None else grids[list(used)].tolist()
                 positions.append(mrope_positions(row, self.image_token, grid_list, self.patches.merge))
-        return _pad_left(rows, positions, self.tokenizer.pad_token_id, pixels, grids, uses)
+        keys = tuple(picture.key for picture in distinct)
+        return Prompts(*_pad_left(rows, positions, self.tokenizer.pad_token_id), pixels, grids, uses, keys)
 
     def completions(self, texts: Sequence[str], end: int) -> Completions:
         """Targets followed by the end token, one for each prompt.
@@ -127,47 +128,36 @@ class Encoder:
         return ids.repeat(repeats)
 
     def _distinct(
-        self, images: Sequence[Sequence[Image.Image]]
-    ) -> tuple[list[Image.Image], tuple[tuple[int, ...], ...]]:
-        """Each image object once, and which of them each prompt shows."""
-        places: dict[int, int] = {}
-        distinct: list[Image.Image] = []
-        for row in images:
-            for image in row:
-                if id(image) not in places:
-                    places[id(image)] = len(distinct)
-                    distinct.append(image)
-        return distinct, tuple(tuple(places[id(image)] for image in row) for row in images)
+        self, images: Sequence[Sequence[ImageSource]]
+    ) -> tuple[list[Picture], tuple[tuple[int, ...], ...]]:
+        """Each picture once, and which of them each prompt shows."""
+        places: dict[bytes, int] = {}
+        distinct: list[Picture] = []
+        uses = []
+        for index, row in enumerate(images):
+            pictures = [self._picture(index, image) for image in row]
+            for picture in pictures:
+                if picture.key not in places:
+                    places[picture.key] = len(distinct)
+                    distinct.append(picture)
+            uses.append(tuple(places[picture.key] for picture in pictures))
+        return distinct, tuple(uses)
 
-    def _patches(
-        self, images: list[Image.Image], uses: tuple[tuple[int, ...], ...]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _picture(self, index: int, image: ImageSource) -> Picture:
         if self.patches is None:
-            index = next(index for index, row in enumerate(uses) if row)
             raise InputError(
                 f"Prompt {index} shows an image, but the model takes text alone; choose a vision model."
             )
         try:
-            return self.patches(images)
+            return self.patches.picture(image)
         except ValueError as error:
-            # Found again one by one, so that the message can name the example.
-            for index, row in enumerate(uses):
-                try:
-                    if row:
-                        self.patches([images[image] for image in row])
-                except ValueError:
-                    raise InputError(f"An image of prompt {index} cannot be used: {error}.") from None
-            raise
+            raise InputError(f"An image of prompt {index} cannot be used: {error}.") from None
 
 
 def _pad_left(
-    rows: list[np.ndarray],
-    positions: list[np.ndarray],
-    pad: int,
-    pixels: torch.Tensor | None,
-    grids: torch.Tensor | None,
-    uses: tuple[tuple[int, ...], ...],
-) -> Prompts:
+    rows: list[np.ndarray], positions: list[np.ndarray], pad: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """tokens_BP, mask_BP, positions_KBP."""
     longest = max(len(row) for row in rows)
     tokens = np.full((len(rows), longest), pad, dtype=np.int64)
     mask = np.zeros((len(rows), longest), dtype=bool)
@@ -176,6 +166,4 @@ def _pad_left(
         tokens[index, longest - len(row) :] = row
         mask[index, longest - len(row) :] = True
         places[:, index, longest - len(row) :] = position
-    return Prompts(
-        torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(places), pixels, grids, uses
-    )
+    return torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(places)

@@ -7,7 +7,9 @@ one size are cut into patches together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,25 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from holdfast.errors import InputError
+from holdfast.policy.cache import ByteCache
+from holdfast.tasks.task import ImageSource, open_image
+
+# Decoded and resized pixels of this process, whichever policy asks: a run sees the same images at every
+# stage and in every evaluation. They take a twelfth of the patches made from them, or less.
+PIXELS: ByteCache[tuple[ImageSource, Picture]] = ByteCache(1 << 30)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in the size the model sees it in.
+
+    Attributes:
+        pixels_HWC: 8-bit RGB.
+        key: digest of the pixels; equal pictures have equal keys.
+    """
+
+    pixels_HWC: np.ndarray
+    key: bytes
 
 
 class PatchMaker:
@@ -46,32 +67,46 @@ class PatchMaker:
         self.resize = image_processor.do_resize
         self.table_C256 = _value_table(image_processor)
 
-    def __call__(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches of all images, in order.
+    def picture(self, source: ImageSource) -> Picture:
+        """Decoded and resized; remembered, so that an image object or file must not change afterwards.
+
+        Raises:
+            HoldfastError: it cannot be read.
+            ValueError: it is too long and narrow.
+        """
+        name: Hashable = id(source) if isinstance(source, Image.Image) else source
+        key = (name, self.resize, self.min_pixels, self.max_pixels, self.patch * self.merge, self.resample)
+        known = PIXELS.get(key)
+        if known is not None:
+            return known[1]
+        pixels_HWC = np.asarray(self._sized(open_image(source)))
+        digest = blake2b(str(pixels_HWC.shape).encode(), digest_size=16)
+        digest.update(pixels_HWC.tobytes())
+        made = Picture(pixels_HWC, digest.digest())
+        # The source is kept with it: an id is only unique among objects that live.
+        PIXELS.put(key, (source, made), pixels_HWC.nbytes + _size(source))
+        return made
+
+    def patches(self, pictures: Sequence[Picture]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches of all pictures, in order.
 
         Returns:
             pixel_values: float32 [patches of all images, channels * frames * patch * patch].
             image_grid_thw: int64 [images, 3]; frames (1), rows and columns of patches.
-
-        Raises:
-            ValueError: an image is too long and narrow.
         """
-        sized = [self._sized(image) for image in images]
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(sized):
-            by_size.setdefault(image.size, []).append(index)
-        patches: list[np.ndarray | None] = [None] * len(sized)
-        grids = np.ones((len(sized), 3), dtype=np.int64)
-        for (width, height), indices in by_size.items():
-            pixels_NHWC = np.stack([np.asarray(sized[index]) for index in indices])
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for index, picture in enumerate(pictures):
+            by_size.setdefault(picture.pixels_HWC.shape[:2], []).append(index)
+        patches: list[np.ndarray | None] = [None] * len(pictures)
+        grids = np.ones((len(pictures), 3), dtype=np.int64)
+        for (height, width), indices in by_size.items():
+            pixels_NHWC = np.stack([pictures[index].pixels_HWC for index in indices])
             for index, made in zip(indices, self._cut(pixels_NHWC), strict=True):
                 patches[index] = made
             grids[indices, 1:] = height // self.patch, width // self.patch
         return torch.from_numpy(np.concatenate(patches)), torch.from_numpy(grids)  # type: ignore[arg-type]
 
     def _sized(self, image: Image.Image) -> Image.Image:
-        if image.mode != "RGB":
-            image = image.convert("RGB")
         if not self.resize:
             return image
         width, height = image.size
@@ -98,6 +133,13 @@ class PatchMaker:
         ).transpose(0, 2, 5, 3, 6, 1, 4, 7)  # image, block row, block column, row, column, channel, y, x
         still = np.broadcast_to(cut[:, :, :, :, :, :, None], (*cut.shape[:6], self.frames, *cut.shape[6:]))
         return still.reshape(count, rows * columns, channels * self.frames * self.patch * self.patch)
+
+
+def _size(source: ImageSource) -> int:
+    """Bytes that keeping an image's source takes."""
+    if isinstance(source, Image.Image):
+        return 3 * source.width * source.height
+    return len(source) if isinstance(source, bytes) else 0
 
 
 def supports(image_processor: Any) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from holdfast.errors import InputError
 from holdfast.policy.backbone import Backbone
@@ -21,6 +20,7 @@ from holdfast.policy.logprobs import packed_logprobs
 from holdfast.policy.plain import plain_logprobs, sample_plain
 from holdfast.policy.sampling import Draw, not_finite, sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.tasks.task import ImageSource
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +78,15 @@ class Policy:
         """A second policy with a copy of the weights as they are now."""
         return Policy(copy.deepcopy(self.model), self.processor, self.settings)
 
-    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Prompts:
-        """User turns and their images, ready for sampling; each distinct image object is kept once.
+    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[ImageSource]]) -> Prompts:
+        """User turns and their images, ready for sampling; each distinct image is kept once.
+
+        Images are decoded and resized once per process and remembered; an image object or file must
+        not change afterwards.
 
         Raises:
             InputError: a prompt does not fit; the message names its index.
+            HoldfastError: an image cannot be read.
         """
         return self.encoder.prompts(prompts, images).to(self.device)
 

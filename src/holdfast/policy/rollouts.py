@@ -15,7 +15,7 @@ import torch
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.prompts import Style, render_prompt
 from holdfast.tasks.scoring import extract_answer, format_score, reward
-from holdfast.tasks.task import Example, Task, open_image
+from holdfast.tasks.task import Example, Task
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
@@ -49,7 +49,7 @@ def encode_items(
     """The examples as prompts of one style."""
     return policy.encode(
         [render_prompt(example, style, templates) for _, example in items],
-        [[open_image(image) for image in example.images] for _, example in items],
+        [example.images for _, example in items],
     )
 
 

@@ -9,6 +9,19 @@ from pydantic import Field
 from holdfast.settings import Settings
 
 
+class Lora(Settings):
+    """Low-rank adapters (arXiv 2106.09685): the model's own weights stay as they are.
+
+    There is no dropout: the policy that learns is exactly the one that samples.
+    """
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0)  # an adapter's output counts alpha / rank times
+    target_modules: tuple[str, ...] = Field(  # ends of the names of linear layers
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), min_length=1
+    )
+
+
 class ModelSettings(Settings):
     """The model an experiment starts from."""
 
@@ -17,6 +30,10 @@ class ModelSettings(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"  # auto: cuda if there is one, else cpu
     activation_checkpointing: bool = False
+    lora: Lora | None = None  # None: all weights are trained
+    # Tokens (prompts and completions) that a forward pass may hold; larger batches are split, with
+    # the same results up to rounding. None: whole batches. Out of memory halves it once.
+    token_budget: int | None = Field(None, ge=1)
     freeze: tuple[Literal["vision", "projector"], ...] = ()
     min_pixels: int | None = Field(None, ge=1)  # None: the image processor's own bound
     max_pixels: int | None = Field(None, ge=1)
