@@ -131,19 +131,21 @@ class Backbone:
         ).last_hidden_state[0]
 
     def _frozen_features(self, prompts: Prompts) -> list[ImageFeatures]:
-        """Features of each distinct image from a tower whose weights do not change."""
-        features = [self._features.get(key) for key in prompts.image_keys]
-        missing = [index for index, known in enumerate(features) if known is None]
-        if missing:
-            assert prompts.pixel_values is not None and prompts.image_grid_thw is not None
-            pixels = prompts.pixel_values.split(prompts.image_grid_thw.prod(-1).tolist())
-            made = self._encode_images(
-                torch.cat([pixels[index] for index in missing]), prompts.image_grid_thw[missing]
-            )
-            for index, image in zip(missing, made, strict=True):
-                features[index] = image = image.keep()
-                self._features.put(prompts.image_keys[index], image, image.nbytes)
-        return [image for image in features if image is not None]
+        """Features of each distinct image from a tower whose weights do not change.
+
+        New images are encoded one by one: in a batch their last bits would depend on its other
+        images, and a run that was resumed would differ from one that was not.
+        """
+        assert prompts.pixel_values is not None and prompts.image_grid_thw is not None
+        pixels = prompts.pixel_values.split(prompts.image_grid_thw.prod(-1).tolist())
+        features = []
+        for index, key in enumerate(prompts.image_keys):
+            image = self._features.get(key)
+            if image is None:
+                image = self._encode_images(pixels[index], prompts.image_grid_thw[index : index + 1])[0].keep()
+                self._features.put(key, image, image.nbytes)
+            features.append(image)
+        return features
 
     def _encode_images(self, pixels: torch.Tensor, grids: torch.Tensor) -> list[ImageFeatures]:
         """Features of each distinct image."""
