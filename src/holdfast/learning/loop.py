@@ -137,11 +137,16 @@ def step(
     A step whose loss or gradient is not finite leaves the weights alone and says `skipped`.
     """
     tokens = groups.completions.mask_BGR.sum().item()
-    optimizer.zero_grad(set_to_none=True)
-    sums: list[LossSums] = []
-    for part in groups.split(method.micro_batch or len(groups.prompts)):
-        sums.append(objective.loss(policy, part))
-        (sums[-1].loss / tokens).backward()
+
+    def gradients() -> list[LossSums]:
+        optimizer.zero_grad(set_to_none=True)
+        sums: list[LossSums] = []
+        for part in groups.within(policy.budget, method.micro_batch):
+            sums.append(objective.loss(policy, part))
+            (sums[-1].loss / tokens).backward()
+        return sums
+
+    sums = policy.budget.attempt(gradients)
     norm = torch.nn.utils.clip_grad_norm_(
         [parameter for parameter in policy.model.parameters() if parameter.grad is not None], method.clip_grad
     ).item()

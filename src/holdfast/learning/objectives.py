@@ -15,12 +15,14 @@ import torch
 
 from holdfast.learning import advantages
 from holdfast.learning.settings import Method
+from holdfast.policy.batch import group_tokens
 from holdfast.policy.rollouts import Item, encode_items, roll_out
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
+    from holdfast.policy.budget import TokenBudget
     from holdfast.policy.policy import Policy
 
 KL_CLAMP = 10.0  # of log pi_ref - log pi, as in the study's code: one token cannot blow up a step
@@ -48,6 +50,11 @@ class Groups:
         """Parts of at most `size` prompts, in order."""
         count = len(self.prompts)
         return [self._rows(range(start, min(start + size, count))) for start in range(0, count, size)]
+
+    def within(self, budget: TokenBudget, size: int | None) -> list[Groups]:
+        """Parts of at most `size` prompts and no more tokens than the budget has, in order."""
+        costs = group_tokens(self.prompts, self.completions)
+        return [self._rows(rows) for rows in budget.split(costs, size)]
 
     def _rows(self, rows: range) -> Groups:
         def part(tensor: torch.Tensor | None) -> torch.Tensor | None:

@@ -142,7 +142,8 @@ class Backbone:
         for index, key in enumerate(prompts.image_keys):
             image = self._features.get(key)
             if image is None:
-                image = self._encode_images(pixels[index], prompts.image_grid_thw[index : index + 1])[0].keep()
+                grid = prompts.image_grid_thw[index : index + 1]
+                image = self._encode_images(pixels[index], grid)[0].keep()
                 self._features.put(key, image, image.nbytes)
             features.append(image)
         return features

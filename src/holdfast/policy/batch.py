@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,19 @@ class Completions:
         """These members of every group."""
         return self._index((slice(None), members))
 
+    @classmethod
+    def join(cls, parts: Sequence[Completions], pad: int) -> Completions:
+        """The groups of all parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        logprobs = [part.logprobs_BGR for part in parts if part.logprobs_BGR is not None]
+        return cls(
+            _join([part.tokens_BGR for part in parts], pad),
+            _join([part.mask_BGR for part in parts], False),
+            torch.cat([part.finished_BG for part in parts]),
+            _join(logprobs, 0.0) if logprobs else None,
+        )
+
     def to(self, device: torch.device | str) -> Completions:
         logprobs = None if self.logprobs_BGR is None else self.logprobs_BGR.to(device)
         return Completions(
@@ -120,6 +134,12 @@ class Completions:
     def _index(self, index: tuple) -> Completions:
         logprobs = None if self.logprobs_BGR is None else self.logprobs_BGR[index]
         return Completions(self.tokens_BGR[index], self.mask_BGR[index], self.finished_BG[index], logprobs)
+
+
+def _join(parts: Sequence[torch.Tensor], fill: float) -> torch.Tensor:
+    """[B, G, R] of all parts, each filled up to the longest R."""
+    longest = max(part.shape[2] for part in parts)
+    return torch.cat([F.pad(part, (0, longest - part.shape[2]), value=fill) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -133,3 +153,8 @@ class GroupLogprobs:
 
     logprobs_BGR: torch.Tensor
     entropy_BGR: torch.Tensor
+
+
+def group_tokens(prompts: Prompts, completions: Completions) -> list[int]:
+    """Tokens of each prompt with its group, the prompt counted once."""
+    return (prompts.lengths_B + completions.lengths_BG.sum(-1)).tolist()

@@ -62,11 +62,12 @@ def sample_plain(
     group: int,
     greedy_last: bool,
     sampling: Sampling,
-    generator: torch.Generator,
     draw: Draw,
+    uniform_TX: torch.Tensor,
+    first: int = 0,
 ) -> Completions:
     """Like `sample_packed`, through the model's own `generate` on repeated prompts."""
-    recorder = Recorder(len(prompts), group, greedy_last, sampling, generator, draw)
+    recorder = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     tokens_XP = prompts.tokens_BP.repeat_interleave(group, 0)
     model.generate(
         input_ids=tokens_XP,

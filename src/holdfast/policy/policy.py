@@ -12,7 +12,8 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.policy.backbone import Backbone
-from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
+from holdfast.policy.budget import TokenBudget
 from holdfast.policy.encode import Encoder
 from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.load import load_model, save_model
@@ -39,6 +40,7 @@ class Policy:
         model: the transformers model, on `device`.
         processor: its processor; `tokenizer` is the text part of it.
         way: `packed` or `plain`.
+        budget: what larger batches are split by.
     """
 
     def __init__(self, model: Any, processor: Any, settings: ModelSettings):
@@ -50,6 +52,7 @@ class Policy:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.draw = Draw(*self._special_ids(), self.tokenizer.pad_token_id)
         self.silent = self._silent_ids()
+        self.budget = TokenBudget(settings.token_budget)
         self.way, self.backbone = "packed", None
         try:
             self.backbone = Backbone(model)
@@ -129,16 +132,31 @@ class Policy:
                 f"{self.encoder.max_context}. Lower sampling.max_tokens or raise max_context."
             )
         group = group_size + greedy_row
-        rest = (prompts, group, greedy_row, sampling, generator, self.draw)
+        costs = [length + group * sampling.max_tokens for length in prompts.lengths_B.tolist()]
+        # All at once, so that what a completion gets depends neither on the split nor on when others end.
+        numbers = (sampling.max_tokens, len(prompts), group)
+        uniform_TBG = torch.rand(numbers, generator=generator, device=generator.device).to(self.device)
         self._mode(False)
-        if self.way == "packed" and self.backbone is not None:
-            return sample_packed(self.backbone, *rest)
-        return sample_plain(self.model, *rest)
+
+        def part(rows: range) -> Completions:
+            some = prompts if len(rows) == len(prompts) else prompts.select(rows)
+            uniform_TX = uniform_TBG[:, rows.start : rows.stop].flatten(1)
+            rest = (some, group, greedy_row, sampling, self.draw, uniform_TX, rows.start)
+            if self.way == "packed" and self.backbone is not None:
+                return sample_packed(self.backbone, *rest)
+            return sample_plain(self.model, *rest)
+
+        return self.budget.attempt(
+            lambda: Completions.join([part(rows) for rows in self.budget.split(costs)], self.draw.pad)
+        )
 
     def group_logprobs(
         self, prompts: Prompts, completions: Completions, temperature: float = 1.0
     ) -> GroupLogprobs:
         """Log-probability and entropy of every completion token, with gradient if it is enabled.
+
+        Without gradient, a large batch is split by the token budget. With it, who calls must split
+        and take the backward pass of a part before the next: a graph holds its part's activations.
 
         Args:
             temperature: that of the distribution the completions were drawn from.
@@ -148,7 +166,10 @@ class Policy:
         """
         if self.way == "packed" and not self._checked:
             self._check(prompts, completions, temperature)
-        result = self._logprobs(self.way, prompts, completions, temperature)
+        if torch.is_grad_enabled():
+            result = self._logprobs(self.way, prompts, completions, temperature)
+        else:
+            result = self.budget.attempt(lambda: self._logprobs_split(prompts, completions, temperature))
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             raise not_finite(int((~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1).int().argmax()))
         return result
@@ -167,6 +188,20 @@ class Policy:
         )
         group = completions.tokens_BGR.shape[1]
         return [texts[start : start + group] for start in range(0, len(texts), group)]
+
+    def _logprobs_split(
+        self, prompts: Prompts, completions: Completions, temperature: float
+    ) -> GroupLogprobs:
+        parts = self.budget.split(group_tokens(prompts, completions))
+        if len(parts) == 1:
+            return self._logprobs(self.way, prompts, completions, temperature)
+        made = [
+            self._logprobs(self.way, prompts.select(rows), completions.select(rows), temperature)
+            for rows in parts
+        ]
+        return GroupLogprobs(
+            torch.cat([part.logprobs_BGR for part in made]), torch.cat([part.entropy_BGR for part in made])
+        )
 
     def _logprobs(
         self, way: str, prompts: Prompts, completions: Completions, temperature: float

@@ -23,13 +23,17 @@ def sample_packed(
     group: int,
     greedy_last: bool,
     sampling: Sampling,
-    generator: torch.Generator,
     draw: Draw,
+    uniform_TX: torch.Tensor,
+    first: int = 0,
 ) -> Completions:
     """Draw `group` completions for each prompt.
 
     Args:
         greedy_last: the last completion of each group takes the likeliest token at every step.
+        uniform_TX: numbers in [0, 1), for each of `max_tokens` steps and each completion; what a
+            completion gets depends on no other's.
+        first: index of the first prompt in the whole batch, for error messages.
     """
     layout = Groups(prompts.lengths_B, dtype=backbone.dtype, keep=True)
     embedded = backbone.embed(prompts.tokens_BP[prompts.mask_BP], prompts)
@@ -38,7 +42,7 @@ def sample_packed(
     assert layout.kept is not None
     decode = Decode(layout.kept, layout.prompt_mask_BP, group, sampling.max_tokens)
 
-    out = Recorder(len(prompts), group, greedy_last, sampling, generator, draw)
+    out = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     positions_N = prompts.next_positions_B.repeat_interleave(group)
     live = torch.arange(len(prompts) * group, device=hidden_ND.device)
     for step in range(sampling.max_tokens):
@@ -106,11 +110,7 @@ def _invert(probabilities_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: floa
 
 
 class Recorder:
-    """Draws tokens for the live rows and keeps what was drawn.
-
-    One uniform number per row and step is drawn for all rows, live or not, so that what a row gets
-    does not depend on when others ended.
-    """
+    """Draws tokens for the live rows and keeps what was drawn; arguments as `sample_packed` takes them."""
 
     def __init__(
         self,
@@ -118,12 +118,13 @@ class Recorder:
         group: int,
         greedy_last: bool,
         sampling: Sampling,
-        generator: torch.Generator,
         draw: Draw,
+        uniform_TX: torch.Tensor,
+        first: int = 0,
     ):
         device = draw.banned_V.device
         self.shape = (prompts, group)
-        self.sampling, self.generator, self.draw = sampling, generator, draw
+        self.sampling, self.draw, self.uniform_TX, self.first = sampling, draw, uniform_TX, first
         rows = prompts * group
         self.greedy: torch.Tensor | None = None
         if sampling.temperature > 0 and not (greedy_last and group == 1):
@@ -149,11 +150,9 @@ class Recorder:
         if not bool(torch.isfinite(logits_NV.sum())):
             bad = (~torch.isfinite(logits_NV)).any(-1).nonzero()
             if len(bad):
-                raise not_finite(int(live[bad[0, 0]]) // self.shape[1])
-        uniform_N = torch.rand(len(self.finished), generator=self.generator, device=self.generator.device)
-        uniform_N = uniform_N.to(live.device)[live]
+                raise not_finite(self.first + int(live[bad[0, 0]]) // self.shape[1])
         greedy_N = None if self.greedy is None else self.greedy[live]
-        tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, uniform_N, self.sampling)
+        tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step, live], self.sampling)
         going_N = ~self.finished[live]
         rows = live[going_N]
         self.logprobs = self.logprobs.to(logprobs_N.dtype)  # float64 where the model computes in it
