@@ -214,16 +214,19 @@ def test_save_and_load_are_exact(policy, tmp_path):
     assert torch.equal(again.draw.ends, policy.draw.ends)
 
 
-def test_clone_has_weights_of_its_own(policy):
+def test_a_snapshot_stays_as_it_was(policy):
     prompts = mixed_prompts(policy)[2]
     completions = policy.encode_completions(["w1", "w2", "w3", "w4"])
-    clone = policy.clone()
-    before = clone.group_logprobs(prompts, completions).logprobs_BGR.detach()
-    assert torch.equal(before, policy.group_logprobs(prompts, completions).logprobs_BGR)
+    snapshot = policy.snapshot()
+    before = policy.group_logprobs(prompts, completions).logprobs_BGR.detach()
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(0.01)
-    assert torch.equal(before, clone.group_logprobs(prompts, completions).logprobs_BGR)
+    after = policy.group_logprobs(prompts, completions).logprobs_BGR
+    assert not torch.equal(before, after)
+    assert torch.equal(before, snapshot.group_logprobs(prompts, completions).logprobs_BGR)
+    assert torch.equal(after, policy.group_logprobs(prompts, completions).logprobs_BGR)
+    after.sum().backward()  # through the weights that were put aside meanwhile
 
 
 def test_auto_processor_loads_the_folder(folder):

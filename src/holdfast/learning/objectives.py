@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.budget import TokenBudget
     from holdfast.policy.policy import Policy
+    from holdfast.policy.reference import Reference
 
 KL_CLAMP = 10.0  # of log pi_ref - log pi, as in the study's code: one token cannot blow up a step
 
@@ -111,7 +112,9 @@ class RFT:
     divergence to a reference (Schulman, "Approximating KL divergence", 2020).
     """
 
-    def __init__(self, method: Method, templates: Mapping[Style, str], reference: Policy | None) -> None:
+    def __init__(
+        self, method: Method, templates: Mapping[Style, str], reference: Policy | Reference | None
+    ) -> None:
         self.method, self.templates, self.reference = method, templates, reference
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
@@ -138,7 +141,7 @@ class RFT:
             case _:
                 advantages_BG = advantages.reinforce(rewards_BG)
 
-        def logprobs(of: Policy) -> torch.Tensor:
+        def logprobs(of: Policy | Reference) -> torch.Tensor:
             with torch.no_grad():
                 return of.group_logprobs(
                     rollouts.prompts, completions, method.sampling.temperature
@@ -186,8 +189,8 @@ def make_objective(
     """The method's objective; `policy` stands at the start of the stage."""
     if method.objective == "sft":
         return SFT(method, templates)
-    reference = None
-    if method.kl_coef:
-        reference = load_base() if method.kl_reference == "base" else policy.clone()
-        reference.model.requires_grad_(False)
-    return RFT(method, templates, reference)
+    if not method.kl_coef:
+        return RFT(method, templates, None)
+    if method.kl_reference == "stage_start":
+        return RFT(method, templates, policy.snapshot())
+    return RFT(method, templates, policy.without_adapters() if policy.adapted else load_base())

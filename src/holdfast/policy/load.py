@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from holdfast.errors import HoldfastError, InputError
+from holdfast.policy import lora
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
 
@@ -23,7 +24,8 @@ transformers.utils.logging.disable_progress_bar()  # a load or save of a small m
 def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
     """The model, in evaluation mode on its device, and its processor (a tokenizer for text-only models).
 
-    Weights come from safetensors alone and no code of a checkpoint is run.
+    Weights come from safetensors alone and no code of a checkpoint is run. A folder of LoRA adapters
+    is loaded on top of the model in `settings.path`.
 
     Args:
         source: a folder, `embedded`, or a hub id such as `Qwen/Qwen2.5-VL-3B-Instruct`.
@@ -31,6 +33,10 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
     Raises:
         InputError: nothing usable is there; the message names what is missing.
     """
+    if (Path(source) / lora.CONFIG).is_file() and str(source) != settings.path:
+        model, processor = load_model(settings.path, settings)
+        lora.load_adapters(model, Path(source))
+        return model, processor
     folder, options = resolve(source, settings)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)

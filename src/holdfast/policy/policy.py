@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from holdfast.errors import InputError
+from holdfast.policy import lora
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
@@ -19,6 +19,7 @@ from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import packed_logprobs
 from holdfast.policy.plain import plain_logprobs, sample_plain
+from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import Draw, not_finite, sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.task import ImageSource
@@ -53,6 +54,8 @@ class Policy:
         self.draw = Draw(*self._special_ids(), self.tokenizer.pad_token_id)
         self.silent = self._silent_ids()
         self.budget = TokenBudget(settings.token_budget)
+        if settings.lora is not None and not self.adapted:
+            lora.add_adapters(model, settings.lora)
         self.way, self.backbone = "packed", None
         try:
             self.backbone = Backbone(model)
@@ -66,20 +69,38 @@ class Policy:
 
     @classmethod
     def load(cls, folder: str | Path, settings: ModelSettings) -> Policy:
-        """The policy in a model folder, of a hub id, or `embedded`.
+        """The policy in a model folder, of a hub id, or `embedded`; or saved adapters on `settings.path`.
 
         Raises:
             InputError: there is no usable model; the message says what is missing.
         """
         return cls(*load_model(folder, settings), settings)
 
-    def save(self, folder: Path) -> None:
-        """Write weights, configuration and processor as transformers lays them out."""
-        save_model(self.model, self.processor, folder)
+    def save(self, folder: Path, merge: bool = False) -> None:
+        """Write weights, configuration and processor as transformers lays them out.
 
-    def clone(self) -> Policy:
-        """A second policy with a copy of the weights as they are now."""
-        return Policy(copy.deepcopy(self.model), self.processor, self.settings)
+        With LoRA, only the adapters (`settings.path` is needed to load them again); or, to `merge`,
+        the whole model with the adapters added into its weights, which takes a second copy in memory.
+        """
+        save_model(lora.merged(self.model) if merge and self.adapted else self.model, self.processor, folder)
+
+    @property
+    def adapted(self) -> bool:
+        """Whether only adapters are trained."""
+        return lora.has_adapters(self.model)
+
+    def snapshot(self) -> Reference:
+        """The policy as it is now, whatever is learned later; keeps a copy of the trained weights alone."""
+        trained = {
+            name: parameter.detach().clone()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+        return Reference(self, trained)
+
+    def without_adapters(self) -> Reference:
+        """The model under the adapters."""
+        return Reference(self, lora.switched_off(self.model))
 
     def encode(self, prompts: Sequence[str], images: Sequence[Sequence[ImageSource]]) -> Prompts:
         """User turns and their images, ready for sampling; each distinct image is kept once.
@@ -287,5 +308,5 @@ class Policy:
         if visual is None:
             raise InputError(f"freeze: {type(self.model).__name__} has no vision tower; remove the setting.")
         for name, parameter in visual.named_parameters():
-            part = "projector" if "merger" in name else "vision"
-            parameter.requires_grad_(part not in self.settings.freeze)
+            if ("projector" if "merger" in name else "vision") in self.settings.freeze:
+                parameter.requires_grad_(False)

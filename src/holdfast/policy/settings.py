@@ -16,7 +16,7 @@ class Lora(Settings):
     """
 
     rank: int = Field(16, ge=1)
-    alpha: float = Field(32.0, gt=0)  # an adapter's output counts alpha / rank times
+    alpha: int = Field(32, ge=1)  # an adapter's output counts alpha / rank times
     target_modules: tuple[str, ...] = Field(  # ends of the names of linear layers
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), min_length=1
     )

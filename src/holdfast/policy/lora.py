@@ -1,0 +1,95 @@
+"""Low-rank adapters: added to a model, saved, loaded, merged. Needs the `peft` extra.
+
+The adapters are injected into the model that is there; its own weights stop being trained. Their
+files are those of peft, whose `PeftModel.from_pretrained` reads them too.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from holdfast.errors import InputError
+from holdfast.policy.settings import Lora
+from holdfast.rng import seed
+
+CONFIG = "adapter_config.json"
+
+
+def add_adapters(model: Any, lora: Lora) -> None:
+    """New adapters, which change nothing yet: their second matrix is zero.
+
+    Raises:
+        InputError: peft is missing, or the model has no such modules.
+    """
+    _need_peft()
+    from peft import LoraConfig
+
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.target_modules))
+    with torch.random.fork_rng():  # peft draws from the global generator
+        torch.manual_seed(seed("lora"))
+        try:
+            model.add_adapter(config)
+        except ValueError as error:
+            raise InputError(f"model.lora does not fit {type(model).__name__}: {error}") from error
+    _in_float32(model)
+
+
+def load_adapters(model: Any, folder: Path) -> None:
+    """The adapters saved in `folder`, to be trained further.
+
+    Raises:
+        InputError: peft is missing, or they do not fit the model.
+    """
+    _need_peft()
+    try:
+        report = model.load_adapter(str(folder), is_trainable=True)
+    except Exception as error:  # damaged files and wrong shapes show in many ways
+        raise InputError(f"The adapters in {folder} cannot be used with this model: {error}") from error
+    missing = sorted(name for name in report.missing_keys if ".lora_" in name)
+    if missing:
+        raise InputError(f"The adapters in {folder} are incomplete: {missing[0]} is missing.")
+    _in_float32(model)
+
+
+def has_adapters(model: Any) -> bool:
+    return bool(getattr(model, "_hf_peft_config_loaded", False))
+
+
+def merged(model: Any) -> Any:
+    """A copy of the model with its adapters added into the weights."""
+    from peft.tuners.lora import LoraLayer
+
+    result = copy.deepcopy(model)
+    for name, module in list(result.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(result.get_submodule(parent), child, module.get_base_layer())
+    result._hf_peft_config_loaded = False
+    return result
+
+
+def switched_off(model: Any) -> dict[str, torch.Tensor]:
+    """Weights that make the adapters add exactly nothing, by parameter name."""
+    return {
+        name: torch.zeros_like(parameter)
+        for name, parameter in model.named_parameters()
+        if ".lora_B." in name
+    }
+
+
+def _in_float32(model: Any) -> None:
+    """Small updates would be lost in a half-precision weight."""
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name and parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.float()
+
+
+def _need_peft() -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("model.lora needs peft: pip install 'holdfast[peft]'.")

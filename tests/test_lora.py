@@ -1,0 +1,194 @@
+"""Adapters: the packed pass under them, their reference, saving, merging and learning."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from holdfast.errors import InputError
+from holdfast.learning.loop import step
+from holdfast.learning.objectives import RFT, Groups, make_objective
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.settings import Method
+from holdfast.policy import lora
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings, Sampling
+from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
+from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
+
+pytest.importorskip("peft")
+
+LORA = {"rank": 3, "alpha": 6}
+TARGETS = ("q_proj", "v_proj", "down_proj", "qkv", "attn.proj", "mlp.0", "mlp.2")
+EVERYWHERE = LORA | {"target_modules": TARGETS}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model"))
+
+
+def disturb(policy: Policy, scale: float = 0.3) -> None:
+    """Adapters that do something, as after some steps."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def adapted(folder, settings: dict | None = None, **other) -> Policy:
+    policy = make_policy(folder, path=str(folder), lora=settings or LORA, **other)
+    disturb(policy)
+    return policy
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("settings", [LORA, EVERYWHERE], ids=["language", "vision too"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_equals_plain_pass(folder, dtype, settings, checkpointing):
+    policy = adapted(folder, settings, activation_checkpointing=checkpointing)
+    policy.model.to(dtype)
+    batch = random_batch(policy, 5, (1, 2, 0), 3, 6)
+    assert_equal_passes(policy, *batch)
+    gradients = loss_and_gradients(policy, "packed", *batch)[2]
+    trained = {name for name, p in policy.model.named_parameters() if p.requires_grad}
+    assert gradients.keys() == trained and all("lora_" in name for name in trained)
+    assert all(gradient.abs().max() > 0 for gradient in gradients.values())
+    assert any("visual" in name for name in trained)
+
+
+@pytest.mark.parametrize("make", [make_qwen3_folder, make_text_folder])
+def test_other_architectures(tmp_path, make):
+    policy = adapted(make(tmp_path))
+    policy.model.double()
+    assert policy.way == "packed"
+    images = (1, 0) if make is make_qwen3_folder else (0, 0)
+    assert_equal_passes(policy, *random_batch(policy, 5, images, 3, 6))
+
+
+def test_new_adapters_change_nothing_and_are_always_the_same(folder):
+    plain, policy = make_policy(folder), make_policy(folder, lora=LORA)
+    state = torch.get_rng_state()
+    again = make_policy(folder, lora=LORA)
+    assert torch.equal(state, torch.get_rng_state())
+    weights = dict(again.model.named_parameters())
+    assert all(torch.equal(p, weights[name]) for name, p in policy.model.named_parameters())
+    batch = random_batch(plain, 5, (1, 0), 3, 6)
+    assert torch.equal(plain.group_logprobs(*batch).logprobs_BGR, policy.group_logprobs(*batch).logprobs_BGR)
+
+
+def test_reference_is_the_model_under_the_adapters(folder):
+    plain, policy = make_policy(folder), adapted(folder)
+    batch = random_batch(plain, 5, (1, 0), 3, 6)
+    reference = policy.without_adapters().group_logprobs(*batch).logprobs_BGR
+    assert torch.equal(reference, plain.group_logprobs(*batch).logprobs_BGR)
+    assert not torch.equal(reference, policy.group_logprobs(*batch).logprobs_BGR)
+
+
+def test_snapshot_holds_adapters_alone(folder):
+    policy = adapted(folder)
+    batch = random_batch(policy, 5, (1, 0), 3, 6)
+    snapshot = policy.snapshot()
+    assert all("lora_" in name for name in snapshot.weights)
+    before = policy.group_logprobs(*batch).logprobs_BGR.detach()
+    disturb(policy, 0.1)
+    assert torch.equal(snapshot.group_logprobs(*batch).logprobs_BGR, before)
+
+
+def test_references_of_a_kl_penalty(folder):
+    policy = adapted(folder)
+
+    def fail():
+        raise AssertionError("a second model is loaded")
+
+    for kind in ("base", "stage_start"):
+        method = Method(objective="grpo", learning_rate=1e-3, kl_coef=0.1, kl_reference=kind)
+        objective = make_objective(method, {}, policy, fail)
+        assert isinstance(objective, RFT) and objective.reference.policy is policy
+    assert any(p.requires_grad for p in policy.model.parameters())
+
+
+def test_a_step_moves_adapters_alone(folder):
+    policy = adapted(folder)
+    before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
+    method = Method(objective="grpo", group_size=3, learning_rate=1e-2)
+    prompts, completions = random_batch(policy, 5, (1, 0), 3, 6)
+    groups = Groups(prompts, completions, torch.tensor([[1.0, -1, 0.5], [1, 0, -1]]))
+    step(policy, RFT(method, {}, None), make_optimizer(policy.model, method), groups, method, 1e-2)
+    for name, parameter in policy.model.named_parameters():
+        assert torch.equal(before[name], parameter) != ("lora_" in name), name
+
+
+def test_save_and_load_adapters(folder, tmp_path):
+    policy = adapted(folder)
+    policy.save(tmp_path / "adapters")
+    assert not (tmp_path / "adapters" / "model.safetensors").exists()
+    saved = load_file(tmp_path / "adapters" / "adapter_model.safetensors")
+    assert all(".lora_" in name for name in saved)
+    again = Policy.load(tmp_path / "adapters", policy.settings)
+    names = {name: p.requires_grad for name, p in policy.model.named_parameters()}
+    assert names == {name: p.requires_grad for name, p in again.model.named_parameters()}
+    weights = dict(again.model.named_parameters())
+    assert all(torch.equal(p, weights[name]) for name, p in policy.model.named_parameters())
+    batch = random_batch(policy, 5, (1, 0), 3, 6)
+    assert torch.equal(policy.group_logprobs(*batch).logprobs_BGR, again.group_logprobs(*batch).logprobs_BGR)
+
+
+def test_peft_reads_the_adapters(folder, tmp_path):
+    from peft import PeftModel
+
+    policy = adapted(folder)
+    policy.save(tmp_path / "adapters")
+    stock = make_policy(folder)
+    stock.model = PeftModel.from_pretrained(stock.model, tmp_path / "adapters").merge_and_unload()
+    batch = random_batch(policy, 5, (1, 0), 3, 6)
+    theirs = stock._logprobs("plain", *batch, 1.0).logprobs_BGR
+    torch.testing.assert_close(policy.group_logprobs(*batch).logprobs_BGR, theirs, rtol=0, atol=1e-3)
+
+
+def test_merged_model_is_an_ordinary_one(folder, tmp_path):
+    policy = adapted(folder)
+    policy.save(tmp_path / "merged", merge=True)
+    merged = Policy.load(tmp_path / "merged", ModelSettings())
+    assert not merged.adapted and merged.way == "packed"
+    batch = random_batch(policy, 5, (1, 0), 3, 6)
+    with torch.no_grad():
+        ours, theirs = (each.group_logprobs(*batch).logprobs_BGR for each in (policy, merged))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+    assert policy.adapted and any("lora_" in name for name, _ in policy.model.named_parameters())
+
+
+def test_sampling_and_bfloat16(folder):
+    policy = adapted(folder, dtype="bfloat16")
+    assert {p.dtype for p in policy.model.parameters() if p.requires_grad} == {torch.float32}
+    prompts, _ = random_batch(policy, 5, (1, 0), 3, 6)
+    completions = policy.sample(prompts, 3, Sampling(max_tokens=8), torch.Generator().manual_seed(0))
+    again = policy.group_logprobs(prompts, completions)
+    assert (again.logprobs_BGR - completions.logprobs_BGR).abs().max() < 0.5
+
+
+def test_frozen_parts_keep_their_adapters_still(folder):
+    policy = make_policy(folder, lora=EVERYWHERE, freeze=("vision", "projector"))
+    gradients = loss_and_gradients(policy, "packed", *random_batch(policy, 1, (1, 1), 2, 4))[2]
+    assert gradients
+    assert not any("visual" in name for name in gradients)
+
+
+def test_wrong_settings_and_files(folder, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"model\.lora does not fit"):
+        make_policy(folder, lora={"target_modules": ("nothing",)})
+    policy = adapted(folder)
+    policy.save(tmp_path / "adapters")
+    weights = load_file(tmp_path / "adapters" / "adapter_model.safetensors")
+    weights.popitem()
+    save_file(weights, tmp_path / "adapters" / "adapter_model.safetensors")
+    with pytest.raises(InputError, match="incomplete"):
+        Policy.load(tmp_path / "adapters", policy.settings)
+    (tmp_path / "adapters" / "adapter_model.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"adapters in .* cannot be used"):
+        Policy.load(tmp_path / "adapters", policy.settings)
+    monkeypatch.setattr(lora.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"):
+        make_policy(folder, lora=LORA)
