@@ -18,6 +18,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from holdfast import __version__
+from holdfast.datacli import data_app
 from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ app = typer.Typer(
 tasks_app = typer.Typer(help="Tasks that ship with Holdfast.", invoke_without_command=True)
 store_app = typer.Typer(help="Results on disk: what there is, and making room.", invoke_without_command=True)
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]

@@ -11,27 +11,34 @@ from holdfast.tasks.task import Task
 
 
 def names(own: Mapping[str, OwnTask] | None = None) -> list[str]:
-    """Names of all tasks: the embedded suite in its order, then one's own."""
+    """Names of the tasks at hand: the embedded suite in its order, prepared benchmarks, one's own."""
     from holdfast.tasks.embedded import TASKS
+    from holdfast.tasks.prepared import prepared_names
 
-    return [*TASKS, *(own or {})]
+    return [*TASKS, *prepared_names(), *(own or {})]
 
 
 def get_task(name: str, own: Mapping[str, OwnTask] | None = None) -> Task:
-    """The task of this name, from one's own data or the embedded suite.
+    """The task of this name, from one's own data, the embedded suite or a prepared benchmark.
 
     Raises:
-        InputError: there is no such task (with a suggestion), or two, or its data cannot be read.
+        InputError: there is no such task (with a suggestion), or two, or its data cannot be read or
+            is not prepared yet (with the command that does it).
     """
     from holdfast.tasks.embedded import TASKS
+    from holdfast.tasks.hub import BENCHMARKS
+    from holdfast.tasks.prepared import load_prepared
 
     if own and name in own:
-        if name in TASKS:
-            raise InputError(f"Your own task '{name}' has the name of an embedded one; give it another name.")
+        if name in TASKS or name in BENCHMARKS:
+            whose = "an embedded one" if name in TASKS else "a benchmark"
+            raise InputError(f"Your own task '{name}' has the name of {whose}; give it another name.")
         return load_task(name, own[name])
     if name in TASKS:
         return TASKS[name]
-    known = names(own)
+    if name in BENCHMARKS:
+        return load_prepared(name)
+    known = [*TASKS, *BENCHMARKS, *(own or {})]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there is {', '.join(known)}."
     raise InputError(f"There is no task '{name}'; {hint}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,21 @@ from holdfast.tasks.scorers import SCORERS
 from holdfast.tasks.scoring import exact
 
 Split = Literal["train", "validation", "test"]
-ImageSource = Image.Image | Path | bytes
+
+
+class LazyImage(ABC):
+    """An image that lies somewhere else and is read when it is needed."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """The image file's bytes.
+
+        Raises:
+            HoldfastError: it is not there.
+        """
+
+
+ImageSource = Image.Image | Path | bytes | LazyImage
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,16 @@ class Task:
         """Accuracy of an extracted answer, 0..1; no answer scores 0."""
         return 0.0 if answer is None else SCORERS[self.scorer](answer, example)
 
+    def scored_by(self, scorer: str) -> Task:
+        """The same examples under another rule, such as `study`.
+
+        Raises:
+            InputError: there is no such rule.
+        """
+        if scorer not in SCORERS:
+            raise InputError(f"There is no scorer '{scorer}'; there is {', '.join(SCORERS)}.")
+        return replace(self, scorer=scorer)
+
     def lenient_score(self, answer: str | None, example: Example) -> float:
         """Like `score`, but an answer in another convention (`aliases`) counts too."""
         if answer is None:
@@ -111,6 +136,8 @@ def open_image(source: ImageSource) -> Image.Image:
     """
     if isinstance(source, Image.Image):
         return source if source.mode == "RGB" else source.convert("RGB")
+    if isinstance(source, LazyImage):
+        source = source.read()
     name = "in the row's own bytes" if isinstance(source, bytes) else str(source)
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:

@@ -18,7 +18,7 @@ def main() -> None:
     """Answer requests until stdin ends."""
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not look like a verdict
-    from math_verify import parse, verify  # type: ignore[import-untyped]
+    from math_verify import parse, verify
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 

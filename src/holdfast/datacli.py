@@ -1,0 +1,122 @@
+"""`holdfast data`: which benchmarks there are, and preparing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from holdfast.errors import InputError
+
+data_app = typer.Typer(
+    help="The study's data sets and benchmarks: what is prepared, and preparing.", invoke_without_command=True
+)
+
+
+@data_app.callback()
+def data(
+    context: typer.Context,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the code an error came from.")
+    ] = False,
+) -> None:
+    """List the benchmarks that can be prepared, and those that are."""
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table as Grid
+
+    from holdfast.cli import out
+    from holdfast.tasks.catalog import get_task
+    from holdfast.tasks.hub import BENCHMARKS
+    from holdfast.tasks.prepared import data_folder, prepared_names
+
+    ready = prepared_names()
+    grid = Grid("Task", "Train", "Validation", "Test", "", "Scorer", "", box=None, pad_edge=False)
+    for name, benchmark in BENCHMARKS.items():
+        sizes = get_task(name).sizes if name in ready else benchmark.sizes
+        shown = [str(sizes.get(split) or "–") for split in ("train", "validation", "test")]
+        state = "prepared" if name in ready else ""
+        grid.add_row(name, *shown, state, benchmark.scorer, benchmark.description)
+    out.print(grid)
+    out.print(f"Prepared sets lie in {data_folder().resolve()}.", highlight=False, soft_wrap=True)
+
+
+@data_app.command("prepare")
+def prepare_task(
+    name: Annotated[str, typer.Argument(metavar="TASK", help="One of those that 'holdfast data' lists.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A folder with the release's files, in place of the hub.")
+    ] = None,
+    repository: Annotated[
+        str | None, typer.Option("--hub", help="A hub id in place of the known ones.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="A commit or branch on the hub.")] = None,
+    subset: Annotated[
+        list[str] | None,
+        typer.Option("--subset", metavar="SPLIT=COUNT", help="Take so many rows of a split (repeat it)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of subsets and of the order of examples.")] = 0,
+    images: Annotated[
+        str, typer.Option(help="embed: copy them into the set; reference: leave them in their folder.")
+    ] = "embed",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the set; normally $HOLDFAST_DATA/TASK or data/TASK."),
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the code an error came from.")
+    ] = False,
+) -> None:
+    """Prepare a data set once: check it, and store it as training and evaluation read it."""
+    from holdfast.cli import err, out
+    from holdfast.tasks.hub import BENCHMARKS
+    from holdfast.tasks.hub.source import from_folder, from_hub
+    from holdfast.tasks.prepare import Images, prepare, remarks
+    from holdfast.tasks.prepared import data_folder
+
+    if name not in BENCHMARKS:
+        raise InputError(f"There is no data set '{name}' to prepare; there is {', '.join(BENCHMARKS)}.")
+    if images not in ("embed", "reference"):
+        raise InputError(f"--images must be embed or reference, not '{images}'.")
+    if source is not None and (repository or revision):
+        raise InputError("Give either --from, or --hub and --revision.")
+    benchmark = BENCHMARKS[name]
+    counts = _counts(subset or [])
+    if source is not None:
+        found = from_folder(benchmark, source)
+    else:
+        found = from_hub(benchmark, repository, revision)
+    target = folder or data_folder() / name
+    with err.status("Reading") as status:
+
+        def on_progress(split: str, rows: int) -> None:
+            status.update(f"{split}: {rows:,} rows read")
+
+        manifest: dict[str, Any] = prepare(
+            benchmark,
+            found,
+            target,
+            images=cast(Images, images),
+            subset=counts,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    for line in remarks(benchmark, manifest):
+        out.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+    sizes = ", ".join(f"{entry['rows']:,} {split}" for split, entry in manifest["splits"].items())
+    out.print(
+        f"{name}: {sizes} examples in {target}. Licence: {benchmark.licence}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _counts(subset: list[str]) -> dict[Any, int]:
+    counts: dict[Any, int] = {}
+    for item in subset:
+        split, _, count = item.partition("=")
+        if split not in ("train", "validation", "test") or not count.isdecimal() or int(count) < 1:
+            raise InputError(f"--subset {item} must be SPLIT=COUNT, such as train=80000.")
+        counts[split] = int(count)
+    return counts

@@ -1,0 +1,56 @@
+"""MMLU-Pro: questions in text only, up to ten options; asked without worked examples.
+
+The official protocol shows five worked examples. Here the question stands alone, as every task's
+does, so figures are comparable before and after post-training, not with the leader board.
+"""
+
+from __future__ import annotations
+
+from holdfast.tasks.hub.benchmark import (
+    LETTER,
+    BadRow,
+    Benchmark,
+    Record,
+    Table,
+    letter_at,
+    lettered,
+    text,
+    text_list,
+)  # fmt: skip
+from holdfast.tasks.task import Example, Split
+
+_SPLITS: tuple[Split, ...] = ("validation", "test")
+
+
+def _from_hub(record: Record, split: Split) -> Example:
+    # An older revision fills up to ten options with "N/A".
+    choices = tuple(choice for choice in text_list(record["options"], "options") if choice != "N/A")
+    letter = letter_at(record["answer_index"], choices)
+    if record.get("answer") not in (None, letter):
+        raise BadRow(f"answer {record['answer']!r} and answer_index {record['answer_index']} disagree")
+    return Example(
+        id=f"{split}-{record['question_id']}",
+        prompt=f"{text(record['question'], 'question')}\n{lettered(choices)}\n{LETTER}",
+        answer=letter,
+        choices=choices,
+        meta={"category": record["category"]},
+    )
+
+
+BENCHMARK = Benchmark(
+    name="mmlu_pro",
+    version=1,
+    description="knowledge and reasoning in text, up to ten options (MMLU-Pro)",
+    licence="MIT (card), Apache-2.0 (repository)",
+    hub=("TIGER-Lab/MMLU-Pro",),
+    tables={split: (Table(split),) for split in _SPLITS},
+    columns={
+        "question_id": "any", "question": "text", "options": "texts", "answer_index": "number",
+        "category": "text",
+    },
+    optional=("answer",),
+    example=_from_hub,
+    scorer="mmlu_pro",
+    chance=None,
+    sizes={"validation": 70, "test": 12032},
+)  # fmt: skip

@@ -1,0 +1,185 @@
+"""The ten benchmarks: from fixtures in both layouts to examples and scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import InputError
+from holdfast.tasks.catalog import get_task, names
+from holdfast.tasks.hub import BENCHMARKS
+from holdfast.tasks.hub.source import from_folder
+from holdfast.tasks.prepare import prepare, remarks
+from holdfast.tasks.prompts import TEMPLATES, render_prompt
+from holdfast.tasks.scoring import extract_answer
+from holdfast.tasks.task import Task, open_image
+from hub_fixtures import HUB, OFFICIAL, ROWS, table
+
+FORMS = [(name, "hub") for name in HUB] + [(name, "official") for name in OFFICIAL]
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writes a fixture, prepares it, and gives the task."""
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
+
+    def make(name: str, form: str, **options) -> Task:
+        release = tmp_path / f"{name}-{form}"
+        (HUB if form == "hub" else OFFICIAL)[name](release)
+        benchmark = BENCHMARKS[name]
+        prepare(benchmark, from_folder(benchmark, release), tmp_path / "data" / name, **options)
+        return get_task(name)
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_from_a_release_to_scores(made, name, form):
+    task = made(name, form)
+    assert task.scorer == BENCHMARKS[name].scorer
+    for split, size in task.sizes.items():
+        examples = task.examples(split)
+        assert len(examples) == size
+        assert len({example.id for example in examples}) == size
+        for example in examples:
+            assert task.score(example.answer, example) >= 0.9
+            assert task.score("complete nonsense", example) == 0
+            assert task.scored_by("study").score(example.answer, example) == 1
+            assert extract_answer(rf"<think>…</think>\boxed{{{example.answer}}}", "cot") == example.answer
+            assert "<image>" not in example.prompt
+            assert all(open_image(image).mode == "RGB" for image in example.images)
+            assert bool(example.images) == (name != "mmlu_pro")
+            assert example.prompt in render_prompt(example, "direct", TEMPLATES["standard"])
+
+
+@pytest.mark.parametrize("name", sorted(set(HUB) & set(OFFICIAL)))
+def test_both_forms_give_the_same_questions(made, name):
+    def seen(task: Task) -> set[tuple]:
+        rows = task.examples("test")
+        return {(row.answer, row.choices, row.references, row.prompt.splitlines()[-1]) for row in rows}
+
+    hub = made(name, "hub")
+    before = seen(hub)
+    assert seen(made(name, "official")) == before
+
+
+def first(task: Task, split: str = "test"):
+    return min(task.examples(split), key=lambda example: example.id)
+
+
+def test_scienceqa(made):
+    task = made("scienceqa", "hub")
+    assert task.sizes == {"train": ROWS, "validation": ROWS, "test": ROWS}  # the row without image is out
+    example = first(task)
+    assert example.prompt == (
+        "Which is farthest north?\nA. West Virginia\nB. Louisiana\nC. Arizona\n"
+        "Answer with the option's letter from the given choices directly."
+    )
+    prompts = [example.prompt for example in task.examples("test")]
+    assert any(prompt.startswith("Context: A map.\nWhich") for prompt in prompts)
+    assert not any("LECTURE" in prompt or "SOLUTION" in prompt for prompt in prompts)
+    assert task.score("louisiana", next(row for row in task.examples("test") if row.answer == "B")) == 1
+
+
+def test_textvqa_and_vizwiz_have_ten_answers_and_one_reference(made):
+    example = first(made("textvqa", "hub"))
+    assert example.prompt == (
+        "what is the brand of this camera?\nReference OCR token: DAKOTA, Pire\n"
+        "Answer the question using a single word or phrase."
+    )
+    assert example.answer == "dakota" and len(example.references) == 10
+    task = get_task("textvqa")
+    assert task.score("nikon", example) == pytest.approx(0.3)
+    assert task.scored_by("study").score("nikon", example) == 0
+    viz = made("vizwiz", "hub")
+    assert set(viz.sizes) == {"test"}
+    assert {example.answer: example.meta["answerable"] for example in viz.examples("test")} == {
+        "dakota": True,
+        "unanswerable": False,
+    }
+    assert set(made("vizwiz", "official").sizes) == {"train", "test"}
+
+
+def test_gqa_joins_images_and_takes_the_short_answer(made):
+    task = made("gqa", "hub")
+    assert first(task).answer == "shirt"
+    pictures = {open_image(example.images[0]).tobytes() for example in task.examples("test")}
+    assert len(pictures) == ROWS // 2
+
+
+def test_mmmu(made):
+    task = made("mmmu", "hub")
+    kinds = {example.meta["kind"]: example for example in task.examples("test")}
+    choice, free = kinds["multiple-choice"], kinds["open"]
+    assert "(A) $6\n(B) $7" in choice.prompt and choice.answer == "B" and len(choice.images) == 1
+    assert len(free.images) == 2 and free.references == ("12.5", "12 1/2")
+    assert task.score("The answer is 12.5", free) == 1
+    assert {example.meta["subject"] for example in task.examples("test")} == {
+        "Accounting",
+        "Art_Theory",
+        "Music",
+    }
+
+
+def test_mmlu_pro_drops_filler_options(made):
+    examples = made("mmlu_pro", "hub").examples("test")
+    assert {len(example.choices) for example in examples} == {9}
+    assert all("N/A" not in example.prompt for example in examples)
+
+
+def test_pope_numbers_repeat_across_categories(made):
+    for form in ("hub", "official"):
+        assert made("pope", form).sizes == {"test": 3 * ROWS}
+
+
+def test_superclevr_splits_by_image(made):
+    task = made("superclevr", "official")
+    assert task.sizes == {"train": 6, "validation": 6, "test": 6}
+    assert {example.answer for example in task.examples("test")} == {
+        "yes", "no", "3", "mountain bike", "rubber", "brown"
+    }  # fmt: skip
+    converted = made("superclevr_mathv360k", "hub")
+    assert converted.sizes["train"] + converted.sizes["test"] == 60
+    assert first(converted, "train").prompt.startswith("Hint: Please answer the question")
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_a_missing_or_wrong_column_is_named(tmp_path, name):
+    import pyarrow.parquet as pq
+
+    benchmark = BENCHMARKS[name]
+    column = next((name for name, kind in benchmark.columns.items() if kind in ("text", "texts")), "image")
+    for change, message in (("rename", "has no column"), ("retype", "must be")):
+        folder = tmp_path / change
+        HUB[name](folder)
+        for file in folder.rglob("*.parquet"):
+            data = pq.read_table(file)
+            if column in data.column_names:
+                if change == "rename":
+                    data = data.rename_columns([f"{c}_new" if c == column else c for c in data.column_names])
+                    pq.write_table(data, file)
+                else:
+                    rows = [{**row, column: 1.5} for row in data.drop_columns([column]).to_pylist()]
+                    table(file, [{c: row[c] for c in data.column_names} for row in rows])
+        with pytest.raises(InputError, match=message) as caught:
+            from_folder(benchmark, folder)
+        for part in (f"Task {name}:", ".parquet", f"'{column}'"):
+            assert part in str(caught.value)
+
+
+def test_what_is_not_prepared_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path))
+    with pytest.raises(InputError, match=r"gqa is not prepared.*'holdfast data prepare gqa'.*HOLDFAST_DATA"):
+        get_task("gqa")
+    assert "gqa" not in names()
+    with pytest.raises(InputError, match="did you mean 'scienceqa'"):
+        get_task("sciencqa")
+
+
+def test_remarks_tell_a_part_from_the_whole(tmp_path):
+    HUB["scienceqa"](tmp_path / "release")
+    benchmark = BENCHMARKS["scienceqa"]
+    manifest = prepare(benchmark, from_folder(benchmark, tmp_path / "release"), tmp_path / "set")
+    assert "train: 6 usable rows, but 6218 are published" in remarks(benchmark, manifest)
+    assert manifest["licence"].startswith("CC BY-NC-SA")

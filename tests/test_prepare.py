@@ -1,0 +1,348 @@
+"""Preparing: resuming, subsets, bad input, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from holdfast import cli
+from holdfast.errors import HoldfastError, InputError
+from holdfast.tasks import prepare as preparing
+from holdfast.tasks.catalog import get_task, names
+from holdfast.tasks.hub import BENCHMARKS, jsonstream, source
+from holdfast.tasks.hub.benchmark import BadRow, Reader, text_list, without_markers
+from holdfast.tasks.hub.source import Source, from_folder, from_hub
+from holdfast.tasks.imagecheck import BadImage, size_of
+from holdfast.tasks.prepare import prepare, remarks
+from holdfast.tasks.task import open_image
+from hub_fixtures import HUB, IMAGE, OFFICIAL, ROWS, gqa_row, hub_image, picture, save, table
+
+GQA = BENCHMARKS["gqa"]
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def released(name: str, folder: Path, form: str = "hub") -> Source:
+    (HUB if form == "hub" else OFFICIAL)[name](folder)
+    return from_folder(BENCHMARKS[name], folder)
+
+
+def broken_off(reader: Reader, after: int) -> Reader:
+    def rows() -> Iterator[Any]:
+        for number, row in enumerate(reader.rows()):
+            if number == after:
+                raise KeyboardInterrupt
+            yield row
+
+    return Reader(rows, reader.images)
+
+
+@pytest.mark.parametrize("name", ["scienceqa", "gqa"])
+def test_a_killed_run_goes_on_and_gives_the_same_set(tmp_path, data, monkeypatch, name):
+    monkeypatch.setattr(preparing, "PART_ROWS", 2)
+    benchmark, found = BENCHMARKS[name], released(name, tmp_path / "release")
+    whole = prepare(benchmark, found, tmp_path / "whole")
+    cut = Source(found.folder, found.layout, found.origin, {
+        split: broken_off(reader, 5) if split == "train" and name == "scienceqa" else reader
+        for split, reader in found.splits.items()
+    })  # fmt: skip
+    if name == "gqa":  # dies in the second pass over the rows
+        monkeypatch.setattr(preparing, "_overlap", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(benchmark, cut, data / name)
+    monkeypatch.undo()
+    monkeypatch.setenv("HOLDFAST_DATA", str(data))
+    assert not (data / name).exists()
+    monkeypatch.setattr(preparing, "PART_ROWS", 2)
+    (data / f".{name}.partial" / "train" / "rows-00099.parquet.part").write_text("half a part")
+    assert prepare(benchmark, found, data / name) == whole
+    assert [example.id for example in get_task(name).examples("train")]
+
+
+def test_the_same_command_again_does_nothing_and_another_replaces_the_set(tmp_path, data):
+    found = released("gqa", tmp_path / "release")
+    first = prepare(GQA, found, data / "gqa")
+    written = (data / "gqa" / "manifest.json").stat().st_mtime_ns
+    assert prepare(GQA, found, data / "gqa") == first
+    assert (data / "gqa" / "manifest.json").stat().st_mtime_ns == written
+    before = get_task("gqa").source
+    with pytest.raises(InputError, match="subset of 30 was asked for, but there are 6"):
+        prepare(GQA, found, data / "gqa", subset={"train": 30})
+    assert get_task("gqa").source == before  # what was there stays until something better is whole
+    assert prepare(GQA, found, data / "gqa", subset={"train": 3})["splits"]["train"]["rows"] == 3
+    assert get_task("gqa").source != before
+    assert "gqa" in names()
+    (data / "mine").mkdir()
+    (data / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match="is not empty"):
+        prepare(GQA, found, data / "mine")
+
+
+def test_subsets_and_order_follow_the_seed(tmp_path):
+    found = released("gqa", tmp_path / "release", "official")
+
+    def ids(seed: int) -> list[str]:
+        folder = tmp_path / str(seed)
+        prepare(GQA, found, folder / "gqa", subset={"train": 3}, seed=seed)
+        os.environ["HOLDFAST_DATA"] = str(folder)
+        return [example.id for example in get_task("gqa").examples("train")]
+
+    drawn = {seed: ids(seed) for seed in range(6)}
+    assert all(len(set(chosen)) == 3 for chosen in drawn.values())
+    assert len({tuple(chosen) for chosen in drawn.values()}) > 1
+    os.environ["HOLDFAST_DATA"] = str(tmp_path / "0")
+    assert [example.id for example in get_task("gqa").examples("train", 2)] == drawn[0][:2]
+
+
+def test_images_by_reference_stay_where_they_are(tmp_path, data):
+    prepare(GQA, released("gqa", tmp_path / "release", "official"), data / "gqa", images="reference")
+    example = get_task("gqa").examples("test")[0]
+    assert example.images[0] == (tmp_path / "release" / "images" / f"{example.meta['image_id']}.jpg")
+    assert sum(file.stat().st_size for file in (data / "gqa").rglob("*.parquet")) < 40_000
+    with pytest.raises(InputError, match="cannot be kept by reference"):
+        prepare(GQA, released("gqa", tmp_path / "hub"), data / "x", images="reference")
+
+
+def test_bytes_are_copied_as_they_are(tmp_path, data):
+    prepare(BENCHMARKS["pathvqa"], released("pathvqa", tmp_path / "release"), data / "pathvqa")
+    stored = {example.images[0].read() for example in get_task("pathvqa").examples("train")}
+    assert stored == {picture(n, mode="CMYK") for n in range(ROWS)}
+
+
+def test_rows_that_cannot_be_used_are_counted_and_reported(tmp_path, data):
+    released("vizwiz", tmp_path, "official")
+    file = tmp_path / "Annotations" / "train.json"
+    rows = json.loads(file.read_text())
+    rows.append({**rows[0]})  # the id again
+    rows.append({**rows[0], "image": "../../secret.jpg"})
+    rows.append({**rows[0], "image": "gone.jpg"})
+    rows.append({**rows[0], "image": "cut.jpg"})
+    rows.append({**rows[0], "image": "text.jpg"})
+    rows.append({**rows[0], "image": "out.jpg"})
+    rows.append({**rows[0], "image": "dot.jpg"})
+    rows.append({**rows[0], "image": "x.jpg", "question": None})
+    rows.append({**rows[0], "image": "x.jpg", "answers": None})
+    rows.append({"image": "y.jpg"})
+    file.write_text(json.dumps(rows))
+    save(tmp_path / "train" / "cut.jpg", picture(1)[:-60])
+    save(tmp_path / "train" / "text.jpg", b"no picture")
+    save(tmp_path / "train" / "dot.jpg", picture(3, size=(1, 1)))
+    (tmp_path / "train" / "out.jpg").symlink_to("/etc/hostname")
+    save(tmp_path / "val" / "VizWiz_val_00000000.jpg", picture(0))  # a training image
+    benchmark = BENCHMARKS["vizwiz"]
+    manifest = prepare(benchmark, from_folder(benchmark, tmp_path), data / "vizwiz")
+    train = manifest["splits"]["train"]
+    assert (train["rows"], train["duplicates"], train["bad_rows"], train["bad_images"]) == (7, 1, 4, 4)
+    assert train["small_images"] == 1
+    assert manifest["overlap"] == {"train/test": 1}
+    said = "\n".join(remarks(benchmark, manifest))
+    for part in (
+        "train: 1 rows repeat an id", "train: 4 rows cannot be used", "train: 4 rows with missing or corrupt",
+        "'../../secret.jpg' leads out of the data folder", "gone.jpg is missing", "cut.jpg: cut off",
+        "text.jpg: no image", "out.jpg leads out of the data folder", "1 images are in both train and test",
+        "a side under 28 pixels",
+    ):  # fmt: skip
+        assert part in said
+
+
+def test_images_missing_from_their_table(tmp_path, data):
+    HUB["gqa"](tmp_path)
+    file = tmp_path / "train_balanced_images" / "train-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(file).slice(1), file)
+    manifest = prepare(GQA, from_folder(GQA, tmp_path), data / "gqa")
+    assert (manifest["splits"]["train"]["rows"], manifest["splits"]["train"]["bad_images"]) == (ROWS - 2, 2)
+    file.unlink()
+    with pytest.raises(InputError, match="not their images; download the folder train_balanced_images"):
+        from_folder(GQA, tmp_path)
+
+
+def test_broken_releases(tmp_path):
+    HUB["scienceqa"](tmp_path / "cut")
+    file = next((tmp_path / "cut" / "data").glob("train*"))
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        from_folder(BENCHMARKS["scienceqa"], tmp_path / "cut")
+    HUB["scienceqa"](tmp_path / "part")
+    file = next((tmp_path / "part" / "data").glob("train*"))
+    file.rename(file.with_name("train-00000-of-00002.parquet"))
+    with pytest.raises(InputError, match=r"1 of the 2 files.*incomplete"):
+        from_folder(BENCHMARKS["scienceqa"], tmp_path / "part")
+    save(tmp_path / "zips" / "images.zip", b"PK")
+    with pytest.raises(
+        InputError, match=r"not recognised in .*holds images.zip. Unpack images.zip first. Expected"
+    ):
+        from_folder(BENCHMARKS["superclevr"], tmp_path / "zips")
+    with pytest.raises(InputError, match="There is no folder"):
+        from_folder(GQA, tmp_path / "nowhere")
+    OFFICIAL["gqa"](tmp_path / "gqa")
+    questions = tmp_path / "gqa" / "train_balanced_questions.json"
+    questions.write_bytes(questions.read_bytes()[:-100])
+    with pytest.raises(InputError, match="broken or incomplete"):
+        prepare(GQA, from_folder(GQA, tmp_path / "gqa"), tmp_path / "set")
+
+
+def test_a_damaged_set(tmp_path, data):
+    prepare(GQA, released("gqa", tmp_path / "release"), data / "gqa")
+    image = get_task("gqa").examples("test")[0].images[0]
+    file = next((data / "gqa" / "test").glob("images-*.parquet"))
+    file.unlink()
+    with pytest.raises(HoldfastError, match="damaged or gone"):
+        open_image(type(image)(file.with_name("images-00009.parquet"), 0))
+    next((data / "gqa" / "train").glob("rows-*.parquet")).unlink()
+    with pytest.raises(InputError, match="incomplete"):
+        get_task("gqa").examples("train")
+    (data / "gqa" / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match=r"manifest.json is damaged.*prepare gqa' again"):
+        get_task("gqa")
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.system, ("touch /tmp/holdfast-was-here",)
+
+    save(tmp_path / "pvqa" / "qas" / "train" / "train_qa.pkl", pickle.dumps([Bomb()]))
+    benchmark = BENCHMARKS["pathvqa"]
+    with pytest.raises(InputError, match="wants to run"):
+        prepare(benchmark, from_folder(benchmark, tmp_path), tmp_path / "set")
+
+
+def test_the_hub(tmp_path, data, monkeypatch):
+    HUB["gqa"](tmp_path)
+    asked = []
+
+    def download(benchmark, id, revision):
+        asked.append((id, revision))
+        if id == "lmms-lab-encoder/GQA":
+            raise source._NotThere("there is no such data set")
+        return tmp_path, "abc"
+
+    monkeypatch.setattr(source, "_download", download)
+    manifest = prepare(GQA, from_hub(GQA, None, None), data / "gqa")
+    assert manifest["origin"] == "lmms-lab/GQA@abc"
+    assert asked == [("lmms-lab-encoder/GQA", None), ("lmms-lab/GQA", None)]
+    monkeypatch.setattr(
+        source, "_download", lambda *_: (_ for _ in ()).throw(source._NotThere("cannot be reached"))
+    )
+    with pytest.raises(InputError, match=r"lmms-lab/GQA: cannot be reached\n.*hf download .*--from FOLDER"):
+        from_hub(GQA, None, None)
+    with pytest.raises(InputError, match="is no table on the hub"):
+        from_hub(BENCHMARKS["superclevr"], None, None)
+
+
+def test_which_files_of_a_hub_repository_are_fetched():
+    names = [
+        "README.md", "train_all_images/train-00000-of-00009.parquet",
+        "testdev_balanced_images/testdev-0.parquet",
+        "testdev_balanced_instructions/testdev-00000-of-00001.parquet", "val_all_instructions/val-0.parquet",
+    ]  # fmt: skip
+    assert source._wanted(GQA, names) == [names[2], names[3]]
+    assert source._wanted(BENCHMARKS["pope"], ["data/test-0.parquet", "Full/adversarial-0.parquet"]) == [
+        "data/test-0.parquet"
+    ]
+    converted = ["default/test/0000.parquet", "Full/test/0000.parquet"]
+    assert source._wanted(BENCHMARKS["pope"], converted) == converted[:1]
+
+
+def test_json_streams(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonstream, "CHUNK", 3)
+    file = tmp_path / "a.json"
+    value = {"info": {"a": [1, 2]}, "questions": [{"q": "é]}\\", "n": -12.5}, {"q": None}, []], "x": 12}
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=1))
+    assert list(jsonstream.items(file)) == list(value.items())
+    assert [row for _, row in jsonstream.items(file, "questions")] == value["questions"]
+    with pytest.raises(InputError, match="has no 'data'"):
+        list(jsonstream.items(file, "data"))
+    file.write_text("[1, 234]")
+    assert [number for _, number in jsonstream.items(file)] == [1, 234]
+    for broken in ("", "[1,", "[1 2]", '{"a" 1}', '{"a": [1, 2', "3"):
+        file.write_text(broken)
+        with pytest.raises(InputError, match="broken or incomplete"):
+            list(jsonstream.items(file))
+
+
+def test_odd_values():
+    assert text_list("['$6', 7]", "options") == ("$6", "7")
+    for odd in ("__import__('os')", "5", None, 3):
+        with pytest.raises(BadRow):
+            text_list(odd, "options")
+    assert without_markers("<image>Find x.", 1) == "Find x."
+    with pytest.raises(BadRow, match="2 <image> markers for 1 images"):
+        without_markers("<image><image>Find x.", 1)
+
+
+@pytest.mark.parametrize(
+    ("data_", "problem"),
+    [
+        (b"", "empty"),
+        (b"GIF", "no image"),
+        (picture(1)[:-100], "cut off"),
+        (picture(1, form="PNG")[:-20], "cut off"),
+    ],
+)
+def test_image_check(data_, problem):
+    assert size_of(picture(1, size=(30, 20))) == (30, 20)
+    with pytest.raises(BadImage, match=problem):
+        size_of(data_)
+
+
+def test_the_command(tmp_path, data, monkeypatch, capsys):
+    OFFICIAL["pope"](tmp_path / "release")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["holdfast", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    code, out, _ = call("data", "prepare", "pope", "--from", tmp_path / "release", "--subset", "test=10")
+    assert code == 0
+    assert "10 test examples" in out and "18 usable rows, but 9000 are published" in out
+    code, out, _ = call("data")
+    assert code == 0 and "prepared" in out and "mmlu_pro" in out
+    assert call("tasks", "show", "pope", "--count", 4, "--out", tmp_path / "sheet.png")[0] == 0
+    for arguments, message in (
+        (("nope",), "no data set 'nope'"),
+        (("pope", "--from", tmp_path, "--hub", "a/b"), "either --from"),
+        (("pope", "--from", tmp_path, "--images", "maybe"), "embed or reference"),
+        (("pope", "--from", tmp_path / "release", "--subset", "test"), "SPLIT=COUNT"),
+        (("pope", "--from", tmp_path / "release", "--subset", "train=5"), "no train split"),
+    ):
+        code, _, err = call("data", "prepare", *arguments)
+        assert code == 2 and message in " ".join(err.split())
+
+
+def test_a_hundred_thousand_rows(tmp_path, data):
+    """2000 rows a second, less than 1 GiB, and a start in under 2 seconds (of a processor's time)."""
+    count, padding = 100_000, os.urandom(20_000)
+    questions = [{"id": f"{n:08d}", **gqa_row(n), "imageId": f"n{n // 13}"} for n in range(count)]
+    table(tmp_path / "train_balanced_instructions" / "train-00000-of-00001.parquet", questions)
+    images = [{"id": f"n{n}", "image": hub_image(n % 256)} for n in range(count // 13 + 1)]
+    for number, row in enumerate(images):
+        row["image"]["bytes"] += str(number).encode() + padding + b"\xff\xd9"  # what follows is not shown
+    table(tmp_path / "train_balanced_images" / "train-00000-of-00001.parquet", images, image=IMAGE)
+    del questions, images
+    start = time.process_time()
+    prepare(GQA, from_folder(GQA, tmp_path), data / "gqa")
+    assert count / (time.process_time() - start) > 2000
+    start = time.process_time()
+    examples = get_task("gqa").examples("train")
+    assert open_image(examples[-1].images[0]).size == (48, 40)
+    assert time.process_time() - start < 2
+    assert len(examples) == count
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2**20 * 1.5  # KiB; the fixture is in it too
