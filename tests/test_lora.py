@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from experiment_helpers import make_experiment, run_here
 from holdfast.errors import InputError
 from holdfast.learning.loop import step
 from holdfast.learning.objectives import RFT, Groups, make_objective
@@ -192,3 +195,17 @@ def test_wrong_settings_and_files(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(lora.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install"):
         make_policy(folder, lora=LORA)
+
+
+def test_an_experiment_with_adapters(tmp_path):
+    """Stages go on from the saved adapters, in parts of a few tokens."""
+    model = {"path": "embedded", "lora": {"rank": 2}, "token_budget": 150}
+    methods = {"grpo": {"objective": "grpo", "kl_coef": 0.1, "kl_reference": "base"}}
+    experiment = make_experiment(tmp_path, model=model, methods=methods, general=None)
+    outcome = run_here(experiment)
+    assert not outcome.failed
+    for folder in (tmp_path / "store" / "learn").glob("*/weights"):
+        assert (folder / "adapter_model.safetensors").exists() and not (folder / "config.json").exists()
+    stages = (tmp_path / "store" / "learn").glob("*/metrics.jsonl")
+    starts = sorted(json.loads(path.read_text().splitlines()[0])["kl"] for path in stages)
+    assert starts[0] == 0 < starts[1]  # the first stage starts at the base, the second away from it

@@ -40,12 +40,6 @@ class ImageFeatures:
     rows_TD: torch.Tensor
     deep: tuple[torch.Tensor, ...] = ()
 
-    def keep(self) -> ImageFeatures:
-        """With memory of its own, and outside any graph."""
-        return ImageFeatures(
-            self.rows_TD.detach().clone(), tuple(layer.detach().clone() for layer in self.deep)
-        )
-
     @property
     def nbytes(self) -> int:
         return sum(tensor.nbytes for tensor in (self.rows_TD, *self.deep))
@@ -130,6 +124,7 @@ class Backbone:
             **embedded.extra,
         ).last_hidden_state[0]
 
+    @torch.no_grad()
     def _frozen_features(self, prompts: Prompts) -> list[ImageFeatures]:
         """Features of each distinct image from a tower whose weights do not change.
 
@@ -143,7 +138,7 @@ class Backbone:
             image = self._features.get(key)
             if image is None:
                 grid = prompts.image_grid_thw[index : index + 1]
-                image = self._encode_images(pixels[index], grid)[0].keep()
+                image = self._encode_images(pixels[index], grid)[0]
                 self._features.put(key, image, image.nbytes)
             features.append(image)
         return features

@@ -240,11 +240,11 @@ class Policy:
     @torch.no_grad()
     def _check(self, prompts: Prompts, completions: Completions, temperature: float) -> None:
         """Compare both passes on the first group; fall back for the rest of the run if they differ."""
-        self._checked = True
         # Two members show what one would not: completions that see each other.
         first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
         packed, plain = (self._logprobs(way, *first).logprobs_BGR for way in ("packed", "plain"))
         difference = float((packed - plain).abs().max())
+        self._checked = True
         if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:
             self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
 
