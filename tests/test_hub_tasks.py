@@ -45,7 +45,7 @@ def test_from_a_release_to_scores(made, name, form):
         for example in examples:
             assert task.score(example.answer, example) >= 0.9
             assert task.score("complete nonsense", example) == 0
-            assert task.scored_by("study").score(example.answer, example) == 1
+            assert get_task(name, scoring="study").score(example.answer, example) == 1
             assert extract_answer(rf"<think>…</think>\boxed{{{example.answer}}}", "cot") == example.answer
             assert "<image>" not in example.prompt
             assert all(open_image(image).mode == "RGB" for image in example.images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import Literal
 
 from holdfast.errors import InputError
 from holdfast.tasks.jsonl import OwnTask, load_task
@@ -18,8 +19,14 @@ def names(own: Mapping[str, OwnTask] | None = None) -> list[str]:
     return [*TASKS, *prepared_names(), *(own or {})]
 
 
-def get_task(name: str, own: Mapping[str, OwnTask] | None = None) -> Task:
+def get_task(
+    name: str, own: Mapping[str, OwnTask] | None = None, scoring: Literal["official", "study"] = "official"
+) -> Task:
     """The task of this name, from one's own data, the embedded suite or a prepared benchmark.
+
+    Args:
+        scoring: the rule for benchmarks: each one's own, or the study's for all of them. Embedded
+            and own tasks have one rule.
 
     Raises:
         InputError: there is no such task (with a suggestion), or two, or its data cannot be read or
@@ -37,7 +44,7 @@ def get_task(name: str, own: Mapping[str, OwnTask] | None = None) -> Task:
     if name in TASKS:
         return TASKS[name]
     if name in BENCHMARKS:
-        return load_prepared(name)
+        return load_prepared(name).scored_by("study") if scoring == "study" else load_prepared(name)
     known = [*TASKS, *BENCHMARKS, *(own or {})]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there is {', '.join(known)}."
