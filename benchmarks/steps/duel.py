@@ -95,6 +95,7 @@ class Result:
 def duel(case: Case, rounds: int, warmup: int) -> Result:
     """Alternate the arms, so that whatever else the machine does meets both alike."""
     before = measure_rates(case)
+    torch.cuda.empty_cache()  # the arms need the memory
     arms = [Arm("arm_holdfast", case, rounds + warmup), Arm("arm_trl", case, rounds + warmup)]
     parameters = {arm.read()["parameters"] for arm in arms}
     told: list[list[dict[str, Any]]] = [[], []]

@@ -175,7 +175,7 @@ class Backbone:
             whole_modules = frozenset(
                 id(self.visual.blocks[i].attn) for i in self.visual.fullatt_block_indexes
             )
-            made |= {"window_index": order, "cu_window_seqlens": chunk}
+            made |= {"window_index": order.to(grids.device), "cu_window_seqlens": chunk}
         made["layout"] = Segments(whole, windows, whole_modules, grids.device)
         self._geometry[key] = made
         if len(self._geometry) > 64:
