@@ -36,7 +36,7 @@ from holdfast.tasks.embedded.words import COLOURS, KINDS, LETTERS, SIDES
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-CYCLES = (4_500, 2_500)  # steps; each cycle starts with a fresh optimizer and warms up again
+CYCLES = (4_500, 1_500)  # steps; each cycle starts with a fresh optimizer and warms up again
 PEAKS = (2e-3, 1.5e-3)  # learning rates of the first cycle and of the later ones
 WARMUP_STEPS, BETAS, CLIP, WEIGHT_DECAY = 200, (0.9, 0.98), 1.0, 0.01
 VISION_STEPS = 150  # of the warm-up with a probe
