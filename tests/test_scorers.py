@@ -173,7 +173,8 @@ def test_superclevr(answer, reference, right):
         ("48", 48), (r"8 \sqrt { 3 }", 13.8564), (r"4 \frac { 4 } { 11 }", 4.363636), ("- 8", -8),
         ("40 / 3", 13.3333),
         (r"2\pi", 6.28319), (r"\sqrt[3]{8}", 2), (r"\frac{\sqrt{2}}{2}", 0.707107), ("2^3", 8), ("-2^2", -4),
-        ("2(3+4)", 14), (r"\left(1\right)", 1), ("2 3", None), ("x", None), ("no", None), ("", None),
+        ("2(3+4)", 14), (r"\left(1\right)", 1), ("2 3", None), ("1 1/2", 1.5), ("1 2 3/4", None),
+        ("x", None), ("no", None), ("", None),
         ("1/0", None),
         ("9^9^9^9", None), ("(" * 150, None), (r"\frac{1}", None), ("1" * 300, None), ("(-1)^.5", None),
     ],
@@ -210,7 +211,7 @@ ACCEPTED = [
     ("A", "a"), ("(A)", "A"), (r"\text{A}", "A"), ("Yes", "yes"), ("2.0", "2"), ("1,000", "1000"),
     ("0.5", "1/2"),
     ("12.5", "25/2"), ("45", r"45^\circ"), ("45 degrees", "45"), ("7 cm", "7"), ("50%", "50"),
-    ("$5", "5"), ("x=3", "3"),
+    ("$5", "5"), ("x=3", "3"), (r"\frac12", "1/2"),
     (r"8 \sqrt { 3 }", r"8\sqrt{3}"), ("10pm", "10 pm"),
 ]  # fmt: skip
 STRICT = [
@@ -374,3 +375,21 @@ def test_other_summaries():
     subjects = summarise("mmmu", [record(None, "A", 0, subject="Art"), record("B", "B", 1, subject="Music")])
     assert subjects["Music"]["accuracy"] == 1 and subjects["all"]["no_answer"] == 0.5
     assert list(summarise("exact", [record("a", "a", 1.0)])) == ["all"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The answer is: a",
+        "The answer is\nA",
+        "A is correct",
+        "$A$",
+        "Option A",
+        "[A]",
+        "It's A",
+        "(A) x is right",
+    ],
+)
+def test_one_letter_said_in_many_ways(answer):
+    for read in (options.option_letter, options.mmlu_pro_letter, options.mmmu_letter):
+        assert read(answer, FIVE) == "A"

@@ -31,7 +31,8 @@ _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ASSIGNMENT = re.compile(r"^\s*\\?[A-Za-z]{1,2}\s*=\s*")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{\s*([^{}]*?)\s*\}")
-_FRACTION = re.compile(r"-?(\d+)/(\d+)|-?\\[dt]?frac\{?(\d+)\}?\{?(\d+)\}?")
+_FRACTION = re.compile(r"-?(\d+)/(\d+)|-?\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_BARE_ARGUMENTS = re.compile(r"\\([dt]?)frac\s*(\d)\s*(\d)")  # LaTeX reads \frac12 as one half
 _RATIO = re.compile(r"\s*(-?[\d.]+)\s*:\s*(-?[\d.]+)\s*")
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
 
@@ -86,7 +87,7 @@ def _bare(text: str, degree_sign: bool) -> str:
         text = plain
     for mark in ("\\$", "$", "\\%", "%", "\\!", "\\,", "\\;", "\\left", "\\right"):
         text = text.replace(mark, "")
-    text = _DEGREES.sub("", text)
+    text = _BARE_ARGUMENTS.sub(r"\\\1frac{\2}{\3}", _DEGREES.sub("", text))
     if degree_sign:
         text = text.replace("°", "").removesuffix(".")
     text = _THOUSANDS.sub("", _ASSIGNMENT.sub("", text)).strip()

@@ -18,9 +18,13 @@ _LETTER_THEN_TEXT = re.compile(r"\s*(?:\(([A-Za-z])\)|([A-Za-z])\s*[.):])\s*\S")
 _SAID = re.compile(
     r"(?i:\b(?:answer|option|choice)\b\s*(?:is|:|=)?\s*(?:option\s+)?)\(?\[?([A-Z])\b(?![\w'’]|\s+[a-z])"
 )
+# At the very end a letter may be small: "the answer is: b".
+_SAID_LAST = re.compile(r"(?i:\b(?:answer|option|choice)\b\s*(?:is)?\s*[:=]?\s*)\(?([A-Za-z])\)?\W*$")
 _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 # The article "A" and the pronoun "I" are words, not options: they stand before one in lower case.
-_STANDALONE = re.compile(r"(?<![\w'’])(?:([B-HJ-Z])|([AI])(?!\s+(?!or\b|and\b)[a-z]|['’]))(?![\w'’])")
+_STANDALONE = re.compile(
+    r"(?<![\w'’])(?:([B-HJ-Z])|([AI])(?!\s+(?!(?:or|and|is|because)\b)[a-z]|['’]))(?![\w'’])"
+)
 
 
 def option_letter(answer: str, choices: Sequence[str]) -> str | None:
@@ -38,6 +42,8 @@ def option_letter(answer: str, choices: Sequence[str]) -> str | None:
         return by_text
     if found := _LETTER_THEN_TEXT.match(text):
         return _among(found[1] or found[2], letters)
+    if found := _SAID_LAST.search(text):
+        return _among(found[1], letters)
     for pattern in (_SAID, _IN_BRACKETS, _STANDALONE):
         said = [letter for letter in _letters(pattern, text) if letter in letters]
         if pattern is _SAID and said:
@@ -59,6 +65,8 @@ def mmlu_pro_letter(answer: str, choices: Sequence[str]) -> str | None:
     for pattern in (r"answer is \(?([A-J])\)?(?!\w)", r"[aA]nswer:\s*\(?([A-J])\)?(?!\w)"):
         if said := re.findall(pattern, text):
             return _among(said[-1], letters)
+    if found := _SAID_LAST.search(text):
+        return _among(found[1], letters)
     standing = [letter for letter in _letters(_STANDALONE, text) if letter in letters]
     return standing[-1] if standing else None
 
@@ -69,9 +77,9 @@ def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
     Without its random guess; tags, boxes and emphasis go first, and the article "A" and the
     pronoun "I" of a sentence are no options.
     """
-    text = final_part(answer).strip(",.!?;:' ")
+    text = " ".join(final_part(answer).split()).strip(",.!?;:' ")
     letters = ascii_uppercase[: len(choices) or 9]
-    if found := _ALONE.fullmatch(text):
+    if found := _ALONE.fullmatch(text) or _SAID_LAST.search(text):
         return _among(found[1], letters)
     padded = f" {text} "
     places = {letter: padded.rfind(f"({letter})") for letter in letters}

@@ -13,6 +13,7 @@ _THOUGHT = "</think>"
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(r"(\*\*|__|\*|`)(.+?)\1", re.DOTALL)
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|boxed)\s*\{([^{}]*)\}")
+_FORMULA = re.compile(r"\$+([^$]+)\$+")
 _ARTICLES = {"a", "an", "the"}
 
 # GQA, Super-CLEVR and counting answers go further than the VQA normaliser's ten.
@@ -27,7 +28,7 @@ def final_part(answer: str) -> str:
     r"""The answer without the thought before it and the dress around it.
 
     What follows the last `</think>`; in that the last `<answer>…</answer>`, else the last
-    `\boxed{…}`, else all; then without `**bold**`, `` `code` `` and `\text{…}`.
+    `\boxed{…}`, else all; then without `**bold**`, `` `code` ``, `\text{…}` and `$` around all of it.
     """
     text = answer.rpartition(_THOUGHT)[2]
     tagged = _ANSWER_TAG.findall(text)
@@ -36,7 +37,9 @@ def final_part(answer: str) -> str:
     text = last_box(text) or text
     while (plain := _WRAPPER.sub(r"\1", text)) != text:
         text = plain
-    return _EMPHASIS.sub(r"\2", text).strip()
+    text = _EMPHASIS.sub(r"\2", text).strip()
+    formula = _FORMULA.fullmatch(text)
+    return formula[1].strip() if formula else text
 
 
 def last_box(text: str) -> str | None:

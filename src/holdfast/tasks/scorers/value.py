@@ -99,11 +99,15 @@ class _Parser:
         return self.power()
 
     def mixed(self) -> float:
-        r"""A whole number with a fraction after it is a mixed number: `4 \frac{4}{11}`."""
+        r"""A whole number with a fraction after it is a mixed number: `4 \frac{4}{11}`, `1 1/2`."""
         whole = self.peek()
         result = self.power()
         if whole.isdecimal() and self.peek() in _FRACTIONS:
             result += self.power()
+        elif whole.isdecimal() and self.peek().isdecimal():
+            over = self.atom()
+            self.take("/")
+            result += over / self.atom()
         return result
 
     def power(self) -> float:
