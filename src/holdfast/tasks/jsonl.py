@@ -9,8 +9,9 @@ A row is a JSON object with
     id         unique within the file; without it, the split and the line number
     rationale  a short true reasoning, for the `reasoned` SFT target
     aliases    answers that are right but in another form
+    references all accepted answers, for scorers that count them (`vqa`, `mmmu`)
 
-Other fields are kept as `meta`. With the scorer `choice`, `answer` may be a letter or an option's
+Other fields are kept as `meta`. With a scorer of option letters, `answer` may be a letter or an option's
 text; the reference is the letter.
 """
 
@@ -32,8 +33,9 @@ from holdfast.settings import Settings
 from holdfast.tasks.scorers import SCORERS
 from holdfast.tasks.task import Example, Split, Task
 
-VERSION = 1  # raise when the same file gives other examples
-FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases")
+VERSION = 2  # raise when the same file gives other examples
+FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
+OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 
 
 class OwnTask(Settings):
@@ -177,7 +179,7 @@ class _Row:
         if choices:
             if not 2 <= len(choices) <= len(ascii_uppercase):
                 self.fail("choices", f"must hold 2 to {len(ascii_uppercase)} options, not {len(choices)}")
-            if self.file.scorer == "choice":
+            if self.file.scorer in OF_LETTERS:
                 answer = self._letter(answer, choices)
             options = (
                 f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)
@@ -190,6 +192,7 @@ class _Row:
             images=tuple(self._image(path) for path in self._texts("images", one=True)),
             choices=choices,
             aliases=aliases,
+            references=self._texts("references"),
             rationale=self._text("rationale", needed=False),
             meta={key: value for key, value in self.values.items() if key not in FIELDS},
         )

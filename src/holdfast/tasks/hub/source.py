@@ -45,6 +45,8 @@ def from_folder(benchmark: Benchmark, folder: Path, origin: str = "") -> Source:
     shown = ", ".join(inside[:8]) + (", …" if len(inside) > 8 else "") or "nothing"
     archives = [path.name for path in folder.glob("*.zip")]
     unpack = f" Unpack {', '.join(archives[:4])} first." if archives else ""
+    if {"dataset_dict.json", "state.json", "dataset_info.json"} & set(inside):
+        unpack += " It was written by save_to_disk; write it with to_parquet('SPLIT.parquet') instead."
     raise InputError(
         f"Task {benchmark.name} was not recognised in {folder}; it holds {shown}.{unpack} "
         f"{_expected(benchmark)}"
