@@ -12,6 +12,7 @@ from holdfast.tasks.hub import BENCHMARKS
 from holdfast.tasks.hub.source import from_folder
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
+from holdfast.tasks.scorers import latex
 from holdfast.tasks.scoring import extract_answer
 from holdfast.tasks.task import Task, open_image
 from hub_fixtures import HUB, OFFICIAL, ROWS, table
@@ -183,3 +184,11 @@ def test_remarks_tell_a_part_from_the_whole(tmp_path):
     manifest = prepare(benchmark, from_folder(benchmark, tmp_path / "release"), tmp_path / "set")
     assert "train: 6 usable rows, but 6218 are published" in remarks(benchmark, manifest)
     assert manifest["licence"].startswith("CC BY-NC-SA")
+
+
+def test_a_missing_checker_of_formulas_is_told_before_any_work(made, monkeypatch):
+    made("geometry3k", "hub")
+    monkeypatch.setattr(latex, "find_spec", lambda name: None)
+    for arguments in (("geometry3k",), ("geometry3k", None, "study")):
+        with pytest.raises(InputError, match=r"holdfast\[math\]"):
+            get_task(*arguments)

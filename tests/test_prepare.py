@@ -95,6 +95,17 @@ def test_the_same_command_again_does_nothing_and_another_replaces_the_set(tmp_pa
         prepare(GQA, found, data / "mine")
 
 
+def test_files_that_changed_are_read_again(tmp_path, data):
+    OFFICIAL["gqa"](tmp_path / "release")
+    image = tmp_path / "release" / "images" / "n0.jpg"
+    image.unlink()
+    found = from_folder(GQA, tmp_path / "release")
+    assert prepare(GQA, found, data / "gqa")["splits"]["train"]["rows"] == ROWS - 2
+    save(image, picture(0))
+    again = from_folder(GQA, tmp_path / "release")
+    assert prepare(GQA, again, data / "gqa")["splits"]["train"]["rows"] == ROWS
+
+
 def test_subsets_and_order_follow_the_seed(tmp_path):
     found = released("gqa", tmp_path / "release", "official")
 

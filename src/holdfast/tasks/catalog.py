@@ -8,6 +8,7 @@ from typing import Literal
 
 from holdfast.errors import InputError
 from holdfast.tasks.jsonl import OwnTask, load_task
+from holdfast.tasks.scorers import FORMULAS, latex
 from holdfast.tasks.task import Task
 
 
@@ -40,12 +41,19 @@ def get_task(
         if name in TASKS or name in BENCHMARKS:
             whose = "an embedded one" if name in TASKS else "a benchmark"
             raise InputError(f"Your own task '{name}' has the name of {whose}; give it another name.")
-        return load_task(name, own[name])
+        return _usable(load_task(name, own[name]))
     if name in TASKS:
         return TASKS[name]
     if name in BENCHMARKS:
-        return load_prepared(name).scored_by("study") if scoring == "study" else load_prepared(name)
+        task = load_prepared(name)
+        return _usable(task.scored_by("study") if scoring == "study" else task)
     known = [*TASKS, *BENCHMARKS, *(own or {})]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there is {', '.join(known)}."
     raise InputError(f"There is no task '{name}'; {hint}")
+
+
+def _usable(task: Task) -> Task:
+    if task.scorer in FORMULAS:
+        latex.require()
+    return task

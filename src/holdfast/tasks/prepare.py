@@ -75,7 +75,7 @@ def prepare(
         raise InputError("Images in parquet files cannot be kept by reference; leave out --images reference.")
     request = {
         "format": FORMAT, "task": benchmark.name, "version": benchmark.version, "origin": source.origin,
-        "layout": source.layout, "images": images, "subset": subset, "seed": seed,
+        "state": source.state, "layout": source.layout, "images": images, "subset": subset, "seed": seed,
     }  # fmt: skip
     if (folder / "manifest.json").is_file() and _same_request(folder, request):
         done: dict[str, Any] = files.read_json(folder / "manifest.json")

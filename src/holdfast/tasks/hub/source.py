@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +22,14 @@ class Source:
         folder: where the files lie.
         layout: `hub` (parquet) or `official`.
         origin: the hub id with its revision, or the folder.
+        state: changes when files of a local folder change; "" where the origin names a revision.
     """
 
     folder: Path
     layout: str
     origin: str
     splits: Mapping[Split, Reader]
+    state: str = ""
 
 
 def from_folder(benchmark: Benchmark, folder: Path, origin: str = "") -> Source:
@@ -36,11 +40,12 @@ def from_folder(benchmark: Benchmark, folder: Path, origin: str = "") -> Source:
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. {advice(benchmark)}")
+    state = "" if origin else _state(folder)
     origin = origin or str(folder.resolve())
     if found := tables.readers(benchmark, folder):
-        return Source(folder, "hub", origin, found)
+        return Source(folder, "hub", origin, found, state)
     if official := dict(benchmark.official(folder)):
-        return Source(folder, "official", origin, official)
+        return Source(folder, "official", origin, official, state)
     inside = sorted(path.name for path in folder.iterdir())
     shown = ", ".join(inside[:8]) + (", …" if len(inside) > 8 else "") or "nothing"
     archives = [path.name for path in folder.glob("*.zip")]
@@ -51,6 +56,20 @@ def from_folder(benchmark: Benchmark, folder: Path, origin: str = "") -> Source:
         f"Task {benchmark.name} was not recognised in {folder}; it holds {shown}.{unpack} "
         f"{_expected(benchmark)}"
     )
+
+
+def _state(folder: Path) -> str:
+    """A digest of names, sizes and times of data files and folders; of image files only that one
+    came or went (a folder's time tells), as there may be very many."""
+    digest = hashlib.sha256()
+    for path, folders, names in os.walk(folder):
+        folders.sort()
+        entries = [name for name in sorted(names) if name.endswith((".json", ".parquet", ".pkl"))]
+        for entry in (".", *entries):
+            about = os.stat(os.path.join(path, entry))
+            size = 0 if entry == "." else about.st_size
+            digest.update(f"{os.path.relpath(path, folder)}/{entry}:{size}:{about.st_mtime_ns};".encode())
+    return digest.hexdigest()
 
 
 def from_hub(benchmark: Benchmark, repository: str | None, revision: str | None) -> Source:

@@ -61,3 +61,4 @@ SCORERS: dict[str, Scorer] = {
     "mmlu_pro": _mmlu_pro,
     "yes_no": _by_reference(short.yes_no),
 }
+FORMULAS = ("study", "geometry")  # compare formulas, which needs math-verify

@@ -44,6 +44,19 @@ def equal(answer: str, reference: str) -> bool:
     return _pool().ask(answer, reference)
 
 
+def require() -> None:
+    """Find out before any work whether formulas can be compared.
+
+    Raises:
+        InputError: math-verify is not installed.
+    """
+    if find_spec("math_verify") is None:
+        raise InputError(
+            "Answers of this task may be formulas, and comparing them needs math-verify; "
+            "install it: pip install 'holdfast[math]'."
+        )
+
+
 def equal_many(pairs: Sequence[tuple[str, str]]) -> list[bool]:
     """`equal` of each (answer, reference), with all workers busy."""
     with ThreadPoolExecutor(WORKERS) as threads:
@@ -146,11 +159,7 @@ def _pool() -> Pool:
     """This process's pool; a forked child must not share its parent's pipes."""
     with _lock:
         if os.getpid() not in _pools:
-            if find_spec("math_verify") is None:
-                raise InputError(
-                    "Answers of this task may be formulas, and comparing them needs math-verify; "
-                    "install it: pip install 'holdfast[math]'."
-                )
+            require()
             _pools[os.getpid()] = pool = Pool([Worker() for _ in range(WORKERS)])
             atexit.register(pool.close)
         return _pools[os.getpid()]
