@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from holdfast import cli
 from holdfast.errors import HoldfastError, InputError
@@ -171,6 +172,28 @@ def test_rows_that_cannot_be_used_are_counted_and_reported(tmp_path, data):
         "a side under 28 pixels",
     ):  # fmt: skip
         assert part in said
+
+
+def test_pictures_of_every_kind(tmp_path, data, monkeypatch):
+    """Grey, transparent, CMYK, palette and rotated pictures come out upright and RGB; bombs are left out."""
+    OFFICIAL["vizwiz"](tmp_path)
+    train = tmp_path / "train"
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    for number, mode in enumerate(("L", "CMYK", "RGB")):
+        path = train / f"VizWiz_train_{number:08d}.jpg"
+        Image.new(mode, (40, 30)).save(path, exif=turned)
+    Image.new("LA", (40, 30)).save(train / "VizWiz_train_00000003.jpg", "PNG")
+    Image.new("P", (40, 30)).save(train / "VizWiz_train_00000004.jpg", "PNG", transparency=0)
+    Image.new("1", (2000, 2000)).save(train / "VizWiz_train_00000005.jpg", "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    benchmark = BENCHMARKS["vizwiz"]
+    manifest = prepare(benchmark, from_folder(benchmark, tmp_path), data / "vizwiz")
+    assert manifest["splits"]["train"]["bad_images"] == 1
+    pictures = {example.id: open_image(example.images[0]) for example in get_task("vizwiz").examples("train")}
+    assert {picture.mode for picture in pictures.values()} == {"RGB"}
+    sizes = [pictures[f"train-VizWiz_train_{number:08d}"].size for number in range(5)]
+    assert sizes == [(30, 40)] * 3 + [(40, 30)] * 2
 
 
 def test_images_missing_from_their_table(tmp_path, data):
