@@ -43,11 +43,15 @@ def render_target(example: Example, style: Style, target: Target) -> str:
     """
     if style == "direct":
         if target == "reasoned":
-            raise InputError("A 'reasoned' SFT target needs style cot: direct prompts ask for the bare answer.")
+            raise InputError(
+                "A 'reasoned' SFT target needs style cot: direct prompts ask for the bare answer."
+            )
         return example.answer
     boxed = rf"\boxed{{{example.answer}}}"
     if target == "answer":
         return boxed
     if not example.rationale:
-        raise InputError(f"Example {example.id} has no rationale for the 'reasoned' SFT target; use target: answer.")
+        raise InputError(
+            f"Example {example.id} has no rationale for the 'reasoned' SFT target; use target: answer."
+        )
     return f"<think>{example.rationale}</think>{boxed}"
