@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from holdfast.forgetting.results import Record, make_record
 from holdfast.policy.rollouts import roll_out
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
+from holdfast.tasks.grading import Grade
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Example, Task
 
@@ -28,14 +30,13 @@ def evaluate(
     stream: tuple[object, ...],
     batch: int,
     on_step: Callable[[int, int, dict[str, float]], None],
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Let the policy answer each example once, and grade it.
 
     Returns:
-        A record an example, in order: id, prompt (the question), response, answer (extracted, or
-        None), reference, score, lenient, format, tokens, finished, meta.
+        A record an example, in order.
     """
-    records: list[dict[str, Any]] = []
+    records: list[Record] = []
     for start in range(0, len(examples), batch):
         part = examples[start : start + batch]
         rollouts = roll_out(
@@ -50,22 +51,13 @@ def evaluate(
         lengths = rollouts.completions.mask_BGR.sum(-1)[:, 0].tolist()
         finished = rollouts.completions.finished_BG[:, 0].tolist()
         for index, example in enumerate(part):
-            answer = rollouts.answers[index][0]
-            records.append(
-                {
-                    "id": example.id,
-                    "prompt": example.prompt,
-                    "response": rollouts.texts[index][0],
-                    "answer": answer,
-                    "reference": example.answer,
-                    "score": rollouts.scores_BG[index, 0].item(),
-                    "lenient": task.lenient_score(answer, example),
-                    "format": rollouts.formats_BG[index, 0].item(),
-                    "tokens": lengths[index],
-                    "finished": finished[index],
-                    "meta": dict(example.meta),
-                }
+            grade = Grade(
+                rollouts.answers[index][0],
+                rollouts.scores_BG[index, 0].item(),
+                rollouts.formats_BG[index, 0].item(),
             )
+            response = rollouts.texts[index][0]
+            records.append(make_record(task, example, response, grade, lengths[index], finished[index]))
         mean = sum(record["score"] for record in records) / len(records)
         on_step(len(records), len(examples), {"accuracy": mean})
     return records

@@ -11,9 +11,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.tasks.grading import Grade
 from holdfast.tasks.prompts import Style
+from holdfast.tasks.task import Example, Task
 
 Record = dict[str, Any]
+
+
+def make_record(
+    task: Task, example: Example, response: str, grade: Grade, tokens: int | None, finished: bool
+) -> Record:
+    """The record of one graded response.
+
+    Args:
+        tokens: of the response; None where a server did not say.
+        finished: it ended by itself, not at the limit of tokens.
+    """
+    return {
+        "id": example.id,
+        "prompt": example.prompt,
+        "response": response,
+        "answer": grade.answer,
+        "reference": example.answer,
+        "score": grade.score,
+        "lenient": task.lenient_score(grade.answer, example),
+        "format": grade.format,
+        "tokens": tokens,
+        "finished": finished,
+        "meta": dict(example.meta),
+    }
 
 
 @dataclass(frozen=True)

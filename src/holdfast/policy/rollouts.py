@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.policy.settings import Sampling
+from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style, render_prompt
-from holdfast.tasks.scoring import extract_answer, format_score, reward
+from holdfast.tasks.scoring import reward
 from holdfast.tasks.task import Example, Task
 
 if TYPE_CHECKING:
@@ -71,22 +72,17 @@ def roll_out(
     prompts = encode_items(policy, items, style, templates)
     completions = policy.sample(prompts, group_size, sampling, generator, greedy_row=greedy_row)
     texts = policy.decode(completions)
-    answers = [[extract_answer(text, style) for text in group] for group in texts]
-    scores = [
-        [task.score(answer, example) for answer in group]
-        for (task, example), group in zip(items, answers, strict=True)
+    grades = [
+        [grade(task, example, text, style) for text in group]
+        for (task, example), group in zip(items, texts, strict=True)
     ]
-    formats = [[format_score(text, style) for text in group] for group in texts]
-    rewards = [
-        [reward(score, form, style) for score, form in zip(*pair, strict=True)]
-        for pair in zip(scores, formats, strict=True)
-    ]
+    rewards = [[reward(one.score, one.format, style) for one in group] for group in grades]
     return Rollouts(
         prompts,
         completions,
         texts,
-        answers,
-        torch.tensor(scores),
-        torch.tensor(formats),
+        [[one.answer for one in group] for group in grades],
+        torch.tensor([[one.score for one in group] for group in grades]),
+        torch.tensor([[one.format for one in group] for group in grades]),
         torch.tensor(rewards),
     )
