@@ -21,6 +21,7 @@ TINY: dict[str, Any] = {
     "prompts": "embedded",
     "sequence": ["reading", "counting"],
     "general": ["presence"],
+    "general_every_stage": False,
     "train_examples": 16,
     "test_examples": 8,
     "evaluation": {"max_tokens": 16, "batch": 8},

@@ -104,6 +104,14 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"model": {"path": "./nowhere"}}, "no model './nowhere'"),
         ({"model": {"path": "not a hub id"}}, "hub id"),
         ({"model": {"dtype": "float8"}}, "model.dtype"),
+        ({"defaults": {"iterations": 0, "learning_rate": 1}}, "at least 1, or one for each task"),
+        ({"defaults": {"iterations": {"reading": "x"}, "learning_rate": 1}}, "one for each task"),
+        ({"defaults": {"iterations": {"reading": 2}, "learning_rate": 1}}, "says nothing about counting"),
+        (
+            {"defaults": {"iterations": {"reading": 2, "countin": 3, "counting": 1}, "learning_rate": 1}},
+            "defaults.iterations.countin: is no task; did you mean 'counting'?",
+        ),
+        ({"scoring": "studi"}, "did you mean 'study'?"),
         ({"tasks": {"mine": {"train": "missing.jsonl"}}, "sequence": ["mine"]}, "missing.jsonl"),
     ],
 )
@@ -167,5 +175,5 @@ def test_the_shipped_experiments_are_valid() -> None:
     for path in sorted(folder.glob("*.yaml")):
         experiment = load_experiment(path)
         assert experiment.test_examples is not None
-        assert experiment.test_examples >= 500
+        assert experiment.test_examples >= (500 if experiment.evaluation.split == "test" else 300)
     assert TINY["prompts"] == "embedded"

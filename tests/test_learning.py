@@ -100,6 +100,23 @@ def test_clipping_bounds_are_separate_and_one_sided():
     assert policy.logprobs.grad.flatten().tolist() == pytest.approx([0.0, -0.5, 1.5, 0.0], abs=1e-6)
 
 
+def test_a_dual_clip_bounds_what_a_bad_completion_costs():
+    """Ratios 5 and 2: at advantage -1 they cost 5 and 2, of which the bound cuts the first to 3."""
+
+    def loss(advantage, **changes):
+        policy = Scripted([[[math.log(5.0), math.log(2.0)]]])
+        groups = scripted_groups([[[1, 1]]], [[advantage]], old=[[[0.0, 0.0]]])
+        sums = RFT(grpo(**changes), {}, None).loss(policy, groups)
+        sums.loss.backward()
+        return sums.loss.item(), policy.logprobs.grad.flatten().tolist()
+
+    value, gradient = loss(-1.0, dual_clip=3.0)
+    assert value == pytest.approx(3.0 + 2.0)
+    assert gradient == pytest.approx([0.0, 2.0])
+    assert loss(-1.0)[0] == pytest.approx(5.0 + 2.0)
+    assert loss(1.0, dual_clip=3.0) == loss(1.0)
+
+
 def test_k3_divergence_by_hand():
     """log pi = -1, log ref = -1.5: exp(-0.5) + 0.5 - 1."""
     policy = Scripted([[[-1.0], [-1.0]]])

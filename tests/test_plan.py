@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiment_helpers import TINY, make_experiment
+from experiment_helpers import TINY, make_experiment, run_here
 from holdfast.errors import InputError
 from holdfast.experiment import estimate
-from holdfast.experiment.plan import Plan, make_plan
+from holdfast.experiment.plan import Plan, determining_settings, make_plan
+from holdfast.experiment.store import Store
+from holdfast.learning.settings import Method
 
 
 def plan(folder: Path, **changes: Any) -> Plan:
@@ -80,6 +83,52 @@ def test_joint_is_one_stage_over_all_tasks(tmp_path: Path) -> None:
     assert job.tasks == ("reading", "counting")
     assert job.inputs["iterations"] == 2 * TINY["defaults"]["iterations"]
     assert set(chain.cells) == {(s, t) for s in (0, 1) for t in ("reading", "counting", "presence")}
+
+
+def test_iterations_may_differ_by_task(tmp_path: Path) -> None:
+    methods = {"s": {"objective": "sft"}, "j": {"objective": "sft", "joint": True}}
+    by_task = {"reading": 4, "counting": 6, "tissue": 9}  # tissue is not in the sequence
+    made = plan(tmp_path, methods=methods, **with_defaults(iterations=by_task))
+    alone, joint = ([made.jobs[name].inputs for name in chain.learn] for chain in made.chains)
+    assert [inputs["iterations"] for inputs in (*alone, *joint)] == [4, 6, 10]
+    # The same number is the same work, however it is written; another task's number does not matter.
+    plain = plan(tmp_path, methods=methods)
+    assert made.chains[0].learn[0] == plain.chains[0].learn[0]
+    assert made.chains[0].learn[1] != plain.chains[0].learn[1]
+
+
+def test_settings_count_where_they_are_used(tmp_path: Path) -> None:
+    base = plan(tmp_path)
+    unused = plan(tmp_path, **with_defaults(dual_clip=None, filter_shortens=True))
+    assert unused.digest() == base.digest()  # nothing filters
+    clipped = plan(tmp_path, **with_defaults(dual_clip=3.0))
+    assert clipped.chains[0].learn == base.chains[0].learn  # SFT
+    assert clipped.chains[1].learn != base.chains[1].learn
+    filtered = {"r": {"objective": "grpo", "filter": "rif"}}
+    shorter = {"r": filtered["r"] | {"filter_shortens": True}}
+    long, short = (plan(tmp_path, methods=methods) for methods in (filtered, shorter))
+    assert long.chains[0].filters[0] == short.chains[0].filters[0]
+    assert long.chains[0].learn != short.chains[0].learn
+
+
+def test_what_determines_a_stage_has_not_grown() -> None:
+    """A key more would make every stored result another one; see `_LATER` in plan.py."""
+    settings = determining_settings(Method(objective="grpo", learning_rate=1e-3), ("reading",))
+    assert {"filter_shortens", "dual_clip"}.isdisjoint(settings)
+    assert len(settings) == 18
+
+
+def test_a_filter_may_shorten_a_stage(tmp_path: Path) -> None:
+    """As many passes over what is kept as there would have been over everything."""
+    method = {"objective": "grpo", "filter": "random_matched", "filter_shortens": True, "iterations": 8}
+    experiment = make_experiment(tmp_path, methods={"r": method}, sequence=["reading"], general=[])
+    assert not run_here(experiment).failed
+    made = make_plan(experiment)
+    folder = Store(experiment.store).folder(made.jobs[made.chains[0].learn[0]])
+    result = json.loads((folder / "result.json").read_text())
+    assert 0 < result["kept"] < result["available"] == 16
+    rows = (folder / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == max(1, 8 * result["kept"] // 16)
 
 
 def test_every_stage_on_the_general_benchmarks_if_asked(tmp_path: Path) -> None:

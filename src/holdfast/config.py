@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -48,6 +48,7 @@ class Experiment(Settings):
     sequence: tuple[str, ...] = Field(min_length=1)  # what is trained on, in this order
     general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
     general_every_stage: bool = True  # else for the base and after the last stage only
+    scoring: Literal["official", "study"] = "official"  # of published tasks: their own rules, or the study's
     train_examples: int | None = Field(None, ge=1)  # per task; None: all there are
     test_examples: int | None = Field(None, ge=1)  # of the split that judges
     evaluation: Evaluation = Evaluation()
@@ -93,7 +94,7 @@ class Experiment(Settings):
 
     def task(self, name: str) -> Task:
         """The task of that name: one of the experiment's own, or one that ships."""
-        return get_task(name, self.tasks)
+        return get_task(name, self.tasks, self.scoring)
 
     def resolved(self) -> dict[str, Any]:
         """All settings as plain data; saved with a run, and readable as an experiment file."""
@@ -251,6 +252,7 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
 
     for name, method in experiment.methods.items():
         where = ("methods", name)
+        problems += [((*where, "iterations", *key), text) for key, text in _check_counts(method, experiment)]
         if method.joint and method.filter != "none":
             problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
         if method.objective == "sft" and method.target == "reasoned":
@@ -269,16 +271,33 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
 
 
 def _check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
-    if own:
-        task.examples(split, count)  # every row is checked before any work
-    elif split in task.sizes and count is not None and task.sizes[split] != 0:
-        size = task.sizes[split]
-        if size is not None and count > size:
-            raise InputError(
-                f"task {task.name} has {size} {split} examples, fewer than {split}_examples: {count}"
-            )
-    else:
-        task.examples(split, count)
+    size = task.sizes.get(split, 0)
+    if own or size == 0 or (size is None and count is None):
+        task.examples(split, count)  # every own row is checked before any work; the others say what is wrong
+    elif size is not None and count is not None and count > size:
+        raise InputError(
+            f"task {task.name} has {size} {split} examples, fewer than {split}_examples: {count}"
+        )
+
+
+def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """Iterations that are set by task must be set for every task that is trained on. Others may be
+    named too: a sequence can be shortened on the command line."""
+    if isinstance(method.iterations, int):
+        return
+    if missing := [task for task in experiment.sequence if task not in method.iterations]:
+        yield (), f"says nothing about {', '.join(missing)}; give every task of the sequence its number"
+    for task in method.iterations:
+        if task not in (known := _known_tasks(experiment)):
+            yield (task,), f"is no task{suggestion(task, known)}"
+
+
+def _known_tasks(experiment: Experiment) -> list[str]:
+    """Names that may stand in this experiment, prepared or not."""
+    from holdfast.tasks.embedded import TASKS
+    from holdfast.tasks.hub import BENCHMARKS
+
+    return [*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]
 
 
 def _has_rationale(task: Task) -> bool:

@@ -80,6 +80,9 @@ class Runner:
             kept = select(method.filter, rows, job.stream)
             items = [items[index] for index in kept]
             result["kept"] = len(kept)
+        iterations = job.inputs["iterations"]
+        if method.filter_shortens:
+            iterations = max(1, iterations * len(items) // result["available"])
         policy = self._policy_of(job)
         self.held = self._policy = None  # it is about to change
         work = self.store.work(job)
@@ -87,7 +90,7 @@ class Runner:
             policy,
             items,
             method,
-            iterations=job.inputs["iterations"],
+            iterations=iterations,
             templates=self.experiment.prompts,
             stream=job.stream,
             folder=work,

@@ -19,8 +19,12 @@ from holdfast.tasks.task import Split
 
 Kind = Literal["learn", "filter", "evaluate"]
 
-_RFT_ONLY = {"group_size", "sampling", "clip_low", "clip_high", "normalise_std", "kl_coef", "kl_reference"}
-_FILTER_ONLY = {"filter", "filter_samples"}
+_RFT_ONLY = {
+    "group_size", "sampling", "clip_low", "clip_high", "dual_clip", "normalise_std", "kl_coef", "kl_reference"
+}  # fmt: skip
+_FILTER_ONLY = {"filter", "filter_samples", "filter_shortens"}
+# Settings that came later count where they are used only, so that earlier results stay valid.
+_LATER = ("dual_clip", "filter_shortens")
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,12 @@ def make_plan(experiment: Experiment) -> Plan:
     return _Planner(experiment).plan()
 
 
-def determining_settings(method: Method) -> dict[str, Any]:
-    """The settings of a method that can change what one stage learns."""
+def determining_settings(method: Method, tasks: Sequence[str]) -> dict[str, Any]:
+    """The settings of a method that can change what a stage on these tasks learns."""
     settings = method.model_dump(mode="json", exclude={"joint"})
+    if not isinstance(method.iterations, int):
+        settings["iterations"] = method.iterations_on(tasks)
+    settings = {key: value for key, value in settings.items() if key not in _LATER or value}
     if method.objective == "sft":
         irrelevant = _RFT_ONLY | _FILTER_ONLY
     else:
@@ -184,8 +191,8 @@ class _Planner:
             "policy": policy or self.base,
             "filter": filter,
             "base": self.base if method.kl_coef and method.kl_reference == "base" else None,
-            "method": determining_settings(method),
-            "iterations": method.iterations * len(tasks),
+            "method": determining_settings(method, tasks),
+            "iterations": method.iterations_on(tasks),
             "tasks": [self.data(task, "train") for task in tasks],
             "template": self.experiment.prompts[method.style],
             "seed": seed,

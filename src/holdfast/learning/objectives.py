@@ -107,9 +107,9 @@ class SFT:
 class RFT:
     """Reinforcement fine-tuning: sample groups, grade them, push by advantage.
 
-    The loss is the clipped surrogate of PPO with one advantage per completion and separate lower
-    and upper bounds, averaged over tokens, plus `kl_coef` times the k3 estimate of the KL
-    divergence to a reference (Schulman, "Approximating KL divergence", 2020).
+    The loss is the clipped surrogate of PPO with one advantage per completion, separate lower and
+    upper bounds and, if asked for, a dual clip; averaged over tokens, plus `kl_coef` times the k3
+    estimate of the KL divergence to a reference (Schulman, "Approximating KL divergence", 2020).
     """
 
     def __init__(
@@ -170,8 +170,11 @@ class RFT:
         ratio = ((logprobs - old) * mask).exp()
         clipped_ratio = ratio.clamp(1 - method.clip_low, 1 + method.clip_high)
         surrogate = torch.minimum(ratio * advantage, clipped_ratio * advantage)
-        loss = -(surrogate * mask).sum()
         clipped = ((clipped_ratio * advantage < ratio * advantage) * mask).sum()
+        if method.dual_clip is not None:
+            floor = method.dual_clip * advantage
+            surrogate = torch.where(advantage < 0, torch.maximum(surrogate, floor), surrogate)
+        loss = -(surrogate * mask).sum()
         kl = torch.zeros(())
         if groups.reference_BGR is not None:
             difference = ((groups.reference_BGR - logprobs) * mask).clamp(-KL_CLAMP, KL_CLAMP)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    PositiveInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from holdfast.policy.settings import Sampling
 from holdfast.settings import Settings
@@ -26,7 +34,8 @@ class Method(Settings):
     target: Target = "answer"  # what SFT writes
     joint: bool = False  # all tasks at once (multi-task training), in one stage
 
-    iterations: int = Field(40, ge=1)  # per task; a joint stage makes this many for each of its tasks
+    # Per task, or for each task its own (task: number); a joint stage makes as many for each of its tasks.
+    iterations: PositiveInt | dict[str, PositiveInt] = 40
     batch: int = Field(16, ge=1)  # examples per iteration
     updates: int = Field(1, ge=1)  # optimiser steps per iteration
     micro_batch: int | None = Field(None, ge=1)  # examples per forward pass; None: all of a step's
@@ -43,6 +52,8 @@ class Method(Settings):
     sampling: Sampling = Sampling()
     clip_low: float = Field(0.2, ge=0)  # the importance ratio stays in [1 - low, 1 + high]
     clip_high: float = Field(0.3, ge=0)
+    # What a token of a completion with advantage A < 0 can cost is at most -dual_clip * A (arXiv 1912.09729).
+    dual_clip: float | None = Field(None, gt=1)
     normalise_std: bool = True  # GRPO: divide by the group's standard deviation
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
     kl_reference: Literal["stage_start", "base"] = "stage_start"
@@ -50,6 +61,23 @@ class Method(Settings):
     # RIF-RFT
     filter: Filter = "none"
     filter_samples: int = Field(8, ge=1)  # roll-outs per training example
+    filter_shortens: bool = False  # as many passes over what is kept as without the filter: fewer iterations
+
+    @field_validator("iterations", mode="wrap")
+    @classmethod
+    def _counts(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:  # one message in place of one for each form
+            raise ValueError(
+                f"must be a whole number of at least 1, or one for each task (task: number), not {value!r}"
+            ) from None
+
+    def iterations_on(self, tasks: Sequence[str]) -> int:
+        """Iterations of one stage that trains on these tasks."""
+        if isinstance(self.iterations, int):
+            return self.iterations * len(tasks)
+        return sum(self.iterations[task] for task in tasks)
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:

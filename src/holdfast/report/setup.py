@@ -77,6 +77,8 @@ def _shown(key: str, chosen: Mapping[str, Any], objective: str) -> str | None:
     value = chosen.get(key)
     if value in (None, 0, "none") or key in (RFT_ONLY if objective == "sft" else SFT_ONLY):
         return None
+    if isinstance(value, Mapping):
+        return ", ".join(map(str, value.values()))  # a number for each task, in the file's order
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
