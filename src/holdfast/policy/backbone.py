@@ -1,12 +1,14 @@
 """The parts of a transformers model that the group-wise pass drives itself.
 
-Three families are known: Qwen2.5-VL, Qwen3-VL (with DeepStack), and text-only causal language
-models. A model outside them, or with sliding-window attention, works through the plain pass.
+Known families are Qwen2.5-VL, Qwen3-VL (with DeepStack), vision-language models with ordinary rotary
+positions (LLaVA; Idefics3, which the first SmolVLMs are), and text-only causal language models. A
+model outside them, or with sliding-window attention, works through the plain pass.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +18,10 @@ from transformers.vision_utils import get_vision_position_ids, get_vision_window
 from holdfast.policy.attention import NAME, Layout, Segments
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
+from holdfast.policy.processed import check_features, image_features
 
 FEATURE_BYTES = 1 << 30  # of frozen image features that are kept
+TEXT_MODELS = {"llava": "language_model", "idefics3": "text_model"}  # those with ordinary rotary positions
 
 
 @dataclass
@@ -56,7 +60,7 @@ class Backbone:
         self.model = model
         self.kind = model.config.model_type
         inner: Any = getattr(model, "model", None)
-        self.visual: Any = None
+        self.visual: Any = None  # Qwen-VL's tower, which is driven here; other towers by their models
         self.image_token = -1  # none
         self.merge, self.axes = 1, 1
         if self.kind in ("qwen2_5_vl", "qwen3_vl"):
@@ -64,6 +68,9 @@ class Backbone:
             self.merge = model.config.vision_config.spatial_merge_size
             self.image_token = model.config.image_token_id
             self.axes = 3
+        elif self.kind in TEXT_MODELS:
+            self.text = getattr(inner, TEXT_MODELS[self.kind])
+            self.image_token = model.config.image_token_id
         elif inner is not None and hasattr(inner, "layers") and hasattr(inner, "embed_tokens"):
             self.text = inner
         else:
@@ -75,6 +82,8 @@ class Backbone:
         if self.text.config._attn_implementation != NAME:
             raise ValueError(f"{type(model).__name__} does not take other attention functions")
         self.head = model.get_output_embeddings()
+        parts = () if inner is self.text else inner.children()
+        self.vision = [part for part in parts if part is not self.text]
         self._geometry: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
 
@@ -89,16 +98,18 @@ class Backbone:
         nothing in the vision tower is trained.
         """
         rows_ND = self.text.embed_tokens(tokens_N)
-        if prompts.pixel_values is None or prompts.image_grid_thw is None:
+        if not prompts.image_keys:
             return Embedded(rows_ND)
-        if any(parameter.requires_grad for parameter in self.visual.parameters()):
-            features = self._encode_images(prompts.pixel_values, prompts.image_grid_thw)
+        if any(parameter.requires_grad for part in self.vision for parameter in part.parameters()):
+            features = self._encode(prompts.pixel_values, prompts.image_grid_thw, prompts.image_inputs)
         else:
             features = self._frozen_features(prompts)
         is_image_N = torch.eq(tokens_N, self.image_token)
         shown = [features[image] for row in prompts.images for image in row]
         places = is_image_N.nonzero().squeeze(1)
         rows_TD = torch.cat([image.rows_TD for image in shown])
+        if len(places) != len(rows_TD):
+            check_features(prompts, self.image_token, [len(image.rows_TD) for image in features])
         rows_ND = rows_ND.index_copy(0, places, rows_TD.to(rows_ND.dtype))
         if not shown[0].deep:
             return Embedded(rows_ND)
@@ -131,17 +142,34 @@ class Backbone:
         New images are encoded one by one: in a batch their last bits would depend on its other
         images, and a run that was resumed would differ from one that was not.
         """
-        assert prompts.pixel_values is not None and prompts.image_grid_thw is not None
-        pixels = prompts.pixel_values.split(prompts.image_grid_thw.prod(-1).tolist())
+        grids, images = prompts.image_grid_thw, prompts.image_inputs
+        parts: Sequence[torch.Tensor] = ()
+        if prompts.pixel_values is not None and grids is not None:
+            parts = prompts.pixel_values.split(grids.prod(-1).tolist())
         features = []
         for index, key in enumerate(prompts.image_keys):
             image = self._features.get(key)
             if image is None:
-                grid = prompts.image_grid_thw[index : index + 1]
-                image = self._encode_images(pixels[index], grid)[0]
+                only = slice(index, index + 1)
+                image = (
+                    self._encode(None, None, images[only])
+                    if grids is None
+                    else self._encode(parts[index], grids[only])
+                )[0]
                 self._features.put(key, image, image.nbytes)
             features.append(image)
         return features
+
+    def _encode(
+        self,
+        pixels: torch.Tensor | None,
+        grids: torch.Tensor | None,
+        images: Sequence[Mapping[str, torch.Tensor]] = (),
+    ) -> list[ImageFeatures]:
+        """Features of each distinct image, all encoded together."""
+        if pixels is None or grids is None:
+            return [ImageFeatures(rows_TD) for rows_TD in image_features(self.model, images)]
+        return self._encode_images(pixels, grids)
 
     def _encode_images(self, pixels: torch.Tensor, grids: torch.Tensor) -> list[ImageFeatures]:
         """Features of each distinct image."""
@@ -181,3 +209,12 @@ class Backbone:
         if len(self._geometry) > 64:
             self._geometry.popitem(last=False)
         return dict(made)
+
+
+def vision_parameters(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """What belongs to `vision`, and to the `projector` between it and the text model."""
+    for place in ("visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"):
+        part = getattr(getattr(model, "model", None), place, None)
+        for name, parameter in () if part is None else part.named_parameters(prefix=place):
+            is_projector = any(word in name for word in ("merger", "multi_modal_projector", "connector"))
+            yield "projector" if is_projector else "vision", parameter

@@ -6,7 +6,7 @@ position axes (3 for M-RoPE: time, height, width; 1 otherwise).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +25,8 @@ class Prompts:
         image_grid_thw: [distinct images, 3] patches in time, height and width.
         images: for each prompt, the indices of its images, in the order they appear.
         image_keys: digests of the distinct images; equal ones show the same.
+        image_inputs: where a model's own processor prepares images (`processed.py`), the tensors it makes
+            of each distinct image; `pixel_values` and `image_grid_thw` are None then.
     """
 
     tokens_BP: torch.Tensor
@@ -34,6 +36,7 @@ class Prompts:
     image_grid_thw: torch.Tensor | None
     images: tuple[tuple[int, ...], ...]
     image_keys: tuple[bytes, ...]
+    image_inputs: tuple[Mapping[str, torch.Tensor], ...] = ()
 
     def __len__(self) -> int:
         return self.tokens_BP.shape[0]
@@ -67,6 +70,7 @@ class Prompts:
             grids,
             tuple(tuple(renamed[image] for image in self.images[row]) for row in rows),
             tuple(self.image_keys[image] for image in used),
+            tuple(self.image_inputs[image] for image in used) if self.image_inputs else (),
         )
 
     def to(self, device: torch.device | str) -> Prompts:
@@ -77,6 +81,9 @@ class Prompts:
             positions_KBP=self.positions_KBP.to(device),
             pixel_values=None if self.pixel_values is None else self.pixel_values.to(device),
             image_grid_thw=None if self.image_grid_thw is None else self.image_grid_thw.to(device),
+            image_inputs=tuple(
+                {name: tensor.to(device) for name, tensor in image.items()} for image in self.image_inputs
+            ),
         )
 
 

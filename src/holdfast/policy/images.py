@@ -72,7 +72,7 @@ class PatchMaker:
 
         Raises:
             HoldfastError: it cannot be read.
-            ValueError: it is too long and narrow.
+            ValueError: it is empty, too long and narrow, or not of whole patches and never resized.
         """
         name: Hashable = id(source) if isinstance(source, Image.Image) else source
         key = (name, self.resize, self.min_pixels, self.max_pixels, self.patch * self.merge, self.resample)
@@ -107,10 +107,17 @@ class PatchMaker:
         return torch.from_numpy(np.concatenate(patches)), torch.from_numpy(grids)  # type: ignore[arg-type]
 
     def _sized(self, image: Image.Image) -> Image.Image:
-        if not self.resize:
-            return image
         width, height = image.size
         unit = self.patch * self.merge
+        if not (width and height):
+            raise ValueError(f"it has no pixels ({width} x {height})")
+        if not self.resize:
+            if width % unit or height % unit:
+                raise ValueError(
+                    f"its {width} x {height} pixels are no multiple of {unit}, and the image processor does "
+                    "not resize (do_resize is false)"
+                )
+            return image
         height, width = smart_resize(height, width, unit, self.min_pixels, self.max_pixels)
         if (width, height) == image.size:
             return image

@@ -6,6 +6,8 @@ architecture falls back to. It leaves everything, positions included, to the tra
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.logprobs import logits_to_logprobs, scatter
+from holdfast.policy.processed import check_features, collate, image_features
 from holdfast.policy.sampling import Draw, Recorder
 from holdfast.policy.settings import Sampling
 
@@ -36,12 +39,18 @@ def plain_logprobs(
     lengths_X = torch.tensor([len(row) for row in rows], device=tokens_XL.device)
     steps_L = torch.arange(tokens_XL.shape[1], device=tokens_XL.device)
     mask_XL = steps_L < lengths_X[:, None]
-    logits_XLV = model(
-        input_ids=tokens_XL,
-        attention_mask=mask_XL.long(),
-        use_cache=False,
-        **_image_inputs(model, prompts, group, tokens_XL),
-    ).logits
+    logits_XLV = _named_errors(
+        model,
+        prompts,
+        lambda: (
+            model(
+                input_ids=tokens_XL,
+                attention_mask=mask_XL.long(),
+                use_cache=False,
+                **_image_inputs(model, prompts, group, tokens_XL),
+            ).logits
+        ),
+    )
     starts_X = prompts.lengths_B.repeat_interleave(group)
     is_target_XR = completions.mask_BGR.flatten(0, 1)
     source_XR = (starts_X[:, None] - 1 + torch.arange(length, device=tokens_XL.device)).clamp_max(
@@ -69,15 +78,19 @@ def sample_plain(
     """Like `sample_packed`, through the model's own `generate` on repeated prompts."""
     recorder = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     tokens_XP = prompts.tokens_BP.repeat_interleave(group, 0)
-    model.generate(
-        input_ids=tokens_XP,
-        attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
-        **_image_inputs(model, prompts, group, tokens_XP),
-        logits_processor=LogitsProcessorList([_Drawer(recorder, tokens_XP.shape[1])]),
-        do_sample=False,
-        max_new_tokens=sampling.max_tokens,
-        eos_token_id=draw.ends.tolist(),
-        pad_token_id=draw.pad,
+    _named_errors(
+        model,
+        prompts,
+        lambda: model.generate(
+            input_ids=tokens_XP,
+            attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
+            **_image_inputs(model, prompts, group, tokens_XP),
+            logits_processor=LogitsProcessorList([_Drawer(recorder, tokens_XP.shape[1])]),
+            do_sample=False,
+            max_new_tokens=sampling.max_tokens,
+            eos_token_id=draw.ends.tolist(),
+            pad_token_id=draw.pad,
+        ),
     )
     return recorder.completions()
 
@@ -98,6 +111,8 @@ def _image_inputs(
     model: Any, prompts: Prompts, group: int, tokens_XL: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """Images repeated for every completion, as the model's own processor would lay them out."""
+    if prompts.image_inputs or "token_type_ids" in inspect.signature(model.forward).parameters:
+        return _processed_inputs(model, prompts, group, tokens_XL)
     if prompts.pixel_values is None or prompts.image_grid_thw is None:
         return {}
     uses = [image for row in prompts.images for _ in range(group) for image in row]
@@ -107,3 +122,28 @@ def _image_inputs(
         "image_grid_thw": prompts.image_grid_thw[uses],
         "mm_token_type_ids": (tokens_XL == model.config.image_token_id).int(),
     }
+
+
+def _processed_inputs(
+    model: Any, prompts: Prompts, group: int, tokens_XL: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """The same for images that the model's own processor has prepared."""
+    uses = [image for row in prompts.images for _ in range(group) for image in row]
+    inputs = collate([prompts.image_inputs[image] for image in uses], model.dtype) if uses else {}
+    for name in ("mm_token_type_ids", "token_type_ids"):  # 1 on what stands for an image
+        if name in inspect.signature(model.forward).parameters:
+            inputs[name] = (tokens_XL == model.config.image_token_id).int()
+    return inputs
+
+
+def _named_errors(model: Any, prompts: Prompts, work: Callable[[], Any]) -> Any:
+    """What `work` returns; where a model refuses its images, an error that names the prompt."""
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError):
+        if prompts.image_inputs:
+            counts = [sum(map(len, image_features(model, [image]))) for image in prompts.image_inputs]
+            check_features(prompts, model.config.image_token_id, counts)
+        raise

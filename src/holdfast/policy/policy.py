@@ -11,7 +11,7 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.policy import lora
-from holdfast.policy.backbone import Backbone
+from holdfast.policy.backbone import Backbone, vision_parameters
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.encode import Encoder
@@ -19,6 +19,7 @@ from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import packed_logprobs
 from holdfast.policy.plain import plain_logprobs, sample_plain
+from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import Draw, not_finite, sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -261,6 +262,9 @@ class Policy:
         banned = {vocabulary[token] for token in CONTROL_TOKENS if token in vocabulary}
         for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
             banned.add(getattr(config, name, None))
+        for name, token in vars(self.processor).items():  # families name theirs in ways of their own
+            if name.endswith("_token_id") and any(word in name for word in ("image", "video", "vision")):
+                banned.add(None if token == self.tokenizer.unk_token_id else token)
         banned |= set(range(max(vocabulary.values()) + 1, size))  # rows that pad the embedding matrix
         ends = getattr(self.model.generation_config, "eos_token_id", None)
         ends = {ends} if isinstance(ends, int) else set(ends or ())
@@ -286,27 +290,29 @@ class Policy:
         text_config = self.model.config.get_text_config()
         limit = getattr(text_config, "max_position_embeddings", None)
         context = min(filter(None, (limit, self.settings.max_context)), default=2**31)
-        patches = None
-        if hasattr(self.model.config, "vision_config"):
-            image_processor = getattr(self.processor, "image_processor", None)
-            if image_processor is None or not supports(image_processor):
-                raise InputError(
-                    f"{type(self.model).__name__} uses {type(image_processor).__name__}, which Holdfast "
-                    "does not know. It takes models with the Qwen-VL image processor, and text-only models."
-                )
-            patches = PatchMaker(image_processor, self.settings.min_pixels, self.settings.max_pixels)
-        image_token = getattr(self.model.config, "image_token_id", None)
-        return Encoder(
-            self.processor, self.tokenizer, patches, image_token, context, self.settings.system_prompt
-        )
+        system, pixels = self.settings.system_prompt, (self.settings.min_pixels, self.settings.max_pixels)
+        if not hasattr(self.model.config, "vision_config"):
+            return Encoder(self.processor, self.tokenizer, None, None, context, system)
+        image_processor = getattr(self.processor, "image_processor", None)
+        if supports(image_processor):
+            patches = PatchMaker(image_processor, *pixels)
+            image_token = getattr(self.model.config, "image_token_id", None)
+            return Encoder(self.processor, self.tokenizer, patches, image_token, context, system)
+        if pixels != (None, None):
+            raise InputError(
+                f"min_pixels and max_pixels are for the Qwen-VL image processor; {type(self.model).__name__} "
+                f"uses {type(image_processor).__name__}, whose sizes stand in its preprocessor_config.json. "
+                "Remove the two settings."
+            )
+        return ProcessorEncoder(self.processor, self.tokenizer, context, system)
 
     def _freeze(self) -> None:
         """Settings name parts whose weights must not change."""
         if not self.settings.freeze:
             return
-        visual = getattr(getattr(self.model, "model", None), "visual", None)
-        if visual is None:
+        vision = list(vision_parameters(self.model))
+        if not vision:
             raise InputError(f"freeze: {type(self.model).__name__} has no vision tower; remove the setting.")
-        for name, parameter in visual.named_parameters():
-            if ("projector" if "merger" in name else "vision") in self.settings.freeze:
+        for part, parameter in vision:
+            if part in self.settings.freeze:
                 parameter.requires_grad_(False)

@@ -1,0 +1,160 @@
+"""Images through the checkpoint's own processor: the way for every family but Qwen-VL.
+
+What stands for an image in the prompt, and which tensors the model takes, is asked of the processor
+itself, once per distinct image, and remembered. An image is processed on its own, whatever else its
+prompt shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from holdfast.errors import InputError
+from holdfast.policy.batch import Prompts
+from holdfast.policy.cache import ByteCache
+from holdfast.policy.encode import Encoder, check_images
+from holdfast.tasks.task import ImageSource, open_image
+
+PROCESSED_BYTES = 1 << 30  # of processed images that are kept
+TEXT_OUTPUTS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+
+
+@dataclass(frozen=True)
+class ProcessedImage:
+    """What a processor makes of one image.
+
+    Attributes:
+        key: digest of the pixels; equal images have equal keys.
+        text: what takes the place of the image's token in a prompt.
+        inputs: tensors for the model, by argument.
+    """
+
+    key: bytes
+    text: str
+    inputs: Mapping[str, torch.Tensor]
+
+
+class ProcessorEncoder(Encoder):
+    """Tokenises for a model whose processor prepares images in a way of its own.
+
+    Args:
+        processor: the checkpoint's.
+        max_context: most tokens a prompt may have.
+
+    Raises:
+        InputError: the processor does not say how an image stands in a prompt.
+    """
+
+    def __init__(self, processor: Any, tokenizer: Any, max_context: int, system_prompt: str | None):
+        super().__init__(processor, tokenizer, None, None, max_context, system_prompt)
+        self.shows_images = True
+        self.placeholder = getattr(processor, "image_token", None)
+        if self.placeholder is None or getattr(processor, "image_processor", None) is None:
+            raise InputError(
+                f"{type(processor).__name__} names no image token or has no image processor, so images "
+                "cannot be put into a prompt. Use a checkpoint with a chat model's processor."
+            )
+        self._processed: ByteCache[tuple[ImageSource, ProcessedImage]] = ByteCache(PROCESSED_BYTES)
+
+    def _picture(self, image: ImageSource) -> ProcessedImage:
+        name: Hashable = id(image) if isinstance(image, Image.Image) else image
+        known = self._processed.get(name)
+        if known is not None:
+            return known[1]
+        pixels = open_image(image)
+        if not (pixels.width and pixels.height):
+            raise ValueError(f"it has no pixels ({pixels.width} x {pixels.height})")
+        try:
+            output = self.processor(
+                images=[pixels],
+                text=[self.placeholder],
+                return_tensors="pt",
+                return_text_replacement_offsets=True,
+            )
+        except Exception as error:  # a processor refuses sizes and shapes in ways of its own
+            raise ValueError(f"{type(self.processor).__name__} refuses it ({error})") from error
+        text = output.pop("text_replacement_offsets")[0][0]["replacement"]
+        inputs = {key: value for key, value in output.items() if key not in TEXT_OUTPUTS}
+        key = blake2b(f"{pixels.size}".encode() + pixels.tobytes(), digest_size=16).digest()
+        made = ProcessedImage(key, text, inputs)
+        # The source is kept with it: an id is only unique among objects that live.
+        size = 3 * pixels.width * pixels.height + sum(tensor.nbytes for tensor in inputs.values())
+        self._processed.put(name, (image, made), size)
+        return made
+
+    def _tokenise(
+        self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
+    ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
+        texts = []
+        for index, (text, used) in enumerate(zip(rendered, uses, strict=True)):
+            first, *others = text.split(self.placeholder)
+            check_images(index, len(others), len(used))
+            texts.append(
+                first + "".join(distinct[i].text + rest for i, rest in zip(used, others, strict=True))
+            )
+        # As processors do: tokens such as BOS are added unless the template has written them.
+        start = self.tokenizer.bos_token
+        special = not (start is not None and texts[0].startswith(start))
+        ids = self.tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
+        rows = [np.asarray(row, dtype=np.int64) for row in ids]
+        inputs = {
+            "pixel_values": None,
+            "image_grid_thw": None,
+            "image_inputs": tuple(image.inputs for image in distinct),
+        }
+        return rows, [np.arange(len(row))[None] for row in rows], inputs
+
+
+def collate(images: Sequence[Mapping[str, torch.Tensor]], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Several images as one batch: first axes one after the other, the others filled up with zeros.
+
+    Args:
+        dtype: what floating-point tensors are turned into.
+    """
+    batch = {}
+    for name in images[0]:
+        parts = [image[name] for image in images]
+        sizes = [max(lengths) for lengths in zip(*(part.shape[1:] for part in parts), strict=True)]
+        joined = torch.cat([_fill(part, sizes) for part in parts])
+        batch[name] = joined.to(dtype) if joined.is_floating_point() else joined
+    return batch
+
+
+def image_features(model: Any, images: Sequence[Mapping[str, torch.Tensor]]) -> list[torch.Tensor]:
+    """Rows [T, hidden] that the model puts in the place of image tokens, in order."""
+    return list(model.get_image_features(**collate(images, model.dtype), return_dict=True).pooler_output)
+
+
+def check_features(prompts: Prompts, image_token: int, counts: Sequence[int]) -> None:
+    """Every prompt must have as many image tokens as its images have features.
+
+    Args:
+        counts: features of each distinct image.
+
+    Raises:
+        InputError: one has not; the message names it.
+    """
+    tokens_B = ((prompts.tokens_BP == image_token) & prompts.mask_BP).sum(-1).tolist()
+    for index, (tokens, used) in enumerate(zip(tokens_B, prompts.images, strict=True)):
+        features = sum(counts[image] for image in used)
+        if tokens != features:
+            raise InputError(
+                f"The processor puts {tokens} image tokens into prompt {index}, but the model makes "
+                f"{features} features of its images. The settings of the two do not belong together "
+                "(patch_size, merge_size, image_seq_len and the like); restore the checkpoint's own "
+                "processor files."
+            )
+
+
+def _fill(tensor: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """All axes but the first as long as `sizes`, with zeros at their ends."""
+    missing = [size - length for size, length in zip(sizes, tensor.shape[1:], strict=True)]
+    return F.pad(tensor, [amount for more in reversed(missing) for amount in (0, more)])

@@ -1,0 +1,119 @@
+"""Random tiny models of families other than Qwen-VL, with their own processors."""
+
+# ruff: noqa: C408
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3Processor,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from policy_helpers import CHAT_TEMPLATE, make_tokenizer
+
+TEMPLATE = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
+PARTS = (
+    "<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", "<start_of_image>",
+    "<end_of_image>", *(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)),
+)  # fmt: skip
+
+
+def family_tokenizer(**named: str) -> PreTrainedTokenizerFast:
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(PARTS)})
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        unk_token="<unk>", eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=named,
+    )  # fmt: skip
+
+
+def text_sizes(tokenizer: PreTrainedTokenizerFast) -> dict:
+    return dict(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+
+
+VISION = dict(hidden_size=24, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+              patch_size=8, initializer_range=0.2, initializer_factor=4.0)  # fmt: skip
+
+
+def _save(model, processor, folder: Path) -> Path:
+    tokenizer = processor.tokenizer
+    ids = tokenizer.convert_tokens_to_ids([f"w{i}" for i in range(0, 200, 12)])
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, *ids]
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    with torch.no_grad():  # positions of patches start out too small to matter
+        for name, parameter in model.named_parameters():
+            if "position_embedding" in name or "class_embedding" in name:
+                parameter.normal_(std=0.5)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def make_llava_folder(folder: Path, strategy: str = "default") -> Path:
+    """LLaVA: a CLIP tower, a two-layer projector, a Llama; 16 features an image (17 with the class token)."""
+    torch.manual_seed(0)
+    tokenizer = family_tokenizer()
+    config = LlavaConfig(
+        text_config=dict(model_type="llama", **text_sizes(tokenizer)),
+        vision_config=dict(model_type="clip_vision_model", image_size=32, projection_dim=24, **VISION),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-2, vision_feature_select_strategy="default", image_seq_length=16,
+    )  # fmt: skip
+    images = LlavaImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = LlavaProcessor(
+        images, tokenizer, patch_size=8, vision_feature_select_strategy=strategy,
+        num_additional_image_tokens=1, chat_template=TEMPLATE,
+    )  # fmt: skip
+    return _save(LlavaForConditionalGeneration(config), processor, folder)
+
+
+def make_idefics3_folder(folder: Path, image_seq_len: int = 4) -> Path:
+    """Idefics3: images cut into tiles of 32 pixels and a small whole, four features each."""
+    torch.manual_seed(0)
+    tokenizer = family_tokenizer()
+    config = Idefics3Config(
+        text_config=dict(model_type="llama", **text_sizes(tokenizer)),
+        vision_config=dict(image_size=32, **VISION), scale_factor=2,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    images = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=image_seq_len, chat_template=TEMPLATE)
+    return _save(Idefics3ForConditionalGeneration(config), processor, folder)
+
+
+def make_gemma3_folder(folder: Path) -> Path:
+    """Gemma 3: image tokens see one another in both directions, most layers a window: the plain pass."""
+    torch.manual_seed(0)
+    tokenizer = family_tokenizer(
+        image_token="<image>", boi_token="<start_of_image>", eoi_token="<end_of_image>"
+    )
+    ids = tokenizer.convert_tokens_to_ids
+    config = Gemma3Config(
+        text_config=dict(**text_sizes(tokenizer), head_dim=8, sliding_window=8,
+                         layer_types=["sliding_attention", "full_attention"]),
+        vision_config=dict(image_size=32, vision_use_head=False, **VISION), mm_tokens_per_image=4,
+        image_token_id=ids("<image>"), boi_token_id=ids("<start_of_image>"),
+        eoi_token_id=ids("<end_of_image>"),
+    )  # fmt: skip
+    images = Gemma3ImageProcessorPil(size={"height": 32, "width": 32})
+    template = TEMPLATE.replace("<image>", "<start_of_image>")
+    processor = Gemma3Processor(images, tokenizer, chat_template=template, image_seq_length=4)
+    return _save(Gemma3ForConditionalGeneration(config), processor, folder)
