@@ -18,6 +18,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from holdfast import __version__
+from holdfast.checkpointcli import check, evaluate, help_text
 from holdfast.datacli import data_app
 from holdfast.errors import HoldfastError, InputError
 
@@ -195,6 +196,10 @@ def report(
     out.print(f"Report: {index}", soft_wrap=True, highlight=False)
 
 
+app.command(help=help_text(evaluate))(evaluate)
+app.command(help=help_text(check))(check)
+
+
 @tasks_app.callback()
 def tasks(context: typer.Context, debug: Debug = False) -> None:
     """List the tasks that ship with Holdfast."""
@@ -354,12 +359,16 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
 
 def _headline(folder: Path) -> None:
     """Print the report's first table."""
+    table: dict[str, Any] | None = _read(folder / "report" / "tables" / "headline.json")
+    if table is not None:
+        show_table(table)
+
+
+def show_table(table: Mapping[str, Any]) -> None:
+    """Print a table in its JSON form."""
     from holdfast.forgetting.bootstrap import Estimate
     from holdfast.report.table import interval, number
 
-    table: dict[str, Any] | None = _read(folder / "report" / "tables" / "headline.json")
-    if table is None:
-        return
     grid = Grid(title=table["title"], caption=table["note"], box=None, pad_edge=False)
     for column in table["columns"]:
         grid.add_column(column["label"], justify="left" if column["kind"] == "text" else "right")

@@ -1,0 +1,1 @@
+"""Using Holdfast on finished checkpoints: examine one, compare two."""
