@@ -6,40 +6,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from cli_helpers import Call, Said
 from experiment_helpers import TINY, make_experiment, snapshot, write_config
-from holdfast import __version__, cli
+from holdfast import __version__
 from holdfast.experiment import jobs
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.report import page
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Said]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def call(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["holdfast", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        captured = capsys.readouterr()
-        code = end.value.code or 0
-        return Said(int(code), captured.out, captured.err)
-
-    return call
 
 
 def test_help_and_errors_load_nothing_heavy() -> None:
