@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
+from holdfast.policy.fit import check_fit
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
 
@@ -31,7 +32,7 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         source: a folder, `embedded`, or a hub id such as `Qwen/Qwen2.5-VL-3B-Instruct`.
 
     Raises:
-        InputError: nothing usable is there; the message names what is missing.
+        InputError: nothing usable is there, or its parts do not fit; the message names what is missing.
     """
     if (Path(source) / lora.CONFIG).is_file() and str(source) != settings.path:
         model, processor = load_model(settings.path, settings)
@@ -61,6 +62,7 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         raise InputError(
             f"The weights of {source} are incomplete: {names[0]} and {len(names) - 1} more are missing."
         )
+    check_fit(source, model, processor)
     return model.to(device_for(settings.device)).eval(), processor
 
 

@@ -1,0 +1,52 @@
+"""Whether a checkpoint's processor belongs to its weights.
+
+Files of two models that were mixed in one folder load without a word, and then answer nonsense or
+end in an index error somewhere in the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.errors import InputError
+
+# Of the image processor, and of the model's vision_config.
+_SIZES = (
+    ("patch_size", "patch_size"),
+    ("temporal_patch_size", "temporal_patch_size"),
+    ("merge_size", "spatial_merge_size"),
+)
+
+
+def check_fit(source: object, model: Any, processor: Any) -> None:
+    """Compare vocabulary, image token and patch sizes, as far as both sides name them.
+
+    Raises:
+        InputError: they do not agree.
+    """
+    tokenizer = getattr(processor, "tokenizer", processor)
+    vocabulary = tokenizer.get_vocab()
+    rows = model.get_input_embeddings().weight.shape[0]
+    largest = max(vocabulary.values())
+    if largest >= rows:
+        _fail(source, f"the tokenizer has ids up to {largest}, the weights embeddings for {rows} tokens")
+    token = getattr(processor, "image_token", None)
+    expected = getattr(model.config, "image_token_id", None)
+    if isinstance(token, str) and isinstance(expected, int) and vocabulary.get(token) != expected:
+        found = vocabulary.get(token, "not in the tokenizer")
+        _fail(source, f"{token} is {found}, and config.json says image_token_id {expected}")
+    images = getattr(processor, "image_processor", None)
+    vision = getattr(model.config, "vision_config", None)
+    if not hasattr(images, "merge_size"):  # other families mean other things by the same names
+        return
+    for ours, theirs in _SIZES:
+        cut, wanted = getattr(images, ours, None), getattr(vision, theirs, None)
+        if isinstance(cut, int) and isinstance(wanted, int) and cut != wanted:
+            _fail(source, f"the image processor has {ours} {cut}, the vision tower {theirs} {wanted}")
+
+
+def _fail(source: object, reason: str) -> None:
+    raise InputError(
+        f"The processor of {source} does not fit its weights: {reason}. "
+        "Copy tokenizer and processor files from the checkpoint that the weights come from."
+    )
