@@ -19,7 +19,7 @@ _SIZES = (
 
 
 def check_fit(source: object, model: Any, processor: Any) -> None:
-    """Compare vocabulary, image token and patch sizes, as far as both sides name them.
+    """Compare the vocabulary, and in the Qwen-VL family the image token and patch sizes.
 
     Raises:
         InputError: they do not agree.
@@ -30,15 +30,17 @@ def check_fit(source: object, model: Any, processor: Any) -> None:
     largest = max(vocabulary.values())
     if largest >= rows:
         _fail(source, f"the tokenizer has ids up to {largest}, the weights embeddings for {rows} tokens")
-    token = getattr(processor, "image_token", None)
-    expected = getattr(model.config, "image_token_id", None)
-    if isinstance(token, str) and isinstance(expected, int) and vocabulary.get(token) != expected:
-        found = vocabulary.get(token, "not in the tokenizer")
-        _fail(source, f"{token} is {found}, and config.json says image_token_id {expected}")
     images = getattr(processor, "image_processor", None)
     vision = getattr(model.config, "vision_config", None)
-    if not hasattr(images, "merge_size"):  # other families mean other things by the same names
+    if not hasattr(images, "merge_size"):  # families other than Qwen-VL mean other things by the same names
         return
+    token = getattr(processor, "image_token", None)
+    expected = getattr(model.config, "image_token_id", None)
+    # Gemma 3 writes one token into a prompt and turns it into others, which are the model's.
+    ids = {vocabulary.get(token), *getattr(processor, "image_token_ids", ())}
+    if isinstance(token, str) and isinstance(expected, int) and expected not in ids:
+        found = vocabulary.get(token, "not in the tokenizer")
+        _fail(source, f"{token} is {found}, and config.json says image_token_id {expected}")
     for ours, theirs in _SIZES:
         cut, wanted = getattr(images, ours, None), getattr(vision, theirs, None)
         if isinstance(cut, int) and isinstance(wanted, int) and cut != wanted:
