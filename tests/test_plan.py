@@ -8,10 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from experiment_helpers import TINY, make_experiment, run_here
-from holdfast.errors import InputError
 from holdfast.experiment import estimate
 from holdfast.experiment.plan import Plan, determining_settings, make_plan
 from holdfast.experiment.store import Store
@@ -173,17 +170,9 @@ def test_fingerprints_are_the_same_in_every_process(tmp_path: Path) -> None:
     assert plan(tmp_path).digest() == plan(tmp_path / "elsewhere").digest()
 
 
-def test_time_and_memory_are_estimated(tmp_path: Path) -> None:
+def test_time_is_estimated(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path)
     made = make_plan(experiment)
     guess = sum(estimate.seconds(job, {}) for job in made.jobs.values())
     slower = sum(estimate.seconds(job, {"sft": 1.0, "rft": 1.0}) for job in made.jobs.values())
     assert 0 < guess < slower
-    needed = estimate.memory(experiment)
-    assert needed is not None
-    assert 10e6 < needed < 100e6  # 1.3 million parameters, four copies in float32
-    estimate.check_memory(experiment, workers=2)
-    on_cpu = make_experiment(tmp_path, model={"device": "cpu"})
-    estimate.check_memory(on_cpu, workers=2)
-    with pytest.raises(InputError, match="fewer workers"):
-        estimate.check_memory(on_cpu, workers=10**7)

@@ -103,7 +103,8 @@ def run(
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.progress import Progress, duration
 
-    check_memory(experiment, workers)
+    if warning := check_memory(experiment, workers):
+        err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     _save_config(experiment)
     index = experiment.output / "report" / "index.html"
@@ -163,11 +164,20 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
         f"{len(todo)} to do; about {duration(total)} in one process ({basis}).",
         highlight=False,
     )
-    if needed := estimate.memory(experiment):
+    from holdfast.experiment import memory
+
+    if made := memory.estimate(experiment):
         out.print(
-            f"A worker needs at least {_bytes(needed)} for weights, gradients and optimiser; "
-            "activations come on top.",
+            f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.",
             highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        out.print(
+            f"What memory {experiment.model.path} needs can be told once it is on this disk "
+            f"(hf download {experiment.model.path}).",
+            highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -1,8 +1,7 @@
-"""What jobs will take: time, from how long similar ones in the store took; and memory."""
+"""What jobs will take: time, from how long similar ones in the store took; and whether memory suffices."""
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from itertools import islice
 from statistics import median
@@ -13,11 +12,11 @@ from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job
 from holdfast.experiment.store import KINDS, Store
-from holdfast.weights import count_parameters
 
 # Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
 _GUESS = {"sft": 0.0035, "rft": 0.002, "filter": 0.001, "evaluate": 0.002}
 _LOOK_AT = 200  # results per kind
+_SMALL = 200_000_000  # bytes of weights; training takes some ten times as much
 _UNKNOWN_COUNT = 1000  # examples, where a task takes all it has
 
 Rates = dict[str, float]
@@ -60,34 +59,31 @@ def _units(inputs: dict) -> float:
     return float(examples)
 
 
-def memory(experiment: Experiment) -> int | None:
-    """Bytes a worker needs at least: weights, gradients and the optimiser's two moments.
+def check_memory(experiment: Experiment, workers: int) -> str | None:
+    """Refuse what cannot fit, before anything is loaded.
 
-    Activations come on top. None for a model that is not on this disk yet.
-    """
-    folder = model_folder(experiment.model)
-    if folder is None:
-        return None
-    parameters = sum(count_parameters(path) for path in folder.glob("*.safetensors"))
-    copies = 4
-    if any(method.kl_coef for method in experiment.methods.values()):
-        copies += 1  # the reference
-    return copies * parameters * {"float32": 4, "bfloat16": 2, "float16": 2}[experiment.model.dtype]
-
-
-def check_memory(experiment: Experiment, workers: int) -> None:
-    """Refuse what cannot fit.
+    Returns:
+        A warning where the largest images or longest completions may not fit; None if all is well, or
+        the model is not known on this machine.
 
     Raises:
-        InputError: the workers need more memory than this machine has.
+        InputError: weights, gradients and optimiser alone need more memory than the device has.
     """
-    needed = memory(experiment)
-    if experiment.model.device != "cpu" or needed is None:
-        return
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if workers * needed > available:
-        raise InputError(
-            f"{workers} worker(s) need at least {workers * needed / 1e9:.1f} GB for weights, gradients and "
-            f"optimiser, but this machine has {available / 1e9:.1f} GB. Use fewer workers, a smaller model "
-            "or dtype: bfloat16."
-        )
+    from holdfast.experiment import memory
+
+    folder = model_folder(experiment.model)
+    if (
+        folder is not None
+        and workers * sum(path.stat().st_size for path in folder.glob("*.safetensors")) < _SMALL
+    ):
+        return None  # spares small models the wait for transformers
+    made = memory.estimate(experiment)
+    if made is None:
+        return None
+    device, available = memory.device_memory(experiment.model.device)
+    if memory.needed(made, device, workers) <= available:
+        return None
+    message = memory.does_not_fit(made, experiment, workers, device, available)
+    if workers * made.state > available:
+        raise InputError(f"This cannot run: {message}")
+    return f"This may not fit, if images and completions are as large as they may be: {message}"

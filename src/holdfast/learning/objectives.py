@@ -7,7 +7,7 @@ micro-batches has the same gradient as one that is not).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -47,17 +47,20 @@ class Groups:
     reference_BGR: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
 
-    def split(self, size: int) -> list[Groups]:
-        """Parts of at most `size` prompts, in order."""
+    def split(self, size: int) -> Iterator[Groups]:
+        """Parts of at most `size` prompts, in order, each made when it is asked for: it copies its images."""
         count = len(self.prompts)
-        return [self._rows(range(start, min(start + size, count))) for start in range(0, count, size)]
+        return (self._rows(range(start, min(start + size, count))) for start in range(0, count, size))
 
-    def within(self, budget: TokenBudget, size: int | None) -> list[Groups]:
-        """Parts of at most `size` prompts and no more tokens than the budget has, in order."""
+    def within(self, budget: TokenBudget, size: int | None) -> Iterator[Groups]:
+        """Parts of at most `size` prompts and no more tokens than the budget has, as `split` makes them."""
         costs = group_tokens(self.prompts, self.completions)
-        return [self._rows(rows) for rows in budget.split(costs, size)]
+        return (self._rows(rows) for rows in budget.split(costs, size))
 
     def _rows(self, rows: range) -> Groups:
+        if len(rows) == len(self.prompts):
+            return self
+
         def part(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor[rows.start : rows.stop]
 

@@ -1,0 +1,137 @@
+"""What a model's memory depends on, from its configuration alone; no weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.experiment.identity import model_folder
+from holdfast.policy.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A stack of equal transformer layers.
+
+    Attributes:
+        layers: how many.
+        hidden, query, key, intermediate: widths of the residual stream, of all query heads, of all key
+            heads, and of the feed-forward part.
+    """
+
+    layers: int
+    hidden: int
+    query: int
+    key: int
+    intermediate: int
+
+
+@dataclass(frozen=True)
+class Vision:
+    """A vision tower. `features` are the numbers of one patch; `merge`² patches become one token."""
+
+    tower: Tower
+    patch: int
+    merge: int
+    features: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model with its settings applied.
+
+    Attributes:
+        parameters: numbers in its weights (in a LoRA model: without the adapters).
+        trained: numbers that are trained (in a LoRA model: of the adapters).
+        sees: whether gradients flow through the vision tower.
+        vocabulary: rows of the output embedding.
+    """
+
+    parameters: int
+    trained: int
+    vocabulary: int
+    text: Tower
+    vision: Vision | None
+    sees: bool = True
+
+
+def architecture(settings: ModelSettings) -> Architecture | None:
+    """Of a model folder, or of a hub id that is on this disk; None if it cannot be known.
+
+    Builds the model without its weights, so that every parameter is counted as it will be loaded.
+    """
+    from transformers import AutoConfig
+
+    folder = model_folder(settings)
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if folder is None and settings.revision is not None:
+        options["revision"] = settings.revision
+    try:
+        config = AutoConfig.from_pretrained(folder or settings.path, **options)
+    except (OSError, ValueError):
+        return None
+    return of_config(config, settings)
+
+
+def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
+    """The same, of a transformers configuration; None where its parts have other names."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    text = config.get_text_config()
+    seen = getattr(config, "vision_config", None)
+    auto = AutoModelForCausalLM if seen is None else AutoModelForImageTextToText
+    try:
+        with torch.device("meta"):
+            model = auto.from_config(config)
+        vision = None if seen is None else _vision(seen)
+        return Architecture(
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            trained=_trained(model, settings),
+            vocabulary=text.vocab_size,
+            text=_tower(text),
+            vision=vision,
+            sees="vision" not in settings.freeze,
+        )
+    except (AttributeError, ImportError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
+        return None  # an architecture that does not fit this description
+
+
+def _tower(config: Any) -> Tower:
+    heads = _first(config, "num_attention_heads", "num_heads")
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Tower(
+        layers=_first(config, "num_hidden_layers", "depth"),
+        hidden=config.hidden_size,
+        query=heads * size,
+        key=(getattr(config, "num_key_value_heads", None) or heads) * size,
+        intermediate=config.intermediate_size,
+    )
+
+
+def _vision(config: Any) -> Vision:
+    channels = getattr(config, "in_channels", None) or getattr(config, "num_channels", None) or 3
+    frames = getattr(config, "temporal_patch_size", 1)
+    features = channels * frames * config.patch_size**2
+    return Vision(_tower(config), config.patch_size, getattr(config, "spatial_merge_size", 1), features)
+
+
+def _first(config: Any, *names: str) -> int:
+    return int(next(value for name in names if (value := getattr(config, name, None))))
+
+
+def _trained(model: Any, settings: ModelSettings) -> int:
+    """Numbers in trained weights, as `Policy` will choose them."""
+    if settings.lora is not None:
+        ends = settings.lora.target_modules
+        return sum(
+            settings.lora.rank * sum(module.weight.shape)
+            for name, module in model.named_modules()
+            if name.rpartition(".")[2] in ends and hasattr(module, "weight")
+        )
+    visual = getattr(getattr(model, "model", None), "visual", None)
+    frozen = 0
+    for name, parameter in [] if visual is None else visual.named_parameters():
+        if ("projector" if "merger" in name else "vision") in settings.freeze:
+            frozen += parameter.numel()
+    return sum(parameter.numel() for parameter in model.parameters()) - frozen

@@ -1,0 +1,293 @@
+"""Device memory of a worker, estimated before a run.
+
+What is exact: weights, gradients, the optimiser's two moments and the reference, each the number of
+parameters times their size. What is worked out from the model's shape: activations, as what autograd
+keeps for a packed group-wise pass (`policy/attention.py`), and the keys and values of sampling. What
+is a bound: every image is as large as `max_pixels` allows, every completion as long as `max_tokens`,
+and a part of a batch as large as `token_budget` (or the batch) allows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from holdfast.config import Experiment
+from holdfast.experiment.architecture import Architecture, Tower, architecture
+from holdfast.experiment.identity import model_folder
+from holdfast.files import read_json
+from holdfast.learning.settings import Method
+from holdfast.policy.settings import Lora, ModelSettings
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+ADAPTER_BYTES = 4  # adapters are trained in float32
+TEXT_TOKENS = 256  # of a question with its instruction and the chat template
+TARGET_TOKENS = 64  # of a reference answer
+KEPT_LOGITS = 2**25  # as `policy/logprobs.py` bounds them
+MAX_PIXELS = 16384 * 28 * 28  # where neither the settings nor the processor's file say: Qwen2.5-VL's own
+# Room beyond the tensors: the allocator's gaps, and on a GPU what its driver and libraries take.
+SLACK, CONTEXT = 1.08, 600_000_000
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Prompts that are computed together.
+
+    Attributes:
+        prompts, prompt, group, completion: number of prompts, tokens of each, completions of each,
+            tokens of each completion.
+        patches: image patches of all prompts.
+    """
+
+    prompts: int
+    prompt: int
+    group: int
+    completion: int
+    patches: int
+
+    @property
+    def tokens(self) -> int:
+        return self.prompts * (self.prompt + self.group * self.completion)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of one worker at its largest moment.
+
+    Attributes:
+        parts: what stays, by name.
+        learning, sampling: what comes on top while it learns and while it samples, never both.
+    """
+
+    parts: Mapping[str, int]
+    learning: int
+    sampling: int
+
+    @property
+    def state(self) -> int:
+        """Weights and what training keeps of them: exact, and there whatever the examples are."""
+        return sum(self.parts[name] for name in ("weights", "gradients", "optimiser", "reference"))
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values()) + max(self.learning, self.sampling)
+
+    def text(self) -> str:
+        """In words, the largest parts first."""
+        parts = dict(self.parts)
+        if self.learning >= self.sampling:
+            parts["activations"] = self.learning
+        else:
+            parts["sampling (keys and values)"] = self.sampling
+        largest = sorted((item for item in parts.items() if item[1]), key=lambda item: -item[1])
+        return ", ".join(f"{name} {gigabytes(size)}" for name, size in largest)
+
+
+def gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def estimate(experiment: Experiment) -> Estimate | None:
+    """Of the method that needs most; None for a model whose shape is not known on this machine."""
+    known = architecture(experiment.model)
+    if known is None:
+        return None
+    pixels = _max_pixels(experiment.model)
+    return max(
+        (of_method(known, experiment.model, method, pixels) for method in experiment.methods.values()),
+        key=lambda made: made.total,
+    )
+
+
+def of_method(known: Architecture, model: ModelSettings, method: Method, max_pixels: int) -> Estimate:
+    """What a stage of one method needs."""
+    size = BYTES[model.dtype]
+    trained = known.trained * (size if model.lora is None else ADAPTER_BYTES)
+    adapters = trained if model.lora is not None else 0
+    patches = image = 0
+    if known.vision is not None:
+        patches = max_pixels // known.vision.patch**2
+        image = patches // known.vision.merge**2
+    sft = method.objective == "sft"
+    group = 1 if sft else method.group_size
+    whole = Pass(
+        prompts=method.batch,
+        prompt=image + TEXT_TOKENS,
+        group=group,
+        completion=TARGET_TOKENS if sft else method.sampling.max_tokens,
+        patches=patches * method.batch,
+    )
+    reference = 0
+    if not sft and method.kl_coef:
+        own = model.lora is not None or method.kl_reference == "stage_start"
+        reference = trained if own else known.parameters * size
+    features = known.vision.features if known.vision is not None else 0
+    step = method.batch // method.updates
+    part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
+    # Patches of the batch lie on the device, with a copy of those of a step and of a part of it.
+    copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
+    images = (method.batch + copied) * patches * features * 4
+    sampled = Pass(whole.prompts, whole.prompt, group + (method.objective == "remax"), whole.completion, 0)
+    return Estimate(
+        parts={
+            "weights": known.parameters * size + adapters,
+            "gradients": trained,
+            "optimiser": 2 * trained,
+            "reference": reference,
+            "images": images,
+        },
+        learning=activations(known, part, size, model.activation_checkpointing),
+        sampling=0 if sft else keys(known, _part(sampled, method.batch, model.token_budget), size),
+    )
+
+
+def activations(known: Architecture, part: Pass, size: int, checkpointing: bool) -> int:
+    """Bytes that autograd keeps for a forward pass over `part`, and that its backward pass adds.
+
+    Per layer and token, with hidden width d, query width q and feed-forward width f: normalised inputs
+    and outputs of two norms (4 d) and their float32 inputs (2 d), queries, attention and its output
+    (3 q), and four of the feed-forward part (4 f). A group's completions attend to their prompt's keys
+    and values through a copy each. With checkpointing a layer keeps its input alone; one layer at a time
+    is computed again. A frozen vision tower keeps nothing.
+    """
+    text = known.text
+    copies = part.prompts * (part.prompt + part.group * (part.prompt + part.completion))
+    mask = part.prompts * part.completion * (part.prompt + part.completion) * (text.query // text.key)
+    layer = part.tokens * _kept(text, size, attention=3 * text.query)
+    layer += size * (2 * text.key * copies + mask)
+    total = _stack(text, part.tokens, layer, size, checkpointing)
+    if known.vision is not None and known.sees:
+        tower = known.vision.tower
+        block = part.patches * _kept(tower, size, attention=7 * tower.hidden)
+        seen = (
+            _stack(tower, part.patches, block, size, checkpointing)
+            + part.patches * known.vision.features * size
+        )
+        # The larger tower's backward work alone counts: they go one after the other.
+        total += seen - min(_work(text, part.tokens, size), _work(tower, part.patches, size))
+    logits = min(part.prompts * part.group * part.completion * known.vocabulary, KEPT_LOGITS)
+    return total + logits * (size + 20)  # five float32 copies on the way to log-probability and entropy
+
+
+def keys(known: Architecture, part: Pass, size: int) -> int:
+    """Bytes of sampling `part`: the prompts' keys and values once, and each completion's own.
+
+    Own keys count twice: completions that ended are removed by copying the others.
+    """
+    text = known.text
+    per_token = 2 * text.layers * text.key * size
+    completions = part.prompts * part.group
+    tokens = part.prompts * part.prompt + 2 * completions * part.completion
+    return tokens * per_token + completions * known.vocabulary * (size + 36)
+
+
+def device_memory(name: str) -> tuple[str, int]:
+    """The device a setting names, and the bytes it has."""
+    import os
+
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and torch.cuda.is_available():
+        return name, torch.cuda.get_device_properties(name).total_memory
+    return name, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def needed(made: Estimate, device: str, workers: int) -> int:
+    """Bytes of all workers with the room they need beyond their tensors."""
+    return round(workers * (made.total * SLACK + (CONTEXT if device.startswith("cuda") else 0)))
+
+
+def does_not_fit(made: Estimate, experiment: Experiment, workers: int, device: str, available: int) -> str:
+    """What is needed, what there is, and what could be changed, with its effect."""
+    lines = []
+    if workers > 1:
+        lines.append(f"  --workers 1: {gigabytes(needed(made, device, 1))}")
+    for change, other in _changes(experiment):
+        after = estimate(other)
+        if after is not None and after.total < 0.97 * made.total:
+            total = needed(after, device, workers)
+            lines.append(f"  {change}: {gigabytes(total)}{' (fits)' if total <= available else ''}")
+    who = "A worker needs" if workers == 1 else f"{workers} workers need"
+    return (
+        f"{who} about {gigabytes(needed(made, device, workers))} on {device}, which has "
+        f"{gigabytes(available)}: {made.text()} each. With one change it would be\n" + "\n".join(lines)
+    )
+
+
+def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
+    """Settings that need less memory, and the experiment with each."""
+    model, methods = experiment.model, experiment.methods
+
+    def with_model(**changes: object) -> Experiment:
+        return experiment.model_copy(update={"model": model.model_copy(update=changes)})
+
+    if not model.activation_checkpointing:
+        yield "model.activation_checkpointing=true", with_model(activation_checkpointing=True)
+    for tokens in (32768, 16384, 8192):
+        if model.token_budget is None or tokens < model.token_budget:
+            yield f"model.token_budget={tokens}", with_model(token_budget=tokens)
+            break
+    if model.dtype == "float32":
+        yield "model.dtype=bfloat16", with_model(dtype="bfloat16")
+    if _max_pixels(model) > 501760:
+        yield "model.max_pixels=501760", with_model(max_pixels=501760)
+    if any(method.kl_coef and method.kl_reference == "base" for method in methods.values()):
+        changed = {
+            name: one.model_copy(update={"kl_reference": "stage_start"}) for name, one in methods.items()
+        }
+        yield "kl_reference: stage_start", experiment.model_copy(update={"methods": changed})
+    if not model.freeze and model.lora is None:
+        yield "model.freeze=[vision]", with_model(freeze=("vision",))
+    if model.lora is None:
+        yield "model.lora.rank=16", with_model(lora=Lora())
+
+
+def _part(whole: Pass, rows: int, budget: int | None) -> Pass:
+    """The largest part that a batch is split into; a prompt with its group is never split.
+
+    With a budget, short completions let more prompts into a part than long ones. So there are as many
+    prompts as fit with completions of one token, and completions fill the rest.
+    """
+    if budget is not None and rows * (whole.prompt + whole.group * whole.completion) > budget:
+        rows = max(1, min(rows, budget // (whole.prompt + whole.group)))
+        room = (budget // rows - whole.prompt) // whole.group
+        completion = whole.completion if rows == 1 else max(1, min(whole.completion, room))
+    else:
+        completion = whole.completion
+    patches = math.ceil(whole.patches / whole.prompts * rows)
+    return Pass(rows, whole.prompt, whole.group, completion, patches)
+
+
+def _kept(tower: Tower, size: int, attention: int) -> int:
+    """Bytes a layer keeps of each token."""
+    return size * (4 * tower.intermediate + 4 * tower.hidden + attention) + 4 * 2 * tower.hidden
+
+
+def _stack(tower: Tower, tokens: int, layer: int, size: int, checkpointing: bool) -> int:
+    kept = tower.layers * tokens * tower.hidden * size + layer if checkpointing else tower.layers * layer
+    return kept + _work(tower, tokens, size)
+
+
+def _work(tower: Tower, tokens: int, size: int) -> int:
+    """Gradients of one feed-forward part, while its backward pass runs."""
+    return 3 * tokens * tower.intermediate * size
+
+
+def _max_pixels(model: ModelSettings) -> int:
+    """The largest area of an image, from the settings or the processor's files."""
+    if model.max_pixels is not None:
+        return model.max_pixels
+    folder = model_folder(model)
+    if folder is None:
+        return MAX_PIXELS
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        try:
+            facts = read_json(folder / name)
+            facts = facts.get("image_processor", facts)
+            return int((facts.get("size") or {}).get("longest_edge") or facts["max_pixels"])
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+            continue
+    return MAX_PIXELS

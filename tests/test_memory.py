@@ -1,0 +1,185 @@
+"""Device memory before a run: by hand, against measured tensors, and what is said when it is too much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Qwen2_5_VLConfig
+
+from experiment_helpers import make_experiment
+from holdfast.errors import InputError
+from holdfast.experiment import estimate, memory
+from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
+from holdfast.experiment.memory import Pass, activations, keys, of_method
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.settings import Method
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from holdfast.tasks.embedded import TASKS
+
+SMALL = Architecture(
+    parameters=1000, trained=600, vocabulary=10, vision=None,
+    text=Tower(layers=2, hidden=4, query=4, key=2, intermediate=8),
+)  # fmt: skip
+SEVEN = Qwen2_5_VLConfig(  # the published shape of Qwen2.5-VL-7B
+    text_config={
+        "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "intermediate_size": 18944, "vocab_size": 152064, "tie_word_embeddings": False,
+    },
+    vision_config={
+        "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584
+    },
+    tie_word_embeddings=False,
+)  # fmt: skip
+RFT: dict[str, Any] = {"objective": "grpo", "learning_rate": 1e-6, "batch": 4, "group_size": 2}
+
+
+def test_activations_by_hand() -> None:
+    part = Pass(prompts=3, prompt=5, group=2, completion=4, patches=0)
+    assert part.tokens == 3 * (5 + 2 * 4) == 39
+    # A token in a layer, bfloat16: 2 * (4 * 8 + 4 * 4 + 3 * 4) + 4 * 2 * 4 = 152 bytes. Keys and values
+    # of prompts and of completions with a copy of their prompt: 2 * 2 * 3 * (5 + 2 * 9) = 276 numbers;
+    # the mask, for both query heads of a key head: 3 * 4 * 9 * 2 = 216.
+    layer = 39 * 152 + 2 * (276 + 216)
+    work, logits = 3 * 39 * 8 * 2, 3 * 2 * 4 * 10 * (2 + 20)
+    assert activations(SMALL, part, 2, checkpointing=False) == 2 * layer + work + logits
+    # With checkpointing: the input of both layers, and one layer.
+    assert activations(SMALL, part, 2, checkpointing=True) == 2 * 39 * 4 * 2 + layer + work + logits
+
+
+def test_sampling_by_hand() -> None:
+    part = Pass(prompts=3, prompt=5, group=2, completion=4, patches=0)
+    # Keys and values: 2 * 2 layers * 2 wide * 2 bytes = 16 a token; prompts once, own ones with a copy.
+    assert keys(SMALL, part, 2) == (3 * 5 + 2 * 6 * 4) * 16 + 6 * 10 * (2 + 36)
+
+
+def test_what_stays_by_hand() -> None:
+    model = ModelSettings(dtype="bfloat16")
+    sft = of_method(SMALL, model, Method(objective="sft", learning_rate=1e-6), max_pixels=0)
+    assert sft.parts == {"weights": 2000, "gradients": 1200, "optimiser": 2400, "reference": 0, "images": 0}
+    assert sft.sampling == 0
+    assert sft.state == 5600
+    rft = of_method(SMALL, model, Method(**RFT, kl_coef=0.01), max_pixels=0)
+    assert rft.parts["reference"] == 1200  # the trained weights as they were
+    other = of_method(SMALL, model, Method(**RFT, kl_coef=0.01, kl_reference="base"), max_pixels=0)
+    assert other.parts["reference"] == 2000  # a second model
+    assert rft.total == rft.state + max(rft.learning, rft.sampling)
+
+
+def test_a_token_budget_bounds_a_part() -> None:
+    sizes = {
+        tokens: of_method(
+            SMALL, ModelSettings(token_budget=tokens), Method(**RFT | {"batch": 64}), max_pixels=0
+        ).learning
+        for tokens in (None, 65536, 8192)
+    }
+    assert sizes[None] > sizes[65536] > 4 * sizes[8192]
+
+
+def test_the_shape_of_a_real_model_without_its_weights() -> None:
+    full = of_config(SEVEN, ModelSettings())
+    assert full is not None
+    assert full.parameters == full.trained == 8_292_166_656  # as the checkpoint's files say
+    assert full.text == Tower(28, 3584, 3584, 512, 18944)
+    assert full.vision is not None
+    assert full.vision.features == 3 * 2 * 14 * 14
+    frozen = of_config(SEVEN, ModelSettings(freeze=("vision", "projector")))
+    assert frozen is not None
+    assert full.trained - frozen.trained == 676_550_144  # the tower with its merger
+    adapted = of_config(SEVEN, ModelSettings(lora=Lora(rank=8)))
+    assert adapted is not None
+    # Per layer: q 7168, k and v 4096 each, o 7168, gate, up and down 22528 each; and the vision tower's.
+    text = 28 * 8 * (2 * 7168 + 2 * 4096 + 3 * 22528)
+    assert adapted.trained == text + 32 * 8 * 3 * (1280 + 3420)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
+def test_weights_gradients_and_moments_are_exact(lora: Lora | None) -> None:
+    settings = ModelSettings(device="cpu", lora=lora)
+    policy, known = Policy.load("embedded", settings), architecture(settings)
+    assert known is not None
+    method = Method(objective="sft", learning_rate=1e-4)
+    made = of_method(known, settings, method, max_pixels=48 * 48)
+    optimizer = make_optimizer(policy.model, method)
+    sum(parameter.sum() for parameter in policy.model.parameters() if parameter.requires_grad).backward()
+    optimizer.step()
+    parameters = list(policy.model.parameters())
+    assert made.parts["weights"] == sum(one.nbytes for one in parameters)
+    assert made.parts["gradients"] == sum(one.grad.nbytes for one in parameters if one.grad is not None)
+    moments = [state[key] for state in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")]
+    assert made.parts["optimiser"] == sum(one.nbytes for one in moments)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("group", "batch"), [(1, 32), (8, 16)])
+def test_activations_are_near_what_autograd_keeps(dtype: Any, group: int, batch: int) -> None:
+    """Within a fifth, for the embedded model: what a forward pass leaves for the backward pass."""
+    settings = ModelSettings(device="cpu", dtype=dtype)
+    policy, known = Policy.load("embedded", settings), architecture(settings)
+    assert known is not None
+    examples = TASKS["diagrams"].examples("train", batch)
+    prompts = policy.encode([f"{one.prompt} think" for one in examples], [one.images for one in examples])
+    generator = torch.Generator().manual_seed(0)
+    completions = policy.sample(prompts, group, Sampling(max_tokens=12), generator)
+    policy.group_logprobs(prompts, completions)  # the first use compares two passes
+    own = {parameter.untyped_storage().data_ptr() for parameter in policy.model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        policy.group_logprobs(prompts, completions)
+    measured = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
+    grids = prompts.image_grid_thw
+    assert grids is not None
+    part = Pass(
+        prompts=batch,
+        prompt=prompts.tokens_BP.shape[1],
+        group=group,
+        completion=completions.tokens_BGR.shape[2],
+        patches=int(grids.prod(-1).sum()),
+    )
+    expected = activations(known, part, memory.BYTES[dtype], checkpointing=False)
+    assert 1 <= expected / measured < 1.2
+
+
+def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = {"r": RFT | {"kl_coef": 0.01, "kl_reference": "base"}}
+    experiment = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})
+    monkeypatch.setattr(estimate, "_SMALL", 0)  # look closely at small models, too
+    monkeypatch.setattr("holdfast.experiment.memory.architecture", lambda model: of_config(SEVEN, model))
+    have = 400_000_000_000
+    monkeypatch.setattr(memory, "device_memory", lambda name: ("cuda", have))
+    assert estimate.check_memory(experiment, workers=1) is None
+    with pytest.raises(InputError) as caught:
+        estimate.check_memory(experiment, workers=6)
+    text = str(caught.value)
+    for part in ("6 workers need about", "on cuda, which has 400.0 GB", "optimiser 33.2 GB", "--workers 1:"):
+        assert part in text
+    have = 80_000_000_000
+    with pytest.raises(InputError, match=r"model\.lora\.rank=16: .* \(fits\)"):
+        estimate.check_memory(experiment, workers=1)
+
+
+def test_what_may_not_fit_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images may be smaller than they can be, and completions shorter."""
+    experiment = make_experiment(tmp_path)
+    monkeypatch.setattr(estimate, "_SMALL", 0)
+    made = memory.estimate(experiment)
+    assert made is not None
+    monkeypatch.setattr(memory, "device_memory", lambda name: ("cpu", 2 * made.state))
+    warning = estimate.check_memory(experiment, workers=1)
+    assert warning is not None
+    assert "may not fit" in warning
+    assert "activation_checkpointing=true" in warning
+
+
+def test_a_model_that_is_not_on_this_disk(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, model={"path": "nobody/no-such-model"})
+    assert memory.estimate(experiment) is None
+    assert estimate.check_memory(experiment, workers=1) is None
