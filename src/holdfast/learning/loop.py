@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from holdfast.learning.objectives import Groups, LossSums, Objective, make_objec
 from holdfast.learning.optimizer import learning_rate, make_optimizer
 from holdfast.learning.settings import Method
 from holdfast.policy.rollouts import Item
+from holdfast.policy.sampling import NotFiniteError
 from holdfast.rng import stream as named_stream
 from holdfast.tasks.prompts import Style
 
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
 LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
-TOLERATED_SKIPS = 3  # steps in a row without a finite gradient
+TOLERATED_SKIPS = 3  # iterations in a row without a finite gradient
+log = logging.getLogger(__name__)
 
 
 def learn(
@@ -56,20 +60,21 @@ def learn(
         Totals: seconds, examples, completions, tokens (of completions), skipped steps.
 
     Raises:
-        HoldfastError: gradients are not finite several steps in a row.
+        HoldfastError: log-probabilities or gradients are not finite several iterations in a row.
     """
     objective = make_objective(method, templates, policy, load_base)
     optimizer = make_optimizer(policy.model, method)
     state = load_checkpoint(folder / "checkpoint", policy.model, optimizer) or {"iteration": 0, "totals": {}}
     totals: dict[str, float] = state["totals"]
-    log = folder / "metrics.jsonl"
+    metrics = folder / "metrics.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(log, read_log(log, state["iteration"]))  # forget what is done again
+    write_jsonl(metrics, read_log(metrics, state["iteration"]))  # forget what is done again
     skips = 0
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
         batch = pick(items, method.batch, iteration, stream)
-        groups = objective.collect(policy, batch, (*stream, iteration))
+        groups = collect(policy, objective, batch, (*stream, iteration))
+        parts: Iterable[Groups] = () if groups is None else groups.split(len(batch) // method.updates)
         rows = [
             step(
                 policy,
@@ -79,26 +84,27 @@ def learn(
                 method,
                 learning_rate(method, number, iterations * method.updates),
             )
-            for number, part in enumerate(
-                groups.split(len(batch) // method.updates), iteration * method.updates
-            )
-        ]
+            for number, part in enumerate(parts, iteration * method.updates)
+        ] or [{"skipped": 1.0}]
         row = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
         skips = skips + 1 if row["skipped"] == 1 else 0
         if skips >= TOLERATED_SKIPS:
             raise HoldfastError(
-                f"The gradient was not finite in {skips} iterations in a row (last: {iteration}); "
-                "lower learning_rate or clip_grad, or use dtype float32."
+                f"The model's output or its gradient was not finite in {skips} iterations in a row (last: "
+                f"{iteration}); lower learning_rate or clip_grad, or use dtype bfloat16 or float32."
             )
         seconds = time.perf_counter() - started
-        tokens = int(groups.completions.mask_BGR.sum())
-        row = {"step": iteration, **groups.stats, **row, "tokens_per_s": tokens / seconds, "seconds": seconds}
-        with log.open("a", encoding="utf-8") as file:
+        tokens, completions, stats = 0, 0, {}
+        if groups is not None:
+            lengths_BG, stats = groups.completions.lengths_BG, dict(groups.stats)
+            tokens, completions = int(lengths_BG.sum()), lengths_BG.numel()
+        row = {"step": iteration, **stats, **row, "tokens_per_s": tokens / seconds, "seconds": seconds}
+        with metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for key, amount in (
             ("seconds", seconds),
             ("examples", len(batch)),
-            ("completions", groups.completions.mask_BGR.shape[0] * groups.completions.mask_BGR.shape[1]),
+            ("completions", completions),
             ("tokens", tokens),
             ("skipped", row["skipped"]),
         ):
@@ -124,6 +130,18 @@ def pick(items: Sequence[Item], size: int, iteration: int, stream: tuple[object,
     return batch
 
 
+def collect(
+    policy: Policy, objective: Objective, batch: Sequence[Item], stream: tuple[object, ...]
+) -> Groups | None:
+    """The groups of an iteration; None, after a warning, where the policy's output is not finite."""
+    names = tuple(f"{task.name} {example.id}" for task, example in batch)
+    try:
+        return replace(objective.collect(policy, batch, stream), names=names)
+    except NotFiniteError as error:
+        log.warning("An iteration is skipped for %s. %s", names[error.index], error)
+        return None
+
+
 def step(
     policy: Policy,
     objective: Objective,
@@ -134,7 +152,8 @@ def step(
 ) -> dict[str, float]:
     """One optimiser step: the token mean of the loss, its gradient clipped by norm.
 
-    A step whose loss or gradient is not finite leaves the weights alone and says `skipped`.
+    A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
+    `skipped`; a warning names the example whose log-probabilities they are.
     """
     tokens = groups.completions.mask_BGR.sum().item()
 
@@ -142,7 +161,11 @@ def step(
         optimizer.zero_grad(set_to_none=True)
         sums: list[LossSums] = []
         for part in groups.within(policy.budget, method.micro_batch):
-            sums.append(objective.loss(policy, part))
+            try:
+                sums.append(objective.loss(policy, part))
+            except NotFiniteError as error:
+                log.warning("A step is skipped for %s. %s", part.name(error.index), error)
+                return []
             (sums[-1].loss / tokens).backward()
         return sums
 
@@ -151,7 +174,7 @@ def step(
         [parameter for parameter in policy.model.parameters() if parameter.grad is not None], method.clip_grad
     ).item()
     loss = sum(part.loss.item() for part in sums) / tokens
-    finite = math.isfinite(norm) and math.isfinite(loss)
+    finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
     if finite:
         for group in optimizer.param_groups:
             group["lr"] = rate

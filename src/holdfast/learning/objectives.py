@@ -38,6 +38,7 @@ class Groups:
         old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples.
         reference_BGR: of the KL reference, where there is a penalty.
         stats: means over the batch, for the log.
+        names: of the examples, for messages.
     """
 
     prompts: Prompts
@@ -46,6 +47,11 @@ class Groups:
     old_logprobs_BGR: torch.Tensor | None = None
     reference_BGR: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+    def name(self, index: int) -> str:
+        """What a message calls the prompt at `index`."""
+        return self.names[index] if self.names else f"example {index}"
 
     def split(self, size: int) -> Iterator[Groups]:
         """Parts of at most `size` prompts, in order, each made when it is asked for: it copies its images."""
@@ -71,6 +77,7 @@ class Groups:
             advantages_BG=self.advantages_BG[rows.start : rows.stop],
             old_logprobs_BGR=part(self.old_logprobs_BGR),
             reference_BGR=part(self.reference_BGR),
+            names=self.names[rows.start : rows.stop],
         )
 
 

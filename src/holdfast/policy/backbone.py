@@ -142,20 +142,11 @@ class Backbone:
         New images are encoded one by one: in a batch their last bits would depend on its other
         images, and a run that was resumed would differ from one that was not.
         """
-        grids, images = prompts.image_grid_thw, prompts.image_inputs
-        parts: Sequence[torch.Tensor] = ()
-        if prompts.pixel_values is not None and grids is not None:
-            parts = prompts.pixel_values.split(grids.prod(-1).tolist())
         features = []
-        for index, key in enumerate(prompts.image_keys):
+        for key, inputs in zip(prompts.image_keys, prompts.each_image(), strict=True):
             image = self._features.get(key)
             if image is None:
-                only = slice(index, index + 1)
-                image = (
-                    self._encode(None, None, images[only])
-                    if grids is None
-                    else self._encode(parts[index], grids[only])
-                )[0]
+                image = self._encode(inputs["pixel_values"], inputs.get("image_grid_thw"), [inputs])[0]
                 self._features.put(key, image, image.nbytes)
             features.append(image)
         return features
@@ -164,10 +155,10 @@ class Backbone:
         self,
         pixels: torch.Tensor | None,
         grids: torch.Tensor | None,
-        images: Sequence[Mapping[str, torch.Tensor]] = (),
+        images: Sequence[Mapping[str, torch.Tensor]],
     ) -> list[ImageFeatures]:
-        """Features of each distinct image, all encoded together."""
-        if pixels is None or grids is None:
+        """Features of each distinct image, all encoded together; fields as `Prompts` has them."""
+        if self.visual is None or pixels is None or grids is None:
             return [ImageFeatures(rows_TD) for rows_TD in image_features(self.model, images)]
         return self._encode_images(pixels, grids)
 

@@ -50,6 +50,16 @@ class Prompts:
         """Rotary position of the first completion token, on every axis."""
         return self.positions_KBP.amax((0, 2)) + 1
 
+    def each_image(self) -> Sequence[Mapping[str, torch.Tensor]]:
+        """What the model takes for each distinct image, by argument."""
+        if self.pixel_values is None or self.image_grid_thw is None:
+            return self.image_inputs
+        parts = self.pixel_values.split(self.image_grid_thw.prod(-1).tolist())
+        return [
+            {"pixel_values": part, "image_grid_thw": grid}
+            for part, grid in zip(parts, self.image_grid_thw.split(1), strict=True)
+        ]
+
     def select(self, rows: Sequence[int]) -> Prompts:
         """These rows in this order, with only the images and the padding that they need."""
         index = torch.as_tensor(rows, dtype=torch.long, device=self.tokens_BP.device)

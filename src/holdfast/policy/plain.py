@@ -143,7 +143,7 @@ def _named_errors(model: Any, prompts: Prompts, work: Callable[[], Any]) -> Any:
     except torch.OutOfMemoryError:
         raise
     except (ValueError, RuntimeError):
-        if prompts.image_inputs:
-            counts = [sum(map(len, image_features(model, [image]))) for image in prompts.image_inputs]
+        counts = [sum(map(len, image_features(model, [image]))) for image in prompts.each_image()]
+        if counts:
             check_features(prompts, model.config.image_token_id, counts)
         raise

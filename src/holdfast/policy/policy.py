@@ -21,7 +21,7 @@ from holdfast.policy.logprobs import packed_logprobs
 from holdfast.policy.plain import plain_logprobs, sample_plain
 from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
-from holdfast.policy.sampling import Draw, not_finite, sample_packed
+from holdfast.policy.sampling import Draw, NotFiniteError, sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.task import ImageSource
 
@@ -145,7 +145,7 @@ class Policy:
 
         Raises:
             InputError: prompt and completion together may outgrow the context.
-            HoldfastError: the model's output is not finite.
+            NotFiniteError: the model's output is not finite; it tells for which example.
         """
         longest = prompts.tokens_BP.shape[1]
         if longest + sampling.max_tokens > self.encoder.max_context:
@@ -184,7 +184,7 @@ class Policy:
             temperature: that of the distribution the completions were drawn from.
 
         Raises:
-            HoldfastError: a log-probability is not finite; the message names the example.
+            NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         if self.way == "packed" and not self._checked:
             self._check(prompts, completions, temperature)
@@ -193,7 +193,8 @@ class Policy:
         else:
             result = self.budget.attempt(lambda: self._logprobs_split(prompts, completions, temperature))
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
-            raise not_finite(int((~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1).int().argmax()))
+            bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
+            raise NotFiniteError(int(bad_B.int().argmax()))
         return result
 
     def decode(self, completions: Completions) -> list[list[str]]:
@@ -244,6 +245,8 @@ class Policy:
         # Two members show what one would not: completions that see each other.
         first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
         packed, plain = (self._logprobs(way, *first).logprobs_BGR for way in ("packed", "plain"))
+        if not bool(torch.isfinite(plain).all()):
+            return  # nothing to compare with: the next group will show
         difference = float((packed - plain).abs().max())
         self._checked = True
         if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:

@@ -145,12 +145,12 @@ class Recorder:
             tokens_N, and whether each row has ended.
 
         Raises:
-            HoldfastError: a logit is not finite.
+            NotFiniteError: a logit is not finite.
         """
         if not bool(torch.isfinite(logits_NV.sum())):
             bad = (~torch.isfinite(logits_NV)).any(-1).nonzero()
             if len(bad):
-                raise not_finite(self.first + int(live[bad[0, 0]]) // self.shape[1])
+                raise NotFiniteError(self.first + int(live[bad[0, 0]]) // self.shape[1])
         greedy_N = None if self.greedy is None else self.greedy[live]
         tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step, live], self.sampling)
         going_N = ~self.finished[live]
@@ -172,10 +172,17 @@ class Recorder:
         )
 
 
-def not_finite(index: int) -> HoldfastError:
-    """The error for a NaN or infinite logit of one example."""
-    return HoldfastError(
-        f"The model's output for example {index} of the batch is not finite (NaN or infinity). Its weights "
-        "have diverged (lower learning_rate or clip_grad) or overflow in this dtype (use bfloat16 "
-        "or float32)."
-    )
+class NotFiniteError(HoldfastError):
+    """A NaN or infinite logit of one example.
+
+    Attributes:
+        index: of the example in the batch.
+    """
+
+    def __init__(self, index: int):
+        self.index = index
+        super().__init__(
+            f"The model's output for example {index} of the batch is not finite (NaN or infinity). Its "
+            "weights have diverged (lower learning_rate or clip_grad) or overflow in this dtype (use "
+            "bfloat16 or float32)."
+        )

@@ -1,0 +1,207 @@
+"""What a policy and a training run do with input and output that cannot be used."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from holdfast.errors import HoldfastError, InputError
+from holdfast.files import read_jsonl
+from holdfast.learning.loop import learn, step
+from holdfast.learning.objectives import SFT
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.settings import Method
+from holdfast.policy.batch import Completions
+from holdfast.policy.policy import Policy
+from holdfast.policy.sampling import NotFiniteError
+from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.tasks.embedded import TASKS
+from holdfast.tasks.prompts import TEMPLATES
+from policy_helpers import make_folder, make_policy, random_image
+
+METHODS = {
+    "sft": Method(objective="sft", learning_rate=1e-3, batch=4, micro_batch=1),
+    "grpo": Method(
+        objective="grpo", learning_rate=1e-3, batch=4, group_size=3, sampling=Sampling(max_tokens=8)
+    ),
+}
+SEEN = [(TASKS["photos"], example) for example in TASKS["photos"].examples("train", 8)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def policy(folder):
+    return make_policy(folder)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def weights(policy: Policy) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+class Poisoned:
+    """Encodes like the policy, but in some calls the pixels of the last prompt are NaN."""
+
+    def __init__(self, policy: Policy, calls: set[int]):
+        self.encode, self.calls, self.seen = policy.encode, calls, -1
+
+    def __call__(self, prompts, images):
+        self.seen += 1
+        encoded = self.encode(prompts, images)
+        if self.seen in self.calls:
+            patches = int(encoded.image_grid_thw[encoded.images[-1][0]].prod())
+            encoded.pixel_values[-patches:] = torch.nan
+        return encoded
+
+
+def train(policy: Policy, method: Method, folder, iterations: int):
+    return learn(
+        policy,
+        SEEN,
+        method,
+        iterations=iterations,
+        templates=TEMPLATES["embedded"],
+        stream=("test",),
+        folder=folder,
+        checkpoint_every=100,
+        load_base=lambda: policy,
+        on_step=lambda *_: None,
+    )
+
+
+@pytest.mark.parametrize("objective", METHODS)
+def test_training_goes_on_after_an_output_that_is_not_finite(objective, tmp_path, monkeypatch, caplog):
+    policy = Policy.load("embedded", ModelSettings())
+    before = weights(policy)
+    monkeypatch.setattr(policy, "encode", Poisoned(policy, {0, 2}))
+    totals = train(policy, METHODS[objective], tmp_path, 4)
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [row["skipped"] for row in rows] == [1, 0, 1, 0]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert totals["skipped"] == 2
+    assert caplog.text.count("is skipped for photos ") == 2
+    assert "plain pass is slower" not in caplog.text
+    after = weights(policy)
+    assert not same(before, after)
+    assert all(torch.isfinite(tensor).all() for tensor in after.values())
+
+
+@pytest.mark.parametrize("objective", METHODS)
+def test_training_ends_when_nothing_is_finite_any_more(objective, tmp_path, monkeypatch):
+    policy = Policy.load("embedded", ModelSettings())
+    before = weights(policy)
+    monkeypatch.setattr(policy, "encode", Poisoned(policy, {1, 2, 3}))
+    with pytest.raises(HoldfastError, match=r"not finite in 3 iterations in a row \(last: 3\)"):
+        train(policy, METHODS[objective], tmp_path, 9)
+    assert not same(before, weights(policy))  # the first iteration counted
+
+
+def test_a_step_names_the_example_and_leaves_the_weights_alone(monkeypatch, caplog):
+    policy = Policy.load("embedded", ModelSettings())
+    before, method = weights(policy), METHODS["sft"]
+    monkeypatch.setattr(policy, "encode", Poisoned(policy, {0}))
+    groups = SFT(method, TEMPLATES["embedded"]).collect(policy, SEEN[:3], ())
+    object.__setattr__(groups, "names", ("one", "two", "three"))
+    row = step(policy, SFT(method, {}), make_optimizer(policy.model, method), groups, method, rate=1e-3)
+    assert row["skipped"] == 1 and row["loss"] == 0 and row["grad_norm"] == 0
+    assert "A step is skipped for three." in caplog.text
+    assert same(before, weights(policy))
+
+
+def test_a_first_group_that_is_not_finite_does_not_end_the_packed_pass(policy):
+    picture = random_image(random.Random(0))
+    prompts, targets = policy.encode(["w1"], [[picture]]), policy.encode_completions(["w2"])
+    broken = policy.encode(["w1"], [[picture]])
+    broken.pixel_values.fill_(torch.inf)
+    with pytest.raises(NotFiniteError):
+        policy.group_logprobs(broken, targets)
+    assert policy.way == "packed"
+    assert torch.isfinite(policy.group_logprobs(prompts, targets).logprobs_BGR).all()
+    assert policy.way == "packed"
+
+
+@pytest.mark.parametrize("way", ["packed", "plain"])
+def test_infinite_weights_are_named_while_sampling(policy, way):
+    policy.way = way
+    with torch.no_grad():
+        policy.model.get_input_embeddings().weight[9] = torch.inf
+    word = policy.tokenizer.convert_ids_to_tokens(9)
+    prompts = policy.encode(["w3", word], [[], []])
+    with pytest.raises(NotFiniteError, match="example"):
+        policy.sample(prompts, 2, Sampling(max_tokens=2), generator())
+
+
+@pytest.mark.parametrize("way", ["packed", "plain"])
+@pytest.mark.parametrize("longest", [0, 3])
+def test_completions_without_a_token(policy, way, longest):
+    policy.way = way
+    prompts = policy.encode(["w1", "w2 w3"], [[Image.new("RGB", (32, 32), "red")], []])
+    shape = (2, 3, longest)
+    empty = Completions(
+        torch.zeros(shape, dtype=torch.long),
+        torch.zeros(shape, dtype=torch.bool),
+        torch.zeros(shape[:2], dtype=torch.bool),
+    )
+    found = policy._logprobs(way, prompts, empty, 1.0)
+    assert found.logprobs_BGR.shape == shape and not found.logprobs_BGR.any()
+    assert policy.decode(empty) == [["", "", ""]] * 2
+
+
+def test_completions_that_end_at_once(policy):
+    policy.draw.ends = torch.arange(len(policy.draw.banned_V))
+    prompts = policy.encode(["w1", "w2 w3"], [[], []])
+    completions = policy.sample(prompts, 3, Sampling(max_tokens=9), generator())
+    assert completions.tokens_BGR.shape == (2, 3, 1) and completions.finished_BG.all()
+    assert torch.isfinite(policy.group_logprobs(prompts, completions).logprobs_BGR).all()
+
+
+@pytest.mark.parametrize("way", ["packed", "plain"])
+def test_completions_that_never_end(policy, way):
+    policy.way = way
+    policy.draw.ends = torch.tensor([policy.end])
+    policy.draw.banned_V[policy.end] = True
+    completions = policy.sample(
+        policy.encode(["w1", "w2 w3"], [[], []]), 3, Sampling(max_tokens=9), generator()
+    )
+    assert completions.tokens_BGR.shape == (2, 3, 9)
+    assert completions.mask_BGR.all() and not completions.finished_BG.any()
+
+
+def test_images_without_pixels(policy):
+    with pytest.raises(InputError, match=r"image of prompt 1 cannot be used: it has no pixels \(0 x 5\)"):
+        policy.encode(["w1", "w2"], [[], [Image.new("RGB", (0, 5))]])
+
+
+def test_small_images_are_enlarged_as_the_processor_does(policy):
+    assert policy.encode(["w1"], [[Image.new("RGB", (1, 1))]]).image_grid_thw.tolist() == [[1, 2, 2]]
+
+
+def test_small_images_without_resizing(policy):
+    policy.encoder.patches.resize = False
+    with pytest.raises(InputError, match=r"image of prompt 0 .* 10 x 10 pixels are no multiple of 16"):
+        policy.encode(["w1"], [[Image.new("RGB", (10, 10))]])
+
+
+@pytest.mark.parametrize("way", ["packed", "plain"])
+def test_qwen_image_tokens_and_features_that_differ(policy, way):
+    policy.way = way
+    patches = policy.encoder.patches
+    policy.encoder.patches = SimpleNamespace(picture=patches.picture, patches=patches.patches, merge=1)
+    prompts = policy.encode(["w1", "w2"], [[], [Image.new("RGB", (32, 32), "red")]])
+    with pytest.raises(InputError, match="puts 16 image tokens into prompt 1, but the model makes 4"):
+        policy.sample(prompts, 2, Sampling(max_tokens=2), generator())
