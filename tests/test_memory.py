@@ -162,7 +162,7 @@ def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytes
     for part in ("6 workers need about", "on cuda, which has 400.0 GB", "optimiser 33.2 GB", "--workers 1:"):
         assert part in text
     have = 80_000_000_000
-    with pytest.raises(InputError, match=r"model\.lora\.rank=16: .* \(fits\)"):
+    with pytest.raises(InputError, match=r"model\.lora=\{rank: 16\}: .* \(fits\)"):
         estimate.check_memory(experiment, workers=1)
 
 

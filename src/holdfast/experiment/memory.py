@@ -242,7 +242,7 @@ def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
     if not model.freeze and model.lora is None:
         yield "model.freeze=[vision]", with_model(freeze=("vision",))
     if model.lora is None:
-        yield "model.lora.rank=16", with_model(lora=Lora())
+        yield "model.lora={rank: 16}", with_model(lora=Lora())
 
 
 def _part(whole: Pass, rows: int, budget: int | None) -> Pass:
