@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
@@ -85,13 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.now += 1
             server.most = max(server.most, server.now)
             trouble = server.troubles.pop(0) if server.troubles else None
-        try:
+        with suppress(BrokenPipeError):  # the client gave up
             self._answer(body, trouble)
-        except BrokenPipeError:  # the client gave up
-            pass
-        finally:
-            with server.lock:
-                server.now -= 1
 
     def _answer(self, body: dict[str, Any], trouble: Any) -> None:
         if self.path != "/v1/chat/completions" or body["model"] != NAME:
@@ -104,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(1.0)
             self._send(200, _completion("too late", 2))
         elif trouble == "drop":
+            self._ready()
             self.connection.close()
         elif isinstance(trouble, tuple):
             status, headers, content = trouble
@@ -113,11 +109,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self._ready()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+    def _ready(self) -> None:
+        """Before the reply goes out: the client may ask again as soon as it has it."""
+        with self.server.lock:
+            self.server.now -= 1
 
     def log_message(self, *_: Any) -> None:
         """Quiet."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -218,3 +222,24 @@ def test_on_the_command_line(
     monkeypatch.delenv("SERVER_KEY")
     assert "SERVER_KEY" in call("evaluate", *there, *common).err
     assert call("evaluate", "embedded", *there, *common).code == 2
+
+
+def test_stopped_in_the_background(server: ChatServer, tmp_path: Path) -> None:
+    """A shell starts background commands with Ctrl-C ignored; a plain kill ends them all the same."""
+    server.troubles = ["slow"] * 99
+    command = ["evaluate", "--endpoint", server.url, "--served-model", NAME, "--tasks", "presence"]
+    command += ["--prompts", "embedded", "--examples", "40", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "holdfast.cli", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    deadline = time.monotonic() + 60
+    while not server.requests and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in said

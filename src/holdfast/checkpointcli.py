@@ -214,7 +214,7 @@ def help_text(command: Callable[..., None]) -> str:
 
 def _prepare(debug: bool) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stop as cleanly as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
 
 def _names(text: str) -> list[str]:
