@@ -176,3 +176,13 @@ def test_time_is_estimated(tmp_path: Path) -> None:
     guess = sum(estimate.seconds(job, {}) for job in made.jobs.values())
     slower = sum(estimate.seconds(job, {"sft": 1.0, "rft": 1.0}) for job in made.jobs.values())
     assert 0 < guess < slower
+
+
+def test_earlier_results_of_the_same_model_tell_the_time(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}}, sequence=["reading"])
+    made, store = make_plan(experiment), Store(experiment.store)
+    assert estimate.measured(store, made) == {}
+    assert not run_here(experiment).failed
+    assert set(estimate.measured(store, made)) == {"sft", "evaluate"}
+    other = plan(tmp_path, model={"path": "Qwen/Qwen2.5-VL-7B-Instruct"})
+    assert estimate.measured(store, other) == {}

@@ -150,18 +150,23 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
 
     jobs, store = make_plan(experiment), Store(experiment.store)
     todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
-    rates = estimate.measured(store)
+    rates = estimate.measured(store, jobs)
+    guess = not rates and experiment.model.path == "embedded"
     grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
     for job in jobs.jobs.values():
         left = job.fingerprint in todo
-        seconds = duration(estimate.seconds(job, rates)) if left else ""
+        seconds = duration(estimate.seconds(job, rates)) if left and (rates or guess) else ""
         grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", seconds)
     out.print(grid)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
-    basis = "from earlier results" if rates else "a first guess for the embedded model"
+    time_left = f"about {duration(total)} in one process (from earlier results)"
+    if guess:
+        time_left = f"about {duration(total)} in one process (a first guess for the embedded model)"
+    elif not rates:
+        time_left = "how long that takes can be told once a few are done"
     out.print(
         f"{len(jobs.jobs)} jobs ({jobs.asked - len(jobs.jobs)} more are shared), "
-        f"{len(todo)} to do; about {duration(total)} in one process ({basis}).",
+        f"{len(todo)} to do; {time_left}.",
         highlight=False,
     )
     from holdfast.experiment import memory

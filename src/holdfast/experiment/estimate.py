@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import islice
 from statistics import median
+from typing import Any
 
 from holdfast import files
 from holdfast.config import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
-from holdfast.experiment.plan import Job
+from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import KINDS, Store
 
 # Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
@@ -22,15 +23,28 @@ _UNKNOWN_COUNT = 1000  # examples, where a task takes all it has
 Rates = dict[str, float]
 
 
-def measured(store: Store) -> Rates:
-    """Seconds per unit and kind of work, the median over results in the store; only what is known."""
+def measured(store: Store, plan: Plan) -> Rates:
+    """Seconds per unit and kind of work, the median over results in the store of the plan's model; only
+    what is known."""
     seen: dict[str, list[float]] = defaultdict(list)
+    models: dict[str, Any] = {}  # what a policy began as, by its fingerprint
+
+    def model(policy: Any) -> Any:
+        if isinstance(policy, dict):
+            return policy.get("files") or policy["hub"]  # with any settings
+        if policy not in models:
+            models[policy] = model(store.inputs("learn", policy)["policy"])
+        return models[policy]
+
+    bases = (job.inputs["policy"] for job in plan.jobs.values() if job.policy is None)
+    own = model(next(bases, {"hub": None}))
     for kind in KINDS:
         for folder in islice((store.root / kind).glob("[!.]*"), _LOOK_AT):
             try:
-                inputs = files.read_json(folder / "job.json")["inputs"]
+                inputs = store.inputs(kind, folder.name)
                 seconds = files.read_json(folder / "result.json")["seconds"]
-                seen[_rate_name(inputs)].append(seconds / _units(inputs))
+                if model(inputs["policy"]) == own:
+                    seen[_rate_name(inputs)].append(seconds / _units(inputs))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
     return {name: median(rates) for name, rates in seen.items()}

@@ -67,7 +67,7 @@ class Schedule:
         self.skipped: set[str] = set()
         self._wait: dict[str, float] = {}  # until when not to try a job that another process has
         self._damage: Counter[str] = Counter()
-        self.rates = estimate.measured(store)
+        self.rates = estimate.measured(store, plan)
         self.todo: dict[str, Job] = {}
         self._find_todo()
         self._prune_all()

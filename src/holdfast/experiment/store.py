@@ -119,6 +119,17 @@ class Store:
                 raise Damaged(job.fingerprint, f"the content of {folder / name} has changed")
         return folder
 
+    def inputs(self, kind: Kind, fingerprint: str) -> dict[str, Any]:
+        """What determined a result, whichever experiment asked for it.
+
+        Raises:
+            OSError, ValueError, KeyError: it is not there, or not readable.
+        """
+        inputs: dict[str, Any] = files.read_json(self.root / kind / fingerprint[:_LENGTH] / "job.json")[
+            "inputs"
+        ]
+        return inputs
+
     def result(self, job: Job) -> dict[str, Any]:
         """The small facts of a result: totals, seconds, counts."""
         result: dict[str, Any] = files.read_json(self.verify(job, "result.json") / "result.json")
