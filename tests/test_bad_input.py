@@ -16,8 +16,8 @@ from holdfast.learning.objectives import SFT
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.settings import Method
 from holdfast.policy.batch import Completions
+from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
-from holdfast.policy.sampling import NotFiniteError
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES

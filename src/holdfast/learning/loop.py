@@ -19,8 +19,8 @@ from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
 from holdfast.learning.objectives import Groups, LossSums, Objective, make_objective
 from holdfast.learning.optimizer import learning_rate, make_optimizer
 from holdfast.learning.settings import Method
+from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.rollouts import Item
-from holdfast.policy.sampling import NotFiniteError
 from holdfast.rng import stream as named_stream
 from holdfast.tasks.prompts import Style
 

@@ -84,6 +84,7 @@ class Backbone:
         self.head = model.get_output_embeddings()
         parts = () if inner is self.text else inner.children()
         self.vision = [part for part in parts if part is not self.text]
+        self.replays = model.device.type == "cuda"  # decoding steps (`stretches.py`)
         self._geometry: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
 

@@ -63,15 +63,25 @@ class Decode:
             self.hidden_BP = self.hidden_BP[live]
         self._arrange()
 
+    def _store(
+        self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep a step's keys and values; all of the completions so far, [N, h, R, D]."""
+        own_k, own_v = self.own_keys[layer]
+        own_k[:, :, self.step] = key_NhD
+        own_v[:, :, self.step] = value_NhD
+        return own_k[:, :, : self.step + 1], own_v[:, :, : self.step + 1]
+
+    def _hide(self, scores_NhMR: torch.Tensor) -> torch.Tensor:
+        """Scores of own keys, -inf for those that are not there yet: none here."""
+        return scores_NhMR
+
     def attend(
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         layer = self.layers.setdefault(id(module), len(self.layers))
         rows, kv_heads, size = query.shape[2], key.shape[1], query.shape[3]
-        own_k, own_v = self.own_keys[layer]
-        own_k[:, :, self.step] = key[0].transpose(0, 1)
-        own_v[:, :, self.step] = value[0].transpose(0, 1)
-        own_k, own_v = own_k[:, :, : self.step + 1], own_v[:, :, : self.step + 1]
+        own_k, own_v = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
         prompt_k, prompt_v = self.prompt_keys[layer]
         prompts = len(prompt_k)
 
@@ -86,11 +96,13 @@ class Decode:
         scores_NhMP = scores_BhQP.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
         if not self.full:
             scores_NhMP = scores_NhMP.index_select(0, self.slots)
-        scores_NhMR = q_NhMD @ own_k.transpose(2, 3)
+        scores_NhMR = self._hide(q_NhMD @ own_k.transpose(2, 3))
         weights = torch.cat([scores_NhMP, scores_NhMR], -1).softmax(
             -1, dtype=torch.promote_types(query.dtype, torch.float32)
         )
-        weights_NhMP, weights_NhMR = weights.to(query.dtype).split([scores_NhMP.shape[-1], self.step + 1], -1)
+        weights_NhMP, weights_NhMR = weights.to(query.dtype).split(
+            [scores_NhMP.shape[-1], own_k.shape[2]], -1
+        )
 
         shared = (
             weights_NhMP

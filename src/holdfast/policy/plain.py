@@ -14,9 +14,9 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.drawing import Draw, Recorder
 from holdfast.policy.logprobs import logits_to_logprobs, scatter
 from holdfast.policy.processed import check_features, collate, image_features
-from holdfast.policy.sampling import Draw, Recorder
 from holdfast.policy.settings import Sampling
 
 

@@ -14,6 +14,7 @@ from holdfast.policy import lora
 from holdfast.policy.backbone import Backbone, vision_parameters
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
+from holdfast.policy.drawing import Draw, NotFiniteError
 from holdfast.policy.encode import Encoder
 from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.load import load_model, save_model
@@ -21,7 +22,7 @@ from holdfast.policy.logprobs import packed_logprobs
 from holdfast.policy.plain import plain_logprobs, sample_plain
 from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
-from holdfast.policy.sampling import Draw, NotFiniteError, sample_packed
+from holdfast.policy.sampling import sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.task import ImageSource
 
@@ -62,7 +63,7 @@ class Policy:
             self.backbone = Backbone(model)
         except ValueError as error:
             self._fall_back(str(error))
-        self._checked = False
+        self._checked = self._replays_checked = False
         self.encoder = self._encoder()
         self._freeze()
         if settings.activation_checkpointing:
@@ -168,9 +169,13 @@ class Policy:
                 return sample_packed(self.backbone, *rest)
             return sample_plain(self.model, *rest)
 
-        return self.budget.attempt(
-            lambda: Completions.join([part(rows) for rows in self.budget.split(costs)], self.draw.pad)
-        )
+        def whole() -> Completions:
+            return Completions.join([part(rows) for rows in self.budget.split(costs)], self.draw.pad)
+
+        completions = self.budget.attempt(whole)
+        if self._replays_are_wrong(prompts, completions, sampling.temperature or 1.0):
+            completions = self.budget.attempt(whole)
+        return completions
 
     def group_logprobs(
         self, prompts: Prompts, completions: Completions, temperature: float = 1.0
@@ -251,6 +256,24 @@ class Policy:
         self._checked = True
         if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:
             self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
+
+    @torch.no_grad()
+    def _replays_are_wrong(self, prompts: Prompts, completions: Completions, temperature: float) -> bool:
+        """Whether the first group that replayed steps drew is another when recomputed; that ends replays."""
+        backbone = self.backbone
+        if self._replays_checked or self.way != "packed" or backbone is None or not backbone.replays:
+            return False
+        first = prompts.select([0]), completions.select([0])
+        drawn_BGR, mask_BGR = first[1].logprobs_BGR, first[1].mask_BGR
+        assert drawn_BGR is not None
+        again_BGR = self._logprobs("packed", *first, temperature).logprobs_BGR
+        difference = float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum())
+        self._replays_checked = True
+        backbone.replays = difference <= TOLERANCE[next(self.model.parameters()).dtype]
+        if not backbone.replays:
+            log.warning("Replayed decoding steps are not used: their log-probabilities are off by %.2g on "
+                        "average. Sampling is slower.", difference)  # fmt: skip
+        return not backbone.replays
 
     def _fall_back(self, reason: str) -> None:
         self.way = "plain"

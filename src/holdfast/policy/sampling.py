@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from holdfast.errors import HoldfastError
 from holdfast.policy.attention import Groups
 from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.decoding import Decode
-from holdfast.policy.logprobs import log_distribution
+from holdfast.policy.drawing import Draw, Recorder
 from holdfast.policy.settings import Sampling
+from holdfast.policy.stretches import FixedDecode, decode_in_stretches
 
 # Ended rows are removed once they are this share of the rows computed: moving keys costs, too.
 DROP_SHARE = 0.15
@@ -40,11 +40,16 @@ def sample_packed(
     hidden_ND = backbone.hidden(embedded, prompts.positions_KBP[:, prompts.mask_BP], layout)
     hidden_ND = hidden_ND[prompts.lengths_B.cumsum(0) - 1].repeat_interleave(group, 0)
     assert layout.kept is not None
-    decode = Decode(layout.kept, layout.prompt_mask_BP, group, sampling.max_tokens)
+    keys = (layout.kept, layout.prompt_mask_BP, group, sampling.max_tokens)
 
     out = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     positions_N = prompts.next_positions_B.repeat_interleave(group)
     live = torch.arange(len(prompts) * group, device=hidden_ND.device)
+    if backbone.replays:
+        tokens_N, _ = out.step(0, live, backbone.head(hidden_ND))
+        decode_in_stretches(backbone, FixedDecode(*keys), out, tokens_N, positions_N)
+        return out.completions()
+    decode = Decode(*keys)
     for step in range(sampling.max_tokens):
         tokens_N, ended_N = out.step(step, live, backbone.head(hidden_ND))
         if step + 1 == sampling.max_tokens or bool(ended_N.all()):
@@ -57,132 +62,3 @@ def sample_packed(
         rows = Embedded(backbone.text.embed_tokens(tokens_N))
         hidden_ND = backbone.hidden(rows, (positions_N + step).expand(backbone.axes, -1), decode)
     return out.completions()
-
-
-class Draw:
-    """How the next token is chosen, and which ids are never chosen.
-
-    Args:
-        banned_V: True for ids that are never sampled.
-        ends: ids that end a completion.
-        pad: id that fills what lies after the end.
-    """
-
-    def __init__(self, banned_V: torch.Tensor, ends: torch.Tensor, pad: int):
-        self.banned_V, self.ends, self.pad = banned_V, ends, pad
-
-    def __call__(
-        self,
-        logits_NV: torch.Tensor,
-        greedy_N: torch.Tensor | None,
-        uniform_N: torch.Tensor,
-        sampling: Sampling,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens [N] and their log-probabilities [N] at the sampling temperature (1 if it is 0).
-
-        `uniform_N` holds one number in [0, 1) per row; the token is where the cumulative
-        distribution passes it. `greedy_N` marks rows that take the likeliest token; None means all.
-        """
-        logp_NV = log_distribution(logits_NV, self.banned_V, sampling.temperature or 1.0)
-        if greedy_N is None:
-            tokens_N = logp_NV.argmax(-1)
-        else:
-            tokens_N = torch.where(
-                greedy_N, logp_NV.argmax(-1), _invert(logp_NV.exp(), uniform_N, sampling.top_p)
-            )
-        return tokens_N, logp_NV.gather(-1, tokens_N[:, None]).squeeze(-1)
-
-
-def _invert(probabilities_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The id at which the cumulative distribution, cut to the top-p nucleus, passes `uniform_N`."""
-    order_NV = None
-    if top_p < 1:
-        probabilities_NV, order_NV = probabilities_NV.sort(dim=-1, descending=True, stable=True)
-        before_NV = probabilities_NV.cumsum(-1) - probabilities_NV
-        probabilities_NV = probabilities_NV.masked_fill(before_NV >= top_p, 0.0)  # the likeliest always stays
-    cumulative_NV = probabilities_NV.cumsum(-1)
-    reach_N1 = uniform_N[:, None].to(cumulative_NV.dtype) * cumulative_NV[:, -1:]
-    index_N1 = torch.searchsorted(cumulative_NV, reach_N1, right=True)
-    # Rounding may carry the product to the very end, past the last id that has any probability.
-    last_N1 = (cumulative_NV < cumulative_NV[:, -1:]).sum(-1, keepdim=True)
-    index_N1 = torch.minimum(index_N1, last_N1)
-    return (index_N1 if order_NV is None else order_NV.gather(-1, index_N1)).squeeze(-1)
-
-
-class Recorder:
-    """Draws tokens for the live rows and keeps what was drawn; arguments as `sample_packed` takes them."""
-
-    def __init__(
-        self,
-        prompts: int,
-        group: int,
-        greedy_last: bool,
-        sampling: Sampling,
-        draw: Draw,
-        uniform_TX: torch.Tensor,
-        first: int = 0,
-    ):
-        device = draw.banned_V.device
-        self.shape = (prompts, group)
-        self.sampling, self.draw, self.uniform_TX, self.first = sampling, draw, uniform_TX, first
-        rows = prompts * group
-        self.greedy: torch.Tensor | None = None
-        if sampling.temperature > 0 and not (greedy_last and group == 1):
-            self.greedy = torch.zeros(rows, dtype=torch.bool, device=device)
-            if greedy_last:
-                self.greedy.view(self.shape)[:, -1] = True
-        self.tokens = torch.full((rows, sampling.max_tokens), draw.pad, dtype=torch.long, device=device)
-        self.logprobs = torch.zeros(rows, sampling.max_tokens, device=device)
-        self.mask = torch.zeros(rows, sampling.max_tokens, dtype=torch.bool, device=device)
-        self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
-
-    def step(
-        self, step: int, live: torch.Tensor, logits_NV: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw the next token of the rows `live`, [N], of which some may have ended already.
-
-        Returns:
-            tokens_N, and whether each row has ended.
-
-        Raises:
-            NotFiniteError: a logit is not finite.
-        """
-        if not bool(torch.isfinite(logits_NV.sum())):
-            bad = (~torch.isfinite(logits_NV)).any(-1).nonzero()
-            if len(bad):
-                raise NotFiniteError(self.first + int(live[bad[0, 0]]) // self.shape[1])
-        greedy_N = None if self.greedy is None else self.greedy[live]
-        tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step, live], self.sampling)
-        going_N = ~self.finished[live]
-        rows = live[going_N]
-        self.logprobs = self.logprobs.to(logprobs_N.dtype)  # float64 where the model computes in it
-        self.tokens[rows, step] = tokens_N[going_N]
-        self.logprobs[rows, step] = logprobs_N[going_N]
-        self.mask[rows, step] = True
-        self.finished[rows] = torch.isin(tokens_N[going_N], self.draw.ends)
-        return tokens_N, self.finished[live]
-
-    def completions(self) -> Completions:
-        longest = max(1, int(self.mask.sum(-1).max()))
-        return Completions(
-            self.tokens[:, :longest].unflatten(0, self.shape),
-            self.mask[:, :longest].unflatten(0, self.shape),
-            self.finished.unflatten(0, self.shape),
-            self.logprobs[:, :longest].unflatten(0, self.shape),
-        )
-
-
-class NotFiniteError(HoldfastError):
-    """A NaN or infinite logit of one example.
-
-    Attributes:
-        index: of the example in the batch.
-    """
-
-    def __init__(self, index: int):
-        self.index = index
-        super().__init__(
-            f"The model's output for example {index} of the batch is not finite (NaN or infinity). Its "
-            "weights have diverged (lower learning_rate or clip_grad) or overflow in this dtype (use "
-            "bfloat16 or float32)."
-        )

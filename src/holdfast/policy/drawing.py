@@ -1,0 +1,166 @@
+"""Drawing tokens from logits, and keeping what was drawn."""
+
+from __future__ import annotations
+
+import torch
+
+from holdfast.errors import HoldfastError
+from holdfast.policy.batch import Completions
+from holdfast.policy.logprobs import log_distribution
+from holdfast.policy.settings import Sampling
+
+
+class Draw:
+    """How the next token is chosen, and which ids are never chosen.
+
+    Args:
+        banned_V: True for ids that are never sampled.
+        ends: ids that end a completion.
+        pad: id that fills what lies after the end.
+    """
+
+    def __init__(self, banned_V: torch.Tensor, ends: torch.Tensor, pad: int):
+        self.banned_V, self.ends, self.pad = banned_V, ends, pad
+
+    def __call__(
+        self,
+        logits_NV: torch.Tensor,
+        greedy_N: torch.Tensor | None,
+        uniform_N: torch.Tensor,
+        sampling: Sampling,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens [N] and their log-probabilities [N] at the sampling temperature (1 if it is 0).
+
+        `uniform_N` holds one number in [0, 1) per row; the token is where the cumulative
+        distribution passes it. `greedy_N` marks rows that take the likeliest token; None means all.
+        """
+        logp_NV = log_distribution(logits_NV, self.banned_V, sampling.temperature or 1.0)
+        if greedy_N is None:
+            tokens_N = logp_NV.argmax(-1)
+        else:
+            tokens_N = torch.where(
+                greedy_N, logp_NV.argmax(-1), _invert(logp_NV.exp(), uniform_N, sampling.top_p)
+            )
+        return tokens_N, logp_NV.gather(-1, tokens_N[:, None]).squeeze(-1)
+
+
+def _invert(probabilities_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The id at which the cumulative distribution, cut to the top-p nucleus, passes `uniform_N`."""
+    order_NV = None
+    if top_p < 1:
+        probabilities_NV, order_NV = probabilities_NV.sort(dim=-1, descending=True, stable=True)
+        before_NV = probabilities_NV.cumsum(-1) - probabilities_NV
+        probabilities_NV = probabilities_NV.masked_fill(before_NV >= top_p, 0.0)  # the likeliest always stays
+    cumulative_NV = probabilities_NV.cumsum(-1)
+    reach_N1 = uniform_N[:, None].to(cumulative_NV.dtype) * cumulative_NV[:, -1:]
+    index_N1 = torch.searchsorted(cumulative_NV, reach_N1, right=True)
+    # Rounding may carry the product to the very end, past the last id that has any probability.
+    last_N1 = (cumulative_NV < cumulative_NV[:, -1:]).sum(-1, keepdim=True)
+    index_N1 = torch.minimum(index_N1, last_N1)
+    return (index_N1 if order_NV is None else order_NV.gather(-1, index_N1)).squeeze(-1)
+
+
+class Recorder:
+    """Draws tokens for the live rows and keeps what was drawn; arguments as `sample_packed` takes them.
+
+    Attributes:
+        finished, infinite: for each completion, whether it has ended, and whether `record` met a logit
+            that was not finite.
+    """
+
+    def __init__(
+        self,
+        prompts: int,
+        group: int,
+        greedy_last: bool,
+        sampling: Sampling,
+        draw: Draw,
+        uniform_TX: torch.Tensor,
+        first: int = 0,
+    ):
+        device = draw.banned_V.device
+        self.shape = (prompts, group)
+        self.sampling, self.draw, self.uniform_TX, self.first = sampling, draw, uniform_TX, first
+        rows = prompts * group
+        self.greedy: torch.Tensor | None = None
+        if sampling.temperature > 0 and not (greedy_last and group == 1):
+            self.greedy = torch.zeros(rows, dtype=torch.bool, device=device)
+            if greedy_last:
+                self.greedy.view(self.shape)[:, -1] = True
+        self.tokens = torch.full((rows, sampling.max_tokens), draw.pad, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(rows, sampling.max_tokens, device=device)
+        self.mask = torch.zeros(rows, sampling.max_tokens, dtype=torch.bool, device=device)
+        self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.infinite = torch.zeros(rows, dtype=torch.bool, device=device)
+
+    def step(
+        self, step: int, live: torch.Tensor, logits_NV: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw the next token of the rows `live`, [N], of which some may have ended already.
+
+        Returns:
+            tokens_N, and whether each row has ended.
+
+        Raises:
+            NotFiniteError: a logit is not finite.
+        """
+        if not bool(torch.isfinite(logits_NV.sum())):
+            bad = (~torch.isfinite(logits_NV)).any(-1).nonzero()
+            if len(bad):
+                raise NotFiniteError(self.first + int(live[bad[0, 0]]) // self.shape[1])
+        greedy_N = None if self.greedy is None else self.greedy[live]
+        tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step, live], self.sampling)
+        going_N = ~self.finished[live]
+        rows = live[going_N]
+        self.logprobs = self.logprobs.to(logprobs_N.dtype)  # float64 where the model computes in it
+        self.tokens[rows, step] = tokens_N[going_N]
+        self.logprobs[rows, step] = logprobs_N[going_N]
+        self.mask[rows, step] = True
+        self.finished[rows] = torch.isin(tokens_N[going_N], self.draw.ends)
+        return tokens_N, self.finished[live]
+
+    def record(self, step_1: torch.Tensor, live: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
+        """As `step`, but nothing is read back: the number of the step is a tensor, [1], too.
+
+        Returns:
+            tokens_N. Whether rows have ended is in `finished`, and an error in `infinite`.
+        """
+        self.infinite[live] |= ~torch.isfinite(logits_NV).all(-1)
+        greedy_N = None if self.greedy is None else self.greedy[live]
+        tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step_1, live], self.sampling)
+        going_N = ~self.finished[live]
+        self.tokens[live, step_1] = tokens_N.masked_fill(~going_N, self.draw.pad)
+        self.logprobs[live, step_1] = logprobs_N.masked_fill(~going_N, 0.0)
+        self.mask[live, step_1] = going_N
+        self.finished[live] |= torch.isin(tokens_N, self.draw.ends)
+        return tokens_N
+
+    def raise_if_infinite(self) -> None:
+        """The error that `step` raises at once and `record` puts off."""
+        if bool(self.infinite.any()):
+            raise NotFiniteError(self.first + int(self.infinite.int().argmax()) // self.shape[1])
+
+    def completions(self) -> Completions:
+        longest = max(1, int(self.mask.sum(-1).max()))
+        return Completions(
+            self.tokens[:, :longest].unflatten(0, self.shape),
+            self.mask[:, :longest].unflatten(0, self.shape),
+            self.finished.unflatten(0, self.shape),
+            self.logprobs[:, :longest].unflatten(0, self.shape),
+        )
+
+
+class NotFiniteError(HoldfastError):
+    """A NaN or infinite logit of one example.
+
+    Attributes:
+        index: of the example in the batch.
+    """
+
+    def __init__(self, index: int):
+        self.index = index
+        super().__init__(
+            f"The model's output for example {index} of the batch is not finite (NaN or infinity). Its "
+            "weights have diverged (lower learning_rate or clip_grad) or overflow in this dtype (use "
+            "bfloat16 or float32)."
+        )

@@ -1,0 +1,139 @@
+"""Decoding in stretches of steps of one shape, which CUDA replays without Python.
+
+A GPU computes a decoding step faster than Python can launch it. Within a stretch all steps have the
+same rows, and read and write the same memory: keys, tokens and the number of the step are tensors
+that a step changes in place, and nothing of them is read back. So the first step of a stretch is
+launched as usual, a second one captured as a CUDA graph, and the rest are replays of it. Between
+stretches the host looks at what has ended and drops those rows.
+
+On the CPU the same steps run one by one, which is slower than the ordinary decode, and how the two
+are compared.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from holdfast.policy.backbone import Backbone, Embedded
+from holdfast.policy.decoding import Decode
+from holdfast.policy.drawing import Recorder
+
+STRETCH = 64  # steps; rows that ended are computed until its end
+WORTH_CAPTURING = 8  # steps at least: capturing one is work, too
+
+log = logging.getLogger(__name__)
+
+
+class FixedDecode(Decode):
+    """A `Decode` whose step is a tensor, so that steps differ in nothing that Python sees.
+
+    Attributes:
+        step_1: [1], tokens that completions had before this step.
+        visible: own keys that are looked at, of which those after `step_1` are hidden.
+    """
+
+    def __init__(
+        self,
+        prompt_keys: list[tuple[torch.Tensor, torch.Tensor]],
+        prompt_mask_BP: torch.Tensor,
+        group: int,
+        steps: int,
+    ):
+        super().__init__(prompt_keys, prompt_mask_BP, group, steps)
+        for keys, values in self.own_keys:  # a hidden value counts 0 times: it must not be NaN
+            keys.zero_()
+            values.zero_()
+        self.step_1 = torch.zeros(1, dtype=torch.long, device=prompt_mask_BP.device)
+        self.visible = steps
+
+    def _store(
+        self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        own_k, own_v = self.own_keys[layer]
+        own_k.index_copy_(2, self.step_1, key_NhD.unsqueeze(2))
+        own_v.index_copy_(2, self.step_1, value_NhD.unsqueeze(2))
+        return own_k[:, :, : self.visible], own_v[:, :, : self.visible]
+
+    def _hide(self, scores_NhMR: torch.Tensor) -> torch.Tensor:
+        steps_R = torch.arange(self.visible, device=scores_NhMR.device)
+        return scores_NhMR.masked_fill(steps_R > self.step_1, -torch.inf)
+
+
+def decode_in_stretches(
+    backbone: Backbone,
+    decode: FixedDecode,
+    out: Recorder,
+    tokens_N: torch.Tensor,
+    positions_N: torch.Tensor,
+) -> None:
+    """All steps after the first, into `out`.
+
+    Args:
+        tokens_N: the first token of every completion, which `out` has.
+        positions_N: its rotary position.
+
+    Raises:
+        NotFiniteError: a logit was not finite.
+    """
+    live = torch.arange(len(tokens_N), device=tokens_N.device)
+    done, last = 0, out.sampling.max_tokens - 1
+    while done < last and not bool(out.finished[live].all()):
+        going = (~out.finished[live]).nonzero().squeeze(1)
+        if len(going) < len(live):
+            decode.drop(going)
+            live, tokens_N, positions_N = live[going], tokens_N[going], positions_N[going]
+        count = min(STRETCH, last - done)
+        decode.visible = done + count
+        step = _step(backbone, decode, out, live, tokens_N, positions_N)
+        if not _repeat(step, count, capture=backbone.replays and tokens_N.is_cuda):
+            backbone.replays = False
+        done += count
+        out.raise_if_infinite()
+
+
+def _step(
+    backbone: Backbone,
+    decode: FixedDecode,
+    out: Recorder,
+    live: torch.Tensor,
+    tokens_N: torch.Tensor,
+    positions_N: torch.Tensor,
+) -> Callable[[], None]:
+    """One step, which changes `decode`, `out` and `tokens_N` in place."""
+
+    def step() -> None:
+        rows = Embedded(backbone.text.embed_tokens(tokens_N))
+        hidden_ND = backbone.hidden(rows, (positions_N + decode.step_1).expand(backbone.axes, -1), decode)
+        decode.step_1 += 1
+        tokens_N.copy_(out.record(decode.step_1, live, backbone.head(hidden_ND)))
+
+    return step
+
+
+def _repeat(step: Callable[[], None], count: int, capture: bool) -> bool:
+    """Take `step` so many times; with `capture`, from the second on as a CUDA graph.
+
+    Returns:
+        False if it could not be captured, after a warning.
+    """
+    step()
+    again, captured = step, True
+    if capture and count >= WORTH_CAPTURING:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):  # records, computes nothing
+                step()
+            again = graph.replay
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning("Decoding steps cannot be captured as a CUDA graph (%s); they are slower.", error)
+            captured = False
+    for _ in range(count - 1):
+        again()
+    if capture:
+        torch.cuda.current_stream().synchronize()  # before a graph's memory is given back
+    return captured
