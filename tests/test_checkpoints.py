@@ -163,11 +163,12 @@ def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:
         (("check", before, tmp_path), "neither a model's folder"),
         (("check", before), "Give either NEW"),
         (("check", before, "embedded", "--tasks", "presence", "--prompts", "embedded", "--examples", 20),
-         "examples is 40 before and 20 after"),
+         "examples is 40 in the folder and 20 now"),
     ):  # fmt: skip
         refused = call(*wrong, "--max-tokens", 32, "--out", tmp_path / "wrong")
         assert refused.code == 2, refused
         assert message in refused.err
+    assert not (tmp_path / "wrong").exists()
     path = before / "records" / "presence.jsonl"
     path.write_text(path.read_text().replace('"score": 1.0', '"score": 0.0', 1))
     assert "not what was written" in call("check", before, after, "--out", tmp_path / "wrong").err

@@ -126,7 +126,7 @@ def check(
         typer.Option(min=0.5, max=0.9999, help="Of intervals; 1 − it is the chance of a false alarm."),
     ] = 0.95,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Pass only if nothing forgotten was shown: unclear fails, too.")
+        bool, typer.Option("--strict", help="Unclear fails, too: pass only what was shown to be kept.")
     ] = False,
     tasks: Tasks = "",
     data: Data = None,
@@ -178,20 +178,18 @@ def check(
     else:
         sides.append(_side(after or "", settings, batch))
     target = folder or Path("runs/check") / "-".join(_slug(_name(side)) for side in sides)
+    names = list(dict.fromkeys(_names(tasks)))
     exam = None
     if not all(isinstance(side, Path) for side in sides):
         exam = _exam(tasks, data, split, scoring, examples, style, prompts, max_tokens, temperature)
-    names = _names(tasks) if exam is None else [task.name for task in exam.tasks]
-    answers: list[Sequence[Answers]] = []
-    for side, place in zip(sides, ("before", "after"), strict=True):
-        if isinstance(side, Path):
-            answers.append(read_answers(side, names))
-            names = names or [one.task for one in answers[0]]
-        else:
-            assert exam is not None, "made where a side is no folder"
-            answers.append(_examine(side, exam, target / place, again))
-    compared = comparisons.compare(*answers, max_drop=max_drop / 100, level=level)
-    checkpoints = (answers[0][0].checkpoint, answers[1][0].checkpoint)
+        names = [task.name for task in exam.tasks]
+        for side in sides:
+            if isinstance(side, Path):  # a difference shows before any work
+                comparisons.check_asked(read_answers(side, names), exam)
+    old = _answers_of(sides[0], exam, names, target / "before", again)
+    new = _answers_of(sides[1], exam, [one.task for one in old], target / "after", again)
+    compared = comparisons.compare(old, new, max_drop=max_drop / 100, level=level)
+    checkpoints = (old[0].checkpoint, new[0].checkpoint)
     show_table(to_json(comparisons.write(compared, checkpoints, target)))
     forgotten, unclear = compared.named("forgotten"), compared.named("unclear")
     if forgotten:
@@ -304,6 +302,18 @@ def _model_settings(settings: Sequence[str] | None) -> ModelSettings:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"--model {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+
+
+def _answers_of(
+    side: Subject | Path, exam: Exam | None, names: Sequence[str], folder: Path, again: bool
+) -> list[Answers]:
+    """What a side has answered, or answers now; `folder` is where the latter goes."""
+    from holdfast.checkpoints.evaluation import read_answers
+
+    if isinstance(side, Path):
+        return read_answers(side, names)
+    assert exam is not None, "made where a side is no folder"
+    return _examine(side, exam, folder, again)
 
 
 def _name(side: Subject | Path) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from holdfast import files
 from holdfast.checkpoints.evaluation import Answers, scores
+from holdfast.checkpoints.exam import Exam
 from holdfast.errors import InputError
 from holdfast.forgetting import paired
 from holdfast.forgetting.metrics import resolvable_difference
@@ -159,14 +160,29 @@ def write(comparison: Comparison, names: tuple[str, str], folder: Path) -> Table
     return table
 
 
-def _check_same(old: Answers, new: Answers) -> None:
-    for key in old.inputs.keys() | new.inputs.keys():
-        ours, theirs = old.inputs.get(key), new.inputs.get(key)
-        if ours != theirs:
+def check_asked(answers: Sequence[Answers], exam: Exam) -> None:
+    """Whether answers that are there can be compared with those of an exam to come.
+
+    Raises:
+        InputError: they were given to other questions, or asked in another way.
+    """
+    tasks = {task.name: task for task in exam.tasks}
+    for one in answers:
+        _check_inputs(one.task, one.inputs, exam.inputs(tasks[one.task]), ("in the folder", "now"))
+
+
+def _check_inputs(task: str, ours: dict[str, Any], theirs: dict[str, Any], sides: tuple[str, str]) -> None:
+    for key in dict.fromkeys([*ours, *theirs]):
+        if ours.get(key) != theirs.get(key):
             raise InputError(
-                f"{old.task} was asked in different ways, so the answers cannot be compared: {key} is "
-                f"{_shown(ours)} before and {_shown(theirs)} after. Evaluate both with the same options."
+                f"{task} is asked in different ways, so the answers cannot be compared: {key} is "
+                f"{_shown(ours.get(key))} {sides[0]} and {_shown(theirs.get(key))} {sides[1]}. "
+                "Evaluate both with the same options."
             )
+
+
+def _check_same(old: Answers, new: Answers) -> None:
+    _check_inputs(old.task, old.inputs, new.inputs, ("before", "after"))
     for position, (one, other) in enumerate(zip(old.records, new.records, strict=True), start=1):
         if (one["id"], one["prompt"], one["reference"]) != (other["id"], other["prompt"], other["reference"]):
             raise InputError(
