@@ -16,12 +16,16 @@ from transformers import (
     Idefics3Processor,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from policy_helpers import CHAT_TEMPLATE, make_tokenizer
 
@@ -117,3 +121,24 @@ def make_gemma3_folder(folder: Path) -> Path:
     template = TEMPLATE.replace("<image>", "<start_of_image>")
     processor = Gemma3Processor(images, tokenizer, chat_template=template, image_seq_length=4)
     return _save(Gemma3ForConditionalGeneration(config), processor, folder)
+
+
+def make_llava_next_folder(folder: Path) -> Path:
+    """LLaVA-NeXT: as many tiles of 32 pixels as an image's shape asks for, which the model puts together."""
+    torch.manual_seed(0)
+    tokenizer = family_tokenizer()
+    grid = [[32, 64], [64, 32], [64, 64]]
+    config = LlavaNextConfig(
+        text_config=dict(model_type="llama", **text_sizes(tokenizer)),
+        vision_config=dict(model_type="clip_vision_model", image_size=32, projection_dim=24, **VISION),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), image_grid_pinpoints=grid,
+        vision_feature_layer=-2, vision_feature_select_strategy="default", image_seq_length=16,
+    )  # fmt: skip
+    images = LlavaNextImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_grid_pinpoints=grid
+    )
+    processor = LlavaNextProcessor(
+        images, tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=TEMPLATE,
+    )  # fmt: skip
+    return _save(LlavaNextForConditionalGeneration(config), processor, folder)

@@ -10,7 +10,12 @@ from PIL import Image
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText
 
-from family_helpers import make_gemma3_folder, make_idefics3_folder, make_llava_folder
+from family_helpers import (
+    make_gemma3_folder,
+    make_idefics3_folder,
+    make_llava_folder,
+    make_llava_next_folder,
+)
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.policy import Policy
@@ -18,7 +23,12 @@ from holdfast.policy.settings import Sampling
 from policy_helpers import make_policy, random_image, random_text
 from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
 
-MAKERS = {"llava": make_llava_folder, "idefics3": make_idefics3_folder, "gemma3": make_gemma3_folder}
+MAKERS = {
+    "llava": make_llava_folder,
+    "idefics3": make_idefics3_folder,
+    "llava-next": make_llava_next_folder,
+    "gemma3": make_gemma3_folder,
+}
 KNOWN = ("llava", "idefics3")
 
 
@@ -166,8 +176,9 @@ def test_greedy_equals_generate(any_folder):
         assert completions.tokens_BGR[row, 0][completions.mask_BGR[row, 0]].tolist() == wanted
 
 
-def test_an_unknown_family_falls_back_with_one_warning(folders, caplog):
-    policy = make_policy(folders["gemma3"])
+@pytest.mark.parametrize("name", sorted(MAKERS.keys() - set(KNOWN)))
+def test_an_unknown_family_falls_back_with_one_warning(folders, name, caplog):
+    policy = make_policy(folders[name])
     prompts = mixed(policy)[2]
     completions = policy.sample(prompts, 2, Sampling(max_tokens=4), generator())
     policy.group_logprobs(prompts, completions).logprobs_BGR.sum().backward()
@@ -303,3 +314,15 @@ def test_adapters(folder):
     batch = random_batch(policy, 5, (1, 2, 0), 3, 6)
     assert_equal_passes(policy, *batch)
     assert all("lora_" in name for name in loss_and_gradients(policy, "packed", *batch)[2])
+
+
+def test_a_processor_that_does_not_say_what_stands_for_an_image(folders, monkeypatch):
+    policy = make_policy(folders["llava"])
+    real = type(policy.processor).__call__
+
+    def silent(self, *args, return_text_replacement_offsets, **kwargs):
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(policy.processor), "__call__", silent)
+    with pytest.raises(InputError, match="does not tell what stands for an image"):
+        policy.encode(["w1"], [[Image.new("RGB", (32, 32))]])

@@ -79,12 +79,17 @@ class ProcessorEncoder(Encoder):
                 return_tensors="pt",
                 return_text_replacement_offsets=True,
             )
+            replaced = output.pop("text_replacement_offsets", None)
+            inputs = {key: torch.as_tensor(output[key]) for key in output if key not in TEXT_OUTPUTS}
         except Exception as error:  # a processor refuses sizes and shapes in ways of its own
             raise ValueError(f"{type(self.processor).__name__} refuses it ({error})") from error
-        text = output.pop("text_replacement_offsets")[0][0]["replacement"]
-        inputs = {key: value for key, value in output.items() if key not in TEXT_OUTPUTS}
+        if not replaced:
+            raise InputError(
+                f"{type(self.processor).__name__} does not tell what stands for an image in a prompt, so its "
+                "family (Mllama and Idefics2, for example) cannot be used."
+            )
         key = blake2b(f"{pixels.size}".encode() + pixels.tobytes(), digest_size=16).digest()
-        made = ProcessedImage(key, text, inputs)
+        made = ProcessedImage(key, replaced[0][0]["replacement"], inputs)
         # The source is kept with it: an id is only unique among objects that live.
         size = 3 * pixels.width * pixels.height + sum(tensor.nbytes for tensor in inputs.values())
         self._processed.put(name, (image, made), size)
