@@ -96,7 +96,7 @@ def run(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     # One thread per job, also in libraries that read this only when they are loaded.
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # stop as cleanly as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
