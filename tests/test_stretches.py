@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from family_helpers import make_idefics3_folder, make_llava_folder
@@ -129,3 +130,27 @@ def test_wrong_replays_are_noticed_and_done_without(folders, monkeypatch, caplog
     found = sample(policy, True, WAYS["plain"])
     assert not policy.backbone.replays and "Replayed decoding steps are not used" in caplog.text
     assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
+
+
+@pytest.mark.parametrize("how", [WAYS["plain"], WAYS["top-p"]], ids=["plain", "top-p"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_replays_without_python_draw_the_same(folders, name, how, monkeypatch):
+    """A step's operations, recorded once and replayed on the same memory, as a CUDA graph does it."""
+    policy = make_policy(folders[name])
+    wanted = sample(policy, False, how, name != "text")
+    replays = []
+
+    def recorded(step, count, capture):
+        step()
+        if count > 1:
+            graph = make_fx(step)()  # carries the second step out, too
+            replays.extend(graph() for _ in range(count - 2))
+        return True
+
+    monkeypatch.setattr(stretches, "_repeat", recorded)
+    monkeypatch.setattr(stretches, "STRETCH", 10)
+    found = sample(policy, True, how, name != "text")
+    assert len(replays) > 10
+    assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
+    assert torch.equal(found.mask_BGR, wanted.mask_BGR)
+    torch.testing.assert_close(found.logprobs_BGR, wanted.logprobs_BGR, rtol=0, atol=1e-4)
