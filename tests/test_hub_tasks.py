@@ -8,13 +8,14 @@ import pytest
 
 from holdfast.errors import InputError
 from holdfast.tasks.catalog import get_task, names
+from holdfast.tasks.example import open_image
 from holdfast.tasks.hub import BENCHMARKS
 from holdfast.tasks.hub.source import from_folder
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
 from holdfast.tasks.scorers import latex
 from holdfast.tasks.scoring import extract_answer
-from holdfast.tasks.task import Task, open_image
+from holdfast.tasks.task import Task
 from hub_fixtures import HUB, OFFICIAL, ROWS, table
 
 FORMS = [(name, "hub") for name in HUB] + [(name, "official") for name in OFFICIAL]

@@ -23,12 +23,12 @@ from holdfast import cli
 from holdfast.errors import HoldfastError, InputError
 from holdfast.tasks import prepare as preparing
 from holdfast.tasks.catalog import get_task, names
+from holdfast.tasks.example import open_image
 from holdfast.tasks.hub import BENCHMARKS, jsonstream, source
 from holdfast.tasks.hub.benchmark import BadRow, Reader, text_list, without_markers
 from holdfast.tasks.hub.source import Source, from_folder, from_hub
 from holdfast.tasks.imagecheck import BadImage, size_of
 from holdfast.tasks.prepare import prepare, remarks
-from holdfast.tasks.task import open_image
 from hub_fixtures import HUB, IMAGE, OFFICIAL, ROWS, gqa_row, hub_image, picture, save, table
 
 GQA = BENCHMARKS["gqa"]

@@ -10,11 +10,11 @@ import time
 import pytest
 
 from holdfast.errors import HoldfastError
+from holdfast.tasks.example import Example
 from holdfast.tasks.scorers import SCORERS, latex, mathematics, mmmu, options, short, vqa
 from holdfast.tasks.scorers.summaries import summarise
 from holdfast.tasks.scorers.text import final_part
 from holdfast.tasks.scorers.value import value
-from holdfast.tasks.task import Example
 
 FIVE = ("West Virginia", "Louisiana", "Arizona", "Oklahoma", "a dog")
 

@@ -3,9 +3,9 @@
 import pytest
 
 from holdfast.errors import InputError
+from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import TEMPLATES, render_prompt, render_target
 from holdfast.tasks.scoring import choice, exact, extract_answer, format_score, number, reward
-from holdfast.tasks.task import Example
 
 EXAMPLE = Example(id="1", prompt="how many?", answer="3", rationale="a1 a2 a3")
 

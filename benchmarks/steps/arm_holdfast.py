@@ -15,7 +15,8 @@ from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.settings import Method
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.example import Example
+from holdfast.tasks.task import Task
 from steps.channel import Channel, Memory, now
 from steps.workload import Case, make_model, make_processor, make_rows
 

@@ -12,10 +12,11 @@ from holdfast.errors import InputError
 from holdfast.forgetting.results import Record
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.catalog import get_task
+from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.scorers import SCORERS
-from holdfast.tasks.task import Example, Split, Task
+from holdfast.tasks.task import Split, Task
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 

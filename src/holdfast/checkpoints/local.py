@@ -12,7 +12,8 @@ from holdfast.errors import InputError
 from holdfast.experiment.identity import model_identity
 from holdfast.forgetting.results import Record
 from holdfast.policy.settings import ModelSettings
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.example import Example
+from holdfast.tasks.task import Task
 from holdfast.weights import count_parameters
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from holdfast.checkpoints.exam import Exam, OnStep
 from holdfast.errors import HoldfastError, InputError
 from holdfast.forgetting.results import Record, make_record
 from holdfast.rng import seed
+from holdfast.tasks.example import Example, ImageSource, open_image
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import render_prompt
-from holdfast.tasks.task import Example, ImageSource, Task, open_image
+from holdfast.tasks.task import Task
 
 REQUEST_VERSION = 1  # raise when the same example is asked in another way
 

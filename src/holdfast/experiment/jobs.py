@@ -14,7 +14,8 @@ from holdfast.config import Experiment
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.settings import Method
-from holdfast.tasks.task import Example, Split, Task
+from holdfast.tasks.example import Example
+from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy

@@ -9,9 +9,10 @@ from holdfast.forgetting.results import Record, make_record
 from holdfast.policy.rollouts import roll_out
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
+from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade
 from holdfast.tasks.prompts import Style
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade
 from holdfast.tasks.prompts import Style
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Task
 
 Record = dict[str, Any]
 

@@ -15,7 +15,7 @@ from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.images import PatchMaker
 from holdfast.policy.positions import mrope_positions
-from holdfast.tasks.task import ImageSource
+from holdfast.tasks.example import ImageSource
 
 
 class Encoder:

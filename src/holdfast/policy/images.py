@@ -19,7 +19,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from holdfast.errors import InputError
 from holdfast.policy.cache import ByteCache
-from holdfast.tasks.task import ImageSource, open_image
+from holdfast.tasks.example import ImageSource, open_image
 
 # Decoded and resized pixels of this process, whichever policy asks: a run sees the same images at every
 # stage and in every evaluation. They take a twelfth of the patches made from them, or less.

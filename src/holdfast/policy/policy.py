@@ -24,7 +24,7 @@ from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
-from holdfast.tasks.task import ImageSource
+from holdfast.tasks.example import ImageSource
 
 log = logging.getLogger(__name__)
 

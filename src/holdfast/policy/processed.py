@@ -21,7 +21,7 @@ from holdfast.errors import InputError
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.encode import Encoder, check_images
-from holdfast.tasks.task import ImageSource, open_image
+from holdfast.tasks.example import ImageSource, open_image
 
 PROCESSED_BYTES = 1 << 30  # of processed images that are kept
 TEXT_OUTPUTS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.policy.settings import Sampling
+from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style, render_prompt
 from holdfast.tasks.scoring import reward
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.scoring import extract_answer, format_score
-from holdfast.tasks.task import Example, Task
+from holdfast.tasks.task import Task
 
 
 @dataclass(frozen=True)

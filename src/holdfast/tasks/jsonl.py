@@ -30,8 +30,9 @@ from pydantic import Field, field_validator, model_validator
 
 from holdfast.errors import InputError
 from holdfast.settings import Settings
+from holdfast.tasks.example import Example
 from holdfast.tasks.scorers import SCORERS
-from holdfast.tasks.task import Example, Split, Task
+from holdfast.tasks.task import Split, Task
 
 VERSION = 2  # raise when the same file gives other examples
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")

@@ -19,11 +19,12 @@ from typing import Any, Literal
 
 from holdfast import files, rng
 from holdfast.errors import InputError
+from holdfast.tasks.example import Example
 from holdfast.tasks.hub.benchmark import BadRow, Benchmark, Keyed, Reader
 from holdfast.tasks.hub.source import Source
 from holdfast.tasks.imagecheck import SMALLEST_SIDE, BadImage, size_of
 from holdfast.tasks.prepared import FORMAT, IMAGES_PER_GROUP, schemas
-from holdfast.tasks.task import Example, Split
+from holdfast.tasks.task import Split
 
 PART_ROWS, PART_BYTES = 16_384, 96 << 20  # what ends a part
 SHOWN_PROBLEMS = 5  # examples of each kind of problem in the manifest

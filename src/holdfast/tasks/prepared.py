@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_json
+from holdfast.tasks.example import Example, LazyImage
 from holdfast.tasks.hub import BENCHMARKS
-from holdfast.tasks.task import Example, LazyImage, Split, Task
+from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
-    from holdfast.tasks.task import Example
+    from holdfast.tasks.example import Example
 
 Style = Literal["cot", "direct"]
 Target = Literal["answer", "reasoned"]

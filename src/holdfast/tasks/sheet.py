@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from holdfast.tasks.task import Example, Split, Task, open_image
+from holdfast.tasks.example import Example, open_image
+from holdfast.tasks.task import Split, Task
 
 COLUMNS = 4
 CARD, GAP, PADDING = 288, 20, 16  # pixels

@@ -10,7 +10,8 @@ from functools import partial
 from PIL import Image
 
 from holdfast.rng import seed, stream
-from holdfast.tasks.task import Example, Split, Task
+from holdfast.tasks.example import Example
+from holdfast.tasks.task import Split, Task
 
 # A picture's content (objects, places, question) belongs to one split, by its hash. The `base`
 # share is what the embedded model was pre-trained on; no task ever shows it.

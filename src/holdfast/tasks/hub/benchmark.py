@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from string import ascii_uppercase
 from typing import Any, Literal
 
-from holdfast.tasks.task import Example, LazyImage, Split
+from holdfast.tasks.example import Example, LazyImage
+from holdfast.tasks.task import Split
 
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."

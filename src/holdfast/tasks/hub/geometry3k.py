@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.files import read_json
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub.benchmark import (
     BadRow,
     Benchmark,
@@ -23,7 +24,7 @@ from holdfast.tasks.hub.benchmark import (
     text_list,
     without_markers,
 )  # fmt: skip
-from holdfast.tasks.task import Example, ImageSource, Split
+from holdfast.tasks.task import Split
 
 _SPLITS: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 

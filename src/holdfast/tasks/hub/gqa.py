@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from holdfast.errors import InputError
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     SHORT,
@@ -25,7 +26,7 @@ from holdfast.tasks.hub.benchmark import (
     rows_of,
     text,
 )  # fmt: skip
-from holdfast.tasks.task import Example, ImageSource, Split
+from holdfast.tasks.task import Split
 
 _TIERS: Mapping[Split, str] = {"train": "train", "validation": "val", "test": "testdev"}
 

@@ -6,6 +6,7 @@ does, so figures are comparable before and after post-training, not with the lea
 
 from __future__ import annotations
 
+from holdfast.tasks.example import Example
 from holdfast.tasks.hub.benchmark import (
     LETTER,
     BadRow,
@@ -17,7 +18,7 @@ from holdfast.tasks.hub.benchmark import (
     text,
     text_list,
 )  # fmt: skip
-from holdfast.tasks.task import Example, Split
+from holdfast.tasks.task import Split
 
 _SPLITS: tuple[Split, ...] = ("validation", "test")
 

@@ -7,6 +7,7 @@ of their numbers, which the markers `<image 1>` in the text refer to.
 
 from __future__ import annotations
 
+from holdfast.tasks.example import Example
 from holdfast.tasks.hub.benchmark import (
     LETTER,
     SHORT,
@@ -20,7 +21,7 @@ from holdfast.tasks.hub.benchmark import (
     text,
     text_list,
 )  # fmt: skip
-from holdfast.tasks.task import Example, Split
+from holdfast.tasks.task import Split
 
 _IMAGES = tuple(f"image_{number}" for number in range(1, 8))
 

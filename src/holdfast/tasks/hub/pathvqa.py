@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from holdfast.errors import InputError
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub.benchmark import (
     SHORT,
     Benchmark,
@@ -22,7 +23,7 @@ from holdfast.tasks.hub.benchmark import (
     rows_of,
     text,
 )  # fmt: skip
-from holdfast.tasks.task import Example, ImageSource, Split
+from holdfast.tasks.task import Split
 
 _SPLITS: dict[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 

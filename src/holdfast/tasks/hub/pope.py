@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.errors import InputError
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     SHORT,
@@ -22,7 +23,7 @@ from holdfast.tasks.hub.benchmark import (
     rows_of,
     text,
 )  # fmt: skip
-from holdfast.tasks.task import Example, ImageSource, Split
+from holdfast.tasks.task import Split
 
 CATEGORIES = ("random", "popular", "adversarial")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from holdfast.errors import InputError
 from holdfast.files import read_json
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub.benchmark import (
     LETTER,
     BadRow,
@@ -29,7 +30,7 @@ from holdfast.tasks.hub.benchmark import (
     text,
     text_list,
 )  # fmt: skip
-from holdfast.tasks.task import Example, ImageSource, Split
+from holdfast.tasks.task import Split
 
 _SPLITS: Mapping[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.errors import InputError
+from holdfast.tasks.example import Example
 from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     SHORT,
@@ -30,7 +31,7 @@ from holdfast.tasks.hub.benchmark import (
     text,
     without_markers,
 )  # fmt: skip
-from holdfast.tasks.task import Example, Split
+from holdfast.tasks.task import Split
 
 _FIRST_IMAGE: dict[Split, range] = {
     "train": range(20_000),

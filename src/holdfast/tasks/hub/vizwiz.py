@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     SHORT,
@@ -26,7 +27,7 @@ from holdfast.tasks.hub.benchmark import (
     text,
 )  # fmt: skip
 from holdfast.tasks.scorers.vqa import majority, normalise
-from holdfast.tasks.task import Example, ImageSource, Split
+from holdfast.tasks.task import Split
 
 UNANSWERABLE = "When the provided information is insufficient, respond with 'Unanswerable'."
 _FILES: Mapping[Split, str] = {"train": "train", "test": "val"}

@@ -14,7 +14,7 @@ from holdfast.tasks.scorers import mathematics, mmmu, options, short, vqa
 from holdfast.tasks.scorers.text import final_part
 
 if TYPE_CHECKING:
-    from holdfast.tasks.task import Example
+    from holdfast.tasks.example import Example
 
 Scorer = Callable[[str, "Example"], float]
 

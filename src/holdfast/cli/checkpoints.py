@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holdfast.cli.console import err, out, show_table
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ def evaluate(
     or behind a server: --endpoint URL --served-model NAME in place of MODEL.
     """
     from holdfast.checkpoints.evaluation import summary
-    from holdfast.cli import out, show_table
     from holdfast.report.table import to_json
 
     _prepare(debug)
@@ -166,7 +166,6 @@ def check(
     """
     from holdfast.checkpoints import comparison as comparisons
     from holdfast.checkpoints.evaluation import read_answers
-    from holdfast.cli import out, show_table
     from holdfast.report.table import to_json
 
     _prepare(debug)
@@ -329,7 +328,6 @@ def _slug(name: str) -> str:
 def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Answers]:
     """Ask a checkpoint, telling how it goes."""
     from holdfast.checkpoints.evaluation import examine
-    from holdfast.cli import err, out
 
     out.print(f"{subject.name}", soft_wrap=True, highlight=False, markup=False)
 
@@ -358,7 +356,6 @@ def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[An
 
 def _steps(task: str, show: Callable[[str], None] | None) -> OnStep:
     """Tells the progress of a task: in the live line, or now and then in a line of its own."""
-    from holdfast.cli import out
 
     last = time.monotonic()
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from holdfast.cli.console import err, out
 from holdfast.errors import InputError
 
 data_app = typer.Typer(
@@ -26,7 +27,6 @@ def data(
         return
     from rich.table import Table as Grid
 
-    from holdfast.cli import out
     from holdfast.tasks.catalog import get_task
     from holdfast.tasks.hub import BENCHMARKS
     from holdfast.tasks.prepared import data_folder, prepared_names
@@ -69,7 +69,6 @@ def prepare_task(
     ] = False,
 ) -> None:
     """Prepare a data set once: check it, and store it as training and evaluation read it."""
-    from holdfast.cli import err, out
     from holdfast.tasks.hub import BENCHMARKS
     from holdfast.tasks.hub.source import from_folder, from_hub
     from holdfast.tasks.prepare import Images, prepare, remarks

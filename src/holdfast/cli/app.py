@@ -1,0 +1,66 @@
+"""The commands, put together; errors become one message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from holdfast import __version__
+from holdfast.cli.checkpoints import check, evaluate, help_text
+from holdfast.cli.console import err, out
+from holdfast.cli.data import data_app
+from holdfast.cli.embedded import pretrain_embedded
+from holdfast.cli.experiments import plan, report, run
+from holdfast.cli.store import store_app
+from holdfast.cli.tasks import tasks_app
+from holdfast.errors import HoldfastError, InputError
+
+app = typer.Typer(
+    help="Post-train a vision-language model on a sequence of tasks, and see what it forgets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(plan)
+app.command()(report)
+app.command(help=help_text(evaluate))(evaluate)
+app.command(help=help_text(check))(check)
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(data_app, name="data")
+app.add_typer(store_app, name="store")
+app.command("pretrain-embedded")(pretrain_embedded)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(__version__, highlight=False)
+
+
+def main() -> None:
+    """Run the command line; errors become one message and an exit code (2: input, 1: while running)."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error), 2, debug)
+    except HoldfastError as error:
+        _fail(str(error), 1, debug)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{place}. Check that the disk has room and can be written.", 1, debug)
+    except Exception as error:
+        advice = "This is a mistake in Holdfast; --debug shows where. Results that were done are safe."
+        _fail(f"{type(error).__name__}: {error}. {advice}", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    err.print(f"Error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

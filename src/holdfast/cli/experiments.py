@@ -1,0 +1,211 @@
+"""`holdfast run`, `plan` and `report`: an experiment, from its file to its page."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table as Grid
+
+from holdfast import __version__
+from holdfast.cli.console import Debug, err, out, show_table
+from holdfast.errors import HoldfastError, InputError
+
+if TYPE_CHECKING:
+    from holdfast.config import Experiment
+    from holdfast.experiment.plan import Job, Plan
+    from holdfast.experiment.store import Damaged, Store
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings in place of the file's.")
+]
+
+
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
+    debug: Debug = False,
+) -> None:
+    """Run an experiment, or go on with it; write its report."""
+    from holdfast import files
+    from holdfast.config import load_experiment
+    from holdfast.experiment import store as stores
+
+    start = time.monotonic()
+    experiment = load_experiment(config, overrides or [])
+    stores.check_writable(experiment.output, "output")
+    stores.check_writable(experiment.store, "store")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
+    # One thread per job, also in libraries that read this only when they are loaded.
+    os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
+
+    from holdfast.experiment.estimate import check_memory
+    from holdfast.experiment.executor import run as execute
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.progress import Progress, duration
+
+    if warning := check_memory(experiment, workers):
+        err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    plan, store = make_plan(experiment), stores.Store(experiment.store)
+    _save_config(experiment)
+    index = experiment.output / "report" / "index.html"
+    state = experiment.output / "finished.json"
+    digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
+    while True:
+        try:
+            outcome = execute(experiment, plan, store, workers, Progress(out), debug)
+        except KeyboardInterrupt:
+            err.print("Stopped. What is done stays; the same command goes on from here.")
+            raise typer.Exit(130) from None
+        if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
+            out.print("Everything is done already.")
+            break
+        state.unlink(missing_ok=True)
+        if _report(experiment, plan, store):
+            if not outcome.failed:
+                files.write_json(state, digest)
+            break
+    _headline(experiment.output)
+    out.print(f"Report: {index}", soft_wrap=True, highlight=False)
+    if outcome.failed:
+        skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
+        raise HoldfastError(
+            f"{len(outcome.failed)} of {len(plan.jobs)} jobs failed{skipped}. "
+            f"Everything else is done and stays.\n{_causes(outcome.failed)}"
+        )
+    out.print(f"Took {duration(time.monotonic() - start)}.", highlight=False)
+
+
+def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Show the jobs of an experiment: which are done, and how long the others will take."""
+    from holdfast.config import load_experiment
+
+    experiment = load_experiment(config, overrides or [])
+
+    from holdfast.experiment import estimate
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.progress import duration
+    from holdfast.experiment.schedule import pending
+    from holdfast.experiment.store import Store
+
+    jobs, store = make_plan(experiment), Store(experiment.store)
+    todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
+    rates = estimate.measured(store, jobs)
+    guess = not rates and experiment.model.path == "embedded"
+    grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
+    for job in jobs.jobs.values():
+        left = job.fingerprint in todo
+        seconds = duration(estimate.seconds(job, rates)) if left and (rates or guess) else ""
+        grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", seconds)
+    out.print(grid)
+    total = sum(estimate.seconds(job, rates) for job in todo.values())
+    time_left = f"about {duration(total)} in one process (from earlier results)"
+    if guess:
+        time_left = f"about {duration(total)} in one process (a first guess for the embedded model)"
+    elif not rates:
+        time_left = "how long that takes can be told once a few are done"
+    out.print(
+        f"{len(jobs.jobs)} jobs ({jobs.asked - len(jobs.jobs)} more are shared), "
+        f"{len(todo)} to do; {time_left}.",
+        highlight=False,
+    )
+    from holdfast.experiment import memory
+
+    if made := memory.estimate(experiment):
+        out.print(
+            f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        out.print(
+            f"What memory {experiment.model.path} needs can be told once it is on this disk "
+            f"(hf download {experiment.model.path}).",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run again, finished or not."""
+    from holdfast.config import load_experiment
+
+    config = run / "config.yaml" if run.is_dir() else run
+    if run.is_dir() and not config.exists():
+        raise InputError(
+            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
+        )
+    experiment = load_experiment(config)
+
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.store import Store
+
+    if not _report(experiment, make_plan(experiment), Store(experiment.store)):
+        out.print("Some results are missing from this report; 'holdfast run' makes them again.")
+    _headline(experiment.output)
+    index = experiment.output / "report" / "index.html"
+    out.print(f"Report: {index}", soft_wrap=True, highlight=False)
+
+
+def _causes(failed: Mapping[str, str]) -> str:
+    """Messages with the jobs that met them; jobs that failed alike stand together."""
+    labels: dict[str, list[str]] = {}
+    for label, message in failed.items():
+        labels.setdefault(message, []).append(label)
+    return "\n".join(
+        f"  {jobs[0]}{f' and {len(jobs) - 1} more' if len(jobs) > 1 else ''}: {message}"
+        for message, jobs in labels.items()
+    )
+
+
+def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
+    """Write the report; False when results were found damaged (and set aside) on the way."""
+    from holdfast.experiment.collect import collect
+    from holdfast.report.page import build
+
+    damaged = []
+
+    def on_damage(job: Job, damage: Damaged) -> None:
+        damaged.append(job)
+        store.set_aside(job)
+        err.print(f"Damaged result: {job.label} ({damage})", soft_wrap=True, highlight=False)
+
+    with out.status("Writing the report"):
+        build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+    return not damaged
+
+
+def _headline(folder: Path) -> None:
+    """Print the report's first table."""
+    table: dict[str, Any] | None = _read(folder / "report" / "tables" / "headline.json")
+    if table is not None:
+        show_table(table)
+
+
+def _save_config(experiment: Experiment) -> None:
+    import yaml
+
+    from holdfast import files
+
+    text = yaml.safe_dump(experiment.resolved(), sort_keys=False, allow_unicode=True)
+    files.write_text(experiment.output / "config.yaml", f"# All settings of this run.\n{text}")
+
+
+def _read(path: Path) -> Any:
+    from holdfast import files
+
+    try:
+        return files.read_json(path)
+    except (OSError, ValueError):
+        return None

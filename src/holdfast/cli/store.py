@@ -1,0 +1,83 @@
+"""`holdfast store`: results on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table as Grid
+
+from holdfast.cli.console import Debug, out
+from holdfast.errors import InputError
+
+store_app = typer.Typer(help="Results on disk: what there is, and making room.", invoke_without_command=True)
+
+StoreFolder = Annotated[Path, typer.Option("--store", help="The store's folder.")]
+
+
+@store_app.callback()
+def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debug: Debug = False) -> None:
+    """Show what lies in the store."""
+    context.obj = folder
+    if context.invoked_subcommand is not None:
+        return
+    from holdfast.experiment.store import KINDS, Store, size
+
+    if not folder.is_dir():
+        raise InputError(f"There is no store in {folder}; say where it is with --store FOLDER.")
+    grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
+    entries = list(Store(folder).entries())
+    for entry in entries:
+        weights = _bytes(entry.weights) if entry.weights else ""
+        size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
+        grid.add_row(entry.name, entry.kind, entry.label, size_, weights, seconds)
+    out.print(grid)
+    for kind in KINDS:
+        mine = [entry for entry in entries if entry.kind == kind]
+        whole = _bytes(sum(entry.bytes for entry in mine))
+        weights = _bytes(sum(entry.weights for entry in mine))
+        of_which = f", of which weights {weights}" if kind == "learn" else ""
+        out.print(f"{kind}: {len(mine)} results, {whole}{of_which}", highlight=False)
+    for name in ("work", "damaged", "trash"):
+        if left := size(folder / name):
+            out.print(f"{name}: {_bytes(left)}", highlight=False)
+
+
+@store_app.command("prune")
+def prune_store(
+    context: typer.Context,
+    weights: Annotated[bool, typer.Option("--weights", help="Weights of trained policies.")] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Results that were found damaged.")] = False,
+    unreferenced: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CONFIG", help="Results that none of these experiments uses (repeat it)."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; else only say what would go.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Make room: remove weights, damaged results, or what no experiment uses."""
+    from holdfast.experiment.prune import candidates, remove
+
+    if not (weights or damaged or unreferenced):
+        raise InputError("Say what to remove: --weights, --damaged, or --unreferenced CONFIG.")
+    folder: Path = context.obj
+    found = candidates(folder, weights=weights, damaged=damaged, configs=unreferenced)
+    for candidate in found:
+        line = f"{_bytes(candidate.bytes):>10}  {candidate.path}  {candidate.reason}"
+        out.print(line, highlight=False, soft_wrap=True)
+    total = _bytes(sum(candidate.bytes for candidate in found))
+    if yes:
+        remove(folder, found)
+        out.print(f"Freed {total}.", highlight=False)
+    else:
+        out.print(f"Would free {total}; add --yes to do it.", highlight=False)
+
+
+def _bytes(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -1,0 +1,53 @@
+"""`holdfast tasks`: what there is to train and judge on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table as Grid
+
+from holdfast.cli.console import Debug, out
+
+tasks_app = typer.Typer(help="Tasks that ship with Holdfast.", invoke_without_command=True)
+
+
+@tasks_app.callback()
+def tasks(context: typer.Context, debug: Debug = False) -> None:
+    """List the tasks that ship with Holdfast."""
+    if context.invoked_subcommand is not None:
+        return
+    from holdfast.tasks.catalog import get_task, names
+
+    grid = Grid("Task", "Train", "Validation", "Test", "Chance", "Scorer", "", box=None, pad_edge=False)
+    for name in names():
+        task = get_task(name)
+        sizes = [_size(task.sizes, split) for split in ("train", "validation", "test")]
+        chance = "–" if task.chance is None else f"{task.chance:.0%}"
+        grid.add_row(name, *sizes, chance, task.scorer, task.description)
+    out.print(grid)
+
+
+@tasks_app.command("show")
+def show_task(
+    name: Annotated[str, typer.Argument(help="The task.")],
+    sheet: Annotated[Path | None, typer.Option("--out", help="The PNG file.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    count: Annotated[int, typer.Option(min=1, help="Examples on the sheet.")] = 12,
+    debug: Debug = False,
+) -> None:
+    """Draw examples of a task on one sheet."""
+    from holdfast.tasks.catalog import get_task
+    from holdfast.tasks.sheet import write_sheet
+
+    task = get_task(name)
+    path = sheet or Path(f"{name}.png")
+    write_sheet(task, path, split, count)  # type: ignore[arg-type]  # an unknown split is reported there
+    out.print(f"{task.description}\n{count} {split} examples: {path}", highlight=False, soft_wrap=True)
+
+
+def _size(sizes: Any, split: str) -> str:
+    if split not in sizes:
+        return "–"
+    return "∞" if sizes[split] is None else f"{sizes[split]:,}"
