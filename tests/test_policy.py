@@ -9,7 +9,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    GraniteConfig,
+    GraniteForCausalLM,
+    Qwen2_5_VLForConditionalGeneration,
+)
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import images, processor, sampling
@@ -322,6 +328,26 @@ def test_other_architectures_sample(tmp_path, make):
     assert torch.equal(completions.tokens_BGR, plain.tokens_BGR)
     policy.save(tmp_path / "saved")
     assert make_policy(tmp_path / "saved").way == "packed"
+
+
+def test_sampling_is_checked_before_it_is_used(tmp_path, caplog):
+    """Granite divides its logits, which the packed pass does not know: a temperature of its own."""
+    config = AutoConfig.from_pretrained(make_text_folder(tmp_path)).to_dict()
+    granite = GraniteConfig(**{k: v for k, v in config.items() if k != "model_type"}, logits_scaling=4.0)
+    torch.manual_seed(0)
+    GraniteForCausalLM(granite).save_pretrained(tmp_path)
+    policy, plain = make_policy(tmp_path), make_policy(tmp_path)
+    assert policy.way == "packed"
+    plain.way = "plain"
+    drawn = [generator(), generator()]
+    for how in (Sampling(max_tokens=8), Sampling(max_tokens=8)):
+        found, wanted = (
+            each.sample(each.encode(["w1 w2 w3", "w4"], [[], []]), 3, how, numbers, greedy_row=True)
+            for each, numbers in zip((policy, plain), drawn, strict=True)
+        )
+        assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
+        assert torch.equal(found.logprobs_BGR, wanted.logprobs_BGR)
+    assert policy.way == "plain" and caplog.text.count("differ from the plain pass") == 1
 
 
 def test_images_for_a_text_only_model(tmp_path):

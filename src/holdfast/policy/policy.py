@@ -160,6 +160,7 @@ class Policy:
         numbers = (sampling.max_tokens, len(prompts), group)
         uniform_TBG = torch.rand(numbers, generator=generator, device=generator.device).to(self.device)
         self._mode(False)
+        first_way = self.way
 
         def part(rows: range) -> Completions:
             some = prompts if len(rows) == len(prompts) else prompts.select(rows)
@@ -173,8 +174,11 @@ class Policy:
             return Completions.join([part(rows) for rows in self.budget.split(costs)], self.draw.pad)
 
         completions = self.budget.attempt(whole)
-        if self._replays_are_wrong(prompts, completions, sampling.temperature or 1.0):
-            completions = self.budget.attempt(whole)
+        temperature = sampling.temperature or 1.0
+        if self.way == "packed" and not self._checked:
+            self._check(prompts, completions, temperature)
+        if self.way != first_way or self._replays_are_wrong(prompts, completions, temperature):
+            completions = self.budget.attempt(whole)  # of the same random numbers
         return completions
 
     def group_logprobs(
