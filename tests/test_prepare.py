@@ -207,6 +207,15 @@ def test_images_missing_from_their_table(tmp_path, data):
         from_folder(GQA, tmp_path)
 
 
+def test_a_repeated_id_does_not_take_the_first_rows_image(tmp_path, data):
+    HUB["gqa"](tmp_path)
+    file = tmp_path / "train_balanced_instructions" / "train-00000-of-00001.parquet"
+    rows = pq.read_table(file).to_pylist()
+    table(file, [*rows, *({**row, "imageId": "elsewhere"} for row in rows)])
+    train = prepare(GQA, from_folder(GQA, tmp_path), data / "gqa")["splits"]["train"]
+    assert (train["rows"], train["duplicates"], train["bad_images"]) == (ROWS, ROWS, 0)
+
+
 def test_broken_releases(tmp_path):
     HUB["scienceqa"](tmp_path / "cut")
     file = next((tmp_path / "cut" / "data").glob("train*"))

@@ -278,7 +278,8 @@ class _Split:
         for item in self.reader.rows():
             if isinstance(item, Example):
                 ranks.setdefault(item.id, 0 if count is None else rng.seed("subset", self.seed, item.id))
-                names[item.id] = [image.key for image in item.images if isinstance(image, Keyed)]
+                keyed = [image.key for image in item.images if isinstance(image, Keyed)]
+                names.setdefault(item.id, keyed)  # of rows with one id, the first is kept
         if count is not None and count > len(ranks):
             raise InputError(f"A subset of {count} was asked for, but there are {len(ranks)} usable rows.")
         chosen = set(sorted(ranks, key=lambda id: (ranks[id], id))[:count])
