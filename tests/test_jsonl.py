@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,14 @@ def test_an_answer_that_is_no_option(tmp_path):
         task_of(tmp_path, row, scorer="choice").examples("test")
 
 
+def test_a_letter_that_is_another_options_text(tmp_path):
+    row = {"prompt": "?", "answer": "A", "choices": ["B", "A"]}
+    with pytest.raises(InputError, match="'A' is the letter of option A and the text of option B; change"):
+        task_of(tmp_path, row, scorer="choice").examples("test")
+    same = {"prompt": "?", "answer": "B", "choices": ["A", "B"]}
+    assert task_of(tmp_path, same, scorer="choice").examples("test")[0].answer == "B"
+
+
 def test_text_that_is_not_utf8(tmp_path):
     (tmp_path / "test.jsonl").write_bytes('{"prompt": "é", "answer": "x"}'.encode("latin-1"))
     task = load_task("mine", OwnTask(test=tmp_path / "test.jsonl"))
@@ -163,6 +172,17 @@ def test_the_fingerprint_follows_the_content(tmp_path):
     first = task_of(tmp_path, {"prompt": "?", "answer": "x"}).source
     assert task_of(tmp_path, {"prompt": "?", "answer": "x"}).source == first
     assert task_of(tmp_path, {"prompt": "?", "answer": "y"}).source != first
+
+
+def test_the_fingerprint_follows_the_pictures(tmp_path):
+    rows = [{**ROW, "images": "a.png"}, {**ROW, "images": ["b.png", 3]}, '{"images": ', '["images"]']
+    sources = [task_of(tmp_path, *rows).source]  # nothing is there yet
+    file = picture(tmp_path)
+    sources.append(task_of(tmp_path, *rows).source)
+    os.utime(file, ns=(0, 10**9))
+    sources.append(task_of(tmp_path, *rows).source)
+    assert len(set(sources)) == 3
+    assert task_of(tmp_path, *rows).source == sources[-1]
 
 
 def test_settings():

@@ -34,7 +34,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.scorers import SCORERS
 from holdfast.tasks.task import Split, Task
 
-VERSION = 2  # raise when the same file gives other examples
+VERSION = 3  # raise when the same file gives other examples or scores
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 
@@ -103,22 +103,26 @@ class JsonlFile:
 
     Attributes:
         size: rows (blank lines do not count).
-        fingerprint: SHA-256 of the content. Pictures are known by their paths in it, so a picture
-            that changes under the same name does not change the fingerprint.
+        fingerprint: SHA-256 of the content, and of the size and the time of change of each picture it
+            names (reading all pictures would take too long).
     """
 
     def __init__(self, path: Path, split: Split, scorer: str) -> None:
         self.path, self.split, self.scorer = path, split, scorer
         self.size = 0
         digest = hashlib.sha256()
+        pictures: set[str] = set()
         try:
             with path.open("rb") as file:
                 for line in file:
                     digest.update(line)
                     self.size += bool(line.strip())
+                    pictures.update(_pictures(line))
         except OSError as error:
             reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
             raise InputError(f"The {split} data file {path} {reason}.") from None
+        for name in sorted(pictures):
+            digest.update(_picture_facts(path.parent, name))
         self.fingerprint = digest.hexdigest()
         self._parsed: list[Example] = []
 
@@ -245,8 +249,16 @@ class _Row:
     def _letter(self, answer: str, choices: tuple[str, ...]) -> str:
         """The letter of an answer that is given as a letter or as an option's text."""
         letters = ascii_uppercase[: len(choices)]
-        if len(answer.strip()) == 1 and answer.strip().upper() in letters:
-            return answer.strip().upper()
+        letter = answer.strip().upper()
+        if len(letter) == 1 and letter in letters:
+            same = [other for other, choice in zip(letters, choices, strict=True) if choice == answer.strip()]
+            if same and letter not in same:
+                self.fail(
+                    "answer",
+                    f"'{answer}' is the letter of option {letter} and the text of option {same[0]}; "
+                    "change the options' texts, so that only one can be meant",
+                )
+            return letter
         if choices.count(answer) == 1:
             return letters[choices.index(answer)]
         self.fail(
@@ -271,6 +283,26 @@ class _Row:
         except Exception as error:  # broken files make Pillow's decoders raise almost anything
             self.fail("images", f"the picture '{path}' cannot be read ({error}); replace the file")
         return full
+
+
+def _pictures(line: bytes) -> list[str]:
+    """The pictures that a line names; what is wrong with a line is said when its row is wanted."""
+    if b'"images"' not in line:
+        return []
+    try:
+        value = json.loads(line.decode("utf-8-sig"))["images"]
+    except (ValueError, LookupError, TypeError):
+        return []
+    return [name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
+
+
+def _picture_facts(folder: Path, name: str) -> bytes:
+    """What tells whether a picture has changed: its name, size and time of change."""
+    try:
+        facts = (folder / name).stat()
+    except (OSError, ValueError):  # missing; a NUL character
+        return json.dumps([name]).encode()
+    return json.dumps([name, facts.st_size, facts.st_mtime_ns]).encode()
 
 
 _KINDS: Mapping[type, str] = {
