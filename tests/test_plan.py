@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from experiment_helpers import TINY, make_experiment, run_here
 from holdfast.experiment import estimate
 from holdfast.experiment.plan import Plan, determining_settings, make_plan
@@ -168,6 +170,13 @@ def test_a_change_changes_what_it_determines_and_nothing_else(tmp_path: Path) ->
 
 def test_fingerprints_are_the_same_in_every_process(tmp_path: Path) -> None:
     assert plan(tmp_path).digest() == plan(tmp_path / "elsewhere").digest()
+
+
+def test_a_gpu_makes_other_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    here, named = plan(tmp_path).digest(), plan(tmp_path, model={"device": "cuda"}).digest()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert here != plan(tmp_path).digest() == named
 
 
 def test_time_is_estimated(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
         InputError: the embedded model is not in the package.
     """
     settings = model.model_dump(mode="json", exclude={"path", "revision"})
+    settings["device"] = _device(model.device)
     folder = model_folder(model)
     if folder is None:
         if model.path == "embedded":
@@ -54,6 +55,15 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
         return {"hub": model.path, "revision": model.revision, **settings}
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _DETERMINING and path.is_file()]
     return {"files": _file_digests(paths, memory), **settings}
+
+
+def _device(setting: str) -> str:
+    """The device that determines results: a GPU's are not those of `auto` on a CPU, which keeps the word."""
+    if setting != "auto":
+        return setting
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else setting
 
 
 def _file_digests(paths: list[Path], memory: Path) -> dict[str, str]:
