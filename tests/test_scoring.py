@@ -53,7 +53,9 @@ def test_reward_weighs_accuracy_and_format_under_cot_only():
 def test_scorers():
     assert exact(" Red  Circle.", "red circle") == 1 and exact("a red circle", "red circle") == 0
     assert [choice(text, "B") for text in ("B", "(b)", "b.", "B) red", "blue", "A")] == [1, 1, 1, 1, 0, 0]
+    assert [choice(text, "A") for text in ("A: dog", "a, b", "A dog", "(a) x", "a-")] == [1, 1, 0, 1, 0]
     assert number("12", "12.0") == 1 and number("1,200", "1200") == 1
+    assert number("0.0000003", "0.0000004") == 0 and number("1e-9", "0") == 0 and number("0.0", "0") == 1
     assert number("12 cm", "12") == 0 and number("three", "3") == 0
 
 

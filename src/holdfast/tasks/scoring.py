@@ -61,8 +61,8 @@ def exact(answer: str, reference: str) -> float:
 
 
 def choice(answer: str, reference: str) -> float:
-    """The same option letter: `B`, `(B)`, `b.` and `B) red` all choose B."""
-    found = re.match(r"\(?([a-z])(?![a-z])", normalise(answer))
+    """The same option letter: `B`, `(B)`, `b.` and `B) red` all choose B; `A dog` chooses nothing."""
+    found = re.match(r"\(?([a-z])(?=$|[).:,])", normalise(answer))
     return float(found is not None and found[1] == normalise(reference).strip("()"))
 
 
@@ -72,4 +72,4 @@ def number(answer: str, reference: str) -> float:
         ours, theirs = (float(text.replace(",", "")) for text in (answer, reference))
     except ValueError:
         return 0.0
-    return float(abs(ours - theirs) <= 1e-6 * max(1.0, abs(theirs)))
+    return float(abs(ours - theirs) <= 1e-6 * abs(theirs))
