@@ -113,6 +113,11 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ),
         ({"scoring": "studi"}, "did you mean 'study'?"),
         ({"tasks": {"mine": {"train": "missing.jsonl"}}, "sequence": ["mine"]}, "missing.jsonl"),
+        ({"tasks": {"seed": {"train": "x.jsonl"}}}, "tasks.seed: is the name of a column"),
+        (
+            {"methods": {"g": {"objective": "grpo", "sampling": {"temperature": 0}}}},
+            "sampling.temperature must be above 0",
+        ),
     ],
 )
 def test_one_clear_message(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:

@@ -21,6 +21,8 @@ from holdfast.tasks.task import Split, Task
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
 
+# Columns that stand beside the tasks in the report's tables (report/tables.py).
+TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
@@ -229,6 +231,8 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
 def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     """Whatever the types cannot say."""
     problems: list[tuple[KeyPath, str]] = []
+    for name in sorted(TABLE_KEYS & set(experiment.tasks)):
+        problems.append((("tasks", name), "is the name of a column in the report's tables; choose another"))
     styles = {method.style for method in experiment.methods.values()}
     if experiment.evaluation.other_style:
         styles = {"cot", "direct"}

@@ -89,6 +89,11 @@ class Method(Settings):
             raise ValueError("filter needs an RFT objective (grpo, rloo, remax, reinforce)")
         if self.objective == "sft" and self.kl_coef:
             raise ValueError("kl_coef needs an RFT objective (grpo, rloo, remax, reinforce)")
+        if self.objective != "sft" and self.sampling.temperature == 0:
+            raise ValueError(
+                f"{self.objective} learns from differing completions, so sampling.temperature must be "
+                "above 0 (1.0: the policy itself)"
+            )
         if self.style == "direct" and self.target == "reasoned":
             raise ValueError("target: reasoned needs style: cot")
         if self.batch % self.updates:
