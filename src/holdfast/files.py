@@ -63,21 +63,39 @@ def read_log(path: Path, count: int) -> list[dict[str, Any]]:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Fill a temporary folder; it becomes `target` only when the block ends without an error."""
+    """Fill a temporary folder; it becomes `target` only when the block ends without an error.
+
+    A folder that is replaced stays whole until the new one has its place: see `recover_folder`.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 sync(file)
-        if target.exists():  # only a damaged or outdated result is ever replaced
-            shutil.rmtree(target)
+        if target.exists():
+            shutil.rmtree(_replaced(target), ignore_errors=True)
+            os.replace(target, _replaced(target))
         os.replace(temporary, target)
         sync(target.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        recover_folder(target)
         raise
+    shutil.rmtree(_replaced(target), ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Put the old folder back where a process died between moving it away and moving in the new one."""
+    if not target.exists() and _replaced(target).exists():
+        os.replace(_replaced(target), target)
+
+
+def _replaced(target: Path) -> Path:
+    """Where a folder waits while another takes its place."""
+    return target.with_name(f".{target.name}.old")
 
 
 def sync(path: Path) -> None:

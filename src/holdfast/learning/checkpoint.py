@@ -6,6 +6,7 @@ streams named after the iteration, so there is no generator state to keep.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from holdfast.errors import HoldfastError
-from holdfast.files import read_json, whole_folder, write_json
+from holdfast.files import read_json, recover_folder, whole_folder, write_json
 
 
 def save_checkpoint(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Replace the checkpoint in `folder`; a reader sees the old one or the new one."""
+    """Replace the checkpoint in `folder`; whenever the process dies, the old one or the new one is left."""
+    for left_over in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
+        shutil.rmtree(left_over, ignore_errors=True)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     moments = optimizer.state_dict()["state"]
     tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
@@ -44,6 +47,7 @@ def load_checkpoint(
     Raises:
         HoldfastError: the checkpoint belongs to other weights or is damaged.
     """
+    recover_folder(folder)
     if not (folder / "state.json").exists():
         return None
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
