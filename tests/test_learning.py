@@ -220,6 +220,23 @@ def test_a_step_with_a_broken_gradient_is_skipped_and_said():
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(policy).items())
 
 
+def test_skips_in_a_row_are_counted_across_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr("holdfast.learning.loop.step", lambda *_: {"loss": 0.0, "skipped": 1.0})
+    items, policy = items_of("facts", 8), Policy.load("embedded", ModelSettings())
+
+    def die(done, total, row):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    left_over = tmp_path / ".checkpoint.abc"  # of a checkpoint half written
+    left_over.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(policy, sft(), tmp_path, 9, items, on_step=die)
+    assert not left_over.exists()
+    with pytest.raises(HoldfastError, match=r"3 iterations in a row \(last: 2\)"):
+        train(policy, sft(), tmp_path, 9, items, checkpoint_every=1)
+
+
 def test_batches_go_through_epochs_without_replacement():
     items = list(range(10))
     seen = [item for iteration in range(5) for item in pick(items, 4, iteration, ("order",))]

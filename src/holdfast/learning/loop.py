@@ -65,11 +65,11 @@ def learn(
     objective = make_objective(method, templates, policy, load_base)
     optimizer = make_optimizer(policy.model, method)
     state = load_checkpoint(folder / "checkpoint", policy.model, optimizer) or {"iteration": 0, "totals": {}}
+    skips: int = state.get("skips", 0)  # in a row; older checkpoints do not say
     totals: dict[str, float] = state["totals"]
     metrics = folder / "metrics.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     write_jsonl(metrics, read_log(metrics, state["iteration"]))  # forget what is done again
-    skips = 0
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
         batch = pick(items, method.batch, iteration, stream)
@@ -111,9 +111,8 @@ def learn(
             totals[key] = totals.get(key, 0) + amount
         done = iteration + 1
         if done % checkpoint_every == 0 and done < iterations:
-            save_checkpoint(
-                folder / "checkpoint", policy.model, optimizer, {"iteration": done, "totals": totals}
-            )
+            state = {"iteration": done, "totals": totals, "skips": skips}
+            save_checkpoint(folder / "checkpoint", policy.model, optimizer, state)
         on_step(done, iterations, row)
     return totals
 
