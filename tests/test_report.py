@@ -125,6 +125,14 @@ def test_a_running_experiment(tmp_path):
     assert last["diagrams"] is None
 
 
+def test_seeds_that_have_not_started_do_not_share_the_budget(tmp_path):
+    results = make_results(("sft",), seeds=(0, 1), items=10, sequence=SHORT, general=(), stages_done=0)
+    idle = replace(results.runs[1], totals=[{} for _ in SHORT])  # as they are collected
+    build(replace(results, runs=(results.runs[0], idle)), tmp_path)
+    (row,) = json.loads((tmp_path / "tables/budget.json").read_text())["rows"]
+    assert row["examples"] == sum(total["examples"] for total in results.runs[0].totals)
+
+
 @pytest.mark.parametrize("cells", ["none", "base"])
 def test_an_experiment_that_has_just_started(tmp_path, cells):
     results = make_results(("sft", "joint_sft"), items=10, sequence=SHORT, general=("facts",), stages_done=0)

@@ -196,7 +196,7 @@ def budget(analysis: Analysis) -> Table:
         if not used:
             continue
         row: dict[str, Value] = {"method": label(method), "kept": _kept(method)}
-        seeds = sum(bool(run.totals) for run in method.runs)
+        seeds = sum(any(run.totals) for run in method.runs)
         for name in ("examples", "completions", "tokens", "seconds"):
             amounts = [total[name] for total in used if total.get(name) is not None]
             row[name] = float(sum(amounts)) / seeds if amounts else None
