@@ -98,6 +98,16 @@ def test_complete_seeds_need_no_general_cells_between_the_ends():
     assert (draws.seeds, draws.complete) == (2, 1)
 
 
+@pytest.mark.parametrize("stage", [0, 4])
+def test_a_seed_without_a_cell_that_a_measure_needs_is_not_complete(stage):
+    """The base's accuracy (learned), or one between training on a task and the end (FM)."""
+    results = make_results(("sft",), seeds=(0, 1), items=20)
+    first, second = results.runs
+    cells = {cell: rows for cell, rows in second.cells.items() if cell != (stage, results.sequence[1])}
+    draws = resample(results, [first, replace(second, cells=cells)], 20)["sft"]
+    assert (draws.seeds, draws.complete) == (2, 1)
+
+
 def test_intervals_cover_the_truth():
     """Coverage of BWT's 95 % interval over test sets drawn from known probabilities."""
     generator = np.random.default_rng(3)

@@ -139,14 +139,17 @@ def _combine(cells_RBST: np.ndarray, sequence: int, joint: bool) -> MethodDraws:
         for task in range(tasks):
             accuracy_BST[:, stage, task] = combine_seeds(cells_RBST[:, :, stage, task])
     change_RBT = cells_RBST[:, :, -1] - cells_RBST[:, :, 0]
-    needed = [
-        per_seed_RB[name] for name in ("avg_acc", "plasticity", *(["general"] if tasks > sequence else []))
-    ]
+    needed = ["avg_acc", "plasticity", "learned"]
+    if sequence > 1 and not joint:
+        needed.append("fm")  # every cell since a task was learned, and so BWT's as well
+    if tasks > sequence:
+        needed.append("general")
+    missing_R = np.isnan([per_seed_RB[name][:, 0] for name in needed]).any(axis=0)
     return MethodDraws(
         measures={name: combine_seeds(values) for name, values in per_seed_RB.items()},
         accuracy_BST=accuracy_BST,
         change_BT=np.stack([combine_seeds(change_RBT[..., task]) for task in range(tasks)], axis=-1),
         seeds=len(cells_RBST),
-        complete=int((~np.isnan(np.stack([values[:, 0] for values in needed]))).all(axis=0).sum()),
+        complete=int((~missing_R).sum()),
         per_seed={name: values[:, 0] for name, values in per_seed_RB.items()},
     )
