@@ -12,10 +12,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
+from holdfast.experiment import executor
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},
@@ -112,6 +115,29 @@ def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> 
     assert all(undisturbed[name] == content for name, content in done.items())
     assert not run_here(experiment).failed
     assert snapshot(experiment.store) == undisturbed
+
+
+def test_a_worker_that_died_idle_gets_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def worker(alive: bool) -> Any:
+        process = SimpleNamespace(is_alive=lambda: alive)
+        return SimpleNamespace(
+            job=None, held=None, process=process, give=lambda job, weights: given.append(job)
+        )
+
+    given: list[str] = []
+    jobs = ["first", "second"]
+    schedule: Any = SimpleNamespace(
+        take=lambda held, count: jobs.pop(0) if jobs else None, needs_weights=lambda job: False
+    )
+    progress: Any = SimpleNamespace(start=lambda job: None)
+    made = worker(alive=True)
+    monkeypatch.setattr(executor, "_Worker", lambda *_: made)
+    nothing: Any = None
+    workers = [worker(alive=False), worker(alive=True)]
+    idle = workers[1]
+    executor._Run(nothing, nothing, nothing, schedule, progress, False)._hand_out(workers, 2)
+    assert workers == [idle, made]
+    assert given == ["first", "second"]
 
 
 def test_stopping_is_clean(tmp_path: Path) -> None:

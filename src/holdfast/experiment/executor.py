@@ -146,6 +146,8 @@ class _Run:
                 worker.stop()
 
     def _hand_out(self, workers: list[_Worker], count: int) -> None:
+        # One that died idle must not get a job; `_hear` finds out about the busy ones.
+        workers[:] = [worker for worker in workers if worker.job is not None or worker.process.is_alive()]
         for worker in workers:
             if worker.job is None:
                 job = self.schedule.take(worker.held, count)
