@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import multiprocessing
 import shutil
+import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -145,6 +148,43 @@ def test_weights_somebody_needs_or_keeps_stay(experiment: Experiment, plan: Plan
     assert store.prune_weights(job) > 0
 
 
+def test_a_lease_waits_for_a_removal_under_way(experiment: Experiment, plan: Plan, store: Store) -> None:
+    job, other = learn_jobs(plan)[0], Store(experiment.store)
+    fill(store, job)
+    store.lease_weights(job)
+    store.end_leases()  # the lock's file is there now
+    (lock,) = (store.root / "locks").glob("*.weights")
+    with lock.open("w") as removing:
+        fcntl.flock(removing, fcntl.LOCK_EX)
+        leasing = threading.Thread(target=other.lease_weights, args=(job,))
+        leasing.start()
+        leasing.join(timeout=0.2)
+        assert leasing.is_alive()
+    leasing.join(timeout=10)
+    assert not leasing.is_alive()
+    assert store.prune_weights(job) == 0
+    other.end_leases()
+
+
+def test_weights_removed_while_leases_are_taken_are_made_again(
+    experiment: Experiment, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job in plan.jobs.values():
+        fill(store, job)
+    first, second = learn_jobs(plan)
+    shutil.rmtree(store.folder(second))
+    lease, other = store.lease_weights, Store(experiment.store)
+
+    def too_late(job: Job) -> None:
+        other.prune_weights(job)
+        lease(job)
+
+    monkeypatch.setattr(store, "lease_weights", too_late)
+    schedule = Schedule(experiment, plan, store, fail_on_damage)
+    assert set(schedule.todo) == {first.fingerprint, second.fingerprint}
+    store.end_leases()
+
+
 def _hold(store: Store, job: Job, connection: Connection) -> None:
     with store.lock(job) as mine:
         connection.send(mine)
@@ -223,6 +263,25 @@ def test_a_disk_that_damages_again_and_again_is_given_up(
     store.end_leases()
 
 
+def test_what_damage_adds_below_a_failure_is_skipped(
+    experiment: Experiment, plan: Plan, store: Store
+) -> None:
+    """The first stage fails; the second, thought done, is found damaged by its evaluation."""
+    first, second = learn_jobs(plan)
+    evaluation = plan.jobs[plan.chains[0].cells[2, "reading"]]
+    for job in plan.jobs.values():
+        if job not in (first, evaluation):
+            fill(store, job)
+    schedule = Schedule(experiment, plan, store, lambda job, damage: None)
+    assert set(schedule.todo) == {first.fingerprint, evaluation.fingerprint}
+    schedule.fail(first, "broken")
+    assert schedule.take(None, workers=1) is evaluation
+    schedule.damaged(evaluation, Damaged(second.fingerprint, "bad block"))
+    assert schedule.skipped == {second.fingerprint, evaluation.fingerprint}
+    assert not schedule.open()
+    store.end_leases()
+
+
 def test_pruning_a_store(tmp_path: Path, experiment: Experiment, plan: Plan, store: Store) -> None:
     for job in plan.jobs.values():
         fill(store, job)
@@ -234,6 +293,9 @@ def test_pruning_a_store(tmp_path: Path, experiment: Experiment, plan: Plan, sto
 
     found = prune.candidates(store.root, weights=False, damaged=False, configs=[config])
     assert [candidate.path for candidate in found] == [store.folder(stranger)]
+    with contextlib.chdir(store.root.parent):
+        relative = prune.candidates(Path(store.root.name), weights=False, damaged=False, configs=[config])
+    assert relative == found
     prune.remove(store.root, found)
     assert not store.has(stranger)
     assert not pending(plan, store, fail_on_damage)

@@ -37,6 +37,7 @@ def candidates(
     """
     if not root.is_dir():
         raise InputError(f"There is no store in {root}; say where it is with --store FOLDER.")
+    root = root.absolute()  # jobs in use are compared by path
     store, found = Store(root), []
     if configs:
         used = set()
@@ -45,7 +46,7 @@ def candidates(
             used |= {folder for job in plan.jobs.values() for folder in (store.folder(job), store.work(job))}
         for kind in (*KINDS, "work"):
             for folder in sorted((root / kind).glob("[!.]*")):
-                if folder.absolute() not in used:
+                if folder not in used:
                     found.append(Candidate(folder, size(folder), "no experiment uses it"))
     gone = {candidate.path for candidate in found}
     if weights:

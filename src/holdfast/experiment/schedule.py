@@ -73,10 +73,15 @@ class Schedule:
         self._prune_all()
 
     def _find_todo(self) -> None:
-        self.todo = pending(self.plan, self.store, self._set_aside)
-        for job in self.todo.values():
-            if job.policy is not None:
-                self.store.lease_weights(self.plan.jobs[job.policy])
+        leased: set[str] = set()
+        while True:  # another process may remove weights until they are leased, so look again then
+            self.todo = pending(self.plan, self.store, self._set_aside)
+            needed = {job.policy for job in self.todo.values() if job.policy is not None}
+            if needed <= leased:
+                break
+            for name in needed:
+                self.store.lease_weights(self.plan.jobs[name])
+            leased |= needed
         self._tail: dict[str, float] = {}  # seconds from a job's start to the end of what waits for it
         for name in reversed(self.plan.jobs):
             waiting = max((self._tail.get(child, 0.0) for child in self.children[name]), default=0.0)
@@ -145,12 +150,15 @@ class Schedule:
         """Give a job up, with everything that depends on it."""
         self.running.discard(job.fingerprint)
         self.failed[job.fingerprint] = message
-        below = list(self.children[job.fingerprint])
-        while below:
-            name = below.pop()
-            if name in self.todo and name not in self.skipped:
+        self._skip()
+
+    def _skip(self) -> None:
+        """Give up what depends on failed jobs."""
+        lost = (self.failed.keys() | self.skipped) & self.todo.keys()
+        for name, job in self.todo.items():  # parents first
+            if not lost.isdisjoint(job.parents):
                 self.skipped.add(name)
-                below += self.children[name]
+                lost.add(name)
 
     def busy(self, job: Job) -> None:
         """Another process has the job: ask again a little later."""
@@ -167,6 +175,7 @@ class Schedule:
             return
         self._set_aside(parent, damage)
         self._find_todo()
+        self._skip()  # damage can bring back jobs below one that failed before
 
     def _set_aside(self, job: Job, damage: Damaged) -> None:
         with self.store.lock(job) as mine:

@@ -208,10 +208,13 @@ class Store:
     # Weights
 
     def lease_weights(self, job: Job) -> None:
-        """Tell other processes that the weights of a job will be needed, until `prune_weights`."""
+        """Tell other processes that the weights of a job will be needed, until `prune_weights`.
+
+        Waits for one that is removing them just now: look for the weights once they are leased.
+        """
         if job.fingerprint not in self._leases:
             file = self._open_lock(f"{job.fingerprint[:_LENGTH]}.weights")
-            _try_lock(file, fcntl.LOCK_SH)
+            fcntl.flock(file, fcntl.LOCK_SH)
             self._leases[job.fingerprint] = file
 
     def end_leases(self) -> None:
