@@ -2,7 +2,7 @@
 
 from safetensors.torch import load_file
 
-from holdfast.pretraining import train
+from holdfast.pretraining import card, train
 from holdfast.pretraining.card import write_card
 
 
@@ -20,3 +20,15 @@ def test_a_short_pre_training_is_deterministic_and_gives_a_loadable_model(tmp_pa
     write_card(tmp_path / "one", "a test", report=lambda line: None, count=4)
     card = (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
     assert "| diagrams | cot |" in card and "| presence | direct |" in card
+
+
+def test_the_command_trains_in_two_processes(tmp_path, call, monkeypatch):
+    monkeypatch.setattr(card, "TASKS", {"facts": card.TASKS["facts"]})  # measure one task, not ten
+    folder = tmp_path / "model"
+    answer = call(
+        "pretrain-embedded", "--out", str(folder), "--steps", "2", "--steps", "1", "--processes", "2"
+    )
+    assert answer.code == 0, answer
+    assert (folder / "model.safetensors").exists() and "--steps 2 --steps 1" in (
+        folder / "README.md"
+    ).read_text()

@@ -12,6 +12,11 @@ from holdfast.cli.console import Debug, out
 from holdfast.errors import InputError
 
 
+def say(line: str) -> None:
+    """A line of progress; a function of the module, as the processes that train must find it."""
+    out.print(line, highlight=False)
+
+
 def pretrain_embedded(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
     steps: Annotated[
@@ -29,9 +34,6 @@ def pretrain_embedded(
     if BATCH % processes:
         raise InputError(f"--processes must divide the batch of {BATCH}; use 1, 2, 4 or 8.")
     cycles = steps or CYCLES
-
-    def say(line: str) -> None:
-        out.print(line, highlight=False)
 
     start = time.monotonic()
     pretrain(out_folder, cycles, processes, seed, say)
