@@ -8,7 +8,7 @@ nothing could be extracted), `reference`, `score`, `lenient`, `format`, `tokens`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.tasks.example import Example
@@ -58,7 +58,15 @@ class MethodRun:
         curves: metrics rows of the learning loop, one list per stage.
         filters: per stage, {"kept", "total", "histogram": [count for 0..n correct]}, or None
             where no filter was used.
-        totals: per stage, what learning it took: seconds, examples, completions, tokens.
+        totals: per stage, what learning it took: seconds, examples, completions, tokens (of
+            completions), prompt_tokens, flops, and joules where they can be read.
+        order: the tasks in the order it trained on them; () means the experiment's sequence.
+        family, axes: of a method made by a grid, the method it varies and its value on each axis.
+        drift: per stage, what `mechanism.drift` and `mechanism.movement` measured of the policy
+            after it: {"kl": rows, "movement": rows}; None where it was not.
+        risk: per stage, what `mechanism.risk` measured of the policy *before* it:
+            {"instances": rows, ...}; None where it was not.
+        probe: rows of the re-alignment probe after the last stage, one per old task.
     """
 
     method: str
@@ -70,6 +78,12 @@ class MethodRun:
     curves: Sequence[list[dict[str, Any]]] = ()
     filters: Sequence[dict[str, Any] | None] = ()
     totals: Sequence[dict[str, Any]] = ()
+    order: tuple[str, ...] = ()
+    family: str = ""
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    drift: Sequence[dict[str, Any] | None] = ()
+    risk: Sequence[dict[str, Any] | None] = ()
+    probe: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,8 @@ class Results:
 
     Attributes:
         name: of the experiment.
-        sequence: task names in training order; stage i trains on `sequence[i - 1]`.
+        sequence: task names in training order; stage i trains on `sequence[i - 1]`, unless a run
+            has an order of its own (`order_of`). Tables keep this order.
         general: names of the general benchmarks, which no stage trains on.
         chance: accuracy of guessing per task, 0..1, None where unknown.
         settings: the resolved configuration.
@@ -97,6 +112,10 @@ class Results:
     def last_stage(self, run: MethodRun) -> int:
         """The stage a finished run ends with."""
         return 1 if run.joint else len(self.sequence)
+
+    def order_of(self, run: MethodRun) -> tuple[str, ...]:
+        """The tasks in the order the run trained on them."""
+        return run.order or self.sequence
 
     def methods(self) -> tuple[str, ...]:
         """Method names in the order they first appear."""
