@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
 RIGHT = 0.5  # a soft score counts as right from here on
+_NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"}
 
 
 def pass_rates(
@@ -63,8 +64,9 @@ def pass_rates(
 def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[object, ...]) -> list[int]:
     """Positions of the examples a filter keeps, ascending.
 
-    `rif` drops those never right (the study's rule), `rif_strict` those always right too, and
-    `random_matched` keeps a random subset as large as what `rif` keeps: its control.
+    `rif` drops those never right (the study's rule), `rif_strict` those always right too. Their
+    controls: `random_matched` keeps a random subset as large as what `rif` keeps, and `unsolvable`
+    what `rif` drops.
 
     Raises:
         HoldfastError: nothing would be left.
@@ -77,11 +79,13 @@ def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[obje
             kept = solvable
         case "rif_strict":
             kept = [index for index in solvable if rows[index]["correct"] < rows[index]["samples"]]
+        case "unsolvable":
+            kept = [index for index, row in enumerate(rows) if row["correct"] == 0]
         case "random_matched":
             kept = sorted(named_stream(*stream, "random_matched").sample(range(len(rows)), len(solvable)))
     if not kept:
         raise HoldfastError(
-            f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers them "
-            "never (or, for rif_strict, always) right. Use filter: none, or another task or model."
+            f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers all of them "
+            f"{_NONE_LEFT.get(filter, 'never')} right. Use filter: none, or another task or model."
         )
     return kept

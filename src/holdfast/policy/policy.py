@@ -19,6 +19,7 @@ from holdfast.policy.encode import Encoder
 from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import packed_logprobs
+from holdfast.policy.operations import Operations
 from holdfast.policy.plain import plain_logprobs, sample_plain
 from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
@@ -44,6 +45,7 @@ class Policy:
         processor: its processor; `tokenizer` is the text part of it.
         way: `packed` or `plain`.
         budget: what larger batches are split by.
+        operations: what its passes cost.
     """
 
     def __init__(self, model: Any, processor: Any, settings: ModelSettings):
@@ -66,6 +68,7 @@ class Policy:
         self._checked = self._replays_checked = False
         self.encoder = self._encoder()
         self._freeze()
+        self.operations = Operations.of(model)
         if settings.activation_checkpointing:
             model.activation_checkpointing_enable()
 

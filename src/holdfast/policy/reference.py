@@ -30,11 +30,12 @@ class Reference:
         self, prompts: Prompts, completions: Completions, temperature: float = 1.0
     ) -> GroupLogprobs:
         """As `Policy.group_logprobs`, without gradient."""
-        with self._in_place():
+        with self.in_place():
             return self.policy.group_logprobs(prompts, completions, temperature)
 
     @contextmanager
-    def _in_place(self) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
+        """Within the block the policy itself has these weights."""
         parameters = dict(self.policy.model.named_parameters())
         own = {name: parameters[name].data for name in self.weights}
         try:
