@@ -154,7 +154,8 @@ class _Planner:
         from holdfast.forgetting.evaluate import EVALUATION_VERSION
         from holdfast.learning.filters import FILTER_VERSION
         from holdfast.learning.loop import LEARNER_VERSION
-        from holdfast.mechanism.versions import DRIFT_VERSION, PROBE_VERSION, RISK_VERSION
+        from holdfast.mechanism.drift import DRIFT_VERSION
+        from holdfast.mechanism.versions import PROBE_VERSION, RISK_VERSION
 
         self.versions = {
             "learn": LEARNER_VERSION,

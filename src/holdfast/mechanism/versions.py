@@ -1,5 +1,4 @@
 """Raise one when what is measured changes for the same settings and policies."""
 
-DRIFT_VERSION = 1
 RISK_VERSION = 1
 PROBE_VERSION = 1

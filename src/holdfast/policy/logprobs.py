@@ -28,6 +28,15 @@ def packed_logprobs(
         banned_V: True for ids that are never sampled; they have probability 0.
         temperature: divides the logits, as it did in sampling.
     """
+    hidden_TD = packed_hidden(backbone, prompts, completions)
+    targets_T = completions.tokens_BGR[completions.mask_BGR]
+    return scatter(
+        *token_logprobs(backbone.head, hidden_TD, targets_T, banned_V, temperature), completions.mask_BGR
+    )
+
+
+def packed_hidden(backbone: Backbone, prompts: Prompts, completions: Completions) -> torch.Tensor:
+    """The hidden states [T, hidden] that predict the T completion tokens, in the order of the mask."""
     prompt_lengths_B = prompts.lengths_B
     lengths_BG = completions.lengths_BG
     inputs_BG = (lengths_BG - 1).clamp_min(0)  # nothing is predicted from the last token
@@ -52,14 +61,7 @@ def packed_logprobs(
         inputs_BG
     ) + prompt_lengths_B.sum()
     source_BGR = torch.where(steps_R == 0, prompt_ends_B[:, None, None], starts_BG[..., None] + steps_R - 1)
-    is_target_BGR = completions.mask_BGR
-    hidden_TD = hidden_ND.index_select(0, source_BGR[is_target_BGR])
-    return scatter(
-        *token_logprobs(
-            backbone.head, hidden_TD, completions.tokens_BGR[is_target_BGR], banned_V, temperature
-        ),
-        is_target_BGR,
-    )
+    return hidden_ND.index_select(0, source_BGR[completions.mask_BGR])
 
 
 def token_logprobs(

@@ -18,9 +18,9 @@ from holdfast.policy.drawing import Draw, NotFiniteError
 from holdfast.policy.encode import Encoder
 from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.load import load_model, save_model
-from holdfast.policy.logprobs import packed_logprobs
+from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
 from holdfast.policy.operations import Operations
-from holdfast.policy.plain import plain_logprobs, sample_plain
+from holdfast.policy.plain import plain_logits, plain_logprobs, sample_plain
 from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import sample_packed
@@ -209,6 +209,40 @@ class Policy:
             raise NotFiniteError(int(bad_B.int().argmax()))
         return result
 
+    @torch.no_grad()
+    def group_distributions(
+        self, prompts: Prompts, completions: Completions, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """The distributions that completion tokens are drawn from, before top-p, without gradient.
+
+        All at once, T * V numbers in at least float32: who calls sees to it that they fit.
+
+        Args:
+            temperature: divides the logits; above 0.
+
+        Returns:
+            Log-probabilities [T, V] for the T completion tokens, in the order of the mask; about
+            -1e30 for ids that are never sampled.
+
+        Raises:
+            NotFiniteError: a log-probability is not finite; it tells of which example.
+        """
+        if self.way == "packed" and not self._checked:
+            self._check(prompts, completions, temperature)
+        costs = group_tokens(prompts, completions)
+        all_TV = self.budget.attempt(
+            lambda: torch.cat(
+                [
+                    self._distributions(prompts.select(rows), completions.select(rows), temperature)
+                    for rows in self.budget.split(costs)
+                ]
+            )
+        )
+        if not bool(torch.isfinite(all_TV.sum())):
+            owner_T = completions.mask_BGR.nonzero()[:, 0]
+            raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
+        return all_TV
+
     def decode(self, completions: Completions) -> list[list[str]]:
         """The text of each completion, without end, padding and control tokens."""
         keep_BGR = completions.mask_BGR & ~torch.isin(completions.tokens_BGR, self.silent)
@@ -245,6 +279,14 @@ class Policy:
         if way == "packed" and self.backbone is not None:
             return packed_logprobs(self.backbone, prompts, completions, self.draw.banned_V, temperature)
         return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature)
+
+    def _distributions(self, prompts: Prompts, completions: Completions, temperature: float) -> torch.Tensor:
+        self._mode(False)
+        if self.way == "packed" and self.backbone is not None:
+            logits_TV = self.backbone.head(packed_hidden(self.backbone, prompts, completions))
+        else:
+            logits_TV = plain_logits(self.model, prompts, completions)
+        return log_distribution(logits_TV, self.draw.banned_V, temperature)
 
     def _mode(self, training: bool) -> None:
         """Training mode is on only where transformers needs it, to checkpoint activations."""
