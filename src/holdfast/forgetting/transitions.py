@@ -50,8 +50,8 @@ def transitions(runs: Sequence[MethodRun], results: Results) -> list[Transitions
     Tasks without both cells in any seed are left out: an unfinished run has no end to compare with.
     """
     joint = runs[0].joint
-    old = [] if joint else [(task, stage) for stage, task in enumerate(results.sequence[:-1], start=1)]
-    compared = old + [(task, 0) for task in results.general]
+    old = [] if joint else results.order_of(runs[0])[:-1]
+    compared = [(task, results.learned_at(runs[0], task)) for task in (*old, *results.general)]
     found = []
     for task, since in compared:
         per_seed = [_of_run(run, task, since, results.last_stage(run)) for run in runs]

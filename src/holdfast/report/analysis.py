@@ -27,6 +27,7 @@ class MethodView:
         transitions: per old task and general benchmark.
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
+        order: the tasks in the order it trained on them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class MethodView:
     transitions: list[Transitions]
     finished: tuple[int, ...]
     stages: int
+    order: tuple[str, ...]
 
     def measure(self, name: str) -> Estimate:
         """A measure with its interval, 0..1."""
@@ -84,6 +86,17 @@ class Analysis:
     def joint(self) -> list[MethodView]:
         """Methods that learned all tasks at once."""
         return [method for method in self.methods if method.joint]
+
+    @property
+    def shared_order(self) -> tuple[str, ...] | None:
+        """The order in which every sequential method learned the tasks; None when they differ."""
+        orders = {method.order for method in self.sequential} or {self.results.sequence}
+        return orders.pop() if len(orders) == 1 else None
+
+    @property
+    def stage_labels(self) -> tuple[str, ...]:
+        """What stages 1, 2, … are called on an axis: their tasks, or numbers where orders differ."""
+        return self.shared_order or tuple(str(stage + 1) for stage in range(len(self.results.sequence)))
 
     def styles(self, methods: Sequence[MethodView]) -> dict[Style, MethodView]:
         """Per prompt style, a method that was judged in it: the one its base row is taken from."""
@@ -135,6 +148,7 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 transitions=transitions(seeds, results),
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
+                order=results.order_of(first),
             )
         )
     return views

@@ -68,7 +68,7 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView, colours: object)
                     Rectangle(corner, 1, 1, facecolor="none", edgecolor=GRID, linewidth=0.6, hatch="////")
                 )
                 continue
-            trained = not method.joint and column == row - 1
+            trained = not method.joint and row > 0 and analysis.tasks[column] == method.order[row - 1]
             axes.add_patch(Rectangle(corner, 1, 1, facecolor=colours(value), edgecolor="none"))  # type: ignore[operator]
             if trained:
                 inner = (corner[0] + 0.05, corner[1] + 0.05)
@@ -89,7 +89,7 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView, colours: object)
     axes.set_ylim(y[-1] + 0.5, -0.5)
     axes.set_xticks(x, analysis.tasks, rotation=38, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
-    axes.set_yticks(y, [stage_name(analysis, method, stage) for stage in range(rows)])
+    axes.set_yticks(y, [stage_name(method, stage) for stage in range(rows)])
     axes.tick_params(length=0, pad=3)
     axes.grid(False)
     for spine in axes.spines.values():
@@ -106,7 +106,11 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView, colours: object)
 
 
 def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
-    """Accuracy on each task over the stages, one panel per task; joint runs are level lines."""
+    """Accuracy on each task over the stages, one panel per task; joint runs are level lines.
+
+    A band marks the stage that trains on the task; where methods have different orders, a larger
+    marker on each line does.
+    """
     from matplotlib.figure import Figure
 
     tasks, sequence = analysis.tasks, analysis.results.sequence
@@ -123,8 +127,9 @@ def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
             continue
         general = index >= len(sequence)
         axes.set_title(tasks[index] + (" (general)" if general else ""))
-        if not general:
-            axes.axvspan(index + 0.5, index + 1, color=GRID, alpha=0.8, linewidth=0, zorder=0)
+        if not general and (order := analysis.shared_order):
+            learned = order.index(tasks[index]) + 1
+            axes.axvspan(learned - 0.5, learned, color=GRID, alpha=0.8, linewidth=0, zorder=0)
         chance = analysis.results.chance.get(tasks[index])
         if chance:
             axes.axhline(100 * chance, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
@@ -141,10 +146,14 @@ def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
             axes.fill_between(there, 100 * low, 100 * high, color=look.colour, alpha=0.13, linewidth=0)
             line = 100 * method.matrix_ST[there, index]
             axes.plot(there, line, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.6)
+            if not general and not analysis.shared_order:
+                learned = method.order.index(tasks[index]) + 1
+                value = 100 * method.matrix_ST[learned, index]
+                axes.plot(learned, value, color=look.colour, marker=look.marker, markersize=8)
         axes.set_xlim(-0.25, len(sequence) + 0.25)
         axes.set_ylim(0, 103)
         below = index + across >= len(tasks)
-        axes.set_xticks(stages, ["base", *sequence], rotation=90 if len(sequence) > 3 else 0)
+        axes.set_xticks(stages, ["base", *analysis.stage_labels], rotation=90 if len(sequence) > 3 else 0)
         axes.tick_params(labelbottom=below)
         if index % across == 0:
             axes.set_ylabel("accuracy, %")

@@ -54,7 +54,7 @@ def _of_task(analysis: Analysis, runs: list[MethodRun], task: str) -> list[Sampl
 
 def _first(analysis: Analysis, run: MethodRun, task: str, kind: str) -> int | None:
     """The first item that was lost (by kind) or kept between learning the task and the end."""
-    before = run.cells.get((_learned_at(analysis, run, task), task))
+    before = run.cells.get((analysis.results.learned_at(run, task), task))
     after = run.cells.get((analysis.results.last_stage(run), task))
     if not before or not after:
         return None
@@ -86,20 +86,13 @@ def _sample(analysis: Analysis, runs: list[MethodRun], task: str, position: int)
         base = next((run for run in runs if run.style == style and run.cells.get((0, task))), runs[0])
         show("base model", style, base, 0)
     for run in runs:
-        learned, end = _learned_at(analysis, run, task), analysis.results.last_stage(run)
+        learned, end = analysis.results.learned_at(run, task), analysis.results.last_stage(run)
         if 0 < learned < end:
             show(run.method, "just trained", run, learned)
         show(run.method, "end", run, end)
     item = records[0]
     reference = shorten(str(item["reference"]))
     return Sample(str(item["id"]), shorten(item["prompt"]), reference, list(policies.items()))
-
-
-def _learned_at(analysis: Analysis, run: MethodRun, task: str) -> int:
-    """The stage after which the task has been trained on; the base for general benchmarks."""
-    if task in analysis.results.general:
-        return 0
-    return 1 if run.joint else analysis.results.sequence.index(task) + 1
 
 
 def shorten(text: str) -> str:

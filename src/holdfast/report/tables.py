@@ -84,7 +84,7 @@ def per_task(analysis: Analysis) -> Table:
     for method in analysis.methods:
         if not method.joint:
             just: dict[str, Value] = {
-                task: method.cell(stage, stage - 1) for stage, task in enumerate(sequence, start=1)
+                task: method.cell(method.order.index(task) + 1, index) for index, task in enumerate(sequence)
             }
             rows.append(_named(method, when="just trained") | just)
         end: dict[str, Value] = {task: method.cell(-1, index) for index, task in enumerate(sequence)}
@@ -217,7 +217,7 @@ def matrices(analysis: Analysis) -> Table:
         for run in method.runs:
             for stage in range(method.stages + 1):
                 row: dict[str, Value] = {"method": method.name, "style": method.style, "seed": run.seed}
-                row |= {"stage": stage, "trained_on": stage_name(analysis, method, stage)}
+                row |= {"stage": stage, "trained_on": stage_name(method, stage)}
                 for task in analysis.tasks:
                     records = run.cells.get((stage, task))
                     row[task] = float(np.mean([record["score"] for record in records])) if records else None
@@ -225,11 +225,11 @@ def matrices(analysis: Analysis) -> Table:
     return Table("matrices", "Accuracy matrices, every seed", columns, rows, "Accuracy, %.")
 
 
-def stage_name(analysis: Analysis, method: MethodView, stage: int) -> str:
+def stage_name(method: MethodView, stage: int) -> str:
     """What a row of the accuracy matrix stands for."""
     if stage == 0:
         return "base"
-    return "all tasks" if method.joint else analysis.results.sequence[stage - 1]
+    return "all tasks" if method.joint else method.order[stage - 1]
 
 
 def _named(method: MethodView, **more: Value) -> dict[str, Value]:
