@@ -11,7 +11,7 @@ from holdfast.errors import HoldfastError
 from holdfast.forgetting.bootstrap import resample
 from holdfast.forgetting.matrix import finished_stages
 from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import transitions
+from holdfast.forgetting.transitions import ItemHistory
 from holdfast.report.analysis import analyse
 from holdfast.report.page import build
 from holdfast.report.setup import setup, tasks_table
@@ -65,7 +65,8 @@ def test_measures_follow_the_order_of_training(results):
 
 
 def test_old_tasks_are_those_before_the_last_of_the_order(results):
-    assert [(entry.task, entry.since) for entry in transitions(results.runs, results)] == [("c", 1), ("a", 2)]
+    found = ItemHistory(results.runs, results).to_end()
+    assert [(entry.task, entry.since) for entry in found] == [("c", 1), ("a", 2)]
 
 
 def test_a_stage_is_finished_when_the_tasks_learned_so_far_are_evaluated(results):

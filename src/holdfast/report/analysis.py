@@ -10,7 +10,7 @@ import numpy as np
 from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resample
 from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
 from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import Transitions, transitions
+from holdfast.forgetting.transitions import ItemHistory, Persistence, Transitions
 from holdfast.tasks.prompts import Style
 
 
@@ -24,7 +24,9 @@ class MethodView:
         draws: bootstrap draws of its measures and cells.
         matrix_ST: accuracy per cell, mean over seeds, tasks of the sequence then general
             benchmarks; row 0 is the base; NaN where missing.
-        transitions: per old task and general benchmark.
+        transitions: per old task and general benchmark, from just after training (the base) to the end.
+        stage_transitions: the same to every later stage, and from each of these to the next.
+        persistence: per old task and general benchmark, items lost for good and items that came back.
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
         order: the tasks in the order it trained on them.
@@ -38,6 +40,8 @@ class MethodView:
     draws: MethodDraws
     matrix_ST: np.ndarray
     transitions: list[Transitions]
+    stage_transitions: list[Transitions]
+    persistence: list[Persistence]
     finished: tuple[int, ...]
     stages: int
     order: tuple[str, ...]
@@ -136,6 +140,7 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
     for name, seeds in group_by_method(runs).items():
         first = seeds[0]
         stages = results.last_stage(first)
+        history = ItemHistory(seeds, results)
         views.append(
             MethodView(
                 name=name,
@@ -145,7 +150,9 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 runs=tuple(seeds),
                 draws=draws[name],
                 matrix_ST=mean_matrix(seeds, tasks, stages + 1),
-                transitions=transitions(seeds, results),
+                transitions=history.to_end(),
+                stage_transitions=history.by_stage(),
+                persistence=history.persistence(),
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
                 order=results.order_of(first),

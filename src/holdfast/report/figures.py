@@ -266,15 +266,15 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     figure.subplots_adjust(0.02 + 0.009 * longest, 0.55 / height, 0.985, 1 - 0.4 / height)
     for row, method in enumerate(methods):
         old = [entry for entry in method.transitions if entry.since]
-        knowledge, convention, gained = (
+        *kinds, gained = (
             100 * float(np.mean([getattr(entry, name) for entry in old]))
-            for name in ("lost_knowledge", "lost_convention", "gained")
+            for name in ("lost_knowledge", "lost_convention", "lost_format", "gained")
         )
-        colour = looks[method.name].colour
-        axes.barh(row, -knowledge, 0.62, color=colour)
-        axes.barh(row, -convention, 0.62, left=-knowledge, color=colour, alpha=0.4)
+        colour, lost = looks[method.name].colour, 0.0
+        for share, alpha in zip(kinds, (1.0, 0.55, 0.22), strict=True):
+            axes.barh(row, -share, 0.62, left=-lost, color=colour, alpha=alpha)
+            lost += share
         axes.barh(row, gained, 0.62, facecolor="none", edgecolor=colour, linewidth=1.4)
-        lost = knowledge + convention
         for x, offset, value, side in ((-lost, -5, lost, "right"), (gained, 5, gained, "left")):
             place: dict[str, Any] = {
                 "xytext": (offset, 0),
@@ -291,7 +291,8 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
     axes.set_xlabel("share of test items of old tasks, %")
-    axes.set_title("lost: knowledge (full), convention (pale); gained (outline)", fontweight="normal")
+    title = "lost: knowledge (full), convention (pale), format (palest); gained (outline)"
+    axes.set_title(title, fontweight="normal")
     return figure
 
 
