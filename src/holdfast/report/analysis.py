@@ -10,7 +10,7 @@ import numpy as np
 from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resample
 from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
 from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import Transitions, transitions
+from holdfast.forgetting.transitions import ItemHistory, Persistence, Transitions
 from holdfast.tasks.prompts import Style
 
 
@@ -24,9 +24,12 @@ class MethodView:
         draws: bootstrap draws of its measures and cells.
         matrix_ST: accuracy per cell, mean over seeds, tasks of the sequence then general
             benchmarks; row 0 is the base; NaN where missing.
-        transitions: per old task and general benchmark.
+        transitions: per old task and general benchmark, from just after training (the base) to the end.
+        stage_transitions: the same to every later stage, and from each of these to the next.
+        persistence: per old task and general benchmark, items lost for good and items that came back.
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
+        order: the tasks in the order it trained on them.
     """
 
     name: str
@@ -37,8 +40,11 @@ class MethodView:
     draws: MethodDraws
     matrix_ST: np.ndarray
     transitions: list[Transitions]
+    stage_transitions: list[Transitions]
+    persistence: list[Persistence]
     finished: tuple[int, ...]
     stages: int
+    order: tuple[str, ...]
 
     def measure(self, name: str) -> Estimate:
         """A measure with its interval, 0..1."""
@@ -85,6 +91,17 @@ class Analysis:
         """Methods that learned all tasks at once."""
         return [method for method in self.methods if method.joint]
 
+    @property
+    def shared_order(self) -> tuple[str, ...] | None:
+        """The order in which every sequential method learned the tasks; None when they differ."""
+        orders = {method.order for method in self.sequential} or {self.results.sequence}
+        return orders.pop() if len(orders) == 1 else None
+
+    @property
+    def stage_labels(self) -> tuple[str, ...]:
+        """What stages 1, 2, … are called on an axis: their tasks, or numbers where orders differ."""
+        return self.shared_order or tuple(str(stage + 1) for stage in range(len(self.results.sequence)))
+
     def styles(self, methods: Sequence[MethodView]) -> dict[Style, MethodView]:
         """Per prompt style, a method that was judged in it: the one its base row is taken from."""
         found: dict[Style, MethodView] = {}
@@ -123,6 +140,7 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
     for name, seeds in group_by_method(runs).items():
         first = seeds[0]
         stages = results.last_stage(first)
+        history = ItemHistory(seeds, results)
         views.append(
             MethodView(
                 name=name,
@@ -132,9 +150,12 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 runs=tuple(seeds),
                 draws=draws[name],
                 matrix_ST=mean_matrix(seeds, tasks, stages + 1),
-                transitions=transitions(seeds, results),
+                transitions=history.to_end(),
+                stage_transitions=history.by_stage(),
+                persistence=history.persistence(),
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
+                order=results.order_of(first),
             )
         )
     return views
