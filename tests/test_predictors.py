@@ -10,7 +10,7 @@ import pytest
 from holdfast.forgetting.association import chain_weights, quadratic, spearman, unseen_r2
 from holdfast.forgetting.matrix import accuracy_matrix
 from holdfast.forgetting.predictors import Unit, chain_units, stage_units, strength, study
-from mechanism_helpers import make_grid, with_mechanisms
+from measured_results import make_grid, with_mechanisms
 from results_helpers import make_results
 
 SHORT = ("diagrams", "reading", "photos")

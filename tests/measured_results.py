@@ -1,4 +1,4 @@
-"""Made-up grids, drift, risk and probes with realistic numbers, on top of `results_helpers`."""
+"""Made-up results of grids, with drift, risk and probes in realistic numbers."""
 
 from __future__ import annotations
 
