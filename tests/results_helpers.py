@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,8 @@ CHANCE = {"diagrams": 0.25, "tissue": 0.3, "presence": 0.5, "knowledge": 0.25, "
 
 # Name, objective, joint, style, filter: then accuracy just after training, forgetting per later
 # stage, and loss of general accuracy per stage.
-METHODS: dict[str, tuple[str, bool, bool, float, float, float]] = {
+Profile = tuple[str, bool, bool, float, float, float]
+METHODS: dict[str, Profile] = {
     "sft": ("sft", False, False, 0.90, 0.025, 0.015),
     "grpo": ("grpo", False, False, 0.87, 0.011, 0.008),
     "rloo": ("rloo", False, False, 0.86, 0.013, 0.01),
@@ -37,20 +38,23 @@ def make_results(
     response: str = "<think>there is one red circle</think>\\boxed{%s}",
     other_style: bool = False,
     general_every_stage: bool = True,
+    profiles: Mapping[str, Profile] = METHODS,
 ) -> Results:
     """Results of the named methods; the last method's last seed ends after `stages_done` stages if given."""
+
+    def run(method: str, seed: int, done: int | None, response: str, style: str) -> MethodRun:
+        return _run(method, profiles[method], seed, items, sequence, general, done, response, style)
+
     runs = []
     for method in methods:
         for seed in seeds:
             last = method == methods[-1] and seed == seeds[-1]
-            runs.append(
-                _run(method, seed, items, sequence, general, stages_done if last else None, response, "cot")
-            )
+            runs.append(run(method, seed, stages_done if last else None, response, "cot"))
     if not general_every_stage:
-        runs = [replace(run, cells=_ends(run, general)) for run in runs]
-    other = [_run(run.method, run.seed, items, sequence, general, None, "%s", "direct") for run in runs]
+        runs = [replace(one, cells=_ends(one, general)) for one in runs]
+    other = [run(one.method, one.seed, None, "%s", "direct") for one in runs]
     names = {
-        name: {"objective": METHODS[name][0], "learning_rate": 2e-4, "iterations": 40} for name in methods
+        name: {"objective": profiles[name][0], "learning_rate": 2e-4, "iterations": 40} for name in methods
     }
     return Results(
         name="made-up",
@@ -73,10 +77,10 @@ def make_results(
 
 
 def _run(
-    method: str, seed: int, items: int, sequence: Sequence[str], general: Sequence[str],
+    method: str, profile: Profile, seed: int, items: int, sequence: Sequence[str], general: Sequence[str],
     stages_done: int | None, response: str, style: Any,
 ) -> MethodRun:  # fmt: skip
-    objective, joint, filtered, top, loss, general_loss = METHODS[method]
+    objective, joint, filtered, top, loss, general_loss = profile
     generator = np.random.default_rng([seed, *method.encode()])
     last = 1 if joint else len(sequence)
     done = last if stages_done is None else stages_done

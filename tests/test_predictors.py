@@ -1,0 +1,155 @@
+"""What predicts forgetting: units, correlation and fit by hand, and a simulation with a planted cause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from holdfast.forgetting.association import chain_weights, quadratic, spearman, unseen_r2
+from holdfast.forgetting.matrix import accuracy_matrix
+from holdfast.forgetting.predictors import Unit, chain_units, stage_units, strength, study
+from measured_results import make_grid, with_mechanisms
+from results_helpers import make_results
+
+SHORT = ("diagrams", "reading", "photos")
+
+
+def ones(count: int) -> np.ndarray:
+    return np.ones((1, count))
+
+
+def test_rank_correlation_by_hand():
+    x, y = np.array([1.0, 2, 3, 40]), np.array([1.0, 3, 2, 4])
+    # Ranks differ by 0, 1, 1, 0: 1 − 6·2 / (4·15).
+    assert spearman(x, y, ones(4)) == pytest.approx([0.8])
+    # Ties share their middle rank: (1.5, 1.5, 3) against (1, 2, 3).
+    assert spearman(np.array([5.0, 5, 9]), np.array([1.0, 2, 3]), ones(3)) == pytest.approx([0.75**0.5])
+    assert np.isnan(spearman(np.array([5.0, 5, 5]), np.array([1.0, 2, 3]), ones(3)))
+
+
+def test_weights_are_repetitions():
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=7).round(1), generator.normal(size=7)
+    times = np.array([2, 0, 1, 3, 1, 0, 2])
+    xs, ys = np.repeat(x, times), np.repeat(y, times)
+    weights = times[None].astype(float)
+    assert spearman(x, y, weights) == pytest.approx(spearman(xs, ys, ones(9)))
+    assert quadratic(x, y, weights)[0] == pytest.approx(quadratic(xs, ys, ones(9))[0])
+
+
+def test_quadratic_fit_by_hand():
+    x = np.array([1.0, 2, 3, 4, 5]) * 1e-5
+    r2, curve = quadratic(x, 3 - 2e5 * x + 4e10 * x**2, ones(5))
+    assert r2 == pytest.approx([1])
+    assert curve[0] == pytest.approx([3, -2e5, 4e10], rel=1e-6)
+    # Half of the spread is along a parabola, half is between twins that share an x.
+    twins = np.array([-1.0, -1, 0, 0, 1, 1])
+    r2, _ = quadratic(twins, np.array([2.0, 4, 0, 2, 2, 4]), ones(6))
+    # Means 3, 1, 3; deviations from them are 1 (sum of squares 6); of the means, 2·(4/9+16/9+4/9) = 16/3.
+    assert r2 == pytest.approx([(16 / 3) / (16 / 3 + 6)])
+
+
+def test_r2_on_unseen_chains_is_not_flattered():
+    generator = np.random.default_rng(2)
+    chain = np.repeat(np.arange(8), 3)
+    x = generator.normal(size=24)
+    assert unseen_r2(x, 2 * x - x**2, chain) == pytest.approx(1)
+    assert np.mean([unseen_r2(x, generator.normal(size=24), chain) for _ in range(50)]) < 0
+
+
+def test_resamples_take_whole_chains():
+    chain = np.array([0, 0, 1, 1, 1, 2])
+    weights = chain_weights(chain, 50)
+    assert (weights[0] == 1).all()
+    for index in range(3):
+        assert (np.ptp(weights[:, chain == index], axis=1) == 0).all()
+    assert (weights[1:, [0, 2, 5]].sum(axis=1) == 2).all()  # R − 1 of R chains
+
+
+def test_units_of_a_chain():
+    results = with_mechanisms(make_results(("sft",), items=50, sequence=SHORT, general=("facts",)))
+    run = results.runs[0]
+    accuracy = accuracy_matrix(run, SHORT, 4)
+    second, third = stage_units(run, results)
+    assert (second.stage, third.stage) == (2, 3)
+    assert third.outcomes["old"] == pytest.approx((accuracy[3, :2] - accuracy[2, :2]).mean())
+    assert third.predictors["progress"] == pytest.approx(accuracy[3, 2] - accuracy[2, 2])
+    rows = {(r["task"], r["reference"]): r for r in run.drift[2]["kl"]}
+    assert third.predictors["kl_forward_new"] == rows["photos", "previous"]["forward"]
+    both = [rows[task, "previous"]["reverse"] for task in ("diagrams", "reading")]
+    assert third.predictors["kl_reverse_old"] == pytest.approx(np.mean(both))
+    assert third.predictors["l2"] == run.drift[2]["movement"][-1]["l2"]
+    (chain,) = chain_units(run, results)
+    assert chain.outcomes["bwt"] == pytest.approx(
+        ((accuracy[3, 0] - accuracy[1, 0]) + (accuracy[3, 1] - accuracy[2, 1])) / 2
+    )
+    base = [rows[task, "base"]["forward"] for task in SHORT]
+    assert chain.predictors["kl_forward_trained"] == pytest.approx(np.mean(base))
+    assert chain.predictors["l2"] == pytest.approx(sum(d["movement"][-1]["l2"] for d in run.drift))
+
+
+def test_units_follow_the_order_of_their_run():
+    results = make_results(("sft",), items=50, sequence=SHORT, general=())
+    run = replace(results.runs[0], order=("photos", "reading", "diagrams"))
+    run = with_mechanisms(replace(results, runs=(run,))).runs[0]
+    accuracy = accuracy_matrix(run, ("photos", "reading", "diagrams"), 4)
+    last = stage_units(run, results)[-1]
+    assert last.outcomes["old"] == pytest.approx((accuracy[3, :2] - accuracy[2, :2]).mean())
+    assert last.predictors["progress"] == pytest.approx(accuracy[3, 2] - accuracy[2, 2])
+    assert np.isnan(last.outcomes["general"])
+
+
+def test_what_is_missing_is_left_out():
+    results = with_mechanisms(make_results(("sft",), items=30, sequence=SHORT, general=()))
+    run = results.runs[0]
+    partly = replace(run, drift=[run.drift[0], None, run.drift[2]])
+    assert [unit.stage for unit in stage_units(partly, results)] == [3]
+    assert np.isnan(chain_units(partly, results)[0].predictors["l2"])  # a stage is missing from the sum
+    assert stage_units(replace(run, drift=()), results) == chain_units(replace(run, drift=()), results) == []
+    assert study(replace(results, runs=(partly,))).by_stage == []  # too few to fit
+
+
+def simulated(chains: int, generator: np.random.Generator) -> list[Unit]:
+    """Chains that differ, stages that differ less; forgetting comes of `cause` alone."""
+    units = []
+    for chain in range(chains):
+        level, other = generator.normal(size=2)
+        for stage in range(2, 7):
+            cause = level + 0.5 * generator.normal()
+            noise = other + 0.5 * generator.normal()
+            lost = -0.05 * cause + 0.02 * generator.normal()
+            units.append(Unit(f"m{chain}", 0, stage, {"cause": cause, "noise": noise}, {"old": lost}))
+    return units
+
+
+def test_a_planted_cause_wins_and_noise_is_not_mistaken_for_one():
+    generator = np.random.default_rng(4)
+    covered = fitted = 0
+    studies = 40
+    for _ in range(studies):
+        units = simulated(16, generator)
+        cause, noise = (strength(units, name, "old", 300) for name in ("cause", "noise"))
+        assert cause.rho.value < -0.75 and cause.rho.high < -0.5
+        assert cause.adjusted.value > 0.6 > noise.adjusted.value
+        assert cause.unseen > 0.5
+        covered += noise.rho.low <= 0 <= noise.rho.high
+        fitted += noise.adjusted.low <= 0 <= noise.adjusted.high
+    # Stages of one chain hang together: drawn one by one, the interval of rho would cover 0 in 69 %.
+    assert covered / studies >= 0.85
+    assert fitted / studies >= 0.8
+
+
+def test_few_chains_have_no_interval():
+    units = simulated(2, np.random.default_rng(0))
+    found = strength(units, "cause", "old", 50)
+    assert found.chains == 2 and np.isnan(found.rho.low) and not np.isnan(found.rho.value)
+
+
+def test_the_study_of_a_grid():
+    found = study(with_mechanisms(make_grid(seeds=(0, 1), items=60)), 100)
+    assert len(found.stages) == 20 * 6 and len(found.chains) == 20
+    best = max((s for s in found.by_stage if s.outcome == "old"), key=lambda s: s.adjusted.value)
+    assert best.predictor.startswith("kl_")
+    assert best.rho.high < 0
