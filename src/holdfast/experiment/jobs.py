@@ -14,6 +14,7 @@ from holdfast.config import Experiment
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.settings import Method
+from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split, Task
 
@@ -108,7 +109,7 @@ class Runner:
     def _filter(self, job: Job, on_step: OnStep) -> None:
         from holdfast.learning.filters import pass_rates
 
-        method, start = _method(job), time.perf_counter()
+        method, kept = _method(job), self._kept(job)
         rows = pass_rates(
             self._policy_of(job),
             self._items(job, "train"),
@@ -116,12 +117,13 @@ class Runner:
             templates=self.experiment.prompts,
             stream=job.stream,
             on_step=on_step,
+            kept=kept,
         )
         counts = Counter(row["correct"] for row in rows)
         result = {
             "examples": len(rows),
             "histogram": [counts[right] for right in range(method.filter_samples + 1)],
-            "seconds": time.perf_counter() - start,
+            "seconds": kept.seconds,
         }
         with self.store.writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", rows)
@@ -130,8 +132,7 @@ class Runner:
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.forgetting.evaluate import evaluate
 
-        start = time.perf_counter()
-        task = self._task(job.tasks[0])
+        task, kept = self._task(job.tasks[0]), self._kept(job)
         records = evaluate(
             self._policy_of(job),
             task,
@@ -142,15 +143,20 @@ class Runner:
             stream=job.stream,
             batch=self.experiment.evaluation.batch,
             on_step=on_step,
+            kept=kept,
         )
         result = {
             "examples": len(records),
             "accuracy": sum(record["score"] for record in records) / len(records),
-            "seconds": time.perf_counter() - start,
+            "seconds": kept.seconds,
         }
         with self.store.writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", records)
             files.write_json(folder / "result.json", result)
+
+    def _kept(self, job: Job) -> RowLog:
+        """What the job had found when it was killed, if it was."""
+        return RowLog(self.store.work(job) / "rows.jsonl")
 
     def _policy_of(self, job: Job) -> Policy:
         """The policy the job starts from, in memory; loaded unless it is the one held."""
