@@ -34,7 +34,7 @@ from holdfast.tasks.imagecheck import BadImage, size_of
 from holdfast.tasks.scorers import SCORERS
 from holdfast.tasks.task import Split, Task
 
-VERSION = 3  # raise when the same file gives other examples or scores
+VERSION = 4  # raise when the same file gives other examples or scores
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 
