@@ -17,6 +17,7 @@ from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.settings import Method
+from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split, Task
 
@@ -119,7 +120,7 @@ class Runner:
     def _filter(self, job: Job, on_step: OnStep) -> None:
         from holdfast.learning.filters import pass_rates
 
-        method, start = _method(job), time.perf_counter()
+        method, kept = _method(job), self._kept(job)
         rows = pass_rates(
             self.policy_of(job),
             self._items(job, "train"),
@@ -127,12 +128,13 @@ class Runner:
             templates=self.experiment.prompts,
             stream=job.stream,
             on_step=on_step,
+            kept=kept,
         )
         counts = Counter(row["correct"] for row in rows)
         result = {
             "examples": len(rows),
             "histogram": [counts[right] for right in range(method.filter_samples + 1)],
-            "seconds": time.perf_counter() - start,
+            "seconds": kept.seconds,
         }
         with self.store.writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", rows)
@@ -141,8 +143,7 @@ class Runner:
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.forgetting.evaluate import evaluate
 
-        start = time.perf_counter()
-        task = self._task(job.tasks[0])
+        task, kept = self._task(job.tasks[0]), self._kept(job)
         records = evaluate(
             self.policy_of(job),
             task,
@@ -153,11 +154,12 @@ class Runner:
             stream=job.stream,
             batch=self.experiment.evaluation.batch,
             on_step=on_step,
+            kept=kept,
         )
         result = {
             "examples": len(records),
             "accuracy": sum(record["score"] for record in records) / len(records),
-            "seconds": time.perf_counter() - start,
+            "seconds": kept.seconds,
         }
         with self.store.writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", records)
@@ -171,6 +173,10 @@ class Runner:
         result = getattr(measures, job.kind)(job, self)
         with self.store.writing(job) as folder:
             files.write_json(folder / "result.json", result | {"seconds": time.perf_counter() - start})
+
+    def _kept(self, job: Job) -> RowLog:
+        """What the job had found when it was killed, if it was."""
+        return RowLog(self.store.work(job) / "rows.jsonl")
 
     def policy_of(self, job: Job) -> Policy:
         """The policy the job starts from, in memory; loaded unless it is the one held."""

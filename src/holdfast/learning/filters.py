@@ -15,6 +15,7 @@ from holdfast.learning.settings import Filter, Method
 from holdfast.policy.rollouts import Item, roll_out
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
+from holdfast.rowlog import RowLog
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
@@ -33,15 +34,19 @@ def pass_rates(
     templates: Mapping[Style, str],
     stream: tuple[object, ...],
     on_step: Callable[[int, int, dict[str, float]], None],
+    kept: RowLog | None = None,
 ) -> list[dict[str, Any]]:
     """How often each example is answered right in `method.filter_samples` samples.
+
+    Args:
+        kept: rows that a killed job has found already; new ones are added to it.
 
     Returns:
         A row an example, in order: task, id, correct, samples.
     """
-    rows: list[dict[str, Any]] = []
+    kept = kept or RowLog()
     size = method.micro_batch or 32
-    for start in range(0, len(items), size):
+    for start in range(len(kept.rows), len(items), size):
         part = items[start : start + size]
         rollouts = roll_out(
             policy,
@@ -53,12 +58,14 @@ def pass_rates(
             generator=torch_stream(*stream, start, device=str(policy.device)),
         )
         correct = (rollouts.scores_BG >= RIGHT).sum(dim=1).tolist()
-        rows += [
-            {"task": task.name, "id": example.id, "correct": right, "samples": method.filter_samples}
-            for (task, example), right in zip(part, correct, strict=True)
-        ]
-        on_step(len(rows), len(items), {"accuracy": rollouts.scores_BG.mean().item()})
-    return rows
+        kept.add(
+            [
+                {"task": task.name, "id": example.id, "correct": right, "samples": method.filter_samples}
+                for (task, example), right in zip(part, correct, strict=True)
+            ]
+        )
+        on_step(len(kept.rows), len(items), {"accuracy": rollouts.scores_BG.mean().item()})
+    return kept.rows
 
 
 def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[object, ...]) -> list[int]:
