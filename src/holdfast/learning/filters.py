@@ -42,7 +42,7 @@ def pass_rates(
         kept: rows that a killed job has found already; new ones are added to it.
 
     Returns:
-        A row an example, in order: task, id, correct, samples.
+        A row an example, in order: task, id, correct, samples, flops (of sampling them).
     """
     kept = kept or RowLog()
     size = method.micro_batch or 32
@@ -58,9 +58,11 @@ def pass_rates(
             generator=torch_stream(*stream, start, device=str(policy.device)),
         )
         correct = (rollouts.scores_BG >= RIGHT).sum(dim=1).tolist()
+        flops = policy.operations.forward(rollouts.prompts, rollouts.completions) / len(part)
+        shared = {"samples": method.filter_samples, "flops": flops}
         kept.add(
             [
-                {"task": task.name, "id": example.id, "correct": right, "samples": method.filter_samples}
+                {"task": task.name, "id": example.id, "correct": right, **shared}
                 for (task, example), right in zip(part, correct, strict=True)
             ]
         )
