@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.budget import TokenBudget
     from holdfast.policy.policy import Policy
+    from holdfast.policy.prefill import Prefill
     from holdfast.policy.reference import Reference
 
 KL_CLAMP = 10.0  # of log pi_ref - log pi, as in the study's code: one token cannot blow up a step
@@ -39,6 +40,7 @@ class Groups:
         reference_BGR: of the KL reference, where there is a penalty.
         stats: means over the batch, for the log.
         names: of the examples, for messages.
+        prefill: of all prompts, where sampling left it for the training step.
     """
 
     prompts: Prompts
@@ -48,6 +50,7 @@ class Groups:
     reference_BGR: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    prefill: Prefill | None = None
 
     def name(self, index: int) -> str:
         """What a message calls the prompt at `index`."""
@@ -78,6 +81,7 @@ class Groups:
             old_logprobs_BGR=part(self.old_logprobs_BGR),
             reference_BGR=part(self.reference_BGR),
             names=self.names[rows.start : rows.stop],
+            prefill=None,
         )
 
 
@@ -138,6 +142,7 @@ class RFT:
             group_size=method.group_size,
             generator=torch_stream(*stream, "sample", device=str(policy.device)),
             greedy_row=method.objective == "remax",
+            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
         )
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
@@ -168,11 +173,15 @@ class RFT:
             "unfinished": 1 - completions.finished_BG.float().mean().item(),
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
         }
-        return Groups(rollouts.prompts, completions, advantages_BG, old, reference, stats)
+        return Groups(
+            rollouts.prompts, completions, advantages_BG, old, reference, stats, prefill=rollouts.prefill
+        )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         method = self.method
-        out = policy.group_logprobs(groups.prompts, groups.completions, method.sampling.temperature)
+        out = policy.group_logprobs(
+            groups.prompts, groups.completions, method.sampling.temperature, groups.prefill
+        )
         logprobs = out.logprobs_BGR
         mask = groups.completions.mask_BGR.to(logprobs.dtype)
         old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR

@@ -12,45 +12,53 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from holdfast.policy.attention import Groups
-from holdfast.policy.backbone import Backbone
+from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.prefill import Prefill
 
 # Logits held at once. Above this many, token chunks are recomputed in the backward pass instead.
 CHUNK_LOGITS = 2**25
 
 
 def packed_logprobs(
-    backbone: Backbone, prompts: Prompts, completions: Completions, banned_V: torch.Tensor, temperature: float
+    backbone: Backbone,
+    prompts: Prompts,
+    completions: Completions,
+    banned_V: torch.Tensor,
+    temperature: float,
+    known: Prefill | None = None,
 ) -> GroupLogprobs:
     """Log-probability and entropy of every completion token, by the packed pass.
 
     Args:
         banned_V: True for ids that are never sampled; they have probability 0.
         temperature: divides the logits, as it did in sampling.
+        known: of these prompts, with its graph: completions are computed alone.
     """
-    prompt_lengths_B = prompts.lengths_B
     lengths_BG = completions.lengths_BG
     inputs_BG = (lengths_BG - 1).clamp_min(0)  # nothing is predicted from the last token
     steps_R = torch.arange(completions.tokens_BGR.shape[2], device=lengths_BG.device)
     is_input_BGR = steps_R < inputs_BG[..., None]
 
-    layout = Groups(prompt_lengths_B, inputs_BG, backbone.dtype)
-    tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], completions.tokens_BGR[is_input_BGR]])
+    tokens_N = completions.tokens_BGR[is_input_BGR]
     positions_BGR = (prompts.next_positions_B[:, None, None] + steps_R).expand(is_input_BGR.shape)
-    positions_KN = torch.cat(
-        [
-            prompts.positions_KBP[:, prompts.mask_BP],
-            positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1),
-        ],
-        dim=1,
-    )
-    hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout)
+    positions_KN = positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1)
+    rows_B = prompts.lengths_B  # of the hidden states, before those of completions
+    if known is None:
+        layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype)
+        tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], tokens_N])
+        positions_KN = torch.cat([prompts.positions_KBP[:, prompts.mask_BP], positions_KN], dim=1)
+        hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout)
+    else:
+        hidden_ND, rows_B = known.ends_BD, torch.ones_like(rows_B)
+        if len(tokens_N):
+            layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype, known.keys)
+            embedded = Embedded(backbone.text.embed_tokens(tokens_N))
+            hidden_ND = torch.cat([hidden_ND, backbone.hidden(embedded, positions_KN, layout)])
 
     # The first token of a completion is predicted by the prompt's last token, the others by the one before.
-    prompt_ends_B = prompt_lengths_B.cumsum(0) - 1
-    starts_BG = (inputs_BG.flatten().cumsum(0) - inputs_BG.flatten()).view_as(
-        inputs_BG
-    ) + prompt_lengths_B.sum()
+    prompt_ends_B = rows_B.cumsum(0) - 1
+    starts_BG = (inputs_BG.flatten().cumsum(0) - inputs_BG.flatten()).view_as(inputs_BG) + rows_B.sum()
     source_BGR = torch.where(steps_R == 0, prompt_ends_B[:, None, None], starts_BG[..., None] + steps_R - 1)
     is_target_BGR = completions.mask_BGR
     hidden_TD = hidden_ND.index_select(0, source_BGR[is_target_BGR])
