@@ -63,7 +63,8 @@ def _invert(weights_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> 
     reach_N1 = uniform_N[:, None].to(cumulative_NV.dtype) * total_N1
     index_N1 = torch.searchsorted(cumulative_NV, reach_N1, right=True)
     # Rounding may carry the product to the very end, past the last id that has any probability.
-    last_N1 = torch.searchsorted(cumulative_NV, total_N1)
+    # NaN stands after everything: whoever records reports it, once the draw is over.
+    last_N1 = torch.searchsorted(cumulative_NV, total_N1).clamp_max_(cumulative_NV.shape[-1] - 1)
     index_N1 = torch.minimum(index_N1, last_N1)
     return (index_N1 if order_NV is None else order_NV.gather(-1, index_N1)).squeeze(-1)
 

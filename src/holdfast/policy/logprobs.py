@@ -142,7 +142,7 @@ def sampling_logits(logits_TV: torch.Tensor, banned_V: torch.Tensor, temperature
     """A copy at the temperature, at least in float32, in which banned ids count for nothing."""
     logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
     # A large finite value, not -inf: 0 * -inf in the entropy would be NaN. A sum is faster than a fill.
-    offset_V = torch.zeros_like(logits_TV[0]).masked_fill_(banned_V, -1e30)
+    offset_V = logits_TV.new_zeros(logits_TV.shape[-1]).masked_fill_(banned_V, -1e30)
     return torch.add(offset_V, logits_TV, alpha=1 / temperature)
 
 

@@ -45,20 +45,30 @@ def sample_packed(
     out = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     positions_N = prompts.next_positions_B.repeat_interleave(group)
     live = torch.arange(len(prompts) * group, device=hidden_ND.device)
+    tokens_N, _ = out.step(0, live, backbone.head(hidden_ND))
     if backbone.replays:
-        tokens_N, _ = out.step(0, live, backbone.head(hidden_ND))
         decode_in_stretches(backbone, FixedDecode(*keys), out, tokens_N, positions_N)
-        return out.completions()
-    decode = Decode(*keys)
-    for step in range(sampling.max_tokens):
-        tokens_N, ended_N = out.step(step, live, backbone.head(hidden_ND))
-        if step + 1 == sampling.max_tokens or bool(ended_N.all()):
+    else:
+        _decode(backbone, Decode(*keys), out, tokens_N, positions_N)
+    return out.completions()
+
+
+@torch.inference_mode()  # operations this small are noticeably faster in it
+def _decode(
+    backbone: Backbone, decode: Decode, out: Recorder, tokens_N: torch.Tensor, positions_N: torch.Tensor
+) -> None:
+    """All steps after the first, into `out`; arguments as `decode_in_stretches` takes them."""
+    live = torch.arange(len(tokens_N), device=tokens_N.device)
+    ended_N = out.finished
+    for step in range(1, out.sampling.max_tokens):
+        ended = int(ended_N.sum())
+        if ended == len(live):
             break
-        if int(ended_N.sum()) > DROP_SHARE * len(live):
+        if ended > DROP_SHARE * len(live):
             keep = (~ended_N).nonzero().squeeze(1)
             decode.drop(keep)
             live, tokens_N, positions_N = live[keep], tokens_N[keep], positions_N[keep]
-        decode.step = step
+        decode.step = step - 1
         rows = Embedded(backbone.text.embed_tokens(tokens_N))
-        hidden_ND = backbone.hidden(rows, (positions_N + step).expand(backbone.axes, -1), decode)
-    return out.completions()
+        positions_KN = (positions_N + decode.step).expand(backbone.axes, -1)
+        tokens_N, ended_N = out.step(step, live, backbone.head(backbone.hidden(rows, positions_KN, decode)))
