@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.budget import TokenBudget
     from holdfast.policy.policy import Policy
+    from holdfast.policy.prefill import Prefill
     from holdfast.policy.reference import Reference
 
 KL_CLAMP = 10.0  # of log pi_ref - log pi, as in the study's code: one token cannot blow up a step
@@ -42,6 +43,7 @@ class Groups:
         stats: means over the batch, for the log.
         names: of the examples, for messages.
         spent: what collecting them took; learning from them is not in it.
+        prefill: of all prompts, where sampling left it for the training step.
     """
 
     prompts: Prompts
@@ -52,6 +54,7 @@ class Groups:
     stats: Mapping[str, float] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     spent: Spent = NOTHING
+    prefill: Prefill | None = None
 
     def name(self, index: int) -> str:
         """What a message calls the prompt at `index`."""
@@ -83,6 +86,7 @@ class Groups:
             old_logprobs_BGR=part(self.old_logprobs_BGR),
             reference_BGR=part(self.reference_BGR),
             names=tuple(self.names[row] for row in rows) if self.names else (),
+            prefill=None,
         )
 
 
@@ -152,6 +156,7 @@ class RFT:
             group_size=method.group_size,
             generator=torch_stream(*stream, "sample", device=str(policy.device)),
             greedy_row=method.objective == "remax",
+            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
         )
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
@@ -186,15 +191,26 @@ class RFT:
         }
         passes = (old is not None) + (reference is not None)
         spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions, passes)
-        names = item_names(items)
-        groups = Groups(rollouts.prompts, completions, advantages_BG, old, reference, stats, names, spent)
+        groups = Groups(
+            rollouts.prompts,
+            completions,
+            advantages_BG,
+            old,
+            reference,
+            stats,
+            item_names(items),
+            spent,
+            rollouts.prefill,
+        )
         if method.drop_zero_variance:
             return groups.rows((advantages_BG != 0).any(dim=1).nonzero().squeeze(1).tolist())
         return groups
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         method = self.method
-        out = policy.group_logprobs(groups.prompts, groups.completions, method.sampling.temperature)
+        out = policy.group_logprobs(
+            groups.prompts, groups.completions, method.sampling.temperature, groups.prefill
+        )
         logprobs = out.logprobs_BGR
         mask = groups.completions.mask_BGR.to(logprobs.dtype)
         old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR
