@@ -125,7 +125,7 @@ class Completions:
         """The groups of these prompts, in this order."""
         return self._index((torch.as_tensor(rows, dtype=torch.long, device=self.tokens_BGR.device),))
 
-    def columns(self, members: slice) -> Completions:
+    def columns(self, members: slice | list[int]) -> Completions:
         """These members of every group."""
         return self._index((slice(None), members))
 
