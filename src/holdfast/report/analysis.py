@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resam
 from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
 from holdfast.forgetting.results import MethodRun, Results
 from holdfast.forgetting.transitions import ItemHistory, Persistence, Transitions
+from holdfast.report.comparisons import Comparison, compare, references
 from holdfast.tasks.prompts import Style
 
 
@@ -62,6 +64,12 @@ class MethodView:
     def complete(self) -> bool:
         return self.draws.complete == self.draws.seeds
 
+    @property
+    def finished_runs(self) -> list[MethodRun]:
+        """The seeds whose every stage is evaluated."""
+        done = zip(self.runs, self.finished, strict=True)
+        return [run for run, finished in done if finished == self.stages]
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -90,6 +98,12 @@ class Analysis:
     def joint(self) -> list[MethodView]:
         """Methods that learned all tasks at once."""
         return [method for method in self.methods if method.joint]
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Every finished sequential method against the reference of its task order."""
+        pairs = [(method, reference) for reference, others in references(self.methods) for method in others]
+        return compare(pairs, self.results)
 
     @property
     def shared_order(self) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from holdfast.report.drawings import draw_all
 from holdfast.report.samples import samples
 from holdfast.report.setup import methods_table, setup, tasks_table
 from holdfast.report.style import Look, looks
-from holdfast.report.table import interval, number, to_csv, to_json, to_markdown
+from holdfast.report.table import interval, is_shown, number, tested, to_csv, to_json, to_markdown
 from holdfast.report.tables import all_tables, label
 from holdfast.report.verdicts import cautions, differences, findings
 
@@ -74,6 +74,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
+    environment.filters |= {"tested": tested, "is_shown": is_shown}
     return environment
 
 
