@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class MethodView:
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
         order: the tasks in the order it trained on them.
+        family, axes: of a method made by a grid: the method it varies, and its value on each axis. The
+            family of any other is its own name.
     """
 
     name: str
@@ -47,6 +50,8 @@ class MethodView:
     finished: tuple[int, ...]
     stages: int
     order: tuple[str, ...]
+    family: str
+    axes: Mapping[str, Any]
 
     def measure(self, name: str) -> Estimate:
         """A measure with its interval, 0..1."""
@@ -170,6 +175,8 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
                 order=results.order_of(first),
+                family=first.family or name,
+                axes=first.axes,
             )
         )
     return views

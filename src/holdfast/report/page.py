@@ -9,6 +9,7 @@ from holdfast.files import write_json, write_text
 from holdfast.forgetting.results import Results
 from holdfast.report.analysis import Analysis, analyse
 from holdfast.report.drawings import draw_all
+from holdfast.report.matched import matched_findings, matched_rows, matched_table
 from holdfast.report.samples import samples
 from holdfast.report.setup import methods_table, setup, tasks_table
 from holdfast.report.style import Look, looks
@@ -28,7 +29,8 @@ def build(results: Results, folder: Path) -> Path:
         HoldfastError: cells of one task hold different items.
     """
     analysis = analyse(results)
-    further = (methods_table(analysis), tasks_table(analysis), differences(analysis))
+    matched = matched_rows(analysis)
+    further = (methods_table(analysis), tasks_table(analysis), differences(analysis), matched_table(matched))
     tables = all_tables(analysis) | {table.name: table for table in further if table}
     for table in tables.values():
         write_text(folder / "tables" / f"{table.name}.csv", to_csv(table))
@@ -36,7 +38,7 @@ def build(results: Results, folder: Path) -> Path:
     content = {
         "name": results.name,
         "analysis": analysis,
-        "findings": findings(analysis),
+        "findings": findings(analysis) + matched_findings(matched),
         "cautions": cautions(analysis),
         "setup": setup(analysis),
         "tables": tables,

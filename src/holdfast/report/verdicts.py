@@ -70,7 +70,7 @@ def _alone(method: MethodView) -> Finding:
     ]
     learned = text(method.measure("learned"), "change")
     return Finding(
-        "Forgetting", f"{method.name} learned {learned} points over the base and ended with {_list(parts)}."
+        "Forgetting", f"{method.name} learned {learned} points over the base and ended with {listed(parts)}."
     )
 
 
@@ -95,9 +95,9 @@ def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
         gap = comparison.differences[measure]
         word = (above if gap.value > 0 else below) if gap.shown else ""
         said[word].append(f"{comparison.method.name} ({with_p(gap)})")
-    parts = [f"{word} with {_list(said[word])}" for word in (above, below) if said[word]]
+    parts = [f"{word} with {listed(said[word])}" for word in (above, below) if said[word]]
     if said[""]:
-        parts.append(f"no difference shown for {_list(said[''])}")
+        parts.append(f"no difference shown for {listed(said[''])}")
     theirs = f"{name} {text(reference.measure(measure), _kind(measure))}"
     said_all = f"Compared with {reference.name} ({theirs}): {'; '.join(parts)}"
     return Finding(topic, f"{said_all}{_one_seed(comparisons)}.")
@@ -121,7 +121,7 @@ def _unequal_learning(reference: MethodView, others: list[MethodView]) -> list[F
     return [
         Finding(
             "Unequal learning",
-            f"Accuracy just after training differs from {reference.name}'s: {_list(unequal)} points. "
+            f"Accuracy just after training differs from {reference.name}'s: {listed(unequal)} points. "
             "Who learns less has less to forget, so read forgetting together with learning.",
         )
     ]
@@ -132,7 +132,7 @@ def _joint(analysis: Analysis) -> list[Finding]:
     finished = [method for method in analysis.sequential if method.draws.complete]
     if not joint:
         return []
-    said = _list([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
+    said = listed([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
     if finished:
         best = max(finished, key=lambda method: method.measure("avg_acc").value)
         said += f"; the best sequential method is {best.name} with {_avg_acc(best)}"
@@ -233,6 +233,6 @@ def _resolution(analysis: Analysis, items: int) -> str:
     )
 
 
-def _list(parts: list[str]) -> str:
+def listed(parts: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
