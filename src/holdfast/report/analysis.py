@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resam
 from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
 from holdfast.forgetting.results import MethodRun, Results
 from holdfast.forgetting.transitions import ItemHistory, Persistence, Transitions
+from holdfast.report.comparisons import Comparison, compare, references
 from holdfast.tasks.prompts import Style
 
 
@@ -30,6 +33,8 @@ class MethodView:
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
         order: the tasks in the order it trained on them.
+        family, axes: of a method made by a grid: the method it varies, and its value on each axis. The
+            family of any other is its own name.
     """
 
     name: str
@@ -45,6 +50,8 @@ class MethodView:
     finished: tuple[int, ...]
     stages: int
     order: tuple[str, ...]
+    family: str
+    axes: Mapping[str, Any]
 
     def measure(self, name: str) -> Estimate:
         """A measure with its interval, 0..1."""
@@ -61,6 +68,12 @@ class MethodView:
     @property
     def complete(self) -> bool:
         return self.draws.complete == self.draws.seeds
+
+    @property
+    def finished_runs(self) -> list[MethodRun]:
+        """The seeds whose every stage is evaluated."""
+        done = zip(self.runs, self.finished, strict=True)
+        return [run for run, finished in done if finished == self.stages]
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,12 @@ class Analysis:
     def joint(self) -> list[MethodView]:
         """Methods that learned all tasks at once."""
         return [method for method in self.methods if method.joint]
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Every finished sequential method against the reference of its task order."""
+        pairs = [(method, reference) for reference, others in references(self.methods) for method in others]
+        return compare(pairs, self.results)
 
     @property
     def shared_order(self) -> tuple[str, ...] | None:
@@ -156,6 +175,8 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
                 order=results.order_of(first),
+                family=first.family or name,
+                axes=first.axes,
             )
         )
     return views

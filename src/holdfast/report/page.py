@@ -9,10 +9,11 @@ from holdfast.files import write_json, write_text
 from holdfast.forgetting.results import Results
 from holdfast.report.analysis import Analysis, analyse
 from holdfast.report.drawings import draw_all
+from holdfast.report.matched import matched_findings, matched_rows, matched_table
 from holdfast.report.samples import samples
 from holdfast.report.setup import methods_table, setup, tasks_table
 from holdfast.report.style import Look, looks
-from holdfast.report.table import interval, number, to_csv, to_json, to_markdown
+from holdfast.report.table import interval, is_shown, number, tested, to_csv, to_json, to_markdown
 from holdfast.report.tables import all_tables, label
 from holdfast.report.verdicts import cautions, differences, findings
 
@@ -28,7 +29,8 @@ def build(results: Results, folder: Path) -> Path:
         HoldfastError: cells of one task hold different items.
     """
     analysis = analyse(results)
-    further = (methods_table(analysis), tasks_table(analysis), differences(analysis))
+    matched = matched_rows(analysis)
+    further = (methods_table(analysis), tasks_table(analysis), differences(analysis), matched_table(matched))
     tables = all_tables(analysis) | {table.name: table for table in further if table}
     for table in tables.values():
         write_text(folder / "tables" / f"{table.name}.csv", to_csv(table))
@@ -36,7 +38,7 @@ def build(results: Results, folder: Path) -> Path:
     content = {
         "name": results.name,
         "analysis": analysis,
-        "findings": findings(analysis),
+        "findings": findings(analysis) + matched_findings(matched),
         "cautions": cautions(analysis),
         "setup": setup(analysis),
         "tables": tables,
@@ -74,6 +76,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
+    environment.filters |= {"tested": tested, "is_shown": is_shown}
     return environment
 
 
