@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resample
 from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
+from holdfast.forgetting.predictors import Study, study
 from holdfast.forgetting.results import MethodRun, Results
 from holdfast.forgetting.transitions import Transitions, transitions
 from holdfast.tasks.prompts import Style
@@ -27,6 +30,8 @@ class MethodView:
         transitions: per old task and general benchmark.
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
+        family, axes: of a method made by a grid: the method it varies, and its value on each axis. The
+            family of any other is its own name.
     """
 
     name: str
@@ -39,6 +44,8 @@ class MethodView:
     transitions: list[Transitions]
     finished: tuple[int, ...]
     stages: int
+    family: str
+    axes: Mapping[str, Any]
 
     def measure(self, name: str) -> Estimate:
         """A measure with its interval, 0..1."""
@@ -94,6 +101,11 @@ class Analysis:
                 found[method.style] = method
         return found
 
+    @cached_property
+    def study(self) -> Study:
+        """What predicts forgetting."""
+        return study(self.results)
+
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({run.seed for run in self.results.runs}))
@@ -135,6 +147,8 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 transitions=transitions(seeds, results),
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
+                family=first.family or name,
+                axes=first.axes,
             )
         )
     return views
