@@ -32,6 +32,7 @@ Instance = Mapping[str, Any]
 # Bins of the pass rate: all wrong and all right stand alone, for there every advantage is zero.
 BINS = ("0", "(0, ¼]", "(¼, ½]", "(½, ¾]", "(¾, 1)", "1")
 MIN_INSTANCES = 5
+MOST_DRAWN = 4_000_000  # numbers in a table of resamples by instances; 32 MB
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,14 @@ def instances_of(runs: Iterable[MethodRun]) -> list[Instance]:
     return found
 
 
-def fit(claim: Claim, instances: Sequence[Instance], resamples: int = RESAMPLES) -> Fit | None:
+def fit(claim: Claim, instances: Sequence[Instance]) -> Fit | None:
     """The claim on these instances; None where too few have different rewards."""
     x_N, y_N = claim.xy(instances)
     live_N = x_N > 0
     if live_N.sum() < MIN_INSTANCES:
         return None
     x_L, y_L = x_N[live_N], y_N[live_N]
-    weights_BL = item_weights("risk", len(x_L), resamples)
+    weights_BL = _weights("risk", len(x_L))
     # Where x is 0 a point says nothing about the slope, so live instances are all it needs.
     slope_B = weights_BL @ (x_L * y_L) / (weights_BL @ x_L**2)
     mean_B = (weights_BL @ y_L / weights_BL.sum(axis=1))[:, None]
@@ -137,7 +138,7 @@ def bin_of(pass_rate: float) -> int:
     return 5 if pass_rate >= 1 else 1 + min(int(np.ceil(4 * pass_rate)) - 1, 3)
 
 
-def mean_by_bin(instances: Sequence[Instance], name: str, resamples: int = RESAMPLES) -> list[Estimate]:
+def mean_by_bin(instances: Sequence[Instance], name: str) -> list[Estimate]:
     """Mean of one quantity in each bin of the pass rate, instances resampled; NaN where a bin is empty."""
     found = []
     for index in range(len(BINS)):
@@ -148,8 +149,13 @@ def mean_by_bin(instances: Sequence[Instance], name: str, resamples: int = RESAM
         elif len(values) == 1:
             found.append(Estimate(float(values[0]), np.nan, np.nan))
         else:
-            found.append(estimate(item_weights("bins", len(values), resamples) @ values / len(values)))
+            found.append(estimate(_weights("bins", len(values)) @ values / len(values)))
     return found
+
+
+def _weights(name: str, instances: int) -> np.ndarray:
+    """Resamples of instances: 1,000, or as many as memory allows, but 200."""
+    return item_weights(name, instances, min(RESAMPLES, max(200, MOST_DRAWN // instances)))
 
 
 def recovery(pairs_N2: np.ndarray, resamples: int = RESAMPLES) -> Estimate:

@@ -21,11 +21,13 @@ class Axis:
     Attributes:
         name: its key in the experiment file.
         values: in order: numbers by size, others as they appear.
-        logarithmic: all are numbers above 0, so their ratios are what matters.
+        ordered: they are numbers.
+        logarithmic: all are above 0, so their ratios are what matters.
     """
 
     name: str
     values: tuple[Any, ...]
+    ordered: bool
     logarithmic: bool
 
     def position(self, value: Any) -> float:
@@ -124,7 +126,7 @@ def _axis(name: str, values: Sequence[Any]) -> Axis:
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in distinct)
     if numbers:
         distinct.sort()
-    return Axis(name, tuple(distinct), numbers and min(distinct) > 0)
+    return Axis(name, tuple(distinct), numbers, numbers and min(distinct) > 0)
 
 
 def plain(value: Any) -> Any:

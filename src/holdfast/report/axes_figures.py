@@ -33,8 +33,8 @@ def axes_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
     measures = [entry for entry in MEASURES if entry[0] != "general" or analysis.results.general]
     rows = [series_along(axis, analysis.methods) for axis in axes]
     heads = [0.62 + 0.2 * (_legend_rows(series) - 1) for series in rows]
-    panel, foot = 1.75, 0.75  # inches
-    height = sum(head + panel + foot for head in heads)
+    panel, foot = 1.75, 0.68  # inches
+    height = sum(head + panel + foot for head in heads) - 0.15  # nothing follows the last row
     figure = Figure(figsize=(WIDTH, height))
     top = height
     left, gap = 0.5, 0.52
@@ -58,7 +58,7 @@ def _panel(
     measure: str,
     looks: Mapping[str, Look],
 ) -> None:
-    for series in lines:
+    for place, series in enumerate(lines):
         found = [
             (axis.position(plain(method.axes[axis.name])), method.measure(measure))
             for method in series.methods
@@ -70,8 +70,18 @@ def _panel(
         x, middle, low, high = (
             np.array(part) for part in zip(*((x, v.value, v.low, v.high) for x, v in there), strict=True)
         )
-        axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=0.13, linewidth=0)
-        axes.plot(x, 100 * middle, color=colour, linestyle=dashes, marker="o", markersize=3.6, linewidth=1.4)
+        if axis.ordered:
+            band = 0.13 if len(lines) <= 3 else 0.05  # many bands on one another would hide the lines
+            axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=band, linewidth=0)
+            axes.plot(
+                x, 100 * middle, color=colour, linestyle=dashes, marker="o", markersize=3.6, linewidth=1.4
+            )
+        else:  # categories stand side by side: there is nothing between them
+            aside = 0.5 * (place - (len(lines) - 1) / 2) / len(lines)
+            arms = 100 * np.maximum([middle - low, high - middle], 0)
+            axes.errorbar(
+                x + aside, 100 * middle, yerr=arms, color=colour, linestyle="none", marker="o", markersize=4.5
+            )
     for method in _levels(analysis):
         value = method.measure(measure).value
         if not np.isnan(value):
@@ -100,12 +110,13 @@ def _levels(analysis: Analysis) -> list[MethodView]:
 
 
 def _style(series: Series, lines: Sequence[Series], looks: Mapping[str, Look]) -> tuple[str, str]:
-    """Families differ in colour; lines within one in shade, taken from its methods, and dashes."""
+    """Families differ in colour; lines of one family in shade, that of some method of it, and dashes."""
     family = [other for other in lines if other.family == series.family]
-    members = [method for other in family for method in other.methods]
+    names = {method.name for other in family for method in other.methods}
+    shades = [look.colour for name, look in looks.items() if name in names]  # from pale to dark
     place = family.index(series)
-    shade = members[len(members) * (2 * place + 1) // (2 * len(family))]
-    return looks[shade.name].colour, DASHES[place % len(DASHES)]
+    depth = place / (len(family) - 1) if len(family) > 1 else 0.5
+    return shades[round(depth * (len(shades) - 1))], DASHES[place % len(DASHES)]
 
 
 def _legend_rows(lines: Sequence[Series]) -> int:
@@ -167,8 +178,9 @@ def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | Non
             xs, ys = [100 * x.value for _, x, _ in points], [100 * y.value for _, _, y in points]
             axes.plot(xs, ys, color=middle[family], linewidth=1.2, alpha=0.6, zorder=1)
             for method, x, y in points:
-                _cross(axes, x, y, looks[method.name], size=5.5, width=0.8)
-        _name_ends(axes, families, order, measure)
+                _cross(axes, x, y, looks[method.name], size=5.5, width=0.8 if len(finished) <= 12 else 0.35)
+        if measure == "fm":
+            _name_ends(axes, families, order)
         axes.axhline(0, color=MUTED, linewidth=0.9)
         axes.margins(0.09)
         axes.set_title(title)
@@ -184,9 +196,7 @@ def _middle(analysis: Analysis, family: str) -> MethodView:
     return members[len(members) // 2]
 
 
-def _name_ends(
-    axes: Axes, families: Mapping[str, list[MethodView]], order: Sequence[str], measure: str
-) -> None:
+def _name_ends(axes: Axes, families: Mapping[str, list[MethodView]], order: Sequence[str]) -> None:
     """The setting of the first and last point of curves along a single axis."""
     for family in order:
         members = families[family]
@@ -195,7 +205,7 @@ def _name_ends(
             continue
         (name,) = names
         for method, side in ((members[0], -1), (members[-1], 1)):
-            at = (100 * method.measure("learned").value, 100 * method.measure(measure).value)
+            at = (100 * method.measure("learned").value, 100 * method.measure("fm").value)
             axes.annotate(
                 shown(method.axes[name]), at, (5 * side, 5), textcoords="offset points",
                 ha="left" if side > 0 else "right", fontsize=7, color=MUTED,

@@ -104,7 +104,8 @@ PLANS = (
         "pareto",
         "What a gain costs",
         "A curve per family through its settings, in the order of what they learned, with 95 % intervals. "
-        "At equal gain (the same place from left to right) the higher curve forgot less.",
+        "At equal gain (the same place from left to right) the higher curve forgot less. "
+        "Colours go from pale to dark through a family's settings.",
         axes_figures.pareto_figure,
         "settings",
     ),
@@ -120,16 +121,17 @@ PLANS = (
         "predictors",
         "The strongest predictors",
         "A point per stage after the first, of every method and seed, with the quadratic fit. Below 0: "
-        "earlier tasks got worse. These are the strongest of all that were tried; the table has every one.",
+        "earlier tasks got worse. These are the strongest of all that were tried, one of each kind; the "
+        "table has every one.",
         predictor_views.predictor_figure,
         "predictors",
     ),
     Plan(
         "risk",
         "RFT's risk against SFT's, damped by the reward variance",
-        "A point per training instance, in units of the mean SFT risk at its policy. On the dashed line the "
-        "variance identity holds exactly. Instances whose samples all had one reward lie at 0 on both "
-        "axes, which a logarithmic axis cannot show.",
+        "A point per training instance (some, where there are many), in units of the mean SFT risk at its "
+        "policy. On the dashed line the variance identity holds exactly. Instances whose samples all had "
+        "one reward lie at 0 on both axes, which a logarithmic axis cannot show.",
         mechanism_figures.risk_figure,
         "risk",
     ),

@@ -14,7 +14,11 @@ from holdfast.report.analysis import Analysis, MethodView
 from holdfast.report.table import Column, Table, Value
 from holdfast.report.tables import METHOD, label
 
-KINDS = (("new", "new task"), ("old", "earlier tasks"), ("general", "general"))
+KINDS = (
+    ("new", "New", "prompts of the stage's own task"),
+    ("old", "Earlier", "prompts of earlier tasks"),
+    ("general", "General", "prompts of general benchmarks"),
+)
 MOVEMENT = ("l2", "relative", "share_1e-5", "share_1e-4", "share_1e-3", "cosine")
 
 Row = dict[str, Any]
@@ -23,26 +27,29 @@ Row = dict[str, Any]
 def divergence(analysis: Analysis) -> Table:
     """KL of each stage from the policy before it, by kind of prompt, and of the last from the base."""
     columns = [METHOD]
-    for kind, name in KINDS:
-        for direction, help in (("forward", "KL(previous ‖ policy)"), ("reverse", "KL(policy ‖ previous)")):
-            columns.append(Column(f"{direction}_{kind}", f"{direction}, {name}", "digits", help))
+    for kind, name, prompts in KINDS:
+        columns += [
+            Column(f"forward_{kind}", f"{name}, fwd", "digits", f"KL(previous ‖ policy) on {prompts}"),
+            Column(f"reverse_{kind}", f"{name}, rev", "digits", f"KL(policy ‖ previous) on {prompts}"),
+        ]
     columns += [
-        Column("forward_base", "forward, base → end", "digits", "KL(base ‖ policy), the sequence's tasks"),
-        Column("reverse_base", "reverse, base → end", "digits", "KL(policy ‖ base), the sequence's tasks"),
+        Column("forward_base", "Base, fwd", "digits", "KL(base ‖ policy) at the end, the sequence's tasks"),
+        Column("reverse_base", "Base, rev", "digits", "KL(policy ‖ base) at the end, the sequence's tasks"),
     ]
     rows: list[dict[str, Value]] = []
     for method in _measured(analysis):
         row: dict[str, Value] = {"method": label(method)}
         for direction in ("forward", "reverse"):
-            for kind, _ in KINDS:
+            for kind, _, _ in KINDS:
                 row[f"{direction}_{kind}"] = _seeds_mean(method, direction, _stage_rows(analysis, kind))
             row[f"{direction}_base"] = _seeds_mean(method, direction, _base_rows(analysis))
         rows.append(row)
     note = (
         "Kullback-Leibler divergence in nats per completion between each stage's policy and the one before, "
-        "mean over stages, prompts and seeds; at the end, from the base [95 % interval over what was "
-        "sampled, and over seeds where there are several]. Forward: KL(reference ‖ policy). Reverse: "
-        "KL(policy ‖ reference)."
+        "on prompts of the new task, of earlier tasks and of general benchmarks, mean over stages, prompts "
+        "and seeds; and at the end from the base, on the sequence's tasks [95 % interval over what was "
+        "sampled, and over seeds where there are several]. Forward (fwd): KL(reference ‖ policy). "
+        "Reverse (rev): KL(policy ‖ reference)."
     )
     return Table("drift", "How far outputs moved", _used(columns, rows), rows, note)
 

@@ -35,7 +35,7 @@ def movement_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     )
     values = 100 * np.array([[group_movement(method, group) for group in groups] for method in methods])
     largest = max(float(np.nanmax(values)), 1e-12)
-    left, head, row_height = 0.25 + 0.078 * max(map(len, names)), 0.95, 0.26  # inches
+    left, head, row_height = 0.25 + 0.078 * max(map(len, names)), 0.85, 0.26  # inches
     height = head + row_height * len(methods) + 0.15
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.add_axes(

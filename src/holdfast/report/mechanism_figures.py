@@ -12,6 +12,7 @@ from holdfast.report.analysis import Analysis
 from holdfast.report.mechanism import UPDATES, measured_risk
 from holdfast.report.style import MUTED, PALETTE, WIDTH, Look
 from holdfast.report.table import text
+from holdfast.report.tables import label
 from holdfast.report.training_figures import _lines
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 PANELS = (  # beside each other: without and with the division by the standard deviation
     (CLAIMS[0], "RFT against variance × SFT"),
-    (CLAIMS[3], "RFT divided by std against variance × SFT"),
+    (CLAIMS[3], "with std: against variance × SFT"),
     (CLAIMS[2], "RFT against variance × own samples"),
-    (CLAIMS[4], "RFT divided by std against variance × own samples"),
+    (CLAIMS[4], "with std: against variance × own samples"),
 )
+MOST_NAMED = 6  # lines with a legend entry each
 MOST_POINTS = 1500  # per panel, evenly picked: a page of tens of thousands of marks opens slowly
 COLOURS = dict(
     zip((key for key, _ in UPDATES), (PALETTE[0], PALETTE[4], PALETTE[1], PALETTE[5]), strict=True)
@@ -39,7 +41,9 @@ def risk_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
     colour: dict[str, str] = {}
     for method in measured_risk(analysis):
         families.setdefault(method.family, []).extend(instances_of(method.runs))
-        colour[method.family] = looks[method.name].colour
+    for family in families:
+        members = [method.name for method in analysis.methods if method.family == family]
+        colour[family] = looks[members[len(members) // 2]].colour
     if not families:
         return None
     figure = Figure(figsize=(WIDTH, 6.9))
@@ -82,6 +86,7 @@ def _risk_panel(
     axes.plot(ends, found.slope.value * ends, color=MUTED, linewidth=1.4)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.minorticks_off()
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
     still = found.instances - found.live
@@ -100,8 +105,8 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
     if not instances:
         return None
     lines = _lines(analysis, "zero_variance")
-    head, tall, short = 0.5, 2.3, 1.5  # inches
-    height = head + tall + 0.75 + (short + 0.75 if lines else 0)
+    head, tall, short = 0.6, 2.3, 1.5  # inches
+    height = head + tall + 0.55 + (short + 0.65 if lines else 0)
     figure = Figure(figsize=(WIDTH, height))
     width = (WIDTH - 1.45) / 2
     kinds = []
@@ -121,6 +126,14 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
         for method, x, y in lines:
             axes.plot(
                 x, 100 * y, color=looks[method.name].colour, linestyle=looks[method.name].line, linewidth=1.2
+            )
+        if len(lines) <= MOST_NAMED:
+            axes.legend(
+                [axes.lines[place] for place in range(len(lines))],
+                [label(method) for method, _, _ in lines],
+                loc="lower right",
+                ncols=len(lines),
+                fontsize=8,
             )
         sequence = analysis.results.sequence
         axes.set_title("Prompts without an advantage over training, %, one line per RFT method")

@@ -74,14 +74,22 @@ def _rows(
     return rows
 
 
+def _best(found: list[Strength]) -> list[Strength]:
+    """The strongest for earlier tasks, one of each kind: two directions of one KL look alike."""
+    kinds: dict[str, Strength] = {}
+    for one in sorted(found, key=lambda one: -one.adjusted.value):
+        if one.outcome == "old":
+            weights = one.predictor in ("l2", "relative", "share_1e-4")
+            kinds.setdefault("weights" if weights else one.predictor.replace("reverse", "forward"), one)
+    return list(kinds.values())[:SHOWN]
+
+
 def predictor_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
     """The strongest predictors against the change of earlier tasks, a point per stage; None without."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    best = sorted(
-        (one for one in analysis.study.by_stage if one.outcome == "old"), key=lambda one: -one.adjusted.value
-    )[:SHOWN]
+    best = _best(analysis.study.by_stage)
     if not best:
         return None
     family = {method.name: method.family for method in analysis.methods}
