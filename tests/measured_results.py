@@ -143,7 +143,7 @@ def _probe(run: MethodRun, results: Results) -> list[dict[str, Any]]:
         rows.append(
             {
                 "task": task, "examples": 16, "steps": 4, "before": end, "after": after,
-                "recovered": back, "broken": 2,
+                "recovered": back, "lost_again": 2,
             }
         )  # fmt: skip
     return rows

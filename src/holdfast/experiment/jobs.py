@@ -49,7 +49,7 @@ class Runner:
         self.store = store
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
-        self._task = cache(experiment.task)
+        self.task = cache(experiment.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
 
     def run(self, job: Job, weights: bool, on_step: OnStep) -> float:
@@ -143,7 +143,7 @@ class Runner:
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.forgetting.evaluate import evaluate
 
-        task, kept = self._task(job.tasks[0]), self._kept(job)
+        task, kept = self.task(job.tasks[0]), self._kept(job)
         records = evaluate(
             self.policy_of(job),
             task,
@@ -219,12 +219,16 @@ class Runner:
         return [item for name in job.tasks for item in self.items(name, split)]
 
     def items(self, name: str, split: Split, most: int | None = None) -> list[tuple[Task, Example]]:
+        """The examples of a task with it, or the first of them."""
+        return [(self.task(name), example) for example in self.examples(name, split, most)]
+
+    def examples(self, name: str, split: Split, most: int | None = None) -> list[Example]:
         """The examples of a task, or the first of them."""
-        return [(self._task(name), example) for example in self._examples(name, split)[:most]]
+        return self._examples(name, split)[:most]
 
     def _load(self, name: str, split: Split) -> list[Example]:
         count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
-        return self._task(name).examples(split, count)
+        return self.task(name).examples(split, count)
 
 
 def _method(job: Job) -> Method:

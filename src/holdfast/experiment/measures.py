@@ -60,14 +60,13 @@ def risk(job: Job, runner: Runner) -> dict[str, Any]:
         for item in runner.items(name, "train", share + (index < rest))
     ]
     each = -(-settings["instances"] // len(new))
+    asked = {"group_size": settings["samples"], "sampling": measuring(runner.experiment)}
     return risks(
         runner.policy_of(job),
         old,
         [item for name in new for item in runner.items(name, "train", each)][: settings["instances"]],
-        style=job.style,
+        job.method.model_copy(update=asked),
         templates=runner.experiment.prompts,
-        sampling=measuring(runner.experiment),
-        samples=settings["samples"],
         stream=job.stream,
     )
 
@@ -80,12 +79,13 @@ def probe(job: Job, runner: Runner) -> dict[str, Any]:
     policy = runner.policy_of(job)
     rows = []
     for train, test in zip(job.inputs["train"], job.inputs["tasks"], strict=True):
-        task = train["name"]
+        task: str = train["name"]
         rows.append(
             realign(
                 policy,
-                runner.items(task, "train", train["count"]),
-                runner.items(task, experiment.evaluation.split, test["count"]),
+                runner.task(task),
+                runner.examples(task, "train", train["count"]),
+                runner.examples(task, experiment.evaluation.split, test["count"]),
                 steps=settings["steps"],
                 learning_rate=settings["learning_rate"],
                 style=job.style,

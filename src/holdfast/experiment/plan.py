@@ -155,7 +155,8 @@ class _Planner:
         from holdfast.learning.filters import FILTER_VERSION
         from holdfast.learning.loop import LEARNER_VERSION
         from holdfast.mechanism.drift import DRIFT_VERSION
-        from holdfast.mechanism.versions import PROBE_VERSION, RISK_VERSION
+        from holdfast.mechanism.probe import PROBE_VERSION
+        from holdfast.mechanism.risk import RISK_VERSION
 
         self.versions = {
             "learn": LEARNER_VERSION,

@@ -39,9 +39,9 @@ def spearman(x_N: np.ndarray, y_N: np.ndarray, weights_BN: np.ndarray) -> np.nda
 def _ranks(values_N: np.ndarray, weights_BN: np.ndarray) -> np.ndarray:
     """Ranks of units that occur `weight` times each; equal values share their middle rank."""
     _, group_N = np.unique(values_N, return_inverse=True)
-    counts_BK = np.zeros((len(weights_BN), int(group_N.max()) + 1))
-    for unit, group in enumerate(group_N):
-        counts_BK[:, group] += weights_BN[:, unit]
+    order_N = np.argsort(group_N, kind="stable")
+    starts_K = np.flatnonzero(np.diff(group_N[order_N], prepend=-1))
+    counts_BK = np.add.reduceat(weights_BN[:, order_N], starts_K, axis=1)
     return (np.cumsum(counts_BK, axis=1) - (counts_BK - 1) / 2)[:, group_N]
 
 

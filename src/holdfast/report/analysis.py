@@ -11,6 +11,7 @@ import numpy as np
 
 from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resample
 from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
+from holdfast.forgetting.predictors import Study, study
 from holdfast.forgetting.results import MethodRun, Results
 from holdfast.forgetting.transitions import ItemHistory, Persistence, Transitions
 from holdfast.report.comparisons import Comparison, compare, references
@@ -129,6 +130,11 @@ class Analysis:
             if has_base and method.style not in found:
                 found[method.style] = method
         return found
+
+    @cached_property
+    def study(self) -> Study:
+        """What predicts forgetting."""
+        return study(self.results)
 
     @property
     def seeds(self) -> tuple[int, ...]:

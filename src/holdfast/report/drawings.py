@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.report import figures, training_figures
+from holdfast.report import (
+    axes_figures,
+    drift_figures,
+    figures,
+    mechanism_figures,
+    predictor_views,
+    training_figures,
+)
 from holdfast.report.analysis import Analysis
 from holdfast.report.style import RC, Look, save
 
@@ -17,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """A figure to draw; `draw` gives None where the results have nothing to show in it."""
+    """A figure to draw; `draw` gives None where the results have nothing to show in it.
+
+    `section` is that of the page's part on why things were forgotten; "" for the others.
+    """
 
     name: str
     title: str
     caption: str
     draw: Callable[[Analysis, Mapping[str, Look]], Figure | None]
+    section: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Drawing:
     title: str
     caption: str
     svg: str
+    section: str = ""
 
 
 PLANS = (
@@ -82,6 +94,56 @@ PLANS = (
         "Before each stage, how many of an example's samples were right. Grey: never right.",
         training_figures.filter_histogram,
     ),
+    Plan(
+        "along_axes",
+        "Measures along the settings",
+        "Mean over seeds; shaded: 95 % interval. Dotted: methods outside the grid.",
+        axes_figures.axes_figure,
+        "settings",
+    ),
+    Plan(
+        "pareto",
+        "What a gain costs",
+        "A curve per family through its settings, in the order of what they learned, with 95 % intervals. "
+        "At equal gain (the same place from left to right) the higher curve forgot less. "
+        "Colours go from pale to dark through a family's settings.",
+        axes_figures.pareto_figure,
+        "settings",
+    ),
+    Plan(
+        "movement",
+        "Where weights moved",
+        "Length of a stage's update over that of the weights, %, mean over stages and seeds, for each part "
+        "of the model and for all of it. Hatched: no such weights.",
+        drift_figures.movement_figure,
+        "drift",
+    ),
+    Plan(
+        "predictors",
+        "The strongest predictors",
+        "A point per stage after the first, of every method and seed, with the quadratic fit. Below 0: "
+        "earlier tasks got worse. These are the strongest of all that were tried, one of each kind; the "
+        "table has every one.",
+        predictor_views.predictor_figure,
+        "predictors",
+    ),
+    Plan(
+        "risk",
+        "RFT's risk against SFT's, damped by the reward variance",
+        "A point per training instance (some, where there are many), in units of the mean SFT risk at its "
+        "policy. On the dashed line the variance identity holds exactly. Instances whose samples all had "
+        "one reward lie at 0 on both axes, which a logarithmic axis cannot show.",
+        mechanism_figures.risk_figure,
+        "risk",
+    ),
+    Plan(
+        "selective",
+        "Which instances an update spares",
+        "Means with 95 % intervals over instances, by the share of samples that were right. RFT does not "
+        "move where all samples are right or all are wrong; SFT always does.",
+        mechanism_figures.selective_figure,
+        "risk",
+    ),
 )
 
 
@@ -95,5 +157,5 @@ def draw_all(analysis: Analysis, looks: Mapping[str, Look], folder: Path) -> dic
             figure = plan.draw(analysis, looks)
             if figure is not None:
                 svg = save(figure, folder, plan.name)
-                drawings[plan.name] = Drawing(plan.name, plan.title, plan.caption, svg)
+                drawings[plan.name] = Drawing(plan.name, plan.title, plan.caption, svg, plan.section)
     return drawings

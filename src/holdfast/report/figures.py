@@ -191,7 +191,7 @@ def scatter(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
     return figure
 
 
-def _cross(axes: Axes, x: Estimate, y: Estimate, look: Look) -> None:
+def _cross(axes: Axes, x: Estimate, y: Estimate, look: Look, size: float = 8, width: float = 1.3) -> None:
     """A point with an interval in both directions; nothing where either is missing."""
     if np.isnan(x.value) or np.isnan(y.value):
         return
@@ -202,8 +202,8 @@ def _cross(axes: Axes, x: Estimate, y: Estimate, look: Look) -> None:
         yerr=_arms(y),
         color=look.colour,
         marker=look.marker,
-        markersize=8,
-        elinewidth=1.3,
+        markersize=size,
+        elinewidth=width,
         capsize=0,
     )
 
@@ -297,16 +297,30 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
 
 
 def _legend(figure: Figure, methods: list[MethodView], looks: Mapping[str, Look]) -> None:
-    """One legend on top of the figure."""
+    """One legend on top of the figure; of a grid with many methods, its families."""
     from matplotlib.lines import Line2D
 
-    handles = []
+    families: dict[str, list[MethodView]] = {}
     for method in methods:
+        families.setdefault(method.family, []).append(method)
+    entries = [(method, label(method)) for method in methods]
+    columns = _columns(figure, [name for _, name in entries])
+    if len(entries) > 2 * columns and len(families) < len(entries):
+        entries = [
+            (members[len(members) // 2], family if len(members) > 1 else label(members[0]))
+            for family, members in families.items()
+        ]
+        columns = _columns(figure, [name for _, name in entries])
+    handles = []
+    for method, name in entries:
         look = looks[method.name]
-        marker = "" if method.joint else look.marker
-        handles.append(
-            Line2D([], [], color=look.colour, linestyle=look.line, marker=marker, label=label(method))
-        )
-    figure.legend(
-        handles=handles, loc="upper center", ncols=min(len(handles), 7), columnspacing=1.3, handlelength=2
-    )
+        several = len(entries) < len(methods) and len(families[method.family]) > 1
+        marker = "" if method.joint or several else look.marker
+        handles.append(Line2D([], [], color=look.colour, linestyle=look.line, marker=marker, label=name))
+    figure.legend(handles=handles, loc="upper center", ncols=columns, columnspacing=1.3, handlelength=2)
+
+
+def _columns(figure: Figure, names: Sequence[str]) -> int:
+    """How many of these fit side by side in a legend, in inches."""
+    widest = 0.55 + 0.085 * max(map(len, names))
+    return max(1, min(len(names), 7, int(figure.get_figwidth() / widest)))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from holdfast.files import write_json, write_text
 from holdfast.forgetting.results import Results
 from holdfast.report.analysis import Analysis, analyse
+from holdfast.report.axes import axis_tables
 from holdfast.report.drawings import draw_all
+from holdfast.report.drift import divergence, movement, movement_by_group
 from holdfast.report.matched import matched_findings, matched_rows, matched_table
+from holdfast.report.mechanism import mechanism_tables
+from holdfast.report.predictor_views import predictor_tables
 from holdfast.report.samples import samples
 from holdfast.report.setup import methods_table, setup, tasks_table
-from holdfast.report.style import Look, looks
+from holdfast.report.style import Look, family_looks, looks
 from holdfast.report.table import interval, is_shown, number, tested, to_csv, to_json, to_markdown
 from holdfast.report.tables import all_tables, label
 from holdfast.report.verdicts import cautions, differences, findings
@@ -32,6 +37,10 @@ def build(results: Results, folder: Path) -> Path:
     matched = matched_rows(analysis)
     further = (methods_table(analysis), tasks_table(analysis), differences(analysis), matched_table(matched))
     tables = all_tables(analysis) | {table.name: table for table in further if table}
+    along = axis_tables(analysis)
+    why = [divergence(analysis), movement(analysis), movement_by_group(analysis)]
+    why += [*predictor_tables(analysis), *mechanism_tables(analysis)]
+    tables |= along | {table.name: table for table in why if table.rows}
     for table in tables.values():
         write_text(folder / "tables" / f"{table.name}.csv", to_csv(table))
         write_json(folder / "tables" / f"{table.name}.json", to_json(table))
@@ -43,6 +52,8 @@ def build(results: Results, folder: Path) -> Path:
         "setup": setup(analysis),
         "tables": tables,
         "figures": draw_all(analysis, _looks(analysis), folder / "figures"),
+        "along": list(along),
+        "again": f"holdfast report {shlex.quote(f'runs/{results.name}')}",
         "samples": samples(analysis),
         "colours": _colours(analysis),
         "config": _yaml(results.settings),
@@ -55,6 +66,8 @@ def build(results: Results, folder: Path) -> Path:
 
 
 def _looks(analysis: Analysis) -> dict[str, Look]:
+    if any(method.axes for method in analysis.methods):
+        return family_looks([(method.name, method.family, method.joint) for method in analysis.methods])
     return looks([(method.name, method.joint) for method in analysis.methods])
 
 

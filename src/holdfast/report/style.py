@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,29 @@ def looks(methods: Sequence[tuple[str, bool]]) -> dict[str, Look]:
         dashes = "--" if joint else ("-", "-.", ":")[index // len(PALETTE) % 3]
         found[name] = Look(PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)], dashes)
     return found
+
+
+def family_looks(methods: Sequence[tuple[str, str, bool]]) -> dict[str, Look]:
+    """A look for each (method name, family, joint): a colour per family, from pale to dark within it."""
+    families: dict[str, list[str]] = {}
+    for name, family, _ in methods:
+        families.setdefault(family, []).append(name)
+    found = {}
+    for index, (family, look) in enumerate(looks([(family, False) for family in families]).items()):
+        members = families[family]
+        for place, name in enumerate(members):
+            depth = place / (len(members) - 1) if len(members) > 1 else 0.5
+            marker = MARKERS[(place if len(members) > 1 else index) % len(MARKERS)]
+            found[name] = Look(_shade(look.colour, depth), marker, look.line)
+    joint = {name for name, _, joint in methods if joint}
+    return {name: replace(found[name], line="--" if name in joint else found[name].line) for name in found}
+
+
+def _shade(colour: str, depth: float) -> str:
+    """The colour from half way to white (depth 0) through itself (0.5) to a third of the way to black (1)."""
+    other, share = (255, 1 - 2 * depth) if depth < 0.5 else (0, 0.7 * (2 * depth - 1))
+    parts = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return "#" + "".join(f"{round(part + share * 0.5 * (other - part)):02x}" for part in parts)
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from holdfast.forgetting.bootstrap import Estimate
 from holdfast.forgetting.permutation import Difference
 
-Kind = Literal["text", "points", "change", "count", "real"]
+Kind = Literal["text", "points", "change", "count", "real", "digits", "coefficient", "flop", "joule"]
 Value = str | int | float | Estimate | None
 MISSING = "–"
 NO_BREAK = "\u00a0"  # keeps a value and its interval on one line
@@ -25,7 +25,8 @@ class Column:
         key: of the value in a row, and the name in CSV and JSON.
         label: the heading.
         kind: `points` is a share 0..1 shown as 0..100; `change` the same with its sign; `count` a
-            whole number; `real` a number with one decimal.
+            whole number; `real` a number with one decimal; `digits` one of any size, three digits of
+            it; `coefficient` one near -1..1, two decimals; `flop` and `joule` with a prefix (TFLOP).
         help: what it means, in a few words.
     """
 
@@ -69,13 +70,41 @@ def number(value: Value, kind: Kind) -> str:
         return f"{100 * value:.1f}"
     if kind == "count":
         return f"{round(value):,}"
+    if kind == "digits":
+        return _digits(value)
+    if kind == "coefficient":
+        return f"{value:.2f}".replace("-", "" if abs(value) < 0.005 else "−")
+    if kind == "flop":
+        return _prefixed(value, "FLOP")
+    if kind == "joule":
+        return _prefixed(value, "J")
     return f"{value:,.1f}"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits; powers of ten where a number would be mostly zeros."""
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
+        decimals = max(2 - math.floor(math.log10(abs(value))), 0)
+        text = f"{value:,.{decimals}f}"
+    else:
+        text = f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+")
+    return text.replace("-", "−")
+
+
+def _prefixed(value: float, unit: str) -> str:
+    """In the largest unit of which there is at least one: 34.0 TFLOP."""
+    power = min(max(math.floor(math.log10(value) / 3), 0), 6) if value > 0 else 0
+    return f"{value / 1000**power:,.1f}{NO_BREAK}{' kMGTPE'[power].strip()}{unit}"
 
 
 def interval(value: Value, kind: Kind) -> str:
     """`[low, high]` of an estimate, else nothing."""
     if not isinstance(value, Estimate) or math.isnan(value.value):
         return ""
+    if math.isnan(value.low):
+        return ""  # too little to tell how sure it is
     return f"[{number(value.low, kind)},{NO_BREAK}{number(value.high, kind)}]"
 
 
@@ -182,7 +211,9 @@ def to_json(table: Table) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
+        if math.isnan(value):
+            return None
+        return round(value, 6) if abs(value) >= 1e-3 else float(f"{value:.4g}")
     return value
 
 

@@ -16,6 +16,10 @@ from holdfast.report.table import Column, Table, Value
 METHOD = Column("method", "Method")
 STYLE = Column("style", "Style", help="prompt style it was trained and judged in")
 BASE = "base model"
+AMOUNTS = (  # of a stage's totals; the first four are always shown
+    *("examples", "completions", "tokens", "seconds"),
+    *("prompt_tokens", "sampled_tokens", "flops", "joules"),
+)
 
 
 def all_tables(analysis: Analysis) -> dict[str, Table]:
@@ -238,7 +242,15 @@ def budget(analysis: Analysis) -> Table:
         Column("examples", "Examples", "count", "training examples seen, repeats included"),
         Column("completions", "Completions", "count", "sampled for training (RFT)"),
         Column("tokens", "Tokens", "count", "of the completions, or of the targets of SFT"),
+        Column("prompt_tokens", "Prompt tokens", "count", "of the prompts, images included"),
+        Column("sampled_tokens", "Sampled tokens", "count", "of all completions, discarded ones too"),
+        Column(
+            "flops", "Operations", "flop", "floating-point operations of learning, counted from the model"
+        ),
+        Column("joules", "Energy", "joule", "of the processors, where it can be read"),
         Column("kept", "Kept by filter", "points", "share of the training examples"),
+        Column("filter_completions", "Filter's completions", "count", "sampled to choose what to train on"),
+        Column("filter_seconds", "Filter's seconds", "count", "wall clock of the filter"),
         Column("seconds", "Seconds", "count", "wall clock of training"),
     ]
     rows: list[dict[str, Value]] = []
@@ -248,12 +260,23 @@ def budget(analysis: Analysis) -> Table:
             continue
         row: dict[str, Value] = {"method": label(method), "kept": _kept(method)}
         seeds = sum(any(run.totals) for run in method.runs)
-        for name in ("examples", "completions", "tokens", "seconds"):
+        for name in AMOUNTS:
             amounts = [total[name] for total in used if total.get(name) is not None]
             row[name] = float(sum(amounts)) / seeds if amounts else None
         if method.objective == "sft":
             row["completions"] = None  # its targets are given, not sampled
+        filters = [entry for run in method.runs for entry in run.filters if entry]
+        for name in ("completions", "seconds"):
+            amounts = [entry[name] for entry in filters if entry.get(name) is not None]
+            row[f"filter_{name}"] = float(sum(amounts)) / seeds if amounts else None
         rows.append(row)
+    # What no method measured is no column, beyond what every report shows.
+    optional = {*AMOUNTS[4:], "filter_completions", "filter_seconds"}
+    columns = [
+        column
+        for column in columns
+        if column.key not in optional or any(row[column.key] is not None for row in rows)
+    ]
     note = "Per seed, all stages together, mean over seeds."
     return Table("budget", "Training budget", columns, rows, note)
 

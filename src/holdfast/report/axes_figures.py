@@ -1,0 +1,212 @@
+"""Figures of a grid: the measures along each axis, and what each gain costs in forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from holdfast.report.analysis import Analysis, MethodView
+from holdfast.report.axes import Axis, Series, axes_of, plain, series_along, shown
+from holdfast.report.figures import _cross
+from holdfast.report.style import MUTED, WIDTH, Look
+from holdfast.report.tables import label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MEASURES = (("avg_acc", "AvgAcc, %"), ("fm", "FM"), ("plasticity", "Plasticity, %"), ("general", "General"))
+MOST_LINES = 8  # with a legend entry each; beyond that a legend names families alone
+MOST_LEVELS = 4  # methods outside the grid that are drawn as level lines
+DASHES = ("-", "--", "-.", ":")
+
+
+def axes_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
+    """A row of panels per axis, a panel per measure, a line per family and other settings; None without."""
+    from matplotlib.figure import Figure
+
+    axes = axes_of(analysis)
+    if not axes:
+        return None
+    measures = [entry for entry in MEASURES if entry[0] != "general" or analysis.results.general]
+    rows = [series_along(axis, analysis.methods) for axis in axes]
+    heads = [0.62 + 0.2 * (_legend_rows(series) - 1) for series in rows]
+    panel, foot = 1.75, 0.68  # inches
+    height = sum(head + panel + foot for head in heads) - 0.15  # nothing follows the last row
+    figure = Figure(figsize=(WIDTH, height))
+    top = height
+    left, gap = 0.5, 0.52
+    width = (WIDTH - 0.1 - left - gap * (len(measures) - 1)) / len(measures)
+    for axis, series, head in zip(axes, rows, heads, strict=True):
+        for column, (measure, title) in enumerate(measures):
+            x = left + column * (width + gap)
+            box = (x / WIDTH, (top - head - panel) / height, width / WIDTH, panel / height)
+            _panel(figure.add_axes(box), analysis, axis, series, measure, looks)
+            figure.axes[-1].set_title(title)
+        _series_legend(figure, analysis, series, looks, top / height)
+        top -= head + panel + foot
+    return figure
+
+
+def _panel(
+    axes: Axes,
+    analysis: Analysis,
+    axis: Axis,
+    lines: Sequence[Series],
+    measure: str,
+    looks: Mapping[str, Look],
+) -> None:
+    for place, series in enumerate(lines):
+        found = [
+            (axis.position(plain(method.axes[axis.name])), method.measure(measure))
+            for method in series.methods
+        ]
+        there = [(x, value) for x, value in found if not np.isnan(value.value)]
+        if not there:
+            continue
+        colour, dashes = _style(series, lines, looks)
+        x, middle, low, high = (
+            np.array(part) for part in zip(*((x, v.value, v.low, v.high) for x, v in there), strict=True)
+        )
+        if axis.ordered:
+            band = 0.13 if len(lines) <= 3 else 0.05  # many bands on one another would hide the lines
+            axes.fill_between(x, 100 * low, 100 * high, color=colour, alpha=band, linewidth=0)
+            axes.plot(
+                x, 100 * middle, color=colour, linestyle=dashes, marker="o", markersize=3.6, linewidth=1.4
+            )
+        else:  # categories stand side by side: there is nothing between them
+            aside = 0.5 * (place - (len(lines) - 1) / 2) / len(lines)
+            arms = 100 * np.maximum([middle - low, high - middle], 0)
+            axes.errorbar(
+                x + aside, 100 * middle, yerr=arms, color=colour, linestyle="none", marker="o", markersize=4.5
+            )
+    for method in _levels(analysis):
+        value = method.measure(measure).value
+        if not np.isnan(value):
+            axes.axhline(100 * value, color=looks[method.name].colour, linewidth=1, linestyle=(0, (1, 1.5)))
+    if axis.logarithmic:
+        axes.set_xscale("log")
+    axes.minorticks_off()
+    labels = [shown(value) for value in axis.values]
+    crowded = sum(map(len, labels)) > 20
+    axes.set_xticks(
+        [axis.position(value) for value in axis.values],
+        labels,
+        rotation=35 if crowded else 0,
+        ha="right" if crowded else "center",
+        rotation_mode="anchor" if crowded else None,
+    )
+    if not axis.logarithmic:
+        axes.set_xlim(-0.3, len(axis.values) - 0.7)
+    axes.set_xlabel(axis.name)
+
+
+def _levels(analysis: Analysis) -> list[MethodView]:
+    """Methods outside the grid, to compare with, where they are few."""
+    outside = [method for method in analysis.sequential if not method.axes]
+    return outside if len(outside) <= MOST_LEVELS else []
+
+
+def _style(series: Series, lines: Sequence[Series], looks: Mapping[str, Look]) -> tuple[str, str]:
+    """Families differ in colour; lines of one family in shade, that of some method of it, and dashes."""
+    family = [other for other in lines if other.family == series.family]
+    names = {method.name for other in family for method in other.methods}
+    shades = [look.colour for name, look in looks.items() if name in names]  # from pale to dark
+    place = family.index(series)
+    depth = place / (len(family) - 1) if len(family) > 1 else 0.5
+    return shades[round(depth * (len(shades) - 1))], DASHES[place % len(DASHES)]
+
+
+def _legend_rows(lines: Sequence[Series]) -> int:
+    names = _legend_names(lines)
+    return -(-len(names) // _columns(names))
+
+
+def _legend_names(lines: Sequence[Series]) -> list[str]:
+    few = len(lines) <= MOST_LINES
+    return [series.name for series in lines] if few else list(dict.fromkeys(s.family for s in lines))
+
+
+def _columns(names: Sequence[str]) -> int:
+    return max(1, min(len(names), 6, int(WIDTH / (0.6 + 0.085 * max(map(len, names))))))
+
+
+def _series_legend(
+    figure: Figure, analysis: Analysis, lines: Sequence[Series], looks: Mapping[str, Look], top: float
+) -> None:
+    from matplotlib.lines import Line2D
+
+    names = _legend_names(lines)
+    handles = []
+    for name in names:
+        series = next(s for s in lines if name in (s.name, s.family))
+        colour, dashes = _style(series, lines, looks)
+        handles.append(Line2D([], [], color=colour, linestyle=dashes, marker="o", markersize=3.6, label=name))
+    for method in _levels(analysis):
+        colour = looks[method.name].colour
+        handles.append(Line2D([], [], color=colour, linestyle=(0, (1, 1.5)), label=label(method)))
+    legend = figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, top), ncols=_columns(names), handlelength=2.2
+    )
+    figure.add_artist(legend)
+
+
+def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
+    """Learned against FM and against general change, a curve per family; None without a grid."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    finished = [method for method in analysis.sequential if method.draws.complete]
+    families: dict[str, list[MethodView]] = {}
+    for method in sorted(finished, key=lambda method: method.measure("learned").value):
+        families.setdefault(method.family, []).append(method)
+    if not any(method.axes for method in finished) or len(analysis.results.sequence) < 2:
+        return None
+    panels = [("fm", "FM, points", "Gain against forgetting")]
+    if analysis.results.general:
+        panels.append(("general", "general: end minus base, points", "Gain against general ability"))
+    figure = Figure(figsize=(WIDTH / 2 * len(panels), 3.9))
+    grid = figure.subplots(1, len(panels), squeeze=False)
+    figure.subplots_adjust(0.16 / len(panels), 0.13, 0.985, 0.82, 0.24)
+    order = [family for family in dict.fromkeys(m.family for m in analysis.methods) if family in families]
+    middle = {family: looks[_middle(analysis, family).name].colour for family in order}
+    for axes, (measure, axis_label, title) in zip(grid.flat, panels, strict=True):
+        for family in order:
+            points = [(m, m.measure("learned"), m.measure(measure)) for m in families[family]]
+            xs, ys = [100 * x.value for _, x, _ in points], [100 * y.value for _, _, y in points]
+            axes.plot(xs, ys, color=middle[family], linewidth=1.2, alpha=0.6, zorder=1)
+            for method, x, y in points:
+                _cross(axes, x, y, looks[method.name], size=5.5, width=0.8 if len(finished) <= 12 else 0.35)
+        if measure == "fm":
+            _name_ends(axes, families, order)
+        axes.axhline(0, color=MUTED, linewidth=0.9)
+        axes.margins(0.09)
+        axes.set_title(title)
+        axes.set_xlabel("learned: just trained minus base, points")
+        axes.set_ylabel(axis_label)
+    handles = [Line2D([], [], color=middle[family], marker="o", label=family) for family in order]
+    figure.legend(handles=handles, loc="upper center", ncols=_columns(order))
+    return figure
+
+
+def _middle(analysis: Analysis, family: str) -> MethodView:
+    members = [method for method in analysis.methods if method.family == family]
+    return members[len(members) // 2]
+
+
+def _name_ends(axes: Axes, families: Mapping[str, list[MethodView]], order: Sequence[str]) -> None:
+    """The setting of the first and last point of curves along a single axis."""
+    for family in order:
+        members = families[family]
+        names = {name for method in members for name in method.axes}
+        if len(names) != 1 or len(members) < 2:
+            continue
+        (name,) = names
+        for method, side in ((members[0], -1), (members[-1], 1)):
+            at = (100 * method.measure("learned").value, 100 * method.measure("fm").value)
+            axes.annotate(
+                shown(method.axes[name]), at, (5 * side, 5), textcoords="offset points",
+                ha="left" if side > 0 else "right", fontsize=7, color=MUTED,
+            )  # fmt: skip

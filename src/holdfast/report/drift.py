@@ -1,0 +1,186 @@
+"""Tables on drift: how far each stage moved the policy's outputs (KL) and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from holdfast import rng
+from holdfast.forgetting.bootstrap import RESAMPLES, combine_seeds, estimate
+from holdfast.forgetting.results import MethodRun
+from holdfast.report.analysis import Analysis, MethodView
+from holdfast.report.table import Column, Table, Value
+from holdfast.report.tables import METHOD, label
+
+KINDS = (
+    ("new", "New", "prompts of the stage's own task"),
+    ("old", "Earlier", "prompts of earlier tasks"),
+    ("general", "General", "prompts of general benchmarks"),
+)
+MOVEMENT = ("l2", "relative", "share_1e-5", "share_1e-4", "share_1e-3", "cosine")
+
+Row = dict[str, Any]
+
+
+def divergence(analysis: Analysis) -> Table:
+    """KL of each stage from the policy before it, by kind of prompt, and of the last from the base."""
+    columns = [METHOD]
+    for kind, name, prompts in KINDS:
+        columns += [
+            Column(f"forward_{kind}", f"{name}, fwd", "digits", f"KL(previous ‖ policy) on {prompts}"),
+            Column(f"reverse_{kind}", f"{name}, rev", "digits", f"KL(policy ‖ previous) on {prompts}"),
+        ]
+    columns += [
+        Column("forward_base", "Base, fwd", "digits", "KL(base ‖ policy) at the end, the sequence's tasks"),
+        Column("reverse_base", "Base, rev", "digits", "KL(policy ‖ base) at the end, the sequence's tasks"),
+    ]
+    rows: list[dict[str, Value]] = []
+    for method in _measured(analysis):
+        row: dict[str, Value] = {"method": label(method)}
+        for direction in ("forward", "reverse"):
+            for kind, _, _ in KINDS:
+                row[f"{direction}_{kind}"] = _seeds_mean(method, direction, _stage_rows(analysis, kind))
+            row[f"{direction}_base"] = _seeds_mean(method, direction, _base_rows(analysis))
+        rows.append(row)
+    note = (
+        "Kullback-Leibler divergence in nats per completion between each stage's policy and the one before, "
+        "on prompts of the new task, of earlier tasks and of general benchmarks, mean over stages, prompts "
+        "and seeds; and at the end from the base, on the sequence's tasks [95 % interval over what was "
+        "sampled, and over seeds where there are several]. Forward (fwd): KL(reference ‖ policy). "
+        "Reverse (rev): KL(policy ‖ reference)."
+    )
+    return Table("drift", "How far outputs moved", _used(columns, rows), rows, note)
+
+
+def movement(analysis: Analysis) -> Table:
+    """How far the weights moved, all together, mean over stages and seeds."""
+    columns = [
+        METHOD,
+        Column("l2", "L2", "digits", "length of the update"),
+        Column("relative", "Relative", "digits", "length of the update over that of the weights"),
+        Column("share_1e-5", "> 1e-5", "points", "share of weights that moved by more, %"),
+        Column("share_1e-4", "> 1e-4", "points", "share of weights that moved by more, %"),
+        Column("share_1e-3", "> 1e-3", "points", "share of weights that moved by more, %"),
+        Column("cosine", "Cosine", "coefficient", "of a stage's update with that of the stage before"),
+    ]
+    rows: list[dict[str, Value]] = []
+    for method in _measured(analysis):
+        row: dict[str, Value] = {"method": label(method)}
+        rows.append(row | {name: _movement_mean(method, name) for name in MOVEMENT})
+    note = (
+        "Weights after a stage minus before it, in 32-bit precision, mean over stages and seeds [95 % "
+        "interval over seeds]. A cosine near 0: successive tasks moved the weights in unrelated directions."
+    )
+    return Table("movement", "How far weights moved", columns, rows, note)
+
+
+def movement_by_group(analysis: Analysis) -> Table:
+    """Relative movement of each part of the model."""
+    groups = groups_of(analysis)
+    rows: list[dict[str, Value]] = []
+    for method in _measured(analysis):
+        row: dict[str, Value] = {"method": label(method)}
+        rows.append(row | {group: group_movement(method, group) for group in groups})
+    columns = [METHOD, *(Column(group, group, "digits") for group in groups)]
+    note = "Length of the update over that of the group's weights, mean over stages and seeds."
+    return Table("movement_by_group", "Movement of each part of the model", columns, rows, note)
+
+
+def groups_of(analysis: Analysis) -> list[str]:
+    """Parts of the model in the order in which they were measured, the whole last."""
+    names = dict.fromkeys(
+        row["group"]
+        for method in _measured(analysis)
+        for drift in _drifts(method)
+        for row in drift["movement"]
+    )
+    return [name for name in names if name != "all"] + [name for name in names if name == "all"]
+
+
+def group_movement(method: MethodView, group: str) -> float:
+    """Relative movement of one group, mean over stages and seeds; NaN where it has no weights."""
+    found = [
+        row["relative"]
+        for drift in _drifts(method)
+        for row in drift["movement"]
+        if row["group"] == group and row["relative"] is not None
+    ]
+    return float(np.mean(found)) if found else np.nan
+
+
+def _measured(analysis: Analysis) -> list[MethodView]:
+    return [method for method in analysis.methods if _drifts(method)]
+
+
+def _drifts(method: MethodView) -> list[dict[str, Any]]:
+    return [drift for run in method.runs for drift in run.drift if drift]
+
+
+def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Row]]:
+    """What finds a run's KL rows of one kind of prompt, against the policy before the stage."""
+
+    def find(run: MethodRun) -> list[Row]:
+        order = analysis.results.order_of(run)
+        found = []
+        for stage, drift in enumerate(run.drift):
+            new = order if run.joint else order[stage : stage + 1]
+            old = () if run.joint else order[:stage]
+            tasks = {"new": new, "old": old, "general": analysis.results.general}[kind]
+            rows = drift["kl"] if drift else []
+            found += [row for row in rows if row["reference"] == "previous" and row["task"] in tasks]
+        return found
+
+    return find
+
+
+def _base_rows(analysis: Analysis) -> Callable[[MethodRun], list[Row]]:
+    """What finds a finished run's KL rows against the base on the sequence's tasks."""
+
+    def find(run: MethodRun) -> list[Row]:
+        last = analysis.results.last_stage(run)
+        drift = run.drift[last - 1] if len(run.drift) >= last else None
+        tasks = analysis.results.sequence
+        rows = drift["kl"] if drift else []
+        return [row for row in rows if row["reference"] == "base" and row["task"] in tasks]
+
+    return find
+
+
+def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], list[Row]]) -> Value:
+    """Mean over a method's rows, seeds resampled; within a seed, the standard error of what was sampled."""
+    draws = []
+    for run in method.runs:
+        rows = [row for row in find(run) if row[direction] is not None]
+        if not rows:
+            continue
+        generator = np.random.default_rng(rng.seed("bootstrap", "drift", run.seed, direction))
+        errors = [row.get(f"{direction}_se") or 0.0 for row in rows]
+        error = float(np.sqrt(np.sum(np.square(errors)))) / len(rows)
+        mean = float(np.mean([row[direction] for row in rows]))
+        draws.append(mean + error * np.append(0.0, generator.standard_normal(RESAMPLES)))
+    return _combined(draws)
+
+
+def _movement_mean(method: MethodView, name: str) -> Value:
+    draws = []
+    for run in method.runs:
+        whole = [row for drift in run.drift if drift for row in drift["movement"] if row["group"] == "all"]
+        values = [row[name] for row in whole if row.get(name) is not None]
+        if values:
+            draws.append(np.full(RESAMPLES + 1, float(np.mean(values))))
+    return _combined(draws)
+
+
+def _combined(draws: Sequence[np.ndarray]) -> Value:
+    """The mean of seeds with its interval; the value alone where nothing varies."""
+    if not draws:
+        return None
+    found = estimate(combine_seeds(np.stack(draws)))
+    return found if found.high > found.low else found.value
+
+
+def _used(columns: list[Column], rows: list[dict[str, Value]]) -> list[Column]:
+    """The columns in which any row has a value."""
+    return [column for column in columns if any(row.get(column.key) is not None for row in rows)]

@@ -1,0 +1,218 @@
+"""Tables on why: implicit regularisation, selective updates, and the re-alignment probe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from holdfast.forgetting.bootstrap import Estimate, combine_seeds, estimate
+from holdfast.forgetting.regularisation import (
+    BINS,
+    CLAIMS,
+    Instance,
+    bin_of,
+    fit,
+    instances_of,
+    mean_by_bin,
+    recovery,
+)
+from holdfast.forgetting.results import MethodRun, Results
+from holdfast.report.analysis import Analysis, MethodView
+from holdfast.report.table import Column, Table, Value
+from holdfast.report.tables import METHOD, label
+
+ALL = "all methods"
+# What one instance would do to the weights: key of its norm and of its effect -> name.
+UPDATES = (
+    ("sft_answer", "SFT, answer"),
+    ("sft_reasoned", "SFT, reasoned"),
+    ("group", "RFT"),
+    ("group_std", "RFT, divided by std"),
+)
+
+
+def risk_table(analysis: Analysis) -> Table:
+    """The variance identity fitted, over all policies and for the policies of each method."""
+    measured = measured_risk(analysis)
+    groups: list[tuple[str, Sequence[MethodRun]]] = [(label(method), method.runs) for method in measured]
+    if len(measured) > 1:
+        groups.insert(0, (ALL, [run for method in measured for run in method.runs]))
+    rows: list[dict[str, Value]] = []
+    for name, runs in groups:
+        instances = instances_of(runs)
+        for claim in CLAIMS if name == ALL or len(groups) == 1 else CLAIMS[:1] + CLAIMS[3:4]:
+            found = fit(claim, instances)
+            if found is not None:
+                row: dict[str, Value] = {"policy": name, "claim": claim.name, "instances": found.instances}
+                row |= {"live": found.live, "slope": found.slope, "rho": found.rho, "r2": found.r2}
+                rows.append(row)
+    columns = [
+        Column("policy", "Policies of", help="whose policies before a stage it was measured at"),
+        Column("claim", "Risk to earlier tasks"),
+        Column("instances", "Instances", "count"),
+        Column(
+            "live", "Rewards differ", "count", "instances with any reward variance: those that are fitted"
+        ),
+        Column("slope", "Slope", "coefficient", "through the origin; 1 where the relation holds"),
+        Column("rho", "Rank correlation", "coefficient"),
+        Column("r2", "R²", "coefficient", "of the line through the origin; may be below 0"),
+    ]
+    note = (
+        "Risk of an instance's gradient g is gᵀFg, F the Fisher information of the earlier tasks. The study "
+        "(arXiv 2507.05386) says that RFT's is the reward variance times SFT's: a slope of 1. Dividing "
+        "advantages by their standard deviation takes the variance out again. [95 % interval, instances "
+        "resampled.]"
+    )
+    return Table("risk", "Is RFT's risk SFT's, damped by the reward variance?", columns, rows, note)
+
+
+def selective_table(analysis: Analysis) -> Table:
+    """Norm and one-step effect of one instance's update, by pass rate."""
+    instances = instances_of([run for method in analysis.methods for run in method.runs])
+    counts = count_bins(instances)
+    rows: list[dict[str, Value]] = [
+        {"pass_rate": name, "instances": count} for name, count in zip(BINS, counts, strict=True)
+    ]
+    columns = [Column("pass_rate", "Pass rate"), Column("instances", "Instances", "count")]
+    for quantity, heading in (("norm", "norm"), ("effect", "effect")):
+        for key, name in UPDATES:
+            means = mean_by_bin(instances, f"{quantity}_{key}")
+            if all(np.isnan(mean.value) for mean in means):
+                continue
+            columns.append(Column(f"{quantity}_{key}", f"{heading}, {name}", "digits"))
+            for row, mean in zip(rows, means, strict=True):
+                row[f"{quantity}_{key}"] = mean
+    note = (
+        "Mean over instances of all measured policies [95 % interval, instances resampled]. Norm: length of "
+        "the gradient of one instance. Effect: first-order change of the log-probability of right answers to "
+        "earlier tasks by one step on it; negative is forgetting."
+    )
+    return Table(
+        "selective", "What one instance does, by its pass rate", columns, rows if instances else [], note
+    )
+
+
+def zero_advantage_table(analysis: Analysis) -> Table:
+    """Share of prompts whose samples all had the same reward, per RFT method."""
+    rows: list[dict[str, Value]] = []
+    for method in analysis.methods:
+        seeds = [zero_shares(run) for run in method.runs]
+        seeds = [shares for shares in seeds if shares]
+        if seeds:
+            row: dict[str, Value] = {"method": label(method)}
+            row |= {"first": float(np.mean([shares[0] for shares in seeds]))}
+            row |= {"last": float(np.mean([shares[-1] for shares in seeds]))}
+            rows.append(row | {"mean": _mean_of_seeds([float(np.mean(shares)) for shares in seeds])})
+    columns = [
+        METHOD,
+        Column("first", "First stage", "points"),
+        Column("last", "Last stage", "points"),
+        Column("mean", "All stages", "points"),
+    ]
+    note = "Share of prompts, %, whose samples all had the same reward, so that they moved nothing."
+    return Table("zero_advantage", "Prompts without an advantage", columns, rows, note)
+
+
+def zero_shares(run: MethodRun) -> list[float]:
+    """Mean share of zero-advantage prompts in each stage that recorded it."""
+    stages = [
+        [row["zero_variance"] for row in rows if row.get("zero_variance") is not None] for rows in run.curves
+    ]
+    return [float(np.mean(values)) for values in stages if values]
+
+
+def probe_table(analysis: Analysis) -> Table:
+    """Old tasks just after training, at the end and after the probe; what share of the loss came back."""
+    rows: list[dict[str, Value]] = []
+    for method in analysis.methods:
+        found = [entry for run in method.runs for entry in _probed(analysis.results, run)]
+        if not found:
+            continue
+        just, end, after = (
+            float(np.mean([entry[key] for entry in found])) for key in ("just", "end", "after")
+        )
+        pairs = np.array([[entry["just"] - entry["end"], entry["after"] - entry["end"]] for entry in found])
+        row: dict[str, Value] = {"method": label(method), "just": just, "end": end, "after": after}
+        row |= {"lost": end - just, "back": after - end, "share": recovery(pairs)}
+        for key in ("recovered", "lost_again", "examples", "steps"):
+            row[key] = float(np.mean([entry[key] for entry in found]))
+        rows.append(row)
+    columns = [
+        METHOD,
+        Column("just", "Just trained", "points"),
+        Column("end", "End", "points"),
+        Column("after", "After the probe", "points"),
+        Column("lost", "Lost", "change", "end minus just trained"),
+        Column("back", "Came back", "change", "after the probe minus end"),
+        Column("share", "Share that came back", "points", "– where no loss is shown"),
+        Column("recovered", "Items mended", "real", "wrong before the probe and right after, per task"),
+        Column("lost_again", "Items broken", "real", "right before the probe and wrong after, per task"),
+        Column("examples", "Examples", "count", "of an old task, per probe"),
+        Column("steps", "Steps", "count", "per probe"),
+    ]
+    note = (
+        "A few SFT steps on a handful of examples of each old task, on a copy of the final policy. What "
+        "comes back by that was not lost but out of reach. Accuracy, %, mean over old tasks and seeds [95 % "
+        "interval over these]."
+    )
+    return Table("probe", "Re-alignment probe", columns, rows, note)
+
+
+def probe_by_task(analysis: Analysis) -> Table:
+    """The probe on each old task."""
+    rows: list[dict[str, Value]] = []
+    for method in analysis.methods:
+        found = [entry for run in method.runs for entry in _probed(analysis.results, run)]
+        for task in analysis.results.sequence:
+            these = [entry for entry in found if entry["task"] == task]
+            if these:
+                row: dict[str, Value] = {"method": label(method), "task": task}
+                rows.append(
+                    row | {k: float(np.mean([e[k] for e in these])) for k in ("just", "end", "after")}
+                )
+    columns = [
+        METHOD,
+        Column("task", "Task"),
+        Column("just", "Just trained", "points"),
+        Column("end", "End", "points"),
+        Column("after", "After the probe", "points"),
+    ]
+    return Table(
+        "probe_by_task", "Re-alignment probe, per task", columns, rows, "Accuracy, %, mean over seeds."
+    )
+
+
+def count_bins(instances: Sequence[Instance]) -> list[int]:
+    bins = [bin_of(row["pass_rate"]) for row in instances]
+    return [bins.count(index) for index in range(len(BINS))]
+
+
+def _probed(results: Results, run: MethodRun) -> list[dict[str, float]]:
+    """Rows of the probe with the accuracy just after training on their task."""
+    order, found = results.order_of(run), []
+    for row in run.probe:
+        records = run.cells.get((order.index(row["task"]) + 1, row["task"]))
+        if records:
+            just = float(np.mean([record["score"] for record in records]))
+            found.append({**row, "just": just, "end": row["before"]})
+    return found
+
+
+def _mean_of_seeds(values: Sequence[float]) -> Value:
+    if len(values) == 1:
+        return values[0]
+    found: Estimate = estimate(combine_seeds(np.repeat(np.array(values)[:, None], 1001, axis=1)))
+    return found
+
+
+def mechanism_tables(analysis: Analysis) -> list[Table]:
+    """All of them, in reading order. Zero advantages stand beside risks, and not without them."""
+    risk, selective = risk_table(analysis), selective_table(analysis)
+    zero = [zero_advantage_table(analysis)] if risk.rows else []
+    return [risk, selective, *zero, probe_table(analysis), probe_by_task(analysis)]
+
+
+def measured_risk(analysis: Analysis) -> list[MethodView]:
+    """Methods whose policies' risks were measured."""
+    return [method for method in analysis.methods if instances_of(method.runs)]

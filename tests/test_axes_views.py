@@ -1,0 +1,163 @@
+"""Methods made by a grid: their order along axes, tables, colours and figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from holdfast.report.analysis import Analysis, analyse
+from holdfast.report.axes import axes_of, axis_table, axis_tables, series_along, shown
+from holdfast.report.axes_figures import axes_figure, pareto_figure
+from holdfast.report.page import build
+from holdfast.report.style import family_looks
+from measured_results import make_grid
+from results_helpers import make_results
+
+SHORT = ("diagrams", "reading", "photos")
+
+
+def grid(**more) -> Analysis:
+    settings = {"ladder": (8e-4, 1e-4, 2e-4), "items": 30, "sequence": SHORT, "general": ("facts",)}
+    return analyse(make_grid(**(settings | more)))
+
+
+def looks_of(analysis: Analysis):
+    return family_looks([(method.name, method.family, method.joint) for method in analysis.methods])
+
+
+def test_an_axis_is_ordered_whatever_the_order_of_the_file():
+    analysis = grid(kl=(0.1, 0.0))
+    rate, kl = axes_of(analysis)
+    assert (rate.name, rate.values, rate.logarithmic) == ("learning_rate", (1e-4, 2e-4, 8e-4), True)
+    assert (kl.name, kl.values, kl.logarithmic) == ("kl_coef", (0.0, 0.1), False)  # 0 has no logarithm
+    assert [kl.position(value) for value in kl.values] == [0, 1]
+
+
+def test_series_differ_along_their_axis_alone():
+    analysis = grid(kl=(0.0, 0.1))
+    rate, kl = axes_of(analysis)
+    along = series_along(rate, analysis.methods)
+    assert [series.name for series in along] == ["sft", "grpo, kl_coef 0", "grpo, kl_coef 0.1"]
+    assert [method.axes["learning_rate"] for method in along[1].methods] == [1e-4, 2e-4, 8e-4]
+    assert [series.name for series in series_along(kl, analysis.methods)] == [
+        f"grpo, learning_rate {rate}" for rate in ("8e-4", "1e-4", "2e-4")
+    ]
+
+
+def test_the_table_holds_the_measures_in_order():
+    analysis = grid()
+    table = axis_table(analysis, axes_of(analysis)[0])
+    assert [(row["family"], row["setting_learning_rate"]) for row in table.rows] == [
+        (family, rate) for family in ("sft", "grpo") for rate in ("1e-4", "2e-4", "8e-4")
+    ]
+    assert table.classes == {3: "next"}  # a rule between families
+    for row in table.rows:
+        assert row["fm"] == analysis.by_name[row["method"]].measure("fm")
+        assert row["general"].low <= row["general"].value <= row["general"].high
+
+
+def test_values_of_any_kind_are_told_apart():
+    results = make_grid(ladder=(1e-4, 2e-4), items=20, sequence=SHORT, general=())
+    values = [["diagrams", "reading"], ["reading", "diagrams"]]
+    axes = [{"order": values[index // 2], "chain": bool(index % 2)} for index in range(4)]
+    runs = [replace(run, family="x", axes=one) for run, one in zip(results.runs, axes, strict=True)]
+    analysis = analyse(replace(results, runs=tuple(runs)))
+    order, chain = axes_of(analysis)
+    assert order.values == (("diagrams", "reading"), ("reading", "diagrams"))
+    assert not order.ordered and not chain.ordered
+    assert len(series_along(order, analysis.methods)) == 2
+    assert set(axis_tables(analysis)) == {"along_order", "along_chain"}
+    assert axes_figure(analysis, looks_of(analysis)) is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0001, "1e-4"),
+        (0.00025, "2.5e-4"),
+        (0.01, "0.01"),
+        (0.0, "0"),
+        (8, "8"),
+        (True, "on"),
+        (None, "none"),
+    ],
+)
+def test_settings_as_text(value, text):
+    assert shown(value) == text
+    assert len(shown("x" * 80)) <= 24
+
+
+def test_the_curves_are_where_the_measures_are():
+    analysis = grid()
+    figure = axes_figure(analysis, looks_of(analysis))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["AvgAcc, %", "FM", "Plasticity, %", "General"]
+    fm = figure.axes[1]
+    assert fm.get_xscale() == "log"
+    sft = fm.lines[0]
+    assert sft.get_xdata().tolist() == [1e-4, 2e-4, 8e-4]
+    expected = [100 * analysis.by_name[f"sft-lr{rate:g}"].measure("fm").value for rate in (1e-4, 2e-4, 8e-4)]
+    assert sft.get_ydata() == pytest.approx(expected)
+
+
+def test_pareto_curves_go_from_the_least_to_the_most_learned():
+    analysis = grid()
+    figure = pareto_figure(analysis, looks_of(analysis))
+    for axes in figure.axes:
+        curves = [line for line in axes.lines if len(line.get_xdata()) == 3]
+        assert len(curves) == 2
+        assert all((line.get_xdata()[1:] >= line.get_xdata()[:-1]).all() for line in curves)
+
+
+def test_without_a_grid_there_is_nothing():
+    analysis = analyse(make_results(items=20, sequence=SHORT, general=()))
+    looks = looks_of(analysis)
+    assert axes_of(analysis) == [] and axes_figure(analysis, looks) is None
+    assert pareto_figure(analysis, looks) is None
+    assert [method.family for method in analysis.methods] == ["sft", "grpo"]
+
+
+def test_an_axis_on_which_nothing_varies_is_none():
+    assert axes_of(grid(ladder=(1e-4,))) == []
+
+
+def test_colours_stand_for_families():
+    names = [(f"{family}{index}", family, False) for index in range(5) for family in ("sft", "grpo", "rloo")]
+    found = family_looks(names)
+    assert len({look.colour for look in found.values()}) == 15
+    for family, channel in (("sft", 0), ("grpo", 2)):  # red and blue
+        for index in range(5):
+            colour = found[f"{family}{index}"].colour
+            parts = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+            assert max(parts) == parts[channel]
+
+
+def test_the_page_of_a_large_grid(tmp_path):
+    results = make_grid(
+        ladder=(1e-4, 2e-4, 4e-4, 8e-4),
+        kl=(0.0, 0.001, 0.01, 0.1, 1.0),
+        items=10,
+        sequence=SHORT,
+        general=("facts",),
+    )
+    page = build(results, tmp_path).read_text(encoding="utf-8")
+    assert 'id="settings"' in page and 'id="drift"' not in page and 'id="why"' not in page
+    assert page.count("Made again by <code>holdfast report runs/made-up</code>") == 2
+    rows = list(csv.DictReader((tmp_path / "tables/along_learning_rate.csv").open(encoding="utf-8")))
+    assert len(rows) == 24 and {"fm", "fm_low", "fm_high", "setting_kl_coef"} <= set(rows[0])
+    assert len(json.loads((tmp_path / "tables/along_kl_coef.json").read_text())["rows"]) == 20
+    svg = page[page.index('aria-label="Training curves"') :]
+    assert "sft-lr" not in svg[: svg.index("</figure>")]  # 24 legend entries would cover the panels
+    assert "holdfast report runs/made-up" in (tmp_path / "report.md").read_text()
+
+
+def test_an_unfinished_grid(tmp_path):
+    results = make_grid(ladder=(1e-4, 2e-4), items=10, sequence=SHORT, general=(), stages_done=1)
+    build(results, tmp_path)
+    last = json.loads((tmp_path / "tables/along_learning_rate.json").read_text())["rows"][-1]
+    assert last["fm"]["value"] is None and last["seeds"] == "0 of 1"
+    assert not math.isnan(analyse(results).by_name["sft-lr0.0001"].measure("fm").value)

@@ -1,0 +1,296 @@
+"""Drift, implicit regularisation, the probe and budgets, as tables, figures and page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from holdfast.forgetting.bootstrap import Estimate
+from holdfast.forgetting.regularisation import (
+    BINS,
+    CLAIMS,
+    bin_of,
+    fit,
+    instances_of,
+    mean_by_bin,
+    recovery,
+)
+from holdfast.report.analysis import analyse
+from holdfast.report.drift import divergence, group_movement, groups_of, movement
+from holdfast.report.drift_figures import movement_figure
+from holdfast.report.mechanism import probe_table, risk_table, selective_table, zero_advantage_table
+from holdfast.report.mechanism_figures import risk_figure, selective_figure
+from holdfast.report.page import build
+from holdfast.report.predictor_views import predictor_figure, predictor_tables
+from holdfast.report.style import looks
+from holdfast.report.table import number
+from holdfast.report.tables import budget
+from measured_results import make_grid, make_risk, with_mechanisms
+from results_helpers import make_results
+
+SHORT = ("diagrams", "reading", "photos")
+NEW = {"drift", "movement", "movement_by_group", "predictors", "predictors_chains", "risk", "selective"}
+
+
+def measured(methods=("sft", "grpo"), **more):
+    settings = {"items": 60, "sequence": SHORT, "general": ("facts",)}
+    return with_mechanisms(make_results(methods, **(settings | more)))
+
+
+def rows_by_method(table):
+    return {row["method"]: row for row in table.rows}
+
+
+# Implicit regularisation
+
+
+def test_the_variance_identity_by_hand():
+    """Risks that are exactly variance × SFT's have a slope of 1, whatever lies at zero."""
+    rows = [
+        {
+            "pass_rate": p,
+            "reward_variance": p * (1 - p),
+            "risk_sft_answer": 2.0 + p,
+            "risk_rft": p * (1 - p) * (2 + p),
+        }
+        for p in (0, 0.125, 0.25, 0.5, 0.75, 0.875, 1)
+    ]
+    found = fit(CLAIMS[0], rows)
+    assert (found.instances, found.live) == (7, 5)
+    assert found.slope == Estimate(*[pytest.approx(1)] * 3)
+    assert (found.rho.value, found.r2.value) == (pytest.approx(1), pytest.approx(1))
+    doubled = [row | {"risk_rft": 2 * row["risk_rft"]} for row in rows]
+    assert fit(CLAIMS[0], doubled).slope.value == pytest.approx(2)
+    assert fit(CLAIMS[0], rows[:5]) is None  # four with differing rewards
+    assert fit(CLAIMS[1], rows) is None  # no reasoned targets
+
+
+def test_the_interval_of_the_slope_holds_the_planted_one():
+    covered = 0
+    for seed in range(40):
+        rows = make_risk(np.random.default_rng(seed), instances=120, slope=0.8)["instances"]
+        # Spread is log-normal around 0.8 with a mean of exp(0.25² / 2).
+        slope = fit(CLAIMS[0], rows).slope
+        covered += slope.low <= 0.8 * np.exp(0.25**2 / 2) <= slope.high
+        assert slope.low > 0.6 and slope.high < 1.2
+    assert covered >= 34
+
+
+def test_dividing_by_the_standard_deviation_takes_the_damping_out():
+    rows = make_risk(np.random.default_rng(1), instances=400)["instances"]
+    damped, undamped = fit(CLAIMS[3], rows), fit(CLAIMS[5], rows)
+    assert damped.claim.damped and not undamped.claim.damped
+    assert undamped.slope.value == pytest.approx(np.exp(0.25**2 / 2), abs=0.1)
+    assert damped.slope.value > 4  # at most a quarter of SFT's risk is what the identity would allow
+
+
+def test_policies_are_brought_to_one_scale():
+    results = measured()
+    run = results.runs[0]
+    second = run.risk[1]
+    larger = {**second, "instances": [
+        {k: 1000 * v if k.startswith("risk_") and v is not None else v for k, v in row.items()}
+        for row in second["instances"]
+    ]}  # fmt: skip
+    ours, theirs = (instances_of([replace(run, risk=[None, risk, None])]) for risk in (second, larger))
+    assert [row["risk_rft"] for row in ours] == pytest.approx([row["risk_rft"] for row in theirs])
+    assert np.mean([row["risk_sft_answer"] for row in ours]) == pytest.approx(1)
+
+
+def test_bins_of_the_pass_rate():
+    rates = (0, 0.125, 0.25, 0.26, 0.5, 0.75, 0.875, 0.999, 1)
+    assert [BINS[bin_of(rate)] for rate in rates] == [
+        "0", "(0, ¼]", "(0, ¼]", "(¼, ½]", "(¼, ½]", "(½, ¾]", "(¾, 1)", "(¾, 1)", "1",
+    ]  # fmt: skip
+    rows = [{"pass_rate": 1.0, "x": 1.0}, {"pass_rate": 1.0, "x": 3.0}, {"pass_rate": 0.5, "x": 4.0}]
+    means = mean_by_bin(rows, "x")
+    assert means[5].value == 2 and 1 <= means[5].low < 2 < means[5].high <= 3
+    assert means[2].value == 4 and np.isnan(means[2].low)  # one instance has no interval
+    assert np.isnan(means[0].value)
+
+
+def test_risk_and_selective_tables():
+    analysis = analyse(measured())
+    table = risk_table(analysis)
+    names = [row["policy"] for row in table.rows]
+    assert names[0] == "all methods" and {"sft", "grpo"} <= set(names)
+    assert table.rows[0]["slope"].low < 0.85 < table.rows[0]["slope"].high + 0.1
+    bins = {row["pass_rate"]: row for row in selective_table(analysis).rows}
+    for end in ("0", "1"):
+        assert bins[end]["norm_group"].value == 0 and bins[end]["norm_sft_answer"].value > 0.1
+    assert bins["(¼, ½]"]["effect_group"].value < 0
+    assert sum(row["instances"] for row in bins.values()) == 2 * 2 * 48
+    assert "norm_sft_reasoned" not in {column.key for column in selective_table(analysis).columns}
+
+
+def test_zero_advantage_is_of_rft_alone():
+    analysis = analyse(measured())
+    (row,) = zero_advantage_table(analysis).rows
+    shares = [entry["zero_variance"] for entry in analysis.by_name["grpo"].runs[0].curves[0]]
+    assert row["method"] == "grpo" and row["first"] == pytest.approx(np.mean(shares))
+
+
+# Drift
+
+
+def test_drift_is_averaged_over_stages_prompts_and_seeds():
+    results = measured(("sft",), seeds=(0, 1))
+    row = divergence(analyse(results)).rows[0]
+    values = [
+        entry["forward"]
+        for run in results.runs
+        for stage, drift in enumerate(run.drift)
+        for entry in drift["kl"]
+        if entry["reference"] == "previous" and entry["task"] == SHORT[stage]
+    ]
+    assert len(values) == 6
+    assert row["forward_new"].value == pytest.approx(np.mean(values))
+    assert row["forward_new"].low < row["forward_new"].value < row["forward_new"].high
+    base = [
+        entry["reverse"] for run in results.runs for entry in run.drift[-1]["kl"]
+        if entry["reference"] == "base" and entry["task"] in SHORT
+    ]  # fmt: skip
+    assert row["reverse_base"].value == pytest.approx(np.mean(base))
+
+
+def test_the_interval_of_one_seed_is_that_of_what_was_sampled():
+    results = measured(("sft",), sequence=SHORT[:1])
+    (row,) = divergence(analyse(results)).rows
+    (entry,) = [
+        e for e in results.runs[0].drift[0]["kl"] if e["task"] == "diagrams" and e["reference"] == "previous"
+    ]
+    assert row["forward_new"].high - row["forward_new"].low == pytest.approx(
+        3.92 * entry["forward_se"], rel=0.1
+    )
+    assert row.get("forward_old") is None
+    assert "forward_old" not in {column.key for column in divergence(analyse(results)).columns}
+
+
+def test_movement():
+    analysis = analyse(measured(("sft", "grpo")))
+    row = rows_by_method(movement(analysis))["sft"]
+    whole = [drift["movement"][-1] for drift in analysis.results.runs[0].drift]
+    assert row["l2"] == pytest.approx(np.mean([entry["l2"] for entry in whole]))  # one seed: no interval
+    assert row["cosine"] == pytest.approx(
+        np.mean([entry["cosine"] for entry in whole[1:]])
+    )  # none at stage 1
+    assert groups_of(analysis)[-1] == "all"
+    assert np.isnan(group_movement(analysis.methods[0], "no such part"))
+
+
+# The probe
+
+
+def test_the_share_that_came_back():
+    pairs = np.array([[0.10, 0.05], [0.20, 0.10], [0.10, 0.05]])
+    found = recovery(pairs)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert np.isnan(recovery(np.array([[0.1, 0.05], [-0.1, 0.0], [0.02, 0.01]])).value)  # no loss shown
+    assert np.isnan(recovery(np.empty((0, 2))).value)
+    one = recovery(pairs[:1])
+    assert one.value == pytest.approx(0.5) and np.isnan(one.low)
+
+
+def test_the_probe_table():
+    results = measured(("sft",), items=200, sequence=(*SHORT, "relations"))
+    row = probe_table(analyse(results)).rows[0]
+    run = results.runs[0]
+    just, end = (
+        np.mean([
+            np.mean([record["score"] for record in run.cells[stage or at, task]])
+            for at, task in enumerate(results.sequence[:-1], start=1)
+        ])
+        for stage in (0, 4)
+    )  # fmt: skip
+    assert (row["just"], row["end"]) == pytest.approx((just, end))
+    assert row["share"].value == pytest.approx(0.67)
+    assert row["lost"] == pytest.approx(end - just)
+
+
+# Budgets
+
+
+def test_budgets_count_operations_and_the_filters_rollouts():
+    results = measured(("sft", "rif_grpo"))
+    run = results.runs[1]
+    filters = [entry | {"completions": 16_000, "seconds": 30.0} for entry in run.filters]
+    totals = [total | {"joules": 500.0} for total in run.totals]
+    results = replace(results, runs=(results.runs[0], replace(run, filters=filters, totals=totals)))
+    table = budget(analyse(results))
+    sft, rif = table.rows
+    assert rif["filter_completions"] == 48_000 and rif["filter_seconds"] == 90 and rif["joules"] == 1500
+    assert sft["filter_completions"] is None and sft["joules"] is None
+    assert sft["flops"] == pytest.approx(3 * 3.4e13)
+    plain = budget(analyse(make_results(items=10, sequence=SHORT, general=())))
+    assert {column.key for column in plain.columns}.isdisjoint(
+        {"flops", "joules", "prompt_tokens", "filter_seconds"}
+    )
+
+
+def test_numbers_of_any_size():
+    assert number(3.4e13, "flop") == "34.0\u00a0TFLOP"
+    assert (number(950.0, "joule"), number(0.0, "joule")) == ("950.0\u00a0J", "0.0\u00a0J")
+    assert [number(value, "digits") for value in (0.03456, 12.345, 1234.5, -0.5, 2e-7, 0.0)] == [
+        "0.0346", "12.3", "1,234", "−0.500", "2.0e−7", "0",
+    ]  # fmt: skip
+    assert [number(value, "coefficient") for value in (-0.834, 0.5, -0.001)] == ["−0.83", "0.50", "0.00"]
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    results = with_mechanisms(
+        make_grid(ladder=(1e-4, 4e-4), seeds=(0, 1), items=20, sequence=SHORT, general=("facts",))
+    )
+    return build(results, tmp_path_factory.mktemp("grid"))
+
+
+def test_every_section_stands_in_the_page(page):
+    html = page.read_text(encoding="utf-8")
+    for section in ("settings", "drift", "why", "probe"):
+        assert html.count(f'id="{section}"') == 1 and f'href="#{section}"' in html
+    for name in NEW | {"probe", "probe_by_task", "zero_advantage"}:
+        rows = list(csv.DictReader((page.parent / f"tables/{name}.csv").open(encoding="utf-8")))
+        assert len(rows) == len(json.loads((page.parent / f"tables/{name}.json").read_text())["rows"]) > 0
+    for name in ("along_axes", "pareto", "movement", "predictors", "risk", "selective"):
+        assert (page.parent / f"figures/{name}.png").is_file()
+    text = (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "## Re-alignment probe" in text and "Is RFT's risk SFT's" in text
+    assert not re.search(r">\s*\[?nan", html)
+
+
+def test_a_report_without_measurements_stays_as_it_was(tmp_path):
+    build(make_results(items=10, sequence=SHORT, general=("facts",)), tmp_path)
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    for section in ("settings", "drift", "why", "probe"):
+        assert f'id="{section}"' not in html and f'href="#{section}"' not in html
+    assert "Made again by" not in html
+    assert not {path.stem for path in (tmp_path / "tables").iterdir()} & NEW
+
+
+def test_partly_measured_runs(tmp_path):
+    """A stage without drift, an unfinished chain, no probe yet, and a joint run beside them."""
+    results = measured(("sft", "joint_sft", "grpo"), stages_done=2)
+    first = replace(results.runs[0], drift=[results.runs[0].drift[0], None, results.runs[0].drift[2]])
+    build(replace(results, runs=(first, *results.runs[1:])), tmp_path)
+    rows = json.loads((tmp_path / "tables/drift.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["sft", "grpo"]
+    assert rows[1]["forward_base"] is None
+    assert [row["method"] for row in json.loads((tmp_path / "tables/probe.json").read_text())["rows"]] == [
+        "sft"
+    ]
+
+
+def test_figures_are_none_without_data():
+    analysis = analyse(make_results(items=10, sequence=SHORT, general=()))
+    styles = looks([(method.name, method.joint) for method in analysis.methods])
+    for draw in (movement_figure, predictor_figure, risk_figure, selective_figure):
+        assert draw(analysis, styles) is None
+    assert not any(table.rows for table in predictor_tables(analysis))
