@@ -12,7 +12,7 @@ from holdfast.forgetting.bootstrap import MethodDraws
 from holdfast.forgetting.matched import Variant, at_matched_budget, at_matched_gain, training_flops
 from holdfast.forgetting.results import Results
 from holdfast.report.analysis import analyse
-from holdfast.report.matched import matched_findings, matched_rows, matched_table, setting
+from holdfast.report.matched import matched_findings, matched_rows, matched_table
 from holdfast.report.page import build
 from results_helpers import make_results
 
@@ -173,13 +173,3 @@ def test_one_family_has_nothing_to_match():
     assert matched_rows(analyse(make_results(("sft", "joint_sft"), items=20))) == []
     assert matched_table([]) is None
     assert matched_findings([]) == []
-
-
-def test_settings_are_named_by_their_axes():
-    analysis = analyse(_grid(items=20))
-    assert [setting(method) for method in analysis.methods] == [
-        "sft learning_rate=1e-4",
-        "sft learning_rate=0.02",
-        "remax",
-        "grpo learning_rate=2e-5",
-    ]

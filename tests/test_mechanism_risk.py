@@ -9,7 +9,6 @@ from holdfast.errors import InputError
 from holdfast.learning import advantages
 from holdfast.learning.objectives import RFT, SFT, Groups
 from holdfast.learning.settings import Method
-from holdfast.mechanism.fit import fit, predicted_risk
 from holdfast.mechanism.gradients import (
     completion_gradients,
     fisher_diagonal,
@@ -360,34 +359,3 @@ def test_what_cannot_be_measured():
         risk(policy, items, items, Method(**sft, sampling=Sampling(temperature=0)), **common)
     with pytest.raises(InputError, match="group_size of at least 2"):
         risk(policy, items, items, Method(**sft, group_size=1), **common)
-
-
-def test_fit_of_a_line():
-    rows = [{"a": float(value), "b": 2.0 * value, "c": None} for value in range(1, 9)]
-    exact = fit(rows, "a", "b")
-    assert exact["slope"] == exact["low"] == exact["high"] == pytest.approx(2)
-    assert exact["r2"] == pytest.approx(1) and exact["spearman"] == pytest.approx(1)
-    assert exact["instances"] == 8 and fit(rows, "a", "c")["instances"] == 0
-    assert fit(rows, lambda row: -row["a"], "b")["spearman"] == pytest.approx(-1)
-    ties = [{"x": x, "y": y} for x, y in ((1, 1), (2, 3), (2, 2), (3, 4))]
-    assert fit(ties, "x", "y")["spearman"] == pytest.approx(4.5 / math.sqrt(4.5 * 5))
-    assert fit(ties, "x", "y")["slope"] == pytest.approx(23 / 18)
-    assert fit([{"x": 0.0, "y": 1.0}] * 3, "x", "y")["slope"] is None
-    assert fit(rows[:1], "a", "b") == {
-        "slope": 2.0, "low": None, "high": None, "r2": None, "spearman": None, "instances": 1
-    }  # fmt: skip
-    row = {"reward_variance": 0.25, "risk_sft_answer": 8.0, "risk_sft_reasoned": None}
-    assert predicted_risk(row) == 2.0 and predicted_risk(row, "reasoned") is None
-
-
-def test_the_interval_of_a_slope_covers_it():
-    """Of 200 sets of 40 instances with noise that grows with x, about 95 % of intervals hold the slope."""
-    generator = torch.Generator().manual_seed(3)
-    hits = 0
-    for _ in range(200):
-        x = torch.rand(40, generator=generator)
-        y = 1.5 * x + x * torch.randn(40, generator=generator)
-        rows = [{"x": one, "y": two} for one, two in zip(x.tolist(), y.tolist(), strict=True)]
-        found = fit(rows, "x", "y", resamples=300)
-        hits += found["low"] <= 1.5 <= found["high"]
-    assert 0.88 <= hits / 200 <= 0.99

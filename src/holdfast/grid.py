@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from holdfast.learning.settings import Method
-from holdfast.settings import Settings
+from holdfast.settings import Settings, value_text
 from holdfast.yamlfile import KeyPath
 
 Axes = dict[str, Any]
@@ -51,7 +51,7 @@ def expand(
             continue
         for values in product(*grid.values()):
             axes = dict(zip(grid, values, strict=True))
-            name = " ".join([family, *(f"{key}={_text(value)}" for key, value in axes.items())])
+            name = " ".join([family, *(f"{key}={value_text(value)}" for key, value in axes.items())])
             variant = copy.deepcopy(common)
             for key, value in axes.items():
                 _set(variant, key.split("."), value)
@@ -89,9 +89,3 @@ def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
         settings[key] = inner if isinstance(inner, dict) else {}
         settings = settings[key]
     settings[path[-1]] = value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "on", False: "off", None: "none"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,6 +10,7 @@ from typing import Any
 from holdfast.report.analysis import Analysis, MethodView
 from holdfast.report.table import Column, Table, Value
 from holdfast.report.tables import METHOD, label, seeds
+from holdfast.settings import value_text
 
 LONGEST = 24  # characters of a value on an axis
 
@@ -108,16 +109,9 @@ def axis_tables(analysis: Analysis) -> dict[str, Table]:
 
 def shown(value: Any) -> str:
     """A setting as short text."""
-    if isinstance(value, bool) or value is None:
-        return {True: "on", False: "off", None: "none"}[value]
-    if isinstance(value, float):
-        text = f"{value:g}"
-        mantissa, exponent = f"{value:e}".split("e")
-        short = f"{float(mantissa):g}e{int(exponent)}"
-        return short if len(short) < len(text) else text
     if isinstance(value, Mapping):
         value = tuple(value.values())
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value_text(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from holdfast.forgetting.matched import (
     TOLERANCE,
@@ -88,8 +88,8 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
         basis = row.basis if match.matched else f"{row.basis}: not matched, closest"
         cell: dict[str, Value] = {
             "basis": basis,
-            "setting": setting(comparison.method),
-            "against": setting(comparison.reference),
+            "setting": comparison.method.name,
+            "against": comparison.reference.name,
             "plasticity": match.plasticity,
             "operations": None if match.ratio is None else f"{match.ratio:.2f}",
         }
@@ -150,27 +150,12 @@ def _sentence(row: MatchedRow) -> str:
     else:
         said = f"No difference in forgetting shown between {row.family} and {row.reference}"
     value, _, rest = with_p(gap).partition("\u00a0")
-    pair = f"{setting(row.comparison.method)} against {setting(row.comparison.reference)}"
+    pair = f"{row.comparison.method.name} against {row.comparison.reference.name}"
     alike = f"plasticity {text(row.match.plasticity, 'change')}"
     if row.basis == "budget":
         alike = f"{row.match.ratio:.2f} × the operations, {alike}"
     seeds = "; one seed" if row.comparison.one_seed else ""
     return f"{said} at matched {row.basis}: {value} points FM\u00a0{rest} ({pair}; {alike}{seeds})."
-
-
-def setting(method: MethodView) -> str:
-    """A method made by a grid, by its family and its value on each axis; any other by its name."""
-    if not method.axes:
-        return method.name
-    return " ".join([method.family, *(f"{axis}={_short(value)}" for axis, value in method.axes.items())])
-
-
-def _short(value: Any) -> str:
-    """0.0001 as 1e-4, 0.5 as 0.5."""
-    if not isinstance(value, float):
-        return str(value)
-    mantissa, exponent = f"{value:e}".split("e")
-    return min(f"{value:g}", f"{float(mantissa):g}e{int(exponent)}", key=len)
 
 
 def _variant(method: MethodView) -> Variant:
