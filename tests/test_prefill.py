@@ -78,6 +78,22 @@ def test_sampling_from_a_prefill_draws_the_same_and_leaves_its_graph(tmp_path):
         torch.testing.assert_close(gradient, wanted[name], rtol=0, atol=1e-9, msg=name)
 
 
+def test_a_reference_may_stand_in_meanwhile(tmp_path):
+    """A KL penalty swaps other weights in and out between sampling and training."""
+    policy = double_policy(make_folder(tmp_path))
+    batch = random_batch(policy, 4, (1, 0), 2, 4)
+    snapshot = policy.snapshot()
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter *= 1.1
+    _, wanted = continued(policy, *batch, None)
+    known = policy.prefill(batch[0])
+    snapshot.group_logprobs(*batch)
+    _, gradients = continued(policy, *batch, known)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=0, atol=1e-9, msg=name)
+
+
 def test_a_prefill_serves_one_backward_pass(tmp_path):
     policy = double_policy(make_folder(tmp_path))
     batch = random_batch(policy, 4, (1, 0), 2, 4)

@@ -1,9 +1,9 @@
 """What a step cannot be faster than: its arithmetic at the machine's matrix rate, its bytes at its bandwidth.
 
 Counted for the least work that gives the same result: prompt and image once per group, forward in
-sampling and not again in training, and log-probabilities of completion tokens only. The backward pass counts as twice
-the forward pass; recomputed activations are not counted. Rates are the best that a plain matrix
-product and a plain copy reach, measured in the run that they are compared with.
+sampling and not again in training, and log-probabilities of completion tokens only. The backward
+pass counts as twice the forward pass; recomputed activations are not counted. Rates are the best that
+a plain matrix product and a plain copy reach, measured in the run that they are compared with.
 """
 
 from __future__ import annotations
