@@ -96,6 +96,8 @@ def test_textvqa_and_vizwiz_have_ten_answers_and_one_reference(made):
     assert task.scored_by("study").score("nikon", example) == 0
     viz = made("vizwiz", "hub")
     assert set(viz.sizes) == {"test"}
+    with pytest.raises(InputError, match=r"no split 'train'; it has test. For train, .* with Annotations"):
+        viz.examples("train")
     assert {example.answer: example.meta["answerable"] for example in viz.examples("test")} == {
         "ocean": True,
         "unanswerable": False,
