@@ -1,6 +1,7 @@
 """Small data sets in exactly the documented formats: parquet as on the hub, and the official folders.
 
-Each image is a small picture made here; every set has `ROWS` rows a split (POPE three times as many).
+Each image is a small picture made here, and some answers are words that the embedded model can say.
+Every set has `ROWS` rows a split (POPE three times as many).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def save(path: Path, data: bytes | Any) -> None:
 
 
 CHOICES = ["West Virginia", "Louisiana", "Arizona"]
-TEN = ["dakota"] * 6 + ["nikon", "Dakota", "unanswerable", "camera"]
+TEN = ["ocean"] * 6 + ["nikon", "Ocean", "unanswerable", "camera"]
 
 
 def science_row(number: int) -> dict[str, Any]:
@@ -151,8 +152,8 @@ GQA_TIERS = ("train", "val", "testdev")
 
 def gqa_row(number: int) -> dict[str, Any]:
     return {
-        "imageId": f"n{number // 2}", "question": "Which kind of clothing is plain?", "isBalanced": True,
-        "answer": "shirt", "fullAnswer": "The shirt is plain.", "semanticStr": "select: clothing",
+        "imageId": f"n{number // 2}", "question": "Which shape is plain?", "isBalanced": True,
+        "answer": "circle", "fullAnswer": "The circle is plain.", "semanticStr": "select: shape",
     }  # fmt: skip
 
 
@@ -174,7 +175,7 @@ def gqa_official(folder: Path) -> None:
             save(folder / "images" / f"n{n // 2}.jpg", picture(n // 2))
 
 
-GEOMETRY = ["48", r"8 \sqrt { 3 }", "- 8", r"4 \frac { 4 } { 11 }", "2:3", "a + b = 90"]
+GEOMETRY = ["12", r"8 \sqrt { 3 }", "- 8", r"4 \frac { 4 } { 11 }", "2:3", "a + b = 90"]
 
 
 def geometry3k_hub(folder: Path) -> None:
@@ -250,12 +251,12 @@ def superclevr_official(folder: Path) -> None:
 
 def superclevr_mathv360k_hub(folder: Path) -> None:
     hint = "Hint: Please answer the question and provide the final answer at the end.\nQuestion: What color?"
-    golds = ["The bicycle is blue and brown", "5:4", "Three", "True", "Yes", "A bus"]
+    golds = ["The bicycle is blue and brown", "5:4", "Three", "3", "True", "Yes", "red", "A bus"]
     rows = [
         {
             "id": f"clevr_{n}", "image": hub_image(n, form="PNG"),
             "conversations": [
-                {"from": "human", "value": f"<image>\n{hint}"}, {"from": "gpt", "value": golds[n % 6]}
+                {"from": "human", "value": f"<image>\n{hint}"}, {"from": "gpt", "value": golds[n % 8]}
             ],
         }
         for n in range(60)

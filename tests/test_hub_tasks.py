@@ -90,14 +90,16 @@ def test_textvqa_and_vizwiz_have_ten_answers_and_one_reference(made):
         "what is the brand of this camera?\nReference OCR token: DAKOTA, Pire\n"
         "Answer the question using a single word or phrase."
     )
-    assert example.answer == "dakota" and len(example.references) == 10
+    assert example.answer == "ocean" and len(example.references) == 10
     task = get_task("textvqa")
     assert task.score("nikon", example) == pytest.approx(0.3)
     assert task.scored_by("study").score("nikon", example) == 0
     viz = made("vizwiz", "hub")
     assert set(viz.sizes) == {"test"}
+    with pytest.raises(InputError, match=r"no split 'train'; it has test. For train, .* with Annotations"):
+        viz.examples("train")
     assert {example.answer: example.meta["answerable"] for example in viz.examples("test")} == {
-        "dakota": True,
+        "ocean": True,
         "unanswerable": False,
     }
     assert set(made("vizwiz", "official").sizes) == {"train", "test"}
@@ -114,7 +116,7 @@ def test_questions_keep_their_case(tmp_path):
 
 def test_gqa_joins_images_and_takes_the_short_answer(made):
     task = made("gqa", "hub")
-    assert first(task).answer == "shirt"
+    assert first(task).answer == "circle"
     pictures = {open_image(example.images[0]).tobytes() for example in task.examples("test")}
     assert len(pictures) == ROWS // 2
 

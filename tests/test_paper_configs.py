@@ -52,10 +52,45 @@ def test_without_data_only_preparing_is_missing(
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_key_says_where_it_comes_from(path: Path) -> None:
+    """On its line or just above, but for names, a method's objective, and lists that one comment is for."""
     text = path.read_text()
-    for word in ("released", "our choice"):
-        assert word in text.lower()
     assert max(map(len, text.splitlines())) <= 110
+    silent, above = [], False
+    for line in text.splitlines():
+        key = re.fullmatch(r" *([\w<]+): *(.*)", line)
+        said = above or "#" in line or (key and key[1] in ("name", "objective", "<<", *SEQUENCE))
+        if key and key[2] and not said and not key[2].startswith("&"):
+            silent.append(line.strip())
+        above = line.strip().startswith("#")
+    assert not silent
+
+
+@pytest.mark.parametrize("name", ["main", "kl", "cot", "rif", "fair"])
+def test_the_released_values(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of RFT, wherever a config does not ask about just that value; of SFT, in main."""
+    experiment = load(name, data, monkeypatch)
+    model = experiment.model
+    assert (model.path, model.dtype) == ("Qwen/Qwen2.5-VL-7B-Instruct", "bfloat16")
+    assert (model.freeze, model.lora, model.min_pixels, model.max_pixels) == ((), None, 200_704, 1_003_520)
+    assert model.system_prompt == "You are a helpful assistant."
+    assert experiment.evaluation.max_tokens == 1024
+    assert experiment.evaluation.temperature == (0 if name == "fair" else 0.5)
+    for method, settings in experiment.methods.items():
+        if settings.objective == "sft":
+            continue
+        assert (settings.batch, settings.group_size, settings.updates) == (512, 8, 4)
+        assert (settings.schedule, settings.warmup, settings.weight_decay) == ("constant", 0, 0.01)
+        assert settings.learning_rate == (1e-5 if method == "grpo_1e-5" else 1e-6)
+        assert (settings.clip_low, settings.clip_high, settings.dual_clip) == (0.2, 0.3, 3.0)
+        assert settings.clip_grad == 1.0
+        assert settings.kl_coef == (0 if method == "grpo_no_kl" else 0.01)
+        sampling = settings.sampling
+        assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1.0, 0.99, 1024)
+        assert settings.filter_samples == 8
+    if name == "main":
+        sft = experiment.methods["sft"]
+        assert (sft.learning_rate, sft.schedule, sft.warmup) == (1e-5, "cosine", 0.1)
+        assert (sft.style, sft.target) == ("direct", "answer")
 
 
 def test_the_main_experiment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

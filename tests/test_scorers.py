@@ -148,9 +148,7 @@ def test_yes_no(answer, decision):
 
 def test_gqa_matches_exactly_but_for_case_punctuation_and_articles():
     for answer in ("Shirt", "shirt.", "a shirt", "The shirt", r"\text{shirt}"):
-        assert (
-            short.gqa(answer, "shirt") == short.gqa(answer, "Shirt") == 1
-        )  # as in the study
+        assert short.gqa(answer, "shirt") == short.gqa(answer, "Shirt") == 1  # as in the study
     assert short.gqa("no", "on") == 0 and short.gqa("on", "no") == 0
     assert short.gqa("The shirt is plain.", "shirt") == 0
 

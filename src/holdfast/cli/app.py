@@ -13,6 +13,7 @@ from holdfast.cli.console import err, out
 from holdfast.cli.data import data_app
 from holdfast.cli.embedded import pretrain_embedded
 from holdfast.cli.experiments import plan, report, run
+from holdfast.cli.merge import merge
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
 from holdfast.errors import HoldfastError, InputError
@@ -30,6 +31,7 @@ app.command()(plan)
 app.command()(report)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
+app.command(help=help_text(merge))(merge)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")

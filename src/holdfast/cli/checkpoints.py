@@ -257,7 +257,7 @@ def _side(text: str, settings: Sequence[str] | None, batch: int) -> Subject | Pa
 def _local(source: str, settings: Sequence[str] | None, batch: int) -> Subject:
     from holdfast.checkpoints.local import LocalModel
 
-    return LocalModel(source, _model_settings(settings), batch)
+    return LocalModel(source, model_settings(settings), batch)
 
 
 def _served(
@@ -280,10 +280,10 @@ def _served(
         if not key:
             raise InputError(f"The variable {key_variable} of --api-key-env is not set; put the key in it.")
     server = Endpoint(url, key=key, timeout=timeout, retries=retries)
-    return ServedModel(server, name, concurrency, _model_settings(settings).system_prompt)
+    return ServedModel(server, name, concurrency, model_settings(settings).system_prompt)
 
 
-def _model_settings(settings: Sequence[str] | None) -> ModelSettings:
+def model_settings(settings: Sequence[str] | None) -> ModelSettings:
     from pydantic import ValidationError
 
     from holdfast.policy.settings import ModelSettings

@@ -46,10 +46,14 @@ def load_adapters(model: Any, folder: Path) -> None:
         InputError: peft is missing, or they do not fit the model.
     """
     _need_peft()
+    # How weights are named in files: `load_adapter` leaves the adapters' naming here, under which the
+    # merged model would be saved, too.
+    names = getattr(model, "_weight_conversions", None)
     try:
         report = model.load_adapter(str(folder), is_trainable=True)
     except Exception as error:  # damaged files and wrong shapes show in many ways
         raise InputError(f"The adapters in {folder} cannot be used with this model: {error}") from error
+    model._weight_conversions = names
     missing = sorted(name for name in report.missing_keys if ".lora_" in name)
     if missing:
         raise InputError(f"The adapters in {folder} are incomplete: {missing[0]} is missing.")

@@ -23,7 +23,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.hub.benchmark import BadRow, Benchmark, Keyed, Reader
 from holdfast.tasks.hub.source import Source
 from holdfast.tasks.imagecheck import SMALLEST_SIDE, BadImage, size_of
-from holdfast.tasks.prepared import FORMAT, IMAGES_PER_GROUP, schemas
+from holdfast.tasks.prepared import FORMAT, IMAGES_PER_GROUP, elsewhere, schemas
 from holdfast.tasks.task import Split
 
 PART_ROWS, PART_BYTES = 16_384, 96 << 20  # what ends a part
@@ -133,6 +133,8 @@ def remarks(benchmark: Benchmark, manifest: Mapping[str, Any]) -> list[str]:
     missing = [split for split in benchmark.sizes if split not in manifest["splits"]]
     if missing:
         lines.append(f"no {', '.join(missing)} split in this source")
+    if advice := elsewhere(benchmark, manifest):
+        lines.append(advice)
     return lines
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_json
 from holdfast.tasks.example import Example, LazyImage
-from holdfast.tasks.hub import BENCHMARKS
+from holdfast.tasks.hub import BENCHMARKS, Benchmark
 from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
@@ -96,6 +96,18 @@ def load_prepared(name: str) -> Task:
         scorer=benchmark.scorer,
         chance=benchmark.chance,
         source=fingerprint(manifest),
+        elsewhere=elsewhere(benchmark, manifest),
+    )
+
+
+def elsewhere(benchmark: Benchmark, manifest: Mapping[str, Any]) -> str:
+    """What to do for published splits that the source of a set did not hold; "" if there are none."""
+    missing = [split for split in benchmark.sizes if split not in manifest["splits"]]
+    if not missing or not benchmark.layout:
+        return ""
+    return (
+        f"For {', '.join(missing)}, prepare it from the official release's files: "
+        f"'holdfast data prepare {benchmark.name} --from FOLDER' with {benchmark.layout}."
     )
 
 

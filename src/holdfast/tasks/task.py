@@ -29,6 +29,7 @@ class Task:
         scorer: name of the rule in `holdfast.tasks.scorers.SCORERS`.
         chance: accuracy of guessing without the image, 0..1, or None if unknown.
         source: fingerprint of the data, where the name and version do not determine it.
+        elsewhere: where to get splits that it lacks, for the message that one is not there.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Task:
     scorer: str = "exact"
     chance: float | None = None
     source: str = ""
+    elsewhere: str = ""
 
     def examples(self, split: Split, count: int | None = None) -> list[Example]:
         """The first `count` examples of `split`, always the same ones in the same order.
@@ -47,7 +49,10 @@ class Task:
             InputError: the split is unknown or empty, or holds fewer than `count` examples.
         """
         if split not in self.sizes:
-            raise InputError(f"Task {self.name} has no split '{split}'; it has {', '.join(self.sizes)}.")
+            known = ", ".join(self.sizes)
+            raise InputError(
+                f"Task {self.name} has no split '{split}'; it has {known}. {self.elsewhere}".rstrip()
+            )
         size = self.sizes[split]
         if size == 0:
             raise InputError(f"Task {self.name}: its {split} split is empty.")

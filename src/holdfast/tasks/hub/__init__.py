@@ -14,6 +14,8 @@ from holdfast.tasks.hub import (
 )
 from holdfast.tasks.hub.benchmark import Benchmark
 
+__all__ = ["BENCHMARKS", "GENERAL", "SEQUENCE", "Benchmark"]
+
 SEQUENCE = ("scienceqa", "textvqa", "vizwiz", "gqa", "geometry3k", "pathvqa", "superclevr_mathv360k")
 GENERAL = ("mmmu", "mmlu_pro", "pope")
 BENCHMARKS: dict[str, Benchmark] = {
