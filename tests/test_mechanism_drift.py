@@ -90,7 +90,7 @@ def test_two_tokens_are_right_in_expectation(pair, exact, monkeypatch):
     policy, reference = pair
     if not exact:
         monkeypatch.setattr(module, "EXACT_ENTRIES", 0)
-    items = word_items(1) * 3000
+    items = word_items(1) * 2000
     (row,) = measure(policy, {"base": reference}, items, sampling=Sampling(max_tokens=2), batch=1000)
     truth = [value.item() for value in sequence_divergence(policy, reference, items[:1])]
     assert row["exact"] is exact
@@ -102,14 +102,31 @@ def test_two_tokens_are_right_in_expectation(pair, exact, monkeypatch):
             assert row[f"{way}_se"] < 0.02 * value
 
 
-def test_the_mean_is_over_prompts_not_completions(pair):
+def test_the_mean_is_over_prompts_and_their_samples(pair):
+    """Of one token each, every sample of a prompt says the same."""
     policy, reference = pair
-    settings = {"sampling": Sampling(max_tokens=2), "samples": 4}
-    rows = [measure(policy, {"base": reference}, word_items(3), **settings, batch=size) for size in (3, 100)]
-    assert rows[0] == rows[1]
-    assert rows[0][0]["samples"] == 4 and rows[0][0]["prompts"] == 3
-    (one,) = measure(policy, {"base": reference}, word_items(1), **settings)
-    assert one["forward_se"] is None
+    one, four = (
+        measure(policy, {"base": reference}, word_items(3), samples=samples)[0] for samples in (1, 4)
+    )
+    for name in ("forward", "forward_se", "reverse", "reverse_se", "per_token_forward"):
+        assert four[name] == pytest.approx(one[name], rel=1e-9)
+    assert (four["samples"], four["prompts"], four["tokens"]) == (4, 3, 4 * one["tokens"])
+    (single,) = measure(policy, {"base": reference}, word_items(1))
+    assert single["forward_se"] is None
+
+
+def test_references_do_not_meet(pair):
+    """Beside another reference, each gives what it gives alone."""
+    policy, reference = pair
+    other = Reference(policy, disturbed(policy, 0.1, seed=5))
+    settings = {"sampling": Sampling(max_tokens=2), "samples": 2}
+    both = measure(policy, {"a": reference, "b": other}, word_items(4), **settings)
+    for row, source in zip(both, (reference, other), strict=True):
+        (alone,) = measure(policy, {row["reference"]: source}, word_items(4), **settings)
+        assert row["tokens"] == alone["tokens"]
+        assert row["forward"] == pytest.approx(alone["forward"], rel=1e-6)
+        assert row["reverse"] == pytest.approx(alone["reverse"], rel=1e-6)
+    assert both[0]["forward"] != pytest.approx(both[1]["forward"], rel=1e-2)
 
 
 def test_equal_policies_do_not_drift_and_nothing_is_touched():

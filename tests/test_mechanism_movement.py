@@ -50,6 +50,19 @@ def test_by_hand(tmp_path):
     assert all(row["cosine"] is None for row in movement(before, after))
 
 
+def test_cosine_is_between_two_updates(tmp_path):
+    """From (1, 1) by (0, 2), then by (3, 4): 4/5, in one group; all groups together by the sums."""
+    weights = ([1.0, 1.0], [1.0, 3.0], [4.0, 7.0])
+    folders = [
+        write(tmp_path / str(number), {BLOCK: [weight], EMBED: [[number * 1.0]]})
+        for number, weight in enumerate(weights)
+    ]
+    rows = by_group(movement(folders[1], folders[2], folders[0]))
+    assert rows["block 3"]["cosine"] == pytest.approx(0.8)
+    assert rows["embeddings"]["cosine"] == pytest.approx(1.0)
+    assert rows["all"]["cosine"] == pytest.approx((8 + 1) / math.sqrt((4 + 1) * (25 + 1)))
+
+
 def test_differences_are_taken_in_float32(tmp_path):
     """2^-10 is lost beside 1 in bfloat16 arithmetic, and is there here."""
     before = write(tmp_path / "1", {BLOCK: torch.tensor([[1.0, 2.0]]).bfloat16()})

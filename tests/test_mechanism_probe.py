@@ -13,7 +13,7 @@ from holdfast.tasks.prompts import TEMPLATES
 from mechanism_helpers import assert_untouched, state
 
 TASK = TASKS["measures"]
-TRAIN, TEST = TASK.examples("train", 8), TASK.examples("test", 30)
+TRAIN, TEST = TASK.examples("train", 8), TASK.examples("test", 20)
 
 
 def measure(policy, **changes):
@@ -33,17 +33,16 @@ def policy():
 
 
 def test_a_few_steps_bring_back_what_was_overwritten(policy):
-    """A policy that was taught to leave out its reasoning, and the format that it then lacks."""
     before = state(policy)
     row = measure(policy)
     assert_untouched(policy, before)
-    assert (row["task"], row["examples"], row["steps"], row["items"]) == ("measures", 8, 5, 30)
+    assert (row["task"], row["examples"], row["steps"], row["items"]) == ("measures", 8, 5, 20)
     assert row["target"] == "reasoned" and row["skipped"] == 0
     assert row["loss_last"] < 0.7 * row["loss_first"]
     assert row["after"] > row["before"] + 0.1
-    assert row["recovered"] - row["lost_again"] == round((row["after"] - row["before"]) * 30)
-    assert measure(policy) == row
-    assert measure(policy, learning_rate=1e-12)["recovered"] == 0
+    assert row["recovered"] - row["lost_again"] == round((row["after"] - row["before"]) * 20)
+    still = measure(policy, learning_rate=1e-12)
+    assert still["before"] == still["after"] == row["before"] and still["recovered"] == 0
 
 
 def test_the_target_follows_style_and_rationales(policy):

@@ -315,7 +315,6 @@ def test_nothing_is_touched_and_repeats_are_equal(made):
     assert made["old"] == 3 and made["samples"] == 4
     assert made["parameters"] == sum(parameter.numel() for parameter in policy.model.parameters())
     assert made["fisher_trace"] > 0 and len(made["instances"]) == 2
-    assert measured(policy, stream=("other",)) != made
 
 
 @pytest.mark.parametrize("change", ["plain", "checkpointing", "parts"])

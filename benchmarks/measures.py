@@ -1,0 +1,136 @@
+"""What the measures of drift, movement, risk and re-alignment cost, against the stage they describe.
+
+    python benchmarks/measures.py                  the embedded model on the CPU, one thread
+    python benchmarks/measures.py --save           and a dated table in benchmarks/results
+
+Costs are CPU seconds of this process: on one thread they are its wall time on an idle machine, and
+hardly depend on what else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from holdfast.learning.loop import learn
+from holdfast.learning.settings import Method
+from holdfast.mechanism.drift import drift
+from holdfast.mechanism.movement import movement
+from holdfast.mechanism.probe import realign
+from holdfast.mechanism.risk import risk
+from holdfast.policy.load import EMBEDDED
+from holdfast.policy.policy import Policy
+from holdfast.policy.rollouts import Item
+from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.tasks.embedded import TASKS
+from holdfast.tasks.prompts import TEMPLATES
+
+TEMPLATE = TEMPLATES["embedded"]
+SAMPLING = Sampling(max_tokens=32)
+STAGE = "measures"  # the task that the stages train on
+OLD = ("diagrams", "reading", "photos", "relations")
+ITERATIONS = 40
+STAGES = {
+    "GRPO, 40 × 16 × 8": Method(objective="grpo", learning_rate=1e-4, batch=16, sampling=SAMPLING),
+    "SFT, 40 × 64": Method(objective="sft", learning_rate=2e-4, batch=64),
+}
+MOST = 0.2  # of a stage
+
+
+def items(task: str, count: int, split: str = "train") -> list[Item]:
+    return [(TASKS[task], example) for example in TASKS[task].examples(split, count)]
+
+
+def seconds(work: Callable[[], object], runs: int) -> float:
+    """Median CPU time of `runs`, after one of warm-up where there are several."""
+    times = []
+    for run in range(runs + (runs > 1)):
+        start = time.process_time()
+        work()
+        if run or runs == 1:
+            times.append(time.process_time() - start)
+    return statistics.median(times)
+
+
+def stage(method: Method) -> float:
+    policy = Policy.load("embedded", ModelSettings(device="cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        return seconds(
+            lambda: learn(
+                policy, items(STAGE, 1024), method, iterations=ITERATIONS, templates=TEMPLATE,
+                stream=("stage",), folder=Path(folder), checkpoint_every=20,
+                load_base=lambda: policy, on_step=lambda *_: None,
+            ),
+            runs=1,
+        )  # fmt: skip
+
+
+def measures(runs: int) -> list[tuple[str, str, float]]:
+    """Name, sizes, and CPU seconds of each measure."""
+    policy = Policy.load("embedded", ModelSettings(device="cpu"))
+    references = {"base": policy.snapshot(), "previous": policy.snapshot()}
+    common = {"templates": TEMPLATE, "stream": ("bench",)}
+    made = []
+    for prompts in (8, 16):
+        asked = {task: items(task, prompts, "test") for task in TASKS}
+        cost = seconds(
+            lambda asked=asked: drift(policy, references, asked, style="cot", sampling=SAMPLING, **common),
+            runs,
+        )
+        made.append(("drift", f"{len(TASKS)} tasks × {prompts} prompts, base and previous", cost))
+    cost = seconds(lambda: movement(EMBEDDED, EMBEDDED, EMBEDDED), runs)
+    made.append(("movement", "1.3 M weights, three folders", cost))
+    old = [item for task in OLD for item in items(task, 4)]
+    cost = seconds(lambda: risk(policy, old, items(STAGE, 12), STAGES["GRPO, 40 × 16 × 8"], **common), runs)
+    made.append(("risk", "16 old and 12 new items, groups of 8", cost))
+    task = TASKS[STAGE]
+    cost = seconds(
+        lambda: realign(
+            policy, task, task.examples("train", 8), task.examples("test", 64), learning_rate=2e-4,
+            style="cot", sampling=Sampling(temperature=0, max_tokens=32), **common,
+        ),
+        runs,
+    )  # fmt: skip
+    made.append(("re-alignment probe", "one task: 8 examples, 5 steps, 64 test items", cost))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="of each measure, after one of warm-up")
+    parser.add_argument("--save", action="store_true", help="write the table to benchmarks/results")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    stages = {name: stage(method) for name, method in STAGES.items()}
+    heads = [f"of {name} ({cost:.1f} s)" for name, cost in stages.items()]
+    lines = [
+        f"| measure | sizes | CPU seconds | {' | '.join(heads)} |",
+        "|---|---|---:" + "|---:" * len(stages) + "|",
+    ]
+    for name, sizes, cost in measures(options.runs):
+        shares = [
+            f"{cost / whole:.0%}{'' if cost <= MOST * whole else ' (over)'}" for whole in stages.values()
+        ]
+        lines.append(f"| {name} | {sizes} | {cost:.2f} | {' | '.join(shares)} |")
+    today = datetime.now(UTC).date().isoformat()
+    table = "\n".join(lines)
+    text = (
+        f"# measures, {today}\n\n`python benchmarks/measures.py --save`\n\n"
+        f"The embedded model (1.3 M weights, float32) on a CPU, 1 thread; torch {torch.__version__}. CPU "
+        f"seconds, the median of {options.runs} runs after one of warm-up; a stage is run once. Target: at "
+        f"most {MOST:.0%} of the stage each.\n\n{table}\n"
+    )
+    print(text)
+    if options.save:
+        (Path(__file__).parent / "results" / f"{today}-measures.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
