@@ -138,8 +138,8 @@ PLANS = (
     Plan(
         "selective",
         "Which instances an update spares",
-        "Means with 95 % intervals over instances, by the share of samples that were right. RFT does not "
-        "move where all samples are right or all are wrong; SFT always does.",
+        "Means with 95 % intervals over instances, by the share of samples that were right. Where "
+        "all samples of an instance have one reward RFT does not move; SFT always does.",
         mechanism_figures.selective_figure,
         "risk",
     ),
