@@ -103,7 +103,8 @@ PLANS = (
     Plan(
         "pareto",
         "What a gain costs",
-        "A curve per family through its settings, in the order of what they learned, with 95 % intervals. "
+        "A curve per family through its settings, in the order of what they learned (points alone where "
+        "settings are categories), with 95 % intervals. "
         "At equal gain (the same place from left to right) the higher curve forgot less. "
         "Colours go from pale to dark through a family's settings.",
         axes_figures.pareto_figure,
