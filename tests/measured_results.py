@@ -143,8 +143,8 @@ def _probe(run: MethodRun, results: Results) -> list[dict[str, Any]]:
         back = round(items * max(after - end, 0)) + 2
         rows.append(
             {
-                "task": task, "examples": 16, "steps": 4, "before": end, "after": after,
-                "recovered": back, "broken": 2,
+                "task": task, "examples": 16, "steps": 4, "items": items, "before": end, "after": after,
+                "recovered": back, "lost_again": 2,
             }
         )  # fmt: skip
     return rows

@@ -15,6 +15,7 @@ from holdfast.checkpoints import comparison, evaluation
 from holdfast.checkpoints.comparison import ALL, Comparison
 from holdfast.checkpoints.evaluation import Answers
 from holdfast.errors import InputError
+from holdfast.forgetting import evaluate
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings
 
@@ -77,6 +78,37 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     refused = call("evaluate", other, "--tasks", "presence", *OPTIONS, "--out", folder)
     assert refused.code == 2
     assert "choose another folder with --out" in refused.err
+
+
+def test_a_task_goes_on_after_its_last_batch(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = evaluate.roll_out, []
+
+    def roll_out(policy: Policy, items: Any, **names: Any) -> Any:
+        asked.append(items[0][1].id)
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+        return real(policy, items, **names)
+
+    monkeypatch.setattr(evaluate, "roll_out", roll_out)
+    command = ("evaluate", "embedded", "--tasks", "presence", *OPTIONS, "--batch", 8, "--temperature", 1)
+    stop = 0
+    assert call(*command, "--out", tmp_path / "whole").code == 0
+    whole = (tmp_path / "whole" / "records" / "presence.jsonl").read_bytes()
+    batches = asked.copy()
+    assert len(batches) == 5
+    asked.clear()
+    stop = 4
+    stopped = call(*command, "--out", tmp_path / "out")
+    assert stopped.code == 130
+    assert "goes on from here" in stopped.err
+    asked.clear()
+    stop = 0
+    assert call(*command, "--out", tmp_path / "out").code == 0
+    assert asked == batches[3:]
+    assert (tmp_path / "out" / "records" / "presence.jsonl").read_bytes() == whole
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 2
 
 
 def test_a_task_that_fails_leaves_those_before_it(

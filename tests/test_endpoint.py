@@ -173,15 +173,15 @@ def test_goes_on_where_it_failed(server: ChatServer, tmp_path: Path) -> None:
     server.requests.clear()
     server.troubles = [None] * 5 + [(500, {}, b"")]
     with pytest.raises(HoldfastError, match="Replies that came are kept"):
-        ask(served(connect(server, retries=0), 2), exam, tmp_path / "broken")
-    assert not (tmp_path / "broken" / "records" / "measures.jsonl").exists()
-    (part,) = (tmp_path / "broken" / "records").glob(".measures.*.part")
+        ask(served(connect(server, retries=0), 2), exam, tmp_path / "lost_again")
+    assert not (tmp_path / "lost_again" / "records" / "measures.jsonl").exists()
+    (part,) = (tmp_path / "lost_again" / "records").glob(".measures.*.part")
     kept = len(part.read_text().splitlines())
     assert kept >= 5
     with part.open("a") as file:
         file.write('{"index": 11, "te')  # killed while it wrote
     server.requests.clear()
-    records = ask(served(connect(server)), exam, tmp_path / "broken")[0].records
+    records = ask(served(connect(server)), exam, tmp_path / "lost_again")[0].records
     assert len(server.requests) == 12 - kept
     assert records == whole
 

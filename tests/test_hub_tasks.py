@@ -103,6 +103,15 @@ def test_textvqa_and_vizwiz_have_ten_answers_and_one_reference(made):
     assert set(made("vizwiz", "official").sizes) == {"train", "test"}
 
 
+def test_questions_keep_their_case(tmp_path):
+    """lmms-eval's `capitalize()` would make "ibm" of a brand's name."""
+    OFFICIAL["textvqa"](tmp_path)
+    file = tmp_path / "TextVQA_0.5.1_train.json"
+    file.write_text(file.read_text().replace("what is the brand", "does it say IBM on the brand"))
+    rows = from_folder(BENCHMARKS["textvqa"], tmp_path).splits["train"].rows()
+    assert next(rows).prompt.startswith("does it say IBM on")
+
+
 def test_gqa_joins_images_and_takes_the_short_answer(made):
     task = made("gqa", "hub")
     assert first(task).answer == "shirt"

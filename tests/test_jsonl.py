@@ -117,6 +117,8 @@ ROW = {"prompt": "?", "answer": "x"}
         ({**ROW, "images": "b.png"}, r"line 2, field 'images': the picture 'b.png' is missing"),
         ({**ROW, "images": "bad.png"}, r"line 2, field 'images': the picture 'bad.png' cannot be read"),
         ({**ROW, "images": "cut.png"}, r"line 2, field 'images': the picture 'cut.png' cannot be read"),
+        ({**ROW, "images": "cut.jpg"}, r"line 2, field 'images': the picture 'cut.jpg' cannot be read \(cut"),
+        ({**ROW, "images": "http://a.b/c.png"}, r"line 2, field 'images': 'http://a.b/c.png' is an address"),
         ({**ROW, "images": "../out.png"}, r"line 2, field 'images': '../out.png' leads out of"),
         ({**ROW, "images": "/etc/hostname"}, r"line 2, field 'images': '/etc/hostname' leads out of"),
         ({**ROW, "images": "link.png"}, r"line 2, field 'images': 'link.png' leads out of"),
@@ -133,6 +135,7 @@ def test_errors_name_file_line_and_field(tmp_path, row, message):
     picture(folder, "a.png")
     (folder / "bad.png").write_text("no picture")
     (folder / "cut.png").write_bytes(picture(folder, "whole.png", (64, 64)).read_bytes()[:60])
+    (folder / "cut.jpg").write_bytes(picture(folder, "whole.jpg", (64, 64)).read_bytes()[:-60])
     (folder / "link.png").symlink_to(tmp_path / "out.png")
     task = task_of(folder, {**ROW, "id": "first"}, row)
     with pytest.raises(InputError, match=rf"{folder}/test.jsonl, {message}"):

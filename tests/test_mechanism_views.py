@@ -228,6 +228,15 @@ def test_the_probe_table():
     assert row["lost"].value == pytest.approx(end - just) and row["lost"].high < 0
 
 
+def test_a_probe_that_judges_by_some_items_is_compared_on_these():
+    results = measured(("sft",), items=40)
+    run = results.runs[0]
+    few = replace(run, probe=[row | {"items": 10} for row in run.probe])
+    row = probe_table(analyse(replace(results, runs=(few,)))).rows[0]
+    cells = [run.cells[stage, task][:10] for stage, task in enumerate(SHORT[:-1], start=1)]
+    assert row["just"] == pytest.approx(np.mean([[record["score"] for record in cell] for cell in cells]))
+
+
 # Budgets
 
 

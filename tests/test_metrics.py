@@ -10,7 +10,7 @@ import pytest
 from holdfast.errors import HoldfastError
 from holdfast.forgetting.matrix import accuracy_matrix, check_items, finished_stages, mean_matrix
 from holdfast.forgetting.metrics import measure, resolvable_difference
-from holdfast.forgetting.transitions import transitions
+from holdfast.forgetting.transitions import ItemHistory
 from results_helpers import make_results
 
 # The worked example of docs/metrics.md: the base, then three stages.
@@ -134,7 +134,7 @@ def test_different_items_are_an_error():
 
 def _cell(scores: str, lenient: str) -> list[dict]:
     return [
-        {"id": str(index), "score": float(score), "lenient": float(soft)}
+        {"id": str(index), "score": float(score), "lenient": float(soft), "answer": "x", "format": 1.0}
         for index, (score, soft) in enumerate(zip(scores, lenient, strict=True))
     ]
 
@@ -146,7 +146,7 @@ def test_transitions_of_one_task():
         (2, "a"): _cell("1001", "1011"),  # kept, lost knowledge, lost convention, gained
         (2, "b"): _cell("1111", "1111"),
     }
-    (found,) = transitions([replace(results.runs[0], cells=cells)], results)
+    (found,) = ItemHistory([replace(results.runs[0], cells=cells)], results).to_end()
     assert (found.task, found.since) == ("a", 1)
     assert (found.kept, found.lost, found.gained) == (0.25, 0.5, 0.25)
     assert (found.lost_convention, found.lost_knowledge) == (0.25, 0.25)
@@ -154,6 +154,7 @@ def test_transitions_of_one_task():
 
 def test_transitions_add_up_and_skip_what_has_no_end():
     results = make_results(("sft", "grpo"), items=60, stages_done=4)
-    for entry in transitions(results.runs[:1], results):
-        assert entry.lost == pytest.approx(entry.lost_convention + entry.lost_knowledge)
-    assert transitions(results.runs[1:], results) == []
+    for entry in ItemHistory(results.runs[:1], results).to_end():
+        parts = entry.lost_format + entry.lost_convention + entry.lost_knowledge
+        assert entry.lost == pytest.approx(parts)
+    assert ItemHistory(results.runs[1:], results).to_end() == []

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -184,6 +185,7 @@ def test_pictures_of_every_kind(tmp_path, data, monkeypatch):
         Image.new(mode, (40, 30)).save(path, exif=turned)
     Image.new("LA", (40, 30)).save(train / "VizWiz_train_00000003.jpg", "PNG")
     Image.new("P", (40, 30)).save(train / "VizWiz_train_00000004.jpg", "PNG", transparency=0)
+    Image.new("I;16", (40, 30), 128 * 256).save(tmp_path / "val" / "VizWiz_val_00000000.jpg", "PNG")
     Image.new("1", (2000, 2000)).save(train / "VizWiz_train_00000005.jpg", "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
     benchmark = BENCHMARKS["vizwiz"]
@@ -193,6 +195,8 @@ def test_pictures_of_every_kind(tmp_path, data, monkeypatch):
     assert {picture.mode for picture in pictures.values()} == {"RGB"}
     sizes = [pictures[f"train-VizWiz_train_{number:08d}"].size for number in range(5)]
     assert sizes == [(30, 40)] * 3 + [(40, 30)] * 2
+    (grey,) = (one for one in get_task("vizwiz").examples("test") if one.id == "test-VizWiz_val_00000000")
+    assert open_image(grey.images[0]).getpixel((0, 0)) == (128,) * 3
 
 
 def test_images_missing_from_their_table(tmp_path, data):
@@ -356,6 +360,50 @@ def test_downloading_from_a_hub(tmp_path, data):
     assert not any("popular" in path for path in FakeHub.asked)
 
 
+class ClosedHub(FakeHub):
+    """Has no data set that it gives away."""
+
+    error = "GatedRepo"
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("X-Error-Code", self.error)
+        self.send_header("X-Error-Message", "Access to dataset is restricted.")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("GatedRepo", r"access must be granted: accept its terms on its page, then 'hf auth login'"),
+        ("RepoNotFound", r"there is no such data set \(or it is private: 'hf auth login'\)"),
+        ("Other", r"cannot be reached \(.*401"),
+        (None, r"cannot be reached \(Connect"),
+    ],
+)
+def test_a_hub_that_does_not_give_the_data(monkeypatch, error, message):
+    """Every id is tried; then it says what went wrong with each, and what to do elsewhere."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ClosedHub)
+    monkeypatch.setattr(ClosedHub, "error", error)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    if error:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    else:
+        server.server_close()  # nobody answers at this address
+    with pytest.raises(InputError) as caught:
+        from_hub(GQA, None, None)
+    if error:
+        server.shutdown()
+    said = str(caught.value)
+    for id in GQA.hub:
+        assert re.search(rf"  {id}: {message}", said)
+    assert "On a machine with access, run 'hf download lmms-lab-encoder/GQA --repo-type dataset" in said
+    assert "holdfast data prepare gqa --from FOLDER" in said
+
+
 def test_which_files_of_a_hub_repository_are_fetched():
     names = [
         "README.md", "train_all_images/train-00000-of-00009.parquet",
@@ -404,6 +452,7 @@ def test_odd_values():
         (b"GIF", "no image"),
         (picture(1)[:-100], "cut off"),
         (picture(1, form="PNG")[:-20], "cut off"),
+        (picture(1, form="PNG").replace(b"IDAT", b"IDAT\0", 1), "damaged"),
     ],
 )
 def test_image_check(data_, problem):

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from holdfast.forgetting.bootstrap import Estimate
+from holdfast.forgetting.paired import holm
+from holdfast.forgetting.permutation import Difference
 from holdfast.report.analysis import analyse
+from holdfast.report.comparisons import compare
 from holdfast.report.page import build
 from holdfast.report.style import inline_svg, looks
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
@@ -186,6 +189,77 @@ def test_findings_of_many_methods_compare_with_sft():
     table = differences(analysis)
     assert [row["method"] for row in table.rows] == ["grpo", "rloo", "remax", "rif_grpo"]
     assert any("from so few seeds they are rough" in note for note in cautions(analysis))
+
+
+def test_the_differences_table_has_interval_p_and_effect_size(tmp_path):
+    build(make_results(("sft", "grpo", "remax"), items=100, sequence=SHORT, general=()), tmp_path)
+    table = json.loads((tmp_path / "tables/differences.json").read_text())
+    assert "One seed" in table["note"]
+    assert [column["key"] for column in table["columns"]] == ["method", "avg_acc", "fm", "bwt", "plasticity"]
+    cell, fm = table["rows"][0]["bwt"], table["rows"][0]["fm"]
+    assert cell["low"] <= cell["value"] <= cell["high"]
+    assert 8 / 2001 <= cell["p"] <= 1  # the least there can be, times the number of tests
+    assert cell["shown"] == ((cell["low"] > 0 or cell["high"] < 0) and cell["p"] <= 0.05)
+    assert cell["effect"] * cell["value"] > 0
+    assert fm["effect"] is None
+    header = (tmp_path / "tables/differences.csv").read_text().splitlines()[0].split(",")
+    assert header[1:6] == ["avg_acc", "avg_acc_low", "avg_acc_high", "avg_acc_p", "avg_acc_effect"]
+    assert "<small>p\u00a0=\u00a0" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("low", "p", "said"),
+    [
+        (0.01, 0.04, "grpo forgot less than sft: FM"),
+        (0.01, 0.06, "No difference shown between grpo and sft: FM"),
+        (-0.01, 0.0005, "No difference shown between grpo and sft: FM"),
+    ],
+)
+def test_a_sentence_needs_the_interval_and_the_test(low, p, said):
+    analysis = analyse(make_results(items=20, sequence=SHORT, general=()))
+    (comparison,) = analysis.comparisons
+    gaps = {**comparison.differences, "fm": Difference(0.031, low, 0.05, p, math.nan)}
+    analysis.__dict__["comparisons"] = [replace(comparison, differences=gaps)]
+    found = {finding.topic: finding.text for finding in findings(analysis)}["Forgetting"]
+    assert found.startswith(said)
+    assert found.endswith("; one seed.")
+    assert f"difference +3.1\u00a0[{signed(100 * low)},\u00a0+5.0], p {'<' if p < 0.01 else '='} 0.0" in found
+
+
+def test_seeds_are_not_called_one():
+    analysis = analyse(make_results(items=20, sequence=SHORT, general=(), seeds=(0, 1)))
+    assert not any("one seed" in finding.text for finding in findings(analysis))
+    assert "One seed" not in differences(analysis).note
+
+
+def test_methods_are_compared_within_their_order():
+    results = make_results(("sft", "grpo"), items=30, sequence=SHORT, general=())
+    order = ("photos", "diagrams", "reading")
+    turned = [replace(run, method=f"{run.method}_turned", order=order) for run in results.runs]
+    analysis = analyse(replace(results, runs=(*results.runs, *turned)))
+    table = differences(analysis)
+    assert [(row["method"], row["against"]) for row in table.rows] == [
+        ("grpo", "sft"),
+        ("grpo_turned", "sft_turned"),
+    ]
+    said = [finding.text for finding in findings(analysis) if finding.topic == "Forgetting"]
+    assert len(said) == 2
+    assert "grpo_turned" in said[1] and "sft_turned" in said[1]
+
+
+def test_p_values_are_adjusted_over_the_whole_table():
+    analysis = analyse(make_results(("sft", "grpo", "remax"), items=100, sequence=SHORT, general=()))
+    sft, grpo, remax = analysis.methods
+    raw = {
+        (method.name, name): compare([(method, sft)], analysis.results, (name,))[0].differences[name].p
+        for method in (grpo, remax)
+        for name in ("avg_acc", "fm", "bwt", "plasticity")
+    }
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    for comparison in analysis.comparisons:
+        for name in ("avg_acc", "fm", "bwt", "plasticity"):
+            assert comparison.differences[name].p == pytest.approx(adjusted[comparison.method.name, name])
+    assert any(value < 0.05 for value in adjusted.values())  # else there would be nothing to adjust
 
 
 def test_cautions_name_one_seed_and_what_the_items_resolve():

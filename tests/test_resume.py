@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -22,10 +23,16 @@ from holdfast.experiment import executor
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},
-    "rif": {"objective": "grpo", "filter": "random_matched", "group_size": 4},
+    "rif": {"objective": "grpo", "filter": "random_matched", "group_size": 4, "micro_batch": 4},
 }
 JOBS = 2 + 2 * 2 + 2 + 2 * 2 * 2  # base cells, stages, filters, cells
-SETTINGS = {"methods": METHODS, "keep_weights": "all", "general": [], "checkpoint_every": 1}
+SETTINGS = {
+    "methods": METHODS,
+    "keep_weights": "all",
+    "general": [],
+    "checkpoint_every": 1,
+    "evaluation": {"max_tokens": 16, "batch": 4},
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,52 @@ def test_a_stage_goes_on_from_its_step_checkpoint(tmp_path: Path, undisturbed: d
     outcome = run_here(make_experiment(tmp_path, **SETTINGS))
     assert not outcome.failed
     assert snapshot(store) == undisturbed
+
+
+DIES = """
+import importlib, os, signal, sys
+from holdfast import cli
+module, calls = importlib.import_module({module!r}), []
+real = module.roll_out
+def roll_out(*arguments, **names):
+    calls.append(1)
+    if len(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **names)
+module.roll_out = roll_out
+sys.argv = ["holdfast", "run", {config!r}, "--workers", "1"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "batches"),
+    [
+        ("holdfast.learning.filters", 3, 2 * 4),  # two filters of 16 examples
+        ("holdfast.forgetting.evaluate", 2, 10 * 2),  # ten cells of 8 examples
+    ],
+)
+def test_filters_and_evaluations_go_on_after_their_last_batch(
+    module: str, call: int, batches: int, tmp_path: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
+    script = DIES.format(module=module, call=call, config=str(config))
+    died = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    (log,) = (store / "work").glob("*/rows.jsonl")
+    assert len(log.read_text().splitlines()) == call - 1
+    asked = []
+    real = importlib.import_module(module).roll_out
+
+    def roll_out(*arguments: Any, **names: Any) -> Any:
+        asked.append(1)
+        return real(*arguments, **names)
+
+    monkeypatch.setattr(f"{module}.roll_out", roll_out)
+    assert not run_here(make_experiment(tmp_path, **SETTINGS)).failed
+    assert len(asked) == batches - (call - 1)
+    assert snapshot(store) == undisturbed
+    assert not list((store / "work").glob("*"))
 
 
 def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> None:

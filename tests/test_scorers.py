@@ -9,10 +9,12 @@ import pytest
 
 from holdfast.errors import HoldfastError
 from holdfast.tasks.example import Example
+from holdfast.tasks.grading import grade
 from holdfast.tasks.scorers import SCORERS, latex, mathematics, mmmu, options, short, vqa
 from holdfast.tasks.scorers.summaries import summarise
 from holdfast.tasks.scorers.text import final_part
 from holdfast.tasks.scorers.value import value
+from holdfast.tasks.task import Task
 
 FIVE = ("West Virginia", "Louisiana", "Arizona", "Oklahoma", "a dog")
 
@@ -34,6 +36,12 @@ def test_vqa_normaliser(text, normal):
     assert vqa.normalise(text) == normal
 
 
+def test_a_single_reference_is_right_or_wrong():
+    """Leaving it out would leave nothing to agree with: no answer could ever be right."""
+    assert vqa.soft_accuracy("The dog", ["dog"]) == 1
+    assert vqa.soft_accuracy("cat", ["dog"]) == 0
+
+
 @pytest.mark.parametrize(("matches", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
 def test_vqa_soft_accuracy_leaves_one_out(matches, score):
     references = ["dog"] * matches + [f"other {index}" for index in range(10 - matches)]
@@ -51,6 +59,7 @@ def test_vqa_takes_tags_and_boxes_off_before_it_normalises():
 def test_the_majority_answer_is_the_one_reference():
     assert vqa.majority(["Nokia", "nokia", "nokia.", "samsung"]) == "Nokia"
     assert vqa.majority(["b", "a"]) == "b"
+    assert vqa.majority(["unanswerable"] * 4 + ["Unanswerable."] * 2 + ["black white"] * 4) == "unanswerable"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +104,7 @@ def test_mmlu_pro_letters(answer, letter):
         ("(A) is wrong, so (C)", "C"), ("The answer is DNA because", None), ("the answer is D", "D"),
         ("so it should be choice five here I think", None), ("A closer look tells nothing", None),
         ("well, it has to be the choice 2 of course", "C"), ("none of them", None), ("B.", "B"),
-        ("choice 3", "D"),
+        ("choice 3", "D"), ("(I)", "I"), ("the answer is (I).", "I"), ("I think it is B", "B"),
     ],
 )  # fmt: skip
 def test_mmmu_letters(answer, letter):
@@ -109,6 +118,8 @@ def test_mmmu_letters(answer, letter):
         ("the result is mitosis.", ["mitosis"], True), ("Paris", ["paris", "the city"], True),
         ("banana", ["a"], False), ("a", ["a"], True), ("12.504", ["12.50"], True), ("13", ["12"], False),
         ("I thought of 3 but therefore it is 4", ["3"], False), ("", ["x"], False),
+        ("It could be mitosis", ["mitosis"], True), ("thus 5", ["5"], True), ("final result: 5", ["5"], True),
+        ("3.14159", ["3.14"], True), ("A", ["A"], True), ("a cat", ["cat", "dog"], True),
     ],
 )  # fmt: skip
 def test_mmmu_open_answers(answer, references, right):
@@ -137,7 +148,7 @@ def test_yes_no(answer, decision):
 
 def test_gqa_matches_exactly_but_for_case_punctuation_and_articles():
     for answer in ("Shirt", "shirt.", "a shirt", "The shirt", r"\text{shirt}"):
-        assert short.gqa(answer, "shirt") == 1
+        assert short.gqa(answer, "shirt") == short.gqa(answer, "Shirt") == 1  # as in the study
     assert short.gqa("no", "on") == 0 and short.gqa("on", "no") == 0
     assert short.gqa("The shirt is plain.", "shirt") == 0
 
@@ -198,7 +209,8 @@ def test_values(text, number):
         ("Not enough information.", "not enough information", 1),
         ("angles 2, 3, 6, and 7", "angles 2,3, 6, and 7", 1),
         ("A D and B E", "A D and B E", 1), ("no", "on", 0), ("", "3", 0), ("<answer>5</answer>", "5", 1),
-        ("1,000", "1000", 1),
+        ("1,000", "1000", 1), (r"2.5\sqrt{3}", r"2.5 \sqrt{3}", 1), ("50%", "50", 1), ("50%", "0.5", 0),
+        ("3 apples", "3", 0),
     ],
 )  # fmt: skip
 def test_geometry(answer, reference, right):
@@ -210,7 +222,7 @@ ACCEPTED = [
     ("0.5", "1/2"),
     ("12.5", "25/2"), ("45", r"45^\circ"), ("45 degrees", "45"), ("7 cm", "7"), ("50%", "50"),
     ("$5", "5"), ("x=3", "3"), (r"\frac12", "1/2"),
-    (r"8 \sqrt { 3 }", r"8\sqrt{3}"), ("10pm", "10 pm"),
+    (r"8 \sqrt { 3 }", r"8\sqrt{3}"), ("10pm", "10 pm"), ("a < b", "a<b"), ("40 / 3", "40/3"),
 ]  # fmt: skip
 STRICT = [
     ("A.", "A"), ("A. West Virginia", "A"), ("West Virginia", "A"), ("yes.", "yes"), ("True", "Yes"),
@@ -218,7 +230,7 @@ STRICT = [
     ("2/4", "1/2"), ("5:4", "1.25"), ("3 apples", "3"), ("45°", "45"), ("13.86", r"8\sqrt{3}"),
     ("7.85", "7.854"),
     ("the dog", "dog"), ("dogs", "dog"), ("coca-cola", "coca cola"), ("grey", "gray"), ("0", "none"),
-    ("purple and yellow", "yellow and purple"),
+    ("purple and yellow", "yellow and purple"), ("50%", "0.5"),
 ]  # fmt: skip
 OTHERS_ACCEPT = [
     ("no", "on"), ("tv", "vt"), ("yard", "feet"), ("yard", "inch"), ("hour", "minute"), ("day", "week"),
@@ -243,6 +255,15 @@ def test_the_study_scorer_without_the_false_positives_of_its_model(answer, refer
     assert mathematics.study(answer, reference) == 0
 
 
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("gold", ["none", "None"])
+def test_a_response_without_a_box_is_no_answer(scorer, gold):
+    """The study's extraction gives the text "None" for it, which its grader takes for the answer "none"."""
+    task = Task("x", 1, "", lambda split, count: [], {}, scorer)
+    example = Example(id="1", prompt="?", answer=gold, references=(gold,) * 10)
+    assert grade(task, example, "<think>there is none</think> none", "cot").score == 0
+
+
 def test_what_the_study_rejects_though_it_is_right_the_official_scorers_accept():
     for answer in ("A.", "A. West Virginia", "West Virginia"):
         assert options.option_letter(answer, FIVE) == "A"
@@ -258,7 +279,8 @@ def test_what_the_study_rejects_though_it_is_right_the_official_scorers_accept()
     [
         (r"8 \sqrt { 3 }", r"8 \sqrt { 3 }", True), ("13.86", r"8 \sqrt{3}", False), ("7.854", "7.85", False),
         (r"45^\circ", "45", True), (r"5 \text{ cm}", "5", True), ("2/4", "1/2", True),
-        ("0.5", r"50\%", True), ("b + a = 90", "a + b = 90", True), (r"\frac{", "3", False),
+        ("0.5", r"50\%", True), ("3", r"8 \sqrt { 3 }", False), (r"\boxed{45^\circ}", "45", True),
+        (r"\boxed{5 \text{ cm}}", "5", True), ("b + a = 90", "a + b = 90", True), (r"\frac{", "3", False),
         ("x" * 500, "x", False),
     ],
 )  # fmt: skip

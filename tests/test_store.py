@@ -215,7 +215,7 @@ def test_a_failure_takes_only_its_dependants(experiment: Experiment, plan: Plan,
     while (job := schedule.take(None, workers=1)) is not None:
         assert all(parent in done for parent in job.parents)
         if job is first:
-            schedule.fail(job, "broken")
+            schedule.fail(job, "lost_again")
         else:
             schedule.done(job)
             done.append(job.fingerprint)
@@ -274,7 +274,7 @@ def test_what_damage_adds_below_a_failure_is_skipped(
             fill(store, job)
     schedule = Schedule(experiment, plan, store, lambda job, damage: None)
     assert set(schedule.todo) == {first.fingerprint, evaluation.fingerprint}
-    schedule.fail(first, "broken")
+    schedule.fail(first, "lost_again")
     assert schedule.take(None, workers=1) is evaluation
     schedule.damaged(evaluation, Damaged(second.fingerprint, "bad block"))
     assert schedule.skipped == {second.fingerprint, evaluation.fingerprint}

@@ -1,7 +1,7 @@
 """What a step cannot be faster than: its arithmetic at the machine's matrix rate, its bytes at its bandwidth.
 
-Counted for the least work that gives the same result: prompt and image once per group, in sampling
-and in training, and log-probabilities of completion tokens only. The backward pass counts as twice
+Counted for the least work that gives the same result: prompt and image once per group, forward in
+sampling and not again in training, and log-probabilities of completion tokens only. The backward pass counts as twice
 the forward pass; recomputed activations are not counted. Rates are the best that a plain matrix
 product and a plain copy reach, measured in the run that they are compared with.
 """
@@ -108,6 +108,7 @@ def floor(case: Case, rates: Rates) -> Floor:
         kept = layers * keys * size * (case.prompts * case.prompt_tokens + rows * case.completion / 2)
         decode = (case.completion - 1) * at_best(rows * (token + 2 * head), (body + head) * size + kept)
     forward = first + rows * ((case.completion - 1) * token + case.completion * 2 * head)
+    train = 3 * forward - (0 if case.objective == "sft" else first)  # sampling has it already
     weights = body + head + tower + merger + (0 if text["tie_word_embeddings"] else head)
     # AdamW reads weight, gradient and two moments, and writes weight and moments.
-    return Floor(prefill, decode, at_best(3 * forward, 0), at_best(0, 7 * size * weights), 3 * forward)
+    return Floor(prefill, decode, at_best(train, 0), at_best(0, 7 * size * weights), train)

@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
 
 from holdfast.errors import HoldfastError, InputError
+from holdfast.grid import Variant, expand
 from holdfast.learning.settings import Method
+from holdfast.mechanism.settings import Drift, Measures, Probe, Risk
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.settings import Settings
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.jsonl import OwnTask
-from holdfast.tasks.prompts import TEMPLATES, Style
+from holdfast.tasks.prompts import HINTS, TEMPLATES, Style
 from holdfast.tasks.task import Split, Task
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
@@ -24,6 +26,10 @@ from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
 # Columns that stand beside the tasks in the report's tables (report/tables.py).
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# A method made by a grid carries its values in its name.
+MethodName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*( [a-z_.]+=[A-Za-z0-9_.+-]+)*$")
+]
 
 
 class Evaluation(Settings):
@@ -35,6 +41,7 @@ class Evaluation(Settings):
     max_tokens: int = Field(1024, ge=1)
     batch: int = Field(64, ge=1)  # examples that are generated together
     other_style: bool = False  # judge every method under the prompt style it was not trained in, too
+    future_tasks: bool = True  # judge tasks that are still to come, too (no measure needs them)
 
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
@@ -46,8 +53,10 @@ class Experiment(Settings):
     name: Name
     model: ModelSettings = ModelSettings()
     prompts: dict[Style, str]  # a template per style, or the name of a set in tasks.prompts.TEMPLATES
+    hint: str  # a question with its answer shown, for show_answer; by default that of the prompt set
     tasks: dict[Name, OwnTask] = Field(default_factory=dict)  # your own data
     sequence: tuple[str, ...] = Field(min_length=1)  # what is trained on, in this order
+    orders: dict[Name, tuple[str, ...]] = Field(default_factory=dict)  # others that methods may name
     general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
     general_every_stage: bool = True  # else for the base and after the last stage only
     scoring: Literal["official", "study"] = "official"  # of published tasks: their own rules, or the study's
@@ -55,7 +64,10 @@ class Experiment(Settings):
     test_examples: int | None = Field(None, ge=1)  # of the split that judges
     evaluation: Evaluation = Evaluation()
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    methods: dict[Name, Method] = Field(min_length=1)
+    methods: dict[MethodName, Method] = Field(min_length=1)
+    variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
+    measures: Measures = Measures()  # what is measured besides accuracy
+    max_jobs: int = Field(3000, ge=1)  # more are started only when told to (--yes)
     output: Path  # the run's folder: resolved config and report
     store: Path = Path("runs/store")  # results of jobs, shared by all experiments that name it
     threads: int = Field(1, ge=1)  # of one job; part of what determines a result, to the last bit
@@ -94,6 +106,30 @@ class Experiment(Settings):
             raise ValueError(f"{', '.join(map(str, sorted(repeated)))} stands there more than once")
         return value
 
+    @field_validator("hint")
+    @classmethod
+    def _usable_hint(cls, value: str) -> str:
+        try:
+            rendered = value.format(prompt="\0", answer="\1")
+        except (KeyError, IndexError, ValueError):
+            rendered = ""
+        if "\0" not in rendered or "\1" not in rendered:
+            raise ValueError("must hold {prompt} and {answer}; other braces are doubled: {{ and }}")
+        return value
+
+    def order_of(self, method: Method) -> tuple[str, ...]:
+        """The tasks in the order a method trains on them."""
+        if method.order is None:
+            return self.sequence
+        return tuple(task for task in self.orders[method.order] if task in self.sequence)
+
+    def measured(self, measure: Drift | Risk | Probe | None, name: str) -> bool:
+        """Whether something is measured of the method of this name."""
+        if measure is None:
+            return False
+        family = self.variants[name].of if name in self.variants else name
+        return measure.methods is None or name in measure.methods or family in measure.methods
+
     def task(self, name: str) -> Task:
         """The task of that name: one of the experiment's own, or one that ships."""
         return get_task(name, self.tasks, self.scoring)
@@ -125,11 +161,13 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
     problems: list[tuple[KeyPath, str]] = []
     _merge_defaults(data, problems)
+    _expand_grids(data, problems)
     if isinstance(data.get("name"), str):
         data.setdefault("output", str(Path("runs") / data["name"]))
     elif "output" not in data:
         data["output"] = "runs/unnamed"  # the missing name is reported
-    data.setdefault("prompts", "standard")
+    prompts = data.setdefault("prompts", "standard")
+    data.setdefault("hint", HINTS[prompts if isinstance(prompts, str) and prompts in HINTS else "standard"])
     _resolve_paths(data, path.parent)
     experiment = None
     try:
@@ -179,7 +217,7 @@ def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -
     if not isinstance(defaults, dict):
         problems.append((("defaults",), "must be a mapping of method settings"))
         return
-    for key in [key for key in defaults if key not in Method.model_fields]:
+    for key in [key for key in defaults if key not in (*Method.model_fields, "grid")]:
         problems.append((("defaults", str(key)), f"unknown key{suggestion(str(key), Method.model_fields)}"))
         del defaults[key]
     methods = data.get("methods")
@@ -187,6 +225,16 @@ def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -
         data["methods"] = {
             name: _merge(defaults, {} if method is None else method) for name, method in methods.items()
         }
+
+
+def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
+    """Put the methods that a grid stands for in its place."""
+    if isinstance(methods := data.get("methods"), dict):
+        data["methods"], made = expand(
+            methods, lambda where, text: problems.append((where, text)), suggestion
+        )
+        if made:
+            data["variants"] = {**(data.get("variants") or {}), **made}
 
 
 def _merge(under: Mapping[str, Any], over: Any) -> Any:
@@ -239,6 +287,11 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     for style in sorted(styles - set(experiment.prompts)):
         problems.append((("prompts",), f"has no template for the style {style}, which is used"))
 
+    for name, order in experiment.orders.items():
+        if missing := [task for task in experiment.sequence if order.count(task) != 1]:
+            text = f"must hold every task of the sequence once; look at {', '.join(missing)}"
+            problems.append((("orders", name), text))
+    problems += _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
         problems.append((("general",), f"{name} is trained on, so it cannot be a general benchmark"))
     tasks: dict[str, Task] = {}
@@ -257,6 +310,13 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     for name, method in experiment.methods.items():
         where = ("methods", name)
         problems += [((*where, "iterations", *key), text) for key, text in _check_counts(method, experiment)]
+        if method.order is not None and method.order not in experiment.orders:
+            known = f"there is no order '{method.order}'{suggestion(method.order, experiment.orders)}"
+            problems.append(((*where, "order"), known if experiment.orders else "needs a key `orders`"))
+        if method.joint and method.order is not None:
+            problems.append(
+                ((*where, "order"), "a joint method trains on all tasks at once; leave order out")
+            )
         if method.joint and method.filter != "none":
             problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
         if method.objective == "sft" and method.target == "reasoned":
@@ -272,6 +332,21 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
                 problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
     problems += _check_model(experiment.model)
     return problems
+
+
+def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    known = {*experiment.methods, *(variant.of for variant in experiment.variants.values())}
+    for key in type(experiment.measures).model_fields:
+        measure = getattr(experiment.measures, key)
+        for name in (measure.methods or ()) if measure else ():
+            if name not in known:
+                yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
+    if experiment.measures.risk is not None and experiment.model.lora is not None:
+        yield (
+            ("measures", "risk"),
+            "needs full fine-tuning: gradients of adapters that are still at zero say little; leave it out "
+            "or leave model.lora out",
+        )
 
 
 def _check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
@@ -394,9 +469,19 @@ def _unwrap(annotation: Any) -> Any:
     return annotation
 
 
+def _in_grid(where: KeyPath, file: YamlFile) -> KeyPath:
+    """Where the file says what a method of a grid has: on its axis, or in the method that the grid varies."""
+    if where[:1] != ("methods",) or len(where) < 2 or where[:2] in file.lines:
+        return where
+    family = (*where[:1], str(where[1]).split(" ")[0])
+    on_axis = (*family, "grid", *where[2:])
+    return on_axis if len(where) > 2 and on_axis in file.lines else (*family, *where[2:])
+
+
 def _message(path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]]) -> str:
     placed = []
     for where, text in problems:
+        where = _in_grid(where, file)
         default = ("defaults", *where[2:])
         if where[:1] == ("methods",) and len(where) > 2 and where not in file.lines and default in file.lines:
             where = default  # said once, for all methods

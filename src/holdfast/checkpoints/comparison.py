@@ -24,8 +24,8 @@ from holdfast.checkpoints.exam import Exam
 from holdfast.errors import InputError
 from holdfast.forgetting import paired
 from holdfast.forgetting.metrics import resolvable_difference
+from holdfast.forgetting.outcomes import RIGHT
 from holdfast.forgetting.paired import Change
-from holdfast.forgetting.transitions import RIGHT
 from holdfast.report.table import Column, Table, to_json, to_markdown
 
 Verdict = Literal["forgotten", "kept", "unclear"]

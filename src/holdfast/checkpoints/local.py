@@ -12,6 +12,7 @@ from holdfast.errors import InputError
 from holdfast.experiment.identity import model_identity
 from holdfast.forgetting.results import Record
 from holdfast.policy.settings import ModelSettings
+from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Task
 from holdfast.weights import count_parameters
@@ -78,6 +79,7 @@ class LocalModel:
             stream=("evaluate", seed, task.name),
             batch=self.batch,
             on_step=on_step,
+            kept=RowLog(part),
         )
 
     def close(self) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from holdfast.checkpoints.endpoint import Endpoint, Reply, Stopped
 from holdfast.checkpoints.exam import Exam, OnStep
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError
 from holdfast.forgetting.results import Record, make_record
 from holdfast.rng import seed
+from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example, ImageSource, open_image
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import render_prompt
@@ -62,16 +62,15 @@ class ServedModel:
                 task, examples[index], reply.text, graded, reply.tokens, reply.finished
             )
 
-        for index, reply in _read_part(part).items():
-            keep(index, reply)
+        kept = RowLog(part)
+        for row in kept.rows:
+            keep(row["index"], Reply(row["text"], row["tokens"], row["finished"]))
         left = [index for index in range(len(examples)) if index not in records]
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("a", encoding="utf-8") as file:
-            for index, reply in self._replies(task, examples, exam, left):
-                _append(file, index, reply)
-                keep(index, reply)
-                mean = sum(record["score"] for record in records.values()) / len(records)
-                on_step(len(records), len(examples), {"accuracy": mean})
+        for index, reply in self._replies(task, examples, exam, left):
+            kept.add([{"index": index, **asdict(reply)}])
+            keep(index, reply)
+            mean = sum(record["score"] for record in records.values()) / len(records)
+            on_step(len(records), len(examples), {"accuracy": mean})
         return [records[index] for index in range(len(examples))]
 
     def close(self) -> None:
@@ -148,29 +147,3 @@ def data_url(source: ImageSource) -> str:
     file = BytesIO()
     open_image(source).save(file, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _append(file: IO[str], index: int, reply: Reply) -> None:
-    # One write a line; a process killed in the middle of it leaves a torn line, which is asked again.
-    file.write(json.dumps({"index": index, **asdict(reply)}) + "\n")
-    file.flush()
-
-
-def _read_part(part: Path) -> dict[int, Reply]:
-    """Replies of an interrupted call. A torn last line is cut off, so that more can be appended."""
-    replies: dict[int, Reply] = {}
-    try:
-        data = part.read_bytes()
-    except FileNotFoundError:
-        return {}
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        with part.open("r+b") as file:
-            file.truncate(len(whole))
-    for line in whole.splitlines():
-        try:
-            row: Mapping[str, Any] = json.loads(line)
-            replies[row["index"]] = Reply(row["text"], row["tokens"], row["finished"])
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{part} cannot be read; remove it and run the same command again.") from None
-    return replies

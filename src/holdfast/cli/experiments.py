@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ def run(
     config: ConfigFile,
     overrides: Overrides = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Start however many jobs there are.")] = False,
     debug: Debug = False,
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
@@ -55,6 +57,7 @@ def run(
     if warning := check_memory(experiment, workers):
         err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
+    _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
     _save_config(experiment)
     index = experiment.output / "report" / "index.html"
     state = experiment.output / "finished.json"
@@ -82,6 +85,17 @@ def run(
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.", highlight=False)
+
+
+def _ask_if_large(jobs: int, most: int, yes: bool) -> None:
+    """More jobs than `max_jobs`, as grids soon have, are a question; an error where nobody can answer."""
+    if jobs <= most or yes:
+        return
+    text = f"This experiment has {jobs:,} jobs, more than max_jobs: {most:,}."
+    if not sys.stdin.isatty():
+        raise InputError(f"{text} If that is meant, add --yes or raise max_jobs.")
+    if not typer.confirm(f"{text} Start them?"):
+        raise typer.Exit(1)
 
 
 def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from holdfast.config import Experiment
@@ -50,6 +50,7 @@ class _Collector:
         style: Style = chain.settings.style
         if other:
             style = "direct" if style == "cot" else "cot"
+        variant = self.experiment.variants.get(chain.method)
         cells = {}
         for cell, name in (chain.other_cells if other else chain.cells).items():
             if name not in self.records:
@@ -70,7 +71,20 @@ class _Collector:
             ],
             filters=[self.filter(*names) for names in zip(chain.filters, chain.learn, strict=True)],
             totals=[self.ask(name, self.store.result) or {} for name in chain.learn],
+            order=chain.order,
+            family=variant.of if variant else "",
+            axes=variant.axes if variant else {},
+            drift=self.per_stage(chain, chain.drift),
+            risk=self.per_stage(chain, chain.risk),
+            probe=()
+            if chain.probe is None
+            else (self.ask(chain.probe, self.store.result) or {"rows": ()})["rows"],
         )
+
+    def per_stage(self, chain: Chain, jobs: Mapping[int, str]) -> list[dict[str, Any] | None]:
+        """Results of jobs that belong to stages; None where there is none."""
+        stages = range(1, len(chain.learn) + 1)
+        return [self.ask(jobs[stage], self.store.result) if stage in jobs else None for stage in stages]
 
     def filter(self, filter: str | None, learn: str) -> dict[str, Any] | None:
         """How many examples a stage kept, and how often each was answered right."""
@@ -79,7 +93,10 @@ class _Collector:
         rates, learned = self.ask(filter, self.store.result), self.ask(learn, self.store.result)
         if rates is None or learned is None:
             return None
-        return {"kept": learned["kept"], "total": rates["examples"], "histogram": rates["histogram"]}
+        spent = {key: rates[key] for key in ("seconds", "completions", "flops") if key in rates}
+        return {
+            "kept": learned["kept"], "total": rates["examples"], "histogram": rates["histogram"], **spent
+        }  # fmt: skip
 
     def ask(self, name: str, read: Callable[[Job], Any]) -> Any:
         """What `read` finds of a job, or None when it is not done."""

@@ -15,7 +15,15 @@ from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import KINDS, Store
 
 # Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
-_GUESS = {"sft": 0.0035, "rft": 0.002, "filter": 0.001, "evaluate": 0.002}
+_GUESS = {
+    "sft": 0.0035,
+    "rft": 0.002,
+    "filter": 0.001,
+    "evaluate": 0.002,
+    "drift": 0.01,
+    "risk": 0.01,
+    "probe": 0.003,
+}
 _LOOK_AT = 200  # results per kind
 _SMALL = 200_000_000  # bytes of weights; training takes some ten times as much
 _UNKNOWN_COUNT = 1000  # examples, where a task takes all it has
@@ -70,6 +78,9 @@ def _units(inputs: dict) -> float:
         return float(inputs["iterations"] * method["batch"] * method.get("group_size", 1))
     if inputs["kind"] == "filter":
         return float(examples * inputs["samples"])
+    if inputs["kind"] == "risk":
+        settings = inputs["settings"]
+        return float(settings["old"] + settings["instances"] * (1 + settings["samples"]))
     return float(examples)
 
 

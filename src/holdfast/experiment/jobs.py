@@ -7,13 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast import files
 from holdfast.config import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.settings import Method
+from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split, Task
 
@@ -45,7 +49,7 @@ class Runner:
         self.store = store
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
-        self._task = cache(experiment.task)
+        self.task = cache(experiment.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
 
     def run(self, job: Job, weights: bool, on_step: OnStep) -> float:
@@ -65,8 +69,15 @@ class Runner:
             if self.store.has(job, weights):
                 return 0.0
             start = time.perf_counter()
-            do = {"learn": self._learn, "filter": self._filter, "evaluate": self._evaluate}[job.kind]
-            do(job, on_step)
+            match job.kind:
+                case "learn":
+                    self._learn(job, on_step)
+                case "filter":
+                    self._filter(job, on_step)
+                case "evaluate":
+                    self._evaluate(job, on_step)
+                case _:
+                    self._measure(job)
             return time.perf_counter() - start
 
     def _learn(self, job: Job, on_step: OnStep) -> None:
@@ -84,7 +95,7 @@ class Runner:
         iterations = job.inputs["iterations"]
         if method.filter_shortens:
             iterations = max(1, iterations * len(items) // result["available"])
-        policy = self._policy_of(job)
+        policy = self.policy_of(job)
         self.held = self._policy = None  # it is about to change
         work = self.store.work(job)
         totals = learn(
@@ -96,8 +107,9 @@ class Runner:
             stream=job.stream,
             folder=work,
             checkpoint_every=self.experiment.checkpoint_every,
-            load_base=self._load_base,
+            load_base=self.load_base,
             on_step=on_step,
+            hint=self.experiment.hint,
         )
         with self.store.writing(job) as folder:
             policy.save(folder / WEIGHTS)
@@ -108,20 +120,21 @@ class Runner:
     def _filter(self, job: Job, on_step: OnStep) -> None:
         from holdfast.learning.filters import pass_rates
 
-        method, start = _method(job), time.perf_counter()
+        method, kept = _method(job), self._kept(job)
         rows = pass_rates(
-            self._policy_of(job),
+            self.policy_of(job),
             self._items(job, "train"),
             method,
             templates=self.experiment.prompts,
             stream=job.stream,
             on_step=on_step,
+            kept=kept,
         )
         counts = Counter(row["correct"] for row in rows)
         result = {
             "examples": len(rows),
             "histogram": [counts[right] for right in range(method.filter_samples + 1)],
-            "seconds": time.perf_counter() - start,
+            "seconds": kept.seconds,
         }
         with self.store.writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", rows)
@@ -130,10 +143,9 @@ class Runner:
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.forgetting.evaluate import evaluate
 
-        start = time.perf_counter()
-        task = self._task(job.tasks[0])
+        task, kept = self.task(job.tasks[0]), self._kept(job)
         records = evaluate(
-            self._policy_of(job),
+            self.policy_of(job),
             task,
             self._examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
@@ -142,17 +154,31 @@ class Runner:
             stream=job.stream,
             batch=self.experiment.evaluation.batch,
             on_step=on_step,
+            kept=kept,
         )
         result = {
             "examples": len(records),
             "accuracy": sum(record["score"] for record in records) / len(records),
-            "seconds": time.perf_counter() - start,
+            "seconds": kept.seconds,
         }
         with self.store.writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", records)
             files.write_json(folder / "result.json", result)
 
-    def _policy_of(self, job: Job) -> Policy:
+    def _measure(self, job: Job) -> None:
+        """Drift, risk or the probe: small facts about policies, which stay as they are."""
+        from holdfast.experiment import measures
+
+        start = time.perf_counter()
+        result = getattr(measures, job.kind)(job, self)
+        with self.store.writing(job) as folder:
+            files.write_json(folder / "result.json", result | {"seconds": time.perf_counter() - start})
+
+    def _kept(self, job: Job) -> RowLog:
+        """What the job had found when it was killed, if it was."""
+        return RowLog(self.store.work(job) / "rows.jsonl")
+
+    def policy_of(self, job: Job) -> Policy:
         """The policy the job starts from, in memory; loaded unless it is the one held."""
         name = job.policy or _BASE
         if self.held != name or self._policy is None:
@@ -160,24 +186,49 @@ class Runner:
 
             self.held = self._policy = None  # free the memory first
             if job.policy is None:
-                self._policy = self._load_base()
+                self._policy = self.load_base()
             else:
-                weights = self.store.verify(self.plan.jobs[job.policy], WEIGHTS) / WEIGHTS
-                self._policy = Policy.load(weights, self.experiment.model)
+                self._policy = Policy.load(self.weights_of(job.policy), self.experiment.model)
             self.held = name
         return self._policy
 
-    def _load_base(self) -> Policy:
+    def load_base(self) -> Policy:
         from holdfast.policy.policy import Policy
 
         return Policy.load(self.experiment.model.path, self.experiment.model)
 
+    def weights_of(self, name: str) -> Path:
+        """The folder with the weights a `learn` job made."""
+        return self.store.verify(self.plan.jobs[name], WEIGHTS) / WEIGHTS
+
+    def base_folder(self) -> Path:
+        """The folder with the base's weights.
+
+        Raises:
+            InputError: it is a hub id that is not on this disk.
+        """
+        folder = model_folder(self.experiment.model)
+        if folder is None:
+            raise InputError(
+                f"Weight movement is measured on files: download {self.experiment.model.path} "
+                "(hf download) and give its folder as model.path, or leave measures.drift out."
+            )
+        return folder
+
     def _items(self, job: Job, split: Split) -> list[tuple[Task, Example]]:
-        return [(self._task(name), example) for name in job.tasks for example in self._examples(name, split)]
+        return [item for name in job.tasks for item in self.items(name, split)]
+
+    def items(self, name: str, split: Split, most: int | None = None) -> list[tuple[Task, Example]]:
+        """The examples of a task with it, or the first of them."""
+        return [(self.task(name), example) for example in self.examples(name, split, most)]
+
+    def examples(self, name: str, split: Split, most: int | None = None) -> list[Example]:
+        """The examples of a task, or the first of them."""
+        return self._examples(name, split)[:most]
 
     def _load(self, name: str, split: Split) -> list[Example]:
         count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
-        return self._task(name).examples(split, count)
+        return self.task(name).examples(split, count)
 
 
 def _method(job: Job) -> Method:

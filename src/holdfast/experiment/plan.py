@@ -14,17 +14,22 @@ from typing import Any, Literal
 from holdfast.config import Experiment
 from holdfast.experiment.identity import digest, model_identity
 from holdfast.learning.settings import Method
+from holdfast.policy.settings import Sampling
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Split
 
-Kind = Literal["learn", "filter", "evaluate"]
+Kind = Literal["learn", "filter", "evaluate", "drift", "risk", "probe"]
 
+_SAMPLING = {"group_size", "sampling"}
 _RFT_ONLY = {
-    "group_size", "sampling", "clip_low", "clip_high", "dual_clip", "normalise_std", "kl_coef", "kl_reference"
+    "clip_low", "clip_high", "dual_clip", "normalise_std", "kl_coef", "kl_reference"
 }  # fmt: skip
 _FILTER_ONLY = {"filter", "filter_samples", "filter_shortens"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
-_LATER = ("dual_clip", "filter_shortens")
+_LATER = (
+    "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every"
+)  # fmt: skip
+_NEVER = {"joint", "order"}  # they choose tasks, and those are inputs of their own
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Job:
         fingerprint: names the result.
         inputs: everything that determines the result, as plain data.
         policy: `learn` job whose weights this one loads; None for the base model.
+        others: `learn` jobs whose weights it loads besides.
         filter: `filter` job whose pass rates choose the training examples, if any.
         tasks: names; one, or all of the sequence for a joint `learn`.
         method: of `learn` and `filter` jobs.
@@ -47,17 +53,23 @@ class Job:
     fingerprint: str
     inputs: dict[str, Any]
     policy: str | None
-    filter: str | None
     tasks: tuple[str, ...]
     method: Method | None
     style: Style
     stream: tuple[object, ...]
     label: str
+    filter: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def loads(self) -> tuple[str, ...]:
+        """Jobs whose weights this one loads."""
+        return (self.policy, *self.others) if self.policy is not None else self.others
 
     @property
     def parents(self) -> tuple[str, ...]:
         """Jobs that must be done before this one."""
-        return tuple(parent for parent in (self.policy, self.filter) if parent is not None)
+        return self.loads if self.filter is None else (*self.loads, self.filter)
 
 
 @dataclass
@@ -71,6 +83,10 @@ class Chain:
     filters: list[str | None] = field(default_factory=list)
     cells: dict[tuple[int, str], str] = field(default_factory=dict)  # (stage, task) -> job
     other_cells: dict[tuple[int, str], str] = field(default_factory=dict)  # under the other style
+    order: tuple[str, ...] = ()  # the tasks as it trains on them
+    drift: dict[int, str] = field(default_factory=dict)  # stage -> job
+    risk: dict[int, str] = field(default_factory=dict)
+    probe: str | None = None
 
 
 @dataclass
@@ -109,14 +125,16 @@ def make_plan(experiment: Experiment) -> Plan:
 
 def determining_settings(method: Method, tasks: Sequence[str]) -> dict[str, Any]:
     """The settings of a method that can change what a stage on these tasks learns."""
-    settings = method.model_dump(mode="json", exclude={"joint"})
+    settings = method.model_dump(mode="json", exclude=_NEVER)
     if not isinstance(method.iterations, int):
         settings["iterations"] = method.iterations_on(tasks)
     settings = {key: value for key, value in settings.items() if key not in _LATER or value}
     if method.objective == "sft":
         irrelevant = _RFT_ONLY | _FILTER_ONLY
+        if not method.samples:
+            irrelevant |= _SAMPLING | {"sampled_by"}
     else:
-        irrelevant = {"target"}
+        irrelevant = {"target", "sampled_by"}
         if method.objective != "grpo":
             irrelevant.add("normalise_std")
         if not method.kl_coef:
@@ -126,13 +144,28 @@ def determining_settings(method: Method, tasks: Sequence[str]) -> dict[str, Any]
     return {key: value for key, value in settings.items() if key not in irrelevant}
 
 
+def measuring(experiment: Experiment) -> Sampling:
+    """How measures sample: from the policy's own distribution, as long as answers may be."""
+    return Sampling(max_tokens=experiment.evaluation.max_tokens)
+
+
 class _Planner:
     def __init__(self, experiment: Experiment) -> None:
         from holdfast.forgetting.evaluate import EVALUATION_VERSION
         from holdfast.learning.filters import FILTER_VERSION
         from holdfast.learning.loop import LEARNER_VERSION
+        from holdfast.mechanism.drift import DRIFT_VERSION
+        from holdfast.mechanism.probe import PROBE_VERSION
+        from holdfast.mechanism.risk import RISK_VERSION
 
-        self.versions = {"learn": LEARNER_VERSION, "filter": FILTER_VERSION, "evaluate": EVALUATION_VERSION}
+        self.versions = {
+            "learn": LEARNER_VERSION,
+            "filter": FILTER_VERSION,
+            "evaluate": EVALUATION_VERSION,
+            "drift": DRIFT_VERSION,
+            "risk": RISK_VERSION,
+            "probe": PROBE_VERSION,
+        }
         self.experiment = experiment
         self.base = model_identity(experiment.model, experiment.store / "model-hashes.json")
         self.jobs: dict[str, Job] = {}
@@ -148,9 +181,9 @@ class _Planner:
         return Plan(self.jobs, chains, self.asked)
 
     def chain(self, name: str, method: Method, seed: int) -> Chain:
-        sequence = self.experiment.sequence
-        stages: Sequence[tuple[str, ...]] = [sequence] if method.joint else [(task,) for task in sequence]
-        chain = Chain(name, seed, method)
+        order = self.experiment.order_of(method)
+        stages: Sequence[tuple[str, ...]] = [order] if method.joint else [(task,) for task in order]
+        chain = Chain(name, seed, method, order=order)
         self.cells(chain, 0, None, general=True)
         policy: str | None = None
         for stage, tasks in enumerate(stages, start=1):
@@ -163,13 +196,17 @@ class _Planner:
             chain.learn.append(policy)
             last = stage == len(stages)
             self.cells(chain, stage, policy, general=last or self.experiment.general_every_stage)
+        self.measures(chain, stages)
         return chain
 
     def cells(self, chain: Chain, stage: int, policy: str | None, general: bool) -> None:
         """Judge one policy on every task, and on the general benchmarks."""
         style = chain.settings.style
         other: Style = "direct" if style == "cot" else "cot"
-        names = self.experiment.sequence + (self.experiment.general if general else ())
+        trained = self.experiment.sequence
+        if stage and not (self.experiment.evaluation.future_tasks or chain.settings.joint):
+            trained = tuple(task for task in trained if task in chain.order[:stage])
+        names = trained + (self.experiment.general if general else ())
         who = f"{chain.method} seed {chain.seed} stage {stage}" if policy else "base"
         for name in names:
             label = f"{who}: evaluate {name}"
@@ -190,15 +227,19 @@ class _Planner:
         inputs = {
             "policy": policy or self.base,
             "filter": filter,
-            "base": self.base if method.kl_coef and method.kl_reference == "base" else None,
+            "base": self.base if _needs_base(method) else None,
             "method": determining_settings(method, tasks),
             "iterations": method.iterations_on(tasks),
             "tasks": [self.data(task, "train") for task in tasks],
             "template": self.experiment.prompts[method.style],
             "seed": seed,
         }
+        if method.show_answer:
+            inputs["hint"] = self.experiment.hint
         stream = ("stage", seed, *tasks)
-        return self.add("learn", inputs, policy, filter, tasks, method, method.style, stream, label)
+        return self.add(
+            "learn", inputs, policy, tasks, method.style, stream, label, method=method, filter=filter
+        )
 
     def filter(
         self, policy: str | None, tasks: tuple[str, ...], method: Method, seed: int, label: str
@@ -214,7 +255,7 @@ class _Planner:
             "seed": seed,
         }
         stream = ("filter", seed, *tasks)
-        return self.add("filter", inputs, policy, None, tasks, method, method.style, stream, label)
+        return self.add("filter", inputs, policy, tasks, method.style, stream, label, method=method)
 
     def evaluate(self, policy: str | None, task: str, style: Style, seed: int, label: str) -> str:
         evaluation = self.experiment.evaluation
@@ -228,12 +269,111 @@ class _Planner:
             "seed": seed if evaluation.temperature > 0 else None,  # greedy answers need no chance
         }
         stream = ("evaluate", inputs["seed"], task)
-        return self.add("evaluate", inputs, policy, None, (task,), None, style, stream, label)
+        return self.add("evaluate", inputs, policy, (task,), style, stream, label)
 
-    def data(self, name: str, split: Split) -> dict[str, Any]:
-        """What determines a split of a task."""
+    def measures(self, chain: Chain, stages: Sequence[tuple[str, ...]]) -> None:
+        """What is measured of a chain besides accuracy: jobs that load its policies and change nothing."""
+        measures, measured = self.experiment.measures, self.experiment.measured
+        policies = [None, *chain.learn]
+        for stage, tasks in enumerate(stages, start=1):
+            earlier = tuple(task for past in stages[: stage - 1] for task in past)
+            if measured(measures.drift, chain.method):
+                chain.drift[stage] = self.drift(chain, policies[: stage + 1], earlier, tasks)
+            if measured(measures.risk, chain.method) and earlier:
+                chain.risk[stage] = self.risk(chain, stage, policies[stage - 1], earlier, tasks)
+        if measured(measures.probe, chain.method) and not chain.settings.joint and len(stages) > 1:
+            chain.probe = self.probe(chain, chain.learn[-1])
+
+    def drift(
+        self, chain: Chain, policies: Sequence[str | None], earlier: tuple[str, ...], new: tuple[str, ...]
+    ) -> str:
+        """How far the last of `policies` (base first) is from the ones before it."""
+        settings, evaluation = self.experiment.measures.drift, self.experiment.evaluation
+        assert settings is not None
+        *past, policy = policies
+        others = tuple(name for name in past[:-3:-1] if name is not None)  # the last stage and the one before
+        inputs = {
+            "policy": policy,
+            "previous": list(others),
+            "stage": len(past),
+            "base": self.base,
+            "new": list(new),
+            "tasks": [
+                self.data(task, evaluation.split, settings.prompts)
+                for task in (*earlier, *new, *self.experiment.general)
+            ],
+            **self._asked(chain, {"samples": settings.samples}),
+        }
+        label = f"{chain.method} seed {chain.seed} stage {len(past)}: drift"
+        return self._measure("drift", chain, inputs, policy, (*earlier, *new), label, others)
+
+    def risk(
+        self, chain: Chain, stage: int, policy: str | None, earlier: tuple[str, ...], new: tuple[str, ...]
+    ) -> str:
+        """What updates on the new task would do to the earlier ones."""
+        settings = self.experiment.measures.risk
+        assert settings is not None
+        asked = {"instances": settings.instances, "samples": settings.samples, "old": settings.old}
+        inputs = {
+            "policy": policy,
+            "earlier": list(earlier),
+            "tasks": [self.data(task, "train") for task in (*earlier, *new)],
+            **self._asked(chain, asked),
+        }
+        label = f"{chain.method} seed {chain.seed} stage {stage}: risk"
+        return self._measure("risk", chain, inputs, policy, (*earlier, *new), label)
+
+    def probe(self, chain: Chain, policy: str) -> str:
+        """What a few steps bring back of every old task."""
+        settings = self.experiment.measures.probe
+        assert settings is not None
+        old = chain.order[:-1]
+        judged = settings.test_examples or self.experiment.test_examples
+        asked = {
+            "examples": settings.examples,
+            "steps": settings.steps,
+            "learning_rate": settings.learning_rate,
+        }
+        inputs = {
+            "policy": policy,
+            "train": [self.data(task, "train", settings.examples) for task in old],
+            "tasks": [self.data(task, self.experiment.evaluation.split, judged) for task in old],
+            **self._asked(chain, asked),
+        }
+        label = f"{chain.method} seed {chain.seed}: re-alignment probe"
+        return self._measure("probe", chain, inputs, policy, old, label)
+
+    def _asked(self, chain: Chain, settings: dict[str, Any]) -> dict[str, Any]:
+        """What determines how a policy is asked in a measure."""
+        style = chain.settings.style
+        return {
+            "settings": settings,
+            "sampling": measuring(self.experiment).model_dump(mode="json"),
+            "style": style,
+            "template": self.experiment.prompts[style],
+            "seed": chain.seed,
+        }
+
+    def _measure(
+        self,
+        kind: Kind,
+        chain: Chain,
+        inputs: dict[str, Any],
+        policy: str | None,
+        tasks: tuple[str, ...],
+        label: str,
+        others: tuple[str, ...] = (),
+    ) -> str:
+        stream = (kind, chain.seed, *tasks)
+        style, method = chain.settings.style, chain.settings
+        return self.add(kind, inputs, policy, tasks, style, stream, label, method=method, others=others)
+
+    def data(self, name: str, split: Split, most: int | None = None) -> dict[str, Any]:
+        """What determines a split of a task (or its first examples, `most` of them)."""
         task = self.tasks[name]
         count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
+        if most is not None:
+            count = most if count is None else min(most, count)
         return {
             "name": name,
             "version": task.version,
@@ -248,16 +388,26 @@ class _Planner:
         kind: Kind,
         inputs: dict[str, Any],
         policy: str | None,
-        filter: str | None,
         tasks: tuple[str, ...],
-        method: Method | None,
         style: Style,
         stream: tuple[object, ...],
         label: str,
+        *,
+        method: Method | None = None,
+        filter: str | None = None,
+        others: tuple[str, ...] = (),
     ) -> str:
         self.asked += 1
         inputs = {"kind": kind, "version": self.versions[kind], "threads": self.experiment.threads, **inputs}
         name = digest(inputs)
         if name not in self.jobs:
-            self.jobs[name] = Job(kind, name, inputs, policy, filter, tasks, method, style, stream, label)
+            self.jobs[name] = Job(
+                kind, name, inputs, policy, tasks, method, style, stream, label, filter, others
+            )
         return name
+
+
+def _needs_base(method: Method) -> bool:
+    """Whether a stage looks at the base besides the policy it starts from."""
+    by_base = method.objective == "sft" and method.target == "sampled" and method.sampled_by == "base"
+    return by_base or (bool(method.kl_coef) and method.kl_reference == "base")

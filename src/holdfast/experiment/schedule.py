@@ -12,6 +12,7 @@ from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import Damaged, Store
 
 RETRY_SECONDS = 0.5  # before asking again for a job that another process has
+TRAINING = ("learn", "filter")  # what later stages wait for; all else judges
 MOST_DAMAGE = 3  # times a result may be found damaged before the disk is not trusted any more
 
 OnDamage = Callable[[Job, Damaged], None]
@@ -39,7 +40,7 @@ def pending(plan: Plan, store: Store, on_damage: OnDamage) -> dict[str, Job]:
             return
         todo[name] = job
         for parent in job.parents:
-            require(plan.jobs[parent], weights=parent == job.policy)
+            require(plan.jobs[parent], weights=parent in job.loads)
 
     for job in plan.jobs.values():
         require(job, weights=False)
@@ -76,7 +77,7 @@ class Schedule:
         leased: set[str] = set()
         while True:  # another process may remove weights until they are leased, so look again then
             self.todo = pending(self.plan, self.store, self._set_aside)
-            needed = {job.policy for job in self.todo.values() if job.policy is not None}
+            needed = {name for job in self.todo.values() for name in job.loads}
             if needed <= leased:
                 break
             for name in needed:
@@ -116,12 +117,12 @@ class Schedule:
         ]
         if not ready:
             return None
-        training = sum(job.kind != "evaluate" for job in ready)
-        training += sum(self.plan.jobs[name].kind != "evaluate" for name in self.running)
+        training = sum(job.kind in TRAINING for job in ready)
+        training += sum(self.plan.jobs[name].kind in TRAINING for name in self.running)
         spare = workers > training
 
         def preference(job: Job) -> tuple[bool, bool, float]:
-            trains, at_hand = job.kind != "evaluate", (job.policy or "base") == held
+            trains, at_hand = job.kind in TRAINING, (job.policy or "base") == held
             first = trains if spare else at_hand
             return first, (at_hand if spare else at_hand and not trains), self._tail[job.fingerprint]
 
@@ -132,7 +133,7 @@ class Schedule:
     def needs_weights(self, job: Job) -> bool:
         """A job that is still to do loads the weights of this one."""
         return any(
-            name in self.todo and self.plan.jobs[name].policy == job.fingerprint
+            name in self.todo and job.fingerprint in self.plan.jobs[name].loads
             for name in self.children[job.fingerprint]
         )
 
@@ -143,8 +144,8 @@ class Schedule:
         self.todo.pop(job.fingerprint, None)
         if job.kind == "learn":
             self._prune(job)
-        if job.policy is not None:
-            self._prune(self.plan.jobs[job.policy])
+        for name in job.loads:
+            self._prune(self.plan.jobs[name])
 
     def fail(self, job: Job, message: str) -> None:
         """Give a job up, with everything that depends on it."""

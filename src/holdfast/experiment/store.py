@@ -3,6 +3,7 @@
     <store>/learn/<fingerprint>/      job.json  result.json  metrics.jsonl  weights/  manifest.json
     <store>/filter/<fingerprint>/     job.json  result.json  records.jsonl  manifest.json
     <store>/evaluate/<fingerprint>/   job.json  result.json  records.jsonl  manifest.json
+    <store>/drift|risk|probe/<fingerprint>/   job.json  result.json  manifest.json
     <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
     <store>/damaged/                  entries that no longer say what was written
     <store>/locks/                    one empty file per job, locked by the process that works on it
@@ -23,14 +24,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.identity import file_digest
 from holdfast.experiment.plan import Job, Kind
 
-KINDS: tuple[Kind, ...] = ("learn", "filter", "evaluate")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 WEIGHTS = "weights"
 _LENGTH = 16  # of a fingerprint in a name
 

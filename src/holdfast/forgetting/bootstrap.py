@@ -8,7 +8,7 @@ more alike than they are (Rao and Wu, 1988). Intervals are percentiles. With few
 still rough: see docs/metrics.md for what a simulation found.
 
 Axes: B resamples with the data themselves in front (index 0), R seeds, S stages, T tasks (those of
-the sequence, then the general benchmarks), N items.
+the sequence in the experiment's order, then the general benchmarks), N items.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def resample(
             )
             for run in seeds
         ]
-        draws[method] = _combine(np.stack(cells), len(results.sequence), seeds[0].joint)
+        order = [results.sequence.index(task) for task in results.order_of(seeds[0])]
+        draws[method] = _combine(np.stack(cells), order, seeds[0].joint)
     return draws
 
 
@@ -130,8 +131,10 @@ def _resampled_means(scores_SN: np.ndarray, weights_BN: np.ndarray) -> np.ndarra
     return weights_BN @ scores_SN.T / scores_SN.shape[1]
 
 
-def _combine(cells_RBST: np.ndarray, sequence: int, joint: bool) -> MethodDraws:
-    trained, general = cells_RBST[..., :sequence], cells_RBST[..., sequence:]
+def _combine(cells_RBST: np.ndarray, order: list[int], joint: bool) -> MethodDraws:
+    """`order`: the column of each task, in the order of training."""
+    sequence = len(order)
+    trained, general = cells_RBST[..., order], cells_RBST[..., sequence:]
     per_seed_RB = dict(measure(trained, general, joint=joint).items())
     _, resamples, stages, tasks = cells_RBST.shape
     accuracy_BST = np.empty((resamples, stages, tasks))

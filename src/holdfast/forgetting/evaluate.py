@@ -9,6 +9,7 @@ from holdfast.forgetting.results import Record, make_record
 from holdfast.policy.rollouts import roll_out
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
+from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade
 from holdfast.tasks.prompts import Style
@@ -31,14 +32,18 @@ def evaluate(
     stream: tuple[object, ...],
     batch: int,
     on_step: Callable[[int, int, dict[str, float]], None],
+    kept: RowLog | None = None,
 ) -> list[Record]:
     """Let the policy answer each example once, and grade it.
+
+    Args:
+        kept: records that a killed job has made already; new ones are added to it.
 
     Returns:
         A record an example, in order.
     """
-    records: list[Record] = []
-    for start in range(0, len(examples), batch):
+    kept = kept or RowLog()
+    for start in range(len(kept.rows), len(examples), batch):
         part = examples[start : start + batch]
         rollouts = roll_out(
             policy,
@@ -51,6 +56,7 @@ def evaluate(
         )
         lengths = rollouts.completions.mask_BGR.sum(-1)[:, 0].tolist()
         finished = rollouts.completions.finished_BG[:, 0].tolist()
+        records: list[Record] = []
         for index, example in enumerate(part):
             grade = Grade(
                 rollouts.answers[index][0],
@@ -59,6 +65,7 @@ def evaluate(
             )
             response = rollouts.texts[index][0]
             records.append(make_record(task, example, response, grade, lengths[index], finished[index]))
-        mean = sum(record["score"] for record in records) / len(records)
-        on_step(len(records), len(examples), {"accuracy": mean})
-    return records
+        kept.add(records)
+        mean = sum(record["score"] for record in kept.rows) / len(kept.rows)
+        on_step(len(kept.rows), len(examples), {"accuracy": mean})
+    return kept.rows

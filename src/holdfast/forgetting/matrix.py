@@ -88,10 +88,10 @@ def mean_matrix(runs: Sequence[MethodRun], tasks: Sequence[str], stages: int) ->
 
 
 def finished_stages(run: MethodRun, results: Results) -> int:
-    """How many trained stages have all the cells on the sequence's tasks seen so far."""
+    """How many trained stages have all the cells on the tasks the run has been trained on so far."""
     done = 0
     for stage in range(1, results.last_stage(run) + 1):
-        seen = results.sequence if run.joint else results.sequence[:stage]
+        seen = results.sequence if run.joint else results.order_of(run)[:stage]
         if not all(run.cells.get((stage, task)) for task in seen):
             break
         done = stage
@@ -126,8 +126,18 @@ def _difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
 
 
 def group_by_method(runs: Iterable[MethodRun]) -> Mapping[str, list[MethodRun]]:
-    """Runs per method, in the order in which methods first appear."""
+    """Runs per method, in the order in which methods first appear.
+
+    Raises:
+        HoldfastError: two seeds of a method learned the tasks in different orders.
+    """
     grouped: dict[str, list[MethodRun]] = {}
     for run in runs:
-        grouped.setdefault(run.method, []).append(run)
+        seeds = grouped.setdefault(run.method, [])
+        if seeds and run.order != seeds[0].order:
+            raise HoldfastError(
+                f"Method {run.method}: seed {run.seed} learned the tasks in another order than seed "
+                f"{seeds[0].seed}, so they are not one method. Give each order a method name of its own."
+            )
+        seeds.append(run)
     return grouped

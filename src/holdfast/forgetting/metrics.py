@@ -1,9 +1,9 @@
 """The measures of learning and forgetting, and what a number of test items can tell apart.
 
 `accuracy_ST[i, j]` is the accuracy after stage i on task j, 0..1; row 0 is the base, and stage i
-trains on task i (column i - 1). Any leading axes are kept, so that a bootstrap can measure all its
-resamples at once. Differences are signed: negative is worse than before. Definitions and a worked
-example: docs/metrics.md.
+trains on task i (column i - 1): columns stand in the order of training. Any leading axes are kept, so
+that a bootstrap can measure all its resamples at once. Differences are signed: negative is worse than
+before. Definitions and a worked example: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = Fa
     later stage, are NaN.
 
     Args:
-        accuracy_ST: stages (row 0 the base) by tasks of the sequence.
+        accuracy_ST: stages (row 0 the base) by tasks, in the order they were trained on.
         general_SG: the same stages by general benchmarks; G may be 0.
 
     Raises:

@@ -21,7 +21,7 @@ import numpy as np
 
 from holdfast import rng
 from holdfast.forgetting.bootstrap import LEVEL, Estimate, estimate
-from holdfast.forgetting.transitions import RIGHT
+from holdfast.forgetting.outcomes import RIGHT
 
 RESAMPLES = 10_000
 

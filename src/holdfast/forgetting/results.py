@@ -117,6 +117,12 @@ class Results:
         """The tasks in the order the run trained on them."""
         return run.order or self.sequence
 
+    def learned_at(self, run: MethodRun, task: str) -> int:
+        """The stage after which the run has been trained on the task; 0 for a general benchmark."""
+        if task in self.general:
+            return 0
+        return 1 if run.joint else self.order_of(run).index(task) + 1
+
     def methods(self) -> tuple[str, ...]:
         """Method names in the order they first appear."""
         return tuple(dict.fromkeys(run.method for run in self.runs))

@@ -7,6 +7,7 @@ streams named after the iteration, so there is no generator state to keep.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,18 @@ from holdfast.files import read_json, recover_folder, whole_folder, write_json
 
 
 def save_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    memory: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Replace the checkpoint in `folder`; whenever the process dies, the old one or the new one is left."""
+    """Replace the checkpoint in `folder`; whenever the process dies, the old one or the new one is left.
+
+    Args:
+        state: small facts, as JSON.
+        memory: tensors that the objective goes on with.
+    """
     for left_over in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
         shutil.rmtree(left_over, ignore_errors=True)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -36,6 +46,8 @@ def save_checkpoint(
             temporary / "weights.safetensors",
         )
         save_file(tensors, temporary / "optimizer.safetensors")
+        if memory:
+            save_file(dict(memory), temporary / "memory.safetensors")
         write_json(temporary / "state.json", state | {"parameters": names})
 
 
@@ -43,6 +55,9 @@ def load_checkpoint(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
     """Put the checkpoint's weights and moments back; None when there is no checkpoint.
+
+    Returns:
+        The state, with the objective's tensors as `memory`.
 
     Raises:
         HoldfastError: the checkpoint belongs to other weights or is damaged.
@@ -54,6 +69,8 @@ def load_checkpoint(
     try:
         state = read_json(folder / "state.json")
         weights, flat = load_file(folder / "weights.safetensors"), load_file(folder / "optimizer.safetensors")
+        memory = folder / "memory.safetensors"
+        state["memory"] = load_file(memory) if memory.exists() else {}
         if state["parameters"] != list(trainable):
             raise ValueError("it was written for other trainable parameters")
     except Exception as error:  # safetensors and json raise many kinds

@@ -15,6 +15,7 @@ from holdfast.learning.settings import Filter, Method
 from holdfast.policy.rollouts import Item, roll_out
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
+from holdfast.rowlog import RowLog
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
 RIGHT = 0.5  # a soft score counts as right from here on
+_NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"}
 
 
 def pass_rates(
@@ -32,15 +34,19 @@ def pass_rates(
     templates: Mapping[Style, str],
     stream: tuple[object, ...],
     on_step: Callable[[int, int, dict[str, float]], None],
+    kept: RowLog | None = None,
 ) -> list[dict[str, Any]]:
     """How often each example is answered right in `method.filter_samples` samples.
 
+    Args:
+        kept: rows that a killed job has found already; new ones are added to it.
+
     Returns:
-        A row an example, in order: task, id, correct, samples.
+        A row an example, in order: task, id, correct, samples, flops (of sampling them).
     """
-    rows: list[dict[str, Any]] = []
+    kept = kept or RowLog()
     size = method.micro_batch or 32
-    for start in range(0, len(items), size):
+    for start in range(len(kept.rows), len(items), size):
         part = items[start : start + size]
         rollouts = roll_out(
             policy,
@@ -52,19 +58,24 @@ def pass_rates(
             generator=torch_stream(*stream, start, device=str(policy.device)),
         )
         correct = (rollouts.scores_BG >= RIGHT).sum(dim=1).tolist()
-        rows += [
-            {"task": task.name, "id": example.id, "correct": right, "samples": method.filter_samples}
-            for (task, example), right in zip(part, correct, strict=True)
-        ]
-        on_step(len(rows), len(items), {"accuracy": rollouts.scores_BG.mean().item()})
-    return rows
+        flops = policy.operations.forward(rollouts.prompts, rollouts.completions) / len(part)
+        shared = {"samples": method.filter_samples, "flops": flops}
+        kept.add(
+            [
+                {"task": task.name, "id": example.id, "correct": right, **shared}
+                for (task, example), right in zip(part, correct, strict=True)
+            ]
+        )
+        on_step(len(kept.rows), len(items), {"accuracy": rollouts.scores_BG.mean().item()})
+    return kept.rows
 
 
 def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[object, ...]) -> list[int]:
     """Positions of the examples a filter keeps, ascending.
 
-    `rif` drops those never right (the study's rule), `rif_strict` those always right too, and
-    `random_matched` keeps a random subset as large as what `rif` keeps: its control.
+    `rif` drops those never right (the study's rule), `rif_strict` those always right too. Their
+    controls: `random_matched` keeps a random subset as large as what `rif` keeps, and `unsolvable`
+    what `rif` drops.
 
     Raises:
         HoldfastError: nothing would be left.
@@ -77,11 +88,13 @@ def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[obje
             kept = solvable
         case "rif_strict":
             kept = [index for index in solvable if rows[index]["correct"] < rows[index]["samples"]]
+        case "unsolvable":
+            kept = [index for index, row in enumerate(rows) if row["correct"] == 0]
         case "random_matched":
             kept = sorted(named_stream(*stream, "random_matched").sample(range(len(rows)), len(solvable)))
     if not kept:
         raise HoldfastError(
-            f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers them "
-            "never (or, for rif_strict, always) right. Use filter: none, or another task or model."
+            f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers all of them "
+            f"{_NONE_LEFT.get(filter, 'never')} right. Use filter: none, or another task or model."
         )
     return kept

@@ -1,19 +1,21 @@
 """What a step optimises: SFT on references, or the policy gradient on sampled groups.
 
-Both give the loop the same thing: groups of completions with an advantage each, and a loss that
-is a sum over tokens (the loop divides by the step's number of tokens, so a step split into
-micro-batches has the same gradient as one that is not).
+(SFT on what a policy wrote itself: `sampled_targets.py`.) All give the loop the same thing: groups
+of completions with an advantage each, and a loss that is a sum over tokens (the loop divides by the
+step's number of tokens, so a step split into micro-batches has the same gradient as one that is not).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from holdfast.learning import advantages
+from holdfast.learning.budget import NOTHING, Spent
+from holdfast.learning.filters import RIGHT
 from holdfast.learning.settings import Method
 from holdfast.policy.batch import group_tokens
 from holdfast.policy.rollouts import Item, encode_items, roll_out
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.budget import TokenBudget
     from holdfast.policy.policy import Policy
+    from holdfast.policy.prefill import Prefill
     from holdfast.policy.reference import Reference
 
 KL_CLAMP = 10.0  # of log pi_ref - log pi, as in the study's code: one token cannot blow up a step
@@ -39,6 +42,8 @@ class Groups:
         reference_BGR: of the KL reference, where there is a penalty.
         stats: means over the batch, for the log.
         names: of the examples, for messages.
+        spent: what collecting them took; learning from them is not in it.
+        prefill: of all prompts, where sampling left it for the training step.
     """
 
     prompts: Prompts
@@ -48,6 +53,8 @@ class Groups:
     reference_BGR: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
     names: tuple[str, ...] = ()
+    spent: Spent = NOTHING
+    prefill: Prefill | None = None
 
     def name(self, index: int) -> str:
         """What a message calls the prompt at `index`."""
@@ -56,28 +63,30 @@ class Groups:
     def split(self, size: int) -> Iterator[Groups]:
         """Parts of at most `size` prompts, in order, each made when it is asked for: it copies its images."""
         count = len(self.prompts)
-        return (self._rows(range(start, min(start + size, count))) for start in range(0, count, size))
+        return (self.rows(range(start, min(start + size, count))) for start in range(0, count, size))
 
     def within(self, budget: TokenBudget, size: int | None) -> Iterator[Groups]:
         """Parts of at most `size` prompts and no more tokens than the budget has, as `split` makes them."""
         costs = group_tokens(self.prompts, self.completions)
-        return (self._rows(rows) for rows in budget.split(costs, size))
+        return (self.rows(rows) for rows in budget.split(costs, size))
 
-    def _rows(self, rows: range) -> Groups:
+    def rows(self, rows: Sequence[int]) -> Groups:
+        """The groups of these prompts, in this order."""
         if len(rows) == len(self.prompts):
             return self
 
         def part(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor[rows.start : rows.stop]
+            return None if tensor is None else tensor[torch.as_tensor(rows, device=tensor.device)]
 
         return replace(
             self,
             prompts=self.prompts.select(rows),
             completions=self.completions.select(rows),
-            advantages_BG=self.advantages_BG[rows.start : rows.stop],
+            advantages_BG=self.advantages_BG[torch.as_tensor(rows, device=self.advantages_BG.device)],
             old_logprobs_BGR=part(self.old_logprobs_BGR),
             reference_BGR=part(self.reference_BGR),
-            names=self.names[rows.start : rows.stop],
+            names=tuple(self.names[row] for row in rows) if self.names else (),
+            prefill=None,
         )
 
 
@@ -105,13 +114,22 @@ class SFT:
         prompts = encode_items(policy, items, style, self.templates)
         lengths = completions.mask_BGR.sum(-1).float()
         return Groups(
-            prompts, completions, torch.ones(len(items), 1), stats={"length": lengths.mean().item()}
+            prompts,
+            completions,
+            torch.ones(len(items), 1),
+            stats={"length": lengths.mean().item()},
+            names=item_names(items),
         )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        out = policy.group_logprobs(groups.prompts, groups.completions)
-        mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
-        return LossSums(-(out.logprobs_BGR * mask).sum(), float((out.entropy_BGR * mask).sum()))
+        return likelihood_loss(policy, groups)
+
+
+def likelihood_loss(policy: Policy, groups: Groups) -> LossSums:
+    """The negative log-likelihood of completions, summed over their tokens."""
+    out = policy.group_logprobs(groups.prompts, groups.completions)
+    mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
+    return LossSums(-(out.logprobs_BGR * mask).sum(), float((out.entropy_BGR * mask).sum()))
 
 
 class RFT:
@@ -138,6 +156,7 @@ class RFT:
             group_size=method.group_size,
             generator=torch_stream(*stream, "sample", device=str(policy.device)),
             greedy_row=method.objective == "remax",
+            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
         )
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
@@ -150,6 +169,8 @@ class RFT:
                 advantages_BG = advantages.remax(rewards_BG, rollouts.rewards_BG[:, -1])
             case _:
                 advantages_BG = advantages.reinforce(rewards_BG)
+        if method.positives_only:
+            advantages_BG = advantages_BG.masked_fill(rollouts.scores_BG[:, sampled] < RIGHT, 0.0)
 
         def logprobs(of: Policy | Reference) -> torch.Tensor:
             with torch.no_grad():
@@ -168,11 +189,28 @@ class RFT:
             "unfinished": 1 - completions.finished_BG.float().mean().item(),
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
         }
-        return Groups(rollouts.prompts, completions, advantages_BG, old, reference, stats)
+        passes = (old is not None) + (reference is not None)
+        spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions, passes)
+        groups = Groups(
+            rollouts.prompts,
+            completions,
+            advantages_BG,
+            old,
+            reference,
+            stats,
+            item_names(items),
+            spent,
+            rollouts.prefill,
+        )
+        if method.drop_zero_variance:
+            return groups.rows((advantages_BG != 0).any(dim=1).nonzero().squeeze(1).tolist())
+        return groups
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         method = self.method
-        out = policy.group_logprobs(groups.prompts, groups.completions, method.sampling.temperature)
+        out = policy.group_logprobs(
+            groups.prompts, groups.completions, method.sampling.temperature, groups.prefill
+        )
         logprobs = out.logprobs_BGR
         mask = groups.completions.mask_BGR.to(logprobs.dtype)
         old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR
@@ -193,17 +231,6 @@ class RFT:
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
 
 
-Objective = SFT | RFT
-
-
-def make_objective(
-    method: Method, templates: Mapping[Style, str], policy: Policy, load_base: Callable[[], Policy]
-) -> Objective:
-    """The method's objective; `policy` stands at the start of the stage."""
-    if method.objective == "sft":
-        return SFT(method, templates)
-    if not method.kl_coef:
-        return RFT(method, templates, None)
-    if method.kl_reference == "stage_start":
-        return RFT(method, templates, policy.snapshot())
-    return RFT(method, templates, policy.without_adapters() if policy.adapted else load_base())
+def item_names(items: Sequence[Item]) -> tuple[str, ...]:
+    """What messages call the examples of a batch."""
+    return tuple(f"{task.name} {example.id}" for task, example in items)

@@ -19,7 +19,7 @@ from holdfast.settings import Settings
 from holdfast.tasks.prompts import Style, Target
 
 Objective = Literal["sft", "grpo", "rloo", "remax", "reinforce"]
-Filter = Literal["none", "rif", "rif_strict", "random_matched"]
+Filter = Literal["none", "rif", "rif_strict", "random_matched", "unsolvable"]
 
 
 class Method(Settings):
@@ -33,6 +33,7 @@ class Method(Settings):
     style: Style = "cot"
     target: Target = "answer"  # what SFT writes
     joint: bool = False  # all tasks at once (multi-task training), in one stage
+    order: str | None = None  # one of the experiment's `orders`; None: as its sequence stands
 
     # Per task, or for each task its own (task: number); a joint stage makes as many for each of its tasks.
     iterations: PositiveInt | dict[str, PositiveInt] = 40
@@ -47,14 +48,23 @@ class Method(Settings):
     betas: tuple[float, float] = (0.9, 0.999)
     clip_grad: float = Field(1.0, gt=0)  # norm
 
-    # RFT
+    # RFT, and SFT on sampled targets
     group_size: int = Field(8, ge=1)  # completions per prompt
     sampling: Sampling = Sampling()
+
+    # SFT on sampled targets (target: sampled): completions of a policy that are right, one an example.
+    sampled_by: Literal["stage_start", "base"] = "stage_start"  # who writes them
+    show_answer: bool = False  # the writer is shown the reference answer (rationalisation)
+    resample_every: int | None = Field(None, ge=1)  # iterations until the writer is the policy of that moment
+
+    # RFT
     clip_low: float = Field(0.2, ge=0)  # the importance ratio stays in [1 - low, 1 + high]
     clip_high: float = Field(0.3, ge=0)
     # What a token of a completion with advantage A < 0 can cost is at most -dual_clip * A (arXiv 1912.09729).
     dual_clip: float | None = Field(None, gt=1)
     normalise_std: bool = True  # GRPO: divide by the group's standard deviation
+    positives_only: bool = False  # wrong completions push nothing
+    drop_zero_variance: bool = False  # prompts whose completions all have advantage 0 leave the step
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
     kl_reference: Literal["stage_start", "base"] = "stage_start"
 
@@ -79,21 +89,32 @@ class Method(Settings):
             return self.iterations * len(tasks)
         return sum(self.iterations[task] for task in tasks)
 
+    @property
+    def samples(self) -> bool:
+        """Whether it learns from completions that a policy wrote."""
+        return self.objective != "sft" or self.target == "sampled"
+
     @model_validator(mode="after")
     def _consistent(self) -> Method:
         if self.objective in ("grpo", "rloo") and self.group_size < 2:
             raise ValueError(
                 f"{self.objective} compares completions of one prompt, so group_size must be at least 2"
             )
-        if self.objective == "sft" and self.filter != "none":
-            raise ValueError("filter needs an RFT objective (grpo, rloo, remax, reinforce)")
-        if self.objective == "sft" and self.kl_coef:
-            raise ValueError("kl_coef needs an RFT objective (grpo, rloo, remax, reinforce)")
-        if self.objective != "sft" and self.sampling.temperature == 0:
+        if self.objective == "sft":
+            for key in ("filter", "kl_coef", "positives_only", "drop_zero_variance"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} needs an RFT objective (grpo, rloo, remax, reinforce)")
+        if self.samples and self.sampling.temperature == 0:
             raise ValueError(
-                f"{self.objective} learns from differing completions, so sampling.temperature must be "
-                "above 0 (1.0: the policy itself)"
+                f"{'target: sampled' if self.objective == 'sft' else self.objective} learns from differing "
+                "completions, so sampling.temperature must be above 0 (1.0: the policy itself)"
             )
+        if self.objective == "sft" and self.target != "sampled":
+            for key in ("sampled_by", "show_answer", "resample_every"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} needs target: sampled")
+        if self.resample_every and self.sampled_by == "base":
+            raise ValueError("resample_every follows the policy that learns; leave sampled_by: base out")
         if self.style == "direct" and self.target == "reasoned":
             raise ValueError("target: reasoned needs style: cot")
         if self.batch % self.updates:

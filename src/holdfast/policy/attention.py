@@ -11,7 +11,7 @@ G completions per prompt, P and R longest prompt and completion, S segments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "holdfast"
+Keys = tuple[torch.Tensor, torch.Tensor]  # and values
 
 
 class Layout(Protocol):
@@ -113,14 +114,18 @@ def _by_length(
 class Groups:
     """Prompts, and completions that see their prompt and their own past.
 
-    The packed row holds all prompts one after the other, then all completions, group by group.
-    Prompts are attended once; a completion's keys are its prompt's and its own.
+    The packed row holds all prompts one after the other, then all completions, group by group; or
+    completions alone, where the prompts' keys are known. Prompts are attended once; a completion's
+    keys are its prompt's and its own.
+
+    Attributes:
+        keys: keys and values of the prompts, [B, h, P, D], by the id of their attention module.
 
     Args:
         prompt_lengths: tokens of each prompt, [B], at least 1.
         completion_lengths: tokens of each completion, [B, G]; may be 0. None for prompts alone.
         dtype: that of the model's activations.
-        keep: remember the keys and values of prompts, layer by layer, for decoding.
+        keys: those of the prompts, which are not in the row then.
     """
 
     def __init__(
@@ -128,7 +133,7 @@ class Groups:
         prompt_lengths: torch.Tensor,
         completion_lengths: torch.Tensor | None = None,
         dtype: torch.dtype = torch.float32,
-        keep: bool = False,
+        keys: Mapping[int, Keys] | None = None,
     ):
         device = prompt_lengths.device
         self.prompts = len(prompt_lengths)
@@ -136,8 +141,8 @@ class Groups:
         self.group = 0 if completion_lengths is None else completion_lengths.shape[1]
         self.longest_completion = 0
         steps_P = torch.arange(self.longest_prompt, device=device)
-        valid = self.prompt_mask_BP = steps_P < prompt_lengths[:, None]
-        slots = valid.flatten()
+        valid = steps_P < prompt_lengths[:, None]
+        slots = valid.flatten() if keys is None else valid.new_empty(0)
         if completion_lengths is not None:
             self.longest_completion = int(completion_lengths.max()) if completion_lengths.numel() else 0
         if self.longest_completion and completion_lengths is not None:
@@ -156,32 +161,40 @@ class Groups:
         places = torch.full(slots.shape, len(self.packed), device=device)
         places[self.packed] = torch.arange(len(self.packed), device=device)
         self.places = places  # packed token of each padded slot; N for an empty one
-        self.kept: list[tuple[torch.Tensor, torch.Tensor]] | None = [] if keep else None
+        self.has_prompts = keys is None
+        self.keys: dict[int, Keys] = dict(keys or {})
 
     def attend(
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
-        size = self.prompts * self.longest_prompt
         query, key, value = (
             _Pad.apply(x[0].transpose(0, 1), self.places, self.packed) for x in (query, key, value)
         )
+        outputs = [self._prompts(module, query, key, value, scaling)] if self.has_prompts else []
+        if self.longest_completion:
+            size = self.prompts * self.longest_prompt if self.has_prompts else 0
+            outputs.append(
+                self._completions(query[size:], key[size:], value[size:], *self.keys[id(module)], scaling)
+            )
+        out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return out.index_select(0, self.packed).unsqueeze(0)
+
+    def _prompts(
+        self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """Attention of all prompts, [B*P, H, D]; their keys are kept."""
+        size = self.prompts * self.longest_prompt
         q_BHPD, k_BhPD, v_BhPD = (
             x[:size].unflatten(0, (self.prompts, self.longest_prompt)).transpose(1, 2)
             for x in (query, key, value)
         )
-        if self.kept is not None:
-            self.kept.append((k_BhPD, v_BhPD))
+        self.keys[id(module)] = (k_BhPD, v_BhPD)
         repeats = q_BHPD.shape[1] // k_BhPD.shape[1]
         # Prompts lie at the start of their slots, so that causality alone hides the padding after them.
         out = F.scaled_dot_product_attention(
             q_BHPD, k_BhPD, v_BhPD, is_causal=True, scale=scaling, enable_gqa=repeats > 1
         )
-        out = out.transpose(1, 2).flatten(0, 1)
-        if self.longest_completion:
-            out = torch.cat(
-                [out, self._completions(query[size:], key[size:], value[size:], k_BhPD, v_BhPD, scaling)]
-            )
-        return out.index_select(0, self.packed).unsqueeze(0)
+        return out.transpose(1, 2).flatten(0, 1)
 
     def _completions(
         self,

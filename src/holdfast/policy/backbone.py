@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from holdfast.policy.attention import NAME, Layout, Segments
@@ -165,7 +168,8 @@ class Backbone:
 
     def _encode_images(self, pixels: torch.Tensor, grids: torch.Tensor) -> list[ImageFeatures]:
         """Features of each distinct image."""
-        output = self.visual(pixels.to(self.visual.dtype), grid_thw=grids, **self._vision_geometry(grids))
+        with _embedding_by_product(self.visual.patch_embed):
+            output = self.visual(pixels.to(self.visual.dtype), grid_thw=grids, **self._vision_geometry(grids))
         counts = (grids.prod(-1) // self.merge**2).tolist()
         layers = [layer.split(counts) for layer in getattr(output, "deepstack_features", None) or []]
         return [
@@ -201,6 +205,28 @@ class Backbone:
         if len(self._geometry) > 64:
             self._geometry.popitem(last=False)
         return dict(made)
+
+
+@contextmanager
+def _embedding_by_product(patch_embed: Any) -> Iterator[None]:
+    """Patches are embedded by a matrix product meanwhile.
+
+    The convolution that a Qwen-VL tower does it with sees each patch once, so that it is one; the
+    kernels for convolutions take several times as long over it.
+    """
+    convolution = patch_embed.proj
+    if type(convolution) is not nn.Conv3d:  # adapted, perhaps
+        yield
+        return
+
+    def forward(pixels: torch.Tensor) -> torch.Tensor:
+        return F.linear(pixels, convolution.weight.flatten(1), convolution.bias)
+
+    patch_embed.forward = forward
+    try:
+        yield
+    finally:
+        del patch_embed.forward
 
 
 def vision_parameters(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -125,21 +125,21 @@ class Completions:
         """The groups of these prompts, in this order."""
         return self._index((torch.as_tensor(rows, dtype=torch.long, device=self.tokens_BGR.device),))
 
-    def columns(self, members: slice) -> Completions:
+    def columns(self, members: slice | list[int]) -> Completions:
         """These members of every group."""
         return self._index((slice(None), members))
 
     @classmethod
-    def join(cls, parts: Sequence[Completions], pad: int) -> Completions:
-        """The groups of all parts, one after the other."""
+    def join(cls, parts: Sequence[Completions], pad: int, axis: int = 0) -> Completions:
+        """The groups of all parts, one after the other; along axis 1, groups of all parts' members."""
         if len(parts) == 1:
             return parts[0]
         logprobs = [part.logprobs_BGR for part in parts if part.logprobs_BGR is not None]
         return cls(
-            _join([part.tokens_BGR for part in parts], pad),
-            _join([part.mask_BGR for part in parts], False),
-            torch.cat([part.finished_BG for part in parts]),
-            _join(logprobs, 0.0) if logprobs else None,
+            _join([part.tokens_BGR for part in parts], pad, axis),
+            _join([part.mask_BGR for part in parts], False, axis),
+            torch.cat([part.finished_BG for part in parts], axis),
+            _join(logprobs, 0.0, axis) if logprobs else None,
         )
 
     def to(self, device: torch.device | str) -> Completions:
@@ -153,10 +153,10 @@ class Completions:
         return Completions(self.tokens_BGR[index], self.mask_BGR[index], self.finished_BG[index], logprobs)
 
 
-def _join(parts: Sequence[torch.Tensor], fill: float) -> torch.Tensor:
+def _join(parts: Sequence[torch.Tensor], fill: float, axis: int) -> torch.Tensor:
     """[B, G, R] of all parts, each filled up to the longest R."""
     longest = max(part.shape[2] for part in parts)
-    return torch.cat([F.pad(part, (0, longest - part.shape[2]), value=fill) for part in parts])
+    return torch.cat([F.pad(part, (0, longest - part.shape[2]), value=fill) for part in parts], axis)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class Decode:
     ):
         first = prompt_keys[0][0]
         prompts, kv_heads, _, size = first.shape
-        self.prompt_keys = prompt_keys
+        # As the products read them: a step would copy them again.
+        self.prompt_keys = [(k.contiguous(), v.contiguous()) for k, v in prompt_keys]
         self.hidden_BP = torch.zeros(
             prompt_mask_BP.shape, dtype=first.dtype, device=first.device
         ).masked_fill_(~prompt_mask_BP, -torch.inf)

@@ -6,7 +6,7 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.policy.batch import Completions
-from holdfast.policy.logprobs import log_distribution
+from holdfast.policy.logprobs import sampling_logits
 from holdfast.policy.settings import Sampling
 
 
@@ -25,37 +25,46 @@ class Draw:
     def __call__(
         self,
         logits_NV: torch.Tensor,
-        greedy_N: torch.Tensor | None,
+        greedy_N: torch.Tensor | bool,
         uniform_N: torch.Tensor,
         sampling: Sampling,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens [N] and their log-probabilities [N] at the sampling temperature (1 if it is 0).
 
         `uniform_N` holds one number in [0, 1) per row; the token is where the cumulative
-        distribution passes it. `greedy_N` marks rows that take the likeliest token; None means all.
+        distribution passes it. `greedy_N` marks rows that take the likeliest token; or all do, or none.
         """
-        logp_NV = log_distribution(logits_NV, self.banned_V, sampling.temperature or 1.0)
-        if greedy_N is None:
-            tokens_N = logp_NV.argmax(-1)
+        logits_NV = sampling_logits(logits_NV, self.banned_V, sampling.temperature or 1.0)
+        logits_NV -= logits_NV.amax(-1, keepdim=True)
+        weights_NV = logits_NV.exp()
+        if greedy_N is True:
+            tokens_N = logits_NV.argmax(-1)
         else:
-            tokens_N = torch.where(
-                greedy_N, logp_NV.argmax(-1), _invert(logp_NV.exp(), uniform_N, sampling.top_p)
-            )
-        return tokens_N, logp_NV.gather(-1, tokens_N[:, None]).squeeze(-1)
+            tokens_N = _invert(weights_NV, uniform_N, sampling.top_p)
+            if greedy_N is not False:
+                tokens_N = torch.where(greedy_N, logits_NV.argmax(-1), tokens_N)
+        logp_N = logits_NV.gather(-1, tokens_N[:, None]).squeeze(-1) - weights_NV.sum(-1).log()
+        return tokens_N, logp_N
 
 
-def _invert(probabilities_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The id at which the cumulative distribution, cut to the top-p nucleus, passes `uniform_N`."""
+def _invert(weights_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The id at which the cumulative distribution, cut to the top-p nucleus, passes `uniform_N`.
+
+    Weights are probabilities, but for a factor.
+    """
     order_NV = None
     if top_p < 1:
-        probabilities_NV, order_NV = probabilities_NV.sort(dim=-1, descending=True, stable=True)
-        before_NV = probabilities_NV.cumsum(-1) - probabilities_NV
-        probabilities_NV = probabilities_NV.masked_fill(before_NV >= top_p, 0.0)  # the likeliest always stays
-    cumulative_NV = probabilities_NV.cumsum(-1)
-    reach_N1 = uniform_N[:, None].to(cumulative_NV.dtype) * cumulative_NV[:, -1:]
+        weights_NV, order_NV = weights_NV.sort(dim=-1, descending=True, stable=True)
+        before_NV = weights_NV.cumsum(-1) - weights_NV
+        nucleus_N1 = top_p * weights_NV.sum(-1, keepdim=True)
+        weights_NV = weights_NV.masked_fill(before_NV >= nucleus_N1, 0.0)  # the likeliest always stays
+    cumulative_NV = weights_NV.cumsum(-1)
+    total_N1 = cumulative_NV[:, -1:].contiguous()
+    reach_N1 = uniform_N[:, None].to(cumulative_NV.dtype) * total_N1
     index_N1 = torch.searchsorted(cumulative_NV, reach_N1, right=True)
     # Rounding may carry the product to the very end, past the last id that has any probability.
-    last_N1 = (cumulative_NV < cumulative_NV[:, -1:]).sum(-1, keepdim=True)
+    # NaN stands after everything: whoever records reports it, once the draw is over.
+    last_N1 = torch.searchsorted(cumulative_NV, total_N1).clamp_max_(cumulative_NV.shape[-1] - 1)
     index_N1 = torch.minimum(index_N1, last_N1)
     return (index_N1 if order_NV is None else order_NV.gather(-1, index_N1)).squeeze(-1)
 
@@ -82,11 +91,11 @@ class Recorder:
         self.shape = (prompts, group)
         self.sampling, self.draw, self.uniform_TX, self.first = sampling, draw, uniform_TX, first
         rows = prompts * group
-        self.greedy: torch.Tensor | None = None
-        if sampling.temperature > 0 and not (greedy_last and group == 1):
+        self.greedy: torch.Tensor | None = None  # which rows; None where all are alike
+        self.all_greedy = sampling.temperature == 0 or (greedy_last and group == 1)
+        if greedy_last and not self.all_greedy:
             self.greedy = torch.zeros(rows, dtype=torch.bool, device=device)
-            if greedy_last:
-                self.greedy.view(self.shape)[:, -1] = True
+            self.greedy.view(self.shape)[:, -1] = True
         self.tokens = torch.full((rows, sampling.max_tokens), draw.pad, dtype=torch.long, device=device)
         self.logprobs = torch.zeros(rows, sampling.max_tokens, device=device)
         self.mask = torch.zeros(rows, sampling.max_tokens, dtype=torch.bool, device=device)
@@ -108,7 +117,7 @@ class Recorder:
             bad = (~torch.isfinite(logits_NV)).any(-1).nonzero()
             if len(bad):
                 raise NotFiniteError(self.first + int(live[bad[0, 0]]) // self.shape[1])
-        greedy_N = None if self.greedy is None else self.greedy[live]
+        greedy_N = self.all_greedy if self.greedy is None else self.greedy[live]
         tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step, live], self.sampling)
         going_N = ~self.finished[live]
         rows = live[going_N]
@@ -126,7 +135,7 @@ class Recorder:
             tokens_N. Whether rows have ended is in `finished`, and an error in `infinite`.
         """
         self.infinite[live] |= ~torch.isfinite(logits_NV).all(-1)
-        greedy_N = None if self.greedy is None else self.greedy[live]
+        greedy_N = self.all_greedy if self.greedy is None else self.greedy[live]
         tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step_1, live], self.sampling)
         going_N = ~self.finished[live]
         self.tokens[live, step_1] = tokens_N.masked_fill(~going_N, self.draw.pad)

@@ -8,58 +8,72 @@ log-probabilities, losses and gradients equal those of the plain pass up to roun
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from holdfast.policy.attention import Groups
-from holdfast.policy.backbone import Backbone
+from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.prefill import Prefill
 
 # Logits held at once. Above this many, token chunks are recomputed in the backward pass instead.
 CHUNK_LOGITS = 2**25
 
 
 def packed_logprobs(
-    backbone: Backbone, prompts: Prompts, completions: Completions, banned_V: torch.Tensor, temperature: float
+    backbone: Backbone,
+    prompts: Prompts,
+    completions: Completions,
+    banned_V: torch.Tensor,
+    temperature: float,
+    known: Prefill | None = None,
 ) -> GroupLogprobs:
     """Log-probability and entropy of every completion token, by the packed pass.
 
     Args:
         banned_V: True for ids that are never sampled; they have probability 0.
         temperature: divides the logits, as it did in sampling.
+        known: of these prompts, with its graph: completions are computed alone.
     """
-    prompt_lengths_B = prompts.lengths_B
+    hidden_TD = packed_hidden(backbone, prompts, completions, known)
+    targets_T = completions.tokens_BGR[completions.mask_BGR]
+    return scatter(
+        *token_logprobs(backbone.head, hidden_TD, targets_T, banned_V, temperature), completions.mask_BGR
+    )
+
+
+def packed_hidden(
+    backbone: Backbone, prompts: Prompts, completions: Completions, known: Prefill | None = None
+) -> torch.Tensor:
+    """The hidden states [T, hidden] that predict the T completion tokens, in the order of the mask."""
     lengths_BG = completions.lengths_BG
     inputs_BG = (lengths_BG - 1).clamp_min(0)  # nothing is predicted from the last token
     steps_R = torch.arange(completions.tokens_BGR.shape[2], device=lengths_BG.device)
     is_input_BGR = steps_R < inputs_BG[..., None]
 
-    layout = Groups(prompt_lengths_B, inputs_BG, backbone.dtype)
-    tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], completions.tokens_BGR[is_input_BGR]])
+    tokens_N = completions.tokens_BGR[is_input_BGR]
     positions_BGR = (prompts.next_positions_B[:, None, None] + steps_R).expand(is_input_BGR.shape)
-    positions_KN = torch.cat(
-        [
-            prompts.positions_KBP[:, prompts.mask_BP],
-            positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1),
-        ],
-        dim=1,
-    )
-    hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout)
+    positions_KN = positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1)
+    rows_B = prompts.lengths_B  # of the hidden states, before those of completions
+    if known is None:
+        layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype)
+        tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], tokens_N])
+        positions_KN = torch.cat([prompts.positions_KBP[:, prompts.mask_BP], positions_KN], dim=1)
+        hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout)
+    else:
+        hidden_ND, rows_B = known.ends_BD, torch.ones_like(rows_B)
+        if len(tokens_N):
+            layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype, known.keys)
+            embedded = Embedded(backbone.text.embed_tokens(tokens_N))
+            hidden_ND = torch.cat([hidden_ND, backbone.hidden(embedded, positions_KN, layout)])
 
     # The first token of a completion is predicted by the prompt's last token, the others by the one before.
-    prompt_ends_B = prompt_lengths_B.cumsum(0) - 1
-    starts_BG = (inputs_BG.flatten().cumsum(0) - inputs_BG.flatten()).view_as(
-        inputs_BG
-    ) + prompt_lengths_B.sum()
+    prompt_ends_B = rows_B.cumsum(0) - 1
+    starts_BG = (inputs_BG.flatten().cumsum(0) - inputs_BG.flatten()).view_as(inputs_BG) + rows_B.sum()
     source_BGR = torch.where(steps_R == 0, prompt_ends_B[:, None, None], starts_BG[..., None] + steps_R - 1)
-    is_target_BGR = completions.mask_BGR
-    hidden_TD = hidden_ND.index_select(0, source_BGR[is_target_BGR])
-    return scatter(
-        *token_logprobs(
-            backbone.head, hidden_TD, completions.tokens_BGR[is_target_BGR], banned_V, temperature
-        ),
-        is_target_BGR,
-    )
+    return hidden_ND.index_select(0, source_BGR[completions.mask_BGR])
 
 
 def token_logprobs(
@@ -72,7 +86,7 @@ def token_logprobs(
     """Log-probability [T] and entropy [T] of targets; never more than `CHUNK_LOGITS` logits are kept."""
 
     def chunk(hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return logits_to_logprobs(head(hidden), targets, banned_V, temperature)
+        return _TokenLogprobs.apply(head(hidden), targets, banned_V, temperature)
 
     size = max(1, CHUNK_LOGITS // len(banned_V))
     if len(targets_T) <= size:
@@ -83,6 +97,34 @@ def token_logprobs(
     ]
     logprobs, entropies = zip(*parts, strict=True)
     return torch.cat(logprobs), torch.cat(entropies)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    """As `logits_to_logprobs`, with a fraction of its passes over the logits and one copy of them kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_TV: torch.Tensor, targets_T: torch.Tensor, banned_V: torch.Tensor, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.dtype, ctx.temperature = logits_TV.dtype, temperature
+        shifted_TV = sampling_logits(logits_TV, banned_V, temperature)
+        shifted_TV -= shifted_TV.amax(-1, keepdim=True)
+        target_T1 = shifted_TV.gather(-1, targets_T[:, None])
+        weights_TV = shifted_TV.exp()
+        total_T1 = weights_TV.sum(-1, keepdim=True)
+        log_total_T1 = total_T1.log()
+        weights_TV /= total_T1
+        entropy_T = log_total_T1.squeeze(-1) - shifted_TV.mul_(weights_TV).sum(-1)
+        ctx.save_for_backward(weights_TV, targets_T)
+        ctx.mark_non_differentiable(entropy_T)
+        return (target_T1 - log_total_T1).squeeze(-1), entropy_T
+
+    @staticmethod
+    def backward(ctx: Any, grad_T: torch.Tensor, _: torch.Tensor) -> tuple:
+        weights_TV, targets_T = ctx.saved_tensors
+        scaled_T1 = grad_T[:, None] / ctx.temperature
+        grad_TV = (weights_TV * -scaled_T1).scatter_add_(-1, targets_T[:, None], scaled_T1)
+        return grad_TV.to(ctx.dtype), None, None, None
 
 
 def logits_to_logprobs(
@@ -97,11 +139,15 @@ def logits_to_logprobs(
 
 def log_distribution(logits_TV: torch.Tensor, banned_V: torch.Tensor, temperature: float) -> torch.Tensor:
     """Log of the distribution that tokens are drawn from (before top-p), at least in float32."""
+    return sampling_logits(logits_TV, banned_V, temperature).log_softmax(-1)
+
+
+def sampling_logits(logits_TV: torch.Tensor, banned_V: torch.Tensor, temperature: float) -> torch.Tensor:
+    """A copy at the temperature, at least in float32, in which banned ids count for nothing."""
     logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
-    if temperature != 1.0:
-        logits_TV = logits_TV / temperature
-    # A large finite value, not -inf: 0 * -inf in the entropy would be NaN.
-    return logits_TV.masked_fill(banned_V, -1e30).log_softmax(-1)
+    # A large finite value, not -inf: 0 * -inf in the entropy would be NaN. A sum is faster than a fill.
+    offset_V = logits_TV.new_zeros(logits_TV.shape[-1]).masked_fill_(banned_V, -1e30)
+    return torch.add(offset_V, logits_TV, alpha=1 / temperature)
 
 
 def scatter(logprobs_T: torch.Tensor, entropy_T: torch.Tensor, mask_BGR: torch.Tensor) -> GroupLogprobs:

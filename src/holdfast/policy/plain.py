@@ -24,6 +24,13 @@ def plain_logprobs(
     model: Any, prompts: Prompts, completions: Completions, banned_V: torch.Tensor, temperature: float
 ) -> GroupLogprobs:
     """Like `packed_logprobs`, by one forward pass over B * G rows of prompt and completion."""
+    logits_TV = plain_logits(model, prompts, completions)
+    targets_T = completions.tokens_BGR[completions.mask_BGR]
+    return scatter(*logits_to_logprobs(logits_TV, targets_T, banned_V, temperature), completions.mask_BGR)
+
+
+def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torch.Tensor:
+    """The logits [T, V] that predict the T completion tokens, in the order of the mask."""
     group, length = completions.tokens_BGR.shape[1:]
     rows = [
         torch.cat(
@@ -56,12 +63,10 @@ def plain_logprobs(
     source_XR = (starts_X[:, None] - 1 + torch.arange(length, device=tokens_XL.device)).clamp_max(
         tokens_XL.shape[1] - 1
     )
-    logits_TV = logits_XLV[
+    return logits_XLV[
         torch.arange(len(rows), device=tokens_XL.device)[:, None].expand_as(source_XR)[is_target_XR],
         source_XR[is_target_XR],
     ]
-    targets_T = completions.tokens_BGR[completions.mask_BGR]
-    return scatter(*logits_to_logprobs(logits_TV, targets_T, banned_V, temperature), completions.mask_BGR)
 
 
 @torch.no_grad()

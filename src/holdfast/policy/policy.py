@@ -18,8 +18,10 @@ from holdfast.policy.drawing import Draw, NotFiniteError
 from holdfast.policy.encode import Encoder
 from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.load import load_model, save_model
-from holdfast.policy.logprobs import packed_logprobs
-from holdfast.policy.plain import plain_logprobs, sample_plain
+from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
+from holdfast.policy.operations import Operations
+from holdfast.policy.plain import plain_logits, plain_logprobs, sample_plain
+from holdfast.policy.prefill import Prefill, prefill
 from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import sample_packed
@@ -44,6 +46,7 @@ class Policy:
         processor: its processor; `tokenizer` is the text part of it.
         way: `packed` or `plain`.
         budget: what larger batches are split by.
+        operations: what its passes cost.
     """
 
     def __init__(self, model: Any, processor: Any, settings: ModelSettings):
@@ -66,6 +69,7 @@ class Policy:
         self._checked = self._replays_checked = False
         self.encoder = self._encoder()
         self._freeze()
+        self.operations = Operations.of(model)
         if settings.activation_checkpointing:
             model.activation_checkpointing_enable()
 
@@ -130,6 +134,21 @@ class Policy:
             raise InputError(f"Target {index} contains {token}, which a model must not write; remove it.")
         return completions
 
+    def prefill(self, prompts: Prompts) -> Prefill | None:
+        """The prompts' part of the packed pass, with its graph, for `sample` and then `group_logprobs`.
+
+        It saves computing prompts and images a second time, and holds their activations while sampling.
+        That is for CPUs: on a GPU, where decoding takes the time, memory is worth more; so it is where
+        activations are checkpointed or the token budget splits the batch. None then.
+        """
+        if self.way != "packed" or self.backbone is None or self.device.type != "cpu":
+            return None
+        if self.settings.activation_checkpointing or self.budget.tokens is not None:
+            return None
+        self._mode(False)
+        with torch.enable_grad():
+            return prefill(self.backbone, prompts)
+
     def sample(
         self,
         prompts: Prompts,
@@ -137,12 +156,14 @@ class Policy:
         sampling: Sampling,
         generator: torch.Generator,
         greedy_row: bool = False,
+        known: Prefill | None = None,
     ) -> Completions:
         """Draw `group_size` completions for each prompt.
 
         Args:
             generator: the only source of randomness.
             greedy_row: add a greedy completion as the last of each group.
+            known: what `prefill` made of these prompts.
 
         Raises:
             InputError: prompt and completion together may outgrow the context.
@@ -167,7 +188,7 @@ class Policy:
             uniform_TX = uniform_TBG[:, rows.start : rows.stop].flatten(1)
             rest = (some, group, greedy_row, sampling, self.draw, uniform_TX, rows.start)
             if self.way == "packed" and self.backbone is not None:
-                return sample_packed(self.backbone, *rest)
+                return sample_packed(self.backbone, *rest, known if some is prompts else None)
             return sample_plain(self.model, *rest)
 
         def whole() -> Completions:
@@ -182,7 +203,11 @@ class Policy:
         return completions
 
     def group_logprobs(
-        self, prompts: Prompts, completions: Completions, temperature: float = 1.0
+        self,
+        prompts: Prompts,
+        completions: Completions,
+        temperature: float = 1.0,
+        known: Prefill | None = None,
     ) -> GroupLogprobs:
         """Log-probability and entropy of every completion token, with gradient if it is enabled.
 
@@ -191,6 +216,8 @@ class Policy:
 
         Args:
             temperature: that of the distribution the completions were drawn from.
+            known: what `prefill` made of these prompts with the weights as they are; good for one
+                pass with gradient, and ignored after it.
 
         Raises:
             NotFiniteError: a log-probability is not finite; it tells of which example.
@@ -198,13 +225,47 @@ class Policy:
         if self.way == "packed" and not self._checked:
             self._check(prompts, completions, temperature)
         if torch.is_grad_enabled():
-            result = self._logprobs(self.way, prompts, completions, temperature)
+            result = self._logprobs(self.way, prompts, completions, temperature, known)
         else:
             result = self.budget.attempt(lambda: self._logprobs_split(prompts, completions, temperature))
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
             raise NotFiniteError(int(bad_B.int().argmax()))
         return result
+
+    @torch.no_grad()
+    def group_distributions(
+        self, prompts: Prompts, completions: Completions, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """The distributions that completion tokens are drawn from, before top-p, without gradient.
+
+        All at once, T * V numbers in at least float32: who calls sees to it that they fit.
+
+        Args:
+            temperature: divides the logits; above 0.
+
+        Returns:
+            Log-probabilities [T, V] for the T completion tokens, in the order of the mask; about
+            -1e30 for ids that are never sampled.
+
+        Raises:
+            NotFiniteError: a log-probability is not finite; it tells of which example.
+        """
+        if self.way == "packed" and not self._checked:
+            self._check(prompts, completions, temperature)
+        costs = group_tokens(prompts, completions)
+        all_TV = self.budget.attempt(
+            lambda: torch.cat(
+                [
+                    self._distributions(prompts.select(rows), completions.select(rows), temperature)
+                    for rows in self.budget.split(costs)
+                ]
+            )
+        )
+        if not bool(torch.isfinite(all_TV.sum())):
+            owner_T = completions.mask_BGR.nonzero()[:, 0]
+            raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
+        return all_TV
 
     def decode(self, completions: Completions) -> list[list[str]]:
         """The text of each completion, without end, padding and control tokens."""
@@ -236,12 +297,29 @@ class Policy:
         )
 
     def _logprobs(
-        self, way: str, prompts: Prompts, completions: Completions, temperature: float
+        self,
+        way: str,
+        prompts: Prompts,
+        completions: Completions,
+        temperature: float,
+        known: Prefill | None = None,
     ) -> GroupLogprobs:
         self._mode(self.settings.activation_checkpointing and torch.is_grad_enabled())
         if way == "packed" and self.backbone is not None:
-            return packed_logprobs(self.backbone, prompts, completions, self.draw.banned_V, temperature)
+            rest = (prompts, completions, self.draw.banned_V, temperature)
+            if known is None or known.spent:
+                return packed_logprobs(self.backbone, *rest)
+            known.spent = True
+            return packed_logprobs(self.backbone, *rest, known)
         return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature)
+
+    def _distributions(self, prompts: Prompts, completions: Completions, temperature: float) -> torch.Tensor:
+        self._mode(False)
+        if self.way == "packed" and self.backbone is not None:
+            logits_TV = self.backbone.head(packed_hidden(self.backbone, prompts, completions))
+        else:
+            logits_TV = plain_logits(self.model, prompts, completions)
+        return log_distribution(logits_TV, self.draw.banned_V, temperature)
 
     def _mode(self, training: bool) -> None:
         """Training mode is on only where transformers needs it, to checkpoint activations."""

@@ -1,4 +1,4 @@
-"""The policy as it was at another moment, without a second model: the reference of a KL penalty."""
+"""The policy as it was at another moment, without a second model: what KL penalties and drift refer to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.settings import Sampling
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
@@ -30,11 +31,26 @@ class Reference:
         self, prompts: Prompts, completions: Completions, temperature: float = 1.0
     ) -> GroupLogprobs:
         """As `Policy.group_logprobs`, without gradient."""
-        with self._in_place():
+        with self.in_place():
             return self.policy.group_logprobs(prompts, completions, temperature)
 
+    def group_distributions(
+        self, prompts: Prompts, completions: Completions, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """As `Policy.group_distributions`."""
+        with self.in_place():
+            return self.policy.group_distributions(prompts, completions, temperature)
+
+    def sample(
+        self, prompts: Prompts, group_size: int, sampling: Sampling, generator: torch.Generator
+    ) -> Completions:
+        """As `Policy.sample`."""
+        with self.in_place():
+            return self.policy.sample(prompts, group_size, sampling, generator)
+
     @contextmanager
-    def _in_place(self) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
+        """Within the block the policy itself has these weights."""
         parameters = dict(self.policy.model.named_parameters())
         own = {name: parameters[name].data for name in self.weights}
         try:

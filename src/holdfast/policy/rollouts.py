@@ -22,6 +22,7 @@ from holdfast.tasks.task import Task
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
+    from holdfast.policy.prefill import Prefill
 
 Item = tuple[Task, Example]
 
@@ -34,6 +35,7 @@ class Rollouts:
         texts: responses, [B][G].
         answers: what was extracted from them, None where nothing was.
         scores_BG, formats_BG, rewards_BG: float32, 0..1.
+        prefill: of the prompts, with its graph, where it was asked for and the policy keeps it.
     """
 
     prompts: Prompts
@@ -43,6 +45,7 @@ class Rollouts:
     scores_BG: torch.Tensor
     formats_BG: torch.Tensor
     rewards_BG: torch.Tensor
+    prefill: Prefill | None = None
 
 
 def encode_items(
@@ -65,13 +68,18 @@ def roll_out(
     group_size: int,
     generator: torch.Generator,
     greedy_row: bool = False,
+    to_train: bool = False,
 ) -> Rollouts:
     """Sample `group_size` completions per example and grade them by their task's rule.
 
-    With `greedy_row` each group gets one more completion, its last, decoded greedily.
+    With `greedy_row` each group gets one more completion, its last, decoded greedily; with `to_train`
+    what was computed of the prompts is kept for a training step on all of them.
     """
     prompts = encode_items(policy, items, style, templates)
-    completions = policy.sample(prompts, group_size, sampling, generator, greedy_row=greedy_row)
+    prefill = policy.prefill(prompts) if to_train else None
+    completions = policy.sample(
+        prompts, group_size, sampling, generator, greedy_row=greedy_row, known=prefill
+    )
     texts = policy.decode(completions)
     grades = [
         [grade(task, example, text, style) for text in group]
@@ -86,4 +94,5 @@ def roll_out(
         torch.tensor([[one.score for one in group] for group in grades]),
         torch.tensor([[one.format for one in group] for group in grades]),
         torch.tensor(rewards),
+        prefill,
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from holdfast.policy.attention import Groups
 from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.decoding import Decode
 from holdfast.policy.drawing import Draw, Recorder
+from holdfast.policy.prefill import Prefill, prefill
 from holdfast.policy.settings import Sampling
 from holdfast.policy.stretches import FixedDecode, decode_in_stretches
 
@@ -26,6 +26,7 @@ def sample_packed(
     draw: Draw,
     uniform_TX: torch.Tensor,
     first: int = 0,
+    known: Prefill | None = None,
 ) -> Completions:
     """Draw `group` completions for each prompt.
 
@@ -34,31 +35,40 @@ def sample_packed(
         uniform_TX: numbers in [0, 1), for each of `max_tokens` steps and each completion; what a
             completion gets depends on no other's.
         first: index of the first prompt in the whole batch, for error messages.
+        known: of these prompts, if it was computed already.
     """
-    layout = Groups(prompts.lengths_B, dtype=backbone.dtype, keep=True)
-    embedded = backbone.embed(prompts.tokens_BP[prompts.mask_BP], prompts)
-    hidden_ND = backbone.hidden(embedded, prompts.positions_KBP[:, prompts.mask_BP], layout)
-    hidden_ND = hidden_ND[prompts.lengths_B.cumsum(0) - 1].repeat_interleave(group, 0)
-    assert layout.kept is not None
-    keys = (layout.kept, layout.prompt_mask_BP, group, sampling.max_tokens)
+    start = known or prefill(backbone, prompts)
+    hidden_ND = start.ends_BD.repeat_interleave(group, 0)
+    steps_P = torch.arange(prompts.tokens_BP.shape[1], device=hidden_ND.device)
+    keys = (list(start.keys.values()), steps_P < prompts.lengths_B[:, None], group, sampling.max_tokens)
 
     out = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     positions_N = prompts.next_positions_B.repeat_interleave(group)
     live = torch.arange(len(prompts) * group, device=hidden_ND.device)
+    tokens_N, _ = out.step(0, live, backbone.head(hidden_ND))
     if backbone.replays:
-        tokens_N, _ = out.step(0, live, backbone.head(hidden_ND))
         decode_in_stretches(backbone, FixedDecode(*keys), out, tokens_N, positions_N)
-        return out.completions()
-    decode = Decode(*keys)
-    for step in range(sampling.max_tokens):
-        tokens_N, ended_N = out.step(step, live, backbone.head(hidden_ND))
-        if step + 1 == sampling.max_tokens or bool(ended_N.all()):
+    else:
+        _decode(backbone, Decode(*keys), out, tokens_N, positions_N)
+    return out.completions()
+
+
+@torch.inference_mode()  # operations this small are noticeably faster in it
+def _decode(
+    backbone: Backbone, decode: Decode, out: Recorder, tokens_N: torch.Tensor, positions_N: torch.Tensor
+) -> None:
+    """All steps after the first, into `out`; arguments as `decode_in_stretches` takes them."""
+    live = torch.arange(len(tokens_N), device=tokens_N.device)
+    ended_N = out.finished
+    for step in range(1, out.sampling.max_tokens):
+        ended = int(ended_N.sum())
+        if ended == len(live):
             break
-        if int(ended_N.sum()) > DROP_SHARE * len(live):
+        if ended > DROP_SHARE * len(live):
             keep = (~ended_N).nonzero().squeeze(1)
             decode.drop(keep)
             live, tokens_N, positions_N = live[keep], tokens_N[keep], positions_N[keep]
-        decode.step = step
+        decode.step = step - 1
         rows = Embedded(backbone.text.embed_tokens(tokens_N))
-        hidden_ND = backbone.hidden(rows, (positions_N + step).expand(backbone.axes, -1), decode)
-    return out.completions()
+        positions_KN = (positions_N + decode.step).expand(backbone.axes, -1)
+        tokens_N, ended_N = out.step(step, live, backbone.head(backbone.hidden(rows, positions_KN, decode)))

@@ -13,7 +13,8 @@ from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate, resam
 from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
 from holdfast.forgetting.predictors import Study, study
 from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import Transitions, transitions
+from holdfast.forgetting.transitions import ItemHistory, Persistence, Transitions
+from holdfast.report.comparisons import Comparison, compare, references
 from holdfast.tasks.prompts import Style
 
 
@@ -27,9 +28,12 @@ class MethodView:
         draws: bootstrap draws of its measures and cells.
         matrix_ST: accuracy per cell, mean over seeds, tasks of the sequence then general
             benchmarks; row 0 is the base; NaN where missing.
-        transitions: per old task and general benchmark.
+        transitions: per old task and general benchmark, from just after training (the base) to the end.
+        stage_transitions: the same to every later stage, and from each of these to the next.
+        persistence: per old task and general benchmark, items lost for good and items that came back.
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
+        order: the tasks in the order it trained on them.
         family, axes: of a method made by a grid: the method it varies, and its value on each axis. The
             family of any other is its own name.
     """
@@ -42,8 +46,11 @@ class MethodView:
     draws: MethodDraws
     matrix_ST: np.ndarray
     transitions: list[Transitions]
+    stage_transitions: list[Transitions]
+    persistence: list[Persistence]
     finished: tuple[int, ...]
     stages: int
+    order: tuple[str, ...]
     family: str
     axes: Mapping[str, Any]
 
@@ -62,6 +69,12 @@ class MethodView:
     @property
     def complete(self) -> bool:
         return self.draws.complete == self.draws.seeds
+
+    @property
+    def finished_runs(self) -> list[MethodRun]:
+        """The seeds whose every stage is evaluated."""
+        done = zip(self.runs, self.finished, strict=True)
+        return [run for run, finished in done if finished == self.stages]
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,23 @@ class Analysis:
     def joint(self) -> list[MethodView]:
         """Methods that learned all tasks at once."""
         return [method for method in self.methods if method.joint]
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Every finished sequential method against the reference of its task order."""
+        pairs = [(method, reference) for reference, others in references(self.methods) for method in others]
+        return compare(pairs, self.results)
+
+    @property
+    def shared_order(self) -> tuple[str, ...] | None:
+        """The order in which every sequential method learned the tasks; None when they differ."""
+        orders = {method.order for method in self.sequential} or {self.results.sequence}
+        return orders.pop() if len(orders) == 1 else None
+
+    @property
+    def stage_labels(self) -> tuple[str, ...]:
+        """What stages 1, 2, … are called on an axis: their tasks, or numbers where orders differ."""
+        return self.shared_order or tuple(str(stage + 1) for stage in range(len(self.results.sequence)))
 
     def styles(self, methods: Sequence[MethodView]) -> dict[Style, MethodView]:
         """Per prompt style, a method that was judged in it: the one its base row is taken from."""
@@ -135,6 +165,7 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
     for name, seeds in group_by_method(runs).items():
         first = seeds[0]
         stages = results.last_stage(first)
+        history = ItemHistory(seeds, results)
         views.append(
             MethodView(
                 name=name,
@@ -144,9 +175,12 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 runs=tuple(seeds),
                 draws=draws[name],
                 matrix_ST=mean_matrix(seeds, tasks, stages + 1),
-                transitions=transitions(seeds, results),
+                transitions=history.to_end(),
+                stage_transitions=history.by_stage(),
+                persistence=history.persistence(),
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
+                order=results.order_of(first),
                 family=first.family or name,
                 axes=first.axes,
             )

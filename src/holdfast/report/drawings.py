@@ -58,8 +58,9 @@ PLANS = (
     Plan(
         "task_curves",
         "Each task over the stages",
-        "The grey band is the stage that trains on the task. Shaded: 95 % interval. Dashed: trained on "
-        "all tasks at once. Dotted: chance.",
+        "The grey band is the stage that trains on the task (where methods learned the tasks in different "
+        "orders, a larger marker on each line). Shaded: 95 % interval. Dashed: trained on all tasks at once. "
+        "Dotted: chance.",
         figures.task_curves,
     ),
     Plan(

@@ -68,7 +68,7 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView, colours: object)
                     Rectangle(corner, 1, 1, facecolor="none", edgecolor=GRID, linewidth=0.6, hatch="////")
                 )
                 continue
-            trained = not method.joint and column == row - 1
+            trained = not method.joint and row > 0 and analysis.tasks[column] == method.order[row - 1]
             axes.add_patch(Rectangle(corner, 1, 1, facecolor=colours(value), edgecolor="none"))  # type: ignore[operator]
             if trained:
                 inner = (corner[0] + 0.05, corner[1] + 0.05)
@@ -89,7 +89,7 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView, colours: object)
     axes.set_ylim(y[-1] + 0.5, -0.5)
     axes.set_xticks(x, analysis.tasks, rotation=38, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
-    axes.set_yticks(y, [stage_name(analysis, method, stage) for stage in range(rows)])
+    axes.set_yticks(y, [stage_name(method, stage) for stage in range(rows)])
     axes.tick_params(length=0, pad=3)
     axes.grid(False)
     for spine in axes.spines.values():
@@ -106,7 +106,11 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView, colours: object)
 
 
 def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
-    """Accuracy on each task over the stages, one panel per task; joint runs are level lines."""
+    """Accuracy on each task over the stages, one panel per task; joint runs are level lines.
+
+    A band marks the stage that trains on the task; where methods have different orders, a larger
+    marker on each line does.
+    """
     from matplotlib.figure import Figure
 
     tasks, sequence = analysis.tasks, analysis.results.sequence
@@ -123,8 +127,9 @@ def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
             continue
         general = index >= len(sequence)
         axes.set_title(tasks[index] + (" (general)" if general else ""))
-        if not general:
-            axes.axvspan(index + 0.5, index + 1, color=GRID, alpha=0.8, linewidth=0, zorder=0)
+        if not general and (order := analysis.shared_order):
+            learned = order.index(tasks[index]) + 1
+            axes.axvspan(learned - 0.5, learned, color=GRID, alpha=0.8, linewidth=0, zorder=0)
         chance = analysis.results.chance.get(tasks[index])
         if chance:
             axes.axhline(100 * chance, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
@@ -141,10 +146,14 @@ def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
             axes.fill_between(there, 100 * low, 100 * high, color=look.colour, alpha=0.13, linewidth=0)
             line = 100 * method.matrix_ST[there, index]
             axes.plot(there, line, color=look.colour, linestyle=look.line, marker=look.marker, markersize=3.6)
+            if not general and not analysis.shared_order:
+                learned = method.order.index(tasks[index]) + 1
+                value = 100 * method.matrix_ST[learned, index]
+                axes.plot(learned, value, color=look.colour, marker=look.marker, markersize=8)
         axes.set_xlim(-0.25, len(sequence) + 0.25)
         axes.set_ylim(0, 103)
         below = index + across >= len(tasks)
-        axes.set_xticks(stages, ["base", *sequence], rotation=90 if len(sequence) > 3 else 0)
+        axes.set_xticks(stages, ["base", *analysis.stage_labels], rotation=90 if len(sequence) > 3 else 0)
         axes.tick_params(labelbottom=below)
         if index % across == 0:
             axes.set_ylabel("accuracy, %")
@@ -257,15 +266,15 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     figure.subplots_adjust(0.02 + 0.009 * longest, 0.55 / height, 0.985, 1 - 0.4 / height)
     for row, method in enumerate(methods):
         old = [entry for entry in method.transitions if entry.since]
-        knowledge, convention, gained = (
+        *kinds, gained = (
             100 * float(np.mean([getattr(entry, name) for entry in old]))
-            for name in ("lost_knowledge", "lost_convention", "gained")
+            for name in ("lost_knowledge", "lost_convention", "lost_format", "gained")
         )
-        colour = looks[method.name].colour
-        axes.barh(row, -knowledge, 0.62, color=colour)
-        axes.barh(row, -convention, 0.62, left=-knowledge, color=colour, alpha=0.4)
+        colour, lost = looks[method.name].colour, 0.0
+        for share, alpha in zip(kinds, (1.0, 0.55, 0.22), strict=True):
+            axes.barh(row, -share, 0.62, left=-lost, color=colour, alpha=alpha)
+            lost += share
         axes.barh(row, gained, 0.62, facecolor="none", edgecolor=colour, linewidth=1.4)
-        lost = knowledge + convention
         for x, offset, value, side in ((-lost, -5, lost, "right"), (gained, 5, gained, "left")):
             place: dict[str, Any] = {
                 "xytext": (offset, 0),
@@ -282,7 +291,8 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
     axes.set_xlabel("share of test items of old tasks, %")
-    axes.set_title("lost: knowledge (full), convention (pale); gained (outline)", fontweight="normal")
+    title = "lost: knowledge (full), convention (pale), format (palest); gained (outline)"
+    axes.set_title(title, fontweight="normal")
     return figure
 
 

@@ -98,8 +98,8 @@ def selective_table(analysis: Analysis) -> Table:
                 row[f"{quantity}_{key}"] = mean
     note = (
         "Mean over instances of all measured policies [95 % interval, instances resampled]. Norm: length of "
-        "the gradient of one instance. Effect: first-order change of the log-probability of right answers to "
-        "earlier tasks by one step on it; negative is forgetting."
+        "the gradient of one instance. Effect: how fast a step on it raises the mean log-probability of "
+        "right answers to earlier tasks, to first order, per unit of learning rate; negative is forgetting."
     )
     return Table(
         "selective", "What one instance does, by its pass rate", columns, rows if instances else [], note
@@ -146,7 +146,7 @@ def probe_table(analysis: Analysis) -> Table:
         row: dict[str, Value] = {"method": label(method), "just": just.mean(), "end": end.mean()}
         row |= {"after": after.mean(), "lost": mean_of(end - just), "back": mean_of(after - end)}
         row["share"] = recovery(np.stack([just - end, after - end], axis=1))
-        for key in ("recovered", "broken", "examples", "steps"):
+        for key in ("recovered", "lost_again", "examples", "steps"):
             row[key] = float(np.mean([entry[key] for entry in found]))
         rows.append(row)
     columns = [
@@ -158,7 +158,7 @@ def probe_table(analysis: Analysis) -> Table:
         Column("back", "Came back", "change", "after the probe minus end"),
         Column("share", "Share back", "points", "of the loss; – where no loss is shown"),
         Column("recovered", "Mended", "real", "items wrong before the probe and right after, per task"),
-        Column("broken", "Broken", "real", "items right before the probe and wrong after, per task"),
+        Column("lost_again", "Broken", "real", "items right before the probe and wrong after, per task"),
         Column("examples", "Examples", "count", "of an old task, per probe"),
         Column("steps", "Steps", "count", "per probe"),
     ]
@@ -200,12 +200,13 @@ def count_bins(instances: Sequence[Instance]) -> list[int]:
 
 
 def _probed(results: Results, run: MethodRun) -> list[dict[str, float]]:
-    """Rows of the probe with the accuracy just after training on their task."""
+    """Rows of the probe with the accuracy just after training on their task, on the items it judged by."""
     order, found = results.order_of(run), []
     for row in run.probe:
         records = run.cells.get((order.index(row["task"]) + 1, row["task"]))
         if records:
-            just = float(np.mean([record["score"] for record in records]))
+            same = records[: row.get("items", len(records))]  # a probe may judge by the first few alone
+            just = float(np.mean([record["score"] for record in same]))
             found.append({**row, "just": just, "end": row["before"]})
     return found
 

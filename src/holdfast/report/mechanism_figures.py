@@ -120,7 +120,7 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
         axes = figure.add_axes((left / WIDTH, (height - head - tall) / height, width / WIDTH, tall / height))
         kinds = _bins_panel(axes, instances, quantity)
         axes.set_title(title)
-        axes.set_ylabel("norm of the gradient" if quantity == "norm" else "change of log-probability")
+        axes.set_ylabel("norm of the gradient" if quantity == "norm" else "log-probability per unit of rate")
         axes.set_xlabel("pass rate of the instance")
     handles = [Line2D([], [], color=COLOURS[key], marker="o", label=name) for key, name in kinds]
     figure.legend(handles=handles, loc="upper center", ncols=len(handles))

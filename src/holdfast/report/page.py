@@ -12,12 +12,13 @@ from holdfast.report.analysis import Analysis, analyse
 from holdfast.report.axes import axis_tables
 from holdfast.report.drawings import draw_all
 from holdfast.report.drift import divergence, movement, movement_by_group
+from holdfast.report.matched import matched_findings, matched_rows, matched_table
 from holdfast.report.mechanism import mechanism_tables
 from holdfast.report.predictor_views import predictor_tables
 from holdfast.report.samples import samples
 from holdfast.report.setup import methods_table, setup, tasks_table
 from holdfast.report.style import Look, family_looks, looks
-from holdfast.report.table import interval, number, to_csv, to_json, to_markdown
+from holdfast.report.table import interval, is_shown, number, tested, to_csv, to_json, to_markdown
 from holdfast.report.tables import all_tables, label
 from holdfast.report.verdicts import cautions, differences, findings
 
@@ -33,7 +34,8 @@ def build(results: Results, folder: Path) -> Path:
         HoldfastError: cells of one task hold different items.
     """
     analysis = analyse(results)
-    further = (methods_table(analysis), tasks_table(analysis), differences(analysis))
+    matched = matched_rows(analysis)
+    further = (methods_table(analysis), tasks_table(analysis), differences(analysis), matched_table(matched))
     tables = all_tables(analysis) | {table.name: table for table in further if table}
     along = axis_tables(analysis)
     why = [divergence(analysis), movement(analysis), movement_by_group(analysis)]
@@ -45,7 +47,7 @@ def build(results: Results, folder: Path) -> Path:
     content = {
         "name": results.name,
         "analysis": analysis,
-        "findings": findings(analysis),
+        "findings": findings(analysis) + matched_findings(matched),
         "cautions": cautions(analysis),
         "setup": setup(analysis),
         "tables": tables,
@@ -87,6 +89,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
+    environment.filters |= {"tested": tested, "is_shown": is_shown}
     return environment
 
 

@@ -1,15 +1,16 @@
 """A handful of responses per task: at base, just after training on the task, and at the end.
 
 The items are picked to show change, so they are no fair sample: one whose knowledge was lost, one
-that lost its convention, one that was kept, each the first of its kind in test order.
+that lost its convention, one that lost its format, one that was kept, each the first of its kind in
+test order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holdfast.forgetting.outcomes import RIGHT, Outcome, outcome
 from holdfast.forgetting.results import MethodRun, Record
-from holdfast.forgetting.transitions import RIGHT
 from holdfast.report.analysis import Analysis
 
 LONGEST = 600  # characters shown of a prompt or response
@@ -42,7 +43,7 @@ def samples(analysis: Analysis) -> dict[str, list[Sample]]:
 
 def _of_task(analysis: Analysis, runs: list[MethodRun], task: str) -> list[Sample]:
     positions: list[int] = []
-    for kind in ("knowledge", "convention", "kept"):
+    for kind in (Outcome.KNOWLEDGE, Outcome.CONVENTION, Outcome.FORMAT, Outcome.RIGHT):
         found = (_first(analysis, run, task, kind) for run in runs)
         position = next((position for position in found if position is not None), None)
         if position is not None and position not in positions:
@@ -52,20 +53,14 @@ def _of_task(analysis: Analysis, runs: list[MethodRun], task: str) -> list[Sampl
     return [_sample(analysis, runs, task, position) for position in positions]
 
 
-def _first(analysis: Analysis, run: MethodRun, task: str, kind: str) -> int | None:
-    """The first item that was lost (by kind) or kept between learning the task and the end."""
-    before = run.cells.get((_learned_at(analysis, run, task), task))
+def _first(analysis: Analysis, run: MethodRun, task: str, kind: Outcome) -> int | None:
+    """The first item that was right after learning the task and has this outcome at the end."""
+    before = run.cells.get((analysis.results.learned_at(run, task), task))
     after = run.cells.get((analysis.results.last_stage(run), task))
     if not before or not after:
         return None
     for position, (then, now) in enumerate(zip(before, after, strict=True)):
-        if then["score"] < RIGHT:
-            continue
-        if now["score"] >= RIGHT:
-            found = "kept"
-        else:
-            found = "convention" if now["lenient"] >= RIGHT else "knowledge"
-        if found == kind:
+        if then["score"] >= RIGHT and outcome(now) == kind:
             return position
     return None
 
@@ -86,20 +81,13 @@ def _sample(analysis: Analysis, runs: list[MethodRun], task: str, position: int)
         base = next((run for run in runs if run.style == style and run.cells.get((0, task))), runs[0])
         show("base model", style, base, 0)
     for run in runs:
-        learned, end = _learned_at(analysis, run, task), analysis.results.last_stage(run)
+        learned, end = analysis.results.learned_at(run, task), analysis.results.last_stage(run)
         if 0 < learned < end:
             show(run.method, "just trained", run, learned)
         show(run.method, "end", run, end)
     item = records[0]
     reference = shorten(str(item["reference"]))
     return Sample(str(item["id"]), shorten(item["prompt"]), reference, list(policies.items()))
-
-
-def _learned_at(analysis: Analysis, run: MethodRun, task: str) -> int:
-    """The stage after which the task has been trained on; the base for general benchmarks."""
-    if task in analysis.results.general:
-        return 0
-    return 1 if run.joint else analysis.results.sequence.index(task) + 1
 
 
 def shorten(text: str) -> str:

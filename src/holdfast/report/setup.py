@@ -28,7 +28,10 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
     """(what, value) pairs in a few words each."""
     settings = analysis.results.settings
     facts = [("Base model", str(_mapping(settings.get("model")).get("path", "not recorded")))]
-    facts += [("Sequence", " → ".join(analysis.results.sequence))]
+    if analysis.shared_order:
+        facts += [("Sequence", " → ".join(analysis.shared_order))]
+    else:
+        facts += [(f"Order of {method.name}", " → ".join(method.order)) for method in analysis.sequential]
     if analysis.results.general:
         facts += [("General benchmarks", ", ".join(analysis.results.general))]
     facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
@@ -58,9 +61,8 @@ def methods_table(analysis: Analysis) -> Table:
 def tasks_table(analysis: Analysis) -> Table:
     """Tasks with their part, number of test items and chance level."""
     rows: list[dict[str, Value]] = []
-    for index, task in enumerate(analysis.tasks):
-        stage = index + 1 if index < len(analysis.results.sequence) else None
-        part = f"stage {stage}" if stage else "general"
+    for task in analysis.tasks:
+        part = _part(analysis, task)
         row: dict[str, Value] = {"task": task, "part": part, "items": analysis.items[task] or None}
         rows.append(row | {"chance": analysis.results.chance.get(task)})
     columns = [
@@ -70,6 +72,14 @@ def tasks_table(analysis: Analysis) -> Table:
         Column("chance", "Chance", "points", "accuracy of guessing without the picture"),
     ]
     return Table("tasks", "Tasks", columns, rows)
+
+
+def _part(analysis: Analysis, task: str) -> str:
+    """Where a task stands in the experiment."""
+    if task in analysis.results.general:
+        return "general"
+    order = analysis.shared_order
+    return f"stage {order.index(task) + 1}" if order else "sequence"
 
 
 def _shown(key: str, chosen: Mapping[str, Any], objective: str) -> str | None:

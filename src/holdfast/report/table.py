@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from holdfast.forgetting.bootstrap import Estimate
+from holdfast.forgetting.permutation import Difference
 
 Kind = Literal["text", "points", "change", "count", "real", "digits", "coefficient", "flop", "joule"]
 Value = str | int | float | Estimate | None
@@ -107,6 +108,24 @@ def interval(value: Value, kind: Kind) -> str:
     return f"[{number(value.low, kind)},{NO_BREAK}{number(value.high, kind)}]"
 
 
+def p_value(p: float) -> str:
+    """`p = 0.012`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def tested(value: Value) -> str:
+    """`p = 0.012, d = 0.31` of a difference that was tested, else nothing."""
+    if not isinstance(value, Difference) or math.isnan(value.p):
+        return ""
+    effect = "" if math.isnan(value.effect) else f", d = {signed(value.effect, 2)}"
+    return f"{p_value(value.p)}{effect}".replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
+
+
+def is_shown(value: Value) -> bool:
+    """Whether a difference was tested and shown."""
+    return isinstance(value, Difference) and value.shown
+
+
 def text(value: Value, kind: Kind) -> str:
     """A value with its interval, in one line."""
     return NO_BREAK.join(part for part in (number(value, kind), interval(value, kind)) if part)
@@ -118,23 +137,31 @@ def to_markdown(table: Table) -> str:
         "|" + "|".join("---" if column.kind == "text" else "---:" for column in table.columns) + "|",
     ]
     for row in table.rows:
-        cells = (_cell(text(row.get(column.key), column.kind)) for column in table.columns)
+        cells = (_cell(_markdown(row.get(column.key), column.kind)) for column in table.columns)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
+def _markdown(value: Value, kind: Kind) -> str:
+    """The value with its interval and test; bold where it is a difference that was shown."""
+    said = f"**{text(value, kind)}**" if is_shown(value) else text(value, kind)
+    return f"{said}, {tested(value)}" if tested(value) else said
+
+
 def to_csv(table: Table) -> str:
-    """One line per row; an estimate takes three columns: the value, `_low` and `_high`."""
-    wide = {
-        column.key
-        for column in table.columns
-        if any(isinstance(row.get(column.key), Estimate) for row in table.rows)
-    }
+    """One line per row.
+
+    An estimate takes three columns: the value, `_low` and `_high`; a tested difference `_p` and
+    `_effect` as well.
+    """
     header: list[str] = []
     for column in table.columns:
-        header += (
-            [column.key, f"{column.key}_low", f"{column.key}_high"] if column.key in wide else [column.key]
-        )
+        values = [row.get(column.key) for row in table.rows]
+        header.append(column.key)
+        if any(isinstance(value, Estimate) for value in values):
+            header += [f"{column.key}_low", f"{column.key}_high"]
+        if any(isinstance(value, Difference) for value in values):
+            header += [f"{column.key}_p", f"{column.key}_effect"]
     out = io.StringIO()
     writer = csv.DictWriter(out, header, lineterminator="\n")
     writer.writeheader()
@@ -148,6 +175,11 @@ def to_csv(table: Table) -> str:
                     f"{column.key}_low": _plain(value.low),
                     f"{column.key}_high": _plain(value.high),
                 }
+                if isinstance(value, Difference):
+                    flat |= {
+                        f"{column.key}_p": _plain(value.p),
+                        f"{column.key}_effect": _plain(value.effect),
+                    }
             else:
                 flat[column.key] = _plain(value)
         writer.writerow(flat)
@@ -155,11 +187,17 @@ def to_csv(table: Table) -> str:
 
 
 def to_json(table: Table) -> dict[str, Any]:
-    """Values at full precision; an estimate is {value, low, high}; what is missing is null."""
+    """Values at full precision; what is missing is null.
+
+    An estimate is {value, low, high}; a tested difference has p, effect and shown as well.
+    """
 
     def plain(value: Value) -> Any:
         if isinstance(value, Estimate):
-            return {"value": _plain(value.value), "low": _plain(value.low), "high": _plain(value.high)}
+            found = {"value": _plain(value.value), "low": _plain(value.low), "high": _plain(value.high)}
+            if isinstance(value, Difference):
+                found |= {"p": _plain(value.p), "effect": _plain(value.effect), "shown": value.shown}
+            return found
         return _plain(value)
 
     return {

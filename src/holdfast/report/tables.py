@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from holdfast.forgetting.bootstrap import estimate
 from holdfast.forgetting.results import MethodRun
+from holdfast.forgetting.transitions import Transitions
 from holdfast.report.analysis import Analysis, MethodView
 from holdfast.report.table import Column, Table, Value
 
@@ -29,6 +30,7 @@ def all_tables(analysis: Analysis) -> dict[str, Table]:
         general(analysis),
         turnover(analysis),
         turnover_by_task(analysis),
+        turnover_by_stage(analysis),
         responses(analysis),
         budget(analysis),
         matrices(analysis),
@@ -88,7 +90,7 @@ def per_task(analysis: Analysis) -> Table:
     for method in analysis.methods:
         if not method.joint:
             just: dict[str, Value] = {
-                task: method.cell(stage, stage - 1) for stage, task in enumerate(sequence, start=1)
+                task: method.cell(method.order.index(task) + 1, index) for index, task in enumerate(sequence)
             }
             rows.append(_named(method, when="just trained") | just)
         end: dict[str, Value] = {task: method.cell(-1, index) for index, task in enumerate(sequence)}
@@ -125,41 +127,90 @@ def turnover(analysis: Analysis) -> Table:
     for method in analysis.sequential:
         old = [entry for entry in method.transitions if entry.since > 0]
         if old:
+            persistent = [entry for entry in method.persistence if entry.since > 0]
+            row: dict[str, Value] = {"method": label(method)}
+            row |= {name: _mean(getattr(entry, name) for entry in old) for name in _TURNOVER}
             rows.append(
-                {"method": label(method)}
-                | {name: float(np.mean([getattr(entry, name) for entry in old])) for name in _TURNOVER}
+                row | {name: _mean(getattr(entry, name) for entry in persistent) for name in _LASTING}
             )
     note = (
         "Shares of test items, %, mean over the old tasks: just after training on the task against the "
-        "end. A lost item lost its convention when its final answer is right, but not in the form asked for."
+        "end. A lost item lost its convention when its final answer is right, but written in another way "
+        "than the task asks for; its format when the right answer stands in the response, but not where "
+        "it is asked for; else its knowledge. Beyond chance: without what guessing explains, mean over "
+        "the tasks whose chance is known. Never lost: of the items right just after training, those right "
+        "at every later stage. Recovered: of the others, those right at the end, where two stages or more "
+        "followed. From stage to stage: tables/turnover_by_stage.csv."
     )
-    return Table("turnover", "Which items were lost and gained", [METHOD, *_turnover_columns()], rows, note)
+    columns = [METHOD, *_turnover_columns(), *_lasting_columns()]
+    return Table("turnover", "Which items were lost and gained", columns, rows, note)
 
 
 def turnover_by_task(analysis: Analysis) -> Table:
     """Sample transitions of every old task and general benchmark."""
     rows: list[dict[str, Value]] = []
     for method in analysis.methods:
+        persistence = {entry.task: entry for entry in method.persistence}
         for entry in method.transitions:
-            since = "base" if entry.since == 0 else f"stage {entry.since}"
-            row: dict[str, Value] = {"method": label(method), "task": entry.task, "since": since}
-            rows.append(row | {name: getattr(entry, name) for name in _TURNOVER})
-    columns = [METHOD, Column("task", "Task"), Column("since", "Since"), *_turnover_columns()]
+            row = _transition_row(method, entry)
+            if lasting := persistence.get(entry.task):
+                row |= {name: getattr(lasting, name) for name in _LASTING}
+            rows.append(row)
+    columns = [METHOD, Column("task", "Task"), Column("since", "Since")]
+    columns += [*_turnover_columns(), *_lasting_columns()]
     note = "Shares of test items, %, from the stage in 'Since' to the end."
     return Table("turnover_by_task", "Items lost and gained, per task", columns, rows, note)
 
 
-_TURNOVER = ("kept", "lost", "lost_convention", "lost_knowledge", "gained")
+def turnover_by_stage(analysis: Analysis) -> Table:
+    """Sample transitions of old tasks and general benchmarks between stages."""
+    rows: list[dict[str, Value]] = []
+    for method in analysis.methods:
+        for entry in method.stage_transitions:
+            until = {"until": f"stage {entry.until}", "trained_on": stage_name(method, entry.until)}
+            rows.append(_transition_row(method, entry) | until | {"items": entry.items})
+    columns = [METHOD, Column("task", "Task"), Column("since", "Since"), Column("until", "Until")]
+    columns += [Column("trained_on", "After training on"), Column("items", "Test items", "count")]
+    note = "Shares of test items, %, from the stage in 'Since' to the one in 'Until'."
+    title = "Items lost and gained, from stage to stage"
+    return Table("turnover_by_stage", title, [*columns, *_turnover_columns()], rows, note)
+
+
+def _transition_row(method: MethodView, entry: Transitions) -> dict[str, Value]:
+    since = "base" if entry.since == 0 else f"stage {entry.since}"
+    row: dict[str, Value] = {"method": label(method), "task": entry.task, "since": since}
+    return row | {name: getattr(entry, name) for name in _TURNOVER}
+
+
+_LOST = ("lost_knowledge", "lost_convention", "lost_format")
+_TURNOVER = ("kept", "lost", *_LOST, "lost_true", "gained", "gained_true")
+_LASTING = ("never_lost", "recovered")
 
 
 def _turnover_columns() -> list[Column]:
     return [
         Column("kept", "Right → right", "points"),
         Column("lost", "Right → wrong", "points"),
-        Column("lost_convention", "of these: convention", "points"),
         Column("lost_knowledge", "of these: knowledge", "points"),
+        Column("lost_convention", "of these: convention", "points", "right, but written in another way"),
+        Column("lost_format", "of these: format", "points", "right answer there, but not in its place"),
+        Column("lost_true", "lost beyond chance", "points", "right → wrong, less what guessing explains"),
         Column("gained", "Wrong → right", "points"),
+        Column("gained_true", "gained beyond chance", "points", "wrong → right, less what guessing explains"),
     ]
+
+
+def _lasting_columns() -> list[Column]:
+    return [
+        Column("never_lost", "Never lost", "points", "of items right at first: right at every later stage"),
+        Column("recovered", "Recovered", "points", "of items ever lost: right again at the end"),
+    ]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of those that are there; None if none is."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None
 
 
 def responses(analysis: Analysis) -> Table:
@@ -240,7 +291,7 @@ def matrices(analysis: Analysis) -> Table:
         for run in method.runs:
             for stage in range(method.stages + 1):
                 row: dict[str, Value] = {"method": method.name, "style": method.style, "seed": run.seed}
-                row |= {"stage": stage, "trained_on": stage_name(analysis, method, stage)}
+                row |= {"stage": stage, "trained_on": stage_name(method, stage)}
                 for task in analysis.tasks:
                     records = run.cells.get((stage, task))
                     row[task] = float(np.mean([record["score"] for record in records])) if records else None
@@ -248,11 +299,11 @@ def matrices(analysis: Analysis) -> Table:
     return Table("matrices", "Accuracy matrices, every seed", columns, rows, "Accuracy, %.")
 
 
-def stage_name(analysis: Analysis, method: MethodView, stage: int) -> str:
+def stage_name(method: MethodView, stage: int) -> str:
     """What a row of the accuracy matrix stands for."""
     if stage == 0:
         return "base"
-    return "all tasks" if method.joint else analysis.results.sequence[stage - 1]
+    return "all tasks" if method.joint else method.order[stage - 1]
 
 
 def _named(method: MethodView, **more: Value) -> dict[str, Value]:

@@ -63,7 +63,7 @@ def training_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
         for stage in range(1, len(sequence)):
             axes.axvline(stage, color=MUTED, linewidth=0.5, alpha=0.6)
         axes.set_xlim(0, len(sequence))
-        axes.set_xticks(np.arange(len(sequence)) + 0.5, sequence, fontsize=7)
+        axes.set_xticks(np.arange(len(sequence)) + 0.5, analysis.stage_labels, fontsize=7)
         axes.tick_params(axis="x", length=0, labelbottom=index + across >= len(panels))
         axes.grid(axis="x", visible=False)
     _legend(figure, analysis.methods, looks)
@@ -132,7 +132,7 @@ def filter_histogram(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
             axes.bar(range(len(histogram)), histogram, 0.8, color=looks[method.name].colour)
             axes.patches[0].set_facecolor(GRID)  # never right: no reward to learn from
             axes.patches[0].set_edgecolor(MUTED)
-            name = "all tasks" if method.joint else analysis.results.sequence[stage]
+            name = "all tasks" if method.joint else method.order[stage]
             axes.set_title(f"{name}\n", fontsize=8.5)
             axes.annotate(
                 f"kept {100 * kept / max(total, 1):.0f} %", (0, 1), (0, 4), "axes fraction",

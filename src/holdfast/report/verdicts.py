@@ -1,8 +1,9 @@
 """The report's sentences: what the intervals allow to be said, and no more.
 
-Methods are compared with one reference, the first sequential SFT method (or else the first
-sequential method). A difference counts as shown when the 95 % interval of the paired difference
-leaves zero out.
+Methods are compared with a reference, the first sequential SFT method (or else the first sequential
+method) that learned the tasks in the same order. A difference counts as shown when the 95 % interval
+of the paired difference leaves zero out and the permutation test, corrected for the number of
+comparisons, agrees.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holdfast.forgetting.bootstrap import Estimate, estimate
 from holdfast.forgetting.metrics import resolvable_difference
+from holdfast.forgetting.permutation import Difference
 from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.table import Column, Kind, Table, Value, text
+from holdfast.report.comparisons import MEASURES, Comparison, difference, references
+from holdfast.report.table import Column, Kind, Table, Value, p_value, text
 
 # measure -> (topic, name, then for a method above and below the one it is compared with: a word that
 # goes before a list of methods, and a verb)
@@ -38,72 +40,76 @@ class Finding:
     text: str
 
 
-def difference(method: MethodView, reference: MethodView, measure: str) -> Estimate:
-    """`method` minus `reference`; both were resampled with the same items, so it is paired."""
-    return estimate(method.draws.measures[measure] - reference.draws.measures[measure])
-
-
-def reference_method(analysis: Analysis) -> MethodView | None:
-    """What the others are compared with."""
-    finished = [method for method in analysis.sequential if method.draws.complete]
-    return next(
-        (method for method in finished if method.objective == "sft"), finished[0] if finished else None
-    )
-
-
 def findings(analysis: Analysis) -> list[Finding]:
     """What can be said, the most important first."""
-    reference = reference_method(analysis)
-    if reference is None:
+    groups = references(analysis.methods)
+    if not groups:
         if analysis.sequential:
             note = "No method has finished its sequence, so nothing can be said about forgetting yet."
         else:
             note = "No method learned the tasks one after another, so there was nothing to forget."
         return [Finding("Forgetting", note), *_joint(analysis)]
-    others = [method for method in analysis.sequential if method is not reference and method.draws.complete]
-    measures = [measure for measure in QUESTIONS if not np.isnan(reference.measure(measure).value)]
-    if not others:
-        found = [_alone(reference, measures)]
-    elif len(others) == 1:
-        found = [_compare_two(others[0], reference, measure) for measure in measures]
-    else:
-        found = [_compare_many(others, reference, measure) for measure in measures]
-    return found + _unequal_learning(reference, others) + _joint(analysis)
+    found = []
+    compared = {comparison.method.name: comparison for comparison in analysis.comparisons}
+    for measure in QUESTIONS:
+        for reference, others in groups:
+            if others and not np.isnan(reference.measure(measure).value):
+                say = _compare_two if len(others) == 1 else _compare_many
+                found.append(say([compared[method.name] for method in others], measure))
+    if not compared:
+        found = [_alone(reference) for reference, _ in groups]
+    unequal = [one for reference, others in groups for one in _unequal_learning(reference, others)]
+    return found + unequal + _joint(analysis)
 
 
-def _alone(method: MethodView, measures: list[str]) -> Finding:
+def _alone(method: MethodView) -> Finding:
     parts = [
-        f"{QUESTIONS[measure][1]} {text(method.measure(measure), _kind(measure))}" for measure in measures
+        f"{QUESTIONS[measure][1]} {text(method.measure(measure), _kind(measure))}"
+        for measure in QUESTIONS
+        if not np.isnan(method.measure(measure).value)
     ]
     learned = text(method.measure("learned"), "change")
     return Finding(
-        "Forgetting", f"{method.name} learned {learned} points over the base and ended with {_list(parts)}."
+        "Forgetting", f"{method.name} learned {learned} points over the base and ended with {listed(parts)}."
     )
 
 
-def _compare_two(method: MethodView, reference: MethodView, measure: str) -> Finding:
+def _compare_two(comparisons: list[Comparison], measure: str) -> Finding:
     topic, name, (_, above), (_, below) = QUESTIONS[measure]
-    gap = difference(method, reference, measure)
+    (comparison,) = comparisons
+    gap, method, reference = comparison.differences[measure], comparison.method, comparison.reference
     ours, theirs = (text(one.measure(measure), _kind(measure)) for one in (method, reference))
     if gap.shown:
         said = f"{method.name} {above if gap.value > 0 else below} {reference.name}"
     else:
         said = f"No difference shown between {method.name} and {reference.name}"
-    return Finding(topic, f"{said}: {name} {ours} against {theirs}; difference {text(gap, 'change')}.")
+    said = f"{said}: {name} {ours} against {theirs}; difference {with_p(gap)}"
+    return Finding(topic, f"{said}{_one_seed(comparisons)}.")
 
 
-def _compare_many(others: list[MethodView], reference: MethodView, measure: str) -> Finding:
+def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
     topic, name, (above, _), (below, _) = QUESTIONS[measure]
+    reference = comparisons[0].reference
     said: dict[str, list[str]] = {above: [], below: [], "": []}
-    for method in others:
-        gap = difference(method, reference, measure)
+    for comparison in comparisons:
+        gap = comparison.differences[measure]
         word = (above if gap.value > 0 else below) if gap.shown else ""
-        said[word].append(f"{method.name} ({text(gap, 'change')})")
-    parts = [f"{word} with {_list(said[word])}" for word in (above, below) if said[word]]
+        said[word].append(f"{comparison.method.name} ({with_p(gap)})")
+    parts = [f"{word} with {listed(said[word])}" for word in (above, below) if said[word]]
     if said[""]:
-        parts.append(f"no difference shown for {_list(said[''])}")
+        parts.append(f"no difference shown for {listed(said[''])}")
     theirs = f"{name} {text(reference.measure(measure), _kind(measure))}"
-    return Finding(topic, f"Compared with {reference.name} ({theirs}): {'; '.join(parts)}.")
+    said_all = f"Compared with {reference.name} ({theirs}): {'; '.join(parts)}"
+    return Finding(topic, f"{said_all}{_one_seed(comparisons)}.")
+
+
+def with_p(gap: Difference) -> str:
+    """A difference with its interval and p-value."""
+    return text(gap, "change") + ("" if np.isnan(gap.p) else f", {p_value(gap.p)}")
+
+
+def _one_seed(comparisons: list[Comparison]) -> str:
+    return "; one seed" if any(comparison.one_seed for comparison in comparisons) else ""
 
 
 def _unequal_learning(reference: MethodView, others: list[MethodView]) -> list[Finding]:
@@ -115,7 +121,7 @@ def _unequal_learning(reference: MethodView, others: list[MethodView]) -> list[F
     return [
         Finding(
             "Unequal learning",
-            f"Accuracy just after training differs from {reference.name}'s: {_list(unequal)} points. "
+            f"Accuracy just after training differs from {reference.name}'s: {listed(unequal)} points. "
             "Who learns less has less to forget, so read forgetting together with learning.",
         )
     ]
@@ -126,7 +132,7 @@ def _joint(analysis: Analysis) -> list[Finding]:
     finished = [method for method in analysis.sequential if method.draws.complete]
     if not joint:
         return []
-    said = _list([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
+    said = listed([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
     if finished:
         best = max(finished, key=lambda method: method.measure("avg_acc").value)
         said += f"; the best sequential method is {best.name} with {_avg_acc(best)}"
@@ -142,20 +148,40 @@ def _kind(measure: str) -> Kind:
 
 
 def differences(analysis: Analysis) -> Table | None:
-    """Every sequential method minus the reference, on the same items; None with nothing to compare."""
-    reference = reference_method(analysis)
-    others = [m for m in analysis.sequential if m is not reference and m.draws.complete]
-    if reference is None or not others:
+    """Every sequential method minus the reference of its order, on the same items; None without any."""
+    found = analysis.comparisons
+    if not found:
         return None
-    names = {"avg_acc": "AvgAcc", "fm": "FM", "bwt": "BWT", "plasticity": "Plasticity", "general": "General"}
-    shown = [name for name in names if not np.isnan(reference.measure(name).value)]
+    against = list(dict.fromkeys(comparison.reference.name for comparison in found))
+    shown = [
+        name
+        for name in MEASURES
+        if any(not np.isnan(comparison.differences[name].value) for comparison in found)
+    ]
     rows: list[dict[str, Value]] = []
-    for method in others:
-        row: dict[str, Value] = {"method": method.name}
-        rows.append(row | {name: difference(method, reference, name) for name in shown})
-    columns = [Column("method", "Method"), *(Column(name, names[name], "change") for name in shown)]
-    note = "Percentage points [95 % interval], paired by test item. An interval without 0 shows a difference."
-    return Table("differences", f"Differences from {reference.name}", columns, rows, note)
+    for comparison in found:
+        row: dict[str, Value] = {"method": comparison.method.name, "against": comparison.reference.name}
+        rows.append(row | {name: comparison.differences[name] for name in shown})
+    columns = [Column("method", "Method"), *(Column(name, MEASURES[name], "change") for name in shown)]
+    title = f"Differences from {against[0]}"
+    if len(against) > 1:
+        columns.insert(1, Column("against", "Against"))
+        title = "Differences from the reference of the same task order"
+    return Table("differences", title, columns, rows, TESTED_NOTE + one_seed_note(found))
+
+
+TESTED_NOTE = (
+    "Percentage points [95 % interval], paired by test item; p of a permutation test over items, corrected "
+    "for the number of comparisons in this table (Holm); d is the effect size d_z (FM has none). Bold: "
+    "shown, that is the interval leaves zero out and p ≤ 0.05."
+)
+
+
+def one_seed_note(comparisons: list[Comparison]) -> str:
+    """What a single seed means for a table."""
+    if not any(comparison.one_seed for comparison in comparisons):
+        return ""
+    return " One seed: intervals and p cover the choice of test items, not how another run would differ."
 
 
 def cautions(analysis: Analysis) -> list[str]:
@@ -173,8 +199,11 @@ def cautions(analysis: Analysis) -> list[str]:
         notes.append(
             "Methods are judged under different prompt styles; compare each with the base row of its style."
         )
-    if len(analysis.sequential) > 2:
-        notes.append("Intervals are 95 % for each comparison, not corrected for their number.")
+    if len(analysis.sequential) > 1:
+        notes.append(
+            "A difference is called shown when its 95 % interval leaves zero out and its p-value, corrected "
+            "for the number of comparisons in its table, is at most 0.05."
+        )
     if counts := [count for count in analysis.items.values() if count]:
         notes.append(_resolution(analysis, min(counts)))
     return notes
@@ -204,6 +233,6 @@ def _resolution(analysis: Analysis, items: int) -> str:
     )
 
 
-def _list(parts: list[str]) -> str:
+def listed(parts: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from holdfast.tasks.example import Example
 
 Style = Literal["cot", "direct"]
-Target = Literal["answer", "reasoned"]
+Target = Literal["answer", "reasoned", "sampled"]
 
 # `{prompt}` is the question. Ours say what the study's say (arXiv 2507.05386) in our own words;
 # the embedded model's instruction is one word, as its context is short.
@@ -25,6 +25,11 @@ TEMPLATES: dict[str, dict[Style, str]] = {
     },
     "embedded": {"cot": "{prompt} think", "direct": "{prompt} answer"},
 }
+# A question whose answer is shown, for writing a reasoning that leads there (`show_answer`).
+HINTS: dict[str, str] = {
+    "standard": "{prompt}\nThe right answer is {answer}. Explain how to find it.",
+    "embedded": "{answer} {prompt}",
+}
 
 
 def render_prompt(example: Example, style: Style, templates: Mapping[Style, str]) -> str:
@@ -36,7 +41,8 @@ def render_target(example: Example, style: Style, target: Target) -> str:
     r"""What SFT learns to write for an example, in the style it is judged in.
 
     `answer` is the bare answer under `direct` and the boxed one under `cot`; `reasoned` puts the
-    example's rationale in front, in `<think>` tags.
+    example's rationale in front, in `<think>` tags. (`sampled` targets are not written but drawn:
+    `learning.sampled_targets`.)
 
     Raises:
         InputError: a `reasoned` target without a rationale, or under `direct`.

@@ -120,6 +120,11 @@ def rows_of(
     return rows
 
 
+def with_fields(row: Any, /, **more: Any) -> Record:
+    """A row of a JSON file with more fields; one that is no object has those alone, and lacks the others."""
+    return {**more, **row} if isinstance(row, Mapping) else more
+
+
 def lettered(choices: Sequence[str], form: str = "{letter}. {choice}") -> str:
     """Options as lines."""
     return "\n".join(
@@ -159,7 +164,7 @@ def answer_texts(value: Any) -> tuple[str, ...]:
         BadRow: there is none.
     """
     values = value if isinstance(value, list | tuple) else [value]
-    found = []
+    found: list[str] = []
     for item in values:
         if isinstance(item, bool):
             found.append("yes" if item else "no")
@@ -170,11 +175,22 @@ def answer_texts(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def answer_list(value: Any) -> tuple[str, ...]:
+    """The annotators' answers, one each; blank ones are left out.
+
+    Raises:
+        BadRow: they are no list, or all blank.
+    """
+    if not isinstance(value, list | tuple):
+        raise BadRow(f"answers is {type(value).__name__}, not a list")
+    return answer_texts(value)
+
+
 def text_list(value: Any, name: str) -> tuple[str, ...]:
     """A list of texts, also one written as a Python list in a text (`"['$6', '$7']"`).
 
     Raises:
-        BadRow: it is neither.
+        BadRow: it is neither, or holds something else than texts and numbers.
     """
     if isinstance(value, str):
         try:
@@ -183,12 +199,21 @@ def text_list(value: Any, name: str) -> tuple[str, ...]:
             raise BadRow(f"{name} is no list") from None
     if not isinstance(value, list | tuple):
         raise BadRow(f"{name} is {type(value).__name__}, not a list")
+    for item in value:
+        if not isinstance(item, str | int | float):
+            raise BadRow(f"{name} holds {type(item).__name__}, not text")
     return tuple(str(item) for item in value)
 
 
 def stored(value: Any) -> bytes | None:
-    """The bytes of a hub image (`{"bytes": …, "path": …}`), None where there is none."""
+    """The bytes of a hub image (`{"bytes": …, "path": …}`), None where there is none.
+
+    Raises:
+        BadRow: there is one, but elsewhere.
+    """
     if isinstance(value, Mapping):
+        if value.get("path") and not value.get("bytes"):
+            raise BadRow(f"the image {value['path']!r} is named, but not in the file")
         value = value.get("bytes")
     return value or None
 

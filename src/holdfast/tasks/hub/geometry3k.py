@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from holdfast.files import read_json
+from holdfast.errors import InputError
 from holdfast.tasks.example import Example, ImageSource
+from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     BadRow,
     Benchmark,
@@ -22,6 +23,7 @@ from holdfast.tasks.hub.benchmark import (
     stored,
     text,
     text_list,
+    with_fields,
     without_markers,
 )  # fmt: skip
 from holdfast.tasks.task import Split
@@ -56,18 +58,18 @@ def _reader(root: Path, split: Split) -> Reader:
         folders = [path for path in root.iterdir() if (path / "data.json").is_file()]
         for path in sorted(folders, key=lambda path: (len(path.name), path.name)):
             try:
-                yield {"folder": path, **read_json(path / "data.json")}
-            except ValueError:
+                yield with_fields(jsonstream.whole(path / "data.json"), folder=path)
+            except InputError:  # a row that lacks all fields
                 yield {"folder": path}
 
     def example(record: Record) -> Example:
         folder: Path = record["folder"]
         choices = text_list(record["choices"], "choices")
-        position = "ABCD".find(text(record["answer"], "answer"))
-        if not 0 <= position < len(choices):
+        if record["answer"] not in list("ABCD"[: len(choices)]):
             raise BadRow(f"answer {record['answer']!r} is none of {len(choices)} choices")
-        image = folder / "img_diagram.png"
-        return _example(record["problem_text"], (image,), choices[position].strip(), f"{split}-{folder.name}")
+        answer = text(choices["ABCD".index(record["answer"])], "the choice that is the answer")
+        prompt, image = text(record["problem_text"], "problem_text"), folder / "img_diagram.png"
+        return _example(prompt, (image,), answer, f"{split}-{folder.name}")
 
     return Reader(rows_of(records, example))
 

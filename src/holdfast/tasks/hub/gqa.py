@@ -25,6 +25,7 @@ from holdfast.tasks.hub.benchmark import (
     inside,
     rows_of,
     text,
+    with_fields,
 )  # fmt: skip
 from holdfast.tasks.task import Split
 
@@ -60,7 +61,7 @@ def _reader(file: Path, folder: Path, split: Split) -> Reader:
         raise InputError(f"Task gqa: there is no folder {root}; unpack images.zip in {folder}.")
 
     def records() -> Iterator[Record]:
-        return ({"id": id, **row} for id, row in jsonstream.items(file))
+        return (with_fields(row, id=id) for id, row in jsonstream.items(file))
 
     def example(record: Record) -> Example:
         return _example(record, inside(root, f"{record['imageId']}.jpg"), split, str(record["id"]))

@@ -45,13 +45,28 @@ def lines(path: Path) -> Iterator[Any]:
     Raises:
         InputError: naming the broken line.
     """
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{path}, line {number}: broken JSON: {error.msg}.") from None
+                    yield json.loads(line.decode("utf-8-sig"))
+                except ValueError as error:  # broken JSON, or no UTF-8
+                    raise InputError(f"{path}, line {number}: broken JSON: {error}.") from None
+
+
+def whole(path: Path) -> dict[str, Any]:
+    """The object of a small JSON file.
+
+    Raises:
+        InputError: it is broken, or no object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is broken or incomplete ({error}); download it again.") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no object; is it a file of another data set?")
+    return value
 
 
 class _Reader:

@@ -22,6 +22,7 @@ from holdfast.tasks.hub.benchmark import (
     inside,
     rows_of,
     text,
+    with_fields,
 )  # fmt: skip
 from holdfast.tasks.task import Split
 
@@ -54,7 +55,7 @@ def _official(folder: Path) -> dict[Split, Reader]:
 def _reader(file: Path, root: Path, split: Split) -> Reader:
     def records() -> Iterator[Record]:
         for row, record in enumerate(read_plain_pickle(file)):
-            yield {"row": row, **record}
+            yield with_fields(record, row=row)
 
     def example(record: Record) -> Example:
         return _example(record, (inside(root, f"{text(record['image'], 'image')}.jpg"),), split)

@@ -22,6 +22,7 @@ from holdfast.tasks.hub.benchmark import (
     inside,
     rows_of,
     text,
+    with_fields,
 )  # fmt: skip
 from holdfast.tasks.task import Split
 
@@ -68,7 +69,7 @@ def _official(folder: Path) -> dict[Split, Reader]:
     def records() -> Iterator[Record]:
         for category, file in files.items():
             for row in jsonstream.lines(file):
-                yield {"category": category, **row}
+                yield with_fields(row, category=category)
 
     def example(record: Record) -> Example:
         image = inside(root, record["image"])

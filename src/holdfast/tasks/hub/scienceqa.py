@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.files import read_json
 from holdfast.tasks.example import Example, ImageSource
+from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     LETTER,
     BadRow,
@@ -29,6 +28,7 @@ from holdfast.tasks.hub.benchmark import (
     stored,
     text,
     text_list,
+    with_fields,
 )  # fmt: skip
 from holdfast.tasks.task import Split
 
@@ -39,8 +39,8 @@ def _example(record: Record, images: tuple[ImageSource, ...], id: str) -> Exampl
     choices = text_list(record["choices"], "choices")
     if not 2 <= len(choices) <= 26:
         raise BadRow(f"{len(choices)} choices")
-    hint = (record.get("hint") or "").strip()
-    parts = [f"Context: {hint}"] if hint else []
+    hint = record.get("hint") or ""
+    parts = [f"Context: {text(hint, 'hint')}"] if hint else []
     # `lecture` and `solution` give the answer away; they stay out.
     return Example(
         id=id,
@@ -65,15 +65,17 @@ def _official(folder: Path) -> dict[Split, Reader]:
     data = problems.parent
     if not (data / "pid_splits.json").is_file():
         raise InputError(f"Task scienceqa: {data} has problems.json but no pid_splits.json; download it too.")
-    ids = read_json(data / "pid_splits.json")
+    ids = jsonstream.whole(data / "pid_splits.json")
+    if odd := next((name for name in _SPLITS.values() if not isinstance(ids.get(name, []), list)), None):
+        raise InputError(f"Task scienceqa: '{odd}' in {data / 'pid_splits.json'} is no list of ids.")
 
     def reader(split: Split, name: str) -> Reader:
         root = data / "images" / name if (data / "images" / name).is_dir() else data / name
 
         def records() -> Iterator[Record]:
-            rows: dict[str, dict[str, Any]] = read_json(problems)
+            rows = jsonstream.whole(problems)
             for id in ids.get(name, ()):
-                yield {"id": id, **rows.get(str(id), {})}
+                yield with_fields(rows.get(str(id)), id=id)
 
         def example(record: Record) -> Example | None:
             if record["image"] is None:

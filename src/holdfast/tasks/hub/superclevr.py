@@ -29,6 +29,7 @@ from holdfast.tasks.hub.benchmark import (
     inside,
     rows_of,
     text,
+    with_fields,
     without_markers,
 )  # fmt: skip
 from holdfast.tasks.task import Split
@@ -53,9 +54,11 @@ def _official(folder: Path) -> dict[Split, Reader]:
 
 def _reader(file: Path, root: Path, split: Split, images: range) -> Reader:
     def records() -> Iterator[Record]:
-        return ({"row": position, **row} for position, row in jsonstream.items(file, "questions"))
+        return (with_fields(row, row=position) for position, row in jsonstream.items(file, "questions"))
 
     def example(record: Record) -> Example | None:
+        if not isinstance(record["image_index"], int):
+            raise BadRow(f"image_index {record['image_index']!r} is no whole number")
         if record["image_index"] not in images:
             return None
         return Example(
@@ -95,13 +98,14 @@ def _from_conversation(record: Record, split: Split) -> Example | None:
     if (draw < _TEST_SHARE) != (split == "test"):
         return None
     turns = record["conversations"]
-    if not turns or len(turns) < 2:
+    if not isinstance(turns, list) or len(turns) < 2:
         raise BadRow("no question and answer")
-    prompt = without_markers(text(turns[0].get("value"), "question"), 1)
+    question, answer = (with_fields(turn).get("value") for turn in turns[:2])
+    prompt = without_markers(text(question, "question"), 1)
     return Example(
         id=f"row-{record['row']}",  # the set's own ids may repeat
         prompt=prompt if prompt.endswith(SHORT) else f"{prompt}\n{SHORT}",
-        answer=answer_texts(turns[1].get("value"))[0],
+        answer=answer_texts(answer)[0],
         images=images,
     )
 

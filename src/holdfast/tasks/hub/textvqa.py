@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from holdfast.errors import InputError
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     SHORT,
-    BadRow,
     Benchmark,
     Reader,
     Record,
     Table,
+    answer_list,
     first_file,
     first_folder,
     image_of,
     inside,
     rows_of,
     text,
+    text_list,
+    with_fields,
 )  # fmt: skip
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.task import Split
@@ -32,11 +35,9 @@ from holdfast.tasks.task import Split
 _FILES: Mapping[Split, str] = {"train": "train", "test": "val"}
 
 
-def _example(record: Record, images: tuple[ImageSource, ...], split: Split, ocr: list[str]) -> Example:
-    answers = tuple(answer.strip() for answer in record.get("answers") or () if answer and answer.strip())
-    if not answers:
-        raise BadRow("no answers")
-    tokens = [f"Reference OCR token: {', '.join(ocr)}"] if ocr else []
+def _example(record: Record, images: tuple[ImageSource, ...], split: Split, ocr: Any) -> Example:
+    answers = answer_list(record["answers"])
+    tokens = [f"Reference OCR token: {', '.join(text_list(ocr, 'ocr_tokens'))}"] if ocr else []
     return Example(
         id=f"{split}-{record['question_id']}",
         prompt="\n".join((text(record["question"], "question"), *tokens, SHORT)),
@@ -69,12 +70,14 @@ def _reader(file: Path, split: Split, name: str) -> Reader:
     ocr_file = first_file(file.parent, f"TextVQA_Rosetta_OCR_v0.2_{name}.json")
 
     def records() -> Iterator[Record]:
-        tokens: dict[str, list[str]] = {}
+        tokens: dict[str, Any] = {}
         if ocr_file:
             for _, row in jsonstream.items(ocr_file, "data"):
-                tokens[row["image_id"]] = row.get("ocr_tokens") or []
+                record = with_fields(row)
+                tokens[str(record.get("image_id"))] = record.get("ocr_tokens") or []
         for _, row in jsonstream.items(file, "data"):
-            yield {**row, "ocr_tokens": tokens.get(row.get("image_id"), [])}
+            record = with_fields(row)
+            yield {**record, "ocr_tokens": tokens.get(str(record.get("image_id")), [])}
 
     def example(record: Record) -> Example:
         image = inside(root, f"{record['image_id']}.jpg")

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.hub import jsonstream
 from holdfast.tasks.hub.benchmark import (
     SHORT,
-    BadRow,
     Benchmark,
     Reader,
     Record,
     Table,
+    answer_list,
     first_file,
     first_folder,
     image_of,
     inside,
     rows_of,
     text,
+    with_fields,
 )  # fmt: skip
 from holdfast.tasks.scorers.vqa import majority, normalise
 from holdfast.tasks.task import Split
@@ -34,9 +34,7 @@ _FILES: Mapping[Split, str] = {"train": "train", "test": "val"}
 
 
 def _example(record: Record, images: tuple[ImageSource, ...], split: Split, name: str) -> Example:
-    answers = tuple(_answers(record.get("answers") or ()))
-    if not answers:
-        raise BadRow("no answers")
+    answers = answer_list(record["answers"])
     answer = majority(answers)
     return Example(
         id=f"{split}-{Path(name).stem}",
@@ -48,14 +46,6 @@ def _example(record: Record, images: tuple[ImageSource, ...], split: Split, name
     )
 
 
-def _answers(values: Any) -> Iterator[str]:
-    """On disk each answer is an object, on the hub a text."""
-    for value in values:
-        answer = value.get("answer") if isinstance(value, Mapping) else value
-        if isinstance(answer, str) and answer.strip():
-            yield answer.strip()
-
-
 def _from_hub(record: Record, split: Split) -> Example:
     return _example(record, image_of(record["image"]), split, text(record["question_id"], "question_id"))
 
@@ -64,14 +54,19 @@ def _official(folder: Path) -> dict[Split, Reader]:
     found: dict[Split, Reader] = {}
     for split, name in _FILES.items():
         file = first_file(folder, f"Annotations/{name}.json", f"{name}.json")
-        if file and "answerable" in (next((row for _, row in jsonstream.items(file)), None) or {}):
+        if file and "answerable" in with_fields(next((row for _, row in jsonstream.items(file)), None)):
             found[split] = _reader(file, first_folder(folder, name, f"images/{name}"), split)
     return found
 
 
 def _reader(file: Path, root: Path, split: Split) -> Reader:
     def records() -> Iterator[Record]:
-        return (row for _, row in jsonstream.items(file))
+        for _, row in jsonstream.items(file):
+            record = with_fields(row)
+            answers = record.get("answers")
+            if isinstance(answers, list):  # of objects; on the hub, of texts
+                answers = [with_fields(answer).get("answer") for answer in answers]
+            yield {**record, "answers": answers}
 
     def example(record: Record) -> Example:
         return _example(record, (inside(root, record["image"]),), split, record["image"])

@@ -57,9 +57,12 @@ def normalise(text: str) -> str:
 def soft_accuracy(answer: str, references: Sequence[str]) -> float:
     """Mean over the annotators i of min(1, matches among the others / 3).
 
-    With ten annotators of whom 0, 1, 2, 3, 4 agree: 0, 0.3, 0.6, 0.9, 1.
+    With ten annotators of whom 0, 1, 2, 3, 4 agree: 0, 0.3, 0.6, 0.9, 1. With a single reference:
+    whether the answer is that one.
     """
     wanted = normalise(answer)
+    if len(references) == 1:  # there are no others to agree with
+        return float(normalise(references[0]) == wanted)
     matches = sum(normalise(reference) == wanted for reference in references)
     others_of_matching = min(1.0, (matches - 1) / 3)
     others_of_rest = min(1.0, matches / 3)

@@ -1,0 +1,77 @@
+"""What learning spends, so that methods can be compared at equal cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions, Prompts
+    from holdfast.policy.operations import Operations
+
+_RAPL = Path("/sys/class/powercap")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What collecting groups took.
+
+    Attributes:
+        completions: sampled, discarded ones included.
+        sampled_tokens: of these.
+        flops: operations of sampling and of references (`policy/operations.py`).
+    """
+
+    completions: int = 0
+    sampled_tokens: int = 0
+    flops: float = 0.0
+
+    @classmethod
+    def sampling(
+        cls, operations: Operations, prompts: Prompts, completions: Completions, passes: int = 0
+    ) -> Spent:
+        """Of drawing `completions`, and of `passes` further forward passes over them (references)."""
+        prompts_B, group = completions.mask_BGR.shape[:2]
+        flops = (1 + passes) * operations.forward(prompts, completions)
+        return cls(prompts_B * group, int(completions.mask_BGR.sum()), flops)
+
+    def totals(self) -> dict[str, float]:
+        return asdict(self)
+
+
+NOTHING = Spent()
+
+
+class EnergyMeter:
+    """Joules of the processors (Linux powercap), where the system lets them be read.
+
+    A processor's counter is that of everything that runs on it; it wraps around at its range.
+    """
+
+    def __init__(self, root: Path = _RAPL) -> None:
+        self._counters = [
+            counter for counter in sorted(root.glob("intel-rapl:[0-9]*")) if counter.name.count(":") == 1
+        ]
+        self._last = self._read()
+
+    def joules(self) -> float | None:
+        """Since the last call (or since it was made); None where nothing can be read."""
+        before, self._last = self._last, self._read()
+        if before is None or self._last is None:
+            return None
+        pairs = zip(self._last, before, strict=True)
+        return sum((now - then) % size for (now, size), (then, _) in pairs) / 1e6
+
+    def _read(self) -> list[tuple[int, int]] | None:
+        with suppress(OSError, ValueError):
+            return list(self._values()) or None
+        return None
+
+    def _values(self) -> Iterator[tuple[int, int]]:
+        """Microjoules and the range of each counter."""
+        for counter in self._counters:
+            energy, size = counter / "energy_uj", counter / "max_energy_range_uj"
+            yield int(energy.read_text()), int(size.read_text()) + 1

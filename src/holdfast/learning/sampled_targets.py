@@ -1,0 +1,126 @@
+"""SFT on what a policy wrote itself and got right: the controls between SFT and RFT.
+
+For each example the *writer* samples completions, and the first right one becomes the target (rejection
+sampling). Who the writer is makes the method:
+
+- the policy at the start of the stage: *self-SFT*, off-policy but in the model's own words;
+- the policy of every k-th iteration (`resample_every`): *iterative SFT*, about on-policy
+  (Retaining by Doing, arXiv 2510.18874; RL's Razor, arXiv 2509.04259);
+- the base, shown the reference answer (`show_answer`): *rationalised* targets, as the study's code
+  makes its reasoned SFT data (arXiv 2507.05386).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from holdfast.learning.budget import Spent
+from holdfast.learning.filters import RIGHT
+from holdfast.learning.objectives import Groups, LossSums, item_names, likelihood_loss
+from holdfast.learning.settings import Method
+from holdfast.policy.batch import Completions
+from holdfast.policy.reference import Reference
+from holdfast.policy.rollouts import Item, encode_items, roll_out
+from holdfast.rng import torch_stream
+from holdfast.tasks.example import Example
+from holdfast.tasks.prompts import Style
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+
+class SampledSFT:
+    """Supervised fine-tuning on sampled targets.
+
+    Args:
+        writer: who writes; None stands for the policy that learns, at the moment of the batch.
+        hint: the question with its answer shown; None where it is not.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        templates: Mapping[Style, str],
+        writer: Policy | Reference | None,
+        hint: str | None,
+    ) -> None:
+        self.method, self.templates, self.writer, self.hint = method, templates, writer, hint
+
+    def begin(self, policy: Policy, iteration: int) -> None:
+        """Let the policy of this iteration be the writer, where it is its turn."""
+        every = self.method.resample_every
+        if every is not None and every > 1 and iteration % every == 0:
+            self.writer = policy.snapshot()
+
+    @property
+    def memory(self) -> Mapping[str, torch.Tensor]:
+        """What a checkpoint must hold besides the weights: those of a writer from the midst of the stage."""
+        if self.method.resample_every and isinstance(self.writer, Reference):
+            return self.writer.weights
+        return {}
+
+    def recall(self, policy: Policy, memory: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `memory` held when the checkpoint was written."""
+        if memory:
+            weights = {name: tensor.to(policy.device) for name, tensor in memory.items()}
+            self.writer = Reference(policy, weights)
+
+    def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
+        """Targets for the examples that the writer gets right; the others are left out, and counted."""
+        method = self.method
+        shown = (
+            items if self.hint is None else [(task, _hinted(example, self.hint)) for task, example in items]
+        )
+        own = isinstance(self.writer, Reference) or self.writer is None
+        with self.writer.in_place() if isinstance(self.writer, Reference) else nullcontext():
+            rollouts = roll_out(
+                policy if own else self.writer,  # type: ignore[arg-type]
+                shown,
+                style=method.style,
+                templates=self.templates,
+                sampling=method.sampling,
+                group_size=method.group_size,
+                generator=torch_stream(*stream, "sample", device=str(policy.device)),
+            )
+        right_BG = (rollouts.scores_BG >= RIGHT) & (rollouts.formats_BG == 1)
+        solved = right_BG.any(dim=1).nonzero().squeeze(1).tolist()
+        first_B = right_BG.int().argmax(dim=1)[solved]
+        spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
+        stats = {
+            "accuracy": rollouts.scores_BG.mean().item(),
+            "format": rollouts.formats_BG.mean().item(),
+            "solved": len(solved) / len(items),
+        }
+        kept = [items[index] for index in solved]
+        targets = _members(rollouts.completions.select(solved), first_B)
+        if self.hint is None:
+            prompts = rollouts.prompts.select(solved)
+        else:
+            prompts = encode_items(policy, kept, method.style, self.templates)
+        ones = torch.ones(len(kept), 1)
+        return Groups(prompts, targets, ones, stats=stats, names=item_names(kept), spent=spent)
+
+    def loss(self, policy: Policy, groups: Groups) -> LossSums:
+        return likelihood_loss(policy, groups)
+
+
+def _hinted(example: Example, hint: str) -> Example:
+    return replace(example, prompt=hint.format(prompt=example.prompt, answer=example.answer))
+
+
+def _members(completions: Completions, member_B: torch.Tensor) -> Completions:
+    """One completion of each group, as groups of one."""
+    rows_B = torch.arange(len(completions), device=completions.tokens_BGR.device)
+    member_B = member_B.to(rows_B.device)
+    mask_BGR = completions.mask_BGR[rows_B, member_B].unsqueeze(1)
+    longest = max(1, int(mask_BGR.sum(-1).max())) if len(completions) else 1
+    return Completions(
+        completions.tokens_BGR[rows_B, member_B].unsqueeze(1)[..., :longest],
+        mask_BGR[..., :longest],
+        completions.finished_BG[rows_B, member_B].unsqueeze(1),
+    )

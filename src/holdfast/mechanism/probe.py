@@ -1,0 +1,132 @@
+"""The re-alignment probe: what a few steps on a handful of old examples bring back.
+
+Knowledge that is gone does not come back from eight examples; an output format or a convention that was
+overwritten does. The steps are taken on the policy itself, whose weights are put back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from holdfast.errors import InputError
+from holdfast.forgetting.evaluate import evaluate
+from holdfast.learning.filters import RIGHT
+from holdfast.learning.loop import step
+from holdfast.learning.objectives import SFT
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.settings import Method
+from holdfast.policy.rollouts import Item
+from holdfast.policy.settings import Sampling
+from holdfast.tasks.example import Example
+from holdfast.tasks.prompts import Style, Target
+from holdfast.tasks.task import Task
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+PROBE_VERSION = 1  # raise when rows change for the same policy, examples and settings
+
+
+def realign(
+    policy: Policy,
+    task: Task,
+    train: Sequence[Example],
+    test: Sequence[Example],
+    *,
+    steps: int = 5,
+    learning_rate: float,
+    style: Style,
+    target: Target | None = None,
+    templates: Mapping[Style, str],
+    sampling: Sampling,
+    stream: tuple[object, ...],
+    batch: int = 64,
+) -> dict[str, Any]:
+    """Accuracy on `test` before and after a few steps of SFT on `train`.
+
+    The optimiser is a new AdamW without weight decay; every step sees all of `train`. The policy is
+    put back to the bit. Memory: the optimiser's, and a copy of the trained weights.
+
+    Args:
+        train: a handful of the old task's examples, none of them in `test`.
+        target: what SFT writes; None: `reasoned` where style is cot and every example has a
+            rationale, else `answer`.
+        stream: names of the random stream; both evaluations draw the same numbers.
+        batch: test examples that are answered together.
+
+    Returns:
+        task, examples, steps, learning_rate, target, items (of the test); before, after (mean
+        score); recovered (items wrong before and right after), lost_again (right before and wrong
+        after); loss_first, loss_last (token mean of the first and last step's loss); skipped (steps
+        whose gradient was not finite).
+
+    Raises:
+        InputError: there are no examples, an example stands in both, no step, or the target does not fit.
+    """
+    if not train or not test:
+        raise InputError(f"The probe on {task.name} needs examples to train on and to test.")
+    both = {example.id for example in train} & {example.id for example in test}
+    if both:
+        raise InputError(f"The probe on {task.name} would test on what it trains on: {sorted(both)[0]}.")
+    if steps < 1:
+        raise InputError("The probe needs at least one step.")
+    if target is None:
+        reasons = style == "cot" and all(example.rationale for example in train)
+        target = "reasoned" if reasons else "answer"
+    method = Method(
+        objective="sft",
+        style=style,
+        target=target,
+        batch=len(train),
+        learning_rate=learning_rate,
+        weight_decay=0.0,
+    )
+
+    def scores() -> list[float]:
+        records = evaluate(
+            policy, task, test, style=style, templates=templates, sampling=sampling, stream=stream,
+            batch=batch, on_step=lambda *_: None,
+        )  # fmt: skip
+        return [record["score"] for record in records]
+
+    before = scores()
+    start, was_training = policy.snapshot().weights, policy.model.training
+    try:
+        losses, skipped = _train(policy, [(task, example) for example in train], method, templates, steps)
+        after = scores()
+    finally:
+        with torch.no_grad():
+            for name, parameter in policy.model.named_parameters():
+                if name in start:
+                    parameter.copy_(start[name])
+        policy.model.zero_grad(set_to_none=True)
+        policy.model.train(was_training)
+    right = [(one >= RIGHT, two >= RIGHT) for one, two in zip(before, after, strict=True)]
+    return {
+        "task": task.name,
+        "examples": len(train),
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "target": target,
+        "items": len(test),
+        "before": sum(before) / len(before),
+        "after": sum(after) / len(after),
+        "recovered": right.count((False, True)),
+        "lost_again": right.count((True, False)),
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "skipped": skipped,
+    }
+
+
+def _train(
+    policy: Policy, items: Sequence[Item], method: Method, templates: Mapping[Style, str], steps: int
+) -> tuple[list[float], int]:
+    """The loss of each step, and how many were skipped."""
+    objective, optimizer = SFT(method, templates), make_optimizer(policy.model, method)
+    groups = objective.collect(policy, items, ())
+    rows = [step(policy, objective, optimizer, groups, method, method.learning_rate) for _ in range(steps)]
+    return [row["loss"] for row in rows], round(sum(row["skipped"] for row in rows))

@@ -1,0 +1,154 @@
+"""Reading the weights of model and adapter folders tensor by tensor."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from holdfast.errors import InputError
+from holdfast.policy import lora
+
+ADAPTERS = "adapter_model.safetensors"
+INDEX = "model.safetensors.index.json"
+HEADS = ("lm_head.weight", "embed_out.weight")
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
+
+
+class Folder:
+    """The weights of one folder, read when they are asked for.
+
+    Attributes:
+        path: the folder.
+        adapters: whether it holds LoRA adapters; a name then stands for an adapted matrix.
+        names: of the tensors, each weight once.
+
+    Raises:
+        InputError: there are no weights, or none that can be compared.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.adapters = (path / lora.CONFIG).is_file()
+        self._files = {name: file for file in self._open() for name in file.keys()}  # noqa: SIM118
+        if self.adapters:
+            self._config = self._json(lora.CONFIG)
+            self.names = self._adapted()
+        else:
+            self.names = self._untied(sorted(self._files))
+
+    def read(self, name: str) -> torch.Tensor:
+        """A tensor as it is stored; of an adapted matrix, scale · B · A in float32.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.adapters:
+            return self._read(name)
+        a_RI, b_OR = (self._read(f"{name}.lora_{side}.weight").float() for side in "AB")
+        rank = a_RI.shape[0]
+        alpha = self._override("alpha_pattern", name) or self._config.get("lora_alpha", rank)
+        scale = alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
+        return scale * (b_OR @ a_RI)
+
+    def _read(self, name: str) -> torch.Tensor:
+        try:
+            return self._files[name].get_tensor(name)
+        except SafetensorError as error:
+            raise InputError(f"{name} in {self.path} cannot be read: {error}.") from None
+
+    def _open(self) -> list[Any]:
+        if not self.path.is_dir():
+            raise InputError(f"There is no folder {self.path} with weights to compare.")
+        if self.adapters:
+            paths = [self.path / ADAPTERS]
+        elif (self.path / INDEX).is_file():  # other files beside the shards may hold the weights again
+            paths = sorted({self.path / name for name in self._json(INDEX)["weight_map"].values()})
+        else:
+            paths = sorted(self.path.glob("model.safetensors")) or sorted(self.path.glob("*.safetensors"))
+        if not paths:
+            raise InputError(f"{self.path} has no weights (*.safetensors), so movement cannot be measured.")
+        try:
+            return [safe_open(path, "pt") for path in paths]
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"The weights in {self.path} cannot be read: {error}.") from None
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path / name} cannot be read: {error}.") from None
+
+    def _untied(self, names: Sequence[str]) -> list[str]:
+        """Without the head where it is the embeddings under another name; not every writer leaves it out."""
+        config = self._json("config.json") if (self.path / "config.json").is_file() else {}
+        tied = any(part.get("tie_word_embeddings") for part in (config, config.get("text_config") or {}))
+        if not tied or not any(name.endswith(EMBEDDINGS) for name in names):
+            return list(names)
+        return [name for name in names if not name.endswith(HEADS)]
+
+    def _adapted(self) -> list[str]:
+        """Names of the adapted matrices."""
+        other = sorted(
+            name for name in self._files if not name.endswith((".lora_A.weight", ".lora_B.weight"))
+        )
+        if other:
+            raise InputError(
+                f"{self.path} holds {other[0]}, which is not one of LoRA's pairs of matrices for a linear "
+                "layer; movement of such adapters cannot be measured. Save the model with merge=True."
+            )
+        names = sorted(name.removesuffix(".lora_A.weight") for name in self._files if ".lora_A." in name)
+        for name in names:
+            if f"{name}.lora_B.weight" not in self._files:
+                raise InputError(f"The adapters in {self.path} are incomplete: {name}.lora_B is missing.")
+        return names
+
+    def _override(self, key: str, name: str) -> float | None:
+        """What peft's alpha_pattern says of a matrix, by the end of its name."""
+        patterns: dict[str, float] = self._config.get(key) or {}
+        return next((value for end, value in patterns.items() if name.endswith(f".{end}")), None)
+
+
+def aligned(folders: Sequence[Folder]) -> Iterator[tuple[str, list[torch.Tensor]]]:
+    """Each weight's name and its tensors in float32, one of each folder, in the folders' order of time.
+
+    Whole models followed by adapters count as adapters that add nothing.
+
+    Raises:
+        InputError: the folders do not hold the same weights.
+    """
+    last = folders[-1]
+    for folder in folders:
+        if folder.adapters and not last.adapters:
+            raise InputError(
+                f"{folder.path} holds LoRA adapters and {last.path} a whole model: their weights cannot be "
+                "compared. Save the adapters with merge=True first."
+            )
+        if folder.adapters == last.adapters:
+            different = sorted(set(folder.names) ^ set(last.names))
+            if different:
+                holder, other = (folder, last) if different[0] in folder.names else (last, folder)
+                raise InputError(
+                    f"{different[0]} is in {holder.path} but not in {other.path}: "
+                    "movement needs two states of the same model."
+                )
+    if sorted(folders, key=lambda folder: folder.adapters) != list(folders):
+        raise InputError("Adapters, a whole model and adapters again cannot be compared in this order.")
+    for name in last.names:
+        tensors = [folder.read(name) if folder.adapters == last.adapters else None for folder in folders]
+        stored = [tensor for tensor in tensors if tensor is not None]
+        shapes = {tuple(tensor.shape) for tensor in stored}
+        if len(shapes) > 1:
+            raise InputError(f"{name} has different shapes: {' and '.join(map(str, sorted(shapes)))}.")
+        if not all(tensor.is_floating_point() for tensor in stored):
+            if all(torch.equal(tensor, stored[0]) for tensor in stored):
+                continue  # a table of positions, or the like
+            raise InputError(
+                f"{name} is stored in whole numbers (a quantised model?): its movement cannot be measured."
+            )
+        yield name, [torch.zeros_like(stored[0]) if t is None else t.float() for t in tensors]

@@ -1,0 +1,68 @@
+"""Floating-point operations of a pass, as usually counted: 2 N per token forward, twice that again backward.
+
+(Kaplan et al., arXiv 2001.08361, sec. 2.1.) Attention scores, norms and the optimiser's arithmetic are
+left out. Prompts and images count once per group, as they are computed here. The count says what a
+method asks for, not what a machine achieves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from holdfast.policy.backbone import vision_parameters
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions, Prompts
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Weights that a token and an image patch pass through.
+
+    Attributes:
+        text: of the language model with its head; input embeddings are looked up, not multiplied.
+        vision: of the vision tower, and of the projector shared among the patches it merges.
+        vision_learns: any of these is trained, so they take a backward pass, too.
+        patch_values: numbers in one patch of a picture, where pictures come as a whole.
+    """
+
+    text: int
+    vision: float
+    vision_learns: bool
+    patch_values: int
+
+    @classmethod
+    def of(cls, model: Any) -> Operations:
+        parts = list(vision_parameters(model))
+        vision = {id(parameter) for _, parameter in parts}
+        config = getattr(model.config, "vision_config", None)
+        merged = (getattr(config, "spatial_merge_size", 1) or 1) ** 2
+        patch = getattr(config, "patch_size", 1)
+        embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        text = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in vision)
+        return cls(
+            text if embeddings is head else text - embeddings.numel(),
+            sum(p.numel() / (merged if part == "projector" else 1) for part, p in parts),
+            any(parameter.requires_grad for _, parameter in parts),
+            3 * patch**2 if isinstance(patch, int) else 1,
+        )
+
+    def forward(self, prompts: Prompts, completions: Completions) -> float:
+        """Of one forward pass over groups."""
+        return 2 * (self.text * _tokens(prompts, completions) + self.vision * self._patches(prompts))
+
+    def training(self, prompts: Prompts, completions: Completions) -> float:
+        """Of one forward and backward pass over groups."""
+        vision = (3 if self.vision_learns else 1) * self.vision * self._patches(prompts)
+        return 2 * (3 * self.text * _tokens(prompts, completions) + vision)
+
+    def _patches(self, prompts: Prompts) -> float:
+        if prompts.pixel_values is not None:
+            return len(prompts.pixel_values)
+        pixels = (image["pixel_values"] for image in prompts.image_inputs if "pixel_values" in image)
+        return sum(values.numel() for values in pixels) / self.patch_values
+
+
+def _tokens(prompts: Prompts, completions: Completions) -> int:
+    return int(prompts.lengths_B.sum()) + int(completions.mask_BGR.sum())

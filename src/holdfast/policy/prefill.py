@@ -1,0 +1,38 @@
+"""The prompts' part of the packed pass, computed once for everything that goes on from it.
+
+Sampling starts from it, and a training step on what was sampled starts from the same weights, the
+same prompts and images: where it is held with its graph, that step computes completions alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from holdfast.policy.attention import Groups, Keys
+from holdfast.policy.backbone import Backbone
+from holdfast.policy.batch import Prompts
+
+
+@dataclass
+class Prefill:
+    """What follows from prompts alone.
+
+    Attributes:
+        keys: keys and values of each attention module (by its id), [B, h, P, D].
+        ends_BD: last hidden state of each prompt's last token, which predicts the first of a completion.
+        spent: a backward pass went through it, and there is no second.
+    """
+
+    keys: dict[int, Keys]
+    ends_BD: torch.Tensor
+    spent: bool = False
+
+
+def prefill(backbone: Backbone, prompts: Prompts) -> Prefill:
+    """Prompts and their images, with gradient if it is enabled."""
+    layout = Groups(prompts.lengths_B, dtype=backbone.dtype)
+    embedded = backbone.embed(prompts.tokens_BP[prompts.mask_BP], prompts)
+    hidden_ND = backbone.hidden(embedded, prompts.positions_KBP[:, prompts.mask_BP], layout)
+    return Prefill(layout.keys, hidden_ND[prompts.lengths_B.cumsum(0) - 1])

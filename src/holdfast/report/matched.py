@@ -1,0 +1,178 @@
+"""Families of methods compared at matched gain and at matched budget: the table and its sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from holdfast.forgetting.matched import (
+    TOLERANCE,
+    Match,
+    Variant,
+    at_matched_budget,
+    at_matched_gain,
+    training_flops,
+)
+from holdfast.report.analysis import Analysis, MethodView
+from holdfast.report.comparisons import MEASURES, Comparison, compare
+from holdfast.report.table import MISSING, Column, Table, Value, number, text
+from holdfast.report.verdicts import TESTED_NOTE, Finding, listed, one_seed_note, with_p
+
+Basis = Literal["gain", "budget"]
+TESTED = {name: label for name, label in MEASURES.items() if name != "plasticity"}  # that is matched
+
+
+@dataclass(frozen=True)
+class MatchedRow:
+    """A family against the reference family on one basis.
+
+    Attributes:
+        match: the pair of settings; None where there is none (gain), or budgets are not known.
+        comparison: of the pair; None without one.
+    """
+
+    basis: Basis
+    family: str
+    reference: str
+    match: Match | None
+    comparison: Comparison | None
+
+
+def matched_rows(analysis: Analysis) -> list[MatchedRow]:
+    """Every family against the first SFT family (or else the first), on both bases.
+
+    p-values are adjusted over all of them; a pair that is chosen twice is tested once.
+    """
+    if len(analysis.results.sequence) < 2:
+        return []
+    families: dict[str, list[MethodView]] = {}
+    for method in analysis.sequential:
+        if method.draws.complete:
+            families.setdefault(method.family, []).append(method)
+    if len(families) < 2:
+        return []
+    sft = (name for name, methods in families.items() if methods[0].objective == "sft")
+    reference = next(sft, next(iter(families)))
+    variants = {name: [_variant(method) for method in methods] for name, methods in families.items()}
+    chosen: list[tuple[Basis, str, Match | None]] = []
+    for family in families:
+        if family != reference:
+            sides = variants[family], variants[reference]
+            chosen += [
+                ("gain", family, at_matched_gain(*sides)),
+                ("budget", family, at_matched_budget(*sides)),
+            ]
+    pairs = list(dict.fromkeys((match.variant, match.reference) for _, _, match in chosen if match))
+    views = [(analysis.by_name[variant], analysis.by_name[reference]) for variant, reference in pairs]
+    compared = dict(zip(pairs, compare(views, analysis.results, tuple(TESTED)), strict=True))
+    return [
+        MatchedRow(
+            basis, family, reference, match, compared[match.variant, match.reference] if match else None
+        )
+        for basis, family, match in sorted(chosen, key=lambda entry: entry[0] == "budget")
+    ]
+
+
+def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
+    """A row per family and basis; None where there are not two families to compare."""
+    rows = [row for row in rows if row.match or row.basis == "gain"]
+    if not rows:
+        return None
+    cells: list[dict[str, Value]] = []
+    for row in rows:
+        match, comparison = row.match, row.comparison
+        if match is None or comparison is None:
+            cells.append({"basis": "gain: no pair", "setting": row.family, "against": row.reference})
+            continue
+        basis = row.basis if match.matched else f"{row.basis}: not matched, closest"
+        cell: dict[str, Value] = {
+            "basis": basis,
+            "setting": setting(comparison.method),
+            "against": setting(comparison.reference),
+            "plasticity": match.plasticity,
+            "operations": None if match.ratio is None else f"{match.ratio:.2f}",
+        }
+        cells.append(cell | {name: comparison.differences[name] for name in TESTED})
+    columns = [
+        Column("basis", "Matched"),
+        Column("setting", "Method"),
+        Column("against", "Against"),
+        Column("plasticity", "Plasticity", "change", "of the method minus that of the reference"),
+        Column("operations", "Operations", help="floating-point operations, of the reference's"),
+        *(Column(name, label, "change") for name, label in TESTED.items()),
+    ]
+    columns = [
+        column
+        for column in columns
+        if any(number(cell.get(column.key), column.kind) != MISSING for cell in cells)
+    ]
+    found = [row.comparison for row in rows if row.comparison]
+    note = (
+        "At matched gain: the settings that learned most among those that learned alike (no difference in "
+        f"plasticity shown). At matched budget: operations within {100 * TOLERANCE:.0f} % of each other, "
+        "best AvgAcc; otherwise the closest are given and are not matched. Choosing settings by their "
+        "accuracy on the test items is itself a selection, which neither interval nor p covers. "
+    )
+    return Table(
+        "matched", "At matched gain and budget", columns, cells, note + TESTED_NOTE + one_seed_note(found)
+    )
+
+
+def matched_findings(rows: Sequence[MatchedRow]) -> list[Finding]:
+    """What can be said of forgetting at matched gain, and at matched budget."""
+    found = []
+    for basis in ("gain", "budget"):
+        mine = [row for row in rows if row.basis == basis]
+        said = [_sentence(row) for row in mine if row.match and row.match.matched]
+        if basis == "gain" and (without := [row.family for row in mine if not row.match]):
+            said.append(
+                f"No pair of settings is matched for {listed(without)} against {mine[0].reference}: every "
+                "difference in plasticity is shown, so forgetting cannot be compared at matched gain."
+            )
+        if apart := [row for row in mine if row.match and not row.match.matched]:
+            closest = [f"{row.family} ({row.match.ratio:.2f} ×)" for row in apart if row.match]
+            said.append(
+                f"No pair of settings is within {100 * TOLERANCE:.0f} % of {mine[0].reference}'s operations "
+                f"for {listed(closest)}, so forgetting cannot be compared at matched budget."
+            )
+        if said:
+            found.append(Finding(f"At matched {basis}", " ".join(said)))
+    return found
+
+
+def _sentence(row: MatchedRow) -> str:
+    assert row.match and row.comparison
+    gap = row.comparison.differences["fm"]
+    if gap.shown:
+        word = "less" if gap.value > 0 else "more"
+        said = f"{row.family} forgets {word} than {row.reference}"
+    else:
+        said = f"No difference in forgetting shown between {row.family} and {row.reference}"
+    value, _, rest = with_p(gap).partition("\u00a0")
+    pair = f"{setting(row.comparison.method)} against {setting(row.comparison.reference)}"
+    alike = f"plasticity {text(row.match.plasticity, 'change')}"
+    if row.basis == "budget":
+        alike = f"{row.match.ratio:.2f} × the operations, {alike}"
+    seeds = "; one seed" if row.comparison.one_seed else ""
+    return f"{said} at matched {row.basis}: {value} points FM\u00a0{rest} ({pair}; {alike}{seeds})."
+
+
+def setting(method: MethodView) -> str:
+    """A method made by a grid, by its family and its value on each axis; any other by its name."""
+    if not method.axes:
+        return method.name
+    return " ".join([method.family, *(f"{axis}={_short(value)}" for axis, value in method.axes.items())])
+
+
+def _short(value: Any) -> str:
+    """0.0001 as 1e-4, 0.5 as 0.5."""
+    if not isinstance(value, float):
+        return str(value)
+    mantissa, exponent = f"{value:e}".split("e")
+    return min(f"{value:g}", f"{float(mantissa):g}e{int(exponent)}", key=len)
+
+
+def _variant(method: MethodView) -> Variant:
+    flops = training_flops(method.finished_runs, method.stages)
+    return Variant(method.name, method.order, method.draws, flops)

@@ -1,0 +1,142 @@
+"""Grids, task orders, and what is measured: which methods and jobs a file stands for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli_helpers import Call
+from experiment_helpers import TINY, make_experiment, write_config
+from holdfast.config import load_experiment
+from holdfast.errors import InputError
+from holdfast.experiment.plan import make_plan
+
+GRPO = {"objective": "grpo"}
+
+
+def problems(folder: Path, **changes: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        make_experiment(folder, **changes)
+    return str(caught.value)
+
+
+def test_a_grid_is_every_combination_by_name(tmp_path: Path) -> None:
+    grid = {"kl_coef": [0.01, 0.04], "sampling.top_p": [1.0, 0.9]}
+    experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}, "kl": GRPO | {"grid": grid}})
+    assert list(experiment.methods) == [
+        "sft",
+        "kl kl_coef=0.01 sampling.top_p=1",
+        "kl kl_coef=0.01 sampling.top_p=0.9",
+        "kl kl_coef=0.04 sampling.top_p=1",
+        "kl kl_coef=0.04 sampling.top_p=0.9",
+    ]
+    last = experiment.methods["kl kl_coef=0.04 sampling.top_p=0.9"]
+    assert (last.kl_coef, last.sampling.top_p, last.sampling.max_tokens) == (0.04, 0.9, 16)
+    variant = experiment.variants["kl kl_coef=0.04 sampling.top_p=0.9"]
+    assert (variant.of, variant.axes) == ("kl", {"kl_coef": 0.04, "sampling.top_p": 0.9})
+    assert "sft" not in experiment.variants
+
+
+def test_a_grid_among_the_defaults_is_every_methods(tmp_path: Path) -> None:
+    defaults = TINY["defaults"] | {"grid": {"learning_rate": [1e-3, 1e-4]}}
+    experiment = make_experiment(tmp_path, defaults=defaults)
+    assert list(experiment.methods) == [
+        f"{name} learning_rate={rate}" for name in ("sft", "grpo") for rate in ("0.001", "0.0001")
+    ]
+
+
+def test_the_resolved_settings_read_back_the_same(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, methods={"g": GRPO | {"grid": {"kl_coef": [0.0, 0.1]}}})
+    path = tmp_path / "resolved.yaml"
+    path.write_text(yaml.safe_dump(experiment.resolved(), sort_keys=False))
+    again = load_experiment(path)
+    assert again == experiment
+    assert make_plan(again).digest() == make_plan(experiment).digest()
+
+
+def test_settings_of_a_grid_that_mean_the_same_are_one_chain(tmp_path: Path) -> None:
+    grid = {"kl_coef": [0.0], "kl_reference": ["stage_start", "base"]}  # without a penalty no reference
+    plan = make_plan(make_experiment(tmp_path, methods={"plain": GRPO, "g": GRPO | {"grid": grid}}))
+    assert len(plan.chains) == 3
+    assert Counter(job.kind for job in plan.jobs.values())["learn"] == 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        ({"kl_coeff": [0.1]}, "methods.g.grid.kl_coeff: is no method setting; did you mean 'kl_coef'?"),
+        ({"seed": [0, 1]}, "seeds are an axis of every experiment"),
+        ({"kl_coef": 0.1}, "must be a list of values, not 0.1"),
+        ({"kl_coef": [0.1, 0.1]}, "holds a value more than once"),
+        ({"sampling": [{"top_p": 0.9}]}, "name an inner key with a dot"),
+        ([1], "must be a mapping"),
+        ({"kl_coef": [0.1, -1]}, "methods.g.grid.kl_coef: must be greater than or equal to 0, not -1"),
+    ],
+)
+def test_a_bad_grid_is_said_where_it_stands(tmp_path: Path, grid: Any, expected: str) -> None:
+    said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
+    assert expected in said
+    assert "line " in said
+
+
+def test_orders_change_who_follows_whom(tmp_path: Path) -> None:
+    grid = {"order": [None, "back"]}
+    experiment = make_experiment(
+        tmp_path,
+        orders={"back": ["counting", "facts", "reading"]},  # more tasks than the sequence: it was shortened
+        methods={"sft": {"objective": "sft", "grid": grid}},
+    )
+    there, back = make_plan(experiment).chains
+    assert (there.order, back.order) == (("reading", "counting"), ("counting", "reading"))
+    jobs = make_plan(experiment).jobs
+    assert [jobs[name].tasks for name in back.learn] == [("counting",), ("reading",)]
+    assert there.method == "sft order=none"
+
+
+def test_an_order_must_hold_the_sequence(tmp_path: Path) -> None:
+    said = problems(tmp_path, orders={"o": ["reading"]}, methods={"s": {"objective": "sft", "order": "p"}})
+    assert "orders.o: must hold every task of the sequence once; look at counting" in said
+    assert "there is no order 'p'" in said
+
+
+def test_tasks_to_come_need_not_be_judged(tmp_path: Path) -> None:
+    evaluation = TINY["evaluation"] | {"future_tasks": False}
+    (chain, _) = make_plan(make_experiment(tmp_path, evaluation=evaluation)).chains
+    assert (1, "reading") in chain.cells and (1, "counting") not in chain.cells
+    assert {task for stage, task in chain.cells if stage == 0} == {"reading", "counting", "presence"}
+
+
+MEASURES = {"drift": {"prompts": 4}, "risk": {"instances": 3, "samples": 2, "old": 4}, "probe": {"steps": 2}}
+
+
+def test_measures_are_jobs_of_their_own_and_training_does_not_know(tmp_path: Path) -> None:
+    bare, measured = (make_plan(make_experiment(tmp_path, measures=measures)) for measures in ({}, MEASURES))
+    assert set(bare.jobs) < set(measured.jobs)
+    more = Counter(job.kind for name, job in measured.jobs.items() if name not in bare.jobs)
+    assert more == {"drift": 2 * 2, "risk": 2, "probe": 2}  # risk: from the second stage on
+    chain = measured.chains[0]
+    second = measured.jobs[chain.drift[2]]
+    assert second.loads == (chain.learn[1], chain.learn[0])
+    assert measured.jobs[chain.risk[2]].loads == (chain.learn[0],)
+
+
+def test_measures_can_be_asked_of_some_methods(tmp_path: Path) -> None:
+    methods = {"sft": {"objective": "sft"}, "g": GRPO | {"grid": {"kl_coef": [0.0, 0.1]}}}
+    drift = {"drift": {"methods": ["g"]}}
+    plan = make_plan(make_experiment(tmp_path, methods=methods, measures=drift))
+    assert [bool(chain.drift) for chain in plan.chains] == [False, True, True]
+    said = problems(tmp_path, methods=methods, measures={"risk": {"methods": ["gg"]}})
+    assert "there is no method 'gg'; did you mean 'g'?" in said
+
+
+def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
+    config = write_config(tmp_path, {"max_jobs": 5})
+    said = call("run", str(config))
+    assert said.code != 0
+    assert "17 jobs" in said.err and "--yes" in said.err
+    assert not (tmp_path / "store" / "learn").exists()
+    assert call("run", str(config), "--yes").code == 0

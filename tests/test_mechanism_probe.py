@@ -1,0 +1,85 @@
+"""The re-alignment probe: it counts what comes back, and puts the policy back."""
+
+import pytest
+import torch
+
+from holdfast.errors import InputError
+from holdfast.mechanism import probe
+from holdfast.mechanism.probe import realign
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from holdfast.tasks.embedded import TASKS
+from holdfast.tasks.prompts import TEMPLATES
+from mechanism_helpers import assert_untouched, state
+
+TASK = TASKS["measures"]
+TRAIN, TEST = TASK.examples("train", 8), TASK.examples("test", 30)
+
+
+def measure(policy, **changes):
+    settings = {
+        "learning_rate": 2e-4,
+        "style": "cot",
+        "templates": TEMPLATES["embedded"],
+        "sampling": Sampling(temperature=0, max_tokens=16),
+        "stream": ("probe",),
+    } | changes
+    return realign(policy, TASK, settings.pop("train", TRAIN), settings.pop("test", TEST), **settings)
+
+
+@pytest.fixture
+def policy():
+    return Policy.load("embedded", ModelSettings())
+
+
+def test_a_few_steps_bring_back_what_was_overwritten(policy):
+    """A policy that was taught to leave out its reasoning, and the format that it then lacks."""
+    before = state(policy)
+    row = measure(policy)
+    assert_untouched(policy, before)
+    assert (row["task"], row["examples"], row["steps"], row["items"]) == ("measures", 8, 5, 30)
+    assert row["target"] == "reasoned" and row["skipped"] == 0
+    assert row["loss_last"] < 0.7 * row["loss_first"]
+    assert row["after"] > row["before"] + 0.1
+    assert row["recovered"] - row["lost_again"] == round((row["after"] - row["before"]) * 30)
+    assert measure(policy) == row
+    assert measure(policy, learning_rate=1e-12)["recovered"] == 0
+
+
+def test_the_target_follows_style_and_rationales(policy):
+    short = {"steps": 1, "test": TEST[:2]}
+    assert measure(policy, style="direct", **short)["target"] == "answer"
+    assert measure(policy, target="answer", **short)["target"] == "answer"
+
+
+def test_adapters_are_put_back(tmp_path):
+    pytest.importorskip("peft")
+    policy = Policy.load("embedded", ModelSettings(lora=Lora(rank=2, alpha=4)))
+    before = state(policy)
+    row = measure(policy, learning_rate=1e-2, test=TEST[:4])
+    assert row["loss_last"] < row["loss_first"]
+    assert_untouched(policy, before)
+
+
+def test_a_failure_leaves_the_policy_as_it_was(policy, monkeypatch):
+    before = state(policy)
+
+    def fail(policy, objective, optimizer, groups, method, rate):
+        with torch.no_grad():
+            for parameter in policy.model.parameters():
+                parameter += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe, "step", fail)
+    with pytest.raises(KeyboardInterrupt):
+        measure(policy, test=TEST[:2])
+    assert_untouched(policy, before)
+
+
+def test_what_cannot_be_probed(policy):
+    with pytest.raises(InputError, match="needs examples"):
+        measure(policy, train=[])
+    with pytest.raises(InputError, match="test on what it trains on"):
+        measure(policy, test=TRAIN)
+    with pytest.raises(InputError, match="at least one step"):
+        measure(policy, steps=0)

@@ -1,0 +1,160 @@
+"""Rows of releases with values that do not belong there: an example or a counted bad row, never a crash."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from holdfast.errors import InputError
+from holdfast.tasks.example import Example
+from holdfast.tasks.hub import BENCHMARKS
+from holdfast.tasks.hub.benchmark import BadRow
+from holdfast.tasks.hub.source import from_folder
+from holdfast.tasks.prepare import prepare
+from hub_fixtures import HUB, IMAGE, OFFICIAL, hub_image, table
+
+ODD: tuple[Any, ...] = (None, True, 3, 2.5, "", "../x", [], [None], [3], ["x"], {}, {"a": 1})
+# The file that is spoilt, how to read and write it, and where its first row is.
+Place = Callable[[Any], tuple[Any, Any]]
+FILES: dict[str, tuple[str, Place]] = {
+    "scienceqa": ("problems.json", lambda data: (data, "0")),
+    "textvqa": ("TextVQA_0.5.1_train.json", lambda data: (data["data"], 0)),
+    "vizwiz": ("Annotations/train.json", lambda data: (data, 1)),  # the first tells the data set
+    "gqa": ("train_balanced_questions.json", lambda data: (data, "00000000")),
+    "geometry3k": ("train/0/data.json", lambda data: ([data], 0)),
+    "pathvqa": ("pvqa/qas/train/train_qa.pkl", lambda data: (data, 0)),
+    "superclevr": ("superCLEVR_questions_30k.json", lambda data: (data["questions"], 0)),
+    "pope": ("coco_pope_random.json", lambda data: (data, 0)),
+}
+
+
+def load(file: Path) -> Any:
+    if file.suffix == ".pkl":
+        return pickle.loads(file.read_bytes())
+    if file.name.startswith("coco_pope"):
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    return json.loads(file.read_text())
+
+
+def store(file: Path, data: Any) -> None:
+    if file.suffix == ".pkl":
+        file.write_bytes(pickle.dumps(data))
+    elif file.name.startswith("coco_pope"):
+        file.write_text("\n".join(map(json.dumps, data)))
+    else:
+        file.write_text(json.dumps(data))
+
+
+def spoilt(data: Any, place: Place) -> Iterator[Any]:
+    """The data with each field of one row missing or odd, and with the whole row odd."""
+    rows, key = place(data)
+    for field in list(rows[key]):
+        for value in ODD:
+            changed = copy.deepcopy(data)
+            rows, key = place(changed)
+            rows[key][field] = value
+            yield changed
+        changed = copy.deepcopy(data)
+        rows, key = place(changed)
+        del rows[key][field]
+        yield changed
+    if rows is not data and len(rows) == 1:
+        yield from ODD  # the file is the row
+        return
+    for value in ODD:
+        changed = copy.deepcopy(data)
+        rows, key = place(changed)
+        rows[key] = value
+        yield changed
+
+
+def rows_of(name: str, folder: Path) -> list[Any]:
+    return list(from_folder(BENCHMARKS[name], folder).splits["train" if name != "pope" else "test"].rows())
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_official_rows(tmp_path: Path, name: str) -> None:
+    OFFICIAL[name](tmp_path)
+    where, place = FILES[name]
+    file = tmp_path / where
+    data = load(file)
+    usable = len([row for row in rows_of(name, tmp_path) if isinstance(row, Example)])
+    bad = 0
+    for changed in spoilt(data, place):
+        store(file, changed)
+        try:
+            rows = rows_of(name, tmp_path)
+        except InputError:  # a pickle is refused whole
+            assert name == "pathvqa"
+            continue
+        assert all(row is None or isinstance(row, Example | BadRow) for row in rows)
+        examples = [row for row in rows if isinstance(row, Example)]
+        assert len(examples) >= usable - 1  # the others are as they were
+        assert all(row.answer.strip() and row.prompt.strip() for row in examples)
+        bad += any(isinstance(row, BadRow) for row in rows)
+    assert bad > 10
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_hub_rows_with_nulls(tmp_path: Path, name: str) -> None:
+    HUB[name](tmp_path)
+    benchmark = BENCHMARKS[name]
+    split = next(iter(from_folder(benchmark, tmp_path).splits))
+    word = benchmark.tables[split][0].split
+    file = min(file for file in tmp_path.rglob(f"{word}-*.parquet") if "images" not in str(file.parent))
+    whole = pq.read_table(file)
+    first, *others = whole.to_pylist()
+    for column, value in first.items():
+        odd: list[Any] = [None]
+        if isinstance(value, list):
+            odd += [[], [None], [*value, None]]
+        if isinstance(value, str):
+            odd += ["", " "]
+        if isinstance(value, dict):
+            odd += [dict.fromkeys(value), {**value, "bytes": None}, {**value, "bytes": b""}]
+        for changed in odd:
+            pq.write_table(pa.Table.from_pylist([{**first, column: changed}, *others], whole.schema), file)
+            rows = list(from_folder(benchmark, tmp_path).splits[split].rows())
+            assert all(row is None or isinstance(row, Example | BadRow) for row in rows)
+            assert sum(isinstance(row, Example) for row in rows) >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "message"),
+    [
+        ("scienceqa", "problems.json", '{"1": ', "problems.json is broken or incomplete"),
+        ("scienceqa", "problems.json", "[1]", "problems.json holds no object"),
+        ("scienceqa", "pid_splits.json", '{"train": 3}', "'train' in .*pid_splits.json is no list"),
+        ("scienceqa", "pid_splits.json", "{", "pid_splits.json is broken or incomplete"),
+        ("textvqa", "TextVQA_0.5.1_train.json", '{"data": [{', "broken or incomplete"),
+        ("pope", "coco_pope_random.json", '{"a": 1}\n{"a"', "coco_pope_random.json, line 2: broken JSON"),
+        ("pope", "coco_pope_random.json", b'"\xff"', "coco_pope_random.json, line 1: broken JSON"),
+    ],
+)  # fmt: skip
+def test_files_that_are_broken(
+    tmp_path: Path, name: str, file: str, content: str | bytes, message: str
+) -> None:
+    OFFICIAL[name](tmp_path)
+    (tmp_path / file).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(InputError, match=message):
+        prepare(BENCHMARKS[name], from_folder(BENCHMARKS[name], tmp_path), tmp_path / "set")
+
+
+def test_an_image_that_is_named_but_elsewhere_is_reported(tmp_path: Path) -> None:
+    """ScienceQA's rows without an image are no part of the task; one whose image got lost is a bad row."""
+    HUB["scienceqa"](tmp_path)
+    file = min((tmp_path / "data").glob("train-*"))
+    first, *others = pq.read_table(file).to_pylist()
+    table(file, [{**first, "image": {**hub_image(0), "bytes": None}}, *others], image=IMAGE, answer=pa.int8())
+    benchmark = BENCHMARKS["scienceqa"]
+    train = prepare(benchmark, from_folder(benchmark, tmp_path), tmp_path / "set")["splits"]["train"]
+    assert (train["left_out"], train["bad_rows"]) == (1, 1)
+    assert "'0.jpg' is named, but not in the file" in train["problems"][0]
