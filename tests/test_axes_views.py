@@ -113,6 +113,25 @@ def test_pareto_curves_go_from_the_least_to_the_most_learned():
         assert all((line.get_xdata()[1:] >= line.get_xdata()[:-1]).all() for line in curves)
 
 
+def test_categories_are_not_connected():
+    results = make_grid(ladder=(1e-4, 2e-4), items=20, sequence=SHORT, general=())
+    kinds = ("none", "random_matched", "rif", "rif_strict")
+    runs = [
+        replace(run, family="grpo", axes={"filter": kind})
+        for run, kind in zip(results.runs, kinds, strict=True)
+    ]
+    analysis = analyse(replace(results, runs=tuple(runs)))
+    (axis,) = axes_of(analysis)
+    assert axis.values == kinds and not axis.ordered
+    for figure in (axes_figure(analysis, looks_of(analysis)), pareto_figure(analysis, looks_of(analysis))):
+        for axes in figure.axes:
+            lines = [line for line in axes.lines if line.get_linestyle() != "None"]
+            assert all(len(line.get_xdata()) < 4 for line in lines)
+        figure.canvas.draw()
+        ends = [text.get_window_extent() for axes in figure.axes for text in axes.get_xticklabels()]
+        assert min(box.y0 for box in ends) >= 0  # long names stay within the figure
+
+
 def test_without_a_grid_there_is_nothing():
     analysis = analyse(make_results(items=20, sequence=SHORT, general=()))
     looks = looks_of(analysis)

@@ -45,7 +45,7 @@ def test_a_grid_among_the_defaults_is_every_methods(tmp_path: Path) -> None:
     defaults = TINY["defaults"] | {"grid": {"learning_rate": [1e-3, 1e-4]}}
     experiment = make_experiment(tmp_path, defaults=defaults)
     assert list(experiment.methods) == [
-        f"{name} learning_rate={rate}" for name in ("sft", "grpo") for rate in ("0.001", "1e-4")
+        f"{name} learning_rate={rate}" for name in ("sft", "grpo") for rate in ("1e-3", "1e-4")
     ]
 
 

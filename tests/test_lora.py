@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment, run_here
 from holdfast.errors import InputError
-from holdfast.learning.loop import step
-from holdfast.learning.objectives import RFT, Groups, make_objective
+from holdfast.learning.loop import make_objective, step
+from holdfast.learning.objectives import RFT, Groups
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.settings import Method
 from holdfast.policy import lora

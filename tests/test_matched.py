@@ -102,9 +102,9 @@ def _grid(items: int = 200, seeds: tuple[int, ...] = (0,)) -> Results:
         ("sft", "rloo", "remax", "grpo"), seeds=seeds, items=items, sequence=("d", "e", "f")
     )
     named = {
-        "sft": ("sft@1", "sft", {"learning_rate": 1e-4}, 5.0),
-        "rloo": ("sft@2", "sft", {"learning_rate": 0.02}, 10.0),
-        "grpo": ("grpo@1", "grpo", {"learning_rate": 2e-5}, 10.5),
+        "sft": ("sft learning_rate=1e-4", "sft", {"learning_rate": 1e-4}, 5.0),
+        "rloo": ("sft learning_rate=0.02", "sft", {"learning_rate": 0.02}, 10.0),
+        "grpo": ("grpo learning_rate=2e-5", "grpo", {"learning_rate": 2e-5}, 10.5),
         "remax": ("remax", "", {}, 90.0),
     }
     runs = []

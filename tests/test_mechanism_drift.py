@@ -60,7 +60,7 @@ def sequence_divergence(policy, reference, items):
         return torch.stack([first[:, 1], first[:, 0] * second[:, 1], first[:, 0] * second[:, 0]], dim=1)
 
     p = texts()
-    with reference._in_place():
+    with reference.in_place():
         q = texts()
     return (q * (q / p).log()).sum(1), (p * (p / q).log()).sum(1)
 
@@ -72,7 +72,7 @@ def test_one_token_is_the_closed_form(pair):
     prompts = encode_items(policy, items, "direct", TEMPLATES)
     rows = [tokens[mask] for tokens, mask in zip(prompts.tokens_BP, prompts.mask_BP, strict=True)]
     p = next_token(policy, rows)
-    with reference._in_place():
+    with reference.in_place():
         q = next_token(policy, rows)
     (row,) = measure(policy, {"base": reference}, items)
     for way, one, other in (("forward", q, p), ("reverse", p, q)):

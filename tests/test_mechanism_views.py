@@ -23,7 +23,13 @@ from holdfast.forgetting.regularisation import (
 from holdfast.report.analysis import analyse
 from holdfast.report.drift import divergence, group_movement, groups_of, movement
 from holdfast.report.drift_figures import movement_figure
-from holdfast.report.mechanism import probe_table, risk_table, selective_table, zero_advantage_table
+from holdfast.report.mechanism import (
+    probe_table,
+    risk_by_method,
+    risk_table,
+    selective_table,
+    zero_advantage_table,
+)
 from holdfast.report.mechanism_figures import risk_figure, selective_figure
 from holdfast.report.page import build
 from holdfast.report.predictor_views import predictor_figure, predictor_tables
@@ -34,7 +40,16 @@ from measured_results import make_grid, make_risk, with_mechanisms
 from results_helpers import make_results
 
 SHORT = ("diagrams", "reading", "photos")
-NEW = {"drift", "movement", "movement_by_group", "predictors", "predictors_chains", "risk", "selective"}
+NEW = {
+    "risk_by_method",
+    "drift",
+    "movement",
+    "movement_by_group",
+    "predictors",
+    "predictors_chains",
+    "risk",
+    "selective",
+}
 
 
 def measured(methods=("sft", "grpo"), **more):
@@ -117,8 +132,7 @@ def test_bins_of_the_pass_rate():
 def test_risk_and_selective_tables():
     analysis = analyse(measured())
     table = risk_table(analysis)
-    names = [row["policy"] for row in table.rows]
-    assert names[0] == "all methods" and {"sft", "grpo"} <= set(names)
+    assert [row["method"] for row in risk_by_method(analysis).rows] == ["sft", "sft", "grpo", "grpo"]
     assert table.rows[0]["slope"].low < 0.85 < table.rows[0]["slope"].high + 0.1
     bins = {row["pass_rate"]: row for row in selective_table(analysis).rows}
     for end in ("0", "1"):
@@ -208,8 +222,19 @@ def test_the_probe_table():
         for stage in (0, 4)
     )  # fmt: skip
     assert (row["just"], row["end"]) == pytest.approx((just, end))
-    assert row["share"].value == pytest.approx(0.67)
-    assert row["lost"] == pytest.approx(end - just)
+    after = np.mean([entry["after"] for entry in run.probe])
+    assert row["share"].value == pytest.approx((after - end) / (just - end))
+    assert 0.5 < row["share"].low <= row["share"].value <= row["share"].high < 0.85
+    assert row["lost"].value == pytest.approx(end - just) and row["lost"].high < 0
+
+
+def test_a_probe_that_judges_by_some_items_is_compared_on_these():
+    results = measured(("sft",), items=40)
+    run = results.runs[0]
+    few = replace(run, probe=[row | {"items": 10} for row in run.probe])
+    row = probe_table(analyse(replace(results, runs=(few,)))).rows[0]
+    cells = [run.cells[stage, task][:10] for stage, task in enumerate(SHORT[:-1], start=1)]
+    assert row["just"] == pytest.approx(np.mean([[record["score"] for record in cell] for cell in cells]))
 
 
 # Budgets

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from holdfast.learning.loop import step
-from holdfast.learning.objectives import make_objective
+from holdfast.learning.loop import make_objective, step
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.settings import Method
 from holdfast.policy.policy import Policy

@@ -49,8 +49,8 @@ CHAIN_PREDICTORS = {
     "cosine": "Cosine of successive updates, mean",
     "learned": "Learned: just trained minus base",
 }
-STAGE_OUTCOMES = {"old": "Change of earlier tasks", "general": "Change of general benchmarks"}
-CHAIN_OUTCOMES = {"fm": "FM", "bwt": "BWT", "general": "Change of general benchmarks"}
+STAGE_OUTCOMES = {"old": "Earlier tasks", "general": "General"}  # change of accuracy on these
+CHAIN_OUTCOMES = {"fm": "FM", "bwt": "BWT", "general": "General"}
 
 
 @dataclass(frozen=True)

@@ -144,13 +144,17 @@ def mean_by_bin(instances: Sequence[Instance], name: str) -> list[Estimate]:
     for index in range(len(BINS)):
         rows = [row for row in instances if bin_of(row["pass_rate"]) == index]
         values = np.array([float(row[name]) for row in rows if row.get(name) is not None])
-        if len(values) == 0:
-            found.append(Estimate(np.nan, np.nan, np.nan))
-        elif len(values) == 1:
-            found.append(Estimate(float(values[0]), np.nan, np.nan))
-        else:
-            found.append(estimate(_weights("bins", len(values)) @ values / len(values)))
+        found.append(mean_of(values))
     return found
+
+
+def mean_of(values_N: np.ndarray) -> Estimate:
+    """Their mean, resampled; NaN without values, and no interval for a single one."""
+    if len(values_N) == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    if len(values_N) == 1:
+        return Estimate(float(values_N[0]), np.nan, np.nan)
+    return estimate(_weights("mean", len(values_N)) @ values_N / len(values_N))
 
 
 def _weights(name: str, instances: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MEASURES = (("avg_acc", "AvgAcc, %"), ("fm", "FM"), ("plasticity", "Plasticity, %"), ("general", "General"))
 MOST_LINES = 8  # with a legend entry each; beyond that a legend names families alone
+MOST_NAMED = 6  # categories that are named in the figure
 MOST_LEVELS = 4  # methods outside the grid that are drawn as level lines
 DASHES = ("-", "--", "-.", ":")
 
@@ -32,14 +33,15 @@ def axes_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
         return None
     measures = [entry for entry in MEASURES if entry[0] != "general" or analysis.results.general]
     rows = [series_along(axis, analysis.methods) for axis in axes]
-    heads = [0.62 + 0.2 * (_legend_rows(series) - 1) for series in rows]
-    panel, foot = 1.75, 0.68  # inches
-    height = sum(head + panel + foot for head in heads) - 0.15  # nothing follows the last row
+    heads = [0.62 + 0.2 * (_legend_rows(analysis, series) - 1) for series in rows]  # inches
+    feet = [0.68 + (0.047 * max(map(len, _ticks(axis))) if _crowded(axis) else 0) for axis in axes]
+    panel = 1.75
+    height = sum(heads) + sum(feet) + panel * len(axes) - 0.15  # nothing follows the last row
     figure = Figure(figsize=(WIDTH, height))
     top = height
     left, gap = 0.5, 0.52
     width = (WIDTH - 0.1 - left - gap * (len(measures) - 1)) / len(measures)
-    for axis, series, head in zip(axes, rows, heads, strict=True):
+    for axis, series, head, foot in zip(axes, rows, heads, feet, strict=True):
         for column, (measure, title) in enumerate(measures):
             x = left + column * (width + gap)
             box = (x / WIDTH, (top - head - panel) / height, width / WIDTH, panel / height)
@@ -89,11 +91,10 @@ def _panel(
     if axis.logarithmic:
         axes.set_xscale("log")
     axes.minorticks_off()
-    labels = [shown(value) for value in axis.values]
-    crowded = sum(map(len, labels)) > 20
+    crowded = _crowded(axis)
     axes.set_xticks(
         [axis.position(value) for value in axis.values],
-        labels,
+        _ticks(axis),
         rotation=35 if crowded else 0,
         ha="right" if crowded else "center",
         rotation_mode="anchor" if crowded else None,
@@ -101,6 +102,15 @@ def _panel(
     if not axis.logarithmic:
         axes.set_xlim(-0.3, len(axis.values) - 0.7)
     axes.set_xlabel(axis.name)
+
+
+def _ticks(axis: Axis) -> list[str]:
+    return [shown(value) for value in axis.values]
+
+
+def _crowded(axis: Axis) -> bool:
+    """Whether its values, side by side, would run into one another."""
+    return sum(map(len, _ticks(axis))) > 20
 
 
 def _levels(analysis: Analysis) -> list[MethodView]:
@@ -119,8 +129,8 @@ def _style(series: Series, lines: Sequence[Series], looks: Mapping[str, Look]) -
     return shades[round(depth * (len(shades) - 1))], DASHES[place % len(DASHES)]
 
 
-def _legend_rows(lines: Sequence[Series]) -> int:
-    names = _legend_names(lines)
+def _legend_rows(analysis: Analysis, lines: Sequence[Series]) -> int:
+    names = _legend_names(lines) + [label(method) for method in _levels(analysis)]
     return -(-len(names) // _columns(names))
 
 
@@ -147,10 +157,10 @@ def _series_legend(
     for method in _levels(analysis):
         colour = looks[method.name].colour
         handles.append(Line2D([], [], color=colour, linestyle=(0, (1, 1.5)), label=label(method)))
-    legend = figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.0, top), ncols=_columns(names), handlelength=2.2
+    columns = _columns([str(handle.get_label()) for handle in handles])
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.0, top), ncols=columns, handlelength=2.2
     )
-    figure.add_artist(legend)
 
 
 def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
@@ -171,16 +181,19 @@ def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | Non
     grid = figure.subplots(1, len(panels), squeeze=False)
     figure.subplots_adjust(0.16 / len(panels), 0.13, 0.985, 0.82, 0.24)
     order = [family for family in dict.fromkeys(m.family for m in analysis.methods) if family in families]
+    ordered = {axis.name for axis in axes_of(analysis) if axis.ordered}
     middle = {family: looks[_middle(analysis, family).name].colour for family in order}
     for axes, (measure, axis_label, title) in zip(grid.flat, panels, strict=True):
         for family in order:
             points = [(m, m.measure("learned"), m.measure(measure)) for m in families[family]]
             xs, ys = [100 * x.value for _, x, _ in points], [100 * y.value for _, _, y in points]
-            axes.plot(xs, ys, color=middle[family], linewidth=1.2, alpha=0.6, zorder=1)
+            if any(name in ordered for m in families[family] for name in m.axes):
+                axes.plot(xs, ys, color=middle[family], linewidth=1.2, alpha=0.6, zorder=1)
             for method, x, y in points:
                 _cross(axes, x, y, looks[method.name], size=5.5, width=0.8 if len(finished) <= 12 else 0.35)
         if measure == "fm":
-            _name_ends(axes, families, order)
+            for family in order:
+                _name_points(axes, families[family], ordered)
         axes.axhline(0, color=MUTED, linewidth=0.9)
         axes.margins(0.09)
         axes.set_title(title)
@@ -196,17 +209,19 @@ def _middle(analysis: Analysis, family: str) -> MethodView:
     return members[len(members) // 2]
 
 
-def _name_ends(axes: Axes, families: Mapping[str, list[MethodView]], order: Sequence[str]) -> None:
-    """The setting of the first and last point of curves along a single axis."""
-    for family in order:
-        members = families[family]
-        names = {name for method in members for name in method.axes}
-        if len(names) != 1 or len(members) < 2:
-            continue
-        (name,) = names
-        for method, side in ((members[0], -1), (members[-1], 1)):
-            at = (100 * method.measure("learned").value, 100 * method.measure("fm").value)
-            axes.annotate(
-                shown(method.axes[name]), at, (5 * side, 5), textcoords="offset points",
-                ha="left" if side > 0 else "right", fontsize=7, color=MUTED,
-            )  # fmt: skip
+def _name_points(axes: Axes, members: Sequence[MethodView], ordered: Collection[str]) -> None:
+    """Where one setting tells the methods apart: its first and last value, or each of a few categories."""
+    names = {name for method in members for name in method.axes}
+    if len(names) != 1 or len(members) < 2:
+        return
+    (name,) = names
+    categories = name not in ordered
+    if categories and len(members) > MOST_NAMED:
+        return
+    for method in members if categories else (members[0], members[-1]):
+        side = -1 if method is members[0] else 1
+        at = (100 * method.measure("learned").value, 100 * method.measure("fm").value)
+        axes.annotate(
+            shown(method.axes[name]), at, (5 * side, 5), textcoords="offset points",
+            ha="left" if side > 0 else "right", fontsize=7, color=MUTED,
+        )  # fmt: skip

@@ -104,7 +104,8 @@ PLANS = (
     Plan(
         "pareto",
         "What a gain costs",
-        "A curve per family through its settings, in the order of what they learned, with 95 % intervals. "
+        "A curve per family through its settings, in the order of what they learned (points alone where "
+        "settings are categories), with 95 % intervals. "
         "At equal gain (the same place from left to right) the higher curve forgot less. "
         "Colours go from pale to dark through a family's settings.",
         axes_figures.pareto_figure,
@@ -139,8 +140,8 @@ PLANS = (
     Plan(
         "selective",
         "Which instances an update spares",
-        "Means with 95 % intervals over instances, by the share of samples that were right. RFT does not "
-        "move where all samples are right or all are wrong; SFT always does.",
+        "Means with 95 % intervals over instances, by the share of samples that were right. Where "
+        "all samples of an instance have one reward RFT does not move; SFT always does.",
         mechanism_figures.selective_figure,
         "risk",
     ),

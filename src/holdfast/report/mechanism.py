@@ -10,11 +10,13 @@ from holdfast.forgetting.bootstrap import Estimate, combine_seeds, estimate
 from holdfast.forgetting.regularisation import (
     BINS,
     CLAIMS,
+    Fit,
     Instance,
     bin_of,
     fit,
     instances_of,
     mean_by_bin,
+    mean_of,
     recovery,
 )
 from holdfast.forgetting.results import MethodRun, Results
@@ -22,7 +24,6 @@ from holdfast.report.analysis import Analysis, MethodView
 from holdfast.report.table import Column, Table, Value
 from holdfast.report.tables import METHOD, label
 
-ALL = "all methods"
 # What one instance would do to the weights: key of its norm and of its effect -> name.
 UPDATES = (
     ("sft_answer", "SFT, answer"),
@@ -33,38 +34,50 @@ UPDATES = (
 
 
 def risk_table(analysis: Analysis) -> Table:
-    """The variance identity fitted, over all policies and for the policies of each method."""
-    measured = measured_risk(analysis)
-    groups: list[tuple[str, Sequence[MethodRun]]] = [(label(method), method.runs) for method in measured]
-    if len(measured) > 1:
-        groups.insert(0, (ALL, [run for method in measured for run in method.runs]))
-    rows: list[dict[str, Value]] = []
-    for name, runs in groups:
-        instances = instances_of(runs)
-        for claim in CLAIMS if name == ALL or len(groups) == 1 else CLAIMS[:1] + CLAIMS[3:4]:
-            found = fit(claim, instances)
-            if found is not None:
-                row: dict[str, Value] = {"policy": name, "claim": claim.name, "instances": found.instances}
-                row |= {"live": found.live, "slope": found.slope, "rho": found.rho, "r2": found.r2}
-                rows.append(row)
-    columns = [
-        Column("policy", "Policies of", help="whose policies before a stage it was measured at"),
-        Column("claim", "Risk to earlier tasks"),
-        Column("instances", "Instances", "count"),
-        Column(
-            "live", "Rewards differ", "count", "instances with any reward variance: those that are fitted"
-        ),
-        Column("slope", "Slope", "coefficient", "through the origin; 1 where the relation holds"),
-        Column("rho", "Rank correlation", "coefficient"),
-        Column("r2", "R²", "coefficient", "of the line through the origin; may be below 0"),
-    ]
+    """The variance identity fitted over the policies of all methods."""
+    instances = instances_of([run for method in analysis.methods for run in method.runs])
+    rows = [_risk_row(found) for claim in CLAIMS if (found := fit(claim, instances))]
     note = (
         "Risk of an instance's gradient g is gᵀFg, F the Fisher information of the earlier tasks. The study "
         "(arXiv 2507.05386) says that RFT's is the reward variance times SFT's: a slope of 1. Dividing "
         "advantages by their standard deviation takes the variance out again. [95 % interval, instances "
         "resampled.]"
     )
-    return Table("risk", "Is RFT's risk SFT's, damped by the reward variance?", columns, rows, note)
+    return Table("risk", "Is RFT's risk SFT's, damped by the reward variance?", _risk_columns(), rows, note)
+
+
+def risk_by_method(analysis: Analysis) -> Table:
+    """The identity, without and with division by std, for the policies of each method."""
+    rows: list[dict[str, Value]] = []
+    for method in measured_risk(analysis):
+        instances = instances_of(method.runs)
+        found = [fit(claim, instances) for claim in (CLAIMS[0], CLAIMS[3])]
+        rows += [_risk_row(one) | {"method": label(method)} for one in found if one]
+    note = "At the policies of each method before a stage. [95 % interval, instances resampled.]"
+    columns = [METHOD, *_risk_columns()]
+    return Table("risk_by_method", "The same for each method's policies", columns, rows, note)
+
+
+def _risk_columns() -> list[Column]:
+    return [
+        Column("claim", "Risk to earlier tasks"),
+        Column("instances", "Instances", "count"),
+        Column("live", "Rewards differ", "count", "instances with any reward variance: those fitted"),
+        Column("slope", "Slope", "coefficient", "through the origin; 1 where the relation holds"),
+        Column("rho", "Spearman", "coefficient", "rank correlation, −1 to 1"),
+        Column("r2", "R²", "coefficient", "of the line through the origin; may be below 0"),
+    ]
+
+
+def _risk_row(found: Fit) -> dict[str, Value]:
+    return {
+        "claim": found.claim.name,
+        "instances": found.instances,
+        "live": found.live,
+        "slope": found.slope,
+        "rho": found.rho,
+        "r2": found.r2,
+    }
 
 
 def selective_table(analysis: Analysis) -> Table:
@@ -85,8 +98,8 @@ def selective_table(analysis: Analysis) -> Table:
                 row[f"{quantity}_{key}"] = mean
     note = (
         "Mean over instances of all measured policies [95 % interval, instances resampled]. Norm: length of "
-        "the gradient of one instance. Effect: first-order change of the log-probability of right answers to "
-        "earlier tasks by one step on it; negative is forgetting."
+        "the gradient of one instance. Effect: how fast a step on it raises the mean log-probability of "
+        "right answers to earlier tasks, to first order, per unit of learning rate; negative is forgetting."
     )
     return Table(
         "selective", "What one instance does, by its pass rate", columns, rows if instances else [], note
@@ -129,12 +142,10 @@ def probe_table(analysis: Analysis) -> Table:
         found = [entry for run in method.runs for entry in _probed(analysis.results, run)]
         if not found:
             continue
-        just, end, after = (
-            float(np.mean([entry[key] for entry in found])) for key in ("just", "end", "after")
-        )
-        pairs = np.array([[entry["just"] - entry["end"], entry["after"] - entry["end"]] for entry in found])
-        row: dict[str, Value] = {"method": label(method), "just": just, "end": end, "after": after}
-        row |= {"lost": end - just, "back": after - end, "share": recovery(pairs)}
+        just, end, after = (np.array([entry[key] for entry in found]) for key in ("just", "end", "after"))
+        row: dict[str, Value] = {"method": label(method), "just": just.mean(), "end": end.mean()}
+        row |= {"after": after.mean(), "lost": mean_of(end - just), "back": mean_of(after - end)}
+        row["share"] = recovery(np.stack([just - end, after - end], axis=1))
         for key in ("recovered", "lost_again", "examples", "steps"):
             row[key] = float(np.mean([entry[key] for entry in found]))
         rows.append(row)
@@ -142,12 +153,12 @@ def probe_table(analysis: Analysis) -> Table:
         METHOD,
         Column("just", "Just trained", "points"),
         Column("end", "End", "points"),
-        Column("after", "After the probe", "points"),
+        Column("after", "After probe", "points"),
         Column("lost", "Lost", "change", "end minus just trained"),
         Column("back", "Came back", "change", "after the probe minus end"),
-        Column("share", "Share that came back", "points", "– where no loss is shown"),
-        Column("recovered", "Items mended", "real", "wrong before the probe and right after, per task"),
-        Column("lost_again", "Items broken", "real", "right before the probe and wrong after, per task"),
+        Column("share", "Share back", "points", "of the loss; – where no loss is shown"),
+        Column("recovered", "Mended", "real", "items wrong before the probe and right after, per task"),
+        Column("lost_again", "Broken", "real", "items right before the probe and wrong after, per task"),
         Column("examples", "Examples", "count", "of an old task, per probe"),
         Column("steps", "Steps", "count", "per probe"),
     ]
@@ -189,12 +200,13 @@ def count_bins(instances: Sequence[Instance]) -> list[int]:
 
 
 def _probed(results: Results, run: MethodRun) -> list[dict[str, float]]:
-    """Rows of the probe with the accuracy just after training on their task."""
+    """Rows of the probe with the accuracy just after training on their task, on the items it judged by."""
     order, found = results.order_of(run), []
     for row in run.probe:
         records = run.cells.get((order.index(row["task"]) + 1, row["task"]))
         if records:
-            just = float(np.mean([record["score"] for record in records]))
+            same = records[: row.get("items", len(records))]  # a probe may judge by the first few alone
+            just = float(np.mean([record["score"] for record in same]))
             found.append({**row, "just": just, "end": row["before"]})
     return found
 
@@ -210,7 +222,7 @@ def mechanism_tables(analysis: Analysis) -> list[Table]:
     """All of them, in reading order. Zero advantages stand beside risks, and not without them."""
     risk, selective = risk_table(analysis), selective_table(analysis)
     zero = [zero_advantage_table(analysis)] if risk.rows else []
-    return [risk, selective, *zero, probe_table(analysis), probe_by_task(analysis)]
+    return [risk, risk_by_method(analysis), selective, *zero, probe_table(analysis), probe_by_task(analysis)]
 
 
 def measured_risk(analysis: Analysis) -> list[MethodView]:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 PANELS = (  # beside each other: without and with the division by the standard deviation
     (CLAIMS[0], "RFT against variance × SFT"),
-    (CLAIMS[3], "with std: against variance × SFT"),
+    (CLAIMS[3], "With std: against variance × SFT"),
     (CLAIMS[2], "RFT against variance × own samples"),
-    (CLAIMS[4], "with std: against variance × own samples"),
+    (CLAIMS[4], "With std: against variance × own samples"),
 )
 MOST_NAMED = 6  # lines with a legend entry each
 MOST_POINTS = 1500  # per panel, evenly picked: a page of tens of thousands of marks opens slowly
@@ -81,6 +81,9 @@ def _risk_panel(
         seen = (x > 0) & (y > 0)  # zeros have no place on a log axis
         axes.plot(x[seen], y[seen], "o", markersize=3, alpha=0.45, color=colour[family], markeredgewidth=0)
         extent += [*x[seen].tolist(), *y[seen].tolist()]
+    if not extent:
+        axes.set_axis_off()
+        return
     ends = np.array([min(extent), max(extent)]) * (0.8, 1.25)
     axes.plot(ends, ends, color=MUTED, linestyle="--", linewidth=1)
     axes.plot(ends, found.slope.value * ends, color=MUTED, linewidth=1.4)
@@ -117,7 +120,7 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
         axes = figure.add_axes((left / WIDTH, (height - head - tall) / height, width / WIDTH, tall / height))
         kinds = _bins_panel(axes, instances, quantity)
         axes.set_title(title)
-        axes.set_ylabel("norm of the gradient" if quantity == "norm" else "change of log-probability")
+        axes.set_ylabel("norm of the gradient" if quantity == "norm" else "log-probability per unit of rate")
         axes.set_xlabel("pass rate of the instance")
     handles = [Line2D([], [], color=COLOURS[key], marker="o", label=name) for key, name in kinds]
     figure.legend(handles=handles, loc="upper center", ncols=len(handles))

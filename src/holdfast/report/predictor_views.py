@@ -37,18 +37,27 @@ def predictor_tables(analysis: Analysis) -> list[Table]:
     stages = _rows(study.by_stage, STAGE_PREDICTORS, STAGE_OUTCOMES)
     chains = _rows(study.by_chain, CHAIN_PREDICTORS, CHAIN_OUTCOMES)
     columns = [
-        Column("outcome", "What changed"),
+        Column("outcome", "Change of", help="accuracy; negative is forgetting"),
         Column("predictor", "Predictor"),
         Column("units", "Points", "count", "stages, or chains, that have both numbers"),
         Column("chains", "Chains", "count", "of one method and seed"),
-        Column("rho", "Rank correlation", "coefficient"),
+        Column("rho", "Spearman", "coefficient", "rank correlation, −1 to 1"),
         Column("adjusted", "R², adjusted", "coefficient", "corrected for the two slopes of the fit"),
         Column("r2", "R²", "coefficient", "as RL's Razor reports it"),
         Column("unseen", "R², unseen", "coefficient", "on chains left out of the fit"),
     ]
     return [
-        Table("predictors", "What predicts forgetting, stage by stage", columns, stages, note),
-        Table("predictors_chains", "What predicts forgetting, base to end", columns, chains, note),
+        Table(
+            "predictors", "What predicts forgetting, stage by stage", columns, stages, note, _rules(stages)
+        ),
+        Table(
+            "predictors_chains",
+            "What predicts forgetting, base to end",
+            columns,
+            chains,
+            note,
+            _rules(chains),
+        ),
     ]
 
 
@@ -72,6 +81,13 @@ def _rows(
             }
         )
     return rows
+
+
+def _rules(rows: list[dict[str, Value]]) -> dict[int, str]:
+    """A rule above each outcome but the first."""
+    return {
+        index: "next" for index in range(1, len(rows)) if rows[index]["outcome"] != rows[index - 1]["outcome"]
+    }
 
 
 def _best(found: list[Strength]) -> list[Strength]:
