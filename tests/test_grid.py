@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from cli_helpers import Call
-from experiment_helpers import TINY, make_experiment, write_config
+from experiment_helpers import TINY, make_experiment, run_here, snapshot, write_config
 from holdfast.config import load_experiment
 from holdfast.errors import InputError
+from holdfast.experiment.collect import collect
 from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
 
 GRPO = {"objective": "grpo"}
 
@@ -140,3 +142,24 @@ def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
     assert "17 jobs" in said.err and "--yes" in said.err
     assert not (tmp_path / "store" / "learn").exists()
     assert call("run", str(config), "--yes").code == 0
+
+
+def test_measures_change_nothing_that_is_learned_or_judged(tmp_path: Path) -> None:
+    """Every measure runs between the jobs it could disturb, in the process that holds their policy."""
+    settings = {"keep_weights": "all", "general_every_stage": True}
+    bare, measured = (
+        make_experiment(tmp_path / name, measures=measures, **settings)
+        for name, measures in (("bare", {}), ("measured", MEASURES))
+    )
+    for experiment in (bare, measured):
+        assert not run_here(experiment).failed
+    without, with_measures = snapshot(bare.store), snapshot(measured.store)
+    assert without.items() <= with_measures.items()
+    results = collect(measured, make_plan(measured), Store(measured.store), lambda *_: None)
+    sft = results.runs[0]
+    assert [row["task"] for row in sft.probe] == ["reading"]
+    assert sft.risk[0] is None and len(sft.risk[1]["instances"]) == 3
+    assert {row["reference"] for row in sft.drift[1]["kl"]} == {"base", "previous"}
+    assert {row["task"] for row in sft.drift[1]["kl"]} == {"reading", "counting", "presence"}
+    everything = {row["group"]: row for row in sft.drift[1]["movement"]}["all"]
+    assert everything["l2"] > 0 and -1 < everything["cosine"] < 1
