@@ -25,6 +25,7 @@ from holdfast.mechanism.drift import drift
 from holdfast.mechanism.movement import movement
 from holdfast.mechanism.probe import realign
 from holdfast.mechanism.risk import risk
+from holdfast.mechanism.settings import Drift, Probe, Risk
 from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
 from holdfast.policy.rollouts import Item
@@ -73,32 +74,42 @@ def stage(method: Method) -> float:
 
 
 def measures(runs: int) -> list[tuple[str, str, float]]:
-    """Name, sizes, and CPU seconds of each measure."""
-    policy = Policy.load("embedded", ModelSettings(device="cpu"))
+    """Name, sizes, and CPU seconds of each measure at its default sizes."""
+
+    def load() -> Policy:
+        return Policy.load("embedded", ModelSettings(device="cpu"))
+
+    policy = load()
     references = {"base": policy.snapshot(), "previous": policy.snapshot()}
     common = {"templates": TEMPLATE, "stream": ("bench",)}
-    made = []
-    for prompts in (8, 16):
-        asked = {task: items(task, prompts, "test") for task in TASKS}
-        cost = seconds(
-            lambda asked=asked: drift(policy, references, asked, style="cot", sampling=SAMPLING, **common),
-            runs,
+    asked = {task: items(task, Drift().prompts, "test") for task in TASKS}
+    whole = seconds(lambda: (load(), load(), load()), runs)
+    whole += seconds(lambda: drift(policy, references, asked, style="cot", sampling=SAMPLING, **common), runs)
+    whole += seconds(lambda: movement(EMBEDDED, EMBEDDED, EMBEDDED), runs)
+    made = [
+        (
+            "drift",
+            f"{len(TASKS)} tasks × {Drift().prompts} prompts; three policies loaded and compared",
+            whole,
         )
-        made.append(("drift", f"{len(TASKS)} tasks × {prompts} prompts, base and previous", cost))
-    cost = seconds(lambda: movement(EMBEDDED, EMBEDDED, EMBEDDED), runs)
-    made.append(("movement", "1.3 M weights, three folders", cost))
-    old = [item for task in OLD for item in items(task, 4)]
-    cost = seconds(lambda: risk(policy, old, items(STAGE, 12), STAGES["GRPO, 40 × 16 × 8"], **common), runs)
-    made.append(("risk", "16 old and 12 new items, groups of 8", cost))
-    task = TASKS[STAGE]
+    ]
+    old = [item for task in OLD for item in items(task, Risk().old // len(OLD))]
+    method = STAGES["GRPO, 40 × 16 × 8"].model_copy(update={"group_size": Risk().samples})
+    cost = seconds(load, runs)
+    cost += seconds(lambda: risk(policy, old, items(STAGE, Risk().instances), method, **common), runs)
+    sizes = f"{Risk().old} old and {Risk().instances} new items, groups of {Risk().samples}"
+    made += [("risk", sizes, cost), ("both", "", whole + cost)]
+    task, probe = TASKS[STAGE], Probe()
     cost = seconds(
         lambda: realign(
-            policy, task, task.examples("train", 8), task.examples("test", 64), learning_rate=2e-4,
+            policy, task, task.examples("train", probe.examples), task.examples("test", 64),
+            steps=probe.steps, learning_rate=probe.learning_rate,
             style="cot", sampling=Sampling(temperature=0, max_tokens=32), **common,
         ),
         runs,
     )  # fmt: skip
-    made.append(("re-alignment probe", "one task: 8 examples, 5 steps, 64 test items", cost))
+    sizes = f"one task: {probe.examples} examples, {probe.steps} steps, 64 test items"
+    made.append(("re-alignment probe", sizes, cost))
     return made
 
 
@@ -125,7 +136,7 @@ def main() -> None:
         f"# measures, {today}\n\n`python benchmarks/measures.py --save`\n\n"
         f"The embedded model (1.3 M weights, float32) on a CPU, 1 thread; torch {torch.__version__}. CPU "
         f"seconds, the median of {options.runs} runs after one of warm-up; a stage is run once. Target: at "
-        f"most {MOST:.0%} of the stage each.\n\n{table}\n"
+        f"most {MOST:.0%} of the stage.\n\n{table}\n"
     )
     print(text)
     if options.save:
