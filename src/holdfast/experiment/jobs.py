@@ -202,18 +202,24 @@ class Runner:
         return self.store.verify(self.plan.jobs[name], WEIGHTS) / WEIGHTS
 
     def base_folder(self) -> Path:
-        """The folder with the base's weights.
+        """The folder with the base's weights; of a hub id, where it was downloaded to.
 
         Raises:
-            InputError: it is a hub id that is not on this disk.
+            InputError: it is not on this disk.
         """
-        folder = model_folder(self.experiment.model)
-        if folder is None:
+        model = self.experiment.model
+        if (folder := model_folder(model)) is not None:
+            return folder
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
+        except (LocalEntryNotFoundError, HFValidationError):
             raise InputError(
-                f"Weight movement is measured on files: download {self.experiment.model.path} "
-                "(hf download) and give its folder as model.path, or leave measures.drift out."
-            )
-        return folder
+                f"Weight movement is measured on files, and those of {model.path} are not on this disk; "
+                f"'hf download {model.path}' brings them."
+            ) from None
 
     def _items(self, job: Job, split: Split) -> list[tuple[Task, Example]]:
         return [item for name in job.tasks for item in self.items(name, split)]
