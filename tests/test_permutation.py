@@ -16,13 +16,18 @@ from holdfast.forgetting.permutation import (
     ItemScores,
     effect_sizes,
     item_scores,
-    permutation_test,
+    permutation_tests,
 )
 from results_helpers import make_results
 
 # Two tasks, base and two stages; scores_SN of three and two items.
 OURS = {"a": np.array([[0, 0, 1], [1, 1, 1], [1, 1, 1.0]]), "b": np.array([[0, 0], [0, 1], [1, 1.0]])}
 THEIRS = {"a": np.array([[0, 0, 1], [1, 0, 1], [0, 0, 0.0]]), "b": np.array([[0, 0], [1, 1], [1, 0.0]])}
+
+
+def permutation_test(first: ItemScores, second: ItemScores, permutations: int = PERMUTATIONS) -> dict:
+    (found,) = permutation_tests([(first, second)], permutations)
+    return found
 
 
 def _scores(sequence: dict[str, np.ndarray], general: dict[str, np.ndarray] | None = None) -> ItemScores:
@@ -94,12 +99,12 @@ def _study(generator: np.random.Generator, gap: float, items: int = 50) -> tuple
 
 def test_p_is_uniform_under_the_null_and_small_under_an_effect():
     generator = np.random.default_rng(5)
-    null = [permutation_test(*_study(generator, 0.0)) for _ in range(300)]
+    null = permutation_tests([_study(generator, 0.0) for _ in range(300)])
     for name in ("avg_acc", "fm", "bwt"):
         p = np.array([one[name] for one in null])
         for level in (0.05, 0.2, 0.5, 0.8):  # within 3.3 standard errors of the share it should have
             assert np.mean(p <= level) == pytest.approx(level, abs=3.3 * (level * (1 - level) / 300) ** 0.5)
-    real = [permutation_test(*_study(generator, 0.2)) for _ in range(40)]
+    real = permutation_tests([_study(generator, 0.2) for _ in range(40)])
     for name in ("avg_acc", "fm", "bwt"):
         assert np.mean([one[name] <= 0.05 for one in real]) > 0.8
 

@@ -85,29 +85,41 @@ def item_scores(runs: Sequence[MethodRun], results: Results) -> ItemScores:
     )
 
 
-def permutation_test(
-    first: ItemScores, second: ItemScores, permutations: int = PERMUTATIONS
-) -> dict[str, float]:
-    """The p-value of every measure's difference; NaN where there is none or it cannot be tested.
+def permutation_tests(
+    pairs: Sequence[tuple[ItemScores, ItemScores]], permutations: int = PERMUTATIONS
+) -> list[dict[str, float]]:
+    """For each pair, the p-value of every measure's difference; NaN where there is none or no test.
 
     Deterministic: the random streams are named after the task and the number of items.
 
     Args:
         permutations: at least this many, in whole batches of `PERMUTATIONS`.
     """
-    first, second, names = _aligned(first, second)
+    aligned = [_aligned(*pair) for pair in pairs]
+    sizes = {(task, scores_SN.shape[1]) for first, _, _ in aligned for task, scores_SN in _all(first).items()}
     # The observed difference is the permutation that swaps nothing.
-    unswapped = {task: np.ones((1, scores_SN.shape[1])) for task, scores_SN in _all(first).items()}
-    observed = {name: abs(float(gap_P[0])) for name, gap_P in _differences(first, second, unswapped).items()}
-    extreme, drawn = dict.fromkeys(names, 0), 0
-    for batch in range(-(-permutations // PERMUTATIONS)):
-        signs = {task: _signs(task, scores_SN.shape[1], batch) for task, scores_SN in _all(first).items()}
-        differences = _differences(first, second, signs)
-        drawn += PERMUTATIONS
-        for name in names:
-            extreme[name] += int((np.abs(differences[name]) >= observed[name] - ROUNDING).sum())
-    tested = {name for name in names if not np.isnan(observed[name])}
-    return {name: (1 + extreme[name]) / (1 + drawn) if name in tested else np.nan for name in observed}
+    unswapped = {size: np.ones((1, size[1])) for size in sizes}
+    observed = [
+        {name: abs(float(gap_P[0])) for name, gap_P in _differences(first, second, unswapped).items()}
+        for first, second, _ in aligned
+    ]
+    extreme = [dict.fromkeys(names, 0) for _, _, names in aligned]
+    batches = -(-permutations // PERMUTATIONS)
+    for batch in range(batches):
+        signs = {size: _signs(*size, batch) for size in sizes}  # most of the time goes into drawing them
+        for (first, second, names), seen, count in zip(aligned, observed, extreme, strict=True):
+            differences = _differences(first, second, signs)
+            for name in names:
+                count[name] += int((np.abs(differences[name]) >= seen[name] - ROUNDING).sum())
+    return [
+        {
+            name: (1 + count[name]) / (1 + batches * PERMUTATIONS)
+            if name in count and not np.isnan(seen[name])
+            else np.nan
+            for name in seen
+        }
+        for seen, count in zip(observed, extreme, strict=True)
+    ]
 
 
 def effect_sizes(first: ItemScores, second: ItemScores) -> dict[str, float]:
@@ -144,15 +156,21 @@ def _signs(task: str, items: int, batch: int) -> np.ndarray:
     """sign_PN, +1 (as it is) or -1 (swapped) with probability one half; the same for all methods."""
     generator = np.random.default_rng(rng.seed("permutation", task, items, batch))
     bits = np.unpackbits(np.frombuffer(generator.bytes(PERMUTATIONS * -(-items // 8)), np.uint8))
-    return 1.0 - 2.0 * bits.reshape(PERMUTATIONS, -1)[:, :items]
+    sign_PN = bits.reshape(PERMUTATIONS, -1)[:, :items].astype(np.float64)
+    sign_PN *= -2
+    sign_PN += 1
+    return sign_PN
 
 
 def _differences(
-    first: ItemScores, second: ItemScores, sign_PN: Mapping[str, np.ndarray]
+    first: ItemScores, second: ItemScores, signs: Mapping[tuple[str, int], np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The difference of every measure, difference_P, with the items swapped that have a sign of -1.
 
     Swapping an item changes the sign of half the difference between the two methods; their mean stays.
+
+    Args:
+        signs: (task, items) -> sign_PN.
     """
 
     def accuracies(
@@ -162,7 +180,7 @@ def _differences(
         for task in ours:
             items = ours[task].shape[1]
             middle_S = (ours[task] + theirs[task]).sum(axis=1) / 2
-            swap_PS = sign_PN[task] @ (ours[task] - theirs[task]).T / 2
+            swap_PS = signs[task, items] @ (ours[task] - theirs[task]).T / 2
             middles_SP.append(middle_S / items if items else np.full_like(middle_S, np.nan))
             swaps_SP.append(swap_PS / max(items, 1))
         if not middles_SP:
@@ -171,7 +189,7 @@ def _differences(
         return middle_ST + swap_PST, middle_ST - swap_PST
 
     stages = len(next(iter(first.sequence.values())))
-    permutations = len(next(iter(sign_PN.values())))
+    permutations = len(next(iter(signs.values())))
     ours_PST, theirs_PST = accuracies(first.sequence, second.sequence)
     ours_PSG, theirs_PSG = accuracies(first.general, second.general)
     ours = measure(ours_PST, ours_PSG, joint=first.joint)

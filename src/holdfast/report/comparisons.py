@@ -18,7 +18,7 @@ from holdfast.forgetting.permutation import (
     Difference,
     effect_sizes,
     item_scores,
-    permutation_test,
+    permutation_tests,
 )
 from holdfast.forgetting.results import Results
 
@@ -79,11 +79,11 @@ def compare(
     methods = {view.name: view for pair in pairs for view in pair}
     scores = {name: item_scores(view.finished_runs, results) for name, view in methods.items()}
     permutations = max(PERMUTATIONS, PERMUTATIONS_PER_TEST * len(pairs) * len(measures))
+    sides = [(scores[method.name], scores[reference.name]) for method, reference in pairs]
+    tests = permutation_tests(sides, permutations)
     found = []
-    for method, reference in pairs:
-        ours, theirs = scores[method.name], scores[reference.name]
-        p, effects = permutation_test(ours, theirs, permutations), effect_sizes(ours, theirs)
-        differences = {}
+    for (method, reference), side, p in zip(pairs, sides, tests, strict=True):
+        effects, differences = effect_sizes(*side), {}
         for name in measures:
             gap = difference(method, reference, name)
             tested = np.nan if np.isnan(gap.value) else p[name]
