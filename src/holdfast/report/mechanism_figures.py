@@ -109,7 +109,8 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
         return None
     lines = _lines(analysis, "zero_variance")
     head, tall, short = 0.6, 2.3, 1.5  # inches
-    height = head + tall + 0.55 + (short + 0.65 if lines else 0)
+    named = 0.3 if len(lines) <= MOST_NAMED else 0.0  # below the axis: the lines fill the panel
+    height = head + tall + 0.55 + (short + 0.65 + named if lines else 0)
     figure = Figure(figsize=(WIDTH, height))
     width = (WIDTH - 1.45) / 2
     kinds = []
@@ -125,17 +126,18 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
     handles = [Line2D([], [], color=COLOURS[key], marker="o", label=name) for key, name in kinds]
     figure.legend(handles=handles, loc="upper center", ncols=len(handles))
     if lines:
-        axes = figure.add_axes((0.6 / WIDTH, 0.4 / height, (WIDTH - 0.7) / WIDTH, short / height))
+        axes = figure.add_axes((0.6 / WIDTH, (0.4 + named) / height, (WIDTH - 0.7) / WIDTH, short / height))
         for method, x, y in lines:
             axes.plot(
                 x, 100 * y, color=looks[method.name].colour, linestyle=looks[method.name].line, linewidth=1.2
             )
-        if len(lines) <= MOST_NAMED:
+        if named:
             axes.legend(
                 [axes.lines[place] for place in range(len(lines))],
                 [label(method) for method, _, _ in lines],
-                loc="lower right",
-                ncols=len(lines),
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.28 / short),
+                ncols=min(len(lines), 4),
                 fontsize=8,
             )
         sequence = analysis.results.sequence
