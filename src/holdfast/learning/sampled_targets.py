@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,14 +23,12 @@ from holdfast.learning.filters import RIGHT
 from holdfast.learning.objectives import Groups, LossSums, item_names, likelihood_loss
 from holdfast.learning.settings import Method
 from holdfast.policy.batch import Completions
+from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
 from holdfast.policy.rollouts import Item, encode_items, roll_out
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
-
-if TYPE_CHECKING:
-    from holdfast.policy.policy import Policy
 
 
 class SampledSFT:
@@ -76,10 +73,9 @@ class SampledSFT:
         shown = (
             items if self.hint is None else [(task, _hinted(example, self.hint)) for task, example in items]
         )
-        own = isinstance(self.writer, Reference) or self.writer is None
         with self.writer.in_place() if isinstance(self.writer, Reference) else nullcontext():
             rollouts = roll_out(
-                policy if own else self.writer,  # type: ignore[arg-type]
+                self.writer if isinstance(self.writer, Policy) else policy,
                 shown,
                 style=method.style,
                 templates=self.templates,
@@ -87,7 +83,9 @@ class SampledSFT:
                 group_size=method.group_size,
                 generator=torch_stream(*stream, "sample", device=str(policy.device)),
             )
-        right_BG = (rollouts.scores_BG >= RIGHT) & (rollouts.formats_BG == 1)
+        # A target that was cut off would teach not to end.
+        is_whole_BG = (rollouts.formats_BG == 1) & rollouts.completions.finished_BG.cpu()
+        right_BG = (rollouts.scores_BG >= RIGHT) & is_whole_BG
         solved = right_BG.any(dim=1).nonzero().squeeze(1).tolist()
         first_B = right_BG.int().argmax(dim=1)[solved]
         spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
