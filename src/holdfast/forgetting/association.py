@@ -65,7 +65,10 @@ def quadratic(x_N: np.ndarray, y_N: np.ndarray, weights_BN: np.ndarray) -> tuple
 
 
 def unseen_r2(x_N: np.ndarray, y_N: np.ndarray, chain_N: np.ndarray) -> float:
-    """R² of predictions for each chain from a fit to the others, against the others' mean."""
+    """R² of predictions for each chain from a fit to the others, against the others' mean.
+
+    At least -1: how far a parabola misses what lies beyond the points it was fitted to says nothing.
+    """
     error = spread = 0.0
     for chain in np.unique(chain_N):
         out = chain_N == chain
@@ -74,4 +77,4 @@ def unseen_r2(x_N: np.ndarray, y_N: np.ndarray, chain_N: np.ndarray) -> float:
         _, ((a, b, c),) = quadratic(x_N[~out], y_N[~out], np.ones((1, int((~out).sum()))))
         error += float(((y_N[out] - (a + b * x_N[out] + c * x_N[out] ** 2)) ** 2).sum())
         spread += float(((y_N[out] - y_N[~out].mean()) ** 2).sum())
-    return 1 - error / spread if spread > 0 else float("nan")
+    return max(-1.0, 1 - error / spread) if spread > 0 else float("nan")

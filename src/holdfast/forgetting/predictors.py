@@ -5,8 +5,10 @@ explains forgetting whatever the method. Two levels: *stages* (each stage after 
 chain, against the change it made to earlier tasks) and *chains* (base to end, against FM, BWT and
 the change of the general benchmarks). A chain is one method with one seed.
 
-Strength is the rank correlation (Spearman) and the R² of y = a + b·x + c·x². Stages of one chain
-are not independent, so intervals resample whole chains.
+Strength is the rank correlation (Spearman) and the R² of y = a + b·x + c·x². Divergences span orders
+of magnitude over rates and methods, and one of a hundred nats would bend a parabola to itself alone, so
+x is their logarithm (RL's Razor, at one scale, takes them as they are). Stages of one chain are not
+independent, so intervals resample whole chains.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from holdfast.forgetting.results import MethodRun, Results
 
 MIN_UNITS = 5  # fewer lie on or near any parabola
 MIN_CHAINS = 3  # fewer say nothing about how chains differ
+LEAST_KL = 1e-4  # nats; what is below is sampling noise
 
 # Name -> what it is. Kullback-Leibler divergences are in nats per completion.
 STAGE_PREDICTORS = {
@@ -38,7 +41,7 @@ STAGE_PREDICTORS = {
     "relative": "Weight movement, relative",
     "share_1e-4": "Share of weights moved by > 1e-4",
     "cosine": "Cosine with the previous update",
-    "progress": "Accuracy gained on the new task",
+    "progress": "Accuracy gained on the new task, over the base's",
 }
 CHAIN_PREDICTORS = {
     "kl_forward_trained": "KL(base ‖ policy), trained tasks",
@@ -80,7 +83,7 @@ class Strength:
         adjusted: R² corrected for the two slopes of the fit: noise scores about 0.
         unseen: R² on chains the fit has not seen (leave one chain out), below 0 where the fit is
             worse than the mean of the others.
-        curve: a, b, c of the fit.
+        curve: a, b, c of the fit to `fitted` values.
     """
 
     predictor: str
@@ -138,7 +141,7 @@ def stage_units(run: MethodRun, results: Results) -> list[Unit]:
                 stage,
                 predictors=_divergences(kl, prompts)
                 | {name: _number(whole.get(name)) for name in ("l2", "relative", "share_1e-4", "cosine")}
-                | {"progress": float(change_T[stage - 1])},
+                | {"progress": float(accuracy_ST[stage, stage - 1] - accuracy_ST[0, stage - 1])},
                 outcomes={
                     "old": float(change_T[: stage - 1].mean()),
                     "general": _mean(general_SG[stage] - general_SG[stage - 1]),
@@ -177,6 +180,13 @@ def chain_units(run: MethodRun, results: Results) -> list[Unit]:
     ]
 
 
+def fitted(predictor: str, values_N: np.ndarray) -> np.ndarray:
+    """What the parabola is fitted to: the logarithm (base 10) of divergences, others as they are."""
+    if not predictor.startswith("kl_"):
+        return values_N
+    return np.log10(np.maximum(values_N, LEAST_KL))
+
+
 def strength(
     units: Sequence[Unit], predictor: str, outcome: str, resamples: int = RESAMPLES
 ) -> Strength | None:
@@ -186,7 +196,7 @@ def strength(
         for unit in units
         if np.isfinite(unit.predictors.get(predictor, np.nan)) and np.isfinite(unit.outcomes[outcome])
     ]
-    x_N = np.array([unit.predictors[predictor] for unit in there])
+    x_N = fitted(predictor, np.array([unit.predictors[predictor] for unit in there]))
     y_N = np.array([unit.outcomes[outcome] for unit in there])
     if len(there) < MIN_UNITS or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
         return None

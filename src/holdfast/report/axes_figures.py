@@ -223,5 +223,5 @@ def _name_points(axes: Axes, members: Sequence[MethodView], ordered: Collection[
         at = (100 * method.measure("learned").value, 100 * method.measure("fm").value)
         axes.annotate(
             shown(method.axes[name]), at, (5 * side, 5), textcoords="offset points",
-            ha="left" if side > 0 else "right", fontsize=7, color=MUTED,
+            ha="left" if side > 0 else "right", fontsize=7, color=MUTED, zorder=5,
         )  # fmt: skip

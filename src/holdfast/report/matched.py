@@ -40,7 +40,8 @@ class MatchedRow:
 
 
 def matched_rows(analysis: Analysis) -> list[MatchedRow]:
-    """Every family against the first SFT family (or else the first), on both bases.
+    """Every family against the first SFT family (or else the first), on both bases; families of RFT
+    against every other SFT family of several settings, too.
 
     p-values are adjusted over all of them; a pair that is chosen twice is tested once.
     """
@@ -52,25 +53,27 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
             families.setdefault(method.family, []).append(method)
     if len(families) < 2:
         return []
-    sft = (name for name, methods in families.items() if methods[0].objective == "sft")
-    reference = next(sft, next(iter(families)))
+    sft = [name for name, methods in families.items() if methods[0].objective == "sft"]
+    first = sft[0] if sft else next(iter(families))
+    others = [name for name in sft if name != first and len(families[name]) > 1]
+    against = [(family, first) for family in families if family != first]
+    against += [(family, other) for other in others for family in families if family not in sft]
     variants = {name: [_variant(method) for method in methods] for name, methods in families.items()}
-    chosen: list[tuple[Basis, str, Match | None]] = []
-    for family in families:
-        if family != reference:
-            sides = variants[family], variants[reference]
-            chosen += [
-                ("gain", family, at_matched_gain(*sides)),
-                ("budget", family, at_matched_budget(*sides)),
-            ]
-    pairs = list(dict.fromkeys((match.variant, match.reference) for _, _, match in chosen if match))
+    chosen: list[tuple[Basis, str, str, Match | None]] = []
+    for family, reference in against:
+        sides = variants[family], variants[reference]
+        chosen += [
+            ("gain", family, reference, at_matched_gain(*sides)),
+            ("budget", family, reference, at_matched_budget(*sides)),
+        ]
+    pairs = list(dict.fromkeys((match.variant, match.reference) for *_, match in chosen if match))
     views = [(analysis.by_name[variant], analysis.by_name[reference]) for variant, reference in pairs]
     compared = dict(zip(pairs, compare(views, analysis.results, tuple(TESTED)), strict=True))
     return [
         MatchedRow(
             basis, family, reference, match, compared[match.variant, match.reference] if match else None
         )
-        for basis, family, match in sorted(chosen, key=lambda entry: entry[0] == "budget")
+        for basis, family, reference, match in sorted(chosen, key=lambda entry: entry[0] == "budget")
     ]
 
 
@@ -125,20 +128,28 @@ def matched_findings(rows: Sequence[MatchedRow]) -> list[Finding]:
     for basis in ("gain", "budget"):
         mine = [row for row in rows if row.basis == basis]
         said = [_sentence(row) for row in mine if row.match and row.match.matched]
-        if basis == "gain" and (without := [row.family for row in mine if not row.match]):
-            said.append(
-                f"No pair of settings is matched for {listed(without)} against {mine[0].reference}: every "
-                "difference in plasticity is shown, so forgetting cannot be compared at matched gain."
-            )
-        if apart := [row for row in mine if row.match and not row.match.matched]:
-            closest = [f"{row.family} ({row.match.ratio:.2f} ×)" for row in apart if row.match]
-            said.append(
-                f"No pair of settings is within {100 * TOLERANCE:.0f} % of {mine[0].reference}'s operations "
-                f"for {listed(closest)}, so forgetting cannot be compared at matched budget."
-            )
+        for reference in dict.fromkeys(row.reference for row in mine):
+            said += _unmatched(basis, reference, [row for row in mine if row.reference == reference])
         if said:
             found.append(Finding(f"At matched {basis}", " ".join(said)))
     return found
+
+
+def _unmatched(basis: str, reference: str, rows: Sequence[MatchedRow]) -> list[str]:
+    """Which families cannot be compared with the reference on this basis."""
+    said = []
+    if basis == "gain" and (without := [row.family for row in rows if not row.match]):
+        said.append(
+            f"No pair of settings is matched for {listed(without)} against {reference}: every "
+            "difference in plasticity is shown, so forgetting cannot be compared at matched gain."
+        )
+    if apart := [row for row in rows if row.match and not row.match.matched]:
+        closest = [f"{row.family} ({row.match.ratio:.2f} ×)" for row in apart if row.match]
+        said.append(
+            f"No pair of settings is within {100 * TOLERANCE:.0f} % of {reference}'s operations "
+            f"for {listed(closest)}, so forgetting cannot be compared at matched budget."
+        )
+    return said
 
 
 def _sentence(row: MatchedRow) -> str:

@@ -10,9 +10,11 @@ import numpy as np
 from holdfast.forgetting.predictors import (
     CHAIN_OUTCOMES,
     CHAIN_PREDICTORS,
+    LEAST_KL,
     STAGE_OUTCOMES,
     STAGE_PREDICTORS,
     Strength,
+    fitted,
 )
 from holdfast.report.analysis import Analysis
 from holdfast.report.style import MUTED, WIDTH, Look
@@ -27,7 +29,8 @@ SHOWN = 4  # predictors in the figure
 def predictor_tables(analysis: Analysis) -> list[Table]:
     """How well each predictor explains forgetting: over stages, and over whole chains."""
     note = (
-        "Spearman's rank correlation and R² of a quadratic fit (as in RL's Razor, arXiv 2509.04259) with the "
+        "Spearman's rank correlation and R² of a quadratic fit (as in RL's Razor, arXiv 2509.04259; of "
+        "divergences, to their logarithm) with the "
         "change of accuracy [95 % interval, whole chains of one method and seed resampled]. A change is "
         "negative where something was forgotten, so what goes with forgetting correlates negatively. "
         "Adjusted: for the two slopes of the fit, so that noise scores about 0. Unseen: on chains left out "
@@ -133,10 +136,15 @@ def predictor_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
                     linestyle="none", marker=markers.get(group, "o"), markersize=4, alpha=0.6,
                     color=look[group].colour, markeredgewidth=0,
                 )  # fmt: skip
-        values = [unit.predictors[one.predictor] for unit in units]
-        x = np.linspace(min(values), max(values), 80)
+        values = np.array([unit.predictors[one.predictor] for unit in units])
+        if one.predictor.startswith("kl_"):
+            axes.set_xscale("log")
+            x = np.geomspace(max(values.min(), LEAST_KL), max(values.max(), LEAST_KL), 80)
+        else:
+            x = np.linspace(values.min(), values.max(), 80)
         a, b, c = one.curve
-        axes.plot(x, 100 * (a + b * x + c * x**2), color=MUTED, linewidth=1.3)
+        along = fitted(one.predictor, x)
+        axes.plot(x, 100 * (a + b * along + c * along**2), color=MUTED, linewidth=1.3)
         axes.axhline(0, color=MUTED, linewidth=0.7)
         rho, r2 = (f"{value:.2f}".replace("-", "−") for value in (one.rho.value, one.adjusted.value))
         axes.set_title(f"rank correlation {rho}, adjusted R² {r2}", fontweight="normal", fontsize=8.5)

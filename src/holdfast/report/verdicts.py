@@ -32,6 +32,9 @@ QUESTIONS = {
 }
 
 
+MOST_IN_FULL = 5  # methods whose differences a sentence tells; the table has those of all
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing the results say, under a topic."""
@@ -94,7 +97,8 @@ def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
     for comparison in comparisons:
         gap = comparison.differences[measure]
         word = (above if gap.value > 0 else below) if gap.shown else ""
-        said[word].append(f"{comparison.method.name} ({with_p(gap)})")
+        shown = f" ({with_p(gap)})" if len(comparisons) <= MOST_IN_FULL else ""
+        said[word].append(f"{comparison.method.name}{shown}")
     parts = [f"{word} with {listed(said[word])}" for word in (above, below) if said[word]]
     if said[""]:
         parts.append(f"no difference shown for {listed(said[''])}")
@@ -115,13 +119,17 @@ def _one_seed(comparisons: list[Comparison]) -> str:
 def _unequal_learning(reference: MethodView, others: list[MethodView]) -> list[Finding]:
     """A method that learned less had less to forget, which a comparison of forgetting must say."""
     gaps = {method.name: difference(method, reference, "learned") for method in others}
-    unequal = [f"{name} by {text(gap, 'change')}" for name, gap in gaps.items() if gap.shown]
+    in_full = len(others) <= MOST_IN_FULL
+    unequal = [
+        f"{name} by {text(gap, 'change')}" if in_full else name for name, gap in gaps.items() if gap.shown
+    ]
     if not unequal:
         return []
+    unit = " points" if in_full else ""
     return [
         Finding(
             "Unequal learning",
-            f"Accuracy just after training differs from {reference.name}'s: {listed(unequal)} points. "
+            f"Accuracy just after training differs from {reference.name}'s: {listed(unequal)}{unit}. "
             "Who learns less has less to forget, so read forgetting together with learning.",
         )
     ]
