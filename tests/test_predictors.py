@@ -75,7 +75,7 @@ def test_units_of_a_chain():
     second, third = stage_units(run, results)
     assert (second.stage, third.stage) == (2, 3)
     assert third.outcomes["old"] == pytest.approx((accuracy[3, :2] - accuracy[2, :2]).mean())
-    assert third.predictors["progress"] == pytest.approx(accuracy[3, 2] - accuracy[2, 2])
+    assert third.predictors["progress"] == pytest.approx(accuracy[3, 2] - accuracy[0, 2])
     rows = {(r["task"], r["reference"]): r for r in run.drift[2]["kl"]}
     assert third.predictors["kl_forward_new"] == rows["photos", "previous"]["forward"]
     both = [rows[task, "previous"]["reverse"] for task in ("diagrams", "reading")]
@@ -97,7 +97,7 @@ def test_units_follow_the_order_of_their_run():
     accuracy = accuracy_matrix(run, ("photos", "reading", "diagrams"), 4)
     last = stage_units(run, results)[-1]
     assert last.outcomes["old"] == pytest.approx((accuracy[3, :2] - accuracy[2, :2]).mean())
-    assert last.predictors["progress"] == pytest.approx(accuracy[3, 2] - accuracy[2, 2])
+    assert last.predictors["progress"] == pytest.approx(accuracy[3, 2] - accuracy[0, 2])
     assert np.isnan(last.outcomes["general"])
 
 
