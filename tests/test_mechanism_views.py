@@ -134,11 +134,13 @@ def test_risk_and_selective_tables():
     table = risk_table(analysis)
     assert [row["method"] for row in risk_by_method(analysis).rows] == ["sft", "sft", "grpo", "grpo"]
     assert table.rows[0]["slope"].low < 0.85 < table.rows[0]["slope"].high + 0.1
-    bins = {row["pass_rate"]: row for row in selective_table(analysis).rows}
+    rows = selective_table(analysis).rows
+    assert len({row["family"] for row in rows}) == 2 and len(rows) == 2 * len(BINS)
+    bins = {row["pass_rate"]: row for row in rows if row["family"] == "grpo"}
     for end in ("0", "1"):
         assert bins[end]["norm_group"].value == 0 and bins[end]["norm_sft_answer"].value > 0.1
     assert bins["(¼, ½]"]["effect_group"].value < 0
-    assert sum(row["instances"] for row in bins.values()) == 2 * 2 * 48
+    assert sum(row["instances"] for row in rows) == 2 * 2 * 48
     assert "norm_sft_reasoned" not in {column.key for column in selective_table(analysis).columns}
 
 

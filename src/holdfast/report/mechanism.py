@@ -21,7 +21,7 @@ from holdfast.forgetting.regularisation import (
 )
 from holdfast.forgetting.results import MethodRun, Results
 from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.table import Column, Table, Value
+from holdfast.report.table import MISSING, Column, Table, Value, number
 from holdfast.report.tables import METHOD, label
 
 # What one instance would do to the weights: key of its norm and of its effect -> name.
@@ -80,30 +80,47 @@ def _risk_row(found: Fit) -> dict[str, Value]:
     }
 
 
+_QUANTITIES = [
+    (f"{quantity}_{key}", f"{quantity}, {name}")
+    for quantity in ("norm", "effect", "risk")
+    for key, name in UPDATES
+]
+
+
 def selective_table(analysis: Analysis) -> Table:
-    """Norm and one-step effect of one instance's update, by pass rate."""
-    instances = instances_of([run for method in analysis.methods for run in method.runs])
-    counts = count_bins(instances)
-    rows: list[dict[str, Value]] = [
-        {"pass_rate": name, "instances": count} for name, count in zip(BINS, counts, strict=True)
+    """Norm, one-step effect and risk of one instance's update, by whose policy it is at and its pass rate."""
+    rows: list[dict[str, Value]] = []
+    for family in dict.fromkeys(method.family for method in analysis.methods):
+        instances = instances_of(
+            [run for method in analysis.methods if method.family == family for run in method.runs]
+        )
+        if not instances:
+            continue
+        bins: list[dict[str, Value]] = [
+            {"family": family, "pass_rate": name, "instances": count}
+            for name, count in zip(BINS, count_bins(instances), strict=True)
+        ]
+        for key, _ in _QUANTITIES:
+            for row, mean in zip(bins, mean_by_bin(instances, key), strict=True):
+                row[key] = mean
+        rows += bins
+    columns = [
+        Column("family", "Policies of"),
+        Column("pass_rate", "Pass rate"),
+        Column("instances", "Instances", "count"),
+        *(
+            Column(key, heading, "digits")
+            for key, heading in _QUANTITIES
+            if any(number(row[key], "digits") != MISSING for row in rows)
+        ),
     ]
-    columns = [Column("pass_rate", "Pass rate"), Column("instances", "Instances", "count")]
-    for quantity, heading in (("norm", "norm"), ("effect", "effect")):
-        for key, name in UPDATES:
-            means = mean_by_bin(instances, f"{quantity}_{key}")
-            if all(np.isnan(mean.value) for mean in means):
-                continue
-            columns.append(Column(f"{quantity}_{key}", f"{heading}, {name}", "digits"))
-            for row, mean in zip(rows, means, strict=True):
-                row[f"{quantity}_{key}"] = mean
     note = (
-        "Mean over instances of all measured policies [95 % interval, instances resampled]. Norm: length of "
-        "the gradient of one instance. Effect: how fast a step on it raises the mean log-probability of "
-        "right answers to earlier tasks, to first order, per unit of learning rate; negative is forgetting."
+        "Mean over instances [95 % interval, instances resampled], at the policies of each method before its "
+        "stages. Norm: length of the gradient of one instance. Effect: how fast a step on it raises the mean "
+        "log-probability of right answers to earlier tasks, to first order, per unit of learning rate; "
+        "negative is forgetting. Risk: gᵀFg, in units of the mean risk of SFT on bare answers at the policy."
     )
-    return Table(
-        "selective", "What one instance does, by its pass rate", columns, rows if instances else [], note
-    )
+    return Table("selective", "What one instance does, by its pass rate", columns, rows, note)
 
 
 def zero_advantage_table(analysis: Analysis) -> Table:

@@ -104,7 +104,10 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    instances = instances_of([run for method in analysis.methods for run in method.runs])
+    measured = [run for method in analysis.methods for run in method.runs if any(run.risk)]
+    # At the policies that RFT meets: SFT may lead to others, at which updates do something else.
+    by_rft = [run for run in measured if run.objective != "sft"]
+    instances = instances_of(by_rft or measured)
     if not instances:
         return None
     lines = _lines(analysis, "zero_variance")
