@@ -126,6 +126,8 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
         axes.set_title(title)
         axes.set_ylabel("norm of the gradient" if quantity == "norm" else "log-probability per unit of rate")
         axes.set_xlabel("pass rate of the instance")
+        if quantity == "effect":  # a policy that has run away has effects ten times those of all others
+            axes.set_yscale("symlog", linthresh=1)
     handles = [Line2D([], [], color=COLOURS[key], marker="o", label=name) for key, name in kinds]
     figure.legend(handles=handles, loc="upper center", ncols=len(handles))
     if lines:
