@@ -1,6 +1,6 @@
 """Which mechanisms are measured, on how much; each is a job of its own beside training.
 
-The defaults keep drift and risk each below a fifth of the stage they describe
+The defaults keep drift and risk together below a fifth of the stage they describe
 (benchmarks/measures.py).
 """
 
@@ -14,7 +14,7 @@ from holdfast.settings import Settings
 class Drift(Settings):
     """After each stage: how far the policy has moved, in what it says and in its weights."""
 
-    prompts: int = Field(8, ge=2)  # of each task: the new one, earlier ones, general benchmarks
+    prompts: int = Field(5, ge=2)  # of each task: the new one, earlier ones, general benchmarks
     samples: int = Field(1, ge=1)  # completions of each prompt and policy
     methods: tuple[str, ...] | None = None  # which are measured; None: all
 
@@ -22,7 +22,7 @@ class Drift(Settings):
 class Risk(Settings):
     """Before each stage but the first: what an update on each instance would do to earlier tasks."""
 
-    instances: int = Field(6, ge=2)  # of the new task
+    instances: int = Field(4, ge=2)  # of the new task
     samples: int = Field(8, ge=2)  # completions of each
     old: int = Field(8, ge=1)  # of all earlier tasks together
     methods: tuple[str, ...] | None = None
