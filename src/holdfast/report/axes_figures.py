@@ -9,7 +9,7 @@ import numpy as np
 
 from holdfast.report.analysis import Analysis, MethodView
 from holdfast.report.axes import Axis, Series, axes_of, plain, series_along, shown
-from holdfast.report.figures import _cross
+from holdfast.report.figures import cross
 from holdfast.report.style import MUTED, WIDTH, Look
 from holdfast.report.tables import label
 
@@ -190,7 +190,7 @@ def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | Non
             if any(name in ordered for m in families[family] for name in m.axes):
                 axes.plot(xs, ys, color=middle[family], linewidth=1.2, alpha=0.6, zorder=1)
             for method, x, y in points:
-                _cross(axes, x, y, looks[method.name], size=5.5, width=0.8 if len(finished) <= 12 else 0.35)
+                cross(axes, x, y, looks[method.name], size=5.5, width=0.8 if len(finished) <= 12 else 0.35)
         if measure == "fm":
             for family in order:
                 _name_points(axes, families[family], ordered)

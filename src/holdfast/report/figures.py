@@ -157,7 +157,7 @@ def task_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure:
         axes.tick_params(labelbottom=below)
         if index % across == 0:
             axes.set_ylabel("accuracy, %")
-    _legend(figure, analysis.methods, looks)
+    legend(figure, analysis.methods, looks)
     return figure
 
 
@@ -179,7 +179,7 @@ def scatter(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
     figure.subplots_adjust(0.16 / len(panels), 0.14, 0.985, 0.8, 0.24)
     for axes, (measure, axis_label, title) in zip(grid.flat, panels, strict=True):
         for method in methods:
-            _cross(axes, method.measure("learned"), method.measure(measure), looks[method.name])
+            cross(axes, method.measure("learned"), method.measure(measure), looks[method.name])
         axes.axhline(0, color=MUTED, linewidth=0.9)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
@@ -187,11 +187,11 @@ def scatter(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | None:
         axes.set_title(f"Learned against {title}")
         axes.set_xlabel("learned: just trained minus base, points")
         axes.set_ylabel(f"{axis_label}, points")
-    _legend(figure, methods, looks)
+    legend(figure, methods, looks)
     return figure
 
 
-def _cross(axes: Axes, x: Estimate, y: Estimate, look: Look, size: float = 8, width: float = 1.3) -> None:
+def cross(axes: Axes, x: Estimate, y: Estimate, look: Look, size: float = 8, width: float = 1.3) -> None:
     """A point with an interval in both directions; nothing where either is missing."""
     if np.isnan(x.value) or np.isnan(y.value):
         return
@@ -296,7 +296,7 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     return figure
 
 
-def _legend(figure: Figure, methods: list[MethodView], looks: Mapping[str, Look]) -> None:
+def legend(figure: Figure, methods: list[MethodView], looks: Mapping[str, Look]) -> None:
     """One legend on top of the figure; of a grid with many methods, its families."""
     from matplotlib.lines import Line2D
 

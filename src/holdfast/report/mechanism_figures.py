@@ -13,7 +13,7 @@ from holdfast.report.mechanism import UPDATES, measured_risk
 from holdfast.report.style import MUTED, PALETTE, WIDTH, Look
 from holdfast.report.table import text
 from holdfast.report.tables import label
-from holdfast.report.training_figures import _lines
+from holdfast.report.training_figures import training_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
     instances = instances_of(by_rft or measured)
     if not instances:
         return None
-    lines = _lines(analysis, "zero_variance")
+    lines = training_lines(analysis, "zero_variance")
     head, tall, short = 0.6, 2.3, 1.5  # inches
     named = 0.3 if len(lines) <= MOST_NAMED else 0.0  # below the axis: the lines fill the panel
     height = head + tall + 0.55 + (short + 0.65 + named if lines else 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from holdfast.forgetting.matrix import nan_mean
 from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.figures import _legend
+from holdfast.report.figures import legend
 from holdfast.report.style import GRID, MUTED, WIDTH, Look
 from holdfast.report.tables import label
 
@@ -41,7 +41,7 @@ def training_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     """
     from matplotlib.figure import Figure
 
-    drawn = {key: _lines(analysis, key) for key, _ in PANELS}
+    drawn = {key: training_lines(analysis, key) for key, _ in PANELS}
     panels = [(key, title) for key, title in PANELS if drawn[key]]
     if not panels:
         return None
@@ -66,11 +66,11 @@ def training_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
         axes.set_xticks(np.arange(len(sequence)) + 0.5, analysis.stage_labels, fontsize=7)
         axes.tick_params(axis="x", length=0, labelbottom=index + across >= len(panels))
         axes.grid(axis="x", visible=False)
-    _legend(figure, analysis.methods, looks)
+    legend(figure, analysis.methods, looks)
     return figure
 
 
-def _lines(analysis: Analysis, key: str) -> list[tuple[MethodView, np.ndarray, np.ndarray]]:
+def training_lines(analysis: Analysis, key: str) -> list[tuple[MethodView, np.ndarray, np.ndarray]]:
     """(method, x in stages, y) for every method that recorded the metric."""
     name, _, kind = key.partition(":")
     lines = []
