@@ -104,13 +104,33 @@ def test_the_curves_are_where_the_measures_are():
     assert sft.get_ydata() == pytest.approx(expected)
 
 
-def test_pareto_curves_go_from_the_least_to_the_most_learned():
+def test_pareto_curves_follow_the_setting_and_markers_tell_its_value():
     analysis = grid()
     figure = pareto_figure(analysis, looks_of(analysis))
     for axes in figure.axes:
-        curves = [line for line in axes.lines if len(line.get_xdata()) == 3]
-        assert len(curves) == 2
-        assert all((line.get_xdata()[1:] >= line.get_xdata()[:-1]).all() for line in curves)
+        sft, grpo = (line for line in axes.lines if len(line.get_xdata()) == 3)
+        for line, family in ((sft, "sft"), (grpo, "grpo")):
+            members = [analysis.by_name[f"{family}-lr{rate:g}"] for rate in (1e-4, 2e-4, 8e-4)]
+            expected = [100 * member.measure("learned").value for member in members]
+            assert line.get_xdata() == pytest.approx(expected)
+    (legend,) = figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["sft", "grpo", "learning_rate 1e-4", "learning_rate 2e-4", "learning_rate 8e-4"]
+    assert not figure.axes[0].texts  # what markers tell is not written beside them
+
+
+def test_values_are_written_where_markers_cannot_tell_them():
+    results = make_grid(ladder=(1e-4, 2e-4), items=20, sequence=SHORT, general=())
+    changed = [
+        replace(run, axes={"group_size": {1e-4: 4, 2e-4: 8}[run.axes["learning_rate"]]})
+        if run.family == "grpo"
+        else run
+        for run in results.runs
+    ]
+    analysis = analyse(replace(results, runs=tuple(changed)))
+    figure = pareto_figure(analysis, looks_of(analysis))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sft", "grpo"]
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1e-4", "2e-4", "4", "8"]
 
 
 def test_categories_are_not_connected():

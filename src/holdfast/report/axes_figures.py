@@ -139,8 +139,8 @@ def _legend_names(lines: Sequence[Series]) -> list[str]:
     return [series.name for series in lines] if few else list(dict.fromkeys(s.family for s in lines))
 
 
-def _columns(names: Sequence[str]) -> int:
-    return max(1, min(len(names), 6, int(WIDTH / (0.6 + 0.085 * max(map(len, names))))))
+def _columns(names: Sequence[str], most: int = 6) -> int:
+    return max(1, min(len(names), most, int(WIDTH / (0.6 + 0.085 * max(map(len, names))))))
 
 
 def _series_legend(
@@ -170,7 +170,7 @@ def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | Non
 
     finished = [method for method in analysis.sequential if method.draws.complete]
     families: dict[str, list[MethodView]] = {}
-    for method in sorted(finished, key=lambda method: method.measure("learned").value):
+    for method in finished:
         families.setdefault(method.family, []).append(method)
     if not any(method.axes for method in finished) or len(analysis.results.sequence) < 2:
         return None
@@ -181,17 +181,22 @@ def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | Non
     grid = figure.subplots(1, len(panels), squeeze=False)
     figure.subplots_adjust(0.16 / len(panels), 0.13, 0.985, 0.82, 0.24)
     order = [family for family in dict.fromkeys(m.family for m in analysis.methods) if family in families]
-    ordered = {axis.name for axis in axes_of(analysis) if axis.ordered}
+    ordered = {axis.name: axis for axis in axes_of(analysis) if axis.ordered}
+    for members in families.values():
+        if (name := _one_axis(members)) in ordered:
+            position = ordered[name].position
+            members.sort(key=lambda method: position(method.axes[name]))
     middle = {family: looks[_middle(analysis, family).name].colour for family in order}
+    marks = _marks(families.values(), looks)
     for axes, (measure, axis_label, title) in zip(grid.flat, panels, strict=True):
         for family in order:
             points = [(m, m.measure("learned"), m.measure(measure)) for m in families[family]]
             xs, ys = [100 * x.value for _, x, _ in points], [100 * y.value for _, _, y in points]
-            if any(name in ordered for m in families[family] for name in m.axes):
+            if _one_axis(families[family]) in ordered:
                 axes.plot(xs, ys, color=middle[family], linewidth=1.2, alpha=0.6, zorder=1)
             for method, x, y in points:
                 cross(axes, x, y, looks[method.name], size=5.5, width=0.8 if len(finished) <= 12 else 0.35)
-        if measure == "fm":
+        if measure == "fm" and not marks:
             for family in order:
                 _name_points(axes, families[family], ordered)
         axes.axhline(0, color=MUTED, linewidth=0.9)
@@ -200,8 +205,33 @@ def pareto_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | Non
         axes.set_xlabel("learned: just trained minus base, points")
         axes.set_ylabel(axis_label)
     handles = [Line2D([], [], color=middle[family], marker="o", label=family) for family in order]
-    figure.legend(handles=handles, loc="upper center", ncols=_columns(order))
+    handles += [
+        Line2D([], [], color=MUTED, marker=marker, linestyle="none", label=value)
+        for marker, value in marks.items()
+    ]
+    names = [str(handle.get_label()) for handle in handles]
+    figure.legend(handles=handles, loc="upper center", ncols=_columns(names, most=7))
     return figure
+
+
+def _one_axis(members: Sequence[MethodView]) -> str | None:
+    """The one setting that tells the methods apart; None where it is none or several."""
+    names = {name for method in members for name in method.axes}
+    return names.pop() if len(names) == 1 and len(members) > 1 else None
+
+
+def _marks(families: Collection[Sequence[MethodView]], looks: Mapping[str, Look]) -> dict[str, str]:
+    """Marker -> value, where all families of several settings vary one setting alike; else empty."""
+    several = [members for members in families if len(members) > 1]
+    names = {_one_axis(members) for members in several}
+    if len(several) < 2 or len(names) > 1 or (name := names.pop()) is None:
+        return {}
+    marks: dict[str, str] = {}
+    for method in (method for members in several for method in members):
+        value = f"{name} {shown(method.axes[name])}"
+        if marks.setdefault(looks[method.name].marker, value) != value:
+            return {}
+    return marks if len(set(marks.values())) == len(marks) else {}
 
 
 def _middle(analysis: Analysis, family: str) -> MethodView:
@@ -211,10 +241,8 @@ def _middle(analysis: Analysis, family: str) -> MethodView:
 
 def _name_points(axes: Axes, members: Sequence[MethodView], ordered: Collection[str]) -> None:
     """Where one setting tells the methods apart: its first and last value, or each of a few categories."""
-    names = {name for method in members for name in method.axes}
-    if len(names) != 1 or len(members) < 2:
+    if (name := _one_axis(members)) is None:
         return
-    (name,) = names
     categories = name not in ordered
     if categories and len(members) > MOST_NAMED:
         return
