@@ -61,6 +61,7 @@ def make_results(
         sequence=tuple(sequence),
         general=tuple(general),
         chance={task: CHANCE.get(task) for task in (*sequence, *general)},
+        options=frozenset({"diagrams", "presence", "knowledge", "facts"}),
         settings={
             "name": "made-up",
             "model": {"path": "embedded"},

@@ -72,19 +72,29 @@ def test_methods_are_paired():
     np.testing.assert_array_equal(draws["sft"].measures["fm"], draws["twin"].measures["fm"])
 
 
-def test_seeds_widen_the_interval_by_their_spread():
+@pytest.mark.parametrize(("seeds", "t"), [(2, 12.706), (3, 4.303), (5, 2.776)])
+def test_seeds_alone_make_a_t_interval(seeds, t):
+    """Where items do not matter, the interval is mean ± t · s / sqrt(R), t the 97.5 % quantile."""
+    values = 0.5 + 0.01 * np.random.default_rng(seeds).standard_normal(seeds)
+    found = estimate(combine_seeds(np.repeat(values[:, None], 1001, axis=1)))
+    half = t * values.std(ddof=1) / np.sqrt(seeds)
+    assert found.value == pytest.approx(values.mean())
+    assert values.mean() - found.low == pytest.approx(half, rel=0.08)
+    assert found.high - values.mean() == pytest.approx(half, rel=0.08)
+
+
+def test_methods_with_as_many_seeds_are_paired_seed_by_seed():
     generator = np.random.default_rng(0)
-    spread = np.array([-0.05, 0.0, 0.05])
-    draws = 0.5 + spread[:, None] + np.zeros((3, 4001)) + generator.normal(0, 1e-6, (1, 4001))
-    combined = combine_seeds(draws)
-    # Standard error of a mean of three, with the unbiased variance.
-    assert combined[1:].std() == pytest.approx(spread.std(ddof=1) / np.sqrt(3), rel=0.05)
-    assert combined[0] == pytest.approx(0.5)
+    one = generator.random((3, 21))
+    same_gap = combine_seeds(one + 0.1) - combine_seeds(one)
+    assert same_gap == pytest.approx(np.full(201, 0.1))
+    other = generator.random((3, 21))
+    assert combine_seeds(one) - combine_seeds(other) == pytest.approx(combine_seeds(one - other))
 
 
 def test_unfinished_seeds_do_not_count():
     draws = np.stack([np.full(11, 0.4), np.full(11, np.nan)])
-    assert combine_seeds(draws) == pytest.approx(np.full(11, 0.4))
+    assert combine_seeds(draws) == pytest.approx(np.full(101, 0.4))
     assert np.isnan(combine_seeds(draws[1:])).all()
     assert np.isnan(estimate(combine_seeds(draws[1:])).value)
 
@@ -120,4 +130,30 @@ def test_intervals_cover_the_truth():
         draws = item_weights(f"cover-{repeat}", items, 300) @ cells.T / items
         found = estimate(draws[:, 1] - draws[:, 0])
         hits += found.low <= 0.8 * (after - before) <= found.high
-    assert 0.89 <= hits / repeats <= 0.99
+    assert 0.90 <= hits / repeats <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("seeds", "spread", "least", "most"),
+    [
+        (2, 0.2, 0.90, 0.98),
+        (3, 0.05, 0.90, 0.98),
+        (5, 0.03, 0.90, 0.98),
+        (3, 0.0, 0.90, 1.0),  # what an item does in one seed alone is counted with items and with seeds
+    ],
+)
+def test_intervals_over_seeds_and_items_cover_a_known_difference(seeds, spread, least, most):
+    """Two methods whose seeds' abilities vary by `spread`, judged on the same items, drawn anew each time."""
+    generator = np.random.default_rng(5)
+    items, repeats, hits = 300, 200, 0
+    for repeat in range(repeats):
+        difficulty = generator.random(items)
+        draws = []
+        for ability in (0.80, 0.75):
+            rights = difficulty < ability + spread * generator.standard_normal((seeds, 1))
+            flips = generator.random(rights.shape) < 0.1
+            weights = item_weights(f"crossed-{repeat % 20}", items, 100)
+            draws.append(combine_seeds(np.where(flips, ~rights, rights) @ weights.T / items))
+        found = estimate(draws[0] - draws[1])
+        hits += found.low <= 0.8 * 0.05 <= found.high
+    assert least <= hits / repeats <= most

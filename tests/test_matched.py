@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from holdfast.forgetting.bootstrap import MethodDraws
-from holdfast.forgetting.matched import Variant, at_matched_budget, at_matched_gain, training_flops
+from holdfast.forgetting.matched import Variant, at_matched_budget, at_matched_gain, rollouts, training_flops
 from holdfast.forgetting.results import Results
 from holdfast.report.analysis import analyse
 from holdfast.report.matched import matched_findings, matched_rows, matched_table
@@ -21,7 +21,7 @@ ORDER = ("a", "b", "c")
 
 def _variant(
     name: str, plasticity: float, flops: float | None = None, avg_acc: float = 0.5, spread: float = 0.02,
-    order: tuple[str, ...] = ORDER,
+    order: tuple[str, ...] = ORDER, rollouts: float | None = None,
 ) -> Variant:  # fmt: skip
     """Draws whose differences have an interval of about ± 2.8 spread."""
     noise = np.random.default_rng([*name.encode()]).normal(0, spread, 2000)
@@ -29,7 +29,7 @@ def _variant(
         "plasticity": np.concatenate([[plasticity], plasticity + noise]),
         "avg_acc": np.full(2001, avg_acc),
     }
-    return Variant(name, order, MethodDraws(draws, np.empty(0), np.empty(0), 1, 1, {}), flops)
+    return Variant(name, order, MethodDraws(draws, np.empty(0), np.empty(0), 1, 1, {}), flops, rollouts)
 
 
 def test_matched_gain_takes_the_most_plastic_of_the_closest_pairs():
@@ -94,6 +94,22 @@ def test_budget_counts_every_stage_and_the_filter():
     assert training_flops([spent, twice], 3) == (60 + 65) / 2
     assert training_flops([replace(spent, totals=spent.totals[:2])], 3) is None
     assert training_flops([replace(spent, filters=[{"kept": 3}] * 3)], 3) is None
+
+
+def test_rollouts_are_matched_where_both_sides_sample():
+    """Those of filters count: 2,048 to filter and 3,840 to learn from are as many as 5,888."""
+    (run,) = make_results(("rif_grpo",), items=10, sequence=ORDER, general=()).runs
+    filtered = replace(run, totals=[{"sampled": 3840}] * 3, filters=[{"completions": 2048}] * 3)
+    assert rollouts([filtered], 3) == 3 * 5888
+    rif = _variant("rif", 0.6, flops=74.0, rollouts=3 * 5888)
+    grpo = [
+        _variant("grpo iterations=30", 0.6, flops=70.0, rollouts=3 * 3840),
+        _variant("grpo iterations=46", 0.6, flops=100.0, rollouts=3 * 5888),
+    ]
+    match = at_matched_budget([rif], grpo, "rollouts")
+    assert (match.reference, match.ratio, match.matched) == ("grpo iterations=46", 1.0, True)
+    assert at_matched_budget([rif], grpo).reference == "grpo iterations=30"  # by operations
+    assert at_matched_budget([rif], [_variant("sft", 0.6, flops=50.0, rollouts=0)], "rollouts") is None
 
 
 def _grid(items: int = 200, seeds: tuple[int, ...] = (0,)) -> Results:
@@ -162,11 +178,17 @@ def test_sentences_follow_the_test():
 def test_families_that_did_not_learn_alike_are_said_so():
     results = make_results(("sft", "grpo"), items=2000, sequence=("d", "e", "f"), general=())
     rows = matched_rows(analyse(results))
-    assert [(row.basis, row.match) for row in rows] == [("gain", None), ("budget", None)]
+    assert [(row.basis, row.match) for row in rows] == [("gain", None), ("budget", None), ("roll-outs", None)]
     (found,) = matched_findings(rows)
-    assert found.text.startswith("No pair of settings is matched for grpo against sft: every difference")
+    assert found.text.startswith("No pair of settings is matched for grpo against sft: every interval of the")
     (row,) = matched_table(rows).rows
     assert (row["basis"], row["setting"], row["against"]) == ("gain: no pair", "grpo", "sft")
+
+
+def test_families_without_a_common_order_are_not_paired():
+    results = make_results(("sft", "grpo"), items=50, sequence=("d", "e", "f"), general=())
+    turned = [replace(run, order=("f", "e", "d")) if run.method == "grpo" else run for run in results.runs]
+    assert matched_rows(analyse(replace(results, runs=tuple(turned)))) == []
 
 
 def test_one_family_has_nothing_to_match():

@@ -18,6 +18,7 @@ from holdfast.forgetting.regularisation import (
     fit,
     instances_of,
     mean_by_bin,
+    mean_of,
     recovery,
 )
 from holdfast.report.analysis import analyse
@@ -122,10 +123,10 @@ def test_bins_of_the_pass_rate():
     assert [BINS[bin_of(rate)] for rate in rates] == [
         "0", "(0, ¼]", "(0, ¼]", "(¼, ½]", "(¼, ½]", "(½, ¾]", "(¾, 1)", "(¾, 1)", "1",
     ]  # fmt: skip
-    rows = [{"pass_rate": 1.0, "x": 1.0}, {"pass_rate": 1.0, "x": 3.0}, {"pass_rate": 0.5, "x": 4.0}]
+    rows = [{"pass_rate": 1.0, "x": x} for x in (1.0, 3.0, 1.0, 3.0, 2.0)] + [{"pass_rate": 0.5, "x": 4.0}]
     means = mean_by_bin(rows, "x")
-    assert means[5].value == 2 and 1 <= means[5].low < 2 < means[5].high <= 3
-    assert means[2].value == 4 and np.isnan(means[2].low)  # one instance has no interval
+    assert means[5].value == 2 and 1 <= means[5].low < 2 < means[5].high <= 3.1
+    assert means[2].value == 4 and np.isnan(means[2].low)  # too few for an interval
     assert np.isnan(means[0].value)
 
 
@@ -203,28 +204,37 @@ def test_movement():
 
 
 def test_the_share_that_came_back():
-    pairs = np.array([[0.10, 0.05], [0.20, 0.10], [0.10, 0.05]])
+    pairs = np.array([[0.10, 0.05], [0.20, 0.10], [0.10, 0.05], [0.16, 0.08], [0.12, 0.06]])
     found = recovery(pairs)
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert np.isnan(recovery(np.array([[0.1, 0.05], [-0.1, 0.0], [0.02, 0.01]])).value)  # no loss shown
+    lost_little = np.array([[0.1, 0.05], [-0.1, 0.0], [0.02, 0.01], [0.05, 0.0], [-0.03, 0.0]])
+    assert np.isnan(recovery(lost_little).value)  # no loss shown
+    assert np.isnan(recovery(lost_little[:2]).value)
     assert np.isnan(recovery(np.empty((0, 2))).value)
-    one = recovery(pairs[:1])
-    assert one.value == pytest.approx(0.5) and np.isnan(one.low)
+    few = recovery(pairs[:4])  # too few for an interval
+    assert few.value == pytest.approx(0.5) and np.isnan(few.low)
+
+
+def test_few_values_have_no_interval_and_more_one_of_the_right_width():
+    values = np.random.default_rng(0).normal(0.3, 0.1, 6)
+    assert np.isnan(mean_of(values[:4]).low) and mean_of(values[:4]).value == pytest.approx(values[:4].mean())
+    found = mean_of(values)
+    assert (found.high - found.low) / 3.92 == pytest.approx(values.std(ddof=1) / np.sqrt(6), rel=0.1)
 
 
 def test_the_probe_table():
-    results = measured(("sft",), items=200, sequence=(*SHORT, "relations"))
+    results = measured(("sft",), seeds=(0, 1), items=200, sequence=(*SHORT, "relations"))
     row = probe_table(analyse(results)).rows[0]
-    run = results.runs[0]
     just, end = (
         np.mean([
             np.mean([record["score"] for record in run.cells[stage or at, task]])
+            for run in results.runs
             for at, task in enumerate(results.sequence[:-1], start=1)
         ])
         for stage in (0, 4)
     )  # fmt: skip
     assert (row["just"], row["end"]) == pytest.approx((just, end))
-    after = np.mean([entry["after"] for entry in run.probe])
+    after = np.mean([entry["after"] for run in results.runs for entry in run.probe])
     assert row["share"].value == pytest.approx((after - end) / (just - end))
     assert 0.5 < row["share"].low <= row["share"].value <= row["share"].high < 0.85
     assert row["lost"].value == pytest.approx(end - just) and row["lost"].high < 0

@@ -181,6 +181,44 @@ def test_findings_say_what_the_intervals_allow():
     assert "Unequal learning" not in said
 
 
+def test_unequal_learning_is_said_of_tested_differences_in_accuracy():
+    """Just after training, whatever the bases: two prompt styles start from two."""
+    results = make_results(items=400)
+    said = {finding.topic: finding.text for finding in findings(analyse(results))}
+    gap = analyse(results).comparisons[0].differences["plasticity"]
+    assert gap.shown and gap.value < 0
+    expected = "Accuracy just after training differs from sft's: grpo by −"
+    assert said["Unequal learning"].startswith(expected)
+    (sft, _) = results.runs
+    no_base = {
+        cell: [record | {"score": 0.0} for record in rows] if cell[0] == 0 else rows
+        for cell, rows in sft.cells.items()
+    }
+    twin = replace(sft, method="twin", style="direct", cells=no_base)
+    analysis = analyse(replace(results, runs=(sft, twin)))
+    assert "Unequal learning" not in {finding.topic for finding in findings(analysis)}
+    assert any("start from two bases" in note for note in cautions(analysis))
+
+
+def test_intervals_hold_possible_values_alone():
+    results = make_results(items=100)
+    first, second = results.runs
+    two_seeds = replace(results, runs=(first, replace(second, method="sft", objective="sft", seed=1)))
+    (method,) = analyse(two_seeds).methods  # so few that are so unlike make a very long interval
+    assert method.measure("fm").high == 0
+    assert method.measure("plasticity").high == 1
+    for task in range(7):
+        assert 0 <= method.cell(-1, task).low <= method.cell(-1, task).high <= 1
+
+
+def test_the_smallest_tasks_limit_what_avg_acc_resolves():
+    analysis = analyse(make_results(("sft",), items=500, sequence=SHORT, general=()))
+    uneven = replace(analysis, items=dict(zip(SHORT, (500, 500, 20), strict=True)))
+    (note,) = [note for note in cautions(uneven) if "resolve" in note]
+    # As many as 9 / (1/500 + 1/500 + 1/20) = 167 items: 2.8 sqrt(0.2 / 167).
+    assert "together 9.7 points in AvgAcc" in note
+
+
 def test_findings_of_many_methods_compare_with_sft():
     analysis = analyse(make_results(tuple(METHODS), items=100, seeds=(0, 1)))
     said = {finding.topic: finding.text for finding in findings(analysis)}

@@ -35,7 +35,7 @@ def _results(histories: dict[str, list[str]], chance: float | None = None, seeds
         if digits
     }
     runs = tuple(MethodRun("m", seed, "cot", False, "sft", cells) for seed in range(seeds))
-    return Results("items", tasks, (), dict.fromkeys(tasks, chance), {}, runs)
+    return Results("items", tasks, (), dict.fromkeys(tasks, chance), {}, runs, options=frozenset(tasks))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,10 @@ def test_chance_correction():
     # Two options: 0.4 * 0.5 / 1 = 0.2, so what was gained is all explained.
     (found,) = ItemHistory(_results(history, 0.5).runs, _results(history, 0.5)).to_end()
     assert (found.lost_true, found.gained_true) == pytest.approx((0.1, 0.0))
+    # A chance level of open answers is no number of options.
+    open_answers = replace(_results(history, 0.4), options=frozenset())
+    (found,) = ItemHistory(open_answers.runs, open_answers).to_end()
+    assert (found.lost_true, found.gained_true) == (None, None)
     unknown = _results(history, None)
     (found,) = ItemHistory(unknown.runs, unknown).to_end()
     assert found.lost_true is None

@@ -14,16 +14,16 @@ from holdfast import rng
 from holdfast.forgetting.bootstrap import RESAMPLES
 
 
-def chain_weights(chain_N: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
-    """How often each resample has each unit, weights_BN; units of one chain are drawn together.
+def cluster_weights(cluster_N: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
+    """How often each resample has each unit, weights_BN; units of one cluster are drawn together.
 
-    R − 1 of R chains are drawn: with R, resamples would vary too little (Rao and Wu, 1988).
+    C − 1 of C clusters are drawn: with C, resamples would vary too little (Rao and Wu, 1988).
     """
-    chains = int(chain_N.max()) + 1
-    generator = np.random.default_rng(rng.seed("bootstrap", "chains", chains))
-    picked = generator.integers(chains, size=(resamples, max(chains - 1, 1)))
-    counts = np.stack([(picked == chain).sum(axis=1) for chain in range(chains)], axis=1)
-    return np.concatenate([np.ones((1, len(chain_N))), counts[:, chain_N]])
+    clusters = int(cluster_N.max()) + 1
+    generator = np.random.default_rng(rng.seed("bootstrap", "clusters", clusters))
+    picked = generator.integers(clusters, size=(resamples, max(clusters - 1, 1)))
+    counts = np.stack([(picked == cluster).sum(axis=1) for cluster in range(clusters)], axis=1)
+    return np.concatenate([np.ones((1, len(cluster_N))), counts[:, cluster_N]])
 
 
 def spearman(x_N: np.ndarray, y_N: np.ndarray, weights_BN: np.ndarray) -> np.ndarray:
@@ -64,14 +64,14 @@ def quadratic(x_N: np.ndarray, y_N: np.ndarray, weights_BN: np.ndarray) -> tuple
     return r2_B, np.stack([a - b * middle + c * middle**2, b - 2 * c * middle, c], axis=1)
 
 
-def unseen_r2(x_N: np.ndarray, y_N: np.ndarray, chain_N: np.ndarray) -> float:
-    """R² of predictions for each chain from a fit to the others, against the others' mean.
+def unseen_r2(x_N: np.ndarray, y_N: np.ndarray, cluster_N: np.ndarray) -> float:
+    """R² of predictions for each cluster from a fit to the others, against the others' mean.
 
     At least -1: how far a parabola misses what lies beyond the points it was fitted to says nothing.
     """
     error = spread = 0.0
-    for chain in np.unique(chain_N):
-        out = chain_N == chain
+    for cluster in np.unique(cluster_N):
+        out = cluster_N == cluster
         if (~out).sum() < 4 or np.ptp(x_N[~out]) == 0:
             return float("nan")
         _, ((a, b, c),) = quadratic(x_N[~out], y_N[~out], np.ones((1, int((~out).sum()))))

@@ -6,9 +6,9 @@ settings (a learning rate, a group size), a pair is chosen, one setting of each:
 - **at matched gain**: among the pairs where no difference in plasticity is shown (its paired interval
   holds 0), those of which neither side has a closer partner; of these, the one whose less plastic side
   learned most;
-- **at matched budget**: of the pairs whose floating-point operations are within 10 % of each other, the
-  one with the highest AvgAcc, both sides together. Where there is none, the closest pair is given, and is
-  not called matched.
+- **at matched budget**: of the pairs whose floating-point operations, or whose numbers of sampled
+  completions (*roll-outs*), are within 10 % of each other, the one with the highest AvgAcc, both sides
+  together. Where there is none, the closest pair is given, and is not called matched.
 
 Only settings that learned the tasks in the same order make a pair.
 """
@@ -18,12 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Literal
 
 import numpy as np
 
 from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate
 from holdfast.forgetting.results import MethodRun
 
+Budget = Literal["flops", "rollouts"]
 TOLERANCE = 0.10  # of budgets called equal
 
 
@@ -36,12 +38,14 @@ class Variant:
         order: the tasks in the order it trained on them.
         draws: its bootstrap draws.
         flops: floating-point operations of training per seed, None if not recorded.
+        rollouts: completions sampled per seed, None if not recorded.
     """
 
     name: str
     order: tuple[str, ...]
     draws: MethodDraws
     flops: float | None
+    rollouts: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Match:
     Attributes:
         variant, reference: names.
         plasticity: of the variant minus that of the reference.
-        ratio: of the variant's operations to the reference's, None if not recorded.
+        ratio: of the variant's budget to the reference's (operations, where gain is matched), None if
+            not recorded.
         matched: whether the pair is equal in what it was chosen for.
     """
 
@@ -81,15 +86,17 @@ def at_matched_gain(variants: Sequence[Variant], references: Sequence[Variant]) 
     if not mutual:
         return None
     variant, reference, gap = max(mutual, key=lambda pair: min(_value(one, "plasticity") for one in pair[:2]))
-    return Match(variant.name, reference.name, gap, _ratio(variant, reference), matched=True)
+    return Match(variant.name, reference.name, gap, _ratio(variant, reference, "flops"), matched=True)
 
 
-def at_matched_budget(variants: Sequence[Variant], references: Sequence[Variant]) -> Match | None:
-    """The best pair of equal budget, or else the closest; None where operations were not recorded."""
+def at_matched_budget(
+    variants: Sequence[Variant], references: Sequence[Variant], budget: Budget = "flops"
+) -> Match | None:
+    """The best pair of equal budget, or else the closest; None where it was not recorded, or is 0."""
     pairs = [
         (variant, reference, ratio)
         for variant, reference in _pairs(variants, references)
-        if (ratio := _ratio(variant, reference))
+        if (ratio := _ratio(variant, reference, budget))
     ]
     if not pairs:
         return None
@@ -109,10 +116,20 @@ def at_matched_budget(variants: Sequence[Variant], references: Sequence[Variant]
 
 def training_flops(runs: Sequence[MethodRun], stages: int) -> float | None:
     """Floating-point operations per seed, filters' sampling included; None unless every stage says so."""
+    return _spent(runs, stages, "flops", "flops")
+
+
+def rollouts(runs: Sequence[MethodRun], stages: int) -> float | None:
+    """Completions sampled per seed, those of filters included; None unless every stage says so."""
+    return _spent(runs, stages, "sampled", "completions")
+
+
+def _spent(runs: Sequence[MethodRun], stages: int, learning: str, filtering: str) -> float | None:
+    """Mean over seeds of a sum over stages; the keys are those of a stage's totals and of a filter."""
     per_seed = []
     for run in runs:
-        learned = [total.get("flops") for total in run.totals if total]
-        filtered = [entry.get("flops") for entry in run.filters if entry]
+        learned = [total.get(learning) for total in run.totals if total]
+        filtered = [entry.get(filtering) for entry in run.filters if entry]
         spent = [amount for amount in (*learned, *filtered) if amount is not None]
         if len(learned) < stages or len(spent) < len(learned) + len(filtered):
             return None
@@ -135,7 +152,6 @@ def _value(variant: Variant, measure: str) -> float:
     return float(variant.draws.measures[measure][0])
 
 
-def _ratio(variant: Variant, reference: Variant) -> float | None:
-    if not variant.flops or not reference.flops:
-        return None
-    return variant.flops / reference.flops
+def _ratio(variant: Variant, reference: Variant, budget: Budget) -> float | None:
+    mine, other = getattr(variant, budget), getattr(reference, budget)
+    return mine / other if mine and other else None

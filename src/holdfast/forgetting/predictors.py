@@ -7,8 +7,8 @@ the change of the general benchmarks). A chain is one method with one seed.
 
 Strength is the rank correlation (Spearman) and the R² of y = a + b·x + c·x². Divergences span orders
 of magnitude over rates and methods, and one of a hundred nats would bend a parabola to itself alone, so
-x is their logarithm (RL's Razor, at one scale, takes them as they are). Stages of one chain are not
-independent, so intervals resample whole chains.
+x is their logarithm (RL's Razor, at one scale, takes them as they are). Stages of one chain are alike,
+and so are the seeds of one method, so intervals resample whole methods.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.forgetting.association import chain_weights, quadratic, spearman, unseen_r2
+from holdfast.forgetting.association import cluster_weights, quadratic, spearman, unseen_r2
 from holdfast.forgetting.bootstrap import LEVEL, RESAMPLES, Estimate
 from holdfast.forgetting.matrix import accuracy_matrix
 from holdfast.forgetting.metrics import measure
 from holdfast.forgetting.results import MethodRun, Results
 
 MIN_UNITS = 5  # fewer lie on or near any parabola
-MIN_CHAINS = 3  # fewer say nothing about how chains differ
+MIN_METHODS = 8  # fewer cannot say how methods differ: intervals would be far too narrow
 LEAST_KL = 1e-4  # nats; what is below is sampling noise
 
 # Name -> what it is. Kullback-Leibler divergences are in nats per completion.
@@ -77,11 +77,11 @@ class Strength:
     """How well one predictor explains one outcome.
 
     Attributes:
-        units, chains: that have both.
+        units, methods: that have both.
         rho: Spearman's rank correlation.
         r2: R² of the quadratic fit, as RL's Razor reports it. Noise scores about 2 / (units − 1).
         adjusted: R² corrected for the two slopes of the fit: noise scores about 0.
-        unseen: R² on chains the fit has not seen (leave one chain out), below 0 where the fit is
+        unseen: R² on methods the fit has not seen (leave one method out), below 0 where the fit is
             worse than the mean of the others.
         curve: a, b, c of the fit to `fitted` values.
     """
@@ -89,7 +89,7 @@ class Strength:
     predictor: str
     outcome: str
     units: int
-    chains: int
+    methods: int
     rho: Estimate
     r2: float
     adjusted: Estimate
@@ -200,10 +200,9 @@ def strength(
     y_N = np.array([unit.outcomes[outcome] for unit in there])
     if len(there) < MIN_UNITS or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
         return None
-    names = {(unit.method, unit.seed): None for unit in there}
-    position = {name: index for index, name in enumerate(names)}
-    chain_N = np.array([position[unit.method, unit.seed] for unit in there])
-    weights_BN = chain_weights(chain_N, resamples)
+    names = list(dict.fromkeys(unit.method for unit in there))
+    method_N = np.array([names.index(unit.method) for unit in there])
+    weights_BN = cluster_weights(method_N, resamples)
     r2_B, curve_B3 = quadratic(x_N, y_N, weights_BN)
     units_B = weights_BN.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -212,11 +211,11 @@ def strength(
         predictor,
         outcome,
         units=len(there),
-        chains=len(names),
+        methods=len(names),
         rho=_interval(spearman(x_N, y_N, weights_BN), len(names)),
         r2=float(r2_B[0]),
         adjusted=_interval(adjusted_B, len(names)),
-        unseen=unseen_r2(x_N, y_N, chain_N),
+        unseen=unseen_r2(x_N, y_N, method_N),
         curve=(float(curve_B3[0, 0]), float(curve_B3[0, 1]), float(curve_B3[0, 2])),
     )
 
@@ -230,10 +229,10 @@ def _strengths(
     return [entry for entry in found if entry is not None]
 
 
-def _interval(draws_B: np.ndarray, chains: int) -> Estimate:
-    """The observed value; its interval is NaN where chains are too few."""
+def _interval(draws_B: np.ndarray, methods: int) -> Estimate:
+    """The observed value; its interval is NaN where methods are too few."""
     draws = draws_B[1:][~np.isnan(draws_B[1:])]
-    if chains < MIN_CHAINS or not len(draws):
+    if methods < MIN_METHODS or not len(draws):
         return Estimate(float(draws_B[0]), np.nan, np.nan)
     low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     return Estimate(float(draws_B[0]), float(low), float(high))

@@ -17,7 +17,7 @@ resample instances.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ Instance = Mapping[str, Any]
 
 # Bins of the pass rate: all wrong and all right stand alone, for there every advantage is zero.
 BINS = ("0", "(0, ¼]", "(¼, ½]", "(½, ¾]", "(¾, 1)", "1")
-MIN_INSTANCES = 5
+MIN_INSTANCES = 5  # fewer have no interval: it would be far too narrow
 MOST_DRAWN = 4_000_000  # numbers in a table of resamples by instances; 32 MB
 
 
@@ -149,12 +149,17 @@ def mean_by_bin(instances: Sequence[Instance], name: str) -> list[Estimate]:
 
 
 def mean_of(values_N: np.ndarray) -> Estimate:
-    """Their mean, resampled; NaN without values, and no interval for a single one."""
-    if len(values_N) == 0:
-        return Estimate(np.nan, np.nan, np.nan)
-    if len(values_N) == 1:
-        return Estimate(float(values_N[0]), np.nan, np.nan)
-    return estimate(_weights("mean", len(values_N)) @ values_N / len(values_N))
+    """Their mean, resampled; NaN without values, and no interval for fewer than MIN_INSTANCES."""
+    count = len(values_N)
+    if count < MIN_INSTANCES:
+        return Estimate(float(values_N.mean()) if count else np.nan, np.nan, np.nan)
+    mean_B = _weights("mean", count) @ values_N / count
+    return estimate(widened(mean_B, count))
+
+
+def widened(draws_B: np.ndarray, count: int) -> np.ndarray:
+    """Draws of a mean of `count` values, which resampling makes vary too little by sqrt((n - 1) / n)."""
+    return draws_B[0] + (draws_B - draws_B[0]) * (count / (count - 1)) ** 0.5
 
 
 def _weights(name: str, instances: int) -> np.ndarray:
@@ -166,16 +171,22 @@ def recovery(pairs_N2: np.ndarray, resamples: int = RESAMPLES) -> Estimate:
     """Share of a loss that came back: sum of what came back over the sum of what was lost.
 
     Args:
-        pairs_N2: (lost, came back) of each old task and seed; these are resampled. NaN where the
-            loss itself is not shown to be above 0: a share of nothing is no number.
+        pairs_N2: (lost, came back) of each old task and seed; these are resampled.
+
+    Returns:
+        NaN where the loss itself is not shown to be above 0, for a share of nothing is no number. Of
+        fewer than MIN_INSTANCES pairs, all of which lost something, a share without an interval.
     """
+    count = len(pairs_N2)
     none = Estimate(np.nan, np.nan, np.nan)
-    if len(pairs_N2) == 0:
-        return none
-    generator = np.random.default_rng(rng.seed("bootstrap", "recovery", len(pairs_N2)))
-    picked = generator.integers(len(pairs_N2), size=(resamples, len(pairs_N2)))
-    lost_B, back_B = np.concatenate([pairs_N2.sum(axis=0)[None], pairs_N2[picked].sum(axis=1)]).T
+    if count < MIN_INSTANCES:
+        lost, back = pairs_N2.sum(axis=0)
+        return replace(none, value=float(back / lost)) if count and pairs_N2[:, 0].min() > 0 else none
+    generator = np.random.default_rng(rng.seed("bootstrap", "recovery", count))
+    picked = generator.integers(count, size=(resamples, count))
+    sums_B2 = np.concatenate([pairs_N2.sum(axis=0)[None], pairs_N2[picked].sum(axis=1)])
+    lost_B, back_B = widened(sums_B2[:, 0], count), widened(sums_B2[:, 1], count)
     if estimate(lost_B).low <= 0:
         return none
-    share = estimate(back_B / np.where(lost_B == 0, np.nan, lost_B))
-    return share if len(pairs_N2) > 1 else Estimate(share.value, np.nan, np.nan)
+    # The few draws in which next to nothing was lost have no share.
+    return estimate(back_B / np.where(lost_B <= 0, np.nan, lost_B))

@@ -96,6 +96,7 @@ class Results:
             has an order of its own (`order_of`). Tables keep this order.
         general: names of the general benchmarks, which no stage trains on.
         chance: accuracy of guessing per task, 0..1, None where unknown.
+        options: tasks whose every answer is one of k options; k = 1 / chance.
         settings: the resolved configuration.
         runs: one per method and seed.
         other_style: the same runs judged under the other prompt style, if that was asked for.
@@ -108,6 +109,7 @@ class Results:
     settings: dict[str, Any]
     runs: tuple[MethodRun, ...]
     other_style: tuple[MethodRun, ...] = ()
+    options: frozenset[str] = frozenset()
 
     def last_stage(self, run: MethodRun) -> int:
         """The stage a finished run ends with."""

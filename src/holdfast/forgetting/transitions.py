@@ -10,7 +10,8 @@ alone. With a the shares of right items before and after, 1 − a of the items a
 
     lost by chance = gained by chance = (1 − a_before) (1 − a_after) / (k − 1),   k = 1 / chance,
 
-which `lost_true` and `gained_true` leave out, never below 0 (arXiv 2510.17776).
+which `lost_true` and `gained_true` leave out, never below 0 (arXiv 2510.17776). It is no model of open
+answers, whose chance level is the best constant answer's: they are not corrected.
 
 Axes: S stages (0 is the base), N items.
 """
@@ -40,7 +41,8 @@ class Transitions:
         lost: right at `since`, wrong at `until`.
         gained: wrong at `since`, right at `until`.
         lost_format, lost_convention, lost_knowledge: the parts of `lost`, by what is wrong at `until`.
-        lost_true, gained_true: beyond what guessing explains; None where chance is unknown.
+        lost_true, gained_true: beyond what guessing explains; None where answers are not options, or
+            how many is unknown.
     """
 
     task: str
@@ -86,7 +88,7 @@ class ItemHistory:
     def __init__(self, runs: Sequence[MethodRun], results: Results) -> None:
         first = runs[0]
         self.end = results.last_stage(first)
-        self.chance = results.chance
+        self.chance = {task: results.chance.get(task) for task in results.options}
         old = () if first.joint else results.order_of(first)[:-1]
         self.since = {task: results.learned_at(first, task) for task in (*old, *results.general)}
         self.outcomes = {task: [_outcomes(run, task, self.end + 1) for run in runs] for task in self.since}

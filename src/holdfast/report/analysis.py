@@ -17,6 +17,9 @@ from holdfast.forgetting.transitions import ItemHistory, Persistence, Transition
 from holdfast.report.comparisons import Comparison, compare, references
 from holdfast.tasks.prompts import Style
 
+# Of the measures that are not between -1 and 1.
+BOUNDS = {"avg_acc": (0.0, 1.0), "plasticity": (0.0, 1.0), "fm": (-1.0, 0.0)}
+
 
 @dataclass(frozen=True)
 class MethodView:
@@ -55,16 +58,16 @@ class MethodView:
     axes: Mapping[str, Any]
 
     def measure(self, name: str) -> Estimate:
-        """A measure with its interval, 0..1."""
-        return estimate(self.draws.measures[name])
+        """A measure with its interval, in units of one; the interval holds possible values alone."""
+        return estimate(self.draws.measures[name]).within(*BOUNDS.get(name, (-1.0, 1.0)))
 
     def cell(self, stage: int, task: int) -> Estimate:
         """A cell's accuracy with its interval; negative stages count from the end."""
-        return estimate(self.draws.accuracy_BST[:, stage, task])
+        return estimate(self.draws.accuracy_BST[:, stage, task]).within(0.0, 1.0)
 
     def change(self, task: int) -> Estimate:
         """Accuracy at the end minus base on one task."""
-        return estimate(self.draws.change_BT[:, task])
+        return estimate(self.draws.change_BT[:, task]).within(-1.0, 1.0)
 
     @property
     def complete(self) -> bool:

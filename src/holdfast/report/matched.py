@@ -1,10 +1,10 @@
-"""Families of methods compared at matched gain and at matched budget: the table and its sentences."""
+"""Families of methods compared at matched gain, budget and roll-outs: the table and its sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from holdfast.forgetting.matched import (
     TOLERANCE,
@@ -12,6 +12,7 @@ from holdfast.forgetting.matched import (
     Variant,
     at_matched_budget,
     at_matched_gain,
+    rollouts,
     training_flops,
 )
 from holdfast.report.analysis import Analysis, MethodView
@@ -19,7 +20,9 @@ from holdfast.report.comparisons import MEASURES, Comparison, compare
 from holdfast.report.table import MISSING, Column, Table, Value, number, text
 from holdfast.report.verdicts import TESTED_NOTE, Finding, listed, one_seed_note, with_p
 
-Basis = Literal["gain", "budget"]
+Basis = Literal["gain", "budget", "roll-outs"]
+# Of what a budget is counted in: as a ratio of it is called.
+AMOUNTS = {"budget": "operations", "roll-outs": "roll-outs"}
 TESTED = {name: label for name, label in MEASURES.items() if name != "plasticity"}  # that is matched
 
 
@@ -28,7 +31,7 @@ class MatchedRow:
     """A family against the reference family on one basis.
 
     Attributes:
-        match: the pair of settings; None where there is none (gain), or budgets are not known.
+        match: the pair of settings; None where there is none (gain), or budgets are not known or 0.
         comparison: of the pair; None without one.
     """
 
@@ -40,8 +43,9 @@ class MatchedRow:
 
 
 def matched_rows(analysis: Analysis) -> list[MatchedRow]:
-    """Every family against the first SFT family (or else the first), on both bases; families of RFT
-    against every other SFT family of several settings, too.
+    """Every family against the first SFT family (or else the first), on every basis; families of RFT
+    against every other SFT family of several settings, too. Families without a task order in common
+    are left out.
 
     p-values are adjusted over all of them; a pair that is chosen twice is tested once.
     """
@@ -58,6 +62,8 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
     others = [name for name in sft if name != first and len(families[name]) > 1]
     against = [(family, first) for family in families if family != first]
     against += [(family, other) for other in others for family in families if family not in sft]
+    orders = {name: {method.order for method in methods} for name, methods in families.items()}
+    against = [(family, other) for family, other in against if orders[family] & orders[other]]
     variants = {name: [_variant(method) for method in methods] for name, methods in families.items()}
     chosen: list[tuple[Basis, str, str, Match | None]] = []
     for family, reference in against:
@@ -65,6 +71,7 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
         chosen += [
             ("gain", family, reference, at_matched_gain(*sides)),
             ("budget", family, reference, at_matched_budget(*sides)),
+            ("roll-outs", family, reference, at_matched_budget(*sides, "rollouts")),
         ]
     pairs = list(dict.fromkeys((match.variant, match.reference) for *_, match in chosen if match))
     views = [(analysis.by_name[variant], analysis.by_name[reference]) for variant, reference in pairs]
@@ -73,7 +80,9 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
         MatchedRow(
             basis, family, reference, match, compared[match.variant, match.reference] if match else None
         )
-        for basis, family, reference, match in sorted(chosen, key=lambda entry: entry[0] == "budget")
+        for basis, family, reference, match in sorted(
+            chosen, key=lambda entry: get_args(Basis).index(entry[0])
+        )
     ]
 
 
@@ -94,7 +103,7 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
             "setting": comparison.method.name,
             "against": comparison.reference.name,
             "plasticity": match.plasticity,
-            "operations": None if match.ratio is None else f"{match.ratio:.2f}",
+            AMOUNTS.get(row.basis, "operations"): None if match.ratio is None else f"{match.ratio:.2f}",
         }
         cells.append(cell | {name: comparison.differences[name] for name in TESTED})
     columns = [
@@ -103,6 +112,7 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
         Column("against", "Against"),
         Column("plasticity", "Plasticity", "change", "of the method minus that of the reference"),
         Column("operations", "Operations", help="floating-point operations, of the reference's"),
+        Column("roll-outs", "Roll-outs", help="sampled completions, of the reference's"),
         *(Column(name, label, "change") for name, label in TESTED.items()),
     ]
     columns = [
@@ -114,8 +124,9 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
     note = (
         "At matched gain: the settings that learned most among those that learned alike (no difference in "
         f"plasticity shown). At matched budget: operations within {100 * TOLERANCE:.0f} % of each other, "
-        "best AvgAcc; otherwise the closest are given and are not matched. Choosing settings by their "
-        "accuracy on the test items is itself a selection, which neither interval nor p covers. "
+        "best AvgAcc; at matched roll-outs: sampled completions, those of filters included; otherwise the "
+        "closest are given and are not matched. Choosing settings by their accuracy on the test items is "
+        "itself a selection, which neither interval nor p covers. "
     )
     return Table(
         "matched", "At matched gain and budget", columns, cells, note + TESTED_NOTE + one_seed_note(found)
@@ -123,9 +134,9 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
 
 
 def matched_findings(rows: Sequence[MatchedRow]) -> list[Finding]:
-    """What can be said of forgetting at matched gain, and at matched budget."""
+    """What can be said of forgetting at matched gain, budget and roll-outs."""
     found = []
-    for basis in ("gain", "budget"):
+    for basis in get_args(Basis):
         mine = [row for row in rows if row.basis == basis]
         said = [_sentence(row) for row in mine if row.match and row.match.matched]
         for reference in dict.fromkeys(row.reference for row in mine):
@@ -140,14 +151,14 @@ def _unmatched(basis: str, reference: str, rows: Sequence[MatchedRow]) -> list[s
     said = []
     if basis == "gain" and (without := [row.family for row in rows if not row.match]):
         said.append(
-            f"No pair of settings is matched for {listed(without)} against {reference}: every "
-            "difference in plasticity is shown, so forgetting cannot be compared at matched gain."
+            f"No pair of settings is matched for {listed(without)} against {reference}: every interval of "
+            "the difference in plasticity leaves zero out, so forgetting cannot be compared at matched gain."
         )
     if apart := [row for row in rows if row.match and not row.match.matched]:
         closest = [f"{row.family} ({row.match.ratio:.2f} ×)" for row in apart if row.match]
         said.append(
-            f"No pair of settings is within {100 * TOLERANCE:.0f} % of {reference}'s operations "
-            f"for {listed(closest)}, so forgetting cannot be compared at matched budget."
+            f"No pair of settings is within {100 * TOLERANCE:.0f} % of {reference}'s {AMOUNTS[basis]} "
+            f"for {listed(closest)}, so forgetting cannot be compared at matched {basis}."
         )
     return said
 
@@ -163,12 +174,14 @@ def _sentence(row: MatchedRow) -> str:
     value, _, rest = with_p(gap).partition("\u00a0")
     pair = f"{row.comparison.method.name} against {row.comparison.reference.name}"
     alike = f"plasticity {text(row.match.plasticity, 'change')}"
-    if row.basis == "budget":
-        alike = f"{row.match.ratio:.2f} × the operations, {alike}"
+    if row.basis in AMOUNTS:
+        alike = f"{row.match.ratio:.2f} × the {AMOUNTS[row.basis]}, {alike}"
     seeds = "; one seed" if row.comparison.one_seed else ""
     return f"{said} at matched {row.basis}: {value} points FM\u00a0{rest} ({pair}; {alike}{seeds})."
 
 
 def _variant(method: MethodView) -> Variant:
-    flops = training_flops(method.finished_runs, method.stages)
-    return Variant(method.name, method.order, method.draws, flops)
+    runs, stages = method.finished_runs, method.stages
+    return Variant(
+        method.name, method.order, method.draws, training_flops(runs, stages), rollouts(runs, stages)
+    )

@@ -11,6 +11,7 @@ from holdfast.forgetting.predictors import (
     CHAIN_OUTCOMES,
     CHAIN_PREDICTORS,
     LEAST_KL,
+    MIN_METHODS,
     STAGE_OUTCOMES,
     STAGE_PREDICTORS,
     Strength,
@@ -31,9 +32,10 @@ def predictor_tables(analysis: Analysis) -> list[Table]:
     note = (
         "Spearman's rank correlation and R² of a quadratic fit (as in RL's Razor, arXiv 2509.04259; of "
         "divergences, to their logarithm) with the "
-        "change of accuracy [95 % interval, whole chains of one method and seed resampled]. A change is "
+        "change of accuracy [95 % interval, whole methods with all their seeds and stages resampled; none "
+        f"for fewer than {MIN_METHODS} methods]. A change is "
         "negative where something was forgotten, so what goes with forgetting correlates negatively. "
-        "Adjusted: for the two slopes of the fit, so that noise scores about 0. Unseen: on chains left out "
+        "Adjusted: for the two slopes of the fit, so that noise scores about 0. Unseen: on methods left out "
         "of the fit; below 0 it is of no use."
     )
     study = analysis.study
@@ -43,11 +45,11 @@ def predictor_tables(analysis: Analysis) -> list[Table]:
         Column("outcome", "Change of", help="accuracy; negative is forgetting"),
         Column("predictor", "Predictor"),
         Column("units", "Points", "count", "stages, or chains, that have both numbers"),
-        Column("chains", "Chains", "count", "of one method and seed"),
+        Column("methods", "Methods", "count", "they come from"),
         Column("rho", "Spearman", "coefficient", "rank correlation, −1 to 1"),
         Column("adjusted", "R², adjusted", "coefficient", "corrected for the two slopes of the fit"),
         Column("r2", "R²", "coefficient", "as RL's Razor reports it"),
-        Column("unseen", "R², unseen", "coefficient", "on chains left out of the fit"),
+        Column("unseen", "R², unseen", "coefficient", "on methods left out of the fit"),
     ]
     return [
         Table(
@@ -76,7 +78,7 @@ def _rows(
                 "outcome": outcomes[one.outcome],
                 "predictor": predictors[one.predictor],
                 "units": one.units,
-                "chains": one.chains,
+                "methods": one.methods,
                 "rho": one.rho,
                 "adjusted": one.adjusted,
                 "r2": one.r2,

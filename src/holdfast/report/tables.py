@@ -138,9 +138,9 @@ def turnover(analysis: Analysis) -> Table:
         "end. A lost item lost its convention when its final answer is right, but written in another way "
         "than the task asks for; its format when the right answer stands in the response, but not where "
         "it is asked for; else its knowledge. Beyond chance: without what guessing explains, mean over "
-        "the tasks whose chance is known. Never lost: of the items right just after training, those right "
-        "at every later stage. Recovered: of the others, those right at the end, where two stages or more "
-        "followed. From stage to stage: tables/turnover_by_stage.csv."
+        "the tasks whose answers are options. Never lost: of the items right just after training, those "
+        "right at every later stage. Recovered: of the others, those right at the end, where two stages or "
+        "more followed. From stage to stage: tables/turnover_by_stage.csv."
     )
     columns = [METHOD, *_turnover_columns(), *_lasting_columns()]
     return Table("turnover", "Which items were lost and gained", columns, rows, note)

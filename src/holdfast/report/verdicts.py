@@ -15,7 +15,7 @@ import numpy as np
 from holdfast.forgetting.metrics import resolvable_difference
 from holdfast.forgetting.permutation import Difference
 from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.comparisons import MEASURES, Comparison, difference, references
+from holdfast.report.comparisons import MEASURES, Comparison, references
 from holdfast.report.table import Column, Kind, Table, Value, p_value, text
 
 # measure -> (topic, name, then for a method above and below the one it is compared with: a word that
@@ -61,7 +61,11 @@ def findings(analysis: Analysis) -> list[Finding]:
                 found.append(say([compared[method.name] for method in others], measure))
     if not compared:
         found = [_alone(reference) for reference, _ in groups]
-    unequal = [one for reference, others in groups for one in _unequal_learning(reference, others)]
+    unequal = [
+        one
+        for reference, others in groups
+        for one in _unequal_learning([compared[method.name] for method in others])
+    ]
     return found + unequal + _joint(analysis)
 
 
@@ -116,20 +120,20 @@ def _one_seed(comparisons: list[Comparison]) -> str:
     return "; one seed" if any(comparison.one_seed for comparison in comparisons) else ""
 
 
-def _unequal_learning(reference: MethodView, others: list[MethodView]) -> list[Finding]:
+def _unequal_learning(comparisons: list[Comparison]) -> list[Finding]:
     """A method that learned less had less to forget, which a comparison of forgetting must say."""
-    gaps = {method.name: difference(method, reference, "learned") for method in others}
-    in_full = len(others) <= MOST_IN_FULL
+    gaps = {one.method.name: one.differences["plasticity"] for one in comparisons}
+    in_full = len(gaps) <= MOST_IN_FULL
     unequal = [
         f"{name} by {text(gap, 'change')}" if in_full else name for name, gap in gaps.items() if gap.shown
     ]
     if not unequal:
         return []
-    unit = " points" if in_full else ""
+    unit, theirs = " points" if in_full else "", f"{comparisons[0].reference.name}'s"
     return [
         Finding(
             "Unequal learning",
-            f"Accuracy just after training differs from {reference.name}'s: {listed(unequal)}{unit}. "
+            f"Accuracy just after training differs from {theirs}: {listed(unequal)}{unit}. "
             "Who learns less has less to forget, so read forgetting together with learning.",
         )
     ]
@@ -205,7 +209,8 @@ def cautions(analysis: Analysis) -> list[str]:
     notes += _seeds(max((method.draws.seeds for method in analysis.methods), default=0))
     if len({method.style for method in analysis.methods}) > 1:
         notes.append(
-            "Methods are judged under different prompt styles; compare each with the base row of its style."
+            "Methods are judged under different prompt styles; compare each with the base row of its style. "
+            "Where a method and its reference differ in style, their general changes start from two bases."
         )
     if len(analysis.sequential) > 1:
         notes.append(
@@ -228,14 +233,16 @@ def _seeds(count: int) -> list[str]:
 
 
 def _resolution(analysis: Analysis, items: int) -> str:
-    together = sum(analysis.items[task] for task in analysis.results.sequence)
+    counts = [analysis.items[task] for task in analysis.results.sequence if analysis.items[task]]
+    # Tasks count alike in AvgAcc, so the smallest of them limit what it can resolve.
+    together = round(len(counts) ** 2 / sum(1 / count for count in counts)) if counts else items
 
     def points(count: int, paired: bool) -> str:
         return f"{100 * resolvable_difference(count, paired=paired):.1f}"
 
     return (
         f"{items} test items per task resolve a difference between two methods of {points(items, True)} "
-        f"points on one task, and the sequence's {together:,} together {points(together, True)} points in "
+        f"points on one task, and the sequence's tasks together {points(together, True)} points in "
         f"AvgAcc (the same items, a fifth of them judged differently; independent items: "
         f"{points(items, False)} and {points(together, False)}); 80 % power, seeds aside."
     )

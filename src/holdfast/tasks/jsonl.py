@@ -39,6 +39,9 @@ FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases",
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 
 
+OPTION_SCORERS = ("choice", "options", "yes_no")  # their answers are one of several options
+
+
 class OwnTask(Settings):
     """Where a task of one's own lies; at least one split."""
 
@@ -94,6 +97,7 @@ def load_task(name: str, settings: OwnTask) -> Task:
         sizes={split: file.size for split, file in files.items()},
         scorer=settings.scorer,
         chance=settings.chance,
+        options=settings.scorer in OPTION_SCORERS,
         source=digest.hexdigest(),
     )
 

@@ -95,6 +95,7 @@ def load_prepared(name: str) -> Task:
         sizes=sizes,
         scorer=benchmark.scorer,
         chance=benchmark.chance,
+        options=benchmark.options,
         source=fingerprint(manifest),
         elsewhere=elsewhere(benchmark, manifest),
     )

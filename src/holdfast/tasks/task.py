@@ -28,6 +28,7 @@ class Task:
         sizes: examples per split; None means without an end.
         scorer: name of the rule in `holdfast.tasks.scorers.SCORERS`.
         chance: accuracy of guessing without the image, 0..1, or None if unknown.
+        options: whether every answer is one of several options, alike likely; then k = 1 / chance.
         source: fingerprint of the data, where the name and version do not determine it.
         elsewhere: where to get splits that it lacks, for the message that one is not there.
     """
@@ -39,6 +40,7 @@ class Task:
     sizes: Mapping[Split, int | None]
     scorer: str = "exact"
     chance: float | None = None
+    options: bool = False
     source: str = ""
     elsewhere: str = ""
 

@@ -26,5 +26,10 @@ def draw(rng: random.Random) -> Drawn:
 
 
 TASK = procedural_task(
-    "facts", draw, "text-only multiple choice on facts (after MMLU-Pro)", chance=0.25, scorer="choice"
+    "facts",
+    draw,
+    "text-only multiple choice on facts (after MMLU-Pro)",
+    chance=0.25,
+    scorer="choice",
+    options=True,
 )

@@ -31,5 +31,10 @@ def draw(rng: random.Random) -> Drawn:
 
 
 TASK = procedural_task(
-    "knowledge", draw, "picture-and-knowledge questions (after MMMU)", chance=0.25, scorer="choice"
+    "knowledge",
+    draw,
+    "picture-and-knowledge questions (after MMMU)",
+    chance=0.25,
+    scorer="choice",
+    options=True,
 )

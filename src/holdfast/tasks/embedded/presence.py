@@ -41,4 +41,4 @@ def draw(rng: random.Random) -> Drawn:
     )
 
 
-TASK = procedural_task("presence", draw, "object presence, yes or no (after POPE)", chance=0.5)
+TASK = procedural_task("presence", draw, "object presence, yes or no (after POPE)", chance=0.5, options=True)

@@ -83,7 +83,14 @@ def _load(name: str, draw: Draw, split: Split, count: int | None) -> list[Exampl
 
 
 def procedural_task(
-    name: str, draw: Draw, description: str, *, chance: float, version: int = 1, scorer: str = "exact"
+    name: str,
+    draw: Draw,
+    description: str,
+    *,
+    chance: float,
+    options: bool = False,
+    version: int = 1,
+    scorer: str = "exact",
 ) -> Task:
     """A Task that draws its examples."""
     return Task(
@@ -94,4 +101,5 @@ def procedural_task(
         sizes={"train": None, "validation": None, "test": None},
         scorer=scorer,
         chance=chance,
+        options=options,
     )

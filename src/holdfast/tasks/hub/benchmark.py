@@ -77,6 +77,7 @@ class Benchmark:
             BadRow.
         scorer: the official rule; `study` is the study's, for every task.
         chance: accuracy of guessing without the image.
+        options: as a Task's.
         sizes: published number of rows, after leaving out what is not part of the task.
         official: splits of a local folder in the official release's layout; empty if it is not.
         layout: the files of that layout, for messages.
@@ -98,6 +99,7 @@ class Benchmark:
     sizes: Mapping[Split, int]
     official: Callable[[Path], Mapping[Split, Reader]] = lambda folder: {}
     layout: str = ""
+    options: bool = False
     optional: tuple[str, ...] = ()
     image_tables: Mapping[Split, Table] = field(default_factory=dict)
     image_columns: Mapping[str, Kind] = field(default_factory=dict)

@@ -91,6 +91,7 @@ BENCHMARK = Benchmark(
     example=_from_hub,
     scorer="yes_no",
     chance=0.5,
+    options=True,
     sizes={"test": 9000},
     official=_official,
     layout="coco_pope_{random,popular,adversarial}.json and val2014/",
