@@ -20,6 +20,7 @@ AMOUNTS = (  # of a stage's totals; the first four are always shown
     *("examples", "completions", "tokens", "seconds"),
     *("prompt_tokens", "sampled_tokens", "flops", "joules"),
 )
+FILTER_AMOUNTS = ("completions", "flops", "seconds")
 
 
 def all_tables(analysis: Analysis) -> dict[str, Table]:
@@ -250,6 +251,7 @@ def budget(analysis: Analysis) -> Table:
         Column("joules", "Energy", "joule", "of the processors, where it can be read"),
         Column("kept", "Kept by filter", "points", "share of the training examples"),
         Column("filter_completions", "Filter's completions", "count", "sampled to choose what to train on"),
+        Column("filter_flops", "Filter's operations", "flop", 'of these; "Operations" leaves them out'),
         Column("filter_seconds", "Filter's seconds", "count", "wall clock of the filter"),
         Column("seconds", "Seconds", "count", "wall clock of training"),
     ]
@@ -266,12 +268,12 @@ def budget(analysis: Analysis) -> Table:
         if method.objective == "sft":
             row["completions"] = None  # its targets are given, not sampled
         filters = [entry for run in method.runs for entry in run.filters if entry]
-        for name in ("completions", "seconds"):
+        for name in FILTER_AMOUNTS:
             amounts = [entry[name] for entry in filters if entry.get(name) is not None]
             row[f"filter_{name}"] = float(sum(amounts)) / seeds if amounts else None
         rows.append(row)
     # What no method measured is no column, beyond what every report shows.
-    optional = {*AMOUNTS[4:], "filter_completions", "filter_seconds"}
+    optional = {*AMOUNTS[4:], *(f"filter_{name}" for name in FILTER_AMOUNTS)}
     columns = [
         column
         for column in columns
