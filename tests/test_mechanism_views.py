@@ -259,6 +259,22 @@ def test_budgets_count_operations_and_the_filters_rollouts():
     )
 
 
+def test_budgets_count_what_was_sampled_not_what_was_learned_from():
+    results = measured(("sft", "grpo", "rloo"))
+    sampled = {"sft": 0, "grpo": 6000}  # rloo: a store that does not say
+    runs = [
+        replace(run, totals=[total | {"sampled": sampled[run.method]} for total in run.totals])
+        if run.method in sampled
+        else run
+        for run in results.runs
+    ]
+    own = replace(runs[0], method="self_sft", totals=[t | {"sampled": 2560} for t in runs[0].totals])
+    rows = rows_by_method(budget(analyse(replace(results, runs=(*runs, own)))))
+    assert {name: row["completions"] for name, row in rows.items()} == {
+        "sft": None, "grpo": 18_000, "rloo": 3 * 5120, "self_sft": 3 * 2560,
+    }  # fmt: skip
+
+
 def test_numbers_of_any_size():
     assert number(3.4e13, "flop") == "34.0\u00a0TFLOP"
     assert (number(950.0, "joule"), number(0.0, "joule")) == ("950.0\u00a0J", "0.0\u00a0J")

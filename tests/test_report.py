@@ -18,6 +18,7 @@ from holdfast.forgetting.permutation import Difference
 from holdfast.report.analysis import analyse
 from holdfast.report.comparisons import compare
 from holdfast.report.page import build
+from holdfast.report.setup import methods_table
 from holdfast.report.style import inline_svg, looks
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
 from holdfast.report.tables import all_tables
@@ -266,6 +267,18 @@ def test_cautions_name_one_seed_and_what_the_items_resolve():
     notes = cautions(analyse(make_results(items=500, sequence=("diagrams", "reading"), general=())))
     assert any(note.startswith("One seed:") for note in notes)
     assert any("500 test items per task resolve" in note and "5.6 points" in note for note in notes)
+
+
+def test_the_group_is_shown_of_methods_that_sample():
+    results = make_results(("sft", "grpo", "rloo"), items=10, sequence=SHORT, general=())
+    targets = {"sft": "answer", "grpo": "sampled", "rloo": "answer"}
+    configured = {name: {"target": target, "group_size": 8} for name, target in targets.items()}
+    runs = tuple(replace(run, objective="sft") if run.method == "grpo" else run for run in results.runs)
+    settings = {**results.settings, "methods": configured}
+    rows = methods_table(analyse(replace(results, runs=runs, settings=settings))).rows
+    assert [(row["target"], row["group_size"]) for row in rows] == [
+        ("answer", None), ("sampled", "8"), (None, "8"),
+    ]  # fmt: skip
 
 
 def test_numbers():
