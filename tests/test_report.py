@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -100,6 +101,28 @@ def test_the_page_is_well_formed_self_contained_and_without_scripts(study):
     assert outside == []
     for link in page.links:
         assert link[1:] in page.ids if link.startswith("#") else (study.parent / link).is_file()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("{here}/runs/b", "runs/b"),
+        ("{here}/my runs/b", "'my runs/b'"),
+        ("/elsewhere/b", "/elsewhere/b"),
+        (None, "runs/made-up"),
+    ],
+)
+def test_every_figure_says_how_it_is_made_again(tmp_path, monkeypatch, output, said):
+    monkeypatch.chdir(tmp_path)
+    results = make_results(items=10, sequence=SHORT, general=("facts",))
+    output = {} if output is None else {"output": output.format(here=tmp_path)}
+    html = build(replace(results, settings=results.settings | output), tmp_path).read_text(encoding="utf-8")
+    command = f"Made again by <code>holdfast report {escape(said, quote=True)}</code>".replace(
+        "&#x27;", "&#39;"
+    )
+    assert html.count(command) == html.count("<figure>") == len(FIGURES)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.count(f"Made again by `holdfast report {said}`") == len(FIGURES)
 
 
 def test_model_output_is_escaped(tmp_path):
