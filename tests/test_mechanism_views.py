@@ -162,7 +162,7 @@ def test_drift_is_averaged_over_stages_prompts_and_seeds():
         for run in results.runs
         for stage, drift in enumerate(run.drift)
         for entry in drift["kl"]
-        if entry["reference"] == "previous" and entry["task"] == SHORT[stage]
+        if entry["reference"] == ("previous" if stage else "base") and entry["task"] == SHORT[stage]
     ]
     assert len(values) == 6
     assert row["forward_new"].value == pytest.approx(np.mean(values))
@@ -177,14 +177,24 @@ def test_drift_is_averaged_over_stages_prompts_and_seeds():
 def test_the_interval_of_one_seed_is_that_of_what_was_sampled():
     results = measured(("sft",), sequence=SHORT[:1])
     (row,) = divergence(analyse(results)).rows
-    (entry,) = [
-        e for e in results.runs[0].drift[0]["kl"] if e["task"] == "diagrams" and e["reference"] == "previous"
-    ]
+    (entry,) = [e for e in results.runs[0].drift[0]["kl"] if e["task"] == "diagrams"]
     assert row["forward_new"].high - row["forward_new"].low == pytest.approx(
         3.92 * entry["forward_se"], rel=0.1
     )
     assert row.get("forward_old") is None
     assert "forward_old" not in {column.key for column in divergence(analyse(results)).columns}
+
+
+def test_drift_of_a_joint_method_is_that_from_the_base():
+    results = measured(("sft", "joint_sft"))
+    kl = [
+        {"task": task, "reference": "base", "forward": value, "reverse": 2 * value}
+        for task, value in zip((*SHORT, "facts"), (1.0, 2.0, 3.0, 8.0), strict=True)
+    ]
+    joint = replace(results.runs[1], drift=[{"kl": kl, "movement": []}])
+    row = rows_by_method(divergence(analyse(replace(results, runs=(results.runs[0], joint)))))["joint_sft"]
+    assert (row["forward_new"], row["reverse_new"]) == (2, 4) == (row["forward_base"], row["reverse_base"])
+    assert (row["forward_general"], row["forward_old"]) == (8, None)
 
 
 def test_movement():
