@@ -144,11 +144,36 @@ def test_risk_and_selective_tables():
     assert "norm_sft_reasoned" not in {column.key for column in selective_table(analysis).columns}
 
 
-def test_zero_advantage_is_of_rft_alone():
-    analysis = analyse(measured())
-    (row,) = zero_advantage_table(analysis).rows
+def test_no_advantage_is_of_methods_that_compare_within_the_group():
+    """Equal rewards still push under remax and reinforce, and SFT has no rewards."""
+    results = measured(("sft", "grpo", "rloo", "remax"))
+    plain = replace(results.runs[3], method="reinforce", objective="reinforce")
+    analysis = analyse(replace(results, runs=(*results.runs, plain)))
+    rows = rows_by_method(zero_advantage_table(analysis))
+    assert set(rows) == {"grpo", "rloo"}
     shares = [entry["zero_variance"] for entry in analysis.by_name["grpo"].runs[0].curves[0]]
-    assert row["method"] == "grpo" and row["first"] == pytest.approx(np.mean(shares))
+    assert rows["grpo"]["first"] == pytest.approx(np.mean(shares))
+    styles = looks([(method.name, method.joint) for method in analysis.methods])
+    (panel,) = [
+        axes
+        for axes in selective_figure(analysis, styles).axes
+        if axes.get_title().startswith("Prompts without an advantage")
+    ]
+    assert len(panel.lines) == 2
+
+
+def test_no_advantage_has_an_interval_over_seeds():
+    results = measured(("grpo",), seeds=(0, 1))
+    lower = [[row | {"zero_variance": 0.1} for row in rows] for rows in results.runs[1].curves]
+    analysis = analyse(replace(results, runs=(results.runs[0], replace(results.runs[1], curves=lower))))
+    (row,) = zero_advantage_table(analysis).rows
+    assert all(row[key].low < row[key].value < row[key].high for key in ("first", "last", "mean"))
+
+
+def test_no_advantage_is_shown_without_measured_risk(tmp_path):
+    html = build(make_results(items=10, sequence=SHORT, general=()), tmp_path).read_text(encoding="utf-8")
+    assert "<h3>Prompts without an advantage</h3>" in html and 'id="why"' not in html
+    assert "## Prompts without an advantage" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 # Drift

@@ -130,9 +130,10 @@ PLANS = (
     Plan(
         "selective",
         "Which instances an update spares",
-        "Means with 95 % intervals over instances, by the share of samples that were right. Where "
-        "all samples of an instance have one reward RFT does not move; SFT always does. At the policies of "
-        "RFT methods, where there are any; the table has those of every method.",
+        "Means with 95 % intervals over instances, by the share of samples that were right. RFT is the "
+        "update by rewards less their group's mean, so where all samples of an instance have one reward it "
+        "does not move; SFT always does. At the policies of RFT methods, where there are any; the table has "
+        "those of every method.",
         mechanism_figures.selective_figure,
     ),
 )

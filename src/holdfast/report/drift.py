@@ -49,8 +49,7 @@ def divergence(analysis: Analysis) -> Table:
         "(of the first: the base), on prompts of the new task, of earlier tasks and of general benchmarks, "
         "mean over stages, prompts and seeds; and at the end from the base, on the sequence's tasks [95 % "
         "interval over what was sampled, and over seeds where there are several]. Forward (fwd): "
-        "KL(reference ‖ policy). "
-        "Reverse (rev): KL(policy ‖ reference)."
+        "KL(reference ‖ policy). Reverse (rev): KL(policy ‖ reference)."
     )
     return Table("drift", "How far outputs moved", _used(columns, rows), rows, note)
 
