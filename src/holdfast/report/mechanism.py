@@ -192,7 +192,8 @@ def probe_table(analysis: Analysis) -> Table:
     note = (
         "A few SFT steps on a handful of examples of each old task, on a copy of the final policy. What "
         "comes back by that was not lost but out of reach. Accuracy, %, mean over old tasks and seeds [95 % "
-        "interval over these]."
+        "interval over these]. The three accuracies and the counts are plain means: tasks differ so much "
+        "that their intervals would hide what those of the changes show."
     )
     return Table("probe", "Re-alignment probe", columns, rows, note)
 
