@@ -75,6 +75,8 @@ def _drift(run: MethodRun, results: Results, stage: int, generator: np.random.Ge
         for task in (*order[:stage], *results.general):
             near = 1.0 if task == order[stage - 1] else 0.25 if task in order else 0.1
             value = near * forward * (stage**0.5 if reference == "base" else 1) * generator.lognormal(0, 0.15)
+            if stage == 1 and reference == "previous":
+                continue  # that is the base
             kl.append(
                 {
                     "task": task, "reference": reference,

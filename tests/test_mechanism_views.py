@@ -145,11 +145,36 @@ def test_risk_and_selective_tables():
     assert "norm_sft_reasoned" not in {column.key for column in selective_table(analysis).columns}
 
 
-def test_zero_advantage_is_of_rft_alone():
-    analysis = analyse(measured())
-    (row,) = zero_advantage_table(analysis).rows
+def test_no_advantage_is_of_methods_that_compare_within_the_group():
+    """Equal rewards still push under remax and reinforce, and SFT has no rewards."""
+    results = measured(("sft", "grpo", "rloo", "remax"))
+    plain = replace(results.runs[3], method="reinforce", objective="reinforce")
+    analysis = analyse(replace(results, runs=(*results.runs, plain)))
+    rows = rows_by_method(zero_advantage_table(analysis))
+    assert set(rows) == {"grpo", "rloo"}
     shares = [entry["zero_variance"] for entry in analysis.by_name["grpo"].runs[0].curves[0]]
-    assert row["method"] == "grpo" and row["first"] == pytest.approx(np.mean(shares))
+    assert rows["grpo"]["first"] == pytest.approx(np.mean(shares))
+    styles = looks([(method.name, method.joint) for method in analysis.methods])
+    (panel,) = [
+        axes
+        for axes in selective_figure(analysis, styles).axes
+        if axes.get_title().startswith("Prompts without an advantage")
+    ]
+    assert len(panel.lines) == 2
+
+
+def test_no_advantage_has_an_interval_over_seeds():
+    results = measured(("grpo",), seeds=(0, 1))
+    lower = [[row | {"zero_variance": 0.1} for row in rows] for rows in results.runs[1].curves]
+    analysis = analyse(replace(results, runs=(results.runs[0], replace(results.runs[1], curves=lower))))
+    (row,) = zero_advantage_table(analysis).rows
+    assert all(row[key].low < row[key].value < row[key].high for key in ("first", "last", "mean"))
+
+
+def test_no_advantage_is_shown_without_measured_risk(tmp_path):
+    html = build(make_results(items=10, sequence=SHORT, general=()), tmp_path).read_text(encoding="utf-8")
+    assert "<h3>Prompts without an advantage</h3>" in html and 'id="why"' not in html
+    assert "## Prompts without an advantage" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 # Drift
@@ -163,7 +188,7 @@ def test_drift_is_averaged_over_stages_prompts_and_seeds():
         for run in results.runs
         for stage, drift in enumerate(run.drift)
         for entry in drift["kl"]
-        if entry["reference"] == "previous" and entry["task"] == SHORT[stage]
+        if entry["reference"] == ("previous" if stage else "base") and entry["task"] == SHORT[stage]
     ]
     assert len(values) == 6
     assert row["forward_new"].value == pytest.approx(np.mean(values))
@@ -178,14 +203,24 @@ def test_drift_is_averaged_over_stages_prompts_and_seeds():
 def test_the_interval_of_one_seed_is_that_of_what_was_sampled():
     results = measured(("sft",), sequence=SHORT[:1])
     (row,) = divergence(analyse(results)).rows
-    (entry,) = [
-        e for e in results.runs[0].drift[0]["kl"] if e["task"] == "diagrams" and e["reference"] == "previous"
-    ]
+    (entry,) = [e for e in results.runs[0].drift[0]["kl"] if e["task"] == "diagrams"]
     assert row["forward_new"].high - row["forward_new"].low == pytest.approx(
         3.92 * entry["forward_se"], rel=0.1
     )
     assert row.get("forward_old") is None
     assert "forward_old" not in {column.key for column in divergence(analyse(results)).columns}
+
+
+def test_drift_of_a_joint_method_is_that_from_the_base():
+    results = measured(("sft", "joint_sft"))
+    kl = [
+        {"task": task, "reference": "base", "forward": value, "reverse": 2 * value}
+        for task, value in zip((*SHORT, "facts"), (1.0, 2.0, 3.0, 8.0), strict=True)
+    ]
+    joint = replace(results.runs[1], drift=[{"kl": kl, "movement": []}])
+    row = rows_by_method(divergence(analyse(replace(results, runs=(results.runs[0], joint)))))["joint_sft"]
+    assert (row["forward_new"], row["reverse_new"]) == (2, 4) == (row["forward_base"], row["reverse_base"])
+    assert (row["forward_general"], row["forward_old"]) == (8, None)
 
 
 def test_movement():
@@ -269,6 +304,22 @@ def test_budgets_count_operations_and_the_filters_rollouts():
     )
 
 
+def test_budgets_count_what_was_sampled_not_what_was_learned_from():
+    results = measured(("sft", "grpo", "rloo"))
+    sampled = {"sft": 0, "grpo": 6000}  # rloo: a store that does not say
+    runs = [
+        replace(run, totals=[total | {"sampled": sampled[run.method]} for total in run.totals])
+        if run.method in sampled
+        else run
+        for run in results.runs
+    ]
+    own = replace(runs[0], method="self_sft", totals=[t | {"sampled": 2560} for t in runs[0].totals])
+    rows = rows_by_method(budget(analyse(replace(results, runs=(*runs, own)))))
+    assert {name: row["completions"] for name, row in rows.items()} == {
+        "sft": None, "grpo": 18_000, "rloo": 3 * 5120, "self_sft": 3 * 2560,
+    }  # fmt: skip
+
+
 def test_numbers_of_any_size():
     assert number(3.4e13, "flop") == "34.0\u00a0TFLOP"
     assert (number(950.0, "joule"), number(0.0, "joule")) == ("950.0\u00a0J", "0.0\u00a0J")
@@ -308,7 +359,6 @@ def test_a_report_without_measurements_stays_as_it_was(tmp_path):
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     for section in ("settings", "drift", "why", "probe"):
         assert f'id="{section}"' not in html and f'href="#{section}"' not in html
-    assert "Made again by" not in html
     assert not {path.stem for path in (tmp_path / "tables").iterdir()} & NEW
 
 

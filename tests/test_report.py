@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from holdfast.forgetting.permutation import Difference
 from holdfast.report.analysis import analyse
 from holdfast.report.comparisons import compare
 from holdfast.report.page import build
+from holdfast.report.setup import methods_table
 from holdfast.report.style import inline_svg, looks
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
 from holdfast.report.tables import all_tables
@@ -99,6 +101,28 @@ def test_the_page_is_well_formed_self_contained_and_without_scripts(study):
     assert outside == []
     for link in page.links:
         assert link[1:] in page.ids if link.startswith("#") else (study.parent / link).is_file()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("{here}/runs/b", "runs/b"),
+        ("{here}/my runs/b", "'my runs/b'"),
+        ("/elsewhere/b", "/elsewhere/b"),
+        (None, "runs/made-up"),
+    ],
+)
+def test_every_figure_says_how_it_is_made_again(tmp_path, monkeypatch, output, said):
+    monkeypatch.chdir(tmp_path)
+    results = make_results(items=10, sequence=SHORT, general=("facts",))
+    output = {} if output is None else {"output": output.format(here=tmp_path)}
+    html = build(replace(results, settings=results.settings | output), tmp_path).read_text(encoding="utf-8")
+    command = f"Made again by <code>holdfast report {escape(said, quote=True)}</code>".replace(
+        "&#x27;", "&#39;"
+    )
+    assert html.count(command) == html.count("<figure>") == len(FIGURES)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.count(f"Made again by `holdfast report {said}`") == len(FIGURES)
 
 
 def test_model_output_is_escaped(tmp_path):
@@ -304,6 +328,18 @@ def test_cautions_name_one_seed_and_what_the_items_resolve():
     notes = cautions(analyse(make_results(items=500, sequence=("diagrams", "reading"), general=())))
     assert any(note.startswith("One seed:") for note in notes)
     assert any("500 test items per task resolve" in note and "5.6 points" in note for note in notes)
+
+
+def test_the_group_is_shown_of_methods_that_sample():
+    results = make_results(("sft", "grpo", "rloo"), items=10, sequence=SHORT, general=())
+    targets = {"sft": "answer", "grpo": "sampled", "rloo": "answer"}
+    configured = {name: {"target": target, "group_size": 8} for name, target in targets.items()}
+    runs = tuple(replace(run, objective="sft") if run.method == "grpo" else run for run in results.runs)
+    settings = {**results.settings, "methods": configured}
+    rows = methods_table(analyse(replace(results, runs=runs, settings=settings))).rows
+    assert [(row["target"], row["group_size"]) for row in rows] == [
+        ("answer", None), ("sampled", "8"), (None, "8"),
+    ]  # fmt: skip
 
 
 def test_numbers():

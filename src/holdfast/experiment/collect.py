@@ -31,7 +31,7 @@ class _Collector:
         self.plan = plan
         self.store = store
         self.on_damage = on_damage
-        self.records: dict[str, list[Record] | None] = {}  # shared cells are read once
+        self.records: dict[str, list[Record] | None] = {}  # shared cells and filters are read once
 
     def results(self) -> Results:
         names = (*self.experiment.sequence, *self.experiment.general)
@@ -54,9 +54,7 @@ class _Collector:
         variant = self.experiment.variants.get(chain.method)
         cells = {}
         for cell, name in (chain.other_cells if other else chain.cells).items():
-            if name not in self.records:
-                self.records[name] = self.ask(name, lambda job: self.store.rows(job, "records.jsonl"))
-            records = self.records[name]
+            records = self.rows(name)
             if records is not None:
                 cells[cell] = records
         return MethodRun(
@@ -88,16 +86,27 @@ class _Collector:
         return [self.ask(jobs[stage], self.store.result) if stage in jobs else None for stage in stages]
 
     def filter(self, filter: str | None, learn: str) -> dict[str, Any] | None:
-        """How many examples a stage kept, and how often each was answered right."""
+        """How many examples a stage kept, how often each was answered right, and what that took."""
         if filter is None:
             return None
-        rates, learned = self.ask(filter, self.store.result), self.ask(learn, self.store.result)
-        if rates is None or learned is None:
+        rates, rows = self.ask(filter, self.store.result), self.rows(filter)
+        learned = self.ask(learn, self.store.result)
+        if rates is None or rows is None or learned is None:
             return None
-        spent = {key: rates[key] for key in ("seconds", "completions", "flops") if key in rates}
+        spent = {"completions": sum(row["samples"] for row in rows)}
+        if all("flops" in row for row in rows):  # stores of the first versions do not say
+            spent["flops"] = sum(row["flops"] for row in rows)
+        if "seconds" in rates:
+            spent["seconds"] = rates["seconds"]
         return {
             "kept": learned["kept"], "total": rates["examples"], "histogram": rates["histogram"], **spent
         }  # fmt: skip
+
+    def rows(self, name: str) -> list[Record] | None:
+        """The records of a cell or a filter, or None when it is not done."""
+        if name not in self.records:
+            self.records[name] = self.ask(name, lambda job: self.store.rows(job, "records.jsonl"))
+        return self.records[name]
 
     def ask(self, name: str, read: Callable[[Job], Any]) -> Any:
         """What `read` finds of a job, or None when it is not done."""

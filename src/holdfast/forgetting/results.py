@@ -56,8 +56,8 @@ class MethodRun:
         cells: (stage, task name) -> records. Stage 0 is the untouched base, stage i the policy
             after the i-th task. A cell that is not there has not been computed (yet).
         curves: metrics rows of the learning loop, one list per stage.
-        filters: per stage, {"kept", "total", "histogram": [count for 0..n correct]}, or None
-            where no filter was used.
+        filters: per stage, {"kept", "total", "histogram": [count for 0..n correct]} and what
+            filtering took: "seconds", "completions", "flops"; None where no filter was used.
         totals: per stage, what learning it took: seconds, examples, completions, tokens (of
             completions), prompt_tokens, flops, and joules where they can be read.
         order: the tasks in the order it trained on them; () means the experiment's sequence.

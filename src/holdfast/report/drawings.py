@@ -24,16 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """A figure to draw; `draw` gives None where the results have nothing to show in it.
-
-    `section` is that of the page's part on why things were forgotten; "" for the others.
-    """
+    """A figure to draw; `draw` gives None where the results have nothing to show in it."""
 
     name: str
     title: str
     caption: str
     draw: Callable[[Analysis, Mapping[str, Look]], Figure | None]
-    section: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,6 @@ class Drawing:
     title: str
     caption: str
     svg: str
-    section: str = ""
 
 
 PLANS = (
@@ -99,7 +94,6 @@ PLANS = (
         "Measures along the settings",
         "Mean over seeds; shaded: 95 % interval. Dotted: methods outside the grid.",
         axes_figures.axes_figure,
-        "settings",
     ),
     Plan(
         "pareto",
@@ -109,7 +103,6 @@ PLANS = (
         "At equal gain (the same place from left to right) the higher curve forgot less. "
         "Colours go from pale to dark through a family's settings.",
         axes_figures.pareto_figure,
-        "settings",
     ),
     Plan(
         "movement",
@@ -117,7 +110,6 @@ PLANS = (
         "Length of a stage's update over that of the weights, %, mean over stages and seeds, for each part "
         "of the model and for all of it. Hatched: no such weights.",
         drift_figures.movement_figure,
-        "drift",
     ),
     Plan(
         "predictors",
@@ -126,7 +118,6 @@ PLANS = (
         "earlier tasks got worse. These are the strongest of all that were tried, one of each kind; the "
         "table has every one.",
         predictor_views.predictor_figure,
-        "predictors",
     ),
     Plan(
         "risk",
@@ -135,16 +126,15 @@ PLANS = (
         "policy. On the dashed line the variance identity holds exactly. Instances whose samples all had "
         "one reward lie at 0 on both axes, which a logarithmic axis cannot show.",
         mechanism_figures.risk_figure,
-        "risk",
     ),
     Plan(
         "selective",
         "Which instances an update spares",
-        "Means with 95 % intervals over instances, by the share of samples that were right. Where "
-        "all samples of an instance have one reward RFT does not move; SFT always does. At the policies of "
-        "RFT methods, where there are any; the table has those of every method.",
+        "Means with 95 % intervals over instances, by the share of samples that were right. RFT is the "
+        "update by rewards less their group's mean, so where all samples of an instance have one reward it "
+        "does not move; SFT always does. At the policies of RFT methods, where there are any; the table has "
+        "those of every method.",
         mechanism_figures.selective_figure,
-        "risk",
     ),
 )
 
@@ -159,5 +149,5 @@ def draw_all(analysis: Analysis, looks: Mapping[str, Look], folder: Path) -> dic
             figure = plan.draw(analysis, looks)
             if figure is not None:
                 svg = save(figure, folder, plan.name)
-                drawings[plan.name] = Drawing(plan.name, plan.title, plan.caption, svg, plan.section)
+                drawings[plan.name] = Drawing(plan.name, plan.title, plan.caption, svg)
     return drawings

@@ -45,11 +45,11 @@ def divergence(analysis: Analysis) -> Table:
             row[f"{direction}_base"] = _seeds_mean(method, direction, _base_rows(analysis))
         rows.append(row)
     note = (
-        "Kullback-Leibler divergence in nats per completion between each stage's policy and the one before, "
-        "on prompts of the new task, of earlier tasks and of general benchmarks, mean over stages, prompts "
-        "and seeds; and at the end from the base, on the sequence's tasks [95 % interval over what was "
-        "sampled, and over seeds where there are several]. Forward (fwd): KL(reference ‖ policy). "
-        "Reverse (rev): KL(policy ‖ reference)."
+        "Kullback-Leibler divergence in nats per completion between each stage's policy and the one before "
+        "(of the first: the base), on prompts of the new task, of earlier tasks and of general benchmarks, "
+        "mean over stages, prompts and seeds; and at the end from the base, on the sequence's tasks [95 % "
+        "interval over what was sampled, and over seeds where there are several]. Forward (fwd): "
+        "KL(reference ‖ policy). Reverse (rev): KL(policy ‖ reference)."
     )
     return Table("drift", "How far outputs moved", _used(columns, rows), rows, note)
 
@@ -128,8 +128,9 @@ def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Row
             new = order if run.joint else order[stage : stage + 1]
             old = () if run.joint else order[:stage]
             tasks = {"new": new, "old": old, "general": analysis.results.general}[kind]
+            previous = "previous" if stage else "base"  # before the first stage there is but the base
             rows = drift["kl"] if drift else []
-            found += [row for row in rows if row["reference"] == "previous" and row["task"] in tasks]
+            found += [row for row in rows if row["reference"] == previous and row["task"] in tasks]
         return found
 
     return find

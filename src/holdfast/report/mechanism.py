@@ -32,6 +32,10 @@ UPDATES = (
     ("group_std", "RFT, divided by std"),
 )
 
+# Objectives whose advantages are all zero where a prompt's samples have one reward. Without a baseline
+# (reinforce), or with that of the greedy answer (remax), such a prompt may push.
+GROUP_BASELINED = ("grpo", "rloo")
+
 
 def risk_table(analysis: Analysis) -> Table:
     """The variance identity fitted over the policies of all methods."""
@@ -124,15 +128,17 @@ def selective_table(analysis: Analysis) -> Table:
 
 
 def zero_advantage_table(analysis: Analysis) -> Table:
-    """Share of prompts whose samples all had the same reward, per RFT method."""
+    """Share of prompts whose samples all had the same reward, per method of GRPO and RLOO."""
     rows: list[dict[str, Value]] = []
     for method in analysis.methods:
+        if method.objective not in GROUP_BASELINED:
+            continue
         seeds = [zero_shares(run) for run in method.runs]
         seeds = [shares for shares in seeds if shares]
         if seeds:
             row: dict[str, Value] = {"method": label(method)}
-            row |= {"first": float(np.mean([shares[0] for shares in seeds]))}
-            row |= {"last": float(np.mean([shares[-1] for shares in seeds]))}
+            row |= {"first": _mean_of_seeds([shares[0] for shares in seeds])}
+            row |= {"last": _mean_of_seeds([shares[-1] for shares in seeds])}
             rows.append(row | {"mean": _mean_of_seeds([float(np.mean(shares)) for shares in seeds])})
     columns = [
         METHOD,
@@ -140,12 +146,16 @@ def zero_advantage_table(analysis: Analysis) -> Table:
         Column("last", "Last stage", "points"),
         Column("mean", "All stages", "points"),
     ]
-    note = "Share of prompts, %, whose samples all had the same reward, so that they moved nothing."
+    note = (
+        "Share of prompts, %, whose samples all had the same reward, so that GRPO and RLOO, which compare "
+        "a sample with the others of its prompt, had nothing to push by. Mean over seeds [95 % interval "
+        "over these]. A KL penalty, where there is one, acts on such prompts too."
+    )
     return Table("zero_advantage", "Prompts without an advantage", columns, rows, note)
 
 
 def zero_shares(run: MethodRun) -> list[float]:
-    """Mean share of zero-advantage prompts in each stage that recorded it."""
+    """Mean share of prompts with equal rewards in each stage that recorded it."""
     stages = [
         [row["zero_variance"] for row in rows if row.get("zero_variance") is not None] for rows in run.curves
     ]
@@ -182,7 +192,8 @@ def probe_table(analysis: Analysis) -> Table:
     note = (
         "A few SFT steps on a handful of examples of each old task, on a copy of the final policy. What "
         "comes back by that was not lost but out of reach. Accuracy, %, mean over old tasks and seeds [95 % "
-        "interval over these]."
+        "interval over these]. The three accuracies and the counts are plain means: tasks differ so much "
+        "that their intervals would hide what those of the changes show."
     )
     return Table("probe", "Re-alignment probe", columns, rows, note)
 
@@ -236,10 +247,15 @@ def _mean_of_seeds(values: Sequence[float]) -> Value:
 
 
 def mechanism_tables(analysis: Analysis) -> list[Table]:
-    """All of them, in reading order. Zero advantages stand beside risks, and not without them."""
-    risk, selective = risk_table(analysis), selective_table(analysis)
-    zero = [zero_advantage_table(analysis)] if risk.rows else []
-    return [risk, risk_by_method(analysis), selective, *zero, probe_table(analysis), probe_by_task(analysis)]
+    """All of them, in reading order."""
+    return [
+        risk_table(analysis),
+        risk_by_method(analysis),
+        selective_table(analysis),
+        zero_advantage_table(analysis),
+        probe_table(analysis),
+        probe_by_task(analysis),
+    ]
 
 
 def measured_risk(analysis: Analysis) -> list[MethodView]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from holdfast.forgetting.regularisation import BINS, CLAIMS, Claim, Instance, fit, instances_of, mean_by_bin
 from holdfast.report.analysis import Analysis
-from holdfast.report.mechanism import UPDATES, measured_risk
+from holdfast.report.mechanism import GROUP_BASELINED, UPDATES, measured_risk
 from holdfast.report.style import MUTED, PALETTE, WIDTH, Look
 from holdfast.report.table import text
 from holdfast.report.tables import label
@@ -110,7 +110,9 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
     instances = instances_of(by_rft or measured)
     if not instances:
         return None
-    lines = training_lines(analysis, "zero_variance")
+    lines = [
+        line for line in training_lines(analysis, "zero_variance") if line[0].objective in GROUP_BASELINED
+    ]
     head, tall, short = 0.6, 2.3, 1.5  # inches
     named = 0.3 if len(lines) <= MOST_NAMED else 0.0  # below the axis: the lines fill the panel
     height = head + tall + 0.55 + (short + 0.65 + named if lines else 0)
@@ -146,7 +148,7 @@ def selective_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | 
                 fontsize=8,
             )
         sequence = analysis.results.sequence
-        axes.set_title("Prompts without an advantage over training, %, one line per RFT method")
+        axes.set_title("Prompts without an advantage over training, %, one line per method of GRPO or RLOO")
         axes.set_xlim(0, len(sequence))
         axes.set_xticks(np.arange(len(sequence)) + 0.5, [f"stage {n + 1}" for n in range(len(sequence))])
         axes.tick_params(axis="x", length=0)

@@ -53,7 +53,7 @@ def build(results: Results, folder: Path) -> Path:
         "tables": tables,
         "figures": draw_all(analysis, _looks(analysis), folder / "figures"),
         "along": list(along),
-        "again": f"holdfast report {shlex.quote(f'runs/{results.name}')}",
+        "again": f"holdfast report {shlex.quote(str(_output(results)))}",
         "samples": samples(analysis),
         "colours": _colours(analysis),
         "config": _yaml(results.settings),
@@ -63,6 +63,12 @@ def build(results: Results, folder: Path) -> Path:
     page = folder / "index.html"
     write_text(page, environment.get_template("index.html.j2").render(content))
     return page
+
+
+def _output(results: Results) -> Path:
+    """The run's folder, from the current folder where it lies in it."""
+    output = Path(results.settings.get("output", f"runs/{results.name}"))
+    return output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
 
 
 def _looks(analysis: Analysis) -> dict[str, Look]:

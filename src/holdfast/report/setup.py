@@ -21,7 +21,8 @@ METHOD_KEYS: tuple[tuple[str, str], ...] = (
     ("filter", "Filter"),
     ("target", "SFT target"),
 )
-SFT_ONLY, RFT_ONLY = ("target",), ("group_size", "kl_coef", "filter")
+SFT_ONLY, RFT_ONLY = ("target",), ("kl_coef", "filter")
+SAMPLING = ("group_size",)  # RFT and SFT on sampled targets
 
 
 def setup(analysis: Analysis) -> list[tuple[str, str]]:
@@ -85,11 +86,18 @@ def _part(analysis: Analysis, task: str) -> str:
 def _shown(key: str, chosen: Mapping[str, Any], objective: str) -> str | None:
     """A setting as text; None where it is not set, off, or says nothing about this objective."""
     value = chosen.get(key)
-    if value in (None, 0, "none") or key in (RFT_ONLY if objective == "sft" else SFT_ONLY):
+    if value in (None, 0, "none") or key in _unused(chosen, objective):
         return None
     if isinstance(value, Mapping):
         return ", ".join(map(str, value.values()))  # a number for each task, in the file's order
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unused(chosen: Mapping[str, Any], objective: str) -> tuple[str, ...]:
+    """The settings that say nothing about a method."""
+    if objective != "sft":
+        return SFT_ONLY
+    return RFT_ONLY if chosen.get("target") == "sampled" else (*RFT_ONLY, *SAMPLING)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

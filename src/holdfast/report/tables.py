@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ AMOUNTS = (  # of a stage's totals; the first four are always shown
     *("examples", "completions", "tokens", "seconds"),
     *("prompt_tokens", "sampled_tokens", "flops", "joules"),
 )
+FILTER_AMOUNTS = ("completions", "flops", "seconds")
 
 
 def all_tables(analysis: Analysis) -> dict[str, Table]:
@@ -240,8 +241,8 @@ def budget(analysis: Analysis) -> Table:
     columns = [
         METHOD,
         Column("examples", "Examples", "count", "training examples seen, repeats included"),
-        Column("completions", "Completions", "count", "sampled for training (RFT)"),
-        Column("tokens", "Tokens", "count", "of the completions, or of the targets of SFT"),
+        Column("completions", "Completions", "count", "sampled while learning, discarded ones too"),
+        Column("tokens", "Tokens", "count", "learned from: of completions, or of the targets of SFT"),
         Column("prompt_tokens", "Prompt tokens", "count", "of the prompts, images included"),
         Column("sampled_tokens", "Sampled tokens", "count", "of all completions, discarded ones too"),
         Column(
@@ -250,12 +251,13 @@ def budget(analysis: Analysis) -> Table:
         Column("joules", "Energy", "joule", "of the processors, where it can be read"),
         Column("kept", "Kept by filter", "points", "share of the training examples"),
         Column("filter_completions", "Filter's completions", "count", "sampled to choose what to train on"),
+        Column("filter_flops", "Filter's operations", "flop", 'of these; "Operations" leaves them out'),
         Column("filter_seconds", "Filter's seconds", "count", "wall clock of the filter"),
         Column("seconds", "Seconds", "count", "wall clock of training"),
     ]
     rows: list[dict[str, Value]] = []
     for method in analysis.methods:
-        used = [total for run in method.runs for total in run.totals if total]
+        used = [_spent(total, method.objective) for run in method.runs for total in run.totals if total]
         if not used:
             continue
         row: dict[str, Value] = {"method": label(method), "kept": _kept(method)}
@@ -263,15 +265,13 @@ def budget(analysis: Analysis) -> Table:
         for name in AMOUNTS:
             amounts = [total[name] for total in used if total.get(name) is not None]
             row[name] = float(sum(amounts)) / seeds if amounts else None
-        if method.objective == "sft":
-            row["completions"] = None  # its targets are given, not sampled
         filters = [entry for run in method.runs for entry in run.filters if entry]
-        for name in ("completions", "seconds"):
+        for name in FILTER_AMOUNTS:
             amounts = [entry[name] for entry in filters if entry.get(name) is not None]
             row[f"filter_{name}"] = float(sum(amounts)) / seeds if amounts else None
         rows.append(row)
     # What no method measured is no column, beyond what every report shows.
-    optional = {*AMOUNTS[4:], "filter_completions", "filter_seconds"}
+    optional = {*AMOUNTS[4:], *(f"filter_{name}" for name in FILTER_AMOUNTS)}
     columns = [
         column
         for column in columns
@@ -279,6 +279,13 @@ def budget(analysis: Analysis) -> Table:
     ]
     note = "Per seed, all stages together, mean over seeds."
     return Table("budget", "Training budget", columns, rows, note)
+
+
+def _spent(total: Mapping[str, Any], objective: str) -> dict[str, Any]:
+    """A stage's totals with the completions that were sampled in place of those learned from."""
+    # Totals of the first versions do not tell the two apart; SFT's targets were all given then.
+    learned_from = None if objective == "sft" else total.get("completions")
+    return {**total, "completions": total.get("sampled", learned_from) or None}
 
 
 def matrices(analysis: Analysis) -> Table:
