@@ -74,8 +74,20 @@ def test_settings_of_a_grid_that_mean_the_same_are_one_chain(tmp_path: Path) -> 
         ({"seed": [0, 1]}, "seeds are an axis of every experiment"),
         ({"kl_coef": 0.1}, "must be a list of values, not 0.1"),
         ({"kl_coef": [0.1, 0.1]}, "holds a value more than once"),
-        ({"sampling": [{"top_p": 0.9}]}, "name an inner key with a dot"),
+        ({"sampling": [{"top_p": 0.9}]}, "name an inner key with a dot (sampling.top_p: [...])"),
+        ({"betas": [[0.9, 0.99]]}, "takes plain values; write one method for each list"),
         ([1], "must be a mapping"),
+        ([], "must be a mapping"),
+        (0, "must be a mapping"),
+        ({"kl_coef": [float("nan")]}, "methods.g.grid.kl_coef: must be a finite number, not nan"),
+        ({"learning_rate": [float("inf")]}, "methods.g.grid.learning_rate: must be a finite number, not inf"),
+        (
+            {"kl_coef": [0.1, 0.10000001]},
+            'methods.g.grid {"kl_coef": 0.1} and methods.g.grid {"kl_coef": 0.10000001} would both be called '
+            "'g kl_coef=0.1'",
+        ),
+        ({"kl_coef": ["0.1", 0.1]}, "would both be called 'g kl_coef=0.1'"),
+        ({"order": [None, "none"]}, '{"order": null} and methods.g.grid {"order": "none"} would both be'),
         ({"kl_coef": [0.1, -1]}, "methods.g.grid.kl_coef: must be greater than or equal to 0, not -1"),
     ],
 )
@@ -83,6 +95,43 @@ def test_a_bad_grid_is_said_where_it_stands(tmp_path: Path, grid: Any, expected:
     said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
     assert expected in said
     assert "line " in said
+
+
+@pytest.mark.parametrize("handwritten_first", [True, False])
+def test_a_grid_does_not_replace_a_handwritten_method(tmp_path: Path, handwritten_first: bool) -> None:
+    handwritten = {"g kl_coef=0.1": GRPO}
+    grid = {"g": GRPO | {"grid": {"kl_coef": [0.1, 0.2]}}}
+    methods = handwritten | grid if handwritten_first else grid | handwritten
+    said = problems(tmp_path, methods=methods)
+    assert "has an error" in said
+    assert "methods.g kl_coef=0.1" in said and 'methods.g.grid {"kl_coef": 0.1}' in said
+
+
+@pytest.mark.parametrize("name", [1, None])
+def test_a_family_without_a_proper_name(tmp_path: Path, name: Any) -> None:
+    said = problems(tmp_path, methods={name: GRPO | {"grid": {"kl_coef": [0.1]}}})
+    assert f"must be text (in quotes), not {name}" in said
+
+
+@pytest.mark.parametrize("variants", [[1], "x"])
+def test_variants_that_are_no_mapping(tmp_path: Path, variants: Any) -> None:
+    said = problems(tmp_path, methods={"g": GRPO | {"grid": {"kl_coef": [0.1]}}}, variants=variants)
+    assert "variants: must be a mapping (key: value)" in said
+
+
+def test_an_enormous_grid_is_refused_before_it_is_multiplied_out(tmp_path: Path) -> None:
+    axes = ("learning_rate", "weight_decay", "warmup", "clip_grad", "clip_low", "clip_high", "kl_coef")
+    grid = {key: [n / 100 for n in range(1, 11)] for key in axes}
+    said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
+    assert "has an error" in said
+    assert "methods.g.grid: makes 10,000,000 methods; an experiment may have 10,000 at most" in said
+
+
+def test_an_empty_grid_is_the_method_itself(tmp_path: Path) -> None:
+    methods = {"a": GRPO | {"grid": {}}, "b": GRPO | {"grid": None}}
+    experiment = make_experiment(tmp_path, methods=methods)
+    assert list(experiment.methods) == ["a", "b"]
+    assert not experiment.variants
 
 
 def test_orders_change_who_follows_whom(tmp_path: Path) -> None:

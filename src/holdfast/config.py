@@ -173,7 +173,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(details) for details in error.errors()]
+        problems += [_problem(details) for details in error.errors() if not _follows(details)]
     if experiment is not None:
         problems += _check(experiment)
     if problems or experiment is None:
@@ -233,8 +233,9 @@ def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> 
         data["methods"], made = expand(
             methods, lambda where, text: problems.append((where, text)), suggestion
         )
-        if made:
-            data["variants"] = {**(data.get("variants") or {}), **made}
+        said = data.get("variants") or {}
+        if made and isinstance(said, dict):  # else it is reported with the other types
+            data["variants"] = {**said, **made}
 
 
 def _merge(under: Mapping[str, Any], over: Any) -> Any:
@@ -414,6 +415,15 @@ def _check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
 # Messages
 
 
+_PLAIN = {  # pydantic's errors in the words of the file
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "string_type": "must be text (in quotes)",
+    "too_short": "must not be empty",
+}
+
+
 def _problem(details: Any) -> tuple[KeyPath, str]:
     """Path and text of one pydantic error."""
     path = tuple(part for part in details["loc"] if part != "[key]")
@@ -430,12 +440,17 @@ def _problem(details: Any) -> tuple[KeyPath, str]:
         return path, f"'{details['input']}' may hold only letters, digits, '-' and '_'"
     if kind == "value_error":
         return path, str(context["error"])
-    message = details["msg"].replace("Input should be", "must be")
+    message = _PLAIN.get(kind) or details["msg"].replace("Input should be", "must be")
     message = message[0].lower() + message[1:]
     given = details["input"]
     if isinstance(given, str | int | float | bool | None):
         message += f", not {given!r}"
     return path, message
+
+
+def _follows(details: Any) -> bool:
+    """Whether an error only says that items with errors of their own are missing."""
+    return details["type"] == "too_short" and len(details["input"]) > 0
 
 
 def _did_you_mean(given: Any, expected: str) -> str:
