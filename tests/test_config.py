@@ -93,7 +93,10 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"methods": {}}, "methods"),
         ({"methods": {"a b": {"objective": "sft"}}}, "may hold only letters"),
         ({"methods": None}, "methods: is missing"),
-        ({"seeds": []}, "seeds"),
+        ({"seeds": []}, "seeds: must not be empty"),
+        ({"test_examples": True}, "test_examples: must be a number, not true"),
+        ({"model": {"lora": [8]}}, "model.lora: must be a mapping (key: value)"),
+        ({"sequence": "reading"}, "sequence: must be a list, not 'reading'"),
         ({"train_examples": None}, "has no end"),
         ({"train_examples": 2}, "only 2 training examples"),
         ({"prompts": {"cot": "no place"}}, "{prompt}"),
@@ -122,6 +125,11 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
 )
 def test_one_clear_message(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
     assert expected in message(write_config(tmp_path, changes))
+
+
+def test_an_error_of_an_item_is_not_an_empty_list(tmp_path: Path) -> None:
+    said = message(write_config(tmp_path, {"seeds": ["a"]}))
+    assert "has an error" in said and "seeds.0: must be a valid integer" in said
 
 
 def test_a_model_folder_without_weights(tmp_path: Path) -> None:

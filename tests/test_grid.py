@@ -43,6 +43,15 @@ def test_a_grid_is_every_combination_by_name(tmp_path: Path) -> None:
     assert "sft" not in experiment.variants
 
 
+def test_values_on_the_axes_are_those_of_the_methods(tmp_path: Path) -> None:
+    grid = {"learning_rate": ["1e-5", "1e-4"], "sampling.temperature": [1, "5e-1"], "order": [None, "back"]}
+    orders = {"back": ["counting", "reading"]}
+    experiment = make_experiment(tmp_path, orders=orders, methods={"g": GRPO | {"grid": grid}})
+    last = experiment.variants["g learning_rate=1e-4 sampling.temperature=5e-1 order=back"]
+    assert last.axes == {"learning_rate": 1e-4, "sampling.temperature": 0.5, "order": "back"}
+    assert experiment.variants["g learning_rate=1e-5 sampling.temperature=1 order=none"].axes["order"] is None
+
+
 def test_a_grid_among_the_defaults_is_every_methods(tmp_path: Path) -> None:
     defaults = TINY["defaults"] | {"grid": {"learning_rate": [1e-3, 1e-4]}}
     experiment = make_experiment(tmp_path, defaults=defaults)
@@ -87,6 +96,8 @@ def test_settings_of_a_grid_that_mean_the_same_are_one_chain(tmp_path: Path) -> 
             "'g kl_coef=0.1'",
         ),
         ({"kl_coef": ["0.1", 0.1]}, "would both be called 'g kl_coef=0.1'"),
+        ({"kl_coef": ["1e-1", 0.1]}, "makes 'g kl_coef=1e-1' and 'g kl_coef=0.1', which are the same"),
+        ({"kl_coef": [True, False]}, "methods.g.grid.kl_coef: must be a number, not true"),
         ({"order": [None, "none"]}, '{"order": null} and methods.g.grid {"order": "none"} would both be'),
         ({"kl_coef": [0.1, -1]}, "methods.g.grid.kl_coef: must be greater than or equal to 0, not -1"),
     ],

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.grid import Variant, expand
+from holdfast.grid import Variant, as_validated, expand
 from holdfast.learning.settings import Method
 from holdfast.mechanism.settings import Drift, Measures, Probe, Risk
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -175,6 +175,8 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     except ValidationError as error:
         problems += [_problem(details) for details in error.errors() if not _follows(details)]
     if experiment is not None:
+        variants = as_validated(experiment.variants, experiment.methods)
+        experiment = experiment.model_copy(update={"variants": variants})
         problems += _check(experiment)
     if problems or experiment is None:
         raise InputError(_message(path, file, problems))
@@ -292,6 +294,7 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         if missing := [task for task in experiment.sequence if order.count(task) != 1]:
             text = f"must hold every task of the sequence once; look at {', '.join(missing)}"
             problems.append((("orders", name), text))
+    problems += _check_grids(experiment)
     problems += _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
         problems.append((("general",), f"{name} is trained on, so it cannot be a general benchmark"))
@@ -333,6 +336,15 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
                 problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
     problems += _check_model(experiment.model)
     return problems
+
+
+def _check_grids(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """Two ways to write one value make two names, but one method."""
+    known: dict[str, str] = {}
+    for name, variant in experiment.variants.items():
+        same = known.setdefault(repr((variant.of, variant.axes)), name)
+        if same != name and name in experiment.methods:
+            yield ("methods", variant.of, "grid"), f"makes '{same}' and '{name}', which are the same"
 
 
 def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:

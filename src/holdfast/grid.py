@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, product
 from typing import Any
 
@@ -57,6 +57,18 @@ def expand(
             if axes:
                 variants[name] = {"of": family, "axes": axes}
     return expanded, variants
+
+
+def as_validated(variants: Mapping[str, Variant], methods: Mapping[str, Method]) -> dict[str, Variant]:
+    """The variants with the values that their methods have: a number where YAML takes 1e-5 for text."""
+    return {
+        name: Variant(
+            of=variant.of, axes={key: _get(methods[name], key, value) for key, value in variant.axes.items()}
+        )
+        if name in methods
+        else variant
+        for name, variant in variants.items()
+    }
 
 
 def _stands_for(
@@ -116,6 +128,16 @@ def _is_usable(grid: Any, where: KeyPath, report: Report, suggestion: Callable[[
             report((*where, str(key)), f"takes plain values; name an inner key with a dot ({name}: [...])")
             usable = False
     return usable
+
+
+def _get(method: Method, key: str, otherwise: Any) -> Any:
+    value: Any = method
+    for part in key.split("."):
+        inner = value if isinstance(value, dict) else dict(value) if isinstance(value, Settings) else {}
+        if part not in inner:
+            return otherwise
+        value = inner[part]
+    return value
 
 
 def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:
