@@ -186,6 +186,16 @@ def test_measures_are_jobs_of_their_own_and_training_does_not_know(tmp_path: Pat
     assert measured.jobs[chain.risk[2]].loads == (chain.learn[0],)
 
 
+def test_a_probe_depends_on_how_answers_are_drawn(tmp_path: Path) -> None:
+    def probes(**evaluation: Any) -> set[str | None]:
+        changes = {"measures": {"probe": {}}, "evaluation": TINY["evaluation"] | evaluation}
+        return {chain.probe for chain in make_plan(make_experiment(tmp_path, **changes)).chains}
+
+    assert probes() == probes(top_p=0.5)  # greedy
+    ways = [probes(), probes(temperature=0.5), probes(temperature=1.0), probes(temperature=1.0, top_p=0.5)]
+    assert len(set.union(*ways)) == 4 * 2
+
+
 def test_measures_can_be_asked_of_some_methods(tmp_path: Path) -> None:
     methods = {"sft": {"objective": "sft"}, "g": GRPO | {"grid": {"kl_coef": [0.0, 0.1]}}}
     drift = {"drift": {"methods": ["g"]}}
