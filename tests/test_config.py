@@ -45,6 +45,13 @@ def test_an_override_that_makes_no_sense(tmp_path: Path, override: str) -> None:
     assert override.partition("=")[2] in message(write_config(tmp_path), override)
 
 
+def test_an_override_makes_no_method_by_a_slip(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    assert "there is no method 'grppo', only sft, grpo" in message(path, "methods.grppo.learning_rate=1")
+    new = load_experiment(path, ["methods.new={objective: rloo}", "methods.new.batch=8"])
+    assert new.methods["new"].batch == 8
+
+
 def test_all_errors_at_once_with_lines_and_suggestions(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(

@@ -108,6 +108,57 @@ def test_a_bad_grid_is_said_where_it_stands(tmp_path: Path, grid: Any, expected:
     assert "line " in said
 
 
+def test_an_error_of_some_methods_of_a_grid_names_them(tmp_path: Path) -> None:
+    grid = {"group_size": [1, 2], "kl_coef": [0.0, 0.1]}
+    said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
+    assert "has an error" in said
+    assert "group_size must be at least 2 (g group_size=1 kl_coef=0 and 1 more)" in said
+    said = problems(tmp_path, methods={"g": GRPO | {"batch": "many", "grid": {"kl_coef": [0.0, 0.1]}}})
+    assert "g kl_coef" not in said  # all of them
+
+
+def test_an_error_on_an_axis_of_the_defaults_is_said_there(tmp_path: Path) -> None:
+    defaults = TINY["defaults"] | {"grid": {"sampling.top_p": [1.0, 2.0]}}
+    said = problems(tmp_path, defaults=defaults)
+    assert "has an error" in said
+    assert "defaults.grid.sampling.top_p: must be less than or equal to 1, not 2.0" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "defaults", "expected"),
+    [
+        (
+            {"kl_coef": 0.2, "grid": {"kl_coef": [0.1]}},
+            {},
+            "methods.g.grid.kl_coef: is set in the method 'g'",
+        ),
+        ({"kl_coef": 0.2}, {"grid": {"kl_coef": [0.1]}}, "defaults.grid.kl_coef: is set in the method 'g'"),
+        (
+            {"sampling": {"top_p": 0.9}, "grid": {"sampling.top_p": [1.0]}},
+            {},
+            "methods.g.grid.sampling.top_p: is set in the method 'g', too; take one of them out",
+        ),
+    ],
+)
+def test_a_setting_is_not_set_beside_its_axis(
+    tmp_path: Path, method: dict[str, Any], defaults: dict[str, Any], expected: str
+) -> None:
+    said = problems(tmp_path, methods={"g": GRPO | method}, defaults=TINY["defaults"] | defaults)
+    assert "has an error" in said and expected in said
+
+
+def test_axes_go_over_the_defaults_and_over_the_file_from_the_command_line(tmp_path: Path) -> None:
+    method = GRPO | {"sampling": {"top_p": 0.9}, "grid": {"sampling.temperature": [1.0]}}
+    path = write_config(tmp_path, {"methods": {"g": method | {"kl_coef": 0.1}}})
+    experiment = load_experiment(path, ["methods.g.grid.kl_coef=[0.2, 0.3]"])
+    assert [method.kl_coef for method in experiment.methods.values()] == [0.2, 0.3]
+    assert {method.sampling.top_p for method in experiment.methods.values()} == {0.9}
+    with pytest.raises(InputError, match="is set in the method 'g', too"):
+        load_experiment(
+            write_config(tmp_path, {"methods": {"g": method}}), ["methods.g.sampling.temperature=2"]
+        )
+
+
 @pytest.mark.parametrize("handwritten_first", [True, False])
 def test_a_grid_does_not_replace_a_handwritten_method(tmp_path: Path, handwritten_first: bool) -> None:
     handwritten = {"g kl_coef=0.1": GRPO}

@@ -159,9 +159,9 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         _override(data, override)
         _forget_lines(file, override)
 
-    problems: list[tuple[KeyPath, str]] = []
+    problems = list(_set_twice(data, file, set(map(_override_path, overrides))))
     _merge_defaults(data, problems)
-    _expand_grids(data, problems)
+    families = _expand_grids(data, problems)
     if isinstance(data.get("name"), str):
         data.setdefault("output", str(Path("runs") / data["name"]))
     elif "output" not in data:
@@ -179,7 +179,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         experiment = experiment.model_copy(update={"variants": variants})
         problems += _check(experiment)
     if problems or experiment is None:
-        raise InputError(_message(path, file, problems))
+        raise InputError(_message(path, file, problems, families))
     return experiment
 
 
@@ -197,7 +197,11 @@ def _override(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
-    *parents, last = name.strip().split(".")
+    *parents, last = _override_path(override)
+    methods = data.get("methods")
+    if parents[:1] == ["methods"] and isinstance(methods, dict) and {*parents[1:2]} - {*methods}:
+        known = ", ".join(map(str, methods))
+        raise InputError(f"'{override}' cannot be set: there is no method '{parents[1]}', only {known}.")
     place = data
     for parent in parents:
         place = place.setdefault(parent, {})
@@ -206,11 +210,35 @@ def _override(data: dict[str, Any], override: str) -> None:
     place[last] = parse_value(text)
 
 
+def _override_path(override: str) -> tuple[str, ...]:
+    return tuple(override.partition("=")[0].strip().split("."))
+
+
 def _forget_lines(file: YamlFile, override: str) -> None:
     """What the command line sets has no line in the file."""
-    path = tuple(override.partition("=")[0].strip().split("."))
+    path = _override_path(override)
     for known in [known for known in file.lines if known[: len(path)] == path]:
         del file.lines[known]
+
+
+def _set_twice(
+    data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ...]]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Settings of a method that its grid, or that of the defaults, would replace without a word. An axis
+    from the command line may replace what the file says, and any axis what a YAML merge brings in.
+
+    Args:
+        set_here: the paths that the command line sets.
+    """
+    methods = data.get("methods")
+    for name, method in methods.items() if isinstance(methods, dict) else ():
+        for source, place in ((data.get("defaults"), ("defaults",)), (method, ("methods", str(name)))):
+            grid = source.get("grid") if isinstance(source, dict) else None
+            for key in grid if isinstance(grid, dict) else ():
+                own: KeyPath = ("methods", str(name), *str(key).split("."))
+                axis: KeyPath = (*place, "grid", str(key))
+                if own in set_here or (own in file.lines and axis in file.lines):
+                    yield axis, f"is set in the method '{name}', too; take one of them out"
 
 
 def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
@@ -229,15 +257,15 @@ def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -
         }
 
 
-def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
-    """Put the methods that a grid stands for in its place."""
-    if isinstance(methods := data.get("methods"), dict):
-        data["methods"], made = expand(
-            methods, lambda where, text: problems.append((where, text)), suggestion
-        )
-        said = data.get("variants") or {}
-        if made and isinstance(said, dict):  # else it is reported with the other types
-            data["variants"] = {**said, **made}
+def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> dict[str, str]:
+    """Put the methods that a grid stands for in its place; the result says whose grid made which."""
+    if not isinstance(methods := data.get("methods"), dict):
+        return {}
+    data["methods"], made = expand(methods, lambda where, text: problems.append((where, text)), suggestion)
+    said = data.get("variants") or {}
+    if made and isinstance(said, dict):  # else it is reported with the other types
+        data["variants"] = {**said, **made}
+    return {name: variant["of"] for name, variant in made.items()}
 
 
 def _merge(under: Mapping[str, Any], over: Any) -> Any:
@@ -496,26 +524,38 @@ def _unwrap(annotation: Any) -> Any:
     return annotation
 
 
-def _in_grid(where: KeyPath, file: YamlFile) -> KeyPath:
-    """Where the file says what a method of a grid has: on its axis, or in the method that the grid varies."""
-    if where[:1] != ("methods",) or len(where) < 2 or where[:2] in file.lines:
+def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPath:
+    """Where the file says what a method has: on an axis of its grid, in the method, or among the defaults."""
+    if where[:1] != ("methods",) or len(where) < 2:
         return where
-    family = (*where[:1], str(where[1]).split(" ")[0])
-    on_axis = (*family, "grid", *where[2:])
-    return on_axis if len(where) > 2 and on_axis in file.lines else (*family, *where[2:])
+    name, rest = str(where[1]), where[2:]
+    method = ("methods", families.get(name, name))
+    axis = ("grid", ".".join(map(str, rest)))
+    places = [(*method, *axis), (*method, *rest), ("defaults", *axis), ("defaults", *rest)] if rest else []
+    return next((place for place in places if place in file.lines), (*method, *rest))
 
 
-def _message(path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]]) -> str:
-    placed = []
+def _message(
+    path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
+) -> str:
+    found: dict[tuple[int, str, str], set[str]] = {}  # which methods of grids have the error
     for where, text in problems:
-        where = _in_grid(where, file)
-        default = ("defaults", *where[2:])
-        if where[:1] == ("methods",) and len(where) > 2 and where not in file.lines and default in file.lines:
-            where = default  # said once, for all methods
-        placed.append((file.line(where) or 0, ".".join(map(str, where)) or "file", text))
-    lines = [
-        f"  line {line}, {where}: {text}" if line else f"  {where}: {text}"
-        for line, where, text in sorted(dict.fromkeys(placed))
-    ]
+        place = _place(where, file, families)
+        names = found.setdefault((file.line(place) or 0, ".".join(map(str, place)) or "file", text), set())
+        if where[:1] == ("methods",) and "grid" not in place[1:-1]:  # an axis shows the value itself
+            names |= {str(part) for part in where[1:2] if part in families}
+    lines = []
+    for (line, name, text), names in sorted(found.items(), key=lambda item: item[0]):
+        text += _some_of(names, families)
+        lines.append(f"  line {line}, {name}: {text}" if line else f"  {name}: {text}")
     count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
     return f"{path} has {count}:\n" + "\n".join(lines)
+
+
+def _some_of(names: set[str], families: Mapping[str, str]) -> str:
+    """The end of a message about some of the methods of a grid."""
+    concerned = {families[name] for name in names}
+    if not names or len(names) == sum(family in concerned for family in families.values()):
+        return ""
+    first = next(name for name in families if name in names)
+    return f" ({first}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
