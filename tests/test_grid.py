@@ -211,8 +211,12 @@ def test_orders_change_who_follows_whom(tmp_path: Path) -> None:
 
 
 def test_an_order_must_hold_the_sequence(tmp_path: Path) -> None:
-    said = problems(tmp_path, orders={"o": ["reading"]}, methods={"s": {"objective": "sft", "order": "p"}})
-    assert "orders.o: must hold every task of the sequence once; look at counting" in said
+    orders = {"o": ["reading", "facts", "reading"], "b": ["counting", "reading", "raeding"]}
+    said = problems(tmp_path, orders=orders, methods={"s": {"objective": "sft", "order": "p"}})
+    assert "4 errors" in said
+    assert "orders.o: must hold every task of the sequence once; it lacks counting" in said
+    assert "orders.o: must hold every task of the sequence once; it repeats reading" in said
+    assert "orders.b: raeding is not in the sequence and is no task; did you mean 'reading'?" in said
     assert "there is no order 'p'" in said
 
 
@@ -254,6 +258,37 @@ def test_measures_can_be_asked_of_some_methods(tmp_path: Path) -> None:
     assert [bool(chain.drift) for chain in plan.chains] == [False, True, True]
     said = problems(tmp_path, methods=methods, measures={"risk": {"methods": ["gg"]}})
     assert "there is no method 'gg'; did you mean 'g'?" in said
+
+
+def test_a_measure_measures_something(tmp_path: Path) -> None:
+    joint = {"objective": "sft", "joint": True}
+    both: dict[str, Any] = {"drift": {}, "risk": {}, "probe": {}}
+    nothing: list[dict[str, Any]] = [
+        {"sequence": ["reading"]},
+        {"methods": {"joint": joint}},
+        {
+            "methods": {"joint": joint, "sft": {"objective": "sft"}},
+            "measures": {key: {"methods": ["joint"]} for key in both},
+        },
+    ]
+    for changes in nothing:
+        said = problems(tmp_path, **({"measures": both} | changes))
+        assert "2 errors" in said
+        assert "measures.risk: looks at earlier tasks" in said and "measures.probe: looks at" in said
+    assert "measures.drift.methods: must not be empty" in problems(
+        tmp_path, measures={"drift": {"methods": []}}
+    )
+
+
+def test_a_measure_with_nothing_behind_it_is_not_taken_for_none(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    text = path.read_text()
+    path.write_text(text + "measures:\n  drift:\n")
+    with pytest.raises(InputError, match=r"measures.drift: measures nothing like this; write `drift: {}`"):
+        load_experiment(path)
+    assert load_experiment(path, ["measures.drift={}"]).measures.drift is not None
+    path.write_text(text + "measures: {drift: null}\n")
+    assert load_experiment(path).measures.drift is None
 
 
 def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:

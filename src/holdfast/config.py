@@ -160,6 +160,11 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         _forget_lines(file, override)
 
     problems = list(_set_twice(data, file, set(map(_override_path, overrides))))
+    problems += [
+        (where, f"measures nothing like this; write `{where[1]}: {{}}`, or null to leave it out")
+        for where in file.lines.keys() & file.blank
+        if where[:1] == ("measures",) and len(where) == 2 and where[1] in Measures.model_fields
+    ]
     _merge_defaults(data, problems)
     families = _expand_grids(data, problems)
     if isinstance(data.get("name"), str):
@@ -319,9 +324,7 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         problems.append((("prompts",), f"has no template for the style {style}, which is used"))
 
     for name, order in experiment.orders.items():
-        if missing := [task for task in experiment.sequence if order.count(task) != 1]:
-            text = f"must hold every task of the sequence once; look at {', '.join(missing)}"
-            problems.append((("orders", name), text))
+        problems += [(("orders", name), text) for text in _check_order(order, experiment)]
     problems += _check_grids(experiment)
     problems += _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
@@ -351,6 +354,7 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
             )
         if method.joint and method.filter != "none":
             problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
+        problems += [((*where, key), text) for key, text in _check_unused(method, experiment)]
         if method.objective == "sft" and method.target == "reasoned":
             problems += [
                 ((*where, "target"), f"task {task} has no rationales; use target: answer")
@@ -364,6 +368,17 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
                 problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
     problems += _check_model(experiment.model)
     return problems
+
+
+def _check_order(order: Sequence[str], experiment: Experiment) -> Iterator[str]:
+    """An order may hold more tasks: a sequence can be shortened on the command line."""
+    if missing := [task for task in experiment.sequence if task not in order]:
+        yield f"must hold every task of the sequence once; it lacks {', '.join(missing)}"
+    if repeated := [task for task in dict.fromkeys(order) if order.count(task) > 1]:
+        yield f"must hold every task of the sequence once; it repeats {', '.join(repeated)}"
+    known = _known_tasks(experiment)
+    for task in [task for task in dict.fromkeys(order) if task not in known]:
+        yield f"{task} is not in the sequence and is no task{suggestion(task, known)}"
 
 
 def _check_grids(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
@@ -382,12 +397,25 @@ def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
         for name in (measure.methods or ()) if measure else ():
             if name not in known:
                 yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
+        if measure is not None and key != "drift" and not _looks_back(experiment, measure):
+            yield (
+                ("measures", key),
+                "looks at earlier tasks, but no method that it is about has any; it needs one that is not "
+                "joint, and two tasks in the sequence",
+            )
     if experiment.measures.risk is not None and experiment.model.lora is not None:
         yield (
             ("measures", "risk"),
             "needs full fine-tuning: gradients of adapters that are still at zero say little; leave it out "
             "or leave model.lora out",
         )
+
+
+def _looks_back(experiment: Experiment, measure: Drift | Risk | Probe) -> bool:
+    """Whether a method that is measured trains on one task after another."""
+    return len(experiment.sequence) > 1 and any(
+        not method.joint and experiment.measured(measure, name) for name, method in experiment.methods.items()
+    )
 
 
 def _check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
@@ -412,12 +440,25 @@ def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyP
             yield (task,), f"is no task{suggestion(task, known)}"
 
 
+def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """Settings that would change nothing. One that only some methods use may stand for all."""
+    if method.filter_shortens and all(other.filter == "none" for other in experiment.methods.values()):
+        yield "filter_shortens", "needs a filter, and no method has one"
+    if method.resample_every is None or any(_check_counts(method, experiment)):
+        return
+    stages = [experiment.sequence] if method.joint else [(task,) for task in experiment.sequence]
+    longest = max(map(method.iterations_on, stages))
+    if method.resample_every > longest:
+        text = f"is {method.resample_every}, but no stage has more than {longest} iterations; lower it"
+        yield "resample_every", text
+
+
 def _known_tasks(experiment: Experiment) -> list[str]:
     """Names that may stand in this experiment, prepared or not."""
     from holdfast.tasks.embedded import TASKS
     from holdfast.tasks.hub import BENCHMARKS
 
-    return [*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]
+    return list(dict.fromkeys([*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]))
 
 
 def _has_rationale(task: Task) -> bool:
