@@ -102,6 +102,8 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"methods": None}, "methods: is missing"),
         ({"seeds": []}, "seeds: must not be empty"),
         ({"test_examples": True}, "test_examples: must be a number, not true"),
+        ({"seeds": [0, True]}, "seeds: must be a number, not true"),
+        ({"defaults": {"iterations": True, "learning_rate": 1}}, "at least 1, or one for each task"),
         ({"model": {"lora": [8]}}, "model.lora: must be a mapping (key: value)"),
         ({"sequence": "reading"}, "sequence: must be a list, not 'reading'"),
         ({"train_examples": None}, "has no end"),

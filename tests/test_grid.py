@@ -84,6 +84,7 @@ def test_settings_of_a_grid_that_mean_the_same_are_one_chain(tmp_path: Path) -> 
         ({"kl_coef": 0.1}, "must be a list of values, not 0.1"),
         ({"kl_coef": [0.1, 0.1]}, "holds a value more than once"),
         ({"sampling": [{"top_p": 0.9}]}, "name an inner key with a dot (sampling.top_p: [...])"),
+        ({"sampling": [{}]}, "name an inner key with a dot (sampling.key: [...])"),
         ({"betas": [[0.9, 0.99]]}, "takes plain values; write one method for each list"),
         ([1], "must be a mapping"),
         ([], "must be a mapping"),

@@ -123,8 +123,8 @@ def _is_usable(grid: Any, where: KeyPath, report: Report, suggestion: Callable[[
         elif any(isinstance(value, list) for value in values):
             report((*where, str(key)), "takes plain values; write one method for each list")
             usable = False
-        elif inner := next((value for value in values if isinstance(value, dict)), None):
-            name = f"{key}.{next(iter(inner))}"
+        elif mappings := [value for value in values if isinstance(value, dict)]:
+            name = f"{key}.{next(iter(mappings[0]), 'key')}"
             report((*where, str(key)), f"takes plain values; name an inner key with a dot ({name}: [...])")
             usable = False
     return usable

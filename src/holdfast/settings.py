@@ -15,8 +15,10 @@ class Settings(BaseModel):
         """`true` would count as 1."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         kinds = {annotation, *get_args(annotation)}
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-            raise ValueError(f"must be a number, not {str(value).lower()}")
+        if kinds & {int, float} and bool not in kinds:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(item, bool):
+                    raise ValueError(f"must be a number, not {str(item).lower()}")
         return value
 
 

@@ -77,11 +77,13 @@ class Method(Settings):
     @classmethod
     def _counts(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         try:
-            return validate(value)
+            if not isinstance(value, bool):  # true would count as 1
+                return validate(value)
         except ValidationError:  # one message in place of one for each form
-            raise ValueError(
-                f"must be a whole number of at least 1, or one for each task (task: number), not {value!r}"
-            ) from None
+            pass
+        raise ValueError(
+            f"must be a whole number of at least 1, or one for each task (task: number), not {value!r}"
+        )
 
     def iterations_on(self, tasks: Sequence[str]) -> int:
         """Iterations of one stage that trains on these tasks."""
