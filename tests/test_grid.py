@@ -148,6 +148,13 @@ def test_a_setting_is_not_set_beside_its_axis(
     assert "has an error" in said and expected in said
 
 
+def test_a_method_can_stay_out_of_the_grid_of_the_defaults(tmp_path: Path) -> None:
+    methods = {"g": GRPO, "one": GRPO | {"learning_rate": 0.1, "grid": None}}
+    defaults = TINY["defaults"] | {"grid": {"learning_rate": [1e-3]}}
+    experiment = make_experiment(tmp_path, methods=methods, defaults=defaults)
+    assert list(experiment.methods) == ["g learning_rate=1e-3", "one"]
+
+
 def test_axes_go_over_the_defaults_and_over_the_file_from_the_command_line(tmp_path: Path) -> None:
     method = GRPO | {"sampling": {"top_p": 0.9}, "grid": {"sampling.temperature": [1.0]}}
     path = write_config(tmp_path, {"methods": {"g": method | {"kl_coef": 0.1}}})
@@ -258,7 +265,7 @@ def test_measures_can_be_asked_of_some_methods(tmp_path: Path) -> None:
     plan = make_plan(make_experiment(tmp_path, methods=methods, measures=drift))
     assert [bool(chain.drift) for chain in plan.chains] == [False, True, True]
     said = problems(tmp_path, methods=methods, measures={"risk": {"methods": ["gg"]}})
-    assert "there is no method 'gg'; did you mean 'g'?" in said
+    assert "has an error" in said and "there is no method 'gg'; did you mean 'g'?" in said
 
 
 def test_a_measure_measures_something(tmp_path: Path) -> None:

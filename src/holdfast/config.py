@@ -161,9 +161,9 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
     problems = list(_set_twice(data, file, set(map(_override_path, overrides))))
     problems += [
-        (where, f"measures nothing like this; write `{where[1]}: {{}}`, or null to leave it out")
-        for where in file.lines.keys() & file.blank
-        if where[:1] == ("measures",) and len(where) == 2 and where[1] in Measures.model_fields
+        (place, f"measures nothing like this; write `{key}: {{}}`, or null to leave it out")
+        for key in Measures.model_fields
+        if (place := ("measures", key)) in file.blank and place in file.lines
     ]
     _merge_defaults(data, problems)
     families = _expand_grids(data, problems)
@@ -204,7 +204,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
     *parents, last = _override_path(override)
     methods = data.get("methods")
-    if parents[:1] == ["methods"] and isinstance(methods, dict) and {*parents[1:2]} - {*methods}:
+    if parents[:1] == ["methods"] and isinstance(methods, dict) and methods and {*parents[1:2]} - {*methods}:
         known = ", ".join(map(str, methods))
         raise InputError(f"'{override}' cannot be set: there is no method '{parents[1]}', only {known}.")
     place = data
@@ -235,10 +235,14 @@ def _set_twice(
     Args:
         set_here: the paths that the command line sets.
     """
-    methods = data.get("methods")
+    methods, defaults = data.get("methods"), data.get("defaults")
+    common = defaults.get("grid") if isinstance(defaults, dict) else None
     for name, method in methods.items() if isinstance(methods, dict) else ():
-        for source, place in ((data.get("defaults"), ("defaults",)), (method, ("methods", str(name)))):
-            grid = source.get("grid") if isinstance(source, dict) else None
+        own_grid = method.get("grid", {}) if isinstance(method, dict) else {}
+        grids = {("defaults",): common, ("methods", str(name)): own_grid}
+        for place, grid in (
+            grids.items() if isinstance(own_grid, dict) else ()
+        ):  # null: not even the defaults'
             for key in grid if isinstance(grid, dict) else ():
                 own: KeyPath = ("methods", str(name), *str(key).split("."))
                 axis: KeyPath = (*place, "grid", str(key))
@@ -394,10 +398,10 @@ def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
     known = {*experiment.methods, *(variant.of for variant in experiment.variants.values())}
     for key in type(experiment.measures).model_fields:
         measure = getattr(experiment.measures, key)
-        for name in (measure.methods or ()) if measure else ():
-            if name not in known:
-                yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
-        if measure is not None and key != "drift" and not _looks_back(experiment, measure):
+        unknown = [name for name in (measure.methods or ()) if name not in known] if measure else []
+        for name in unknown:
+            yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
+        if measure and not unknown and key != "drift" and not _looks_back(experiment, measure):
             yield (
                 ("measures", key),
                 "looks at earlier tasks, but no method that it is about has any; it needs one that is not "

@@ -61,14 +61,11 @@ def expand(
 
 def as_validated(variants: Mapping[str, Variant], methods: Mapping[str, Method]) -> dict[str, Variant]:
     """The variants with the values that their methods have: a number where YAML takes 1e-5 for text."""
-    return {
-        name: Variant(
-            of=variant.of, axes={key: _get(methods[name], key, value) for key, value in variant.axes.items()}
-        )
-        if name in methods
-        else variant
-        for name, variant in variants.items()
-    }
+    validated = dict(variants)
+    for name in variants.keys() & methods.keys():
+        axes = {key: _get(methods[name], key, value) for key, value in variants[name].axes.items()}
+        validated[name] = Variant(of=variants[name].of, axes=axes)
+    return validated
 
 
 def _stands_for(
@@ -96,11 +93,8 @@ def _stands_for(
         settings = copy.deepcopy(common)
         for key, value in axes.items():
             _set(settings, key.split("."), value)
-        yield (
-            " ".join([family, *(f"{key}={value_text(value)}" for key, value in axes.items())]),
-            settings,
-            axes,
-        )
+        name = " ".join([family, *(f"{key}={value_text(value)}" for key, value in axes.items())])
+        yield name, settings, axes
 
 
 def _is_usable(grid: Any, where: KeyPath, report: Report, suggestion: Callable[[str, Any], str]) -> bool:
