@@ -45,6 +45,13 @@ def test_an_override_that_makes_no_sense(tmp_path: Path, override: str) -> None:
     assert override.partition("=")[2] in message(write_config(tmp_path), override)
 
 
+def test_an_override_makes_no_method_by_a_slip(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    assert "there is no method 'grppo', only sft, grpo" in message(path, "methods.grppo.learning_rate=1")
+    new = load_experiment(path, ["methods.new={objective: rloo}", "methods.new.batch=8"])
+    assert new.methods["new"].batch == 8
+
+
 def test_all_errors_at_once_with_lines_and_suggestions(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(
@@ -93,7 +100,12 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"methods": {}}, "methods"),
         ({"methods": {"a b": {"objective": "sft"}}}, "may hold only letters"),
         ({"methods": None}, "methods: is missing"),
-        ({"seeds": []}, "seeds"),
+        ({"seeds": []}, "seeds: must not be empty"),
+        ({"test_examples": True}, "test_examples: must be a number, not true"),
+        ({"seeds": [0, True]}, "seeds: must be a number, not true"),
+        ({"defaults": {"iterations": True, "learning_rate": 1}}, "at least 1, or one for each task"),
+        ({"model": {"lora": [8]}}, "model.lora: must be a mapping (key: value)"),
+        ({"sequence": "reading"}, "sequence: must be a list, not 'reading'"),
         ({"train_examples": None}, "has no end"),
         ({"train_examples": 2}, "only 2 training examples"),
         ({"prompts": {"cot": "no place"}}, "{prompt}"),
@@ -101,6 +113,20 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"prompts": {"cto": "{prompt}"}}, "'cot' or 'direct'"),
         ({"methods": {"j": {"objective": "grpo", "joint": True, "filter": "rif"}}}, "joint"),
         ({"methods": {"s": {"objective": "sft", "filter": "rif"}}}, "RFT objective"),
+        (
+            {"methods": {"g": {"objective": "grpo", "show_answer": True}}},
+            "show_answer is about what SFT writes",
+        ),
+        ({"methods": {"g": {"objective": "rloo", "resample_every": 2}}}, "resample_every is about what SFT"),
+        ({"methods": {"g": {"objective": "grpo", "sampled_by": "base"}}}, "sampled_by is about what SFT"),
+        ({"methods": {"g": {"objective": "grpo", "target": "reasoned"}}}, "target is about what SFT writes"),
+        ({"methods": {"r": {"objective": "rloo", "normalise_std": False}}}, "rloo never normalises"),
+        ({"methods": {"s": {"objective": "sft", "normalise_std": False}}}, "sft never normalises"),
+        ({"methods": {"g": {"objective": "grpo", "filter_shortens": True}}}, "needs a filter"),
+        (
+            {"methods": {"s": {"objective": "sft", "target": "sampled", "resample_every": 5}}},
+            "methods.s.resample_every: is 5, but no stage has more than 4 iterations; lower it",
+        ),
         ({"model": {"path": "./nowhere"}}, "no model './nowhere'"),
         ({"model": {"path": "not a hub id"}}, "hub id"),
         ({"model": {"dtype": "float8"}}, "model.dtype"),
@@ -122,6 +148,11 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
 )
 def test_one_clear_message(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
     assert expected in message(write_config(tmp_path, changes))
+
+
+def test_an_error_of_an_item_is_not_an_empty_list(tmp_path: Path) -> None:
+    said = message(write_config(tmp_path, {"seeds": ["a"]}))
+    assert "has an error" in said and "seeds.0: must be a valid integer" in said
 
 
 def test_a_model_folder_without_weights(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_a_grid_is_every_combination_by_name(tmp_path: Path) -> None:
     assert "sft" not in experiment.variants
 
 
+def test_values_on_the_axes_are_those_of_the_methods(tmp_path: Path) -> None:
+    grid = {"learning_rate": ["1e-5", "1e-4"], "sampling.temperature": [1, "5e-1"], "order": [None, "back"]}
+    orders = {"back": ["counting", "reading"]}
+    experiment = make_experiment(tmp_path, orders=orders, methods={"g": GRPO | {"grid": grid}})
+    last = experiment.variants["g learning_rate=1e-4 sampling.temperature=5e-1 order=back"]
+    assert last.axes == {"learning_rate": 1e-4, "sampling.temperature": 0.5, "order": "back"}
+    assert experiment.variants["g learning_rate=1e-5 sampling.temperature=1 order=none"].axes["order"] is None
+
+
 def test_a_grid_among_the_defaults_is_every_methods(tmp_path: Path) -> None:
     defaults = TINY["defaults"] | {"grid": {"learning_rate": [1e-3, 1e-4]}}
     experiment = make_experiment(tmp_path, defaults=defaults)
@@ -74,8 +83,23 @@ def test_settings_of_a_grid_that_mean_the_same_are_one_chain(tmp_path: Path) -> 
         ({"seed": [0, 1]}, "seeds are an axis of every experiment"),
         ({"kl_coef": 0.1}, "must be a list of values, not 0.1"),
         ({"kl_coef": [0.1, 0.1]}, "holds a value more than once"),
-        ({"sampling": [{"top_p": 0.9}]}, "name an inner key with a dot"),
+        ({"sampling": [{"top_p": 0.9}]}, "name an inner key with a dot (sampling.top_p: [...])"),
+        ({"sampling": [{}]}, "name an inner key with a dot (sampling.key: [...])"),
+        ({"betas": [[0.9, 0.99]]}, "takes plain values; write one method for each list"),
         ([1], "must be a mapping"),
+        ([], "must be a mapping"),
+        (0, "must be a mapping"),
+        ({"kl_coef": [float("nan")]}, "methods.g.grid.kl_coef: must be a finite number, not nan"),
+        ({"learning_rate": [float("inf")]}, "methods.g.grid.learning_rate: must be a finite number, not inf"),
+        (
+            {"kl_coef": [0.1, 0.10000001]},
+            'methods.g.grid {"kl_coef": 0.1} and methods.g.grid {"kl_coef": 0.10000001} would both be called '
+            "'g kl_coef=0.1'",
+        ),
+        ({"kl_coef": ["0.1", 0.1]}, "would both be called 'g kl_coef=0.1'"),
+        ({"kl_coef": ["1e-1", 0.1]}, "makes 'g kl_coef=1e-1' and 'g kl_coef=0.1', which are the same"),
+        ({"kl_coef": [True, False]}, "methods.g.grid.kl_coef: must be a number, not true"),
+        ({"order": [None, "none"]}, '{"order": null} and methods.g.grid {"order": "none"} would both be'),
         ({"kl_coef": [0.1, -1]}, "methods.g.grid.kl_coef: must be greater than or equal to 0, not -1"),
     ],
 )
@@ -83,6 +107,101 @@ def test_a_bad_grid_is_said_where_it_stands(tmp_path: Path, grid: Any, expected:
     said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
     assert expected in said
     assert "line " in said
+
+
+def test_an_error_of_some_methods_of_a_grid_names_them(tmp_path: Path) -> None:
+    grid = {"group_size": [1, 2], "kl_coef": [0.0, 0.1]}
+    said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
+    assert "has an error" in said
+    assert "group_size must be at least 2 (g group_size=1 kl_coef=0 and 1 more)" in said
+    said = problems(tmp_path, methods={"g": GRPO | {"batch": "many", "grid": {"kl_coef": [0.0, 0.1]}}})
+    assert "g kl_coef" not in said  # all of them
+
+
+def test_an_error_on_an_axis_of_the_defaults_is_said_there(tmp_path: Path) -> None:
+    defaults = TINY["defaults"] | {"grid": {"sampling.top_p": [1.0, 2.0]}}
+    said = problems(tmp_path, defaults=defaults)
+    assert "has an error" in said
+    assert "defaults.grid.sampling.top_p: must be less than or equal to 1, not 2.0" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "defaults", "expected"),
+    [
+        (
+            {"kl_coef": 0.2, "grid": {"kl_coef": [0.1]}},
+            {},
+            "methods.g.grid.kl_coef: is set in the method 'g'",
+        ),
+        ({"kl_coef": 0.2}, {"grid": {"kl_coef": [0.1]}}, "defaults.grid.kl_coef: is set in the method 'g'"),
+        (
+            {"sampling": {"top_p": 0.9}, "grid": {"sampling.top_p": [1.0]}},
+            {},
+            "methods.g.grid.sampling.top_p: is set in the method 'g', too; take one of them out",
+        ),
+    ],
+)
+def test_a_setting_is_not_set_beside_its_axis(
+    tmp_path: Path, method: dict[str, Any], defaults: dict[str, Any], expected: str
+) -> None:
+    said = problems(tmp_path, methods={"g": GRPO | method}, defaults=TINY["defaults"] | defaults)
+    assert "has an error" in said and expected in said
+
+
+def test_a_method_can_stay_out_of_the_grid_of_the_defaults(tmp_path: Path) -> None:
+    methods = {"g": GRPO, "one": GRPO | {"learning_rate": 0.1, "grid": None}}
+    defaults = TINY["defaults"] | {"grid": {"learning_rate": [1e-3]}}
+    experiment = make_experiment(tmp_path, methods=methods, defaults=defaults)
+    assert list(experiment.methods) == ["g learning_rate=1e-3", "one"]
+
+
+def test_axes_go_over_the_defaults_and_over_the_file_from_the_command_line(tmp_path: Path) -> None:
+    method = GRPO | {"sampling": {"top_p": 0.9}, "grid": {"sampling.temperature": [1.0]}}
+    path = write_config(tmp_path, {"methods": {"g": method | {"kl_coef": 0.1}}})
+    experiment = load_experiment(path, ["methods.g.grid.kl_coef=[0.2, 0.3]"])
+    assert [method.kl_coef for method in experiment.methods.values()] == [0.2, 0.3]
+    assert {method.sampling.top_p for method in experiment.methods.values()} == {0.9}
+    with pytest.raises(InputError, match="is set in the method 'g', too"):
+        load_experiment(
+            write_config(tmp_path, {"methods": {"g": method}}), ["methods.g.sampling.temperature=2"]
+        )
+
+
+@pytest.mark.parametrize("handwritten_first", [True, False])
+def test_a_grid_does_not_replace_a_handwritten_method(tmp_path: Path, handwritten_first: bool) -> None:
+    handwritten = {"g kl_coef=0.1": GRPO}
+    grid = {"g": GRPO | {"grid": {"kl_coef": [0.1, 0.2]}}}
+    methods = handwritten | grid if handwritten_first else grid | handwritten
+    said = problems(tmp_path, methods=methods)
+    assert "has an error" in said
+    assert "methods.g kl_coef=0.1" in said and 'methods.g.grid {"kl_coef": 0.1}' in said
+
+
+@pytest.mark.parametrize("name", [1, None])
+def test_a_family_without_a_proper_name(tmp_path: Path, name: Any) -> None:
+    said = problems(tmp_path, methods={name: GRPO | {"grid": {"kl_coef": [0.1]}}})
+    assert f"must be text (in quotes), not {name}" in said
+
+
+@pytest.mark.parametrize("variants", [[1], "x"])
+def test_variants_that_are_no_mapping(tmp_path: Path, variants: Any) -> None:
+    said = problems(tmp_path, methods={"g": GRPO | {"grid": {"kl_coef": [0.1]}}}, variants=variants)
+    assert "variants: must be a mapping (key: value)" in said
+
+
+def test_an_enormous_grid_is_refused_before_it_is_multiplied_out(tmp_path: Path) -> None:
+    axes = ("learning_rate", "weight_decay", "warmup", "clip_grad", "clip_low", "clip_high", "kl_coef")
+    grid = {key: [n / 100 for n in range(1, 11)] for key in axes}
+    said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
+    assert "has an error" in said
+    assert "methods.g.grid: makes 10,000,000 methods; an experiment may have 10,000 at most" in said
+
+
+def test_an_empty_grid_is_the_method_itself(tmp_path: Path) -> None:
+    methods = {"a": GRPO | {"grid": {}}, "b": GRPO | {"grid": None}}
+    experiment = make_experiment(tmp_path, methods=methods)
+    assert list(experiment.methods) == ["a", "b"]
+    assert not experiment.variants
 
 
 def test_orders_change_who_follows_whom(tmp_path: Path) -> None:
@@ -100,8 +219,12 @@ def test_orders_change_who_follows_whom(tmp_path: Path) -> None:
 
 
 def test_an_order_must_hold_the_sequence(tmp_path: Path) -> None:
-    said = problems(tmp_path, orders={"o": ["reading"]}, methods={"s": {"objective": "sft", "order": "p"}})
-    assert "orders.o: must hold every task of the sequence once; look at counting" in said
+    orders = {"o": ["reading", "facts", "reading"], "b": ["counting", "reading", "raeding"]}
+    said = problems(tmp_path, orders=orders, methods={"s": {"objective": "sft", "order": "p"}})
+    assert "4 errors" in said
+    assert "orders.o: must hold every task of the sequence once; it lacks counting" in said
+    assert "orders.o: must hold every task of the sequence once; it repeats reading" in said
+    assert "orders.b: raeding is not in the sequence and is no task; did you mean 'reading'?" in said
     assert "there is no order 'p'" in said
 
 
@@ -126,13 +249,54 @@ def test_measures_are_jobs_of_their_own_and_training_does_not_know(tmp_path: Pat
     assert measured.jobs[chain.risk[2]].loads == (chain.learn[0],)
 
 
+def test_a_probe_depends_on_how_answers_are_drawn(tmp_path: Path) -> None:
+    def probes(**evaluation: Any) -> set[str | None]:
+        changes = {"measures": {"probe": {}}, "evaluation": TINY["evaluation"] | evaluation}
+        return {chain.probe for chain in make_plan(make_experiment(tmp_path, **changes)).chains}
+
+    assert probes() == probes(top_p=0.5)  # greedy
+    ways = [probes(), probes(temperature=0.5), probes(temperature=1.0), probes(temperature=1.0, top_p=0.5)]
+    assert len(set.union(*ways)) == 4 * 2
+
+
 def test_measures_can_be_asked_of_some_methods(tmp_path: Path) -> None:
     methods = {"sft": {"objective": "sft"}, "g": GRPO | {"grid": {"kl_coef": [0.0, 0.1]}}}
     drift = {"drift": {"methods": ["g"]}}
     plan = make_plan(make_experiment(tmp_path, methods=methods, measures=drift))
     assert [bool(chain.drift) for chain in plan.chains] == [False, True, True]
     said = problems(tmp_path, methods=methods, measures={"risk": {"methods": ["gg"]}})
-    assert "there is no method 'gg'; did you mean 'g'?" in said
+    assert "has an error" in said and "there is no method 'gg'; did you mean 'g'?" in said
+
+
+def test_a_measure_measures_something(tmp_path: Path) -> None:
+    joint = {"objective": "sft", "joint": True}
+    both: dict[str, Any] = {"drift": {}, "risk": {}, "probe": {}}
+    nothing: list[dict[str, Any]] = [
+        {"sequence": ["reading"]},
+        {"methods": {"joint": joint}},
+        {
+            "methods": {"joint": joint, "sft": {"objective": "sft"}},
+            "measures": {key: {"methods": ["joint"]} for key in both},
+        },
+    ]
+    for changes in nothing:
+        said = problems(tmp_path, **({"measures": both} | changes))
+        assert "2 errors" in said
+        assert "measures.risk: looks at earlier tasks" in said and "measures.probe: looks at" in said
+    assert "measures.drift.methods: must not be empty" in problems(
+        tmp_path, measures={"drift": {"methods": []}}
+    )
+
+
+def test_a_measure_with_nothing_behind_it_is_not_taken_for_none(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    text = path.read_text()
+    path.write_text(text + "measures:\n  drift:\n")
+    with pytest.raises(InputError, match=r"measures.drift: measures nothing like this; write `drift: {}`"):
+        load_experiment(path)
+    assert load_experiment(path, ["measures.drift={}"]).measures.drift is not None
+    path.write_text(text + "measures: {drift: null}\n")
+    assert load_experiment(path).measures.drift is None
 
 
 def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:

@@ -98,8 +98,7 @@ def test_iterations_may_differ_by_task(tmp_path: Path) -> None:
 
 def test_settings_count_where_they_are_used(tmp_path: Path) -> None:
     base = plan(tmp_path)
-    unused = plan(tmp_path, **with_defaults(dual_clip=None, filter_shortens=True))
-    assert unused.digest() == base.digest()  # nothing filters
+    assert plan(tmp_path, **with_defaults(dual_clip=None)).digest() == base.digest()
     clipped = plan(tmp_path, **with_defaults(dual_clip=3.0))
     assert clipped.chains[0].learn == base.chains[0].learn  # SFT
     assert clipped.chains[1].learn != base.chains[1].learn
@@ -108,6 +107,9 @@ def test_settings_count_where_they_are_used(tmp_path: Path) -> None:
     long, short = (plan(tmp_path, methods=methods) for methods in (filtered, shorter))
     assert long.chains[0].filters[0] == short.chains[0].filters[0]
     assert long.chains[0].learn != short.chains[0].learn
+    methods = {"r": filtered["r"], "grpo": {"objective": "grpo"}}
+    mixed = plan(tmp_path, methods=methods, **with_defaults(filter_shortens=True))
+    assert [chain.learn for chain in mixed.chains] == [short.chains[0].learn, base.chains[1].learn]
 
 
 def test_what_determines_a_stage_has_not_grown() -> None:

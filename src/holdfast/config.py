@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.grid import Variant, expand
+from holdfast.grid import Variant, as_validated, expand
 from holdfast.learning.settings import Method
 from holdfast.mechanism.settings import Drift, Measures, Probe, Risk
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -159,9 +159,14 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         _override(data, override)
         _forget_lines(file, override)
 
-    problems: list[tuple[KeyPath, str]] = []
+    problems = list(_set_twice(data, file, set(map(_override_path, overrides))))
+    problems += [
+        (place, f"measures nothing like this; write `{key}: {{}}`, or null to leave it out")
+        for key in Measures.model_fields
+        if (place := ("measures", key)) in file.blank and place in file.lines
+    ]
     _merge_defaults(data, problems)
-    _expand_grids(data, problems)
+    families = _expand_grids(data, problems)
     if isinstance(data.get("name"), str):
         data.setdefault("output", str(Path("runs") / data["name"]))
     elif "output" not in data:
@@ -173,11 +178,13 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(details) for details in error.errors()]
+        problems += [_problem(details) for details in error.errors() if not _follows(details)]
     if experiment is not None:
+        variants = as_validated(experiment.variants, experiment.methods)
+        experiment = experiment.model_copy(update={"variants": variants})
         problems += _check(experiment)
     if problems or experiment is None:
-        raise InputError(_message(path, file, problems))
+        raise InputError(_message(path, file, problems, families))
     return experiment
 
 
@@ -195,7 +202,11 @@ def _override(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
-    *parents, last = name.strip().split(".")
+    *parents, last = _override_path(override)
+    methods = data.get("methods")
+    if parents[:1] == ["methods"] and isinstance(methods, dict) and methods and {*parents[1:2]} - {*methods}:
+        known = ", ".join(map(str, methods))
+        raise InputError(f"'{override}' cannot be set: there is no method '{parents[1]}', only {known}.")
     place = data
     for parent in parents:
         place = place.setdefault(parent, {})
@@ -204,11 +215,39 @@ def _override(data: dict[str, Any], override: str) -> None:
     place[last] = parse_value(text)
 
 
+def _override_path(override: str) -> tuple[str, ...]:
+    return tuple(override.partition("=")[0].strip().split("."))
+
+
 def _forget_lines(file: YamlFile, override: str) -> None:
     """What the command line sets has no line in the file."""
-    path = tuple(override.partition("=")[0].strip().split("."))
+    path = _override_path(override)
     for known in [known for known in file.lines if known[: len(path)] == path]:
         del file.lines[known]
+
+
+def _set_twice(
+    data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ...]]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Settings of a method that its grid, or that of the defaults, would replace without a word. An axis
+    from the command line may replace what the file says, and any axis what a YAML merge brings in.
+
+    Args:
+        set_here: the paths that the command line sets.
+    """
+    methods, defaults = data.get("methods"), data.get("defaults")
+    common = defaults.get("grid") if isinstance(defaults, dict) else None
+    for name, method in methods.items() if isinstance(methods, dict) else ():
+        own_grid = method.get("grid", {}) if isinstance(method, dict) else {}
+        grids = {("defaults",): common, ("methods", str(name)): own_grid}
+        for place, grid in (
+            grids.items() if isinstance(own_grid, dict) else ()
+        ):  # null: not even the defaults'
+            for key in grid if isinstance(grid, dict) else ():
+                own: KeyPath = ("methods", str(name), *str(key).split("."))
+                axis: KeyPath = (*place, "grid", str(key))
+                if own in set_here or (own in file.lines and axis in file.lines):
+                    yield axis, f"is set in the method '{name}', too; take one of them out"
 
 
 def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
@@ -227,14 +266,15 @@ def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -
         }
 
 
-def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
-    """Put the methods that a grid stands for in its place."""
-    if isinstance(methods := data.get("methods"), dict):
-        data["methods"], made = expand(
-            methods, lambda where, text: problems.append((where, text)), suggestion
-        )
-        if made:
-            data["variants"] = {**(data.get("variants") or {}), **made}
+def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> dict[str, str]:
+    """Put the methods that a grid stands for in its place; the result says whose grid made which."""
+    if not isinstance(methods := data.get("methods"), dict):
+        return {}
+    data["methods"], made = expand(methods, lambda where, text: problems.append((where, text)), suggestion)
+    said = data.get("variants") or {}
+    if made and isinstance(said, dict):  # else it is reported with the other types
+        data["variants"] = {**said, **made}
+    return {name: variant["of"] for name, variant in made.items()}
 
 
 def _merge(under: Mapping[str, Any], over: Any) -> Any:
@@ -288,9 +328,8 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         problems.append((("prompts",), f"has no template for the style {style}, which is used"))
 
     for name, order in experiment.orders.items():
-        if missing := [task for task in experiment.sequence if order.count(task) != 1]:
-            text = f"must hold every task of the sequence once; look at {', '.join(missing)}"
-            problems.append((("orders", name), text))
+        problems += [(("orders", name), text) for text in _check_order(order, experiment)]
+    problems += _check_grids(experiment)
     problems += _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
         problems.append((("general",), f"{name} is trained on, so it cannot be a general benchmark"))
@@ -319,6 +358,7 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
             )
         if method.joint and method.filter != "none":
             problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
+        problems += [((*where, key), text) for key, text in _check_unused(method, experiment)]
         if method.objective == "sft" and method.target == "reasoned":
             problems += [
                 ((*where, "target"), f"task {task} has no rationales; use target: answer")
@@ -334,19 +374,52 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     return problems
 
 
+def _check_order(order: Sequence[str], experiment: Experiment) -> Iterator[str]:
+    """An order may hold more tasks: a sequence can be shortened on the command line."""
+    if missing := [task for task in experiment.sequence if task not in order]:
+        yield f"must hold every task of the sequence once; it lacks {', '.join(missing)}"
+    if repeated := [task for task in dict.fromkeys(order) if order.count(task) > 1]:
+        yield f"must hold every task of the sequence once; it repeats {', '.join(repeated)}"
+    known = _known_tasks(experiment)
+    for task in [task for task in dict.fromkeys(order) if task not in known]:
+        yield f"{task} is not in the sequence and is no task{suggestion(task, known)}"
+
+
+def _check_grids(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """Two ways to write one value make two names, but one method."""
+    known: dict[str, str] = {}
+    for name, variant in experiment.variants.items():
+        same = known.setdefault(repr((variant.of, variant.axes)), name)
+        if same != name and name in experiment.methods:
+            yield ("methods", variant.of, "grid"), f"makes '{same}' and '{name}', which are the same"
+
+
 def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
     known = {*experiment.methods, *(variant.of for variant in experiment.variants.values())}
     for key in type(experiment.measures).model_fields:
         measure = getattr(experiment.measures, key)
-        for name in (measure.methods or ()) if measure else ():
-            if name not in known:
-                yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
+        unknown = [name for name in (measure.methods or ()) if name not in known] if measure else []
+        for name in unknown:
+            yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
+        if measure and not unknown and key != "drift" and not _looks_back(experiment, measure):
+            yield (
+                ("measures", key),
+                "looks at earlier tasks, but no method that it is about has any; it needs one that is not "
+                "joint, and two tasks in the sequence",
+            )
     if experiment.measures.risk is not None and experiment.model.lora is not None:
         yield (
             ("measures", "risk"),
             "needs full fine-tuning: gradients of adapters that are still at zero say little; leave it out "
             "or leave model.lora out",
         )
+
+
+def _looks_back(experiment: Experiment, measure: Drift | Risk | Probe) -> bool:
+    """Whether a method that is measured trains on one task after another."""
+    return len(experiment.sequence) > 1 and any(
+        not method.joint and experiment.measured(measure, name) for name, method in experiment.methods.items()
+    )
 
 
 def _check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
@@ -371,12 +444,25 @@ def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyP
             yield (task,), f"is no task{suggestion(task, known)}"
 
 
+def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """Settings that would change nothing. One that only some methods use may stand for all."""
+    if method.filter_shortens and all(other.filter == "none" for other in experiment.methods.values()):
+        yield "filter_shortens", "needs a filter, and no method has one"
+    if method.resample_every is None or any(_check_counts(method, experiment)):
+        return
+    stages = [experiment.sequence] if method.joint else [(task,) for task in experiment.sequence]
+    longest = max(map(method.iterations_on, stages))
+    if method.resample_every > longest:
+        text = f"is {method.resample_every}, but no stage has more than {longest} iterations; lower it"
+        yield "resample_every", text
+
+
 def _known_tasks(experiment: Experiment) -> list[str]:
     """Names that may stand in this experiment, prepared or not."""
     from holdfast.tasks.embedded import TASKS
     from holdfast.tasks.hub import BENCHMARKS
 
-    return [*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]
+    return list(dict.fromkeys([*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]))
 
 
 def _has_rationale(task: Task) -> bool:
@@ -414,6 +500,15 @@ def _check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
 # Messages
 
 
+_PLAIN = {  # pydantic's errors in the words of the file
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "string_type": "must be text (in quotes)",
+    "too_short": "must not be empty",
+}
+
+
 def _problem(details: Any) -> tuple[KeyPath, str]:
     """Path and text of one pydantic error."""
     path = tuple(part for part in details["loc"] if part != "[key]")
@@ -430,12 +525,17 @@ def _problem(details: Any) -> tuple[KeyPath, str]:
         return path, f"'{details['input']}' may hold only letters, digits, '-' and '_'"
     if kind == "value_error":
         return path, str(context["error"])
-    message = details["msg"].replace("Input should be", "must be")
+    message = _PLAIN.get(kind) or details["msg"].replace("Input should be", "must be")
     message = message[0].lower() + message[1:]
     given = details["input"]
     if isinstance(given, str | int | float | bool | None):
         message += f", not {given!r}"
     return path, message
+
+
+def _follows(details: Any) -> bool:
+    """Whether an error only says that items with errors of their own are missing."""
+    return details["type"] == "too_short" and len(details["input"]) > 0
 
 
 def _did_you_mean(given: Any, expected: str) -> str:
@@ -469,26 +569,38 @@ def _unwrap(annotation: Any) -> Any:
     return annotation
 
 
-def _in_grid(where: KeyPath, file: YamlFile) -> KeyPath:
-    """Where the file says what a method of a grid has: on its axis, or in the method that the grid varies."""
-    if where[:1] != ("methods",) or len(where) < 2 or where[:2] in file.lines:
+def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPath:
+    """Where the file says what a method has: on an axis of its grid, in the method, or among the defaults."""
+    if where[:1] != ("methods",) or len(where) < 2:
         return where
-    family = (*where[:1], str(where[1]).split(" ")[0])
-    on_axis = (*family, "grid", *where[2:])
-    return on_axis if len(where) > 2 and on_axis in file.lines else (*family, *where[2:])
+    name, rest = str(where[1]), where[2:]
+    method = ("methods", families.get(name, name))
+    axis = ("grid", ".".join(map(str, rest)))
+    places = [(*method, *axis), (*method, *rest), ("defaults", *axis), ("defaults", *rest)] if rest else []
+    return next((place for place in places if place in file.lines), (*method, *rest))
 
 
-def _message(path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]]) -> str:
-    placed = []
+def _message(
+    path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
+) -> str:
+    found: dict[tuple[int, str, str], set[str]] = {}  # which methods of grids have the error
     for where, text in problems:
-        where = _in_grid(where, file)
-        default = ("defaults", *where[2:])
-        if where[:1] == ("methods",) and len(where) > 2 and where not in file.lines and default in file.lines:
-            where = default  # said once, for all methods
-        placed.append((file.line(where) or 0, ".".join(map(str, where)) or "file", text))
-    lines = [
-        f"  line {line}, {where}: {text}" if line else f"  {where}: {text}"
-        for line, where, text in sorted(dict.fromkeys(placed))
-    ]
+        place = _place(where, file, families)
+        names = found.setdefault((file.line(place) or 0, ".".join(map(str, place)) or "file", text), set())
+        if where[:1] == ("methods",) and "grid" not in place[1:-1]:  # an axis shows the value itself
+            names |= {str(part) for part in where[1:2] if part in families}
+    lines = []
+    for (line, name, text), names in sorted(found.items(), key=lambda item: item[0]):
+        text += _some_of(names, families)
+        lines.append(f"  line {line}, {name}: {text}" if line else f"  {name}: {text}")
     count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
     return f"{path} has {count}:\n" + "\n".join(lines)
+
+
+def _some_of(names: set[str], families: Mapping[str, str]) -> str:
+    """The end of a message about some of the methods of a grid."""
+    concerned = {families[name] for name in names}
+    if not names or len(names) == sum(family in concerned for family in families.values()):
+        return ""
+    first = next(name for name in families if name in names)
+    return f" ({first}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"

@@ -11,8 +11,10 @@ setting's own keys (`sampling.temperature`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from itertools import product
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice, product
 from typing import Any
 
 from holdfast.learning.settings import Method
@@ -21,6 +23,7 @@ from holdfast.yamlfile import KeyPath
 
 Axes = dict[str, Any]
 Report = Callable[[KeyPath, str], None]
+MOST_METHODS = 10_000  # that the grids of one experiment may make; a guard against a slip, far above any use
 
 
 class Variant(Settings):
@@ -40,24 +43,58 @@ def expand(
     """
     expanded: dict[str, Any] = {}
     variants: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
     for family, method in methods.items():
-        if not isinstance(method, dict) or "grid" not in method:
-            expanded[family] = method
-            continue
-        common = {key: value for key, value in method.items() if key != "grid"}
-        grid = method["grid"] or {}
-        if not _is_usable(grid, ("methods", family, "grid"), report, suggestion):
-            expanded[family] = common
-            continue
-        for values in product(*grid.values()):
-            axes = dict(zip(grid, values, strict=True))
-            name = " ".join([family, *(f"{key}={value_text(value)}" for key, value in axes.items())])
-            variant = copy.deepcopy(common)
-            for key, value in axes.items():
-                _set(variant, key.split("."), value)
-            expanded[name] = variant
-            variants[name] = {"of": family, "axes": axes}
+        where: KeyPath = ("methods", family)
+        if isinstance(method, dict) and "grid" in method:
+            where = (*where, "grid")
+        for name, settings, axes in _stands_for(family, method, len(variants), report, suggestion):
+            origin = f"methods.{family}" + (f".grid {json.dumps(axes, default=str)}" if axes else "")
+            if name in origins:
+                report(where, f"{origins[name]} and {origin} would both be called '{name}'; change one")
+                continue
+            expanded[name], origins[name] = settings, origin
+            if axes:
+                variants[name] = {"of": family, "axes": axes}
     return expanded, variants
+
+
+def as_validated(variants: Mapping[str, Variant], methods: Mapping[str, Method]) -> dict[str, Variant]:
+    """The variants with the values that their methods have: a number where YAML takes 1e-5 for text."""
+    validated = dict(variants)
+    for name in variants.keys() & methods.keys():
+        axes = {key: _get(methods[name], key, value) for key, value in variants[name].axes.items()}
+        validated[name] = Variant(of=variants[name].of, axes=axes)
+    return validated
+
+
+def _stands_for(
+    family: str, method: Any, made: int, report: Report, suggestion: Callable[[str, Any], str]
+) -> Iterator[tuple[str, Any, Axes]]:
+    """Name, settings and values on the axes of every method that one of the file stands for.
+
+    Args:
+        made: how many methods other grids have made.
+    """
+    if not isinstance(method, dict) or "grid" not in method:
+        yield family, method, {}
+        return
+    common = {key: value for key, value in method.items() if key != "grid"}
+    grid, where = method["grid"], ("methods", family, "grid")
+    named = isinstance(family, str)  # else it is reported with the names
+    if grid in (None, {}) or not named or not _is_usable(grid, where, report, suggestion):
+        yield family, common, {}
+        return
+    count = made + math.prod(map(len, grid.values()))
+    if count > MOST_METHODS:
+        report(where, f"makes {count:,} methods; an experiment may have {MOST_METHODS:,} at most")
+    for values in islice(product(*grid.values()), 1 if count > MOST_METHODS else None):
+        axes = dict(zip(grid, values, strict=True))
+        settings = copy.deepcopy(common)
+        for key, value in axes.items():
+            _set(settings, key.split("."), value)
+        name = " ".join([family, *(f"{key}={value_text(value)}" for key, value in axes.items())])
+        yield name, settings, axes
 
 
 def _is_usable(grid: Any, where: KeyPath, report: Report, suggestion: Callable[[str, Any], str]) -> bool:
@@ -77,10 +114,24 @@ def _is_usable(grid: Any, where: KeyPath, report: Report, suggestion: Callable[[
         elif any(values.count(value) > 1 for value in values):
             report((*where, str(key)), "holds a value more than once")
             usable = False
-        elif any(isinstance(value, dict | list) for value in values):
-            report((*where, str(key)), "takes plain values; name an inner key with a dot (sampling.top_p)")
+        elif any(isinstance(value, list) for value in values):
+            report((*where, str(key)), "takes plain values; write one method for each list")
+            usable = False
+        elif mappings := [value for value in values if isinstance(value, dict)]:
+            name = f"{key}.{next(iter(mappings[0]), 'key')}"
+            report((*where, str(key)), f"takes plain values; name an inner key with a dot ({name}: [...])")
             usable = False
     return usable
+
+
+def _get(method: Method, key: str, otherwise: Any) -> Any:
+    value: Any = method
+    for part in key.split("."):
+        inner = value if isinstance(value, dict) else dict(value) if isinstance(value, Settings) else {}
+        if part not in inner:
+            return otherwise
+        value = inner[part]
+    return value
 
 
 def _set(settings: dict[str, Any], path: list[str], value: Any) -> None:

@@ -1,19 +1,32 @@
 """The base of every settings model: unknown keys are errors, values do not change."""
 
-from typing import Any
+import math
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` would count as 1."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if kinds & {int, float} and bool not in kinds:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(item, bool):
+                    raise ValueError(f"must be a number, not {str(item).lower()}")
+        return value
 
 
 def value_text(value: Any) -> str:
     """A plain setting as short text: 0.0001 as 1e-4, true as on."""
     if isinstance(value, bool) or value is None:
         return {True: "on", False: "off", None: "none"}[value]
-    if not isinstance(value, float):
+    if not isinstance(value, float) or not math.isfinite(value):
         return str(value)
     mantissa, exponent = f"{value:e}".split("e")
     return min(f"{value:g}", f"{float(mantissa):g}e{int(exponent)}", key=len)

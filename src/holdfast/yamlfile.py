@@ -21,10 +21,12 @@ class YamlFile:
     Attributes:
         value: what it says.
         lines: line number (from 1) of every key and list item, by its path from the top.
+        blank: where nothing is written; an explicit null is something.
     """
 
     value: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    blank: set[KeyPath] = field(default_factory=set)
 
     def line(self, path: KeyPath) -> int | None:
         """The line where `path` stands, or else the closest thing that encloses it."""
@@ -53,11 +55,13 @@ def read_yaml(path: Path) -> YamlFile:
             return YamlFile(None)
         file = YamlFile(None)
         repeated = []
-        for key_path, line in _keys(node, (), ()):
+        for key_path, line, value in _keys(node, (), ()):
             if key_path in file.lines:
                 name = ".".join(map(str, key_path))
                 repeated.append(f"line {line}: {name} stands already in line {file.lines[key_path]}")
             file.lines.setdefault(key_path, line)
+            if isinstance(value, yaml.ScalarNode) and not value.value and value.style is None:
+                file.blank.add(key_path)
         if repeated:
             raise InputError(f"{path} says a key twice; keep one of them.\n  " + "\n  ".join(repeated))
         file.value = loader.construct_document(node)
@@ -83,7 +87,9 @@ def parse_value(text: str) -> Any:
         raise InputError(f"'{text}' is not a YAML value: {getattr(error, 'problem', error)}.") from None
 
 
-def _keys(node: yaml.Node, path: KeyPath, parents: tuple[yaml.Node, ...]) -> Iterator[tuple[KeyPath, int]]:
+def _keys(
+    node: yaml.Node, path: KeyPath, parents: tuple[yaml.Node, ...]
+) -> Iterator[tuple[KeyPath, int, yaml.Node]]:
     if node in parents:  # an alias to something that contains it
         raise yaml.constructor.ConstructorError(None, None, "a value contains itself", node.start_mark)
     if isinstance(node, yaml.MappingNode):
@@ -91,10 +97,10 @@ def _keys(node: yaml.Node, path: KeyPath, parents: tuple[yaml.Node, ...]) -> Ite
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             here = (*path, str(key.value))
-            yield here, key.start_mark.line + 1
+            yield here, key.start_mark.line + 1, value
             yield from _keys(value, here, (*parents, node))
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             here = (*path, index)
-            yield here, value.start_mark.line + 1
+            yield here, value.start_mark.line + 1, value
             yield from _keys(value, here, (*parents, node))

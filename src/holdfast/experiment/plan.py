@@ -340,6 +340,9 @@ class _Planner:
             "tasks": [self.data(task, self.experiment.evaluation.split, judged) for task in old],
             **self._asked(chain, asked),
         }
+        evaluation = self.experiment.evaluation
+        if evaluation.temperature > 0:  # greedy answers need no more than `_asked` says
+            inputs["judging"] = evaluation.sampling().model_dump(mode="json")
         label = f"{chain.method} seed {chain.seed}: re-alignment probe"
         return self._measure("probe", chain, inputs, policy, old, label)
 

@@ -77,11 +77,13 @@ class Method(Settings):
     @classmethod
     def _counts(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         try:
-            return validate(value)
+            if not isinstance(value, bool):  # true would count as 1
+                return validate(value)
         except ValidationError:  # one message in place of one for each form
-            raise ValueError(
-                f"must be a whole number of at least 1, or one for each task (task: number), not {value!r}"
-            ) from None
+            pass
+        raise ValueError(
+            f"must be a whole number of at least 1, or one for each task (task: number), not {value!r}"
+        )
 
     def iterations_on(self, tasks: Sequence[str]) -> int:
         """Iterations of one stage that trains on these tasks."""
@@ -94,6 +96,10 @@ class Method(Settings):
         """Whether it learns from completions that a policy wrote."""
         return self.objective != "sft" or self.target == "sampled"
 
+    def _changed(self, *keys: str) -> list[str]:
+        """Which of these settings are not at their defaults."""
+        return [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
+
     @model_validator(mode="after")
     def _consistent(self) -> Method:
         if self.objective in ("grpo", "rloo") and self.group_size < 2:
@@ -101,18 +107,21 @@ class Method(Settings):
                 f"{self.objective} compares completions of one prompt, so group_size must be at least 2"
             )
         if self.objective == "sft":
-            for key in ("filter", "kl_coef", "positives_only", "drop_zero_variance"):
-                if getattr(self, key) != type(self).model_fields[key].default:
-                    raise ValueError(f"{key} needs an RFT objective (grpo, rloo, remax, reinforce)")
+            for key in self._changed("filter", "kl_coef", "positives_only", "drop_zero_variance"):
+                raise ValueError(f"{key} needs an RFT objective (grpo, rloo, remax, reinforce)")
+        else:
+            for key in self._changed("target", "sampled_by", "show_answer", "resample_every"):
+                raise ValueError(f"{key} is about what SFT writes; leave it out or use objective: sft")
+        if self.objective != "grpo" and not self.normalise_std:
+            raise ValueError(f"{self.objective} never normalises; leave normalise_std out")
         if self.samples and self.sampling.temperature == 0:
             raise ValueError(
                 f"{'target: sampled' if self.objective == 'sft' else self.objective} learns from differing "
                 "completions, so sampling.temperature must be above 0 (1.0: the policy itself)"
             )
         if self.objective == "sft" and self.target != "sampled":
-            for key in ("sampled_by", "show_answer", "resample_every"):
-                if getattr(self, key) != type(self).model_fields[key].default:
-                    raise ValueError(f"{key} needs target: sampled")
+            for key in self._changed("sampled_by", "show_answer", "resample_every"):
+                raise ValueError(f"{key} needs target: sampled")
         if self.resample_every and self.sampled_by == "base":
             raise ValueError("resample_every follows the policy that learns; leave sampled_by: base out")
         if self.style == "direct" and self.target == "reasoned":

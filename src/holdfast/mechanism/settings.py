@@ -16,7 +16,7 @@ class Drift(Settings):
 
     prompts: int = Field(5, ge=2)  # of each task: the new one, earlier ones, general benchmarks
     samples: int = Field(1, ge=1)  # completions of each prompt and policy
-    methods: tuple[str, ...] | None = None  # which are measured; None: all
+    methods: tuple[str, ...] | None = Field(None, min_length=1)  # which are measured; None: all
 
 
 class Risk(Settings):
@@ -25,7 +25,7 @@ class Risk(Settings):
     instances: int = Field(4, ge=2)  # of the new task
     samples: int = Field(8, ge=2)  # completions of each
     old: int = Field(8, ge=1)  # of all earlier tasks together
-    methods: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = Field(None, min_length=1)
 
 
 class Probe(Settings):
@@ -35,7 +35,7 @@ class Probe(Settings):
     steps: int = Field(8, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     test_examples: int | None = Field(None, ge=1)  # of those that judge; None: all of them
-    methods: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = Field(None, min_length=1)
 
 
 class Measures(Settings):
