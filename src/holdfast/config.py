@@ -239,10 +239,9 @@ def _set_twice(
     common = defaults.get("grid") if isinstance(defaults, dict) else None
     for name, method in methods.items() if isinstance(methods, dict) else ():
         own_grid = method.get("grid", {}) if isinstance(method, dict) else {}
-        grids = {("defaults",): common, ("methods", str(name)): own_grid}
-        for place, grid in (
-            grids.items() if isinstance(own_grid, dict) else ()
-        ):  # null: not even the defaults'
+        if not isinstance(own_grid, dict):
+            continue  # null: not even the grid of the defaults
+        for place, grid in {("defaults",): common, ("methods", str(name)): own_grid}.items():
             for key in grid if isinstance(grid, dict) else ():
                 own: KeyPath = ("methods", str(name), *str(key).split("."))
                 axis: KeyPath = (*place, "grid", str(key))
