@@ -15,7 +15,7 @@ from holdfast.learning.objectives import RFT
 from holdfast.learning.sampled_targets import SampledSFT
 from holdfast.learning.settings import Method
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
 from test_learning import SHORT, grpo, items_of, train, weights
@@ -146,6 +146,16 @@ def test_prompts_without_variance_can_leave_the_step() -> None:
     assert torch.equal(dropped.advantages_BG, kept.advantages_BG[varied])
     assert dropped.names == tuple(n for n, v in zip(kept.names, varied.tolist(), strict=True) if v)
     assert dropped.spent == kept.spent  # what was sampled was paid for
+
+
+def test_a_batch_without_any_variance_leaves_the_weights_alone(tmp_path: Any) -> None:
+    """As cold samples are: all of a prompt alike."""
+    policy, before = embedded(), weights(embedded())
+    method = grpo(drop_zero_variance=True, batch=2, sampling=Sampling(temperature=1e-4, max_tokens=12))
+    totals = train(policy, method, tmp_path, 3, items_of("counting", 6))
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(policy).items())
+    assert [row["zero_variance"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [1] * 3
+    assert (totals["skipped"], totals["completions"]) == (0, 0) and totals["sampled"] > 0
 
 
 def test_operations_are_twice_the_weights_per_token(tmp_path: Any) -> None:

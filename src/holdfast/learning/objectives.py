@@ -74,15 +74,16 @@ class Groups:
         """The groups of these prompts, in this order."""
         if len(rows) == len(self.prompts):
             return self
+        index_B = torch.as_tensor(rows, dtype=torch.long)  # of no rows, too
 
         def part(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor[torch.as_tensor(rows, device=tensor.device)]
+            return None if tensor is None else tensor[index_B.to(tensor.device)]
 
         return replace(
             self,
             prompts=self.prompts.select(rows),
             completions=self.completions.select(rows),
-            advantages_BG=self.advantages_BG[torch.as_tensor(rows, device=self.advantages_BG.device)],
+            advantages_BG=self.advantages_BG[index_B.to(self.advantages_BG.device)],
             old_logprobs_BGR=part(self.old_logprobs_BGR),
             reference_BGR=part(self.reference_BGR),
             names=tuple(self.names[row] for row in rows) if self.names else (),
