@@ -213,3 +213,10 @@ def test_the_shipped_experiments_are_valid() -> None:
         assert experiment.test_examples is not None
         assert experiment.test_examples >= (500 if experiment.evaluation.split == "test" else 300)
     assert TINY["prompts"] == "embedded"
+
+
+def test_a_reference_is_a_method_that_can_forget(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    assert load_experiment(path, ["reference=grpo"]).reference == "grpo"
+    assert "reference: there is no method 'gpro'; did you mean 'grpo'?" in message(path, "reference=gpro")
+    assert "name another method" in message(path, "reference=grpo", "methods.grpo.joint=true")

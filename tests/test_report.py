@@ -18,6 +18,7 @@ from holdfast.forgetting.paired import holm
 from holdfast.forgetting.permutation import Difference
 from holdfast.report.analysis import analyse
 from holdfast.report.comparisons import compare
+from holdfast.report.matched import matched_rows
 from holdfast.report.page import build
 from holdfast.report.setup import methods_table
 from holdfast.report.style import inline_svg, looks
@@ -251,6 +252,16 @@ def test_findings_of_many_methods_compare_with_sft():
     table = differences(analysis)
     assert [row["method"] for row in table.rows] == ["grpo", "rloo", "remax", "rif_grpo"]
     assert any("from so few seeds they are rough" in note for note in cautions(analysis))
+
+
+def test_an_experiment_may_name_its_reference():
+    results = make_results(("sft", "grpo", "remax"), items=60, sequence=SHORT, general=())
+    named = replace(results, settings={**results.settings, "reference": "grpo"})
+    analysis = analyse(named)
+    assert {c.method.name: c.reference.name for c in analysis.comparisons} == {"sft": "grpo", "remax": "grpo"}
+    assert {row.reference for row in matched_rows(analysis)} == {"grpo"}
+    mine, other = (one.comparisons[0].differences["fm"] for one in (analysis, analyse(results)))
+    assert mine.value == pytest.approx(-other.value)  # sft - grpo, grpo - sft
 
 
 def test_the_differences_table_has_interval_p_and_effect_size(tmp_path):

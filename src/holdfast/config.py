@@ -66,6 +66,7 @@ class Experiment(Settings):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     methods: dict[MethodName, Method] = Field(min_length=1)
     variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
+    reference: MethodName | None = None  # whom the report compares with; None: the first SFT method
     measures: Measures = Measures()  # what is measured besides accuracy
     max_jobs: int = Field(3000, ge=1)  # more are started only when told to (--yes)
     output: Path  # the run's folder: resolved config and report
@@ -329,6 +330,7 @@ def _check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     for name, order in experiment.orders.items():
         problems += [(("orders", name), text) for text in _check_order(order, experiment)]
     problems += _check_grids(experiment)
+    problems += _check_reference(experiment)
     problems += _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
         problems.append((("general",), f"{name} is trained on, so it cannot be a general benchmark"))
@@ -391,6 +393,16 @@ def _check_grids(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
         same = known.setdefault(repr((variant.of, variant.axes)), name)
         if same != name and name in experiment.methods:
             yield ("methods", variant.of, "grid"), f"makes '{same}' and '{name}', which are the same"
+
+
+def _check_reference(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    name, methods = experiment.reference, experiment.methods
+    if name is None:
+        return
+    if name not in methods:
+        yield ("reference",), f"there is no method '{name}'{suggestion(name, methods)}"
+    elif methods[name].joint:
+        yield ("reference",), f"{name} learns all tasks at once and has none to forget; name another method"
 
 
 def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:

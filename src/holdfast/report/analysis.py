@@ -111,8 +111,18 @@ class Analysis:
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """Every finished sequential method against the reference of its task order."""
-        pairs = [(method, reference) for reference, others in references(self.methods) for method in others]
+        pairs = [(method, reference) for reference, others in self.references for method in others]
         return compare(pairs, self.results)
+
+    @property
+    def references(self) -> list[tuple[MethodView, list[MethodView]]]:
+        """Per task order: what its methods are compared with, and the others."""
+        return references(self.methods, self.reference)
+
+    @property
+    def reference(self) -> str | None:
+        """The method that the experiment wants the others compared with."""
+        return self.results.settings.get("reference")
 
     @property
     def shared_order(self) -> tuple[str, ...] | None:

@@ -54,10 +54,13 @@ def difference(method: MethodView, reference: MethodView, measure: str) -> Estim
     return estimate(method.draws.measures[measure] - reference.draws.measures[measure])
 
 
-def references(methods: Sequence[MethodView]) -> list[tuple[MethodView, list[MethodView]]]:
+def references(
+    methods: Sequence[MethodView], chosen: str | None = None
+) -> list[tuple[MethodView, list[MethodView]]]:
     """Per task order: what its methods are compared with, and the others.
 
-    The reference is the first sequential SFT method that is finished, or else the first method.
+    The reference is the method that the experiment names, or else the first sequential SFT method
+    that is finished, or else the first method.
     """
     by_order: dict[tuple[str, ...], list[MethodView]] = {}
     for method in methods:
@@ -65,7 +68,9 @@ def references(methods: Sequence[MethodView]) -> list[tuple[MethodView, list[Met
             by_order.setdefault(method.order, []).append(method)
     found = []
     for group in by_order.values():
-        reference = next((method for method in group if method.objective == "sft"), group[0])
+        named = [method for method in group if method.name == chosen]
+        sft = [method for method in group if method.objective == "sft"]
+        reference = (named or sft or group)[0]
         found.append((reference, [method for method in group if method is not reference]))
     return found
 

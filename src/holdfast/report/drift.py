@@ -161,7 +161,7 @@ def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], 
         error = float(np.sqrt(np.sum(np.square(errors)))) / len(rows)
         mean = float(np.mean([row[direction] for row in rows]))
         draws.append(mean + error * np.append(0.0, generator.standard_normal(RESAMPLES)))
-    return _combined(draws)
+    return _combined(draws, least=0.0)
 
 
 def _movement_mean(method: MethodView, name: str) -> Value:
@@ -174,11 +174,13 @@ def _movement_mean(method: MethodView, name: str) -> Value:
     return _combined(draws)
 
 
-def _combined(draws: Sequence[np.ndarray]) -> Value:
-    """The mean of seeds with its interval; the value alone where nothing varies."""
+def _combined(draws: Sequence[np.ndarray], least: float | None = None) -> Value:
+    """The mean of seeds with its interval, which ends at `least`; the value alone where nothing varies."""
     if not draws:
         return None
     found = estimate(combine_seeds(np.stack(draws)))
+    if least is not None:
+        found = found.within(least, np.inf)
     return found if found.high > found.low else found.value
 
 

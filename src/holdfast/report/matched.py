@@ -43,9 +43,9 @@ class MatchedRow:
 
 
 def matched_rows(analysis: Analysis) -> list[MatchedRow]:
-    """Every family against the first SFT family (or else the first), on every basis; families of RFT
-    against every other SFT family of several settings, too. Families without a task order in common
-    are left out.
+    """Every family against that of the reference (else the first of SFT, else the first), on every basis;
+    families of RFT against every other SFT family of several settings, too. Families without a task order
+    in common are left out.
 
     p-values are adjusted over all of them; a pair that is chosen twice is tested once.
     """
@@ -58,7 +58,8 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
     if len(families) < 2:
         return []
     sft = [name for name, methods in families.items() if methods[0].objective == "sft"]
-    first = sft[0] if sft else next(iter(families))
+    chosen_family = {method.family for method in analysis.sequential if method.name == analysis.reference}
+    first = [*(chosen_family & families.keys()), *sft, *families][0]
     others = [name for name in sft if name != first and len(families[name]) > 1]
     against = [(family, first) for family in families if family != first]
     against += [(family, other) for other in others for family in families if family not in sft]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from holdfast.forgetting.bootstrap import Estimate, combine_seeds, estimate
+from holdfast.forgetting.bootstrap import combine_seeds, estimate
 from holdfast.forgetting.regularisation import (
     BINS,
     CLAIMS,
@@ -242,8 +242,7 @@ def _probed(results: Results, run: MethodRun) -> list[dict[str, float]]:
 def _mean_of_seeds(values: Sequence[float]) -> Value:
     if len(values) == 1:
         return values[0]
-    found: Estimate = estimate(combine_seeds(np.repeat(np.array(values)[:, None], 1001, axis=1)))
-    return found
+    return estimate(combine_seeds(np.repeat(np.array(values)[:, None], 1001, axis=1))).within(0.0, 1.0)
 
 
 def mechanism_tables(analysis: Analysis) -> list[Table]:

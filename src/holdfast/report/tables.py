@@ -130,7 +130,7 @@ def turnover(analysis: Analysis) -> Table:
         if old:
             persistent = [entry for entry in method.persistence if entry.since > 0]
             row: dict[str, Value] = {"method": label(method)}
-            row |= {name: _mean(getattr(entry, name) for entry in old) for name in _TURNOVER}
+            row |= {name: _mean(getattr(entry, name) for entry in old) for name in _SHARES}
             rows.append(
                 row | {name: _mean(getattr(entry, name) for entry in persistent) for name in _LASTING}
             )
@@ -138,12 +138,12 @@ def turnover(analysis: Analysis) -> Table:
         "Shares of test items, %, mean over the old tasks: just after training on the task against the "
         "end. A lost item lost its convention when its final answer is right, but written in another way "
         "than the task asks for; its format when the right answer stands in the response, but not where "
-        "it is asked for; else its knowledge. Beyond chance: without what guessing explains, mean over "
-        "the tasks whose answers are options. Never lost: of the items right just after training, those "
+        "it is asked for; else its knowledge. Never lost: of the items right just after training, those "
         "right at every later stage. Recovered: of the others, those right at the end, where two stages or "
         "more followed. From stage to stage: tables/turnover_by_stage.csv."
     )
-    columns = [METHOD, *_turnover_columns(), *_lasting_columns()]
+    shares = [column for column in _turnover_columns() if column.key in _SHARES]
+    columns = [METHOD, *shares, *_lasting_columns()]
     return Table("turnover", "Which items were lost and gained", columns, rows, note)
 
 
@@ -159,7 +159,10 @@ def turnover_by_task(analysis: Analysis) -> Table:
             rows.append(row)
     columns = [METHOD, Column("task", "Task"), Column("since", "Since")]
     columns += [*_turnover_columns(), *_lasting_columns()]
-    note = "Shares of test items, %, from the stage in 'Since' to the end."
+    note = (
+        "Shares of test items, %, from the stage in 'Since' to the end. Beyond chance: without what guessing "
+        "explains, where answers are options."
+    )
     return Table("turnover_by_task", "Items lost and gained, per task", columns, rows, note)
 
 
@@ -184,7 +187,8 @@ def _transition_row(method: MethodView, entry: Transitions) -> dict[str, Value]:
 
 
 _LOST = ("lost_knowledge", "lost_convention", "lost_format")
-_TURNOVER = ("kept", "lost", *_LOST, "lost_true", "gained", "gained_true")
+_SHARES = ("kept", "lost", *_LOST, "gained")  # of all tasks
+_TURNOVER = (*_SHARES, "lost_true", "gained_true")
 _LASTING = ("never_lost", "recovered")
 
 

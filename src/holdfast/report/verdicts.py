@@ -1,9 +1,9 @@
 """The report's sentences: what the intervals allow to be said, and no more.
 
-Methods are compared with a reference, the first sequential SFT method (or else the first sequential
-method) that learned the tasks in the same order. A difference counts as shown when the 95 % interval
-of the paired difference leaves zero out and the permutation test, corrected for the number of
-comparisons, agrees.
+Methods are compared with a reference: the one that the experiment names, or else the first sequential
+SFT method (or the first sequential method) that learned the tasks in the same order. A difference
+counts as shown when the 95 % interval of the paired difference leaves zero out and the permutation
+test, corrected for the number of comparisons, agrees.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from holdfast.forgetting.metrics import resolvable_difference
 from holdfast.forgetting.permutation import Difference
 from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.comparisons import MEASURES, Comparison, references
+from holdfast.report.comparisons import MEASURES, Comparison
 from holdfast.report.table import Column, Kind, Table, Value, p_value, text
 
 # measure -> (topic, name, then for a method above and below the one it is compared with: a word that
@@ -45,7 +45,7 @@ class Finding:
 
 def findings(analysis: Analysis) -> list[Finding]:
     """What can be said, the most important first."""
-    groups = references(analysis.methods)
+    groups = analysis.references
     if not groups:
         if analysis.sequential:
             note = "No method has finished its sequence, so nothing can be said about forgetting yet."
