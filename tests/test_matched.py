@@ -178,11 +178,47 @@ def test_sentences_follow_the_test():
 def test_families_that_did_not_learn_alike_are_said_so():
     results = make_results(("sft", "grpo"), items=2000, sequence=("d", "e", "f"), general=())
     rows = matched_rows(analyse(results))
-    assert [(row.basis, row.match) for row in rows] == [("gain", None), ("budget", None), ("roll-outs", None)]
+    assert [(row.basis, row.match) for row in rows] == [("gain", None), ("budget", None)]
     (found,) = matched_findings(rows)
     assert found.text.startswith("No pair of settings is matched for grpo against sft: every interval of the")
     (row,) = matched_table(rows).rows
     assert (row["basis"], row["setting"], row["against"]) == ("gain: no pair", "grpo", "sft")
+
+
+def test_roll_outs_stand_in_where_operations_differ():
+    """A filter's sampling costs less than learning: as many roll-outs are fewer operations."""
+    runs = []
+    for run in _grid().runs:
+        sampled = {"remax": 12.0, "grpo learning_rate=2e-5": 12.0}.get(run.method, 0.0)
+        flops = 40.0 if run.method == "grpo learning_rate=2e-5" else 90.0
+        runs.append(replace(run, totals=[{"flops": flops, "sampled": sampled}] * 3))
+    results = replace(_grid(), runs=tuple(runs), settings={**_grid().settings, "reference": "remax"})
+    found = [row for row in matched_rows(analyse(results)) if row.reference == "remax"]
+    rows = {(row.family, row.basis): row for row in found}
+    assert rows["grpo", "roll-outs"].match.matched and ("grpo", "budget") not in rows
+    assert rows["sft", "budget"].match.matched  # in operations, so roll-outs are not asked
+    said = {finding.topic: finding.text for finding in matched_findings(list(rows.values()))}
+    assert "grpo" in said["At matched roll-outs"] and "1.00 × the roll-outs" in said["At matched roll-outs"]
+
+
+def test_many_families_are_told_in_one_sentence():
+    rows = [row for row in matched_rows(analyse(_grid())) if row.match and row.basis == "budget"]
+    row = replace(rows[0], match=replace(rows[0].match, matched=True))
+    gaps = {**row.comparison.differences}
+    shown = replace(gaps["fm"], value=0.03, low=0.01, high=0.05, p=0.01)
+    better = replace(
+        row, family="best", comparison=replace(row.comparison, differences={**gaps, "fm": shown})
+    )
+    none = replace(gaps["fm"], value=0.0, low=-0.01, high=0.01, p=1.0)
+    others = [
+        replace(row, family=f"f{n}", comparison=replace(row.comparison, differences={**gaps, "fm": none}))
+        for n in range(5)
+    ]
+    (found,) = matched_findings([better, *others])
+    assert found.text == (
+        "Compared with sft at matched budget: less forgetting with best; "
+        "no difference in forgetting shown for f0, f1, f2, f3 and f4."
+    )
 
 
 def test_families_without_a_common_order_are_not_paired():

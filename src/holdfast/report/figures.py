@@ -296,8 +296,11 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     return figure
 
 
+ROWS_THAT_FIT = 2  # of a legend on top
+
+
 def legend(figure: Figure, methods: list[MethodView], looks: Mapping[str, Look]) -> None:
-    """One legend on top of the figure; of a grid with many methods, its families."""
+    """One legend on top of the figure, which grows if it must; of a grid with many methods, its families."""
     from matplotlib.lines import Line2D
 
     families: dict[str, list[MethodView]] = {}
@@ -318,6 +321,15 @@ def legend(figure: Figure, methods: list[MethodView], looks: Mapping[str, Look])
         marker = "" if method.joint or several else look.marker
         handles.append(Line2D([], [], color=look.colour, linestyle=look.line, marker=marker, label=name))
     figure.legend(handles=handles, loc="upper center", ncols=columns, columnspacing=1.3, handlelength=2)
+    _grow(figure, 0.2 * max(0, -(-len(handles) // columns) - ROWS_THAT_FIT))
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """Room at the top; all else keeps its size."""
+    height, space = figure.get_figheight(), figure.subplotpars
+    figure.set_figheight(height + inches)
+    share = height / (height + inches)
+    figure.subplots_adjust(bottom=space.bottom * share, top=space.top * share)
 
 
 def _columns(figure: Figure, names: Sequence[str]) -> int:

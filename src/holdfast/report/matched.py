@@ -18,7 +18,7 @@ from holdfast.forgetting.matched import (
 from holdfast.report.analysis import Analysis, MethodView
 from holdfast.report.comparisons import MEASURES, Comparison, compare
 from holdfast.report.table import MISSING, Column, Table, Value, number, text
-from holdfast.report.verdicts import TESTED_NOTE, Finding, listed, one_seed_note, with_p
+from holdfast.report.verdicts import MOST_IN_FULL, TESTED_NOTE, Finding, listed, one_seed_note, with_p
 
 Basis = Literal["gain", "budget", "roll-outs"]
 # Of what a budget is counted in: as a ratio of it is called.
@@ -69,11 +69,9 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
     chosen: list[tuple[Basis, str, str, Match | None]] = []
     for family, reference in against:
         sides = variants[family], variants[reference]
-        chosen += [
-            ("gain", family, reference, at_matched_gain(*sides)),
-            ("budget", family, reference, at_matched_budget(*sides)),
-            ("roll-outs", family, reference, at_matched_budget(*sides, "rollouts")),
-        ]
+        chosen.append(("gain", family, reference, at_matched_gain(*sides)))
+        basis, match = _equal_budget(*sides)
+        chosen.append((basis, family, reference, match))
     pairs = list(dict.fromkeys((match.variant, match.reference) for *_, match in chosen if match))
     views = [(analysis.by_name[variant], analysis.by_name[reference]) for variant, reference in pairs]
     compared = dict(zip(pairs, compare(views, analysis.results, tuple(TESTED)), strict=True))
@@ -85,6 +83,15 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
             chosen, key=lambda entry: get_args(Basis).index(entry[0])
         )
     ]
+
+
+def _equal_budget(variants: Sequence[Variant], references: Sequence[Variant]) -> tuple[Basis, Match | None]:
+    """Equal operations, or else equal roll-outs, or else the closest in operations."""
+    by_operations = at_matched_budget(variants, references)
+    by_rollouts = at_matched_budget(variants, references, "rollouts")
+    if by_rollouts and by_rollouts.matched and not (by_operations and by_operations.matched):
+        return "roll-outs", by_rollouts
+    return "budget", by_operations
 
 
 def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
@@ -125,9 +132,9 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
     note = (
         "At matched gain: the settings that learned most among those that learned alike (no difference in "
         f"plasticity shown). At matched budget: operations within {100 * TOLERANCE:.0f} % of each other, "
-        "best AvgAcc; at matched roll-outs: sampled completions, those of filters included; otherwise the "
-        "closest are given and are not matched. Choosing settings by their accuracy on the test items is "
-        "itself a selection, which neither interval nor p covers. "
+        "best AvgAcc; where there are none, at matched roll-outs: sampled completions, those of filters "
+        "included; otherwise the closest are given and are not matched. Choosing settings by their accuracy "
+        "on the test items is itself a selection, which neither interval nor p covers. "
     )
     return Table(
         "matched", "At matched gain and budget", columns, cells, note + TESTED_NOTE + one_seed_note(found)
@@ -139,7 +146,14 @@ def matched_findings(rows: Sequence[MatchedRow]) -> list[Finding]:
     found = []
     for basis in get_args(Basis):
         mine = [row for row in rows if row.basis == basis]
-        said = [_sentence(row) for row in mine if row.match and row.match.matched]
+        matched = [row for row in mine if row.match and row.match.matched]
+        if len(matched) <= MOST_IN_FULL:
+            said = [_sentence(row) for row in matched]
+        else:
+            said = [
+                _sentence_of_many([row for row in matched if row.reference == reference])
+                for reference in dict.fromkeys(row.reference for row in matched)
+            ]
         for reference in dict.fromkeys(row.reference for row in mine):
             said += _unmatched(basis, reference, [row for row in mine if row.reference == reference])
         if said:
@@ -162,6 +176,19 @@ def _unmatched(basis: str, reference: str, rows: Sequence[MatchedRow]) -> list[s
             f"for {listed(closest)}, so forgetting cannot be compared at matched {basis}."
         )
     return said
+
+
+def _sentence_of_many(rows: Sequence[MatchedRow]) -> str:
+    """Families against one reference; the table has the pairs and the numbers."""
+    said: dict[str, list[str]] = {"less": [], "more": [], "": []}
+    for row in rows:
+        assert row.comparison
+        gap = row.comparison.differences["fm"]
+        said[("less" if gap.value > 0 else "more") if gap.shown else ""].append(row.family)
+    parts = [f"{word} forgetting with {listed(said[word])}" for word in ("less", "more") if said[word]]
+    if said[""]:
+        parts.append(f"no difference in forgetting shown for {listed(said[''])}")
+    return f"Compared with {rows[0].reference} at matched {rows[0].basis}: {'; '.join(parts)}."
 
 
 def _sentence(row: MatchedRow) -> str:

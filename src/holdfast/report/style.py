@@ -69,11 +69,12 @@ class Look:
 
 
 def looks(methods: Sequence[tuple[str, bool]]) -> dict[str, Look]:
-    """A look for each (method name, joint); more methods than colours repeat them with other dashes."""
+    """A look for each (method name, joint); more methods than colours repeat them with another marker."""
     found = {}
     for index, (name, joint) in enumerate(methods):
         dashes = "--" if joint else ("-", "-.", ":")[index // len(PALETTE) % 3]
-        found[name] = Look(PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)], dashes)
+        marker = MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
+        found[name] = Look(PALETTE[index % len(PALETTE)], marker, dashes)
     return found
 
 
