@@ -42,7 +42,8 @@ def training_curves(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     from matplotlib.figure import Figure
 
     drawn = {key: training_lines(analysis, key) for key, _ in PANELS}
-    panels = [(key, title) for key, title in PANELS if drawn[key]]
+    # What is 0 throughout (KL without a penalty, clipping with one update) tells nothing.
+    panels = [(key, title) for key, title in PANELS if any(np.nan_to_num(y).any() for *_, y in drawn[key])]
     if not panels:
         return None
     across = min(2, len(panels))
