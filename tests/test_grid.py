@@ -18,6 +18,7 @@ from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 
 GRPO = {"objective": "grpo"}
+SHIPPED = Path(__file__).parents[1] / "configs" / "embedded"
 
 
 def problems(folder: Path, **changes: Any) -> str:
@@ -327,3 +328,28 @@ def test_measures_change_nothing_that_is_learned_or_judged(tmp_path: Path) -> No
     assert {row["task"] for row in sft.drift[1]["kl"]} == {"reading", "counting", "presence"}
     everything = {row["group"]: row for row in sft.drift[1]["movement"]}["all"]
     assert everything["l2"] > 0 and -1 < everything["cosine"] < 1
+
+
+def test_the_shipped_grids_share_every_common_job() -> None:
+    """Jobs with one fingerprint run once, whichever experiment asks first."""
+    names = ("lr", "kl", "cot", "arms", "order", "rif")
+    plans = {name: make_plan(load_experiment(SHIPPED / f"{name}.yaml")) for name in names}
+    jobs = {name: {job.fingerprint for job in plan.jobs.values()} for name, plan in plans.items()}
+    bases = {
+        name: {job.fingerprint for job in plan.jobs.values() if job.kind == "evaluate" and not job.policy}
+        for name, plan in plans.items()
+    }
+    assert {name: len(base) for name, base in bases.items()} == dict.fromkeys(names, 10) | {"cot": 20}
+    assert len(set().union(*bases.values())) == 20  # ten tasks under two styles, in all grids together
+
+    def stages(grid: str, method: str) -> list[str]:
+        plan = plans[grid]
+        chains = [chain for chain in plan.chains if chain.method == method]
+        return [plan.jobs[job].fingerprint for chain in chains for job in chain.learn]
+
+    grpo = stages("lr", "grpo learning_rate=1e-4")
+    assert len(grpo) == 3 * 7
+    same = {"kl": "grpo", "arms": "grpo", "cot": "grpo style=cot", "order": "grpo order=none"}
+    for grid, method in same.items():
+        assert stages(grid, method) == grpo
+    assert sum(map(len, jobs.values())) == 5998 and len(set().union(*jobs.values())) == 4859
