@@ -220,3 +220,13 @@ def test_a_reference_is_a_method_that_can_forget(tmp_path: Path) -> None:
     assert load_experiment(path, ["reference=grpo"]).reference == "grpo"
     assert "reference: there is no method 'gpro'; did you mean 'grpo'?" in message(path, "reference=gpro")
     assert "name another method" in message(path, "reference=grpo", "methods.grpo.joint=true")
+
+
+def test_a_probe_does_not_test_on_what_it_trains_on(tmp_path: Path) -> None:
+    rows = [{"id": str(index), "prompt": "colour ?", "answer": "red"} for index in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = {"train": "rows.jsonl", "test": "rows.jsonl"}
+    path = write_config(tmp_path, {"tasks": {"mine": own}, "sequence": ["mine", "reading"]})
+    assert load_experiment(path).sequence[0] == "mine"
+    text = message(path, "measures={probe: {}}")
+    assert "measures.probe: would test mine on what it trains on: its train and test are one file" in text

@@ -418,6 +418,12 @@ def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
                 "looks at earlier tasks, but no method that it is about has any; it needs one that is not "
                 "joint, and two tasks in the sequence",
             )
+    split = experiment.evaluation.split
+    for name in experiment.sequence if experiment.measures.probe is not None else ():
+        own = experiment.tasks.get(name)
+        if own is not None and own.train is not None and own.train == getattr(own, split):
+            text = f"would test {name} on what it trains on: its train and {split} are one file"
+            yield ("measures", "probe"), text
     if experiment.measures.risk is not None and experiment.model.lora is not None:
         yield (
             ("measures", "risk"),
