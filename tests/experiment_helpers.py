@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from holdfast.config import Experiment, load_experiment
+from holdfast.config.experiment import Experiment
+from holdfast.config.load import load_experiment
 from holdfast.experiment.executor import Outcome, run
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.progress import Progress

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from experiment_helpers import TINY, make_experiment, write_config
-from holdfast.config import load_experiment
+from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, run_here, snapshot, write_config
-from holdfast.config import load_experiment
+from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.experiment.collect import collect
 from holdfast.experiment.plan import make_plan

@@ -10,7 +10,7 @@ import pytest
 from cli_helpers import Call
 from experiment_helpers import write_config
 from holdfast import files
-from holdfast.config import load_experiment
+from holdfast.config.load import load_experiment
 from holdfast.experiment.collect import collect
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.config import Experiment, load_experiment
+from holdfast.config.experiment import Experiment
+from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.tasks.hub import BENCHMARKS, GENERAL, SEQUENCE

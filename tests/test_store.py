@@ -15,7 +15,7 @@ import pytest
 
 from experiment_helpers import make_experiment
 from holdfast import files
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment import prune
 from holdfast.experiment.plan import Job, Plan, make_plan

@@ -1,5 +1,10 @@
 """Errors whose message is meant for the person at the terminal."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class HoldfastError(Exception):
     """Something went wrong while running; the message names the cause and the fix (exit code 1)."""
@@ -7,3 +12,10 @@ class HoldfastError(Exception):
 
 class InputError(HoldfastError):
     """A setting, file or row the user gave cannot be used; found before any work (exit code 2)."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown `word`: what was probably meant, or all there is."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; there is {', '.join(known)}"

@@ -18,7 +18,7 @@ from holdfast.cli.console import Debug, err, out, show_table
 from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
-    from holdfast.config import Experiment
+    from holdfast.config.experiment import Experiment
     from holdfast.experiment.plan import Job, Plan
     from holdfast.experiment.store import Damaged, Store
 
@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
     from holdfast import files
-    from holdfast.config import load_experiment
+    from holdfast.config.load import load_experiment
     from holdfast.experiment import store as stores
 
     start = time.monotonic()
@@ -100,7 +100,7 @@ def _ask_if_large(jobs: int, most: int, yes: bool) -> None:
 
 def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Show the jobs of an experiment: which are done, and how long the others will take."""
-    from holdfast.config import load_experiment
+    from holdfast.config.load import load_experiment
 
     experiment = load_experiment(config, overrides or [])
 
@@ -153,7 +153,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write the report of a run again, finished or not."""
-    from holdfast.config import load_experiment
+    from holdfast.config.load import load_experiment
 
     config = run / "config.yaml" if run.is_dir() else run
     if run.is_dir() and not config.exists():

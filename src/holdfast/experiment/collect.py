@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.store import Damaged, Store
 from holdfast.forgetting.results import MethodRun, Record, Results

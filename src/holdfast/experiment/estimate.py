@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from holdfast import files
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job, Plan

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.plan import Job, Plan

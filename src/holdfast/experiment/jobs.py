@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast import files
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job, Plan

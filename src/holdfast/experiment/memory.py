@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.experiment.architecture import Architecture, Tower, architecture
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import digest, model_identity
 from holdfast.learning.settings import Method
 from holdfast.policy.settings import Sampling

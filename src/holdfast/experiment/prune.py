@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.config import load_experiment
+from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import KINDS, WEIGHTS, Store, remove_folder, size

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from holdfast.config import Experiment
+from holdfast.config.experiment import Experiment
 from holdfast.experiment import estimate
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import Damaged, Store

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, product
 from typing import Any
 
+from holdfast.errors import suggestion
 from holdfast.learning.settings import Method
 from holdfast.settings import Settings, value_text
 from holdfast.yamlfile import KeyPath
@@ -33,9 +34,7 @@ class Variant(Settings):
     axes: Axes  # its value on each axis
 
 
-def expand(
-    methods: dict[str, Any], report: Report, suggestion: Callable[[str, Any], str]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def expand(methods: dict[str, Any], report: Report) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The methods with every grid multiplied out, and which of them come from where.
 
     Args:
@@ -48,7 +47,7 @@ def expand(
         where: KeyPath = ("methods", family)
         if isinstance(method, dict) and "grid" in method:
             where = (*where, "grid")
-        for name, settings, axes in _stands_for(family, method, len(variants), report, suggestion):
+        for name, settings, axes in _stands_for(family, method, len(variants), report):
             origin = f"methods.{family}" + (f".grid {json.dumps(axes, default=str)}" if axes else "")
             if name in origins:
                 report(where, f"{origins[name]} and {origin} would both be called '{name}'; change one")
@@ -68,9 +67,7 @@ def as_validated(variants: Mapping[str, Variant], methods: Mapping[str, Method])
     return validated
 
 
-def _stands_for(
-    family: str, method: Any, made: int, report: Report, suggestion: Callable[[str, Any], str]
-) -> Iterator[tuple[str, Any, Axes]]:
+def _stands_for(family: str, method: Any, made: int, report: Report) -> Iterator[tuple[str, Any, Axes]]:
     """Name, settings and values on the axes of every method that one of the file stands for.
 
     Args:
@@ -82,7 +79,7 @@ def _stands_for(
     common = {key: value for key, value in method.items() if key != "grid"}
     grid, where = method["grid"], ("methods", family, "grid")
     named = isinstance(family, str)  # else it is reported with the names
-    if grid in (None, {}) or not named or not _is_usable(grid, where, report, suggestion):
+    if grid in (None, {}) or not named or not _is_usable(grid, where, report):
         yield family, common, {}
         return
     count = made + math.prod(map(len, grid.values()))
@@ -97,7 +94,7 @@ def _stands_for(
         yield name, settings, axes
 
 
-def _is_usable(grid: Any, where: KeyPath, report: Report, suggestion: Callable[[str, Any], str]) -> bool:
+def _is_usable(grid: Any, where: KeyPath, report: Report) -> bool:
     if not isinstance(grid, dict):
         report(where, "must be a mapping, such as {learning_rate: [1.0e-5, 1.0e-6]}")
         return False

@@ -1,0 +1,216 @@
+"""What an experiment must be beyond the types of its keys; nothing is run to find out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from holdfast.config.experiment import Experiment
+from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.learning.settings import Method
+from holdfast.mechanism.settings import Drift, Probe, Risk
+from holdfast.policy.settings import ModelSettings
+from holdfast.tasks.task import Split, Task
+from holdfast.weights import count_parameters
+from holdfast.yamlfile import KeyPath
+
+# Columns that stand beside the tasks in the report's tables (report/tables.py).
+TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
+
+
+def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
+    """Whatever the types cannot say."""
+    problems: list[tuple[KeyPath, str]] = []
+    for name in sorted(TABLE_KEYS & set(experiment.tasks)):
+        problems.append((("tasks", name), "is the name of a column in the report's tables; choose another"))
+    styles = {method.style for method in experiment.methods.values()}
+    if experiment.evaluation.other_style:
+        styles = {"cot", "direct"}
+    for style in sorted(styles - set(experiment.prompts)):
+        problems.append((("prompts",), f"has no template for the style {style}, which is used"))
+
+    for name, order in experiment.orders.items():
+        problems += [(("orders", name), text) for text in _check_order(order, experiment)]
+    problems += _check_grids(experiment)
+    problems += _check_reference(experiment)
+    problems += _check_measures(experiment)
+    for name in sorted(set(experiment.sequence) & set(experiment.general)):
+        problems.append((("general",), f"{name} is trained on, so it cannot be a general benchmark"))
+    tasks: dict[str, Task] = {}
+    for key in ("sequence", "general"):
+        for index, name in enumerate(getattr(experiment, key)):
+            try:
+                tasks[name] = task = experiment.task(name)
+                _check_split(
+                    task, experiment.evaluation.split, experiment.test_examples, own=name in experiment.tasks
+                )
+                if key == "sequence":
+                    _check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
+            except HoldfastError as error:
+                problems.append(((key, index), str(error)))
+
+    for name, method in experiment.methods.items():
+        where = ("methods", name)
+        problems += [((*where, "iterations", *key), text) for key, text in _check_counts(method, experiment)]
+        if method.order is not None and method.order not in experiment.orders:
+            known = f"there is no order '{method.order}'{suggestion(method.order, experiment.orders)}"
+            problems.append(((*where, "order"), known if experiment.orders else "needs a key `orders`"))
+        if method.joint and method.order is not None:
+            problems.append(
+                ((*where, "order"), "a joint method trains on all tasks at once; leave order out")
+            )
+        if method.joint and method.filter != "none":
+            problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
+        problems += [((*where, key), text) for key, text in _check_unused(method, experiment)]
+        if method.objective == "sft" and method.target == "reasoned":
+            problems += [
+                ((*where, "target"), f"task {task} has no rationales; use target: answer")
+                for task in experiment.sequence
+                if task in tasks and not _has_rationale(tasks[task])
+            ]
+        if experiment.train_examples is not None:
+            available = experiment.train_examples * (len(experiment.sequence) if method.joint else 1)
+            if method.batch > available:
+                message = f"is {method.batch}, but there are only {available} training examples"
+                problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
+    problems += _check_model(experiment.model)
+    return problems
+
+
+def _check_order(order: Sequence[str], experiment: Experiment) -> Iterator[str]:
+    """An order may hold more tasks: a sequence can be shortened on the command line."""
+    if missing := [task for task in experiment.sequence if task not in order]:
+        yield f"must hold every task of the sequence once; it lacks {', '.join(missing)}"
+    if repeated := [task for task in dict.fromkeys(order) if order.count(task) > 1]:
+        yield f"must hold every task of the sequence once; it repeats {', '.join(repeated)}"
+    known = _known_tasks(experiment)
+    for task in [task for task in dict.fromkeys(order) if task not in known]:
+        yield f"{task} is not in the sequence and is no task{suggestion(task, known)}"
+
+
+def _check_grids(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """Two ways to write one value make two names, but one method."""
+    known: dict[str, str] = {}
+    for name, variant in experiment.variants.items():
+        same = known.setdefault(repr((variant.of, variant.axes)), name)
+        if same != name and name in experiment.methods:
+            yield ("methods", variant.of, "grid"), f"makes '{same}' and '{name}', which are the same"
+
+
+def _check_reference(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    name, methods = experiment.reference, experiment.methods
+    if name is None:
+        return
+    if name not in methods:
+        yield ("reference",), f"there is no method '{name}'{suggestion(name, methods)}"
+    elif methods[name].joint:
+        yield ("reference",), f"{name} learns all tasks at once and has none to forget; name another method"
+
+
+def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    known = {*experiment.methods, *(variant.of for variant in experiment.variants.values())}
+    for key in type(experiment.measures).model_fields:
+        measure = getattr(experiment.measures, key)
+        unknown = [name for name in (measure.methods or ()) if name not in known] if measure else []
+        for name in unknown:
+            yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
+        if measure and not unknown and key != "drift" and not _looks_back(experiment, measure):
+            yield (
+                ("measures", key),
+                "looks at earlier tasks, but no method that it is about has any; it needs one that is not "
+                "joint, and two tasks in the sequence",
+            )
+    split = experiment.evaluation.split
+    for name in experiment.sequence if experiment.measures.probe is not None else ():
+        own = experiment.tasks.get(name)
+        if own is not None and own.train is not None and own.train == getattr(own, split):
+            text = f"would test {name} on what it trains on: its train and {split} are one file"
+            yield ("measures", "probe"), text
+    if experiment.measures.risk is not None and experiment.model.lora is not None:
+        yield (
+            ("measures", "risk"),
+            "needs full fine-tuning: gradients of adapters that are still at zero say little; leave it out "
+            "or leave model.lora out",
+        )
+
+
+def _looks_back(experiment: Experiment, measure: Drift | Risk | Probe) -> bool:
+    """Whether a method that is measured trains on one task after another."""
+    return len(experiment.sequence) > 1 and any(
+        not method.joint and experiment.measured(measure, name) for name, method in experiment.methods.items()
+    )
+
+
+def _check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
+    size = task.sizes.get(split, 0)
+    if own or size == 0 or (size is None and count is None):
+        task.examples(split, count)  # every own row is checked before any work; the others say what is wrong
+    elif size is not None and count is not None and count > size:
+        raise InputError(
+            f"task {task.name} has {size} {split} examples, fewer than {split}_examples: {count}"
+        )
+
+
+def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """Iterations that are set by task must be set for every task that is trained on. Others may be
+    named too: a sequence can be shortened on the command line."""
+    if isinstance(method.iterations, int):
+        return
+    if missing := [task for task in experiment.sequence if task not in method.iterations]:
+        yield (), f"says nothing about {', '.join(missing)}; give every task of the sequence its number"
+    for task in method.iterations:
+        if task not in (known := _known_tasks(experiment)):
+            yield (task,), f"is no task{suggestion(task, known)}"
+
+
+def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """Settings that would change nothing. One that only some methods use may stand for all."""
+    if method.filter_shortens and all(other.filter == "none" for other in experiment.methods.values()):
+        yield "filter_shortens", "needs a filter, and no method has one"
+    if method.resample_every is None or any(_check_counts(method, experiment)):
+        return
+    stages = [experiment.sequence] if method.joint else [(task,) for task in experiment.sequence]
+    longest = max(map(method.iterations_on, stages))
+    if method.resample_every > longest:
+        text = f"is {method.resample_every}, but no stage has more than {longest} iterations; lower it"
+        yield "resample_every", text
+
+
+def _known_tasks(experiment: Experiment) -> list[str]:
+    """Names that may stand in this experiment, prepared or not."""
+    from holdfast.tasks.embedded import TASKS
+    from holdfast.tasks.hub import BENCHMARKS
+
+    return list(dict.fromkeys([*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]))
+
+
+def _has_rationale(task: Task) -> bool:
+    try:
+        return all(example.rationale for example in task.examples("train", 1))
+    except HoldfastError:  # reported with the task
+        return True
+
+
+def _check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
+    where = ("model", "path")
+    if model.path == "embedded":
+        return []
+    folder = Path(model.path)
+    if not folder.is_dir():
+        looks_like_path = model.path.startswith((".", "/", "~")) or model.path.count("/") != 1
+        if looks_like_path:
+            known = "it is neither 'embedded' nor a folder nor a hub id (owner/name)"
+            return [(where, f"there is no model '{model.path}': {known}")]
+        return []
+    if not (folder / "config.json").is_file():
+        return [(where, f"the folder {folder} holds no config.json, so it is not a Hugging Face model")]
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        return [(where, f"the folder {folder} has no weights (*.safetensors); copy or download them there")]
+    problems: list[tuple[KeyPath, str]] = []
+    for path in weights:
+        try:
+            count_parameters(path)
+        except InputError as error:
+            problems.append((where, str(error)))
+    return problems

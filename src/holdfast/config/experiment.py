@@ -1,0 +1,133 @@
+"""The experiment: every key that its file may hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from holdfast.config.grid import Variant
+from holdfast.errors import suggestion
+from holdfast.learning.settings import Method
+from holdfast.mechanism.settings import Drift, Measures, Probe, Risk
+from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.settings import Settings
+from holdfast.tasks.catalog import get_task
+from holdfast.tasks.jsonl import OwnTask
+from holdfast.tasks.prompts import TEMPLATES, Style
+from holdfast.tasks.task import Task
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# A method made by a grid carries its values in its name.
+MethodName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*( [a-z_.]+=[A-Za-z0-9_.+-]+)*$")
+]
+
+
+class Evaluation(Settings):
+    """How every policy is examined: free generation, the same for all methods and the base."""
+
+    split: Literal["test", "validation"] = "test"  # validation: to choose settings by
+    temperature: float = Field(0.0, ge=0)  # 0 is greedy
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1)
+    batch: int = Field(64, ge=1)  # examples that are generated together
+    other_style: bool = False  # judge every method under the prompt style it was not trained in, too
+    future_tasks: bool = True  # judge tasks that are still to come, too (no measure needs them)
+
+    def sampling(self) -> Sampling:
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+
+
+class Experiment(Settings):
+    """One experiment: base model × sequence of tasks × methods × seeds."""
+
+    name: Name
+    model: ModelSettings = ModelSettings()
+    prompts: dict[Style, str]  # a template per style, or the name of a set in tasks.prompts.TEMPLATES
+    hint: str  # a question with its answer shown, for show_answer; by default that of the prompt set
+    tasks: dict[Name, OwnTask] = Field(default_factory=dict)  # your own data
+    sequence: tuple[str, ...] = Field(min_length=1)  # what is trained on, in this order
+    orders: dict[Name, tuple[str, ...]] = Field(default_factory=dict)  # others that methods may name
+    general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
+    general_every_stage: bool = True  # else for the base and after the last stage only
+    scoring: Literal["official", "study"] = "official"  # of published tasks: their own rules, or the study's
+    train_examples: int | None = Field(None, ge=1)  # per task; None: all there are
+    test_examples: int | None = Field(None, ge=1)  # of the split that judges
+    evaluation: Evaluation = Evaluation()
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    methods: dict[MethodName, Method] = Field(min_length=1)
+    variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
+    reference: MethodName | None = None  # whom the report compares with; None: the first SFT method
+    measures: Measures = Measures()  # what is measured besides accuracy
+    max_jobs: int = Field(3000, ge=1)  # more are started only when told to (--yes)
+    output: Path  # the run's folder: resolved config and report
+    store: Path = Path("runs/store")  # results of jobs, shared by all experiments that name it
+    threads: int = Field(1, ge=1)  # of one job; part of what determines a result, to the last bit
+    checkpoint_every: int = Field(10, ge=1)  # iterations
+    keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _named_prompts(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in TEMPLATES:
+            raise ValueError(f"there is no prompt set '{value}'{suggestion(value, TEMPLATES)}")
+        return TEMPLATES[value]
+
+    @field_validator("prompts")
+    @classmethod
+    def _usable_prompts(cls, value: dict[Style, str]) -> dict[Style, str]:
+        for style, template in value.items():
+            try:
+                rendered = template.format(prompt="\0")
+            except (KeyError, IndexError, ValueError):
+                rendered = ""
+            if "\0" not in rendered:
+                raise ValueError(
+                    f"the {style} template must hold {{prompt}} where the question goes; "
+                    "other braces are doubled: {{ and }}"
+                )
+        return value
+
+    @field_validator("sequence", "general", "seeds")
+    @classmethod
+    def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        repeated = {item for item in value if value.count(item) > 1}
+        if repeated:
+            raise ValueError(f"{', '.join(map(str, sorted(repeated)))} stands there more than once")
+        return value
+
+    @field_validator("hint")
+    @classmethod
+    def _usable_hint(cls, value: str) -> str:
+        try:
+            rendered = value.format(prompt="\0", answer="\1")
+        except (KeyError, IndexError, ValueError):
+            rendered = ""
+        if "\0" not in rendered or "\1" not in rendered:
+            raise ValueError("must hold {prompt} and {answer}; other braces are doubled: {{ and }}")
+        return value
+
+    def order_of(self, method: Method) -> tuple[str, ...]:
+        """The tasks in the order a method trains on them."""
+        if method.order is None:
+            return self.sequence
+        return tuple(task for task in self.orders[method.order] if task in self.sequence)
+
+    def measured(self, measure: Drift | Risk | Probe | None, name: str) -> bool:
+        """Whether something is measured of the method of this name."""
+        if measure is None:
+            return False
+        family = self.variants[name].of if name in self.variants else name
+        return measure.methods is None or name in measure.methods or family in measure.methods
+
+    def task(self, name: str) -> Task:
+        """The task of that name: one of the experiment's own, or one that ships."""
+        return get_task(name, self.tasks, self.scoring)
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings as plain data; saved with a run, and readable as an experiment file."""
+        return self.model_dump(mode="json")

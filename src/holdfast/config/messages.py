@@ -1,0 +1,120 @@
+"""Errors of an experiment file, in its own words and with their lines."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from holdfast.config.experiment import Experiment
+from holdfast.errors import suggestion
+from holdfast.yamlfile import KeyPath, YamlFile
+
+_PLAIN = {  # pydantic's errors in the words of the file
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "string_type": "must be text (in quotes)",
+    "too_short": "must not be empty",
+}
+
+
+def problem(details: Any) -> tuple[KeyPath, str]:
+    """Path and text of one pydantic error."""
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return path, f"unknown key{suggestion(str(path[-1]), _keys_at(path[:-1]))}"
+    if kind == "missing":
+        return path, "is missing; it has no default"
+    if kind == "literal_error":
+        message = f"must be {context['expected']}"
+        message += _did_you_mean(details["input"], context["expected"])
+        return path, message
+    if kind == "string_pattern_mismatch":
+        return path, f"'{details['input']}' may hold only letters, digits, '-' and '_'"
+    if kind == "value_error":
+        return path, str(context["error"])
+    message = _PLAIN.get(kind) or details["msg"].replace("Input should be", "must be")
+    message = message[0].lower() + message[1:]
+    given = details["input"]
+    if isinstance(given, str | int | float | bool | None):
+        message += f", not {given!r}"
+    return path, message
+
+
+def follows(details: Any) -> bool:
+    """Whether an error only says that items with errors of their own are missing."""
+    return details["type"] == "too_short" and len(details["input"]) > 0
+
+
+def _did_you_mean(given: Any, expected: str) -> str:
+    options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
+    close = difflib.get_close_matches(str(given), options, n=1, cutoff=0.6)
+    return f", not {given!r}" + (f"; did you mean '{close[0]}'?" if close else "")
+
+
+def _keys_at(path: KeyPath) -> list[str]:
+    """The keys that are allowed at a place in the file."""
+    annotation: Any = Experiment
+    for part in path:
+        annotation = _unwrap(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            annotation = annotation.model_fields[str(part)].annotation
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        else:
+            annotation = get_args(annotation)[0]
+    annotation = _unwrap(annotation)
+    if annotation is Experiment:
+        return [*Experiment.model_fields, "defaults"]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return list(annotation.model_fields)
+    return []
+
+
+def _unwrap(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, UnionType):
+        return next(part for part in get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPath:
+    """Where the file says what a method has: on an axis of its grid, in the method, or among the defaults."""
+    if where[:1] != ("methods",) or len(where) < 2:
+        return where
+    name, rest = str(where[1]), where[2:]
+    method = ("methods", families.get(name, name))
+    axis = ("grid", ".".join(map(str, rest)))
+    places = [(*method, *axis), (*method, *rest), ("defaults", *axis), ("defaults", *rest)] if rest else []
+    return next((place for place in places if place in file.lines), (*method, *rest))
+
+
+def message(
+    path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
+) -> str:
+    found: dict[tuple[int, str, str], set[str]] = {}  # which methods of grids have the error
+    for where, text in problems:
+        place = _place(where, file, families)
+        names = found.setdefault((file.line(place) or 0, ".".join(map(str, place)) or "file", text), set())
+        if where[:1] == ("methods",) and "grid" not in place[1:-1]:  # an axis shows the value itself
+            names |= {str(part) for part in where[1:2] if part in families}
+    lines = []
+    for (line, name, text), names in sorted(found.items(), key=lambda item: item[0]):
+        text += _some_of(names, families)
+        lines.append(f"  line {line}, {name}: {text}" if line else f"  {name}: {text}")
+    count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
+    return f"{path} has {count}:\n" + "\n".join(lines)
+
+
+def _some_of(names: set[str], families: Mapping[str, str]) -> str:
+    """The end of a message about some of the methods of a grid."""
+    concerned = {families[name] for name in names}
+    if not names or len(names) == sum(family in concerned for family in families.values()):
+        return ""
+    first = next(name for name in families if name in names)
+    return f" ({first}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
