@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from holdfast.forgetting.outcomes import Outcome, outcome, stands_in
 from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import ItemHistory
+from holdfast.forgetting.transitions import SHARES, ItemHistory
 from holdfast.report.analysis import analyse
 from holdfast.report.tables import turnover, turnover_by_stage, turnover_by_task
 from results_helpers import make_results
@@ -159,11 +160,27 @@ def test_mean_over_seeds():
     assert (found.lost, found.lost_knowledge, found.lost_true) == (0.5, 0.5, 0.5)
 
 
+def test_the_turnover_of_all_old_tasks_has_intervals():
+    results = make_results(("sft",), seeds=(0, 1, 2), items=60, sequence=("diagrams", "reading", "photos"))
+    history = ItemHistory(results.runs, results)
+    found, old = history.turnover(), [entry for entry in history.to_end() if entry.since]
+    for name in SHARES:
+        assert found[name].value == pytest.approx(np.mean([getattr(entry, name) for entry in old]))
+        assert 0 <= found[name].low <= found[name].value <= found[name].high <= 1
+    assert found["lost"].low < found["lost"].value < found["lost"].high
+    # One seed, one old task of 100 items, 30 of them lost: the binomial interval.
+    one = _results({"a": ["0" * 100, "1" * 100, "1" * 70 + "0" * 30], "b": ["0" * 100] * 3})
+    lost = ItemHistory(one.runs, one).turnover()["lost"]
+    assert (lost.value, lost.low, lost.high) == pytest.approx((0.3, 0.21, 0.39), abs=0.011)
+    joint = make_results(("joint_sft",), items=20)
+    assert ItemHistory(joint.runs, joint).turnover() == {}
+
+
 def test_tables_hold_them():
     analysis = analyse(make_results(("sft",), items=40, sequence=("diagrams", "reading", "photos")))
     (row,) = turnover(analysis).rows
     parts = [row["lost_knowledge"], row["lost_convention"], row["lost_format"]]
-    assert sum(parts) == pytest.approx(row["lost"])
+    assert sum(part.value for part in parts) == pytest.approx(row["lost"].value)
     known = next(entry for entry in analysis.methods[0].transitions if entry.task == "diagrams")
     assert "lost_true" not in row  # a mean over the one old task with options would mislead
     assert 0 < row["never_lost"] < 1

@@ -23,10 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from holdfast.forgetting.bootstrap import Estimate, combine_seeds, estimate, item_weights
 from holdfast.forgetting.outcomes import Outcome, outcome
 from holdfast.forgetting.results import MethodRun, Results
 
 MISSING = -1
+SHARES = ("kept", "lost", "gained", "lost_format", "lost_convention", "lost_knowledge")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,24 @@ class ItemHistory:
         pairs = [(task, since, self.end) for task, since in self.since.items()]
         return [found for pair in pairs if (found := self.between(*pair))]
 
+    def turnover(self) -> dict[str, Estimate]:
+        """Shares of `SHARES` from just after training to the end, mean over the old tasks, with intervals.
+
+        Items and seeds are resampled as for every other measure. Empty where nothing is old.
+        """
+        draws = []
+        for task, since in self.since.items():
+            pairs = self._pairs(task, since, self.end)
+            if since and pairs:
+                items = len(pairs[0][0])
+                weights_BN = item_weights(task, items)
+                shares_RKB = np.stack([_changes(*pair) @ weights_BN.T / items for pair in pairs])
+                draws.append([combine_seeds(shares_RKB[:, kind]) for kind in range(len(SHARES))])
+        if not draws:
+            return {}
+        mean_KB = np.mean(draws, axis=0)
+        return {name: estimate(row_B).within(0, 1) for name, row_B in zip(SHARES, mean_KB, strict=True)}
+
     def by_stage(self) -> list[Transitions]:
         """From just after training to every later stage, and from each of these to the next."""
         found = []
@@ -109,16 +129,24 @@ class ItemHistory:
 
     def between(self, task: str, since: int, until: int) -> Transitions | None:
         """The transitions between two stages, over the seeds that have both; None if none has."""
-        pairs = [(one[since], one[until]) for one in self.outcomes[task]]
-        pairs = [pair for pair in pairs if pair[0].size and MISSING not in (pair[0][0], pair[1][0])]
+        pairs = self._pairs(task, since, until)
         if not pairs:
             return None
-        shares = np.mean([_shares(*pair) for pair in pairs], axis=0).tolist()
+        shares = np.mean([_changes(*pair).mean(axis=1) for pair in pairs], axis=0).tolist()
         chance = self.chance.get(task)
         true: list[float | None] = [None, None]
         if chance is not None and chance < 1:
             true = np.mean([_beyond_chance(*pair, chance) for pair in pairs], axis=0).tolist()
-        return Transitions(task, since, until, len(pairs[0][0]), *shares, *true)
+        lost_true, gained_true = true
+        return Transitions(
+            task, since, until, len(pairs[0][0]), lost_true=lost_true, gained_true=gained_true,
+            **dict(zip(SHARES, shares, strict=True)),
+        )  # fmt: skip
+
+    def _pairs(self, task: str, since: int, until: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Outcomes at both stages, of each seed that has both."""
+        pairs = [(one[since], one[until]) for one in self.outcomes[task]]
+        return [pair for pair in pairs if pair[0].size and MISSING not in (pair[0][0], pair[1][0])]
 
     def persistence(self) -> list[Persistence]:
         """Items lost for good and items that came back, for tasks with all cells since training."""
@@ -143,12 +171,12 @@ def _outcomes(run: MethodRun, task: str, stages: int) -> np.ndarray:
     return outcome_SN
 
 
-def _shares(before_N: np.ndarray, after_N: np.ndarray) -> tuple[float, ...]:
-    """kept, lost, gained, then lost by kind."""
+def _changes(before_N: np.ndarray, after_N: np.ndarray) -> np.ndarray:
+    """Which items each of `SHARES` counts, [6, N]."""
     was_N, is_N = before_N == Outcome.RIGHT, after_N == Outcome.RIGHT
     kinds = (Outcome.FORMAT, Outcome.CONVENTION, Outcome.KNOWLEDGE)
-    parts = (was_N & is_N, was_N & ~is_N, ~was_N & is_N, *(was_N & (after_N == kind) for kind in kinds))
-    return tuple(float(part.mean()) for part in parts)
+    lost = (was_N & (after_N == kind) for kind in kinds)
+    return np.stack([was_N & is_N, was_N & ~is_N, ~was_N & is_N, *lost])
 
 
 def _beyond_chance(before_N: np.ndarray, after_N: np.ndarray, chance: float) -> tuple[float, float]:

@@ -32,6 +32,7 @@ class MethodView:
         matrix_ST: accuracy per cell, mean over seeds, tasks of the sequence then general
             benchmarks; row 0 is the base; NaN where missing.
         transitions: per old task and general benchmark, from just after training (the base) to the end.
+        turnover: the same as shares, mean over the old tasks, with intervals; empty without old tasks.
         stage_transitions: the same to every later stage, and from each of these to the next.
         persistence: per old task and general benchmark, items lost for good and items that came back.
         finished: per seed, how many trained stages are evaluated.
@@ -49,6 +50,7 @@ class MethodView:
     draws: MethodDraws
     matrix_ST: np.ndarray
     transitions: list[Transitions]
+    turnover: Mapping[str, Estimate]
     stage_transitions: list[Transitions]
     persistence: list[Persistence]
     finished: tuple[int, ...]
@@ -189,6 +191,7 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 draws=draws[name],
                 matrix_ST=mean_matrix(seeds, tasks, stages + 1),
                 transitions=history.to_end(),
+                turnover=history.turnover(),
                 stage_transitions=history.by_stage(),
                 persistence=history.persistence(),
                 finished=tuple(finished_stages(run, results) for run in seeds),

@@ -73,7 +73,7 @@ PLANS = (
     Plan(
         "turnover",
         "Items lost and gained on old tasks",
-        "Just after training on the task against the end, mean over old tasks and seeds.",
+        "Just after training on the task against the end, mean over old tasks and seeds; 95 % intervals.",
         figures.turnover_figure,
     ),
     Plan(

@@ -6,7 +6,7 @@ Each function draws one `matplotlib.figure.Figure`; percentages throughout.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -256,7 +256,7 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     """Items lost (left, by kind) and gained (right) on old tasks, per method."""
     from matplotlib.figure import Figure
 
-    methods = [method for method in analysis.sequential if any(entry.since for entry in method.transitions)]
+    methods = [method for method in analysis.sequential if method.turnover]
     if not methods:
         return None
     height = 0.36 * len(methods) + 1.0
@@ -265,24 +265,20 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     longest = max(len(label(method)) for method in methods)
     figure.subplots_adjust(0.02 + 0.009 * longest, 0.55 / height, 0.985, 1 - 0.4 / height)
     for row, method in enumerate(methods):
-        old = [entry for entry in method.transitions if entry.since]
-        *kinds, gained = (
-            100 * float(np.mean([getattr(entry, name) for entry in old]))
-            for name in ("lost_knowledge", "lost_convention", "lost_format", "gained")
-        )
-        colour, lost = looks[method.name].colour, 0.0
-        for share, alpha in zip(kinds, (1.0, 0.55, 0.22), strict=True):
-            axes.barh(row, -share, 0.62, left=-lost, color=colour, alpha=alpha)
-            lost += share
-        axes.barh(row, gained, 0.62, facecolor="none", edgecolor=colour, linewidth=1.4)
-        for x, offset, value, side in ((-lost, -5, lost, "right"), (gained, 5, gained, "left")):
-            place: dict[str, Any] = {
-                "xytext": (offset, 0),
-                "textcoords": "offset points",
-                "ha": side,
-                "va": "center",
-            }
-            axes.annotate(f"{value:.1f}", (x, row), fontsize=8, **place)
+        colour, drawn = looks[method.name].colour, 0.0
+        for kind, alpha in (("lost_knowledge", 1.0), ("lost_convention", 0.55), ("lost_format", 0.22)):
+            share = 100 * method.turnover[kind].value
+            axes.barh(row, -share, 0.62, left=-drawn, color=colour, alpha=alpha)
+            drawn += share
+        gained = method.turnover["gained"]
+        axes.barh(row, 100 * gained.value, 0.62, facecolor="none", edgecolor=colour, linewidth=1.4)
+        for found, sign in ((method.turnover["lost"], -1), (gained, 1)):
+            ends = (100 * sign * found.low, 100 * sign * found.high)
+            axes.plot(ends, (row, row), color=INK, linewidth=1)
+            axes.annotate(
+                f"{100 * found.value:.1f}", (ends[1], row), xytext=(5 * sign, 0), textcoords="offset points",
+                ha="left" if sign > 0 else "right", va="center", fontsize=8,
+            )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_yticks(range(len(methods)), [label(method) for method in methods])
     axes.set_ylim(len(methods) - 0.5, -0.5)

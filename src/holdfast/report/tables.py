@@ -126,21 +126,20 @@ def turnover(analysis: Analysis) -> Table:
     """Sample transitions, mean over the old tasks."""
     rows: list[dict[str, Value]] = []
     for method in analysis.sequential:
-        old = [entry for entry in method.transitions if entry.since > 0]
-        if old:
+        if method.turnover:
             persistent = [entry for entry in method.persistence if entry.since > 0]
             row: dict[str, Value] = {"method": label(method)}
-            row |= {name: _mean(getattr(entry, name) for entry in old) for name in _SHARES}
+            row |= method.turnover
             rows.append(
                 row | {name: _mean(getattr(entry, name) for entry in persistent) for name in _LASTING}
             )
     note = (
-        "Shares of test items, %, mean over the old tasks: just after training on the task against the "
-        "end. A lost item lost its convention when its final answer is right, but written in another way "
-        "than the task asks for; its format when the right answer stands in the response, but not where "
-        "it is asked for; else its knowledge. Never lost: of the items right just after training, those "
-        "right at every later stage. Recovered: of the others, those right at the end, where two stages or "
-        "more followed. From stage to stage: tables/turnover_by_stage.csv."
+        "Shares of test items, %, mean over the old tasks [95 % interval]: just after training on the task "
+        "against the end. A lost item lost its convention when its final answer is right, but written in "
+        "another way than the task asks for; its format when the right answer stands in the response, but "
+        "not where it is asked for; else its knowledge. Never lost: of the items right just after training, "
+        "those right at every later stage. Recovered: of the others, those right at the end, where two "
+        "stages or more followed; both plain means. From stage to stage: tables/turnover_by_stage.csv."
     )
     shares = [column for column in _turnover_columns() if column.key in _SHARES]
     columns = [METHOD, *shares, *_lasting_columns()]
