@@ -285,7 +285,7 @@ def turnover_figure(analysis: Analysis, looks: Mapping[str, Look]) -> Figure | N
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel("share of test items of old tasks, %")
     title = "lost: knowledge (full), convention (pale), format (palest); gained (outline)"
     axes.set_title(title, fontweight="normal")
