@@ -13,7 +13,7 @@ from experiment_helpers import make_experiment
 from holdfast.errors import InputError
 from holdfast.experiment import estimate, memory
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
-from holdfast.experiment.memory import Pass, activations, keys, of_method
+from holdfast.experiment.memory import Pass, activations, keys, of_measures, of_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.settings import Method
 from holdfast.policy.policy import Policy
@@ -67,6 +67,32 @@ def test_what_stays_by_hand() -> None:
     other = of_method(SMALL, model, Method(**RFT, kl_coef=0.01, kl_reference="base"), max_pixels=0)
     assert other.parts["reference"] == 2000  # a second model
     assert rft.total == rft.state + max(rft.learning, rft.sampling)
+
+
+def test_measures_by_hand(tmp_path: Path) -> None:
+    asked = {"drift": {"prompts": 5}, "risk": {"instances": 4, "samples": 8, "old": 8}}
+    experiment = make_experiment(tmp_path, measures=asked, model={"dtype": "bfloat16"})
+    drift, risk = of_measures(SMALL, experiment, max_pixels=0)
+    assert drift.parts == {"weights": 2000, "weights of earlier policies": 4000}  # previous and base
+    evaluation = experiment.evaluation
+    tokens = evaluation.batch * 3 * evaluation.max_tokens
+    assert drift.sampling == 3 * 4 * tokens * SMALL.vocabulary
+    assert risk.parts == {"weights": 2000, "gradients and Fisher": 8 * 4 * 600}
+    group = Pass(1, 256, 8, evaluation.max_tokens, 0)
+    assert risk.learning == activations(SMALL, group, 2, checkpointing=False)
+    assert (drift.state, risk.state) == (6000, 2000 + 19200)
+
+
+def test_a_risk_that_does_not_fit_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = make_experiment(tmp_path, measures={"risk": {}}, model={"dtype": "bfloat16"})
+    monkeypatch.setattr(estimate, "_SMALL", 0)
+    monkeypatch.setattr("holdfast.experiment.memory.architecture", lambda model: of_config(SEVEN, model))
+    monkeypatch.setattr(memory, "device_memory", lambda name: ("cuda", 150_000_000_000))
+    with pytest.raises(InputError) as caught:
+        estimate.check_memory(experiment, workers=1)
+    assert "gradients and Fisher 265.3 GB" in str(caught.value)
+    assert "measures.risk=null" in str(caught.value) and "(fits)" in str(caught.value)
+    assert "model.lora" not in str(caught.value)
 
 
 def test_a_token_budget_bounds_a_part() -> None:

@@ -24,6 +24,8 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ADAPTER_BYTES = 4  # adapters are trained in float32
 TEXT_TOKENS = 256  # of a question with its instruction and the chat template
 TARGET_TOKENS = 64  # of a reference answer
+VECTORS = 8  # as long as the trained weights, in float32, that `mechanism/risk.py` holds at once
+DISTRIBUTIONS = 3  # over the vocabulary, that `mechanism/drift.py` holds at once
 KEPT_LOGITS = 2**25  # as `policy/logprobs.py` bounds them
 MAX_PIXELS = 16384 * 28 * 28  # where neither the settings nor the processor's file say: Qwen2.5-VL's own
 # Room beyond the tensors: the allocator's gaps, and on a GPU what its driver and libraries take.
@@ -66,8 +68,8 @@ class Estimate:
 
     @property
     def state(self) -> int:
-        """Weights and what training keeps of them: exact, and there whatever the examples are."""
-        return sum(self.parts[name] for name in ("weights", "gradients", "optimiser", "reference"))
+        """Weights and what is kept as long as they: exact, and there whatever the examples are."""
+        return sum(size for name, size in self.parts.items() if name != "images")
 
     @property
     def total(self) -> int:
@@ -89,15 +91,13 @@ def gigabytes(size: float) -> str:
 
 
 def estimate(experiment: Experiment) -> Estimate | None:
-    """Of the method that needs most; None for a model whose shape is not known on this machine."""
+    """Of the method or measure that needs most; None for a model whose shape is not known on this machine."""
     known = architecture(experiment.model)
     if known is None:
         return None
     pixels = _max_pixels(experiment.model)
-    return max(
-        (of_method(known, experiment.model, method, pixels) for method in experiment.methods.values()),
-        key=lambda made: made.total,
-    )
+    made = [of_method(known, experiment.model, method, pixels) for method in experiment.methods.values()]
+    return max([*made, *of_measures(known, experiment, pixels)], key=lambda made: made.total)
 
 
 def of_method(known: Architecture, model: ModelSettings, method: Method, max_pixels: int) -> Estimate:
@@ -105,10 +105,7 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     size = BYTES[model.dtype]
     trained = known.trained * (size if model.lora is None else ADAPTER_BYTES)
     adapters = trained if model.lora is not None else 0
-    patches = image = 0
-    if known.vision is not None:
-        patches = max_pixels // known.vision.patch**2
-        image = patches // known.vision.merge**2
+    patches, image = _image(known, max_pixels)
     sft = method.objective == "sft"
     group = 1 if sft else method.group_size
     whole = Pass(
@@ -140,6 +137,29 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
         learning=activations(known, part, size, model.activation_checkpointing),
         sampling=0 if sft else keys(known, _part(sampled, method.batch, model.token_budget), size),
     )
+
+
+def of_measures(known: Architecture, experiment: Experiment, max_pixels: int) -> Iterator[Estimate]:
+    """What drift and risk need, where they are asked for. (A probe is a small stage of SFT.)"""
+    from holdfast.mechanism.drift import EXACT_ENTRIES
+
+    model, drift, risk = experiment.model, experiment.measures.drift, experiment.measures.risk
+    size, completion = BYTES[model.dtype], experiment.evaluation.max_tokens
+    patches, image = _image(known, max_pixels)
+    adapters = 0 if model.lora is None else known.trained * ADAPTER_BYTES
+    if drift is not None:
+        others = 1 if model.lora is not None else 2  # the base is the policy without its adapters
+        longest = (1 + others) * drift.samples * completion * known.vocabulary  # of one prompt
+        entries = min(longest * experiment.evaluation.batch, EXACT_ENTRIES) if longest <= EXACT_ENTRIES else 0
+        parts = {
+            "weights": known.parameters * size + adapters,
+            "weights of earlier policies": others * known.parameters * size,
+        }
+        yield Estimate(parts, learning=0, sampling=DISTRIBUTIONS * 4 * entries)
+    if risk is not None:
+        one = Pass(1, image + TEXT_TOKENS, risk.samples, completion, patches)
+        parts = {"weights": known.parameters * size, "gradients and Fisher": VECTORS * 4 * known.trained}
+        yield Estimate(parts, activations(known, one, size, model.activation_checkpointing), sampling=0)
 
 
 def activations(known: Architecture, part: Pass, size: int, checkpointing: bool) -> int:
@@ -241,8 +261,20 @@ def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
         yield "kl_reference: stage_start", experiment.model_copy(update={"methods": changed})
     if not model.freeze and model.lora is None:
         yield "model.freeze=[vision]", with_model(freeze=("vision",))
-    if model.lora is None:
+    for measure in ("risk", "drift"):
+        if getattr(experiment.measures, measure) is not None:
+            without = experiment.measures.model_copy(update={measure: None})
+            yield f"measures.{measure}=null", experiment.model_copy(update={"measures": without})
+    if model.lora is None and experiment.measures.risk is None:  # which needs full fine-tuning
         yield "model.lora={rank: 16}", with_model(lora=Lora())
+
+
+def _image(known: Architecture, max_pixels: int) -> tuple[int, int]:
+    """Patches of the largest image, and its tokens in the prompt."""
+    if known.vision is None:
+        return 0, 0
+    patches = max_pixels // known.vision.patch**2
+    return patches, patches // known.vision.merge**2
 
 
 def _part(whole: Pass, rows: int, budget: int | None) -> Pass:
