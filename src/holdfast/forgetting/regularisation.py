@@ -189,4 +189,4 @@ def recovery(pairs_N2: np.ndarray, resamples: int = RESAMPLES) -> Estimate:
     if estimate(lost_B).low <= 0:
         return none
     # The few draws in which next to nothing was lost have no share.
-    return estimate(back_B / np.where(lost_B <= 0, np.nan, lost_B))
+    return estimate(back_B / np.where(lost_B <= 0, np.nan, lost_B)).within(-1.0, 2.0)
