@@ -201,6 +201,15 @@ def test_roll_outs_stand_in_where_operations_differ():
     assert "grpo" in said["At matched roll-outs"] and "1.00 × the roll-outs" in said["At matched roll-outs"]
 
 
+def test_two_families_meet_once_whichever_is_the_reference():
+    results = _grid()
+    for reference in ("sft learning_rate=0.02", "grpo learning_rate=2e-5"):
+        named = replace(results, settings={**results.settings, "reference": reference})
+        rows = [row for row in matched_rows(analyse(named)) if row.basis == "gain"]
+        met = [frozenset((row.family, row.reference)) for row in rows]
+        assert len(met) == len(set(met)) and frozenset(("sft", "grpo")) in met
+
+
 def test_many_families_are_told_in_one_sentence():
     rows = [row for row in matched_rows(analyse(_grid())) if row.match and row.basis == "budget"]
     row = replace(rows[0], match=replace(rows[0].match, matched=True))

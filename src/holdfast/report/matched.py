@@ -62,7 +62,8 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
     first = [*(chosen_family & families.keys()), *sft, *families][0]
     others = [name for name in sft if name != first and len(families[name]) > 1]
     against = [(family, first) for family in families if family != first]
-    against += [(family, other) for other in others for family in families if family not in sft]
+    rft = [name for name in families if name not in sft and name != first]  # `first` meets them all already
+    against += [(family, other) for other in others for family in rft]
     orders = {name: {method.order for method in methods} for name, methods in families.items()}
     against = [(family, other) for family, other in against if orders[family] & orders[other]]
     variants = {name: [_variant(method) for method in methods] for name, methods in families.items()}
