@@ -130,6 +130,18 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"model": {"path": "./nowhere"}}, "no model './nowhere'"),
         ({"model": {"path": "not a hub id"}}, "hub id"),
         ({"model": {"dtype": "float8"}}, "model.dtype"),
+        ({"model": {"dtype": "float16"}}, "use bfloat16 or float32, or model.lora"),
+        (
+            {"methods": {"s": {"objective": "sft", "optimizer_state": "kahan"}}},
+            "methods.s.optimizer_state: is about training weights in bfloat16, but model.dtype is float32",
+        ),
+        (
+            {
+                "methods": {"s": {"objective": "sft", "optimizer_state": "compact"}},
+                "model": {"dtype": "bfloat16", "lora": {"rank": 4}},
+            },
+            "but adapters are float32; leave it out",
+        ),
         ({"defaults": {"iterations": 0, "learning_rate": 1}}, "at least 1, or one for each task"),
         ({"defaults": {"iterations": {"reading": "x"}, "learning_rate": 1}}, "one for each task"),
         ({"defaults": {"iterations": {"reading": 2}, "learning_rate": 1}}, "says nothing about counting"),

@@ -11,7 +11,8 @@ from holdfast.files import read_jsonl
 from holdfast.learning.filters import pass_rates, select
 from holdfast.learning.loop import learn, pick, step
 from holdfast.learning.objectives import RFT, SFT, Groups
-from holdfast.learning.optimizer import learning_rate, make_optimizer
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.schedule import learning_rate
 from holdfast.learning.settings import Method
 from holdfast.policy.batch import Completions, GroupLogprobs
 from holdfast.policy.policy import Policy
@@ -153,22 +154,32 @@ def test_micro_batches_do_not_change_a_step(method, tmp_path):
     )  # AdamW's first step is learning_rate · sign: rounding shows where a gradient is near zero
 
 
+IN_PARTS = {"updates": 2, "micro_batch": 2, "kl_coef": 0.05}
+
+
 @pytest.mark.parametrize(
-    "method", [sft(), grpo(updates=2, kl_coef=0.05), grpo(objective="remax")], ids=["sft", "grpo", "remax"]
+    ("method", "dtype"),
+    [
+        (sft(), "float32"),
+        (grpo(updates=2, kl_coef=0.05), "float32"),
+        (grpo(objective="remax"), "float32"),
+        *((grpo(optimizer_state=state, **IN_PARTS), "bfloat16") for state in ("float32", "compact", "kahan")),
+    ],
+    ids=["sft", "grpo", "remax", "bfloat16", "compact", "kahan"],
 )
-def test_a_killed_stage_resumes_to_the_same_bits(method, tmp_path):
-    items = items_of("photos", 16)
-    whole = Policy.load("embedded", ModelSettings())
+def test_a_killed_stage_resumes_to_the_same_bits(method, dtype, tmp_path):
+    items, settings = items_of("photos", 16), ModelSettings(dtype=dtype)
+    whole = Policy.load("embedded", settings)
     train(whole, method, tmp_path / "whole", 5, items)
 
     def die(done, total, row):
         if done == 4:  # after the checkpoint at 2, within what will be redone
             raise KeyboardInterrupt
 
-    killed = Policy.load("embedded", ModelSettings())
+    killed = Policy.load("embedded", settings)
     with pytest.raises(KeyboardInterrupt):
         train(killed, method, tmp_path / "killed", 5, items, on_step=die, checkpoint_every=3)
-    resumed = Policy.load("embedded", ModelSettings())
+    resumed = Policy.load("embedded", settings)
     train(resumed, method, tmp_path / "killed", 5, items, checkpoint_every=3)
 
     for name, tensor in weights(whole).items():

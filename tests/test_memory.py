@@ -59,9 +59,17 @@ def test_sampling_by_hand() -> None:
 def test_what_stays_by_hand() -> None:
     model = ModelSettings(dtype="bfloat16")
     sft = of_method(SMALL, model, Method(objective="sft", learning_rate=1e-6), max_pixels=0)
-    assert sft.parts == {"weights": 2000, "gradients": 1200, "optimiser": 2400, "reference": 0, "images": 0}
+    # Two moments in float32 for each of 600 trained numbers, and the lower half of its float32 weight.
+    assert sft.parts == {"weights": 2000, "gradients": 1200, "optimiser": 6000, "reference": 0, "images": 0}
     assert sft.sampling == 0
-    assert sft.state == 5600
+    assert sft.state == 9200
+    for state in ("compact", "kahan"):
+        small = Method(objective="sft", learning_rate=1e-6, optimizer_state=state, micro_batch=4)
+        parts = of_method(SMALL, model, small, max_pixels=0).parts
+        assert parts["optimiser"] == 6 * 600
+        assert parts["gradients"] == 4 * 600  # of several parts, added up in float32
+    whole = of_method(SMALL, ModelSettings(), Method(objective="sft", learning_rate=1e-6), max_pixels=0)
+    assert whole.parts["gradients"] == 4 * 600 and whole.parts["optimiser"] == 8 * 600
     rft = of_method(SMALL, model, Method(**RFT, kl_coef=0.01), max_pixels=0)
     assert rft.parts["reference"] == 1200  # the trained weights as they were
     other = of_method(SMALL, model, Method(**RFT, kl_coef=0.01, kl_reference="base"), max_pixels=0)
@@ -122,12 +130,20 @@ def test_the_shape_of_a_real_model_without_its_weights() -> None:
     assert adapted.trained == text + 32 * 8 * 3 * (1280 + 3420)
 
 
-@pytest.mark.parametrize("lora", [None, Lora(rank=4)])
-def test_weights_gradients_and_moments_are_exact(lora: Lora | None) -> None:
-    settings = ModelSettings(device="cpu", lora=lora)
+@pytest.mark.parametrize(
+    ("lora", "dtype", "state"),
+    [
+        (None, "float32", "float32"),
+        (Lora(rank=4), "float32", "float32"),
+        (Lora(rank=4), "bfloat16", "float32"),
+        *((None, "bfloat16", state) for state in ("float32", "compact", "kahan")),
+    ],
+)
+def test_weights_gradients_and_optimiser_are_exact(lora: Lora | None, dtype: Any, state: Any) -> None:
+    settings = ModelSettings(device="cpu", lora=lora, dtype=dtype)
     policy, known = Policy.load("embedded", settings), architecture(settings)
     assert known is not None
-    method = Method(objective="sft", learning_rate=1e-4)
+    method = Method(objective="sft", learning_rate=1e-4, optimizer_state=state)
     made = of_method(known, settings, method, max_pixels=48 * 48)
     optimizer = make_optimizer(policy.model, method)
     sum(parameter.sum() for parameter in policy.model.parameters() if parameter.requires_grad).backward()
@@ -135,8 +151,8 @@ def test_weights_gradients_and_moments_are_exact(lora: Lora | None) -> None:
     parameters = list(policy.model.parameters())
     assert made.parts["weights"] == sum(one.nbytes for one in parameters)
     assert made.parts["gradients"] == sum(one.grad.nbytes for one in parameters if one.grad is not None)
-    moments = [state[key] for state in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")]
-    assert made.parts["optimiser"] == sum(one.nbytes for one in moments)
+    kept = [tensor for state in optimizer.state.values() for key, tensor in state.items() if key != "step"]
+    assert made.parts["optimiser"] == sum(tensor.nbytes for tensor in kept)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -179,13 +195,13 @@ def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytes
     experiment = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})
     monkeypatch.setattr(estimate, "_SMALL", 0)  # look closely at small models, too
     monkeypatch.setattr("holdfast.experiment.memory.architecture", lambda model: of_config(SEVEN, model))
-    have = 400_000_000_000
+    have = 500_000_000_000
     monkeypatch.setattr(memory, "device_memory", lambda name: ("cuda", have))
     assert estimate.check_memory(experiment, workers=1) is None
     with pytest.raises(InputError) as caught:
         estimate.check_memory(experiment, workers=6)
     text = str(caught.value)
-    for part in ("6 workers need about", "on cuda, which has 400.0 GB", "optimiser 33.2 GB", "--workers 1:"):
+    for part in ("6 workers need about", "on cuda, which has 500.0 GB", "optimiser 82.9 GB", "--workers 1:"):
         assert part in text
     have = 80_000_000_000
     with pytest.raises(InputError, match=r"model\.lora=\{rank: 16\}: .* \(fits\)"):

@@ -112,6 +112,20 @@ def test_settings_count_where_they_are_used(tmp_path: Path) -> None:
     assert [chain.learn for chain in mixed.chains] == [short.chains[0].learn, base.chains[1].learn]
 
 
+def test_the_state_of_the_optimiser_counts_for_weights_in_bfloat16(tmp_path: Path) -> None:
+    def inputs(**model: Any) -> dict[str, Any]:
+        made = plan(tmp_path, model=model)
+        return made.jobs[made.chains[0].learn[0]].inputs
+
+    assert inputs(dtype="bfloat16")["optimizer_state"] == "float32"
+    assert "optimizer_state" not in inputs(dtype="float32")
+    assert "optimizer_state" not in inputs(dtype="bfloat16", lora={"rank": 4})
+    compact = with_defaults(optimizer_state="compact") | {"model": {"dtype": "bfloat16"}}
+    plain = plan(tmp_path, model={"dtype": "bfloat16"})
+    for one, other in zip(plan(tmp_path, **compact).chains, plain.chains, strict=True):
+        assert set(one.learn).isdisjoint(other.learn)
+
+
 def test_what_determines_a_stage_has_not_grown() -> None:
     """A key more would make every stored result another one; see `_LATER` in plan.py."""
     settings = determining_settings(Method(objective="grpo", learning_rate=1e-3), ("reading",))

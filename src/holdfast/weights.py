@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from holdfast.errors import InputError
+
+_SIZES = {"F32": 4, "BF16": 2, "F16": 2}
 
 
 def count_parameters(path: Path) -> int:
@@ -15,6 +20,33 @@ def count_parameters(path: Path) -> int:
     Raises:
         InputError: it is damaged or cut off.
     """
+    return sum(math.prod(tensor["shape"]) for tensor in _tensors(path)[1])
+
+
+def sample_weights(path: Path, most: int = 4096) -> np.ndarray:
+    """The first numbers of every matrix, `most` of each, as float32, in one row.
+
+    Raises:
+        InputError: it is damaged or cut off.
+    """
+    start, tensors = _tensors(path)
+    parts = [np.empty(0, np.float32)]
+    with path.open("rb") as file:
+        for tensor in tensors:
+            size = _SIZES.get(tensor["dtype"])
+            if size is None or len(tensor["shape"]) < 2:
+                continue
+            file.seek(start + tensor["data_offsets"][0])
+            raw = file.read(size * min(most, math.prod(tensor["shape"])))
+            if tensor["dtype"] == "BF16":  # the upper half of a float32
+                parts.append((np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32))
+            else:
+                parts.append(np.frombuffer(raw, f"<f{size}").astype(np.float32))
+    return np.concatenate(parts)
+
+
+def _tensors(path: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Where the numbers begin, and what the header says of each tensor."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -26,6 +58,6 @@ def count_parameters(path: Path) -> int:
         expected = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
         if size != expected:
             raise ValueError(f"it has {size} bytes instead of {expected}")
-        return sum(math.prod(tensor["shape"]) for tensor in tensors)
+        return 8 + length, tensors
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the weights {path} are damaged ({error}); copy or download them again") from None

@@ -52,9 +52,10 @@ def run(
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
 
-    if warning := check_memory(experiment, workers):
+    for warning in filter(None, (check_memory(experiment, workers), *rounded_away(experiment))):
         err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
@@ -106,6 +107,7 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
 
     from holdfast.experiment import estimate
     from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import duration
     from holdfast.experiment.schedule import pending
     from holdfast.experiment.store import Store
@@ -131,6 +133,8 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
         f"{len(todo)} to do; {time_left}.",
         highlight=False,
     )
+    for warning in rounded_away(experiment):
+        err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     from holdfast.experiment import memory
 
     if made := memory.estimate(experiment):

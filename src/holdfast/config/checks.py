@@ -73,6 +73,9 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
             if method.batch > available:
                 message = f"is {method.batch}, but there are only {available} training examples"
                 problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
+    if experiment.model.dtype == "float16" and experiment.model.lora is None:
+        text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
+        problems.append((("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"))
     problems += _check_model(experiment.model)
     return problems
 
@@ -165,6 +168,10 @@ def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyP
 
 def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str, str]]:
     """Settings that would change nothing. One that only some methods use may stand for all."""
+    if method.optimizer_state != "float32" and not experiment.model.trains_bfloat16:
+        model = experiment.model
+        trained = "adapters are float32" if model.lora else f"model.dtype is {model.dtype}"
+        yield "optimizer_state", f"is about training weights in bfloat16, but {trained}; leave it out"
     if method.filter_shortens and all(other.filter == "none" for other in experiment.methods.values()):
         yield "filter_shortens", "needs a filter, and no method has one"
     if method.resample_every is None or any(_check_counts(method, experiment)):

@@ -1,6 +1,6 @@
 """Device memory of a worker, estimated before a run.
 
-What is exact: weights, gradients, the optimiser's two moments and the reference, each the number of
+What is exact: weights, gradients, the optimiser's state and the reference, each the number of
 parameters times their size. What is worked out from the model's shape: activations, as what autograd
 keeps for a packed group-wise pass (`policy/attention.py`), and the keys and values of sampling. What
 is a bound: every image is as large as `max_pixels` allows, every completion as long as `max_tokens`,
@@ -17,7 +17,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.experiment.architecture import Architecture, Tower, architecture
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
-from holdfast.learning.settings import Method
+from holdfast.learning.settings import Method, OptimizerState
 from holdfast.policy.settings import Lora, ModelSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -126,17 +126,25 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
     images = (method.batch + copied) * patches * features * 4
     sampled = Pass(whole.prompts, whole.prompt, group + (method.objective == "remax"), whole.completion, 0)
+    added_up = part.prompts < step and model.trains_bfloat16  # in float32
     return Estimate(
         parts={
             "weights": known.parameters * size + adapters,
-            "gradients": trained,
-            "optimiser": 2 * trained,
+            "gradients": trained * 2 if added_up else trained,
+            "optimiser": known.trained * optimizer_bytes(model, method.optimizer_state),
             "reference": reference,
             "images": images,
         },
         learning=activations(known, part, size, model.activation_checkpointing),
         sampling=0 if sft else keys(known, _part(sampled, method.batch, model.token_budget), size),
     )
+
+
+def optimizer_bytes(model: ModelSettings, state: OptimizerState) -> int:
+    """Bytes of optimiser state for a trained number: two moments, and what a bfloat16 weight cannot hold."""
+    if not model.trains_bfloat16:
+        return 2 * 4
+    return 2 + 2 * (4 if state == "float32" else 2)
 
 
 def of_measures(known: Architecture, experiment: Experiment, max_pixels: int) -> Iterator[Estimate]:

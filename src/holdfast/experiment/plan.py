@@ -29,7 +29,7 @@ _FILTER_ONLY = {"filter", "filter_samples", "filter_shortens"}
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every"
 )  # fmt: skip
-_NEVER = {"joint", "order"}  # they choose tasks, and those are inputs of their own
+_NEVER = {"joint", "order", "optimizer_state"}  # inputs of their own, where they count
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,8 @@ class _Planner:
         }
         if method.show_answer:
             inputs["hint"] = self.experiment.hint
+        if self.experiment.model.trains_bfloat16:
+            inputs["optimizer_state"] = method.optimizer_state
         stream = ("stage", seed, *tasks)
         return self.add(
             "learn", inputs, policy, tasks, method.style, stream, label, method=method, filter=filter
@@ -343,6 +345,8 @@ class _Planner:
         evaluation = self.experiment.evaluation
         if evaluation.temperature > 0:  # greedy answers need no more than `_asked` says
             inputs["judging"] = evaluation.sampling().model_dump(mode="json")
+        if self.experiment.model.trains_bfloat16:
+            inputs["optimizer_state"] = "float32"
         label = f"{chain.method} seed {chain.seed}: re-alignment probe"
         return self._measure("probe", chain, inputs, policy, old, label)
 

@@ -17,8 +17,9 @@ from holdfast.files import read_log, write_jsonl
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
 from holdfast.learning.objectives import RFT, SFT, Groups, LossSums, item_names
-from holdfast.learning.optimizer import learning_rate, make_optimizer
+from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
 from holdfast.learning.sampled_targets import SampledSFT
+from holdfast.learning.schedule import learning_rate
 from holdfast.learning.settings import Method
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.rollouts import Item
@@ -70,7 +71,7 @@ def learn(
         HoldfastError: log-probabilities or gradients are not finite several iterations in a row.
     """
     objective = make_objective(method, templates, policy, load_base, hint)
-    optimizer = make_optimizer(policy.model, method)
+    optimizer = make_optimizer(policy.model, method, stream)
     writer = objective if isinstance(objective, SampledSFT) else None
     state = load_checkpoint(folder / "checkpoint", policy.model, optimizer) or {"iteration": 0, "totals": {}}
     if writer is not None:
@@ -199,11 +200,15 @@ def step(
     `skipped`; a warning names the example whose log-probabilities they are.
     """
     tokens = groups.completions.mask_BGR.sum().item()
+    trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
     def gradients() -> list[LossSums]:
         optimizer.zero_grad(set_to_none=True)
         sums: list[LossSums] = []
-        for part in groups.within(policy.budget, method.micro_batch):
+        parts = groups.within(policy.budget, method.micro_batch)
+        add_up_in_float32(trained, len(parts))
+        for rows in parts:
+            part = groups.rows(rows)
             try:
                 sums.append(objective.loss(policy, part))
             except NotFiniteError as error:
@@ -213,9 +218,7 @@ def step(
         return sums
 
     sums = policy.budget.attempt(gradients)
-    norm = torch.nn.utils.clip_grad_norm_(
-        [parameter for parameter in policy.model.parameters() if parameter.grad is not None], method.clip_grad
-    ).item()
+    norm = clip(trained, method.clip_grad)
     loss = sum(part.loss.item() for part in sums) / tokens
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
     if finite:

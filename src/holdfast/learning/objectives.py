@@ -65,10 +65,9 @@ class Groups:
         count = len(self.prompts)
         return (self.rows(range(start, min(start + size, count))) for start in range(0, count, size))
 
-    def within(self, budget: TokenBudget, size: int | None) -> Iterator[Groups]:
-        """Parts of at most `size` prompts and no more tokens than the budget has, as `split` makes them."""
-        costs = group_tokens(self.prompts, self.completions)
-        return (self.rows(rows) for rows in budget.split(costs, size))
+    def within(self, budget: TokenBudget, size: int | None) -> list[range]:
+        """Rows of parts of at most `size` prompts and no more tokens than the budget has."""
+        return budget.split(group_tokens(self.prompts, self.completions), size)
 
     def rows(self, rows: Sequence[int]) -> Groups:
         """The groups of these prompts, in this order."""

@@ -1,31 +1,60 @@
-"""AdamW and its schedule."""
+"""AdamW for weights of either precision, and the gradients it gets."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 
 import torch
 
+from holdfast.learning.bfloat16 import BFloat16AdamW
 from holdfast.learning.settings import Method
 
 
-def make_optimizer(model: torch.nn.Module, method: Method) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; only matrices decay."""
+def make_optimizer(
+    model: torch.nn.Module, method: Method, stream: tuple[object, ...] = ()
+) -> torch.optim.AdamW | BFloat16AdamW:
+    """AdamW over the trainable parameters; only matrices decay.
+
+    Weights in bfloat16 get an optimiser that rounds none of its steps away.
+
+    Args:
+        stream: names of the random stream that moments in bfloat16 are rounded by.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": method.weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=method.learning_rate, betas=method.betas, fused=True
-    )
+    groups = [group for group in groups if group["params"]]
+    if any(parameter.dtype == torch.bfloat16 for parameter in trainable):
+        return BFloat16AdamW(groups, method.learning_rate, method.betas, method.optimizer_state, stream)
+    return torch.optim.AdamW(groups, lr=method.learning_rate, betas=method.betas, fused=True)
 
 
-def learning_rate(method: Method, step: int, steps: int) -> float:
-    """The rate of a step (0-based) out of `steps`: linear warm-up, then constant or a cosine to zero."""
-    warmup = math.ceil(method.warmup * steps)
-    if step < warmup:
-        return method.learning_rate * (step + 1) / warmup
-    if method.schedule == "constant":
-        return method.learning_rate
-    return method.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+def add_up_in_float32(parameters: Iterable[torch.nn.Parameter], parts: int) -> None:
+    """Have gradients of several backward passes added up in float32.
+
+    In bfloat16 a sum of many small parts loses those that are less than half its last digit. One
+    part alone keeps its own precision, and half the memory. To be called while there are no gradients.
+    """
+    for parameter in parameters:
+        parameter.grad_dtype = _at_least_float32(parameter) if parts > 1 else parameter.dtype
+
+
+def clip(parameters: Iterable[torch.nn.Parameter], bound: float) -> float:
+    """Scale gradients down to a norm of `bound`; their norm before, added up in float32."""
+    having = [parameter for parameter in parameters if parameter.grad is not None]
+    if not having:
+        return 0.0
+    norms = [_norm(parameter.grad) for parameter in having if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    torch.nn.utils.clip_grads_with_norm_(having, bound, norm)
+    return norm.item()
+
+
+def _norm(gradient: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(gradient, dtype=_at_least_float32(gradient))
+
+
+def _at_least_float32(tensor: torch.Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

@@ -22,6 +22,10 @@ Objective = Literal["sft", "grpo", "rloo", "remax", "reinforce"]
 Filter = Literal["none", "rif", "rif_strict", "random_matched", "unsolvable"]
 
 
+# What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
+OptimizerState = Literal["float32", "compact", "kahan"]
+
+
 class Method(Settings):
     """Everything that determines how one stage learns.
 
@@ -46,6 +50,7 @@ class Method(Settings):
     warmup: float = Field(0.0, ge=0, lt=1)  # share of the stage's steps
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
+    optimizer_state: OptimizerState = "float32"  # of weights in bfloat16
     clip_grad: float = Field(1.0, gt=0)  # norm
 
     # RFT, and SFT on sampled targets

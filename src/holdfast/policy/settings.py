@@ -40,6 +40,11 @@ class ModelSettings(Settings):
     system_prompt: str | None = None
     max_context: int | None = Field(None, ge=1)  # tokens; None: the model's own limit
 
+    @property
+    def trains_bfloat16(self) -> bool:
+        """Whether weights in bfloat16 are trained; adapters are float32."""
+        return self.dtype == "bfloat16" and self.lora is None
+
 
 class Sampling(Settings):
     """How completions are drawn."""
