@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 from holdfast.learning.loop import learn
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method, make_method
+from holdfast.learning.stage import Stage
 from holdfast.mechanism.drift import drift
 from holdfast.mechanism.movement import movement
 from holdfast.mechanism.probe import realign
@@ -39,8 +40,8 @@ STAGE = "measures"  # the task that the stages train on
 OLD = ("diagrams", "reading", "photos", "relations")
 ITERATIONS = 40
 STAGES = {
-    "GRPO, 40 × 16 × 8": Method(objective="grpo", learning_rate=1e-4, batch=16, sampling=SAMPLING),
-    "SFT, 40 × 64": Method(objective="sft", learning_rate=2e-4, batch=64),
+    "GRPO, 40 × 16 × 8": make_method(objective="grpo", learning_rate=1e-4, batch=16, sampling=SAMPLING),
+    "SFT, 40 × 64": make_method(objective="sft", learning_rate=2e-4, batch=64),
 }
 MOST = 0.2  # of a stage
 
@@ -65,9 +66,8 @@ def stage(method: Method) -> float:
     with tempfile.TemporaryDirectory() as folder:
         return seconds(
             lambda: learn(
-                policy, items(STAGE, 1024), method, iterations=ITERATIONS, templates=TEMPLATE,
-                stream=("stage",), folder=Path(folder), checkpoint_every=20,
-                load_base=lambda: policy, on_step=lambda *_: None,
+                Stage(policy, items(STAGE, 1024), method, ITERATIONS, TEMPLATE, ("stage",), lambda: policy),
+                folder=Path(folder), checkpoint_every=20, on_step=lambda *_: None,
             ),
             runs=1,
         )  # fmt: skip
@@ -94,9 +94,9 @@ def measures(runs: int) -> list[tuple[str, str, float]]:
         )
     ]
     old = [item for task in OLD for item in items(task, Risk().old // len(OLD))]
-    method = STAGES["GRPO, 40 × 16 × 8"].model_copy(update={"group_size": Risk().samples})
+    asked_risk = {"style": "cot", "sampling": SAMPLING, "samples": Risk().samples, "batch": 16, **common}
     cost = seconds(load, runs)
-    cost += seconds(lambda: risk(policy, old, items(STAGE, Risk().instances), method, **common), runs)
+    cost += seconds(lambda: risk(policy, old, items(STAGE, Risk().instances), **asked_risk), runs)
     sizes = f"{Risk().old} old and {Risk().instances} new items, groups of {Risk().samples}"
     made += [("risk", sizes, cost), ("both", "", whole + cost)]
     task, probe = TASKS[STAGE], Probe()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +20,8 @@ import torch
 
 from holdfast.forgetting.evaluate import evaluate
 from holdfast.learning import loop
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method, make_method
+from holdfast.learning.stage import Stage
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
@@ -48,12 +48,12 @@ def main() -> None:
     steps = 30 if options.quick else options.steps
     torch.set_num_threads(1)
     print(f"{TASK.name}, {steps} steps at {options.rate:g}; accuracy (%) on {TEST} test items\n")
-    print("| way | weights | state | before | after | length | cosine | weights changed | s |")
-    print("|---|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    print("| way | weights | state | before | after | length | cosine | weights changed |")
+    print("|---|---|---|---:|---:|---:|---:|---:|", flush=True)
     for way, settings in METHODS.items():
         expected = None
         for dtype, state in ARMS:
-            before, after, moved, changed, seconds = trained(
+            before, after, moved, changed = trained(
                 {**settings, "learning_rate": options.rate}, dtype, state, steps
             )
             expected = moved if expected is None else expected
@@ -61,29 +61,25 @@ def main() -> None:
             cosine = torch.nn.functional.cosine_similarity(moved, expected, dim=0)
             print(
                 f"| {way} | {dtype} | {NAMES[state]} | {before:.1f} | {after:.1f} "
-                f"| {length:.3f} | {cosine:.3f} | {changed:.0%} | {seconds:.0f} |",
+                f"| {length:.3f} | {cosine:.3f} | {changed:.0%} |",
                 flush=True,
             )
 
 
 def trained(
     settings: dict[str, Any], dtype: Any, state: Any, steps: int
-) -> tuple[float, float, torch.Tensor, float, float]:
-    """Accuracy before and after, what the weights moved by, the share that moved, seconds."""
+) -> tuple[float, float, torch.Tensor, float]:
+    """Accuracy before and after, what the weights moved by, the share that moved."""
     policy = Policy.load("embedded", ModelSettings(device="cpu", dtype=dtype))
-    method = Method(**settings, optimizer_state=state or "float32")
+    method = make_method(**settings, optimizer_state=state or "float32")
     start, before = flat(policy), accuracy(policy)
     items = [(TASK, example) for example in TASK.examples("train", TRAIN)]
     optimizer = torch_adamw if state is None else loop.make_optimizer
-    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(loop, "make_optimizer", optimizer):
-        loop.learn(
-            policy, items, method, iterations=steps, templates=TEMPLATES["embedded"], stream=("precision",),
-            folder=Path(folder), checkpoint_every=steps, load_base=lambda: policy, on_step=lambda *_: None,
-        )  # fmt: skip
-    seconds = time.perf_counter() - began
+        stage = Stage(policy, items, method, steps, TEMPLATES["embedded"], ("precision",), lambda: policy)
+        loop.learn(stage, folder=Path(folder), checkpoint_every=steps, on_step=lambda *_: None)
     moved = flat(policy) - start
-    return before, accuracy(policy), moved, float((moved != 0).float().mean()), seconds
+    return before, accuracy(policy), moved, float((moved != 0).float().mean())
 
 
 def torch_adamw(model: torch.nn.Module, method: Method, stream: tuple[object, ...]) -> torch.optim.AdamW:

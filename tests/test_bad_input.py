@@ -12,9 +12,10 @@ from PIL import Image
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_jsonl
 from holdfast.learning.loop import learn, step
-from holdfast.learning.objectives import SFT
+from holdfast.learning.methods import Method, make_method
+from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.learning.settings import Method
+from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
@@ -24,8 +25,8 @@ from holdfast.tasks.prompts import TEMPLATES
 from policy_helpers import make_folder, make_policy, random_image
 
 METHODS = {
-    "sft": Method(objective="sft", learning_rate=1e-3, batch=4, micro_batch=1),
-    "grpo": Method(
+    "sft": make_method(objective="sft", learning_rate=1e-3, batch=4, micro_batch=1),
+    "grpo": make_method(
         objective="grpo", learning_rate=1e-3, batch=4, group_size=3, sampling=Sampling(max_tokens=8)
     ),
 }
@@ -70,18 +71,8 @@ class Poisoned:
 
 
 def train(policy: Policy, method: Method, folder, iterations: int):
-    return learn(
-        policy,
-        SEEN,
-        method,
-        iterations=iterations,
-        templates=TEMPLATES["embedded"],
-        stream=("test",),
-        folder=folder,
-        checkpoint_every=100,
-        load_base=lambda: policy,
-        on_step=lambda *_: None,
-    )
+    stage = Stage(policy, SEEN, method, iterations, TEMPLATES["embedded"], ("test",), lambda: policy)
+    return learn(stage, folder=folder, checkpoint_every=100, on_step=lambda *_: None)[0]
 
 
 @pytest.mark.parametrize("objective", METHODS)
@@ -115,9 +106,11 @@ def test_a_step_names_the_example_and_leaves_the_weights_alone(monkeypatch, capl
     policy = Policy.load("embedded", ModelSettings())
     before, method = weights(policy), METHODS["sft"]
     monkeypatch.setattr(policy, "encode", Poisoned(policy, {0}))
-    groups = SFT(method, TEMPLATES["embedded"]).collect(policy, SEEN[:3], ())
+    groups = Likelihood(method, TEMPLATES["embedded"]).collect(policy, SEEN[:3], ())
     object.__setattr__(groups, "names", ("one", "two", "three"))
-    row = step(policy, SFT(method, {}), make_optimizer(policy.model, method), groups, method, rate=1e-3)
+    row = step(
+        policy, Likelihood(method, {}), make_optimizer(policy.model, method), groups, method, rate=1e-3
+    )
     assert row["skipped"] == 1 and row["loss"] == 0 and row["grad_norm"] == 0
     assert "A step is skipped for three." in caplog.text
     assert same(before, weights(policy))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from holdfast.learning.bfloat16 import BFloat16AdamW, join, round_stochastically, split
+from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
-from holdfast.learning.settings import Method
 
 STATES = ("float32", "compact", "kahan")
 
@@ -136,7 +136,7 @@ def test_float32_parameters_among_bfloat16_ones_train_as_torch_does() -> None:
     model.small = torch.nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))
     model.large = torch.nn.Parameter(torch.ones(4, 4))
     twin = torch.nn.Parameter(torch.ones(4, 4))
-    method = Method(objective="sft", learning_rate=1e-3, optimizer_state="compact")
+    method = make_method(objective="sft", learning_rate=1e-3, optimizer_state="compact")
     ours = make_optimizer(model, method)
     torchs = torch.optim.AdamW([twin], 1e-3, (0.9, 0.999), weight_decay=method.weight_decay, fused=True)
     assert isinstance(ours, BFloat16AdamW)
@@ -184,7 +184,7 @@ def test_what_is_kept_comes_back_as_it_was(state: str, tmp_path: Path) -> None:
     def made() -> tuple[torch.nn.Module, BFloat16AdamW]:
         model = torch.nn.Module()
         model.weight = torch.nn.Parameter(bfloat16_weights())
-        method = Method(objective="sft", learning_rate=1e-6, optimizer_state=state)
+        method = make_method(objective="sft", learning_rate=1e-6, optimizer_state=state)
         optimizer = make_optimizer(model, method, ("stage",))
         assert isinstance(optimizer, BFloat16AdamW)
         return model, optimizer

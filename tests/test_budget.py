@@ -9,8 +9,8 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.learning.loop import step
-from holdfast.learning.objectives import RFT, Groups
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import make_method
+from holdfast.learning.objectives import Groups, PolicyGradient
 from holdfast.policy import policy as policy_module
 from holdfast.policy.batch import group_tokens
 from holdfast.policy.budget import TokenBudget
@@ -18,7 +18,7 @@ from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
 from policy_helpers import make_folder, make_policy, random_image, random_text
 
-METHOD = Method(objective="grpo", group_size=3, learning_rate=1e-3)
+METHOD = make_method(objective="grpo", group_size=3, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def gradients(policy: Policy, micro_batch: int | None = None) -> dict[str, torch
     groups = Groups(prompts, completions, weights)
     method = METHOD.model_copy(update={"micro_batch": micro_batch, "clip_grad": 1e9})
     optimizer = torch.optim.SGD(policy.model.parameters(), lr=0.0)
-    step(policy, RFT(method, {}, None), optimizer, groups, method, 0.0)
+    step(policy, PolicyGradient(method, {}, None), optimizer, groups, method, 0.0)
     return {name: p.grad.clone() for name, p in policy.model.named_parameters()}
 
 

@@ -112,16 +112,34 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"prompts": {"direct": "{prompt}"}}, "no template for the style cot"),
         ({"prompts": {"cto": "{prompt}"}}, "'cot' or 'direct'"),
         ({"methods": {"j": {"objective": "grpo", "joint": True, "filter": "rif"}}}, "joint"),
-        ({"methods": {"s": {"objective": "sft", "filter": "rif"}}}, "RFT objective"),
+        (
+            {"methods": {"s": {"objective": "sft", "filter": "rif"}}},
+            "s.filter: is a setting of grpo, rloo, remax, reinforce; leave",
+        ),
         (
             {"methods": {"g": {"objective": "grpo", "show_answer": True}}},
-            "show_answer is about what SFT writes",
+            "g.show_answer: is a setting of sft with target: sampled; leave it out",
         ),
-        ({"methods": {"g": {"objective": "rloo", "resample_every": 2}}}, "resample_every is about what SFT"),
-        ({"methods": {"g": {"objective": "grpo", "sampled_by": "base"}}}, "sampled_by is about what SFT"),
-        ({"methods": {"g": {"objective": "grpo", "target": "reasoned"}}}, "target is about what SFT writes"),
-        ({"methods": {"r": {"objective": "rloo", "normalise_std": False}}}, "rloo never normalises"),
-        ({"methods": {"s": {"objective": "sft", "normalise_std": False}}}, "sft never normalises"),
+        (
+            {"methods": {"g": {"objective": "rloo", "resample_every": 2}}},
+            "resample_every: is a setting of sft with",
+        ),
+        (
+            {"methods": {"g": {"objective": "grpo", "sampled_by": "base"}}},
+            "sampled_by: is a setting of sft with",
+        ),
+        (
+            {"methods": {"g": {"objective": "grpo", "target": "reasoned"}}},
+            "target: is a setting of sft; leave",
+        ),
+        (
+            {"methods": {"r": {"objective": "rloo", "normalise_std": False}}},
+            "normalise_std: is a setting of grpo; leave it out",
+        ),
+        (
+            {"methods": {"s": {"objective": "sft", "normalise_std": False}}},
+            "normalise_std: is a setting of grpo; leave it out",
+        ),
         ({"methods": {"g": {"objective": "grpo", "filter_shortens": True}}}, "needs a filter"),
         (
             {"methods": {"s": {"objective": "sft", "target": "sampled", "resample_every": 5}}},

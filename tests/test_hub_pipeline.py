@@ -15,7 +15,7 @@ from holdfast.experiment.collect import collect
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.learning.loop import learn
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import make_method
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.catalog import get_task
@@ -41,7 +41,7 @@ def taught(folder: Path, sequence: list[str]) -> Path:
     policy = Policy.load("embedded", ModelSettings(device="cpu"))
     tasks = [get_task(name) for name in sequence]
     items = [(task, example) for task in tasks for example in task.examples("train", TRAIN)]
-    method = Method(objective="sft", style="cot", learning_rate=3e-3, batch=len(items))
+    method = make_method(objective="sft", style="cot", learning_rate=3e-3, batch=len(items))
     learn(
         policy,
         items,

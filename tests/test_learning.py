@@ -10,10 +10,11 @@ from holdfast.errors import HoldfastError
 from holdfast.files import read_jsonl
 from holdfast.learning.filters import pass_rates, select
 from holdfast.learning.loop import learn, pick, step
-from holdfast.learning.objectives import RFT, SFT, Groups
+from holdfast.learning.methods import make_method
+from holdfast.learning.objectives import Groups, Likelihood, PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.schedule import learning_rate
-from holdfast.learning.settings import Method
+from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions, GroupLogprobs
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -24,14 +25,14 @@ SHORT = Sampling(max_tokens=16)
 
 
 def grpo(**changes):
-    return Method(
+    return make_method(
         **{"objective": "grpo", "learning_rate": 1e-3, "batch": 4, "group_size": 4, "sampling": SHORT}
         | changes
     )
 
 
 def sft(**changes):
-    return Method(**{"objective": "sft", "learning_rate": 1e-3, "batch": 8} | changes)
+    return make_method(**{"objective": "sft", "learning_rate": 1e-3, "batch": 8} | changes)
 
 
 def items_of(name, count):
@@ -39,17 +40,22 @@ def items_of(name, count):
 
 
 def train(policy, method, folder, iterations, items, on_step=lambda *_: None, checkpoint_every=2):
-    return learn(
-        policy,
-        items,
-        method,
-        iterations=iterations,
-        templates=TEMPLATES["embedded"],
-        stream=("test",),
-        folder=folder,
-        checkpoint_every=checkpoint_every,
-        load_base=lambda: Policy.load("embedded", ModelSettings()),
-        on_step=on_step,
+    stage = stage_of(policy, method, items, iterations)
+    return learn(stage, folder=folder, checkpoint_every=checkpoint_every, on_step=on_step)[0]
+
+
+def stage_of(policy, method, items, iterations, **changes):
+    return Stage(
+        **{
+            "policy": policy,
+            "items": items,
+            "method": method,
+            "iterations": iterations,
+            "templates": TEMPLATES["embedded"],
+            "stream": ("test",),
+            "load_base": lambda: Policy.load("embedded", ModelSettings()),
+        }
+        | changes
     )
 
 
@@ -81,7 +87,7 @@ def test_policy_gradient_of_one_on_policy_step():
     """The ratio is 1, so the gradient of a token is minus its advantage."""
     policy = Scripted([[[-1.0, -2.0], [-0.5, 9.0]]])
     groups = scripted_groups([[[1, 1], [1, 0]]], [[0.5, -2.0]])
-    sums = RFT(grpo(), {}, None).loss(policy, groups)
+    sums = PolicyGradient(grpo(), {}, None).loss(policy, groups)
     sums.loss.backward()
     assert sums.loss.item() == pytest.approx(-0.5 - 0.5 + 2.0)
     assert torch.allclose(policy.logprobs.grad, torch.tensor([[[-0.5, -0.5], [2.0, 0.0]]]))
@@ -94,7 +100,7 @@ def test_clipping_bounds_are_separate_and_one_sided():
     groups = scripted_groups(
         [[[1], [1], [1], [1]]], [[1.0, 1.0, -1.0, -1.0]], old=[[[0.0], [0.0], [0.0], [0.0]]]
     )
-    sums = RFT(grpo(), {}, None).loss(policy, groups)
+    sums = PolicyGradient(grpo(), {}, None).loss(policy, groups)
     sums.loss.backward()
     assert sums.loss.item() == pytest.approx(-(1.3 + 0.5 - 1.5 - 0.8), abs=1e-6)
     assert sums.clipped == 2
@@ -107,7 +113,7 @@ def test_a_dual_clip_bounds_what_a_bad_completion_costs():
     def loss(advantage, **changes):
         policy = Scripted([[[math.log(5.0), math.log(2.0)]]])
         groups = scripted_groups([[[1, 1]]], [[advantage]], old=[[[0.0, 0.0]]])
-        sums = RFT(grpo(**changes), {}, None).loss(policy, groups)
+        sums = PolicyGradient(grpo(**changes), {}, None).loss(policy, groups)
         sums.loss.backward()
         return sums.loss.item(), policy.logprobs.grad.flatten().tolist()
 
@@ -122,7 +128,7 @@ def test_k3_divergence_by_hand():
     """log pi = -1, log ref = -1.5: exp(-0.5) + 0.5 - 1."""
     policy = Scripted([[[-1.0], [-1.0]]])
     groups = scripted_groups([[[1], [1]]], [[0.0, 0.0]], reference=[[[-1.5], [-1.0]]])
-    sums = RFT(grpo(kl_coef=0.1), {}, None).loss(policy, groups)
+    sums = PolicyGradient(grpo(kl_coef=0.1), {}, None).loss(policy, groups)
     expected = math.exp(-0.5) + 0.5 - 1
     assert sums.kl == pytest.approx(expected)
     assert sums.loss.item() == pytest.approx(0.1 * expected)
@@ -131,7 +137,7 @@ def test_k3_divergence_by_hand():
 def test_sft_is_the_negative_log_likelihood():
     policy = Scripted([[[-1.0, -2.0]], [[-0.5, 7.0]]])
     groups = scripted_groups([[[1, 1]], [[1, 0]]], [[1.0], [1.0]])
-    assert SFT(sft(), {}).loss(policy, groups).loss.item() == pytest.approx(3.5)
+    assert Likelihood(sft(), {}).loss(policy, groups).loss.item() == pytest.approx(3.5)
 
 
 @pytest.mark.parametrize("method", [sft(), grpo()], ids=["sft", "grpo"])
@@ -206,7 +212,7 @@ def test_groups_without_variance_leave_the_weights_alone(tmp_path):
     """Zero advantage everywhere is a zero gradient, and AdamW without decay then does not move."""
     policy = Policy.load("embedded", ModelSettings())
     before = weights(policy)
-    objective = RFT(grpo(weight_decay=0.0), TEMPLATES["embedded"], None)
+    objective = PolicyGradient(grpo(weight_decay=0.0), TEMPLATES["embedded"], None)
     groups = objective.collect(policy, items_of("photos", 4), ("zero",))
     groups = Groups(groups.prompts, groups.completions, torch.zeros_like(groups.advantages_BG))
     method = grpo(weight_decay=0.0)
@@ -225,7 +231,7 @@ def test_a_step_with_a_broken_gradient_is_skipped_and_said():
             loss=parameter.sum() * math.nan, entropy=0.0, kl=0.0, clipped=0.0
         )
     )
-    groups = SFT(method, TEMPLATES["embedded"]).collect(policy, items_of("facts", 2), ())
+    groups = Likelihood(method, TEMPLATES["embedded"]).collect(policy, items_of("facts", 2), ())
     row = step(policy, broken, make_optimizer(policy.model, method), groups, method, 1e-3)
     assert row["skipped"] == 1
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(policy).items())

@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment, run_here
 from holdfast.errors import InputError
-from holdfast.learning.loop import make_objective, step
-from holdfast.learning.objectives import RFT, Groups
+from holdfast.learning.loop import step
+from holdfast.learning.methods import make_method
+from holdfast.learning.objectives import Groups, PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.learning.settings import Method
+from holdfast.learning.stage import Stage
 from holdfast.policy import lora
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -107,19 +108,19 @@ def test_references_of_a_kl_penalty(folder):
         raise AssertionError("a second model is loaded")
 
     for kind in ("base", "stage_start"):
-        method = Method(objective="grpo", learning_rate=1e-3, kl_coef=0.1, kl_reference=kind)
-        objective = make_objective(method, {}, policy, fail)
-        assert isinstance(objective, RFT) and objective.reference.policy is policy
+        method = make_method(objective="grpo", learning_rate=1e-3, kl_coef=0.1, kl_reference=kind)
+        objective = method.make(Stage(policy, [], method, 1, {}, (), fail))
+        assert isinstance(objective, PolicyGradient) and objective.reference.policy is policy
     assert any(p.requires_grad for p in policy.model.parameters())
 
 
 def test_a_step_moves_adapters_alone(folder):
     policy = adapted(folder)
     before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
-    method = Method(objective="grpo", group_size=3, learning_rate=1e-2)
+    method = make_method(objective="grpo", group_size=3, learning_rate=1e-2)
     prompts, completions = random_batch(policy, 5, (1, 0), 3, 6)
     groups = Groups(prompts, completions, torch.tensor([[1.0, -1, 0.5], [1, 0, -1]]))
-    step(policy, RFT(method, {}, None), make_optimizer(policy.model, method), groups, method, 1e-2)
+    step(policy, PolicyGradient(method, {}, None), make_optimizer(policy.model, method), groups, method, 1e-2)
     for name, parameter in policy.model.named_parameters():
         assert torch.equal(before[name], parameter) != ("lora_" in name), name
 

@@ -7,9 +7,11 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.learning import advantages
-from holdfast.learning.objectives import RFT, SFT, Groups
-from holdfast.learning.settings import Method
-from holdfast.mechanism.gradients import (
+from holdfast.learning.methods import make_method
+from holdfast.learning.objectives import Groups, Likelihood, PolicyGradient
+from holdfast.mechanism.risk import estimator_risks, right_answers, risk
+from holdfast.policy.batch import Completions
+from holdfast.policy.gradients import (
     completion_gradients,
     fisher_diagonal,
     flat,
@@ -17,8 +19,6 @@ from holdfast.mechanism.gradients import (
     mean_gradient,
     trained_parameters,
 )
-from holdfast.mechanism.risk import estimator_risks, right_answers, risk
-from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
 from holdfast.policy.rollouts import encode_items, roll_out
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
@@ -38,8 +38,13 @@ COT = ALL_TEMPLATES["embedded"]
 SAMPLING = Sampling(max_tokens=16)
 
 
+ASKED = {
+    "style": "cot", "templates": COT, "sampling": SAMPLING, "samples": 4, "batch": 16, "stream": ("test",)
+}  # fmt: skip
+
+
 def grpo(**changes):
-    return Method(
+    return make_method(
         **{"objective": "grpo", "learning_rate": 1e-3, "group_size": 4, "sampling": SAMPLING} | changes
     )
 
@@ -50,13 +55,12 @@ def embedded(**settings):
     return policy
 
 
-def measured(policy, method=None, **changes):
+def measured(policy, **changes):
     return risk(
         policy,
         embedded_items("photos", 2) + embedded_items("reading", 1),
         embedded_items("measures", 2),
-        method or grpo(),
-        **{"templates": COT, "stream": ("test",)} | changes,
+        **ASKED | changes,
     )
 
 
@@ -183,8 +187,8 @@ def test_the_variance_identity_holds_for_a_policy_of_two_equal_tokens(tmp_path):
     with torch.no_grad():
         head = policy.model.get_output_embeddings().weight
         head[token_ids(policy)[0]] = head[token_ids(policy)[1]]
-    method = grpo(style="direct", group_size=8, sampling=Sampling(max_tokens=1))
-    made = risk(policy, word_items(3), word_items(6), method, templates=TEMPLATES, stream=("even",))
+    asked = {"style": "direct", "samples": 8, "sampling": Sampling(max_tokens=1), "templates": TEMPLATES}
+    made = risk(policy, word_items(3), word_items(6), **ASKED | asked | {"stream": ("even",)})
     assert {row["pass_rate"] for row in made["instances"]} - {0.0, 1.0}
     for row in made["instances"]:
         assert row["reward_mean"] == row["pass_rate"]
@@ -198,7 +202,7 @@ def test_the_variance_identity_holds_for_a_policy_of_two_equal_tokens(tmp_path):
 def test_gradients_are_those_of_the_loops_loss(normalise_std):
     policy = embedded()
     method, items = grpo(normalise_std=normalise_std), embedded_items("measures", 1)
-    objective = RFT(method, COT, None)
+    objective = PolicyGradient(method, COT, None)
     groups = objective.collect(policy, items, ("loop",))
     assert groups.advantages_BG.abs().max() > 0
     parameters = trained_parameters(policy)
@@ -210,7 +214,7 @@ def test_gradients_are_those_of_the_loops_loss(normalise_std):
         ours += groups.advantages_BG[0, who].sum() * gradient / method.group_size
     assert close(ours, loops)
 
-    supervised = SFT(Method(objective="sft", learning_rate=1e-3, target="reasoned"), COT)
+    supervised = Likelihood(make_method(objective="sft", learning_rate=1e-3, target="reasoned"), COT)
     groups = supervised.collect(policy, items, ())
     ((_, gradient),) = completion_gradients(policy, groups.prompts, groups.completions, 1.0)
     assert close(gradient, -flat(supervised.loss(policy, groups).loss, parameters))
@@ -234,7 +238,7 @@ def test_rows_are_of_the_loops_gradients(made):
         assert row["reward_mean"] == pytest.approx(rewards.mean().item())
         assert row["norm_group"] == pytest.approx(gradient.norm().item(), rel=1e-6, abs=1e-9)
         for target in ("answer", "reasoned"):
-            objective = SFT(Method(objective="sft", learning_rate=1, target=target), COT)
+            objective = Likelihood(make_method(objective="sft", learning_rate=1, target=target), COT)
             loss = objective.loss(policy, objective.collect(policy, items[index : index + 1], ())).loss
             assert row[f"norm_sft_{target}"] == pytest.approx(flat(loss, parameters).norm().item(), rel=1e-6)
 
@@ -264,7 +268,7 @@ def test_effects_are_finite_differences(made):
 
     updates = {}
     for target in ("answer", "reasoned"):
-        objective = SFT(Method(objective="sft", learning_rate=1, target=target), COT)
+        objective = Likelihood(make_method(objective="sft", learning_rate=1, target=target), COT)
         loss = objective.loss(policy, objective.collect(policy, new[:1], ())).loss
         updates[f"sft_{target}"] = -flat(loss, parameters)
     groups = roll_out(
@@ -275,7 +279,7 @@ def test_effects_are_finite_differences(made):
     for name, normalise_std in (("group", False), ("group_std", True)):
         advantages_BG = advantages.grpo(groups.rewards_BG, normalise_std)
         parts = list(Groups(groups.prompts, groups.completions, advantages_BG).split(1))
-        loss = RFT(grpo(), COT, None).loss(policy, parts[mixed]).loss
+        loss = PolicyGradient(grpo(), COT, None).loss(policy, parts[mixed]).loss
         updates[name] = -flat(loss, parameters) / 4
     rate = 5e-5
     for name, update in updates.items():
@@ -350,11 +354,9 @@ def test_adapters_alone_are_measured():
 def test_what_cannot_be_measured():
     policy = Policy.load("embedded", ModelSettings())
     items = embedded_items("facts", 1)
-    common = {"templates": COT, "stream": ()}
     with pytest.raises(InputError, match="at least one old"):
-        risk(policy, [], items, grpo(), **common)
-    sft = {"objective": "sft", "learning_rate": 1e-3}
+        risk(policy, [], items, **ASKED)
     with pytest.raises(InputError, match="temperature above 0"):
-        risk(policy, items, items, Method(**sft, sampling=Sampling(temperature=0)), **common)
-    with pytest.raises(InputError, match="group_size of at least 2"):
-        risk(policy, items, items, Method(**sft, group_size=1), **common)
+        risk(policy, items, items, **ASKED | {"sampling": Sampling(temperature=0)})
+    with pytest.raises(InputError, match="at least 2 samples"):
+        risk(policy, items, items, **ASKED | {"samples": 1})

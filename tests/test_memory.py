@@ -14,8 +14,8 @@ from holdfast.errors import InputError
 from holdfast.experiment import estimate, memory
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
 from holdfast.experiment.memory import Pass, activations, keys, of_measures, of_method
+from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.learning.settings import Method
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
@@ -58,21 +58,21 @@ def test_sampling_by_hand() -> None:
 
 def test_what_stays_by_hand() -> None:
     model = ModelSettings(dtype="bfloat16")
-    sft = of_method(SMALL, model, Method(objective="sft", learning_rate=1e-6), max_pixels=0)
+    sft = of_method(SMALL, model, make_method(objective="sft", learning_rate=1e-6), max_pixels=0)
     # Two moments in float32 for each of 600 trained numbers, and the lower half of its float32 weight.
     assert sft.parts == {"weights": 2000, "gradients": 1200, "optimiser": 6000, "reference": 0, "images": 0}
     assert sft.sampling == 0
     assert sft.state == 9200
     for state in ("compact", "kahan"):
-        small = Method(objective="sft", learning_rate=1e-6, optimizer_state=state, micro_batch=4)
+        small = make_method(objective="sft", learning_rate=1e-6, optimizer_state=state, micro_batch=4)
         parts = of_method(SMALL, model, small, max_pixels=0).parts
         assert parts["optimiser"] == 6 * 600
         assert parts["gradients"] == 4 * 600  # of several parts, added up in float32
-    whole = of_method(SMALL, ModelSettings(), Method(objective="sft", learning_rate=1e-6), max_pixels=0)
+    whole = of_method(SMALL, ModelSettings(), make_method(objective="sft", learning_rate=1e-6), max_pixels=0)
     assert whole.parts["gradients"] == 4 * 600 and whole.parts["optimiser"] == 8 * 600
-    rft = of_method(SMALL, model, Method(**RFT, kl_coef=0.01), max_pixels=0)
+    rft = of_method(SMALL, model, make_method(**RFT, kl_coef=0.01), max_pixels=0)
     assert rft.parts["reference"] == 1200  # the trained weights as they were
-    other = of_method(SMALL, model, Method(**RFT, kl_coef=0.01, kl_reference="base"), max_pixels=0)
+    other = of_method(SMALL, model, make_method(**RFT, kl_coef=0.01, kl_reference="base"), max_pixels=0)
     assert other.parts["reference"] == 2000  # a second model
     assert rft.total == rft.state + max(rft.learning, rft.sampling)
 
@@ -106,7 +106,7 @@ def test_a_risk_that_does_not_fit_can_be_left_out(tmp_path: Path, monkeypatch: p
 def test_a_token_budget_bounds_a_part() -> None:
     sizes = {
         tokens: of_method(
-            SMALL, ModelSettings(token_budget=tokens), Method(**RFT | {"batch": 64}), max_pixels=0
+            SMALL, ModelSettings(token_budget=tokens), make_method(**RFT | {"batch": 64}), max_pixels=0
         ).learning
         for tokens in (None, 65536, 8192)
     }
@@ -143,7 +143,7 @@ def test_weights_gradients_and_optimiser_are_exact(lora: Lora | None, dtype: Any
     settings = ModelSettings(device="cpu", lora=lora, dtype=dtype)
     policy, known = Policy.load("embedded", settings), architecture(settings)
     assert known is not None
-    method = Method(objective="sft", learning_rate=1e-4, optimizer_state=state)
+    method = make_method(objective="sft", learning_rate=1e-4, optimizer_state=state)
     made = of_method(known, settings, method, max_pixels=48 * 48)
     optimizer = make_optimizer(policy.model, method)
     sum(parameter.sum() for parameter in policy.model.parameters() if parameter.requires_grad).backward()

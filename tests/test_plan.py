@@ -12,9 +12,9 @@ import pytest
 
 from experiment_helpers import TINY, make_experiment, run_here
 from holdfast.experiment import estimate
-from holdfast.experiment.plan import Plan, determining_settings, make_plan
+from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.store import Store
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import make_method
 
 
 def plan(folder: Path, **changes: Any) -> Plan:
@@ -127,8 +127,8 @@ def test_the_state_of_the_optimiser_counts_for_weights_in_bfloat16(tmp_path: Pat
 
 
 def test_what_determines_a_stage_has_not_grown() -> None:
-    """A key more would make every stored result another one; see `_LATER` in plan.py."""
-    settings = determining_settings(Method(objective="grpo", learning_rate=1e-3), ("reading",))
+    """A key more would make every stored result another one; see `_LATER` in methods.py."""
+    settings = make_method(objective="grpo", learning_rate=1e-3).determining(("reading",))
     assert {"filter_shortens", "dual_clip"}.isdisjoint(settings)
     assert len(settings) == 18
 

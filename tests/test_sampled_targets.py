@@ -10,19 +10,18 @@ import torch
 
 from holdfast.files import read_jsonl
 from holdfast.learning.budget import EnergyMeter
-from holdfast.learning.loop import make_objective
-from holdfast.learning.objectives import RFT
-from holdfast.learning.sampled_targets import SampledSFT
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method, make_method
+from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.sampled_targets import SampledLikelihood
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
-from test_learning import SHORT, grpo, items_of, train, weights
+from test_learning import SHORT, grpo, items_of, stage_of, train, weights
 
 
 def sampled(**changes: Any) -> Method:
-    return Method(
+    return make_method(
         **{  # type: ignore[arg-type]
             "objective": "sft",
             "target": "sampled",
@@ -39,9 +38,9 @@ def embedded() -> Policy:
     return Policy.load("embedded", ModelSettings())
 
 
-def objective_of(method: Method, policy: Policy, hint: str = "{answer} {prompt}") -> SampledSFT:
-    objective = make_objective(method, TEMPLATES["embedded"], policy, embedded, hint)
-    assert isinstance(objective, SampledSFT)
+def objective_of(method: Method, policy: Policy, hint: str = "{answer} {prompt}") -> SampledLikelihood:
+    objective = method.make(stage_of(policy, method, [], 1, load_base=embedded, hint=hint))
+    assert isinstance(objective, SampledLikelihood)
     return objective
 
 
@@ -125,7 +124,7 @@ def test_a_batch_nobody_solves_leaves_the_weights_alone(tmp_path: Any) -> None:
 def test_positives_only_pushes_nothing_wrong() -> None:
     policy, items = embedded(), items_of("counting", 8)
     both, positives = (
-        RFT(grpo(objective="reinforce", positives_only=only), TEMPLATES["embedded"], None).collect(
+        PolicyGradient(grpo(objective="reinforce", positives_only=only), TEMPLATES["embedded"], None).collect(
             policy, items, ("same",)
         )
         for only in (False, True)
@@ -138,7 +137,9 @@ def test_positives_only_pushes_nothing_wrong() -> None:
 def test_prompts_without_variance_can_leave_the_step() -> None:
     policy, items = embedded(), items_of("counting", 12)
     kept, dropped = (
-        RFT(grpo(drop_zero_variance=drop), TEMPLATES["embedded"], None).collect(policy, items, ("same",))
+        PolicyGradient(grpo(drop_zero_variance=drop), TEMPLATES["embedded"], None).collect(
+            policy, items, ("same",)
+        )
         for drop in (False, True)
     )
     varied = (kept.advantages_BG != 0).any(1)

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from holdfast.learning.loop import make_objective, step
+from holdfast.learning.loop import step
+from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.learning.settings import Method
+from holdfast.learning.stage import Stage
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.example import Example
@@ -45,21 +46,22 @@ def main(case: Case, steps: int) -> None:
     torch.set_num_threads(case.threads)
     policy = make_policy(case)
     memory = Memory(case.device)
-    method = Method(
+    sampled = {"group_size": case.group, "sampling": Sampling(max_tokens=case.completion)}
+    sampled = {} if case.objective == "sft" else sampled
+    method = make_method(
         objective=case.objective,
         style="direct",
         batch=case.prompts,
         micro_batch=case.micro,
-        group_size=case.group,
-        sampling=Sampling(max_tokens=case.completion),
         learning_rate=LEARNING_RATE,
+        **sampled,
     )
     task = Hashed("hashed", 1, "", lambda split, count: [], {})
     items = [
         (task, Example(str(index), row.text, row.target, (row.image,)))
         for index, row in enumerate(make_rows(case, steps * case.prompts))
     ]
-    objective = make_objective(method, {"direct": "{prompt}"}, policy, lambda: policy)
+    objective = method.make(Stage(policy, items, method, steps, {"direct": "{prompt}"}, (), lambda: policy))
     optimizer = make_optimizer(policy.model, method)
     channel.send(parameters=sum(parameter.numel() for parameter in policy.model.parameters()))
     for number in range(steps):

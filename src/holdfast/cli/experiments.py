@@ -41,7 +41,7 @@ def run(
     from holdfast.experiment import store as stores
 
     start = time.monotonic()
-    experiment = load_experiment(config, overrides or [])
+    experiment = load_experiment(config, overrides or [], _announce)
     stores.check_writable(experiment.output, "output")
     stores.check_writable(experiment.store, "store")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
@@ -88,6 +88,10 @@ def run(
     out.print(f"Took {duration(time.monotonic() - start)}.", highlight=False)
 
 
+def _announce(reference: str) -> None:
+    err.print(f"Your code is run: {reference}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _ask_if_large(jobs: int, most: int, yes: bool) -> None:
     """More jobs than `max_jobs`, as grids soon have, are a question; an error where nobody can answer."""
     if jobs <= most or yes:
@@ -103,7 +107,7 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
     """Show the jobs of an experiment: which are done, and how long the others will take."""
     from holdfast.config.load import load_experiment
 
-    experiment = load_experiment(config, overrides or [])
+    experiment = load_experiment(config, overrides or [], _announce)
 
     from holdfast.experiment import estimate
     from holdfast.experiment.plan import make_plan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
 from holdfast.mechanism.settings import Drift, Probe, Risk
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.task import Split, Task
@@ -59,10 +59,10 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
             problems.append(
                 ((*where, "order"), "a joint method trains on all tasks at once; leave order out")
             )
-        if method.joint and method.filter != "none":
+        if method.joint and method.filters:
             problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
         problems += [((*where, key), text) for key, text in _check_unused(method, experiment)]
-        if method.objective == "sft" and method.target == "reasoned":
+        if isinstance(method, SFT) and method.target == "reasoned":
             problems += [
                 ((*where, "target"), f"task {task} has no rationales; use target: answer")
                 for task in experiment.sequence
@@ -172,13 +172,14 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str,
         model = experiment.model
         trained = "adapters are float32" if model.lora else f"model.dtype is {model.dtype}"
         yield "optimizer_state", f"is about training weights in bfloat16, but {trained}; leave it out"
-    if method.filter_shortens and all(other.filter == "none" for other in experiment.methods.values()):
+    shortens = isinstance(method, RFT) and method.filter_shortens
+    if shortens and not any(other.filters for other in experiment.methods.values()):
         yield "filter_shortens", "needs a filter, and no method has one"
-    if method.resample_every is None or any(_check_counts(method, experiment)):
+    if not isinstance(method, SampledSFT) or any(_check_counts(method, experiment)):
         return
     stages = [experiment.sequence] if method.joint else [(task,) for task in experiment.sequence]
     longest = max(map(method.iterations_on, stages))
-    if method.resample_every > longest:
+    if method.resample_every and method.resample_every > longest:
         text = f"is {method.resample_every}, but no stage has more than {longest} iterations; lower it"
         yield "resample_every", text
 

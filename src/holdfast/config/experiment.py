@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, SerializeAsAny, StringConstraints, field_validator
 
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method
 from holdfast.mechanism.settings import Drift, Measures, Probe, Risk
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.settings import Settings
@@ -57,7 +57,7 @@ class Experiment(Settings):
     test_examples: int | None = Field(None, ge=1)  # of the split that judges
     evaluation: Evaluation = Evaluation()
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    methods: dict[MethodName, Method] = Field(min_length=1)
+    methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)
     variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
     reference: MethodName | None = None  # whom the report compares with; None: the first SFT method
     measures: Measures = Measures()  # what is measured besides accuracy

@@ -18,7 +18,7 @@ from itertools import islice, product
 from typing import Any
 
 from holdfast.errors import suggestion
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method, every_setting
 from holdfast.settings import Settings, value_text
 from holdfast.yamlfile import KeyPath
 
@@ -79,7 +79,7 @@ def _stands_for(family: str, method: Any, made: int, report: Report) -> Iterator
     common = {key: value for key, value in method.items() if key != "grid"}
     grid, where = method["grid"], ("methods", family, "grid")
     named = isinstance(family, str)  # else it is reported with the names
-    if grid in (None, {}) or not named or not _is_usable(grid, where, report):
+    if grid in (None, {}) or not named or not _is_usable(grid, method, where, report):
         yield family, common, {}
         return
     count = made + math.prod(map(len, grid.values()))
@@ -94,16 +94,16 @@ def _stands_for(family: str, method: Any, made: int, report: Report) -> Iterator
         yield name, settings, axes
 
 
-def _is_usable(grid: Any, where: KeyPath, report: Report) -> bool:
+def _is_usable(grid: Any, method: Mapping[str, Any], where: KeyPath, report: Report) -> bool:
     if not isinstance(grid, dict):
         report(where, "must be a mapping, such as {learning_rate: [1.0e-5, 1.0e-6]}")
         return False
-    usable = True
+    usable, known = True, every_setting([method])
     for key, values in grid.items():
         head = str(key).split(".")[0]
-        if head not in Method.model_fields:
+        if head not in known:
             hint = "; seeds are an axis of every experiment (seeds: [0, 1, 2])" if "seed" in head else ""
-            report((*where, str(key)), f"is no method setting{hint or suggestion(head, Method.model_fields)}")
+            report((*where, str(key)), f"is no method setting{hint or suggestion(head, known)}")
             usable = False
         elif not isinstance(values, list) or not values:
             report((*where, str(key)), f"must be a list of values, not {values!r}")

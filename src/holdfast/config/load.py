@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from holdfast import plugins
 from holdfast.config.checks import check
 from holdfast.config.experiment import Experiment
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import follows, message, problem
 from holdfast.errors import InputError, suggestion
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method, every_setting, way
 from holdfast.mechanism.settings import Measures
 from holdfast.tasks.prompts import HINTS
 from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read and check an experiment file; nothing is run.
+def load_experiment(
+    path: Path, overrides: Sequence[str] = (), announce: Callable[[str], object] = lambda reference: None
+) -> Experiment:
+    """Read and check an experiment file; nothing is run but the user's own code, to find what it defines.
 
     Paths of the model and of your own data are relative to the file's folder, `output` and
     `store` to the current folder.
 
     Args:
         overrides: `key.sub=value` settings that replace the file's; values are YAML.
+        announce: is told of each piece of the user's code (`FILE.py:NAME`) before any of it is run.
 
     Raises:
         InputError: with every error that was found, each with its place.
@@ -45,7 +49,10 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         for key in Measures.model_fields
         if (place := ("measures", key)) in file.blank and place in file.lines
     ]
-    _merge_defaults(data, problems)
+    data = plugins.absolute(data, path.parent)
+    for reference in dict.fromkeys(plugins.references(data)):
+        announce(reference)
+    own = _merge_defaults(data, problems)
     families = _expand_grids(data, problems)
     if isinstance(data.get("name"), str):
         data.setdefault("output", str(Path("runs") / data["name"]))
@@ -55,10 +62,17 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     data.setdefault("hint", HINTS[prompts if isinstance(prompts, str) and prompts in HINTS else "standard"])
     _resolve_paths(data, path.parent)
     experiment = None
+    whole = _methods(data, own, families, problems)
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        problems += [problem(details) for details in error.errors() if not follows(details)]
+        problems += [
+            problem(details)
+            for details in error.errors()
+            if not (follows(details) or (details["loc"] == ("methods",) and not whole))
+        ]
+    if not whole:
+        experiment = None
     if experiment is not None:
         variants = as_validated(experiment.variants, experiment.methods)
         experiment = experiment.model_copy(update={"variants": variants})
@@ -119,20 +133,69 @@ def _set_twice(
                     yield axis, f"is set in the method '{name}', too; take one of them out"
 
 
-def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
-    """Put `defaults` under every method and take the key away."""
+def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> dict[str, set[str]]:
+    """Put `defaults` under every method and take the key away; the keys that each method says itself."""
     defaults = data.pop("defaults", None) or {}
+    methods = data.get("methods")
     if not isinstance(defaults, dict):
         problems.append((("defaults",), "must be a mapping of method settings"))
-        return
-    for key in [key for key in defaults if key not in (*Method.model_fields, "grid")]:
-        problems.append((("defaults", str(key)), f"unknown key{suggestion(str(key), Method.model_fields)}"))
+        defaults = {}
+    known = every_setting([defaults, *(methods.values() if isinstance(methods, dict) else ())])
+    for key in [key for key in defaults if key not in (*known, "grid")]:
+        problems.append((("defaults", str(key)), f"unknown key{suggestion(str(key), known)}"))
         del defaults[key]
-    methods = data.get("methods")
-    if isinstance(methods, dict):
-        data["methods"] = {
-            name: _merge(defaults, {} if method is None else method) for name, method in methods.items()
-        }
+    if not isinstance(methods, dict):
+        return {}
+    data["methods"] = {
+        name: _merge(defaults, {} if method is None else method) for name, method in methods.items()
+    }
+    own = {}
+    for name, method in methods.items():
+        said = method if isinstance(method, dict) else {}
+        grid = said.get("grid")
+        axes = grid if isinstance(grid, dict) else {}
+        own[str(name)] = {str(key).split(".")[0] for key in (*said, *axes)}
+    return own
+
+
+def _methods(
+    data: dict[str, Any],
+    own: Mapping[str, set[str]],
+    families: Mapping[str, str],
+    problems: list[tuple[KeyPath, str]],
+) -> bool:
+    """Make each method of the class that it chooses; whether all could be made.
+
+    A setting that only some ways of learning have may stand in the defaults for all.
+    """
+    methods, whole = data.get("methods"), True
+    if not isinstance(methods, dict):
+        return True  # which is reported with the other types
+    for name, settings in methods.items():
+        where: KeyPath = ("methods", str(name))
+        if not isinstance(settings, dict):
+            problems.append((where, "must be a mapping (key: value)"))
+            whole = False
+            continue
+        try:
+            chosen = way(settings)
+        except InputError as error:
+            missing = "objective" not in settings
+            text = f"is missing; it {error}".partition(", not None")[0] if missing else str(error)
+            problems.append(((*where, "objective"), text))
+            whole = False
+            continue
+        said = own.get(families.get(str(name), str(name)), set())
+        kept = {key: value for key, value in settings.items() if key in chosen.model_fields or key in said}
+        try:
+            methods[name] = chosen.model_validate(kept)
+        except ValidationError as error:
+            problems += [
+                problem(details, chosen, where) for details in error.errors() if not follows(details)
+            ]
+            whole = False
+    data["methods"] = {name: method for name, method in methods.items() if isinstance(method, Method)}
+    return whole
 
 
 def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> dict[str, str]:

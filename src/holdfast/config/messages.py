@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from holdfast.config.experiment import Experiment
 from holdfast.errors import suggestion
+from holdfast.learning.methods import ways_with
 from holdfast.yamlfile import KeyPath, YamlFile
 
 _PLAIN = {  # pydantic's errors in the words of the file
@@ -23,12 +24,20 @@ _PLAIN = {  # pydantic's errors in the words of the file
 }
 
 
-def problem(details: Any) -> tuple[KeyPath, str]:
-    """Path and text of one pydantic error."""
-    path = tuple(part for part in details["loc"] if part != "[key]")
+def problem(details: Any, model: type[BaseModel] = Experiment, where: KeyPath = ()) -> tuple[KeyPath, str]:
+    """Path and text of one pydantic error.
+
+    Args:
+        model: what was read, and `where` it stands.
+    """
+    inner = tuple(part for part in details["loc"] if part != "[key]")
+    path = (*where, *inner)
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return path, f"unknown key{suggestion(str(path[-1]), _keys_at(path[:-1]))}"
+        key, others = str(path[-1]), ways_with(str(path[-1])) if len(inner) == 1 and where else []
+        if others:
+            return path, f"is a setting of {', '.join(others)}; leave it out"
+        return path, f"unknown key{suggestion(key, _keys_at(inner[:-1], model))}"
     if kind == "missing":
         return path, "is missing; it has no default"
     if kind == "literal_error":
@@ -58,9 +67,9 @@ def _did_you_mean(given: Any, expected: str) -> str:
     return f", not {given!r}" + (f"; did you mean '{close[0]}'?" if close else "")
 
 
-def _keys_at(path: KeyPath) -> list[str]:
-    """The keys that are allowed at a place in the file."""
-    annotation: Any = Experiment
+def _keys_at(path: KeyPath, model: type[BaseModel]) -> list[str]:
+    """The keys that are allowed at a place in what the file says of a model."""
+    annotation: Any = model
     for part in path:
         annotation = _unwrap(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

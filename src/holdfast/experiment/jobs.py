@@ -10,23 +10,26 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast import files
+from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import RFT, Method
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
+    import torch
+
     from holdfast.policy.policy import Policy
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 
 _BASE = "base"
+RETENTION = "retention"  # beside the weights, and gone with them: what strategies leave to the next stage
 
 
 class Busy(Exception):
@@ -43,6 +46,7 @@ class Runner:
     def __init__(self, experiment: Experiment, plan: Plan, store: Store) -> None:
         import torch
 
+        plugins.check_unchanged(plan.code)
         torch.set_num_threads(experiment.threads)
         self.experiment = experiment
         self.plan = plan
@@ -81,46 +85,70 @@ class Runner:
             return time.perf_counter() - start
 
     def _learn(self, job: Job, on_step: OnStep) -> None:
+        from safetensors.torch import save_file
+
         from holdfast.learning.filters import select
         from holdfast.learning.loop import learn
+        from holdfast.learning.stage import Stage
 
         method = _method(job)
         items = self._items(job, "train")
         result: dict[str, Any] = {"available": len(items)}
-        if job.filter is not None:
+        iterations = job.inputs["iterations"]
+        if job.filter is not None and isinstance(method, RFT):
             rows = self.store.rows(self.plan.jobs[job.filter], "records.jsonl")
             kept = select(method.filter, rows, job.stream)
             items = [items[index] for index in kept]
             result["kept"] = len(kept)
-        iterations = job.inputs["iterations"]
-        if method.filter_shortens:
-            iterations = max(1, iterations * len(items) // result["available"])
+            if method.filter_shortens:
+                iterations = max(1, iterations * len(items) // result["available"])
         policy = self.policy_of(job)
         self.held = self._policy = None  # it is about to change
         work = self.store.work(job)
-        totals = learn(
-            policy,
-            items,
-            method,
+        stage = Stage(
+            policy=policy,
+            items=items,
+            method=method,
             iterations=iterations,
             templates=self.experiment.prompts,
             stream=job.stream,
-            folder=work,
-            checkpoint_every=self.experiment.checkpoint_every,
             load_base=self.load_base,
-            on_step=on_step,
             hint=self.experiment.hint,
+            earlier={
+                task["name"]: self.items(task["name"], "train") for task in job.inputs.get("earlier", ())
+            },
+            inherited=self._inherited(job, method),
         )
+        every = self.experiment.checkpoint_every
+        totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step)
         with self.store.writing(job) as folder:
             policy.save(folder / WEIGHTS)
+            for name, tensors in left.items():
+                path = folder / WEIGHTS / RETENTION / f"{name}.safetensors"
+                path.parent.mkdir(exist_ok=True)
+                save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, path)
             shutil.copyfile(work / "metrics.jsonl", folder / "metrics.jsonl")
             files.write_json(folder / "result.json", {**result, **totals})
         self.held = job.fingerprint  # still to be loaded, but its files are at hand here
 
+    def _inherited(self, job: Job, method: Method) -> dict[str, dict[str, torch.Tensor]]:
+        """What the strategies of a method left at the end of the stage before, by their names."""
+        from safetensors.torch import load_file
+
+        if job.policy is None or not method.retention:
+            return {}
+        folder = self.weights_of(job.policy) / RETENTION
+        return {
+            strategy.name: load_file(path)
+            for strategy in method.retention
+            if (path := folder / f"{strategy.name}.safetensors").exists()
+        }
+
     def _filter(self, job: Job, on_step: OnStep) -> None:
         from holdfast.learning.filters import pass_rates
 
-        method, kept = _method(job), self._kept(job)
+        method, kept = job.method, self._kept(job)
+        assert isinstance(method, RFT), "only RFT filters"
         rows = pass_rates(
             self.policy_of(job),
             self._items(job, "train"),

@@ -60,14 +60,17 @@ def risk(job: Job, runner: Runner) -> dict[str, Any]:
         for item in runner.items(name, "train", share + (index < rest))
     ]
     each = -(-settings["instances"] // len(new))
-    asked = {"group_size": settings["samples"], "sampling": measuring(runner.experiment)}
     return risks(
         runner.policy_of(job),
         old,
         [item for name in new for item in runner.items(name, "train", each)][: settings["instances"]],
-        job.method.model_copy(update=asked),
+        style=job.style,
         templates=runner.experiment.prompts,
+        sampling=measuring(runner.experiment),
+        samples=settings["samples"],
+        batch=job.method.batch,
         stream=job.stream,
+        micro_batch=job.method.micro_batch,
     )
 
 

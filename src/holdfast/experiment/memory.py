@@ -17,7 +17,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.experiment.architecture import Architecture, Tower, architecture
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
-from holdfast.learning.settings import Method, OptimizerState
+from holdfast.learning.methods import RFT, Method, OptimizerState
 from holdfast.policy.settings import Lora, ModelSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -106,18 +106,17 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     trained = known.trained * (size if model.lora is None else ADAPTER_BYTES)
     adapters = trained if model.lora is not None else 0
     patches, image = _image(known, max_pixels)
-    sft = method.objective == "sft"
-    group = 1 if sft else method.group_size
+    group, longest = method.sampled or (1, TARGET_TOKENS)
     whole = Pass(
         prompts=method.batch,
         prompt=image + TEXT_TOKENS,
-        group=group,
-        completion=TARGET_TOKENS if sft else method.sampling.max_tokens,
+        group=method.completions,
+        completion=longest,
         patches=patches * method.batch,
     )
     reference = 0
-    if not sft and method.kl_coef:
-        own = model.lora is not None or method.kl_reference == "stage_start"
+    if method.looks_at is not None:
+        own = model.lora is not None or method.looks_at == "stage_start"
         reference = trained if own else known.parameters * size
     features = known.vision.features if known.vision is not None else 0
     step = method.batch // method.updates
@@ -125,7 +124,7 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     # Patches of the batch lie on the device, with a copy of those of a step and of a part of it.
     copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
     images = (method.batch + copied) * patches * features * 4
-    sampled = Pass(whole.prompts, whole.prompt, group + (method.objective == "remax"), whole.completion, 0)
+    sampled = Pass(whole.prompts, whole.prompt, group, longest, 0)
     added_up = part.prompts < step and model.trains_bfloat16  # in float32
     return Estimate(
         parts={
@@ -136,7 +135,9 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
             "images": images,
         },
         learning=activations(known, part, size, model.activation_checkpointing),
-        sampling=0 if sft else keys(known, _part(sampled, method.batch, model.token_budget), size),
+        sampling=0
+        if method.sampled is None
+        else keys(known, _part(sampled, method.batch, model.token_budget), size),
     )
 
 
@@ -262,9 +263,10 @@ def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
         yield "model.dtype=bfloat16", with_model(dtype="bfloat16")
     if _max_pixels(model) > 501760:
         yield "model.max_pixels=501760", with_model(max_pixels=501760)
-    if any(method.kl_coef and method.kl_reference == "base" for method in methods.values()):
+    if any(isinstance(method, RFT) and method.looks_at == "base" for method in methods.values()):
         changed = {
-            name: one.model_copy(update={"kl_reference": "stage_start"}) for name, one in methods.items()
+            name: one.model_copy(update={"kl_reference": "stage_start"}) if isinstance(one, RFT) else one
+            for name, one in methods.items()
         }
         yield "kl_reference: stage_start", experiment.model_copy(update={"methods": changed})
     if not model.freeze and model.lora is None:

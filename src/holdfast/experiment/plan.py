@@ -11,25 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from holdfast import plugins
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import digest, model_identity
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import RFT, Method
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Split
 
 Kind = Literal["learn", "filter", "evaluate", "drift", "risk", "probe"]
-
-_SAMPLING = {"group_size", "sampling"}
-_RFT_ONLY = {
-    "clip_low", "clip_high", "dual_clip", "normalise_std", "kl_coef", "kl_reference"
-}  # fmt: skip
-_FILTER_ONLY = {"filter", "filter_samples", "filter_shortens"}
-# Settings that came later count where they are used only, so that earlier results stay valid.
-_LATER = (
-    "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every"
-)  # fmt: skip
-_NEVER = {"joint", "order", "optimizer_state"}  # inputs of their own, where they count
 
 
 @dataclass(frozen=True)
@@ -96,6 +86,7 @@ class Plan:
     jobs: dict[str, Job]
     chains: list[Chain]
     asked: int  # jobs before equal ones were made one
+    code: dict[str, str] = field(default_factory=dict)  # files of the user's own, with their hashes
 
     def children(self) -> dict[str, list[str]]:
         """Jobs that need a job, by its fingerprint."""
@@ -121,27 +112,6 @@ def make_plan(experiment: Experiment) -> Plan:
         InputError: a task or the model cannot be found.
     """
     return _Planner(experiment).plan()
-
-
-def determining_settings(method: Method, tasks: Sequence[str]) -> dict[str, Any]:
-    """The settings of a method that can change what a stage on these tasks learns."""
-    settings = method.model_dump(mode="json", exclude=_NEVER)
-    if not isinstance(method.iterations, int):
-        settings["iterations"] = method.iterations_on(tasks)
-    settings = {key: value for key, value in settings.items() if key not in _LATER or value}
-    if method.objective == "sft":
-        irrelevant = _RFT_ONLY | _FILTER_ONLY
-        if not method.samples:
-            irrelevant |= _SAMPLING | {"sampled_by"}
-    else:
-        irrelevant = {"target", "sampled_by"}
-        if method.objective != "grpo":
-            irrelevant.add("normalise_std")
-        if not method.kl_coef:
-            irrelevant.add("kl_reference")
-        if method.filter == "none":
-            irrelevant |= _FILTER_ONLY
-    return {key: value for key, value in settings.items() if key not in irrelevant}
 
 
 def measuring(experiment: Experiment) -> Sampling:
@@ -178,7 +148,7 @@ class _Planner:
             for seed in self.experiment.seeds
             for name, method in self.experiment.methods.items()
         ]
-        return Plan(self.jobs, chains, self.asked)
+        return Plan(self.jobs, chains, self.asked, plugins.code(self.experiment.resolved()))
 
     def chain(self, name: str, method: Method, seed: int) -> Chain:
         order = self.experiment.order_of(method)
@@ -189,9 +159,10 @@ class _Planner:
         for stage, tasks in enumerate(stages, start=1):
             where = f"{name} seed {seed} stage {stage} ({'all tasks' if method.joint else tasks[0]})"
             filter = None
-            if method.filter != "none":
+            if isinstance(method, RFT) and method.filters:
                 filter = self.filter(policy, tasks, method, seed, f"{where}: filter")
-            policy = self.learn(policy, filter, tasks, method, seed, f"{where}: learn")
+            earlier = tuple(task for past in stages[: stage - 1] for task in past)
+            policy = self.learn(policy, filter, tasks, earlier, method, seed, f"{where}: learn")
             chain.filters.append(filter)
             chain.learn.append(policy)
             last = stage == len(stages)
@@ -220,6 +191,7 @@ class _Planner:
         policy: str | None,
         filter: str | None,
         tasks: tuple[str, ...],
+        earlier: tuple[str, ...],
         method: Method,
         seed: int,
         label: str,
@@ -227,15 +199,17 @@ class _Planner:
         inputs = {
             "policy": policy or self.base,
             "filter": filter,
-            "base": self.base if _needs_base(method) else None,
-            "method": determining_settings(method, tasks),
+            "base": self.base if method.looks_at == "base" else None,
+            "method": method.determining(tasks),
             "iterations": method.iterations_on(tasks),
             "tasks": [self.data(task, "train") for task in tasks],
             "template": self.experiment.prompts[method.style],
             "seed": seed,
         }
-        if method.show_answer:
+        if method.shows_answer:
             inputs["hint"] = self.experiment.hint
+        if any(strategy.rehearses for strategy in method.retention):
+            inputs["earlier"] = [self.data(task, "train") for task in earlier]
         if self.experiment.model.trains_bfloat16:
             inputs["optimizer_state"] = method.optimizer_state
         stream = ("stage", seed, *tasks)
@@ -243,9 +217,7 @@ class _Planner:
             "learn", inputs, policy, tasks, method.style, stream, label, method=method, filter=filter
         )
 
-    def filter(
-        self, policy: str | None, tasks: tuple[str, ...], method: Method, seed: int, label: str
-    ) -> str:
+    def filter(self, policy: str | None, tasks: tuple[str, ...], method: RFT, seed: int, label: str) -> str:
         inputs = {
             "policy": policy or self.base,
             "samples": method.filter_samples,
@@ -406,15 +378,10 @@ class _Planner:
     ) -> str:
         self.asked += 1
         inputs = {"kind": kind, "version": self.versions[kind], "threads": self.experiment.threads, **inputs}
+        inputs = plugins.identify(inputs)
         name = digest(inputs)
         if name not in self.jobs:
             self.jobs[name] = Job(
                 kind, name, inputs, policy, tasks, method, style, stream, label, filter, others
             )
         return name
-
-
-def _needs_base(method: Method) -> bool:
-    """Whether a stage looks at the base besides the policy it starts from."""
-    by_base = method.objective == "sft" and method.target == "sampled" and method.sampled_by == "base"
-    return by_base or (bool(method.kl_coef) and method.kl_reference == "base")

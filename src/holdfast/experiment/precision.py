@@ -8,7 +8,7 @@ import numpy as np
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import model_folder
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method
 from holdfast.weights import sample_weights
 
 # Significant bits of what steps are added to. (Where an error of addition is kept in bfloat16 beside a

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.optim.adamw import adamw
 
-from holdfast.learning.settings import OptimizerState
+from holdfast.learning.methods import OptimizerState
 from holdfast.rng import seed
 
 EPSILON = 1e-8

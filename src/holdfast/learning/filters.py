@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from holdfast import plugins
 from holdfast.errors import HoldfastError
-from holdfast.learning.settings import Filter, Method
+from holdfast.learning.methods import RFT
 from holdfast.policy.rollouts import Item, roll_out
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
@@ -29,7 +30,7 @@ _NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"}
 def pass_rates(
     policy: Policy,
     items: Sequence[Item],
-    method: Method,
+    method: RFT,
     *,
     templates: Mapping[Style, str],
     stream: tuple[object, ...],
@@ -70,15 +71,15 @@ def pass_rates(
     return kept.rows
 
 
-def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[object, ...]) -> list[int]:
+def select(filter: str, rows: Sequence[Mapping[str, Any]], stream: tuple[object, ...]) -> list[int]:
     """Positions of the examples a filter keeps, ascending.
 
     `rif` drops those never right (the study's rule), `rif_strict` those always right too. Their
     controls: `random_matched` keeps a random subset as large as what `rif` keeps, and `unsolvable`
-    what `rif` drops.
+    what `rif` drops. A function of the user's (`rules.py:keep`) gets the rows and returns such positions.
 
     Raises:
-        HoldfastError: nothing would be left.
+        HoldfastError: nothing would be left, or a function of the user's failed.
     """
     solvable = [index for index, row in enumerate(rows) if row["correct"] > 0]
     match filter:
@@ -92,9 +93,24 @@ def select(filter: Filter, rows: Sequence[Mapping[str, Any]], stream: tuple[obje
             kept = [index for index, row in enumerate(rows) if row["correct"] == 0]
         case "random_matched":
             kept = sorted(named_stream(*stream, "random_matched").sample(range(len(rows)), len(solvable)))
+        case _:
+            kept = _own_choice(filter, rows)
     if not kept:
         raise HoldfastError(
             f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers all of them "
             f"{_NONE_LEFT.get(filter, 'never')} right. Use filter: none, or another task or model."
         )
     return kept
+
+
+def _own_choice(filter: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """What a function of the user's keeps: each position once, ascending.
+
+    Raises:
+        HoldfastError: it failed, or returned something else.
+    """
+    found = plugins.call(filter, [dict(row) for row in rows], about=f"{len(rows)} pass rates")
+    kept: list[Any] = list(found) if isinstance(found, list | tuple | set | range) else [None]
+    if not all(isinstance(index, int) and 0 <= index < len(rows) for index in kept):
+        raise HoldfastError(f"{filter} must return a list of positions from 0 to {len(rows) - 1}.")
+    return sorted(set(kept))

@@ -16,78 +16,75 @@ from holdfast.errors import HoldfastError
 from holdfast.files import read_log, write_jsonl
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
-from holdfast.learning.objectives import RFT, SFT, Groups, LossSums, item_names
+from holdfast.learning.methods import Method
+from holdfast.learning.objectives import Groups, LossSums, Objective, item_names
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
-from holdfast.learning.sampled_targets import SampledSFT
 from holdfast.learning.schedule import learning_rate
-from holdfast.learning.settings import Method
+from holdfast.learning.stage import Stage
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.rollouts import Item
 from holdfast.rng import stream as named_stream
-from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
-    from holdfast.policy.reference import Reference
 
 LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
 TOLERATED_SKIPS = 3  # iterations in a row without a finite gradient
 log = logging.getLogger(__name__)
 
-Objective = SFT | SampledSFT | RFT
-
 
 def learn(
-    policy: Policy,
-    items: Sequence[Item],
-    method: Method,
+    stage: Stage,
     *,
-    iterations: int,
-    templates: Mapping[Style, str],
-    stream: tuple[object, ...],
     folder: Path,
     checkpoint_every: int,
-    load_base: Callable[[], Policy],
     on_step: Callable[[int, int, dict[str, float]], None],
-    hint: str = "",
-) -> dict[str, float]:
-    """Train `policy` in place on `items`.
+) -> tuple[dict[str, float], dict[str, dict[str, torch.Tensor]]]:
+    """Train the stage's policy in place on its items.
 
     Writes `folder/metrics.jsonl`, a row an iteration, and a checkpoint in `folder/checkpoint` every
     `checkpoint_every` iterations; called again with the same folder (and the policy as it was at
     the start of the stage) it goes on from there, to the same bits.
 
     Args:
-        stream: names of the random streams this stage draws from.
-        load_base: gives the untouched base model, for a KL penalty towards it or targets it writes.
         on_step: told the iterations done, their total, and the metrics row.
-        hint: the question with its answer shown, for `method.show_answer`.
 
     Returns:
         Totals: seconds, examples, completions and tokens learned from, prompt_tokens, sampled
-        completions, flops, joules where they can be read, skipped steps.
+        completions, flops, joules where they can be read, skipped steps. And what each strategy of
+        `method.retention` leaves to the next stage, by its name.
 
     Raises:
         HoldfastError: log-probabilities or gradients are not finite several iterations in a row.
     """
-    objective = make_objective(method, templates, policy, load_base, hint)
-    optimizer = make_optimizer(policy.model, method, stream)
-    writer = objective if isinstance(objective, SampledSFT) else None
+    policy, method, iterations = stage.policy, stage.method, stage.iterations
+    objective = method.make(stage)
+    optimizer = make_optimizer(policy.model, method, stage.stream)
+    held: dict[str, dict[str, torch.Tensor]] = {strategy.name: {} for strategy in method.retention}
+    for strategy in method.retention:
+        strategy.begin(stage, held[strategy.name])
     state = load_checkpoint(folder / "checkpoint", policy.model, optimizer) or {"iteration": 0, "totals": {}}
-    if writer is not None:
-        writer.recall(policy, state.get("memory", {}))
+    recall(objective, policy, held, state.get("memory", {}))
     skips: int = state.get("skips", 0)  # in a row; older checkpoints do not say
     totals: dict[str, float] = state["totals"]
     metrics = folder / "metrics.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     write_jsonl(metrics, read_log(metrics, state["iteration"]))  # forget what is done again
     meter = EnergyMeter()
+
+    def retain(groups: Groups) -> dict[str, float]:
+        said: dict[str, float] = {}
+        for strategy in method.retention:
+            said |= strategy.gradient(stage, held[strategy.name], groups)
+        return said
+
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
-        batch = pick(items, method.batch, iteration, stream)
-        if writer is not None:
-            writer.begin(policy, iteration)
-        groups = collect(policy, objective, batch, (*stream, iteration))
+        batch = pick(stage.items, method.batch, iteration, stage.stream)
+        for strategy in method.retention:
+            batch = strategy.batch(stage, batch, iteration)
+        objective.begin(policy, iteration)
+        groups = collect(policy, objective, batch, (*stage.stream, iteration))
         parts: Iterable[Groups] = () if groups is None else groups.split(len(batch) // method.updates)
         rows = [
             step(
@@ -97,10 +94,12 @@ def learn(
                 part,
                 method,
                 learning_rate(method, number, iterations * method.updates),
+                retain,
             )
             for number, part in enumerate(parts, iteration * method.updates)
         ] or [{"skipped": float(groups is None)}]  # or nothing was left to learn from
-        row = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+        keys = dict.fromkeys(key for row in rows for key in row)  # a step that was skipped has fewer
+        row = {key: sum(row.get(key, 0.0) for row in rows) / len(rows) for key in keys}
         skips = skips + 1 if row["skipped"] == 1 else 0
         if skips >= TOLERATED_SKIPS:
             raise HoldfastError(
@@ -122,10 +121,35 @@ def learn(
         done = iteration + 1
         if done % checkpoint_every == 0 and done < iterations:
             state = {"iteration": done, "totals": totals, "skips": skips}
-            memory = {} if writer is None else writer.memory
-            save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, memory)
+            save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, memory(objective, held))
         on_step(done, iterations, row)
-    return totals
+    left = {strategy.name: strategy.end(stage, held[strategy.name]) for strategy in method.retention}
+    return totals, {name: tensors for name, tensors in left.items() if tensors}
+
+
+def memory(objective: Objective, held: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """What the objective and the strategies go on with, in one mapping."""
+    kept = dict(objective.memory)
+    for strategy, tensors in held.items():
+        kept |= {f"{strategy}/{name}": tensor for name, tensor in tensors.items()}
+    return kept
+
+
+def recall(
+    objective: Objective,
+    policy: Policy,
+    held: Mapping[str, dict[str, torch.Tensor]],
+    kept: Mapping[str, torch.Tensor],
+) -> None:
+    """Give back what `memory` took."""
+    own: dict[str, torch.Tensor] = {}
+    for place, tensor in kept.items():
+        strategy, slash, name = place.partition("/")
+        if slash:
+            held[strategy][name] = tensor.to(policy.device)
+        else:
+            own[place] = tensor
+    objective.recall(policy, own)
 
 
 def pick(items: Sequence[Item], size: int, iteration: int, stream: tuple[object, ...]) -> list[Item]:
@@ -151,28 +175,6 @@ def collect(
         return None
 
 
-def make_objective(
-    method: Method,
-    templates: Mapping[Style, str],
-    policy: Policy,
-    load_base: Callable[[], Policy],
-    hint: str = "",
-) -> Objective:
-    """The method's objective; `policy` stands at the start of the stage."""
-
-    def past(which: str) -> Policy | Reference:
-        if which == "stage_start":
-            return policy.snapshot()
-        return policy.without_adapters() if policy.adapted else load_base()
-
-    if method.objective != "sft":
-        return RFT(method, templates, past(method.kl_reference) if method.kl_coef else None)
-    if method.target != "sampled":
-        return SFT(method, templates)
-    writer = None if method.resample_every == 1 else past(method.sampled_by)
-    return SampledSFT(method, templates, writer, hint if method.show_answer else None)
-
-
 def _spent(policy: Policy, groups: Groups) -> dict[str, float]:
     """Amounts of one iteration, learning included."""
     mask_BGR = groups.completions.mask_BGR
@@ -193,8 +195,9 @@ def step(
     groups: Groups,
     method: Method,
     rate: float,
+    retain: Callable[[Groups], dict[str, float]] = lambda groups: {},
 ) -> dict[str, float]:
-    """One optimiser step: the token mean of the loss, its gradient clipped by norm.
+    """One optimiser step: the token mean of the loss, its gradient changed by `retain` and clipped by norm.
 
     A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
     `skipped`; a warning names the example whose log-probabilities they are.
@@ -218,6 +221,7 @@ def step(
         return sums
 
     sums = policy.budget.attempt(gradients)
+    said = retain(groups) if sums else {}
     norm = clip(trained, method.clip_grad)
     loss = sum(part.loss.item() for part in sums) / tokens
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
@@ -232,9 +236,8 @@ def step(
         "learning_rate": rate,
         "skipped": float(not finite),
     }
-    if method.objective != "sft":
-        row |= {
-            "kl": sum(part.kl for part in sums) / tokens,
-            "clipped": sum(part.clipped for part in sums) / tokens,
-        }
-    return row
+    for name in ("kl", "clipped"):
+        amounts = [amount for part in sums if (amount := getattr(part, name)) is not None]
+        if amounts:
+            row[name] = sum(amounts) / tokens
+    return row | said

@@ -1,22 +1,24 @@
-"""What a step optimises: SFT on references, or the policy gradient on sampled groups.
+"""What a step optimises: the likelihood of references, or the policy gradient on sampled groups.
 
-(SFT on what a policy wrote itself: `sampled_targets.py`.) All give the loop the same thing: groups
+(The likelihood of what a policy wrote itself: `sampled_targets.py`.) All give the loop the same thing: groups
 of completions with an advantage each, and a loss that is a sum over tokens (the loop divides by the
 step's number of tokens, so a step split into micro-batches has the same gradient as one that is not).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from holdfast.errors import HoldfastError
 from holdfast.learning import advantages
 from holdfast.learning.budget import NOTHING, Spent
 from holdfast.learning.filters import RIGHT
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import RFT, SFT
 from holdfast.policy.batch import group_tokens
 from holdfast.policy.rollouts import Item, encode_items, roll_out
 from holdfast.rng import torch_stream
@@ -96,14 +98,40 @@ class LossSums:
 
     loss: torch.Tensor
     entropy: float
-    kl: float = 0.0
-    clipped: float = 0.0
+    kl: float | None = None  # of losses that have one
+    clipped: float | None = None
 
 
-class SFT:
+class Objective(ABC):
+    """What learns: the runtime side of a `Method`, made by its `make` at the start of a stage.
+
+    Attributes:
+        memory: tensors that it goes on with; a step checkpoint holds them.
+    """
+
+    @property
+    def memory(self) -> Mapping[str, torch.Tensor]:
+        return {}
+
+    def recall(self, policy: Policy, memory: Mapping[str, torch.Tensor]) -> None:  # noqa: B027
+        """Take up what `memory` held when the checkpoint was written."""
+
+    def begin(self, policy: Policy, iteration: int) -> None:  # noqa: B027
+        """Before the batch of an iteration is collected."""
+
+    @abstractmethod
+    def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
+        """What an iteration learns from, on the policy as it is."""
+
+    @abstractmethod
+    def loss(self, policy: Policy, groups: Groups) -> LossSums:
+        """The loss of a part of a step, with its gradient."""
+
+
+class Likelihood(Objective):
     """Supervised fine-tuning: the log-likelihood of the reference answer."""
 
-    def __init__(self, method: Method, templates: Mapping[Style, str]) -> None:
+    def __init__(self, method: SFT, templates: Mapping[Style, str]) -> None:
         self.method, self.templates = method, templates
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
@@ -132,7 +160,7 @@ def likelihood_loss(policy: Policy, groups: Groups) -> LossSums:
     return LossSums(-(out.logprobs_BGR * mask).sum(), float((out.entropy_BGR * mask).sum()))
 
 
-class RFT:
+class PolicyGradient(Objective):
     """Reinforcement fine-tuning: sample groups, grade them, push by advantage.
 
     The loss is the clipped surrogate of PPO with one advantage per completion, separate lower and
@@ -141,7 +169,7 @@ class RFT:
     """
 
     def __init__(
-        self, method: Method, templates: Mapping[Style, str], reference: Policy | Reference | None
+        self, method: RFT, templates: Mapping[Style, str], reference: Policy | Reference | None
     ) -> None:
         self.method, self.templates, self.reference = method, templates, reference
 
@@ -155,20 +183,14 @@ class RFT:
             sampling=method.sampling,
             group_size=method.group_size,
             generator=torch_stream(*stream, "sample", device=str(policy.device)),
-            greedy_row=method.objective == "remax",
+            greedy_row=method.greedy,
             to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
+            parts=method.reward,
         )
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
-        match method.objective:
-            case "grpo":
-                advantages_BG = advantages.grpo(rewards_BG, method.normalise_std)
-            case "rloo":
-                advantages_BG = advantages.rloo(rewards_BG)
-            case "remax":
-                advantages_BG = advantages.remax(rewards_BG, rollouts.rewards_BG[:, -1])
-            case _:
-                advantages_BG = advantages.reinforce(rewards_BG)
+        greedy_B = rollouts.rewards_BG[:, -1] if method.greedy else None
+        advantages_BG = _checked(method.advantages(rewards_BG, greedy_B), rewards_BG, method)
         if method.positives_only:
             advantages_BG = advantages_BG.masked_fill(rollouts.scores_BG[:, sampled] < RIGHT, 0.0)
 
@@ -229,6 +251,23 @@ class RFT:
             kl = ((difference.exp() - difference - 1) * mask).sum()
             loss = loss + method.kl_coef * kl
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
+
+
+def _checked(advantages_BG: object, rewards_BG: torch.Tensor, method: RFT) -> torch.Tensor:
+    """Advantages as a method's class gave them.
+
+    Raises:
+        HoldfastError: they are not a number for each completion.
+    """
+    if not isinstance(advantages_BG, torch.Tensor) or advantages_BG.shape != rewards_BG.shape:
+        got = list(advantages_BG.shape) if isinstance(advantages_BG, torch.Tensor) else advantages_BG
+        raise HoldfastError(
+            f"{method.objective}: advantages() must return a tensor of the rewards' shape, "
+            f"{list(rewards_BG.shape)}, not {got!r}."
+        )
+    if not bool(torch.isfinite(advantages_BG).all()):
+        raise HoldfastError(f"{method.objective}: advantages() returned a number that is not finite.")
+    return advantages_BG
 
 
 def item_names(items: Sequence[Item]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from holdfast.learning.bfloat16 import BFloat16AdamW
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method
 
 
 def make_optimizer(

@@ -20,8 +20,8 @@ import torch
 
 from holdfast.learning.budget import Spent
 from holdfast.learning.filters import RIGHT
-from holdfast.learning.objectives import Groups, LossSums, item_names, likelihood_loss
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import SampledSFT
+from holdfast.learning.objectives import Groups, LossSums, Objective, item_names, likelihood_loss
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
@@ -31,7 +31,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
 
 
-class SampledSFT:
+class SampledLikelihood(Objective):
     """Supervised fine-tuning on sampled targets.
 
     Args:
@@ -41,7 +41,7 @@ class SampledSFT:
 
     def __init__(
         self,
-        method: Method,
+        method: SampledSFT,
         templates: Mapping[Style, str],
         writer: Policy | Reference | None,
         hint: str | None,
@@ -62,7 +62,6 @@ class SampledSFT:
         return {}
 
     def recall(self, policy: Policy, memory: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `memory` held when the checkpoint was written."""
         if memory:
             weights = {name: tensor.to(policy.device) for name, tensor in memory.items()}
             self.writer = Reference(policy, weights)

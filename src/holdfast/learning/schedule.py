@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from holdfast.learning.settings import Method
+from holdfast.learning.methods import Method
 
 
 def learning_rate(method: Method, step: int, steps: int) -> float:

@@ -15,9 +15,9 @@ from holdfast.errors import InputError
 from holdfast.forgetting.evaluate import evaluate
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.loop import step
-from holdfast.learning.objectives import SFT
+from holdfast.learning.methods import SFT
+from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.learning.settings import Method
 from holdfast.policy.rollouts import Item
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
@@ -76,7 +76,7 @@ def realign(
     if target is None:
         reasons = style == "cot" and all(example.rationale for example in train)
         target = "reasoned" if reasons else "answer"
-    method = Method(
+    method = SFT(
         objective="sft",
         style=style,
         target=target,
@@ -123,10 +123,10 @@ def realign(
 
 
 def _train(
-    policy: Policy, items: Sequence[Item], method: Method, templates: Mapping[Style, str], steps: int
+    policy: Policy, items: Sequence[Item], method: SFT, templates: Mapping[Style, str], steps: int
 ) -> tuple[list[float], int]:
     """The loss of each step, and how many were skipped."""
-    objective, optimizer = SFT(method, templates), make_optimizer(policy.model, method)
+    objective, optimizer = Likelihood(method, templates), make_optimizer(policy.model, method)
     groups = objective.collect(policy, items, ())
     rows = [step(policy, objective, optimizer, groups, method, method.learning_rate) for _ in range(steps)]
     return [row["loss"] for row in rows], round(sum(row["skipped"] for row in rows))

@@ -20,16 +20,16 @@ import torch
 from holdfast.errors import InputError
 from holdfast.learning import advantages
 from holdfast.learning.filters import RIGHT
-from holdfast.learning.settings import Method
-from holdfast.mechanism.gradients import (
+from holdfast.policy.batch import Completions, group_tokens
+from holdfast.policy.gradients import (
     completion_gradients,
     fisher_diagonal,
     forgetting_risk,
     mean_gradient,
     trained_parameters,
 )
-from holdfast.policy.batch import Completions, group_tokens
 from holdfast.policy.rollouts import Item, Rollouts, roll_out
+from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target, render_target
@@ -45,11 +45,14 @@ def risk(
     policy: Policy,
     old: Sequence[Item],
     new: Sequence[Item],
-    method: Method,
     *,
+    style: Style,
     templates: Mapping[Style, str],
-    fisher_samples: int = 1,
+    sampling: Sampling,
+    samples: int,
+    batch: int,
     stream: tuple[object, ...],
+    micro_batch: int | None = None,
 ) -> dict[str, Any]:
     """What updates on single instances of a new task would cost old tasks, SFT's beside RFT's.
 
@@ -59,8 +62,9 @@ def risk(
     Args:
         old: items of earlier tasks; they give the Fisher information, and what must be kept.
         new: items of the task that is (to be) learned.
-        method: style, sampling, `group_size` G and `batch` (prompts sampled together); of any objective.
-        fisher_samples: completions of each old item whose gradients are squared.
+        samples: G, completions of each item; of an old one the first gives the Fisher information.
+        batch: prompts that are sampled together.
+        micro_batch: prompts that are computed together with a gradient; None: all of a batch.
         stream: names of the random stream.
 
     Returns:
@@ -87,13 +91,13 @@ def risk(
     """
     if not old or not new:
         raise InputError("Risk needs at least one old and one new example.")
-    if method.sampling.temperature == 0:
+    if sampling.temperature == 0:
         raise InputError("Risk needs differing completions: set sampling.temperature above 0.")
-    if method.group_size < 2 or fisher_samples < 1:
-        raise InputError("Risk needs group_size of at least 2 and fisher_samples of at least 1.")
+    if samples < 2:
+        raise InputError("Risk needs at least 2 samples.")
     was_training = policy.model.training
     try:
-        return _risk(policy, old, new, method, templates, fisher_samples, stream)
+        return _risk(policy, old, new, style, templates, sampling, samples, batch, stream, micro_batch)
     finally:
         policy.model.train(was_training)
 
@@ -102,38 +106,41 @@ def _risk(
     policy: Policy,
     old: Sequence[Item],
     new: Sequence[Item],
-    method: Method,
+    style: Style,
     templates: Mapping[Style, str],
-    fisher_samples: int,
+    sampling: Sampling,
+    samples: int,
+    batch: int,
     stream: tuple[object, ...],
+    micro_batch: int | None,
 ) -> dict[str, Any]:
-    temperature, group = method.sampling.temperature, method.group_size
+    temperature = sampling.temperature
 
-    def sampled(name: str, items: Sequence[Item], size: int) -> Iterable[tuple[Sequence[Item], Rollouts]]:
-        for start in range(0, len(items), method.batch):
-            part = items[start : start + method.batch]
+    def sampled(name: str, items: Sequence[Item]) -> Iterable[tuple[Sequence[Item], Rollouts]]:
+        for start in range(0, len(items), batch):
+            part = items[start : start + batch]
             generator = torch_stream(*stream, name, start, device=str(policy.device))
             yield part, roll_out(
-                policy, part, style=method.style, templates=templates, sampling=method.sampling,
-                group_size=size, generator=generator,
+                policy, part, style=style, templates=templates, sampling=sampling, group_size=samples,
+                generator=generator,
             )  # fmt: skip
 
     count = sum(parameter.numel() for parameter in trained_parameters(policy))
     fisher_N, keep_N, right = None, None, 0
-    for items, rollouts in sampled("old", old, max(group, fisher_samples)):
+    for items, rollouts in sampled("old", old):
         prompts, share = rollouts.prompts, len(items) / len(old)
-        drawn = rollouts.completions.columns(slice(0, fisher_samples))
+        drawn = rollouts.completions.columns(slice(0, 1))
         part_N = fisher_diagonal(policy, prompts, drawn, temperature).mul_(share)
         fisher_N = part_N if fisher_N is None else fisher_N.add_(part_N)
-        answers, own = right_answers(policy, items, rollouts, method.style)
-        parts = policy.budget.split(group_tokens(prompts, answers), method.micro_batch)
+        answers, own = right_answers(policy, items, rollouts, style)
+        parts = policy.budget.split(group_tokens(prompts, answers), micro_batch)
         part_N = mean_gradient(policy, prompts, answers, temperature, parts).mul_(share)
         keep_N = part_N if keep_N is None else keep_N.add_(part_N)
         right += own
     assert fisher_N is not None and keep_N is not None
 
     rows: list[dict[str, Any]] = []
-    for items, rollouts in sampled("new", new, group):
+    for items, rollouts in sampled("new", new):
         for index, (task, example) in enumerate(items):
             prompt, completions = rollouts.prompts.select([index]), rollouts.completions.select([index])
             rewards_G = rollouts.rewards_BG[index]
@@ -144,7 +151,7 @@ def _risk(
                     "id": example.id,
                     "pass_rate": (rollouts.scores_BG[index] >= RIGHT).float().mean().item(),
                     **estimator_risks(gradients, rewards_G, fisher_N, keep_N),
-                    **_sft_risks(policy, prompt, example, method.style, fisher_N, keep_N),
+                    **_sft_risks(policy, prompt, example, style, fisher_N, keep_N),
                 }
             )
     return {
@@ -153,7 +160,7 @@ def _risk(
         "old_right": right,
         "fisher_trace": fisher_N.sum(dtype=torch.float64).item(),
         "parameters": count,
-        "samples": group,
+        "samples": samples,
     }
 
 
@@ -173,7 +180,7 @@ def estimator_risks(
     """
     group = len(rewards_G)
     advantages_G = {
-        end: advantages.grpo(rewards_G[None], normalise_std)[0]
+        end: advantages.group_relative(rewards_G[None], normalise_std)[0]
         for end, normalise_std in (("", False), ("_std", True))
     }
     sampled, single = 0.0, dict.fromkeys(advantages_G, 0.0)

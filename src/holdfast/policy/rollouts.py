@@ -14,9 +14,8 @@ import torch
 
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
-from holdfast.tasks.grading import grade
+from holdfast.tasks.grading import grade, reward_of
 from holdfast.tasks.prompts import Style, render_prompt
-from holdfast.tasks.scoring import reward
 from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -69,11 +68,13 @@ def roll_out(
     generator: torch.Generator,
     greedy_row: bool = False,
     to_train: bool = False,
+    parts: Mapping[str, float] | None = None,
 ) -> Rollouts:
     """Sample `group_size` completions per example and grade them by their task's rule.
 
     With `greedy_row` each group gets one more completion, its last, decoded greedily; with `to_train`
-    what was computed of the prompts is kept for a training step on all of them.
+    what was computed of the prompts is kept for a training step on all of them. `parts` are those of the
+    reward (`grading.reward_of`).
     """
     prompts = encode_items(policy, items, style, templates)
     prefill = policy.prefill(prompts) if to_train else None
@@ -85,7 +86,10 @@ def roll_out(
         [grade(task, example, text, style) for text in group]
         for (task, example), group in zip(items, texts, strict=True)
     ]
-    rewards = [[reward(one.score, one.format, style) for one in group] for group in grades]
+    rewards = [
+        [reward_of(one, text, example, style, parts) for one, text in zip(group, responses, strict=True)]
+        for (_, example), group, responses in zip(items, grades, texts, strict=True)
+    ]
     return Rollouts(
         prompts,
         completions,

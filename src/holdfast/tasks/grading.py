@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from holdfast import plugins
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
-from holdfast.tasks.scoring import extract_answer, format_score
+from holdfast.tasks.scoring import extract_answer, format_score, reward
 from holdfast.tasks.task import Task
 
 
@@ -29,3 +31,30 @@ def grade(task: Task, example: Example, response: str, style: Style) -> Grade:
     """Extract the answer, score it, check the form."""
     answer = extract_answer(response, style)
     return Grade(answer, task.score(answer, example), format_score(response, style))
+
+
+def reward_of(
+    grade: Grade, response: str, example: Example, style: Style, parts: Mapping[str, float] | None = None
+) -> float:
+    """What RFT maximises: the sum of parts, each times its weight.
+
+    Args:
+        parts: weights of `accuracy`, `format`, and functions of the user's (`rules.py:brevity`), which get
+            the response and its Example and return a number from -1 to 1. None: the study's 0.9 and 0.1
+            under `cot`, accuracy alone under `direct`.
+
+    Raises:
+        HoldfastError: a function of the user's failed, took too long, or returned something else.
+    """
+    if parts is None:
+        return reward(grade.score, grade.format, style)
+    total = 0.0
+    for part, weight in parts.items():
+        if part in ("accuracy", "format"):
+            value = grade.score if part == "accuracy" else grade.format
+        else:
+            value = plugins.call_for_number(
+                part, response, example, about=f"the response to {example.id}", least=-1, most=1
+            )
+        total += weight * value
+    return total

@@ -31,7 +31,7 @@ from holdfast.errors import InputError
 from holdfast.settings import Settings
 from holdfast.tasks.example import Example
 from holdfast.tasks.imagecheck import BadImage, size_of
-from holdfast.tasks.scorers import SCORERS
+from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.task import Split, Task
 
 VERSION = 4  # raise when the same file gives other examples or scores
@@ -55,8 +55,10 @@ class OwnTask(Settings):
     @field_validator("scorer")
     @classmethod
     def _known_scorer(cls, value: str) -> str:
-        if value not in SCORERS:
-            raise ValueError(f"there is no scorer '{value}'; there is {', '.join(SCORERS)}")
+        try:
+            get_scorer(value)
+        except InputError as error:
+            raise ValueError(f"{str(error)[0].lower()}{str(error)[1:].rstrip('.')}") from None
         return value
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from holdfast.errors import InputError
 from holdfast.tasks.example import Example
-from holdfast.tasks.scorers import SCORERS
+from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.scoring import exact
 
 Split = Literal["train", "validation", "test"]
@@ -26,7 +26,7 @@ class Task:
         load: gives the first `count` examples of a split (all of them for None; a task without
             an end needs a count).
         sizes: examples per split; None means without an end.
-        scorer: name of the rule in `holdfast.tasks.scorers.SCORERS`.
+        scorer: name of the rule in `holdfast.tasks.scorers.SCORERS`, or FILE.py:NAME.
         chance: accuracy of guessing without the image, 0..1, or None if unknown.
         options: whether every answer is one of several options, alike likely; then k = 1 / chance.
         source: fingerprint of the data, where the name and version do not determine it.
@@ -69,7 +69,7 @@ class Task:
 
     def score(self, answer: str | None, example: Example) -> float:
         """Accuracy of an extracted answer, 0..1; no answer scores 0."""
-        return 0.0 if answer is None else SCORERS[self.scorer](answer, example)
+        return 0.0 if answer is None else get_scorer(self.scorer)(answer, example)
 
     def scored_by(self, scorer: str) -> Task:
         """The same examples under another rule, such as `study`.
@@ -77,8 +77,7 @@ class Task:
         Raises:
             InputError: there is no such rule.
         """
-        if scorer not in SCORERS:
-            raise InputError(f"There is no scorer '{scorer}'; there is {', '.join(SCORERS)}.")
+        get_scorer(scorer)
         return replace(self, scorer=scorer)
 
     def lenient_score(self, answer: str | None, example: Example) -> float:

@@ -7,8 +7,11 @@ for every task; the others are each benchmark's own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from holdfast import plugins
+from holdfast.errors import InputError
 from holdfast.tasks import scoring
 from holdfast.tasks.scorers import mathematics, mmmu, options, short, vqa
 from holdfast.tasks.scorers.text import final_part
@@ -61,4 +64,29 @@ SCORERS: dict[str, Scorer] = {
     "mmlu_pro": _mmlu_pro,
     "yes_no": _by_reference(short.yes_no),
 }
+
+
+def get_scorer(name: str) -> Scorer:
+    """The rule of this name, or a function of the user's (`rules.py:score`).
+
+    The user's gets the answer and its Example and returns a number from 0 to 1.
+
+    Raises:
+        InputError: there is no such rule, or no such function.
+    """
+    if plugins.is_reference(name):
+        plugins.load_function(name)
+        return partial(_own, name)
+    if name not in SCORERS:
+        known = ", ".join(SCORERS)
+        raise InputError(f"There is no scorer '{name}'; there is {known}, or FILE.py:NAME.")
+    return SCORERS[name]
+
+
+def _own(name: str, answer: str, example: Example) -> float:
+    return plugins.call_for_number(
+        name, answer, example, about=f"the answer to {example.id}", least=0.0, most=1.0
+    )
+
+
 FORMULAS = ("study", "geometry")  # compare formulas, which needs math-verify

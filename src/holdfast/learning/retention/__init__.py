@@ -1,0 +1,129 @@
+"""Strategies: explicit devices against forgetting, added to any way of learning.
+
+    retention: {kind: er, share: 0.1}              # one
+    retention: [{kind: er}, {kind: ewc}]           # or several, in this order
+    retention: {kind: rules.py:Mine, strength: 2}  # or your own: a class made from Strategy
+
+A strategy is a class with its settings and up to four hooks. What it has learned of earlier stages are
+tensors that `end` returned there; they lie beside the stage's weights in the store. What it holds within a
+stage are tensors in `memory`; they lie in the step checkpoint, so that a killed stage goes on to the same
+bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ValidationError
+
+from holdfast import plugins
+from holdfast.errors import InputError, suggestion
+from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from holdfast.learning.methods import Method
+    from holdfast.learning.objectives import Groups
+    from holdfast.learning.stage import Stage
+    from holdfast.policy.rollouts import Item
+
+KINDS = {  # loaded when they are used
+    "er": "holdfast.learning.retention.er:ExperienceReplay",
+    "ewc": "holdfast.learning.retention.ewc:OnlineEWC",
+}
+
+
+class Strategy(Settings):
+    """Hooks that do nothing. Settings of a strategy are fields of its class.
+
+    Attributes:
+        rehearses: whether it looks at the training examples of earlier tasks (`stage.earlier`).
+    """
+
+    rehearses: ClassVar[bool] = False
+
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """The kind; of the user's own, the class."""
+        return self.kind.rpartition(":")[2]
+
+    def unfit(self, method: Method) -> str | None:
+        """Why it cannot be used with a method; None if it can."""
+        return None
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Before the first step, and again when a killed stage goes on: the policy is as the stage found it.
+
+        Args:
+            memory: empty; what is put there is kept, and replaced by what a checkpoint holds of it.
+        """
+
+    def batch(self, stage: Stage, items: list[Item], iteration: int) -> list[Item]:
+        """The examples of an iteration."""
+        return items
+
+    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+        """Change the gradients of a step, or add to them, before they are clipped.
+
+        Called once a step, when every trained parameter that the loss depends on has its `grad`.
+
+        Returns:
+            Numbers for the step's row in the log.
+        """
+        return {}
+
+    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """After the last step, before the policy is saved: what the next stage's strategy inherits."""
+        return {}
+
+
+def strategy_class(kind: Any) -> type[Strategy]:
+    """The class of a kind.
+
+    Raises:
+        InputError: there is none.
+    """
+    if plugins.is_reference(kind):
+        own: type[Strategy] = plugins.load_class(str(kind), Strategy)
+        return own
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        hint = suggestion(kind, KINDS) if isinstance(kind, str) else ""
+        raise InputError(f"kind must be one of {known}, or FILE.py:CLASS, not {kind!r}{hint}")
+    found: type[Strategy] = plugins.load_own(KINDS[kind])
+    return found
+
+
+def parse_strategies(value: Any) -> Any:
+    """A mapping, or a list of them, as strategies of the classes that their kinds name.
+
+    Raises:
+        ValueError: one is wrong.
+    """
+    given = [value] if isinstance(value, Mapping | Strategy) else value if value is not None else []
+    if not isinstance(given, list | tuple):
+        raise ValueError("must be a mapping such as {kind: er}, or a list of them")
+    made: list[Strategy] = []
+    for settings in given:
+        if isinstance(settings, Strategy):
+            made.append(settings)
+            continue
+        if not isinstance(settings, Mapping) or "kind" not in settings:
+            raise ValueError("must be a mapping such as {kind: er}, or a list of them")
+        try:
+            made.append(strategy_class(settings["kind"]).model_validate(dict(settings)))
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            text = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
+            raise ValueError(f"{settings['kind']}: {place}: {text[0].lower()}{text[1:]}") from None
+    names = [one.name for one in made]
+    if len(set(names)) < len(names):
+        raise ValueError("names a kind twice; keep one of them")
+    return tuple(made)

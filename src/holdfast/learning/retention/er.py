@@ -1,0 +1,44 @@
+"""Experience replay: a share of every batch are training examples of earlier tasks.
+
+Chaudhry et al. (arXiv 1902.10486), with the earlier tasks' data at hand in place of a reservoir. SFT imitates
+the old references again; RFT answers the old prompts anew.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from holdfast.learning.retention import Strategy
+from holdfast.learning.stage import Stage
+from holdfast.policy.rollouts import Item
+from holdfast.rng import stream as named_stream
+
+
+class ExperienceReplay(Strategy):
+    """The batch keeps its size: old examples take the places of new ones."""
+
+    rehearses = True
+
+    kind: Literal["er"] = "er"
+    share: float = Field(0.1, gt=0, lt=1)  # of a batch, rounded up
+    per_task: int | None = Field(None, ge=1)  # examples of each earlier task that are kept; None: all
+    padding_control: bool = False  # repeats new examples in the places of old ones: what replay itself adds
+
+    def batch(self, stage: Stage, items: list[Item], iteration: int) -> list[Item]:
+        """The first new examples, and old ones: of all tasks alike, each once where there are enough."""
+        if not stage.earlier:
+            return items
+        old = max(1, round(self.share * len(items)))
+        draw = named_stream(*stage.stream, "replay", iteration)
+        if self.padding_control:
+            kept = items[: len(items) - old]
+            return kept + [draw.choice(kept or items) for _ in range(old)]
+        pools = [list(pool[: self.per_task]) for pool in stage.earlier.values()]
+        order = draw.sample(range(len(pools)), len(pools))
+        chosen = []
+        for index in range(old):
+            pool = pools[order[index % len(pools)]]
+            chosen.append(pool.pop(draw.randrange(len(pool))) if len(pool) > 1 else pool[0])
+        return items[: len(items) - old] + chosen

@@ -1,0 +1,49 @@
+"""A stage of learning: what it starts from and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from holdfast.learning.methods import Method
+from holdfast.policy.rollouts import Item
+from holdfast.tasks.prompts import Style
+
+if TYPE_CHECKING:
+    import torch
+
+    from holdfast.policy.policy import Policy
+    from holdfast.policy.reference import Reference
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that determines what a stage learns.
+
+    Attributes:
+        policy: trained in place.
+        items: what it trains on.
+        stream: names of the random streams that the stage draws from.
+        load_base: gives the untouched base model.
+        hint: the question with its answer shown.
+        earlier: training examples of earlier tasks by name, in their order; for strategies that rehearse.
+        inherited: what the strategies of the stage before left, by their names.
+    """
+
+    policy: Policy
+    items: Sequence[Item]
+    method: Method
+    iterations: int
+    templates: Mapping[Style, str]
+    stream: tuple[object, ...]
+    load_base: Callable[[], Policy]
+    hint: str = ""
+    earlier: Mapping[str, Sequence[Item]] = field(default_factory=dict)
+    inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+
+    def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:
+        """The policy as it was, without a second model where that can be; asked before the first step."""
+        if which == "stage_start":
+            return self.policy.snapshot()
+        return self.policy.without_adapters() if self.policy.adapted else self.load_base()

@@ -1,0 +1,249 @@
+"""Code of the user's own, named as `rules.py:score`: found, known by its content, and called with care.
+
+A reference stands wherever the package has a name of its own: a scorer, a reward, a filter, a way of
+learning, a strategy, a task. The file's hash is part of every fingerprint that the code counts for, so a
+changed rule is another experiment. What it imports besides is not watched: a rule belongs in one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from holdfast.errors import HoldfastError, InputError, suggestion
+
+_REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
+SECONDS = 10.0  # that one call may take, unless the function has an attribute `seconds`
+
+
+def is_reference(value: object) -> bool:
+    """Whether a setting names code of the user's own."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
+
+
+def absolute(value: Any, folder: Path) -> Any:
+    """A setting, or a whole tree of them, with the files of references made absolute from `folder`.
+
+    A weighted reference (`rules.py:score` as a key) counts, too.
+    """
+    if isinstance(value, dict):
+        return {absolute(key, folder): absolute(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [absolute(inner, folder) for inner in value]
+    if isinstance(value, str) and (found := _REFERENCE.fullmatch(value)):
+        return f"{(folder / Path(found['file']).expanduser()).resolve()}:{found['name']}"
+    return value
+
+
+def references(value: Any) -> Iterator[str]:
+    """All references in a tree of settings."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from references(key)
+            yield from references(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from references(inner)
+    elif is_reference(value):
+        yield value
+
+
+def identify(value: Any) -> Any:
+    """The same tree with each reference as its name and the hash of its file, wherever that lies.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    if isinstance(value, dict):
+        return {identify(key): identify(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [identify(inner) for inner in value]
+    if isinstance(value, str) and (found := _REFERENCE.fullmatch(value)):
+        return f"{found['name']} of {file_hash(Path(found['file']))}"
+    return value
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file of code.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"The file {path} cannot be read: {error.strerror}.") from None
+
+
+def code(value: Any) -> dict[str, str]:
+    """The files of all references in a tree of settings, with their hashes.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    paths = {reference.rpartition(":")[0] for reference in references(value)}
+    return {path: file_hash(Path(path)) for path in sorted(paths)}
+
+
+def check_unchanged(known: Mapping[str, str]) -> None:
+    """See that files of code are what they were when `code` looked at them.
+
+    Raises:
+        InputError: one is not.
+    """
+    for path, expected in known.items():
+        if file_hash(Path(path)) != expected:
+            raise InputError(f"{path} has changed since this run began; start it again.")
+
+
+def load(reference: str) -> Any:
+    """What a reference names.
+
+    Raises:
+        InputError: the file is missing, raises when it is run, or has no such name.
+    """
+    found = _REFERENCE.fullmatch(reference)
+    if found is None:
+        raise InputError(f"'{reference}' names no code; write FILE.py:NAME.")
+    module = _module(Path(found["file"]).resolve())
+    if not hasattr(module, found["name"]):
+        known = [name for name in vars(module) if not name.startswith("_")]
+        raise InputError(
+            f"{found['file']} has nothing called {found['name']}{suggestion(found['name'], known)}."
+        )
+    return getattr(module, found["name"])
+
+
+def load_own(place: str) -> Any:
+    """What the package itself has at `module:NAME`, imported when it is asked for."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def load_class(reference: str, base: type) -> Any:
+    """The class that a reference names.
+
+    Raises:
+        InputError: as `load`, or it is no class made from `base`.
+    """
+    found = load(reference)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise InputError(f"{reference} must be a class made from {base.__module__}.{base.__qualname__}.")
+    return found
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """The function that a reference names.
+
+    Raises:
+        InputError: as `load`, or it cannot be called.
+    """
+    found = load(reference)
+    if not callable(found):
+        raise InputError(f"{reference} must be a function.")
+    return found
+
+
+@cache
+def _module(path: Path) -> ModuleType:
+    """The module that a file makes; once in a process."""
+    name = f"holdfast_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None, "it ends in .py"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pydantic looks annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise InputError(f"{path} cannot be run: {_where(error, path)}.") from error
+    return module
+
+
+def call(reference: str, *arguments: Any, about: str) -> Any:
+    """What a function of the user's returns.
+
+    Args:
+        about: what it was asked about, for messages.
+
+    Raises:
+        HoldfastError: it raised an error, or took longer than its `seconds` (10 where it does not say).
+    """
+    function = load_function(reference)
+    seconds = float(getattr(function, "seconds", SECONDS))
+    try:
+        with _time_limit(seconds):
+            return function(*arguments)
+    except _TooSlow:
+        raise HoldfastError(
+            f"{reference} took more than {seconds:g} s over {about}. Make it faster, or give the function an "
+            "attribute `seconds`."
+        ) from None
+    except Exception as error:
+        path = Path(reference.rpartition(":")[0])
+        raise HoldfastError(f"{reference} failed on {about}: {_where(error, path)}.") from error
+
+
+def call_for_number(reference: str, *arguments: Any, about: str, least: float, most: float) -> float:
+    """As `call`, of a function that returns a number between `least` and `most`.
+
+    Raises:
+        HoldfastError: as `call`, or it returned something else.
+    """
+    value = call(reference, *arguments, about=about)
+    with_item = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    if not isinstance(with_item, int | float) or not least <= float(with_item) <= most:
+        raise HoldfastError(
+            f"{reference} returned {with_item!r} for {about}; it must return a number from {least:g} to "
+            f"{most:g}."
+        )
+    return float(with_item)
+
+
+class _TooSlow(BaseException):
+    """Not an Exception, which the user's own code might catch."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `_TooSlow` in the block after so long; only in a main thread, which jobs run in."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """An error with the last line of the user's file that it came through."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f"line {error.lineno}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
+    place = f"line {lines[-1]}: " if lines else ""
+    return f"{place}{type(error).__name__}: {error}"

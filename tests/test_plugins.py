@@ -1,0 +1,248 @@
+"""Doors for code from outside: rules, rewards, filters, ways of learning and strategies in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_helpers import Call
+from experiment_helpers import make_experiment, run_here, write_config
+from holdfast import plugins
+from holdfast.config.load import load_experiment
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
+
+RULES = '''
+import time
+from typing import ClassVar, Literal
+
+import torch
+
+from holdfast.learning.methods import RFT, SFT
+from holdfast.learning.retention import Strategy
+
+
+def score(answer, example):
+    return float(answer.strip() == example.answer)
+
+
+def short(response, example):
+    return -min(1.0, len(response) / 1000)
+
+
+def hardest(rows):
+    return [index for index, row in enumerate(rows) if row["correct"] < row["samples"]][:6]
+
+
+class Centred(RFT):
+    objective: str
+    scale: float = 1.0
+
+    def advantages(self, rewards_BG, greedy_B):
+        return self.scale * (rewards_BG - rewards_BG.mean(dim=1, keepdim=True))
+
+
+class Shapeless(RFT):
+    objective: str
+
+    def advantages(self, rewards_BG, greedy_B):
+        return rewards_BG.mean()
+
+
+class Counting(Strategy):
+    """Counts its hooks, and stands still where it is told to."""
+
+    rehearses = True
+    kind: str
+    still: bool = False
+
+    def unfit(self, method):
+        return "is not for ReMax" if method.objective == "remax" else None
+
+    def begin(self, stage, memory):
+        before = stage.inherited.get(self.name, {"steps": torch.zeros(1)})
+        memory["before"], memory["steps"] = before["steps"].clone(), torch.zeros(1)
+        memory["earlier"] = torch.tensor([float(len(stage.earlier))])
+
+    def batch(self, stage, items, iteration):
+        return items[:2]
+
+    def gradient(self, stage, memory, groups):
+        memory["steps"] += 1
+        if self.still:
+            for parameter in stage.policy.model.parameters():
+                parameter.grad = None
+        return {"steps_before": memory["before"].item(), "earlier": memory["earlier"].item()}
+
+    def end(self, stage, memory):
+        return {"steps": memory["before"] + memory["steps"]}
+
+
+def bad_none(answer, example): return None
+def bad_text(answer, example): return "right"
+def bad_nan(answer, example): return float("nan")
+def bad_large(answer, example): return 1.7
+def bad_raises(answer, example):
+    return 1 / 0
+def bad_hangs(answer, example):
+    while True:
+        try:
+            time.sleep(1)
+        except Exception:
+            pass
+bad_hangs.seconds = 0.2
+
+not_a_function = 3
+'''
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.py"
+    path.write_text(RULES)
+    return path
+
+
+def own_task(folder: Path, scorer: str) -> dict[str, Any]:
+    rows = [{"id": str(index), "prompt": f"Say w{index}.", "answer": "red"} for index in range(8)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"mine": {"train": "rows.jsonl", "test": "rows.jsonl", "scorer": scorer}}
+
+
+SMALL: dict[str, Any] = {
+    "general": [],
+    "train_examples": 8,
+    "test_examples": 4,
+    "sequence": ["reading", "counting"],
+}
+
+
+def test_a_way_of_learning_a_reward_a_filter_and_a_strategy_of_ones_own(rules: Path, tmp_path: Path) -> None:
+    methods = {
+        "mine": {
+            "objective": "rules.py:Centred", "scale": 2.0, "filter": "rules.py:hardest",
+            "reward": {"accuracy": 1.0, "rules.py:short": 0.5}, "iterations": 2,
+            "retention": {"kind": "rules.py:Counting"},
+        },
+        "sft": {
+            "objective": "sft", "iterations": 2, "retention": [{"kind": "rules.py:Counting", "still": True}],
+        },
+    }  # fmt: skip
+    experiment = make_experiment(tmp_path, **SMALL, methods=methods, keep_weights="all")
+    outcome = run_here(experiment)
+    assert not outcome.failed
+    plan, store = make_plan(experiment), Store(experiment.store)
+    for chain in plan.chains:
+        first, second = (store.rows(plan.jobs[name], "metrics.jsonl") for name in chain.learn)
+        assert [row["steps_before"] for row in first + second] == [0, 0, 2, 2]  # of the stage before
+        assert [row["earlier"] for row in first + second] == [0, 0, 1, 1]
+        assert plan.jobs[chain.learn[1]].inputs["earlier"][0]["name"] == "reading"
+    mine = plan.chains[0]
+    assert store.result(plan.jobs[mine.learn[0]])["kept"] <= 6
+    rewards = [row["reward"] for row in store.rows(plan.jobs[mine.learn[0]], "metrics.jsonl")]
+    scores = [row["accuracy"] for row in store.rows(plan.jobs[mine.learn[0]], "metrics.jsonl")]
+    assert all(
+        reward < score for reward, score in zip(rewards, scores, strict=True)
+    )  # every response has a length
+    assert not run_here(experiment).done
+
+    # The same file elsewhere is the same code; another one is another experiment.
+    texts = json.dumps([plan.jobs[name].inputs for name in mine.learn])
+    assert str(tmp_path) not in texts
+    assert plugins.file_hash(rules) in texts
+    rules.write_text(RULES + "# another rule\n")
+    again = make_plan(make_experiment(tmp_path, **SMALL, methods=methods, keep_weights="all"))
+    assert set(again.chains[0].learn).isdisjoint(mine.learn)
+
+
+def test_a_scorer_of_ones_own_in_training_filter_and_evaluation(
+    rules: Path, tmp_path: Path, call: Call
+) -> None:
+    changes = {
+        **SMALL, "sequence": ["mine"], "tasks": own_task(tmp_path, "rules.py:score"),
+        "methods": {"r": {"objective": "rloo", "filter": "random_matched", "iterations": 1}},
+    }  # fmt: skip
+    config = write_config(tmp_path, changes)
+    planned = call("plan", config)
+    assert planned.code == 0, planned.err
+    assert f"Your code is run: {rules}:score" in planned.err
+    experiment = load_experiment(config)
+    assert experiment.task("mine").score("red ", experiment.task("mine").examples("test")[0]) == 1
+    assert experiment.task("mine").score("Red", experiment.task("mine").examples("test")[0]) == 0
+    plan = make_plan(experiment)
+    assert any("score of" in str(job.inputs["tasks"][0]["scorer"]) for job in plan.jobs.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("bad_none", "returned None"),
+        ("bad_text", "returned 'right'"),
+        ("bad_nan", "returned nan"),
+        ("bad_large", "must return a number from 0 to 1"),
+        ("bad_raises", "line 72: ZeroDivisionError: division by zero"),
+        ("bad_hangs", "took more than 0.2 s over the answer to 0"),
+    ],
+)
+def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, expected: str) -> None:
+    task = load_experiment(
+        write_config(
+            tmp_path, {**SMALL, "sequence": ["mine"], "tasks": own_task(tmp_path, f"rules.py:{name}")}
+        )
+    ).task("mine")
+    with pytest.raises(HoldfastError) as caught:
+        task.score("red", task.examples("test")[0])
+    assert expected in str(caught.value)
+    assert f"rules.py:{name}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        ({"objective": "nowhere.py:Mine"}, "objective: There is no file"),
+        ({"objective": "rules.py:Centered"}, "has nothing called Centered; did you mean 'Centred'?"),
+        ({"objective": "rules.py:score"}, "must be a class made from holdfast.learning.methods.Method"),
+        ({"objective": "broken.py:Mine"}, "broken.py cannot be run: line 2: ZeroDivisionError"),
+        ({"objective": "syntax.py:Mine"}, "syntax.py cannot be run: line 1: "),
+        ({"objective": "grpo", "filter": "rules.py:not_a_function"}, "must be a function"),
+        ({"objective": "grpo", "filter": "riff"}, "filter: must be one of none, rif"),
+        ({"objective": "grpo", "reward": {"acuracy": 1}}, "did you mean 'accuracy'?"),
+        ({"objective": "grpo", "reward": {"rules.py:longest": 1}}, "has nothing called longest"),
+        ({"objective": "rules.py:Centred", "skale": 2}, "unknown key; did you mean 'scale'?"),
+        ({"objective": "sft", "retention": {"kind": "ewk", "strength": 1}}, "kind must be one of er, ewc"),
+        ({"objective": "sft", "retention": {"kind": "ewc"}}, "ewc: strength: field required"),
+        ({"objective": "sft", "retention": {"kind": "rules.py:Centred"}}, "must be a class made from"),
+        ({"objective": "remax", "retention": {"kind": "rules.py:Counting"}}, "is not for ReMax"),
+        ({"objective": "sft", "joint": True, "retention": {"kind": "er"}}, "no earlier tasks to retain"),
+        ({"objective": "sft", "retention": [{"kind": "er"}, {"kind": "er"}]}, "names a kind twice"),
+        ({"objective": "sft", "retention": "er"}, "must be a mapping such as {kind: er}"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_any_work(
+    rules: Path, tmp_path: Path, methods: dict[str, Any], expected: str
+) -> None:
+    (tmp_path / "broken.py").write_text("x = 1\ny = x / 0\n")
+    (tmp_path / "syntax.py").write_text("def (:\n")
+    with pytest.raises(InputError) as caught:
+        load_experiment(write_config(tmp_path, {**SMALL, "methods": {"m": methods}}))
+    assert expected in str(caught.value)
+    assert "methods.m" in str(caught.value)
+
+
+def test_advantages_of_the_wrong_shape_end_the_job_with_its_name(rules: Path, tmp_path: Path) -> None:
+    methods = {"m": {"objective": "rules.py:Shapeless", "iterations": 1}}
+    outcome = run_here(make_experiment(tmp_path, **SMALL, methods=methods))
+    assert any("must return a tensor of the rewards' shape" in text for text in outcome.failed.values())
+
+
+def test_code_that_changed_since_the_plan_is_not_run(rules: Path, tmp_path: Path) -> None:
+    methods = {"m": {"objective": "rules.py:Centred", "iterations": 1}}
+    experiment = make_experiment(tmp_path, **SMALL, methods=methods)
+    plan = make_plan(experiment)
+    rules.write_text(RULES + "\n")
+    with pytest.raises(InputError, match=r"rules\.py has changed"):
+        plugins.check_unchanged(plan.code)

@@ -1,0 +1,146 @@
+"""Strategies against forgetting: what they do to batches and gradients, and across a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from experiment_helpers import make_experiment, run_here
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
+from holdfast.learning.loop import learn
+from holdfast.learning.retention.er import ExperienceReplay
+from holdfast.learning.retention.ewc import OnlineEWC
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings
+from test_learning import items_of, sft, stage_of, train, weights
+
+NEW, OLD = items_of("photos", 16), {"reading": items_of("reading", 8), "counting": items_of("counting", 3)}
+
+
+def batch_of(strategy: ExperienceReplay, iteration: int = 0, earlier: Any = OLD) -> list[str]:
+    stage = SimpleNamespace(earlier=earlier, stream=("stage",))
+    return [task.name for task, _ in strategy.batch(stage, NEW, iteration)]  # type: ignore[arg-type]
+
+
+def test_replay_gives_its_share_to_all_earlier_tasks_alike() -> None:
+    names = batch_of(ExperienceReplay(share=0.25))
+    assert names[:12] == ["photos"] * 12
+    assert sorted(names[12:]) == ["counting", "counting", "reading", "reading"]
+    assert len(batch_of(ExperienceReplay(share=0.01))) == 16  # at least one, and no more than the batch
+    assert batch_of(ExperienceReplay(share=0.01)).count("photos") == 15
+    assert batch_of(ExperienceReplay(), earlier={}) == ["photos"] * 16  # in the first stage
+
+
+def test_replay_draws_each_example_once_and_others_every_time() -> None:
+    stage, strategy = SimpleNamespace(earlier=OLD, stream=("stage",)), ExperienceReplay(share=0.5)
+    drawn = [
+        [example.id for task, example in strategy.batch(stage, NEW, iteration) if task.name == "reading"]  # type: ignore[arg-type]
+        for iteration in range(6)
+    ]
+    assert all(len(set(ids)) == len(ids) == 4 for ids in drawn)
+    assert len({tuple(ids) for ids in drawn}) > 1
+    again = strategy.batch(stage, NEW, 3)  # type: ignore[arg-type]
+    assert [example.id for _, example in again if example.id in drawn[3]] == drawn[3]
+    few = ExperienceReplay(share=0.5, per_task=1)
+    kept = {example.id for task, example in few.batch(stage, NEW, 0) if task.name != "photos"}  # type: ignore[arg-type]
+    assert kept == {OLD["reading"][0][1].id, OLD["counting"][0][1].id}
+
+
+def test_the_control_of_replay_repeats_new_examples() -> None:
+    assert batch_of(ExperienceReplay(share=0.25, padding_control=True)) == ["photos"] * 16
+
+
+def test_the_pull_of_ewc_by_hand() -> None:
+    """λ F (θ − θ*) added to the gradient, and its share of the whole."""
+    policy = SimpleNamespace(model=torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)))
+    stage = SimpleNamespace(policy=policy)
+    count = sum(parameter.numel() for parameter in policy.model.parameters())
+    before = torch.cat([parameter.detach().flatten() for parameter in policy.model.parameters()])
+    fisher, anchor = torch.rand(count), before - torch.linspace(-1, 1, count)
+    for parameter in list(policy.model.parameters())[:-1]:
+        parameter.grad = torch.full_like(parameter, 0.5)  # the last has none
+    memory = {"fisher": fisher, "anchor": anchor}
+    said = OnlineEWC(strength=3.0).gradient(stage, memory, None)  # type: ignore[arg-type]
+    found = torch.cat([parameter.grad.flatten() for parameter in policy.model.parameters()])
+    pull = 3.0 * fisher * torch.linspace(-1, 1, count)
+    expected = pull + torch.cat([torch.full((count - 1,), 0.5), torch.zeros(1)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert said["ewc_share"] == pytest.approx(float(pull.norm() / expected.norm()), rel=1e-5)
+    assert OnlineEWC(strength=1.0).gradient(stage, {}, None) == {}  # type: ignore[arg-type]
+
+
+def test_a_strong_pull_holds_the_weights_and_is_kept_across_a_kill(tmp_path: Path) -> None:
+    policy = Policy.load("embedded", ModelSettings())
+    items = items_of("photos", 16)
+    first = sft(retention={"kind": "ewc", "strength": 1.0, "examples": 4, "max_tokens": 8})
+    _, left = learn(
+        stage_of(policy, first, items, 1), folder=tmp_path / "first", checkpoint_every=9, on_step=lambda *_: 0
+    )
+    fisher = left["ewc"]["fisher"]
+    assert fisher.shape == (sum(one.numel() for one in policy.model.parameters()),)
+    assert (fisher >= 0).all() and fisher.sum() > 0
+
+    def moved(
+        strength: float, folder: Path, die_at: int | None = None
+    ) -> tuple[float, dict[str, torch.Tensor]]:
+        method = sft(retention={"kind": "ewc", "strength": strength, "examples": 4, "max_tokens": 8})
+        policy = Policy.load("embedded", ModelSettings())
+        start = weights(policy)
+
+        def on_step(done: int, total: int, row: Any) -> None:
+            if done == die_at:
+                raise KeyboardInterrupt
+
+        stage = stage_of(policy, method, items, 4, inherited=left)
+        learn(stage, folder=folder, checkpoint_every=2, on_step=on_step)
+        after = weights(policy)
+        names = [name for name, _ in policy.model.named_parameters()]
+        importance = dict(zip(names, split(fisher, policy), strict=True))
+        return sum(float((importance[n] * (after[n] - start[n]) ** 2).sum()) for n in importance), after
+
+    def split(flat: torch.Tensor, policy: Policy) -> list[torch.Tensor]:
+        sizes = [one.shape for one in policy.model.parameters()]
+        parts = flat.split([size.numel() for size in sizes])
+        return [part.view(size) for part, size in zip(parts, sizes, strict=True)]
+
+    loose, _ = moved(1e-9, tmp_path / "loose")
+    tight, whole = moved(1e6, tmp_path / "tight")
+    assert tight < 0.7 * loose
+    with pytest.raises(KeyboardInterrupt):
+        moved(1e6, tmp_path / "killed", die_at=3)
+    _, resumed = moved(1e6, tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_strategies_through_plan_and_store(tmp_path: Path) -> None:
+    """Fingerprints of methods without one stay; what is left lies beside the weights, and goes with them."""
+    ewc = {"kind": "ewc", "strength": 10.0, "examples": 2, "max_tokens": 8}
+    methods = {
+        "plain": {"objective": "sft", "iterations": 1},
+        "both": {"objective": "sft", "iterations": 1, "retention": [{"kind": "er", "share": 0.5}, ewc]},
+    }
+    experiment = make_experiment(tmp_path, methods=methods, general=[], keep_weights="all")
+    alone = make_plan(make_experiment(tmp_path, methods={"plain": methods["plain"]}, general=[]))
+    plan, store = make_plan(experiment), Store(experiment.store)
+    assert plan.chains[0].learn == alone.chains[0].learn
+    assert set(plan.chains[0].learn).isdisjoint(plan.chains[1].learn)
+    assert not run_here(experiment).failed
+    left = store.weights(plan.jobs[plan.chains[1].learn[0]]) / "retention"
+    assert [path.name for path in left.iterdir()] == ["ewc.safetensors"]
+    (row,) = store.rows(plan.jobs[plan.chains[1].learn[1]], "metrics.jsonl")
+    assert 0 <= row["ewc_share"] <= 1
+
+
+def test_training_without_strategies_is_what_it_was(tmp_path: Path) -> None:
+    """An empty list of strategies changes no bit."""
+    results = []
+    for name, changes in (("one", {}), ("two", {"retention": []})):
+        policy = Policy.load("embedded", ModelSettings())
+        train(policy, sft(**changes), tmp_path / name, 2, items_of("photos", 16))
+        results.append(weights(policy))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
