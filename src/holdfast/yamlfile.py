@@ -22,18 +22,29 @@ class YamlFile:
         value: what it says.
         lines: line number (from 1) of every key and list item, by its path from the top.
         blank: where nothing is written; an explicit null is something.
+        others: the file that a key stands in, where that is another one.
     """
 
     value: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
     blank: set[KeyPath] = field(default_factory=set)
+    others: dict[KeyPath, Path] = field(default_factory=dict)
 
     def line(self, path: KeyPath) -> int | None:
         """The line where `path` stands, or else the closest thing that encloses it."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.lines:
-                return self.lines[path[:length]]
-        return None
+        known = self._known(path)
+        return None if known is None else self.lines[known]
+
+    def where(self, path: KeyPath) -> str:
+        """The same for a message, with the name of another file: `line 3, `, or nothing."""
+        known = self._known(path)
+        if known is None:
+            return ""
+        other = self.others.get(known)
+        return f"{other.name + ' ' if other else ''}line {self.lines[known]}, "
+
+    def _known(self, path: KeyPath) -> KeyPath | None:
+        return next((path[:size] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
 
 
 def read_yaml(path: Path) -> YamlFile:

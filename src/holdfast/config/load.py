@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from holdfast import plugins
 from holdfast.config.checks import check
 from holdfast.config.experiment import Experiment
+from holdfast.config.extend import read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import follows, message, problem
 from holdfast.errors import InputError, suggestion
 from holdfast.learning.methods import Method, every_setting, way
 from holdfast.mechanism.settings import Measures
 from holdfast.tasks.prompts import HINTS
-from holdfast.yamlfile import KeyPath, YamlFile, parse_value, read_yaml
+from holdfast.yamlfile import KeyPath, YamlFile, parse_value
 
 
 def load_experiment(
@@ -35,10 +36,8 @@ def load_experiment(
     Raises:
         InputError: with every error that was found, each with its place.
     """
-    file = read_yaml(path)
-    if not isinstance(file.value, dict):
-        raise InputError(f"{path} holds no settings; it must be a YAML mapping, such as 'name: my-study'.")
-    data = {str(key): value for key, value in file.value.items()}
+    file = read_extended(path, _settle)
+    data: dict[str, Any] = file.value
     for override in overrides:
         _override(data, override)
         _forget_lines(file, override)
@@ -49,7 +48,7 @@ def load_experiment(
         for key in Measures.model_fields
         if (place := ("measures", key)) in file.blank and place in file.lines
     ]
-    data = plugins.absolute(data, path.parent)
+    data = plugins.absolute(data, path.parent)  # also of the command line
     for reference in dict.fromkeys(plugins.references(data)):
         announce(reference)
     own = _merge_defaults(data, problems)
@@ -60,7 +59,11 @@ def load_experiment(
         data["output"] = "runs/unnamed"  # the missing name is reported
     prompts = data.setdefault("prompts", "standard")
     data.setdefault("hint", HINTS[prompts if isinstance(prompts, str) and prompts in HINTS else "standard"])
-    _resolve_paths(data, path.parent)
+    data = _settle(data, path.parent)  # what the command line says
+    for key in ("output", "store"):
+        value = data.get(key, Experiment.model_fields[key].default)
+        if isinstance(value, str | Path):
+            data[key] = str(Path(value).expanduser().absolute())
     experiment = None
     whole = _methods(data, own, families, problems)
     try:
@@ -219,8 +222,9 @@ def _merge(under: Mapping[str, Any], over: Any) -> Any:
     return merged
 
 
-def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    """Make paths of data absolute, starting from the experiment file's folder."""
+def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with paths of data and of code absolute, from the folder of the file that says them."""
+    data = plugins.absolute(data, folder)
     model = data.get("model")
     if isinstance(model, dict) and isinstance(path := model.get("path"), str):
         found = folder / Path(path).expanduser()
@@ -239,7 +243,4 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
             else task
             for name, task in tasks.items()
         }
-    for key in ("output", "store"):
-        value = data.get(key, Experiment.model_fields[key].default)
-        if isinstance(value, str | Path):
-            data[key] = str(Path(value).expanduser().absolute())
+    return data

@@ -106,16 +106,16 @@ def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPa
 def message(
     path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
 ) -> str:
-    found: dict[tuple[int, str, str], set[str]] = {}  # which methods of grids have the error
+    found: dict[tuple[int, str, str, str], set[str]] = {}  # which methods of grids have the error
     for where, text in problems:
         place = _place(where, file, families)
-        names = found.setdefault((file.line(place) or 0, ".".join(map(str, place)) or "file", text), set())
+        name = ".".join(map(str, place)) or "file"
+        names = found.setdefault((file.line(place) or 0, file.where(place), name, text), set())
         if where[:1] == ("methods",) and "grid" not in place[1:-1]:  # an axis shows the value itself
             names |= {str(part) for part in where[1:2] if part in families}
     lines = []
-    for (line, name, text), names in sorted(found.items(), key=lambda item: item[0]):
-        text += _some_of(names, families)
-        lines.append(f"  line {line}, {name}: {text}" if line else f"  {name}: {text}")
+    for (_, at, name, text), names in sorted(found.items(), key=lambda item: item[0]):
+        lines.append(f"  {at}{name}: {text}{_some_of(names, families)}")
     count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
     return f"{path} has {count}:\n" + "\n".join(lines)
 

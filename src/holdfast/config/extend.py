@@ -1,0 +1,71 @@
+"""`extends: FILE`: an experiment file that says only what differs from another one.
+
+Mappings are merged key by key; anything else replaces what the other file says, and null takes it away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import InputError
+from holdfast.yamlfile import YamlFile, read_yaml
+
+KEY = "extends"
+
+
+def read_extended(path: Path, settle: Callable[[dict[str, Any], Path], dict[str, Any]]) -> YamlFile:
+    """Read an experiment file over those that it extends.
+
+    Args:
+        settle: makes what a file says independent of the folder it lies in.
+
+    Raises:
+        InputError: a file is missing or no mapping, or extends itself.
+    """
+    return _read(path, settle, ())
+
+
+def _read(
+    path: Path, settle: Callable[[dict[str, Any], Path], dict[str, Any]], above: tuple[Path, ...]
+) -> YamlFile:
+    file = read_yaml(path)
+    if not isinstance(file.value, dict):
+        raise InputError(f"{path} holds no settings; it must be a YAML mapping, such as 'name: my-study'.")
+    own = {str(key): value for key, value in file.value.items()}
+    said = own.pop(KEY, None)
+    file.value = settle(own, path.parent)
+    if said is None:
+        return file
+    where = f"{path} line {file.line((KEY,))}, {KEY}"
+    if not isinstance(said, str):
+        raise InputError(f"{where}: must be the path of one experiment file, not {said!r}.")
+    base_path = (path.parent / Path(said).expanduser()).resolve()
+    above = (*above, path.resolve())
+    if base_path in above:
+        circle = " → ".join(one.name for one in (*above[above.index(base_path) :], base_path))
+        raise InputError(f"{where}: the files extend one another in a circle: {circle}.")
+    if not base_path.is_file():
+        raise InputError(f"{where}: there is no file {base_path}.")
+    base = _read(base_path, settle, above)
+    return YamlFile(
+        merge(base.value, file.value),
+        base.lines | file.lines,
+        {place for place in base.blank if place not in file.lines} | file.blank,
+        {place: base_path for place in base.lines if place not in file.lines}
+        | {place: other for place, other in base.others.items() if place not in file.lines},
+    )
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `under`."""
+    merged = dict(under)
+    for key, value in over.items():
+        if value is None and key in under:
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(under.get(key), dict):
+            merged[key] = merge(under[key], value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,80 @@
+"""Experiment files that say only what differs from another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiment_helpers import TINY, write_config
+from holdfast.config.load import load_experiment
+from holdfast.errors import InputError
+
+
+def write(folder: Path, text: str, name: str = "other.yaml") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file_says_what_differs(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    path = write(
+        tmp_path,
+        "extends: tiny.yaml\nname: other\noutput: null\n"
+        "methods:\n  sft: null\n  grpo: {kl_coef: 0.1}\n  more: {objective: rloo}\n"
+        "defaults: {sampling: {top_p: 0.9}}\nsequence: [reading]\n",
+    )
+    made, base = load_experiment(path), load_experiment(tmp_path / "tiny.yaml")
+    assert list(made.methods) == ["grpo", "more"]
+    assert made.methods["grpo"].kl_coef == 0.1
+    assert made.methods["more"].sampling.top_p == 0.9
+    assert made.methods["more"].sampling.max_tokens == 16
+    assert made.sequence == ("reading",)
+    assert made.general == base.general
+    assert made.output == Path("runs/other").absolute()  # what the other says is taken away
+    assert load_experiment(path, ["methods.more.batch=8"]).methods["more"].batch == 8
+
+
+def test_each_file_speaks_of_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "rows.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 16)
+    task = {"mine": {"train": "rows.jsonl", "test": "rows.jsonl"}}
+    changes = {"tasks": task, "sequence": ["mine"], "general": [], "test_examples": 4}
+    write_config(tmp_path / "base", changes, "base.yaml")
+    (tmp_path / "middle").mkdir()
+    write(tmp_path, "extends: ../base/base.yaml\n", "middle/middle.yaml")
+    experiment = load_experiment(write(tmp_path, "extends: middle/middle.yaml\nname: last\n"))
+    assert experiment.name == "last"
+    assert experiment.tasks["mine"].train == tmp_path / "base" / "rows.jsonl"
+
+
+def test_an_error_names_the_file_it_stands_in(tmp_path: Path) -> None:
+    base = TINY | {"seeds": [], "output": str(tmp_path / "out")}
+    write(tmp_path, yaml.safe_dump(base, sort_keys=False), "base.yaml")
+    lines = (tmp_path / "base.yaml").read_text().splitlines()
+    path = write(tmp_path, "name: other\nextends: base.yaml\ntest_examples: 0\n")
+    with pytest.raises(InputError) as caught:
+        load_experiment(path)
+    assert f"base.yaml line {lines.index('seeds: []') + 1}, seeds: must not be empty" in str(caught.value)
+    assert "  line 3, test_examples: must be greater" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("extends: nowhere.yaml\n", "other.yaml line 1, extends: there is no file"),
+        ("name: x\nextends: [a.yaml, b.yaml]\n", "line 2, extends: must be the path of one experiment file"),
+        ("extends: other.yaml\n", "in a circle: other.yaml → other.yaml"),
+        ("extends: second.yaml\n", "in a circle: other.yaml → second.yaml → other.yaml"),
+        ("extends: list.yaml\n", "list.yaml holds no settings"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path: Path, text: str, expected: str) -> None:
+    write(tmp_path, "extends: other.yaml\n", "second.yaml")
+    write(tmp_path, "- 1\n", "list.yaml")
+    with pytest.raises(InputError) as caught:
+        load_experiment(write(tmp_path, text))
+    assert expected in str(caught.value)
