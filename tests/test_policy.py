@@ -19,9 +19,9 @@ from transformers import (
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import images, processor, sampling
-from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions
 from holdfast.policy.cache import ByteCache
+from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import (
@@ -352,7 +352,7 @@ def test_sampling_is_checked_before_it_is_used(tmp_path, caplog):
 
 def test_images_for_a_text_only_model(tmp_path):
     policy = make_policy(make_text_folder(tmp_path))
-    with pytest.raises(InputError, match="Prompt 1 shows an image"):
+    with pytest.raises(InputError, match="image of prompt 1 cannot be used: the model takes text alone"):
         policy.encode(["w1", "w2"], [[], [Image.new("RGB", (48, 48))]])
 
 
@@ -420,13 +420,13 @@ def test_byte_cache_forgets_what_was_used_longest_ago():
 def test_frozen_features_are_reused_and_equal(tmp_path, make, monkeypatch):
     policy, trained = make_policy(make(tmp_path), freeze=("vision", "projector")), make_policy(tmp_path)
     encoded = []
-    encode = Backbone._encode_images
+    encode = QwenVL.features
 
-    def counting(self, pixels, grids):
-        encoded.append(len(grids))
-        return encode(self, pixels, grids)
+    def counting(self, model, images):
+        encoded.append(len(images))
+        return encode(self, model, images)
 
-    monkeypatch.setattr(Backbone, "_encode_images", counting)
+    monkeypatch.setattr(QwenVL, "features", counting)
     completions = policy.encode_completions(["w1", "w2 w3", "w3", "w4"])
     found = {}
     for each in (policy, trained):
