@@ -256,7 +256,13 @@ def test_a_token_budget_splits_such_batches_too(folder):
 
 @pytest.mark.parametrize("way", ["packed", "plain"])
 @pytest.mark.parametrize(
-    "make", [lambda at: make_llava_folder(at, "full"), lambda at: make_idefics3_folder(at, 3)]
+    "make",
+    [
+        lambda at: make_llava_folder(at, "full"),
+        lambda at: make_idefics3_folder(at, 3),
+        lambda at: make_smolvlm_folder(at, 5),
+        lambda at: make_internvl_folder(at, 3),
+    ],
 )
 def test_more_or_fewer_image_tokens_than_features(tmp_path, way, make):
     policy = make_policy(make(tmp_path))

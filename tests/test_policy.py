@@ -17,6 +17,7 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
+from family_helpers import make_qwen2_folder
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import images, processor, sampling
 from holdfast.policy.batch import Completions
@@ -315,10 +316,10 @@ def test_incomplete_weights(folder, tmp_path):
         Policy.load(copy, ModelSettings())
 
 
-@pytest.mark.parametrize("make", [make_qwen3_folder, make_text_folder])
+@pytest.mark.parametrize("make", [make_qwen2_folder, make_qwen3_folder, make_text_folder])
 def test_other_architectures_sample(tmp_path, make):
     policy = make_policy(make(tmp_path))
-    pictures = [[Image.new("RGB", (48, 48), "red")], []] if make is make_qwen3_folder else [[], []]
+    pictures = [[], []] if make is make_text_folder else [[Image.new("RGB", (48, 48), "red")], []]
     prompts = policy.encode(["w1 w2 w3", "w4"], pictures)
     completions = policy.sample(prompts, 4, Sampling(max_tokens=8), generator(), greedy_row=True)
     again = policy.group_logprobs(prompts, completions)
@@ -416,7 +417,7 @@ def test_byte_cache_forgets_what_was_used_longest_ago():
     assert kept.get("e") is None and len(kept) == 2
 
 
-@pytest.mark.parametrize("make", [make_folder, make_qwen3_folder])
+@pytest.mark.parametrize("make", [make_folder, make_qwen2_folder, make_qwen3_folder])
 def test_frozen_features_are_reused_and_equal(tmp_path, make, monkeypatch):
     policy, trained = make_policy(make(tmp_path), freeze=("vision", "projector")), make_policy(tmp_path)
     encoded = []
