@@ -1,6 +1,6 @@
 """Prompts and targets to tokens.
 
-This encoder is for text alone; `families/qwen_vl.py` has the one for Qwen-VL, `processed.py` the one for
+This encoder is for text alone; `families/patches.py` has the one for Qwen-VL, `processed.py` the one for
 every other family with images.
 """
 

@@ -25,9 +25,8 @@ FAMILIES: dict[str, type[Family]] = {
 
 
 def family_of(config: Any) -> Family:
-    """What a model with this transformers configuration is; see `Family` for one that is not known."""
-    unknown = Family if hasattr(config, "vision_config") else rotary.TextOnly
-    return FAMILIES.get(config.model_type, unknown)(config)
+    """What a model with this transformers configuration is."""
+    return FAMILIES.get(config.model_type, Family)(config)
 
 
 def part_of(name: str) -> Part | None:

@@ -10,11 +10,12 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.policy.encode import Encoder
+from holdfast.policy.families.patches import PatchEncoder
+from holdfast.policy.images import PatchMaker, supports
 from holdfast.policy.processed import ProcessorEncoder, image_features
 from holdfast.policy.settings import ModelSettings
 
 CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-
 MERGERS = ("merger", "deepstack_merger_list")  # within Qwen-VL's vision tower, and its kin's
 
 Part = Literal["vision", "projector"]
@@ -35,8 +36,9 @@ class ImageFeatures:
 class Family:
     """The parts of a model, and how images reach it.
 
-    As it stands, a family that nothing is known of: its images go through the checkpoint's own
-    processor, and its passes through its own code. A known one says at least where its text model is.
+    As it stands, text-only models, and vision-language models that nothing is known of: their images go
+    through the checkpoint's own processor, their passes through their own code. A known family says at
+    least where its text model is.
 
     Attributes:
         text: where the text model stands in the inner model.
@@ -63,14 +65,14 @@ class Family:
 
     @property
     def patch(self) -> int:
-        """Pixels on a side of a patch, in a model with vision."""
-        size = self.config.vision_config.patch_size
+        """Pixels on a side of a patch; 1 where the configuration does not say."""
+        size = self._of_vision("patch_size")
         return size if isinstance(size, int) else size[0]
 
     @property
     def merge(self) -> int:
-        """Patches on a side of the square that becomes one image token, in a model with vision."""
-        return getattr(self.config.vision_config, "spatial_merge_size", None) or 1
+        """Patches on a side of the square that becomes one image token."""
+        return self._of_vision("spatial_merge_size")
 
     @classmethod
     def part_of(cls, name: str) -> Part | None:
@@ -92,9 +94,12 @@ class Family:
         Raises:
             ValueError: it is not known where that is.
         """
-        if self.text is None:
-            raise ValueError(f"{type(model).__name__} is not among the architectures it knows")
-        return getattr(model.model, self.text)
+        inner = getattr(model, "model", None)
+        if self.text is not None:
+            return getattr(inner, self.text)
+        if hasattr(inner, "layers") and hasattr(inner, "embed_tokens"):
+            return inner
+        raise ValueError(f"{type(model).__name__} is not among the architectures it knows")
 
     def control_ids(self, processor: Any) -> set[int]:
         """Ids of tokens that frame or stand for images and videos: no completion may hold them."""
@@ -114,18 +119,22 @@ class Family:
         Raises:
             InputError: the settings are not for this family.
         """
-        if (settings.min_pixels, settings.max_pixels) != (None, None):
-            raise InputError(
-                "min_pixels and max_pixels are for the Qwen-VL image processor; this model "
-                f"({self.config.model_type}) uses {type(processor.image_processor).__name__}, whose sizes "
-                "stand in its preprocessor_config.json. Remove the two settings."
-            )
-        return ProcessorEncoder(processor, self.context(settings), settings.system_prompt)
-
-    def context(self, settings: ModelSettings) -> int:
-        """Most tokens of a prompt with its completion."""
         limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        return min(filter(None, (limit, settings.max_context)), default=2**31)
+        context = min(filter(None, (limit, settings.max_context)), default=2**31)
+        given = processor, context, settings.system_prompt
+        if not hasattr(self.config, "vision_config"):
+            return Encoder(*given)
+        images = getattr(processor, "image_processor", None)
+        pixels = settings.min_pixels, settings.max_pixels
+        if supports(images):
+            return PatchEncoder(PatchMaker(images, *pixels), self.image_token, *given)
+        if pixels != (None, None):
+            raise InputError(
+                f"min_pixels and max_pixels are for the Qwen-VL image processor; {self.config.model_type} "
+                f"uses {type(images).__name__}, whose sizes stand in its preprocessor_config.json. "
+                "Remove the two settings."
+            )
+        return ProcessorEncoder(*given)
 
     def features(self, model: Any, images: Sequence[Mapping[str, torch.Tensor]]) -> list[ImageFeatures]:
         """What the vision tower makes of each image, all encoded together.
@@ -138,3 +147,6 @@ class Family:
     def beside(self, is_image_N: torch.Tensor, shown: Sequence[ImageFeatures]) -> dict[str, Any]:
         """Further arguments for the text model, besides embeddings with the rows of `shown` filled in."""
         return {}
+
+    def _of_vision(self, name: str) -> Any:
+        return getattr(getattr(self.config, "vision_config", None), name, None) or 1

@@ -1,31 +1,23 @@
-"""Qwen-VL: patches of any number of images in one row, and M-RoPE.
+"""Qwen-VL: M-RoPE, and a vision tower that takes the patches of all images in one row.
 
-Patches are cut here for whole batches, and the vision tower is driven here, one segment of attention per
-image or window.
+The tower is driven here, one segment of attention per image or window.
 """
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from holdfast.policy.attention import Segments
-from holdfast.policy.encode import Encoder, check_images
 from holdfast.policy.families.family import MERGERS, Family, ImageFeatures
-from holdfast.policy.families.mrope import mrope_positions
-from holdfast.policy.images import PatchMaker, Picture, supports
 from holdfast.policy.processed import collate
-from holdfast.policy.settings import ModelSettings
-from holdfast.tasks.example import ImageSource
 
 GEOMETRIES = 64  # shapes of batches that are remembered
 
@@ -40,14 +32,6 @@ class QwenVL(Family):
     def __init__(self, config: Any):
         super().__init__(config)
         self._geometries: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
-
-    def encoder(self, processor: Any, settings: ModelSettings) -> Encoder:
-        if not supports(processor.image_processor):
-            return super().encoder(processor, settings)
-        patches = PatchMaker(processor.image_processor, settings.min_pixels, settings.max_pixels)
-        return PatchEncoder(
-            processor, patches, self.image_token, self.context(settings), settings.system_prompt
-        )
 
     def features(self, model: Any, images: Sequence[Mapping[str, torch.Tensor]]) -> list[ImageFeatures]:
         tower, inputs = model.model.visual, collate(images, model.dtype)
@@ -107,53 +91,6 @@ class Qwen3VL(QwenVL):
             "visual_pos_masks": is_image_N[None],
             "deepstack_visual_embeds": [torch.cat(layer) for layer in layers],
         }
-
-
-class PatchEncoder(Encoder):
-    """Tokenises for a model whose images are cut into patches here.
-
-    Args:
-        processor: the checkpoint's.
-        patches: what cuts them.
-        image_token: id that stands for one merged patch of an image.
-        max_context: most tokens a prompt may have.
-    """
-
-    shows_images = True
-
-    def __init__(
-        self,
-        processor: Any,
-        patches: PatchMaker,
-        image_token: int,
-        max_context: int,
-        system_prompt: str | None,
-    ):
-        super().__init__(processor, max_context, system_prompt)
-        self.patches, self.image_token = patches, image_token
-
-    def _picture(self, image: ImageSource) -> Picture:
-        return self.patches.picture(image)
-
-    def _tokenise(
-        self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
-    ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
-        pixels, grids = self.patches.patches(distinct) if distinct else (None, None)
-        shapes = [] if grids is None else grids.tolist()
-        rows, positions = [], []
-        for index, (ids, used) in enumerate(zip(self._ids(rendered), uses, strict=True)):
-            shown = [shapes[image] for image in used]
-            rows.append(self._expand(index, np.asarray(ids, dtype=np.int64), shown))
-            positions.append(mrope_positions(rows[-1], self.image_token, shown, self.patches.merge))
-        return rows, positions, {"pixel_values": pixels, "image_grid_thw": grids}
-
-    def _expand(self, index: int, ids: np.ndarray, shown: Sequence[Sequence[int]]) -> np.ndarray:
-        """Each image's placeholder repeated once per token of the image."""
-        is_image = ids == self.image_token
-        check_images(index, int(is_image.sum()), len(shown))
-        repeats = np.ones(len(ids), dtype=np.int64)
-        repeats[is_image] = [math.prod(grid) // self.patches.merge**2 for grid in shown]
-        return ids.repeat(repeats)
 
 
 def _frames(grids: torch.Tensor) -> list[int]:

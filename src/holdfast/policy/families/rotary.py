@@ -2,26 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from holdfast.policy.encode import Encoder
 from holdfast.policy.families.family import Family
-from holdfast.policy.settings import ModelSettings
-
-
-class TextOnly(Family):
-    """Causal language models of transformers, whatever their name."""
-
-    vision = projector = ()
-
-    def text_model(self, model: Any) -> Any:
-        inner = getattr(model, "model", None)
-        if hasattr(inner, "layers") and hasattr(inner, "embed_tokens"):
-            return inner
-        return super().text_model(model)  # refuses it
-
-    def encoder(self, processor: Any, settings: ModelSettings) -> Encoder:
-        return Encoder(processor, self.context(settings), settings.system_prompt)
 
 
 class Llava(Family):
