@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -74,16 +73,15 @@ VISION = dict(hidden_size=24, intermediate_size=64, num_hidden_layers=2, num_att
               patch_size=8, initializer_range=0.2, initializer_factor=4.0)  # fmt: skip
 
 
-def images_alone(module: Any, name: str, init: type) -> type:
-    """The processor of a family; without a video processor, where torchvision is missing, that needs it.
+def images_alone(module: Any, name: str, parts: type) -> type:
+    """The processor class of a family, built by `parts` where the stock one wants a video processor.
 
-    The class takes the place of the stock one of that name, so that `AutoProcessor` finds it.
+    It takes the place of the stock class, so that `AutoProcessor` finds it.
     """
     stock = getattr(module, name)
-    wants_video = "video_processor" in inspect.signature(stock).parameters
-    if not wants_video or importlib.util.find_spec("torchvision"):
+    if "video_processor" not in inspect.signature(stock).parameters:
         return stock
-    made = type(name, (init, stock), {})
+    made = type(name, (parts, stock), {})
     for place in (module, transformers):
         setattr(place, name, made)
     return made
