@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,11 +20,12 @@ from family_helpers import (
     make_qwen2_folder,
     make_smolvlm_folder,
 )
-from holdfast.experiment.architecture import Tower, architecture
+from holdfast.experiment.architecture import Tower, architecture, of_config
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.settings import Method
 from holdfast.mechanism.movement import group_of, movement
 from holdfast.policy.families import FAMILIES, Family, family_of, part_of
+from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
@@ -182,3 +184,13 @@ def test_a_model_type_that_is_not_listed(folders, tmp_path):
     text = make_policy(make_text_folder(tmp_path))
     assert type(gemma) is Family and gemma.part_of("model.vision_tower.encoder.weight") == "vision"
     assert text.way == "packed" and not list(text.family.parts(text.model))
+
+
+def test_a_tower_without_a_patch_size_is_not_estimated(folders, monkeypatch):
+    policy = make_policy(folders["gemma3"])
+    assert of_config(policy.model.config, ModelSettings()) is not None
+    assert Family(SimpleNamespace(vision_config=SimpleNamespace(patch_size=(14, 16)))).patch == 16
+    assert Family(SimpleNamespace(vision_config=SimpleNamespace())).patch is None
+    monkeypatch.setattr(Family, "patch", None)
+    assert Operations.of(policy.model).patch_values == 1
+    assert of_config(policy.model.config, ModelSettings()) is None

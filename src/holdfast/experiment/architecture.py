@@ -119,7 +119,9 @@ def _tower(config: Any) -> Tower:
 def _vision(config: Any, family: Family) -> Vision:
     channels = getattr(config, "in_channels", None) or getattr(config, "num_channels", None) or 3
     frames = getattr(config, "temporal_patch_size", 1)
-    return Vision(_tower(config), family.patch, family.merge, channels * frames * family.patch**2)
+    if (patch := family.patch) is None:
+        raise ValueError("the size of its patches is not known")
+    return Vision(_tower(config), patch, family.merge, channels * frames * patch**2)
 
 
 def _first(config: Any, *names: str) -> int:

@@ -43,7 +43,7 @@ class Operations:
             text if embeddings is head else text - embeddings.numel(),
             sum(p.numel() / (family.merge**2 if part == "projector" else 1) for part, p in parts),
             any(parameter.requires_grad for _, parameter in parts),
-            3 * family.patch**2,
+            3 * family.patch**2 if family.patch else 1,
         )
 
     def forward(self, prompts: Prompts, completions: Completions) -> float:

@@ -64,15 +64,16 @@ class Family:
         return getattr(self.config, "image_token_id", -1)
 
     @property
-    def patch(self) -> int:
-        """Pixels on a side of a patch; 1 where the configuration does not say."""
-        size = self._of_vision("patch_size")
-        return size if isinstance(size, int) else size[0]
+    def patch(self) -> int | None:
+        """Pixels on a side of a patch; None where the configuration does not say."""
+        size = getattr(getattr(self.config, "vision_config", None), "patch_size", None)
+        return size[-1] if isinstance(size, list | tuple) else size
 
     @property
     def merge(self) -> int:
         """Patches on a side of the square that becomes one image token."""
-        return self._of_vision("spatial_merge_size")
+        vision = getattr(self.config, "vision_config", None)
+        return getattr(vision, "spatial_merge_size", None) or 1
 
     @classmethod
     def part_of(cls, name: str) -> Part | None:
@@ -147,6 +148,3 @@ class Family:
     def beside(self, is_image_N: torch.Tensor, shown: Sequence[ImageFeatures]) -> dict[str, Any]:
         """Further arguments for the text model, besides embeddings with the rows of `shown` filled in."""
         return {}
-
-    def _of_vision(self, name: str) -> Any:
-        return getattr(getattr(self.config, "vision_config", None), name, None) or 1
