@@ -1,12 +1,16 @@
-"""Random tiny models of families other than Qwen-VL, with their own processors."""
+"""Random tiny models of families other than Qwen2.5-VL and Qwen3-VL, with their own processors."""
 
 # ruff: noqa: C408
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
@@ -14,6 +18,8 @@ from transformers import (
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3Processor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaNextConfig,
@@ -21,18 +27,28 @@ from transformers import (
     LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
 )
+from transformers.models import internvl, qwen2_vl, smolvlm
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+from transformers.processing_utils import ProcessorMixin
 
-from policy_helpers import CHAT_TEMPLATE, make_tokenizer
+from policy_helpers import CHAT_TEMPLATE, MROPE, make_tokenizer
 
 TEMPLATE = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
 PARTS = (
     "<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", "<start_of_image>",
-    "<end_of_image>", *(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)),
+    "<end_of_image>", "<img>", "</img>", "<video>",
+    *(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)),
 )  # fmt: skip
 
 
@@ -55,6 +71,54 @@ def text_sizes(tokenizer: PreTrainedTokenizerFast) -> dict:
 
 VISION = dict(hidden_size=24, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
               patch_size=8, initializer_range=0.2, initializer_factor=4.0)  # fmt: skip
+
+
+def images_alone(module: Any, name: str, parts: type) -> type:
+    """The processor class of a family, built by `parts` where the stock one wants a video processor.
+
+    It takes the place of the stock class, so that `AutoProcessor` finds it.
+    """
+    stock = getattr(module, name)
+    if "video_processor" not in inspect.signature(stock).parameters:
+        return stock
+    made = type(name, (parts, stock), {})
+    for place in (module, transformers):
+        setattr(place, name, made)
+    return made
+
+
+class SmolVLMParts:
+    def __init__(self, image_processor=None, tokenizer=None, image_seq_len=169, chat_template=None):
+        self.fake_image_token, self.global_image_token = "<fake_token_around_image>", "<global-img>"
+        self.image_token, self.video_token = "<image>", "<video>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.image_seq_len = image_seq_len
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    def apply_chat_template(self, *args, **kwargs):  # the stock one asks the video processor for frames
+        return ProcessorMixin.apply_chat_template(self, *args, **kwargs)
+
+
+class InternVLParts:
+    def __init__(self, image_processor=None, tokenizer=None, image_seq_length=256, chat_template=None):
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+        self.image_seq_length = image_seq_length
+        self.start_image_token, self.end_image_token = tokenizer.start_image_token, tokenizer.end_image_token
+        self.start_image_token_id = tokenizer.start_image_token_id
+        self.end_image_token_id = tokenizer.end_image_token_id
+        self.image_token, self.video_token = tokenizer.context_image_token, tokenizer.video_token
+        self.image_token_id = tokenizer.context_image_token_id
+        self.multimodal_pattern = re.compile(
+            f"(?P<image>{re.escape(self.image_token)})|(?P<video>{re.escape(self.video_token)})"
+        )
+
+
+class Qwen2VLParts:
+    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
+        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
 def _save(model, processor, folder: Path) -> Path:
@@ -101,6 +165,66 @@ def make_idefics3_folder(folder: Path, image_seq_len: int = 4) -> Path:
     images = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
     processor = Idefics3Processor(images, tokenizer, image_seq_len=image_seq_len, chat_template=TEMPLATE)
     return _save(Idefics3ForConditionalGeneration(config), processor, folder)
+
+
+def make_smolvlm_folder(folder: Path, image_seq_len: int = 4) -> Path:
+    """SmolVLM2: Idefics3's parts under names of its own."""
+    torch.manual_seed(0)
+    tokenizer = family_tokenizer()
+    config = SmolVLMConfig(
+        text_config=dict(model_type="llama", **text_sizes(tokenizer)),
+        vision_config=dict(image_size=32, **VISION), scale_factor=2,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    images = SmolVLMImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    kind = images_alone(smolvlm, "SmolVLMProcessor", SmolVLMParts)
+    processor = kind(images, tokenizer, image_seq_len=image_seq_len, chat_template=TEMPLATE)
+    return _save(SmolVLMForConditionalGeneration(config), processor, folder)
+
+
+def make_internvl_folder(folder: Path, image_seq_length: int = 4) -> Path:
+    """InternVL: up to four tiles of 32 pixels and a small whole, four features each; a Qwen2 under it."""
+    torch.manual_seed(0)
+    tokenizer = family_tokenizer(
+        start_image_token="<img>", end_image_token="</img>", context_image_token="<image>",
+        video_token="<video>",
+    )  # fmt: skip
+    config = InternVLConfig(
+        text_config=dict(model_type="qwen2", **text_sizes(tokenizer)),
+        vision_config=dict(image_size=32, layer_scale_init_value=1.0,
+                           **{name: VISION[name] for name in VISION if name != "initializer_factor"}),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), image_seq_length=4,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    images = GotOcr2ImageProcessorPil(size={"height": 32, "width": 32}, max_patches=4)
+    kind = images_alone(internvl, "InternVLProcessor", InternVLParts)
+    processor = kind(images, tokenizer, image_seq_length=image_seq_length, chat_template=TEMPLATE)
+    return _save(InternVLForConditionalGeneration(config), processor, folder)
+
+
+def make_qwen2_folder(folder: Path) -> Path:
+    """Qwen2-VL: Qwen2.5-VL's patches and positions, before a tower without windows."""
+    torch.manual_seed(0)
+    tokenizer = family_tokenizer()
+    ids = tokenizer.convert_tokens_to_ids
+    sizes = text_sizes(tokenizer)
+    rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": MROPE[sizes["hidden_size"]]}
+    config = Qwen2VLConfig(
+        text_config=dict(**sizes, rope_parameters=rope),
+        vision_config=dict(
+            depth=2, embed_dim=24, hidden_size=32, mlp_ratio=3, num_heads=2, patch_size=8,
+            spatial_merge_size=2, temporal_patch_size=2, initializer_range=0.2,
+        ),
+        image_token_id=ids("<|image_pad|>"), video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"), vision_end_token_id=ids("<|vision_end|>"),
+    )  # fmt: skip
+    images = Qwen2VLImageProcessorPil(
+        patch_size=8, temporal_patch_size=2, merge_size=2, min_pixels=16 * 16, max_pixels=64 * 64
+    )
+    processor = images_alone(qwen2_vl, "Qwen2VLProcessor", Qwen2VLParts)(
+        images, tokenizer, chat_template=CHAT_TEMPLATE
+    )
+    return _save(Qwen2VLForConditionalGeneration(config), processor, folder)
 
 
 def make_gemma3_folder(folder: Path) -> Path:

@@ -13,8 +13,10 @@ from transformers import AutoModelForImageTextToText
 from family_helpers import (
     make_gemma3_folder,
     make_idefics3_folder,
+    make_internvl_folder,
     make_llava_folder,
     make_llava_next_folder,
+    make_smolvlm_folder,
 )
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
@@ -26,10 +28,12 @@ from test_group_pass import assert_equal_passes, loss_and_gradients, random_batc
 MAKERS = {
     "llava": make_llava_folder,
     "idefics3": make_idefics3_folder,
+    "smolvlm": make_smolvlm_folder,
+    "internvl": make_internvl_folder,
     "llava-next": make_llava_next_folder,
     "gemma3": make_gemma3_folder,
 }
-KNOWN = ("llava", "idefics3")
+KNOWN = ("llava", "idefics3", "smolvlm", "internvl")
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +256,13 @@ def test_a_token_budget_splits_such_batches_too(folder):
 
 @pytest.mark.parametrize("way", ["packed", "plain"])
 @pytest.mark.parametrize(
-    "make", [lambda at: make_llava_folder(at, "full"), lambda at: make_idefics3_folder(at, 3)]
+    "make",
+    [
+        lambda at: make_llava_folder(at, "full"),
+        lambda at: make_idefics3_folder(at, 3),
+        lambda at: make_smolvlm_folder(at, 5),
+        lambda at: make_internvl_folder(at, 3),
+    ],
 )
 def test_more_or_fewer_image_tokens_than_features(tmp_path, way, make):
     policy = make_policy(make(tmp_path))

@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from family_helpers import make_qwen2_folder
 from holdfast.policy import logprobs
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.policy import Policy
@@ -201,12 +202,28 @@ def test_first_use_check_passes(folder, caplog):
     assert not caplog.text
 
 
-def test_qwen3_vl_with_deepstack(tmp_path):
-    policy = make_policy(make_qwen3_folder(tmp_path))
-    policy.model.double()
+@pytest.mark.parametrize("make", [make_qwen2_folder, make_qwen3_folder])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_other_qwen_vl(tmp_path, make, dtype):
+    """Qwen2-VL has no windows; Qwen3-VL has DeepStack."""
+    policy = make_policy(make(tmp_path), activation_checkpointing=dtype == torch.float64)
+    policy.model.to(dtype)
     assert policy.way == "packed"
     for images in ((1, 2, 0), (0, 0)):
-        assert_equal_passes(policy, *random_batch(policy, 4, images, 3, 5))
+        batch = random_batch(policy, 4, images, 3, 5)
+        assert_equal_passes(policy, *batch, temperature=0.7)
+    assert policy.group_logprobs(*batch) and policy.way == "packed"
+
+
+@pytest.mark.parametrize("make", [make_qwen2_folder, make_qwen3_folder])
+def test_every_parameter_of_other_qwen_vl_has_a_gradient(tmp_path, make):
+    policy = make_policy(make(tmp_path))
+    gradients = loss_and_gradients(policy, "packed", *random_batch(policy, 1, (1, 2), 2, 5))[2]
+    assert gradients.keys() == {name for name, _ in policy.model.named_parameters()}
+    assert any("visual.patch_embed" in name for name in gradients)
+    assert all(
+        gradient.abs().max() > 0 for name, gradient in gradients.items() if not name.endswith("k_proj.bias")
+    )
 
 
 def test_text_only_model(tmp_path):

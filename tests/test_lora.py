@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment, run_here
+from family_helpers import make_qwen2_folder
 from holdfast.errors import InputError
 from holdfast.learning.loop import step
 from holdfast.learning.methods import make_method
@@ -63,12 +64,12 @@ def test_equals_plain_pass(folder, dtype, settings, checkpointing):
     assert any("visual" in name for name in trained)
 
 
-@pytest.mark.parametrize("make", [make_qwen3_folder, make_text_folder])
+@pytest.mark.parametrize("make", [make_qwen2_folder, make_qwen3_folder, make_text_folder])
 def test_other_architectures(tmp_path, make):
     policy = adapted(make(tmp_path))
     policy.model.double()
     assert policy.way == "packed"
-    images = (1, 0) if make is make_qwen3_folder else (0, 0)
+    images = (0, 0) if make is make_text_folder else (1, 0)
     assert_equal_passes(policy, *random_batch(policy, 5, images, 3, 6))
 
 

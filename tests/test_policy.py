@@ -17,11 +17,12 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
+from family_helpers import make_qwen2_folder
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import images, processor, sampling
-from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions
 from holdfast.policy.cache import ByteCache
+from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import (
@@ -315,10 +316,10 @@ def test_incomplete_weights(folder, tmp_path):
         Policy.load(copy, ModelSettings())
 
 
-@pytest.mark.parametrize("make", [make_qwen3_folder, make_text_folder])
+@pytest.mark.parametrize("make", [make_qwen2_folder, make_qwen3_folder, make_text_folder])
 def test_other_architectures_sample(tmp_path, make):
     policy = make_policy(make(tmp_path))
-    pictures = [[Image.new("RGB", (48, 48), "red")], []] if make is make_qwen3_folder else [[], []]
+    pictures = [[], []] if make is make_text_folder else [[Image.new("RGB", (48, 48), "red")], []]
     prompts = policy.encode(["w1 w2 w3", "w4"], pictures)
     completions = policy.sample(prompts, 4, Sampling(max_tokens=8), generator(), greedy_row=True)
     again = policy.group_logprobs(prompts, completions)
@@ -352,7 +353,7 @@ def test_sampling_is_checked_before_it_is_used(tmp_path, caplog):
 
 def test_images_for_a_text_only_model(tmp_path):
     policy = make_policy(make_text_folder(tmp_path))
-    with pytest.raises(InputError, match="Prompt 1 shows an image"):
+    with pytest.raises(InputError, match="image of prompt 1 cannot be used: the model takes text alone"):
         policy.encode(["w1", "w2"], [[], [Image.new("RGB", (48, 48))]])
 
 
@@ -416,17 +417,17 @@ def test_byte_cache_forgets_what_was_used_longest_ago():
     assert kept.get("e") is None and len(kept) == 2
 
 
-@pytest.mark.parametrize("make", [make_folder, make_qwen3_folder])
+@pytest.mark.parametrize("make", [make_folder, make_qwen2_folder, make_qwen3_folder])
 def test_frozen_features_are_reused_and_equal(tmp_path, make, monkeypatch):
     policy, trained = make_policy(make(tmp_path), freeze=("vision", "projector")), make_policy(tmp_path)
     encoded = []
-    encode = Backbone._encode_images
+    encode = QwenVL.features
 
-    def counting(self, pixels, grids):
-        encoded.append(len(grids))
-        return encode(self, pixels, grids)
+    def counting(self, model, images):
+        encoded.append(len(images))
+        return encode(self, model, images)
 
-    monkeypatch.setattr(Backbone, "_encode_images", counting)
+    monkeypatch.setattr(QwenVL, "features", counting)
     completions = policy.encode_completions(["w1", "w2 w3", "w3", "w4"])
     found = {}
     for each in (policy, trained):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from family_helpers import make_internvl_folder, make_qwen2_folder
 from holdfast.policy import logprobs
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
@@ -13,7 +14,9 @@ from test_group_pass import SPANS, loss_and_gradients, random_batch
 
 FOLDERS = {
     "qwen2.5-vl": (make_folder, (1, 2, 0)),
+    "qwen2-vl": (make_qwen2_folder, (1, 2, 0)),
     "qwen3-vl": (make_qwen3_folder, (1, 2, 0)),
+    "internvl": (make_internvl_folder, (1, 2, 0)),
     "text": (make_text_folder, (0, 0)),
 }
 

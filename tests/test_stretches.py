@@ -9,7 +9,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from family_helpers import make_idefics3_folder, make_llava_folder
+from family_helpers import make_idefics3_folder, make_llava_folder, make_qwen2_folder
 from holdfast.policy import stretches
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
@@ -25,6 +25,7 @@ from policy_helpers import (
 
 MAKERS = {
     "qwen2.5-vl": make_folder,
+    "qwen2-vl": make_qwen2_folder,
     "qwen3-vl": make_qwen3_folder,
     "llava": make_llava_folder,
     "idefics3": make_idefics3_folder,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.experiment.identity import model_folder
 from holdfast.policy.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from holdfast.policy.families import Family
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,19 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    from holdfast.policy.families import family_of
+
     text = config.get_text_config()
     seen = getattr(config, "vision_config", None)
     auto = AutoModelForCausalLM if seen is None else AutoModelForImageTextToText
     try:
         with torch.device("meta"):
             model = auto.from_config(config)
-        vision = None if seen is None else _vision(seen)
+        family = family_of(config)
+        vision = None if seen is None else _vision(seen, family)
         return Architecture(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            trained=_trained(model, settings),
+            trained=_trained(model, settings, family),
             vocabulary=text.vocab_size,
             text=_tower(text),
             vision=vision,
@@ -99,28 +105,30 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
 
 def _tower(config: Any) -> Tower:
     heads = _first(config, "num_attention_heads", "num_heads")
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    hidden = _first(config, "embed_dim", "hidden_size")  # a tower that has both calls its output's the latter
+    size = getattr(config, "head_dim", None) or hidden // heads
     return Tower(
         layers=_first(config, "num_hidden_layers", "depth"),
-        hidden=config.hidden_size,
+        hidden=hidden,
         query=heads * size,
         key=(getattr(config, "num_key_value_heads", None) or heads) * size,
-        intermediate=config.intermediate_size,
+        intermediate=getattr(config, "intermediate_size", None) or int(config.mlp_ratio * hidden),
     )
 
 
-def _vision(config: Any) -> Vision:
+def _vision(config: Any, family: Family) -> Vision:
     channels = getattr(config, "in_channels", None) or getattr(config, "num_channels", None) or 3
     frames = getattr(config, "temporal_patch_size", 1)
-    features = channels * frames * config.patch_size**2
-    return Vision(_tower(config), config.patch_size, getattr(config, "spatial_merge_size", 1), features)
+    if (patch := family.patch) is None:
+        raise ValueError("the size of its patches is not known")
+    return Vision(_tower(config), patch, family.merge, channels * frames * patch**2)
 
 
 def _first(config: Any, *names: str) -> int:
     return int(next(value for name in names if (value := getattr(config, name, None))))
 
 
-def _trained(model: Any, settings: ModelSettings) -> int:
+def _trained(model: Any, settings: ModelSettings, family: Family) -> int:
     """Numbers in trained weights, as `Policy` will choose them."""
     if settings.lora is not None:
         ends = settings.lora.target_modules
@@ -128,10 +136,10 @@ def _trained(model: Any, settings: ModelSettings) -> int:
             settings.lora.rank * sum(module.weight.shape)
             for name, module in model.named_modules()
             if name.rpartition(".")[2] in ends and hasattr(module, "weight")
+            if family.part_of(name) not in settings.freeze
         )
-    visual = getattr(getattr(model, "model", None), "visual", None)
-    frozen = 0
-    for name, parameter in [] if visual is None else visual.named_parameters():
-        if ("projector" if "merger" in name else "vision") in settings.freeze:
-            frozen += parameter.numel()
-    return sum(parameter.numel() for parameter in model.parameters()) - frozen
+    return sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if family.part_of(name) not in settings.freeze
+    )

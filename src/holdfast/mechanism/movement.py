@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from holdfast.mechanism.weightfiles import EMBEDDINGS, HEADS, Folder, aligned
+from holdfast.policy.families import part_of
 
 MOVEMENT_VERSION = 1  # raise when rows change for the same folders
 
@@ -95,9 +96,8 @@ def movement(before: Path, after: Path, earlier: Path | None = None) -> list[dic
 
 def group_of(name: str) -> str:
     """The group of modules a weight belongs to, by its name in the file."""
-    if re.search(r"\b(visual|vision_tower|vision_model|multi_modal_projector|connector)\b", name):
-        is_projector = re.search(r"merger|multi_modal_projector|connector", name)  # as `vision_parameters`
-        return "projector" if is_projector else "vision"
+    if (part := part_of(name)) is not None:
+        return part
     block = re.search(r"\b(?:layers|h|blocks)\.(\d+)\.", name)
     if block:
         return f"block {int(block[1])}"

@@ -1,20 +1,19 @@
-"""Prompts and targets to tokens, images to patches.
+"""Prompts and targets to tokens.
 
-This encoder is for Qwen-VL and for text alone; `processed.py` has the one for every other family.
+This encoder is for text alone; `families/patches.py` has the one for Qwen-VL, `processed.py` the one for
+every other family with images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
-from holdfast.policy.images import PatchMaker
-from holdfast.policy.positions import mrope_positions
 from holdfast.tasks.example import ImageSource
 
 
@@ -26,24 +25,15 @@ class Encoder:
 
     Args:
         processor: the checkpoint's processor, or its tokenizer if it takes text alone.
-        patches: None for a model whose images are not made here.
-        image_token: id that stands for one merged patch of an image; None without patches.
         max_context: most tokens a prompt may have.
     """
 
-    def __init__(
-        self,
-        processor: Any,
-        tokenizer: Any,
-        patches: PatchMaker | None,
-        image_token: int | None,
-        max_context: int,
-        system_prompt: str | None,
-    ):
-        self.processor, self.tokenizer, self.patches = processor, tokenizer, patches
-        self.image_token, self.max_context, self.system_prompt = image_token, max_context, system_prompt
-        self.shows_images = patches is not None
-        self.template = getattr(processor, "chat_template", None) or tokenizer.chat_template
+    shows_images: ClassVar[bool] = False
+
+    def __init__(self, processor: Any, max_context: int, system_prompt: str | None):
+        self.processor, self.tokenizer = processor, getattr(processor, "tokenizer", processor)
+        self.max_context, self.system_prompt = max_context, system_prompt
+        self.template = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
         if self.template is None:
             raise InputError("The model has no chat template; add chat_template.jinja to its folder.")
 
@@ -110,31 +100,12 @@ class Encoder:
         self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
     ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
         """Ids and positions [K, length] of each rendered prompt, and the fields of `Prompts` with images."""
-        pixels, grids, counts = None, None, []
-        if distinct and self.patches is not None:
-            pixels, grids = self.patches.patches(distinct)
-            counts = (grids.prod(-1) // self.patches.merge**2).tolist()
-        rows, positions = [], []
-        for index, (ids, used) in enumerate(zip(self._ids(rendered), uses, strict=True)):
-            row = self._expand(index, np.asarray(ids, dtype=np.int64), [counts[image] for image in used])
-            rows.append(row)
-            if self.patches is None or self.image_token is None:
-                positions.append(np.arange(len(row))[None])
-            else:
-                grid_list = [] if grids is None else grids[list(used)].tolist()
-                positions.append(mrope_positions(row, self.image_token, grid_list, self.patches.merge))
-        return rows, positions, {"pixel_values": pixels, "image_grid_thw": grids}
+        rows = [np.asarray(ids, dtype=np.int64) for ids in self._ids(rendered)]
+        positions = [np.arange(len(row))[None] for row in rows]
+        return rows, positions, {"pixel_values": None, "image_grid_thw": None}
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         return self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-
-    def _expand(self, index: int, ids: np.ndarray, counts: list[int]) -> np.ndarray:
-        """Each image's placeholder repeated once per token of the image."""
-        is_image = ids == self.image_token if self.image_token is not None else np.zeros(len(ids), dtype=bool)
-        check_images(index, int(is_image.sum()), len(counts))
-        repeats = np.ones(len(ids), dtype=np.int64)
-        repeats[is_image] = counts
-        return ids.repeat(repeats)
 
     def _distinct(
         self, images: Sequence[Sequence[ImageSource]]
@@ -153,10 +124,6 @@ class Encoder:
         return distinct, tuple(uses)
 
     def _named_picture(self, index: int, image: ImageSource) -> Any:
-        if not self.shows_images:
-            raise InputError(
-                f"Prompt {index} shows an image, but the model takes text alone; choose a vision model."
-            )
         try:
             return self._picture(image)
         except ValueError as error:
@@ -168,8 +135,7 @@ class Encoder:
         Raises:
             ValueError: the model cannot see it.
         """
-        assert self.patches is not None
-        return self.patches.picture(image)
+        raise ValueError("the model takes text alone; choose a vision model")
 
 
 def check_images(index: int, tokens: int, images: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from holdfast.policy.backbone import vision_parameters
+from holdfast.policy.families import family_of
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
@@ -34,18 +34,16 @@ class Operations:
 
     @classmethod
     def of(cls, model: Any) -> Operations:
-        parts = list(vision_parameters(model))
+        family = family_of(model.config)
+        parts = list(family.parts(model))
         vision = {id(parameter) for _, parameter in parts}
-        config = getattr(model.config, "vision_config", None)
-        merged = (getattr(config, "spatial_merge_size", 1) or 1) ** 2
-        patch = getattr(config, "patch_size", 1)
         embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         text = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in vision)
         return cls(
             text if embeddings is head else text - embeddings.numel(),
-            sum(p.numel() / (merged if part == "projector" else 1) for part, p in parts),
+            sum(p.numel() / (family.merge**2 if part == "projector" else 1) for part, p in parts),
             any(parameter.requires_grad for _, parameter in parts),
-            3 * patch**2 if isinstance(patch, int) else 1,
+            3 * family.patch**2 if family.patch else 1,
         )
 
     def forward(self, prompts: Prompts, completions: Completions) -> float:

@@ -116,28 +116,13 @@ def _image_inputs(
     model: Any, prompts: Prompts, group: int, tokens_XL: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """Images repeated for every completion, as the model's own processor would lay them out."""
-    if prompts.image_inputs or "token_type_ids" in inspect.signature(model.forward).parameters:
-        return _processed_inputs(model, prompts, group, tokens_XL)
-    if prompts.pixel_values is None or prompts.image_grid_thw is None:
-        return {}
-    uses = [image for row in prompts.images for _ in range(group) for image in row]
-    parts = prompts.pixel_values.split(prompts.image_grid_thw.prod(-1).tolist())
-    return {
-        "pixel_values": torch.cat([parts[image] for image in uses]),
-        "image_grid_thw": prompts.image_grid_thw[uses],
-        "mm_token_type_ids": (tokens_XL == model.config.image_token_id).int(),
-    }
-
-
-def _processed_inputs(
-    model: Any, prompts: Prompts, group: int, tokens_XL: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """The same for images that the model's own processor has prepared."""
-    uses = [image for row in prompts.images for _ in range(group) for image in row]
-    inputs = collate([prompts.image_inputs[image] for image in uses], model.dtype) if uses else {}
+    distinct = prompts.each_image()
+    uses = [distinct[image] for row in prompts.images for _ in range(group) for image in row]
+    inputs = collate(uses, model.dtype) if uses else {}
+    image_token = getattr(model.config, "image_token_id", None)
     for name in ("mm_token_type_ids", "token_type_ids"):  # 1 on what stands for an image
-        if name in inspect.signature(model.forward).parameters:
-            inputs[name] = (tokens_XL == model.config.image_token_id).int()
+        if image_token is not None and name in inspect.signature(model.forward).parameters:
+            inputs[name] = (tokens_XL == image_token).int()
     return inputs
 
 
@@ -148,7 +133,7 @@ def _named_errors(model: Any, prompts: Prompts, work: Callable[[], Any]) -> Any:
     except torch.OutOfMemoryError:
         raise
     except (ValueError, RuntimeError):
-        counts = [sum(map(len, image_features(model, [image]))) for image in prompts.each_image()]
+        counts = [len(image_features(model, [image])[0]) for image in prompts.each_image()]
         if counts:
             check_features(prompts, model.config.image_token_id, counts)
         raise

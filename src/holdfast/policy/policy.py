@@ -11,18 +11,16 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.policy import lora
-from holdfast.policy.backbone import Backbone, vision_parameters
+from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import Draw, NotFiniteError
-from holdfast.policy.encode import Encoder
-from holdfast.policy.images import PatchMaker, supports
+from holdfast.policy.families import family_of
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
 from holdfast.policy.operations import Operations
 from holdfast.policy.plain import plain_logits, plain_logprobs, sample_plain
 from holdfast.policy.prefill import Prefill, prefill
-from holdfast.policy.processed import ProcessorEncoder
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -32,7 +30,6 @@ log = logging.getLogger(__name__)
 
 # Largest difference in log-probability that rounding explains, for the first-use check.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
-CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 
 
 class Policy:
@@ -44,6 +41,7 @@ class Policy:
     Attributes:
         model: the transformers model, on `device`.
         processor: its processor; `tokenizer` is the text part of it.
+        family: what kind of model it is.
         way: `packed` or `plain`.
         budget: what larger batches are split by.
         operations: what its passes cost.
@@ -53,6 +51,7 @@ class Policy:
         self.model, self.processor, self.settings = model, processor, settings
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.device = next(model.parameters()).device
+        self.family = family_of(model.config)
         self.end = self.tokenizer.eos_token_id
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -63,11 +62,11 @@ class Policy:
             lora.add_adapters(model, settings.lora)
         self.way, self.backbone = "packed", None
         try:
-            self.backbone = Backbone(model)
+            self.backbone = Backbone(model, self.family)
         except ValueError as error:
             self._fall_back(str(error))
         self._checked = self._replays_checked = False
-        self.encoder = self._encoder()
+        self.encoder = self.family.encoder(processor, settings)
         self._freeze()
         self.operations = Operations.of(model)
         if settings.activation_checkpointing:
@@ -364,23 +363,16 @@ class Policy:
 
     def _special_ids(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Which ids are never sampled [vocabulary], and which end a completion."""
-        config = self.model.config
         size = self.model.get_output_embeddings().weight.shape[0]
-        vocabulary = self.tokenizer.get_vocab()
-        banned = {vocabulary[token] for token in CONTROL_TOKENS if token in vocabulary}
-        for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
-            banned.add(getattr(config, name, None))
-        for name, token in vars(self.processor).items():  # families name theirs in ways of their own
-            if name.endswith("_token_id") and any(word in name for word in ("image", "video", "vision")):
-                banned.add(None if token == self.tokenizer.unk_token_id else token)
-        banned |= set(range(max(vocabulary.values()) + 1, size))  # rows that pad the embedding matrix
+        padding = range(max(self.tokenizer.get_vocab().values()) + 1, size)  # rows of the embedding matrix
+        banned = self.family.control_ids(self.processor) | set(padding)
         ends = getattr(self.model.generation_config, "eos_token_id", None)
         ends = {ends} if isinstance(ends, int) else set(ends or ())
         if self.end is None:
             raise InputError("The tokenizer names no end token (eos_token); set it in tokenizer_config.json.")
         ends.add(self.end)
         banned_V = torch.zeros(size, dtype=torch.bool, device=self.device)
-        banned_V[sorted(banned - {None})] = True
+        banned_V[sorted(banned)] = True
         return banned_V, torch.tensor(sorted(ends), device=self.device)
 
     def _silent_ids(self) -> torch.Tensor:
@@ -394,33 +386,13 @@ class Policy:
         ids = {vocabulary[token] for token in named} | {self.end, self.tokenizer.pad_token_id}
         return torch.tensor(sorted(ids | set(self.draw.ends.tolist())), device=self.device)
 
-    def _encoder(self) -> Encoder:
-        text_config = self.model.config.get_text_config()
-        limit = getattr(text_config, "max_position_embeddings", None)
-        context = min(filter(None, (limit, self.settings.max_context)), default=2**31)
-        system, pixels = self.settings.system_prompt, (self.settings.min_pixels, self.settings.max_pixels)
-        if not hasattr(self.model.config, "vision_config"):
-            return Encoder(self.processor, self.tokenizer, None, None, context, system)
-        image_processor = getattr(self.processor, "image_processor", None)
-        if supports(image_processor):
-            patches = PatchMaker(image_processor, *pixels)
-            image_token = getattr(self.model.config, "image_token_id", None)
-            return Encoder(self.processor, self.tokenizer, patches, image_token, context, system)
-        if pixels != (None, None):
-            raise InputError(
-                f"min_pixels and max_pixels are for the Qwen-VL image processor; {type(self.model).__name__} "
-                f"uses {type(image_processor).__name__}, whose sizes stand in its preprocessor_config.json. "
-                "Remove the two settings."
-            )
-        return ProcessorEncoder(self.processor, self.tokenizer, context, system)
-
     def _freeze(self) -> None:
         """Settings name parts whose weights must not change."""
         if not self.settings.freeze:
             return
-        vision = list(vision_parameters(self.model))
-        if not vision:
+        parts = list(self.family.parts(self.model))
+        if not parts:
             raise InputError(f"freeze: {type(self.model).__name__} has no vision tower; remove the setting.")
-        for part, parameter in vision:
+        for part, parameter in parts:
             if part in self.settings.freeze:
                 parameter.requires_grad_(False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,10 @@ class ProcessorEncoder(Encoder):
         InputError: the processor does not say how an image stands in a prompt.
     """
 
-    def __init__(self, processor: Any, tokenizer: Any, max_context: int, system_prompt: str | None):
-        super().__init__(processor, tokenizer, None, None, max_context, system_prompt)
-        self.shows_images = True
+    shows_images = True
+
+    def __init__(self, processor: Any, max_context: int, system_prompt: str | None):
+        super().__init__(processor, max_context, system_prompt)
         self.placeholder = getattr(processor, "image_token", None)
         if self.placeholder is None or getattr(processor, "image_processor", None) is None:
             raise InputError(
@@ -134,8 +136,12 @@ def collate(images: Sequence[Mapping[str, torch.Tensor]], dtype: torch.dtype) ->
 
 
 def image_features(model: Any, images: Sequence[Mapping[str, torch.Tensor]]) -> list[torch.Tensor]:
-    """Rows [T, hidden] that the model puts in the place of image tokens, in order."""
-    return list(model.get_image_features(**collate(images, model.dtype), return_dict=True).pooler_output)
+    """For each image, the rows [T, hidden] that the model puts in the place of its tokens, in order."""
+    rows = list(model.get_image_features(**collate(images, model.dtype), return_dict=True).pooler_output)
+    if len(rows) == len(images):
+        return rows
+    tiles = iter(rows)  # some models give them tile by tile
+    return [torch.cat(list(islice(tiles, len(image["pixel_values"])))) for image in images]
 
 
 def check_features(prompts: Prompts, image_token: int, counts: Sequence[int]) -> None:

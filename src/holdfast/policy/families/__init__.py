@@ -1,0 +1,36 @@
+"""Model families: for each, one class that says what it is.
+
+A family is found by the `model_type` of a model's configuration. Another one needs a class and a line
+in `FAMILIES`, or from outside the package `FAMILIES["its_model_type"] = ItsClass`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.policy.families import qwen_vl, rotary
+from holdfast.policy.families.family import Family, ImageFeatures, Part
+
+__all__ = ["FAMILIES", "Family", "ImageFeatures", "Part", "family_of", "part_of"]
+
+FAMILIES: dict[str, type[Family]] = {
+    "idefics3": rotary.Idefics3,
+    "internvl": rotary.InternVL,
+    "llava": rotary.Llava,
+    "qwen2_vl": qwen_vl.QwenVL,
+    "qwen2_5_vl": qwen_vl.Qwen2_5VL,
+    "qwen3_vl": qwen_vl.Qwen3VL,
+    "smolvlm": rotary.Idefics3,
+}
+
+
+def family_of(config: Any) -> Family:
+    """What a model with this transformers configuration is."""
+    return FAMILIES.get(config.model_type, Family)(config)
+
+
+def part_of(name: str) -> Part | None:
+    """The part that a weight belongs to in whichever family it is, by its name in a model or a file."""
+    families: tuple[type[Family], ...] = (Family, *FAMILIES.values())
+    parts = {family.part_of(name) for family in families}
+    return "projector" if "projector" in parts else "vision" if "vision" in parts else None

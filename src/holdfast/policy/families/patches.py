@@ -1,0 +1,85 @@
+"""Prompts for Qwen-VL and its kin: images cut into patches for whole batches, and M-RoPE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from holdfast.policy.encode import Encoder, check_images
+from holdfast.policy.images import PatchMaker, Picture
+from holdfast.tasks.example import ImageSource
+
+
+class PatchEncoder(Encoder):
+    """Tokenises for a model whose images are cut into patches here.
+
+    Args:
+        patches: what cuts them.
+        image_token: id that stands for one merged patch of an image.
+        others: as `Encoder` takes them.
+    """
+
+    shows_images = True
+
+    def __init__(self, patches: PatchMaker, image_token: int, *others: Any):
+        super().__init__(*others)
+        self.patches, self.image_token = patches, image_token
+
+    def _picture(self, image: ImageSource) -> Picture:
+        return self.patches.picture(image)
+
+    def _tokenise(
+        self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
+    ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
+        pixels, grids = self.patches.patches(distinct) if distinct else (None, None)
+        shapes = [] if grids is None else grids.tolist()
+        rows, positions = [], []
+        for index, (ids, used) in enumerate(zip(self._ids(rendered), uses, strict=True)):
+            shown = [shapes[image] for image in used]
+            rows.append(self._expand(index, np.asarray(ids, dtype=np.int64), shown))
+            positions.append(mrope_positions(rows[-1], self.image_token, shown, self.patches.merge))
+        return rows, positions, {"pixel_values": pixels, "image_grid_thw": grids}
+
+    def _expand(self, index: int, ids: np.ndarray, shown: Sequence[Sequence[int]]) -> np.ndarray:
+        """Each image's placeholder repeated once per token of the image."""
+        is_image = ids == self.image_token
+        check_images(index, int(is_image.sum()), len(shown))
+        repeats = np.ones(len(ids), dtype=np.int64)
+        repeats[is_image] = [math.prod(grid) // self.patches.merge**2 for grid in shown]
+        return ids.repeat(repeats)
+
+
+def mrope_positions(
+    tokens: np.ndarray, image_token: int, grids_thw: Sequence[Sequence[int]], merge: int
+) -> np.ndarray:
+    """Positions of one unpadded prompt on the time, height and width axes (arXiv 2409.12191, sec. 2.1).
+
+    Text advances all axes by one per token. An image starts all axes at the same position, spans its
+    grid of merged patches, and the text after it goes on from the largest position it used.
+
+    Args:
+        tokens: [length] ids, each image standing as its run of image tokens.
+        grids_thw: patches in time, height and width of each image, in order.
+        merge: patches per side of one token.
+
+    Returns:
+        int64 [3, length].
+    """
+    positions_3L = np.empty((3, len(tokens)), dtype=np.int64)
+    image_places = np.flatnonzero(tokens == image_token)
+    cursor, position, seen = 0, 0, 0
+    for frames, height, width in grids_thw:
+        rows, columns = height // merge, width // merge
+        count = frames * rows * columns
+        start = image_places[seen]
+        positions_3L[:, cursor:start] = np.arange(position, position + start - cursor)
+        position += start - cursor
+        block = np.indices((frames, rows, columns)).reshape(3, count)
+        positions_3L[:, start : start + count] = block + position
+        position += max(rows, columns)
+        cursor, seen = start + count, seen + count
+    positions_3L[:, cursor:] = np.arange(position, position + len(tokens) - cursor)
+    return positions_3L

@@ -1,0 +1,196 @@
+"""What a family says is all that the rest of the package knows of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from family_helpers import (
+    make_gemma3_folder,
+    make_idefics3_folder,
+    make_internvl_folder,
+    make_llava_folder,
+    make_llava_next_folder,
+    make_qwen2_folder,
+    make_smolvlm_folder,
+)
+from holdfast.experiment.architecture import Tower, architecture, of_config
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.settings import Method
+from holdfast.mechanism.movement import group_of, movement
+from holdfast.policy.families import FAMILIES, Family, family_of, part_of
+from holdfast.policy.operations import Operations
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
+from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
+
+MAKERS = {
+    "qwen2_vl": make_qwen2_folder,
+    "qwen2_5_vl": make_folder,
+    "qwen3_vl": make_qwen3_folder,
+    "llava": make_llava_folder,
+    "internvl": make_internvl_folder,
+    "idefics3": make_idefics3_folder,
+    "smolvlm": make_smolvlm_folder,
+    "llava_next": make_llava_next_folder,  # these two are not known, and work by the plain pass
+    "gemma3": make_gemma3_folder,
+}
+FREEZES = [("vision",), ("projector",), ("vision", "projector")]
+
+
+class LlavaNext(Family):
+    """A family that the package does not list, as somebody else would write it."""
+
+    text = "language_model"
+    vision, projector = ("vision_tower",), ("multi_modal_projector", "image_newline")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {name: make(tmp_path_factory.mktemp(name)) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(params=MAKERS)
+def folder(folders, request):
+    return folders[request.param]
+
+
+def test_every_listed_family_is_tested():
+    assert FAMILIES.keys() <= MAKERS.keys()
+
+
+def test_a_family_from_outside_gets_the_packed_pass(folders, monkeypatch, caplog):
+    assert make_policy(folders["llava_next"]).way == "plain"
+    caplog.clear()
+    monkeypatch.setitem(FAMILIES, "llava_next", LlavaNext)
+    policy = make_policy(folders["llava_next"])
+    assert policy.way == "packed" and not caplog.text
+    for dtype in (torch.float64, torch.float32):
+        policy.model.to(dtype)
+        for seed, images in enumerate([(1, 1), (2, 0, 1), (0, 0)]):
+            assert_equal_passes(policy, *random_batch(policy, seed, images, 3, 6))
+    prompts = random_batch(policy, 1, (1, 0), 1, 1)[0]
+    generator = torch.Generator().manual_seed(0)
+    completions = policy.sample(prompts, 3, Sampling(max_tokens=8), generator, greedy_row=True)
+    again = policy._logprobs("plain", prompts, completions, 1.0)
+    torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
+    assert policy.way == "packed" and not caplog.text
+    frozen = make_policy(folders["llava_next"], freeze=("projector",))
+    assert not frozen.model.model.image_newline.requires_grad
+    assert group_of("model.image_newline") == "projector"
+
+
+def test_features_are_kept_only_where_nothing_that_makes_them_is_trained(folders, monkeypatch):
+    """Also what a family does not name: LLaVA-NeXT's row ends, say."""
+
+    class Forgetful(LlavaNext):
+        projector = ("multi_modal_projector",)
+
+    monkeypatch.setitem(FAMILIES, "llava_next", Forgetful)
+    policy = make_policy(folders["llava_next"], freeze=("vision", "projector"))
+    batch = random_batch(policy, 1, (1, 1), 2, 4)
+    for way in ("plain", "packed", "packed"):
+        gradients = loss_and_gradients(policy, way, *batch)[2]
+        assert gradients["model.image_newline"].abs().max() > 0
+        assert not any("vision_tower" in name for name in gradients)
+
+
+@pytest.mark.parametrize("freeze", FREEZES)
+def test_the_estimate_trains_what_the_policy_trains(folder, freeze):
+    """Numbers in trained weights, known before any weight is read."""
+    settings = ModelSettings(path=str(folder), freeze=freeze)
+    policy, known = Policy.load(folder, settings), architecture(settings)
+    trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    assert known is not None
+    assert known.trained == sum(parameter.numel() for parameter in trained)
+    assert known.parameters == sum(parameter.numel() for parameter in policy.model.parameters())
+    assert known.trained < known.parameters
+
+
+@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs peft")
+@pytest.mark.parametrize("freeze", [(), *FREEZES])
+def test_the_estimate_of_adapters_leaves_out_frozen_parts(folder, freeze):
+    targets = ("q_proj", "v_proj", "qkv", "fc1", "up_proj", "linear_1", "linear_fc1")
+    settings = ModelSettings(path=str(folder), freeze=freeze, lora=Lora(rank=3, target_modules=targets))
+    policy, known = Policy.load(folder, settings), architecture(settings)
+    trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    assert known is not None
+    assert known.trained == sum(parameter.numel() for parameter in trained)
+
+
+def test_weights_have_the_same_parts_in_a_file_and_in_a_model(folder):
+    policy = make_policy(folder)
+    in_files: Counter[str] = Counter()
+    for file in folder.glob("*.safetensors"):
+        for name, tensor in load_file(file).items():
+            in_files[part_of(name) or "text"] += tensor.numel()
+    in_model = Counter(dict.fromkeys(("text", "vision", "projector"), 0))
+    for part, parameter in policy.family.parts(policy.model):
+        in_model[part] += parameter.numel()
+    in_model["text"] = sum(p.numel() for p in policy.model.parameters()) - in_model.total()
+    assert in_files == in_model and all(in_model.values())
+
+
+def test_frozen_parts_do_not_move(folder, tmp_path):
+    policy = make_policy(folder, freeze=("vision",))
+    prompts = policy.encode(["w1 w2"], [[Image.linear_gradient("L").resize((32, 32)).convert("RGB")]])
+    optimizer = make_optimizer(policy.model, Method(objective="sft", learning_rate=1e-2))
+    (-policy.group_logprobs(prompts, policy.encode_completions(["w3 w4"])).logprobs_BGR.sum()).backward()
+    optimizer.step()
+    policy.save(tmp_path / "after")
+    moved = {row["group"]: row["l2"] for row in movement(folder, tmp_path / "after")}
+    assert moved["vision"] == 0
+    assert moved["projector"] > 0 and moved["block 0"] > 0
+
+
+def test_shapes_of_vision_towers(folders):
+    """Patches of 8 pixels, four of which become one token; LLaVA's stay as they are."""
+    merges = {"llava": 1, "llava_next": 1, "gemma3": 1}
+    for name, folder in folders.items():
+        known = architecture(ModelSettings(path=str(folder)))
+        assert known is not None and known.vision is not None, name
+        frames = 2 if name.startswith("qwen") else 1
+        assert (known.vision.patch, known.vision.merge) == (8, merges.get(name, 2)), name
+        assert known.vision.features == 3 * frames * 8 * 8
+        assert known.vision.tower.hidden == 24 and known.vision.tower.query == 24
+    qwen2 = architecture(ModelSettings(path=str(folders["qwen2_vl"])))
+    assert qwen2 is not None and qwen2.vision is not None
+    assert qwen2.vision.tower == Tower(layers=2, hidden=24, query=24, key=24, intermediate=72)
+
+
+def test_operations_count_patches_and_merged_patches(folders):
+    """InternVL: one tile of 32 x 32 pixels is 16 patches, 4 of which pass the projector as one token."""
+    policy = make_policy(folders["internvl"])
+    prompts = policy.encode(["w1"], [[Image.new("RGB", (32, 32), "red")]])
+    completions = policy.encode_completions(["w2"])
+    sizes = Counter({None: 0})
+    for name, parameter in policy.model.named_parameters():
+        sizes[policy.family.part_of(name)] += parameter.numel()
+    tokens = int(prompts.lengths_B.sum() + completions.mask_BGR.sum())
+    embeddings = policy.model.get_input_embeddings().weight.numel()
+    expected = (sizes[None] - embeddings) * tokens + sizes["vision"] * 16 + sizes["projector"] * 4
+    assert policy.operations.forward(prompts, completions) == pytest.approx(2 * expected)
+
+
+def test_a_model_type_that_is_not_listed(folders, tmp_path):
+    gemma = family_of(make_policy(folders["gemma3"]).model.config)
+    text = make_policy(make_text_folder(tmp_path))
+    assert type(gemma) is Family and gemma.part_of("model.vision_tower.encoder.weight") == "vision"
+    assert text.way == "packed" and not list(text.family.parts(text.model))
+
+
+def test_a_tower_without_a_patch_size_is_not_estimated(folders, monkeypatch):
+    policy = make_policy(folders["gemma3"])
+    assert of_config(policy.model.config, ModelSettings()) is not None
+    assert Family(SimpleNamespace(vision_config=SimpleNamespace(patch_size=(14, 16)))).patch == 16
+    assert Family(SimpleNamespace(vision_config=SimpleNamespace())).patch is None
+    monkeypatch.setattr(Family, "patch", None)
+    assert Operations.of(policy.model).patch_values == 1
+    assert of_config(policy.model.config, ModelSettings()) is None
