@@ -37,6 +37,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--step-limit", type=float, default=300, metavar="S", help="most seconds of a step")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, two rounds")
+    parser.add_argument("--cases", type=int, metavar="N", help="the first N sizes alone")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--shape", default="tiny", choices=list(SHAPES))
     parser.add_argument("--lora", action="store_true", help=f"train adapters of rank {LORA_RANK} alone")
@@ -74,7 +75,7 @@ def run(name: str, cases: Sequence[Case], options: argparse.Namespace) -> int:
     results: list[Result] = []
     interrupted = False
     try:
-        for number, case in enumerate(cases):
+        for number, case in enumerate(cases[: options.cases]):
             print(f"{case.name()} …", file=sys.stderr, flush=True)
             results.append(Result(case, [_start(rival) for rival in rivals(options)]))
             profile = str(Path(options.profile).resolve()) if options.profile and not number else ""
