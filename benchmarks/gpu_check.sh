@@ -18,16 +18,18 @@ export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS=1 HF_HUB
 if [ "$device" = cpu ]; then
   shape=tiny
   most_memory=1.25 # of a process, which holds more than tensors
+  patience=3       # of the limits, which are for a GPU
 else
   shape=${SHAPE:-qwen2.5-vl-3b}
   most_memory=1.08 # what the estimate itself leaves for the allocator's gaps
+  patience=1
 fi
 
 table=""
 failed=0
 
-part() { # name, most seconds, command
-  local name=$1 limit=$2 start=$SECONDS code state
+part() { # name, most seconds on a GPU, command
+  local name=$1 limit=$(($2 * patience)) start=$SECONDS code state
   shift 2
   printf '\n== %s\n' "$name"
   timeout --kill-after=20 "$limit" "$@" 2>&1 | tee "$work/said"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -218,3 +219,14 @@ def test_arms_are_chosen_on_the_command_line(tmp_path):
         names("--arms", "holdfast,verl")
     with pytest.raises(SystemExit, match="there is no src/holdfast"):
         names("--base", str(tmp_path / "src" / "holdfast"))
+
+
+@pytest.mark.parametrize(("python", "state", "code"), [("true", "PASS", 0), ("false", "FAIL", 1)])
+def test_the_check_of_a_gpu_goes_on_after_a_part_that_fails(python, state, code):
+    script = Path(__file__).parents[1] / "benchmarks" / "gpu_check.sh"
+    environment = os.environ | {"PYTHON": python, "DEVICE": "cpu"}
+    done = subprocess.run([script], capture_output=True, text=True, env=environment)
+    assert done.returncode == code
+    summary = done.stdout.partition("== summary")[2].splitlines()[1:]
+    assert len(summary) == 8
+    assert all(line.endswith(f"0 s  {state}") for line in summary)

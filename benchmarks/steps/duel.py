@@ -60,7 +60,7 @@ class Result:
 
     Attributes:
         estimate: of the peak above the idle model, as `holdfast plan` makes it.
-        rates, floor: None where they could not be measured.
+        rates, floor: None where they could not be measured, and with adapters.
     """
 
     case: Case
@@ -99,7 +99,7 @@ def race(result: Result, course: Course) -> None:
     for group in [able] if course.together else [[run] for run in able]:
         _run(case, group, course)
     after = _rates(case)
-    if before and after:
+    if before and after and case.lora is None:  # the floor is that of training all weights
         result.rates = Rates(max(before.operations, after.operations), max(before.bytes, after.bytes))
         result.floor = floor(case, result.rates)
 
