@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +15,12 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+from steps import command, duel
+from steps.arm import Failed, Rival
 from steps.arm_holdfast import make_policy
-from steps.duel import Result, _same_work, table
+from steps.duel import OURS, Course, Result, Run, race, same_work
 from steps.floor import Floor, Rates, floor
+from steps.tables import failures, tables
 from steps.workload import SHAPES, Case, make_model, make_processor, make_rows
 
 from holdfast.policy.settings import Sampling
@@ -68,17 +74,159 @@ def test_the_floor_of_training_is_three_forward_passes_of_the_text():
 
 def test_other_work_is_refused():
     entry = {"prompt_tokens": 74, "completion_tokens": 24, "way": "packed"}
-    _same_work(CASE, "arm", entry)
+    same_work(CASE, entry)
     for change in ({"prompt_tokens": 73}, {"completion_tokens": 23}, {"way": "plain"}):
-        with pytest.raises(SystemExit, match="did other work"):
-            _same_work(CASE, "arm", entry | change)
+        with pytest.raises(Failed, match="did other work"):
+            same_work(CASE, entry | change)
+
+
+HOLDFAST, OTHER = Rival("Holdfast", OURS), Rival("TRL", "steps.arm_trl")
+STEP = {"seconds": 1.0, "sample": 0.4, "train": 0.6, "peak": 10**6}
+LEAST = Floor(prefill=0.1, decode=0.1, train=0.2, update=0.1, train_operations=6e10)
 
 
 def test_table():
-    ours = {"seconds": 1.0, "sample": 0.4, "train": 0.6, "peak": 10**6}
-    theirs = {"seconds": 4.0, "peak": 4 * 10**6}
-    least = Floor(prefill=0.1, decode=0.1, train=0.2, update=0.1, train_operations=6e10)
-    text = table([Result(CASE, 1, [ours] * 3, [theirs] * 3, Rates(1e12, 1e9), least)])
+    ours = Run(HOLDFAST, [STEP] * 3, failure="", parts={"encode": 0.25, "rest": 0.75})
+    theirs = Run(OTHER, [{"seconds": 4.0, "peak": 4 * 10**6}] * 3, failure="")
+    text = tables([Result(CASE, [ours, theirs], 2 * 10**6, Rates(1e12, 1e9), LEAST)])
     row = "| GRPO, 2 × 3 × 4, 37-token prompts | 1.000 | 4.000 | **4.0×** "
-    assert row + "| 24 | 6 | 1 | 4 | 0.25 | 0.500 | 2.0 |" in text
+    assert row + "| 24 | 6 | 1 | 4 | 0.25 | 2 | 0.500 | 2.0 |" in text
     assert "| 10% | 1.000 | 1.0 |" in text
+    assert "| 0.250 | – | – | – | – | – | – | – | 0.750 |" in text
+
+
+def test_a_table_says_what_became_of_an_arm():
+    ours = Run(HOLDFAST, [STEP], failure="no step in 300 s")
+    theirs = Run(OTHER, failure="out of memory")
+    text = tables([Result(CASE, [ours, theirs])])
+    cells = "| 1.000 (1 of its steps, then no step in 300 s) | out of memory | – | 24 | – | 1 | – | – | – |"
+    assert cells in text
+
+
+ARM = """
+import sys, time
+from steps.channel import Channel
+
+channel = Channel()
+channel.send(parameters=7)
+for number in range(9):
+    command = channel.wait()
+    if not command:
+        break
+    if number == 1 and {kind!r} == "stuck":
+        def in_a_step_without_end():
+            time.sleep(600)
+        in_a_step_without_end()
+    if number == 1 and {kind!r} == "full":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+    if number == 1 and {kind!r} == "broken":
+        raise KeyError("a | b")
+    channel.send(seconds=2.0, prompt_tokens=74, completion_tokens=24, peak=5)
+"""
+
+
+@pytest.fixture
+def rival(tmp_path, monkeypatch):
+    """Arms that go wrong in their second step, or never begin."""
+
+    def make(kind: str) -> Rival:
+        code = "import time; time.sleep(600)" if kind == "late" else ARM.format(kind=kind)
+        (tmp_path / f"arm_{kind}.py").write_text(code)
+        return Rival(kind, f"arm_{kind}")
+
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    return make
+
+
+@pytest.fixture
+def no_rates(monkeypatch):
+    monkeypatch.setattr(duel, "measure_rates", lambda case: Rates(1e12, 1e9))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_whatever_an_arm_does_the_others_are_measured(rival, no_rates, together):
+    kinds = ("good", "stuck", "full", "broken", "late") if together else ("stuck", "good")
+    runs = {kind: Run(rival(kind)) for kind in kinds}
+    result = Result(CASE, list(runs.values()))
+    race(result, Course(rounds=2, warmup=0, limit=3, together=together))
+    assert runs["good"].whole
+    assert runs["stuck"].failure == "no step in 3 s"
+    assert "in_a_step_without_end" in runs["stuck"].details  # where it stood
+    assert "| 2.000 (1 of its steps, then no step in 3 s) |" in tables([result])
+    if together:
+        assert [len(run.steps) for run in result.runs] == [2, 1, 1, 1, 0]
+        assert runs["late"].failure == "not ready in 3 s"
+        assert runs["full"].failure == "out of memory"
+        assert runs["broken"].failure == "failed: KeyError: 'a | b'"
+        assert "failed: KeyError: 'a / b')" in tables([result])  # a cell stays a cell
+        assert "Traceback" in failures([result])
+
+
+def test_stopping_prints_what_there_is(rival, no_rates, monkeypatch, capsys):
+    """As on Ctrl-C in the second case; nothing is left running."""
+    made = []
+
+    class Interrupted(duel.Arm):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+        def step(self, command="step"):
+            if len(made) > 1:
+                raise KeyboardInterrupt
+            return super().step(command)
+
+    monkeypatch.setattr(duel, "Arm", Interrupted)
+    arm = rival("good")
+    monkeypatch.setattr(command, "rivals", lambda options: [arm])
+    options = command.arguments(None).parse_args(["--rounds", "1", "--warmup", "0"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert command.run("rft_step", [CASE, replace(CASE, prompts=3)], options) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    printed = capsys.readouterr().out
+    assert "| GRPO, 2 × 3 × 4, 37-token prompts | 2.000 | 12 |" in printed
+    assert "| GRPO, 3 × 3 × 4, 37-token prompts | interrupted | – |" in printed
+    assert all(arm.process.poll() is not None for arm in made)
+
+
+def test_holdfast_tells_the_parts_of_a_step(no_rates, tmp_path):
+    """Of itself and of another checkout, here the same one; with adapters, and with a profile."""
+    runs = [Run(HOLDFAST), Run(Rival("base", OURS))]
+    result = Result(replace(CASE, lora=2), runs)
+    trace = tmp_path / "trace.json"
+    race(result, Course(rounds=1, warmup=1, limit=120, together=True, profile=str(trace)))
+    for run in runs:
+        assert run.whole, run.details
+        assert set(run.parts) == {
+            "encode", "pictures", "prefill", "decode", "forward", "backward", "optimiser", "rest"
+        }  # fmt: skip
+    assert result.estimate is not None and result.estimate > 0
+    assert trace.stat().st_size > 1000
+    assert "aten::" in (tmp_path / "trace.json.txt").read_text()
+
+
+def test_arms_are_chosen_on_the_command_line(tmp_path):
+    def names(*arguments: str) -> list[str]:
+        return [one.name for one in command.rivals(command.arguments(None).parse_args(arguments))]
+
+    assert names() == ["Holdfast", "TRL"]
+    assert names("--arms", "holdfast") == ["Holdfast"]
+    (tmp_path / "src" / "holdfast").mkdir(parents=True)
+    assert names("--base", str(tmp_path)) == ["Holdfast", "base", "TRL"]
+    with pytest.raises(SystemExit, match="there is no arm verl"):
+        names("--arms", "holdfast,verl")
+    with pytest.raises(SystemExit, match="there is no src/holdfast"):
+        names("--base", str(tmp_path / "src" / "holdfast"))
+
+
+@pytest.mark.parametrize(("python", "state", "code"), [("true", "PASS", 0), ("false", "FAIL", 1)])
+def test_the_check_of_a_gpu_goes_on_after_a_part_that_fails(python, state, code):
+    script = Path(__file__).parents[1] / "benchmarks" / "gpu_check.sh"
+    environment = os.environ | {"PYTHON": python, "DEVICE": "cpu"}
+    done = subprocess.run([script], capture_output=True, text=True, env=environment)
+    assert done.returncode == code
+    summary = done.stdout.partition("== summary")[2].splitlines()[1:]
+    assert len(summary) == 8
+    assert all(line.endswith(f"0 s  {state}") for line in summary)

@@ -21,8 +21,8 @@ from family_helpers import (
     make_smolvlm_folder,
 )
 from holdfast.experiment.architecture import Tower, architecture, of_config
+from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.learning.settings import Method
 from holdfast.mechanism.movement import group_of, movement
 from holdfast.policy.families import FAMILIES, Family, family_of, part_of
 from holdfast.policy.operations import Operations
@@ -141,7 +141,7 @@ def test_weights_have_the_same_parts_in_a_file_and_in_a_model(folder):
 def test_frozen_parts_do_not_move(folder, tmp_path):
     policy = make_policy(folder, freeze=("vision",))
     prompts = policy.encode(["w1 w2"], [[Image.linear_gradient("L").resize((32, 32)).convert("RGB")]])
-    optimizer = make_optimizer(policy.model, Method(objective="sft", learning_rate=1e-2))
+    optimizer = make_optimizer(policy.model, make_method(objective="sft", learning_rate=1e-2))
     (-policy.group_logprobs(prompts, policy.encode_completions(["w3 w4"])).logprobs_BGR.sum()).backward()
     optimizer.step()
     policy.save(tmp_path / "after")

@@ -171,11 +171,10 @@ def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> 
 
 
 def test_a_worker_that_died_idle_gets_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    def worker(alive: bool) -> Any:
+    def worker(turn: int, alive: bool) -> Any:
         process = SimpleNamespace(is_alive=lambda: alive)
-        return SimpleNamespace(
-            job=None, held=None, process=process, give=lambda job, weights: given.append(job)
-        )
+        give = lambda job, weights: given.append(job)  # noqa: E731
+        return SimpleNamespace(turn=turn, job=None, held=None, process=process, give=give)
 
     given: list[str] = []
     jobs = ["first", "second"]
@@ -183,13 +182,13 @@ def test_a_worker_that_died_idle_gets_no_job(monkeypatch: pytest.MonkeyPatch) ->
         take=lambda held, count: jobs.pop(0) if jobs else None, needs_weights=lambda job: False
     )
     progress: Any = SimpleNamespace(start=lambda job: None)
-    made = worker(alive=True)
-    monkeypatch.setattr(executor, "_Worker", lambda *_: made)
+    monkeypatch.setattr(executor, "_Worker", lambda *rest: worker(rest[-2], alive=True))
     nothing: Any = None
-    workers = [worker(alive=False), worker(alive=True)]
+    workers = [worker(0, alive=False), worker(1, alive=True)]
     idle = workers[1]
-    executor._Run(nothing, nothing, nothing, schedule, progress, False)._hand_out(workers, 2)
-    assert workers == [idle, made]
+    executor._Run(nothing, nothing, nothing, schedule, progress, False)._hand_out(workers, 2, [nothing])
+    assert workers[0] is idle
+    assert workers[1].turn == 0  # in the dead one's place
     assert given == ["first", "second"]
 
 

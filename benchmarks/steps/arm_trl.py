@@ -1,4 +1,4 @@
-"""The other side of a benchmark: steps of TRL's trainers. Run by `steps.duel`."""
+"""The other side of a benchmark: steps of TRL's trainers. Run by `steps.arm`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any
 import PIL.Image
 import torch
 from datasets import Dataset, Features, Image, List, Value
+from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 
-from steps.channel import Channel, Memory, now
+from holdfast.policy.settings import Lora
+from steps.channel import Channel
+from steps.meter import Memory, now
 from steps.workload import Case, make_model, make_processor, make_rows
 
 
@@ -96,6 +99,9 @@ def make_trainer(case: Case, steps: int, folder: str, channel: Channel) -> Any:
     data = make_data(case, steps, processor)
     settings = common(case, steps, folder)
     parts = {"model": model, "train_dataset": data, "processing_class": processor, "callbacks": [paced]}
+    if case.lora is not None:
+        ends = list(Lora().target_modules)
+        parts["peft_config"] = LoraConfig(r=case.lora, lora_alpha=2 * case.lora, target_modules=ends)
     if case.objective == "sft":
 
         class Counted(SFTTrainer):

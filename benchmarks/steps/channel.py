@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
+import faulthandler
 import json
 import os
+import signal
 import sys
-import time
-from pathlib import Path
 from typing import Any
-
-import torch
-
-from steps.workload import Case
 
 
 class Channel:
@@ -23,41 +17,13 @@ class Channel:
         self.output = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         sys.stdout = sys.stderr
+        faulthandler.register(signal.SIGUSR1)  # asked where it stands when it takes too long
 
     def send(self, **message: Any) -> None:
         self.output.write(json.dumps(message) + "\n")
         self.output.flush()
 
-    def wait(self) -> bool:
-        """True to make a step, False to stop."""
-        return sys.stdin.readline().strip() == "step"
-
-
-class Memory:
-    """Bytes above what the idle model takes: on the device if it is a GPU, else of the process."""
-
-    def __init__(self, device: str):
-        self.cuda = device.startswith("cuda")
-        gc.collect()
-        if self.cuda:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            ctypes.CDLL(None).malloc_trim(0)
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
-        self.idle = torch.cuda.memory_allocated() if self.cuda else _status("VmRSS")
-
-    def peak(self) -> int:
-        return (torch.cuda.max_memory_allocated() if self.cuda else _status("VmHWM")) - self.idle
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
-
-
-def now(case: Case) -> float:
-    """Seconds, when all that was started has ended."""
-    if case.device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter()
+    def wait(self) -> str:
+        """What to do next: `step`, or another way to make one; empty to stop."""
+        command = sys.stdin.readline().strip()
+        return "" if command == "stop" else command

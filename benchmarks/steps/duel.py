@@ -1,200 +1,189 @@
-"""Runs both arms of a case side by side, a step of one after a step of the other, and tells the result."""
+"""Steps of a case by each arm, and what became of an arm that made none."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import importlib.util
-import json
-import os
-import platform
-import subprocess
 import sys
-import tempfile
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 import torch
 
+from holdfast.experiment.architecture import of_config
+from holdfast.experiment.memory import of_method
+from holdfast.policy.settings import Lora, ModelSettings
+from steps.arm import Arm, Failed, Rival
+from steps.arm_holdfast import make_method
 from steps.floor import Floor, Rates, floor, measure_rates
-from steps.workload import Case
+from steps.workload import Case, make_config, make_processor
 
-FOLDER = Path(__file__).parents[1]
-RESULTS = FOLDER / "results"
-TRL = "1.16.0"
+OURS = "steps.arm_holdfast"
+NOT_STARTED, UNDER_WAY = "not started", "interrupted"
 
 
-class Arm:
-    """A process that makes steps on demand."""
+@dataclass
+class Run:
+    """What one arm did.
 
-    def __init__(self, module: str, case: Case, steps: int):
-        self.module = module
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        paths = [str(FOLDER), str(FOLDER.parent / "src"), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "OMP_NUM_THREADS": str(case.threads),
-            "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", f"steps.{module}", case.to_json(), str(steps)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env=environment,
-        )
+    Attributes:
+        steps: what it told of each measured step.
+        parts: seconds of a step taken apart, where the arm can do that.
+        failure, details: why it made no (more) steps, until it has made them all; empty then.
+    """
 
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            self.errors.seek(0)
-            raise SystemExit(f"{self.module} ended early:\n{self.errors.read()[-3000:]}")
-        return json.loads(line)
+    rival: Rival
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    parameters: int | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    failure: str = NOT_STARTED
+    details: str = ""
 
-    def step(self) -> dict[str, Any]:
-        self._tell("step")
-        return self.read()
+    @property
+    def whole(self) -> bool:
+        return not self.failure
 
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self._tell("stop")
-        self.process.wait()
+    def seconds(self, part: str = "seconds") -> float:
+        """Median of the measured steps."""
+        return median(entry[part] for entry in self.steps)
 
-    def _tell(self, command: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
+    @property
+    def peak(self) -> int:
+        """Bytes above the idle model."""
+        return max(entry["peak"] for entry in self.steps)
+
+
+@dataclass
+class Result:
+    """All arms on one case.
+
+    Attributes:
+        estimate: of the peak above the idle model, as `holdfast plan` makes it.
+        rates, floor: None where they could not be measured, and with adapters.
+    """
+
+    case: Case
+    runs: list[Run]
+    estimate: int | None = None
+    rates: Rates | None = None
+    floor: Floor | None = None
 
 
 @dataclass(frozen=True)
-class Result:
-    """Rounds of both arms after the warm-up, and the floor with the rates it comes from."""
+class Course:
+    """How a case is run.
 
-    case: Case
-    parameters: int
-    holdfast: list[dict[str, Any]]
-    trl: list[dict[str, Any]]
-    rates: Rates
-    floor: Floor
+    Attributes:
+        limit: seconds for each step, and for building the model.
+        together: arms alternate, a step of one after a step of another, so that whatever else the machine
+            does meets all alike. Else one follows the other, and has the whole memory.
+        parts: Holdfast takes one more step apart.
+        profile: file for a profile of another.
+    """
 
-    def seconds(self, arm: list[dict[str, Any]], part: str = "seconds") -> float:
-        return median(entry[part] for entry in arm)
-
-    @property
-    def speed(self) -> float:
-        return self.seconds(self.trl) / self.seconds(self.holdfast)
-
-
-def duel(case: Case, rounds: int, warmup: int) -> Result:
-    """Alternate the arms, so that whatever else the machine does meets both alike."""
-    before = measure_rates(case)
-    torch.cuda.empty_cache()  # the arms need the memory
-    arms = [Arm("arm_holdfast", case, rounds + warmup), Arm("arm_trl", case, rounds + warmup)]
-    parameters = {arm.read()["parameters"] for arm in arms}
-    told: list[list[dict[str, Any]]] = [[], []]
-    for number in range(rounds + warmup):
-        for index in (0, 1) if number % 2 == 0 else (1, 0):
-            entry = arms[index].step()
-            _same_work(case, arms[index].module, entry)
-            if number >= warmup:
-                told[index].append(entry)
-    for arm in arms:
-        arm.close()
-    after = measure_rates(case)
-    rates = Rates(max(before.operations, after.operations), max(before.bytes, after.bytes))
-    assert len(parameters) == 1, "the arms train different models"
-    return Result(case, parameters.pop(), told[0], told[1], rates, floor(case, rates))
+    rounds: int
+    warmup: int
+    limit: float
+    together: bool
+    parts: bool = True
+    profile: str = ""
 
 
-def _same_work(case: Case, arm: str, entry: dict[str, Any]) -> None:
+def race(result: Result, course: Course) -> None:
+    """Let every arm make its steps, as far as it can; fills `result` while it goes."""
+    case = result.case
+    result.estimate = estimated(case)
+    before = _rates(case)
+    able = [run for run in result.runs if run.failure == NOT_STARTED]
+    for group in [able] if course.together else [[run] for run in able]:
+        _run(case, group, course)
+    after = _rates(case)
+    if before and after and case.lora is None:  # the floor is that of training all weights
+        result.rates = Rates(max(before.operations, after.operations), max(before.bytes, after.bytes))
+        result.floor = floor(case, result.rates)
+
+
+def _run(case: Case, runs: Sequence[Run], course: Course) -> None:
+    total = course.warmup + course.rounds
+    with ExitStack() as stack:
+        arms = {}
+        for run in runs:
+            arm = Arm(run.rival, case, total + 2, course.limit)
+            stack.callback(arm.kill)
+            arms[run.rival.name] = arm
+            run.failure = UNDER_WAY
+        for run in runs:
+            with _noted(run):
+                run.parameters = arms[run.rival.name].ready()["parameters"]
+        for number in range(total):
+            for run in runs if number % 2 == 0 else reversed(runs):
+                if run.failure != UNDER_WAY:
+                    continue
+                with _noted(run):
+                    entry = arms[run.rival.name].step()
+                    same_work(case, entry)
+                    if number >= course.warmup:
+                        run.steps.append(entry)
+        for run in runs:
+            if run.failure == UNDER_WAY:
+                with _noted(run):
+                    _closer(arms[run.rival.name], run, course)
+                    run.failure = ""
+
+
+def _closer(arm: Arm, run: Run, course: Course) -> None:
+    """A closer look at Holdfast's arms, after the steps that are compared."""
+    if run.rival.module == OURS and course.parts:
+        run.parts = arm.step("parts")["parts"]
+    if run.rival.module == OURS and course.profile and run.rival.name == "Holdfast":
+        arm.step(f"profile {course.profile}")
+    arm.close()
+
+
+@contextmanager
+def _noted(run: Run) -> Iterator[None]:
+    """What ends an arm is written down, and the others go on."""
+    try:
+        yield
+    except Failed as failed:
+        run.failure, run.details = str(failed), failed.details
+        print(f"  {run.rival.name}: {failed}", file=sys.stderr, flush=True)
+
+
+def same_work(case: Case, entry: dict[str, Any]) -> None:
+    """See that a step was what it should be.
+
+    Raises:
+        Failed: it was another one.
+    """
     wanted = (case.prompts * case.prompt_tokens, case.completion_tokens)
     found = (entry["prompt_tokens"], entry["completion_tokens"])
-    if found != wanted or entry.get("way", "packed") != "packed":
-        raise SystemExit(f"{arm} did other work: {found} prompt and completion tokens instead of {wanted}")
+    if found != wanted:
+        raise Failed(f"did other work: {found} prompt and completion tokens instead of {wanted}")
+    if entry.get("way", "packed") != "packed":
+        raise Failed(f"did other work: the {entry['way']} pass")
 
 
-def table(results: list[Result]) -> str:
-    """Both arms in Markdown, then Holdfast's parts against their floors."""
-    lines = [
-        "| work | Holdfast, s | TRL, s | faster | Holdfast, tokens/s | TRL, tokens/s "
-        "| Holdfast, MB | TRL, MB | memory | floor, s | times the floor |",
-        "|---|" + "---:|" * 10,
-    ]
-    for result in results:
-        case, ours, theirs = result.case, result.seconds(result.holdfast), result.seconds(result.trl)
-        peaks = [max(entry["peak"] for entry in arm) / 1e6 for arm in (result.holdfast, result.trl)]
-        lines.append(
-            f"| {case.name()} | {ours:.3f} | {theirs:.3f} | **{result.speed:.1f}×** "
-            f"| {case.completion_tokens / ours:.0f} | {case.completion_tokens / theirs:.0f} "
-            f"| {peaks[0]:.0f} | {peaks[1]:.0f} | {peaks[0] / peaks[1]:.2f} "
-            f"| {result.floor.total:.3f} | {ours / result.floor.total:.1f} |"
-        )
-    lines += [
-        "",
-        "| Holdfast's parts | sample, s | its floor | train and update, s | its floor "
-        "| share of the matrix rate in training | matrix rate, TFLOP/s | bandwidth, GB/s |",
-        "|---|" + "---:|" * 7,
-    ]
-    for result in results:
-        sample, train = (result.seconds(result.holdfast, part) for part in ("sample", "train"))
-        share = result.floor.train_operations / train / result.rates.operations
-        lines.append(
-            f"| {result.case.name()} | {sample:.3f} | {result.floor.sample:.3f} "
-            f"| {train:.3f} | {result.floor.train + result.floor.update:.3f} | {share:.0%} "
-            f"| {result.rates.operations / 1e12:.3f} | {result.rates.bytes / 1e9:.1f} |"
-        )
-    return "\n".join(lines)
+def estimated(case: Case) -> int | None:
+    """Bytes above the idle model that Holdfast expects at most."""
+    config = make_config(case, make_processor(case).tokenizer)
+    lora = None if case.lora is None else Lora(rank=case.lora, alpha=2 * case.lora)
+    settings: dict[str, Any] = {"dtype": case.dtype, "activation_checkpointing": case.checkpointing}
+    settings = ModelSettings(**settings, lora=lora)
+    known = of_config(config, settings)
+    if known is None:
+        return None
+    made = of_method(known, settings, make_method(case), case.side**2)
+    return made.total - made.parts["weights"]
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="measured steps of each arm")
-    parser.add_argument("--warmup", type=int, default=1, help="steps before them")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="the smallest sizes, two rounds")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--shape", default="tiny", choices=["tiny", "qwen2.5-vl-3b", "qwen2.5-vl-7b"])
-    parser.add_argument("--save", action="store_true", help=f"keep the table in {RESULTS.name}/")
-    return parser
-
-
-def run(name: str, cases: list[Case], options: argparse.Namespace) -> None:
-    """Measure, print and, if asked, keep the table with its date, command and machine."""
-    if importlib.util.find_spec("trl") is None:
-        raise SystemExit(f"TRL is missing; it is needed here alone: pip install --no-deps trl=={TRL}")
-    rounds, warmup = (2, 1) if options.quick else (options.rounds, options.warmup)
-    results = []
-    for case in cases:
-        print(f"{case.name()} …", file=sys.stderr, flush=True)
-        results.append(duel(case, rounds, warmup))
-        print(f"  {results[-1].speed:.1f}× faster", file=sys.stderr, flush=True)
-    command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
-    case = cases[0]
-    text = (
-        f"# {name}, {time.strftime('%Y-%m-%d')}\n\n`{command}`\n\n{_machine(case)}. "
-        f"{case.shape}: {results[0].parameters / 1e6:.1f} M random parameters, {case.dtype}, "
-        f"{case.threads} thread(s). Median of {rounds} steps of each arm, alternated, after {warmup} of "
-        "warm-up. Tokens are those of completions. Memory is the peak above the idle model.\n\n"
-        f"{table(results)}\n"
-    )
-    print(text)
-    if options.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{time.strftime('%Y-%m-%d')}-{name}-{case.shape}.md").write_text(text, encoding="utf-8")
-
-
-def _machine(case: Case) -> str:
-    parts = ("torch", "transformers", "trl")
-    versions = ", ".join(f"{part} {importlib.metadata.version(part)}" for part in parts)
-    if case.device.startswith("cuda"):
-        return f"{torch.cuda.get_device_name()}; {versions}"
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; {versions}"
+def _rates(case: Case) -> Rates | None:
+    try:
+        return measure_rates(case)
+    except RuntimeError as error:  # out of memory, for one
+        print(f"  no floor: {error}", file=sys.stderr, flush=True)
+        return None
+    finally:
+        if case.device.startswith("cuda"):
+            torch.cuda.empty_cache()  # the arms need the memory

@@ -74,6 +74,7 @@ class Case:
         words: in the text of every prompt.
         micro_prompts: prompts (with their groups) in one training forward; bounds memory alike in both arms.
         checkpointing: activations are recomputed in the backward pass.
+        lora: rank of the adapters that are trained; None: all weights are.
     """
 
     objective: str  # grpo, rloo, sft
@@ -88,6 +89,7 @@ class Case:
     threads: int = 1
     micro_prompts: int | None = None
     checkpointing: bool = False
+    lora: int | None = None
 
     @property
     def image_tokens(self) -> int:
@@ -164,13 +166,13 @@ def make_processor(case: Case) -> Any:
     return build_processor(images, fast, CHAT_TEMPLATE)
 
 
-def make_model(case: Case, tokenizer: Any) -> Any:
-    """The architecture with random weights, on its device; the same weights in every process."""
+def make_config(case: Case, tokenizer: Any) -> Qwen2_5_VLConfig:
+    """The shape of the case, for this tokenizer's special tokens."""
     shape = SHAPES[case.shape]
     text = {**shape["text"]}
     rope = {"rope_type": "default", **text.pop("rope")}
     token = tokenizer.convert_tokens_to_ids
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config={
             **text, "rope_parameters": rope, "max_position_embeddings": 32_768, "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
@@ -183,6 +185,11 @@ def make_model(case: Case, tokenizer: Any) -> Any:
         vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
         tie_word_embeddings=text["tie_word_embeddings"],
     )  # fmt: skip
+
+
+def make_model(case: Case, tokenizer: Any) -> Any:
+    """The architecture with random weights, on its device; the same weights in every process."""
+    config = make_config(case, tokenizer)
     torch.manual_seed(0)
     with torch.device(case.device):
         model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=getattr(torch, case.dtype))

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
+    from holdfast.experiment.devices import Place
     from holdfast.experiment.plan import Job, Plan
     from holdfast.experiment.store import Damaged, Store
 
@@ -26,12 +27,19 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experime
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings in place of the file's.")
 ]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Processes that work at the same time, one a GPU in turn; auto: as many as GPUs, or cores.",
+    ),
+]
 
 
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
+    workers: Workers = "1",
     yes: Annotated[bool, typer.Option("--yes", help="Start however many jobs there are.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -49,13 +57,16 @@ def run(
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
+    from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
 
-    for warning in filter(None, (check_memory(experiment, workers), *rounded_away(experiment))):
+    where = places(experiment.model.device)
+    count = _count(workers, experiment, where)
+    for warning in filter(None, (check_memory(experiment, count, where), *rounded_away(experiment))):
         err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
@@ -65,7 +76,7 @@ def run(
     digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
     while True:
         try:
-            outcome = execute(experiment, plan, store, workers, Progress(out), debug)
+            outcome = execute(experiment, plan, store, count, Progress(out), debug)
         except KeyboardInterrupt:
             err.print("Stopped. What is done stays; the same command goes on from here.")
             raise typer.Exit(130) from None
@@ -103,7 +114,23 @@ def _ask_if_large(jobs: int, most: int, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) -> None:
+def _count(workers: str, experiment: Experiment, where: Sequence[Place]) -> int:
+    """The number that `--workers` means."""
+    from holdfast.experiment.estimate import auto_workers
+
+    if workers != "auto":
+        if not workers.isdecimal() or int(workers) < 1:
+            raise InputError(f"--workers {workers}: give a number of 1 or more, or auto.")
+        return int(workers)
+    count, why = auto_workers(experiment, where)
+    if why:
+        out.print(why, highlight=False, soft_wrap=True)
+    return count
+
+
+def plan(
+    config: ConfigFile, overrides: Overrides = None, workers: Workers = "1", debug: Debug = False
+) -> None:
     """Show the jobs of an experiment: which are done, and how long the others will take."""
     from holdfast.config.load import load_experiment
 
@@ -139,6 +166,7 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
     )
     for warning in rounded_away(experiment):
         err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    _tell_devices(workers, experiment)
     from holdfast.experiment import memory
 
     if made := memory.estimate(experiment):
@@ -154,6 +182,19 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _tell_devices(workers: str, experiment: Experiment) -> None:
+    """Where a run on this machine would compute; a plan may be made on another one."""
+    from holdfast.experiment.devices import places, spread
+
+    try:
+        where = places(experiment.model.device)
+    except InputError as error:
+        err.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return
+    count = _count(workers, experiment, where)
+    out.print(f"{count} {'worker' if count == 1 else 'workers'} on {spread(count, where)}.", highlight=False)
 
 
 def report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
+from holdfast.experiment import devices
+from holdfast.experiment.devices import Place
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import KINDS, Store
@@ -84,31 +87,60 @@ def _units(inputs: dict) -> float:
     return float(examples)
 
 
-def check_memory(experiment: Experiment, workers: int) -> str | None:
+def auto_workers(experiment: Experiment, where: Sequence[Place]) -> tuple[int, str | None]:
+    """Of `--workers auto`: one a card, or one a core as far as memory suffices.
+
+    Returns:
+        The number, and a sentence where memory makes it fewer than there are cores.
+    """
+    from holdfast.experiment import memory
+
+    if where[0].on_gpu:
+        return len(where), None
+    workers = max(1, devices.cores() // experiment.threads)
+    if _is_small(experiment, workers) or (made := memory.estimate(experiment)) is None:
+        return workers, None
+    device, room = where[0].device, devices.rooms(where)[0]
+    fitting = max(1, room.available // memory.needed(made, device, 1))
+    if fitting >= workers:
+        return workers, None
+    needs = f"each needs up to about {memory.gigabytes(memory.needed(made, device, 1))}"
+    return fitting, f"Workers: {fitting} of {workers}; {needs}, and there are {memory.gigabytes(room.total)}."
+
+
+def check_memory(experiment: Experiment, workers: int, where: Sequence[Place]) -> str | None:
     """Refuse what cannot fit, before anything is loaded.
+
+    Args:
+        where: what the workers share out among them.
 
     Returns:
         A warning where the largest images or longest completions may not fit; None if all is well, or
         the model is not known on this machine.
 
     Raises:
-        InputError: weights, gradients and optimiser alone need more memory than the device has.
+        InputError: weights, gradients and optimiser alone need more memory than a device has.
     """
     from holdfast.experiment import memory
 
-    folder = model_folder(experiment.model)
-    if (
-        folder is not None
-        and workers * sum(path.stat().st_size for path in folder.glob("*.safetensors")) < _SMALL
-    ):
-        return None  # spares small models the wait for transformers
-    made = memory.estimate(experiment)
-    if made is None:
+    where = where[:workers]
+    share = devices.share(workers, len(where))
+    if _is_small(experiment, share) or (made := memory.estimate(experiment)) is None:
         return None
-    device, available = memory.device_memory(experiment.model.device)
-    if memory.needed(made, device, workers) <= available:
+    rooms = devices.rooms(where)
+    room = memory.least(rooms)
+    if memory.needed(made, room.place.device, share) <= room.available:
         return None
-    message = memory.does_not_fit(made, experiment, workers, device, available)
-    if workers * made.state > available:
+    message = memory.does_not_fit(made, experiment, workers, rooms)
+    if share * made.state > room.available:
         raise InputError(f"This cannot run: {message}")
     return f"This may not fit, if images and completions are as large as they may be: {message}"
+
+
+def _is_small(experiment: Experiment, workers: int) -> bool:
+    """Spares small models the wait for transformers."""
+    folder = model_folder(experiment.model)
+    return (
+        folder is not None
+        and workers * sum(path.stat().st_size for path in folder.glob("*.safetensors")) < _SMALL
+    )

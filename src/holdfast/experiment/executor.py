@@ -12,8 +12,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -23,6 +23,7 @@ from typing import Any
 
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError
+from holdfast.experiment.devices import Place, places, spread
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.progress import Progress
@@ -75,6 +76,7 @@ def run(
     """Do every job that has no result yet.
 
     Raises:
+        InputError: torch cannot use the device.
         HoldfastError: the store cannot be written any more.
         KeyboardInterrupt: asked to stop; the workers are gone, and a new run goes on from here.
     """
@@ -88,13 +90,17 @@ def run(
     if not total:
         return Outcome(0, {}, 0)
     workers = min(workers, total)
+    where = places(experiment.model.device)
     state = _Run(experiment, plan, store, schedule, progress, debug)
+    how = "in this process" if workers == 1 else f"in {workers} processes"
+    if where[0].on_gpu:
+        how += f" on {spread(workers, where)}"
     try:
-        with progress.running(costs, workers, already=len(plan.jobs) - total):
+        with progress.running(costs, how, already=len(plan.jobs) - total):
             if workers == 1:
                 state.here()
             else:
-                state.in_processes(workers)
+                state.in_processes(workers, where)
     finally:
         store.end_leases()
     failed = {plan.jobs[name].label: message for name, message in schedule.failed.items()}
@@ -131,12 +137,15 @@ class _Run:
             weights = self.schedule.needs_weights(job)
             self.settle(job, attempt(runner, job, weights, partial(self.settle, job)))
 
-    def in_processes(self, count: int) -> None:
-        """Jobs in `count` processes, which are started when there is work for them."""
+    def in_processes(self, count: int, where: Sequence[Place]) -> None:
+        """Jobs in `count` processes, which are started when there is work for them.
+
+        Process i of them computes on place i mod n; one that takes a dead one's turn takes its place.
+        """
         workers: list[_Worker] = []
         try:
             while self.schedule.open() or self.schedule.running:
-                self._hand_out(workers, count)
+                self._hand_out(workers, count, where)
                 busy = [worker for worker in workers if worker.job is not None]
                 for ready in wait([worker.connection for worker in busy], timeout=RETRY_SECONDS):
                     worker = next(worker for worker in busy if worker.connection is ready)
@@ -145,7 +154,7 @@ class _Run:
             for worker in workers:
                 worker.stop()
 
-    def _hand_out(self, workers: list[_Worker], count: int) -> None:
+    def _hand_out(self, workers: list[_Worker], count: int, where: Sequence[Place]) -> None:
         # One that died idle must not get a job; `_hear` finds out about the busy ones.
         workers[:] = [worker for worker in workers if worker.job is not None or worker.process.is_alive()]
         for worker in workers:
@@ -154,7 +163,8 @@ class _Run:
                 if job is not None:
                     self._give(worker, job)
         while len(workers) < count and (job := self.schedule.take(None, count)) is not None:
-            workers.append(_Worker(self.experiment, self.plan, self.store))
+            turn = min(set(range(count)) - {worker.turn for worker in workers})
+            workers.append(_Worker(self.experiment, self.plan, self.store, turn, where[turn % len(where)]))
             self._give(workers[-1], job)
 
     def _give(self, worker: _Worker, job: Job) -> None:
@@ -202,12 +212,14 @@ class _Run:
 class _Worker:
     """A process that does one job at a time."""
 
-    def __init__(self, experiment: Experiment, plan: Plan, store: Store) -> None:
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store, turn: int, place: Place) -> None:
+        self.turn = turn
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         arguments = (theirs, experiment, plan, store.root)
         self.process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
-        self.process.start()
+        with _environment(place.environment):  # inherited, and there before the child imports torch
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
         self.held: str | None = None
@@ -233,6 +245,21 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes started in the block have."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _work(connection: Connection, experiment: Experiment, plan: Plan, root: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast import files
 from holdfast.errors import InputError
+from holdfast.policy.device import device_name
 from holdfast.policy.settings import ModelSettings
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "policy" / "embedded" / "model"
@@ -44,7 +45,8 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
         InputError: the embedded model is not in the package.
     """
     settings = model.model_dump(mode="json", exclude={"path", "revision"})
-    settings["device"] = _device(model.device)
+    device = device_name(model.device)  # a GPU's results are not those of `auto` on a CPU,
+    settings["device"] = model.device if device == "cpu" else device  # which keeps the word
     folder = model_folder(model)
     if folder is None:
         if model.path == "embedded":
@@ -55,15 +57,6 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
         return {"hub": model.path, "revision": model.revision, **settings}
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _DETERMINING and path.is_file()]
     return {"files": _file_digests(paths, memory), **settings}
-
-
-def _device(setting: str) -> str:
-    """The device that determines results: a GPU's are not those of `auto` on a CPU, which keeps the word."""
-    if setting != "auto":
-        return setting
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else setting
 
 
 def _file_digests(paths: list[Path], memory: Path) -> dict[str, str]:

@@ -10,11 +10,12 @@ and a part of a batch as large as `token_budget` (or the batch) allows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.architecture import Architecture, Tower, architecture
+from holdfast.experiment.devices import CONTEXT, Room, share
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
 from holdfast.learning.methods import RFT, Method, OptimizerState
@@ -28,8 +29,8 @@ VECTORS = 8  # as long as the trained weights, in float32, that `mechanism/risk.
 DISTRIBUTIONS = 3  # over the vocabulary, that `mechanism/drift.py` holds at once
 KEPT_LOGITS = 2**25  # as `policy/logprobs.py` bounds them
 MAX_PIXELS = 16384 * 28 * 28  # where neither the settings nor the processor's file say: Qwen2.5-VL's own
-# Room beyond the tensors: the allocator's gaps, and on a GPU what its driver and libraries take.
-SLACK, CONTEXT = 1.08, 600_000_000
+# Room beyond the tensors, for the allocator's gaps; on a GPU its driver and libraries take more (CONTEXT).
+SLACK = 1.08
 
 
 @dataclass(frozen=True)
@@ -211,39 +212,48 @@ def keys(known: Architecture, part: Pass, size: int) -> int:
     return tokens * per_token + completions * known.vocabulary * (size + 36)
 
 
-def device_memory(name: str) -> tuple[str, int]:
-    """The device a setting names, and the bytes it has."""
-    import os
-
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and torch.cuda.is_available():
-        return name, torch.cuda.get_device_properties(name).total_memory
-    return name, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def needed(made: Estimate, device: str, workers: int) -> int:
-    """Bytes of all workers with the room they need beyond their tensors."""
+    """Bytes of workers on one device, with the room they need beyond their tensors."""
     return round(workers * (made.total * SLACK + (CONTEXT if device.startswith("cuda") else 0)))
 
 
-def does_not_fit(made: Estimate, experiment: Experiment, workers: int, device: str, available: int) -> str:
-    """What is needed, what there is, and what could be changed, with its effect."""
+def does_not_fit(made: Estimate, experiment: Experiment, workers: int, rooms: Sequence[Room]) -> str:
+    """What is needed, what there is, and what could be changed, with its effect.
+
+    Args:
+        rooms: of the places that the workers share.
+    """
+    room = least(rooms)
+    device, most = room.place.device, share(workers, len(rooms))
     lines = []
-    if workers > 1:
-        lines.append(f"  --workers 1: {gigabytes(needed(made, device, 1))}")
+    if most > 1:
+        lines.append(f"  --workers {len(rooms)}: {gigabytes(needed(made, device, 1))}")
     for change, other in _changes(experiment):
         after = estimate(other)
         if after is not None and after.total < 0.97 * made.total:
-            total = needed(after, device, workers)
-            lines.append(f"  {change}: {gigabytes(total)}{' (fits)' if total <= available else ''}")
-    who = "A worker needs" if workers == 1 else f"{workers} workers need"
+            total = needed(after, device, most)
+            lines.append(f"  {change}: {gigabytes(total)}{' (fits)' if total <= room.available else ''}")
+    who = "A worker needs" if most == 1 else f"{most} workers{' a card' if len(rooms) > 1 else ''} need"
     return (
-        f"{who} about {gigabytes(needed(made, device, workers))} on {device}, which has "
-        f"{gigabytes(available)}: {made.text()} each. With one change it would be\n" + "\n".join(lines)
+        f"{who} about {gigabytes(needed(made, device, most))} on {device}, {_has(rooms)}: {made.text()}"
+        f"{' each' if most > 1 else ''}. With one change it would be\n" + "\n".join(lines)
     )
+
+
+def least(rooms: Sequence[Room]) -> Room:
+    """The place with the least room, which all workers must fit."""
+    return min(rooms, key=lambda room: room.available)
+
+
+def _has(rooms: Sequence[Room]) -> str:
+    room = least(rooms)
+    size = gigabytes(room.total)
+    if room.taken:
+        size += f", {gigabytes(room.taken)} of it taken by other programs"
+    if len(rooms) == 1:
+        return f"which has {size}"
+    alike = all(abs(other.available - room.available) < 0.01 * room.total for other in rooms)
+    return f"of which {'each' if alike else f'card {room.place.card}'} has {size}"
 
 
 def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:

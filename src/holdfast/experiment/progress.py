@@ -47,19 +47,19 @@ class Progress:
         self._start = self._last_line = 0.0
 
     @contextmanager
-    def running(self, costs: Mapping[str, float], workers: int, already: int) -> Iterator[None]:
+    def running(self, costs: Mapping[str, float], how: str, already: int) -> Iterator[None]:
         """Show progress while the block runs.
 
         Args:
             costs: expected seconds of each job that is to be done, by fingerprint.
+            how: in which processes.
             already: jobs whose results were there before.
         """
         self._costs = dict(costs)
         self._start = time.monotonic()
-        where = "in this process" if workers == 1 else f"in {workers} processes"
         found = f", {already} already done" if already else ""
         count = "1 job" if len(costs) == 1 else f"{len(costs)} jobs"
-        self.message(f"{count} to do {where}{found}")
+        self.message(f"{count} to do {how}{found}")
         if not self.console.is_terminal:
             yield
             return

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
+from holdfast.policy.device import device_for
 from holdfast.policy.fit import check_fit
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
@@ -85,21 +86,6 @@ def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str,
         other = "; its .bin weights must be converted to safetensors" if any(folder.glob("*.bin")) else ""
         raise InputError(f"The model folder {folder} has no weights (*.safetensors){other}.")
     return os.fspath(folder), {"local_files_only": True}
-
-
-def device_for(name: str) -> torch.device:
-    """The device a setting names; `auto` is the GPU if there is one.
-
-    Raises:
-        InputError: torch cannot use it.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except Exception as error:
-        raise InputError(f"device: {name} cannot be used ({error}). Use auto, cpu or cuda.") from error
-    return torch.device(name)
 
 
 def save_model(model: Any, processor: Any, folder: Path) -> None:
