@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Record = dict[str, Any]
 
@@ -128,3 +131,21 @@ class Results:
     def methods(self) -> tuple[str, ...]:
         """Method names in the order they first appear."""
         return tuple(dict.fromkeys(run.method for run in self.runs))
+
+    def records(self) -> pd.DataFrame:
+        """As `frames.records`."""
+        from holdfast.forgetting import frames
+
+        return frames.records(self)
+
+    def cells(self) -> pd.DataFrame:
+        """As `frames.cells`."""
+        from holdfast.forgetting import frames
+
+        return frames.cells(self)
+
+    def metrics(self) -> pd.DataFrame:
+        """As `frames.metrics`."""
+        from holdfast.forgetting import frames
+
+        return frames.metrics(self)

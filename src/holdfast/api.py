@@ -1,0 +1,80 @@
+"""Experiments from Python: load, run, read results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.config.experiment import Experiment
+    from holdfast.forgetting.results import Results
+
+
+def load_experiment(
+    source: str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Experiment:
+    """An experiment from its file, from the folder of a run, or from the same keys as a mapping.
+
+    Args:
+        overrides: `key.sub=value` settings in place of the file's.
+
+    Raises:
+        InputError: with every error that was found.
+    """
+    import tempfile
+
+    import yaml
+
+    from holdfast.config.load import load_experiment as load
+
+    if not isinstance(source, Mapping):
+        path = Path(source)
+        return load(path / "config.yaml" if path.is_dir() else path, overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "experiment.yaml"
+        file.write_text(yaml.safe_dump(dict(source), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        return load(file, overrides)
+
+
+def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Results:
+    """Run an experiment, or go on with it; what is done already is not done again.
+
+    Args:
+        progress: show bars in the terminal.
+
+    Raises:
+        InputError: the device or the store cannot be used, or memory does not suffice.
+        HoldfastError: jobs failed; what is done stays.
+        KeyboardInterrupt: it was stopped; the same call goes on from there.
+    """
+    from rich.console import Console
+
+    from holdfast.experiment import store as stores
+    from holdfast.experiment.devices import places
+    from holdfast.experiment.estimate import check_memory
+    from holdfast.experiment.executor import run as execute
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.progress import Progress
+
+    stores.check_writable(experiment.store, "store")
+    check_memory(experiment, workers, places(experiment.model.device))
+    plan, store = make_plan(experiment), stores.Store(experiment.store)
+    outcome = execute(experiment, plan, store, workers, Progress(Console(quiet=not progress)))
+    if outcome.failed:
+        label, message = next(iter(outcome.failed.items()))
+        others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""
+        raise HoldfastError(f"{label}{others} failed: {message} Everything else is done and stays.")
+    return load_results(experiment)
+
+
+def load_results(experiment: Experiment) -> Results:
+    """What the store holds of an experiment, finished or not; damaged results are left out."""
+    from holdfast.experiment.collect import collect
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.store import Store
+
+    return collect(experiment, make_plan(experiment), Store(experiment.store), lambda job, damage: None)

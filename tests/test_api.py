@@ -1,0 +1,71 @@
+"""The public face: an experiment from Python, and its results as frames."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import holdfast
+from experiment_helpers import TINY, write_config
+from results_helpers import make_results
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+
+
+def test_an_experiment_from_a_mapping_to_frames(tmp_path: Path) -> None:
+    settings = TINY | {"output": str(tmp_path / "out"), "store": str(tmp_path / "store"), "general": []}
+    settings["methods"] = {"sft": {"objective": "sft", "iterations": 1}}
+    experiment = holdfast.load_experiment(settings, ["seeds=[0, 1]"])
+    results = holdfast.run(experiment)
+    metrics, cells, records = results.metrics(), results.cells(), results.records()
+    assert list(metrics["method"]) == ["sft", "sft"] and list(metrics["seed"]) == [0, 1]
+    assert len(cells) == 2 * 3 * 2  # seeds, stages with the base, tasks
+    assert len(records) == 8 * len(cells)
+    assert set(cells["trained_on"].dropna()) == {"reading", "counting"}
+    last = cells[(cells["stage"] == 2) & (cells["seed"] == 1)]
+    assert metrics["avg_acc"][1] == pytest.approx(last["accuracy"].mean())
+    grouped = records.groupby(["seed", "stage", "task"])["score"].mean()
+    one = cells.iloc[5]
+    assert grouped[one["seed"], one["stage"], one["task"]] == pytest.approx(one["accuracy"])
+    again = holdfast.load_results(
+        holdfast.load_experiment(write_config(tmp_path, {**settings, "seeds": [0, 1]}))
+    )
+    assert again.metrics().equals(metrics)
+
+
+def test_failures_are_raised(tmp_path: Path) -> None:
+    settings = TINY | {"output": str(tmp_path / "out"), "store": str(tmp_path / "store")}
+    with pytest.raises(holdfast.InputError, match="sequense"):
+        holdfast.load_experiment(settings | {"sequense": []})
+
+
+def test_an_unfinished_run_has_what_there_is() -> None:
+    results = make_results(methods=("sft", "joint_sft"), stages_done=0, items=5)
+    assert results.metrics()["fm"].isna().tolist() == [False, True]
+    assert set(results.cells()["method"]) == {"sft", "joint_sft"}
+
+
+def test_the_names_are_there_and_cost_nothing() -> None:
+    assert set(holdfast.__all__) <= set(dir(holdfast))
+    for name in holdfast.__all__:
+        assert getattr(holdfast, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        holdfast.nothing  # noqa: B018
+    script = "import holdfast, sys; print(*{'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block of the page, in order, as in a notebook."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(PAGE.parents[1] / "configs")
+    names: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert len(blocks) >= 4
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
