@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from holdfast.checkpoints.evaluation import Answers
 
 from cli_helpers import Call
 from holdfast import files
 from holdfast.checkpoints import comparison, evaluation
 from holdfast.checkpoints.comparison import ALL, Comparison
-from holdfast.checkpoints.evaluation import Answers
 from holdfast.errors import InputError
 from holdfast.forgetting import evaluate
 from holdfast.policy.policy import Policy

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-
-from chat_server import NAME, ChatServer, serving
-from cli_helpers import Call
-from holdfast import files
 from holdfast.checkpoints.endpoint import Endpoint, Reply, chat_address
 from holdfast.checkpoints.evaluation import Answers, examine
 from holdfast.checkpoints.exam import Exam, Subject, find_tasks
 from holdfast.checkpoints.local import LocalModel
 from holdfast.checkpoints.served import ServedModel, data_url
+from PIL import Image
+
+from chat_server import NAME, ChatServer, serving
+from cli_helpers import Call
+from holdfast import files
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.prompts import TEMPLATES

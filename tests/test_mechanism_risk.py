@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from holdfast.errors import InputError
+from holdfast.generate.rollouts import encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.objectives import RFT, SFT, Groups
 from holdfast.learning.settings import Method
@@ -20,7 +21,6 @@ from holdfast.mechanism.gradients import (
 from holdfast.mechanism.risk import estimator_risks, right_answers, risk
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
-from holdfast.policy.rollouts import encode_items, roll_out
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import TEMPLATES as ALL_TEMPLATES

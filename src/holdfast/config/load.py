@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from holdfast.config.checks import check
+from holdfast.config.checks import check, check_split
+from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import follows, message, problem
@@ -66,6 +67,54 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     if problems or experiment is None:
         raise InputError(message(path, file, problems, families))
     return experiment
+
+
+def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Sequence[str] = ()) -> Exam:
+    """What checkpoints are asked: settings of the command line over those of an experiment, or the defaults.
+
+    Args:
+        overrides: `key.sub=value`; paths are relative to the current folder.
+        like: an experiment file; checkpoints are asked as it asks its policies.
+        tasks: their names; one's own that are not among them come after them. None: those of `like`.
+
+    Raises:
+        InputError: with every error of the settings, or the first of the tasks.
+    """
+    data: dict[str, Any] = {}
+    if like is not None:
+        experiment = load_experiment(like)
+        data = experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
+        data["style"] = next(iter(experiment.methods.values())).style
+        tasks = tasks or experiment.sequence + experiment.general
+    known = [*ASKING, "style", "server"]
+    problems: list[tuple[KeyPath, str]] = []
+    for override in overrides:
+        key = _override_path(override)[0]
+        if key in known or "=" not in override:
+            _override(data, override)
+        else:
+            problems.append(((key,), f"unknown key{suggestion(key, known)}"))
+    own = data.get("tasks")
+    data["general"] = [
+        *tasks,
+        *(name for name in (own if isinstance(own, dict) else ()) if name not in tasks),
+    ]
+    data.setdefault("prompts", "standard")
+    _resolve_paths(data, Path())
+    exam = None
+    try:
+        exam = Exam.model_validate(data)
+    except ValidationError as error:
+        problems += [problem(details, Exam) for details in error.errors()]
+    if exam is not None and exam.style not in exam.prompts:
+        problems.append((("prompts",), f"has no template for the style {exam.style}"))
+    if problems or exam is None:
+        problems = [(("--tasks",) if place[0] == "general" else place, text) for place, text in problems]
+        raise InputError(message("The command line", YamlFile(None), problems, {}))
+    for name in exam.general:
+        task, split = exam.task(name), exam.evaluation.split
+        check_split(task, split, exam.count(task, split), own=name in exam.tasks)
+    return exam
 
 
 def _override(data: dict[str, Any], override: str) -> None:

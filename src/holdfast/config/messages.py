@@ -23,12 +23,12 @@ _PLAIN = {  # pydantic's errors in the words of the file
 }
 
 
-def problem(details: Any) -> tuple[KeyPath, str]:
-    """Path and text of one pydantic error."""
+def problem(details: Any, top: type[BaseModel] = Experiment) -> tuple[KeyPath, str]:
+    """Path and text of one pydantic error in settings of the type `top`."""
     path = tuple(part for part in details["loc"] if part != "[key]")
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return path, f"unknown key{suggestion(str(path[-1]), _keys_at(path[:-1]))}"
+        return path, f"unknown key{suggestion(str(path[-1]), _keys_at(path[:-1], top))}"
     if kind == "missing":
         return path, "is missing; it has no default"
     if kind == "literal_error":
@@ -58,9 +58,9 @@ def _did_you_mean(given: Any, expected: str) -> str:
     return f", not {given!r}" + (f"; did you mean '{close[0]}'?" if close else "")
 
 
-def _keys_at(path: KeyPath) -> list[str]:
+def _keys_at(path: KeyPath, top: type[BaseModel]) -> list[str]:
     """The keys that are allowed at a place in the file."""
-    annotation: Any = Experiment
+    annotation: Any = top
     for part in path:
         annotation = _unwrap(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -95,7 +95,7 @@ def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPa
 
 
 def message(
-    path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
+    path: Path | str, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
 ) -> str:
     found: dict[tuple[int, str, str], set[str]] = {}  # which methods of grids have the error
     for where, text in problems:

@@ -12,6 +12,7 @@ from holdfast.errors import InputError
 from holdfast.policy.settings import ModelSettings
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "policy" / "embedded" / "model"
+HASHES = "model-hashes.json"  # in a store: what `model_identity` remembers
 REMEMBER_FROM = 1 << 26  # bytes; the hashes of smaller files are not worth keeping
 _DETERMINING = (".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
@@ -43,8 +44,7 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
     Raises:
         InputError: the embedded model is not in the package.
     """
-    settings = model.model_dump(mode="json", exclude={"path", "revision"})
-    settings["device"] = _device(model.device)
+    settings = loading_settings(model)
     folder = model_folder(model)
     if folder is None:
         if model.path == "embedded":
@@ -53,8 +53,18 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
                 "make it with 'holdfast pretrain-embedded', or install Holdfast again."
             )
         return {"hub": model.path, "revision": model.revision, **settings}
+    return {"files": folder_digests(folder, memory), **settings}
+
+
+def loading_settings(model: ModelSettings) -> dict[str, Any]:
+    """How the model is loaded, as far as that determines results."""
+    return model.model_dump(mode="json", exclude={"path", "revision"}) | {"device": _device(model.device)}
+
+
+def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
+    """SHA-256 of the files of a model folder that determine the model, by name."""
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _DETERMINING and path.is_file()]
-    return {"files": _file_digests(paths, memory), **settings}
+    return _file_digests(paths, memory)
 
 
 def _device(setting: str) -> str:

@@ -22,6 +22,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
+    from holdfast.generate.generator import Generator
     from holdfast.policy.policy import Policy
 
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -38,9 +39,18 @@ class Runner:
 
     A policy is always loaded from its files, never handed on from the job that trained it: so a
     result does not depend on which process did what before.
+
+    Args:
+        load: makes what answers in evaluations, where that is not a policy of the experiment.
     """
 
-    def __init__(self, experiment: Experiment, plan: Plan, store: Store) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        plan: Plan,
+        store: Store,
+        load: Callable[[], Generator] | None = None,
+    ) -> None:
         import torch
 
         torch.set_num_threads(experiment.threads)
@@ -49,6 +59,7 @@ class Runner:
         self.store = store
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
+        self.generator = None if load is None else cache(load)
         self.task = cache(experiment.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
 
@@ -118,11 +129,12 @@ class Runner:
         self.held = job.fingerprint  # still to be loaded, but its files are at hand here
 
     def _filter(self, job: Job, on_step: OnStep) -> None:
+        from holdfast.generate.local import LocalGenerator
         from holdfast.learning.filters import pass_rates
 
         method, kept = _method(job), self._kept(job)
         rows = pass_rates(
-            self.policy_of(job),
+            LocalGenerator(self.policy_of(job)),
             self._items(job, "train"),
             method,
             templates=self.experiment.prompts,
@@ -142,17 +154,18 @@ class Runner:
 
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.forgetting.evaluate import evaluate
+        from holdfast.generate.local import LocalGenerator
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
         records = evaluate(
-            self.policy_of(job),
+            self.generator() if self.generator else LocalGenerator(self.policy_of(job)),
             task,
             self._examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
             templates=self.experiment.prompts,
             sampling=self.experiment.evaluation.sampling(),
             stream=job.stream,
-            batch=self.experiment.evaluation.batch,
+            batch=job.inputs["batch"],
             on_step=on_step,
             kept=kept,
         )
@@ -233,8 +246,8 @@ class Runner:
         return self._examples(name, split)[:most]
 
     def _load(self, name: str, split: Split) -> list[Example]:
-        count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
-        return self.task(name).examples(split, count)
+        task = self.task(name)
+        return task.examples(split, self.experiment.count(task, split))
 
 
 def _method(job: Job) -> Method:

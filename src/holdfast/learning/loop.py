@@ -14,6 +14,7 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.files import read_log, write_jsonl
+from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
 from holdfast.learning.objectives import RFT, SFT, Groups, LossSums, item_names
@@ -21,7 +22,6 @@ from holdfast.learning.optimizer import learning_rate, make_optimizer
 from holdfast.learning.sampled_targets import SampledSFT
 from holdfast.learning.settings import Method
 from holdfast.policy.drawing import NotFiniteError
-from holdfast.policy.rollouts import Item
 from holdfast.rng import stream as named_stream
 from holdfast.tasks.prompts import Style
 

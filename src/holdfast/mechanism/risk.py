@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdfast.errors import InputError
+from holdfast.generate.rollouts import Item, Rollouts, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.settings import Method
@@ -29,7 +30,6 @@ from holdfast.mechanism.gradients import (
     trained_parameters,
 )
 from holdfast.policy.batch import Completions, group_tokens
-from holdfast.policy.rollouts import Item, Rollouts, roll_out
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target, render_target
