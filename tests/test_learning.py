@@ -8,6 +8,7 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.files import read_jsonl
+from holdfast.generate.local import LocalGenerator
 from holdfast.learning.filters import pass_rates, select
 from holdfast.learning.loop import learn, pick, step
 from holdfast.learning.objectives import RFT, SFT, Groups
@@ -269,7 +270,7 @@ def test_pass_rates_are_counted_per_example():
     policy = Policy.load("embedded", ModelSettings())
     items = items_of("photos", 6)
     rows = pass_rates(
-        policy,
+        LocalGenerator(policy),
         items,
         grpo(filter="rif", filter_samples=4, micro_batch=4),
         templates=TEMPLATES["embedded"],

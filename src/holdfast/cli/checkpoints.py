@@ -129,12 +129,14 @@ def check(
     target = folder or Path("runs/check") / "-".join(
         _slug(str(side) if isinstance(side, Path) else side.name) for side in sides
     )
-    old, new = (
-        read_folder(side, names)
-        if isinstance(side, Path) or exam is None
-        else _examine(side, exam, target / when, again)
-        for side, when in zip(sides, ("before", "after"), strict=True)
-    )
+
+    def answers(side: Subject | Path, name: str) -> list[Examined]:
+        if isinstance(side, Path):
+            return read_folder(side, names)
+        assert exam is not None, "made where a side is no folder"
+        return _examine(side, exam, target / name, again)
+
+    old, new = answers(sides[0], "before"), answers(sides[1], "after")
     compared = comparison.compare(old, new, max_drop=max_drop / 100, level=level)
     show_table(to_json(comparison.write(compared, (old[0].checkpoint, new[0].checkpoint), target)))
     forgotten, unclear = compared.named("forgotten"), compared.named("unclear")
@@ -185,14 +187,11 @@ def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Ex
     out.print(f"{subject.name}", soft_wrap=True, highlight=False, markup=False)
 
     def done(one: Examined) -> None:
-        how = (
-            f"done {time.strftime('%Y-%m-%d %H:%M', time.localtime(one.made))}"
-            if one.reused
-            else f"{one.seconds:.1f} s"
-        )
-        line = (
-            f"  {one.task}: {100 * one.scores_N.mean():.1f} of 100 on {len(one.records):,} examples ({how})"
-        )
+        how = f"{one.seconds:.1f} s"
+        if one.reused:
+            how = time.strftime("done %Y-%m-%d %H:%M", time.localtime(one.made))
+        mean = f"{100 * one.scores_N.mean():.1f} of 100 on {len(one.records):,} examples"
+        line = f"  {one.task}: {mean} ({how})"
         out.print(line, soft_wrap=True, highlight=False)
 
     try:

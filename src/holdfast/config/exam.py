@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from holdfast.config.experiment import Experiment, MethodName, Name
 from holdfast.generate.settings import ServerSettings
 from holdfast.learning.settings import Method
@@ -20,7 +22,7 @@ class Exam(Experiment):
     name: Name = "evaluate"
     hint: str = HINTS["standard"]
     sequence: tuple[str, ...] = ()
-    methods: dict[MethodName, Method] = {}
+    methods: dict[MethodName, Method] = Field(default_factory=dict)
     output: Path = Path("runs/evaluate")
     style: Style = "cot"
     server: ServerSettings = ServerSettings()

@@ -78,7 +78,7 @@ class ServerGenerator:
             key = os.environ.get(settings.key_variable)
             if not key:
                 raise InputError(
-                    f"The variable {settings.key_variable} of server.key_variable is not set; put the key in it."
+                    f"The variable {settings.key_variable} (server.key_variable) is not set; put the key in it."
                 )
             self._headers["Authorization"] = f"Bearer {key}"
         self._deadline = time.monotonic() + settings.run_limit
@@ -123,7 +123,7 @@ class ServerGenerator:
         stream: tuple[object, ...],
         give: Callable[[Answers], None],
     ) -> None:
-        """Ask every question. After a failure none is asked any more, and replies that are coming are kept."""
+        """Ask every question. After a failure no more are asked; replies that still come are given."""
         waiting, failures = iter(range(len(questions))), list[HoldfastError]()
 
         async def ask_some() -> None:
