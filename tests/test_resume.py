@@ -19,6 +19,7 @@ import pytest
 
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast.experiment import executor
+from holdfast.generate.local import LocalGenerator
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},

@@ -77,9 +77,8 @@ class ServerGenerator:
         if settings.key_variable is not None:
             key = os.environ.get(settings.key_variable)
             if not key:
-                raise InputError(
-                    f"The variable {settings.key_variable} (server.key_variable) is not set; put the key in it."
-                )
+                name = settings.key_variable
+                raise InputError(f"The variable {name} (server.key_variable) is not set; put the key in it.")
             self._headers["Authorization"] = f"Bearer {key}"
         self._deadline = time.monotonic() + settings.run_limit
 
