@@ -18,7 +18,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
@@ -46,6 +46,10 @@ NEUTRAL = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
+
+
+# Text and whether it ended by itself, of each choice; and the tokens of all, if the server says.
+Choices = tuple[list[tuple[str, bool]], int | None]
 
 
 class _Again(Exception):
@@ -85,23 +89,40 @@ class ServerGenerator:
     def generate(
         self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]
     ) -> Iterator[Answers]:
-        """The answers as they come.
+        """The answers as they come. After a failure no more are asked, and those under way are given.
 
         Raises:
             InputError: the server refuses a request.
             HoldfastError: all attempts failed, or `server.run_limit` is over.
         """
         answered: queue.Queue[Answers | BaseException | None] = queue.Queue()
+        waiting, failures, stop = iter(enumerate(questions)), list[HoldfastError](), asyncio.Event()
 
-        async def work() -> None:
+        async def ask_some(client: httpx2.AsyncClient) -> None:
+            for place, question in waiting:
+                if stop.is_set():
+                    return
+                try:
+                    body = self.body(question, group, sampling, stream)
+                    choices, total = await self._complete(client, body, stop)
+                except HoldfastError as error:
+                    failures.append(type(error)(f"Example {question.example.id}: {error}"))
+                    stop.set()
+                    return
+                texts, ended = zip(*choices, strict=True)
+                lengths = [total if group == 1 else None] * group  # servers count all choices together
+                answered.put(Answers([place], [list(texts)], [lengths], [list(ended)]))
+
+        async def ask_all() -> None:
             try:
-                await self._ask_all(questions, group, sampling, stream, answered.put)
-                answered.put(None)
+                async with httpx2.AsyncClient(headers=self._headers, timeout=None) as client:
+                    await asyncio.gather(*(ask_some(client) for _ in range(self.settings.concurrency)))
+                answered.put(failures[0] if failures else None)
             except BaseException as error:
                 answered.put(error)
 
         loop = asyncio.new_event_loop()
-        task = loop.create_task(work())
+        task = loop.create_task(ask_all())
         thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait({task}),), daemon=True)
         thread.start()
         try:
@@ -114,102 +135,60 @@ class ServerGenerator:
             thread.join()
             loop.close()
 
-    async def _ask_all(
-        self,
-        questions: Sequence[Question],
-        group: int,
-        sampling: Sampling,
-        stream: tuple[object, ...],
-        give: Callable[[Answers], None],
-    ) -> None:
-        """Ask every question. After a failure no more are asked; replies that still come are given."""
-        waiting, failures = iter(range(len(questions))), list[HoldfastError]()
-
-        async def ask_some() -> None:
-            for place in waiting:
-                if failures:
-                    return
-                body = self.body(questions[place], group, sampling, stream)
-                try:
-                    choices, total = await self.complete(client, body, lambda: bool(failures))
-                except HoldfastError as error:
-                    name = questions[place].example.id
-                    failures.append(type(error)(f"Example {name}: {error}"))
-                    return
-                texts, ended = zip(*choices, strict=True)
-                lengths = [total if group == 1 else None] * group  # servers count all choices together
-                give(Answers([place], [list(texts)], [lengths], [list(ended)]))
-
+    async def _complete(
+        self, client: httpx2.AsyncClient, body: dict[str, Any], stop: asyncio.Event
+    ) -> Choices:
+        """The choices of a chat completion, after as many attempts as it takes."""
         settings = self.settings
-        limits = httpx2.Limits(max_connections=settings.concurrency)
-        async with httpx2.AsyncClient(headers=self._headers, timeout=None, limits=limits) as client:
-            await asyncio.gather(*(ask_some() for _ in range(settings.concurrency)))
-        if failures:
-            raise failures[0]
-
-    async def complete(
-        self, client: httpx2.AsyncClient, body: dict[str, Any], given_up: Callable[[], bool] = lambda: False
-    ) -> tuple[list[tuple[str, bool]], int | None]:
-        """Text and whether it ended by itself, of each choice; and the tokens of all, if the server says.
-
-        Raises:
-            InputError: the server refuses the request.
-            HoldfastError: all attempts failed.
-        """
-        settings, attempt = self.settings, 0
-        while True:
+        for attempt in range(1, settings.retries + 2):
             try:
-                return _choices(await self._send(client, self._known(body)), body.get("n", 1))
-            except _Again as failure:
-                attempt += 1
-                if attempt > settings.retries or given_up():
-                    count = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-                    raise HoldfastError(f"{self.url} failed in {count}, last: {failure}.") from None
-                # Jitter, so that requests which failed together do not come back together.
-                pause = settings.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
-                await asyncio.sleep(min(max(pause, failure.pause), LONGEST_PAUSE))
-                self.repeated += 1
+                return _choices(await self._send(client, body), body.get("n", 1))
+            except _Again as again:
+                failure = again
+            if attempt > settings.retries or stop.is_set():
+                break
+            # Jitter, so that requests which failed together do not come back together.
+            pause = max(settings.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.0), failure.pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(pause, LONGEST_PAUSE))
+            self.repeated += 1
+        count = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+        raise HoldfastError(f"{self.url} failed in {count}, last: {failure}.")
 
     async def _send(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
-        """The body of a good answer. The time counts from the first byte sent to the last one read, so that
-        a server which sends a byte now and then holds nothing up."""
-        left = self._deadline - time.monotonic()
+        """The body of a good answer. Time counts from the first byte sent to the last one read, so that a
+        server which sends a byte now and then holds nothing up."""
+        left, longest = self._deadline - time.monotonic(), self.settings.timeout
         if left <= 0:
             hours = self.settings.run_limit / 3600
-            raise HoldfastError(
-                f"{self.url} took longer than server.run_limit ({hours:g} h) for all questions."
-            )
+            raise HoldfastError(f"{self.url} took longer than server.run_limit ({hours:g} h) for everything.")
+        body = {key: value for key, value in body.items() if key not in self.left_out}
+        content = bytearray()
         try:
             async with (
-                asyncio.timeout(min(self.settings.timeout, left)),
+                asyncio.timeout(min(longest, left)),
                 client.stream("POST", self.url, json=body) as response,
             ):
-                content = b""
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > LONGEST_BODY:
                         raise _Again(f"its answer is longer than {LONGEST_BODY:,} bytes")
         except TimeoutError:
-            raise _Again(
-                f"no whole answer in {self.settings.timeout:g} s; see server.timeout and server.concurrency"
-            ) from None
+            advice = "see server.timeout and server.concurrency"
+            raise _Again(f"no whole answer in {longest:g} s; {advice}") from None
         except httpx2.ConnectError as error:
             raise _Again(f"no connection ({error}); is the server running?") from None
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise _Again(f"the connection broke ({type(error).__name__}: {error})") from None
         if response.is_success:
-            return content
-        code, said = response.status_code, _said(response, content)
+            return bytes(content)
+        code, said = response.status_code, _said(response, bytes(content))
         if code in _REPEATED or code >= 500:
             raise _Again(said, _retry_after(response.headers.get("Retry-After")))
-        if code in (400, 422) and (named := {name for name in NEUTRAL if name in said and name in body}):
-            self.left_out |= named
-            return await self._send(client, self._known(body))
+        if code in (400, 422) and (unknown := {name for name in NEUTRAL if name in said and name in body}):
+            self.left_out |= unknown
+            return await self._send(client, body)
         raise InputError(f"{self.url} refuses the request: {said}. {_advice(code)}")
-
-    def _known(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A request without the settings that the server has refused."""
-        return {key: value for key, value in body.items() if key not in self.left_out}
 
     def body(
         self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
@@ -253,8 +232,7 @@ def chat_address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _choices(body: bytes, count: int) -> tuple[list[tuple[str, bool]], int | None]:
-    """The texts of a chat completion, and whether each ended by itself; and how many tokens they have."""
+def _choices(body: bytes, count: int) -> Choices:
     try:
         value = json.loads(body)
         choices = [(one["message"], one.get("finish_reason")) for one in value["choices"]]
