@@ -114,7 +114,7 @@ def check(
 
     names = _names(tasks)
     folders = [Path(side) for side in (before, after) if (Path(side) / RECORDS).is_dir()]
-    if folders and not names and like is None:
+    if folders and not names:
         names = [one.task for one in read_folder(folders[0])]
     sides: list[Subject | Path] = [*folders]
     exam = None
