@@ -180,6 +180,27 @@ def test_adapters_of_an_experiment(tmp_path: Path) -> None:
     assert to_do(exam, find_subject(adapters, exam)) == 3
 
 
+def test_tasks_of_ones_own(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": "say a", "answer": "a"}) + "\n")
+    own = {name: {"train": f"{name}.jsonl", "test": f"{name}.jsonl"} for name in ("one", "two")}
+    changes = {
+        "tasks": own,
+        "sequence": ["one"],
+        "train_examples": None,
+        "test_examples": None,
+        "general": [],
+    }
+    config = write_config(
+        tmp_path, changes | {"defaults": {"batch": 1, "iterations": 1, "learning_rate": 1e-3}}
+    )
+    assert load_exam(like=config).general == ("one",)
+    three = f"tasks.three.test={tmp_path / 'three.jsonl'}"
+    assert load_exam([three], config).general == ("one", "three")
+    assert load_exam([three], config, ["two"]).general == ("two", "three")
+    assert load_exam([three], config, ["three", "two"]).general == ("three", "two")
+
+
 class Parrot:
     """A sampler from outside: it repeats the question's last word, in parts that come backwards."""
 

@@ -75,7 +75,8 @@ def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Se
     Args:
         overrides: `key.sub=value`; paths are relative to the current folder.
         like: an experiment file; checkpoints are asked as it asks its policies.
-        tasks: their names; one's own that are not among them come after them. None: those of `like`.
+        tasks: their names; one's own from the command line that are not among them come after them. None
+            at all: those of `like`.
 
     Raises:
         InputError: with every error of the settings, or the first of the tasks.
@@ -86,7 +87,7 @@ def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Se
         data = experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
         data["style"] = next(iter(experiment.methods.values())).style
         tasks = tasks or experiment.sequence + experiment.general
-    known = [*ASKING, "style", "server"]
+    known, others = [*ASKING, "style", "server"], {*tasks, *data.get("tasks", ())}
     problems: list[tuple[KeyPath, str]] = []
     for override in overrides:
         key = _override_path(override)[0]
@@ -97,7 +98,7 @@ def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Se
     own = data.get("tasks")
     data["general"] = [
         *tasks,
-        *(name for name in (own if isinstance(own, dict) else ()) if name not in tasks),
+        *(name for name in (own if isinstance(own, dict) else ()) if name not in others),
     ]
     data.setdefault("prompts", "standard")
     _resolve_paths(data, Path())
