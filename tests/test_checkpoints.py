@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,20 @@ def test_a_sampler_from_outside_the_package(tmp_path: Path) -> None:
     (one,) = examine(Subject("a parrot", {"sampler": message}, lambda: mended), exam)
     assert mended.asked == ["test-1"]
     assert [record["answer"] for record in one.records] == ["a", "b", "c"]
+
+
+def test_a_model_that_has_answered_is_freed(tmp_path: Path) -> None:
+    """Else `check` would hold two models in memory."""
+    made: list[weakref.ref[Parrot]] = []
+
+    def load() -> Parrot:
+        parrot = Parrot()
+        made.append(weakref.ref(parrot))
+        return parrot
+
+    exam = load_exam([*OPTIONS], tasks=["measures", "facts"])
+    examine(Subject("a parrot", {"sampler": "parrot"}, load), exam)
+    assert [parrot() for parrot in made] == [None]
 
 
 def test_soft_scores_keep_their_bits(tmp_path: Path) -> None:

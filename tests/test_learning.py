@@ -283,7 +283,7 @@ def test_pass_rates_are_counted_per_example():
 
 
 class Backwards:
-    """A sampler from outside the package: right every second time, one question after the other, last first."""
+    """A sampler from outside the package: right every second time, the last question first."""
 
     def generate(self, questions, group, sampling, stream):
         for place in reversed(range(len(questions))):

@@ -66,7 +66,7 @@ def examine(
                 export(examined, folder)
             on_task(examined[-1])
     finally:
-        load.cache_clear()  # free the memory that a model takes
+        load.cache_clear()  # frees the memory that a model takes
     return examined
 
 

@@ -41,7 +41,7 @@ class Runner:
     result does not depend on which process did what before.
 
     Args:
-        load: makes what answers in evaluations, where that is not a policy of the experiment.
+        load: gives what answers in evaluations, where that is not a policy of the experiment.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Runner:
         self.store = store
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
-        self.generator = None if load is None else cache(load)
+        self.load = load
         self.task = cache(experiment.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
 
@@ -158,7 +158,7 @@ class Runner:
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
         records = evaluate(
-            self.generator() if self.generator else LocalGenerator(self.policy_of(job)),
+            LocalGenerator(self.policy_of(job)) if self.load is None else self.load(),
             task,
             self._examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
