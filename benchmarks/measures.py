@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from holdfast.generate.rollouts import Item
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import Method, make_method
 from holdfast.learning.stage import Stage
@@ -29,7 +30,6 @@ from holdfast.mechanism.risk import risk
 from holdfast.mechanism.settings import Drift, Probe, Risk
 from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
-from holdfast.policy.rollouts import Item
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES

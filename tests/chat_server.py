@@ -47,7 +47,7 @@ class ChatServer(ThreadingHTTPServer):
 
     def generate(self, body: dict[str, Any]) -> dict[str, Any]:
         if self.forgets:
-            return _completion("<think> x </think> \\boxed{ nothing }", 4)
+            return _completion(["<think> x </think> \\boxed{ nothing }"], 4)
         if self.policy is None:
             self.policy = Policy.load("embedded", ModelSettings())
         content = body["messages"][-1]["content"]
@@ -60,15 +60,17 @@ class ChatServer(ThreadingHTTPServer):
         text = "".join(part["text"] for part in parts if part["type"] == "text")
         sampling = Sampling(temperature=body["temperature"], max_tokens=body["max_tokens"])
         prompts = self.policy.encode([text], [images])
-        completions = self.policy.sample(prompts, 1, sampling, torch_stream("server"))
-        return _completion(self.policy.decode(completions)[0][0], int(completions.mask_BGR.sum()))
+        completions = self.policy.sample(prompts, body.get("n", 1), sampling, torch_stream("server"))
+        return _completion(self.policy.decode(completions)[0], int(completions.mask_BGR.sum()))
 
 
-def _completion(text: str, tokens: int) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text}
+def _completion(texts: list[str], tokens: int) -> dict[str, Any]:
     return {
         "object": "chat.completion",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [
+            {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            for index, text in enumerate(texts)
+        ],
         "usage": {"completion_tokens": tokens},
     }
 
@@ -85,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.now += 1
             server.most = max(server.most, server.now)
             trouble = server.troubles.pop(0) if server.troubles else None
-        with suppress(BrokenPipeError):  # the client gave up
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up
             self._answer(body, trouble)
 
     def _answer(self, body: dict[str, Any], trouble: Any) -> None:
@@ -97,7 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, reply)
         elif trouble == "slow":
             time.sleep(1.0)
-            self._send(200, _completion("too late", 2))
+            self._send(200, _completion(["too late"], 2))
+        elif trouble in ("slow body", "slow head"):  # a byte now and then, without an end
+            self._ready()
+            if trouble == "slow body":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            else:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            for _ in range(100):
+                self.wfile.write(b"x")
+                time.sleep(0.05)
         elif trouble == "drop":
             self._ready()
             self.connection.close()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from holdfast.generate.rollouts import Item
 from holdfast.policy.policy import Policy
-from holdfast.policy.rollouts import Item
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Task

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +13,31 @@ import numpy as np
 import pytest
 
 from cli_helpers import Call
+from experiment_helpers import make_experiment, run_here, write_config
 from holdfast import files
-from holdfast.checkpoints import comparison, evaluation
+from holdfast.checkpoints import comparison, folder
 from holdfast.checkpoints.comparison import ALL, Comparison
-from holdfast.checkpoints.evaluation import Answers
-from holdfast.errors import InputError
-from holdfast.forgetting import evaluate
+from holdfast.checkpoints.examine import examine
+from holdfast.checkpoints.folder import Examined
+from holdfast.checkpoints.subject import Subject, find_subject
+from holdfast.config.exam import Exam
+from holdfast.config.load import load_exam
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.plan import evaluation_plan, make_plan
+from holdfast.experiment.schedule import pending
+from holdfast.experiment.store import Store
+from holdfast.generate.generator import Answers, Question
+from holdfast.generate.local import LocalGenerator
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import Lora, ModelSettings
+from holdfast.policy.settings import Lora, ModelSettings, Sampling
 
-OPTIONS = ("--prompts", "embedded", "--max-tokens", 32, "--examples", 40)
+OPTIONS = ("prompts=embedded", "evaluation.max_tokens=32", "test_examples=40")
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a store of its own: results lie in runs/store of the current folder."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -40,107 +58,309 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = [{"prompt": "find the perimeter of the figure", "answer": "12"} for _ in range(3)]
     data = tmp_path / "mine.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    folder = tmp_path / "out"
-    command = ("evaluate", "embedded", "--tasks", "presence,mine", "--data", f"mine={data}:number", *OPTIONS)
-    said = call(*command, "--out", folder)
+    out = tmp_path / "out"
+    mine = f"tasks.mine={{test: {data}, scorer: number}}"
+    command = ("evaluate", "embedded", "--tasks", "presence,mine", mine, *OPTIONS)
+    said = call(*command, "--out", out)
     assert said.code == 0, said.err
     assert "presence: 100.0 of 100 on 40 examples" in said.out
-    records = files.read_jsonl(folder / "records" / "presence.jsonl")
+    records = files.read_jsonl(out / "records" / "presence.jsonl")
     assert len(records) == 40
     assert {"id", "prompt", "response", "answer", "reference", "score", "format", "tokens"} <= set(records[0])
-    assert "| presence | 40 | 100.0" in (folder / "summary.md").read_text()
-    summary = files.read_json(folder / "summary.json")
+    assert "| presence | 40 | 100.0" in (out / "summary.md").read_text()
+    said_of_it = files.read_json(out / "records" / "presence.json")
+    assert set(said_of_it) == {"checkpoint", "fingerprint", "sha256", "seconds", "made", "inputs"}
+    assert set(said_of_it["inputs"]) == {
+        "task", "version", "data", "scorer", "split", "examples", "style", "template", "sampling"
+    }  # fmt: skip
+    summary = files.read_json(out / "summary.json")
     assert [row["items"] for row in summary["rows"]] == [40, 3]
     assert summary["rows"][0]["accuracy"]["low"] < 1
 
-    # Again: nothing is asked, the model is not even loaded.
+    # Again: nothing is asked, the model is not even loaded; a folder that is gone is written again.
+    path = out / "records" / "presence.jsonl"
+    whole = path.read_bytes()
     with monkeypatch.context() as context:
         context.setattr(Policy, "load", None)
-        again = call(*command, "--out", folder)
+        path.write_bytes(whole[:-5])
+        again = call(*command, "--out", out)
     assert again.code == 0, again.err
     assert again.out.count("(done ") == 2
+    assert path.read_bytes() == whole
 
-    # Changed data and damaged records are asked again, and nothing else.
+    # Changed data and damaged results are asked again, and nothing else.
     data.write_text(data.read_text().replace("12", "13"))
-    changed = call(*command, "--out", folder)
+    changed = call(*command, "--out", out)
     assert changed.out.count("(done ") == 1
-    path = folder / "records" / "presence.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-5])
-    repaired = call(*command, "--out", folder)
+    for stored in Path("runs/store/evaluate").glob("*/records.jsonl"):
+        if stored.read_bytes() == whole:
+            stored.write_bytes(whole[:-5] + b"12345")
+    repaired = call(*command, "--out", out)
     assert repaired.out.count("(done ") == 1
     assert path.read_bytes() == whole
-    assert call(*command, "--out", folder, "--again").out.count("(done ") == 0
+    assert len(list(Path("runs/store/damaged").iterdir())) == 1
+    assert call(*command, "--out", out, "--again").out.count("(done ") == 0
 
     # The folder belongs to this model.
     other = tmp_path / "other"
     Policy.load("embedded", ModelSettings()).save(other)
-    refused = call("evaluate", other, "--tasks", "presence", *OPTIONS, "--out", folder)
+    refused = call("evaluate", other, "--tasks", "presence", *OPTIONS, "--out", out)
     assert refused.code == 2
     assert "choose another folder with --out" in refused.err
+
+
+def to_do(exam: Exam, subject: Subject) -> int:
+    plan = evaluation_plan(exam, subject.identity, subject.name, subject.here)
+    return len(pending(plan, Store(exam.store), lambda *_: None))
+
+
+@pytest.mark.parametrize("changes", [{}, {"evaluation": {"max_tokens": 16, "batch": 3, "temperature": 0.7}}])
+def test_what_an_experiment_has_is_not_asked_again(
+    call: Call, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = changes | {
+        "methods": {"sft": {"objective": "sft"}},
+        "seeds": [3],
+        "model": {"max_context": 200},
+    }
+    experiment = make_experiment(tmp_path, **changes)
+    run_here(experiment)
+    config, plan = tmp_path / "tiny.yaml", make_plan(experiment)
+    policies = {"embedded": 0, str(Store(experiment.store).weights(plan.jobs[plan.chains[0].learn[-1]])): 2}
+    copy = tmp_path / "copy"
+    shutil.copytree(list(policies)[1], copy)
+    exam = load_exam(like=config)
+    for source, stage in (policies | {str(copy): 2}).items():
+        subject = find_subject(source, exam)
+        assert to_do(exam, subject) == 0
+        for one in examine(subject, exam):
+            cell = plan.jobs[plan.chains[0].cells[stage, one.task]]
+            assert one.reused and one.records == Store(exam.store).rows(cell, "records.jsonl")
+    with monkeypatch.context() as context:
+        context.setattr(Policy, "load", None)
+        said = call("evaluate", copy, "--like", config, "--tasks", "counting", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    # Loaded or asked in another way it is something else; so are other weights.
+    for different in (["model.max_context=100"], ["evaluation.max_tokens=17"], ["style=direct"]):
+        other = load_exam(different, config)
+        assert to_do(other, find_subject(str(copy), other)) == 3, different
+    policy = Policy.load(copy, ModelSettings())
+    next(policy.model.parameters()).data += 1
+    policy.save(copy)
+    assert to_do(exam, find_subject(str(copy), exam)) == 3
+
+
+def test_what_was_evaluated_is_not_asked_again_by_an_experiment(call: Call, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    said = call("evaluate", "embedded", "--like", config, "--tasks", "reading,presence")
+    assert said.code == 0, said.err
+    experiment = make_experiment(tmp_path)
+    plan = make_plan(experiment)
+    todo = pending(plan, Store(experiment.store), lambda *_: None)
+    assert {job.label for name, job in plan.jobs.items() if name not in todo} == {
+        "base: evaluate reading",
+        "base: evaluate presence",
+    }
+
+
+def test_adapters_of_an_experiment(tmp_path: Path) -> None:
+    """They are loaded on its base, as it loads them."""
+    pytest.importorskip("peft")
+    settings = {"model": {"lora": {"rank": 2}}, "methods": {"sft": {"objective": "sft"}}}
+    experiment = make_experiment(tmp_path, **settings)
+    run_here(experiment)
+    plan = make_plan(experiment)
+    adapters = str(Store(experiment.store).weights(plan.jobs[plan.chains[0].learn[-1]]))
+    exam = load_exam(["model.path=embedded"], tmp_path / "tiny.yaml")
+    assert to_do(exam, find_subject(adapters, exam)) == 0
+    # On another base they are another policy.
+    base = Policy.load("embedded", ModelSettings())
+    next(base.model.parameters()).data += 1
+    base.save(tmp_path / "base")
+    exam = load_exam([f"model.path={tmp_path / 'base'}"], tmp_path / "tiny.yaml")
+    assert to_do(exam, find_subject(adapters, exam)) == 3
+
+
+def test_tasks_of_ones_own(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": "say a", "answer": "a"}) + "\n")
+    own = {name: {"train": f"{name}.jsonl", "test": f"{name}.jsonl"} for name in ("one", "two")}
+    changes = {
+        "tasks": own,
+        "sequence": ["one"],
+        "train_examples": None,
+        "test_examples": None,
+        "general": [],
+    }
+    config = write_config(
+        tmp_path, changes | {"defaults": {"batch": 1, "iterations": 1, "learning_rate": 1e-3}}
+    )
+    assert load_exam(like=config).general == ("one",)
+    three = f"tasks.three.test={tmp_path / 'three.jsonl'}"
+    assert load_exam([three], config).general == ("one", "three")
+    assert load_exam([three], config, ["two"]).general == ("two", "three")
+    assert load_exam([three], config, ["three", "two"]).general == ("three", "two")
+
+
+class Parrot:
+    """A sampler from outside: it repeats the question's last word, in parts that come backwards."""
+
+    def __init__(self, group: int = 1, forgets: bool = False) -> None:
+        self.group, self.forgets = group, forgets
+        self.asked: list[str] = []
+
+    def generate(
+        self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]
+    ) -> Iterator[Answers]:
+        for place in reversed(range(self.forgets, len(questions))):
+            question = questions[place]
+            self.asked.append(question.example.id)
+            said = f"<think> {len(question.images)} </think> \\boxed{{ {question.prompt.split()[-2]} }}"
+            yield Answers([place], [[said] * self.group], [[None] * self.group], [[True] * self.group])
+
+
+def test_a_sampler_from_outside_the_package(tmp_path: Path) -> None:
+    rows = [{"prompt": f"say {word}", "answer": answer} for word, answer in ("aa", "bb", "cx")]
+    data = tmp_path / "say.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    exam = load_exam([f"tasks.say={{test: {data}}}", "prompts={cot: '{prompt} please'}"])
+    parrot = Parrot()
+    subject = Subject("a parrot", {"sampler": "parrot", "version": 1}, lambda: parrot)
+    (one,) = examine(subject, exam)
+    assert [(record["answer"], record["score"]) for record in one.records] == [
+        ("a", 1.0), ("b", 1.0), ("c", 0.0)
+    ]  # fmt: skip
+    assert [record["tokens"] for record in one.records] == [None] * 3
+    assert parrot.asked == ["test-3", "test-2", "test-1"]
+    assert examine(subject, exam)[0].reused
+    for bad, message in (
+        (Parrot(group=2), "not with 1 responses"),
+        (Parrot(forgets=True), "1 of 3 questions"),
+    ):
+        broken = Subject("a bad parrot", {"sampler": message}, lambda bad=bad: bad)  # type: ignore[misc]
+        with pytest.raises(HoldfastError, match=message):
+            examine(broken, exam)
+    # What it answered before it failed is kept.
+    mended = Parrot()
+    (one,) = examine(Subject("a parrot", {"sampler": message}, lambda: mended), exam)
+    assert mended.asked == ["test-1"]
+    assert [record["answer"] for record in one.records] == ["a", "b", "c"]
+
+
+def test_a_model_that_has_answered_is_freed(tmp_path: Path) -> None:
+    """Else `check` would hold two models in memory."""
+    made: list[weakref.ref[Parrot]] = []
+
+    def load() -> Parrot:
+        parrot = Parrot()
+        made.append(weakref.ref(parrot))
+        return parrot
+
+    exam = load_exam([*OPTIONS], tasks=["measures", "facts"])
+    examine(Subject("a parrot", {"sampler": "parrot"}, load), exam)
+    assert [parrot() for parrot in made] == [None]
+
+
+def test_soft_scores_keep_their_bits(tmp_path: Path) -> None:
+    """Records of experiments hold scores in single precision: two of ten people agree, 0.6."""
+    data = tmp_path / "soft.jsonl"
+    references = ["a", "a"] + ["b"] * 8
+    data.write_text(json.dumps({"prompt": "say a", "answer": "b", "references": references}) + "\n")
+    exam = load_exam([f"tasks.soft={{test: {data}, scorer: vqa}}", "prompts={cot: '{prompt} please'}"])
+    (one,) = examine(Subject("a parrot", {"sampler": "parrot"}, Parrot), exam)
+    assert one.records[0]["score"] == float(np.float32(0.6))
+
+
+def test_benchmarks_show_what_they_report(call: Call, tmp_path: Path) -> None:
+    data = tmp_path / "there.jsonl"
+    rows = [
+        {"prompt": f"is there {word}", "answer": answer, "category": category}
+        for word, answer, category in [
+            ("yes", "yes", "random"), ("yes", "no", "random"),
+            ("no", "no", "popular"), ("no", "yes", "popular"),
+        ]
+    ]  # fmt: skip
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    exam = load_exam([f"tasks.there={{test: {data}, scorer: yes_no}}", "prompts={cot: '{prompt} please'}"])
+    examined = examine(Subject("a parrot", {"sampler": "parrot"}, Parrot), exam, tmp_path / "out")
+    _, table = folder.tables(examined)
+    assert [(row["group"], row["count"], row["f1"], row["yes_ratio"]) for row in table.rows] == [
+        ("all", 4, 0.5, 0.5), ("random", 2, pytest.approx(2 / 3), 1.0), ("popular", 2, 0.0, 0.0)
+    ]  # fmt: skip
+    assert files.read_json(tmp_path / "out" / "summary.json")["benchmarks"]["rows"][0]["f1"] == 0.5
+    assert "| there | random | 2 |" in (tmp_path / "out" / "summary.md").read_text()
+    said = call(
+        "evaluate", "embedded", "--tasks", "", f"tasks.there={{test: {data}, scorer: yes_no}}", *OPTIONS
+    )
+    assert said.code == 0, said.err
+    assert "What benchmarks report" in said.out and "popular" in said.out
 
 
 def test_a_task_goes_on_after_its_last_batch(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, asked = evaluate.roll_out, []
+    real, asked = LocalGenerator.generate, []
 
-    def roll_out(policy: Policy, items: Any, **names: Any) -> Any:
-        asked.append(items[0][1].id)
+    def generate(self: Any, questions: Any, group: int, sampling: Any, stream: Any) -> Any:
+        asked.append(questions[0].example.id)
         if len(asked) == stop:
             raise KeyboardInterrupt
-        return real(policy, items, **names)
+        return real(self, questions, group, sampling, stream)
 
-    monkeypatch.setattr(evaluate, "roll_out", roll_out)
-    command = ("evaluate", "embedded", "--tasks", "presence", *OPTIONS, "--batch", 8, "--temperature", 1)
+    monkeypatch.setattr(LocalGenerator, "generate", generate)
+    command = ("evaluate", "embedded", "--tasks", "presence", *OPTIONS)
+    command += ("evaluation.batch=8", "evaluation.temperature=1", "--out", "out")
     stop = 0
-    assert call(*command, "--out", tmp_path / "whole").code == 0
-    whole = (tmp_path / "whole" / "records" / "presence.jsonl").read_bytes()
+    assert call(*command, "store=whole").code == 0
+    whole = Path("out/records/presence.jsonl").read_bytes()
     batches = asked.copy()
     assert len(batches) == 5
     asked.clear()
     stop = 4
-    stopped = call(*command, "--out", tmp_path / "out")
+    stopped = call(*command)
     assert stopped.code == 130
     assert "goes on from here" in stopped.err
     asked.clear()
     stop = 0
-    assert call(*command, "--out", tmp_path / "out").code == 0
+    assert call(*command).code == 0
     assert asked == batches[3:]
-    assert (tmp_path / "out" / "records" / "presence.jsonl").read_bytes() == whole
-    assert len(list((tmp_path / "out" / "records").iterdir())) == 2
+    assert Path("out/records/presence.jsonl").read_bytes() == whole
+    assert not list(Path("runs/store/work").iterdir())
 
 
-def test_a_task_that_fails_leaves_those_before_it(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) -> None:
     long = tmp_path / "long.jsonl"
     long.write_text(json.dumps({"prompt": "red " * 600, "answer": "red"}) + "\n")
-    command = ("evaluate", "embedded", "--tasks", "presence", "--data", f"long={long}", *OPTIONS)
-    said = call(*command, "--out", tmp_path / "out")
+    said = call(
+        "evaluate", "embedded", "--tasks", "presence", f"tasks.long.test={long}", *OPTIONS, "--out", "out"
+    )
     assert said.code == 2
-    assert "more than the context" in said.err
-    assert {path.name for path in (tmp_path / "out" / "records").iterdir()} == {
-        "presence.json",
-        "presence.jsonl",
-    }
+    assert "Task long: " in said.err and "more than the context" in said.err
+    assert {path.name for path in Path("out/records").iterdir()} == {"presence.json", "presence.jsonl"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("embedded",), "Say which tasks"),
-        (("embedded", "--tasks", "measures"), "say with --examples how many"),
+        (("embedded", "--tasks", "measures"), "say with test_examples how many"),
         (("embedded", "--tasks", "raeding", *OPTIONS), "did you mean 'reading'"),
         (("embedded", "--tasks", "measures,measures", *OPTIONS), "more than once"),
-        (("embedded", "--tasks", "measures", "--style", "cto", *OPTIONS), "--style must be cot or direct"),
-        (("embedded", "--tasks", "measures", "--model", "dtpye=x", *OPTIONS), "KEY=VALUE"),
-        (("embedded", "--tasks", "measures", "--model", "dtype=int8", *OPTIONS), "--model dtype"),
-        (("embedded", "--data", "x=nowhere.jsonl", *OPTIONS), "no file nowhere.jsonl"),
-        (("embedded", "--data", "a/b=nowhere.jsonl", *OPTIONS), "must be NAME=FILE.jsonl"),
+        (("embedded", "--tasks", "measures", *OPTIONS, "style=cto"), "style: must be 'cot' or 'direct'"),
+        (
+            ("embedded", "--tasks", "measures", *OPTIONS, "prompts={cot: '{prompt}'}", "style=direct"),
+            "direct",
+        ),
+        (("embedded", "--tasks", "measures", *OPTIONS, "model.dtpye=x"), "did you mean 'dtype'"),
+        (("embedded", "--tasks", "measures", *OPTIONS, "model.dtype=int8"), "model.dtype: must be"),
+        (("embedded", "--tasks", "measures", *OPTIONS, "server.retires=1"), "did you mean 'retries'"),
+        (("embedded", "--tasks", "measures", *OPTIONS, "methods.sft.batch=1"), "methods: unknown key"),
+        (("embedded", "--tasks", "measures", *OPTIONS, "measures"), "write key=value"),
+        (("embedded", "tasks.x.test=nowhere.jsonl", *OPTIONS), "nowhere.jsonl does not exist"),
+        (("embedded", "tasks.x.test=x", "tasks.x.scorer=exakt", *OPTIONS), "no scorer 'exakt'"),
+        (("embedded", "tasks={a/b: {test: nowhere.jsonl}}", *OPTIONS), "may hold only letters"),
         (("nowhere", "--tasks", "measures", *OPTIONS), "There is no model 'nowhere'"),
-        (("--tasks", "measures", *OPTIONS), "Give either MODEL"),
-        (("--endpoint", "http://127.0.0.1:1", "--tasks", "measures", *OPTIONS), "--served-model"),
+        (("http://127.0.0.1:1", "--tasks", "measures", *OPTIONS), "server.model=NAME"),
     ],
 )
 def test_evaluate_refuses(call: Call, tmp_path: Path, arguments: tuple[object, ...], message: str) -> None:
@@ -155,8 +375,8 @@ def test_adapters(call: Call, tmp_path: Path) -> None:
     adapters = tmp_path / "adapters"
     Policy.load("embedded", ModelSettings(lora=Lora())).save(adapters)
     command = ("evaluate", adapters, "--tasks", "presence", *OPTIONS, "--out", tmp_path / "out")
-    assert "--model path=MODEL" in call(*command).err
-    said = call(*command, "--model", "path=embedded")
+    assert "model.path=MODEL" in call(*command).err
+    said = call(*command, "model.path=embedded")
     assert said.code == 0, said.err
     assert "presence: 100.0 of 100" in said.out
 
@@ -187,17 +407,19 @@ def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:
     strict = ("check", before, "embedded", "--tasks", "presence", *OPTIONS, "--strict", "--out", out / "s")
     assert call(*strict).code == 3
     assert call(*strict, "--max-drop", 20).code == 0
+    # The tasks of a folder are those that are asked.
+    assert "presence" in call("check", before, "embedded", *OPTIONS, "--out", out / "t").out
     # A fall that is allowed is none.
     assert call("check", before, after, "--max-drop", 100, "--out", tmp_path / "any").code == 0
 
     for wrong, message in (
         (("check", before, after, "--tasks", "facts"), "no records of facts; it has measures, presence"),
-        (("check", before, tmp_path), "neither a model's folder"),
-        (("check", before), "Give either NEW"),
-        (("check", before, "embedded", "--tasks", "presence", "--prompts", "embedded", "--examples", 20),
+        (("check", before, tmp_path, *OPTIONS), "neither a model's folder"),
+        (("check", before), "Missing argument 'NEW'"),
+        (("check", before, "embedded", "--tasks", "presence", *OPTIONS, "test_examples=20"),
          "examples is 40 in the folder and 20 now"),
     ):  # fmt: skip
-        refused = call(*wrong, "--max-tokens", 32, "--out", tmp_path / "wrong")
+        refused = call(*wrong, "--out", tmp_path / "wrong")
         assert refused.code == 2, refused
         assert message in refused.err
     assert not (tmp_path / "wrong").exists()
@@ -206,13 +428,13 @@ def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:
     assert "not what was written" in call("check", before, after, "--out", tmp_path / "wrong").err
 
 
-def answers(task: str, scores: Any, **inputs: Any) -> Answers:
+def answers(task: str, scores: Any, **inputs: Any) -> Examined:
     records = [
         {"id": str(i), "prompt": "?", "reference": "1", "response": "", "answer": "1", "score": float(score),
          "lenient": 1.0, "format": 1.0, "tokens": None, "finished": True, "meta": {}}
         for i, score in enumerate(scores)
     ]  # fmt: skip
-    return Answers(task, "model", {"task": task, **inputs}, records, 0.0, "")
+    return Examined(task, "model", {"task": task, "scorer": "exact", **inputs}, records, 0.0, 0.0, "")
 
 
 def compare(before: Any, after: Any, max_drop: float = 0.01, level: float = 0.95) -> Comparison:
@@ -270,6 +492,7 @@ def test_what_cannot_be_compared() -> None:
 
 
 def test_summary_without_token_counts() -> None:
-    row = evaluation.summary([answers("t", [1, 0])]).rows[0]
+    (table,) = folder.tables([answers("t", [1, 0])])
+    row = table.rows[0]
     assert row["tokens"] is None
     assert row["lenient"] == 1.0

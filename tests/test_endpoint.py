@@ -19,20 +19,23 @@ from PIL import Image
 from chat_server import NAME, ChatServer, serving
 from cli_helpers import Call
 from holdfast import files
-from holdfast.checkpoints.endpoint import Endpoint, Reply, chat_address
-from holdfast.checkpoints.evaluation import Answers, examine
-from holdfast.checkpoints.exam import Exam, Subject, find_tasks
-from holdfast.checkpoints.local import LocalModel
-from holdfast.checkpoints.served import ServedModel, data_url
+from holdfast.checkpoints.examine import examine
+from holdfast.checkpoints.folder import Examined
+from holdfast.checkpoints.subject import Subject, find_subject
+from holdfast.config.exam import Exam
+from holdfast.config.load import load_exam
 from holdfast.errors import HoldfastError, InputError
-from holdfast.policy.settings import ModelSettings, Sampling
-from holdfast.tasks.prompts import TEMPLATES
+from holdfast.generate.generator import Answers, Question
+from holdfast.generate.server import ServerGenerator, chat_address, data_url
+from holdfast.generate.settings import ServerSettings
+from holdfast.policy.settings import Sampling
+from holdfast.tasks.example import Example
 
 OK = {
     "choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}],
     "usage": {"completion_tokens": 3},
 }
-BODY = {"model": NAME, "messages": []}
+QUESTION = Question(Example(id="a", prompt="?", answer="1"), "?")
 
 
 @pytest.fixture(autouse=True)
@@ -46,42 +49,94 @@ def server() -> Iterator[ChatServer]:
         yield server
 
 
-def connect(server: ChatServer, **options: Any) -> Endpoint:
-    return Endpoint(server.url, **{"pause": 0.01, "timeout": 10, "retries": 2} | options)
+def connect(server: ChatServer, **options: Any) -> ServerGenerator:
+    settings = {"model": NAME, "pause": 0.01, "timeout": 10, "retries": 2} | options
+    return ServerGenerator(server.url, ServerSettings.model_validate(settings))
 
 
-def make_exam(count: int, *names: str) -> Exam:
-    tasks = find_tasks(names or ("measures",), (), "test", "official")
-    return Exam(tasks, "test", count, "cot", TEMPLATES["embedded"], Sampling(temperature=0, max_tokens=32))
+def complete(generator: ServerGenerator, group: int = 1) -> Answers:
+    (answers,) = generator.generate([QUESTION], group, Sampling(temperature=0, max_tokens=16), ("test",))
+    return answers
 
 
-def ask(subject: Subject, exam: Exam, folder: Path, **options: Any) -> list[Answers]:
-    return examine(
-        subject, exam, folder, on_step=lambda _: lambda *_: None, on_task=lambda _: None, **options
-    )
+def make_exam(store: Path, count: int, *names: str, **options: Any) -> Exam:
+    settings = {"prompts": "embedded", "test_examples": count, "evaluation.max_tokens": 32, "store": store}
+    settings |= {f"server.{key}": value for key, value in ({"model": NAME, "pause": 0.01} | options).items()}
+    overrides = [f"{key}={value}" for key, value in settings.items()] + ["evaluation.batch=1"]
+    return load_exam(overrides, tasks=names or ("measures",))
 
 
-def served(endpoint: Endpoint, concurrency: int = 4) -> ServedModel:
-    return ServedModel(endpoint, NAME, concurrency, None)
+def served(server: ChatServer, exam: Exam) -> Subject:
+    return find_subject(server.url, exam)
+
+
+def records(examined: list[Examined]) -> list[Any]:
+    return [one.records for one in examined]
 
 
 def test_same_records_as_from_the_model_itself(server: ChatServer, tmp_path: Path) -> None:
-    exam = make_exam(10, "measures", "knowledge")
-    here = ask(LocalModel("embedded", ModelSettings(), 1), exam, tmp_path / "here")
-    there = ask(served(connect(server)), exam, tmp_path / "there")
-    assert [answers.records for answers in there] == [answers.records for answers in here]
+    exam = make_exam(tmp_path / "store", 10, "measures", "knowledge", concurrency=4)
+    here = examine(find_subject("embedded", exam), exam)
+    there = examine(served(server, exam), exam)
+    assert records(there) == records(here)
+    assert not any(one.reused for one in here + there)
     assert 1 < server.most <= 4
-    body, authorization = server.requests[0]
-    assert authorization is None
-    assert (body["temperature"], body["max_tokens"], "seed" in body) == (0, 32, False)
-    assert not list((tmp_path / "there" / "records").glob(".*"))
+    assert not list((tmp_path / "store" / "work").glob("*"))
 
     asked = len(server.requests)
-    again = ask(served(connect(server)), exam, tmp_path / "there")
-    assert all(answers.reused for answers in again)
+    again = examine(served(server, exam), exam)
+    assert all(one.reused for one in again)
     assert len(server.requests) == asked
-    ask(served(connect(server)), exam, tmp_path / "there", again=True)
+    examine(served(server, exam), exam, again=True)
     assert len(server.requests) == 2 * asked
+    # How the work is divided among requests changes no answer of a server.
+    batches = exam.model_copy(update={"evaluation": exam.evaluation.model_copy(update={"batch": 64})})
+    assert all(one.reused for one in examine(served(server, batches), batches))
+
+
+def test_every_sampling_setting_is_sent(server: ChatServer) -> None:
+    """Else those of the checkpoint's own generation_config.json would count."""
+    server.troubles = [OK]
+    complete(connect(server))
+    body, authorization = server.requests[0]
+    assert authorization is None
+    assert body | {
+        "temperature": 0, "top_p": 1, "max_tokens": 16, "top_k": -1, "min_p": 0, "repetition_penalty": 1,
+        "presence_penalty": 0, "frequency_penalty": 0,
+    } == body  # fmt: skip
+    assert "seed" not in body and "n" not in body
+    # Drawn answers are the same on every run, and each question has its own.
+    asked = [QUESTION, Question(Example(id="b", prompt="?", answer="1"), "?")] * 2
+    server.troubles = [OK] * 4
+    list(connect(server, concurrency=1).generate(asked, 1, Sampling(temperature=0.5), ("test",)))
+    drawn = [body for body, _ in server.requests[1:]]
+    assert {body["temperature"] for body in drawn} == {0.5}
+    seeds = [body["seed"] for body in drawn]
+    assert seeds[:2] == seeds[2:] and seeds[0] != seeds[1]
+
+
+def test_a_setting_that_the_server_does_not_know_is_left_out(server: ChatServer) -> None:
+    server.troubles = [
+        (400, {}, {"error": {"message": "Unrecognized request argument supplied: top_k"}}),
+        (422, {}, {"detail": "min_p, repetition_penalty: extra fields not permitted"}),
+        OK,
+        OK,
+    ]
+    generator = connect(server, concurrency=1)
+    assert complete(generator).texts == complete(generator).texts == [["fine"]]
+    assert generator.left_out == {"top_k", "min_p", "repetition_penalty"}
+    assert not generator.left_out & set(server.requests[3][0])
+    assert (len(server.requests), generator.repeated) == (4, 0)
+
+
+def test_a_group_is_one_request(server: ChatServer) -> None:
+    answers = complete(connect(server), group=3)
+    assert len(answers.texts[0]) == len(answers.lengths[0]) == 3
+    assert answers.lengths == [[None] * 3]  # the server counts all three together
+    assert server.requests[0][0]["n"] == 3
+    server.troubles = [OK, OK]
+    with pytest.raises(HoldfastError, match="1 choices instead of 2"):
+        complete(connect(server, retries=1), group=2)
 
 
 @pytest.mark.parametrize(
@@ -99,40 +154,59 @@ def test_same_records_as_from_the_model_itself(server: ChatServer, tmp_path: Pat
         {"choices": [{"message": {}}]},
         {"choices": [{"message": {"content": 7}, "finish_reason": "stop"}]},
         {"choices": [None]},
+        b"[" * 100_000,
+        b'{"choices": ' + b"9" * 5000 + b"}",
+        "slow body",
+        "slow head",
     ],
 )
 def test_what_may_go_better_is_tried_again(server: ChatServer, trouble: Any) -> None:
     server.troubles = [trouble, OK]
-    endpoint = connect(server, timeout=0.3)
-    assert endpoint.complete(BODY) == Reply("fine", 3, True)
-    assert endpoint.repeated == 1
+    generator = connect(server, timeout=0.3)
+    assert complete(generator) == Answers([0], [["fine"]], [[3]], [[True]])
+    assert generator.repeated == 1
     server.troubles = [trouble] * 3
+    start = time.monotonic()
     with pytest.raises(HoldfastError, match="failed in 3 attempts, last: "):
-        endpoint.complete(BODY)
+        complete(generator)
+    assert time.monotonic() - start < 3
+
+
+def test_all_answers_together_have_a_limit(server: ChatServer) -> None:
+    server.troubles = ["slow body"] * 99
+    start = time.monotonic()
+    with pytest.raises(HoldfastError, match=r"took longer than server\.run_limit"):
+        complete(connect(server, run_limit=0.5, retries=20))
+    assert time.monotonic() - start < 3
+
+
+def test_half_a_character_can_be_written(server: ChatServer) -> None:
+    server.troubles = [b'{"choices": [{"message": {"content": "a\\ud800"}, "finish_reason": "stop"}]}']
+    assert complete(connect(server)).texts == [["a?"]]
 
 
 def test_retry_after_is_waited_for(server: ChatServer) -> None:
     server.troubles = [(429, {"Retry-After": "0.4"}, b""), OK]
-    connect(server).complete(BODY)
+    complete(connect(server))
     assert server.times[1] - server.times[0] >= 0.4
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(400, "--max-tokens"), (401, "--api-key-env"), (307, "redirects")]
+    ("status", "advice"), [(400, "evaluation.max_tokens"), (401, "server.key_variable"), (307, "redirects")]
 )
 def test_a_refusal_is_not_tried_again(server: ChatServer, status: int, advice: str) -> None:
     server.troubles = [(status, {"Location": server.url}, {"error": {"message": "no, because of this."}})]
     with pytest.raises(InputError, match="because of this") as told:
-        connect(server).complete(BODY)
+        complete(connect(server))
     assert advice in str(told.value)
     assert len(server.requests) == 1
 
 
 def test_no_server() -> None:
     with serving() as server:
-        endpoint = connect(server, retries=0)
+        generator = connect(server, retries=0)
     with pytest.raises(HoldfastError, match="is the server running"):
-        endpoint.complete(BODY)
+        complete(generator)
 
 
 def test_reasoning_belongs_to_the_response(server: ChatServer) -> None:
@@ -143,10 +217,9 @@ def test_reasoning_belongs_to_the_response(server: ChatServer) -> None:
         reply({"content": "\\boxed{1}", "reasoning_content": "so"}, "stop"),
         reply({"content": None, "reasoning": "so"}, "length"),
     ]
-    endpoint = connect(server)
-    first, second = endpoint.complete(BODY), endpoint.complete(BODY)
-    assert (first.text, first.finished, first.tokens) == ("<think>so</think>\\boxed{1}", True, None)
-    assert (second.text, second.finished) == ("<think>so</think>", False)
+    generator = connect(server)
+    assert complete(generator) == Answers([0], [["<think>so</think>\\boxed{1}"]], [[None]], [[True]])
+    assert complete(generator) == Answers([0], [["<think>so</think>"]], [[None]], [[False]])
 
 
 def test_addresses() -> None:
@@ -154,8 +227,9 @@ def test_addresses() -> None:
     assert chat_address("https://host/openai/v1/") == "https://host/openai/v1/chat/completions"
     assert chat_address("http://host/v1/chat/completions") == "http://host/v1/chat/completions"
     for bad in ("localhost:8000", "ftp://host", "http://", "http://host:port", "http://u:secret@host/v1"):
-        with pytest.raises(InputError, match="is not a server's address"):
+        with pytest.raises(InputError, match="is not a server's address") as told:
             chat_address(bad)
+        assert "secret" not in str(told.value)
 
 
 def test_images_go_without_loss() -> None:
@@ -168,41 +242,43 @@ def test_images_go_without_loss() -> None:
 
 
 def test_goes_on_where_it_failed(server: ChatServer, tmp_path: Path) -> None:
-    exam = make_exam(12)
-    whole = ask(served(connect(server)), exam, tmp_path / "whole")[0].records
+    exam = make_exam(tmp_path / "whole", 12)
+    whole = records(examine(served(server, exam), exam))
     server.requests.clear()
     server.troubles = [None] * 5 + [(500, {}, b"")]
-    with pytest.raises(HoldfastError, match="Replies that came are kept"):
-        ask(served(connect(server, retries=0), 2), exam, tmp_path / "lost_again")
-    assert not (tmp_path / "lost_again" / "records" / "measures.jsonl").exists()
-    (part,) = (tmp_path / "lost_again" / "records").glob(".measures.*.part")
-    kept = len(part.read_text().splitlines())
+    exam, store = make_exam(tmp_path / "store", 12, retries=0, concurrency=2), tmp_path / "store"
+    with pytest.raises(HoldfastError, match="What was answered is kept"):
+        examine(served(server, exam), exam)
+    assert not list((store / "evaluate").glob("[!.]*"))
+    (log,) = (store / "work").glob("*/rows.jsonl")
+    kept = len(log.read_text().splitlines())
     assert kept >= 5
-    with part.open("a") as file:
-        file.write('{"index": 11, "te')  # killed while it wrote
+    with log.open("a") as file:
+        file.write('{"rows": [{"position": 11, "te')  # killed while it wrote
     server.requests.clear()
-    records = ask(served(connect(server)), exam, tmp_path / "lost_again")[0].records
+    assert records(examine(served(server, exam), exam)) == whole
     assert len(server.requests) == 12 - kept
-    assert records == whole
 
 
 def test_on_the_command_line(
     server: ChatServer, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SERVER_KEY", "secret-key")
-    common = ["--tasks", "measures", "--prompts", "embedded", "--examples", 40, "--max-tokens", 32]
-    there = ["--endpoint", server.url, "--served-model", NAME, "--api-key-env", "SERVER_KEY"]
+    store = tmp_path / "store"
+    common = ["--tasks", "measures", "prompts=embedded", "test_examples=40", "evaluation.max_tokens=32"]
+    common += [f"store={store}", f"server.model={NAME}", "server.key_variable=SERVER_KEY"]
     base = tmp_path / "base"
-    said = call("evaluate", *there, *common, "--out", base)
+    said = call("evaluate", server.url, *common, "--out", base)
     assert said.code == 0, said.err
     assert "measures" in said.out
     assert {authorization for _, authorization in server.requests} == {"Bearer secret-key"}
-    assert not any("secret-key" in path.read_text() for path in base.rglob("*") if path.is_file())
+    written = [path for folder in (base, store) for path in folder.rglob("*") if path.is_file()]
+    assert written and not any("secret-key" in path.read_text() for path in written)
 
-    same = call("check", base, *there, *common, "--out", tmp_path / "same")
+    same = call("check", base, server.url, *common, "--out", tmp_path / "same")
     assert same.code == 0, same.err
     server.forgets = True
-    worse = call("check", base, *there, *common, "--out", tmp_path / "worse")
+    worse = call("check", base, server.url, *common, "--again", "--out", tmp_path / "worse")
     assert worse.code == 3
     assert "Forgotten: measures" in worse.out
     flips = files.read_jsonl(tmp_path / "worse" / "flips.jsonl")
@@ -210,25 +286,25 @@ def test_on_the_command_line(
     assert {flip["flip"] for flip in flips} == {"1→0"}
     assert json.loads((tmp_path / "worse" / "comparison.json").read_text())["forgotten"] == ["measures"]
 
-    wrong = call(
-        "evaluate", "--endpoint", server.url, "--served-model", "other", *common, "--out", tmp_path / "o"
-    )
+    wrong = call("evaluate", server.url, *common, "server.model=other", "--out", tmp_path / "o")
     assert wrong.code == 2
-    assert "does not exist" in wrong.err and "--served-model" in wrong.err
+    assert "does not exist" in wrong.err and "server.model" in wrong.err
+    assert "server.model=NAME" in call("evaluate", server.url, *common, "server.model=''").err
     server.troubles = [b"garbage"] * 99
-    garbage = call("evaluate", *there, *common, "--out", tmp_path / "g", "--retries", 0)
+    garbage = call("evaluate", server.url, *common, "--again", "--out", tmp_path / "g", "server.retries=0")
     assert garbage.code == 1
     assert "not JSON" in garbage.err
+    assert "Task measures: Example " in garbage.err
     monkeypatch.delenv("SERVER_KEY")
-    assert "SERVER_KEY" in call("evaluate", *there, *common).err
-    assert call("evaluate", "embedded", *there, *common).code == 2
+    assert "SERVER_KEY" in call("evaluate", server.url, *common).err
 
 
 def test_stopped_in_the_background(server: ChatServer, tmp_path: Path) -> None:
     """A shell starts background commands with Ctrl-C ignored; a plain kill ends them all the same."""
     server.troubles = ["slow"] * 99
-    command = ["evaluate", "--endpoint", server.url, "--served-model", NAME, "--tasks", "presence"]
-    command += ["--prompts", "embedded", "--examples", "40", "--out", str(tmp_path / "out")]
+    command = ["evaluate", server.url, f"server.model={NAME}", "--tasks", "presence"]
+    command += ["prompts=embedded", "test_examples=40", "--out", str(tmp_path / "out")]
+    command += [f"store={tmp_path / 'store'}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "holdfast.cli", *command],
         stdout=subprocess.DEVNULL,

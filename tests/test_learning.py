@@ -8,6 +8,8 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.files import read_jsonl
+from holdfast.generate.generator import Answers
+from holdfast.generate.local import LocalGenerator
 from holdfast.learning.filters import pass_rates, select
 from holdfast.learning.loop import learn, pick, step
 from holdfast.learning.methods import make_method
@@ -286,7 +288,7 @@ def test_pass_rates_are_counted_per_example():
     policy = Policy.load("embedded", ModelSettings())
     items = items_of("photos", 6)
     rows = pass_rates(
-        policy,
+        LocalGenerator(policy),
         items,
         grpo(filter="rif", filter_samples=4, micro_batch=4),
         templates=TEMPLATES["embedded"],
@@ -295,3 +297,28 @@ def test_pass_rates_are_counted_per_example():
     )
     assert [row["id"] for row in rows] == [example.id for _, example in items]
     assert all(0 <= row["correct"] <= row["samples"] == 4 for row in rows)
+
+
+class Backwards:
+    """A sampler from outside the package: right every second time, the last question first."""
+
+    def generate(self, questions, group, sampling, stream):
+        for place in reversed(range(len(questions))):
+            answer = questions[place].example.answer
+            said = [f"\\boxed{{{answer if member % 2 else 'no'}}}" for member in range(group)]
+            yield Answers([place], [said], [[None] * group], [[True] * group])
+
+
+def test_filters_take_any_sampler():
+    method = grpo(filter="rif", filter_samples=5, micro_batch=4)
+    rows = pass_rates(
+        Backwards(),
+        items_of("photos", 6),
+        method,
+        templates=TEMPLATES["embedded"],
+        stream=("rif",),
+        on_step=lambda *_: None,
+    )
+    assert [row["id"] for row in rows] == [example.id for _, example in items_of("photos", 6)]
+    assert {(row["correct"], row["samples"]) for row in rows} == {(2, 5)}
+    assert not any("flops" in row for row in rows)  # nobody said what sampling took

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from holdfast.errors import InputError
+from holdfast.generate.rollouts import encode_items
 from holdfast.mechanism import drift as module
 from holdfast.mechanism.drift import drift
 from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
-from holdfast.policy.rollouts import encode_items
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.prompts import TEMPLATES as ALL_TEMPLATES
 from mechanism_helpers import (

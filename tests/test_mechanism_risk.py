@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from holdfast.errors import InputError
+from holdfast.generate.rollouts import encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import Groups, Likelihood, PolicyGradient
@@ -20,7 +21,6 @@ from holdfast.policy.gradients import (
     trained_parameters,
 )
 from holdfast.policy.policy import Policy
-from holdfast.policy.rollouts import encode_items, roll_out
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import TEMPLATES as ALL_TEMPLATES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ import pytest
 
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast.experiment import executor
+from holdfast.generate.local import LocalGenerator
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},
@@ -103,47 +103,48 @@ def test_a_stage_goes_on_from_its_step_checkpoint(tmp_path: Path, undisturbed: d
 
 
 DIES = """
-import importlib, os, signal, sys
+import os, signal, sys
 from holdfast import cli
-module, calls = importlib.import_module({module!r}), []
-real = module.roll_out
-def roll_out(*arguments, **names):
-    calls.append(1)
-    if len(calls) == {call}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments, **names)
-module.roll_out = roll_out
+from holdfast.generate.local import LocalGenerator
+real, calls = LocalGenerator.generate, []
+def generate(self, questions, group, sampling, stream):
+    if stream[0] == {kind!r}:
+        calls.append(1)
+        if len(calls) == {call}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, questions, group, sampling, stream)
+LocalGenerator.generate = generate
 sys.argv = ["holdfast", "run", {config!r}, "--workers", "1"]
 cli.main()
 """
 
 
 @pytest.mark.parametrize(
-    ("module", "call", "batches"),
+    ("kind", "call", "batches"),
     [
-        ("holdfast.learning.filters", 3, 2 * 4),  # two filters of 16 examples
-        ("holdfast.forgetting.evaluate", 2, 10 * 2),  # ten cells of 8 examples
+        ("filter", 3, 2 * 4),  # two filters of 16 examples
+        ("evaluate", 2, 10 * 2),  # ten cells of 8 examples
     ],
 )
 def test_filters_and_evaluations_go_on_after_their_last_batch(
-    module: str, call: int, batches: int, tmp_path: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
+    kind: str, call: int, batches: int, tmp_path: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
-    script = DIES.format(module=module, call=call, config=str(config))
+    script = DIES.format(kind=kind, call=call, config=str(config))
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr
     (log,) = (store / "work").glob("*/rows.jsonl")
     assert len(log.read_text().splitlines()) == call - 1
     asked = []
-    real = importlib.import_module(module).roll_out
+    real = LocalGenerator.generate
 
-    def roll_out(*arguments: Any, **names: Any) -> Any:
-        asked.append(1)
-        return real(*arguments, **names)
+    def generate(self: Any, questions: Any, group: int, sampling: Any, stream: Any) -> Any:
+        asked.append(stream[0])
+        return real(self, questions, group, sampling, stream)
 
-    monkeypatch.setattr(f"{module}.roll_out", roll_out)
+    monkeypatch.setattr(LocalGenerator, "generate", generate)
     assert not run_here(make_experiment(tmp_path, **SETTINGS)).failed
-    assert len(asked) == batches - (call - 1)
+    assert asked.count(kind) == batches - (call - 1)
     assert snapshot(store) == undisturbed
     assert not list((store / "work").glob("*"))
 

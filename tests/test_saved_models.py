@@ -75,17 +75,17 @@ def test_the_merge_command(call: Call, tmp_path: Path) -> None:
     policy = disturbed(ModelSettings(device="cpu", lora=Lora()))
     adapters, merged = tmp_path / "adapters", tmp_path / "merged"
     policy.save(adapters)
-    said = call("merge", adapters, "--model", "path=embedded", "--out", merged)
+    said = call("merge", adapters, "model.path=embedded", "--out", merged)
     assert said.code == 0, said.err
     assert not (merged / "adapter_config.json").exists()
     assert stock_answers(merged) == policys_answers(policy)
     assert policys_answers(policy) != policys_answers(Policy.load("embedded", ModelSettings(device="cpu")))
 
     for arguments, message in (
-        ((adapters, "--out", tmp_path / "x"), "--model path=MODEL"),
-        ((merged, "--model", "path=embedded", "--out", tmp_path / "x"), "holds no adapters"),
-        ((adapters, "--model", "path=embedded", "--out", merged), "is there already"),
-        ((adapters, "--model", "path=nowhere", "--out", tmp_path / "x"), "There is no model folder nowhere"),
+        ((adapters, "--out", tmp_path / "x"), "model.path=MODEL"),
+        ((merged, "model.path=embedded", "--out", tmp_path / "x"), "holds no adapters"),
+        ((adapters, "model.path=embedded", "--out", merged), "is there already"),
+        ((adapters, "model.path=nowhere", "--out", tmp_path / "x"), "There is no model folder nowhere"),
     ):
         refused = call("merge", *arguments)
         assert refused.code == 2

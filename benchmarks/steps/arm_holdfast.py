@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from holdfast.generate.rollouts import Item
 from holdfast.learning.loop import step
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.policy import Policy
-from holdfast.policy.rollouts import Item
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Task

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from holdfast import files
-from holdfast.checkpoints.evaluation import Answers, scores
-from holdfast.checkpoints.exam import Exam
+from holdfast.checkpoints.folder import Examined, questions_of
+from holdfast.config.exam import Exam
 from holdfast.errors import InputError
+from holdfast.experiment.plan import evaluation_plan
 from holdfast.forgetting import paired
 from holdfast.forgetting.metrics import resolvable_difference
 from holdfast.forgetting.outcomes import RIGHT
@@ -64,7 +65,7 @@ class Comparison:
 
 
 def compare(
-    before: Sequence[Answers], after: Sequence[Answers], *, max_drop: float, level: float
+    before: Sequence[Examined], after: Sequence[Examined], *, max_drop: float, level: float
 ) -> Comparison:
     """Compare the answers of two checkpoints.
 
@@ -78,7 +79,7 @@ def compare(
     flips: list[dict[str, Any]] = []
     for old, new in zip(before, after, strict=True):
         _check_same(old, new)
-        changes[old.task] = paired.compare(old.task, scores(old.records), scores(new.records))
+        changes[old.task] = paired.compare(old.task, old.scores_N, new.scores_N)
         flips += _flips(old, new)
     if len(changes) > 1:
         changes[ALL] = paired.pool(list(changes.values()))
@@ -160,15 +161,17 @@ def write(comparison: Comparison, names: tuple[str, str], folder: Path) -> Table
     return table
 
 
-def check_asked(answers: Sequence[Answers], exam: Exam) -> None:
+def check_asked(examined: Sequence[Examined], exam: Exam) -> None:
     """Whether answers that are there can be compared with those of an exam to come.
 
     Raises:
         InputError: they were given to other questions, or asked in another way.
     """
-    tasks = {task.name: task for task in exam.tasks}
-    for one in answers:
-        _check_inputs(one.task, one.inputs, exam.inputs(tasks[one.task]), ("in the folder", "now"))
+    asked = {job.tasks[0]: job for job in evaluation_plan(exam, {}, "").jobs.values()}
+    for one in examined:
+        task, split = exam.task(one.task), exam.evaluation.split
+        examples = exam.count(task, split) or task.sizes[split] or 0
+        _check_inputs(one.task, one.inputs, questions_of(asked[one.task], examples), ("in the folder", "now"))
 
 
 def _check_inputs(task: str, ours: dict[str, Any], theirs: dict[str, Any], sides: tuple[str, str]) -> None:
@@ -181,7 +184,7 @@ def _check_inputs(task: str, ours: dict[str, Any], theirs: dict[str, Any], sides
             )
 
 
-def _check_same(old: Answers, new: Answers) -> None:
+def _check_same(old: Examined, new: Examined) -> None:
     _check_inputs(old.task, old.inputs, new.inputs, ("before", "after"))
     for position, (one, other) in enumerate(zip(old.records, new.records, strict=True), start=1):
         if (one["id"], one["prompt"], one["reference"]) != (other["id"], other["prompt"], other["reference"]):
@@ -196,7 +199,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _flips(old: Answers, new: Answers) -> list[dict[str, Any]]:
+def _flips(old: Examined, new: Examined) -> list[dict[str, Any]]:
     """Items whose judgement turned, lost ones first."""
     flips = []
     for before, after in zip(old.records, new.records, strict=True):

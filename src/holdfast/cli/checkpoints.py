@@ -9,117 +9,75 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast.cli.console import err, out, show_table
+from holdfast.cli.console import Debug, err, out, show_table
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
-    from holdfast.checkpoints.evaluation import Answers
-    from holdfast.checkpoints.exam import Exam, OnStep, Subject
-    from holdfast.policy.settings import ModelSettings
+    from holdfast.checkpoints.folder import Examined
+    from holdfast.checkpoints.subject import Subject
+    from holdfast.config.exam import Exam
+    from holdfast.experiment.jobs import OnStep
 
 LINE_SECONDS = 30.0  # between two plain lines about a task that goes well
 FORGOTTEN = 3  # exit code
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="How tasks are asked, as in an experiment: test_examples=500 prompts=embedded style=direct "
+        "evaluation.max_tokens=512 model.dtype=bfloat16 store=FOLDER; server.model=NAME of a server.",
+    ),
+]
 Tasks = Annotated[
     str, typer.Option("--tasks", metavar="NAME,NAME", help="Tasks, as 'holdfast tasks' lists them.")
 ]
-Data = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=FILE.jsonl[:SCORER]", help="Your own data as one more task (repeat it)."),
+Like = Annotated[
+    Path | None, typer.Option("--like", metavar="CONFIG", help="Ask as this experiment asks its policies.")
 ]
-Style = Annotated[str, typer.Option(help="cot: reason, then \\boxed{answer}; direct: the bare answer.")]
-Prompts = Annotated[str, typer.Option(help="Instructions: standard, or embedded for the embedded model.")]
-Scoring = Annotated[str, typer.Option(help="Rule for benchmarks: official or study.")]
-Examples = Annotated[int | None, typer.Option(min=1, help="At most so many of each task; normally all.")]
-Split = Annotated[str, typer.Option(help="train, validation or test.")]
-Batch = Annotated[int, typer.Option(min=1, help="Examples that are answered together.")]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Longest response.")]
-Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        metavar="KEY=VALUE",
-        help="How to load it, such as dtype=bfloat16 (repeat it).",
-    ),
-]
-Again = Annotated[bool, typer.Option("--again", help="Ask everything again, also what is done.")]
-Url = Annotated[
-    str | None, typer.Option("--endpoint", metavar="URL", help="An OpenAI-compatible server that generates.")
-]
-Served = Annotated[
-    str | None, typer.Option("--served-model", metavar="NAME", help="What the server calls the model.")
-]
-KeyVariable = Annotated[
-    str | None, typer.Option("--api-key-env", metavar="VAR", help="Variable that holds the server's key.")
-]
-Concurrency = Annotated[int, typer.Option(min=1, max=1024, help="Requests under way at the same time.")]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds without a sign of the server.")]
-Retries = Annotated[int, typer.Option(min=0, max=20, help="Attempts after one that failed.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")]
+Again = Annotated[bool, typer.Option("--again", help="Ask everything again, also what is in the store.")]
 
 
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="A model's folder, a hub id, or 'embedded'.")
-    ] = None,
+        str, typer.Argument(metavar="MODEL", help="A folder, a hub id, 'embedded', or a server's address.")
+    ],
+    overrides: Overrides = None,
     tasks: Tasks = "",
-    data: Data = None,
-    style: Style = "cot",
-    prompts: Prompts = "standard",
-    scoring: Scoring = "official",
-    examples: Examples = None,
-    split: Split = "test",
+    like: Like = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the records; normally runs/evaluate/MODEL.")
     ] = None,
-    batch: Batch = 64,
-    max_tokens: MaxTokens = 1024,
-    temperature: Temperature = 0.0,
-    settings: Settings = None,
     again: Again = False,
-    endpoint: Url = None,
-    served_model: Served = None,
-    api_key_env: KeyVariable = None,
-    concurrency: Concurrency = 8,
-    timeout: Timeout = 60,
-    retries: Retries = 5,
     debug: Debug = False,
 ) -> None:
     """Let a checkpoint answer tasks: a record a sample, and accuracies with intervals.
 
-    Tasks that were done with the same inputs are not asked again. The model may be on this machine,
-    or behind a server: --endpoint URL --served-model NAME in place of MODEL.
+    Results lie in the store of experiments: what a run or an earlier call has asked the same checkpoint in
+    the same way is not asked again.
     """
-    from holdfast.checkpoints.evaluation import summary
+    from holdfast.checkpoints.folder import tables
+    from holdfast.checkpoints.subject import find_subject
     from holdfast.report.table import to_json
 
-    _prepare(debug)
-    if (model is None) == (endpoint is None):
-        raise InputError("Give either MODEL, or --endpoint and --served-model.")
-    exam = _exam(tasks, data, split, scoring, examples, style, prompts, max_tokens, temperature)
-    subject = (
-        _served(endpoint, served_model, api_key_env, concurrency, timeout, retries, settings)
-        if endpoint is not None
-        else _local(model or "", settings, batch)
-    )
+    exam = _exam(overrides, like, _names(tasks), debug)
+    subject = find_subject(model, exam)
     target = folder or Path("runs/evaluate") / _slug(subject.name)
-    answers = _examine(subject, exam, target, again)
-    show_table(to_json(summary(answers)))
-    out.print(f"\nRecords: {target / 'records'}", soft_wrap=True, highlight=False)
+    for table in tables(_examine(subject, exam, target, again)):
+        show_table(to_json(table))
+    out.print(f"Records: {target / 'records'}", soft_wrap=True, highlight=False)
 
 
 def check(
     before: Annotated[
         str, typer.Argument(metavar="BASE", help="The old model, or a folder of 'holdfast evaluate'.")
     ],
-    after: Annotated[
-        str | None, typer.Argument(metavar="[NEW]", help="The new one; or the server of --endpoint.")
-    ] = None,
+    after: Annotated[str, typer.Argument(metavar="NEW", help="The new one, likewise.")],
+    overrides: Overrides = None,
     max_drop: Annotated[float, typer.Option(min=0.0, max=100.0, help="Points that accuracy may fall.")] = 1.0,
     level: Annotated[
         float,
@@ -129,26 +87,11 @@ def check(
         bool, typer.Option("--strict", help="Unclear fails, too: pass only what was shown to be kept.")
     ] = False,
     tasks: Tasks = "",
-    data: Data = None,
-    style: Style = "cot",
-    prompts: Prompts = "standard",
-    scoring: Scoring = "official",
-    examples: Examples = None,
-    split: Split = "test",
+    like: Like = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the comparison; normally runs/check/BASE-NEW.")
     ] = None,
-    batch: Batch = 64,
-    max_tokens: MaxTokens = 1024,
-    temperature: Temperature = 0.0,
-    settings: Settings = None,
     again: Again = False,
-    endpoint: Url = None,
-    served_model: Served = None,
-    api_key_env: KeyVariable = None,
-    concurrency: Concurrency = 8,
-    timeout: Timeout = 60,
-    retries: Retries = 5,
     debug: Debug = False,
 ) -> None:
     """Compare two checkpoints sample by sample; exit code 3 when something was forgotten.
@@ -161,43 +104,46 @@ def check(
     Exit codes: 0 nothing was shown to be forgotten (with --strict: everything was shown to be kept),
     3 forgotten (with --strict: or unclear), 2 wrong input, 1 another failure.
 
-    BASE and NEW are models, or folders that 'holdfast evaluate' wrote; with --endpoint URL
-    --served-model NAME the server is NEW. Every item whose answer turned is in flips.jsonl.
+    BASE and NEW are models, servers' addresses, or folders that 'holdfast evaluate' wrote, whose tasks are
+    taken where --tasks says nothing. Every item whose answer turned is in flips.jsonl.
     """
-    from holdfast.checkpoints import comparison as comparisons
-    from holdfast.checkpoints.evaluation import read_answers
+    from holdfast.checkpoints import comparison
+    from holdfast.checkpoints.folder import RECORDS, read_folder
+    from holdfast.checkpoints.subject import find_subject
     from holdfast.report.table import to_json
 
-    _prepare(debug)
-    if (after is None) == (endpoint is None):
-        raise InputError("Give either NEW, or --endpoint and --served-model.")
-    sides: list[Subject | Path] = [_side(before, settings, batch)]
-    if endpoint is not None:
-        sides.append(_served(endpoint, served_model, api_key_env, concurrency, timeout, retries, settings))
-    else:
-        sides.append(_side(after or "", settings, batch))
-    target = folder or Path("runs/check") / "-".join(_slug(_name(side)) for side in sides)
-    names = list(dict.fromkeys(_names(tasks)))
+    names = _names(tasks)
+    folders = [Path(side) for side in (before, after) if (Path(side) / RECORDS).is_dir()]
+    if folders and not names:
+        names = [one.task for one in read_folder(folders[0])]
+    sides: list[Subject | Path] = [*folders]
     exam = None
-    if not all(isinstance(side, Path) for side in sides):
-        exam = _exam(tasks, data, split, scoring, examples, style, prompts, max_tokens, temperature)
-        names = [task.name for task in exam.tasks]
-        for side in sides:
-            if isinstance(side, Path):  # a difference shows before any work
-                comparisons.check_asked(read_answers(side, names), exam)
-    old = _answers_of(sides[0], exam, names, target / "before", again)
-    new = _answers_of(sides[1], exam, [one.task for one in old], target / "after", again)
-    compared = comparisons.compare(old, new, max_drop=max_drop / 100, level=level)
-    checkpoints = (old[0].checkpoint, new[0].checkpoint)
-    show_table(to_json(comparisons.write(compared, checkpoints, target)))
+    if len(folders) < 2:
+        exam = _exam(overrides, like, names, debug)
+        names = list(exam.general)
+        for one in folders:  # a difference shows before any work
+            comparison.check_asked(read_folder(one, names), exam)
+        sides = [
+            Path(side) if Path(side) in folders else find_subject(side, exam) for side in (before, after)
+        ]
+    target = folder or Path("runs/check") / "-".join(
+        _slug(str(side) if isinstance(side, Path) else side.name) for side in sides
+    )
+
+    def answers(side: Subject | Path, name: str) -> list[Examined]:
+        if isinstance(side, Path):
+            return read_folder(side, names)
+        assert exam is not None, "made where a side is no folder"
+        return _examine(side, exam, target / name, again)
+
+    old, new = answers(sides[0], "before"), answers(sides[1], "after")
+    compared = comparison.compare(old, new, max_drop=max_drop / 100, level=level)
+    show_table(to_json(comparison.write(compared, (old[0].checkpoint, new[0].checkpoint), target)))
     forgotten, unclear = compared.named("forgotten"), compared.named("unclear")
-    if forgotten:
-        verdict = f"Forgotten: {', '.join(forgotten)}."
-    else:
-        verdict = "Nothing was shown to be forgotten."
+    verdict = f"Forgotten: {', '.join(forgotten)}." if forgotten else "Nothing was shown to be forgotten."
     if unclear:
         verdict += f" Unclear: {', '.join(unclear)}; more examples would tell."
-    out.print(f"\n{verdict}", soft_wrap=True, highlight=False)
+    out.print(verdict, soft_wrap=True, highlight=False)
     out.print(f"Items whose answer turned: {target / 'flips.jsonl'}", soft_wrap=True, highlight=False)
     if forgotten or (strict and unclear):
         raise typer.Exit(FORGOTTEN)
@@ -209,114 +155,23 @@ def help_text(command: Callable[..., None]) -> str:
     return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
-def _prepare(debug: bool) -> None:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
-
-
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _exam(
-    tasks: str,
-    data: Sequence[str] | None,
-    split: str,
-    scoring: str,
-    examples: int | None,
-    style: str,
-    prompts: str,
-    max_tokens: int,
-    temperature: float,
-) -> Exam:
-    from holdfast.checkpoints.exam import Exam, find_tasks
-    from holdfast.policy.settings import Sampling
-    from holdfast.tasks.prompts import TEMPLATES
+def _exam(overrides: Sequence[str] | None, like: Path | None, tasks: Sequence[str], debug: bool) -> Exam:
+    """What is asked; and this process made ready to ask it."""
+    from holdfast.config.load import load_exam
 
-    for option, value, known in (
-        ("--style", style, ("cot", "direct")),
-        ("--prompts", prompts, tuple(TEMPLATES)),
-        ("--scoring", scoring, ("official", "study")),
-        ("--split", split, ("train", "validation", "test")),
-    ):
-        if value not in known:
-            raise InputError(f"{option} must be {' or '.join(known)}, not '{value}'.")
-    found = find_tasks(_names(tasks), data or (), split, scoring)  # type: ignore[arg-type]
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    return Exam(found, split, examples, style, TEMPLATES[prompts], sampling)  # type: ignore[arg-type]
-
-
-def _side(text: str, settings: Sequence[str] | None, batch: int) -> Subject | Path:
-    """A folder of records, or a model that is still to be asked."""
-    from holdfast.checkpoints.evaluation import RECORDS
-
-    folder = Path(text)
-    return folder if (folder / RECORDS).is_dir() else _local(text, settings, batch)
-
-
-def _local(source: str, settings: Sequence[str] | None, batch: int) -> Subject:
-    from holdfast.checkpoints.local import LocalModel
-
-    return LocalModel(source, model_settings(settings), batch)
-
-
-def _served(
-    url: str,
-    name: str | None,
-    key_variable: str | None,
-    concurrency: int,
-    timeout: float,
-    retries: int,
-    settings: Sequence[str] | None,
-) -> Subject:
-    from holdfast.checkpoints.endpoint import Endpoint
-    from holdfast.checkpoints.served import ServedModel
-
-    if not name:
-        raise InputError("Say with --served-model what the server calls the model.")
-    key = None
-    if key_variable is not None:
-        key = os.environ.get(key_variable)
-        if not key:
-            raise InputError(f"The variable {key_variable} of --api-key-env is not set; put the key in it.")
-    server = Endpoint(url, key=key, timeout=timeout, retries=retries)
-    return ServedModel(server, name, concurrency, model_settings(settings).system_prompt)
-
-
-def model_settings(settings: Sequence[str] | None) -> ModelSettings:
-    from pydantic import ValidationError
-
-    from holdfast.policy.settings import ModelSettings
-    from holdfast.yamlfile import parse_value
-
-    values: dict[str, Any] = {}
-    for setting in settings or ():
-        key, equals, value = setting.partition("=")
-        if not equals or key not in ModelSettings.model_fields:
-            known = ", ".join(ModelSettings.model_fields)
-            raise InputError(f"--model {setting} must be KEY=VALUE with a key of {known}.")
-        values[key] = parse_value(value)
-    try:
-        return ModelSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--model {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
-
-
-def _answers_of(
-    side: Subject | Path, exam: Exam | None, names: Sequence[str], folder: Path, again: bool
-) -> list[Answers]:
-    """What a side has answered, or answers now; `folder` is where the latter goes."""
-    from holdfast.checkpoints.evaluation import read_answers
-
-    if isinstance(side, Path):
-        return read_answers(side, names)
-    assert exam is not None, "made where a side is no folder"
-    return _examine(side, exam, folder, again)
-
-
-def _name(side: Subject | Path) -> str:
-    return str(side) if isinstance(side, Path) else side.name
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
+    exam = load_exam(overrides or (), like, tasks)
+    if not exam.general:
+        raise InputError(
+            "Say which tasks: --tasks NAME,NAME, or your own with 'tasks.NAME={test: FILE.jsonl}'."
+        )
+    os.environ["OMP_NUM_THREADS"] = str(exam.threads)  # read by libraries only when they are loaded
+    return exam
 
 
 def _slug(name: str) -> str:
@@ -325,33 +180,32 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip(".-") or "model"
 
 
-def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Answers]:
+def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Examined]:
     """Ask a checkpoint, telling how it goes."""
-    from holdfast.checkpoints.evaluation import examine
+    from holdfast.checkpoints.examine import examine
 
     out.print(f"{subject.name}", soft_wrap=True, highlight=False, markup=False)
 
-    def done(answers: Answers) -> None:
-        mean = sum(record["score"] for record in answers.records) / len(answers.records)
-        how = f"done {answers.made}" if answers.reused else f"{answers.seconds:.1f} s"
-        line = f"  {answers.task}: {100 * mean:.1f} of 100 on {len(answers.records):,} examples ({how})"
+    def done(one: Examined) -> None:
+        how = f"{one.seconds:.1f} s"
+        if one.reused:
+            how = time.strftime("done %Y-%m-%d %H:%M", time.localtime(one.made))
+        mean = f"{100 * one.scores_N.mean():.1f} of 100 on {len(one.records):,} examples"
+        line = f"  {one.task}: {mean} ({how})"
         out.print(line, soft_wrap=True, highlight=False)
 
     try:
         with err.status("") as status:
-
-            def on_step(task: str) -> OnStep:
-                return _steps(task, status.update if err.is_terminal else None)
-
-            answers = examine(subject, exam, folder, again=again, on_step=on_step, on_task=done)
+            show = status.update if err.is_terminal else None
+            examined = examine(
+                subject, exam, folder, again=again, on_step=lambda task: _steps(task, show), on_task=done
+            )
     except KeyboardInterrupt:
-        err.print("Stopped. Tasks that are done stay; the same command goes on from here.")
+        err.print("Stopped. What was answered stays; the same command goes on from here.")
         raise typer.Exit(130) from None
-    finally:
-        subject.close()
-    if subject.repeated:
-        out.print(f"  {subject.repeated} requests had to be repeated", highlight=False)
-    return answers
+    for remark in subject.remarks():
+        out.print(f"  {remark}", soft_wrap=True, highlight=False)
+    return examined
 
 
 def _steps(task: str, show: Callable[[str], None] | None) -> OnStep:

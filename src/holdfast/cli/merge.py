@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.checkpoints import Settings, model_settings
 from holdfast.cli.console import Debug, out
 from holdfast.errors import InputError
 
@@ -16,14 +15,18 @@ from holdfast.errors import InputError
 def merge(
     adapters: Annotated[Path, typer.Argument(metavar="ADAPTERS", help="A folder of LoRA adapters.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
-    settings: Settings = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Of which model they are, and how to load it."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Add adapters into the weights of their model, and write an ordinary model folder.
 
-    Say of which model with --model path=BASE, and in which precision to write it with --model
-    dtype=bfloat16 (normally float32). It is done on the CPU and takes twice the model's memory.
+    Say of which model with model.path=BASE, and in which precision to write it with model.dtype=bfloat16
+    (normally float32). It is done on the CPU and takes twice the model's memory.
     """
+    from holdfast.config.load import load_exam
     from holdfast.files import whole_folder
     from holdfast.policy import lora
     from holdfast.policy.policy import Policy
@@ -31,9 +34,9 @@ def merge(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     if not (adapters / lora.CONFIG).is_file():
         raise InputError(f"{adapters} holds no adapters: it has no {lora.CONFIG}.")
-    chosen = model_settings(settings)
+    chosen = load_exam(overrides or ()).model
     if "path" not in chosen.model_fields_set:
-        raise InputError(f"Say of which model the adapters in {adapters} are: --model path=MODEL.")
+        raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL.")
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder with --out.")
     if "device" not in chosen.model_fields_set:

@@ -41,11 +41,11 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         for index, name in enumerate(getattr(experiment, key)):
             try:
                 tasks[name] = task = experiment.task(name)
-                _check_split(
+                check_split(
                     task, experiment.evaluation.split, experiment.test_examples, own=name in experiment.tasks
                 )
                 if key == "sequence":
-                    _check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
+                    check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
             except HoldfastError as error:
                 problems.append(((key, index), str(error)))
 
@@ -76,7 +76,7 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     if experiment.model.dtype == "float16" and experiment.model.lora is None:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         problems.append((("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"))
-    problems += _check_model(experiment.model)
+    problems += check_model(experiment.model)
     return problems
 
 
@@ -144,7 +144,12 @@ def _looks_back(experiment: Experiment, measure: Drift | Risk | Probe) -> bool:
     )
 
 
-def _check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
+def check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
+    """See that a task has so many examples, and that rows of one's own can be used.
+
+    Raises:
+        InputError: it has not, or they cannot.
+    """
     size = task.sizes.get(split, 0)
     if own or size == 0 or (size is None and count is None):
         task.examples(split, count)  # every own row is checked before any work; the others say what is wrong
@@ -199,7 +204,8 @@ def _has_rationale(task: Task) -> bool:
         return True
 
 
-def _check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
+def check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
+    """What can be seen of a model without loading it, so that a slip shows before any work."""
     where = ("model", "path")
     if model.path == "embedded":
         return []

@@ -16,7 +16,7 @@ from holdfast.settings import Settings
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.prompts import TEMPLATES, Style
-from holdfast.tasks.task import Task
+from holdfast.tasks.task import Split, Task
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # A method made by a grid carries its values in its name.
@@ -123,6 +123,10 @@ class Experiment(Settings):
             return False
         family = self.variants[name].of if name in self.variants else name
         return measure.methods is None or name in measure.methods or family in measure.methods
+
+    def count(self, task: Task, split: Split) -> int | None:
+        """How many examples of a split are taken; None for all there are."""
+        return self.train_examples if split == "train" else self.test_examples
 
     def task(self, name: str) -> Task:
         """The task of that name: one of the experiment's own, or one that ships."""

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from holdfast import plugins
-from holdfast.config.checks import check
+from holdfast.config.checks import check, check_split
+from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
 from holdfast.config.extend import read_extended
 from holdfast.config.grid import as_validated, expand
@@ -59,11 +60,7 @@ def load_experiment(
         data["output"] = "runs/unnamed"  # the missing name is reported
     prompts = data.setdefault("prompts", "standard")
     data.setdefault("hint", HINTS[prompts if isinstance(prompts, str) and prompts in HINTS else "standard"])
-    data = _settle(data, path.parent)  # what the command line says
-    for key in ("output", "store"):
-        value = data.get(key, Experiment.model_fields[key].default)
-        if isinstance(value, str | Path):
-            data[key] = str(Path(value).expanduser().absolute())
+    data = _absolute_folders(_settle(data, path.parent))  # what the command line says, too
     experiment = None
     whole = _methods(data, own, families, problems)
     try:
@@ -83,6 +80,55 @@ def load_experiment(
     if problems or experiment is None:
         raise InputError(message(path, file, problems, families))
     return experiment
+
+
+def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Sequence[str] = ()) -> Exam:
+    """What checkpoints are asked: settings of the command line over those of an experiment, or the defaults.
+
+    Args:
+        overrides: `key.sub=value`; paths are relative to the current folder.
+        like: an experiment file; checkpoints are asked as it asks its policies.
+        tasks: their names; one's own from the command line that are not among them come after them. None
+            at all: those of `like`.
+
+    Raises:
+        InputError: with every error of the settings, or the first of the tasks.
+    """
+    data: dict[str, Any] = {}
+    if like is not None:
+        experiment = load_experiment(like)
+        data = experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
+        data["style"] = next(iter(experiment.methods.values())).style
+        tasks = tasks or experiment.sequence + experiment.general
+    known, others = [*ASKING, "style", "server"], {*tasks, *data.get("tasks", ())}
+    problems: list[tuple[KeyPath, str]] = []
+    for override in overrides:
+        key = _override_path(override)[0]
+        if key in known or "=" not in override:
+            _override(data, override)
+        else:
+            problems.append(((key,), f"unknown key{suggestion(key, known)}"))
+    own = data.get("tasks")
+    data["general"] = [
+        *tasks,
+        *(name for name in (own if isinstance(own, dict) else ()) if name not in others),
+    ]
+    data.setdefault("prompts", "standard")
+    data = _absolute_folders(_settle(data, Path()))
+    exam = None
+    try:
+        exam = Exam.model_validate(data)
+    except ValidationError as error:
+        problems += [problem(details, Exam) for details in error.errors()]
+    if exam is not None and exam.style not in exam.prompts:
+        problems.append((("prompts",), f"has no template for the style {exam.style}"))
+    if problems or exam is None:
+        problems = [(("--tasks",) if place[0] == "general" else place, text) for place, text in problems]
+        raise InputError(message("The command line", YamlFile(None), problems, {}))
+    for name in exam.general:
+        task, split = exam.task(name), exam.evaluation.split
+        check_split(task, split, exam.count(task, split), own=name in exam.tasks)
+    return exam
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -220,6 +266,16 @@ def _merge(under: Mapping[str, Any], over: Any) -> Any:
         if isinstance(under[key], dict) and isinstance(over.get(key), dict):
             merged[key] = _merge(under[key], over[key])
     return merged
+
+
+def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
+    """The same with the folders that are written absolute, from the current one."""
+    folders = {key: data.get(key, Experiment.model_fields[key].default) for key in ("output", "store")}
+    return data | {
+        key: str(Path(value).expanduser().absolute())
+        for key, value in folders.items()
+        if isinstance(value, str | Path)
+    }
 
 
 def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:

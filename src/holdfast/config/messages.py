@@ -104,7 +104,7 @@ def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPa
 
 
 def message(
-    path: Path, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
+    path: Path | str, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
 ) -> str:
     found: dict[tuple[int, str, str, str], set[str]] = {}  # which methods of grids have the error
     for where, text in problems:

@@ -13,6 +13,7 @@ from holdfast.policy.device import device_name
 from holdfast.policy.settings import ModelSettings
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "policy" / "embedded" / "model"
+HASHES = "model-hashes.json"  # in a store: what `model_identity` remembers
 REMEMBER_FROM = 1 << 26  # bytes; the hashes of smaller files are not worth keeping
 _DETERMINING = (".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
@@ -44,9 +45,7 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
     Raises:
         InputError: the embedded model is not in the package.
     """
-    settings = model.model_dump(mode="json", exclude={"path", "revision"})
-    device = device_name(model.device)  # a GPU's results are not those of `auto` on a CPU,
-    settings["device"] = model.device if device == "cpu" else device  # which keeps the word
+    settings = loading_settings(model)
     folder = model_folder(model)
     if folder is None:
         if model.path == "embedded":
@@ -55,8 +54,20 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
                 "make it with 'holdfast pretrain-embedded', or install Holdfast again."
             )
         return {"hub": model.path, "revision": model.revision, **settings}
+    return {"files": folder_digests(folder, memory), **settings}
+
+
+def loading_settings(model: ModelSettings) -> dict[str, Any]:
+    """How the model is loaded, as far as that determines results."""
+    device = device_name(model.device)  # a GPU's results are not those of `auto` on a CPU,
+    device = model.device if device == "cpu" else device  # which keeps the word
+    return model.model_dump(mode="json", exclude={"path", "revision"}) | {"device": device}
+
+
+def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
+    """SHA-256 of the files of a model folder that determine the model, by name."""
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _DETERMINING and path.is_file()]
-    return {"files": _file_digests(paths, memory), **settings}
+    return _file_digests(paths, memory)
 
 
 def _file_digests(paths: list[Path], memory: Path) -> dict[str, str]:

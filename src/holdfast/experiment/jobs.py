@@ -24,6 +24,7 @@ from holdfast.tasks.task import Split, Task
 if TYPE_CHECKING:
     import torch
 
+    from holdfast.generate.generator import Generator
     from holdfast.policy.policy import Policy
 
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -41,9 +42,18 @@ class Runner:
 
     A policy is always loaded from its files, never handed on from the job that trained it: so a
     result does not depend on which process did what before.
+
+    Args:
+        load: gives what answers in evaluations, where that is not a policy of the experiment.
     """
 
-    def __init__(self, experiment: Experiment, plan: Plan, store: Store) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        plan: Plan,
+        store: Store,
+        load: Callable[[], Generator] | None = None,
+    ) -> None:
         import torch
 
         plugins.check_unchanged(plan.code)
@@ -53,6 +63,7 @@ class Runner:
         self.store = store
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
+        self.load = load
         self.task = cache(experiment.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
 
@@ -145,12 +156,13 @@ class Runner:
         }
 
     def _filter(self, job: Job, on_step: OnStep) -> None:
+        from holdfast.generate.local import LocalGenerator
         from holdfast.learning.filters import pass_rates
 
         method, kept = job.method, self._kept(job)
         assert isinstance(method, RFT), "only RFT filters"
         rows = pass_rates(
-            self.policy_of(job),
+            LocalGenerator(self.policy_of(job)),
             self._items(job, "train"),
             method,
             templates=self.experiment.prompts,
@@ -170,17 +182,18 @@ class Runner:
 
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.forgetting.evaluate import evaluate
+        from holdfast.generate.local import LocalGenerator
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
         records = evaluate(
-            self.policy_of(job),
+            LocalGenerator(self.policy_of(job)) if self.load is None else self.load(),
             task,
             self._examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
             templates=self.experiment.prompts,
             sampling=self.experiment.evaluation.sampling(),
             stream=job.stream,
-            batch=self.experiment.evaluation.batch,
+            batch=job.inputs["batch"],
             on_step=on_step,
             kept=kept,
         )
@@ -261,8 +274,8 @@ class Runner:
         return self._examples(name, split)[:most]
 
     def _load(self, name: str, split: Split) -> list[Example]:
-        count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
-        return self.task(name).examples(split, count)
+        task = self.task(name)
+        return task.examples(split, self.experiment.count(task, split))
 
 
 def _method(job: Job) -> Method:

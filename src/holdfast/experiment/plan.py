@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from holdfast import plugins
+from holdfast.config.exam import Exam
 from holdfast.config.experiment import Experiment
-from holdfast.experiment.identity import digest, model_identity
+from holdfast.experiment.identity import HASHES, digest, model_identity
 from holdfast.learning.methods import RFT, Method
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.prompts import Style
@@ -114,13 +115,32 @@ def make_plan(experiment: Experiment) -> Plan:
     return _Planner(experiment).plan()
 
 
+def evaluation_plan(exam: Exam, identity: str | dict[str, Any], name: str, here: bool = True) -> Plan:
+    """The jobs of letting one checkpoint answer tasks: those of an experiment with it as a policy.
+
+    Args:
+        identity: what it is (`model_identity`), or the fingerprint of the `learn` job that made it.
+        name: of the checkpoint, for people.
+        here: it generates in this process, so that its answers depend on how many are asked together.
+
+    Raises:
+        InputError: a task cannot be found.
+    """
+    planner = _Planner(exam, identity, here)
+    for task in exam.general:
+        planner.evaluate(None, task, exam.style, exam.seeds[0], f"{name}: evaluate {task}")
+    return Plan(planner.jobs, [], planner.asked)
+
+
 def measuring(experiment: Experiment) -> Sampling:
     """How measures sample: from the policy's own distribution, as long as answers may be."""
     return Sampling(max_tokens=experiment.evaluation.max_tokens)
 
 
 class _Planner:
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(
+        self, experiment: Experiment, base: str | dict[str, Any] | None = None, here: bool = True
+    ) -> None:
         from holdfast.forgetting.evaluate import EVALUATION_VERSION
         from holdfast.learning.filters import FILTER_VERSION
         from holdfast.learning.loop import LEARNER_VERSION
@@ -137,7 +157,8 @@ class _Planner:
             "probe": PROBE_VERSION,
         }
         self.experiment = experiment
-        self.base = model_identity(experiment.model, experiment.store / "model-hashes.json")
+        self.base = base if base is not None else model_identity(experiment.model, experiment.store / HASHES)
+        self.here = here
         self.jobs: dict[str, Job] = {}
         self.tasks = {name: experiment.task(name) for name in (*experiment.sequence, *experiment.general)}
         self.asked = 0
@@ -239,7 +260,7 @@ class _Planner:
             "style": style,
             "template": self.experiment.prompts[style],
             "sampling": evaluation.sampling().model_dump(mode="json"),
-            "batch": evaluation.batch,
+            "batch": evaluation.batch if self.here else None,
             "seed": seed if evaluation.temperature > 0 else None,  # greedy answers need no chance
         }
         stream = ("evaluate", inputs["seed"], task)
@@ -350,7 +371,7 @@ class _Planner:
     def data(self, name: str, split: Split, most: int | None = None) -> dict[str, Any]:
         """What determines a split of a task (or its first examples, `most` of them)."""
         task = self.tasks[name]
-        count = self.experiment.train_examples if split == "train" else self.experiment.test_examples
+        count = self.experiment.count(task, split)
         if most is not None:
             count = most if count is None else min(most, count)
         return {

@@ -131,6 +131,24 @@ class Store:
         ]
         return inputs
 
+    def base(self, learn: str) -> dict[str, Any]:
+        """What the policy of a `learn` job was before any training.
+
+        Raises:
+            OSError, ValueError, KeyError: a result on the way there is gone, or not readable.
+        """
+        policy: str | dict[str, Any] = learn
+        while isinstance(policy, str):
+            policy = self.inputs("learn", policy)["policy"]
+        return policy
+
+    def remove(self, job: Job) -> None:
+        """Remove a result, and what an unfinished job keeps, so that it is done again."""
+        with self.lock(job) as mine:
+            if mine:
+                remove_folder(self.folder(job), self.root / "trash")
+                shutil.rmtree(self.work(job), ignore_errors=True)
+
     def result(self, job: Job) -> dict[str, Any]:
         """The small facts of a result: totals, seconds, counts."""
         result: dict[str, Any] = files.read_json(self.verify(job, "result.json") / "result.json")

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+
+import numpy as np
 
 from holdfast.forgetting.results import Record, make_record
-from holdfast.policy.rollouts import roll_out
+from holdfast.generate.generator import Generator, ask, questions
 from holdfast.policy.settings import Sampling
-from holdfast.rng import torch_stream
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
-from holdfast.tasks.grading import Grade
+from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
-
-if TYPE_CHECKING:
-    from holdfast.policy.policy import Policy
 
 EVALUATION_VERSION = 1  # raise when records change for the same model and examples
 
 
 def evaluate(
-    policy: Policy,
+    generator: Generator,
     task: Task,
     examples: Sequence[Example],
     *,
@@ -30,42 +28,41 @@ def evaluate(
     templates: Mapping[Style, str],
     sampling: Sampling,
     stream: tuple[object, ...],
-    batch: int,
+    batch: int | None,
     on_step: Callable[[int, int, dict[str, float]], None],
     kept: RowLog | None = None,
 ) -> list[Record]:
-    """Let the policy answer each example once, and grade it.
+    """Have each example answered once, and grade the answers.
 
     Args:
-        kept: records that a killed job has made already; new ones are added to it.
+        batch: examples that are asked together; None asks all of them, for a generator that divides
+            the work itself.
+        kept: what a killed job has got already; answers are added to it as they come.
 
     Returns:
         A record an example, in order.
     """
     kept = kept or RowLog()
-    for start in range(len(kept.rows), len(examples), batch):
-        part = examples[start : start + batch]
-        rollouts = roll_out(
-            policy,
-            [(task, example) for example in part],
-            style=style,
-            templates=templates,
-            sampling=sampling,
-            group_size=1,
-            generator=torch_stream(*stream, start, device=str(policy.device)),
-        )
-        lengths = rollouts.completions.mask_BGR.sum(-1)[:, 0].tolist()
-        finished = rollouts.completions.finished_BG[:, 0].tolist()
-        records: list[Record] = []
-        for index, example in enumerate(part):
-            grade = Grade(
-                rollouts.answers[index][0],
-                rollouts.scores_BG[index, 0].item(),
-                rollouts.formats_BG[index, 0].item(),
-            )
-            response = rollouts.texts[index][0]
-            records.append(make_record(task, example, response, grade, lengths[index], finished[index]))
-        kept.add(records)
-        mean = sum(record["score"] for record in kept.rows) / len(kept.rows)
-        on_step(len(kept.rows), len(examples), {"accuracy": mean})
-    return kept.rows
+    # Answers may come in any order; rows without a position are those of a log in the examples' order.
+    records = {row.pop("position", index): row for index, row in enumerate(map(dict, kept.rows))}
+    asked = questions(examples, style, templates)
+    size = batch or len(examples)
+    for start in range(0, len(examples), size):
+        left = [place for place in range(start, min(start + size, len(examples))) if place not in records]
+        if not left:
+            continue
+        for part in ask(generator, [asked[place] for place in left], 1, sampling, (*stream, start)):
+            new = {}
+            for index, texts, lengths, finished in zip(
+                part.asked, part.texts, part.lengths, part.finished, strict=True
+            ):
+                example = examples[left[index]]
+                found = grade(task, example, texts[0], style)
+                # In single precision, as scores of roll-outs are: records of the same model stay the same.
+                found = replace(found, score=float(np.float32(found.score)))
+                new[left[index]] = make_record(task, example, texts[0], found, lengths[0], finished[0])
+            kept.add([{"position": place, **record} for place, record in new.items()])
+            records |= new
+            mean = sum(record["score"] for record in records.values()) / len(records)
+            on_step(len(records), len(examples), {"accuracy": mean})
+    return [records[place] for place in range(len(examples))]

@@ -8,19 +8,17 @@ of a reward makes groups look different that are all wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdfast import plugins
 from holdfast.errors import HoldfastError
+from holdfast.generate.generator import Generator, ask, questions
+from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import RFT
-from holdfast.policy.rollouts import Item, roll_out
 from holdfast.rng import stream as named_stream
-from holdfast.rng import torch_stream
 from holdfast.rowlog import RowLog
+from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
-
-if TYPE_CHECKING:
-    from holdfast.policy.policy import Policy
 
 FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
 RIGHT = 0.5  # a soft score counts as right from here on
@@ -28,7 +26,7 @@ _NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"}
 
 
 def pass_rates(
-    policy: Policy,
+    generator: Generator,
     items: Sequence[Item],
     method: RFT,
     *,
@@ -43,31 +41,32 @@ def pass_rates(
         kept: rows that a killed job has found already; new ones are added to it.
 
     Returns:
-        A row an example, in order: task, id, correct, samples, flops (of sampling them).
+        A row an example, in order: task, id, correct, samples, flops (of sampling them, where known).
     """
     kept = kept or RowLog()
     size = method.micro_batch or 32
     for start in range(len(kept.rows), len(items), size):
         part = items[start : start + size]
-        rollouts = roll_out(
-            policy,
-            part,
-            style=method.style,
-            templates=templates,
-            sampling=method.sampling,
-            group_size=method.filter_samples,
-            generator=torch_stream(*stream, start, device=str(policy.device)),
-        )
-        correct = (rollouts.scores_BG >= RIGHT).sum(dim=1).tolist()
-        flops = policy.operations.forward(rollouts.prompts, rollouts.completions) / len(part)
-        shared = {"samples": method.filter_samples, "flops": flops}
+        asked = questions([example for _, example in part], method.style, templates)
+        answered = list(ask(generator, asked, method.filter_samples, method.sampling, (*stream, start)))
+        texts = {place: group for one in answered for place, group in zip(one.asked, one.texts, strict=True)}
+        scores = [
+            [grade(task, example, text, method.style).score for text in texts[place]]
+            for place, (task, example) in enumerate(part)
+        ]
+        shared: dict[str, Any] = {"samples": method.filter_samples}
+        operations = [one.operations for one in answered if one.operations is not None]
+        if len(operations) == len(answered):
+            shared["flops"] = sum(operations) / len(part)
         kept.add(
             [
-                {"task": task.name, "id": example.id, "correct": right, **shared}
-                for (task, example), right in zip(part, correct, strict=True)
+                {"task": task.name, "id": example.id, "correct": sum(score >= RIGHT for score in group)}
+                | shared
+                for (task, example), group in zip(part, scores, strict=True)
             ]
         )
-        on_step(len(kept.rows), len(items), {"accuracy": rollouts.scores_BG.mean().item()})
+        mean = sum(map(sum, scores)) / (len(part) * method.filter_samples)
+        on_step(len(kept.rows), len(items), {"accuracy": mean})
     return kept.rows
 
 

@@ -14,6 +14,7 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.files import read_log, write_jsonl
+from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
 from holdfast.learning.methods import Method
@@ -22,7 +23,6 @@ from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
 from holdfast.policy.drawing import NotFiniteError
-from holdfast.policy.rollouts import Item
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:

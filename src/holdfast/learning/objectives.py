@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.errors import HoldfastError
+from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import NOTHING, Spent
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, SFT
 from holdfast.policy.batch import group_tokens
-from holdfast.policy.rollouts import Item, encode_items, roll_out
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import torch
 
+from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning.budget import Spent
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import SampledSFT
@@ -25,7 +26,6 @@ from holdfast.learning.objectives import Groups, LossSums, Objective, item_names
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
-from holdfast.policy.rollouts import Item, encode_items, roll_out
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style

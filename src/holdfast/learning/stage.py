@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import Method
-from holdfast.policy.rollouts import Item
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdfast.errors import InputError
+from holdfast.generate.rollouts import Item, encode_items
 from holdfast.policy.batch import Completions
 from holdfast.policy.budget import TokenBudget
-from holdfast.policy.rollouts import Item, encode_items
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style

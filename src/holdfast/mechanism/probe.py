@@ -13,12 +13,13 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.forgetting.evaluate import evaluate
+from holdfast.generate.local import LocalGenerator
+from holdfast.generate.rollouts import Item
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.loop import step
 from holdfast.learning.methods import SFT
 from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.policy.rollouts import Item
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target
@@ -87,8 +88,8 @@ def realign(
 
     def scores() -> list[float]:
         records = evaluate(
-            policy, task, test, style=style, templates=templates, sampling=sampling, stream=stream,
-            batch=batch, on_step=lambda *_: None,
+            LocalGenerator(policy), task, test, style=style, templates=templates, sampling=sampling,
+            stream=stream, batch=batch, on_step=lambda *_: None,
         )  # fmt: skip
         return [record["score"] for record in records]
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdfast.errors import InputError
+from holdfast.generate.rollouts import Item, Rollouts, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.filters import RIGHT
 from holdfast.policy.batch import Completions, group_tokens
@@ -28,7 +29,6 @@ from holdfast.policy.gradients import (
     mean_gradient,
     trained_parameters,
 )
-from holdfast.policy.rollouts import Item, Rollouts, roll_out
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example

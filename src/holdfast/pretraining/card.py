@@ -9,7 +9,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from holdfast.files import write_json, write_text
-from holdfast.policy.rollouts import roll_out
+from holdfast.generate.rollouts import roll_out
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.embedded import TASKS

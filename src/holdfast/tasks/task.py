@@ -59,7 +59,8 @@ class Task:
         if size == 0:
             raise InputError(f"Task {self.name}: its {split} split is empty.")
         if size is None and count is None:
-            raise InputError(f"Task {self.name} has no end: say how many {split} examples to take.")
+            key = "train_examples" if split == "train" else "test_examples"
+            raise InputError(f"Task {self.name} has no end: say with {key} how many to take.")
         if size is not None and count is not None and count > size:
             raise InputError(
                 f"Task {self.name} has {size} {split} examples, but {count} were asked for; "

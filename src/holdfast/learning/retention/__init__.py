@@ -24,10 +24,10 @@ from holdfast.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+    from holdfast.generate.rollouts import Item
     from holdfast.learning.methods import Method
     from holdfast.learning.objectives import Groups
     from holdfast.learning.stage import Stage
-    from holdfast.policy.rollouts import Item
 
 KINDS = {  # loaded when they are used
     "er": "holdfast.learning.retention.er:ExperienceReplay",

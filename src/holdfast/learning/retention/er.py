@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Strategy
 from holdfast.learning.stage import Stage
-from holdfast.policy.rollouts import Item
 from holdfast.rng import stream as named_stream
 
 

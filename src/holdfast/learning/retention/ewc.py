@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
+from holdfast.generate.rollouts import encode_items
 from holdfast.learning.retention import Strategy
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import fisher_diagonal, trained_parameters
-from holdfast.policy.rollouts import encode_items
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 

@@ -1,7 +1,9 @@
-"""Roll-outs: sample completions for a task's examples and grade them.
+"""Roll-outs to learn from: sample completions for a task's examples and grade them.
 
-Learning, filtering and evaluation all look at a model through this one function, so they cannot
-disagree about what a prompt says or what counts as right.
+What is learned from needs more than a `Generator` says: tokens and log-probabilities on the device, a
+greedy member of each group, and what was computed of the prompts. Prompts and grades are made by the same
+two functions as for evaluation and filters (`questions`, `grade`), so that they cannot disagree about what
+a prompt says or what counts as right.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from holdfast.generate.generator import questions
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade, reward_of
-from holdfast.tasks.prompts import Style, render_prompt
+from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -51,10 +54,8 @@ def encode_items(
     policy: Policy, items: Sequence[Item], style: Style, templates: Mapping[Style, str]
 ) -> Prompts:
     """The examples as prompts of one style."""
-    return policy.encode(
-        [render_prompt(example, style, templates) for _, example in items],
-        [example.images for _, example in items],
-    )
+    asked = questions([example for _, example in items], style, templates)
+    return policy.encode([one.prompt for one in asked], [one.images for one in asked])
 
 
 def roll_out(

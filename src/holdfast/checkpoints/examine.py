@@ -1,0 +1,91 @@
+"""Letting a checkpoint answer tasks: `evaluate` jobs of the store that experiments use.
+
+What an experiment, or an earlier call, has asked the same checkpoint in the same way is not asked again;
+and the other way round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from holdfast.checkpoints.folder import Examined, check_owner, export, questions_of
+from holdfast.checkpoints.subject import Subject
+from holdfast.config.exam import Exam
+from holdfast.errors import HoldfastError
+from holdfast.experiment.jobs import Busy, OnStep, Runner
+from holdfast.experiment.plan import Job, evaluation_plan
+from holdfast.experiment.schedule import MOST_DAMAGE, RETRY_SECONDS
+from holdfast.experiment.store import Damaged, Store
+
+
+def examine(
+    subject: Subject,
+    exam: Exam,
+    folder: Path | None = None,
+    *,
+    again: bool = False,
+    on_step: Callable[[str], OnStep] = lambda _: lambda *_: None,
+    on_task: Callable[[Examined], None] = lambda _: None,
+) -> list[Examined]:
+    """Let a checkpoint answer the tasks of an exam that it has not answered yet.
+
+    Args:
+        folder: where records and tables are written to besides; it holds those of one checkpoint.
+        again: also what it has answered.
+        on_step: gives what is told the progress of a task.
+        on_task: is told every task's answers.
+
+    Raises:
+        InputError: the folder belongs to another checkpoint.
+        HoldfastError: generating failed. Tasks that were done stay, and so does what was answered.
+    """
+    if folder is not None:
+        check_owner(folder, subject.name)
+    store = Store(exam.store)
+    store.prepare()
+    plan = evaluation_plan(exam, subject.identity, subject.name, subject.here)
+    if again:
+        for job in plan.jobs.values():
+            store.remove(job)
+    load = cache(subject.load)
+    runner = Runner(exam, plan, store, load)
+    examined: list[Examined] = []
+    try:
+        for job in plan.jobs.values():
+            (task,) = job.tasks
+            try:
+                examined.append(_examined(job, subject.name, runner, store, on_step(task)))
+            except HoldfastError as error:
+                text = str(error).rstrip(".")
+                kept = "What was answered is kept; the same command goes on from there."
+                raise type(error)(f"Task {task}: {text}. {kept}") from None
+            if folder is not None:
+                export(examined, folder)
+            on_task(examined[-1])
+    finally:
+        load.cache_clear()  # frees the memory that a model takes
+    return examined
+
+
+def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep) -> Examined:
+    """The answers in the store, asked for if they are not there."""
+    damages, reused = 0, True
+    while True:
+        try:
+            reused = runner.run(job, weights=False, on_step=on_step) == 0 and reused
+            records = store.rows(job, "records.jsonl")
+            seconds = store.result(job)["seconds"]
+            break
+        except Busy:  # another process is at it
+            time.sleep(RETRY_SECONDS)
+        except Damaged as damage:
+            damages += 1
+            if damages == MOST_DAMAGE:
+                raise HoldfastError(f"{damage}, again and again; check the disk") from None
+            store.set_aside(job)
+    inputs = questions_of(job, len(records))
+    made = store.folder(job).stat().st_mtime
+    return Examined(job.tasks[0], name, inputs, records, seconds, made, job.fingerprint, reused)

@@ -1,0 +1,213 @@
+"""The folder that an examination leaves, to read and to compare with.
+
+<folder>/records/<task>.jsonl    a record a line
+<folder>/records/<task>.json     what determined them, their SHA-256, and when they were made
+<folder>/summary.md, .json       accuracy with its interval, format, length; what benchmarks report besides
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from holdfast import files
+from holdfast.errors import InputError
+from holdfast.experiment.identity import file_digest
+from holdfast.experiment.plan import Job
+from holdfast.forgetting.metrics import resolvable_difference
+from holdfast.forgetting.paired import accuracy
+from holdfast.forgetting.results import Record
+from holdfast.report.table import Column, Kind, Table, to_json, to_markdown
+from holdfast.tasks.scorers.summaries import SUMMARIES, summarise
+
+RECORDS = "records"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a checkpoint answered on one task.
+
+    Attributes:
+        task: its name.
+        checkpoint: its name.
+        inputs: everything but the checkpoint that determined the records (`questions_of`).
+        seconds: that asking took, when it was done.
+        made: when it was done, in seconds since 1970.
+        fingerprint: of the job in the store.
+        reused: it had been done before.
+    """
+
+    task: str
+    checkpoint: str
+    inputs: dict[str, Any]
+    records: list[Record]
+    seconds: float
+    made: float
+    fingerprint: str
+    reused: bool = True
+
+    @property
+    def scores_N(self) -> np.ndarray:
+        return np.array([record["score"] for record in self.records], dtype=float)
+
+
+def questions_of(job: Job, examples: int) -> dict[str, Any]:
+    """Everything but the checkpoint that determines the records of an `evaluate` job."""
+    (data,) = job.inputs["tasks"]
+    return {
+        "task": data["name"],
+        "version": data["version"],
+        "data": data["source"],
+        "scorer": data["scorer"],
+        "split": data["split"],
+        "examples": examples,
+        **{key: job.inputs[key] for key in ("style", "template", "sampling")},
+    }
+
+
+def export(examined: Sequence[Examined], folder: Path) -> None:
+    """Write the records of the last one, and the tables of all."""
+    last = examined[-1]
+    path = folder / RECORDS / f"{last.task}.jsonl"
+    manifest = path.with_suffix(".json")
+    manifest.unlink(missing_ok=True)  # killed between the two files, the folder holds no records of the task
+    files.write_jsonl(path, last.records)
+    said = {
+        "checkpoint": last.checkpoint,
+        "fingerprint": last.fingerprint,
+        "sha256": file_digest(path),
+        "seconds": round(last.seconds, 1),
+        "made": datetime.fromtimestamp(last.made, UTC).isoformat(timespec="seconds"),
+        "inputs": last.inputs,
+    }
+    files.write_json(manifest, said)
+    table, *others = tables(examined)
+    text = "".join(f"\n{to_markdown(one)}\n{one.note}\n" for one in (table, *others))
+    files.write_text(folder / "summary.md", f"# {last.checkpoint}\n{text}")
+    more = {one.name: to_json(one) for one in others}
+    files.write_json(folder / "summary.json", to_json(table) | more)
+
+
+def check_owner(folder: Path, name: str) -> None:
+    """One folder holds the answers of one checkpoint, whose weights may change from time to time.
+
+    Raises:
+        InputError: it holds another's.
+    """
+    for path in (folder / RECORDS).glob("[!.]*.json"):
+        owner = (_read(path) or {}).get("checkpoint", name)
+        if owner != name:
+            raise InputError(
+                f"{folder} holds the answers of {owner}, not of {name}; choose another folder with --out."
+            )
+
+
+def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
+    """What `export` left in a folder: of the named tasks, or of all.
+
+    Raises:
+        InputError: a task is not there, or its records are not what was written.
+    """
+    found = sorted(path.stem for path in (folder / RECORDS).glob("[!.]*.json"))
+    examined = []
+    for name in names or found:
+        if name not in found:
+            known = f"it has {', '.join(found)}" if found else "it has none"
+            raise InputError(
+                f"{folder} has no records of {name}; {known}. 'holdfast evaluate' with --out makes them."
+            )
+        said, path = _read(folder / RECORDS / f"{name}.json"), folder / RECORDS / f"{name}.jsonl"
+        records = files.read_jsonl(path) if said and path.is_file() else []
+        if said is None or not records or file_digest(path) != said["sha256"]:
+            raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
+        made = datetime.fromisoformat(said["made"]).timestamp()
+        facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
+        examined.append(Examined(name, *facts))
+    if not examined:
+        raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
+    return examined
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is said of a task's records; None where that cannot be read."""
+    try:
+        said = files.read_json(path)
+    except (OSError, ValueError):
+        return None
+    needed = {"checkpoint", "fingerprint", "sha256", "seconds", "made", "inputs"}
+    return said if isinstance(said, dict) and needed <= set(said) else None
+
+
+def tables(examined: Sequence[Examined]) -> list[Table]:
+    """Accuracies; and, where a task's scorer has more to say, what benchmarks report besides."""
+    details = [row for one in examined for row in _details(one)]
+    return [_summary(examined), *([_benchmarks(details)] if details else [])]
+
+
+def _summary(examined: Sequence[Examined]) -> Table:
+    columns = [
+        Column("task", "Task"),
+        Column("items", "Items", "count"),
+        Column("accuracy", "Accuracy", "points", "mean score, with its 95 % interval"),
+        Column("lenient", "Lenient", "points", "answers in another convention count too"),
+        Column("format", "Format", "points", "responses in the form the prompt style asks for"),
+        Column("tokens", "Tokens", "real", "mean length of a response"),
+        Column("unfinished", "Cut off", "points", "responses that ended at the limit of tokens"),
+        Column("resolvable", "Resolvable", "points", "difference these items show in 80 % of cases"),
+    ]
+    note = (
+        "Points of 100, with 95 % bootstrap intervals over items. Resolvable: the true difference between "
+        "two checkpoints that these items would show in 80 % of cases, if they disagree on 20 % of them."
+    )
+    return Table("summary", "Accuracy", columns, [_row(one) for one in examined], note)
+
+
+def _row(one: Examined) -> dict[str, Any]:
+    records = one.records
+    tokens = [record["tokens"] for record in records if record["tokens"] is not None]
+    return {
+        "task": one.task,
+        "items": len(records),
+        "accuracy": accuracy(one.task, one.scores_N),
+        "lenient": float(np.mean([record["lenient"] for record in records])),
+        "format": float(np.mean([record["format"] for record in records])),
+        "tokens": float(np.mean(tokens)) if tokens else None,
+        "unfinished": float(np.mean([not record["finished"] for record in records])),
+        "resolvable": resolvable_difference(len(records), paired=True),
+    }
+
+
+_FIGURES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "yes_ratio": "Yes",
+    "no_answer": "No answer",
+}
+
+
+def _details(one: Examined) -> list[dict[str, Any]]:
+    scorer = one.inputs["scorer"]
+    if scorer not in SUMMARIES:
+        return []
+    groups = summarise(scorer, one.records)
+    return [{"task": one.task, "group": name, **figures} for name, figures in groups.items()]
+
+
+def _benchmarks(rows: list[dict[str, Any]]) -> Table:
+    shown = {key: label for key, label in _FIGURES.items() if any(key in row for row in rows)}
+    points: Kind = "points"
+    columns = [
+        Column("task", "Task"),
+        Column("group", "Group"),
+        Column("count", "Items", "count"),
+        *(Column(key, label, points) for key, label in shown.items()),
+    ]
+    note = "Points of 100. Yes: share of answers that say yes. No answer: responses in which none was found."
+    return Table("benchmarks", "What benchmarks report", columns, rows, note)

@@ -1,0 +1,128 @@
+"""A checkpoint that can be asked: a model's folder, a hub id, a policy of an experiment, a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast import files
+from holdfast.config.checks import check_model
+from holdfast.config.exam import Exam
+from holdfast.errors import InputError
+from holdfast.experiment.identity import HASHES, folder_digests, loading_settings, model_identity
+from holdfast.experiment.store import WEIGHTS, Store
+from holdfast.generate.generator import Generator
+from holdfast.policy.settings import ModelSettings
+from holdfast.weights import count_parameters
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint, and how to make it answer.
+
+    Attributes:
+        name: where it is: a folder, a hub id, a server with what it calls the model.
+        identity: all that determines what it answers, or the fingerprint of the job that trained it.
+        load: makes what answers; called when there is something to ask.
+        here: it generates in this process, so that its answers depend on how many are asked together.
+        remarks: what is to be said once it has answered.
+    """
+
+    name: str
+    identity: str | dict[str, Any]
+    load: Callable[[], Generator]
+    here: bool = False
+    remarks: Callable[[], list[str]] = list
+
+
+def find_subject(source: str, exam: Exam) -> Subject:
+    """The checkpoint that the command line names.
+
+    Raises:
+        InputError: there is none, or too little is said about it.
+    """
+    return _served(source, exam) if "://" in source else _local(source, exam)
+
+
+def _served(url: str, exam: Exam) -> Subject:
+    from holdfast.generate.server import REQUEST_VERSION, ServerGenerator
+
+    server = ServerGenerator(url, exam.server, exam.model.system_prompt)
+    identity = {
+        "endpoint": server.url,
+        "model": exam.server.model,
+        "system_prompt": exam.model.system_prompt,
+        "version": REQUEST_VERSION,
+    }
+
+    def remarks() -> list[str]:
+        said = [f"{server.repeated} requests had to be repeated"] if server.repeated else []
+        if server.left_out:
+            names = ", ".join(sorted(server.left_out))
+            said.append(f"the server does not take {names}: what it does itself counts")
+        return said
+
+    return Subject(f"{exam.server.model} at {server.url}", identity, lambda: server, remarks=remarks)
+
+
+def _local(source: str, exam: Exam) -> Subject:
+    folder = Path(source)
+    adapters = (folder / "adapter_config.json").is_file()
+    settings = exam.model
+    if adapters and "path" not in settings.model_fields_set:
+        raise InputError(f"{source} holds adapters; say of which model with model.path=MODEL.")
+    if folder.is_dir() and not adapters and not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} is neither a model's folder (it has no config.json) nor one that "
+            "'holdfast evaluate' wrote (it has no records)."
+        )
+    if not adapters:
+        settings = settings.model_copy(update={"path": source})
+    for _, problem in check_model(settings):
+        raise InputError(f"{problem[0].upper()}{problem[1:]}.")
+    for file in folder.glob("*.safetensors") if adapters else ():
+        count_parameters(file)  # or say what is wrong with it
+    memory = exam.store / HASHES
+    identity: str | dict[str, Any]
+    trained = _trained(folder, settings, exam, adapters) if folder.is_dir() else None
+    if trained is not None:
+        identity, settings = trained
+    else:
+        identity = model_identity(settings, memory)
+        if adapters:
+            identity |= {"adapters": folder_digests(folder, memory)}
+
+    def load() -> Generator:
+        from holdfast.generate.local import LocalGenerator
+        from holdfast.policy.policy import Policy
+
+        return LocalGenerator(Policy.load(source, settings))
+
+    return Subject(str(folder.resolve()) if folder.is_dir() else source, identity, load, here=True)
+
+
+def _trained(
+    folder: Path, settings: ModelSettings, exam: Exam, adapters: bool
+) -> tuple[str, ModelSettings] | None:
+    """The job in the store that made the weights of a folder (a copy, too), and how its experiment loads
+    them; what the command line says of that goes before, and may make it another policy."""
+    store, digests = Store(exam.store), folder_digests(folder, exam.store / HASHES)
+    for path in sorted((store.root / "learn").glob("[!.]*/manifest.json")):
+        try:
+            manifest = files.read_json(path)
+            made = {name: facts["sha256"] for name, facts in manifest["files"].items()}
+            if any(made.get(f"{WEIGHTS}/{name}") != digest for name, digest in digests.items()):
+                continue
+            base = store.base(manifest["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        kept = {key: value for key, value in base.items() if key in ModelSettings.model_fields}
+        if kept["device"] == "cuda":
+            kept["device"] = "auto"
+        loaded = ModelSettings.model_validate(kept | settings.model_dump(exclude_unset=True))
+        ours = model_identity(loaded, exam.store / HASHES) if adapters else loading_settings(loaded)
+        if ours.items() <= base.items():
+            return manifest["fingerprint"], loaded
+    return None

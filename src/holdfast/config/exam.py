@@ -1,0 +1,34 @@
+"""What a checkpoint is asked, and how: an experiment in which nothing is learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SerializeAsAny
+
+from holdfast.config.experiment import Experiment, MethodName, Name
+from holdfast.generate.settings import ServerSettings
+from holdfast.learning.methods import Method
+from holdfast.tasks.prompts import HINTS, Style
+from holdfast.tasks.task import Split, Task
+
+# The keys of an experiment that say how a policy is asked; the others are about learning.
+ASKING = ("model", "prompts", "tasks", "scoring", "test_examples", "evaluation", "store", "threads")
+
+
+class Exam(Experiment):
+    """The tasks that checkpoints answer are its `general` ones; equal for all that are compared."""
+
+    name: Name = "evaluate"
+    hint: str = HINTS["standard"]
+    sequence: tuple[str, ...] = ()
+    methods: dict[MethodName, SerializeAsAny[Method]] = Field(default_factory=dict)
+    output: Path = Path("runs/evaluate")
+    style: Style = "cot"
+    server: ServerSettings = ServerSettings()
+
+    def count(self, task: Task, split: Split) -> int | None:
+        """At most `test_examples`: a task that has fewer is asked as a whole."""
+        size = task.sizes.get(split)
+        too_many = size is not None and self.test_examples is not None and self.test_examples > size
+        return None if too_many else self.test_examples

@@ -1,0 +1,108 @@
+"""The door to whatever samples: questions go in, responses come out.
+
+Evaluation and filters know a `Generator` and nothing else of it. The policy in this process is one
+(`local.py`), a server is another (`server.py`), and a class of your own with this one method is a third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.errors import HoldfastError
+from holdfast.policy.settings import Sampling
+from holdfast.tasks.example import Example, ImageSource
+from holdfast.tasks.prompts import Style, render_prompt
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions
+
+
+@dataclass(frozen=True)
+class Question:
+    """One example as a model is asked it.
+
+    Attributes:
+        example: where it comes from; its answer is not for the generator.
+        prompt: the user's turn, in the prompt style.
+    """
+
+    example: Example
+    prompt: str
+
+    @property
+    def images(self) -> Sequence[ImageSource]:
+        return self.example.images
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Responses to some of the questions, G to each.
+
+    Attributes:
+        asked: positions of these questions among all that were given.
+        texts: responses, [B][G].
+        lengths: tokens of each, None where nobody said.
+        finished: it ended by itself, not at the limit of tokens.
+        operations: floating-point operations that generating all of them took, None where unknown.
+        completions: token ids and the log-probabilities they were drawn with, where they are known, in
+            the form that learning takes.
+    """
+
+    asked: Sequence[int]
+    texts: list[list[str]]
+    lengths: list[list[int | None]]
+    finished: list[list[bool]]
+    operations: float | None = None
+    completions: Completions | None = None
+
+
+class Generator(Protocol):
+    """Something that answers. An engine beside the learner will need `refresh(weights)` besides, to follow
+    the policy that learns; evaluation and filters ask of a policy that stays as it is."""
+
+    def generate(
+        self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]
+    ) -> Iterator[Answers]:
+        """Answer every question `group` times; all at once, or in parts as they come, in any order.
+
+        Parts that were given are kept when the process is killed, and their questions not asked again:
+        in parts, an answer must not depend on which other questions there are.
+
+        Args:
+            stream: names the random numbers; the same names give the same draws, as far as it is able to.
+
+        Raises:
+            InputError: a question cannot be asked.
+            HoldfastError: no answer came.
+        """
+
+
+def questions(examples: Sequence[Example], style: Style, templates: Mapping[Style, str]) -> list[Question]:
+    """The examples as questions of one style."""
+    return [Question(example, render_prompt(example, style, templates)) for example in examples]
+
+
+def ask(
+    generator: Generator,
+    asked: Sequence[Question],
+    group: int,
+    sampling: Sampling,
+    stream: tuple[object, ...],
+) -> Iterator[Answers]:
+    """What a generator answers, checked: every question is answered once, with `group` responses.
+
+    Raises:
+        HoldfastError: it is not.
+    """
+    left = set(range(len(asked)))
+    for part in generator.generate(asked, group, sampling, stream):
+        if not left.issuperset(part.asked) or any(len(texts) != group for texts in part.texts):
+            raise HoldfastError(
+                f"{type(generator).__name__} answered a question twice, or not with {group} responses."
+            )
+        left.difference_update(part.asked)
+        yield part
+    if left:
+        raise HoldfastError(f"{type(generator).__name__} left {len(left)} of {len(asked)} questions open.")

@@ -1,0 +1,36 @@
+"""The policy in this process as a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from holdfast.generate.generator import Answers, Question
+from holdfast.policy.settings import Sampling
+from holdfast.rng import torch_stream
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+
+class LocalGenerator:
+    """Answers all questions at once: whoever asks decides how many go together, which changes the draws."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def generate(
+        self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]
+    ) -> Iterator[Answers]:
+        policy = self.policy
+        prompts = policy.encode([one.prompt for one in questions], [one.images for one in questions])
+        draws = torch_stream(*stream, device=str(policy.device))
+        completions = policy.sample(prompts, group, sampling, draws)
+        yield Answers(
+            range(len(questions)),
+            policy.decode(completions),
+            completions.lengths_BG.tolist(),
+            completions.finished_BG.tolist(),
+            policy.operations.forward(prompts, completions),
+            completions,
+        )

@@ -1,0 +1,304 @@
+"""A server with the OpenAI chat completions interface as a generator: vLLM, SGLang, `transformers serve` …
+
+Repeated, after a pause that doubles: what may go better later (429, 408, 5xx, no connection, no whole
+answer in time, a body that is no chat completion). Not repeated: what would be refused again (any other
+4xx, a redirection, which could carry the key to another host).
+
+Requests run in a thread of their own, so that grading one answer does not keep the others waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import email.utils
+import json
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from holdfast.errors import HoldfastError, InputError
+from holdfast.generate.generator import Answers, Question
+from holdfast.generate.settings import ServerSettings
+from holdfast.policy.settings import Sampling
+from holdfast.rng import seed
+from holdfast.tasks.example import ImageSource, open_image
+
+REQUEST_VERSION = 2  # raise when the same question is asked in another way
+LONGEST_BODY = 1 << 24  # bytes of an answer that are read
+LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
+_REPEATED = (408, 425, 429)
+# What a server else takes from the checkpoint's own generation settings, switched off. Not all servers
+# know all of them: those that one refuses are left out.
+NEUTRAL = {
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+
+
+# Text and whether it ended by itself, of each choice; and the tokens of all, if the server says.
+Choices = tuple[list[tuple[str, bool]], int | None]
+
+
+class _Again(Exception):
+    """This attempt failed, another may not; `pause` is what the server asks for, in seconds."""
+
+    def __init__(self, reason: str, pause: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+class ServerGenerator:
+    """The model that a server knows by a name; each question is one request, a few are under way at a time.
+
+    Attributes:
+        repeated: attempts that were not the first.
+        left_out: settings of `NEUTRAL` that the server refuses, so that its own count.
+
+    Raises:
+        InputError: the address is not one, the model's name is missing, or the key's variable is not set.
+    """
+
+    def __init__(self, url: str, settings: ServerSettings, system_prompt: str | None = None) -> None:
+        self.url, self.settings, self.system_prompt = chat_address(url), settings, system_prompt
+        if not settings.model:
+            raise InputError(f"Say what {url} calls the model: server.model=NAME.")
+        self.repeated = 0
+        self.left_out: set[str] = set()
+        self._headers = {"Accept-Encoding": "identity"}
+        if settings.key_variable is not None:
+            key = os.environ.get(settings.key_variable)
+            if not key:
+                name = settings.key_variable
+                raise InputError(f"The variable {name} (server.key_variable) is not set; put the key in it.")
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._deadline = time.monotonic() + settings.run_limit
+
+    def generate(
+        self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]
+    ) -> Iterator[Answers]:
+        """The answers as they come. After a failure no more are asked, and those under way are given.
+
+        Raises:
+            InputError: the server refuses a request.
+            HoldfastError: all attempts failed, or `server.run_limit` is over.
+        """
+        answered: queue.Queue[Answers | BaseException | None] = queue.Queue()
+        waiting, failures, stop = iter(enumerate(questions)), list[HoldfastError](), asyncio.Event()
+
+        async def ask_some(client: httpx2.AsyncClient) -> None:
+            for place, question in waiting:
+                if stop.is_set():
+                    return
+                try:
+                    body = self.body(question, group, sampling, stream)
+                    choices, total = await self._complete(client, body, stop)
+                except HoldfastError as error:
+                    failures.append(type(error)(f"Example {question.example.id}: {error}"))
+                    stop.set()
+                    return
+                texts, ended = zip(*choices, strict=True)
+                lengths = [total if group == 1 else None] * group  # servers count all choices together
+                answered.put(Answers([place], [list(texts)], [lengths], [list(ended)]))
+
+        async def ask_all() -> None:
+            try:
+                async with httpx2.AsyncClient(headers=self._headers, timeout=None) as client:
+                    await asyncio.gather(*(ask_some(client) for _ in range(self.settings.concurrency)))
+                answered.put(failures[0] if failures else None)
+            except BaseException as error:
+                answered.put(error)
+
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(ask_all())
+        thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait({task}),), daemon=True)
+        thread.start()
+        try:
+            while (answer := answered.get()) is not None:
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield answer
+        finally:  # also when nobody wants the rest
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join()
+            loop.close()
+
+    async def _complete(
+        self, client: httpx2.AsyncClient, body: dict[str, Any], stop: asyncio.Event
+    ) -> Choices:
+        """The choices of a chat completion, after as many attempts as it takes."""
+        settings = self.settings
+        for attempt in range(1, settings.retries + 2):
+            try:
+                return _choices(await self._send(client, body), body.get("n", 1))
+            except _Again as again:
+                failure = again
+            if attempt > settings.retries or stop.is_set():
+                break
+            # Jitter, so that requests which failed together do not come back together.
+            pause = max(settings.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.0), failure.pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(pause, LONGEST_PAUSE))
+            self.repeated += 1
+        count = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+        raise HoldfastError(f"{self.url} failed in {count}, last: {failure}.")
+
+    async def _send(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
+        """The body of a good answer. Time counts from the first byte sent to the last one read, so that a
+        server which sends a byte now and then holds nothing up."""
+        left, longest = self._deadline - time.monotonic(), self.settings.timeout
+        if left <= 0:
+            hours = self.settings.run_limit / 3600
+            raise HoldfastError(f"{self.url} took longer than server.run_limit ({hours:g} h) for everything.")
+        body = {key: value for key, value in body.items() if key not in self.left_out}
+        content = bytearray()
+        try:
+            async with (
+                asyncio.timeout(min(longest, left)),
+                client.stream("POST", self.url, json=body) as response,
+            ):
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > LONGEST_BODY:
+                        raise _Again(f"its answer is longer than {LONGEST_BODY:,} bytes")
+        except TimeoutError:
+            advice = "see server.timeout and server.concurrency"
+            raise _Again(f"no whole answer in {longest:g} s; {advice}") from None
+        except httpx2.ConnectError as error:
+            raise _Again(f"no connection ({error}); is the server running?") from None
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            raise _Again(f"the connection broke ({type(error).__name__}: {error})") from None
+        if response.is_success:
+            return bytes(content)
+        code, said = response.status_code, _said(response, bytes(content))
+        if code in _REPEATED or code >= 500:
+            raise _Again(said, _retry_after(response.headers.get("Retry-After")))
+        if code in (400, 422) and (unknown := {name for name in NEUTRAL if name in said and name in body}):
+            self.left_out |= unknown
+            return await self._send(client, body)
+        raise InputError(f"{self.url} refuses the request: {said}. {_advice(code)}")
+
+    def body(
+        self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
+    ) -> dict[str, Any]:
+        """The request for one question: its images, then the prompt; and every setting that decides what is
+        sampled, so that a checkpoint's own do not."""
+        content: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": data_url(image)}} for image in question.images
+        ]
+        content.append({"type": "text", "text": question.prompt})
+        text_only = not question.images  # some servers of text models take no list of parts
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": question.prompt if text_only else content}
+        ]
+        if self.system_prompt is not None:
+            messages.insert(0, {"role": "system", "content": self.system_prompt})
+        body = {"model": self.settings.model, "messages": messages, **sampling.model_dump(), **NEUTRAL}
+        if sampling.temperature > 0:
+            body["seed"] = seed(*stream, question.example.id) % 2**31
+        if group > 1:
+            body["n"] = group
+        return body
+
+
+def chat_address(url: str) -> str:
+    """Where chat completions are asked for, from a server's base address.
+
+    Raises:
+        InputError: it is not an http(s) address.
+    """
+    parts = urlsplit(url)
+    usable = False
+    with suppress(ValueError):  # of the port
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    if not usable or parts.query or parts.fragment or parts.username:
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without a password
+        raise InputError(f"{shown} is not a server's address, such as http://localhost:8000/v1.")
+    path = parts.path.rstrip("/") or "/v1"
+    if not path.endswith("/chat/completions"):
+        path += "/chat/completions"
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _choices(body: bytes, count: int) -> Choices:
+    try:
+        value = json.loads(body)
+        choices = [(one["message"], one.get("finish_reason")) for one in value["choices"]]
+        texts = [(_text(message, reason), reason != "length") for message, reason in choices]
+        usage = value.get("usage")
+    except RecursionError:
+        raise _Again(f"its answer is nested too deeply: {_short(body)}") from None
+    except ValueError:  # also text that is not UTF-8
+        raise _Again(f"its answer is not JSON: {_short(body)}") from None
+    except (KeyError, TypeError, AttributeError):
+        raise _Again(f"its answer is not a chat completion: {_short(body)}") from None
+    if len(texts) != count:
+        raise _Again(f"its answer holds {len(texts)} choices instead of {count}")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return texts, tokens if type(tokens) is int else None
+
+
+def _text(message: Any, reason: Any) -> str:
+    """The whole response: servers with a reasoning parser take the reasoning out, but it belongs there."""
+    content, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
+    if content is None and isinstance(reason, str):
+        content = ""  # nothing but reasoning, or nothing at all, before the limit
+    if not isinstance(content, str):
+        raise TypeError("no text")
+    if isinstance(reasoning, str):
+        content = f"<think>{reasoning}</think>{content}"
+    return content.encode("utf-8", "replace").decode()  # half a character cannot be written to a file
+
+
+def _said(response: httpx2.Response, body: bytes) -> str:
+    """Status and what the server says about it."""
+    try:
+        error = json.loads(body)["error"]
+        message = error["message"] if isinstance(error, dict) else error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        message = _short(body)
+    status = f"{response.status_code} {response.reason_phrase}"
+    return f"{status} ({str(message).strip().rstrip('.')[:300]})" if message else status
+
+
+def _short(body: bytes) -> str:
+    text = " ".join(body[:200].decode("utf-8", "replace").split())
+    return f"{text} …" if len(body) > 200 else text
+
+
+def _retry_after(value: str | None) -> float:
+    """Seconds that a Retry-After header asks to wait: a number, or a date."""
+    with suppress(ValueError):
+        return max(0.0, float(value or 0))
+    with suppress(ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(value or "").timestamp() - time.time())
+    return 0.0
+
+
+def _advice(code: int) -> str:
+    if code in (401, 403):
+        return "Give the name of the variable that holds its key with server.key_variable."
+    if code == 404:
+        return "Check the address (up to /v1) and server.model (the name the server knows the model by)."
+    if code in (301, 302, 303, 307, 308):
+        return "Give the address it redirects to."
+    return "Check evaluation.max_tokens against the server's context, and whether the model takes images."
+
+
+def data_url(source: ImageSource) -> str:
+    """An image as a data URL: upright RGB as a model here sees it, without loss."""
+    file = BytesIO()
+    open_image(source).save(file, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
