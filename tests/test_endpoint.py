@@ -230,7 +230,7 @@ def test_stopped_in_the_background(server: ChatServer, tmp_path: Path) -> None:
     command = ["evaluate", "--endpoint", server.url, "--served-model", NAME, "--tasks", "presence"]
     command += ["--prompts", "embedded", "--examples", "40", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "holdfast.cli", *command],
+        [sys.executable, "-m", "holdfast", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -60,13 +60,24 @@ class LocalModel:
         identities = [model_identity(model, memory) for model in models]
         return {"models": identities, "batch": self.batch, "version": EVALUATION_VERSION}
 
+    def check_ready(self) -> None:
+        """Find out before any work what would keep it from being loaded.
+
+        Raises:
+            InputError: something does.
+        """
+        from holdfast.policy.ready import check_ready
+
+        check_ready(self.source, self.settings)
+
     def answer(
         self, task: Task, examples: Sequence[Example], exam: Exam, part: Path, on_step: OnStep
     ) -> list[Record]:
         from holdfast.forgetting.evaluate import evaluate
-        from holdfast.policy.policy import Policy
-
         if self._policy is None:
+            self.check_ready()
+            from holdfast.policy.policy import Policy
+
             self._policy = Policy.load(self.source, self.settings)
         seed = 0 if exam.sampling.temperature > 0 else None  # names the stream as in an experiment
         return evaluate(

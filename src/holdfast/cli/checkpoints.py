@@ -165,7 +165,8 @@ def check(
     --served-model NAME the server is NEW. Every item whose answer turned is in flips.jsonl.
     """
     from holdfast.checkpoints import comparison as comparisons
-    from holdfast.checkpoints.evaluation import read_answers
+    from holdfast.checkpoints.evaluation import RECORDS, read_answers
+    from holdfast.checkpoints.local import LocalModel
     from holdfast.report.table import to_json
 
     _prepare(debug)
@@ -185,6 +186,9 @@ def check(
         for side in sides:
             if isinstance(side, Path):  # a difference shows before any work
                 comparisons.check_asked(read_answers(side, names), exam)
+    for side, part in zip(sides, ("before", "after"), strict=True):
+        if isinstance(side, LocalModel) and not (target / part / RECORDS).is_dir():
+            side.check_ready()
     old = _answers_of(sides[0], exam, names, target / "before", again)
     new = _answers_of(sides[1], exam, [one.task for one in old], target / "after", again)
     compared = comparisons.compare(old, new, max_drop=max_drop / 100, level=level)

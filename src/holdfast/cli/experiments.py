@@ -49,6 +49,10 @@ def run(
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
+    from holdfast.policy.ready import check_ready
+
+    check_ready(experiment.model.path, experiment.model)
+
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.plan import make_plan
@@ -103,6 +107,10 @@ def plan(config: ConfigFile, overrides: Overrides = None, debug: Debug = False) 
     from holdfast.config.load import load_experiment
 
     experiment = load_experiment(config, overrides or [])
+
+    from holdfast.policy.ready import check_ready
+
+    check_ready(experiment.model.path, experiment.model)
 
     from holdfast.experiment import estimate
     from holdfast.experiment.plan import make_plan

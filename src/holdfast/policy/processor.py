@@ -39,8 +39,7 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
     Raises:
         InputError: it cannot be loaded; a `MissingPackage` where a package is all that it lacks.
     """
-    if not torchvision_works():
-        _open_pixtral()
+    pixtral_processor()  # makes it loadable by name, and says what is wrong with torchvision
     auto = AutoTokenizer if text_only else AutoProcessor
     part = "tokenizer" if text_only else "processor"
     try:
@@ -54,14 +53,14 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
         raise InputError(f"The {part} of {folder} cannot be loaded: {error}") from error
 
 
-def _open_pixtral() -> None:
-    """Make Pixtral's processor importable without torchvision.
+def pixtral_processor() -> Any:
+    """The class of Pixtral's and Mistral 3's processor, importable without torchvision.
 
-    It takes one function, for serving engines, from the image processor that needs torchvision; the
-    image processor for Pillow has the same function.
+    Its module takes one function from the image processor that needs torchvision; the image processor
+    for Pillow has the same function.
     """
-    if "PixtralProcessor" in vars(pixtral):
-        return
+    if torchvision_works() or "PixtralProcessor" in vars(pixtral):
+        return pixtral.PixtralProcessor
     blocked = f"{pixtral.__name__}.image_processing_pixtral"
     sys.modules[blocked] = importlib.import_module(f"{pixtral.__name__}.image_processing_pil_pixtral")
     try:
@@ -69,6 +68,7 @@ def _open_pixtral() -> None:
     finally:
         del sys.modules[blocked]
     pixtral.PixtralProcessor = opened.PixtralProcessor  # where AutoProcessor looks it up
+    return pixtral.PixtralProcessor
 
 
-__all__ = ["Qwen2VLImageProcessorPil", "build_processor", "load_processor"]
+__all__ = ["Qwen2VLImageProcessorPil", "build_processor", "load_processor", "pixtral_processor"]
