@@ -11,18 +11,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
-    AutoProcessor,
     GraniteConfig,
     GraniteForCausalLM,
     Qwen2_5_VLForConditionalGeneration,
 )
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.policy import images, processor, sampling
+from holdfast.policy import environment, images, sampling
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.policy import Policy
+from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import (
     make_folder,
@@ -235,8 +235,8 @@ def test_a_snapshot_stays_as_it_was(policy):
     after.sum().backward()  # through the weights that were put aside meanwhile
 
 
-def test_auto_processor_loads_the_folder(folder):
-    loaded = AutoProcessor.from_pretrained(folder)
+def test_the_processor_takes_images(folder):
+    loaded = load_processor(folder, text_only=False)
     out = loaded(images=[Image.new("RGB", (48, 48))], text=["<|image_pad|> w1"], return_tensors="pt")
     assert out["input_ids"].shape == (1, 10)
 
@@ -360,10 +360,10 @@ def test_broken_torchvision_is_named(monkeypatch):
     def fail(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(processor.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(processor.importlib, "import_module", fail)
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(environment.importlib, "import_module", fail)
     with pytest.raises(InputError, match="torchvision is installed but does not work"):
-        processor.torchvision_works()
+        environment.torchvision_works()
 
 
 def test_damaged_tokenizer(folder, tmp_path):

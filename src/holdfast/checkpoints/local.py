@@ -74,6 +74,7 @@ class LocalModel:
         self, task: Task, examples: Sequence[Example], exam: Exam, part: Path, on_step: OnStep
     ) -> list[Record]:
         from holdfast.forgetting.evaluate import evaluate
+
         if self._policy is None:
             self.check_ready()
             from holdfast.policy.policy import Policy
