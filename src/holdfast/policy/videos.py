@@ -9,6 +9,7 @@ everywhere, and a saved folder says about videos what the base said.
 from __future__ import annotations
 
 import copy
+import importlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from typing import Any
 import transformers
 from transformers import AutoConfig
 from transformers.image_processing_base import ImageProcessingMixin
-from transformers.models.auto import video_processing_auto
 from transformers.video_processing_utils import VideoProcessorMixin
 
 # Video processors of families whose folders may say nothing about videos, by model type. They take the
@@ -33,6 +33,7 @@ _LIKE_IMAGES = {
 }
 _OF_IMAGES = ("image_processor_type", "feature_extractor_type", "processor_class", "auto_map")
 _loading = threading.Lock()
+_auto = importlib.import_module("transformers.models.auto.video_processing_auto")
 
 # Processors look the class of their parts up by this name, which transformers has with torchvision alone.
 if not hasattr(transformers, "VideoProcessorMixin"):
@@ -92,9 +93,9 @@ class VideoSettings(VideoProcessorMixin):
 def video_settings_alone() -> Iterator[None]:
     """Processors that are loaded inside have `VideoSettings` in the place of a video processor."""
     with _loading:
-        stock = video_processing_auto.AutoVideoProcessor
-        video_processing_auto.AutoVideoProcessor = VideoSettings
+        stock = _auto.AutoVideoProcessor
+        _auto.AutoVideoProcessor = VideoSettings
         try:
             yield
         finally:
-            video_processing_auto.AutoVideoProcessor = stock
+            _auto.AutoVideoProcessor = stock
