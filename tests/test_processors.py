@@ -1,4 +1,4 @@
-"""Processors in any environment: images need no torchvision, and a package that is missing is said at once."""
+"""Processors in any environment: images need no torchvision, and a missing package is said at once."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _LIKE_IMAGES = {
 }
 _OF_IMAGES = ("image_processor_type", "feature_extractor_type", "processor_class", "auto_map")
 _loading = threading.Lock()
-_auto = importlib.import_module("transformers.models.auto.video_processing_auto")
+_auto: Any = importlib.import_module("transformers.models.auto.video_processing_auto")
 
 # Processors look the class of their parts up by this name, which transformers has with torchvision alone.
 if not hasattr(transformers, "VideoProcessorMixin"):
@@ -47,8 +47,11 @@ class VideoSettings(VideoProcessorMixin):
         settings: what the checkpoint's files say about videos; saved unchanged.
     """
 
+    num_frames = fps = None  # SmolVLM's processor looks at them in prompts without videos, too
+
     def __init__(self, **settings: Any) -> None:
         super().__init__()
+        self.__dict__.update(settings)  # as on a video processor: other parts of a processor may look
         self.settings = settings
 
     @classmethod
