@@ -1,8 +1,9 @@
-# make demo    set up and run the demonstration experiment (configs/embedded/demo.yaml)
-# make test    set up, run the tests and the linter
-# make bench   set up and compare training steps with TRL's (benchmarks/results/)
-# make lint    set up, run the linter and the type checker
-# make clean   remove the virtual environment and caches (results in runs/ stay)
+# make demo       set up and run the demonstration experiment (configs/embedded/demo.yaml)
+# make test       set up, run the tests and the linter
+# make test-envs  the tests and the demo in three environments (tools/test_envs.sh; 14 GB of disk)
+# make bench      set up and compare training steps with TRL's (benchmarks/results/)
+# make lint       set up, run the linter and the type checker
+# make clean      remove the virtual environment and caches (results in runs/ stay)
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -12,13 +13,16 @@ STAMP := $(VENV)/.installed
 # One thread per process: work is spread over processes, and results do not depend on the machine.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test test-envs bench lint clean
 demo: $(STAMP)
 	$(VENV)/bin/holdfast run configs/embedded/demo.yaml --workers $(WORKERS)
 
 test: $(STAMP)
 	$(VENV)/bin/ruff check src tests benchmarks
 	$(VENV)/bin/python -m pytest -n $(WORKERS)
+
+test-envs:
+	PYTHON=$(PYTHON) WORKERS=$(WORKERS) tools/test_envs.sh
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
@@ -35,4 +39,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf $(VENV) .venvs build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from holdfast.policy.policy import Policy
-from holdfast.policy.processor import Qwen2VLImageProcessorPil, Qwen3VLProcessor, build_processor
+from holdfast.policy.processor import Qwen2VLImageProcessorPil, build_processor
 from holdfast.policy.settings import ModelSettings
 
 SPECIAL = (
@@ -118,7 +118,7 @@ def make_qwen3_folder(folder: Path) -> Path:
     images = Qwen2VLImageProcessorPil(
         patch_size=8, temporal_patch_size=2, merge_size=2, min_pixels=16 * 16, max_pixels=64 * 64
     )
-    Qwen3VLProcessor(images, tokenizer, CHAT_TEMPLATE).save_pretrained(folder)
+    build_processor(images, tokenizer, CHAT_TEMPLATE, "qwen3_vl").save_pretrained(folder)
     return folder
 
 

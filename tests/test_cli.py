@@ -151,7 +151,7 @@ def test_a_failure_while_running(tmp_path: Path) -> None:
         "general": [],
         "methods": {"s": {"objective": "sft"}},
     }
-    command = [sys.executable, "-m", "holdfast.cli", "run", str(write_config(tmp_path, changes))]
+    command = [sys.executable, "-m", "holdfast", "run", str(write_config(tmp_path, changes))]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     said = Said(ran.returncode, ran.stdout, ran.stderr)
     assert said.code == 1

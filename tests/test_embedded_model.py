@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-import holdfast.policy.processor  # noqa: F401  (lets AutoProcessor do without torchvision)
 from holdfast.files import read_json
 from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
+from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
 from holdfast.pretraining.card import measure
 from holdfast.pretraining.train import Collator, language_loss
@@ -16,9 +16,9 @@ ABILITIES = read_json(EMBEDDED / "abilities.json")
 
 
 def test_transformers_loads_it_like_any_checkpoint():
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText
 
-    processor = AutoProcessor.from_pretrained(EMBEDDED, local_files_only=True)
+    processor = load_processor(EMBEDDED, text_only=False, local_files_only=True)
     model = AutoModelForImageTextToText.from_pretrained(EMBEDDED, local_files_only=True)
     assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
     example = TASKS["tissue"].examples("test", 1)[0]

@@ -306,7 +306,7 @@ def test_stopped_in_the_background(server: ChatServer, tmp_path: Path) -> None:
     command += ["prompts=embedded", "test_examples=40", "--out", str(tmp_path / "out")]
     command += [f"store={tmp_path / 'store'}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "holdfast.cli", *command],
+        [sys.executable, "-m", "holdfast", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

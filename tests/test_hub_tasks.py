@@ -202,5 +202,5 @@ def test_a_missing_checker_of_formulas_is_told_before_any_work(made, monkeypatch
     made("geometry3k", "hub")
     monkeypatch.setattr(latex, "find_spec", lambda name: None)
     for arguments in (("geometry3k",), ("geometry3k", None, "study")):
-        with pytest.raises(InputError, match=r"holdfast\[math\]"):
+        with pytest.raises(InputError, match="pip install math-verify"):
             get_task(*arguments)

@@ -11,7 +11,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
-    AutoProcessor,
     GraniteConfig,
     GraniteForCausalLM,
     Qwen2_5_VLForConditionalGeneration,
@@ -19,11 +18,12 @@ from transformers import (
 
 from family_helpers import make_qwen2_folder
 from holdfast.errors import HoldfastError, InputError
-from holdfast.policy import images, processor, sampling
+from holdfast.policy import environment, images, sampling
 from holdfast.policy.batch import Completions
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
+from holdfast.policy.processor import Qwen2VLImageProcessorPil, load_processor
 from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import (
     make_folder,
@@ -59,6 +59,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_encode_equals_the_processor(policy):
     texts, images, prompts = mixed_prompts(policy)
+    # The one for Pillow: torchvision's twin, taken where it is installed, rounds differently in resizing.
+    settings = policy.processor.image_processor.to_dict()
+    policy.processor.image_processor = Qwen2VLImageProcessorPil.from_dict(settings)
     for row, (text, pictures) in enumerate(zip(texts, images, strict=True)):
         content = [{"type": "image"}] * len(pictures) + [{"type": "text", "text": text}]
         rendered = policy.processor.apply_chat_template(
@@ -236,8 +239,8 @@ def test_a_snapshot_stays_as_it_was(policy):
     after.sum().backward()  # through the weights that were put aside meanwhile
 
 
-def test_auto_processor_loads_the_folder(folder):
-    loaded = AutoProcessor.from_pretrained(folder)
+def test_the_processor_takes_images(folder):
+    loaded = load_processor(folder, text_only=False)
     out = loaded(images=[Image.new("RGB", (48, 48))], text=["<|image_pad|> w1"], return_tensors="pt")
     assert out["input_ids"].shape == (1, 10)
 
@@ -361,10 +364,10 @@ def test_broken_torchvision_is_named(monkeypatch):
     def fail(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(processor.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(processor.importlib, "import_module", fail)
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(environment.importlib, "import_module", fail)
     with pytest.raises(InputError, match="torchvision is installed but does not work"):
-        processor.torchvision_works()
+        environment.torchvision_works()
 
 
 def test_damaged_tokenizer(folder, tmp_path):

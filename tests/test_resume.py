@@ -48,7 +48,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def start(config: Path, workers: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "holdfast.cli", "run", str(config), "--workers", str(workers)]
+    command = [sys.executable, "-m", "holdfast", "run", str(config), "--workers", str(workers)]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

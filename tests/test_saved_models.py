@@ -1,59 +1,78 @@
-"""Saved checkpoints are ordinary ones: stock transformers loads the folder and answers as the policy does."""
+"""Shipped and saved checkpoints are ordinary ones: a process without holdfast loads them with stock
+transformers, and they answer there as the policy does."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from cli_helpers import Call
+from family_processors import make_internvl_folder, make_onevision_folder, make_qwen2_folder
+from holdfast.files import read_json, write_json
+from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
-from holdfast.tasks.example import Example, open_image
+from holdfast.tasks.example import open_image
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
+from policy_helpers import make_folder, make_qwen3_folder
 
 LONGEST = 24
 EXAMPLES = [TASKS[name].examples("test", 1)[0] for name in ("counting", "reading", "tissue", "knowledge")]
+PROCESSOR = "processor_config.json"
+Questions = Sequence[tuple[str, Sequence[str]]]
 
 
-def asked(example: Example) -> str:
-    return render_prompt(example, "cot", TEMPLATES["embedded"])
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Questions:
+    folder = tmp_path_factory.mktemp("questions")
+    asked = []
+    for number, example in enumerate(EXAMPLES):
+        files = [folder / f"{number}-{index}.png" for index in range(len(example.images))]
+        for image, file in zip(example.images, files, strict=True):
+            open_image(image).save(file)
+        asked.append((render_prompt(example, "cot", TEMPLATES["embedded"]), list(map(str, files))))
+    return asked
 
 
-def policys_answers(policy: Policy) -> list[str]:
-    prompts = policy.encode([asked(example) for example in EXAMPLES], [list(e.images) for e in EXAMPLES])
+def random_questions(questions: Questions) -> Questions:
+    """The same pictures, with words that random models know."""
+    return [(f"w{number} w{number + 7}", files) for number, (_, files) in enumerate(questions)]
+
+
+def policys_answers(policy: Policy, questions: Questions) -> list[str]:
+    texts, images = zip(*questions, strict=True)
+    prompts = policy.encode(texts, [list(map(Path, files)) for files in images])
     greedy = Sampling(temperature=0, max_tokens=LONGEST)
     return [group[0] for group in policy.decode(policy.sample(prompts, 1, greedy, torch.Generator()))]
 
 
-def stock_answers(folder: Path) -> list[str]:
-    """By transformers alone: weights, processor, chat template and generation settings of the folder."""
-    model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
-    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    GenerationConfig.from_pretrained(folder, local_files_only=True)
-    answers = []
-    for example in EXAMPLES:
-        images = [open_image(image) for image in example.images]
-        content = [{"type": "image", "image": image} for image in images]
-        turn = [{"role": "user", "content": [*content, {"type": "text", "text": asked(example)}]}]
-        inputs = processor.apply_chat_template(
-            turn, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        )
-        out = model.generate(**inputs, do_sample=False, max_new_tokens=LONGEST)
-        completion = out[0, inputs["input_ids"].shape[1] :].tolist()
-        ends = model.generation_config.eos_token_id
-        ends = {ends} if isinstance(ends, int) else set(ends)
-        kept = completion[: next((i for i, id in enumerate(completion) if id in ends), None)]
-        answers.append(processor.tokenizer.decode(kept))
-    return answers
+def stock(tmp_path: Path, asked: Mapping[Path, Questions]) -> list[dict[str, Any]]:
+    """What a process that never imports holdfast finds in model folders; see `stock_reader.py`."""
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps([[str(folder), questions] for folder, questions in asked.items()]))
+    reader = Path(__file__).with_name("stock_reader.py")
+    run = subprocess.run(
+        [sys.executable, str(reader), str(request)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"},
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
 
 
-def disturbed(settings: ModelSettings) -> Policy:
+def disturbed(path: Path | str, settings: ModelSettings) -> Policy:
     """A policy that has changed, as by training."""
-    policy = Policy.load("embedded", settings)
+    policy = Policy.load(path, settings)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
@@ -63,23 +82,100 @@ def disturbed(settings: ModelSettings) -> Policy:
     return policy
 
 
-def test_a_saved_policy(tmp_path: Path) -> None:
-    policy = disturbed(ModelSettings(device="cpu"))
-    policy.save(tmp_path)
-    assert stock_answers(tmp_path) == policys_answers(policy)
-    assert policys_answers(policy) != policys_answers(Policy.load("embedded", ModelSettings(device="cpu")))
+def own_section(folder: Path) -> None:
+    """A base whose videos are treated in a way of their own."""
+    settings = read_json(folder / PROCESSOR)
+    settings["video_processor"] |= {
+        "min_frames": 2,
+        "max_frames": 6,
+        "size": {"longest_edge": 8192, "shortest_edge": 512},
+    }
+    write_json(folder / PROCESSOR, settings)
 
 
-def test_the_merge_command(call: Call, tmp_path: Path) -> None:
+def own_file(folder: Path) -> None:
+    """The same, in the file that older folders have for it."""
+    own_section(folder)
+    settings = read_json(folder / PROCESSOR)
+    write_json(folder / "video_preprocessor_config.json", settings.pop("video_processor"))
+    write_json(folder / PROCESSOR, settings)
+
+
+def no_videos(folder: Path) -> None:
+    """A base that says nothing of videos."""
+    settings = read_json(folder / PROCESSOR)
+    del settings["video_processor"]
+    write_json(folder / PROCESSOR, settings)
+
+
+def images_alone(folder: Path) -> None:
+    """As Qwen2.5-VL lies on the hub: one file, which speaks of images."""
+    settings = read_json(folder / PROCESSOR)
+    images = settings["image_processor"] | {"processor_class": settings["processor_class"]}
+    write_json(folder / "preprocessor_config.json", images)
+    (folder / PROCESSOR).unlink()
+
+
+BASES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None]]] = {
+    "Qwen2.5-VL, own section": (make_folder, own_section),
+    "Qwen2.5-VL, no videos": (make_folder, no_videos),
+    "Qwen2.5-VL, images alone": (make_folder, images_alone),
+    "Qwen3-VL, own file": (make_qwen3_folder, own_file),
+    "Qwen3-VL, no videos": (make_qwen3_folder, no_videos),
+    "Qwen2-VL": (make_qwen2_folder, own_section),
+    "LLaVA-OneVision": (make_onevision_folder, own_file),
+    "InternVL": (make_internvl_folder, own_section),
+}
+
+
+def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Questions) -> None:
+    policies = {"embedded": disturbed("embedded", ModelSettings(device="cpu"))}
+    for name, (make, change) in BASES.items():
+        change(make(tmp_path / "bases" / name))
+        policies[name] = Policy.load(tmp_path / "bases" / name, ModelSettings(device="cpu"))
+    asked: dict[Path, Questions] = {EMBEDDED: questions}
+    wanted = [policys_answers(Policy.load("embedded", ModelSettings(device="cpu")), questions)]
+    for name, policy in policies.items():
+        policy.save(tmp_path / name)
+        its = questions if name == "embedded" else random_questions(questions)
+        asked[tmp_path / name] = its if "Qwen" in name or name == "embedded" else []
+        wanted.append(policys_answers(policy, its) if asked[tmp_path / name] else [])
+    for folder, found, answers in zip(asked, stock(tmp_path, asked), wanted, strict=True):
+        assert found["missing"] == [], folder
+        assert found["answers"] == answers, folder
+    assert wanted[0] != wanted[1]
+
+    def said_of_videos(folder: Path) -> dict[str, Any]:
+        settings = read_json(folder / PROCESSOR)
+        return settings.get("video_processor") or read_json(folder / "video_preprocessor_config.json")
+
+    for name, (_, change) in BASES.items():
+        if change in (own_section, own_file):  # kept to the letter
+            assert said_of_videos(tmp_path / name) == said_of_videos(tmp_path / "bases" / name), name
+    made = said_of_videos(tmp_path / "Qwen2.5-VL, no videos")
+    images = read_json(tmp_path / "Qwen2.5-VL, no videos" / PROCESSOR)["image_processor"]
+    assert made == {
+        "video_processor_type": "Qwen2VLVideoProcessor",
+        **{key: value for key, value in images.items() if key != "image_processor_type"},
+    }
+    made = said_of_videos(tmp_path / "Qwen3-VL, no videos")
+    assert made["video_processor_type"] == "Qwen3VLVideoProcessor" and made["patch_size"] == 8
+    assert "size" not in made  # Qwen3-VL's bounds are of a whole video
+
+
+def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions) -> None:
     pytest.importorskip("peft")
-    policy = disturbed(ModelSettings(device="cpu", lora=Lora()))
+    policy = disturbed("embedded", ModelSettings(device="cpu", lora=Lora()))
     adapters, merged = tmp_path / "adapters", tmp_path / "merged"
     policy.save(adapters)
     said = call("merge", adapters, "model.path=embedded", "--out", merged)
     assert said.code == 0, said.err
     assert not (merged / "adapter_config.json").exists()
-    assert stock_answers(merged) == policys_answers(policy)
-    assert policys_answers(policy) != policys_answers(Policy.load("embedded", ModelSettings(device="cpu")))
+    assert stock(tmp_path, {merged: questions}) == [
+        {"missing": [], "answers": policys_answers(policy, questions)}
+    ]
+    base = Policy.load("embedded", ModelSettings(device="cpu"))
+    assert policys_answers(policy, questions) != policys_answers(base, questions)
 
     for arguments, message in (
         ((adapters, "--out", tmp_path / "x"), "model.path=MODEL"),

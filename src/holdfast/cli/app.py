@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -19,7 +20,6 @@ from holdfast.cli.tasks import tasks_app
 from holdfast.errors import HoldfastError, InputError
 
 app = typer.Typer(
-    help="Post-train a vision-language model on a sequence of tasks, and see what it forgets.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,6 +42,22 @@ app.command("pretrain-embedded")(pretrain_embedded)
 def version() -> None:
     """Print the version."""
     out.print(__version__, highlight=False)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Post-train a vision-language model on a sequence of tasks, and see what it forgets."""
 
 
 def main() -> None:

@@ -57,6 +57,10 @@ def run(
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
+    from holdfast.policy.ready import check_ready
+
+    check_ready(experiment.model.path, experiment.model)
+
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
@@ -135,6 +139,10 @@ def plan(
     from holdfast.config.load import load_experiment
 
     experiment = load_experiment(config, overrides or [], _announce)
+
+    from holdfast.policy.ready import check_ready
+
+    check_ready(experiment.model.path, experiment.model)
 
     from holdfast.experiment import estimate
     from holdfast.experiment.plan import make_plan

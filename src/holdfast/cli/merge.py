@@ -26,6 +26,10 @@ def merge(
     Say of which model with model.path=BASE, and in which precision to write it with model.dtype=bfloat16
     (normally float32). It is done on the CPU and takes twice the model's memory.
     """
+    from holdfast.policy.environment import torchvision_works
+
+    torchvision_works()
+
     from holdfast.config.load import load_exam
     from holdfast.files import whole_folder
     from holdfast.policy import lora

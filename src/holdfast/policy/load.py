@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
+from holdfast.policy.environment import MissingPackage
 from holdfast.policy.fit import check_fit
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
@@ -40,11 +41,7 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         lora.load_adapters(model, Path(source))
         return model, processor
     folder, options = resolve(source, settings)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source} cannot be loaded as a model: {error}") from error
-    is_text_only = not hasattr(config, "vision_config")
+    is_text_only = _is_text_only(source, folder, options)
     processor = load_processor(folder, is_text_only, **options)
     auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
     try:
@@ -65,6 +62,39 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         )
     check_fit(source, model, processor)
     return model.to(device_for(settings.device)).eval(), processor
+
+
+def check_loadable(source: str, settings: ModelSettings) -> None:
+    """Load what is not weights, and see whether adapters can be used.
+
+    Args:
+        source: as `load_model` takes it. Of a hub id only what is on this disk is looked at.
+
+    Raises:
+        InputError: something is missing or cannot be loaded.
+    """
+    is_adapters = (Path(source) / lora.CONFIG).is_file() and source != settings.path
+    if is_adapters or settings.lora is not None:
+        lora.require()
+    folder, options = resolve(settings.path if is_adapters else source, settings)
+    if options.get("local_files_only"):
+        load_processor(folder, _is_text_only(source, folder, options), **options)
+        return
+    options["local_files_only"] = True
+    try:
+        load_processor(folder, _is_text_only(source, folder, options), **options)
+    except MissingPackage:
+        raise
+    except InputError:
+        pass  # it is not on this disk, or in part
+
+
+def _is_text_only(source: object, folder: str, options: dict[str, Any]) -> bool:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} cannot be loaded as a model: {error}") from error
+    return not hasattr(config, "vision_config")
 
 
 def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str, Any]]:

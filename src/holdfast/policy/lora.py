@@ -1,4 +1,4 @@
-"""Low-rank adapters: added to a model, saved, loaded, merged. Needs the `peft` extra.
+"""Low-rank adapters: added to a model, saved, loaded, merged. Needs peft.
 
 The adapters are injected into the model that is there; its own weights stop being trained. Their
 files are those of peft, whose `PeftModel.from_pretrained` reads them too.
@@ -7,13 +7,16 @@ files are those of peft, whose `PeftModel.from_pretrained` reads them too.
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from holdfast.errors import InputError
+from holdfast.policy.environment import MissingPackage
 from holdfast.policy.settings import Lora
 from holdfast.rng import seed
 
@@ -26,7 +29,7 @@ def add_adapters(model: Any, lora: Lora) -> None:
     Raises:
         InputError: peft is missing, or the model has no such modules.
     """
-    _need_peft()
+    require()
     from peft import LoraConfig
 
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.target_modules))
@@ -45,7 +48,7 @@ def load_adapters(model: Any, folder: Path) -> None:
     Raises:
         InputError: peft is missing, or they do not fit the model.
     """
-    _need_peft()
+    require()
     # How weights are named in files: `load_adapter` leaves the adapters' naming here, under which the
     # merged model would be saved, too.
     names = getattr(model, "_weight_conversions", None)
@@ -94,6 +97,23 @@ def _in_float32(model: Any) -> None:
             parameter.data = parameter.data.float()
 
 
-def _need_peft() -> None:
+def require() -> None:
+    """Find out before any work whether adapters can be used.
+
+    Raises:
+        MissingPackage: peft is not installed.
+        InputError: it is too old for the transformers beside it.
+    """
     if importlib.util.find_spec("peft") is None:
-        raise InputError("model.lora needs peft: pip install 'holdfast[peft]'.")
+        raise MissingPackage("model.lora needs peft: pip install peft")
+    from transformers.integrations.peft import MIN_PEFT_VERSION
+    from transformers.utils.peft_utils import check_peft_version
+
+    try:
+        check_peft_version(min_version=MIN_PEFT_VERSION)
+    except ValueError as error:
+        raise InputError(
+            f"transformers {transformers.__version__} needs peft {MIN_PEFT_VERSION} or later, and peft "
+            f"{importlib.metadata.version('peft')} is installed. Install versions that go together: "
+            "pip install --upgrade peft 'transformers<5.24'"
+        ) from error

@@ -1,87 +1,32 @@
-"""The Qwen-VL processor for images alone, for environments without torchvision.
+"""A checkpoint's processor: what turns prompts and images into a model's inputs.
 
-transformers builds its Qwen2.5-VL and Qwen3-VL processors around a video processor, which needs
-torchvision, even when only images are used (transformers#48558). Where torchvision is missing,
-importing this module puts image-only subclasses of the same names in their place, so that
-`AutoProcessor.from_pretrained` works, and folders saved here load with the stock classes elsewhere.
+It is the class that the checkpoint names, for images alone (`policy/videos.py`); torchvision is not
+needed, and what is saved loads with stock transformers.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
-import transformers
-from transformers import AutoProcessor, AutoTokenizer
-from transformers.models import qwen2_5_vl, qwen3_vl
-from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor as _StockQwen25
+from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLProcessor, Qwen3VLProcessor
+from transformers.models import pixtral
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor as _StockQwen3
-from transformers.processing_utils import ProcessorMixin
 
 from holdfast.errors import InputError
+from holdfast.policy.environment import MissingPackage, missing_package, torchvision_works
+from holdfast.policy.videos import VideoSettings, video_settings_alone
 
 
-def torchvision_works() -> bool:
-    """Whether torchvision is installed.
-
-    Raises:
-        InputError: it is installed but cannot be imported; transformers then fails obscurely.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return False
-    try:
-        importlib.import_module("torchvision")
-    except Exception as error:  # a build for another torch fails in many ways
-        raise InputError(
-            f"torchvision is installed but does not work with torch ({type(error).__name__}: {error}). "
-            "Install the build that matches torch, or remove it (pip uninstall torchvision): "
-            "Holdfast does not need it."
-        ) from error
-    return True
-
-
-class _ImageOnly:
-    """Mixed into a stock processor: the constructor asks for no video processor.
-
-    transformers reads the parts that a processor saves and loads from this signature.
-    """
-
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None):
-        self.image_token = "<|image_pad|>"
-        self.video_token = "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        for part in ("vision_start", "vision_end"):  # named by Qwen3-VL's processor alone
-            token = f"<|{part}|>"
-            setattr(self, f"{part}_token", token)
-            setattr(self, f"{part}_token_id", tokenizer.convert_tokens_to_ids(token))
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-
-class Qwen2_5_VLProcessor(_ImageOnly, _StockQwen25):
-    """Stands in for the class of the same name; the name is what a saved folder records."""
-
-
-class Qwen3VLProcessor(_ImageOnly, _StockQwen3):
-    """Stands in for the class of the same name; the name is what a saved folder records."""
-
-
-def _register() -> None:
-    """AutoProcessor looks classes up by name in these modules."""
-    for module, processor in ((qwen2_5_vl, Qwen2_5_VLProcessor), (qwen3_vl, Qwen3VLProcessor)):
-        setattr(module, processor.__name__, processor)
-        setattr(transformers, processor.__name__, processor)
-
-
-if not torchvision_works():
-    _register()
-
-
-def build_processor(image_processor: Any, tokenizer: Any, chat_template: str) -> Any:
-    """A Qwen2.5-VL processor for images from its parts, in any environment."""
-    return Qwen2_5_VLProcessor(image_processor, tokenizer, chat_template)
+def build_processor(
+    image_processor: Any, tokenizer: Any, chat_template: str, model_type: str = "qwen2_5_vl"
+) -> Any:
+    """A Qwen2.5-VL or Qwen3-VL processor from its parts, in any environment."""
+    processor = Qwen3VLProcessor if model_type == "qwen3_vl" else Qwen2_5_VLProcessor
+    videos = VideoSettings.like_images(image_processor.to_dict(), model_type)
+    return processor(image_processor, tokenizer, videos, chat_template=chat_template)
 
 
 def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
@@ -92,15 +37,38 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
         options: `revision`, `local_files_only`, as `from_pretrained` takes them.
 
     Raises:
-        InputError: it cannot be loaded.
+        InputError: it cannot be loaded; a `MissingPackage` where a package is all that it lacks.
     """
-    torchvision_works()
+    pixtral_processor()  # makes it loadable by name, and says what is wrong with torchvision
     auto = AutoTokenizer if text_only else AutoProcessor
+    part = "tokenizer" if text_only else "processor"
     try:
-        return auto.from_pretrained(folder, trust_remote_code=False, **options)
+        with video_settings_alone():
+            return auto.from_pretrained(folder, trust_remote_code=False, **options)
     except Exception as error:  # a broken or missing file shows in as many ways as there are formats
-        part = "tokenizer" if text_only else "processor"
+        if package := missing_package(error):
+            raise MissingPackage(
+                f"The {part} of {folder} needs {package}, which is not installed: pip install {package}"
+            ) from error
         raise InputError(f"The {part} of {folder} cannot be loaded: {error}") from error
 
 
-__all__ = ["Qwen2VLImageProcessorPil", "build_processor", "load_processor", "torchvision_works"]
+def pixtral_processor() -> Any:
+    """The class of Pixtral's and Mistral 3's processor, importable without torchvision.
+
+    Its module takes one function from the image processor that needs torchvision; the image processor
+    for Pillow has the same function.
+    """
+    if torchvision_works() or "PixtralProcessor" in vars(pixtral):
+        return pixtral.PixtralProcessor
+    blocked = f"{pixtral.__name__}.image_processing_pixtral"
+    sys.modules[blocked] = importlib.import_module(f"{pixtral.__name__}.image_processing_pil_pixtral")
+    try:
+        opened = importlib.import_module(f"{pixtral.__name__}.processing_pixtral")
+    finally:
+        del sys.modules[blocked]
+    pixtral.PixtralProcessor = opened.PixtralProcessor  # where AutoProcessor looks it up
+    return pixtral.PixtralProcessor
+
+
+__all__ = ["Qwen2VLImageProcessorPil", "build_processor", "load_processor", "pixtral_processor"]

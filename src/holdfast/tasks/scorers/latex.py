@@ -53,7 +53,7 @@ def require() -> None:
     if find_spec("math_verify") is None:
         raise InputError(
             "Answers of this task may be formulas, and comparing them needs math-verify; "
-            "install it: pip install 'holdfast[math]'."
+            "install it: pip install math-verify"
         )
 
 
@@ -100,7 +100,7 @@ class Worker:
                 self.stop()
                 raise HoldfastError(
                     "The checker of LaTeX answers does not work: it fails on a formula whose verdict is "
-                    "known. Reinstall it: pip install --force-reinstall 'holdfast[math]'."
+                    "known. Reinstall it: pip install --force-reinstall math-verify"
                 )
 
     def stop(self) -> None:

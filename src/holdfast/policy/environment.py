@@ -1,0 +1,57 @@
+"""Packages that are missing, or installed and broken, told in one line.
+
+This module imports neither torch nor transformers, which fails obscurely beside a broken torchvision.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+
+from holdfast.errors import InputError
+
+# How transformers says that a package is missing.
+_MISSING = (
+    r"requires the (?:PyTorch )?([\w-]+) library",
+    r"Package `([\w-]+)` is required",
+    r"No module named '(\w+)",
+)
+
+
+class MissingPackage(InputError):
+    """A package that the work needs is not installed."""
+
+
+def torchvision_works() -> bool:
+    """Whether torchvision is installed.
+
+    Raises:
+        InputError: it is installed but cannot be imported; transformers then fails obscurely.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # a build for another torch fails in many ways
+        raise InputError(
+            f"torchvision is installed but does not work with torch ({type(error).__name__}: {error}). "
+            "Install the build that matches torch, or remove it (pip uninstall torchvision): "
+            "Holdfast does not need it."
+        ) from error
+    return True
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package whose absence an error, or what caused it, complains about."""
+    for cause in _causes(error):
+        for pattern in _MISSING:
+            if isinstance(cause, ImportError) and (found := re.search(pattern, str(cause))):
+                return found[1].lower()
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
