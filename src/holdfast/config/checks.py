@@ -179,7 +179,7 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str,
 def _known_tasks(experiment: Experiment) -> list[str]:
     """Names that may stand in this experiment, prepared or not."""
     from holdfast.tasks.embedded import TASKS
-    from holdfast.tasks.hub import BENCHMARKS
+    from holdfast.tasks.benchmarks import BENCHMARKS
 
     return list(dict.fromkeys([*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]))
 

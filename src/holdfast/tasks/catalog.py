@@ -34,8 +34,8 @@ def get_task(
             is not prepared yet (with the command that does it).
     """
     from holdfast.tasks.embedded import TASKS
-    from holdfast.tasks.hub import BENCHMARKS
-    from holdfast.tasks.prepared import load_prepared
+    from holdfast.tasks.benchmarks import BENCHMARKS
+    from holdfast.tasks.prepared import load_benchmark
 
     if own and name in own:
         if name in TASKS or name in BENCHMARKS:
@@ -45,7 +45,7 @@ def get_task(
     if name in TASKS:
         return TASKS[name]
     if name in BENCHMARKS:
-        task = load_prepared(name)
+        task = load_benchmark(name)
         return _usable(task.scored_by("study") if scoring == "study" else task)
     known = [*TASKS, *BENCHMARKS, *(own or {})]
     close = difflib.get_close_matches(name, known, n=1)
