@@ -27,8 +27,8 @@ def data(
         return
     from rich.table import Table as Grid
 
-    from holdfast.tasks.catalog import get_task
     from holdfast.tasks.benchmarks import BENCHMARKS
+    from holdfast.tasks.catalog import get_task
     from holdfast.tasks.prepared import data_folder, prepared_names
 
     ready = prepared_names()
@@ -67,9 +67,9 @@ def prepare_task(
 ) -> None:
     """Prepare a data set once: check it, and store it as training and evaluation read it."""
     from holdfast.tasks.benchmarks import BENCHMARKS
-    from holdfast.tasks.source import from_folder, from_hub
     from holdfast.tasks.prepare import prepare, remarks
     from holdfast.tasks.prepared import data_folder
+    from holdfast.tasks.source import from_folder, from_hub
 
     if name not in BENCHMARKS:
         raise InputError(f"There is no data set '{name}' to prepare; there is {', '.join(BENCHMARKS)}.")

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 
 from holdfast.config.experiment import Experiment
 from holdfast.errors import suggestion
@@ -25,10 +25,11 @@ _PLAIN = {  # pydantic's errors in the words of the file
 
 def problem(details: Any) -> tuple[KeyPath, str]:
     """Path and text of one pydantic error."""
-    path = tuple(part for part in details["loc"] if part != "[key]")
+    # "[key]" and the tags of alternatives, which stand in brackets, are no keys of the file.
+    path = tuple(part for part in details["loc"] if not str(part).startswith("["))
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return path, f"unknown key{suggestion(str(path[-1]), _keys_at(path[:-1]))}"
+        return path, f"unknown key{suggestion(str(path[-1]), _keys_at(details['loc'][:-1]))}"
     if kind == "missing":
         return path, "is missing; it has no default"
     if kind == "literal_error":
@@ -59,9 +60,12 @@ def _did_you_mean(given: Any, expected: str) -> str:
 
 
 def _keys_at(path: KeyPath) -> list[str]:
-    """The keys that are allowed at a place in the file."""
+    """The keys that are allowed at a place in the file; the place has tags where there are alternatives."""
     annotation: Any = Experiment
     for part in path:
+        if str(part).startswith("["):
+            annotation = _tagged(annotation, str(part))
+            continue
         annotation = _unwrap(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             annotation = annotation.model_fields[str(part)].annotation
@@ -75,6 +79,14 @@ def _keys_at(path: KeyPath) -> list[str]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return list(annotation.model_fields)
     return []
+
+
+def _tagged(annotation: Any, tag: str) -> Any:
+    """The alternative with this tag; the annotation itself where `[key]` stands for a mapping's key."""
+    for member in get_args(get_args(annotation)[0]) if get_origin(annotation) is Annotated else ():
+        if Tag(tag) in getattr(member, "__metadata__", ()):
+            return get_args(member)[0]
+    return annotation
 
 
 def _unwrap(annotation: Any) -> Any:

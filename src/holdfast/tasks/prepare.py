@@ -27,7 +27,7 @@ from holdfast.tasks.tables import library, plain_rows
 from holdfast.tasks.task import Split
 
 SHOWN_PROBLEMS = 5  # examples of each kind of problem in the manifest
-IMAGES_AT_ONCE = 16  # that are kept in memory before they are written
+AT_ONCE = 16  # images that are kept in memory before they are written
 
 OnProgress = Callable[[Split, int], None]
 
@@ -142,11 +142,11 @@ class _Split:
 
         folder.mkdir()
         chosen = None if count is None else self._draw(records, count)
-        unsorted = folder / f"{ROWS}.unsorted"
+        unsorted, pictures = folder / f"{ROWS}.unsorted", folder / IMAGES
         with (
             ArrowWriter(features=row_type(), path=str(unsorted)) as rows,
-            ArrowWriter(features=image_type(), path=str(folder / IMAGES), writer_batch_size=IMAGES_AT_ONCE) as images,
-        ):  # fmt: skip
+            ArrowWriter(features=image_type(), path=str(pictures), writer_batch_size=AT_ONCE) as images,
+        ):
             for number, item in self._usable(records):
                 if number % 1000 == 0:
                     on_progress(self.split, number)
@@ -176,7 +176,7 @@ class _Split:
         }
 
     def _usable(self, records: Records) -> Iterator[tuple[int, Example | None]]:
-        """The rows' numbers from 1, and their Examples; None for those that are left out, which are counted."""
+        """The rows' numbers from 1, and their Examples; None for those that are left out and counted."""
         ids: set[str] = set()
         for number, record in enumerate(records(), start=1):
             item = None
@@ -199,9 +199,7 @@ class _Split:
 
     def _draw(self, records: Records, count: int) -> set[str]:
         """The ids of a subset."""
-        ranks = {
-            item.id: rng.seed("subset", self.seed, item.id) for _, item in self._usable(records) if item
-        }
+        ranks = {item.id: rng.seed("subset", self.seed, item.id) for _, item in self._usable(records) if item}
         self.counts.clear()  # the rows are read and counted again
         self.problems.clear()
         if count > len(ranks):
@@ -255,13 +253,17 @@ def _stored(example: Example, images: list[str]) -> dict[str, Any]:
 
 def _sort(unsorted: Path, target: Path) -> str:
     """Write the rows in their shuffled order; returns a digest of what they say."""
+    from datasets.arrow_writer import ArrowWriter
+
     table = library().Dataset.from_file(str(unsorted))
     order = np.argsort(np.asarray(table["order"][:], dtype=np.uint64), kind="stable")
-    rows = table.select(order).remove_columns("order").flatten_indices(cache_file_name=str(target))
-    unsorted.unlink()
     digest = hashlib.sha256()
-    for row in plain_rows(rows):
-        digest.update(json.dumps(row, sort_keys=True).encode())
+    with ArrowWriter(features=row_type(), path=str(target)) as rows:
+        for row in plain_rows(table.select(order)):
+            rows.write(row)
+            digest.update(json.dumps(row, sort_keys=True).encode())
+        rows.finalize()
+    unsorted.unlink()
     return digest.hexdigest()
 
 

@@ -46,7 +46,7 @@ def prepared_names() -> list[str]:
 
 
 def row_type() -> Any:
-    """The columns of rows while they are written; `order` goes when they are sorted."""
+    """The columns of rows; `order` is what they are sorted by."""
     Features, Value, List = library().Features, library().Value, library().List
     texts = {name: Value("string") for name in ("id", "prompt", "answer", "rationale", "meta")}
     lists = {name: List(Value("string")) for name in ("images", "choices", "aliases", "references")}
@@ -54,9 +54,7 @@ def row_type() -> Any:
 
 
 def image_type() -> Any:
-    return library().Features(
-        {"sha256": library().Value("string"), "bytes": library().Value("large_binary")}
-    )
+    return library().Features({"sha256": library().Value("string"), "bytes": library().Value("large_binary")})
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -105,7 +103,8 @@ def load_prepared(benchmark: Benchmark, folder: Path) -> Task:
                 (IMAGES, (folder / split / IMAGES).stat().st_size, entry["images_bytes"]),
             ):
                 if found != wanted:
-                    raise InputError(f"The prepared set {folder} is damaged ({split}/{name} changed); {again}")
+                    problem = f"is damaged ({split}/{name} changed)"
+                    raise InputError(f"The prepared set {folder} {problem}; {again}")
         parts = {split: _Rows(folder / split) for split in entries}
         sizes: dict[Split, int | None] = {split: entry["rows"] for split, entry in entries.items()}
         content = {split: entry["content"] for split, entry in entries.items()}

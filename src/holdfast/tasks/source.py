@@ -190,7 +190,7 @@ def _download(benchmark: Benchmark, id: str, revision: str | None) -> tuple[Path
         raise _NotThere(f"cannot be reached ({reason[0] if reason else type(error).__name__})") from None
     except _NotThere:
         raise
-    except Exception as error:  # HTTP clients have errors of their own, and the hub library changes its client
+    except Exception as error:  # of HTTP clients, which the hub library has changed before
         raise _NotThere(f"cannot be reached ({type(error).__name__}: {error})") from None
     return Path(folder), str(info.sha)
 

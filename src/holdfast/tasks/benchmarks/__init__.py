@@ -20,6 +20,7 @@ __all__ = ["BENCHMARKS", "GENERAL", "SEQUENCE", "Benchmark"]
 SEQUENCE = ("scienceqa", "textvqa", "vizwiz", "gqa", "geometry3k", "pathvqa", "superclevr_mathv360k")
 GENERAL = ("mmmu", "mmlu_pro", "pope")
 _SETS = (
-    scienceqa, textvqa, vizwiz, gqa, geometry3k, pathvqa, superclevr, superclevr_mathv360k, mmmu, mmlu_pro, pope
+    scienceqa, textvqa, vizwiz, gqa, geometry3k, pathvqa, superclevr, superclevr_mathv360k, mmmu, mmlu_pro,
+    pope,
 )  # fmt: skip
 BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in _SETS}

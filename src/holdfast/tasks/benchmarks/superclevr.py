@@ -1,4 +1,4 @@
-"""Super-CLEVR, the original release (Lizw14/Super-CLEVR): rendered vehicles; truth values, counts, attributes.
+"""Super-CLEVR, the original release (Lizw14/Super-CLEVR): rendered vehicles; values, counts, attributes.
 
 It is no table on the hub, so it is read from the release's files. Splits go by the number of the image.
 """

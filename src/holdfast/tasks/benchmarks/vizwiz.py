@@ -43,10 +43,10 @@ def example(record: Record, split: Split) -> Example:
 def official(folder: Path) -> dict[Split, Records]:
     found: dict[Split, Records] = {}
     for split, name in _FILES.items():
-        files = [file for above in ("Annotations", ".") if (file := folder / above / f"{name}.json").is_file()]
-        if files:
+        places = (folder / "Annotations" / f"{name}.json", folder / f"{name}.json")
+        if file := next((path for path in places if path.is_file()), None):
             photos = folder / name if (folder / name).is_dir() else folder / "images" / name
-            found[split] = partial(_records, files[0], photos)
+            found[split] = partial(_records, file, photos)
     return found
 
 
