@@ -38,7 +38,8 @@ def released(folder: Path, **changed: list[Any]) -> None:
     for first, split in ((0, "train"), (100, "validation")):
         rows = [
             {
-                "key": f"{split}{n}", "question": f"what is this, number {n} ?", "answer": ["red", "blue"][n % 2],
+                "key": f"{split}{n}", "question": f"what is this, number {n} ?",
+                "answer": ["red", "blue"][n % 2],
                 "image": hub_image(first + n), **{name: values[n] for name, values in changed.items()},
             }
             for n in range(6)
@@ -178,7 +179,7 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
         ({"prompt": "{questoin} ?"}, ["mine.prompt: there is no column 'questoin'; did you mean 'question'?",
                                       "(train: key, question, answer, image)"]),
         ({"images": ["image", "imge"]}, ["mine.images: there is no column 'imge'; did you mean 'image'?"]),
-        ({"id": "identity", "prompt": "{q}"}, ["2 errors", "mine.prompt: there is no column 'q'", "mine.id:"]),
+        ({"id": "identity", "prompt": "{q}"}, ["2 errors", "mine.prompt: there is no column 'q'", "mine.id"]),
         ({"test": "validaton"}, ["mine.test", "has no split 'validaton'; did you mean 'validation'?"]),
         ({"promt": "x"}, ["mine.promt: unknown key; did you mean 'prompt'?"]),
         ({"prompt": None}, ["mine.prompt: is missing"]),
@@ -240,8 +241,8 @@ def test_rows_that_cannot_be_used_are_left_out_and_said(
     assert mine.sizes == {"train": 4, "test": 4}
     assert "Task mine, train: 2 rows cannot be used (left out)." in caplog.text
     assert "row 2: prompt is empty" in caplog.text
+    released(tmp_path / "none", answer=[None] * 6)
     with pytest.raises(InputError, match=r"no row of .* can be used; for instance: row 1: answer is empty"):
-        released(tmp_path / "none", answer=[None] * 6)
         task(tmp_path / "none")
 
 

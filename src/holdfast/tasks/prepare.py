@@ -214,7 +214,7 @@ class _Split:
             try:
                 self.digests[image] = self._write(image.read(), writer)
             except BadImage as bad:
-                self.digests[image] = bad
+                self.digests[image] = BadImage(f"{image}: {bad}")
             except HoldfastError as error:
                 self.digests[image] = BadImage(str(error))
         if isinstance(found := self.digests[image], BadImage):

@@ -158,8 +158,8 @@ def advice(benchmark: Benchmark) -> str:
     command = f"hf download {benchmark.hub[0]} --repo-type dataset{only} --local-dir {benchmark.name}"
     names = (f"{table.rpartition('/')[0] or 'data'}/{table.rpartition('/')[2]}-*.parquet" for table in tables)
     return (
-        f"It is read in the hub's form ({', '.join(dict.fromkeys(names))}): on a machine with access, run "
-        f"'{command}', copy the folder here, and run {prepare}."
+        f"On a machine with access, run '{command}', copy the folder here, and run {prepare}. It is read in "
+        f"the hub's form: {', '.join(dict.fromkeys(names))}."
         + (f" Or run {official}" if benchmark.official else "")
     )
 

@@ -115,10 +115,13 @@ class _Picture(LazyImage):
     pictures: Pictures
     row: int
 
+    def __str__(self) -> str:
+        return f"row {self.row + 1} of the table of images"
+
     def read(self) -> bytes:
         (record,) = plain_rows(self.pictures.table.select([self.row]))
         image = record["image"]
         data = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(data, bytes):
-            raise HoldfastError(f"row {self.row} of the table of images holds no image")
+            raise HoldfastError(f"{self} holds no image")
         return data

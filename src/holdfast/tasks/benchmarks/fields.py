@@ -134,6 +134,9 @@ class FolderImage(LazyImage):
     folder: Path
     name: str
 
+    def __str__(self) -> str:
+        return self.name
+
     def read(self) -> bytes:
         path = self.folder / self.name
         try:
