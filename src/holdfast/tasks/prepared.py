@@ -185,15 +185,13 @@ class _Rows:
 
     def examples(self, count: int | None) -> list[Example]:
         """The first `count` (all for None); images are read when they are opened."""
-        columns = _table(self.folder / ROWS)[:count]
+        columns, pictures = _table(self.folder / ROWS)[:count], self.folder / IMAGES
         return [
             Example(
                 id=id,
                 prompt=prompt,
                 answer=answer,
-                images=tuple(
-                    StoredImage(self.folder / IMAGES, self._places[digest], digest) for digest in images
-                ),
+                images=tuple(StoredImage(pictures, self._places[digest], digest) for digest in images),
                 choices=tuple(choices),
                 aliases=tuple(aliases),
                 references=tuple(references),

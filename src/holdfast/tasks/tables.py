@@ -100,10 +100,11 @@ class Pictures:
     """
 
     def __init__(self, files: Sequence[Path], copy: Path) -> None:
-        self.table = library().load_dataset(
+        table = library().load_dataset(
             "parquet", data_files=list(map(str, files)), split="train", cache_dir=str(copy)
         )
-        ids = self.table.select_columns(["id"])
+        self.table = table.with_format("arrow")
+        ids = table.select_columns(["id"])
         self.rows = {str(record["id"]): row for row, record in enumerate(plain_rows(ids))}
 
     def __getitem__(self, id: str) -> LazyImage | None:
@@ -119,7 +120,7 @@ class _Picture(LazyImage):
         return f"row {self.row + 1} of the table of images"
 
     def read(self) -> bytes:
-        (record,) = plain_rows(self.pictures.table.select([self.row]))
+        (record,) = self.pictures.table[self.row].to_pylist()
         image = record["image"]
         data = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(data, bytes):
