@@ -284,6 +284,10 @@ def test_a_set_that_changed_is_refused_with_the_command_that_makes_it_again(tmp_
         assert f"{file.parent.name}/{file.name} changed" in str(caught.value)
         shutil.rmtree(data / "gqa")
     again()
+    source = get_task("gqa").source
+    rows.write_bytes(rows.read_bytes()[:-9])
+    again()  # the same command mends it
+    assert get_task("gqa").source == source
     images.unlink()
     with pytest.raises(InputError, match=re.escape(command)):
         get_task("gqa")
@@ -304,6 +308,8 @@ def test_a_picture_that_changed_is_found_when_it_is_read(tmp_path, data):
     with pytest.raises(HoldfastError, match=r"images.arrow is damaged or gone \(an image in it changed\)"):
         open_image(changed)
     assert all(open_image(image) for example in examples for image in example.images if image != changed)
+    prepare(BENCHMARKS["pope"], from_folder(BENCHMARKS["pope"], tmp_path / "release"), data / "pope")
+    assert file.read_bytes() == content  # preparing looks at every picture
     file.unlink()
     with pytest.raises(HoldfastError, match="damaged or gone"):
         open_image(examples[0].images[0])
@@ -331,8 +337,9 @@ def test_a_set_of_the_earlier_format_is_recognised(data, manifest, command):
         get_task("vizwiz")
 
 
-def test_a_set_of_the_earlier_format_is_replaced(tmp_path, data):
+def test_a_set_of_the_earlier_format_is_replaced(tmp_path, data, call):
     save(data / "gqa" / "manifest.json", {"format": 1, "task": "gqa", "version": 1, "splits": {}})
+    assert "prepare again" in call("data").out and call("tasks").code == 0
     save(data / "gqa" / "train" / "rows-00000.parquet", b"old")
     prepare(GQA, released("gqa", tmp_path / "release"), data / "gqa")
     assert len(get_task("gqa").examples("train")) == ROWS

@@ -36,7 +36,8 @@ def data(
     for name, benchmark in BENCHMARKS.items():
         sizes = get_task(name).sizes if name in ready else benchmark.sizes
         shown = [str(sizes.get(split) or "–") for split in ("train", "validation", "test")]
-        state = "prepared" if name in ready else ""
+        old = (data_folder() / name / "manifest.json").is_file()
+        state = "prepared" if name in ready else "prepare again" if old else ""
         grid.add_row(name, *shown, state, benchmark.scorer, benchmark.description)
     out.print(grid)
     out.print(f"Prepared sets lie in {data_folder().resolve()}.", highlight=False, soft_wrap=True)

@@ -21,7 +21,17 @@ from holdfast.tasks.benchmarks import Benchmark
 from holdfast.tasks.benchmarks.benchmark import BadRow, Records
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.imagecheck import SMALLEST_SIDE, BadImage, size_of
-from holdfast.tasks.prepared import FORMAT, IMAGES, ROWS, elsewhere, image_type, read_manifest, row_type
+from holdfast.tasks.prepared import (
+    FORMAT,
+    IMAGES,
+    ROWS,
+    changed_file,
+    elsewhere,
+    facts,
+    image_type,
+    read_manifest,
+    row_type,
+)
 from holdfast.tasks.source import Source
 from holdfast.tasks.tables import library, plain_rows
 from holdfast.tasks.task import Split
@@ -61,7 +71,8 @@ def prepare(
         "state": source.state, "subset": subset, "seed": seed,
     }  # fmt: skip
     there = read_manifest(folder)
-    if there and all(there.get(key) == value for key, value in request.items()):
+    same = there and all(there.get(key) == value for key, value in request.items())
+    if there and same and _intact(folder, there):
         return there
     if there is None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no prepared set; choose another --out.")
@@ -88,6 +99,13 @@ def prepare(
         }
         files.write_json(work / "manifest.json", manifest)
     return manifest
+
+
+def _intact(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    try:
+        return changed_file(folder, manifest, thorough=True) is None
+    except (OSError, KeyError):
+        return False
 
 
 def remarks(benchmark: Benchmark, manifest: Mapping[str, Any]) -> list[str]:
@@ -171,8 +189,7 @@ class _Split:
             "images": len(self.shown),
             "problems": [line for lines in self.problems.values() for line in lines],
             "content": content,
-            "rows_sha256": _checksum(folder / ROWS),
-            "images_bytes": (folder / IMAGES).stat().st_size,
+            "files": {name: facts(folder / name) for name in (ROWS, IMAGES)},
         }
 
     def _usable(self, records: Records) -> Iterator[tuple[int, Example | None]]:
@@ -265,8 +282,3 @@ def _sort(unsorted: Path, target: Path) -> str:
         rows.finalize()
     unsorted.unlink()
     return digest.hexdigest()
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -42,7 +42,9 @@ def data_folder() -> Path:
 
 def prepared_names() -> list[str]:
     """Benchmarks that are prepared, in the study's order."""
-    return [name for name in BENCHMARKS if (data_folder() / name / "manifest.json").is_file()]
+    return [
+        name for name in BENCHMARKS if (read_manifest(data_folder() / name) or {}).get("format") == FORMAT
+    ]
 
 
 def row_type() -> Any:
@@ -66,6 +68,40 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except ValueError:
         return {}
     return manifest if isinstance(manifest, dict) else {}
+
+
+def facts(file: Path) -> dict[str, Any]:
+    """What tells a file from a damaged one."""
+    about = file.stat()
+    return {"bytes": about.st_size, "sha256": _digest(file, about.st_size, about.st_mtime_ns)}
+
+
+@lru_cache(maxsize=64)
+def _digest(file: Path, size: int, changed: int) -> str:
+    """Of a file's content, which is read again when it has another size or time."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def changed_file(folder: Path, manifest: Mapping[str, Any], thorough: bool = False) -> str | None:
+    """A file of a prepared set that is not as its manifest says, if there is one.
+
+    Args:
+        thorough: read the images, too. Without it, their size is compared: each is looked at when it
+            is shown.
+
+    Raises:
+        OSError: a file is not there.
+        KeyError: the manifest lacks something.
+    """
+    for split, entry in manifest["splits"].items():
+        for name, known in entry["files"].items():
+            file = folder / split / name
+            if file.stat().st_size != known["bytes"]:
+                return f"{split}/{name}"
+            if (thorough or name == ROWS) and facts(file) != known:
+                return f"{split}/{name}"
+    return None
 
 
 def load_benchmark(name: str) -> Task:
@@ -97,14 +133,8 @@ def load_prepared(benchmark: Benchmark, folder: Path) -> Task:
         raise InputError(f"The prepared set {folder} was made by another version of Holdfast; {again}")
     try:
         entries: dict[Split, Any] = manifest["splits"]
-        for split, entry in entries.items():
-            for name, found, wanted in (
-                (ROWS, _sha256(folder / split / ROWS), entry["rows_sha256"]),
-                (IMAGES, (folder / split / IMAGES).stat().st_size, entry["images_bytes"]),
-            ):
-                if found != wanted:
-                    problem = f"is damaged ({split}/{name} changed)"
-                    raise InputError(f"The prepared set {folder} {problem}; {again}")
+        if changed := changed_file(folder, manifest):
+            raise InputError(f"The prepared set {folder} is damaged ({changed} changed); {again}")
         parts = {split: _Rows(folder / split) for split in entries}
         sizes: dict[Split, int | None] = {split: entry["rows"] for split, entry in entries.items()}
         content = {split: entry["content"] for split, entry in entries.items()}
@@ -172,7 +202,8 @@ class StoredImage(LazyImage):
             problem = str(error)
         if problem:
             raise HoldfastError(
-                f"{self.file} is damaged or gone ({problem}); run 'holdfast data prepare' for its task again."
+                f"{self.file} is damaged or gone ({problem}); run 'holdfast data prepare' for its task "
+                "again, or delete its folder if it is the copy of a table of your own."
             )
         return data
 
@@ -218,15 +249,3 @@ def _table(file: Path) -> Any:
 @lru_cache(maxsize=64)
 def _mapped(file: Path, changed: int) -> Any:
     return library().Dataset.from_file(str(file))
-
-
-def _sha256(file: Path) -> str:
-    about = file.stat()
-    return _digest(file, about.st_size, about.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _digest(file: Path, size: int, changed: int) -> str:
-    """Of a file's content; it is read again when the file changed."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
