@@ -246,6 +246,15 @@ def test_rows_that_cannot_be_used_are_left_out_and_said(
         task(tmp_path / "none")
 
 
+@pytest.mark.parametrize("content", [b'[{"question": ', b"\xff\xfe", b"[1, 2]", b""])
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    for form in ("json", "jsonl", "parquet", "csv"):
+        file = tmp_path / f"rows.{form}"
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=f"rows.{form}|there is no column"):
+            task(file, test="train")
+
+
 def test_pictures_stay_inside_their_folder(tmp_path: Path) -> None:
     save(tmp_path / "secret.jpg", picture(0))
     rows = [{"key": n, "question": "?", "answer": "a", "image": name} for n, name in enumerate(
@@ -263,7 +272,7 @@ def test_class_labels_are_said_by_name(tmp_path: Path) -> None:
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
     )
-    rows = {"image": [hub_image(n) for n in range(4)], "label": [0, 1, 1, 0]}
+    rows = {"image": [hub_image(n) for n in range(4)], "label": [0, 1, 1, -1]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "train.parquet")
     settings = {
         **MINE,
@@ -274,7 +283,11 @@ def test_class_labels_are_said_by_name(tmp_path: Path) -> None:
         "answer": "{label}",
     }
     mine = get_task("mine", {"mine": HubTask.model_validate(settings)})
-    assert sorted(example.answer for example in mine.examples("test")) == ["cat", "cat", "dog", "dog"]
+    assert sorted(example.answer for example in mine.examples("test")) == [
+        "cat",
+        "dog",
+        "dog",
+    ]  # -1 is no label
 
 
 def test_a_type_that_is_no_image_is_a_bad_row() -> None:

@@ -151,6 +151,34 @@ def test_gqa_joins_images_and_takes_the_short_answer(made):
     assert len(pictures) == ROWS // 2
 
 
+@pytest.mark.parametrize("name", ["gqa", "geometry3k", "pathvqa"])
+def test_columns_with_the_type_of_images_are_not_decoded(made, tmp_path, name):
+    """The hub's files say which columns are images, and `datasets` would decode those."""
+    import datasets
+
+    plain = made(name, "hub")
+    before = [(example.id, [image.read() for image in example.images]) for example in plain.examples("train")]
+    release = tmp_path / "typed"
+    HUB[name](release)
+    for file in release.rglob("*.parquet"):
+        rows = pq.read_table(file).to_pylist()
+        features = {
+            key: datasets.List(datasets.Image()) if key == "images" else datasets.Image()
+            for key in ("image", "images")
+            if key in rows[0]
+        }
+        features |= {
+            key: datasets.Value("bool" if value is True else "string")
+            for key, value in rows[0].items()
+            if key not in features
+        }
+        datasets.Dataset.from_list(rows, features=datasets.Features(features)).to_parquet(file)
+        assert (b"Image" in file.read_bytes()) == bool({"image", "images"} & set(rows[0]))
+    prepare(BENCHMARKS[name], from_folder(BENCHMARKS[name], release), tmp_path / "data" / name)
+    after = get_task(name).examples("train")
+    assert [(example.id, [image.read() for image in example.images]) for example in after] == before
+
+
 def test_mmmu(made):
     task = made("mmmu", "hub")
     kinds = {example.meta["kind"]: example for example in task.examples("test")}

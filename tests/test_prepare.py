@@ -223,6 +223,13 @@ def test_broken_releases(tmp_path):
     file.write_bytes(file.read_bytes()[:-50])
     with pytest.raises(InputError, match="damaged or incomplete"):
         from_folder(BENCHMARKS["scienceqa"], tmp_path / "cut")
+    for name in ("pathvqa", "gqa"):  # damage inside, which only reading shows
+        HUB[name](tmp_path / name)
+        for file in (tmp_path / name).rglob("train-*.parquet"):
+            content = file.read_bytes()
+            file.write_bytes(content[:60] + bytes(byte ^ 255 for byte in content[60:260]) + content[260:])
+        with pytest.raises(InputError, match="is damaged or incomplete"):
+            prepare(BENCHMARKS[name], from_folder(BENCHMARKS[name], tmp_path / name), tmp_path / "set")
     HUB["scienceqa"](tmp_path / "part")
     file = next((tmp_path / "part" / "data").glob("train*"))
     file.rename(file.with_name("train-00000-of-00002.parquet"))

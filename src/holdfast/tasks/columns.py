@@ -31,7 +31,7 @@ from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prepared import data_folder, load_prepared
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
-from holdfast.tasks.tables import ROWS_AT_ONCE, library, plain_rows
+from holdfast.tasks.tables import ROWS_AT_ONCE, library, plain_rows, said_if_damaged
 from holdfast.tasks.task import Split, Task
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,8 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     if problems:
         raise TableError(name, problems)
     for theirs in settings.splits().values():
-        first = next(iter(found[theirs].with_format("arrow").iter(ROWS_AT_ONCE)), None)
+        with said_if_damaged(settings.hub):
+            first = next(iter(found[theirs].with_format("arrow").iter(ROWS_AT_ONCE)), None)
         names = [] if first is None else first.column_names
         problems += [
             (key, f"there is no column '{column}'{suggestion(column, names)} ({theirs}: {', '.join(names)})")
@@ -210,7 +211,9 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
             theirs: _load(name, settings.hub, local, **source, split=theirs)
             for theirs in settings.splits().values()
         }
-    return {split: partial(_records, found[theirs]) for split, theirs in settings.splits().items()}
+    return {
+        split: partial(_records, settings.hub, found[theirs]) for split, theirs in settings.splits().items()
+    }
 
 
 def _load(task: str, hub: str, local: bool, /, **arguments: Any) -> Any:
@@ -227,17 +230,18 @@ def _load(task: str, hub: str, local: bool, /, **arguments: Any) -> Any:
         raise TableError(task, [("hub", text)]) from None
 
 
-def _records(table: Any) -> Iterator[Record]:
+def _records(hub: str, table: Any) -> Iterator[Record]:
     labels = {
         column: feature.names
         for column, feature in (table.features or {}).items()
         if type(feature).__name__ == "ClassLabel"
     }
-    for record in plain_rows(table):
-        for column, names in labels.items():
-            if isinstance(record[column], int):
-                record[column] = names[record[column]]
-        yield record
+    with said_if_damaged(hub):
+        for record in plain_rows(table):
+            for column, names in labels.items():
+                if isinstance(label := record[column], int):
+                    record[column] = names[label] if label >= 0 else None
+            yield record
 
 
 class _ColumnRow(Row):

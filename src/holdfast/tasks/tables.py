@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -35,17 +36,24 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str]) -> Iterator[Reco
     Raises:
         InputError: a file is damaged.
     """
-    import pyarrow as pa
-
     present = [name for name in columns if name in columns_of(files[0])]
-    try:
+    with said_if_damaged(files[0].parent):
         table = library().load_dataset(
             "parquet", data_files=list(map(str, files)), split="train", streaming=True, columns=present
         )
         for row, record in enumerate(plain_rows(table)):
             yield {"row": row, **record}
-    except (pa.ArrowException, OSError, library().exceptions.DatasetsError) as error:
-        raise InputError(f"{files[0].parent} is damaged ({error}); download it again.") from None
+
+
+@contextmanager
+def said_if_damaged(place: Path | str) -> Iterator[None]:
+    """Errors of readers as one line that names what is read (InputError)."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, library().exceptions.DatasetsError) as error:
+        raise InputError(f"{place} is damaged or incomplete ({error}); download it again.") from None
 
 
 def plain_rows(table: Any) -> Iterator[dict[str, Any]]:
@@ -60,13 +68,10 @@ def columns_of(file: Path) -> list[str]:
     Raises:
         InputError: it is damaged.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with said_if_damaged(file):
         return list(pq.read_schema(file).names)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file} is damaged or incomplete ({error}); download it again.") from None
 
 
 def files_of(table: str, names: Sequence[str]) -> list[str]:
@@ -100,9 +105,10 @@ class Pictures:
     """
 
     def __init__(self, files: Sequence[Path], copy: Path) -> None:
-        table = library().load_dataset(
-            "parquet", data_files=list(map(str, files)), split="train", cache_dir=str(copy)
-        )
+        with said_if_damaged(files[0].parent):
+            table = library().load_dataset(
+                "parquet", data_files=list(map(str, files)), split="train", cache_dir=str(copy)
+            )
         self.table = table.with_format("arrow")
         ids = table.select_columns(["id"])
         self.rows = {str(record["id"]): row for row, record in enumerate(plain_rows(ids))}
