@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(VENV)/bin/holdfast run configs/embedded/demo.yaml --workers $(WORKERS)
 
 test: $(STAMP)
-	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks tools
 	$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 test-envs:
@@ -30,7 +30,7 @@ bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/sft_step.py --save
 
 lint: $(STAMP)
-	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks tools
 	$(VENV)/bin/mypy
 
 $(STAMP): pyproject.toml constraints.txt

@@ -24,7 +24,7 @@ from hub_fixtures import IMAGE, gqa_row, hub_image, table  # the rows that the t
 ROWS, ROWS_AN_IMAGE, IMAGE_BYTES, ANSWERS, FORMULAS = 100_000, 13, 20_000, 10_000, 1_000
 PREPARE = """
 import sys, time; from pathlib import Path
-from holdfast.tasks.hub import BENCHMARKS; from holdfast.tasks.hub.source import from_folder
+from holdfast.tasks.benchmarks import BENCHMARKS; from holdfast.tasks.source import from_folder
 from holdfast.tasks.prepare import prepare
 start, gqa = time.perf_counter(), BENCHMARKS['gqa']
 prepare(gqa, from_folder(gqa, Path(sys.argv[1])), Path(sys.argv[2]))

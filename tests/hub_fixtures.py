@@ -1,4 +1,4 @@
-"""Small data sets in exactly the documented formats: parquet as on the hub, and the official folders.
+"""Small data sets in exactly the documented formats: parquet as on the hub, and two official folders.
 
 Each image is a small picture made here, and some answers are words that the embedded model can say.
 Every set has `ROWS` rows a split (POPE three times as many).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -71,18 +70,6 @@ def scienceqa_hub(folder: Path) -> None:
         table(folder / "data" / f"{split}-00000-of-00001-abc.parquet", rows, image=IMAGE, answer=pa.int8())
 
 
-def scienceqa_official(folder: Path) -> None:
-    problems, ids = {}, {}
-    for place, split in enumerate(("train", "val", "test")):
-        ids[split] = [str(100 * place + n) for n in range(ROWS + 1)]
-        for n, id in enumerate(ids[split]):
-            problems[id] = {**science_row(n), "image": "image.png" if n < ROWS else None, "split": split}
-            if n < ROWS:
-                save(folder / "images" / split / id / "image.png", picture(int(id), form="PNG", mode="P"))
-    save(folder / "problems.json", problems)
-    save(folder / "pid_splits.json", ids)
-
-
 def textvqa_row(number: int) -> dict[str, Any]:
     return {
         "image_id": f"{number:016x}", "question_id": 34602 + number,
@@ -105,17 +92,6 @@ def textvqa_hub(folder: Path) -> None:
         if split == "test":
             rows = [{**row, "answers": [""] * 10} for row in rows]
         table(folder / "data" / f"{split}-00000-of-00001.parquet", rows, image=IMAGE, question_id=pa.int32())
-
-
-def textvqa_official(folder: Path) -> None:
-    head = {"dataset_type": "train", "dataset_name": "textvqa", "dataset_version": "0.5.1"}
-    for place, split in enumerate(("train", "val")):
-        rows = [textvqa_row(100 * place + n) for n in range(ROWS)]
-        for n, row in enumerate(rows):
-            save(folder / "train_images" / f"{row['image_id']}.jpg", picture(100 * place + n))
-        save(folder / f"TextVQA_0.5.1_{split}.json", {**head, "data": rows})
-    tokens = [{"image_id": textvqa_row(100 + n)["image_id"], "ocr_tokens": ["DAKOTA"]} for n in range(ROWS)]
-    save(folder / "TextVQA_Rosetta_OCR_v0.2_val.json", {"data": tokens})
 
 
 def vizwiz_hub(folder: Path) -> None:
@@ -167,14 +143,6 @@ def gqa_hub(folder: Path) -> None:
             table(path, rows, image=IMAGE)  # type: ignore[arg-type]
 
 
-def gqa_official(folder: Path) -> None:
-    for place, tier in enumerate(GQA_TIERS):
-        numbers = range(100 * place, 100 * place + ROWS)
-        save(folder / f"{tier}_balanced_questions.json", {f"{n:08d}": gqa_row(n) for n in numbers})
-        for n in numbers:
-            save(folder / "images" / f"n{n // 2}.jpg", picture(n // 2))
-
-
 GEOMETRY = ["12", r"8 \sqrt { 3 }", "- 8", r"4 \frac { 4 } { 11 }", "2:3", "a + b = 90"]
 
 
@@ -191,17 +159,6 @@ def geometry3k_hub(folder: Path) -> None:
         table(folder / "data" / f"{split}-00000-of-00001.parquet", rows, images=pa.list_(IMAGE))
 
 
-def geometry3k_official(folder: Path) -> None:
-    for place, split in enumerate(("train", "val", "test")):
-        for n, answer in enumerate(GEOMETRY):
-            row = {
-                "problem_text": "Find x.", "choices": ["1", "2", answer, "4"], "answer": "C", "id": n,
-                "precise_value": [1.0, 2.0, 3.0, 4.0], "source": "book", "problem_type_goal": ["Length"],
-            }  # fmt: skip
-            save(folder / split / str(n) / "data.json", row)
-            save(folder / split / str(n) / "img_diagram.png", picture(100 * place + n, form="PNG", mode="P"))
-
-
 PATH = [("is this liver?", "yes"), ("what is shown?", "the histone subunits"), ("is there a mass?", "no")]
 
 
@@ -216,16 +173,6 @@ def pathvqa_hub(folder: Path) -> None:
             for n in range(ROWS)
         ]
         table(folder / "data" / f"{split}-00000-of-00001.parquet", rows, image=IMAGE)
-
-
-def pathvqa_official(folder: Path) -> None:
-    for place, split in enumerate(("train", "val", "test")):
-        rows = []
-        for n in range(ROWS):
-            name = f"{split}_{n:04d}"
-            rows.append({"image": name, "question": PATH[n % 3][0], "answer": PATH[n % 3][1]})
-            save(folder / "pvqa" / "images" / split / f"{name}.jpg", picture(100 * place + n, mode="CMYK"))
-        save(folder / "pvqa" / "qas" / split / f"{split}_qa.pkl", pickle.dumps(rows))
 
 
 CLEVR = [True, False, 3, "mountain bike", "rubber", "brown"]
@@ -311,29 +258,9 @@ def pope_hub(folder: Path) -> None:
     table(folder / "data" / "test-00000-of-00001.parquet", rows, image=IMAGE)
 
 
-def pope_official(folder: Path) -> None:
-    for category in ("random", "popular", "adversarial"):
-        lines = []
-        for n in range(ROWS):
-            name = f"COCO_val2014_{n:012d}.jpg"
-            row = {
-                "question_id": n + 1,
-                "image": name,
-                "text": "Is there a dog?",
-                "label": "yes" if n % 2 else "no",
-            }
-            lines.append(json.dumps(row))
-            save(folder / "val2014" / name, picture(n))
-        save(folder / f"coco_pope_{category}.json", "\n".join(lines).encode())
-
-
 HUB: dict[str, Callable[[Path], None]] = {
     "scienceqa": scienceqa_hub, "textvqa": textvqa_hub, "vizwiz": vizwiz_hub, "gqa": gqa_hub,
     "geometry3k": geometry3k_hub, "pathvqa": pathvqa_hub, "superclevr_mathv360k": superclevr_mathv360k_hub,
     "mmmu": mmmu_hub, "mmlu_pro": mmlu_pro_hub, "pope": pope_hub,
 }  # fmt: skip
-OFFICIAL: dict[str, Callable[[Path], None]] = {
-    "scienceqa": scienceqa_official, "textvqa": textvqa_official, "vizwiz": vizwiz_official,
-    "gqa": gqa_official, "geometry3k": geometry3k_official, "pathvqa": pathvqa_official,
-    "superclevr": superclevr_official, "pope": pope_official,
-}  # fmt: skip
+OFFICIAL: dict[str, Callable[[Path], None]] = {"vizwiz": vizwiz_official, "superclevr": superclevr_official}

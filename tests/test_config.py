@@ -259,4 +259,4 @@ def test_a_probe_does_not_test_on_what_it_trains_on(tmp_path: Path) -> None:
     path = write_config(tmp_path, {"tasks": {"mine": own}, "sequence": ["mine", "reading"]})
     assert load_experiment(path).sequence[0] == "mine"
     text = message(path, "measures={probe: {}}")
-    assert "measures.probe: would test mine on what it trains on: its train and test are one file" in text
+    assert "measures.probe: would test mine on what it trains on: its train and test are the same" in text

@@ -8,9 +8,10 @@ from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
-from holdfast.pretraining.card import measure
-from holdfast.pretraining.train import Collator, language_loss
 from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS
+from pretrain_embedded.card import measure
+from pretrain_embedded.curriculum import Lesson
+from pretrain_embedded.train import language_loss
 
 ABILITIES = read_json(EMBEDDED / "abilities.json")
 
@@ -62,18 +63,22 @@ def test_the_card_tells_the_truth(name):
     assert now.greedy == pytest.approx(then["greedy"], abs=0.2)
 
 
-def test_pre_training_and_policy_agree_on_what_a_prompt_is():
-    """The curriculum lays lessons out by hand; the policy goes through template and processor."""
-    from holdfast.pretraining.curriculum import Lesson
-
-    policy, collate = Policy.load("embedded", ModelSettings()), Collator()
+def test_pre_training_lowers_the_loss_that_transformers_computes():
+    """Lessons go through template, processor and group pass, as every other prompt does."""
+    policy = Policy.load("embedded", ModelSettings(device="cpu"))
     example = TASKS["counting"].examples("train", 1)[0]
+    question, reply = "how many red things are there ? think", r"\boxed{3}"
     for images in ((), example.images):
-        image = images[0] if images else None
-        batch = collate([Lesson("how many red things are there ? think", r"\boxed{3}", image, {})])
-        prompts = policy.encode(["how many red things are there ? think"], [images])
-        completions = policy.encode_completions([r"\boxed{3}"])
+        parts = [{"type": "image"} for _ in images] + [{"type": "text", "text": question}]
+        turn = [{"role": "user", "content": parts}]
+        text = policy.processor.apply_chat_template(turn, add_generation_prompt=True)
+        asked, whole = (
+            policy.processor(text=[text + said], images=list(images) or None, return_tensors="pt")
+            for said in ("", f"{reply}<|im_end|>")
+        )
+        labels = whole.input_ids.clone()
+        labels[:, : asked.input_ids.shape[1]] = -100
         with torch.no_grad():
-            by_hand = language_loss(policy.model, batch)
-            logprobs = policy.group_logprobs(prompts, completions).logprobs_BGR
-        assert torch.allclose(by_hand, -logprobs.sum() / completions.mask_BGR.sum(), atol=1e-5)
+            expected = policy.model(**whole, labels=labels).loss
+            lesson = Lesson(question, reply, images[0] if images else None, {})
+            assert torch.allclose(language_loss(policy, [lesson]), expected, atol=1e-5)

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from holdfast.pretraining import curriculum
 from holdfast.rng import stream
 from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS
 from holdfast.tasks.embedded.procedural import draw_in_split, split_of
 from holdfast.tasks.embedded.words import FOOD, HOME, KINDS, vocabulary
+from pretrain_embedded import curriculum
 
 MODULES = {module.TASK.name: module for module in curriculum.MODULES}
 

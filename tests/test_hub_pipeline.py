@@ -18,22 +18,20 @@ from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
+from holdfast.tasks.benchmarks import GENERAL, SEQUENCE
 from holdfast.tasks.catalog import get_task
-from holdfast.tasks.hub import GENERAL, SEQUENCE
 from holdfast.tasks.prompts import TEMPLATES
 from hub_fixtures import HUB, OFFICIAL
 
 Release = Callable[[Path], None]
 TRAIN, TEST = 6, 2
-FORMS: dict[str, dict[str, Release]] = {
-    # The hub's VizWiz has no training split.
-    "hub": {name: HUB[name] for name in (*SEQUENCE, *GENERAL)} | {"vizwiz": OFFICIAL["vizwiz"]},
-    # MMMU and MMLU-Pro are released as parquet only, the study's Super-CLEVR is a conversion.
-    "official": {
-        name: OFFICIAL.get(name) or HUB[name]
-        for name in (*SEQUENCE[:-1], "superclevr", *GENERAL)
-    },
-}  # fmt: skip
+# The hub's VizWiz has no training split.
+STUDY: dict[str, Release] = {name: HUB[name] for name in (*SEQUENCE, *GENERAL)}
+STUDY |= {"vizwiz": OFFICIAL["vizwiz"]}
+FORMS = {
+    "study": STUDY,
+    "original": {name: OFFICIAL.get(name) or HUB[name] for name in (*SEQUENCE[:-1], "superclevr", *GENERAL)},
+}
 
 
 def taught(folder: Path, sequence: list[str]) -> Path:
@@ -79,7 +77,7 @@ def test_from_releases_to_a_report(
             "sampling": {"max_tokens": 8},
         },
         "methods": {
-            "sft": {"objective": "sft", "joint": form == "official"},
+            "sft": {"objective": "sft", "joint": form == "original"},
             "rif": {"objective": "grpo", "filter": "rif"},
         },
     }  # fmt: skip

@@ -1,22 +1,24 @@
-"""The ten benchmarks: from fixtures in both layouts to examples and scores."""
+"""The published sets: from fixtures as on the hub, and two official releases, to examples and scores."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from holdfast.errors import InputError
+from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.catalog import get_task, names
 from holdfast.tasks.example import open_image
-from holdfast.tasks.hub import BENCHMARKS
-from holdfast.tasks.hub.source import from_folder
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
 from holdfast.tasks.scorers import latex
 from holdfast.tasks.scoring import extract_answer
+from holdfast.tasks.source import from_folder
 from holdfast.tasks.task import Task
-from hub_fixtures import HUB, OFFICIAL, ROWS, table
+from hub_fixtures import HUB, OFFICIAL, ROWS, TEN, hub_image, table, textvqa_row
 
 FORMS = [(name, "hub") for name in HUB] + [(name, "official") for name in OFFICIAL]
 
@@ -55,15 +57,13 @@ def test_from_a_release_to_scores(made, name, form):
             assert example.prompt in render_prompt(example, "direct", TEMPLATES["standard"])
 
 
-@pytest.mark.parametrize("name", sorted(set(HUB) & set(OFFICIAL)))
-def test_both_forms_give_the_same_questions(made, name):
+def test_the_two_forms_of_vizwiz_give_the_same_questions(made):
     def seen(task: Task) -> set[tuple]:
         rows = task.examples("test")
-        return {(row.answer, row.choices, row.references, row.prompt.splitlines()[-1]) for row in rows}
+        return {(row.answer, row.choices, row.references, row.prompt, row.id) for row in rows}
 
-    hub = made(name, "hub")
-    before = seen(hub)
-    assert seen(made(name, "official")) == before
+    hub = seen(made("vizwiz", "hub"))
+    assert seen(made("vizwiz", "official")) == hub
 
 
 def first(task: Task, split: str = "test"):
@@ -105,13 +105,43 @@ def test_textvqa_and_vizwiz_have_ten_answers_and_one_reference(made):
     assert set(made("vizwiz", "official").sizes) == {"train", "test"}
 
 
-def test_questions_keep_their_case(tmp_path):
+def test_questions_keep_their_case():
     """lmms-eval's `capitalize()` would make "ibm" of a brand's name."""
-    OFFICIAL["textvqa"](tmp_path)
-    file = tmp_path / "TextVQA_0.5.1_train.json"
-    file.write_text(file.read_text().replace("what is the brand", "does it say IBM on the brand"))
-    rows = from_folder(BENCHMARKS["textvqa"], tmp_path).splits["train"].rows()
-    assert next(rows).prompt.startswith("does it say IBM on")
+    row = {**textvqa_row(0), "image": hub_image(0), "question": "does it say IBM on it?", "row": 0}
+    assert BENCHMARKS["textvqa"].example(row, "train").prompt.startswith("does it say IBM on")
+
+
+@pytest.mark.parametrize(
+    ("answers", "reference"),
+    [
+        (["unsuitable"] * 4 + ["unanswerable"] * 3 + ["black"] * 3, "unanswerable"),
+        (["unsuitable image"] * 3 + ["dog"] * 4 + ["unanswerable"] * 3, "unanswerable"),
+        (["Unsuitable"] * 10, "unanswerable"),
+        (["unsuitable"] * 3 + ["dog"] * 4 + ["cat"] * 3, "dog"),
+        (["dog", "unsuitable"] * 5, "dog"),  # the first wins a tie
+        (TEN, "ocean"),
+    ],
+)
+def test_vizwiz_reads_unsuitable_as_unanswerable_where_it_chooses_the_reference(answers, reference):
+    row = {"question_id": "VizWiz_val_1.jpg", "question": "what?", "answers": answers, "image": hub_image(0)}
+    example = BENCHMARKS["vizwiz"].example(row, "test")
+    assert example.answer == reference
+    assert example.references == tuple(answers)  # soft accuracy counts what they said
+    assert example.meta["answerable"] == (reference != "unanswerable")
+
+
+def test_vizwiz_takes_the_flag_of_the_official_release(tmp_path):
+    """It may differ from the majority's answer."""
+    OFFICIAL["vizwiz"](tmp_path)
+    file = tmp_path / "Annotations" / "train.json"
+    rows = json.loads(file.read_text())
+    assert rows[0]["answerable"] == 1
+    rows[0]["answerable"] = 0
+    file.write_text(json.dumps(rows))
+    benchmark = BENCHMARKS["vizwiz"]
+    records = from_folder(benchmark, tmp_path).splits["train"]()
+    example = benchmark.example(next(records), "train")
+    assert example.answer == "ocean" and example.meta["answerable"] is False
 
 
 def test_gqa_joins_images_and_takes_the_short_answer(made):
@@ -119,6 +149,34 @@ def test_gqa_joins_images_and_takes_the_short_answer(made):
     assert first(task).answer == "circle"
     pictures = {open_image(example.images[0]).tobytes() for example in task.examples("test")}
     assert len(pictures) == ROWS // 2
+
+
+@pytest.mark.parametrize("name", ["gqa", "geometry3k", "pathvqa"])
+def test_columns_with_the_type_of_images_are_not_decoded(made, tmp_path, name):
+    """The hub's files say which columns are images, and `datasets` would decode those."""
+    import datasets
+
+    plain = made(name, "hub")
+    before = [(example.id, [image.read() for image in example.images]) for example in plain.examples("train")]
+    release = tmp_path / "typed"
+    HUB[name](release)
+    for file in release.rglob("*.parquet"):
+        rows = pq.read_table(file).to_pylist()
+        features = {
+            key: datasets.List(datasets.Image()) if key == "images" else datasets.Image()
+            for key in ("image", "images")
+            if key in rows[0]
+        }
+        features |= {
+            key: datasets.Value("bool" if value is True else "string")
+            for key, value in rows[0].items()
+            if key not in features
+        }
+        datasets.Dataset.from_list(rows, features=datasets.Features(features)).to_parquet(file)
+        assert (b"Image" in file.read_bytes()) == bool({"image", "images"} & set(rows[0]))
+    prepare(BENCHMARKS[name], from_folder(BENCHMARKS[name], release), tmp_path / "data" / name)
+    after = get_task(name).examples("train")
+    assert [(example.id, [image.read() for image in example.images]) for example in after] == before
 
 
 def test_mmmu(made):
@@ -142,8 +200,7 @@ def test_mmlu_pro_drops_filler_options(made):
 
 
 def test_pope_numbers_repeat_across_categories(made):
-    for form in ("hub", "official"):
-        assert made("pope", form).sizes == {"test": 3 * ROWS}
+    assert made("pope", "hub").sizes == {"test": 3 * ROWS}
 
 
 def test_superclevr_splits_by_image(made):
@@ -159,11 +216,9 @@ def test_superclevr_splits_by_image(made):
 
 @pytest.mark.parametrize("name", HUB)
 def test_a_missing_or_wrong_column_is_named(tmp_path, name):
-    import pyarrow.parquet as pq
-
     benchmark = BENCHMARKS[name]
-    column = next((name for name, kind in benchmark.columns.items() if kind in ("text", "texts")), "image")
-    for change, message in (("rename", "has no column"), ("retype", "must be")):
+    column = next((name for name in benchmark.columns if name in ("question", "problem")), "conversations")
+    for change in ("rename", "retype"):
         folder = tmp_path / change
         HUB[name](folder)
         for file in folder.rglob("*.parquet"):
@@ -175,10 +230,13 @@ def test_a_missing_or_wrong_column_is_named(tmp_path, name):
                 else:
                     rows = [{**row, column: 1.5} for row in data.drop_columns([column]).to_pylist()]
                     table(file, [{c: row[c] for c in data.column_names} for row in rows])
+        message = f"has no column '{column}'; it has" if change == "rename" else "no row of .* can be used"
         with pytest.raises(InputError, match=message) as caught:
-            from_folder(benchmark, folder)
-        for part in (f"Task {name}:", ".parquet", f"'{column}'"):
-            assert part in str(caught.value)
+            prepare(benchmark, from_folder(benchmark, folder), tmp_path / f"set-{change}")
+        named = ".parquet" if change == "rename" else f"{column} is float, not text"
+        if column == "conversations" and change == "retype":
+            named = "no question and answer"
+        assert f"Task {name}:" in str(caught.value) and named in str(caught.value)
 
 
 def test_what_is_not_prepared_says_how(tmp_path, monkeypatch):

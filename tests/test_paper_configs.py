@@ -11,9 +11,9 @@ from holdfast.config.experiment import Experiment
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
-from holdfast.tasks.hub import BENCHMARKS, GENERAL, SEQUENCE
-from holdfast.tasks.hub.source import from_folder
+from holdfast.tasks.benchmarks import BENCHMARKS, GENERAL, SEQUENCE
 from holdfast.tasks.prepare import prepare
+from holdfast.tasks.source import from_folder
 from hub_fixtures import HUB, OFFICIAL
 
 FILES = sorted((Path(__file__).parents[1] / "configs" / "paper").glob("*.yaml"))

@@ -1,12 +1,12 @@
-"""Preparing: resuming, subsets, bad input."""
+"""Preparing: subsets, bad input, damage, the hub."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import pickle
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,15 +21,17 @@ from PIL import Image
 
 from holdfast import cli
 from holdfast.errors import HoldfastError, InputError
-from holdfast.tasks import prepare as preparing
+from holdfast.tasks import source
+from holdfast.tasks.benchmarks import BENCHMARKS
+from holdfast.tasks.benchmarks.benchmark import BadRow
+from holdfast.tasks.benchmarks.fields import text_list, without_markers
 from holdfast.tasks.catalog import get_task, names
 from holdfast.tasks.example import open_image
-from holdfast.tasks.hub import BENCHMARKS, jsonstream, source
-from holdfast.tasks.hub.benchmark import BadRow, Reader, text_list, without_markers
-from holdfast.tasks.hub.source import Source, from_folder, from_hub
 from holdfast.tasks.imagecheck import BadImage, size_of
 from holdfast.tasks.prepare import prepare, remarks
-from hub_fixtures import HUB, OFFICIAL, ROWS, picture, save, table
+from holdfast.tasks.source import Source, from_folder, from_hub
+from holdfast.tasks.tables import files_of
+from hub_fixtures import HUB, IMAGE, OFFICIAL, ROWS, hub_image, picture, save, table
 
 GQA = BENCHMARKS["gqa"]
 
@@ -45,36 +47,19 @@ def released(name: str, folder: Path, form: str = "hub") -> Source:
     return from_folder(BENCHMARKS[name], folder)
 
 
-def broken_off(reader: Reader, after: int) -> Reader:
-    def rows() -> Iterator[Any]:
-        for number, row in enumerate(reader.rows()):
-            if number == after:
-                raise KeyboardInterrupt
-            yield row
+def test_a_run_that_is_killed_leaves_what_was_there(tmp_path, data):
+    found = released("gqa", tmp_path / "release")
+    prepare(GQA, found, data / "gqa")
+    before = get_task("gqa").source
 
-    return Reader(rows, reader.images)
+    def broken_off() -> Iterator[Any]:
+        yield next(found.splits["train"]())
+        raise KeyboardInterrupt
 
-
-@pytest.mark.parametrize("name", ["scienceqa", "gqa"])
-def test_a_killed_run_goes_on_and_gives_the_same_set(tmp_path, data, monkeypatch, name):
-    monkeypatch.setattr(preparing, "PART_ROWS", 2)
-    benchmark, found = BENCHMARKS[name], released(name, tmp_path / "release")
-    whole = prepare(benchmark, found, tmp_path / "whole")
-    cut = Source(found.folder, found.layout, found.origin, {
-        split: broken_off(reader, 5) if split == "train" and name == "scienceqa" else reader
-        for split, reader in found.splits.items()
-    })  # fmt: skip
-    if name == "gqa":  # dies in the second pass over the rows
-        monkeypatch.setattr(preparing, "_overlap", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        prepare(benchmark, cut, data / name)
-    monkeypatch.undo()
-    monkeypatch.setenv("HOLDFAST_DATA", str(data))
-    assert not (data / name).exists()
-    monkeypatch.setattr(preparing, "PART_ROWS", 2)
-    (data / f".{name}.partial" / "train" / "rows-00099.parquet.part").write_text("half a part")
-    assert prepare(benchmark, found, data / name) == whole
-    assert [example.id for example in get_task(name).examples("train")]
+        prepare(GQA, Source("elsewhere", {**found.splits, "train": broken_off}), data / "gqa")
+    assert get_task("gqa").source == before
+    assert sorted(path.name for path in data.iterdir()) == ["gqa"]
 
 
 def test_the_same_command_again_does_nothing_and_another_replaces_the_set(tmp_path, data):
@@ -97,18 +82,32 @@ def test_the_same_command_again_does_nothing_and_another_replaces_the_set(tmp_pa
 
 
 def test_files_that_changed_are_read_again(tmp_path, data):
-    OFFICIAL["gqa"](tmp_path / "release")
-    image = tmp_path / "release" / "images" / "n0.jpg"
+    benchmark = BENCHMARKS["vizwiz"]
+    image = tmp_path / "release" / "train" / "VizWiz_train_00000000.jpg"
+    released("vizwiz", tmp_path / "release", "official")
     image.unlink()
-    found = from_folder(GQA, tmp_path / "release")
-    assert prepare(GQA, found, data / "gqa")["splits"]["train"]["rows"] == ROWS - 2
+    found = from_folder(benchmark, tmp_path / "release")
+    assert prepare(benchmark, found, data / "vizwiz")["splits"]["train"]["rows"] == ROWS - 1
     save(image, picture(0))
-    again = from_folder(GQA, tmp_path / "release")
-    assert prepare(GQA, again, data / "gqa")["splits"]["train"]["rows"] == ROWS
+    again = from_folder(benchmark, tmp_path / "release")
+    assert prepare(benchmark, again, data / "vizwiz")["splits"]["train"]["rows"] == ROWS
+
+
+def test_a_set_is_known_by_its_content_wherever_it_came_from(tmp_path, data):
+    prepare(GQA, released("gqa", tmp_path / "one"), data / "gqa")
+    first = get_task("gqa").source
+    found = released("gqa", tmp_path / "two")
+    assert prepare(GQA, found, data / "gqa")["origin"].endswith("two")
+    assert get_task("gqa").source == first
+    file = tmp_path / "two" / "train_balanced_images" / "train-00000-of-00001.parquet"
+    rows = pq.read_table(file).to_pylist()
+    table(file, [{**row, "image": hub_image(200 + n)} for n, row in enumerate(rows)], image=IMAGE)
+    prepare(GQA, from_folder(GQA, tmp_path / "two"), data / "gqa")
+    assert get_task("gqa").source != first  # another picture is other data
 
 
 def test_subsets_and_order_follow_the_seed(tmp_path):
-    found = released("gqa", tmp_path / "release", "official")
+    found = released("gqa", tmp_path / "release")
 
     def ids(seed: int) -> list[str]:
         folder = tmp_path / str(seed)
@@ -123,19 +122,17 @@ def test_subsets_and_order_follow_the_seed(tmp_path):
     assert [example.id for example in get_task("gqa").examples("train", 2)] == drawn[0][:2]
 
 
-def test_images_by_reference_stay_where_they_are(tmp_path, data):
-    prepare(GQA, released("gqa", tmp_path / "release", "official"), data / "gqa", images="reference")
-    example = get_task("gqa").examples("test")[0]
-    assert example.images[0] == (tmp_path / "release" / "images" / f"{example.meta['image_id']}.jpg")
-    assert sum(file.stat().st_size for file in (data / "gqa").rglob("*.parquet")) < 40_000
-    with pytest.raises(InputError, match="cannot be kept by reference"):
-        prepare(GQA, released("gqa", tmp_path / "hub"), data / "x", images="reference")
-
-
 def test_bytes_are_copied_as_they_are(tmp_path, data):
     prepare(BENCHMARKS["pathvqa"], released("pathvqa", tmp_path / "release"), data / "pathvqa")
     stored = {example.images[0].read() for example in get_task("pathvqa").examples("train")}
     assert stored == {picture(n, mode="CMYK") for n in range(ROWS)}
+
+
+def test_a_picture_that_many_rows_show_is_kept_once(tmp_path, data):
+    prepare(BENCHMARKS["pope"], released("pope", tmp_path / "release"), data / "pope")
+    assert len(get_task("pope").examples("test")) == 3 * ROWS
+    images = (data / "pope" / "test" / "images.arrow").read_bytes()
+    assert [images.count(picture(n)) for n in range(ROWS)] == [1] * ROWS
 
 
 def test_rows_that_cannot_be_used_are_counted_and_reported(tmp_path, data):
@@ -204,7 +201,8 @@ def test_images_missing_from_their_table(tmp_path, data):
     file = tmp_path / "train_balanced_images" / "train-00000-of-00001.parquet"
     pq.write_table(pq.read_table(file).slice(1), file)
     manifest = prepare(GQA, from_folder(GQA, tmp_path), data / "gqa")
-    assert (manifest["splits"]["train"]["rows"], manifest["splits"]["train"]["bad_images"]) == (ROWS - 2, 2)
+    train = manifest["splits"]["train"]
+    assert (train["rows"], train["bad_rows"], train["problems"][0]) == (ROWS - 2, 2, "row 1: no image")
     file.unlink()
     with pytest.raises(InputError, match="not their images; download the folder train_balanced_images"):
         from_folder(GQA, tmp_path)
@@ -216,7 +214,7 @@ def test_a_repeated_id_does_not_take_the_first_rows_image(tmp_path, data):
     rows = pq.read_table(file).to_pylist()
     table(file, [*rows, *({**row, "imageId": "elsewhere"} for row in rows)])
     train = prepare(GQA, from_folder(GQA, tmp_path), data / "gqa")["splits"]["train"]
-    assert (train["rows"], train["duplicates"], train["bad_images"]) == (ROWS, ROWS, 0)
+    assert (train["rows"], train["bad_rows"], train["images"]) == (ROWS, ROWS, ROWS // 2)
 
 
 def test_broken_releases(tmp_path):
@@ -225,6 +223,13 @@ def test_broken_releases(tmp_path):
     file.write_bytes(file.read_bytes()[:-50])
     with pytest.raises(InputError, match="damaged or incomplete"):
         from_folder(BENCHMARKS["scienceqa"], tmp_path / "cut")
+    for name in ("pathvqa", "gqa"):  # damage inside, which only reading shows
+        HUB[name](tmp_path / name)
+        for file in (tmp_path / name).rglob("train-*.parquet"):
+            content = file.read_bytes()
+            file.write_bytes(content[:60] + bytes(byte ^ 255 for byte in content[60:260]) + content[260:])
+        with pytest.raises(InputError, match="is damaged or incomplete"):
+            prepare(BENCHMARKS[name], from_folder(BENCHMARKS[name], tmp_path / name), tmp_path / "set")
     HUB["scienceqa"](tmp_path / "part")
     file = next((tmp_path / "part" / "data").glob("train*"))
     file.rename(file.with_name("train-00000-of-00002.parquet"))
@@ -232,42 +237,120 @@ def test_broken_releases(tmp_path):
         from_folder(BENCHMARKS["scienceqa"], tmp_path / "part")
     save(tmp_path / "zips" / "images.zip", b"PK")
     with pytest.raises(
-        InputError, match=r"not recognised in .*holds images.zip. Unpack images.zip first. Expected"
+        InputError, match=r"not recognised in .*holds images.zip. Unpack images.zip first. Run .*superCLEVR_q"
     ):
         from_folder(BENCHMARKS["superclevr"], tmp_path / "zips")
     with pytest.raises(InputError, match="There is no folder"):
         from_folder(GQA, tmp_path / "nowhere")
-    OFFICIAL["gqa"](tmp_path / "gqa")
-    questions = tmp_path / "gqa" / "train_balanced_questions.json"
-    questions.write_bytes(questions.read_bytes()[:-100])
-    with pytest.raises(InputError, match="broken or incomplete"):
-        prepare(GQA, from_folder(GQA, tmp_path / "gqa"), tmp_path / "set")
+    superclevr = BENCHMARKS["superclevr"]
+    OFFICIAL["superclevr"](tmp_path / "super")
+    questions = tmp_path / "super" / "superCLEVR_questions_30k.json"
+    for content, problem in ((questions.read_bytes()[:-100], "broken or incomplete"), (b"[1]", "no list")):
+        questions.write_bytes(content)
+        with pytest.raises(InputError, match=problem):
+            prepare(superclevr, from_folder(superclevr, tmp_path / "super"), tmp_path / "set")
 
 
-def test_a_damaged_set(tmp_path, data):
-    prepare(GQA, released("gqa", tmp_path / "release"), data / "gqa")
-    image = get_task("gqa").examples("test")[0].images[0]
-    file = next((data / "gqa" / "test").glob("images-*.parquet"))
+def test_an_official_release_of_a_set_that_the_hub_has_names_the_hubs_form(tmp_path):
+    for name, file in (
+        ("scienceqa", "problems.json"),
+        ("textvqa", "TextVQA_0.5.1_train.json"),
+        ("gqa", "train_balanced_questions.json"),
+        ("geometry3k", "train/0/data.json"),
+        ("pathvqa", "pvqa/qas/train/train_qa.pkl"),
+        ("pope", "coco_pope_random.json"),
+    ):
+        save(tmp_path / name / file, {})
+        with pytest.raises(InputError) as caught:
+            from_folder(BENCHMARKS[name], tmp_path / name)
+        said = str(caught.value)
+        assert (
+            f"Task {name} was not recognised in {tmp_path / name}; it holds {file.partition('/')[0]}." in said
+        )
+        assert f"run 'hf download {BENCHMARKS[name].hub[0]} --repo-type dataset" in said
+        assert f"'holdfast data prepare {name} --from FOLDER'" in said
+
+
+def test_a_set_that_changed_is_refused_with_the_command_that_makes_it_again(tmp_path, data):
+    def again() -> None:
+        prepare(GQA, released("gqa", tmp_path / "release"), data / "gqa", subset={"train": 3}, seed=2)
+
+    command = (
+        f"run 'holdfast data prepare gqa --from {tmp_path / 'release'} --subset train=3 --seed 2' to make"
+    )
+    rows, images = data / "gqa" / "train" / "rows.arrow", data / "gqa" / "test" / "images.arrow"
+    for file, harm in (
+        (rows, lambda content: content.replace(b"circle", b"square")),  # of the same length
+        (rows, lambda content: content[:-9]),
+        (images, lambda content: content[:-9]),
+    ):
+        again()
+        file.write_bytes(harm(file.read_bytes()))
+        with pytest.raises(InputError, match=re.escape(command)) as caught:
+            get_task("gqa")
+        assert f"{file.parent.name}/{file.name} changed" in str(caught.value)
+        shutil.rmtree(data / "gqa")
+    again()
+    source = get_task("gqa").source
+    rows.write_bytes(rows.read_bytes()[:-9])
+    again()  # the same command mends it
+    assert get_task("gqa").source == source
+    images.unlink()
+    with pytest.raises(InputError, match=re.escape(command)):
+        get_task("gqa")
+    for broken in ("{", "[]", '{"format": 2, "version": 1}'):
+        (data / "gqa" / "manifest.json").write_text(broken)
+        with pytest.raises(InputError, match=r"manifest.json is damaged.*run 'holdfast data prepare gqa' to"):
+            get_task("gqa")
+
+
+def test_a_picture_that_changed_is_found_when_it_is_read(tmp_path, data):
+    prepare(BENCHMARKS["pope"], released("pope", tmp_path / "release"), data / "pope")
+    examples, spoilt = get_task("pope").examples("test"), hashlib.sha256(picture(0)).hexdigest()
+    file = data / "pope" / "test" / "images.arrow"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(picture(0)[-40:], b"\0" * 38 + b"\xff\xd9"))
+    assert len(file.read_bytes()) == len(content)
+    (changed,) = {image for example in examples for image in example.images if image.sha256 == spoilt}
+    with pytest.raises(HoldfastError, match=r"images.arrow is damaged or gone \(an image in it changed\)"):
+        open_image(changed)
+    assert all(open_image(image) for example in examples for image in example.images if image != changed)
+    prepare(BENCHMARKS["pope"], from_folder(BENCHMARKS["pope"], tmp_path / "release"), data / "pope")
+    assert file.read_bytes() == content  # preparing looks at every picture
     file.unlink()
     with pytest.raises(HoldfastError, match="damaged or gone"):
-        open_image(type(image)(file.with_name("images-00009.parquet"), 0))
-    next((data / "gqa" / "train").glob("rows-*.parquet")).unlink()
-    with pytest.raises(InputError, match="incomplete"):
-        get_task("gqa").examples("train")
-    (data / "gqa" / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match=r"manifest.json is damaged.*prepare gqa' again"):
+        open_image(examples[0].images[0])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "command"),
+    [
+        ({"origin": "lmms-lab/GQA@abc", "layout": "hub", "subset": {"train": 80000}, "seed": 0},
+         "holdfast data prepare gqa --hub lmms-lab/GQA --revision abc --subset train=80000"),
+        ({"origin": "/data/my gqa", "layout": "hub", "subset": {}, "seed": 7},
+         "holdfast data prepare gqa --from '/data/my gqa' --seed 7"),
+        ({"origin": "/data/official", "layout": "official", "subset": {}, "seed": 0},
+         "holdfast data prepare gqa"),
+    ],
+)  # fmt: skip
+def test_a_set_of_the_earlier_format_is_recognised(data, manifest, command):
+    """It says how to make it again as it was made, as far as that is still possible."""
+    save(data / "gqa" / "manifest.json", {"format": 1, "task": "gqa", "version": 1, **manifest})
+    message = f"gqa was made by another version of Holdfast; run {command!r} to make it again"
+    with pytest.raises(InputError, match=re.escape(message.replace('"', "'"))):
         get_task("gqa")
+    save(data / "vizwiz" / "manifest.json", {"format": 1, "task": "vizwiz", "version": 1, **manifest})
+    with pytest.raises(InputError, match="vizwiz was made by another version"):
+        get_task("vizwiz")
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return os.system, ("touch /tmp/holdfast-was-here",)
-
-    save(tmp_path / "pvqa" / "qas" / "train" / "train_qa.pkl", pickle.dumps([Bomb()]))
-    benchmark = BENCHMARKS["pathvqa"]
-    with pytest.raises(InputError, match="wants to run"):
-        prepare(benchmark, from_folder(benchmark, tmp_path), tmp_path / "set")
+def test_a_set_of_the_earlier_format_is_replaced(tmp_path, data, call):
+    save(data / "gqa" / "manifest.json", {"format": 1, "task": "gqa", "version": 1, "splits": {}})
+    assert "prepare again" in call("data").out and call("tasks").code == 0
+    save(data / "gqa" / "train" / "rows-00000.parquet", b"old")
+    prepare(GQA, released("gqa", tmp_path / "release"), data / "gqa")
+    assert len(get_task("gqa").examples("train")) == ROWS
+    assert not (data / "gqa" / "train" / "rows-00000.parquet").exists()
 
 
 def test_the_hub(tmp_path, data, monkeypatch):
@@ -416,23 +499,9 @@ def test_which_files_of_a_hub_repository_are_fetched():
     ]
     converted = ["default/test/0000.parquet", "Full/test/0000.parquet"]
     assert source._wanted(BENCHMARKS["pope"], converted) == converted[:1]
-
-
-def test_json_streams(tmp_path, monkeypatch):
-    monkeypatch.setattr(jsonstream, "CHUNK", 3)
-    file = tmp_path / "a.json"
-    value = {"info": {"a": [1, 2]}, "questions": [{"q": "é]}\\", "n": -12.5}, {"q": None}, []], "x": 12}
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=1))
-    assert list(jsonstream.items(file)) == list(value.items())
-    assert [row for _, row in jsonstream.items(file, "questions")] == value["questions"]
-    with pytest.raises(InputError, match="has no 'data'"):
-        list(jsonstream.items(file, "data"))
-    file.write_text("[1, 234]")
-    assert [number for _, number in jsonstream.items(file)] == [1, 234]
-    for broken in ("", "[1,", "[1 2]", '{"a" 1}', '{"a": [1, 2', "3"):
-        file.write_text(broken)
-        with pytest.raises(InputError, match="broken or incomplete"):
-            list(jsonstream.items(file))
+    assert files_of("*/dev", ["Art/dev-0.parquet", "Art/dev.csv", "Art/test-0.parquet"]) == [
+        "Art/dev-0.parquet"
+    ]
 
 
 def test_odd_values():
@@ -462,7 +531,7 @@ def test_image_check(data_, problem):
 
 
 def test_the_command(tmp_path, data, monkeypatch, capsys):
-    OFFICIAL["pope"](tmp_path / "release")
+    HUB["pope"](tmp_path / "release")
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["holdfast", *map(str, arguments)])
@@ -480,7 +549,6 @@ def test_the_command(tmp_path, data, monkeypatch, capsys):
     for arguments, message in (
         (("nope",), "no data set 'nope'"),
         (("pope", "--from", tmp_path, "--hub", "a/b"), "either --from"),
-        (("pope", "--from", tmp_path, "--images", "maybe"), "embed or reference"),
         (("pope", "--from", tmp_path / "release", "--subset", "test"), "SPLIT=COUNT"),
         (("pope", "--from", tmp_path / "release", "--subset", "train=5"), "no train split"),
     ):

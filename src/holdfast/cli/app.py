@@ -12,7 +12,6 @@ from holdfast import __version__
 from holdfast.cli.checkpoints import check, evaluate, help_text
 from holdfast.cli.console import err, out
 from holdfast.cli.data import data_app
-from holdfast.cli.embedded import pretrain_embedded
 from holdfast.cli.experiments import plan, report, run
 from holdfast.cli.merge import merge
 from holdfast.cli.store import store_app
@@ -35,7 +34,6 @@ app.command(help=help_text(merge))(merge)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
-app.command("pretrain-embedded")(pretrain_embedded)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -27,8 +27,8 @@ def data(
         return
     from rich.table import Table as Grid
 
+    from holdfast.tasks.benchmarks import BENCHMARKS
     from holdfast.tasks.catalog import get_task
-    from holdfast.tasks.hub import BENCHMARKS
     from holdfast.tasks.prepared import data_folder, prepared_names
 
     ready = prepared_names()
@@ -36,7 +36,8 @@ def data(
     for name, benchmark in BENCHMARKS.items():
         sizes = get_task(name).sizes if name in ready else benchmark.sizes
         shown = [str(sizes.get(split) or "–") for split in ("train", "validation", "test")]
-        state = "prepared" if name in ready else ""
+        old = (data_folder() / name / "manifest.json").is_file()
+        state = "prepared" if name in ready else "prepare again" if old else ""
         grid.add_row(name, *shown, state, benchmark.scorer, benchmark.description)
     out.print(grid)
     out.print(f"Prepared sets lie in {data_folder().resolve()}.", highlight=False, soft_wrap=True)
@@ -57,9 +58,6 @@ def prepare_task(
         typer.Option("--subset", metavar="SPLIT=COUNT", help="Take so many rows of a split (repeat it)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of subsets and of the order of examples.")] = 0,
-    images: Annotated[
-        str, typer.Option(help="embed: copy them into the set; reference: leave them in their folder.")
-    ] = "embed",
     folder: Annotated[
         Path | None,
         typer.Option("--out", help="Folder of the set; normally $HOLDFAST_DATA/TASK or data/TASK."),
@@ -69,15 +67,13 @@ def prepare_task(
     ] = False,
 ) -> None:
     """Prepare a data set once: check it, and store it as training and evaluation read it."""
-    from holdfast.tasks.hub import BENCHMARKS
-    from holdfast.tasks.hub.source import from_folder, from_hub
-    from holdfast.tasks.prepare import Images, prepare, remarks
+    from holdfast.tasks.benchmarks import BENCHMARKS
+    from holdfast.tasks.prepare import prepare, remarks
     from holdfast.tasks.prepared import data_folder
+    from holdfast.tasks.source import from_folder, from_hub
 
     if name not in BENCHMARKS:
         raise InputError(f"There is no data set '{name}' to prepare; there is {', '.join(BENCHMARKS)}.")
-    if images not in ("embed", "reference"):
-        raise InputError(f"--images must be embed or reference, not '{images}'.")
     if source is not None and (repository or revision):
         raise InputError("Give either --from, or --hub and --revision.")
     benchmark = BENCHMARKS[name]
@@ -96,7 +92,6 @@ def prepare_task(
             benchmark,
             found,
             target,
-            images=cast(Images, images),
             subset=counts,
             seed=seed,
             on_progress=on_progress,

@@ -10,6 +10,7 @@ from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
 from holdfast.mechanism.settings import Drift, Probe, Risk
 from holdfast.policy.settings import ModelSettings
+from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath
@@ -46,6 +47,8 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
                 )
                 if key == "sequence":
                     check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
+            except TableError as error:
+                problems += [(("tasks", name, setting), text) for setting, text in error.problems]
             except HoldfastError as error:
                 problems.append(((key, index), str(error)))
 
@@ -127,7 +130,7 @@ def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
     for name in experiment.sequence if experiment.measures.probe is not None else ():
         own = experiment.tasks.get(name)
         if own is not None and own.train is not None and own.train == getattr(own, split):
-            text = f"would test {name} on what it trains on: its train and {split} are one file"
+            text = f"would test {name} on what it trains on: its train and {split} are the same"
             yield ("measures", "probe"), text
     if experiment.measures.risk is not None and experiment.model.lora is not None:
         yield (
@@ -191,8 +194,8 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str,
 
 def _known_tasks(experiment: Experiment) -> list[str]:
     """Names that may stand in this experiment, prepared or not."""
+    from holdfast.tasks.benchmarks import BENCHMARKS
     from holdfast.tasks.embedded import TASKS
-    from holdfast.tasks.hub import BENCHMARKS
 
     return list(dict.fromkeys([*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, StringConstraints, field_validator
+from pydantic import Discriminator, Field, SerializeAsAny, StringConstraints, Tag, field_validator
 
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
@@ -14,6 +14,7 @@ from holdfast.mechanism.settings import Drift, Measures, Probe, Risk
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.settings import Settings
 from holdfast.tasks.catalog import get_task
+from holdfast.tasks.columns import HubTask
 from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.prompts import TEMPLATES, Style
 from holdfast.tasks.task import Split, Task
@@ -22,6 +23,17 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # A method made by a grid carries its values in its name.
 MethodName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*( [a-z_.]+=[A-Za-z0-9_.+-]+)*$")
+]
+
+
+def _kind_of_task(value: Any) -> str:
+    is_table = "hub" in value if isinstance(value, dict) else isinstance(value, HubTask)
+    return "[hub]" if is_table else "[files]"
+
+
+# Rows in files of one's own, or a table whose columns are named. The tags stand in places of errors.
+AnyTask = Annotated[
+    Annotated[OwnTask, Tag("[files]")] | Annotated[HubTask, Tag("[hub]")], Discriminator(_kind_of_task)
 ]
 
 
@@ -47,7 +59,7 @@ class Experiment(Settings):
     model: ModelSettings = ModelSettings()
     prompts: dict[Style, str]  # a template per style, or the name of a set in tasks.prompts.TEMPLATES
     hint: str  # a question with its answer shown, for show_answer; by default that of the prompt set
-    tasks: dict[Name, OwnTask] = Field(default_factory=dict)  # your own data
+    tasks: dict[Name, AnyTask] = Field(default_factory=dict)  # your own data
     sequence: tuple[str, ...] = Field(min_length=1)  # what is trained on, in this order
     orders: dict[Name, tuple[str, ...]] = Field(default_factory=dict)  # others that methods may name
     general: tuple[str, ...] = ()  # benchmarks that nothing is trained on

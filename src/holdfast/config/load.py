@@ -288,15 +288,15 @@ def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
             data["model"] = {**model, "path": str(found.resolve())}
     tasks = data.get("tasks")
     if isinstance(tasks, dict):
-        data["tasks"] = {
-            name: {
-                key: str((folder / Path(value).expanduser()).resolve())
-                if key in ("train", "validation", "test") and isinstance(value, str)
-                else value
-                for key, value in task.items()
-            }
-            if isinstance(task, dict)
-            else task
-            for name, task in tasks.items()
-        }
+        data["tasks"] = {name: _with_paths(task, folder) for name, task in tasks.items()}
     return data
+
+
+def _with_paths(task: Any, folder: Path) -> Any:
+    """A task's settings with the paths of its files made absolute; what a hub id may be stays as it is."""
+    if not isinstance(task, dict):
+        return task
+    keys = ("hub",) if "hub" in task else ("train", "validation", "test")
+    named = {key: Path(task[key]).expanduser() for key in keys if isinstance(task.get(key), str)}
+    paths = {key: (folder / path).resolve() for key, path in named.items()}
+    return task | {key: str(path) for key, path in paths.items() if key != "hub" or path.exists()}

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 
 from holdfast.config.experiment import Experiment
 from holdfast.errors import suggestion
@@ -30,14 +30,15 @@ def problem(details: Any, model: type[BaseModel] = Experiment, where: KeyPath = 
     Args:
         model: what was read, and `where` it stands.
     """
-    inner = tuple(part for part in details["loc"] if part != "[key]")
+    # "[key]" and the tags of alternatives, which stand in brackets, are no keys of the file.
+    inner = tuple(part for part in details["loc"] if not str(part).startswith("["))
     path = (*where, *inner)
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
         key, others = str(path[-1]), ways_with(str(path[-1])) if len(inner) == 1 and where else []
         if others:
             return path, f"is a setting of {', '.join(others)}; leave it out"
-        return path, f"unknown key{suggestion(key, _keys_at(inner[:-1], model))}"
+        return path, f"unknown key{suggestion(key, _keys_at(details['loc'][:-1], model))}"
     if kind == "missing":
         return path, "is missing; it has no default"
     if kind == "literal_error":
@@ -68,9 +69,15 @@ def _did_you_mean(given: Any, expected: str) -> str:
 
 
 def _keys_at(path: KeyPath, model: type[BaseModel]) -> list[str]:
-    """The keys that are allowed at a place in what the file says of a model."""
+    """The keys that are allowed at a place in what the file says of a model.
+
+    The place has tags where there are alternatives.
+    """
     annotation: Any = model
     for part in path:
+        if str(part).startswith("["):
+            annotation = _tagged(annotation, str(part))
+            continue
         annotation = _unwrap(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             annotation = annotation.model_fields[str(part)].annotation
@@ -84,6 +91,14 @@ def _keys_at(path: KeyPath, model: type[BaseModel]) -> list[str]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return list(annotation.model_fields)
     return []
+
+
+def _tagged(annotation: Any, tag: str) -> Any:
+    """The alternative with this tag; the annotation itself where `[key]` stands for a mapping's key."""
+    for member in get_args(get_args(annotation)[0]) if get_origin(annotation) is Annotated else ():
+        if Tag(tag) in getattr(member, "__metadata__", ()):
+            return get_args(member)[0]
+    return annotation
 
 
 def _unwrap(annotation: Any) -> Any:

@@ -50,8 +50,8 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
     if folder is None:
         if model.path == "embedded":
             raise InputError(
-                "The embedded model is not in this installation; "
-                "make it with 'holdfast pretrain-embedded', or install Holdfast again."
+                "The embedded model is not in this installation; install Holdfast again, or make it from the "
+                "source's folder with 'python tools/pretrain_embedded --out FOLDER' and name that folder."
             )
         return {"hub": model.path, "revision": model.revision, **settings}
     return {"files": folder_digests(folder, memory), **settings}

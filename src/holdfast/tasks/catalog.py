@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from holdfast.errors import InputError
+from holdfast.tasks.columns import HubTask, load_hub_task
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.scorers import FORMULAS, latex
 from holdfast.tasks.task import Task
 
 
-def names(own: Mapping[str, OwnTask] | None = None) -> list[str]:
+def names(own: Mapping[str, OwnTask | HubTask] | None = None) -> list[str]:
     """Names of the tasks at hand: the embedded suite in its order, prepared benchmarks, one's own."""
     from holdfast.tasks.embedded import TASKS
     from holdfast.tasks.prepared import prepared_names
@@ -21,7 +22,9 @@ def names(own: Mapping[str, OwnTask] | None = None) -> list[str]:
 
 
 def get_task(
-    name: str, own: Mapping[str, OwnTask] | None = None, scoring: Literal["official", "study"] = "official"
+    name: str,
+    own: Mapping[str, OwnTask | HubTask] | None = None,
+    scoring: Literal["official", "study"] = "official",
 ) -> Task:
     """The task of this name, from one's own data, the embedded suite or a prepared benchmark.
 
@@ -33,19 +36,22 @@ def get_task(
         InputError: there is no such task (with a suggestion), or two, or its data cannot be read or
             is not prepared yet (with the command that does it).
     """
+    from holdfast.tasks.benchmarks import BENCHMARKS
     from holdfast.tasks.embedded import TASKS
-    from holdfast.tasks.hub import BENCHMARKS
-    from holdfast.tasks.prepared import load_prepared
+    from holdfast.tasks.prepared import load_benchmark
 
     if own and name in own:
         if name in TASKS or name in BENCHMARKS:
             whose = "an embedded one" if name in TASKS else "a benchmark"
             raise InputError(f"Your own task '{name}' has the name of {whose}; give it another name.")
-        return _usable(load_task(name, own[name]))
+        settings = own[name]
+        if isinstance(settings, HubTask):
+            return _usable(load_hub_task(name, settings))
+        return _usable(load_task(name, settings))
     if name in TASKS:
         return TASKS[name]
     if name in BENCHMARKS:
-        task = load_prepared(name)
+        task = load_benchmark(name)
         return _usable(task.scored_by("study") if scoring == "study" else task)
     known = [*TASKS, *BENCHMARKS, *(own or {})]
     close = difflib.get_close_matches(name, known, n=1)

@@ -29,7 +29,7 @@ from pydantic import Field, field_validator, model_validator
 
 from holdfast.errors import InputError
 from holdfast.settings import Settings
-from holdfast.tasks.example import Example
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.imagecheck import BadImage, size_of
 from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.task import Split, Task
@@ -42,12 +42,9 @@ OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 OPTION_SCORERS = ("choice", "options", "yes_no")  # their answers are one of several options
 
 
-class OwnTask(Settings):
-    """Where a task of one's own lies; at least one split."""
+class OwnData(Settings):
+    """What every task of one's own says, wherever its rows lie."""
 
-    train: Path | None = None
-    validation: Path | None = None
-    test: Path | None = None
     scorer: str = "exact"
     chance: float | None = Field(None, ge=0, le=1)
     description: str = "own data"
@@ -60,6 +57,14 @@ class OwnTask(Settings):
         except InputError as error:
             raise ValueError(f"{str(error)[0].lower()}{str(error)[1:].rstrip('.')}") from None
         return value
+
+
+class OwnTask(OwnData):
+    """Where a task of one's own lies; at least one split."""
+
+    train: Path | None = None
+    validation: Path | None = None
+    test: Path | None = None
 
     @model_validator(mode="after")
     def _has_data(self) -> OwnTask:
@@ -151,8 +156,8 @@ class JsonlFile:
                 if len(examples) == count:
                     break
                 if line.strip():
-                    row = _Row(self, number, line)
-                    example = row.example()
+                    row = _Line(self, number, line)
+                    example = row.example(row.images())
                     if example.id in lines:
                         row.fail(
                             "id",
@@ -163,26 +168,25 @@ class JsonlFile:
         return examples
 
 
-class _Row:
-    """One line of a file, checked field by field."""
+class Row:
+    """The fields of one row, checked one by one.
 
-    def __init__(self, file: JsonlFile, number: int, line: bytes) -> None:
-        self.file, self.number = file, number
-        try:
-            value = json.loads(line.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            self.fail(None, "is not UTF-8 text; save the file as UTF-8")
-        except json.JSONDecodeError as error:
-            self.fail(None, f"is broken JSON: {error.msg} at column {error.colno}")
-        if not isinstance(value, dict):
-            self.fail(None, f"must be a JSON object with prompt and answer, not {_kind(value)}")
-        self.values: dict[str, Any] = value
+    Args:
+        values: what the row says.
+        scorer: of the task.
+        id: of the row, if it says none.
+        place: of the row, for messages.
+    """
+
+    def __init__(self, values: dict[str, Any], scorer: str, id: str, place: str = "") -> None:
+        self.values, self.scorer, self.default_id, self.place = values, scorer, id, place
 
     def fail(self, field: str | None, problem: str) -> NoReturn:
-        place = f"{self.file.path}, line {self.number}" + (f", field '{field}'" if field else "")
+        place = self.place + (f", field '{field}'" if field else "")
         raise InputError(f"{place}: {problem}.")
 
-    def example(self) -> Example:
+    def example(self, images: tuple[ImageSource, ...] = ()) -> Example:
+        """The Example, with these images."""
         self._check_spelling()
         prompt, answer = self._text("prompt"), self._text("answer")
         choices = self._texts("choices")
@@ -190,7 +194,7 @@ class _Row:
         if choices:
             if not 2 <= len(choices) <= len(ascii_uppercase):
                 self.fail("choices", f"must hold 2 to {len(ascii_uppercase)} options, not {len(choices)}")
-            if self.file.scorer in OF_LETTERS:
+            if self.scorer in OF_LETTERS:
                 answer = self._letter(answer, choices)
             options = (
                 f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)
@@ -200,7 +204,7 @@ class _Row:
             id=self._id(),
             prompt=prompt,
             answer=answer,
-            images=tuple(self._image(path) for path in self._texts("images", one=True)),
+            images=images,
             choices=choices,
             aliases=aliases,
             references=self._texts("references"),
@@ -247,7 +251,7 @@ class _Row:
     def _id(self) -> str:
         value = self.values.get("id")
         if value is None:
-            return f"{self.file.split}-{self.number}"
+            return self.default_id
         if isinstance(value, bool) or not isinstance(value, str | int):
             self.fail("id", f"must be text or a whole number, not {_kind(value)}")
         return str(value)
@@ -271,8 +275,28 @@ class _Row:
             "answer", f"'{answer}' is neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
         )
 
+
+class _Line(Row):
+    """One line of a file."""
+
+    def __init__(self, file: JsonlFile, number: int, line: bytes) -> None:
+        super().__init__({}, file.scorer, f"{file.split}-{number}", f"{file.path}, line {number}")
+        self.folder = file.path.parent.resolve()
+        try:
+            value = json.loads(line.decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            self.fail(None, "is not UTF-8 text; save the file as UTF-8")
+        except json.JSONDecodeError as error:
+            self.fail(None, f"is broken JSON: {error.msg} at column {error.colno}")
+        if not isinstance(value, dict):
+            self.fail(None, f"must be a JSON object with prompt and answer, not {_kind(value)}")
+        self.values = value
+
+    def images(self) -> tuple[Path, ...]:
+        return tuple(self._image(path) for path in self._texts("images", one=True))
+
     def _image(self, path: str) -> Path:
-        folder = self.file.path.parent.resolve()
+        folder = self.folder
         if "://" in path:
             self.fail(
                 "images", f"'{path}' is an address; nothing is fetched: save the picture inside {folder}"

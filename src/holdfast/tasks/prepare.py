@@ -1,50 +1,45 @@
-"""`holdfast data prepare`: from a release's files to a prepared set, in bounded memory and resumable.
+"""`holdfast data prepare`: from a published set's rows to a folder that training and evaluation read.
 
-Rows and images are written in parts. A part is a pair of files under their final names and a line
-in the journal; a run that was killed goes on after the last part. Image files are copied byte for
-byte, each distinct one once, or left where they are (by reference).
+Rows become Examples once. Their texts are kept in a light table, in the order in which they are
+used; image files are copied byte for byte, each distinct one once, and read when they are shown.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+import numpy as np
 
 from holdfast import files, rng
-from holdfast.errors import InputError
-from holdfast.tasks.example import Example
-from holdfast.tasks.hub.benchmark import BadRow, Benchmark, Keyed, Reader
-from holdfast.tasks.hub.source import Source
+from holdfast.errors import HoldfastError, InputError
+from holdfast.tasks.benchmarks import Benchmark
+from holdfast.tasks.benchmarks.benchmark import BadRow, Records
+from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.imagecheck import SMALLEST_SIDE, BadImage, size_of
-from holdfast.tasks.prepared import FORMAT, IMAGES_PER_GROUP, elsewhere, schemas
+from holdfast.tasks.prepared import (
+    FORMAT,
+    IMAGES,
+    ROWS,
+    changed_file,
+    elsewhere,
+    facts,
+    image_type,
+    read_manifest,
+    row_type,
+)
+from holdfast.tasks.source import Source
+from holdfast.tasks.tables import library, plain_rows
 from holdfast.tasks.task import Split
 
-PART_ROWS, PART_BYTES = 16_384, 96 << 20  # what ends a part
 SHOWN_PROBLEMS = 5  # examples of each kind of problem in the manifest
+AT_ONCE = 16  # images that are kept in memory before they are written
 
-Images = Literal["embed", "reference"]
 OnProgress = Callable[[Split, int], None]
-
-
-@dataclass
-class Part:
-    """What the next pair of files will hold, and what was met on the way."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    images: list[dict[str, Any]] = field(default_factory=list)
-    bytes: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    problems: list[tuple[str, str]] = field(default_factory=list)
-
-    def full(self) -> bool:
-        return len(self.rows) >= PART_ROWS or self.bytes >= PART_BYTES
 
 
 def prepare(
@@ -52,16 +47,15 @@ def prepare(
     source: Source,
     folder: Path,
     *,
-    images: Images = "embed",
     subset: Mapping[Split, int] | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda split, rows: None,
 ) -> dict[str, Any]:
-    """Write a prepared set, or go on with it; returns its manifest.
+    """Write a prepared set; returns its manifest.
 
     Args:
-        folder: of the set; an earlier set there is replaced when the new one is whole.
-        images: copy image files into the set, or keep them by reference to the source folder.
+        folder: of the set; an earlier set there is replaced when the new one is whole, and stays if it
+            is the same already.
         subset: rows to take of a split, drawn by `seed`; all of the others.
         on_progress: told split and source rows read so far.
 
@@ -72,48 +66,46 @@ def prepare(
     for split in subset:
         if split not in source.splits:
             raise InputError(f"Task {benchmark.name} has no {split} split in {source.origin}.")
-    if images == "reference" and source.layout == "hub":
-        raise InputError("Images in parquet files cannot be kept by reference; leave out --images reference.")
     request = {
         "format": FORMAT, "task": benchmark.name, "version": benchmark.version, "origin": source.origin,
-        "state": source.state, "layout": source.layout, "images": images, "subset": subset, "seed": seed,
+        "state": source.state, "subset": subset, "seed": seed,
     }  # fmt: skip
-    if (folder / "manifest.json").is_file() and _same_request(folder, request):
-        done: dict[str, Any] = files.read_json(folder / "manifest.json")
-        return done
-    if folder.exists() and any(folder.iterdir()) and not (folder / "request.json").is_file():
+    there = read_manifest(folder)
+    same = there and all(there.get(key) == value for key, value in request.items())
+    if there and same and _intact(folder, there):
+        return there
+    if there is None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no prepared set; choose another --out.")
-    work = folder.with_name(f".{folder.name}.partial")  # a set that is there stays until the new one is whole
-    if not _same_request(work, request):
-        shutil.rmtree(work, ignore_errors=True)
-        files.write_json(work / "request.json", request)
-    splits = {
-        split: _Split(work / split, reader, source.folder, images, seed).write(
-            split, subset.get(split), on_progress
-        )
-        for split, reader in source.splits.items()
-    }
-    if not any(entry["rows"] for entry in splits.values()):
-        problems = [line for entry in splits.values() for line in entry["problems"]]
-        raise InputError(
-            f"Task {benchmark.name}: no row of {source.origin} can be used"
-            + (f"; for instance: {problems[0]}." if problems else ".")
-        )
-    manifest = request | {
-        "licence": benchmark.licence,
-        "images": {"kept": images, "root": str(source.folder.resolve()) if images == "reference" else ""},
-        "splits": splits,
-        "overlap": _overlap(work, list(splits)),
-        "files": {
-            path.relative_to(work).as_posix(): _checksum(path)
-            for split in splits
-            for path in sorted((work / split).glob("*.parquet"))
-        },
-    }
-    files.write_json(work / "manifest.json", manifest)
-    shutil.rmtree(folder, ignore_errors=True)
-    work.replace(folder)
+    with files.whole_folder(folder) as work:
+        writers = {split: _Split(benchmark, split, seed) for split in source.splits}
+        splits = {
+            split: writer.write(work / split, source.splits[split], subset.get(split), on_progress)
+            for split, writer in writers.items()
+        }
+        if not any(entry["rows"] for entry in splits.values()):
+            problems = [line for entry in splits.values() for line in entry["problems"]]
+            raise InputError(
+                f"Task {benchmark.name}: no row of {source.origin} can be used"
+                + (f"; for instance: {problems[0]}." if problems else ".")
+            )
+        manifest = request | {
+            "licence": benchmark.licence,
+            "splits": splits,
+            "overlap": {
+                f"{one}/{other}": len(writers[one].shown & writers[other].shown)
+                for position, one in enumerate(splits)
+                for other in list(splits)[position + 1 :]
+            },
+        }
+        files.write_json(work / "manifest.json", manifest)
     return manifest
+
+
+def _intact(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    try:
+        return changed_file(folder, manifest, thorough=True) is None
+    except (OSError, KeyError):
+        return False
 
 
 def remarks(benchmark: Benchmark, manifest: Mapping[str, Any]) -> list[str]:
@@ -147,248 +139,146 @@ _COUNTS = {
 
 
 class _Split:
-    """Writes one split."""
+    """Writes one split.
 
-    def __init__(self, folder: Path, reader: Reader, root: Path, images: Images, seed: int) -> None:
-        self.folder, self.reader, self.root, self.images, self.seed = folder, reader, root, images, seed
-        self.resolved = root.resolve()
-        self.journal: list[dict[str, Any]] = []
-        self.ids: set[str] = set()
-        self.keys: dict[str, str] = {}  # of images met so far: "" or what is wrong with it
+    Attributes:
+        shown: SHA-256 of the images that its rows show.
+    """
 
-    def write(self, split: Split, count: int | None, on_progress: OnProgress) -> dict[str, Any]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        chosen, wanted = self._choose(count)
-        if self.reader.images is not None:
-            self._images(self.reader.images(), wanted)
-        start = next((entry["next"] for entry in reversed(self.journal) if entry["stage"] == "rows"), 0)
-        part, read = Part(), start
-        for number, item in enumerate(self.reader.rows(), start=1):
-            if number <= start:  # done by an earlier run
-                if isinstance(item, Example):
-                    self.ids.add(item.id)
-                continue
-            read = number
-            self._row(part, item, chosen, read)
-            if part.full():
-                self._flush(part, "rows", read)
-                part = Part()
-            if read % 1000 == 0:
-                on_progress(split, read)
-        if part.rows or part.images or part.counts or not self.journal:
-            self._flush(part, "rows", read)
-        on_progress(split, read)
-        return self._summary(count)
+    def __init__(self, benchmark: Benchmark, split: Split, seed: int) -> None:
+        self.benchmark, self.split, self.seed = benchmark, split, seed
+        self.counts: Counter[str] = Counter()
+        self.problems: dict[str, list[str]] = {}
+        self.shown: set[str] = set()
+        self.written: set[str] = set()
+        self.digests: dict[LazyImage, str | BadImage] = {}  # of images that several rows name
 
-    def _row(self, part: Part, item: Example | BadRow | None, chosen: set[str] | None, number: int) -> None:
-        if item is None:
-            part.counts["left_out"] += 1
-        elif isinstance(item, BadRow):
-            self._problem(part, "bad_rows", f"row {number}: {item}")
-        elif item.id in self.ids:
-            self._problem(part, "duplicates", f"row {number}: id {item.id} again")
-        else:
-            self.ids.add(item.id)
-            part.counts["usable"] += 1
-            if chosen is None or item.id in chosen:
+    def write(
+        self, folder: Path, records: Records, count: int | None, on_progress: OnProgress
+    ) -> dict[str, Any]:
+        from datasets.arrow_writer import ArrowWriter
+
+        folder.mkdir()
+        chosen = None if count is None else self._draw(records, count)
+        unsorted, pictures = folder / f"{ROWS}.unsorted", folder / IMAGES
+        with (
+            ArrowWriter(features=row_type(), path=str(unsorted)) as rows,
+            ArrowWriter(features=image_type(), path=str(pictures), writer_batch_size=AT_ONCE) as images,
+        ):
+            for number, item in self._usable(records):
+                if number % 1000 == 0:
+                    on_progress(self.split, number)
+                if item is None or (chosen is not None and item.id not in chosen):
+                    continue
                 try:
-                    keys = [self._image(part, image) for image in item.images]
+                    digests = [self._take(image, images) for image in item.images]
                 except BadImage as bad:
-                    self._problem(part, "bad_images", f"row {number} ({item.id}): {bad}")
-                else:
-                    part.rows.append(self._record(item, keys))
-
-    def _record(self, example: Example, keys: list[str]) -> dict[str, Any]:
+                    self._problem("bad_images", f"row {number} ({item.id}): {bad}")
+                    continue
+                self.shown.update(digests)
+                self.counts["rows"] += 1
+                rows.write(_stored(item, digests) | {"order": rng.seed("order", self.seed, item.id)})
+            rows.finalize()
+            images.finalize()
+        content = _sort(unsorted, folder / ROWS)
+        names = ("rows", "left_out", "duplicates", "bad_rows", "bad_images", "small_images")
         return {
-            "id": example.id,
-            "order": rng.seed("order", self.seed, example.id),
-            "prompt": example.prompt,
-            "answer": example.answer,
-            "images": keys,
-            "choices": example.choices,
-            "aliases": example.aliases,
-            "references": example.references,
-            "rationale": example.rationale,
-            "meta": json.dumps(example.meta, ensure_ascii=False, default=str),
-        }
-
-    def _image(self, part: Part, image: Any) -> str:
-        """The image's key; a new image is checked and taken in."""
-        if isinstance(image, Keyed):
-            key = image.key
-            if key not in self.keys:
-                raise BadImage(f"image {key} is not in the table of images")
-        elif isinstance(image, Path):
-            key = image.relative_to(self.root).as_posix()
-            if key not in self.keys:
-                self._take(part, key, self._file(image, key))
-        else:
-            data = bytes(image)
-            key = hashlib.sha256(data).hexdigest()
-            if key not in self.keys:
-                self._take(part, key, data)
-        if problem := self.keys[key]:
-            raise BadImage(problem)
-        return key
-
-    def _file(self, path: Path, key: str) -> bytes:
-        try:
-            if not path.resolve().is_relative_to(self.resolved):
-                raise BadImage(f"{key} leads out of the data folder")
-            return path.read_bytes()
-        except (OSError, RuntimeError) as error:
-            self.keys[key] = f"{key} is {'missing' if isinstance(error, FileNotFoundError) else 'unreadable'}"
-            raise BadImage(self.keys[key]) from None
-
-    def _take(self, part: Part, key: str, data: bytes) -> None:
-        try:
-            width, height = size_of(data)
-        except BadImage as bad:
-            self.keys[key] = f"image {key[:80]}: {bad}"
-            return
-        self.keys[key] = ""
-        part.counts["images"] += 1
-        part.counts["small_images"] += min(width, height) < SMALLEST_SIDE
-        embedded = data if self.images == "embed" else None
-        part.bytes += len(embedded or b"")
-        digest = hashlib.sha256(data).hexdigest()
-        part.images.append(
-            {"key": key, "sha256": digest, "width": width, "height": height, "bytes": embedded}
-        )
-
-    def _images(self, images: Iterator[tuple[str, bytes]], wanted: set[str]) -> None:
-        """Take in those images of a table that the chosen rows name."""
-        read = next((entry["next"] for entry in reversed(self.journal) if entry["stage"] == "images"), 0)
-        part = Part()
-        for key, data in islice(images, read, None):
-            read += 1
-            if key in wanted and key not in self.keys:
-                self._take(part, key, data)
-            if part.full():
-                self._flush(part, "images", read)
-                part = Part()
-        if part.images:
-            self._flush(part, "images", read)
-
-    def _choose(self, count: int | None) -> tuple[set[str] | None, set[str]]:
-        """Ids of the subset (None for all), and the keys of images that it names in a table."""
-        if count is None and self.reader.images is None:
-            return None, set()
-        ranks: dict[str, int] = {}
-        names: dict[str, list[str]] = {}
-        for item in self.reader.rows():
-            if isinstance(item, Example):
-                ranks.setdefault(item.id, 0 if count is None else rng.seed("subset", self.seed, item.id))
-                keyed = [image.key for image in item.images if isinstance(image, Keyed)]
-                names.setdefault(item.id, keyed)  # of rows with one id, the first is kept
-        if count is not None and count > len(ranks):
-            raise InputError(f"A subset of {count} was asked for, but there are {len(ranks)} usable rows.")
-        chosen = set(sorted(ranks, key=lambda id: (ranks[id], id))[:count])
-        keys = {key for id in chosen for key in names[id]}
-        return (None if count is None else chosen), keys
-
-    def _problem(self, part: Part, kind: str, line: str) -> None:
-        part.counts[kind] += 1
-        shown = sum(kind_ == kind for entry in self.journal for kind_, _ in entry["problems"])
-        if shown + sum(kind_ == kind for kind_, _ in part.problems) < SHOWN_PROBLEMS:
-            part.problems.append((kind, line))
-
-    def _flush(self, part: Part, stage: str, read: int) -> None:
-        """Write a part's files, then its line in the journal."""
-        number = len(self.journal)
-        rows, images = schemas()
-        if part.rows:
-            _write(self.folder / f"rows-{number:05d}.parquet", part.rows, rows, 4096)
-        if part.images:
-            _write(self.folder / f"images-{number:05d}.parquet", part.images, images, IMAGES_PER_GROUP)
-        self.journal.append(
-            {
-                "stage": stage,
-                "next": read,
-                "rows": len(part.rows),
-                "counts": part.counts,
-                "problems": part.problems,
-            }
-        )
-        files.write_json(self.folder / "journal.json", {"parts": self.journal, "bad": self._bad()})
-
-    def _bad(self) -> dict[str, str]:
-        return {key: problem for key, problem in self.keys.items() if problem}
-
-    def _resume(self) -> None:
-        """What an earlier run has finished; files of a part it did not finish go."""
-        import pyarrow.parquet as pq
-
-        path = self.folder / "journal.json"
-        saved = files.read_json(path) if path.is_file() else {"parts": [], "bad": {}}
-        self.journal, self.keys = saved["parts"], saved["bad"]
-        for file in sorted(self.folder.glob("*.parquet*")):
-            kind, _, number = file.name.split(".")[0].partition("-")
-            if file.suffix != ".parquet" or int(number) >= len(self.journal):
-                file.unlink()
-                continue
-            if kind == "images":
-                keys = pq.read_table(file, columns=["key"]).column(0).to_pylist()
-                self.keys |= dict.fromkeys(keys, "")
-
-    def _summary(self, count: int | None) -> dict[str, Any]:
-        total: Counter[str] = Counter()
-        for entry in self.journal:
-            total.update(entry["counts"])
-        names = ("left_out", "duplicates", "bad_rows", "bad_images", "images", "small_images")
-        return {
-            "rows": sum(entry["rows"] for entry in self.journal),
-            "selected_from": total["usable"],
+            "selected_from": self.counts["usable"],
             "subset": count,
-            **{name: total[name] for name in names},
-            "problems": [line for entry in self.journal for _, line in entry["problems"]],
+            **{name: self.counts[name] for name in names},
+            "images": len(self.shown),
+            "problems": [line for lines in self.problems.values() for line in lines],
+            "content": content,
+            "files": {name: facts(folder / name) for name in (ROWS, IMAGES)},
         }
 
+    def _usable(self, records: Records) -> Iterator[tuple[int, Example | None]]:
+        """The rows' numbers from 1, and their Examples; None for those that are left out and counted."""
+        ids: set[str] = set()
+        for number, record in enumerate(records(), start=1):
+            item = None
+            try:
+                item = self.benchmark.example({"row": number - 1, **record}, self.split)
+            except BadRow as bad:
+                self._problem("bad_rows", f"row {number}: {bad}")
+            except KeyError as missing:
+                self._problem("bad_rows", f"row {number}: no field {missing}")
+            else:
+                if item is None:
+                    self.counts["left_out"] += 1
+                elif item.id in ids:
+                    self._problem("duplicates", f"row {number}: id {item.id} again")
+                    item = None
+                else:
+                    self.counts["usable"] += 1
+                    ids.add(item.id)
+            yield number, item
 
-def _write(path: Path, rows: list[dict[str, Any]], schema: Any, group: int) -> None:
-    """A parquet file, whole or not at all. Images are compressed already, texts shrink well."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    def _draw(self, records: Records, count: int) -> set[str]:
+        """The ids of a subset."""
+        ranks = {item.id: rng.seed("subset", self.seed, item.id) for _, item in self._usable(records) if item}
+        self.counts.clear()  # the rows are read and counted again
+        self.problems.clear()
+        if count > len(ranks):
+            raise InputError(f"A subset of {count} was asked for, but there are {len(ranks)} usable rows.")
+        return set(sorted(ranks, key=lambda id: (ranks[id], id))[:count])
 
-    compression = {name: "NONE" if name == "bytes" else "ZSTD" for name in schema.names}
-    temporary = path.with_suffix(".parquet.part")
-    table = pa.Table.from_pylist(rows, schema)
-    pq.write_table(
-        table, temporary, row_group_size=group, compression=compression, use_dictionary=False,
-        write_statistics=False,
-    )  # fmt: skip
-    files.sync(temporary)
-    temporary.replace(path)
+    def _take(self, image: ImageSource, writer: Any) -> str:
+        """The SHA-256 of an image, which is checked and written when it is met first."""
+        if not isinstance(image, LazyImage):
+            return self._write(bytes(image), writer)  # type: ignore[arg-type]  # rows hold files, no pictures
+        if image not in self.digests:
+            try:
+                self.digests[image] = self._write(image.read(), writer)
+            except BadImage as bad:
+                self.digests[image] = BadImage(f"{image}: {bad}")
+            except HoldfastError as error:
+                self.digests[image] = BadImage(str(error))
+        if isinstance(found := self.digests[image], BadImage):
+            raise found
+        return found
+
+    def _write(self, data: bytes, writer: Any) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in self.written:
+            self.counts["small_images"] += min(size_of(data)) < SMALLEST_SIDE
+            self.written.add(digest)
+            writer.write({"sha256": digest, "bytes": data})
+        return digest
+
+    def _problem(self, kind: str, line: str) -> None:
+        self.counts[kind] += 1
+        lines = self.problems.setdefault(kind, [])
+        if len(lines) < SHOWN_PROBLEMS:
+            lines.append(line)
 
 
-def _overlap(folder: Path, splits: list[Split]) -> dict[str, int]:
-    """Distinct images that two splits share, by content."""
-    import pyarrow.parquet as pq
-
-    contents = {
-        split: {
-            digest
-            for file in (folder / split).glob("images-*.parquet")
-            for digest in pq.read_table(file, columns=["sha256"]).column(0).to_pylist()
-        }
-        for split in splits
-    }
+def _stored(example: Example, images: list[str]) -> dict[str, Any]:
+    """An Example as a row of a prepared set."""
     return {
-        f"{one}/{other}": len(contents[one] & contents[other])
-        for position, one in enumerate(splits)
-        for other in splits[position + 1 :]
+        "id": example.id,
+        "prompt": example.prompt,
+        "answer": example.answer,
+        "images": images,
+        "choices": list(example.choices),
+        "aliases": list(example.aliases),
+        "references": list(example.references),
+        "rationale": example.rationale,
+        "meta": json.dumps(example.meta, ensure_ascii=False, default=str),
     }
 
 
-def _same_request(folder: Path, request: dict[str, Any]) -> bool:
-    path = folder / "request.json"
-    try:
-        return bool(files.read_json(path) == json.loads(json.dumps(request)))
-    except (OSError, ValueError):
-        return False
+def _sort(unsorted: Path, target: Path) -> str:
+    """Write the rows in their shuffled order; returns a digest of what they say."""
+    from datasets.arrow_writer import ArrowWriter
 
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    table = library().Dataset.from_file(str(unsorted))
+    order = np.argsort(np.asarray(table["order"][:], dtype=np.uint64), kind="stable")
+    digest = hashlib.sha256()
+    with ArrowWriter(features=row_type(), path=str(target)) as rows:
+        for row in plain_rows(table.select(order)):
+            rows.write(row)
+            digest.update(json.dumps(row, sort_keys=True).encode())
+        rows.finalize()
+    unsorted.unlink()
+    return digest.hexdigest()

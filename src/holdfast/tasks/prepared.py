@@ -2,12 +2,13 @@
 
 A prepared set is a folder with
 
-    manifest.json                what it is: counts, splits, source, licence, checksums
-    SPLIT/rows-00000.parquet     examples; images are named by their keys
-    SPLIT/images-00000.parquet   one row a distinct image: key, sha256, size, and the file's bytes
-                                 unless images are kept by reference
+    manifest.json          what it is: counts, splits, source, licence, checksums
+    SPLIT/rows.arrow       examples in the order in which they are used; images by their SHA-256
+    SPLIT/images.arrow     each distinct image: its SHA-256, and the file's bytes
 
-Images lie in row groups of a few, so that one can be read without its neighbours.
+Rows lie in an order shuffled by the seed, so that the first ones are a fair sample even where a
+release is sorted by subject or category. Both tables are mapped into memory: an image is read from
+the disk when it is shown, and compared with its SHA-256.
 """
 
 from __future__ import annotations
@@ -15,24 +16,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_json
+from holdfast.tasks.benchmarks import BENCHMARKS, Benchmark
 from holdfast.tasks.example import Example, LazyImage
-from holdfast.tasks.hub import BENCHMARKS, Benchmark
+from holdfast.tasks.tables import library
 from holdfast.tasks.task import Split, Task
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-FORMAT = 1
-IMAGES_PER_GROUP = 8
-_COLUMNS = ("id", "prompt", "answer", "images", "choices", "aliases", "references", "rationale", "meta")
+FORMAT = 2
+ROWS, IMAGES = "rows.arrow", "images.arrow"
 FOLDER_VARIABLE = "HOLDFAST_DATA"
 
 
@@ -43,52 +42,112 @@ def data_folder() -> Path:
 
 def prepared_names() -> list[str]:
     """Benchmarks that are prepared, in the study's order."""
-    return [name for name in BENCHMARKS if (data_folder() / name / "manifest.json").is_file()]
+    return [
+        name for name in BENCHMARKS if (read_manifest(data_folder() / name) or {}).get("format") == FORMAT
+    ]
 
 
-def schemas() -> tuple[pa.Schema, pa.Schema]:
-    """Of rows and of images."""
-    import pyarrow as pa
-
-    rows = [(name, pa.string()) for name in ("id", "prompt", "answer", "rationale", "meta")]
-    rows += [(name, pa.list_(pa.string())) for name in ("images", "choices", "aliases", "references")]
-    images = [("key", pa.string()), ("sha256", pa.string()), ("bytes", pa.large_binary())]
-    images += [("width", pa.int32()), ("height", pa.int32())]
-    return pa.schema([*rows, ("order", pa.uint64())]), pa.schema(images)
+def row_type() -> Any:
+    """The columns of rows; `order` is what they are sorted by."""
+    Features, Value, List = library().Features, library().Value, library().List
+    texts = {name: Value("string") for name in ("id", "prompt", "answer", "rationale", "meta")}
+    lists = {name: List(Value("string")) for name in ("images", "choices", "aliases", "references")}
+    return Features({**texts, **lists, "order": Value("uint64")})
 
 
-def load_prepared(name: str) -> Task:
+def image_type() -> Any:
+    return library().Features({"sha256": library().Value("string"), "bytes": library().Value("large_binary")})
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a prepared set, of whatever version; {} if it is damaged, None if there is none."""
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def facts(file: Path) -> dict[str, Any]:
+    """What tells a file from a damaged one."""
+    about = file.stat()
+    return {"bytes": about.st_size, "sha256": _digest(file, about.st_size, about.st_mtime_ns)}
+
+
+@lru_cache(maxsize=64)
+def _digest(file: Path, size: int, changed: int) -> str:
+    """Of a file's content, which is read again when it has another size or time."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def changed_file(folder: Path, manifest: Mapping[str, Any], thorough: bool = False) -> str | None:
+    """A file of a prepared set that is not as its manifest says, if there is one.
+
+    Args:
+        thorough: read the images, too. Without it, their size is compared: each is looked at when it
+            is shown.
+
+    Raises:
+        OSError: a file is not there.
+        KeyError: the manifest lacks something.
+    """
+    for split, entry in manifest["splits"].items():
+        for name, known in entry["files"].items():
+            file = folder / split / name
+            if file.stat().st_size != known["bytes"]:
+                return f"{split}/{name}"
+            if (thorough or name == ROWS) and facts(file) != known:
+                return f"{split}/{name}"
+    return None
+
+
+def load_benchmark(name: str) -> Task:
     """The task of a prepared benchmark.
 
     Raises:
         InputError: it is not prepared (with the command to run), or its folder is damaged.
     """
-    benchmark, folder = BENCHMARKS[name], data_folder() / name
-    if not (folder / "manifest.json").is_file():
+    return load_prepared(BENCHMARKS[name], data_folder() / name)
+
+
+def load_prepared(benchmark: Benchmark, folder: Path) -> Task:
+    """The task of a prepared set, whose files are compared with its manifest.
+
+    Raises:
+        InputError: there is none, it was made by another version, or it changed since; with the command
+            that makes it.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        name = benchmark.name
         hint = f" or, from files of your own, 'holdfast data prepare {name} --from FOLDER'"
         raise InputError(
             f"Task {name} is not prepared: {folder} holds no prepared set. Run 'holdfast data prepare {name}'"
             f"{hint}; if its set lies elsewhere, set {FOLDER_VARIABLE} to the folder above it."
         )
+    again = f"run '{command(benchmark, manifest)}' to make it again."
+    if manifest and (manifest.get("format"), manifest.get("version")) != (FORMAT, benchmark.version):
+        raise InputError(f"The prepared set {folder} was made by another version of Holdfast; {again}")
     try:
-        manifest = read_json(folder / "manifest.json")
-        if manifest["format"] != FORMAT or manifest["version"] != benchmark.version:
-            raise InputError(
-                f"The prepared set {folder} was made by another version of Holdfast; run "
-                f"'holdfast data prepare {name}' again."
-            )
-        parts = {split: SplitParts(folder, split, manifest) for split in manifest["splits"]}
-        sizes: dict[Split, int | None] = {split: entry["rows"] for split, entry in manifest["splits"].items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder}/manifest.json is damaged ({error}); run 'holdfast data prepare {name}' again."
-        ) from None
+        entries: dict[Split, Any] = manifest["splits"]
+        if changed := changed_file(folder, manifest):
+            raise InputError(f"The prepared set {folder} is damaged ({changed} changed); {again}")
+        parts = {split: _Rows(folder / split) for split in entries}
+        sizes: dict[Split, int | None] = {split: entry["rows"] for split, entry in entries.items()}
+        content = {split: entry["content"] for split, entry in entries.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder}/manifest.json is damaged ({error}); {again}") from None
+    except OSError as error:
+        raise InputError(f"The prepared set {folder} is damaged ({error}); {again}") from None
 
     def load(split: Split, count: int | None) -> list[Example]:
         return parts[split].examples(count)
 
     return Task(
-        name=name,
+        name=benchmark.name,
         version=benchmark.version,
         description=benchmark.description,
         load=load,
@@ -96,15 +155,30 @@ def load_prepared(name: str) -> Task:
         scorer=benchmark.scorer,
         chance=benchmark.chance,
         options=benchmark.options,
-        source=fingerprint(manifest),
+        source=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         elsewhere=elsewhere(benchmark, manifest),
     )
+
+
+def command(benchmark: Benchmark, manifest: Mapping[str, Any]) -> str:
+    """The command that made a set, as far as its manifest tells; also one of an earlier version."""
+    words = ["holdfast", "data", "prepare", benchmark.name]
+    origin, at, revision = str(manifest.get("origin", "")).rpartition("@")
+    if at and not Path(origin).is_absolute():
+        words += ["--hub", origin, "--revision", revision]
+    elif manifest.get("origin") and (benchmark.official or manifest.get("layout") != "official"):
+        words += ["--from", str(manifest["origin"])]
+    for split, count in dict(manifest.get("subset") or {}).items():
+        words += ["--subset", f"{split}={count}"]
+    if seed := manifest.get("seed"):
+        words += ["--seed", str(seed)]
+    return shlex.join(words)
 
 
 def elsewhere(benchmark: Benchmark, manifest: Mapping[str, Any]) -> str:
     """What to do for published splits that the source of a set did not hold; "" if there are none."""
     missing = [split for split in benchmark.sizes if split not in manifest["splits"]]
-    if not missing or not benchmark.layout:
+    if not missing or not benchmark.official:
         return ""
     return (
         f"For {', '.join(missing)}, prepare it from the official release's files: "
@@ -112,121 +186,66 @@ def elsewhere(benchmark: Benchmark, manifest: Mapping[str, Any]) -> str:
     )
 
 
-def fingerprint(manifest: dict[str, Any]) -> str:
-    """Of a set's content, wherever its files and images lie."""
-    content = {"files": manifest["files"], "format": manifest["format"]}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class StoredImage(LazyImage):
-    """An image in a parquet file of a prepared set."""
+    """An image of a prepared set."""
 
     file: Path
     row: int
+    sha256: str
 
     def read(self) -> bytes:
-        import pyarrow as pa
-
         try:
-            group, row = divmod(self.row, IMAGES_PER_GROUP)
-            table = _parquet(self.file).read_row_group(group, columns=["bytes"])
-            data: bytes = table.column(0)[row].as_py()
-        except (pa.ArrowException, OSError, IndexError) as error:
+            data: bytes = _table(self.file)[self.row]["bytes"]
+            problem = "" if hashlib.sha256(data).hexdigest() == self.sha256 else "an image in it changed"
+        except Exception as error:  # damaged tables raise almost anything
+            problem = str(error)
+        if problem:
             raise HoldfastError(
-                f"{self.file} is damaged or gone ({error}); run 'holdfast data prepare' for its task again."
-            ) from None
+                f"{self.file} is damaged or gone ({problem}); run 'holdfast data prepare' for its task "
+                "again, or delete its folder if it is the copy of a table of your own."
+            )
         return data
 
 
-@lru_cache(maxsize=64)
-def _parquet(path: Path) -> Any:
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class _Rows:
+    """The examples of one split."""
 
-    return pq.ParquetFile(path)
-
-
-class SplitParts:
-    """One split of a prepared set. Rows come in a shuffled order that is fixed, so that the first
-    ones are a fair sample even where a release is sorted by subject or category."""
-
-    def __init__(self, folder: Path, split: Split, manifest: dict[str, Any]) -> None:
-        self.folder = folder / split
-        self.root = Path(manifest["images"]["root"]) if manifest["images"]["root"] else None
-        self.size: int = manifest["splits"][split]["rows"]
-        self._places: dict[str, tuple[Path, int]] | None = None
+    folder: Path
 
     def examples(self, count: int | None) -> list[Example]:
-        """The first `count` examples (all for None); images are read when they are opened.
+        """The first `count` (all for None); images are read when they are opened."""
+        columns, pictures = _table(self.folder / ROWS)[:count], self.folder / IMAGES
+        return [
+            Example(
+                id=id,
+                prompt=prompt,
+                answer=answer,
+                images=tuple(StoredImage(pictures, self._places[digest], digest) for digest in images),
+                choices=tuple(choices),
+                aliases=tuple(aliases),
+                references=tuple(references),
+                rationale=rationale,
+                meta=json.loads(meta),
+            )
+            for id, prompt, answer, images, choices, aliases, references, rationale, meta in zip(
+                *(columns[name] for name in _COLUMNS), strict=True
+            )
+        ]
 
-        Raises:
-            InputError: a file is missing or damaged.
-        """
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        files = sorted(self.folder.glob("rows-*.parquet"))
-        try:
-            orders = [pq.read_table(file, columns=["order"]).column(0).to_numpy() for file in files]
-            if sum(map(len, orders)) != self.size:
-                raise InputError(
-                    f"{self.folder} is incomplete; run 'holdfast data prepare' for its task again."
-                )
-            starts = np.cumsum([0, *map(len, orders)])
-            chosen = np.argsort(np.concatenate(orders), kind="stable")[:count]
-            found: dict[int, Example] = {}
-            for file, start, end in zip(files, starts, starts[1:], strict=False):
-                here = np.sort(chosen[(chosen >= start) & (chosen < end)])
-                if len(here):
-                    table = pq.read_table(file, columns=list(_COLUMNS)).take(pa.array(here - start))
-                    columns = [table.column(name).to_pylist() for name in _COLUMNS]
-                    for place, *row in zip(here.tolist(), *columns, strict=True):
-                        found[place] = self._example(*row)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{self.folder} is damaged ({error}); run 'holdfast data prepare' for its task again."
-            ) from None
-        return [found[place] for place in chosen.tolist()]
-
-    def _example(
-        self,
-        id: str,
-        prompt: str,
-        answer: str,
-        images: list[str],
-        choices: list[str],
-        aliases: list[str],
-        references: list[str],
-        rationale: str,
-        meta: str,
-    ) -> Example:
-        return Example(
-            id=id,
-            prompt=prompt,
-            answer=answer,
-            images=self._images(images),
-            choices=tuple(choices),
-            aliases=tuple(aliases),
-            references=tuple(references),
-            rationale=rationale,
-            meta=json.loads(meta),
-        )
-
-    def _images(self, keys: Sequence[str]) -> tuple[Path | LazyImage, ...]:
-        if self.root is not None:
-            return tuple(self.root / key for key in keys)
-        if keys and self._places is None:
-            self._places = image_places(self.folder)
-        return tuple(StoredImage(*(self._places or {})[key]) for key in keys)
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {digest: row for row, digest in enumerate(_table(self.folder / IMAGES)["sha256"][:])}
 
 
-def image_places(folder: Path) -> dict[str, tuple[Path, int]]:
-    """File and row of every image of a split, by key."""
-    import pyarrow.parquet as pq
+_COLUMNS = ("id", "prompt", "answer", "images", "choices", "aliases", "references", "rationale", "meta")
 
-    places: dict[str, tuple[Path, int]] = {}
-    for file in sorted(folder.glob("images-*.parquet")):
-        for row, key in enumerate(pq.read_table(file, columns=["key"]).column(0).to_pylist()):
-            places[key] = (file, row)
-    return places
+
+def _table(file: Path) -> Any:
+    return _mapped(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _mapped(file: Path, changed: int) -> Any:
+    return library().Dataset.from_file(str(file))

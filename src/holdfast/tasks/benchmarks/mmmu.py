@@ -7,26 +7,15 @@ of their numbers, which the markers `<image 1>` in the text refer to.
 
 from __future__ import annotations
 
+from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record
+from holdfast.tasks.benchmarks.fields import LETTER, SHORT, answer_texts, lettered, stored, text, text_list
 from holdfast.tasks.example import Example
-from holdfast.tasks.hub.benchmark import (
-    LETTER,
-    SHORT,
-    BadRow,
-    Benchmark,
-    Record,
-    Table,
-    answer_texts,
-    lettered,
-    stored,
-    text,
-    text_list,
-)  # fmt: skip
 from holdfast.tasks.task import Split
 
 _IMAGES = tuple(f"image_{number}" for number in range(1, 8))
 
 
-def _from_hub(record: Record, split: Split) -> Example:
+def example(record: Record, split: Split) -> Example:
     images = tuple(data for name in _IMAGES if (data := stored(record.get(name))))
     if not images:
         raise BadRow("no image")
@@ -61,14 +50,11 @@ BENCHMARK = Benchmark(
     description="college exams with images, options or open (MMMU; test = official validation)",
     licence="Apache-2.0",
     hub=("MMMU/MMMU", "lmms-lab-encoder/MMMU", "lmms-lab/MMMU"),
-    tables={"validation": (Table("dev", "*"),), "test": (Table("validation", "*"),)},
-    columns={
-        "id": "text", "question": "text", "options": "texts", "answer": "scalar", "question_type": "text",
-        "image_1": "image",
-    },
+    tables={"validation": ("*/dev",), "test": ("*/validation",)},
+    columns=("id", "question", "options", "answer", "question_type", "image_1"),
     optional=_IMAGES[1:],
-    example=_from_hub,
+    example=example,
     scorer="mmmu",
     chance=None,
     sizes={"validation": 150, "test": 900},
-)  # fmt: skip
+)

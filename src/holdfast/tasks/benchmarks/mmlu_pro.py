@@ -6,24 +6,13 @@ does, so figures are comparable before and after post-training, not with the lea
 
 from __future__ import annotations
 
+from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record
+from holdfast.tasks.benchmarks.fields import LETTER, letter_at, lettered, text, text_list
 from holdfast.tasks.example import Example
-from holdfast.tasks.hub.benchmark import (
-    LETTER,
-    BadRow,
-    Benchmark,
-    Record,
-    Table,
-    letter_at,
-    lettered,
-    text,
-    text_list,
-)  # fmt: skip
 from holdfast.tasks.task import Split
 
-_SPLITS: tuple[Split, ...] = ("validation", "test")
 
-
-def _from_hub(record: Record, split: Split) -> Example:
+def example(record: Record, split: Split) -> Example:
     # An older revision fills up to ten options with "N/A".
     choices = tuple(choice for choice in text_list(record["options"], "options") if choice != "N/A")
     letter = letter_at(record["answer_index"], choices)
@@ -44,14 +33,11 @@ BENCHMARK = Benchmark(
     description="knowledge and reasoning in text, up to ten options (MMLU-Pro)",
     licence="MIT (card), Apache-2.0 (repository)",
     hub=("TIGER-Lab/MMLU-Pro",),
-    tables={split: (Table(split),) for split in _SPLITS},
-    columns={
-        "question_id": "any", "question": "text", "options": "texts", "answer_index": "number",
-        "category": "text",
-    },
+    tables={"validation": ("validation",), "test": ("test",)},
+    columns=("question_id", "question", "options", "answer_index", "category"),
     optional=("answer",),
-    example=_from_hub,
+    example=example,
     scorer="mmlu_pro",
     chance=None,
     sizes={"validation": 70, "test": 12032},
-)  # fmt: skip
+)

@@ -6,20 +6,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING
 
 from holdfast.files import write_json, write_text
 from holdfast.generate.rollouts import roll_out
+from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES, Style
 from holdfast.tasks.task import Task
 
-if TYPE_CHECKING:
-    from holdfast.policy.policy import Policy
-
 SAMPLES, MAX_TOKENS, BATCH = 8, 32, 100
+EXAMPLES = 500  # a row of the card
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,8 @@ def measure(policy: Policy, task: Task, style: Style, count: int) -> Ability:
     )
 
 
-def write_card(folder: Path, made_by: str, report: Callable[[str], None], count: int = 500) -> None:
+def write_card(folder: Path, made_by: str, report: Callable[[str], None], count: int = EXAMPLES) -> None:
     """Measure the model in `folder` on every task; write `abilities.json` and the card `README.md` there."""
-    from holdfast.policy.policy import Policy
-
     policy, rows = Policy.load(folder, ModelSettings()), []
     for style in ("cot", "direct"):
         for task in TASKS.values():

@@ -1,0 +1,63 @@
+"""What a published data set is to Holdfast: where its rows come from and how one becomes an Example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast.tasks.example import Example
+from holdfast.tasks.task import Split
+
+Record = Mapping[str, Any]
+Records = Callable[[], Iterator[Record]]  # the rows of a split, from the first one at each call
+
+
+class BadRow(Exception):
+    """A row that cannot be used, and why; preparing counts and reports such rows."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A published data set.
+
+    Attributes:
+        name: as it stands in a config.
+        version: raised when its examples change.
+        description: one line.
+        licence: what the releases say, conflicts included.
+        hub: ids on the Hugging Face hub, tried in order.
+        tables: per split the parquet tables that may hold it, as `split` or `config/split` (`*` for
+            any config); the first one found counts.
+        columns: what those tables must have.
+        optional: columns that are read where they exist.
+        example: makes an Example from a row; None for one that is not part of the task. A row has its
+            columns, and its number from 0 as `row`. Raises BadRow.
+        scorer: the official rule; `study` is the study's, for every task.
+        chance: accuracy of guessing without the image.
+        options: as a Task's.
+        sizes: published number of rows, after leaving out what is not part of the task.
+        pictures: per split a table of its own with `id` and `image`, where rows name images by
+            `imageId` and hold none.
+        official: splits of a folder with the official release, as rows that `example` takes; for sets
+            that the hub does not have whole.
+        layout: the files of that folder, for messages.
+    """
+
+    name: str
+    version: int
+    description: str
+    licence: str
+    hub: tuple[str, ...]
+    tables: Mapping[Split, tuple[str, ...]]
+    columns: tuple[str, ...]
+    example: Callable[[Record, Split], Example | None]
+    scorer: str
+    chance: float | None
+    sizes: Mapping[Split, int]
+    options: bool = False
+    optional: tuple[str, ...] = ()
+    pictures: Mapping[Split, str] = field(default_factory=dict)
+    official: Callable[[Path], Mapping[Split, Records]] | None = None
+    layout: str = ""

@@ -1,0 +1,173 @@
+"""From a published row's columns to an Example's fields; what does not fit is a `BadRow`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from string import ascii_uppercase
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.tasks.benchmarks.benchmark import BadRow
+from holdfast.tasks.example import ImageSource, LazyImage
+
+SHORT = "Answer the question using a single word or phrase."
+LETTER = "Answer with the option's letter from the given choices directly."
+
+
+def lettered(choices: Sequence[str], form: str = "{letter}. {choice}") -> str:
+    """Options as lines."""
+    return "\n".join(
+        form.format(letter=letter, choice=choice)
+        for letter, choice in zip(ascii_uppercase, choices, strict=False)
+    )
+
+
+def letter_at(index: Any, choices: Sequence[str]) -> str:
+    """The letter of a 0-based index.
+
+    Raises:
+        BadRow: it is no index of these choices.
+    """
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
+        raise BadRow(f"answer {index!r} is no index of {len(choices)} choices")
+    return ascii_uppercase[index]
+
+
+def text(value: Any, name: str) -> str:
+    """A text that must be there.
+
+    Raises:
+        BadRow: it is not text, or blank.
+    """
+    if not isinstance(value, str):
+        raise BadRow(f"{name} is {type(value).__name__}, not text")
+    if not value.strip():
+        raise BadRow(f"{name} is empty")
+    return value.strip()
+
+
+def answer_texts(value: Any) -> tuple[str, ...]:
+    """Accepted answers of a value that may be a text, number, truth value or list of them.
+
+    Raises:
+        BadRow: there is none.
+    """
+    values = value if isinstance(value, list | tuple) else [value]
+    found: list[str] = []
+    for item in values:
+        if isinstance(item, bool):
+            found.append("yes" if item else "no")
+        elif isinstance(item, str | int | float) and str(item).strip():
+            found.append(str(item).strip())
+    if not found:
+        raise BadRow("no answer")
+    return tuple(found)
+
+
+def answer_list(value: Any) -> tuple[str, ...]:
+    """The annotators' answers, one each; blank ones are left out.
+
+    Raises:
+        BadRow: they are no list, or all blank.
+    """
+    if not isinstance(value, list | tuple):
+        raise BadRow(f"answers is {type(value).__name__}, not a list")
+    return answer_texts(value)
+
+
+def text_list(value: Any, name: str) -> tuple[str, ...]:
+    """A list of texts, also one written as a Python list in a text (`"['$6', '$7']"`).
+
+    Raises:
+        BadRow: it is neither, or holds something else than texts and numbers.
+    """
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise BadRow(f"{name} is no list") from None
+    if not isinstance(value, list | tuple):
+        raise BadRow(f"{name} is {type(value).__name__}, not a list")
+    for item in value:
+        if not isinstance(item, str | int | float):
+            raise BadRow(f"{name} holds {type(item).__name__}, not text")
+    return tuple(str(item) for item in value)
+
+
+def stored(value: Any) -> ImageSource | None:
+    """The image of a cell; None where there is none.
+
+    Args:
+        value: as the hub stores it (`{"bytes": …, "path": …}`), bytes, or an image in another table.
+
+    Raises:
+        BadRow: there is one, but elsewhere, or it is none of these.
+    """
+    if isinstance(value, Mapping):
+        if value.get("path") and not value.get("bytes"):
+            raise BadRow(f"the image {value['path']!r} is named, but not in the file")
+        value = value.get("bytes")
+    if value is not None and not isinstance(value, bytes | LazyImage):
+        raise BadRow(f"image is {type(value).__name__}, not an image")
+    return value or None
+
+
+def image_of(value: Any) -> tuple[ImageSource, ...]:
+    """The one image of a row.
+
+    Raises:
+        BadRow: it has none.
+    """
+    image = stored(value)
+    if image is None:
+        raise BadRow("no image")
+    return (image,)
+
+
+@dataclass(frozen=True)
+class FolderImage(LazyImage):
+    """An image file inside a folder, which no link may lead out of."""
+
+    folder: Path
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(self) -> bytes:
+        path = self.folder / self.name
+        try:
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise HoldfastError(f"{self.name} leads out of the data folder")
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise HoldfastError(f"{self.name} is missing") from None
+        except (OSError, RuntimeError) as error:  # a loop of links
+            raise HoldfastError(f"{self.name} is unreadable ({error})") from None
+
+
+def inside(folder: Path, name: Any) -> FolderImage:
+    """The image `folder/name`.
+
+    Raises:
+        BadRow: the name leads out of the folder, or is no text.
+    """
+    path = PurePosixPath(text(name, "image name"))
+    if path.is_absolute() or ".." in path.parts or "\0" in str(path):
+        raise BadRow(f"the image path '{path}' leads out of the data folder")
+    return FolderImage(folder, str(path))
+
+
+def without_markers(prompt: str, images: int) -> str:
+    """A prompt without its `<image>` markers, which must be as many as its images (or none).
+
+    Raises:
+        BadRow: they are not.
+    """
+    count = prompt.count("<image>")
+    if count not in (0, images):
+        raise BadRow(f"{count} <image> markers for {images} images")
+    return prompt.replace("<image>", "").strip()

@@ -1,0 +1,43 @@
+"""TextVQA: questions about text in photographs, ten answers each.
+
+The prompt is LLaVA's: OCR tokens stand in it, where the release has them. The official test split
+has no answers, so `test` is the official validation split, as in the study.
+"""
+
+from __future__ import annotations
+
+from holdfast.tasks.benchmarks.benchmark import Benchmark, Record
+from holdfast.tasks.benchmarks.fields import SHORT, answer_list, image_of, text, text_list
+from holdfast.tasks.example import Example
+from holdfast.tasks.scorers.vqa import majority
+from holdfast.tasks.task import Split
+
+
+def example(record: Record, split: Split) -> Example:
+    answers = answer_list(record["answers"])
+    ocr = text_list(record.get("ocr_tokens") or [], "ocr_tokens")
+    tokens = [f"Reference OCR token: {', '.join(ocr)}"] if ocr else []
+    return Example(
+        id=f"{split}-{record['question_id']}",
+        prompt="\n".join((text(record["question"], "question"), *tokens, SHORT)),
+        answer=majority(answers),
+        images=image_of(record["image"]),
+        references=answers,
+        meta={"image_id": record["image_id"]},
+    )
+
+
+BENCHMARK = Benchmark(
+    name="textvqa",
+    version=1,
+    description="text in photographs, ten answers (TextVQA; test = official validation)",
+    licence="CC BY 4.0 (annotations); images from OpenImages/Flickr have licences of their own",
+    hub=("lmms-lab-encoder/textvqa", "lmms-lab/textvqa"),
+    tables={"train": ("train",), "test": ("validation", "val")},
+    columns=("image", "image_id", "question_id", "question", "answers"),
+    optional=("ocr_tokens",),
+    example=example,
+    scorer="vqa",
+    chance=None,
+    sizes={"train": 34602, "test": 5000},
+)

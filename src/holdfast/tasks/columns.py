@@ -1,0 +1,304 @@
+"""A published set without programming: any table that `datasets` reads, and which column is what.
+
+    tasks:
+      mine: {hub: owner/name, train: train, test: validation, prompt: "{question}", answer: "{answer}",
+             images: image, scorer: vqa}
+
+`hub` may also be a folder or a file (parquet, JSON, CSV). The rows are copied once into the data
+folder, like a prepared set's, and read from there: afterwards nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from string import Formatter
+from typing import Any, NoReturn
+
+from pydantic import field_validator, model_validator
+
+from holdfast.errors import InputError, suggestion
+from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
+from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at, text_list
+from holdfast.tasks.example import Example, ImageSource
+from holdfast.tasks.jsonl import OF_LETTERS, OPTION_SCORERS, OwnData, Row
+from holdfast.tasks.prepare import prepare, remarks
+from holdfast.tasks.prepared import data_folder, load_prepared
+from holdfast.tasks.scorers.vqa import majority
+from holdfast.tasks.source import Source, state_of
+from holdfast.tasks.tables import ROWS_AT_ONCE, library, plain_rows, said_if_damaged
+from holdfast.tasks.task import Split, Task
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # raise when the same table gives other examples
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
+
+
+class HubTask(OwnData):
+    """A table, the splits to take from it, and what its columns are.
+
+    `prompt`, `answer` and `rationale` are texts with `{column}` in them; the others name columns.
+    """
+
+    hub: str  # an id (owner/name), a folder, or a file
+    config: str | None = None
+    revision: str | None = None
+    train: str | None = None  # the split's name there
+    validation: str | None = None
+    test: str | None = None
+    prompt: str
+    answer: str | None = None
+    answer_index: str | None = None  # a column with the right choice's place, from 0
+    images: str | tuple[str, ...] = ()
+    choices: str | tuple[str, ...] = ()  # a column of lists, or a column per choice
+    references: str | None = None  # a list of accepted answers; without `answer`, the most frequent is it
+    rationale: str = ""
+    id: str | None = None
+
+    @field_validator("prompt", "answer", "rationale")
+    @classmethod
+    def _template(cls, value: str | None) -> str | None:
+        if value is not None:
+            columns_in(value)
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> HubTask:
+        if not self.splits():
+            raise ValueError("needs at least one of train, validation, test: a split's name in the table")
+        if self.answer is not None and self.answer_index is not None:
+            raise ValueError("answer and answer_index say the same; keep one of them")
+        if self.answer is None and self.answer_index is None and self.references is None:
+            raise ValueError("needs an answer: answer, answer_index or references")
+        if self.answer_index is not None and not self.choices:
+            raise ValueError("answer_index needs choices")
+        return self
+
+    def splits(self) -> dict[Split, str]:
+        """The splits that are there, and their names in the table."""
+        return {split: name for split in SPLITS if (name := getattr(self, split)) is not None}
+
+    def columns(self) -> dict[str, list[str]]:
+        """The columns that each setting names."""
+        named = {key: columns_in(getattr(self, key) or "") for key in ("prompt", "answer", "rationale")}
+        for key in ("answer_index", "images", "choices", "references", "id"):
+            value = getattr(self, key) or ()
+            named[key] = [value] if isinstance(value, str) else list(value)
+        return named
+
+
+class TableError(InputError):
+    """What a task's settings name and its table has not.
+
+    Attributes:
+        problems: the setting and what is wrong with it.
+    """
+
+    def __init__(self, name: str, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(f"Task {name}, {key}: {text}" for key, text in problems))
+        self.problems = problems
+
+
+def columns_in(template: str) -> list[str]:
+    """The columns of a template, which are its only replacements: no attributes, indices or formats.
+
+    Raises:
+        ValueError: it holds anything else in braces.
+    """
+    try:
+        parts = [part for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise ValueError(
+            f"is no template: {error}; braces that are text are doubled: {{{{ and }}}}"
+        ) from None
+    for _, column, form, conversion in parts:
+        if not column or form or conversion:
+            raise ValueError("may hold columns as {column} only; braces that are text are doubled: {{ and }}")
+    return [str(column) for _, column, _, _ in parts]
+
+
+def fill(template: str, record: Record) -> str:
+    """A template with a row's values; a value that is missing is blank.
+
+    Raises:
+        BadRow: a value is no text, number or truth value.
+    """
+    return "".join(
+        literal + ("" if column is None else _text(record.get(column), column))
+        for literal, column, _, _ in Formatter().parse(template)
+    )
+
+
+def load_hub_task(name: str, settings: HubTask) -> Task:
+    """A Task over a table. Its rows are copied when they are asked for first, and when local files change.
+
+    Raises:
+        InputError: the table cannot be read, or has not what the settings name (`TableError`).
+    """
+    path = Path(settings.hub)
+    local = path.exists()
+    named_like_a_file = settings.hub.startswith((".", "/", "~")) or path.suffix in _READERS
+    if not local and (named_like_a_file or settings.hub.count("/") != 1):
+        problem = f"there is no file or folder '{settings.hub}', and it is no hub id (owner/name)"
+        raise TableError(name, [("hub", problem)])
+    state = state_of(path.rglob("*") if path.is_dir() else [path]) if local else ""
+    determining = settings.model_dump(mode="json", exclude={"chance", "description"}) | {"state": state}
+    digest = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
+    folder = data_folder() / "own" / f"{name}-{digest[:12]}"
+    root = (path if path.is_dir() else path.parent).resolve() if local else None
+    benchmark = Benchmark(
+        name=name,
+        version=VERSION,
+        description=settings.description,
+        licence="",
+        hub=(settings.hub,),
+        tables={},
+        columns=(),
+        example=partial(_example, settings, root),
+        scorer=settings.scorer,
+        chance=settings.chance,
+        options=settings.scorer in OPTION_SCORERS,
+        sizes={},
+    )
+    try:
+        return load_prepared(benchmark, folder)
+    except InputError:  # not there yet, or damaged
+        shutil.rmtree(folder, ignore_errors=True)
+    manifest = prepare(benchmark, Source(settings.hub, _splits(name, settings, local), state), folder)
+    for remark in remarks(benchmark, manifest):
+        log.warning("Task %s, %s.", name, remark)
+    return load_prepared(benchmark, folder)
+
+
+def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
+    """The rows of each split, after a look at what the table has."""
+    path = Path(settings.hub)
+    if path.is_file():
+        if path.suffix not in _READERS:
+            raise TableError(name, [("hub", f"{path} is none of {', '.join(_READERS)}")])
+        source: dict[str, Any] = {"path": _READERS[path.suffix], "data_files": str(path)}
+    else:
+        source = {"path": settings.hub, "name": settings.config, "revision": settings.revision}
+    found = _load(name, settings.hub, local, **source, streaming=True)
+    problems: list[tuple[str, str]] = [
+        (split, f"{settings.hub} has no split '{theirs}'{suggestion(theirs, found)}")
+        for split, theirs in settings.splits().items()
+        if theirs not in found
+    ]
+    if problems:
+        raise TableError(name, problems)
+    for theirs in settings.splits().values():
+        with said_if_damaged(settings.hub):
+            first = next(iter(found[theirs].with_format("arrow").iter(ROWS_AT_ONCE)), None)
+        names = [] if first is None else first.column_names
+        problems += [
+            (key, f"there is no column '{column}'{suggestion(column, names)} ({theirs}: {', '.join(names)})")
+            for key, columns in settings.columns().items()
+            for column in columns
+            if column not in names
+        ]
+        if problems:
+            raise TableError(name, problems)
+    if not local:  # a download that broke off goes on
+        found = {
+            theirs: _load(name, settings.hub, local, **source, split=theirs)
+            for theirs in settings.splits().values()
+        }
+    return {
+        split: partial(_records, settings.hub, found[theirs]) for split, theirs in settings.splits().items()
+    }
+
+
+def _load(task: str, hub: str, local: bool, /, **arguments: Any) -> Any:
+    try:
+        return library().load_dataset(**arguments)
+    except Exception as error:  # readers and clients raise almost anything
+        reason = str(error).strip().splitlines()
+        text = f"{hub} cannot be loaded ({reason[0] if reason else type(error).__name__})"
+        if not local:
+            command = f"hf download {hub} --repo-type dataset --local-dir FOLDER"
+            text += (
+                f"; on a machine with access, run '{command}', copy the folder here, and write hub: FOLDER"
+            )
+        raise TableError(task, [("hub", text)]) from None
+
+
+def _records(hub: str, table: Any) -> Iterator[Record]:
+    labels = {
+        column: feature.names
+        for column, feature in (table.features or {}).items()
+        if type(feature).__name__ == "ClassLabel"
+    }
+    with said_if_damaged(hub):
+        for record in plain_rows(table):
+            for column, names in labels.items():
+                if isinstance(label := record[column], int):
+                    record[column] = names[label] if label >= 0 else None
+            yield record
+
+
+class _ColumnRow(Row):
+    def fail(self, field: str | None, problem: str) -> NoReturn:
+        raise BadRow(f"{field} {problem}" if field else problem)
+
+
+def _example(settings: HubTask, root: Path | None, record: Record, split: Split) -> Example:
+    values: dict[str, Any] = {
+        "prompt": fill(settings.prompt, record),
+        "rationale": fill(settings.rationale, record),
+        "id": record.get(settings.id) if settings.id else None,
+    }
+    if settings.choices:
+        values["choices"] = choices = _choices(settings.choices, record)
+    if settings.references:
+        values["references"] = references = list(answer_list(record.get(settings.references)))
+    if settings.answer is not None:
+        values["answer"] = fill(settings.answer, record)
+    elif settings.answer_index is not None:
+        letter = letter_at(record.get(settings.answer_index), choices)
+        values["answer"] = letter if settings.scorer in OF_LETTERS else choices[ord(letter) - ord("A")]
+    else:
+        values["answer"] = majority(references)
+    columns = (settings.images,) if isinstance(settings.images, str) else settings.images
+    images = [image for column in columns for image in _images(record.get(column), column, root)]
+    row = _ColumnRow(values, settings.scorer, f"{split}-{record['row']}")
+    return row.example(tuple(images))
+
+
+def _text(value: Any, column: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, str | int | float):
+        raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
+    return str(value)
+
+
+def _choices(columns: str | tuple[str, ...], record: Record) -> list[str]:
+    if isinstance(columns, str):
+        return list(text_list(record.get(columns), columns))
+    choices = [_text(record.get(column), column) for column in columns]
+    while choices and not choices[-1]:  # questions may have fewer than there are columns
+        choices.pop()
+    return choices
+
+
+def _images(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]:
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, Mapping):
+            item = item.get("bytes") or item.get("path")
+        if isinstance(item, bytes):
+            yield item
+        elif isinstance(item, str) and root is not None:
+            path = Path(item)
+            yield inside(root, str(path.relative_to(root)) if path.is_relative_to(root) else item)
+        elif item is not None:
+            raise BadRow(f"column '{column}' holds no image ({str(item)[:80]}); nothing is fetched")

@@ -1,0 +1,206 @@
+"""Finding a published set's rows: in a local folder, or on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from holdfast.errors import InputError
+from holdfast.tasks.benchmarks import Benchmark
+from holdfast.tasks.benchmarks.benchmark import Record, Records
+from holdfast.tasks.prepared import data_folder
+from holdfast.tasks.tables import Pictures, columns_of, files_of, read_parquet
+from holdfast.tasks.task import Split
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from.
+
+    Attributes:
+        origin: the hub id with its revision, or the folder.
+        state: changes when files of a local folder change; "" where the origin names a revision.
+        splits: rows of each split.
+    """
+
+    origin: str
+    splits: Mapping[Split, Records]
+    state: str = ""
+
+
+def from_folder(benchmark: Benchmark, folder: Path, origin: str = "") -> Source:
+    """The splits in a local folder: parquet files as on the hub, or an official release that is read.
+
+    Raises:
+        InputError: it is neither, with what was looked for; a file cannot be read, or lacks a column.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}. {advice(benchmark)}")
+    state = "" if origin else state_of(folder.rglob("*"))
+    splits = _tables(benchmark, folder) or (dict(benchmark.official(folder)) if benchmark.official else {})
+    if splits:
+        return Source(origin or str(folder.resolve()), splits, state)
+    inside = sorted(path.name for path in folder.iterdir())
+    shown = ", ".join(inside[:8]) + (", …" if len(inside) > 8 else "") or "nothing"
+    archives = [path.name for path in folder.glob("*.zip")]
+    unpack = f" Unpack {', '.join(archives[:4])} first." if archives and benchmark.official else ""
+    if {"dataset_dict.json", "state.json", "dataset_info.json"} & set(inside):
+        unpack += " It was written by save_to_disk; write it with to_parquet('SPLIT.parquet') instead."
+    raise InputError(
+        f"Task {benchmark.name} was not recognised in {folder}; it holds {shown}.{unpack} {advice(benchmark)}"
+    )
+
+
+def state_of(paths: Iterable[Path]) -> str:
+    """A digest of the names, sizes and times of change of files."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        if path.is_file():
+            about = path.stat()
+            digest.update(f"{path}:{about.st_size}:{about.st_mtime_ns};".encode())
+    return digest.hexdigest()
+
+
+def _tables(benchmark: Benchmark, folder: Path) -> dict[Split, Records]:
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.is_file()]
+    found: dict[Split, Records] = {}
+    for split, alternatives in benchmark.tables.items():
+        if not (files := next(filter(None, (files_of(table, names) for table in alternatives)), None)):
+            continue
+        rows = _table(benchmark, [folder / name for name in files], (*benchmark.columns, *benchmark.optional))
+        if pictures := benchmark.pictures.get(split):
+            files = files_of(pictures, names)
+            if not files:
+                raise InputError(
+                    f"Task {benchmark.name}: the {split} questions are in {folder}, but not their images; "
+                    f"download the folder {pictures.partition('/')[0]} too."
+                )
+            _check(benchmark, [folder / name for name in files], ("id", "image"))
+            rows = partial(_joined, rows, [folder / name for name in files])
+        found[split] = rows
+    return found
+
+
+def _table(benchmark: Benchmark, files: Sequence[Path], columns: Sequence[str]) -> Records:
+    _check(benchmark, files, benchmark.columns)
+    return partial(read_parquet, files, columns)
+
+
+def _joined(rows: Records, files: Sequence[Path]) -> Iterator[Record]:
+    """Rows with the images that they name, from a copy of their table that is kept for as long."""
+    data_folder().mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=data_folder(), prefix=".images-") as copy:
+        pictures = Pictures(files, Path(copy))
+        for record in rows():
+            yield {**record, "image": pictures[str(record["imageId"])]}
+
+
+def _check(benchmark: Benchmark, files: Sequence[Path], columns: Sequence[str]) -> None:
+    """Whether the files are all there (`train-00000-of-00003.parquet` says how many) and have the columns."""
+    for folder in {file.parent for file in files}:
+        here = [file for file in files if file.parent == folder]
+        of = re.search(r"-of-(\d+)", here[0].name)
+        if of and len(here) != int(of[1]):
+            raise InputError(
+                f"Task {benchmark.name}: {folder} holds {len(here)} of the {int(of[1])} files that "
+                f"{here[0].name} belongs to; the download is incomplete, run it again."
+            )
+    for file in files:
+        names = columns_of(file)
+        if missing := [name for name in columns if name not in names]:
+            raise InputError(
+                f"Task {benchmark.name}: {file} has no column '{missing[0]}'; it has {', '.join(names)}. It "
+                "may be another data set, or a newer revision of it: prepare an older one with --revision."
+            )
+
+
+def from_hub(benchmark: Benchmark, repository: str | None, revision: str | None) -> Source:
+    """Download a benchmark's parquet files (a download that broke off goes on) and find its splits.
+
+    Args:
+        repository: a hub id in place of the known ones.
+        revision: a commit or branch.
+
+    Raises:
+        InputError: no id can be reached or holds the files; says what to do instead.
+    """
+    if not benchmark.tables:
+        raise InputError(f"Task {benchmark.name} is no table on the hub. {advice(benchmark)}")
+    problems = []
+    for id in [repository] if repository else benchmark.hub:
+        try:
+            folder, commit = _download(benchmark, id, revision)
+        except _NotThere as problem:
+            problems.append(f"  {id}: {problem}")
+            continue
+        return from_folder(benchmark, folder, f"{id}@{commit}")
+    raise InputError(
+        f"Task {benchmark.name} could not be fetched from the hub:\n"
+        + "\n".join(problems)
+        + f"\n{advice(benchmark)}"
+    )
+
+
+def advice(benchmark: Benchmark) -> str:
+    """How to get the files another way."""
+    prepare = f"'holdfast data prepare {benchmark.name} --from FOLDER'"
+    official = f"{prepare} with the unpacked files of the official release: {benchmark.layout}."
+    if not benchmark.tables:
+        return f"Run {official}"
+    tables = [*(options[0] for options in benchmark.tables.values()), *benchmark.pictures.values()]
+    configs = sorted({table.rpartition("/")[0] for table in tables} - {"", "*"})
+    only = "".join(f' --include "{config}/*"' for config in configs)
+    command = f"hf download {benchmark.hub[0]} --repo-type dataset{only} --local-dir {benchmark.name}"
+    names = (f"{table.rpartition('/')[0] or 'data'}/{table.rpartition('/')[2]}-*.parquet" for table in tables)
+    return (
+        f"On a machine with access, run '{command}', copy the folder here, and run {prepare}. It is read in "
+        f"the hub's form: {', '.join(dict.fromkeys(names))}."
+        + (f" Or run {official}" if benchmark.official else "")
+    )
+
+
+class _NotThere(Exception):
+    """An id that does not lead to the files, and why."""
+
+
+def _download(benchmark: Benchmark, id: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        info = HfApi().dataset_info(id, revision=revision)
+        names = [file.rfilename for file in info.siblings or ()]
+        wanted = _wanted(benchmark, names)
+        if not wanted:
+            raise _NotThere("it holds none of the parquet files")
+        folder = snapshot_download(id, repo_type="dataset", revision=info.sha, allow_patterns=wanted)
+    except GatedRepoError:
+        raise _NotThere(
+            "access must be granted: accept its terms on its page, then 'hf auth login'"
+        ) from None
+    except RepositoryNotFoundError:
+        raise _NotThere("there is no such data set (or it is private: 'hf auth login')") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()
+        raise _NotThere(f"cannot be reached ({reason[0] if reason else type(error).__name__})") from None
+    except _NotThere:
+        raise
+    except Exception as error:  # of HTTP clients, which the hub library has changed before
+        raise _NotThere(f"cannot be reached ({type(error).__name__}: {error})") from None
+    return Path(folder), str(info.sha)
+
+
+def _wanted(benchmark: Benchmark, names: Sequence[str]) -> list[str]:
+    """The files of the tables that count, the image tables with them."""
+    found: list[str] = []
+    for split, alternatives in benchmark.tables.items():
+        if files := next(filter(None, (files_of(table, names) for table in alternatives)), None):
+            found += files
+            if split in benchmark.pictures:
+                found += files_of(benchmark.pictures[split], names)
+    return sorted(set(found))

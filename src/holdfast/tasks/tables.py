@@ -1,0 +1,134 @@
+"""Tables that the `datasets` library reads: rows as plain values, and images that are read when shown.
+
+Nothing is decoded on the way: an image stays the bytes of its file, whatever type its column has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from holdfast.errors import HoldfastError, InputError
+from holdfast.tasks.benchmarks.benchmark import Record
+from holdfast.tasks.example import LazyImage
+
+ROWS_AT_ONCE = 64  # some hold several images
+
+
+@lru_cache(maxsize=1)
+def library() -> Any:
+    """`datasets`, without its bars and log lines; imported when a table is read."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    return datasets
+
+
+def read_parquet(files: Sequence[Path], columns: Sequence[str]) -> Iterator[Record]:
+    """Rows of parquet files in order, each with its number as `row`; columns that no file has are left out.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    present = [name for name in columns if name in columns_of(files[0])]
+    with said_if_damaged(files[0].parent):
+        table = library().load_dataset(
+            "parquet", data_files=list(map(str, files)), split="train", streaming=True, columns=present
+        )
+        for row, record in enumerate(plain_rows(table)):
+            yield {"row": row, **record}
+
+
+@contextmanager
+def said_if_damaged(place: Path | str) -> Iterator[None]:
+    """Errors of readers as one line that names what is read (InputError)."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, library().exceptions.DatasetsError) as error:
+        raise InputError(f"{place} is damaged or incomplete ({error}); download it again.") from None
+
+
+def plain_rows(table: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a `datasets` table as they are stored."""
+    for batch in table.with_format("arrow").iter(ROWS_AT_ONCE):
+        yield from batch.to_pylist()
+
+
+def columns_of(file: Path) -> list[str]:
+    """The columns of a parquet file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with said_if_damaged(file):
+        return list(pq.read_schema(file).names)
+
+
+def files_of(table: str, names: Sequence[str]) -> list[str]:
+    """Those of the relative paths `names` that hold the table `split` or `config/split`, in order.
+
+    The hub's layouts: `data/train-00000-of-00003.parquet`, `CONFIG/train-….parquet`, and the
+    automatic conversion's `CONFIG/train/0000.parquet`.
+    """
+    config, _, split = table.rpartition("/")
+    begins = re.compile(rf"{re.escape(split)}(?:-.*|_\d+.*)?\.parquet")
+    found = []
+    for name in sorted(names):
+        *folders, file = PurePosixPath(name).parts
+        if not file.endswith(".parquet"):
+            continue
+        if not begins.fullmatch(file):
+            if not folders or folders[-1] != split:
+                continue
+            folders.pop()
+        above = [folder for folder in folders if folder not in ("data", "default")]
+        if config == "*" or above == ([config] if config else []):
+            found.append(name)
+    return found
+
+
+class Pictures:
+    """A table of images with ids, which another table's rows name.
+
+    Args:
+        copy: a folder for a copy in which any row is found at once.
+    """
+
+    def __init__(self, files: Sequence[Path], copy: Path) -> None:
+        with said_if_damaged(files[0].parent):
+            table = library().load_dataset(
+                "parquet", data_files=list(map(str, files)), split="train", cache_dir=str(copy)
+            )
+        self.table = table.with_format("arrow")
+        ids = table.select_columns(["id"])
+        self.rows = {str(record["id"]): row for row, record in enumerate(plain_rows(ids))}
+
+    def __getitem__(self, id: str) -> LazyImage | None:
+        return _Picture(self, self.rows[id]) if id in self.rows else None
+
+
+@dataclass(frozen=True)
+class _Picture(LazyImage):
+    pictures: Pictures
+    row: int
+
+    def __str__(self) -> str:
+        return f"row {self.row + 1} of the table of images"
+
+    def read(self) -> bytes:
+        (record,) = self.pictures.table[self.row].to_pylist()
+        image = record["image"]
+        data = image.get("bytes") if isinstance(image, dict) else image
+        if not isinstance(data, bytes):
+            raise HoldfastError(f"{self} holds no image")
+        return data

@@ -1,0 +1,298 @@
+"""A published set without programming: a table and which column is what, in an experiment's YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from cli_helpers import Call
+from experiment_helpers import write_config
+from holdfast.config.load import load_experiment
+from holdfast.errors import InputError
+from holdfast.experiment.plan import make_plan
+from holdfast.tasks import columns
+from holdfast.tasks.catalog import get_task
+from holdfast.tasks.columns import HubTask, fill
+from holdfast.tasks.example import open_image
+from holdfast.tasks.task import Task
+from hub_fixtures import IMAGE, hub_image, picture, save, table
+
+MINE = {
+    "hub": "set", "train": "train", "test": "validation", "prompt": "{question}", "answer": "{answer}",
+    "images": "image", "id": "key",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def released(folder: Path, **changed: list[Any]) -> None:
+    """A set of three columns and a picture, as its owner might put it on the hub."""
+    for first, split in ((0, "train"), (100, "validation")):
+        rows = [
+            {
+                "key": f"{split}{n}", "question": f"what is this, number {n} ?",
+                "answer": ["red", "blue"][n % 2],
+                "image": hub_image(first + n), **{name: values[n] for name, values in changed.items()},
+            }
+            for n in range(6)
+        ]  # fmt: skip
+        table(folder / "data" / f"{split}-00000-of-00001.parquet", rows, image=IMAGE)
+
+
+def task(folder: Path, **changes: Any) -> Task:
+    settings = HubTask.model_validate({**MINE, "hub": str(folder), **changes})
+    return get_task("mine", {"mine": settings})
+
+
+def test_an_experiment_over_a_table_runs(tmp_path: Path, call: Call) -> None:
+    """From a parquet folder and seven lines of YAML to a report."""
+    released(tmp_path / "set")
+    config = write_config(
+        tmp_path,
+        {
+            "tasks": {"mine": MINE}, "sequence": ["mine", "reading"], "train_examples": 4, "test_examples": 4,
+            "evaluation": {"max_tokens": 4, "batch": 4},
+            "defaults": {"iterations": 1, "batch": 2, "learning_rate": 1e-6},
+            "methods": {"sft": {"objective": "sft"}},
+        },
+    )  # fmt: skip
+    said = call("run", config)
+    assert said.code == 0, said.err
+    assert (tmp_path / "out" / "report" / "index.html").is_file()
+    resolved = load_experiment(tmp_path / "out" / "config.yaml")
+    assert isinstance(resolved.tasks["mine"], HubTask)
+    assert make_plan(resolved).jobs.keys() == make_plan(load_experiment(config)).jobs.keys()
+
+
+def test_rows_become_examples(tmp_path: Path) -> None:
+    released(tmp_path)
+    mine = task(tmp_path)
+    assert mine.sizes == {"train": 6, "test": 6}
+    examples = {example.id: example for example in mine.examples("test")}
+    assert sorted(examples) == [f"validation{n}" for n in range(6)]
+    assert list(examples) != sorted(examples)  # the first ones are a sample of a set that is sorted
+    example = examples["validation1"]
+    assert (example.prompt, example.answer) == ("what is this, number 1 ?", "blue")
+    assert example.images[0].read() == picture(101) and open_image(example.images[0]).mode == "RGB"
+
+
+def test_every_form_of_a_table(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"q{n}", "answer": f"a{n}", "image": f"pictures/{n}.jpg", "key": n} for n in range(3)
+    ]
+    for n in range(3):
+        save(tmp_path / "pictures" / f"{n}.jpg", picture(n))
+    save(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    save(tmp_path / "rows.json", json.dumps(rows).encode())
+    save(
+        tmp_path / "rows.csv",
+        b"question,answer,key\n" + b"\n".join(b"q%d,a%d,%d" % (n, n, n) for n in range(3)),
+    )
+    table(
+        tmp_path / "rows.parquet", [{**row, "image": hub_image(n)} for n, row in enumerate(rows)], image=IMAGE
+    )
+    seen = {}
+    for form in ("jsonl", "json", "parquet", "csv"):
+        settings: dict[str, Any] = {**MINE, "test": "train", "hub": str(tmp_path / f"rows.{form}")}
+        if form == "csv":
+            del settings["images"]
+        mine = get_task("mine", {"mine": HubTask.model_validate(settings)})
+        seen[form] = [
+            (example.id, example.prompt, example.answer, [image.read() for image in example.images])
+            for example in sorted(mine.examples("test"), key=lambda example: example.id)
+        ]
+    assert seen["jsonl"] == seen["json"] == seen["parquet"]
+    assert seen["jsonl"][1] == ("1", "q1", "a1", [picture(1)])
+    assert [row[:3] for row in seen["csv"]] == [row[:3] for row in seen["jsonl"]]
+
+
+def test_a_folder_of_pictures_with_their_words(tmp_path: Path) -> None:
+    """The form that `datasets` calls an image folder."""
+    rows = [{"file_name": f"{n}.jpg", "question": "what ?", "answer": f"a{n}"} for n in range(3)]
+    for n in range(3):
+        save(tmp_path / "train" / f"{n}.jpg", picture(n))
+    save(tmp_path / "train" / "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    settings = {**MINE, "hub": str(tmp_path), "test": "train", "id": None}
+    mine = get_task("mine", {"mine": HubTask.model_validate(settings)})
+    assert {example.answer: example.images[0].read() for example in mine.examples("test")} == {
+        f"a{n}": picture(n) for n in range(3)
+    }
+
+
+def test_choices_by_letter_by_text_and_by_place(tmp_path: Path) -> None:
+    lists = [["red", "blue", "green"]] * 6
+    released(tmp_path, options=lists, place=[0, 1, 2, 1, 0, 1], letter=list("ABCBAB"), A=["red"] * 6,
+             B=["blue"] * 6, C=["green", None, "green", "", "green", "green"])  # fmt: skip
+    by_place = task(tmp_path, choices="options", answer=None, answer_index="place", scorer="options")
+    answers = {example.id: example.answer for example in by_place.examples("test")}
+    assert [answers[f"validation{n}"] for n in range(6)] == list("ABCBAB")
+    assert "\nA. red\nB. blue\nC. green" in by_place.examples("test")[0].prompt
+    for answer in ("{letter}", "{answer}"):
+        other = task(tmp_path, choices=["A", "B", "C"], answer=answer, scorer="choice")
+        assert all(example.answer in "ABC" for example in other.examples("test"))
+    fewer = {example.id: example.choices for example in other.examples("test")}
+    assert fewer["validation1"] == ("red", "blue") and fewer["validation0"] == ("red", "blue", "green")
+    said = task(tmp_path, choices="options", answer=None, answer_index="place", scorer="exact")
+    assert {example.answer for example in said.examples("test")} == {"red", "blue", "green"}
+
+
+def test_ten_answers_give_the_reference(tmp_path: Path) -> None:
+    released(tmp_path, answers=[["a dog", "Dog", "cat"]] * 6)
+    mine = task(tmp_path, answer=None, references="answers", scorer="vqa")
+    example = mine.examples("test")[0]
+    assert example.answer == "a dog" and example.references == ("a dog", "Dog", "cat")
+
+
+def test_templates_take_columns_and_nothing_else(tmp_path: Path) -> None:
+    row = {"hint": None, "n": 3, "yes": True, "{odd}": "x", "a.b": "dotted", "list": [1]}
+    assert fill("{hint}n is {n}, {yes}: {{as it is}} {a.b}", row) == "n is 3, yes: {as it is} dotted"
+    with pytest.raises(Exception, match="column 'list' holds list, not text"):
+        fill("{list}", row)
+    for template in ("{}", "{question!r}", "{question:>9000000000}", "{question", "}", "{0}{"):
+        with pytest.raises(ValueError, match=r"columns as \{column\} only|is no template"):
+            HubTask.model_validate({**MINE, "prompt": template})
+    released(tmp_path)
+    for template in ("{question.__class__}", "{question[0]}", "{0}"):
+        with pytest.raises(InputError, match="there is no column"):
+            task(tmp_path, prompt=template)
+
+
+def message(tmp_path: Path, **changes: Any) -> str:
+    mine = {key: value for key, value in {**MINE, **changes}.items() if value is not None}
+    config = write_config(tmp_path, {"tasks": {"mine": mine}, "sequence": ["mine", "reading"]})
+    with pytest.raises(InputError) as caught:
+        load_experiment(config)
+    return str(caught.value)
+
+
+def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
+    released(tmp_path / "set")
+    for changes, parts in (
+        ({"prompt": "{questoin} ?"}, ["mine.prompt: there is no column 'questoin'; did you mean 'question'?",
+                                      "(train: key, question, answer, image)"]),
+        ({"images": ["image", "imge"]}, ["mine.images: there is no column 'imge'; did you mean 'image'?"]),
+        ({"id": "identity", "prompt": "{q}"}, ["2 errors", "mine.prompt: there is no column 'q'", "mine.id"]),
+        ({"test": "validaton"}, ["mine.test", "has no split 'validaton'; did you mean 'validation'?"]),
+        ({"promt": "x"}, ["mine.promt: unknown key; did you mean 'prompt'?"]),
+        ({"prompt": None}, ["mine.prompt: is missing"]),
+        ({"prompt": "{question.upper()}"}, ["mine.prompt: there is no column 'question.upper()'"]),
+        ({"scorer": "exacto"}, ["mine.scorer: there is no scorer 'exacto'"]),
+        ({"answer": None}, ["mine: needs an answer"]),
+        ({"train": None, "test": None}, ["mine: needs at least one of train, validation, test"]),
+        ({"answer_index": "n"}, ["mine: answer and answer_index say the same"]),
+        ({"hub": "nowhere.parquet"}, ["mine.hub: there is no file or folder 'nowhere.parquet'"]),
+        ({"hub": "data/nowhere.parquet"}, ["mine.hub: there is no file or folder 'data/nowhere.parquet'"]),
+        ({"hub": "tiny.yaml"}, ["mine.hub", "tiny.yaml is none of .parquet, .json"]),
+    ):  # fmt: skip
+        said = message(tmp_path, **changes)
+        assert all(part in said for part in parts), said
+    assert "line " in message(tmp_path, prompt="{q}")
+
+
+def test_a_hub_that_cannot_be_reached_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreachable:
+        def load_dataset(self, **arguments: Any) -> Any:
+            raise ConnectionError("no route\nmore")
+
+    monkeypatch.setattr(columns, "library", Unreachable)
+    said = message(tmp_path, hub="owner/name")
+    assert (
+        "mine.hub: owner/name cannot be loaded (no route); on a machine with access, run 'hf download" in said
+    )
+    assert "copy the folder here, and write hub: FOLDER" in said
+
+
+def test_rows_are_copied_once_and_again_when_the_table_changes(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released(tmp_path / "set")
+    first = task(tmp_path / "set")
+    made = sorted((data / "own").iterdir())
+    with monkeypatch.context() as closed:
+        closed.setattr(columns, "prepare", None)  # nothing is prepared now
+        assert task(tmp_path / "set").source == first.source
+        assert task(tmp_path / "set", description="other words", chance=0.5).source == first.source
+    released(tmp_path / "elsewhere")
+    assert task(tmp_path / "elsewhere").source == first.source  # the same rows and pictures
+    assert task(tmp_path / "set", prompt="{question} {answer}").source != first.source
+    released(tmp_path / "set", answer=["green"] * 6)
+    assert task(tmp_path / "set").source != first.source
+    rows = made[0] / "train" / "rows.arrow"
+    rows.write_bytes(rows.read_bytes()[:-1])
+    released(tmp_path / "set")
+    assert task(tmp_path / "set").source == first.source  # a damaged copy is made anew
+
+
+def test_rows_that_cannot_be_used_are_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    released(tmp_path, question=["a ?", " ", "c ?", None, "e ?", "f ?"], key=list("abcdef"))
+    mine = task(tmp_path)
+    assert mine.sizes == {"train": 4, "test": 4}
+    assert "Task mine, train: 2 rows cannot be used (left out)." in caplog.text
+    assert "row 2: prompt is empty" in caplog.text
+    released(tmp_path / "none", answer=[None] * 6)
+    with pytest.raises(InputError, match=r"no row of .* can be used; for instance: row 1: answer is empty"):
+        task(tmp_path / "none")
+
+
+@pytest.mark.parametrize("content", [b'[{"question": ', b"\xff\xfe", b"[1, 2]", b""])
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    for form in ("json", "jsonl", "parquet", "csv"):
+        file = tmp_path / f"rows.{form}"
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=f"rows.{form}|there is no column"):
+            task(file, test="train")
+
+
+def test_pictures_stay_inside_their_folder(tmp_path: Path) -> None:
+    save(tmp_path / "secret.jpg", picture(0))
+    rows = [{"key": n, "question": "?", "answer": "a", "image": name} for n, name in enumerate(
+        ("../secret.jpg", str(tmp_path / "secret.jpg"), "https://example.org/x.jpg", "gone.jpg", "there.jpg")
+    )]  # fmt: skip
+    save(tmp_path / "set" / "rows.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    save(tmp_path / "set" / "there.jpg", picture(1))
+    mine = task(tmp_path / "set" / "rows.jsonl", test="train")
+    assert [example.id for example in mine.examples("test")] == ["4"]
+
+
+def test_class_labels_are_said_by_name(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    rows = {"image": [hub_image(n) for n in range(4)], "label": [0, 1, 1, -1]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "train.parquet")
+    settings = {
+        **MINE,
+        "hub": str(tmp_path),
+        "test": "train",
+        "id": None,
+        "prompt": "what ?",
+        "answer": "{label}",
+    }
+    mine = get_task("mine", {"mine": HubTask.model_validate(settings)})
+    assert sorted(example.answer for example in mine.examples("test")) == [
+        "cat",
+        "dog",
+        "dog",
+    ]  # -1 is no label
+
+
+def test_a_type_that_is_no_image_is_a_bad_row() -> None:
+    assert pa.types.is_struct(IMAGE)
+    with pytest.raises(Exception, match="column 'image' holds no image"):
+        list(columns._images(3, "image", None))
+    with pytest.raises(Exception, match="nothing is fetched"):
+        list(columns._images("https://example.org/x.jpg", "image", None))
