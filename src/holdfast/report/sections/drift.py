@@ -1,18 +1,25 @@
-"""Tables on drift: how far each stage moved the policy's outputs (KL) and its weights."""
+"""Drift: how far each stage moved the policy's outputs (KL) and its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from holdfast import rng
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.views import Analysis
 from holdfast.forgetting.bootstrap import RESAMPLES, combine_seeds, estimate
 from holdfast.forgetting.results import MethodRun
-from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.table import Column, Table, Value
-from holdfast.report.tables import METHOD, label
+from holdfast.report.panels import fit, heat, panels
+from holdfast.report.rows import METHOD, Row
+from holdfast.report.section import Drawing, Section
+from holdfast.report.style import Looks
+from holdfast.report.table import Column, Table, Value, used
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = (
     ("new", "New", "prompts of the stage's own task"),
@@ -21,7 +28,22 @@ KINDS = (
 )
 MOVEMENT = ("l2", "relative", "share_1e-5", "share_1e-4", "share_1e-3", "cosine")
 
-Row = dict[str, Any]
+HEAT = ("#f7f3ee", "#f2c9a1", "#e08a4f", "#b3452c", "#611a24")
+MOST_NUMBERED = 14  # columns wide enough for a number in every cell
+
+Record = dict[str, Any]
+
+
+def section(analysis: Analysis) -> Section:
+    drawing = Drawing(
+        "movement",
+        "Where weights moved",
+        "Length of a stage's update over that of the weights, %, mean over stages and seeds, for each part "
+        "of the model and for all of it. Hatched: no such weights.",
+        movement_figure,
+    )
+    tables = [divergence(analysis), movement(analysis), movement_by_group(analysis)]
+    return Section("drift", "Drift: how far each stage moved the policy", "Drift", [*tables, drawing])
 
 
 def divergence(analysis: Analysis) -> Table:
@@ -36,9 +58,9 @@ def divergence(analysis: Analysis) -> Table:
         Column("forward_base", "Base, fwd", "digits", "KL(base ‖ policy) at the end, the sequence's tasks"),
         Column("reverse_base", "Base, rev", "digits", "KL(policy ‖ base) at the end, the sequence's tasks"),
     ]
-    rows: list[dict[str, Value]] = []
+    rows: list[Row] = []
     for method in _measured(analysis):
-        row: dict[str, Value] = {"method": label(method)}
+        row: Row = {"method": method.label}
         for direction in ("forward", "reverse"):
             for kind, _, _ in KINDS:
                 row[f"{direction}_{kind}"] = _seeds_mean(method, direction, _stage_rows(analysis, kind))
@@ -51,7 +73,7 @@ def divergence(analysis: Analysis) -> Table:
         "interval over what was sampled, and over seeds where there are several]. Forward (fwd): "
         "KL(reference ‖ policy). Reverse (rev): KL(policy ‖ reference)."
     )
-    return Table("drift", "How far outputs moved", _used(columns, rows), rows, note)
+    return Table("drift", "How far outputs moved", used(columns, rows), rows, note, tight=True)
 
 
 def movement(analysis: Analysis) -> Table:
@@ -65,27 +87,28 @@ def movement(analysis: Analysis) -> Table:
         Column("share_1e-3", "> 1e-3", "points", "share of weights that moved by more, %"),
         Column("cosine", "Cosine", "coefficient", "of a stage's update with that of the stage before"),
     ]
-    rows: list[dict[str, Value]] = []
+    rows: list[Row] = []
     for method in _measured(analysis):
-        row: dict[str, Value] = {"method": label(method)}
+        row: Row = {"method": method.label}
         rows.append(row | {name: _movement_mean(method, name) for name in MOVEMENT})
     note = (
         "Weights after a stage minus before it, in 32-bit precision, mean over stages and seeds [95 % "
         "interval over seeds]. A cosine near 0: successive tasks moved the weights in unrelated directions."
     )
-    return Table("movement", "How far weights moved", columns, rows, note)
+    return Table("movement", "How far weights moved", columns, rows, note, tight=True)
 
 
 def movement_by_group(analysis: Analysis) -> Table:
     """Relative movement of each part of the model."""
     groups = groups_of(analysis)
-    rows: list[dict[str, Value]] = []
+    rows: list[Row] = []
     for method in _measured(analysis):
-        row: dict[str, Value] = {"method": label(method)}
+        row: Row = {"method": method.label}
         rows.append(row | {group: group_movement(method, group) for group in groups})
     columns = [METHOD, *(Column(group, group, "digits") for group in groups)]
     note = "Length of the update over that of the group's weights, mean over stages and seeds."
-    return Table("movement_by_group", "Movement of each part of the model", columns, rows, note)
+    title = "Movement of each part of the model"
+    return Table("movement_by_group", title, columns, rows, note, shown=False)
 
 
 def groups_of(analysis: Analysis) -> list[str]:
@@ -118,10 +141,10 @@ def _drifts(method: MethodView) -> list[dict[str, Any]]:
     return [drift for run in method.runs for drift in run.drift if drift]
 
 
-def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Row]]:
+def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Record]]:
     """What finds a run's KL rows of one kind of prompt, against the policy before the stage."""
 
-    def find(run: MethodRun) -> list[Row]:
+    def find(run: MethodRun) -> list[Record]:
         order = analysis.results.order_of(run)
         found = []
         for stage, drift in enumerate(run.drift):
@@ -136,10 +159,10 @@ def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Row
     return find
 
 
-def _base_rows(analysis: Analysis) -> Callable[[MethodRun], list[Row]]:
+def _base_rows(analysis: Analysis) -> Callable[[MethodRun], list[Record]]:
     """What finds a finished run's KL rows against the base on the sequence's tasks."""
 
-    def find(run: MethodRun) -> list[Row]:
+    def find(run: MethodRun) -> list[Record]:
         last = analysis.results.last_stage(run)
         drift = run.drift[last - 1] if len(run.drift) >= last else None
         tasks = analysis.results.sequence
@@ -184,6 +207,20 @@ def _combined(draws: Sequence[np.ndarray], least: float | None = None) -> Value:
     return found if found.high > found.low else found.value
 
 
-def _used(columns: list[Column], rows: list[dict[str, Value]]) -> list[Column]:
-    """The columns in which any row has a value."""
-    return [column for column in columns if any(row.get(column.key) is not None for row in rows)]
+def movement_figure(analysis: Analysis, looks: Looks) -> Figure | None:
+    """Relative movement of each part of the model: methods down, parts across; None without."""
+    methods, groups = _measured(analysis), groups_of(analysis)
+    if not groups:
+        return None
+    values = 100 * np.array([[group_movement(method, group) for group in groups] for method in methods])
+    shares = values / max(float(np.nanmax(values)), 1e-12)
+    x = np.arange(len(groups)) + 0.3 * np.array([group == "all" for group in groups])  # it stands apart
+
+    def written(row: int, column: int) -> str:
+        return f"{values[row, column]:.2g}" if len(groups) <= MOST_NUMBERED else ""
+
+    figure, (axes,) = panels(1, 1)
+    heat(axes, x, np.arange(len(methods)), shares, HEAT, written)
+    axes.set_xticks(x, groups)
+    axes.set_yticks(range(len(methods)), [method.label for method in methods])
+    return fit(figure, 0.26 * len(methods))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from holdfast.analysis.method import MethodView
 from holdfast.forgetting.bootstrap import Estimate, estimate
 from holdfast.forgetting.paired import holm
 from holdfast.forgetting.permutation import (
@@ -21,9 +21,6 @@ from holdfast.forgetting.permutation import (
     permutation_tests,
 )
 from holdfast.forgetting.results import Results
-
-if TYPE_CHECKING:
-    from holdfast.report.analysis import MethodView
 
 MEASURES = {"avg_acc": "AvgAcc", "fm": "FM", "bwt": "BWT", "plasticity": "Plasticity", "general": "General"}
 # The smallest p there can be is one over the permutations, and the adjustment multiplies it by the

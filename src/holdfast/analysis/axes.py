@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.table import Column, Table, Value
-from holdfast.report.tables import METHOD, label, seeds
+from holdfast.analysis.method import MethodView
 from holdfast.settings import value_text
 
 LONGEST = 24  # characters of a value on an axis
@@ -49,10 +46,10 @@ class Series:
         return ", ".join([self.family, *(f"{axis} {shown(value)}" for axis, value in self.others)])
 
 
-def axes_of(analysis: Analysis) -> list[Axis]:
+def axes_of(methods: Sequence[MethodView]) -> list[Axis]:
     """Every axis on which methods of one family differ."""
-    names = dict.fromkeys(name for method in analysis.methods for name in method.axes)
-    axes = [_axis(name, [m.axes[name] for m in analysis.methods if name in m.axes]) for name in names]
+    names = dict.fromkeys(name for method in methods for name in method.axes)
+    axes = [_axis(name, [m.axes[name] for m in methods if name in m.axes]) for name in names]
     return [axis for axis in axes if len(axis.values) > 1]
 
 
@@ -69,42 +66,6 @@ def series_along(axis: Axis, methods: Sequence[MethodView]) -> list[Series]:
     ]
     order = list(dict.fromkeys(method.family for method in methods))
     return sorted(found, key=lambda series: order.index(series.family))  # stable: the rest as it appears
-
-
-def axis_table(analysis: Analysis, axis: Axis) -> Table:
-    """The measures along one axis, families one below the other."""
-    others = [other for other in axes_of(analysis) if other.name != axis.name]
-    columns = [
-        Column("family", "Family", help="the method whose setting varies"),
-        *(Column(f"setting_{other.name}", other.name) for other in others),
-        Column(f"setting_{axis.name}", axis.name),
-        METHOD,
-        Column("seeds", "Seeds", help="finished seeds, of those started"),
-        Column("avg_acc", "AvgAcc", "points"),
-        Column("fm", "FM", "change"),
-        Column("bwt", "BWT", "change"),
-        Column("plasticity", "Plasticity", "points"),
-        Column("general", "General", "change"),
-    ]
-    if not analysis.results.general:
-        columns.pop()
-    rows: list[dict[str, Value]] = []
-    classes = {}
-    for series in series_along(axis, analysis.methods):
-        if rows and rows[-1]["family"] != series.family:
-            classes[len(rows)] = "next"
-        for method in series.methods:
-            row: dict[str, Value] = {"family": series.family, "method": label(method)}
-            row |= {f"setting_{name}": shown(value) for name, value in method.axes.items()}
-            row |= {"seeds": seeds(method)}
-            rows.append(row | {name: method.measure(name) for name in method.draws.measures})
-    note = "Percentage points, mean over seeds [95 % interval]. Settings that do not vary are left out."
-    name = "along_" + re.sub(r"[^\w.-]+", "_", axis.name)
-    return Table(name, f"Along {axis.name}", columns, rows, note, classes)
-
-
-def axis_tables(analysis: Analysis) -> dict[str, Table]:
-    return {table.name: table for table in (axis_table(analysis, axis) for axis in axes_of(analysis))}
 
 
 def shown(value: Any) -> str:

@@ -1,22 +1,22 @@
-"""The report's sentences: what the intervals allow to be said, and no more.
+"""Methods against their reference: the table of differences, and what they allow to be said, no more.
 
-Methods are compared with a reference: the one that the experiment names, or else the first sequential
-SFT method (or the first sequential method) that learned the tasks in the same order. A difference
-counts as shown when the 95 % interval of the paired difference leaves zero out and the permutation
-test, corrected for the number of comparisons, agrees.
+The reference is the method that the experiment names, or else the first sequential SFT method (or the
+first sequential method) that learned the tasks in the same order. A difference counts as shown when the
+95 % interval of the paired difference leaves zero out and the permutation test, corrected for the number
+of comparisons, agrees.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from holdfast.forgetting.metrics import resolvable_difference
+from holdfast.analysis.comparisons import MEASURES, Comparison
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.views import Analysis
 from holdfast.forgetting.permutation import Difference
-from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.comparisons import MEASURES, Comparison
-from holdfast.report.table import Column, Kind, Table, Value, p_value, text
+from holdfast.report.rows import METHOD, Row
+from holdfast.report.section import Finding, Section
+from holdfast.report.table import Column, Kind, Table, p_value, text, used
 
 # measure -> (topic, name, then for a method above and below the one it is compared with: a word that
 # goes before a list of methods, and a verb)
@@ -30,17 +30,39 @@ QUESTIONS = {
     ),
     "avg_acc": ("Final accuracy", "AvgAcc", ("higher", "ended higher than"), ("lower", "ended lower than")),
 }
-
-
 MOST_IN_FULL = 5  # methods whose differences a sentence tells; the table has those of all
+TESTED_NOTE = (
+    "Percentage points [95 % interval], paired by test item; p of a permutation test over items, corrected "
+    "for the number of comparisons in this table (Holm); d is the effect size d_z (FM has none). Bold: "
+    "shown, that is the interval leaves zero out and p ≤ 0.05."
+)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing the results say, under a topic."""
+def section(analysis: Analysis) -> Section:
+    table = differences(analysis)
+    return Section("differences", table.title, "Differences", [table], findings=findings(analysis))
 
-    topic: str
-    text: str
+
+def differences(analysis: Analysis) -> Table:
+    """Every sequential method minus the reference of its order, on the same items."""
+    found = analysis.comparisons
+    rows: list[Row] = [
+        {"method": one.method.name, "against": one.reference.name, **one.differences} for one in found
+    ]
+    columns = [METHOD, *(Column(name, label, "change") for name, label in MEASURES.items())]
+    against = list(dict.fromkeys(row["against"] for row in rows))
+    title = f"Differences from {against[0]}" if against else "Differences"
+    if len(against) > 1:
+        columns.insert(1, Column("against", "Against"))
+        title = "Differences from the reference of the same task order"
+    return Table("differences", title, used(columns, rows), rows, TESTED_NOTE + one_seed_note(found))
+
+
+def one_seed_note(comparisons: list[Comparison]) -> str:
+    """What a single seed means for a table."""
+    if not any(comparison.one_seed for comparison in comparisons):
+        return ""
+    return " One seed: intervals and p cover the choice of test items, not how another run would differ."
 
 
 def findings(analysis: Analysis) -> list[Finding]:
@@ -157,95 +179,6 @@ def _avg_acc(method: MethodView) -> str:
 
 def _kind(measure: str) -> Kind:
     return "points" if measure == "avg_acc" else "change"
-
-
-def differences(analysis: Analysis) -> Table | None:
-    """Every sequential method minus the reference of its order, on the same items; None without any."""
-    found = analysis.comparisons
-    if not found:
-        return None
-    against = list(dict.fromkeys(comparison.reference.name for comparison in found))
-    shown = [
-        name
-        for name in MEASURES
-        if any(not np.isnan(comparison.differences[name].value) for comparison in found)
-    ]
-    rows: list[dict[str, Value]] = []
-    for comparison in found:
-        row: dict[str, Value] = {"method": comparison.method.name, "against": comparison.reference.name}
-        rows.append(row | {name: comparison.differences[name] for name in shown})
-    columns = [Column("method", "Method"), *(Column(name, MEASURES[name], "change") for name in shown)]
-    title = f"Differences from {against[0]}"
-    if len(against) > 1:
-        columns.insert(1, Column("against", "Against"))
-        title = "Differences from the reference of the same task order"
-    return Table("differences", title, columns, rows, TESTED_NOTE + one_seed_note(found))
-
-
-TESTED_NOTE = (
-    "Percentage points [95 % interval], paired by test item; p of a permutation test over items, corrected "
-    "for the number of comparisons in this table (Holm); d is the effect size d_z (FM has none). Bold: "
-    "shown, that is the interval leaves zero out and p ≤ 0.05."
-)
-
-
-def one_seed_note(comparisons: list[Comparison]) -> str:
-    """What a single seed means for a table."""
-    if not any(comparison.one_seed for comparison in comparisons):
-        return ""
-    return " One seed: intervals and p cover the choice of test items, not how another run would differ."
-
-
-def cautions(analysis: Analysis) -> list[str]:
-    """What limits the findings: unfinished runs, seeds, styles, number of items."""
-    notes = []
-    for method in analysis.methods:
-        if not method.complete:
-            seeds = zip(method.runs, method.finished, strict=True)
-            done = ", ".join(f"seed {run.seed}: {count} of {method.stages}" for run, count in seeds)
-            notes.append(
-                f"{method.name} is not finished (stages evaluated: {done}); measures count finished seeds."
-            )
-    notes += _seeds(max((method.draws.seeds for method in analysis.methods), default=0))
-    if len({method.style for method in analysis.methods}) > 1:
-        notes.append(
-            "Methods are judged under different prompt styles; compare each with the base row of its style. "
-            "Where a method and its reference differ in style, their general changes start from two bases."
-        )
-    if len(analysis.sequential) > 1:
-        notes.append(
-            "A difference is called shown when its 95 % interval leaves zero out and its p-value, corrected "
-            "for the number of comparisons in its table, is at most 0.05."
-        )
-    if counts := [count for count in analysis.items.values() if count]:
-        notes.append(_resolution(analysis, min(counts)))
-    return notes
-
-
-def _seeds(count: int) -> list[str]:
-    if count == 1:
-        return [
-            "One seed: intervals cover the choice of test items, not how another training run would differ."
-        ]
-    if 1 < count < 5:
-        return [f"{count} seeds: intervals cover test items and seeds; from so few seeds they are rough."]
-    return []
-
-
-def _resolution(analysis: Analysis, items: int) -> str:
-    counts = [analysis.items[task] for task in analysis.results.sequence if analysis.items[task]]
-    # Tasks count alike in AvgAcc, so the smallest of them limit what it can resolve.
-    together = round(len(counts) ** 2 / sum(1 / count for count in counts)) if counts else items
-
-    def points(count: int, paired: bool) -> str:
-        return f"{100 * resolvable_difference(count, paired=paired):.1f}"
-
-    return (
-        f"{items} test items per task resolve a difference between two methods of {points(items, True)} "
-        f"points on one task, and the sequence's tasks together {points(together, True)} points in "
-        f"AvgAcc (the same items, a fifth of them judged differently; independent items: "
-        f"{points(items, False)} and {points(together, False)}); 80 % power, seeds aside."
-    )
 
 
 def listed(parts: list[str]) -> str:

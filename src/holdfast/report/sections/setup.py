@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.report.analysis import Analysis
-from holdfast.report.table import Column, Table, Value
-from holdfast.report.tables import METHOD, STYLE, label
+from holdfast.analysis.views import Analysis
+from holdfast.report.rows import METHOD, STYLE, Row, named
+from holdfast.report.section import Section, Terms
+from holdfast.report.table import Column, Table, used
 
 # Key in the configuration -> what the report calls it.
 FACTS = (("train_examples", "Training examples per task"), ("test_examples", "Test items per task"))
@@ -23,6 +24,11 @@ METHOD_KEYS: tuple[tuple[str, str], ...] = (
 )
 SFT_ONLY, RFT_ONLY = ("target",), ("kl_coef", "filter")
 SAMPLING = ("group_size",)  # RFT and SFT on sampled targets
+
+
+def section(analysis: Analysis) -> Section:
+    parts = [Terms(setup(analysis)), methods_table(analysis), tasks_table(analysis)]
+    return Section("setup", "What it was run with", "Setup", parts)
 
 
 def setup(analysis: Analysis) -> list[tuple[str, str]]:
@@ -48,31 +54,33 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
 def methods_table(analysis: Analysis) -> Table:
     """The settings that tell the methods apart; those that none sets are left out."""
     configured = _mapping(analysis.results.settings.get("methods"))
-    rows: list[dict[str, Value]] = []
+    rows: list[Row] = []
     for method in analysis.methods:
         chosen = _mapping(configured.get(method.name))
-        row: dict[str, Value] = {"method": label(method), "style": method.style}
-        row |= {key: _shown(key, chosen, method.objective) for key, _ in METHOD_KEYS}
-        row["objective"] = method.objective
-        rows.append(row)
-    used = [Column(key, name) for key, name in METHOD_KEYS if any(row[key] is not None for row in rows)]
-    return Table("methods", "Methods", [METHOD, STYLE, *used], rows)
+        row = named(method) | {key: _shown(key, chosen, method.objective) for key, _ in METHOD_KEYS}
+        rows.append(row | {"objective": method.objective})
+    columns = [METHOD, STYLE, *(Column(key, name) for key, name in METHOD_KEYS)]
+    return Table("methods", "Methods", used(columns, rows), rows, tight=True)
 
 
 def tasks_table(analysis: Analysis) -> Table:
     """Tasks with their part, number of test items and chance level."""
-    rows: list[dict[str, Value]] = []
-    for task in analysis.tasks:
-        part = _part(analysis, task)
-        row: dict[str, Value] = {"task": task, "part": part, "items": analysis.items[task] or None}
-        rows.append(row | {"chance": analysis.results.chance.get(task)})
+    rows: list[Row] = [
+        {
+            "task": task,
+            "part": _part(analysis, task),
+            "items": analysis.items[task] or None,
+            "chance": analysis.results.chance.get(task),
+        }
+        for task in analysis.tasks
+    ]
     columns = [
         Column("task", "Task"),
         Column("part", "Part"),
         Column("items", "Test items", "count"),
         Column("chance", "Chance", "points", "accuracy of guessing without the picture"),
     ]
-    return Table("tasks", "Tasks", columns, rows)
+    return Table("tasks", "Tasks", columns, rows, tight=True)
 
 
 def _part(analysis: Analysis, task: str) -> str:

@@ -1,38 +1,59 @@
-"""A handful of responses per task: at base, just after training on the task, and at the end.
+"""What the policies wrote: the form of their responses, and a handful of them per task.
 
-The items are picked to show change, so they are no fair sample: one whose knowledge was lost, one
-that lost its convention, one that lost its format, one that was kept, each the first of its kind in
-test order.
+The items shown are picked to show change, so they are no fair sample: one whose knowledge was lost, one
+that lost its convention, one that lost its format, one that was kept, each the first of its kind in test
+order; at base, just after training on the task, and at the end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import numpy as np
+
+from holdfast.analysis.views import Analysis
 from holdfast.forgetting.outcomes import RIGHT, Outcome, outcome
 from holdfast.forgetting.results import MethodRun, Record
-from holdfast.report.analysis import Analysis
+from holdfast.report.rows import BASE, METHOD, STYLE, Row, base_rows, named
+from holdfast.report.section import Response, Sample, Samples, Section
+from holdfast.report.table import Column, Table
 
 LONGEST = 600  # characters shown of a prompt or response
 
 
-@dataclass(frozen=True)
-class Response:
-    """What one policy wrote."""
+def section(analysis: Analysis) -> Section:
+    note = (
+        "Picked to show change, so not a fair sample: the first item whose knowledge was lost, the first that "
+        "lost its convention, the first that lost its format, the first that was kept. From each method's "
+        "first seed."
+    )
+    parts = [responses(analysis), Samples("Samples", note, samples(analysis))]
+    return Section("responses", "Responses", "Responses", parts)
 
-    when: str
-    text: str
-    right: bool
+
+def responses(analysis: Analysis) -> Table:
+    """Format, length and truncation of responses on the sequence's tasks: base and end."""
+    columns = [
+        METHOD,
+        STYLE,
+        Column("format", "Right format", "points", "share of responses in the form that the style asks for"),
+        Column("tokens", "Tokens", "real", "mean length of a response"),
+        Column("cut", "Cut off", "points", "share of responses that reached the token limit"),
+    ]
+    rows, classes = base_rows(analysis, lambda source: _means(analysis, source.runs[:1], 0))
+    rows += [named(method) | _means(analysis, method.runs, method.stages) for method in analysis.methods]
+    note = "On the test items of the sequence's tasks, at the end."
+    return Table("responses", "Form of the responses", columns, rows, note, classes)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One test item and what each policy wrote: (`base model` or method name, responses)."""
-
-    id: str
-    prompt: str
-    reference: str
-    policies: list[tuple[str, list[Response]]]
+def _means(analysis: Analysis, runs: Sequence[MethodRun], stage: int) -> Row:
+    means: dict[str, float | None] = {}
+    cells = [run.cells.get((stage, task), []) for run in runs for task in analysis.results.sequence]
+    for field in ("format", "tokens", "finished"):
+        per_cell = [float(np.mean([record[field] for record in records])) for records in cells if records]
+        means[field] = float(np.mean(per_cell)) if per_cell else None
+    finished = means.pop("finished")
+    return {**means, "cut": None if finished is None else 1 - finished}
 
 
 def samples(analysis: Analysis) -> dict[str, list[Sample]]:
@@ -79,7 +100,7 @@ def _sample(analysis: Analysis, runs: list[MethodRun], task: str, position: int)
 
     for style in dict.fromkeys(run.style for run in runs):  # the base is the same for all methods
         base = next((run for run in runs if run.style == style and run.cells.get((0, task))), runs[0])
-        show("base model", style, base, 0)
+        show(BASE, style, base, 0)
     for run in runs:
         learned, end = analysis.results.learned_at(run, task), analysis.results.last_stage(run)
         if 0 < learned < end:

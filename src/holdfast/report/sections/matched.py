@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from holdfast.analysis.comparisons import MEASURES, Comparison, compare
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.views import Analysis
 from holdfast.forgetting.matched import (
     TOLERANCE,
     Match,
@@ -15,15 +18,22 @@ from holdfast.forgetting.matched import (
     rollouts,
     training_flops,
 )
-from holdfast.report.analysis import Analysis, MethodView
-from holdfast.report.comparisons import MEASURES, Comparison, compare
-from holdfast.report.table import MISSING, Column, Table, Value, number, text
-from holdfast.report.verdicts import MOST_IN_FULL, TESTED_NOTE, Finding, listed, one_seed_note, with_p
+from holdfast.report.panels import by_family
+from holdfast.report.rows import Row
+from holdfast.report.section import Finding, Section
+from holdfast.report.sections.differences import MOST_IN_FULL, TESTED_NOTE, listed, one_seed_note, with_p
+from holdfast.report.table import Column, Table, rounded, text, used
 
 Basis = Literal["gain", "budget", "roll-outs"]
 # Of what a budget is counted in: as a ratio of it is called.
 AMOUNTS = {"budget": "operations", "roll-outs": "roll-outs"}
 TESTED = {name: label for name, label in MEASURES.items() if name != "plasticity"}  # that is matched
+
+
+def section(analysis: Analysis) -> Section:
+    rows = matched_rows(analysis)
+    table = matched_table(rows)
+    return Section("matched", table.title, "Matched", [table], findings=matched_findings(rows))
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,7 @@ def matched_rows(analysis: Analysis) -> list[MatchedRow]:
     """
     if len(analysis.results.sequence) < 2:
         return []
-    families: dict[str, list[MethodView]] = {}
-    for method in analysis.sequential:
-        if method.draws.complete:
-            families.setdefault(method.family, []).append(method)
+    families = by_family([method for method in analysis.sequential if method.draws.complete])
     if len(families) < 2:
         return []
     sft = [name for name, methods in families.items() if methods[0].objective == "sft"]
@@ -95,24 +102,22 @@ def _equal_budget(variants: Sequence[Variant], references: Sequence[Variant]) ->
     return "budget", by_operations
 
 
-def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
-    """A row per family and basis; None where there are not two families to compare."""
+def matched_table(rows: Sequence[MatchedRow]) -> Table:
+    """A row per family and basis; none where there are not two families to compare."""
     rows = [row for row in rows if row.match or row.basis == "gain"]
-    if not rows:
-        return None
-    cells: list[dict[str, Value]] = []
+    cells: list[Row] = []
     for row in rows:
         match, comparison = row.match, row.comparison
         if match is None or comparison is None:
             cells.append({"basis": "gain: no pair", "setting": row.family, "against": row.reference})
             continue
         basis = row.basis if match.matched else f"{row.basis}: not matched, closest"
-        cell: dict[str, Value] = {
+        cell: Row = {
             "basis": basis,
             "setting": comparison.method.name,
             "against": comparison.reference.name,
             "plasticity": match.plasticity,
-            AMOUNTS.get(row.basis, "operations"): None if match.ratio is None else f"{match.ratio:.2f}",
+            AMOUNTS.get(row.basis, "operations"): None if match.ratio is None else rounded(match.ratio, 2),
         }
         cells.append(cell | {name: comparison.differences[name] for name in TESTED})
     columns = [
@@ -124,11 +129,6 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
         Column("roll-outs", "Roll-outs", help="sampled completions, of the reference's"),
         *(Column(name, label, "change") for name, label in TESTED.items()),
     ]
-    columns = [
-        column
-        for column in columns
-        if any(number(cell.get(column.key), column.kind) != MISSING for cell in cells)
-    ]
     found = [row.comparison for row in rows if row.comparison]
     note = (
         "At matched gain: the settings that learned most among those that learned alike (no difference in "
@@ -137,9 +137,8 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table | None:
         "included; otherwise the closest are given and are not matched. Choosing settings by their accuracy "
         "on the test items is itself a selection, which neither interval nor p covers. "
     )
-    return Table(
-        "matched", "At matched gain and budget", columns, cells, note + TESTED_NOTE + one_seed_note(found)
-    )
+    note += TESTED_NOTE + one_seed_note(found)
+    return Table("matched", "At matched gain and budget", used(columns, cells), cells, note, tight=True)
 
 
 def matched_findings(rows: Sequence[MatchedRow]) -> list[Finding]:
@@ -171,7 +170,7 @@ def _unmatched(basis: str, reference: str, rows: Sequence[MatchedRow]) -> list[s
             "the difference in plasticity leaves zero out, so forgetting cannot be compared at matched gain."
         )
     if apart := [row for row in rows if row.match and not row.match.matched]:
-        closest = [f"{row.family} ({row.match.ratio:.2f} ×)" for row in apart if row.match]
+        closest = [f"{row.family} ({_times(row.match)})" for row in apart if row.match]
         said.append(
             f"No pair of settings is within {100 * TOLERANCE:.0f} % of {reference}'s {AMOUNTS[basis]} "
             f"for {listed(closest)}, so forgetting cannot be compared at matched {basis}."
@@ -204,9 +203,13 @@ def _sentence(row: MatchedRow) -> str:
     pair = f"{row.comparison.method.name} against {row.comparison.reference.name}"
     alike = f"plasticity {text(row.match.plasticity, 'change')}"
     if row.basis in AMOUNTS:
-        alike = f"{row.match.ratio:.2f} × the {AMOUNTS[row.basis]}, {alike}"
+        alike = f"{_times(row.match)} the {AMOUNTS[row.basis]}, {alike}"
     seeds = "; one seed" if row.comparison.one_seed else ""
     return f"{said} at matched {row.basis}: {value} points FM\u00a0{rest} ({pair}; {alike}{seeds})."
+
+
+def _times(match: Match) -> str:
+    return f"{'–' if match.ratio is None else rounded(match.ratio, 2)} ×"
 
 
 def _variant(method: MethodView) -> Variant:
