@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +22,25 @@ MOST_NAMED = 8  # methods with a legend entry each; of more, families alone
 
 
 def panels(count: int, across: int, width: float = WIDTH, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels in rows of `across`; the lowest of each column has tick labels."""
+    """A figure with so many panels in rows of `across`; what is left over stays empty in the first row.
+
+    So all columns end in the last row, where a shared axis has its tick labels.
+    """
     from matplotlib.figure import Figure
 
     down = -(-count // across)
-    figure = Figure(figsize=(width, 4 * down), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+    figure = Figure(figsize=(width, 4 * down), layout="constrained")  # `fit` makes it as high as it has to be
     grid = list(figure.subplots(down, across, squeeze=False, **options).flat)
-    for axes in grid[count:]:
+    spare = -count % across
+    for axes in grid[across - spare : across]:
         axes.remove()
-    for index, axes in enumerate(grid[:count]):
-        axes.tick_params(labelbottom=index + across >= count or options.get("sharex") is None)
-    return figure, grid[:count]
+    return figure, grid[: across - spare] + grid[across:]
+
+
+def first_column(axes: Axes) -> bool:
+    """Whether the panel stands at the left."""
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
 
 
 def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
@@ -41,15 +48,16 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
 
     Titles wider than their panel are broken into lines; ticks that run into one another are turned.
     """
-    first, layout = figure.axes[0], figure.get_layout_engine()
-    grid = first.get_subplotspec().get_gridspec()
-    heights, widths = grid.get_height_ratios(), grid.get_width_ratios()
-    shares = np.array([sum(widths) / widths[0], sum(heights) / heights[0]])
+    first, layout, place = figure.axes[0], figure.get_layout_engine(), figure.axes[0].get_subplotspec()
+    assert layout and place
+    grid = place.get_gridspec()
+    ratios: list[Any] = [grid.get_width_ratios(), grid.get_height_ratios()]
+    shares = np.array([sum(one) / one[0] for one in ratios])
     for axes in figure.axes:
         _turn_ticks(axes)
     for step in range(3):
         layout.execute(figure)
-        has = first.bbox.size / figure.dpi
+        has = np.array(first.bbox.size) / figure.dpi
         if step == 1:  # the panels have their size now
             for axes in figure.axes:
                 _turn_ticks(axes)
@@ -147,8 +155,10 @@ def cross(axes: Axes, x: Estimate, y: Estimate, look: Look, size: float = 8, wid
     """A point with an interval in both directions; nothing where either is missing."""
     if np.isnan(x.value) or np.isnan(y.value):
         return
-    style = {"color": look.colour, "marker": look.marker, "markersize": size, "elinewidth": width}
-    axes.errorbar(100 * x.value, 100 * y.value, xerr=arms(x), yerr=arms(y), capsize=0, **style)
+    axes.errorbar(
+        100 * x.value, 100 * y.value, xerr=arms(x), yerr=arms(y), color=look.colour, marker=look.marker,
+        markersize=size, elinewidth=width, capsize=0,
+    )  # fmt: skip
 
 
 def arms(*estimates: Estimate, scale: float = 100) -> np.ndarray:
@@ -167,17 +177,16 @@ def heat(
 
     scale = LinearSegmentedColormap.from_list("heat", list(colours))
     for row, column in np.ndindex(shares_YX.shape):
-        share, corner = shares_YX[row, column], (x[column] - 0.5, y[row] - 0.5)
+        share, corner = shares_YX[row, column], (float(x[column]) - 0.5, float(y[row]) - 0.5)
         if np.isnan(share):
-            style: Mapping[str, Any] = {"facecolor": "none", "edgecolor": GRID, "hatch": "////"}
-            axes.add_patch(Rectangle(corner, 1, 1, linewidth=0.6, **style))
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=GRID, lw=0.6, hatch="////"))
             continue
         axes.add_patch(Rectangle(corner, 1, 1, facecolor=scale(share), edgecolor="#ffffff", linewidth=0.4))
         if marked := (row, column) in outlined:
             inner = (corner[0] + 0.05, corner[1] + 0.05)
             axes.add_patch(Rectangle(inner, 0.9, 0.9, facecolor="none", edgecolor="#e8590c", linewidth=1.5))
         axes.text(
-            x[column], y[row], written(row, column), ha="center", va="center_baseline", fontsize=7.5,
+            corner[0] + 0.5, corner[1] + 0.5, written(row, column), ha="center", va="center_baseline", fontsize=7.5,
             fontweight="bold" if marked else "normal", color="#ffffff" if share > 0.55 else "#14212b",
             in_layout=False,
         )  # fmt: skip

@@ -30,7 +30,7 @@ def base_rows(
     `cells` reads them from a method: the base belongs to none, so any that is judged in the style will do.
     """
     styles = analysis.styles(analysis.methods if methods is None else methods)
-    rows = [{"method": BASE, "style": style} | cells(source) for style, source in styles.items()]
+    rows: list[Row] = [{"method": BASE, "style": style, **cells(source)} for style, source in styles.items()]
     return rows, dict.fromkeys(range(len(rows)), "base")
 
 

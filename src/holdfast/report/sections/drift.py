@@ -172,7 +172,7 @@ def _base_rows(analysis: Analysis) -> Callable[[MethodRun], list[Record]]:
     return find
 
 
-def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], list[Row]]) -> Value:
+def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], list[Record]]) -> Value:
     """Mean over a method's rows, seeds resampled; within a seed, the standard error of what was sampled."""
     draws = []
     for run in method.runs:

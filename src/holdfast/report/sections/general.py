@@ -67,8 +67,10 @@ def general_figure(analysis: Analysis, looks: Looks) -> Figure | None:
             axes.plot(both, [row, row], color=look.colour, alpha=0.45, linewidth=2.5)
             axes.plot(both[0], row, "o", markerfacecolor="none", markeredgecolor=MUTED, markersize=7)
             if not np.isnan(after.value):
-                dot = {"color": look.colour, "marker": look.marker, "markersize": 6.5, "elinewidth": 1.3}
-                axes.errorbar(both[1], row, xerr=arms(after), **dot)
+                axes.errorbar(
+                    both[1], row, xerr=arms(after), color=look.colour, marker=look.marker, markersize=6.5,
+                    elinewidth=1.3,
+                )  # fmt: skip
         axes.set_yticks(range(len(methods)), [method.label for method in methods])
         axes.set_ylim(len(methods) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)

@@ -66,7 +66,7 @@ def turnover(analysis: Analysis) -> Table:
         "another way than the task asks for; its format when the right answer stands in the response, but "
         "not where it is asked for; else its knowledge. Never lost: of the items right just after training, "
         "those right at every later stage. Recovered: of the others, those right at the end, where two "
-        "stages or more followed; both plain means. From stage to stage: `tables/turnover_by_stage.csv`."
+        "stages or more followed; both plain means. From stage to stage: tables/turnover_by_stage.csv."
     )
     columns = [METHOD, *(one for one in TURNOVER if not one.key.endswith("_true")), *LASTING]
     return Table("turnover", "Which items were lost and gained", columns, rows, note)

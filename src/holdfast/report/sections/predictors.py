@@ -19,7 +19,7 @@ from holdfast.forgetting.predictors import (
     Unit,
     fitted,
 )
-from holdfast.report.panels import by_family, entry, family_look, fit, legend, panels
+from holdfast.report.panels import by_family, entry, family_look, first_column, fit, legend, panels
 from holdfast.report.rows import Row
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks
@@ -115,7 +115,7 @@ def predictor_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     across = min(2, len(best))
     figure, grid = panels(len(best), across, WIDTH / 2 * across, sharey=True)
     drawn = set()
-    for index, (axes, one) in enumerate(zip(grid, best, strict=True)):
+    for axes, one in zip(grid, best, strict=True):
         units = [unit for unit in analysis.study.stages if np.isfinite(unit.predictors[one.predictor])]
         for family, members in families.items():
             names = {method.name for method in members}
@@ -132,7 +132,7 @@ def predictor_figure(analysis: Analysis, looks: Looks) -> Figure | None:
         axes.set_title(f"rank correlation {rho}, adjusted R² {r2}", fontweight="normal", fontsize=8.5)
         unit_name = ", nats" if one.predictor.startswith("kl") else ""
         axes.set_xlabel(STAGE_PREDICTORS[one.predictor] + unit_name)
-        if index % across == 0:
+        if first_column(axes):
             axes.set_ylabel("change of earlier\ntasks, points")
     handles = [
         entry(family, colours[family], linestyle="none", marker=markers.get(family, "o"))

@@ -15,7 +15,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.forgetting.outcomes import RIGHT, Outcome, outcome
 from holdfast.forgetting.results import MethodRun, Record
 from holdfast.report.rows import BASE, METHOD, STYLE, Row, base_rows, named
-from holdfast.report.section import Response, Sample, Samples, Section
+from holdfast.report.section import Part, Response, Sample, Samples, Section
 from holdfast.report.table import Column, Table
 
 LONGEST = 600  # characters shown of a prompt or response
@@ -23,11 +23,11 @@ LONGEST = 600  # characters shown of a prompt or response
 
 def section(analysis: Analysis) -> Section:
     note = (
-        "Picked to show change, so not a fair sample: the first item whose knowledge was lost, the first that "
-        "lost its convention, the first that lost its format, the first that was kept. From each method's "
-        "first seed."
+        "Picked to show change, so not a fair sample: the first item whose knowledge was lost, the first "
+        "that lost its convention, the first that lost its format, the first that was kept. From each "
+        "method's first seed."
     )
-    parts = [responses(analysis), Samples("Samples", note, samples(analysis))]
+    parts: list[Part] = [responses(analysis), Samples("Samples", note, samples(analysis))]
     return Section("responses", "Responses", "Responses", parts)
 
 
@@ -36,7 +36,9 @@ def responses(analysis: Analysis) -> Table:
     columns = [
         METHOD,
         STYLE,
-        Column("format", "Right format", "points", "share of responses in the form that the style asks for"),
+        Column(
+            "format", "Right format", "points", "share of responses in the form the prompt style asks for"
+        ),
         Column("tokens", "Tokens", "real", "mean length of a response"),
         Column("cut", "Cut off", "points", "share of responses that reached the token limit"),
     ]

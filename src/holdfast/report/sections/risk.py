@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from holdfast.forgetting.regularisation import (
 )
 from holdfast.report.panels import arms, by_family, entry, family_look, fit, legend, method_legend, panels
 from holdfast.report.rows import METHOD, Row
-from holdfast.report.section import Drawing, Section
+from holdfast.report.section import Drawing, Part, Section
 from holdfast.report.sections.training import GROUP_BASELINED, draw_lines, training_lines
 from holdfast.report.style import MUTED, PALETTE, WIDTH, Looks
 from holdfast.report.table import Column, Table, text, used
@@ -81,7 +81,13 @@ def section(analysis: Analysis) -> Section:
         "those of every method.",
         selective_figure,
     )
-    parts = [risk, risk_table(analysis), risk_by_method(analysis), selective, selective_table(analysis)]
+    parts: list[Part] = [
+        risk,
+        risk_table(analysis),
+        risk_by_method(analysis),
+        selective,
+        selective_table(analysis),
+    ]
     return Section("risk", "What one update does to earlier tasks", "Updates", parts)
 
 
@@ -225,7 +231,7 @@ def selective_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     shares = [one for one in training_lines(analysis, "zero_variance") if one[0].objective in GROUP_BASELINED]
     figure = Figure(figsize=(WIDTH, 4), layout="constrained")
     rows = [["norm", "effect"], ["shares", "shares"]] if shares else [["norm", "effect"]]
-    grid = figure.subplot_mosaic(rows, height_ratios=(2.2, 1.4)[: len(rows)])
+    grid: dict[str, Axes] = figure.subplot_mosaic(rows, height_ratios=(2.2, 1.4)[: len(rows)])
     norm, effect = grid["norm"], grid["effect"]
     kinds = _bins_panel(norm, instances, "norm")
     norm.set_title("Length of one instance's update")
@@ -258,7 +264,13 @@ def _bins_panel(axes: Axes, instances: list[Instance], quantity: str) -> list[tu
         there = [index for index, mean in enumerate(means) if not np.isnan(mean.value)]
         found = [means[index] for index in there]
         value = np.array([mean.value for mean in found])
-        style = {"color": COLOURS[key], "marker": "o", "markersize": 4, "linewidth": 1, "elinewidth": 1.2}
+        style: dict[str, Any] = {
+            "color": COLOURS[key],
+            "marker": "o",
+            "markersize": 4,
+            "linewidth": 1,
+            "elinewidth": 1.2,
+        }
         axes.errorbar(x[there], value, yerr=arms(*found, scale=1), **style)
     axes.axhline(0, color=MUTED, linewidth=0.9)
     axes.set_xticks(range(len(BINS)), BINS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import METHOD, STYLE, Row, named
-from holdfast.report.section import Section, Terms
+from holdfast.report.section import Part, Section, Terms
 from holdfast.report.table import Column, Table, used
 
 # Key in the configuration -> what the report calls it.
@@ -27,7 +27,7 @@ SAMPLING = ("group_size",)  # RFT and SFT on sampled targets
 
 
 def section(analysis: Analysis) -> Section:
-    parts = [Terms(setup(analysis)), methods_table(analysis), tasks_table(analysis)]
+    parts: list[Part] = [Terms(setup(analysis)), methods_table(analysis), tasks_table(analysis)]
     return Section("setup", "What it was run with", "Setup", parts)
 
 

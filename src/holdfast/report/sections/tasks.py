@@ -8,7 +8,7 @@ import numpy as np
 
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import fit, heat, method_legend, panels
+from holdfast.report.panels import first_column, fit, heat, method_legend, panels
 from holdfast.report.rows import METHOD, STYLE, Row, base_rows, many, named
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import GRID, MUTED, WIDTH, Looks
@@ -97,8 +97,8 @@ def matrix_figure(analysis: Analysis, looks: Looks) -> Figure:
 
 def _matrices(analysis: Analysis, across: int) -> Figure:
     # Sequential methods first: joint runs have two rows only, and stand side by side.
-    sequential = list(analysis.sequential)
-    methods: list[MethodView | None] = [*sequential, *[None] * (-len(sequential) % across), *analysis.joint]
+    groups = [list(analysis.sequential), list(analysis.joint)]
+    methods = [method for group in groups for method in (*group, *[None] * (-len(group) % across))]
     deep = [
         max(m.stages + 1.2 for m in methods[at : at + across] if m) for at in range(0, len(methods), across)
     ]
@@ -119,7 +119,7 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView) -> None:
     trained = {(stage, analysis.tasks.index(task)) for stage, task in enumerate(order, 1)}
     heat(axes, x, y, shares, SEA, lambda row, column: rounded(shares[row, column], 0, times=100), trained)
     axes.set_xticks(x, analysis.tasks)
-    axes.set_yticks(y, [method.trained_on(stage) for stage in stages])
+    axes.set_yticks(y, [method.trained_on(stage) for stage in range(len(stages))])
     axes.set_title(method.label, fontsize=10)
 
 
@@ -154,7 +154,7 @@ def task_curves(analysis: Analysis, looks: Looks) -> Figure:
         axes.set_xlim(-0.25, len(sequence) + 0.25)
         axes.set_ylim(0, 103)
         axes.set_xticks(range(len(sequence) + 1), ["base", *analysis.stage_labels])
-        if index % across == 0:
+        if first_column(axes):
             axes.set_ylabel("accuracy, %")
     method_legend(figure, analysis.methods, looks)
     return fit(figure, 1.3)
