@@ -186,9 +186,9 @@ def heat(
             inner = (corner[0] + 0.05, corner[1] + 0.05)
             axes.add_patch(Rectangle(inner, 0.9, 0.9, facecolor="none", edgecolor="#e8590c", linewidth=1.5))
         axes.text(
-            corner[0] + 0.5, corner[1] + 0.5, written(row, column), ha="center", va="center_baseline", fontsize=7.5,
-            fontweight="bold" if marked else "normal", color="#ffffff" if share > 0.55 else "#14212b",
-            in_layout=False,
+            corner[0] + 0.5, corner[1] + 0.5, written(row, column), ha="center", va="center_baseline",
+            fontsize=7.5, fontweight="bold" if marked else "normal",
+            color="#ffffff" if share > 0.55 else "#14212b", in_layout=False,
         )  # fmt: skip
     axes.set_xlim(-0.5, x[-1] + 0.5)
     axes.set_ylim(y[-1] + 0.5, -0.5)
