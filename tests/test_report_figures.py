@@ -24,9 +24,7 @@ GENERAL = ("mmlu_pro_multiple_ch", "pope_adversarial_set")
 VARIANTS = ("plain", "sampled", "filtered", "rif", "kl", "std", "greedy", "long", "joint")
 NINE: dict[str, Profile] = {
     f"{name}_variant_{index}": ("grpo" if index else "sft", index == 8, index == 3, 0.9, 0.01 * index, 0.01)
-    for index, name in enumerate(
-        ("plain", "sampled", "filtered", "rif", "kl", "std", "greedy", "long", "joint")
-    )
+    for index, name in enumerate(VARIANTS)
 }
 
 
