@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from holdfast.analysis.families import matched_rows
 from holdfast.analysis.views import analyse
 from holdfast.forgetting.bootstrap import MethodDraws
 from holdfast.forgetting.matched import Variant, at_matched_budget, at_matched_gain, rollouts, training_flops
 from holdfast.forgetting.results import Results
 from holdfast.report.page import build
-from holdfast.report.sections.matched import matched_findings, matched_rows, matched_table
+from holdfast.report.sections.matched import matched_findings, matched_table
 from results_helpers import make_results
 
 ORDER = ("a", "b", "c")

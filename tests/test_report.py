@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.analysis.comparisons import compare
+from holdfast.analysis.families import matched_rows
 from holdfast.analysis.views import analyse
 from holdfast.forgetting.bootstrap import Estimate
 from holdfast.forgetting.paired import holm
@@ -21,7 +22,6 @@ from holdfast.forgetting.permutation import Difference
 from holdfast.report.page import build
 from holdfast.report.sections.differences import differences, findings
 from holdfast.report.sections.learned import cautions, headline
-from holdfast.report.sections.matched import matched_rows
 from holdfast.report.sections.setup import methods_table
 from holdfast.report.style import inline_svg, looks_of
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,3 +87,11 @@ class MethodView:
         """The seeds whose every stage is evaluated."""
         done = zip(self.runs, self.finished, strict=True)
         return [run for run, finished in done if finished == self.stages]
+
+
+def by_family(methods: Iterable[MethodView]) -> dict[str, list[MethodView]]:
+    """The methods of each family, in order of appearance."""
+    families: dict[str, list[MethodView]] = {}
+    for method in methods:
+        families.setdefault(method.family, []).append(method)
+    return families

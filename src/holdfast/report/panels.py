@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holdfast.analysis.method import MethodView
+from holdfast.analysis.method import MethodView, by_family
 from holdfast.forgetting.bootstrap import Estimate
 from holdfast.report.style import GRID, WIDTH, Look, Looks
 
@@ -136,13 +136,6 @@ def method_legend(
         marker = look.marker if markers and not method.joint and len(members) == 1 else ""
         handles.append(entry(name, look.colour, linestyle=look.line, marker=marker))
     legend(figure, handles, where)
-
-
-def by_family(methods: Sequence[MethodView]) -> dict[str, list[MethodView]]:
-    families: dict[str, list[MethodView]] = {}
-    for method in methods:
-        families.setdefault(method.family, []).append(method)
-    return families
 
 
 def family_look(methods: Sequence[MethodView], family: str, looks: Looks) -> Look:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.analysis.method import MethodView
+from holdfast.analysis.method import MethodView, by_family
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,11 +80,8 @@ def looks_of(methods: Sequence[MethodView]) -> dict[str, Look]:
 
     More families than colours repeat them with another marker and line.
     """
-    families: dict[str, list[MethodView]] = {}
-    for method in methods:
-        families.setdefault(method.family, []).append(method)
     found = {}
-    for index, members in enumerate(families.values()):
+    for index, members in enumerate(by_family(methods).values()):
         again, several = index // len(PALETTE), len(members) > 1
         for place, method in enumerate(members):
             depth = place / (len(members) - 1) if several else 0.5

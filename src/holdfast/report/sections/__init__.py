@@ -21,20 +21,8 @@ from holdfast.report.sections import (
     training,
 )
 
-SECTIONS: tuple[MakeSection, ...] = (
-    learned.section,
-    differences.section,
-    matched.section,
-    settings.section,
-    setup.section,
-    tasks.section,
-    general.section,
-    items.section,
-    training.section,
-    drift.section,
-    predictors.section,
-    risk.section,
-    probe.section,
-    responses.section,
-    definitions.section,
+TOPICS = (
+    *(learned, differences, matched, settings, setup, tasks, general, items, training),
+    *(drift, predictors, risk, probe, responses, definitions),
 )
+SECTIONS: tuple[MakeSection, ...] = tuple(topic.section for topic in TOPICS)

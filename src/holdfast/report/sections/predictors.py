@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from holdfast.analysis.method import by_family
 from holdfast.analysis.views import Analysis
 from holdfast.forgetting.predictors import (
     CHAIN_OUTCOMES,
@@ -19,7 +20,7 @@ from holdfast.forgetting.predictors import (
     Unit,
     fitted,
 )
-from holdfast.report.panels import by_family, entry, family_look, first_column, fit, legend, panels
+from holdfast.report.panels import entry, family_look, first_column, fit, legend, panels
 from holdfast.report.rows import Row
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holdfast.analysis.method import MethodView
+from holdfast.analysis.method import MethodView, by_family
 from holdfast.analysis.views import Analysis
 from holdfast.forgetting.regularisation import (
     BINS,
@@ -22,7 +22,7 @@ from holdfast.forgetting.regularisation import (
 from holdfast.forgetting.regularisation import (
     fit as fit_claim,
 )
-from holdfast.report.panels import arms, by_family, entry, family_look, fit, legend, method_legend, panels
+from holdfast.report.panels import arms, entry, family_look, fit, legend, method_legend, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Part, Section
 from holdfast.report.sections.training import GROUP_BASELINED, draw_lines, training_lines

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from holdfast.analysis.axes import Axis, Series, axes_of, plain, series_along, shown
-from holdfast.analysis.method import MethodView
+from holdfast.analysis.method import MethodView, by_family
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import arms, by_family, cross, entry, family_look, fit, legend, panels
+from holdfast.report.panels import arms, cross, entry, family_look, fit, legend, panels
 from holdfast.report.rows import METHOD, SEEDS, Row, many, measures
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks
