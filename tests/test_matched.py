@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from holdfast.analysis.bootstrap import MethodDraws
 from holdfast.analysis.families import matched_rows
+from holdfast.analysis.matched import Variant, at_matched_budget, at_matched_gain, rollouts, training_flops
+from holdfast.analysis.results import Results
 from holdfast.analysis.views import analyse
-from holdfast.forgetting.bootstrap import MethodDraws
-from holdfast.forgetting.matched import Variant, at_matched_budget, at_matched_gain, rollouts, training_flops
-from holdfast.forgetting.results import Results
 from holdfast.report.page import build
 from holdfast.report.sections.matched import matched_findings, matched_table
 from results_helpers import make_results

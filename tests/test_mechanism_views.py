@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.analysis.views import analyse
-from holdfast.forgetting.bootstrap import Estimate
-from holdfast.forgetting.regularisation import (
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.regularisation import (
     BINS,
     CLAIMS,
     bin_of,
@@ -22,6 +21,7 @@ from holdfast.forgetting.regularisation import (
     mean_of,
     recovery,
 )
+from holdfast.analysis.views import analyse
 from holdfast.report.page import build
 from holdfast.report.sections.drift import divergence, group_movement, groups_of, movement, movement_figure
 from holdfast.report.sections.predictors import predictor_figure, predictor_tables

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.comparisons import compare
 from holdfast.analysis.families import matched_rows
+from holdfast.analysis.paired import holm
+from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import analyse
-from holdfast.forgetting.bootstrap import Estimate
-from holdfast.forgetting.paired import holm
-from holdfast.forgetting.permutation import Difference
 from holdfast.report.page import build
 from holdfast.report.sections.differences import differences, findings
 from holdfast.report.sections.learned import cautions, headline

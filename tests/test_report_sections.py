@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from holdfast.analysis.bootstrap import Estimate
 from holdfast.cli import console
-from holdfast.forgetting.bootstrap import Estimate
 from holdfast.report.page import build
 from holdfast.report.panels import fit, panels
 from holdfast.report.section import Drawing, Finding, Section, Terms

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from holdfast.analysis.bootstrap import Estimate, estimate
 from holdfast.analysis.method import MethodView
-from holdfast.forgetting.bootstrap import Estimate, estimate
-from holdfast.forgetting.paired import holm
-from holdfast.forgetting.permutation import (
+from holdfast.analysis.paired import holm
+from holdfast.analysis.permutation import (
     PERMUTATIONS,
     Difference,
     effect_sizes,
     item_scores,
     permutation_tests,
 )
-from holdfast.forgetting.results import Results
+from holdfast.analysis.results import Results
 
 MEASURES = {"avg_acc": "AvgAcc", "fm": "FM", "bwt": "BWT", "plasticity": "Plasticity", "general": "General"}
 # The smallest p there can be is one over the permutations, and the adjustment multiplies it by the

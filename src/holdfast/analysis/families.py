@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from holdfast.analysis.comparisons import MEASURES, Comparison, compare
-from holdfast.analysis.method import MethodView, by_family
-from holdfast.analysis.views import Analysis
-from holdfast.forgetting.matched import (
+from holdfast.analysis.matched import (
     Match,
     Variant,
     at_matched_budget,
@@ -17,6 +15,8 @@ from holdfast.forgetting.matched import (
     rollouts,
     training_flops,
 )
+from holdfast.analysis.method import MethodView, by_family
+from holdfast.analysis.views import Analysis
 
 Basis = Literal["gain", "budget", "roll-outs"]
 # Of what a budget is counted in: as a ratio of it is called.

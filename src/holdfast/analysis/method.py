@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate
-from holdfast.forgetting.results import MethodRun
-from holdfast.forgetting.transitions import Persistence, Transitions
+from holdfast.analysis.bootstrap import Estimate, MethodDraws, estimate
+from holdfast.analysis.results import MethodRun
+from holdfast.analysis.transitions import Persistence, Transitions
 from holdfast.tasks.prompts import Style
 
 # Of the measures that are not between -1 and 1.

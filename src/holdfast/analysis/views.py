@@ -8,13 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
+from holdfast.analysis.bootstrap import resample
 from holdfast.analysis.comparisons import Comparison, compare, references
+from holdfast.analysis.matrix import check_items, finished_stages, group_by_method, mean_matrix
 from holdfast.analysis.method import MethodView
-from holdfast.forgetting.bootstrap import resample
-from holdfast.forgetting.matrix import check_items, finished_stages, group_by_method, mean_matrix
-from holdfast.forgetting.predictors import Study, study
-from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import ItemHistory
+from holdfast.analysis.predictors import Study, study
+from holdfast.analysis.results import MethodRun, Results
+from holdfast.analysis.transitions import ItemHistory
 from holdfast.tasks.prompts import Style
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from holdfast import files
+from holdfast.analysis import paired
+from holdfast.analysis.metrics import resolvable_difference
+from holdfast.analysis.outcomes import RIGHT
+from holdfast.analysis.paired import Change
 from holdfast.checkpoints.evaluation import Answers, scores
 from holdfast.checkpoints.exam import Exam
 from holdfast.errors import InputError
-from holdfast.forgetting import paired
-from holdfast.forgetting.metrics import resolvable_difference
-from holdfast.forgetting.outcomes import RIGHT
-from holdfast.forgetting.paired import Change
 from holdfast.report.table import Column, Table, to_json, to_markdown
 
 Verdict = Literal["forgotten", "kept", "unclear"]

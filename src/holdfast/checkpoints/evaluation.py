@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from holdfast import files
+from holdfast.analysis.metrics import resolvable_difference
+from holdfast.analysis.paired import accuracy
+from holdfast.analysis.results import Record
 from holdfast.checkpoints.exam import Exam, OnStep, Subject
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.identity import digest, file_digest
-from holdfast.forgetting.metrics import resolvable_difference
-from holdfast.forgetting.paired import accuracy
-from holdfast.forgetting.results import Record
 from holdfast.report.table import Column, Table, to_json, to_markdown
 
 RECORDS = "records"

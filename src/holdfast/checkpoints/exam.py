@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from holdfast.analysis.results import Record
 from holdfast.errors import InputError
-from holdfast.forgetting.results import Record
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.example import Example

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holdfast.analysis.results import Record
 from holdfast.checkpoints.exam import Exam, OnStep
 from holdfast.errors import InputError
 from holdfast.experiment.identity import model_identity
-from holdfast.forgetting.results import Record
 from holdfast.policy.settings import ModelSettings
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example

@@ -10,10 +10,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from holdfast.analysis.results import Record, make_record
 from holdfast.checkpoints.endpoint import Endpoint, Reply, Stopped
 from holdfast.checkpoints.exam import Exam, OnStep
 from holdfast.errors import HoldfastError
-from holdfast.forgetting.results import Record, make_record
 from holdfast.rng import seed
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example, ImageSource, open_image

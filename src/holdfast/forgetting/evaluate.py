@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.forgetting.results import Record, make_record
+from holdfast.analysis.results import Record, make_record
 from holdfast.policy.rollouts import roll_out
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream

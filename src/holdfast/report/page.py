@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.analysis.results import Results
 from holdfast.analysis.views import Analysis, analyse
 from holdfast.files import write_json, write_text
-from holdfast.forgetting.results import Results
 from holdfast.report.section import Drawing, MakeSection, Part, Section
 from holdfast.report.sections import SECTIONS
 from holdfast.report.style import RC, Looks, css, data_colours, looks_of, save

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.method import MethodView, by_family
-from holdfast.forgetting.bootstrap import Estimate
 from holdfast.report.style import GRID, WIDTH, Look, Looks
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal
 
-from holdfast.forgetting.bootstrap import Estimate
-from holdfast.forgetting.permutation import Difference
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.permutation import Difference
 
 Kind = Literal["text", "points", "change", "count", "real", "digits", "coefficient", "flop", "joule"]
 Value = str | int | float | Estimate | None

@@ -12,8 +12,8 @@ import numpy as np
 
 from holdfast.analysis.comparisons import MEASURES, Comparison
 from holdfast.analysis.method import MethodView
+from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.permutation import Difference
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Finding, Section
 from holdfast.report.table import Column, Kind, Table, p_value, text, used

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from holdfast import rng
+from holdfast.analysis.bootstrap import RESAMPLES, combine_seeds, estimate
 from holdfast.analysis.method import MethodView
+from holdfast.analysis.results import MethodRun
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.bootstrap import RESAMPLES, combine_seeds, estimate
-from holdfast.forgetting.results import MethodRun
 from holdfast.report.panels import fit, heat, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Section

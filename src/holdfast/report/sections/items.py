@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from holdfast.analysis.method import MethodView
+from holdfast.analysis.transitions import Transitions
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.transitions import Transitions
 from holdfast.report.panels import fit, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Section

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from holdfast.analysis.bootstrap import estimate
 from holdfast.analysis.method import MethodView
+from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.bootstrap import estimate
-from holdfast.forgetting.metrics import resolvable_difference
 from holdfast.report.panels import cross, fit, method_legend, panels
 from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
 from holdfast.report.section import Drawing, Section

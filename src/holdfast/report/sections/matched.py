@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import get_args
 
 from holdfast.analysis.families import AMOUNTS, TESTED, Basis, MatchedRow, matched_rows
+from holdfast.analysis.matched import TOLERANCE, Match
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.matched import TOLERANCE, Match
 from holdfast.report.rows import Row
 from holdfast.report.section import Finding, Section
 from holdfast.report.sections.differences import MOST_IN_FULL, TESTED_NOTE, listed, one_seed_note, with_p

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from holdfast.analysis.method import by_family
-from holdfast.analysis.views import Analysis
-from holdfast.forgetting.predictors import (
+from holdfast.analysis.predictors import (
     CHAIN_OUTCOMES,
     CHAIN_PREDICTORS,
     LEAST_KL,
@@ -20,6 +19,7 @@ from holdfast.forgetting.predictors import (
     Unit,
     fitted,
 )
+from holdfast.analysis.views import Analysis
 from holdfast.report.panels import entry, family_look, first_column, fit, legend, panels
 from holdfast.report.rows import Row
 from holdfast.report.section import Drawing, Section

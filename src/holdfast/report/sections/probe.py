@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from holdfast.analysis.regularisation import mean_of, recovery
+from holdfast.analysis.results import MethodRun, Results
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.regularisation import mean_of, recovery
-from holdfast.forgetting.results import MethodRun, Results
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Section
 from holdfast.report.table import Column, Table

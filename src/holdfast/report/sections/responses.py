@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from holdfast.analysis.outcomes import RIGHT, Outcome, outcome
+from holdfast.analysis.results import MethodRun, Record
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.outcomes import RIGHT, Outcome, outcome
-from holdfast.forgetting.results import MethodRun, Record
 from holdfast.report.rows import BASE, METHOD, STYLE, Row, base_rows, named
 from holdfast.report.section import Part, Response, Sample, Samples, Section
 from holdfast.report.table import Column, Table

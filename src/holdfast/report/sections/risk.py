@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from holdfast.analysis.method import MethodView, by_family
-from holdfast.analysis.views import Analysis
-from holdfast.forgetting.regularisation import (
+from holdfast.analysis.regularisation import (
     BINS,
     CLAIMS,
     Claim,
@@ -19,9 +18,10 @@ from holdfast.forgetting.regularisation import (
     instances_of,
     mean_by_bin,
 )
-from holdfast.forgetting.regularisation import (
+from holdfast.analysis.regularisation import (
     fit as fit_claim,
 )
+from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, entry, family_look, fit, legend, method_legend, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Part, Section

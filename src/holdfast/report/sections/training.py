@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from holdfast.analysis.bootstrap import combine_seeds, estimate
+from holdfast.analysis.matrix import nan_mean
 from holdfast.analysis.method import MethodView
+from holdfast.analysis.results import MethodRun
 from holdfast.analysis.views import Analysis
-from holdfast.forgetting.bootstrap import combine_seeds, estimate
-from holdfast.forgetting.matrix import nan_mean
-from holdfast.forgetting.results import MethodRun
 from holdfast.report.panels import fit, method_legend, panels
 from holdfast.report.rows import METHOD, Row, many
 from holdfast.report.section import Drawing, Section

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
-from holdfast.forgetting.results import Record
+from holdfast.analysis.results import Record
 from holdfast.tasks.scoring import normalise
 
 RIGHT = 0.5

@@ -22,8 +22,8 @@ from typing import Literal
 
 import numpy as np
 
-from holdfast.forgetting.bootstrap import Estimate, MethodDraws, estimate
-from holdfast.forgetting.results import MethodRun
+from holdfast.analysis.bootstrap import Estimate, MethodDraws, estimate
+from holdfast.analysis.results import MethodRun
 
 Budget = Literal["flops", "rollouts"]
 TOLERANCE = 0.10  # of budgets called equal

@@ -25,10 +25,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from holdfast import rng
-from holdfast.forgetting.bootstrap import Estimate
-from holdfast.forgetting.matrix import nan_mean, task_scores
-from holdfast.forgetting.metrics import Measures, measure
-from holdfast.forgetting.results import MethodRun, Results
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.matrix import nan_mean, task_scores
+from holdfast.analysis.metrics import Measures, measure
+from holdfast.analysis.results import MethodRun, Results
 
 PERMUTATIONS = 2000  # and drawn this many at a time
 ANY_ORDER = ("avg_acc", "general")

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from holdfast.analysis.results import MethodRun, Record, Results
 from holdfast.errors import HoldfastError
-from holdfast.forgetting.results import MethodRun, Record, Results
 
 Field = Literal["score", "lenient", "format", "tokens", "finished"]
 

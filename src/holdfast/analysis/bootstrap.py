@@ -21,9 +21,9 @@ from functools import cache
 import numpy as np
 
 from holdfast import rng
-from holdfast.forgetting.matrix import check_items, group_by_method, task_scores
-from holdfast.forgetting.metrics import measure
-from holdfast.forgetting.results import MethodRun, Results
+from holdfast.analysis.matrix import check_items, group_by_method, task_scores
+from holdfast.analysis.metrics import measure
+from holdfast.analysis.results import MethodRun, Results
 
 RESAMPLES = 1000  # of items
 SEED_DRAWS = 10  # of seeds for each: a t distribution of few degrees of freedom has long tails

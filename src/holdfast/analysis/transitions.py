@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holdfast.forgetting.bootstrap import Estimate, combine_seeds, estimate, item_weights
-from holdfast.forgetting.outcomes import Outcome, outcome
-from holdfast.forgetting.results import MethodRun, Results
+from holdfast.analysis.bootstrap import Estimate, combine_seeds, estimate, item_weights
+from holdfast.analysis.outcomes import Outcome, outcome
+from holdfast.analysis.results import MethodRun, Results
 
 MISSING = -1
 SHARES = ("kept", "lost", "gained", "lost_format", "lost_convention", "lost_knowledge")

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.forgetting.association import cluster_weights, quadratic, spearman, unseen_r2
-from holdfast.forgetting.bootstrap import LEVEL, RESAMPLES, Estimate
-from holdfast.forgetting.matrix import accuracy_matrix
-from holdfast.forgetting.metrics import measure
-from holdfast.forgetting.results import MethodRun, Results
+from holdfast.analysis.association import cluster_weights, quadratic, spearman, unseen_r2
+from holdfast.analysis.bootstrap import LEVEL, RESAMPLES, Estimate
+from holdfast.analysis.matrix import accuracy_matrix
+from holdfast.analysis.metrics import measure
+from holdfast.analysis.results import MethodRun, Results
 
 MIN_UNITS = 5  # fewer lie on or near any parabola
 MIN_METHODS = 8  # fewer cannot say how methods differ: intervals would be far too narrow

@@ -20,8 +20,8 @@ from math import comb
 import numpy as np
 
 from holdfast import rng
-from holdfast.forgetting.bootstrap import LEVEL, Estimate, estimate
-from holdfast.forgetting.outcomes import RIGHT
+from holdfast.analysis.bootstrap import LEVEL, Estimate, estimate
+from holdfast.analysis.outcomes import RIGHT
 
 RESAMPLES = 10_000
 

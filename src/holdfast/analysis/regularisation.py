@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from holdfast import rng
-from holdfast.forgetting.association import spearman
-from holdfast.forgetting.bootstrap import RESAMPLES, Estimate, estimate, item_weights
-from holdfast.forgetting.results import MethodRun
+from holdfast.analysis.association import spearman
+from holdfast.analysis.bootstrap import RESAMPLES, Estimate, estimate, item_weights
+from holdfast.analysis.results import MethodRun
 
 Instance = Mapping[str, Any]
 

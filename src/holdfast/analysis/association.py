@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from holdfast import rng
-from holdfast.forgetting.bootstrap import RESAMPLES
+from holdfast.analysis.bootstrap import RESAMPLES
 
 
 def cluster_weights(cluster_N: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
