@@ -12,8 +12,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from holdfast.forgetting.bootstrap import combine_seeds, estimate, item_weights
-from holdfast.forgetting.metrics import measure
+from holdfast.analysis.bootstrap import combine_seeds, estimate, item_weights
+from holdfast.analysis.metrics import measure
 
 TASKS, ITEMS, RESAMPLES, REPEATS = 7, 500, 300, 200
 MEASURES = ("fm", "bwt", "avg_acc")

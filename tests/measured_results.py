@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.forgetting.matrix import accuracy_matrix
-from holdfast.forgetting.results import MethodRun, Results
+from holdfast.analysis.matrix import accuracy_matrix
+from holdfast.analysis.results import MethodRun, Results
 from results_helpers import Profile, make_results
 
 LADDER = (5e-5, 1e-4, 2e-4, 4e-4, 8e-4)

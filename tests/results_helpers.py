@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.forgetting.results import MethodRun, Results
+from holdfast.analysis.results import MethodRun, Results
 
 SEQUENCE = ("diagrams", "reading", "photos", "relations", "measures", "tissue", "counting")
 GENERAL = ("knowledge", "facts", "presence")

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.report.analysis import Analysis, analyse
-from holdfast.report.axes import axes_of, axis_table, axis_tables, series_along, shown
-from holdfast.report.axes_figures import axes_figure, pareto_figure
+from holdfast.analysis.axes import axes_of, series_along, shown
+from holdfast.analysis.views import Analysis, analyse
 from holdfast.report.page import build
-from holdfast.report.style import family_looks
+from holdfast.report.sections.settings import axis_figure, axis_table, pareto_figure, section
+from holdfast.report.style import looks_of
+from holdfast.report.table import Table
 from measured_results import make_grid
 from results_helpers import make_results
 
@@ -25,13 +26,9 @@ def grid(**more) -> Analysis:
     return analyse(make_grid(**(settings | more)))
 
 
-def looks_of(analysis: Analysis):
-    return family_looks([(method.name, method.family, method.joint) for method in analysis.methods])
-
-
 def test_an_axis_is_ordered_whatever_the_order_of_the_file():
     analysis = grid(kl=(0.1, 0.0))
-    rate, kl = axes_of(analysis)
+    rate, kl = axes_of(analysis.methods)
     assert (rate.name, rate.values, rate.logarithmic) == ("learning_rate", (1e-4, 2e-4, 8e-4), True)
     assert (kl.name, kl.values, kl.logarithmic) == ("kl_coef", (0.0, 0.1), False)  # 0 has no logarithm
     assert [kl.position(value) for value in kl.values] == [0, 1]
@@ -39,7 +36,7 @@ def test_an_axis_is_ordered_whatever_the_order_of_the_file():
 
 def test_series_differ_along_their_axis_alone():
     analysis = grid(kl=(0.0, 0.1))
-    rate, kl = axes_of(analysis)
+    rate, kl = axes_of(analysis.methods)
     along = series_along(rate, analysis.methods)
     assert [series.name for series in along] == ["sft", "grpo, kl_coef 0", "grpo, kl_coef 0.1"]
     assert [method.axes["learning_rate"] for method in along[1].methods] == [1e-4, 2e-4, 8e-4]
@@ -50,7 +47,7 @@ def test_series_differ_along_their_axis_alone():
 
 def test_the_table_holds_the_measures_in_order():
     analysis = grid()
-    table = axis_table(analysis, axes_of(analysis)[0])
+    table = axis_table(analysis, axes_of(analysis.methods)[0])
     assert [(row["family"], row["setting_learning_rate"]) for row in table.rows] == [
         (family, rate) for family in ("sft", "grpo") for rate in ("1e-4", "2e-4", "8e-4")
     ]
@@ -66,12 +63,14 @@ def test_values_of_any_kind_are_told_apart():
     axes = [{"order": values[index // 2], "chain": bool(index % 2)} for index in range(4)]
     runs = [replace(run, family="x", axes=one) for run, one in zip(results.runs, axes, strict=True)]
     analysis = analyse(replace(results, runs=tuple(runs)))
-    order, chain = axes_of(analysis)
+    order, chain = axes_of(analysis.methods)
     assert order.values == (("diagrams", "reading"), ("reading", "diagrams"))
     assert not order.ordered and not chain.ordered
     assert len(series_along(order, analysis.methods)) == 2
-    assert set(axis_tables(analysis)) == {"along_order", "along_chain"}
-    assert axes_figure(analysis, looks_of(analysis)) is not None
+    names = [part.name for part in section(analysis).parts]
+    assert names == ["along_order", "along_chain", "pareto", "along_order", "along_chain"]
+    for axis in (order, chain):
+        assert len(axis_figure(axis, analysis, looks_of(analysis.methods)).axes) == 3
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_settings_as_text(value, text):
 
 def test_the_curves_are_where_the_measures_are():
     analysis = grid()
-    figure = axes_figure(analysis, looks_of(analysis))
+    figure = axis_figure(axes_of(analysis.methods)[0], analysis, looks_of(analysis.methods))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["AvgAcc, %", "FM", "Plasticity, %", "General"]
     fm = figure.axes[1]
@@ -106,7 +105,7 @@ def test_the_curves_are_where_the_measures_are():
 
 def test_pareto_curves_follow_the_setting_and_markers_tell_its_value():
     analysis = grid()
-    figure = pareto_figure(analysis, looks_of(analysis))
+    figure = pareto_figure(analysis, looks_of(analysis.methods))
     for axes in figure.axes:
         sft, grpo = (line for line in axes.lines if len(line.get_xdata()) == 3)
         for line, family in ((sft, "sft"), (grpo, "grpo")):
@@ -128,7 +127,7 @@ def test_values_are_written_where_markers_cannot_tell_them():
         for run in results.runs
     ]
     analysis = analyse(replace(results, runs=tuple(changed)))
-    figure = pareto_figure(analysis, looks_of(analysis))
+    figure = pareto_figure(analysis, looks_of(analysis.methods))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sft", "grpo"]
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1e-4", "2e-4", "4", "8"]
 
@@ -141,9 +140,10 @@ def test_categories_are_not_connected():
         for run, kind in zip(results.runs, kinds, strict=True)
     ]
     analysis = analyse(replace(results, runs=tuple(runs)))
-    (axis,) = axes_of(analysis)
+    (axis,) = axes_of(analysis.methods)
     assert axis.values == kinds and not axis.ordered
-    for figure in (axes_figure(analysis, looks_of(analysis)), pareto_figure(analysis, looks_of(analysis))):
+    looks = looks_of(analysis.methods)
+    for figure in (axis_figure(axis, analysis, looks), pareto_figure(analysis, looks)):
         for axes in figure.axes:
             lines = [line for line in axes.lines if line.get_linestyle() != "None"]
             assert all(len(line.get_xdata()) < 4 for line in lines)
@@ -154,19 +154,20 @@ def test_categories_are_not_connected():
 
 def test_without_a_grid_there_is_nothing():
     analysis = analyse(make_results(items=20, sequence=SHORT, general=()))
-    looks = looks_of(analysis)
-    assert axes_of(analysis) == [] and axes_figure(analysis, looks) is None
-    assert pareto_figure(analysis, looks) is None
+    looks = looks_of(analysis.methods)
+    assert axes_of(analysis.methods) == [] and pareto_figure(analysis, looks) is None
+    assert not any(isinstance(part, Table) for part in section(analysis).parts)
     assert [method.family for method in analysis.methods] == ["sft", "grpo"]
 
 
 def test_an_axis_on_which_nothing_varies_is_none():
-    assert axes_of(grid(ladder=(1e-4,))) == []
+    assert axes_of(grid(ladder=(1e-4,)).methods) == []
 
 
 def test_colours_stand_for_families():
-    names = [(f"{family}{index}", family, False) for index in range(5) for family in ("sft", "grpo", "rloo")]
-    found = family_looks(names)
+    one = grid().methods[0]
+    names = [(f"{family}{index}", family) for index in range(5) for family in ("sft", "grpo", "rloo")]
+    found = looks_of([replace(one, name=name, family=family) for name, family in names])
     assert len({look.colour for look in found.values()}) == 15
     for family, channel in (("sft", 0), ("grpo", 2)):  # red and blue
         for index in range(5):

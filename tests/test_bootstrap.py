@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.forgetting.bootstrap import combine_seeds, estimate, item_weights, resample
-from holdfast.forgetting.matrix import accuracy_matrix
-from holdfast.forgetting.metrics import measure
+from holdfast.analysis.bootstrap import combine_seeds, estimate, item_weights, resample
+from holdfast.analysis.matrix import accuracy_matrix
+from holdfast.analysis.metrics import measure
 from results_helpers import make_results
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from experiment_helpers import make_experiment, run_here
+from holdfast.analysis.matched import training_flops
+from holdfast.analysis.results import Results
+from holdfast.analysis.views import analyse
 from holdfast.experiment.collect import collect
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.files import read_jsonl
-from holdfast.forgetting.matched import training_flops
-from holdfast.forgetting.results import Results
-from holdfast.report.analysis import analyse
-from holdfast.report.tables import budget
+from holdfast.report.sections.training import budget
 
 
 def collected(folder: Path, **changes: object) -> Results:

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.forgetting.bootstrap import MethodDraws
-from holdfast.forgetting.matched import Variant, at_matched_budget, at_matched_gain, rollouts, training_flops
-from holdfast.forgetting.results import Results
-from holdfast.report.analysis import analyse
-from holdfast.report.matched import matched_findings, matched_rows, matched_table
+from holdfast.analysis.bootstrap import MethodDraws
+from holdfast.analysis.families import matched_rows
+from holdfast.analysis.matched import Variant, at_matched_budget, at_matched_gain, rollouts, training_flops
+from holdfast.analysis.results import Results
+from holdfast.analysis.views import analyse
 from holdfast.report.page import build
+from holdfast.report.sections.matched import matched_findings, matched_table
 from results_helpers import make_results
 
 ORDER = ("a", "b", "c")
@@ -238,5 +239,5 @@ def test_families_without_a_common_order_are_not_paired():
 
 def test_one_family_has_nothing_to_match():
     assert matched_rows(analyse(make_results(("sft", "joint_sft"), items=20))) == []
-    assert matched_table([]) is None
+    assert matched_table([]).rows == []
     assert matched_findings([]) == []

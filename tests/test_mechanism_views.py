@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.forgetting.bootstrap import Estimate
-from holdfast.forgetting.regularisation import (
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.regularisation import (
     BINS,
     CLAIMS,
     bin_of,
@@ -21,22 +21,21 @@ from holdfast.forgetting.regularisation import (
     mean_of,
     recovery,
 )
-from holdfast.report.analysis import analyse
-from holdfast.report.drift import divergence, group_movement, groups_of, movement
-from holdfast.report.drift_figures import movement_figure
-from holdfast.report.mechanism import (
-    probe_table,
-    risk_by_method,
-    risk_table,
-    selective_table,
-    zero_advantage_table,
-)
-from holdfast.report.mechanism_figures import risk_figure, selective_figure
+from holdfast.analysis.views import analyse
 from holdfast.report.page import build
-from holdfast.report.predictor_views import predictor_figure, predictor_tables
-from holdfast.report.style import looks
+from holdfast.report.sections.drift import divergence, group_movement, groups_of, movement, movement_figure
+from holdfast.report.sections.predictors import predictor_figure, predictor_tables
+from holdfast.report.sections.probe import probe_table
+from holdfast.report.sections.risk import (
+    risk_by_method,
+    risk_figure,
+    risk_table,
+    selective_figure,
+    selective_table,
+)
+from holdfast.report.sections.training import budget, zero_advantage_table
+from holdfast.report.style import looks_of
 from holdfast.report.table import number
-from holdfast.report.tables import budget
 from measured_results import make_grid, make_risk, with_mechanisms
 from results_helpers import make_results
 
@@ -154,7 +153,7 @@ def test_no_advantage_is_of_methods_that_compare_within_the_group():
     assert set(rows) == {"grpo", "rloo"}
     shares = [entry["zero_variance"] for entry in analysis.by_name["grpo"].runs[0].curves[0]]
     assert rows["grpo"]["first"] == pytest.approx(np.mean(shares))
-    styles = looks([(method.name, method.joint) for method in analysis.methods])
+    styles = looks_of(analysis.methods)
     (panel,) = [
         axes
         for axes in selective_figure(analysis, styles).axes
@@ -324,7 +323,7 @@ def test_numbers_of_any_size():
     assert number(3.4e13, "flop") == "34.0\u00a0TFLOP"
     assert (number(950.0, "joule"), number(0.0, "joule")) == ("950.0\u00a0J", "0.0\u00a0J")
     assert [number(value, "digits") for value in (0.03456, 12.345, 1234.5, -0.5, 2e-7, 0.0)] == [
-        "0.0346", "12.3", "1,234", "−0.500", "2.0e−7", "0",
+        "0.0346", "12.3", "1,235", "−0.500", "2.0e−7", "0",
     ]  # fmt: skip
     assert [number(value, "coefficient") for value in (-0.834, 0.5, -0.001)] == ["−0.83", "0.50", "0.00"]
 
@@ -342,12 +341,12 @@ def page(tmp_path_factory):
 
 def test_every_section_stands_in_the_page(page):
     html = page.read_text(encoding="utf-8")
-    for section in ("settings", "drift", "why", "probe"):
+    for section in ("settings", "drift", "why", "risk", "probe"):
         assert html.count(f'id="{section}"') == 1 and f'href="#{section}"' in html
     for name in NEW | {"probe", "probe_by_task", "zero_advantage"}:
         rows = list(csv.DictReader((page.parent / f"tables/{name}.csv").open(encoding="utf-8")))
         assert len(rows) == len(json.loads((page.parent / f"tables/{name}.json").read_text())["rows"]) > 0
-    for name in ("along_axes", "pareto", "movement", "predictors", "risk", "selective"):
+    for name in ("along_learning_rate", "pareto", "movement", "predictors", "risk", "selective"):
         assert (page.parent / f"figures/{name}.png").is_file()
     text = (page.parent / "report.md").read_text(encoding="utf-8")
     assert "## Re-alignment probe" in text and "Is RFT's risk SFT's" in text
@@ -357,7 +356,7 @@ def test_every_section_stands_in_the_page(page):
 def test_a_report_without_measurements_stays_as_it_was(tmp_path):
     build(make_results(items=10, sequence=SHORT, general=("facts",)), tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
-    for section in ("settings", "drift", "why", "probe"):
+    for section in ("settings", "drift", "why", "risk", "probe"):
         assert f'id="{section}"' not in html and f'href="#{section}"' not in html
     assert not {path.stem for path in (tmp_path / "tables").iterdir()} & NEW
 
@@ -377,7 +376,7 @@ def test_partly_measured_runs(tmp_path):
 
 def test_figures_are_none_without_data():
     analysis = analyse(make_results(items=10, sequence=SHORT, general=()))
-    styles = looks([(method.name, method.joint) for method in analysis.methods])
+    styles = looks_of(analysis.methods)
     for draw in (movement_figure, predictor_figure, risk_figure, selective_figure):
         assert draw(analysis, styles) is None
     assert not any(table.rows for table in predictor_tables(analysis))

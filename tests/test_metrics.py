@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from holdfast.analysis.matrix import accuracy_matrix, check_items, finished_stages, mean_matrix
+from holdfast.analysis.metrics import measure, resolvable_difference
+from holdfast.analysis.transitions import ItemHistory
 from holdfast.errors import HoldfastError
-from holdfast.forgetting.matrix import accuracy_matrix, check_items, finished_stages, mean_matrix
-from holdfast.forgetting.metrics import measure, resolvable_difference
-from holdfast.forgetting.transitions import ItemHistory
 from results_helpers import make_results
 
 # The worked example of docs/metrics.md: the base, then three stages.

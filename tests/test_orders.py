@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from holdfast.analysis.bootstrap import resample
+from holdfast.analysis.matrix import finished_stages
+from holdfast.analysis.results import MethodRun, Results
+from holdfast.analysis.transitions import ItemHistory
+from holdfast.analysis.views import analyse
 from holdfast.errors import HoldfastError
-from holdfast.forgetting.bootstrap import resample
-from holdfast.forgetting.matrix import finished_stages
-from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import ItemHistory
-from holdfast.report.analysis import analyse
 from holdfast.report.page import build
-from holdfast.report.setup import setup, tasks_table
-from holdfast.report.tables import matrices, per_task
+from holdfast.report.sections.setup import setup, tasks_table
+from holdfast.report.sections.tasks import matrices, per_task
 from results_helpers import make_results
 
 TASKS, ORDER = ("a", "b", "c"), ("c", "a", "b")

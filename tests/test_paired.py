@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holdfast.forgetting import paired
+from holdfast.analysis import paired
 
 
 @pytest.mark.parametrize(

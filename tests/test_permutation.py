@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.forgetting.metrics import measure
-from holdfast.forgetting.permutation import (
+from holdfast.analysis.metrics import measure
+from holdfast.analysis.permutation import (
     PERMUTATIONS,
     Difference,
     ItemScores,

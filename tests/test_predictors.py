@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.forgetting.association import cluster_weights, quadratic, spearman, unseen_r2
-from holdfast.forgetting.matrix import accuracy_matrix
-from holdfast.forgetting.predictors import Unit, chain_units, stage_units, strength, study
+from holdfast.analysis.association import cluster_weights, quadratic, spearman, unseen_r2
+from holdfast.analysis.matrix import accuracy_matrix
+from holdfast.analysis.predictors import Unit, chain_units, stage_units, strength, study
 from measured_results import make_grid, with_mechanisms
 from results_helpers import make_results
 

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.forgetting.bootstrap import Estimate
-from holdfast.forgetting.paired import holm
-from holdfast.forgetting.permutation import Difference
-from holdfast.report.analysis import analyse
-from holdfast.report.comparisons import compare
-from holdfast.report.matched import matched_rows
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.comparisons import compare
+from holdfast.analysis.families import matched_rows
+from holdfast.analysis.paired import holm
+from holdfast.analysis.permutation import Difference
+from holdfast.analysis.views import analyse
 from holdfast.report.page import build
-from holdfast.report.setup import methods_table
-from holdfast.report.style import inline_svg, looks
+from holdfast.report.sections.differences import differences, findings
+from holdfast.report.sections.learned import cautions, headline
+from holdfast.report.sections.setup import methods_table
+from holdfast.report.style import inline_svg, looks_of
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
-from holdfast.report.tables import all_tables
-from holdfast.report.verdicts import cautions, differences, findings
 from results_helpers import METHODS, make_results
 
 SHORT = ("diagrams", "reading", "photos")
@@ -186,12 +186,11 @@ def test_one_task_without_general_benchmarks(tmp_path):
 def test_other_style_and_base_row_of_each_style(tmp_path):
     results = make_results(items=20, sequence=SHORT, general=("facts",), other_style=True)
     direct = replace(results.runs[1], style="direct")
-    tables = all_tables(analyse(replace(results, runs=(results.runs[0], direct))))
-    bases = [row["style"] for row in tables["headline"].rows if row["method"] == "base model"]
-    assert bases == ["cot", "direct"]
-    assert "headline_other_style" in tables
+    table = headline(analyse(replace(results, runs=(results.runs[0], direct))))
+    assert [row["style"] for row in table.rows if row["method"] == "base model"] == ["cot", "direct"]
     html = build(results, tmp_path).read_text(encoding="utf-8")
     assert "judged under the other prompt style" in html
+    assert (tmp_path / "tables/headline_other_style.csv").is_file()
 
 
 def test_findings_say_what_the_intervals_allow():
@@ -354,7 +353,7 @@ def test_the_group_is_shown_of_methods_that_sample():
 
 
 def test_numbers():
-    assert (signed(1.25), signed(-3.14), signed(-0.04)) == ("+1.2", "−3.1", "0.0")
+    assert (signed(1.25), signed(-3.14), signed(-0.04)) == ("+1.3", "−3.1", "0.0")
     assert number(0.5, "points") == "50.0"
     assert number(None, "points") == number(math.nan, "change") == "–"
     assert interval(Estimate(0.1, 0.05, 0.2), "change") == "[+5.0,\u00a0+20.0]"
@@ -372,7 +371,8 @@ def test_table_forms():
 
 
 def test_looks_differ_and_svg_ids_are_its_own():
-    found = looks([(f"m{index}", False) for index in range(12)])
+    (method,) = analyse(make_results(("sft",), items=10, sequence=SHORT, general=())).methods
+    found = looks_of([replace(method, name=f"m{index}", family=f"m{index}") for index in range(12)])
     assert len({(look.colour, look.line) for look in found.values()}) == 12
     svg = inline_svg(
         '<?xml version="1.0"?><svg><metadata>x</metadata><g id="a" clip-path="url(#a)"/></svg>', "f"

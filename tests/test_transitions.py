@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.forgetting.outcomes import Outcome, outcome, stands_in
-from holdfast.forgetting.results import MethodRun, Results
-from holdfast.forgetting.transitions import SHARES, ItemHistory
-from holdfast.report.analysis import analyse
-from holdfast.report.tables import turnover, turnover_by_stage, turnover_by_task
+from holdfast.analysis.outcomes import Outcome, outcome, stands_in
+from holdfast.analysis.results import MethodRun, Results
+from holdfast.analysis.transitions import SHARES, ItemHistory
+from holdfast.analysis.views import analyse
+from holdfast.report.sections.items import turnover, turnover_by_stage, turnover_by_task
 from results_helpers import make_results
 
 WRONG = "<think>maybe three</think>\\boxed{five}"

@@ -15,13 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.analysis.results import Results as Results
     from holdfast.api import load_experiment as load_experiment
     from holdfast.api import load_results as load_results
     from holdfast.api import run as run
     from holdfast.config.experiment import Experiment as Experiment
     from holdfast.errors import HoldfastError as HoldfastError
     from holdfast.errors import InputError as InputError
-    from holdfast.forgetting.results import Results as Results
     from holdfast.policy.policy import Policy as Policy
     from holdfast.policy.settings import ModelSettings as ModelSettings
     from holdfast.policy.settings import Sampling as Sampling
@@ -37,7 +37,7 @@ _PUBLIC = {
     "Experiment": "holdfast.config.experiment",
     "HoldfastError": "holdfast.errors",
     "InputError": "holdfast.errors",
-    "Results": "holdfast.forgetting.results",
+    "Results": "holdfast.analysis.results",
     "Policy": "holdfast.policy.policy",
     "ModelSettings": "holdfast.policy.settings",
     "Sampling": "holdfast.policy.settings",

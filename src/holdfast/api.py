@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
+    from holdfast.analysis.results import Results
     from holdfast.config.experiment import Experiment
-    from holdfast.forgetting.results import Results
 
 
 def load_experiment(

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from holdfast import files
+from holdfast.analysis import paired
+from holdfast.analysis.metrics import resolvable_difference
+from holdfast.analysis.outcomes import RIGHT
+from holdfast.analysis.paired import Change
 from holdfast.checkpoints.folder import Examined, questions_of
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
 from holdfast.experiment.plan import evaluation_plan
-from holdfast.forgetting import paired
-from holdfast.forgetting.metrics import resolvable_difference
-from holdfast.forgetting.outcomes import RIGHT
-from holdfast.forgetting.paired import Change
 from holdfast.report.table import Column, Table, to_json, to_markdown
 
 Verdict = Literal["forgotten", "kept", "unclear"]

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from holdfast import files
+from holdfast.analysis.metrics import resolvable_difference
+from holdfast.analysis.paired import accuracy
+from holdfast.analysis.results import Record
 from holdfast.errors import InputError
 from holdfast.experiment.identity import file_digest
 from holdfast.experiment.plan import Job
-from holdfast.forgetting.metrics import resolvable_difference
-from holdfast.forgetting.paired import accuracy
-from holdfast.forgetting.results import Record
 from holdfast.report.table import Column, Kind, Table, to_json, to_markdown
 from holdfast.tasks.scorers.summaries import SUMMARIES, summarise
 

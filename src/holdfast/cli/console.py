@@ -22,7 +22,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an 
 
 def show_table(table: Mapping[str, Any]) -> None:
     """Print a table in its JSON form."""
-    from holdfast.forgetting.bootstrap import Estimate
+    from holdfast.analysis.bootstrap import Estimate
     from holdfast.report.table import interval, number
 
     grid = Grid(title=table["title"], caption=table["note"], box=None, pad_edge=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from holdfast.analysis.results import MethodRun, Record, Results
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.store import Damaged, Store
-from holdfast.forgetting.results import MethodRun, Record, Results
 from holdfast.tasks.prompts import Style
 
 

@@ -181,7 +181,7 @@ class Runner:
             files.write_json(folder / "result.json", result)
 
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
-        from holdfast.forgetting.evaluate import evaluate
+        from holdfast.generate.evaluate import evaluate
         from holdfast.generate.local import LocalGenerator
 
         task, kept = self.task(job.tasks[0]), self._kept(job)

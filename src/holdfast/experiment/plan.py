@@ -141,7 +141,7 @@ class _Planner:
     def __init__(
         self, experiment: Experiment, base: str | dict[str, Any] | None = None, here: bool = True
     ) -> None:
-        from holdfast.forgetting.evaluate import EVALUATION_VERSION
+        from holdfast.generate.evaluate import EVALUATION_VERSION
         from holdfast.learning.filters import FILTER_VERSION
         from holdfast.learning.loop import LEARNER_VERSION
         from holdfast.mechanism.drift import DRIFT_VERSION

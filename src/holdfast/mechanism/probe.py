@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdfast.errors import InputError
-from holdfast.forgetting.evaluate import evaluate
+from holdfast.generate.evaluate import evaluate
 from holdfast.generate.local import LocalGenerator
 from holdfast.generate.rollouts import Item
 from holdfast.learning.filters import RIGHT

@@ -3,84 +3,76 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.analysis.results import Results
+from holdfast.analysis.views import Analysis, analyse
 from holdfast.files import write_json, write_text
-from holdfast.forgetting.results import Results
-from holdfast.report.analysis import Analysis, analyse
-from holdfast.report.axes import axis_tables
-from holdfast.report.drawings import draw_all
-from holdfast.report.drift import divergence, movement, movement_by_group
-from holdfast.report.matched import matched_findings, matched_rows, matched_table
-from holdfast.report.mechanism import mechanism_tables
-from holdfast.report.predictor_views import predictor_tables
-from holdfast.report.samples import samples
-from holdfast.report.setup import methods_table, setup, tasks_table
-from holdfast.report.style import Look, family_looks, looks
-from holdfast.report.table import interval, is_shown, number, tested, to_csv, to_json, to_markdown
-from holdfast.report.tables import all_tables, label
-from holdfast.report.verdicts import cautions, differences, findings
+from holdfast.report.section import Drawing, MakeSection, Part, Section
+from holdfast.report.sections import SECTIONS
+from holdfast.report.style import RC, Looks, css, data_colours, looks_of, save
+from holdfast.report.table import Table, interval, is_shown, number, tested, to_csv, to_json, to_markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build(results: Results, folder: Path) -> Path:
+def build(results: Results, folder: Path, sections: Sequence[MakeSection] = SECTIONS) -> Path:
     """Write the whole report to `folder` and return its `index.html`.
 
-    A running experiment can be reported too: what is missing is shown as missing.
+    A running experiment can be reported too: what is missing is shown as missing. A section of one's own
+    joins the others by `sections=[*SECTIONS, mine]`.
 
     Raises:
         HoldfastError: cells of one task hold different items.
     """
     analysis = analyse(results)
-    matched = matched_rows(analysis)
-    further = (methods_table(analysis), tasks_table(analysis), differences(analysis), matched_table(matched))
-    tables = all_tables(analysis) | {table.name: table for table in further if table}
-    along = axis_tables(analysis)
-    why = [divergence(analysis), movement(analysis), movement_by_group(analysis)]
-    why += [*predictor_tables(analysis), *mechanism_tables(analysis)]
-    tables |= along | {table.name: table for table in why if table.rows}
-    for table in tables.values():
-        write_text(folder / "tables" / f"{table.name}.csv", to_csv(table))
-        write_json(folder / "tables" / f"{table.name}.json", to_json(table))
+    looks = looks_of(analysis.methods)
+    made = [_filled(make(analysis), analysis, looks, folder) for make in sections]
+    colours = {name: css(look.colour) for name, look in looks.items()}
     content = {
         "name": results.name,
         "analysis": analysis,
-        "findings": findings(analysis) + matched_findings(matched),
-        "cautions": cautions(analysis),
-        "setup": setup(analysis),
-        "tables": tables,
-        "figures": draw_all(analysis, _looks(analysis), folder / "figures"),
-        "along": list(along),
+        "sections": [section for section in made if section.parts or section.empty],
+        "findings": [finding for section in made for finding in section.findings],
+        "cautions": [caution for section in made for caution in section.cautions],
         "again": f"holdfast report {shlex.quote(str(_output(results)))}",
-        "samples": samples(analysis),
-        "colours": _colours(analysis),
-        "config": _yaml(results.settings),
+        "colours": colours | {method.label: colours[method.name] for method in analysis.methods},
+        "data_colours": data_colours(looks),
     }
     environment = _environment()
-    write_text(folder / "report.md", environment.get_template("report.md.j2").render(content))
-    page = folder / "index.html"
-    write_text(page, environment.get_template("index.html.j2").render(content))
-    return page
+    for name in ("report.md", "index.html"):
+        write_text(folder / name, environment.get_template(f"{name}.j2").render(content))
+    return folder / "index.html"
+
+
+def _filled(section: Section, analysis: Analysis, looks: Looks, folder: Path) -> Section:
+    """The section with its figures drawn, its tables written, and without what has nothing to show."""
+    import matplotlib
+
+    parts: list[Part] = []
+    for part in section.parts:
+        if isinstance(part, Drawing):
+            with matplotlib.rc_context(RC):
+                figure = part.draw(analysis, looks)
+                if figure is not None:
+                    parts.append(replace(part, svg=save(figure, folder / "figures", part.name, looks)))
+        elif isinstance(part, Table):
+            if part.rows:
+                write_text(folder / "tables" / f"{part.name}.csv", to_csv(part))
+                write_json(folder / "tables" / f"{part.name}.json", to_json(part))
+                parts += [part] if part.shown else []
+        else:
+            parts.append(part)
+    return replace(section, parts=parts)
 
 
 def _output(results: Results) -> Path:
     """The run's folder, from the current folder where it lies in it."""
     output = Path(results.settings.get("output", f"runs/{results.name}"))
     return output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
-
-
-def _looks(analysis: Analysis) -> dict[str, Look]:
-    if any(method.axes for method in analysis.methods):
-        return family_looks([(method.name, method.family, method.joint) for method in analysis.methods])
-    return looks([(method.name, method.joint) for method in analysis.methods])
-
-
-def _colours(analysis: Analysis) -> dict[str, str]:
-    """A method's colour, by its name and by its label in tables."""
-    found = {name: look.colour for name, look in _looks(analysis).items()}
-    return found | {label(method): found[method.name] for method in analysis.methods}
 
 
 def _environment() -> Any:
@@ -95,11 +87,15 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
-    environment.filters |= {"tested": tested, "is_shown": is_shown}
+    environment.filters |= {"tested": tested, "is_shown": is_shown, "code": _code}
     return environment
 
 
-def _yaml(settings: dict[str, Any]) -> str:
-    import yaml
+def _code(text: str) -> Any:
+    """A note as HTML: what stands in backticks is code."""
+    from markupsafe import Markup, escape
 
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from colorsys import hls_to_rgb, rgb_to_hls
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from holdfast.analysis.method import MethodView, by_family
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +23,7 @@ WIDTH = 8.6  # inches: scaled to a page's width, text stays legible
 INK, MUTED, GRID = "#1c2128", "#68707a", "#dde1e6"
 # In the page these follow its light or dark mode.
 CSS_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
+DARKEST = 0.38  # lightness of the darkest colour of data on a dark page
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -68,30 +72,23 @@ class Look:
     line: str
 
 
-def looks(methods: Sequence[tuple[str, bool]]) -> dict[str, Look]:
-    """A look for each (method name, joint); more methods than colours repeat them with another marker."""
-    found = {}
-    for index, (name, joint) in enumerate(methods):
-        dashes = "--" if joint else ("-", "-.", ":")[index // len(PALETTE) % 3]
-        marker = MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
-        found[name] = Look(PALETTE[index % len(PALETTE)], marker, dashes)
-    return found
+Looks = Mapping[str, Look]  # by a method's name
 
 
-def family_looks(methods: Sequence[tuple[str, str, bool]]) -> dict[str, Look]:
-    """A look for each (method name, family, joint): a colour per family, from pale to dark within it."""
-    families: dict[str, list[str]] = {}
-    for name, family, _ in methods:
-        families.setdefault(family, []).append(name)
+def looks_of(methods: Sequence[MethodView]) -> dict[str, Look]:
+    """A look for each method: a colour per family, from pale to dark within it; joint ones are dashed.
+
+    More families than colours repeat them with another marker and line.
+    """
     found = {}
-    for index, (family, look) in enumerate(looks([(family, False) for family in families]).items()):
-        members = families[family]
-        for place, name in enumerate(members):
-            depth = place / (len(members) - 1) if len(members) > 1 else 0.5
-            marker = MARKERS[(place if len(members) > 1 else index) % len(MARKERS)]
-            found[name] = Look(_shade(look.colour, depth), marker, look.line)
-    joint = {name for name, _, joint in methods if joint}
-    return {name: replace(found[name], line="--" if name in joint else found[name].line) for name in found}
+    for index, members in enumerate(by_family(methods).values()):
+        again, several = index // len(PALETTE), len(members) > 1
+        for place, method in enumerate(members):
+            depth = place / (len(members) - 1) if several else 0.5
+            marker = MARKERS[(place if several else index + again) % len(MARKERS)]
+            line = "--" if method.joint else ("-", "-.", ":")[again % 3]
+            found[method.name] = Look(_shade(PALETTE[index % len(PALETTE)], depth), marker, line)
+    return {method.name: found[method.name] for method in methods}
 
 
 def _shade(colour: str, depth: float) -> str:
@@ -101,7 +98,26 @@ def _shade(colour: str, depth: float) -> str:
     return "#" + "".join(f"{round(part + share * 0.5 * (other - part)):02x}" for part in parts)
 
 
-def save(figure: Figure, folder: Path, name: str) -> str:
+def data_colours(looks: Looks) -> dict[str, str]:
+    """Every colour that stands for data, and what it is on a dark page: lighter, in the same order."""
+    days = dict.fromkeys(colour.lower() for colour in (*PALETTE, *(look.colour for look in looks.values())))
+    return {day: _at_night(day) for day in days}
+
+
+def _at_night(colour: str) -> str:
+    hue, lightness, saturation = rgb_to_hls(
+        *(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    )
+    parts = hls_to_rgb(hue, DARKEST + (1 - DARKEST) * lightness, saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+
+
+def css(colour: str) -> str:
+    """The name under which a page says what a colour that stands for data is by day and by night."""
+    return f"var(--c{colour[1:].lower()})"
+
+
+def save(figure: Figure, folder: Path, name: str, looks: Looks) -> str:
     """Write `name`.png and `name`.pdf to `folder`; returns SVG text to stand inside a page."""
     import matplotlib
 
@@ -114,15 +130,17 @@ def save(figure: Figure, folder: Path, name: str) -> str:
         figure.savefig(
             out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
-    return inline_svg(out.getvalue(), name)
+    return inline_svg(out.getvalue(), name, data_colours(looks))
 
 
-def inline_svg(svg: str, name: str) -> str:
+def inline_svg(svg: str, name: str, data: Collection[str] = ()) -> str:
     """An SVG file's drawing alone, with the page's colours and ids that no other figure has."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    for colour, variable in CSS_COLOURS.items():
-        svg = re.sub(colour, variable, svg, flags=re.IGNORECASE)
+    variables = CSS_COLOURS | {colour: css(colour) for colour in data}
+    svg = re.sub(
+        "(fill|stroke): (#[0-9a-f]{6})", lambda found: f"{found[1]}: {variables.get(found[2], found[2])}", svg
+    )
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     return svg.strip()

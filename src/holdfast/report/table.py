@@ -6,10 +6,11 @@ import csv
 import io
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, ClassVar, Literal
 
-from holdfast.forgetting.bootstrap import Estimate
-from holdfast.forgetting.permutation import Difference
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.permutation import Difference
 
 Kind = Literal["text", "points", "change", "count", "real", "digits", "coefficient", "flop", "joule"]
 Value = str | int | float | Estimate | None
@@ -38,47 +39,67 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values under columns; a value that is not there is None or NaN."""
+    """Rows of values under columns; a value that is not there is None or NaN.
+
+    Attributes:
+        classes: row number -> CSS class.
+        tight: in narrow cells, as it has many columns.
+        fold: closed in the page until a reader opens it.
+        shown: in page and Markdown; else in `tables/` alone.
+    """
 
     name: str
     title: str
     columns: list[Column]
     rows: list[dict[str, Value]]
     note: str = ""
-    classes: dict[int, str] = field(default_factory=dict)  # row number -> CSS class
+    classes: dict[int, str] = field(default_factory=dict)
+    tight: bool = False
+    fold: bool = False
+    shown: bool = True
+    kind: ClassVar[str] = "table"
 
 
-def signed(value: float, decimals: int = 1) -> str:
-    """A number with its sign, a true minus, and no sign on zero."""
-    text = f"{abs(value):.{decimals}f}"
-    if float(text) == 0:
-        return text
-    return f"{'+' if value > 0 else '−'}{text}"
+def rounded(value: float, places: int = 0, times: int = 1) -> str:
+    """`times` the value with so many decimals, a true minus, and no sign on zero.
+
+    What is rounded is the number that CSV and JSON hold, halves away from zero: terminal, page and figures
+    show the same digits, and those that a reader of the files would come to.
+    """
+    exact = (times * Decimal(repr(stored(float(value))))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    return f"{exact:,f}".replace("-", "−" if exact else "")
+
+
+def signed(value: float, places: int = 1, times: int = 1) -> str:
+    """The same with its sign, none on zero."""
+    text = rounded(value, places, times)
+    return f"+{text}" if value > 0 and text.strip("0.") else text
 
 
 def number(value: Value, kind: Kind) -> str:
     """The value alone, without its interval."""
     if isinstance(value, Estimate):
         value = value.value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return MISSING
     if isinstance(value, str):
         return value
-    if kind == "change":
-        return signed(100 * value)
-    if kind == "points":
-        return f"{100 * value:.1f}"
-    if kind == "count":
-        return f"{round(value):,}"
-    if kind == "digits":
-        return _digits(value)
-    if kind == "coefficient":
-        return f"{value:.2f}".replace("-", "" if abs(value) < 0.005 else "−")
-    if kind == "flop":
-        return _prefixed(value, "FLOP")
-    if kind == "joule":
-        return _prefixed(value, "J")
-    return f"{value:,.1f}"
+    match kind:
+        case "change":
+            return signed(value, times=100)
+        case "points":
+            return rounded(value, 1, times=100)
+        case "count":
+            return rounded(value)
+        case "digits":
+            return _digits(value)
+        case "coefficient":
+            return rounded(value, 2)
+        case "flop":
+            return _prefixed(value, "FLOP")
+        case "joule":
+            return _prefixed(value, "J")
+    return rounded(value, 1)
 
 
 def _digits(value: float) -> str:
@@ -86,17 +107,14 @@ def _digits(value: float) -> str:
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e5:
-        decimals = max(2 - math.floor(math.log10(abs(value))), 0)
-        text = f"{value:,.{decimals}f}"
-    else:
-        text = f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+")
-    return text.replace("-", "−")
+        return rounded(value, max(2 - math.floor(math.log10(abs(value))), 0))
+    return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+").replace("-", "−")
 
 
 def _prefixed(value: float, unit: str) -> str:
     """In the largest unit of which there is at least one: 34.0 TFLOP."""
     power = min(max(math.floor(math.log10(value) / 3), 0), 6) if value > 0 else 0
-    return f"{value / 1000**power:,.1f}{NO_BREAK}{' kMGTPE'[power].strip()}{unit}"
+    return f"{rounded(value / 1000**power, 1)}{NO_BREAK}{' kMGTPE'[power].strip()}{unit}"
 
 
 def interval(value: Value, kind: Kind) -> str:
@@ -110,7 +128,7 @@ def interval(value: Value, kind: Kind) -> str:
 
 def p_value(p: float) -> str:
     """`p = 0.012`, or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return "p < 0.001" if p < 0.001 else f"p = {rounded(p, 3)}"
 
 
 def tested(value: Value) -> str:
@@ -129,6 +147,11 @@ def is_shown(value: Value) -> bool:
 def text(value: Value, kind: Kind) -> str:
     """A value with its interval, in one line."""
     return NO_BREAK.join(part for part in (number(value, kind), interval(value, kind)) if part)
+
+
+def used(columns: list[Column], rows: list[dict[str, Value]]) -> list[Column]:
+    """The columns in which any row has a value."""
+    return [c for c in columns if any(number(row.get(c.key), c.kind) != MISSING for row in rows)]
 
 
 def to_markdown(table: Table) -> str:
@@ -154,35 +177,17 @@ def to_csv(table: Table) -> str:
     An estimate takes three columns: the value, `_low` and `_high`; a tested difference `_p` and
     `_effect` as well.
     """
-    header: list[str] = []
-    for column in table.columns:
-        values = [row.get(column.key) for row in table.rows]
-        header.append(column.key)
-        if any(isinstance(value, Estimate) for value in values):
-            header += [f"{column.key}_low", f"{column.key}_high"]
-        if any(isinstance(value, Difference) for value in values):
-            header += [f"{column.key}_p", f"{column.key}_effect"]
+    header = {
+        (column.key, part): column.key if part == "value" else f"{column.key}_{part}"
+        for column in table.columns
+        for part in ("value", "low", "high", "p", "effect")
+        if part == "value" or any(part in _parts(row.get(column.key)) for row in table.rows)
+    }
     out = io.StringIO()
-    writer = csv.DictWriter(out, header, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header.values())
     for row in table.rows:
-        flat: dict[str, Any] = {}
-        for column in table.columns:
-            value = row.get(column.key)
-            if isinstance(value, Estimate):
-                flat |= {
-                    column.key: _plain(value.value),
-                    f"{column.key}_low": _plain(value.low),
-                    f"{column.key}_high": _plain(value.high),
-                }
-                if isinstance(value, Difference):
-                    flat |= {
-                        f"{column.key}_p": _plain(value.p),
-                        f"{column.key}_effect": _plain(value.effect),
-                    }
-            else:
-                flat[column.key] = _plain(value)
-        writer.writerow(flat)
+        writer.writerow([_parts(row.get(key)).get(part) for key, part in header])
     return out.getvalue()
 
 
@@ -193,12 +198,8 @@ def to_json(table: Table) -> dict[str, Any]:
     """
 
     def plain(value: Value) -> Any:
-        if isinstance(value, Estimate):
-            found = {"value": _plain(value.value), "low": _plain(value.low), "high": _plain(value.high)}
-            if isinstance(value, Difference):
-                found |= {"p": _plain(value.p), "effect": _plain(value.effect), "shown": value.shown}
-            return found
-        return _plain(value)
+        parts = _parts(value)
+        return parts if len(parts) > 1 else parts["value"]
 
     return {
         "name": table.name,
@@ -209,7 +210,18 @@ def to_json(table: Table) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _parts(value: Value) -> dict[str, Any]:
+    """What a cell holds, by name."""
+    if not isinstance(value, Estimate):
+        return {"value": stored(value)}
+    parts = {"value": stored(value.value), "low": stored(value.low), "high": stored(value.high)}
+    if isinstance(value, Difference):
+        parts |= {"p": stored(value.p), "effect": stored(value.effect), "shown": value.shown}
+    return parts
+
+
+def stored(value: Any) -> Any:
+    """A value as CSV and JSON hold it: six decimals, or four digits of what is small; None for NaN."""
     if isinstance(value, float):
         if math.isnan(value):
             return None

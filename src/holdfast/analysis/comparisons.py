@@ -1,0 +1,111 @@
+"""Methods against methods: differences with intervals, tests and effect sizes.
+
+The p-values of one call of `compare` are adjusted together, so one call makes one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from holdfast.analysis.bootstrap import Estimate, estimate
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.paired import holm
+from holdfast.analysis.permutation import (
+    PERMUTATIONS,
+    Difference,
+    effect_sizes,
+    item_scores,
+    permutation_tests,
+)
+from holdfast.analysis.results import Results
+
+MEASURES = {"avg_acc": "AvgAcc", "fm": "FM", "bwt": "BWT", "plasticity": "Plasticity", "general": "General"}
+# The smallest p there can be is one over the permutations, and the adjustment multiplies it by the
+# number of tests; so many for each leave it at 0.01 or below.
+PERMUTATIONS_PER_TEST = 100
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method minus a reference.
+
+    Attributes:
+        differences: per measure; NaN throughout where it does not apply or is not there yet.
+    """
+
+    method: MethodView
+    reference: MethodView
+    differences: Mapping[str, Difference]
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether one side has one seed only, so that nothing tells how another run would differ."""
+        return min(self.method.draws.complete, self.reference.draws.complete) == 1
+
+
+def difference(method: MethodView, reference: MethodView, measure: str) -> Estimate:
+    """`method` minus `reference`; both were resampled with the same items, so it is paired."""
+    return estimate(method.draws.measures[measure] - reference.draws.measures[measure])
+
+
+def references(
+    methods: Sequence[MethodView], chosen: str | None = None
+) -> list[tuple[MethodView, list[MethodView]]]:
+    """Per task order: what its methods are compared with, and the others.
+
+    The reference is the method that the experiment names, or else the first sequential SFT method
+    that is finished, or else the first method.
+    """
+    by_order: dict[tuple[str, ...], list[MethodView]] = {}
+    for method in methods:
+        if not method.joint and method.draws.complete:
+            by_order.setdefault(method.order, []).append(method)
+    found = []
+    for group in by_order.values():
+        named = [method for method in group if method.name == chosen]
+        sft = [method for method in group if method.objective == "sft"]
+        reference = (named or sft or group)[0]
+        found.append((reference, [method for method in group if method is not reference]))
+    return found
+
+
+def compare(
+    pairs: Sequence[tuple[MethodView, MethodView]],
+    results: Results,
+    measures: Sequence[str] = tuple(MEASURES),
+) -> list[Comparison]:
+    """Compare each (method, reference); p-values are adjusted over all pairs and measures (Holm)."""
+    methods = {view.name: view for pair in pairs for view in pair}
+    scores = {name: item_scores(view.finished_runs, results) for name, view in methods.items()}
+    permutations = max(PERMUTATIONS, PERMUTATIONS_PER_TEST * len(pairs) * len(measures))
+    sides = [(scores[method.name], scores[reference.name]) for method, reference in pairs]
+    tests = permutation_tests(sides, permutations)
+    found = []
+    for (method, reference), side, p in zip(pairs, sides, tests, strict=True):
+        effects, differences = effect_sizes(*side), {}
+        for name in measures:
+            gap = difference(method, reference, name)
+            tested = np.nan if np.isnan(gap.value) else p[name]
+            differences[name] = Difference(
+                gap.value, gap.low, gap.high, p=tested, effect=effects.get(name, np.nan)
+            )
+        found.append(Comparison(method, reference, differences))
+    return _adjusted(found)
+
+
+def _adjusted(comparisons: list[Comparison]) -> list[Comparison]:
+    tested = [
+        (index, name)
+        for index, comparison in enumerate(comparisons)
+        for name, gap in comparison.differences.items()
+        if not np.isnan(gap.p)
+    ]
+    p = holm([comparisons[index].differences[name].p for index, name in tested])
+    for (index, name), value in zip(tested, p, strict=True):
+        gaps = comparisons[index].differences
+        changed = {**gaps, name: replace(gaps[name], p=value)}
+        comparisons[index] = replace(comparisons[index], differences=changed)
+    return comparisons

@@ -1,0 +1,76 @@
+"""Results as pandas frames: every record, cell and metric of an experiment, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdfast.analysis.matrix import accuracy_matrix
+from holdfast.analysis.metrics import measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from holdfast.analysis.results import MethodRun, Results
+
+
+def records(results: Results) -> pd.DataFrame:
+    """A row for each evaluated item of each cell.
+
+    Columns: method, seed, stage (0: the base), trained_on (what the stage trained on), task, style, and the
+    fields of a record.
+    """
+    return _frame(
+        {**_where(results, run, stage), "task": task, "style": run.style, **record}
+        for run in (*results.runs, *results.other_style)
+        for (stage, task), cell in sorted(run.cells.items())
+        for record in cell
+    )
+
+
+def cells(results: Results) -> pd.DataFrame:
+    """A row for each cell: method, seed, stage, trained_on, task, style, accuracy (0..1), items."""
+    return _frame(
+        {
+            **_where(results, run, stage),
+            "task": task,
+            "style": run.style,
+            "accuracy": sum(record["score"] for record in cell) / len(cell),
+            "items": len(cell),
+        }
+        for run in (*results.runs, *results.other_style)
+        for (stage, task), cell in sorted(run.cells.items())
+        if cell
+    )
+
+
+def metrics(results: Results) -> pd.DataFrame:
+    """A row for each method and seed: avg_acc, fm, bwt, plasticity, learned, general (0..1, or NaN)."""
+    rows = []
+    for run in results.runs:
+        stages = results.last_stage(run) + 1
+        order = results.sequence if run.joint else results.order_of(run)
+        found = measure(
+            accuracy_matrix(run, order, stages),
+            accuracy_matrix(run, results.general, stages) if results.general else np.empty((stages, 0)),
+            joint=run.joint,
+        )
+        rows.append(
+            {"method": run.method, "seed": run.seed} | {name: float(value) for name, value in found.items()}
+        )
+    return _frame(rows)
+
+
+def _where(results: Results, run: MethodRun, stage: int) -> dict[str, Any]:
+    trained_on = None
+    if stage:
+        trained_on = "all" if run.joint else results.order_of(run)[stage - 1]
+    return {"method": run.method, "seed": run.seed, "stage": stage, "trained_on": trained_on}
+
+
+def _frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))

@@ -1,0 +1,123 @@
+"""Two checkpoints on the same items: how much they differ, and whether that can be chance.
+
+Intervals come from the bootstrap over items. Where few items differ it would give intervals that
+are too narrow, down to no width at all for ten equal answers; so half an item of each extreme is
+added to what resamples are drawn from (Agresti and Min, Statistics in Medicine 24, 2005, do the same
+for Wald intervals of paired shares). The value itself has nothing added.
+
+A mean of resampled items depends only on how often each distinct value is drawn, so a resample is
+one multinomial draw over the few distinct scores, however many items there are.
+
+Axes: N items, B resamples with the data themselves in front, K distinct values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+
+from holdfast import rng
+from holdfast.analysis.bootstrap import LEVEL, Estimate, estimate
+from holdfast.analysis.outcomes import RIGHT
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Change:
+    """The second checkpoint against the first, on the items of one task (or of several).
+
+    Attributes:
+        items: N.
+        before, after: accuracies, 0..1.
+        draws_B: the change in accuracy, resampled; the observed one in front.
+        lost, gained: items that were right and are wrong, and the reverse (right: score of one half or more).
+    """
+
+    items: int
+    before: float
+    after: float
+    draws_B: np.ndarray
+    lost: int
+    gained: int
+
+    @property
+    def value(self) -> float:
+        """Accuracy after minus before."""
+        return float(self.draws_B[0])
+
+    @property
+    def p(self) -> float:
+        """Probability of flips at least as one-sided as these if both directions were equally likely."""
+        return mcnemar(self.lost, self.gained)
+
+    def interval(self, level: float = LEVEL) -> Estimate:
+        """The change with its bootstrap interval."""
+        return estimate(self.draws_B, level)
+
+
+def compare(name: str, before_N: np.ndarray, after_N: np.ndarray) -> Change:
+    """The change between two rows of scores of the same items.
+
+    Args:
+        name: of the task; names the random stream, so that results are the same on every run.
+    """
+    right_before_N, right_after_N = before_N >= RIGHT, after_N >= RIGHT
+    return Change(
+        items=len(before_N),
+        before=float(before_N.mean()),
+        after=float(after_N.mean()),
+        draws_B=resampled_means(after_N - before_N, (-1.0, 1.0), name),
+        lost=int((right_before_N & ~right_after_N).sum()),
+        gained=int((~right_before_N & right_after_N).sum()),
+    )
+
+
+def pool(changes: Sequence[Change]) -> Change:
+    """All tasks together: the mean of their accuracies, the sum of their flips."""
+    return Change(
+        items=sum(change.items for change in changes),
+        before=float(np.mean([change.before for change in changes])),
+        after=float(np.mean([change.after for change in changes])),
+        draws_B=np.mean([change.draws_B for change in changes], axis=0),
+        lost=sum(change.lost for change in changes),
+        gained=sum(change.gained for change in changes),
+    )
+
+
+def accuracy(name: str, scores_N: np.ndarray, level: float = LEVEL) -> Estimate:
+    """The mean score with its bootstrap interval."""
+    return estimate(resampled_means(scores_N, (0.0, 1.0), name), level)
+
+
+def resampled_means(values_N: np.ndarray, extremes: tuple[float, float], name: str) -> np.ndarray:
+    """Means of resampled items, means_B; `extremes` are the least and the largest value there can be."""
+    weights_N = np.concatenate([np.ones(len(values_N)), [0.5, 0.5]])
+    values_K, places_N = np.unique(np.concatenate([values_N, extremes]), return_inverse=True)
+    weights_K = np.bincount(places_N, weights_N)
+    generator = np.random.default_rng(rng.seed("bootstrap", "paired", name, len(values_N)))
+    drawn_BK = generator.multinomial(len(values_N), weights_K / weights_K.sum(), size=RESAMPLES)
+    return np.concatenate([[values_N.mean()], drawn_BK @ values_K / len(values_N)])
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """McNemar's exact test, two-sided: is each flip as likely to be a loss as a gain?"""
+    flips = lost + gained
+    tail = sum(comb(flips, count) for count in range(min(lost, gained) + 1))
+    return min(1.0, 2 * tail / 2**flips)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm, 1979), in the order given.
+
+    Rejecting what stays at or below a bound errs in any of them with at most that probability.
+    """
+    adjusted = [1.0] * len(values)
+    running = 0.0
+    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        running = max(running, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = running
+    return adjusted

@@ -1,0 +1,68 @@
+"""Evaluation: free generation on a task's examples, graded, one record a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from holdfast.analysis.results import Record, make_record
+from holdfast.generate.generator import Generator, ask, questions
+from holdfast.policy.settings import Sampling
+from holdfast.rowlog import RowLog
+from holdfast.tasks.example import Example
+from holdfast.tasks.grading import grade
+from holdfast.tasks.prompts import Style
+from holdfast.tasks.task import Task
+
+EVALUATION_VERSION = 1  # raise when records change for the same model and examples
+
+
+def evaluate(
+    generator: Generator,
+    task: Task,
+    examples: Sequence[Example],
+    *,
+    style: Style,
+    templates: Mapping[Style, str],
+    sampling: Sampling,
+    stream: tuple[object, ...],
+    batch: int | None,
+    on_step: Callable[[int, int, dict[str, float]], None],
+    kept: RowLog | None = None,
+) -> list[Record]:
+    """Have each example answered once, and grade the answers.
+
+    Args:
+        batch: examples that are asked together; None asks all of them, for a generator that divides
+            the work itself.
+        kept: what a killed job has got already; answers are added to it as they come.
+
+    Returns:
+        A record an example, in order.
+    """
+    kept = kept or RowLog()
+    # Answers may come in any order; rows without a position are those of a log in the examples' order.
+    records = {row.pop("position", index): row for index, row in enumerate(map(dict, kept.rows))}
+    asked = questions(examples, style, templates)
+    size = batch or len(examples)
+    for start in range(0, len(examples), size):
+        left = [place for place in range(start, min(start + size, len(examples))) if place not in records]
+        if not left:
+            continue
+        for part in ask(generator, [asked[place] for place in left], 1, sampling, (*stream, start)):
+            new = {}
+            for index, texts, lengths, finished in zip(
+                part.asked, part.texts, part.lengths, part.finished, strict=True
+            ):
+                example = examples[left[index]]
+                found = grade(task, example, texts[0], style)
+                # In single precision, as scores of roll-outs are: records of the same model stay the same.
+                found = replace(found, score=float(np.float32(found.score)))
+                new[left[index]] = make_record(task, example, texts[0], found, lengths[0], finished[0])
+            kept.add([{"position": place, **record} for place, record in new.items()])
+            records |= new
+            mean = sum(record["score"] for record in records.values()) / len(records)
+            on_step(len(records), len(examples), {"accuracy": mean})
+    return [records[place] for place in range(len(examples))]

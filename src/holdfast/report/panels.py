@@ -1,0 +1,191 @@
+"""How figures are laid out: panels of one size, a legend on top, and as much room as their words need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.method import MethodView, by_family
+from holdfast.report.style import GRID, WIDTH, Look, Looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_COLUMNS = 7  # of a legend
+MOST_NAMED = 8  # methods with a legend entry each; of more, families alone
+
+
+def panels(count: int, across: int, width: float = WIDTH, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels in rows of `across`; what is left over stays empty in the first row.
+
+    So all columns end in the last row, where a shared axis has its tick labels.
+    """
+    from matplotlib.figure import Figure
+
+    down = -(-count // across)
+    figure = Figure(figsize=(width, 4 * down), layout="constrained")  # `fit` makes it as high as it has to be
+    grid = list(figure.subplots(down, across, squeeze=False, **options).flat)
+    spare = -count % across
+    for axes in grid[across - spare : across]:
+        axes.remove()
+    return figure, grid[: across - spare] + grid[across:]
+
+
+def first_column(axes: Axes) -> bool:
+    """Whether the panel stands at the left."""
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
+
+
+def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
+    """Let the figure grow until its first panel is so large, in inches, whatever is written around it.
+
+    Titles wider than their panel are broken into lines; ticks that run into one another are turned.
+    """
+    first, layout, place = figure.axes[0], figure.get_layout_engine(), figure.axes[0].get_subplotspec()
+    assert layout and place
+    grid = place.get_gridspec()
+    ratios: list[Any] = [grid.get_width_ratios(), grid.get_height_ratios()]
+    shares = np.array([sum(one) / one[0] for one in ratios])
+    for axes in figure.axes:
+        _turn_ticks(axes)
+    for step in range(3):
+        layout.execute(figure)
+        has = np.array(first.bbox.size) / figure.dpi
+        if step == 1:  # the panels have their size now
+            for axes in figure.axes:
+                _turn_ticks(axes)
+                _break_lines(axes)
+        wants = np.array([has[0] if width is None else width, height])
+        figure.set_size_inches(figure.get_size_inches() + (wants - has) * shares)
+    layout.execute(figure)
+    figure.set_layout_engine("none")  # three files, one layout
+    return figure
+
+
+def _break_lines(axes: Axes) -> None:
+    from matplotlib.text import Text
+
+    titles = [text for text in axes.get_children() if isinstance(text, Text) and text not in axes.texts]
+    sides = [(text, 0) for text in (*titles, axes.xaxis.label)] + [(axes.yaxis.label, 1)]
+    for text, side in sides:
+        room, needs = axes.bbox.size[side], text.get_window_extent().size[side]
+        if needs > room and text.get_text():
+            lines = text.get_text().split("\n")
+            most = max(int(max(map(len, lines)) * room / needs), 4)
+            text.set_text("\n".join(broken(line, most) for line in lines))
+
+
+def broken(text: str, most: int) -> str:
+    """The text in lines of at most so many characters, which end behind a space or `_` where they can."""
+    lines = [""]
+    for piece in re.findall(rf".{{0,{most - 1}}}?(?:[\s_,=-]|.$)|.{{1,{most}}}", text):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > most:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _turn_ticks(axes: Axes) -> None:
+    labels = [label for label in axes.get_xticklabels() if label.get_visible() and label.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    if all(left.x1 + 3 < right.x0 for left, right in pairwise(boxes)):
+        return
+    apart = min(right.x0 + right.x1 - left.x0 - left.x1 for left, right in pairwise(boxes)) / 2
+    steep = apart < 2.2 * min(box.height for box in boxes) or axes.xaxis.get_ticks_position() == "top"
+    for label in axes.get_xticklabels():
+        label.set(rotation=90 if steep else 35, ha="center" if steep else "right")
+        label.set_rotation_mode("default" if steep else "anchor")
+
+
+def legend(figure: Figure, handles: Sequence[Any], where: str = "outside upper center") -> None:
+    """Above the figure, in as many columns as fit; `fit` makes room for it."""
+    for columns in range(min(len(handles), MOST_COLUMNS), 0, -1):
+        made = figure.legend(handles=handles, loc=where, ncols=columns, columnspacing=1.3, handlelength=2)
+        if columns == 1 or made.get_window_extent().width < figure.bbox.width:
+            return
+        made.remove()
+
+
+def entry(name: str, colour: str, **style: Any) -> Any:
+    """What stands in a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, label=name, **style)
+
+
+def method_legend(
+    figure: Figure, methods: Sequence[MethodView], looks: Looks, where: str = "outside upper center", *,
+    markers: bool = True,
+) -> None:  # fmt: skip
+    """The methods; of many that a grid made, its families."""
+    families = by_family(methods)
+    named = [([method], method.label) for method in methods]
+    if len(methods) > MOST_NAMED and len(families) < len(methods):
+        named = [(ms, family if len(ms) > 1 else ms[0].label) for family, ms in families.items()]
+    handles = []
+    for members, name in named:
+        method = members[len(members) // 2]
+        look = looks[method.name]
+        marker = look.marker if markers and not method.joint and len(members) == 1 else ""
+        handles.append(entry(name, look.colour, linestyle=look.line, marker=marker))
+    legend(figure, handles, where)
+
+
+def family_look(methods: Sequence[MethodView], family: str, looks: Looks) -> Look:
+    """That of the family's middle method."""
+    members = [method for method in methods if method.family == family]
+    return looks[members[len(members) // 2].name]
+
+
+def cross(axes: Axes, x: Estimate, y: Estimate, look: Look, size: float = 8, width: float = 1.3) -> None:
+    """A point with an interval in both directions; nothing where either is missing."""
+    if np.isnan(x.value) or np.isnan(y.value):
+        return
+    axes.errorbar(
+        100 * x.value, 100 * y.value, xerr=arms(x), yerr=arms(y), color=look.colour, marker=look.marker,
+        markersize=size, elinewidth=width, capsize=0,
+    )  # fmt: skip
+
+
+def arms(*estimates: Estimate, scale: float = 100) -> np.ndarray:
+    """Lengths of error bars below and above; never negative (a skewed interval may leave its value out)."""
+    ends = [(one.value - one.low, one.high - one.value) for one in estimates]
+    return scale * np.maximum(np.nan_to_num(np.array(ends).T), 0.0)
+
+
+def heat(
+    axes: Axes, x: np.ndarray, y: np.ndarray, shares_YX: np.ndarray, colours: Sequence[str],
+    written: Callable[[int, int], str], outlined: Collection[tuple[int, int]] = (),
+) -> None:  # fmt: skip
+    """Cells in the colour of their share of the most; hatched where there is none."""
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Rectangle
+
+    scale = LinearSegmentedColormap.from_list("heat", list(colours))
+    for row, column in np.ndindex(shares_YX.shape):
+        share, corner = shares_YX[row, column], (float(x[column]) - 0.5, float(y[row]) - 0.5)
+        if np.isnan(share):
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=GRID, lw=0.6, hatch="////"))
+            continue
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=scale(share), edgecolor="#ffffff", linewidth=0.4))
+        if marked := (row, column) in outlined:
+            inner = (corner[0] + 0.05, corner[1] + 0.05)
+            axes.add_patch(Rectangle(inner, 0.9, 0.9, facecolor="none", edgecolor="#e8590c", linewidth=1.5))
+        axes.text(
+            corner[0] + 0.5, corner[1] + 0.5, written(row, column), ha="center", va="center_baseline",
+            fontsize=7.5, fontweight="bold" if marked else "normal",
+            color="#ffffff" if share > 0.55 else "#14212b", in_layout=False,
+        )  # fmt: skip
+    axes.set_xlim(-0.5, x[-1] + 0.5)
+    axes.set_ylim(y[-1] + 0.5, -0.5)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, pad=3)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)

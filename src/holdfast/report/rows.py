@@ -1,0 +1,46 @@
+"""What the tables of several sections have in common: columns, and a row's first cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.views import Analysis
+from holdfast.report.table import Column, Value
+
+METHOD = Column("method", "Method")
+STYLE = Column("style", "Style", help="prompt style it was trained and judged in")
+SEEDS = Column("seeds", "Seeds", help="finished seeds, of those started")
+BASE = "base model"
+MANY = 12  # methods from which what has a row or a panel of each starts folded
+
+Row = dict[str, Value]
+
+
+def named(method: MethodView, **more: Value) -> Row:
+    """The first cells of a method's row."""
+    return {"method": method.label, "style": method.style, **more}
+
+
+def base_rows(
+    analysis: Analysis, cells: Callable[[MethodView], Row], methods: Sequence[MethodView] | None = None
+) -> tuple[list[Row], dict[int, str]]:
+    """A row of the base for each prompt style, and their CSS classes.
+
+    `cells` reads them from a method: the base belongs to none, so any that is judged in the style will do.
+    """
+    styles = analysis.styles(analysis.methods if methods is None else methods)
+    rows: list[Row] = [{"method": BASE, "style": style, **cells(source)} for style, source in styles.items()]
+    return rows, dict.fromkeys(range(len(rows)), "base")
+
+
+def measures(method: MethodView) -> Row:
+    """Every measure of a method, with its finished seeds."""
+    total, complete = method.draws.seeds, method.draws.complete
+    seeds = str(total) if complete == total else f"{complete} of {total}"
+    return {"seeds": seeds} | {name: method.measure(name) for name in method.draws.measures}
+
+
+def many(analysis: Analysis) -> bool:
+    """Whether there are so many methods that their details start folded."""
+    return len(analysis.methods) > MANY

@@ -1,0 +1,28 @@
+"""The topics of the report, a file each, in reading order."""
+
+from __future__ import annotations
+
+from holdfast.report.section import MakeSection
+from holdfast.report.sections import (
+    definitions,
+    differences,
+    drift,
+    general,
+    items,
+    learned,
+    matched,
+    predictors,
+    probe,
+    responses,
+    risk,
+    settings,
+    setup,
+    tasks,
+    training,
+)
+
+TOPICS = (
+    *(learned, differences, matched, settings, setup, tasks, general, items, training),
+    *(drift, predictors, risk, probe, responses, definitions),
+)
+SECTIONS: tuple[MakeSection, ...] = tuple(topic.section for topic in TOPICS)

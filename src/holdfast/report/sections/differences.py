@@ -1,0 +1,186 @@
+"""Methods against their reference: the table of differences, and what they allow to be said, no more.
+
+The reference is the method that the experiment names, or else the first sequential SFT method (or the
+first sequential method) that learned the tasks in the same order. A difference counts as shown when the
+95 % interval of the paired difference leaves zero out and the permutation test, corrected for the number
+of comparisons, agrees.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from holdfast.analysis.comparisons import MEASURES, Comparison
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.permutation import Difference
+from holdfast.analysis.views import Analysis
+from holdfast.report.rows import METHOD, Row
+from holdfast.report.section import Finding, Section
+from holdfast.report.table import Column, Kind, Table, p_value, text, used
+
+# measure -> (topic, name, then for a method above and below the one it is compared with: a word that
+# goes before a list of methods, and a verb)
+QUESTIONS = {
+    "fm": ("Forgetting", "FM", ("less", "forgot less than"), ("more", "forgot more than")),
+    "general": (
+        "General ability",
+        "general change",
+        ("better kept", "kept more general ability than"),
+        ("worse kept", "kept less general ability than"),
+    ),
+    "avg_acc": ("Final accuracy", "AvgAcc", ("higher", "ended higher than"), ("lower", "ended lower than")),
+}
+MOST_IN_FULL = 5  # methods whose differences a sentence tells; the table has those of all
+TESTED_NOTE = (
+    "Percentage points [95 % interval], paired by test item; p of a permutation test over items, corrected "
+    "for the number of comparisons in this table (Holm); d is the effect size d_z (FM has none). Bold: "
+    "shown, that is the interval leaves zero out and p ≤ 0.05."
+)
+
+
+def section(analysis: Analysis) -> Section:
+    table = differences(analysis)
+    return Section("differences", table.title, "Differences", [table], findings=findings(analysis))
+
+
+def differences(analysis: Analysis) -> Table:
+    """Every sequential method minus the reference of its order, on the same items."""
+    found = analysis.comparisons
+    rows: list[Row] = [
+        {"method": one.method.name, "against": one.reference.name, **one.differences} for one in found
+    ]
+    columns = [METHOD, *(Column(name, label, "change") for name, label in MEASURES.items())]
+    against = list(dict.fromkeys(row["against"] for row in rows))
+    title = f"Differences from {against[0]}" if against else "Differences"
+    if len(against) > 1:
+        columns.insert(1, Column("against", "Against"))
+        title = "Differences from the reference of the same task order"
+    return Table("differences", title, used(columns, rows), rows, TESTED_NOTE + one_seed_note(found))
+
+
+def one_seed_note(comparisons: list[Comparison]) -> str:
+    """What a single seed means for a table."""
+    if not any(comparison.one_seed for comparison in comparisons):
+        return ""
+    return " One seed: intervals and p cover the choice of test items, not how another run would differ."
+
+
+def findings(analysis: Analysis) -> list[Finding]:
+    """What can be said, the most important first."""
+    groups = analysis.references
+    if not groups:
+        if analysis.sequential:
+            note = "No method has finished its sequence, so nothing can be said about forgetting yet."
+        else:
+            note = "No method learned the tasks one after another, so there was nothing to forget."
+        return [Finding("Forgetting", note), *_joint(analysis)]
+    found = []
+    compared = {comparison.method.name: comparison for comparison in analysis.comparisons}
+    for measure in QUESTIONS:
+        for reference, others in groups:
+            if others and not np.isnan(reference.measure(measure).value):
+                say = _compare_two if len(others) == 1 else _compare_many
+                found.append(say([compared[method.name] for method in others], measure))
+    if not compared:
+        found = [_alone(reference) for reference, _ in groups]
+    unequal = [
+        one
+        for reference, others in groups
+        for one in _unequal_learning([compared[method.name] for method in others])
+    ]
+    return found + unequal + _joint(analysis)
+
+
+def _alone(method: MethodView) -> Finding:
+    parts = [
+        f"{QUESTIONS[measure][1]} {text(method.measure(measure), _kind(measure))}"
+        for measure in QUESTIONS
+        if not np.isnan(method.measure(measure).value)
+    ]
+    learned = text(method.measure("learned"), "change")
+    return Finding(
+        "Forgetting", f"{method.name} learned {learned} points over the base and ended with {listed(parts)}."
+    )
+
+
+def _compare_two(comparisons: list[Comparison], measure: str) -> Finding:
+    topic, name, (_, above), (_, below) = QUESTIONS[measure]
+    (comparison,) = comparisons
+    gap, method, reference = comparison.differences[measure], comparison.method, comparison.reference
+    ours, theirs = (text(one.measure(measure), _kind(measure)) for one in (method, reference))
+    if gap.shown:
+        said = f"{method.name} {above if gap.value > 0 else below} {reference.name}"
+    else:
+        said = f"No difference shown between {method.name} and {reference.name}"
+    said = f"{said}: {name} {ours} against {theirs}; difference {with_p(gap)}"
+    return Finding(topic, f"{said}{_one_seed(comparisons)}.")
+
+
+def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
+    topic, name, (above, _), (below, _) = QUESTIONS[measure]
+    reference = comparisons[0].reference
+    said: dict[str, list[str]] = {above: [], below: [], "": []}
+    for comparison in comparisons:
+        gap = comparison.differences[measure]
+        word = (above if gap.value > 0 else below) if gap.shown else ""
+        shown = f" ({with_p(gap)})" if len(comparisons) <= MOST_IN_FULL else ""
+        said[word].append(f"{comparison.method.name}{shown}")
+    parts = [f"{word} with {listed(said[word])}" for word in (above, below) if said[word]]
+    if said[""]:
+        parts.append(f"no difference shown for {listed(said[''])}")
+    theirs = f"{name} {text(reference.measure(measure), _kind(measure))}"
+    said_all = f"Compared with {reference.name} ({theirs}): {'; '.join(parts)}"
+    return Finding(topic, f"{said_all}{_one_seed(comparisons)}.")
+
+
+def with_p(gap: Difference) -> str:
+    """A difference with its interval and p-value."""
+    return text(gap, "change") + ("" if np.isnan(gap.p) else f", {p_value(gap.p)}")
+
+
+def _one_seed(comparisons: list[Comparison]) -> str:
+    return "; one seed" if any(comparison.one_seed for comparison in comparisons) else ""
+
+
+def _unequal_learning(comparisons: list[Comparison]) -> list[Finding]:
+    """A method that learned less had less to forget, which a comparison of forgetting must say."""
+    gaps = {one.method.name: one.differences["plasticity"] for one in comparisons}
+    in_full = len(gaps) <= MOST_IN_FULL
+    unequal = [
+        f"{name} by {text(gap, 'change')}" if in_full else name for name, gap in gaps.items() if gap.shown
+    ]
+    if not unequal:
+        return []
+    unit, theirs = " points" if in_full else "", f"{comparisons[0].reference.name}'s"
+    return [
+        Finding(
+            "Unequal learning",
+            f"Accuracy just after training differs from {theirs}: {listed(unequal)}{unit}. "
+            "Who learns less has less to forget, so read forgetting together with learning.",
+        )
+    ]
+
+
+def _joint(analysis: Analysis) -> list[Finding]:
+    joint = [method for method in analysis.joint if method.draws.complete]
+    finished = [method for method in analysis.sequential if method.draws.complete]
+    if not joint:
+        return []
+    said = listed([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
+    if finished:
+        best = max(finished, key=lambda method: method.measure("avg_acc").value)
+        said += f"; the best sequential method is {best.name} with {_avg_acc(best)}"
+    return [Finding("All tasks at once", f"{said}.")]
+
+
+def _avg_acc(method: MethodView) -> str:
+    return text(method.measure("avg_acc"), "points")
+
+
+def _kind(measure: str) -> Kind:
+    return "points" if measure == "avg_acc" else "change"
+
+
+def listed(parts: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -1,0 +1,226 @@
+"""Drift: how far each stage moved the policy's outputs (KL) and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdfast import rng
+from holdfast.analysis.bootstrap import RESAMPLES, combine_seeds, estimate
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.results import MethodRun
+from holdfast.analysis.views import Analysis
+from holdfast.report.panels import fit, heat, panels
+from holdfast.report.rows import METHOD, Row
+from holdfast.report.section import Drawing, Section
+from holdfast.report.style import Looks
+from holdfast.report.table import Column, Table, Value, used
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = (
+    ("new", "New", "prompts of the stage's own task"),
+    ("old", "Earlier", "prompts of earlier tasks"),
+    ("general", "General", "prompts of general benchmarks"),
+)
+MOVEMENT = ("l2", "relative", "share_1e-5", "share_1e-4", "share_1e-3", "cosine")
+
+HEAT = ("#f7f3ee", "#f2c9a1", "#e08a4f", "#b3452c", "#611a24")
+MOST_NUMBERED = 14  # columns wide enough for a number in every cell
+
+Record = dict[str, Any]
+
+
+def section(analysis: Analysis) -> Section:
+    drawing = Drawing(
+        "movement",
+        "Where weights moved",
+        "Length of a stage's update over that of the weights, %, mean over stages and seeds, for each part "
+        "of the model and for all of it. Hatched: no such weights.",
+        movement_figure,
+    )
+    tables = [divergence(analysis), movement(analysis), movement_by_group(analysis)]
+    return Section("drift", "Drift: how far each stage moved the policy", "Drift", [*tables, drawing])
+
+
+def divergence(analysis: Analysis) -> Table:
+    """KL of each stage from the policy before it, by kind of prompt, and of the last from the base."""
+    columns = [METHOD]
+    for kind, name, prompts in KINDS:
+        columns += [
+            Column(f"forward_{kind}", f"{name}, fwd", "digits", f"KL(previous ‖ policy) on {prompts}"),
+            Column(f"reverse_{kind}", f"{name}, rev", "digits", f"KL(policy ‖ previous) on {prompts}"),
+        ]
+    columns += [
+        Column("forward_base", "Base, fwd", "digits", "KL(base ‖ policy) at the end, the sequence's tasks"),
+        Column("reverse_base", "Base, rev", "digits", "KL(policy ‖ base) at the end, the sequence's tasks"),
+    ]
+    rows: list[Row] = []
+    for method in _measured(analysis):
+        row: Row = {"method": method.label}
+        for direction in ("forward", "reverse"):
+            for kind, _, _ in KINDS:
+                row[f"{direction}_{kind}"] = _seeds_mean(method, direction, _stage_rows(analysis, kind))
+            row[f"{direction}_base"] = _seeds_mean(method, direction, _base_rows(analysis))
+        rows.append(row)
+    note = (
+        "Kullback-Leibler divergence in nats per completion between each stage's policy and the one before "
+        "(of the first: the base), on prompts of the new task, of earlier tasks and of general benchmarks, "
+        "mean over stages, prompts and seeds; and at the end from the base, on the sequence's tasks [95 % "
+        "interval over what was sampled, and over seeds where there are several]. Forward (fwd): "
+        "KL(reference ‖ policy). Reverse (rev): KL(policy ‖ reference)."
+    )
+    return Table("drift", "How far outputs moved", used(columns, rows), rows, note, tight=True)
+
+
+def movement(analysis: Analysis) -> Table:
+    """How far the weights moved, all together, mean over stages and seeds."""
+    columns = [
+        METHOD,
+        Column("l2", "L2", "digits", "length of the update"),
+        Column("relative", "Relative", "digits", "length of the update over that of the weights"),
+        Column("share_1e-5", "> 1e-5", "points", "share of weights that moved by more, %"),
+        Column("share_1e-4", "> 1e-4", "points", "share of weights that moved by more, %"),
+        Column("share_1e-3", "> 1e-3", "points", "share of weights that moved by more, %"),
+        Column("cosine", "Cosine", "coefficient", "of a stage's update with that of the stage before"),
+    ]
+    rows: list[Row] = []
+    for method in _measured(analysis):
+        row: Row = {"method": method.label}
+        rows.append(row | {name: _movement_mean(method, name) for name in MOVEMENT})
+    note = (
+        "Weights after a stage minus before it, in 32-bit precision, mean over stages and seeds [95 % "
+        "interval over seeds]. A cosine near 0: successive tasks moved the weights in unrelated directions."
+    )
+    return Table("movement", "How far weights moved", columns, rows, note, tight=True)
+
+
+def movement_by_group(analysis: Analysis) -> Table:
+    """Relative movement of each part of the model."""
+    groups = groups_of(analysis)
+    rows: list[Row] = []
+    for method in _measured(analysis):
+        row: Row = {"method": method.label}
+        rows.append(row | {group: group_movement(method, group) for group in groups})
+    columns = [METHOD, *(Column(group, group, "digits") for group in groups)]
+    note = "Length of the update over that of the group's weights, mean over stages and seeds."
+    title = "Movement of each part of the model"
+    return Table("movement_by_group", title, columns, rows, note, shown=False)
+
+
+def groups_of(analysis: Analysis) -> list[str]:
+    """Parts of the model in the order in which they were measured, the whole last."""
+    names = dict.fromkeys(
+        row["group"]
+        for method in _measured(analysis)
+        for drift in _drifts(method)
+        for row in drift["movement"]
+    )
+    return [name for name in names if name != "all"] + [name for name in names if name == "all"]
+
+
+def group_movement(method: MethodView, group: str) -> float:
+    """Relative movement of one group, mean over stages and seeds; NaN where it has no weights."""
+    found = [
+        row["relative"]
+        for drift in _drifts(method)
+        for row in drift["movement"]
+        if row["group"] == group and row["relative"] is not None
+    ]
+    return float(np.mean(found)) if found else np.nan
+
+
+def _measured(analysis: Analysis) -> list[MethodView]:
+    return [method for method in analysis.methods if _drifts(method)]
+
+
+def _drifts(method: MethodView) -> list[dict[str, Any]]:
+    return [drift for run in method.runs for drift in run.drift if drift]
+
+
+def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Record]]:
+    """What finds a run's KL rows of one kind of prompt, against the policy before the stage."""
+
+    def find(run: MethodRun) -> list[Record]:
+        order = analysis.results.order_of(run)
+        found = []
+        for stage, drift in enumerate(run.drift):
+            new = order if run.joint else order[stage : stage + 1]
+            old = () if run.joint else order[:stage]
+            tasks = {"new": new, "old": old, "general": analysis.results.general}[kind]
+            previous = "previous" if stage else "base"  # before the first stage there is but the base
+            rows = drift["kl"] if drift else []
+            found += [row for row in rows if row["reference"] == previous and row["task"] in tasks]
+        return found
+
+    return find
+
+
+def _base_rows(analysis: Analysis) -> Callable[[MethodRun], list[Record]]:
+    """What finds a finished run's KL rows against the base on the sequence's tasks."""
+
+    def find(run: MethodRun) -> list[Record]:
+        last = analysis.results.last_stage(run)
+        drift = run.drift[last - 1] if len(run.drift) >= last else None
+        tasks = analysis.results.sequence
+        rows = drift["kl"] if drift else []
+        return [row for row in rows if row["reference"] == "base" and row["task"] in tasks]
+
+    return find
+
+
+def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], list[Record]]) -> Value:
+    """Mean over a method's rows, seeds resampled; within a seed, the standard error of what was sampled."""
+    draws = []
+    for run in method.runs:
+        rows = [row for row in find(run) if row[direction] is not None]
+        if not rows:
+            continue
+        generator = np.random.default_rng(rng.seed("bootstrap", "drift", run.seed, direction))
+        errors = [row.get(f"{direction}_se") or 0.0 for row in rows]
+        error = float(np.sqrt(np.sum(np.square(errors)))) / len(rows)
+        mean = float(np.mean([row[direction] for row in rows]))
+        draws.append(mean + error * np.append(0.0, generator.standard_normal(RESAMPLES)))
+    return _combined(draws, least=0.0)
+
+
+def _movement_mean(method: MethodView, name: str) -> Value:
+    draws = []
+    for run in method.runs:
+        whole = [row for drift in run.drift if drift for row in drift["movement"] if row["group"] == "all"]
+        values = [row[name] for row in whole if row.get(name) is not None]
+        if values:
+            draws.append(np.full(RESAMPLES + 1, float(np.mean(values))))
+    return _combined(draws)
+
+
+def _combined(draws: Sequence[np.ndarray], least: float | None = None) -> Value:
+    """The mean of seeds with its interval, which ends at `least`; the value alone where nothing varies."""
+    if not draws:
+        return None
+    found = estimate(combine_seeds(np.stack(draws)))
+    if least is not None:
+        found = found.within(least, np.inf)
+    return found if found.high > found.low else found.value
+
+
+def movement_figure(analysis: Analysis, looks: Looks) -> Figure | None:
+    """Relative movement of each part of the model: methods down, parts across; None without."""
+    methods, groups = _measured(analysis), groups_of(analysis)
+    if not groups:
+        return None
+    values = 100 * np.array([[group_movement(method, group) for group in groups] for method in methods])
+    shares = values / max(float(np.nanmax(values)), 1e-12)
+    x = np.arange(len(groups)) + 0.3 * np.array([group == "all" for group in groups])  # it stands apart
+
+    def written(row: int, column: int) -> str:
+        return f"{values[row, column]:.2g}" if len(groups) <= MOST_NUMBERED else ""
+
+    figure, (axes,) = panels(1, 1)
+    heat(axes, x, np.arange(len(methods)), shares, HEAT, written)
+    axes.set_xticks(x, groups)
+    axes.set_yticks(range(len(methods)), [method.label for method in methods])
+    return fit(figure, 0.26 * len(methods))

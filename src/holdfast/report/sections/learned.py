@@ -1,0 +1,143 @@
+"""What was learned and what was forgotten: the measures of every method, and what limits them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from holdfast.analysis.bootstrap import estimate
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.metrics import resolvable_difference
+from holdfast.analysis.views import Analysis
+from holdfast.report.panels import cross, fit, method_legend, panels
+from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
+from holdfast.report.section import Drawing, Section
+from holdfast.report.style import MUTED, WIDTH, Looks
+from holdfast.report.table import Column, Table, rounded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def section(analysis: Analysis) -> Section:
+    caption = "Percentage points, with 95 % intervals. Better is up and to the right."
+    return Section(
+        "headline",
+        "Learned and forgotten",
+        "Summary",
+        [
+            headline(analysis),
+            headline(analysis, other_style=True),
+            Drawing("learned_forgotten", "Learned against forgotten", caption, scatter),
+        ],
+        note="Signs: negative FM and BWT are forgetting; for every column more is better.",
+        cautions=cautions(analysis),
+    )
+
+
+def headline(analysis: Analysis, *, other_style: bool = False) -> Table:
+    """AvgAcc, FM, BWT, plasticity, learned and general change per method, with the base in front."""
+    methods = analysis.other_style if other_style else analysis.methods
+    columns = [
+        METHOD,
+        STYLE,
+        SEEDS,
+        Column("avg_acc", "AvgAcc", "points", "mean accuracy over the tasks at the end"),
+        Column("fm", "FM", "change", "end minus best since learned, old tasks; closer to 0 is better"),
+        Column("bwt", "BWT", "change", "end minus just trained, old tasks"),
+        Column("plasticity", "Plasticity", "points", "mean accuracy on each task just after training on it"),
+        Column("learned", "Learned", "change", "plasticity minus base"),
+        Column("general", "General", "change", "general benchmarks, end minus base"),
+    ]
+    if not analysis.results.general:
+        columns.pop()
+
+    def average(source: MethodView) -> Row:
+        sequence = len(analysis.results.sequence)
+        return {"avg_acc": estimate(source.draws.accuracy_BST[:, 0, :sequence].mean(axis=-1))}
+
+    rows, classes = base_rows(analysis, average, methods)
+    rows += [named(method) | measures(method) for method in methods]
+    name, title = "headline", "Learned and forgotten"
+    if other_style:
+        name, title = "headline_other_style", f"{title}, judged under the other prompt style"
+    note = "Percentage points, mean over seeds [95 % interval]."
+    return Table(name, title, columns, rows, note, classes)
+
+
+def scatter(analysis: Analysis, looks: Looks) -> Figure | None:
+    """Learned against forgotten, and learned against general change, with intervals.
+
+    None while no method has finished.
+    """
+    methods = [method for method in analysis.sequential if method.draws.complete]
+    if not methods or len(analysis.results.sequence) < 2:
+        return None
+    measured = [("fm", "FM", "forgotten")]
+    if analysis.results.general:
+        measured.append(("general", "end minus base", "general ability"))
+    figure, grid = panels(len(measured), len(measured), WIDTH / 2 * len(measured))
+    for axes, (measure, axis_label, title) in zip(grid, measured, strict=True):
+        for method in methods:
+            cross(axes, method.measure("learned"), method.measure(measure), looks[method.name])
+        axes.axhline(0, color=MUTED, linewidth=0.9)
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, -1), max(high, 1))
+        axes.margins(0.08)
+        axes.set_title(f"Learned against {title}")
+        axes.set_xlabel("learned: just trained minus base, points")
+        axes.set_ylabel(f"{axis_label}, points")
+    method_legend(figure, methods, looks)
+    return fit(figure, 2.4)
+
+
+def cautions(analysis: Analysis) -> list[str]:
+    """What limits the findings: unfinished runs, seeds, styles, number of items."""
+    notes = []
+    for method in analysis.methods:
+        if not method.complete:
+            seeds = zip(method.runs, method.finished, strict=True)
+            done = ", ".join(f"seed {run.seed}: {count} of {method.stages}" for run, count in seeds)
+            notes.append(
+                f"{method.name} is not finished (stages evaluated: {done}); measures count finished seeds."
+            )
+    notes += _seeds(max((method.draws.seeds for method in analysis.methods), default=0))
+    if len({method.style for method in analysis.methods}) > 1:
+        notes.append(
+            "Methods are judged under different prompt styles; compare each with the base row of its style. "
+            "Where a method and its reference differ in style, their general changes start from two bases."
+        )
+    if len(analysis.sequential) > 1:
+        notes.append(
+            "A difference is called shown when its 95 % interval leaves zero out and its p-value, corrected "
+            "for the number of comparisons in its table, is at most 0.05."
+        )
+    if counts := [count for count in analysis.items.values() if count]:
+        notes.append(_resolution(analysis, min(counts)))
+    return notes
+
+
+def _seeds(count: int) -> Sequence[str]:
+    if count == 1:
+        return [
+            "One seed: intervals cover the choice of test items, not how another training run would differ."
+        ]
+    if 1 < count < 5:
+        return [f"{count} seeds: intervals cover test items and seeds; from so few seeds they are rough."]
+    return []
+
+
+def _resolution(analysis: Analysis, items: int) -> str:
+    counts = [analysis.items[task] for task in analysis.results.sequence if analysis.items[task]]
+    # Tasks count alike in AvgAcc, so the smallest of them limit what it can resolve.
+    together = round(len(counts) ** 2 / sum(1 / count for count in counts)) if counts else items
+
+    def points(count: int, paired: bool) -> str:
+        return rounded(resolvable_difference(count, paired=paired), 1, times=100)
+
+    return (
+        f"{items} test items per task resolve a difference between two methods of {points(items, True)} "
+        f"points on one task, and the sequence's tasks together {points(together, True)} points in "
+        f"AvgAcc (the same items, a fifth of them judged differently; independent items: "
+        f"{points(items, False)} and {points(together, False)}); 80 % power, seeds aside."
+    )

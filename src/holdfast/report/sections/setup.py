@@ -1,0 +1,112 @@
+"""What an experiment was run with, read from its resolved configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast.analysis.views import Analysis
+from holdfast.report.rows import METHOD, STYLE, Row, named
+from holdfast.report.section import Part, Section, Terms
+from holdfast.report.table import Column, Table, used
+
+# Key in the configuration -> what the report calls it.
+FACTS = (("train_examples", "Training examples per task"), ("test_examples", "Test items per task"))
+METHOD_KEYS: tuple[tuple[str, str], ...] = (
+    ("objective", "Objective"),
+    ("learning_rate", "Learning rate"),
+    ("iterations", "Iterations per task"),
+    ("batch", "Batch"),
+    ("group_size", "Group"),
+    ("kl_coef", "KL"),
+    ("filter", "Filter"),
+    ("target", "SFT target"),
+)
+SFT_ONLY, RFT_ONLY = ("target",), ("kl_coef", "filter")
+SAMPLING = ("group_size",)  # RFT and SFT on sampled targets
+
+
+def section(analysis: Analysis) -> Section:
+    parts: list[Part] = [Terms(setup(analysis)), methods_table(analysis), tasks_table(analysis)]
+    return Section("setup", "What it was run with", "Setup", parts)
+
+
+def setup(analysis: Analysis) -> list[tuple[str, str]]:
+    """(what, value) pairs in a few words each."""
+    settings = analysis.results.settings
+    facts = [("Base model", str(_mapping(settings.get("model")).get("path", "not recorded")))]
+    if analysis.shared_order:
+        facts += [("Sequence", " → ".join(analysis.shared_order))]
+    else:
+        facts += [(f"Order of {method.name}", " → ".join(method.order)) for method in analysis.sequential]
+    if analysis.results.general:
+        facts += [("General benchmarks", ", ".join(analysis.results.general))]
+    facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
+    facts += [(name, str(settings[key])) for key, name in FACTS if settings.get(key) is not None]
+    evaluation = _mapping(settings.get("evaluation"))
+    if "temperature" in evaluation:
+        temperature = evaluation["temperature"]
+        sampling = f"sampled at temperature {temperature:g}" if temperature else "greedy"
+        facts += [("Evaluation", f"free generation, {sampling}, at most {evaluation['max_tokens']} tokens")]
+    return facts
+
+
+def methods_table(analysis: Analysis) -> Table:
+    """The settings that tell the methods apart; those that none sets are left out."""
+    configured = _mapping(analysis.results.settings.get("methods"))
+    rows: list[Row] = []
+    for method in analysis.methods:
+        chosen = _mapping(configured.get(method.name))
+        row = named(method) | {key: _shown(key, chosen, method.objective) for key, _ in METHOD_KEYS}
+        rows.append(row | {"objective": method.objective})
+    columns = [METHOD, STYLE, *(Column(key, name) for key, name in METHOD_KEYS)]
+    return Table("methods", "Methods", used(columns, rows), rows, tight=True)
+
+
+def tasks_table(analysis: Analysis) -> Table:
+    """Tasks with their part, number of test items and chance level."""
+    rows: list[Row] = [
+        {
+            "task": task,
+            "part": _part(analysis, task),
+            "items": analysis.items[task] or None,
+            "chance": analysis.results.chance.get(task),
+        }
+        for task in analysis.tasks
+    ]
+    columns = [
+        Column("task", "Task"),
+        Column("part", "Part"),
+        Column("items", "Test items", "count"),
+        Column("chance", "Chance", "points", "accuracy of guessing without the picture"),
+    ]
+    return Table("tasks", "Tasks", columns, rows, tight=True)
+
+
+def _part(analysis: Analysis, task: str) -> str:
+    """Where a task stands in the experiment."""
+    if task in analysis.results.general:
+        return "general"
+    order = analysis.shared_order
+    return f"stage {order.index(task) + 1}" if order else "sequence"
+
+
+def _shown(key: str, chosen: Mapping[str, Any], objective: str) -> str | None:
+    """A setting as text; None where it is not set, off, or says nothing about this objective."""
+    value = chosen.get(key)
+    if value in (None, 0, "none") or key in _unused(chosen, objective):
+        return None
+    if isinstance(value, Mapping):
+        return ", ".join(map(str, value.values()))  # a number for each task, in the file's order
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unused(chosen: Mapping[str, Any], objective: str) -> tuple[str, ...]:
+    """The settings that say nothing about a method."""
+    if objective != "sft":
+        return SFT_ONLY
+    return RFT_ONLY if chosen.get("target") == "sampled" else (*RFT_ONLY, *SAMPLING)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

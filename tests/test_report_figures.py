@@ -1,0 +1,133 @@
+"""Figures hold with ordinary names: nothing is cut, nothing is written over anything else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from holdfast.analysis.views import analyse
+from holdfast.report.panels import broken
+from holdfast.report.section import Drawing
+from holdfast.report.sections import SECTIONS
+from holdfast.report.sections.tasks import task_curves
+from holdfast.report.style import RC, data_colours, inline_svg, looks_of
+from measured_results import make_grid, with_mechanisms
+from results_helpers import Profile, make_results
+
+TASKS = ("superclevr_mathv360k", "handwriting_forms_2024", "counting", "medical_slides_vqa_x", "tissue")
+GENERAL = ("mmlu_pro_multiple_ch", "pope_adversarial_set")
+VARIANTS = ("plain", "sampled", "filtered", "rif", "kl", "std", "greedy", "long", "joint")
+NINE: dict[str, Profile] = {
+    f"{name}_variant_{index}": ("grpo" if index else "sft", index == 8, index == 3, 0.9, 0.01 * index, 0.01)
+    for index, name in enumerate(VARIANTS)
+}
+
+
+def long_names():
+    """Methods of a grid under the names that `grid` gives them, tasks of twenty characters."""
+    results = make_grid(ladder=(2e-4, 1e-3), kl=(0.01, 0.1), items=12, sequence=TASKS, general=GENERAL)
+    runs = [
+        replace(
+            run, method=f"{run.family} " + " ".join(f"{key}={value:g}" for key, value in run.axes.items())
+        )
+        for run in results.runs
+    ]
+    return with_mechanisms(replace(results, runs=tuple(runs)))
+
+
+def nine_methods():
+    return make_results(tuple(NINE), items=12, profiles=NINE)
+
+
+def texts_of(figure):
+    """What is written beside the panels: titles, labels, ticks and legends, with their boxes."""
+    inside = {text for axes in figure.axes for text in axes.texts}
+    found = [text for text in figure.findobj(Text) if text.get_text().strip() and text not in inside]
+    hidden = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
+        for label in (tick.label1, tick.label2)
+        if not axes.get_visible() or not tick.get_visible() or not _within(axis, tick)
+    }
+    shown = [text for text in found if text.get_visible() and text not in hidden]
+    return [(text, text.get_window_extent()) for text in shown]
+
+
+def _within(axis, tick):
+    low, high = sorted(axis.get_view_interval())
+    return low <= tick.get_loc() <= high
+
+
+@pytest.mark.parametrize("made", [long_names, nine_methods])
+def test_nothing_is_cut_and_nothing_lies_on_anything_else(made):
+    analysis = analyse(made())
+    looks = looks_of(analysis.methods)
+    drawings = [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
+    with matplotlib.rc_context(RC):
+        for drawing in drawings:
+            if (figure := drawing.draw(analysis, looks)) is None:
+                continue
+            figure.draw_without_rendering()
+            width, height = figure.bbox.size
+            boxes = texts_of(figure)
+            for text, box in boxes:
+                said = (drawing.name, text.get_text())
+                assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, said
+            for (one, a), (other, b) in combinations(boxes, 2):
+                if one.get_rotation() == other.get_rotation() == 35:
+                    continue  # side by side on a slant, where only the boxes meet
+                across, up = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+                assert across <= 1 or up <= 1, (drawing.name, one.get_text(), other.get_text())
+
+
+def test_a_curve_has_a_gap_where_a_stage_was_not_judged():
+    results = make_results(("sft",), items=20, sequence=("a", "b", "c", "d"), general=())
+    (run,) = results.runs
+    judged = {
+        cell: rows for cell, rows in run.cells.items() if cell[0] == 0 or "abcd".index(cell[1]) < cell[0]
+    }
+    analysis = analyse(replace(results, runs=(replace(run, cells=judged),)))
+    with matplotlib.rc_context(RC):
+        figure = task_curves(analysis, looks_of(analysis.methods))
+    curve = next(line for line in figure.axes[2].lines if len(line.get_xdata()) == 5)  # of c
+    assert np.isnan(curve.get_ydata()).tolist() == [False, True, True, False, False]
+    assert curve.get_xdata().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_every_colour_of_data_shows_on_a_dark_page():
+    analysis = analyse(make_grid(ladder=(1e-4, 2e-4, 4e-4, 8e-4), items=10, sequence=("a", "b"), general=()))
+    looks = looks_of(analysis.methods)
+
+    def luminance(colour: str) -> float:  # WCAG 2
+        parts = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    nights = data_colours(looks)
+    for night in nights.values():
+        assert (luminance(night) + 0.05) / (luminance("#1b2026") + 0.05) > 3
+    shades = [nights[looks[method.name].colour] for method in analysis.methods if method.family == "sft"]
+    assert sorted(shades, key=luminance, reverse=True) == shades and len(set(shades)) == 4
+    colour = looks[analysis.methods[-1].name].colour
+    svg = inline_svg(f'<svg><path style="fill: {colour}; stroke: #68707a" id="a"/></svg>', "f", nights)
+    assert svg == f'<svg><path style="fill: var(--c{colour[1:]}); stroke: var(--muted)" id="f-a"/></svg>'
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "lines"),
+    [
+        ("sft learning_rate=1e-3", 14, "sft learning_\nrate=1e-3"),
+        ("superclevr_mathv360k (general)", 16, "superclevr_\nmathv360k\n(general)"),
+        ("reading", 4, "read\ning"),
+        ("KL(previous ‖ policy), nats", 40, "KL(previous ‖ policy), nats"),
+    ],
+)
+def test_names_are_broken_where_a_word_ends(text, most, lines):
+    assert broken(text, most) == lines

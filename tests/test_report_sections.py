@@ -1,0 +1,109 @@
+"""A section from outside joins the report, and every place rounds alike."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from holdfast.analysis.bootstrap import Estimate
+from holdfast.cli import console
+from holdfast.report.page import build
+from holdfast.report.panels import fit, panels
+from holdfast.report.section import Drawing, Finding, Section, Terms
+from holdfast.report.sections import SECTIONS
+from holdfast.report.table import Column, Table, number, rounded, signed, to_json
+from results_helpers import make_results
+
+
+def longest(analysis) -> Section:
+    """A section of one's own: the longest response of each method."""
+    rows = [
+        {
+            "method": method.label,
+            "tokens": float(max(record["tokens"] for record in method.runs[0].cells[1, "a"])),
+        }
+        for method in analysis.methods
+    ]
+
+    def draw(analysis, looks):
+        figure, (axes,) = panels(1, 1)
+        axes.bar([row["method"] for row in rows], [row["tokens"] for row in rows])
+        return fit(figure, 2.0)
+
+    columns = [Column("method", "Method"), Column("tokens", "Tokens", "count")]
+    return Section(
+        "longest",
+        "The longest responses",
+        "Longest",
+        [
+            Table("longest", "Longest by method", columns, rows, "Of `a`."),
+            Drawing("longest_bars", "Longest as bars", "Bars.", draw),
+            Drawing("nothing", "Not here", "Nor this.", lambda analysis, looks: None),
+            Terms([("Longest", "the most tokens < all others")], "What it means"),
+        ],
+        findings=[Finding("Length", "Nobody rambles.")],
+        cautions=["Length is no quality."],
+    )
+
+
+def test_a_section_from_outside_stands_everywhere(tmp_path):
+    results = make_results(items=10, sequence=("a", "b"), general=())
+    html = build(results, tmp_path, [*SECTIONS, longest]).read_text(encoding="utf-8")
+    assert '<a href="#longest">Longest</a>' in html and '<section id="longest">' in html
+    assert "<h3>Longest by method</h3>" in html and "Of <code>a</code>." in html
+    assert 'aria-label="Longest as bars"' in html and "Not here" not in html
+    assert "<dd>the most tokens &lt; all others</dd>" in html
+    assert "<dt>Length</dt><dd>Nobody rambles.</dd>" in html and "<li>Length is no quality.</li>" in html
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "## The longest responses" in text and "| sft | 12 |" in text
+    assert "![Longest as bars](figures/longest_bars.png)" in text and "**Length.** Nobody rambles." in text
+    rows = list(csv.DictReader((tmp_path / "tables/longest.csv").open(encoding="utf-8")))
+    assert rows == [{"method": "sft", "tokens": "12.0"}, {"method": "grpo", "tokens": "12.0"}]
+    assert json.loads((tmp_path / "tables/longest.json").read_text())["title"] == "Longest by method"
+    for end in ("png", "pdf"):
+        assert (tmp_path / f"figures/longest_bars.{end}").is_file()
+    assert not (tmp_path / "figures/nothing.png").exists()
+
+
+def test_a_report_of_some_sections_has_those_alone(tmp_path):
+    results = make_results(items=10, sequence=("a", "b"), general=())
+    html = build(results, tmp_path, [longest]).read_text(encoding="utf-8")
+    assert html.count("<section ") == 2  # the findings open every report
+    assert [path.name for path in sorted((tmp_path / "tables").iterdir())] == ["longest.csv", "longest.json"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [
+        (-0.1525, "change", "−15.3"),
+        (-0.15250000000000002, "change", "−15.3"),
+        (-0.15249999999999997, "change", "−15.3"),  # as the files hold it: -0.1525
+        (0.80500, "points", "80.5"),
+        (0.0004999, "change", "0.0"),
+        (-0.0005, "change", "−0.1"),
+        (2.5, "count", "3"),
+        (1234567.5, "count", "1,234,568"),
+        (0.125, "coefficient", "0.13"),
+        (-0.004, "coefficient", "0.00"),
+        (float("inf"), "real", "–"),
+    ],
+)
+def test_halves_go_away_from_zero(value, kind, shown):
+    assert number(value, kind) == shown
+
+
+def test_signs():
+    assert (signed(0.05), signed(-0.05), signed(0.04), signed(-0.04)) == ("+0.1", "−0.1", "0.0", "0.0")
+    assert (rounded(80.5), rounded(85.5), rounded(0.5, 0, times=3)) == ("81", "86", "2")
+
+
+def test_the_terminal_shows_what_the_page_shows():
+    """It reads the table's JSON; page and Markdown the numbers themselves."""
+    value = Estimate(-0.15249999999999997, -0.20350000000000001, -0.10049999999999998)
+    table = Table("t", "T", [Column("fm", "FM", "change")], [{"fm": value}])
+    with console.out.capture() as said:
+        console.show_table(json.loads(json.dumps(to_json(table))))
+    assert number(value, "change") == "−15.3" and "−15.3" in said.get()
+    assert "[−20.4,\u00a0−10.1]" in said.get()
