@@ -1,0 +1,283 @@
+"""Counts what a step asks of a GPU, without one: kernels, bytes, operations, memory, and a time from them.
+
+Numbers that a GPU would compute stay uncomputed (the meta device); ids, lengths and masks, which decide
+what is computed, are real and lie on the CPU. Every operation that PyTorch carries out is a kernel
+with its bytes and operations, and two clocks run: the host's, which launches one after the other, and
+the device's, which starts a kernel when it is launched and the one before has ended. Where the host
+reads a value back, it waits for the device.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.flop_counter import flop_registry
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a GPU does at its best, and what each kernel costs beside its work.
+
+    Attributes:
+        operations: of a plain bfloat16 matrix product, a second.
+        bytes: read and written by a plain copy, a second.
+        memory: bytes.
+    """
+
+    name: str
+    operations: float
+    bytes: float
+    memory: float
+
+
+# H200: matrix rate as measured (790 TFLOP/s, 8192 cubed); the H100 has the same processor. Bandwidths are
+# 0.87 of the data sheets' 4.8 and 3.35 TB/s, as copies usually reach.
+CARDS = {
+    "h100": Card("H100 SXM", 790e12, 2.9e12, 80e9),
+    "h200": Card("H200 SXM", 790e12, 4.2e12, 141e9),
+}
+LAUNCH = 15e-6
+KERNEL = 2.5e-6  # seconds that even an empty kernel keeps the device, in a CUDA graph, too
+PRODUCTS = 0.85  # of the matrix rate that products of other shapes reach
+# Attention as shares of the matrix rate, forward and backward: FlashAttention 2 on Hopper, and the
+# kernel for arbitrary masks.
+ATTENTION = {"flash": (0.45, 0.33), "masked": (0.18, 0.10)}
+
+_GATHERS = ("index_select", "embedding", "gather", "index.Tensor")
+_SCATTERS = ("index_copy", "index_put", "index_add", "scatter", "embedding_dense_backward")
+_READS_BACK = ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive", "bincount", "equal")
+_FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+
+@dataclass
+class Part:
+    """What one part of a step takes."""
+
+    seconds: float = 0.0
+    kernels: float = 0.0
+    bytes: float = 0.0
+    operations: float = 0.0
+    device: float = 0.0  # seconds that its kernels compute
+    kinds: Counter[str] = field(default_factory=Counter)  # seconds of the device by operation
+
+
+class Meter(TorchDispatchMode):
+    """While it is entered, everything is counted.
+
+    Attributes:
+        part: what operations are counted for; None: for nothing.
+        parts: by name.
+        peak: most bytes of uncomputed numbers that were alive at once.
+    """
+
+    def __init__(self, card: Card, vocabulary: int):
+        super().__init__()
+        self.card, self.vocabulary = card, vocabulary
+        self.parts: defaultdict[str, Part] = defaultdict(Part)
+        self.part: str | None = None
+        self.training = self.replaying = False
+        self.host = self.device = 0.0
+        self.alive = self.peak = 0
+        self._storages: dict[int, Any] = {}
+
+    @contextmanager
+    def counting(self, part: str | None) -> Iterator[None]:
+        before, self.part = self.part, part
+        try:
+            yield
+        finally:
+            self.part = before
+
+    def wait(self) -> None:
+        """The host waits for the device."""
+        self._advance(self.part, max(self.host, self.device), self.device)
+
+    def take(self, part: str, seconds: float) -> None:
+        """Time of the host alone."""
+        self._advance(part, self.host + seconds, self.device)
+
+    def _advance(self, part: str | None, host: float, device: float) -> None:
+        before = max(self.host, self.device)
+        self.host, self.device = host, device
+        if part is not None:
+            self.parts[part].seconds += max(host, device) - before
+
+    def kernel(self, name: str, operations: float, moved: float, share: float, part: str | None = None) -> None:
+        """One kernel of so many operations at a share of the matrix rate, which moves so many bytes."""
+        part = part or self._part()
+        if part is None:
+            return
+        work = max(operations / (share * self.card.operations), moved / self.card.bytes) + KERNEL
+        host = self.host + (0.0 if self.replaying else LAUNCH)
+        self._advance(part, host, max(self.device, host) + work)
+        counted = self.parts[part]
+        counted.kernels += 1
+        counted.bytes += moved
+        counted.operations += operations
+        counted.device += work
+        counted.kinds[name] += work
+
+    def _part(self, with_vocabulary: bool = False) -> str | None:
+        if self.part is None or not self.training:
+            return self.part
+        if with_vocabulary:
+            return "head"
+        if torch._C._current_graph_task_id() == -1:
+            return self.part
+        return "recompute" if torch.is_grad_enabled() else "backward"
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(function).removeprefix("aten.").removesuffix(".default")
+        args, kwargs = _on_their_devices(function, args, dict(kwargs or {}))
+        inputs = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
+        if name.startswith("_local_scalar_dense") and inputs[0].is_meta:
+            self.wait()
+            return 1.0
+        result = function(*args, **kwargs)
+        outputs = [x for x in tree_flatten(result)[0] if isinstance(x, torch.Tensor)]
+        for output in outputs:
+            self._keep(output)
+        self._count(name, function, args, kwargs, inputs, outputs)
+        return tree_map(_known, result)
+
+    def _count(
+        self, name: str, function: Any, args: Any, kwargs: Any,
+        inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor],
+    ) -> None:  # fmt: skip
+        if name.startswith(_READS_BACK):
+            self.wait()
+        known = {x.untyped_storage()._cdata for x in inputs}
+        made = [x for x in outputs if x.untyped_storage()._cdata not in known]
+        changes = function._schema.is_mutable
+        if not made and not changes or name.startswith(("empty", "detach", "_local_scalar_dense", "lift")):
+            return
+        if name.startswith(_GATHERS):
+            moved = sum(2 * _bytes(x) for x in made)
+        elif name.startswith(_SCATTERS):
+            moved = 2 * sum(_bytes(x) for x in inputs[1:]) + sum(_bytes(x) for x in made)
+        else:
+            moved = sum(_bytes(x) for x in {id(x): x for x in (*inputs, *outputs)}.values())
+            moved += sum(_bytes(x) for x in inputs[:1]) if changes and not made else 0
+        operations = 0.0
+        if function.overloadpacket in flop_registry:
+            operations = flop_registry[function.overloadpacket](
+                *args, **kwargs, out_val=outputs[0] if len(outputs) == 1 else tuple(outputs)
+            )
+        if name.startswith("_foreach"):
+            part = None if self.part is None else "optimiser"
+        else:
+            part = self._part(any(self.vocabulary in x.shape for x in (*inputs, *outputs)))
+        if part is not None:
+            self.kernel(name, operations, moved, PRODUCTS, part)
+
+    def _keep(self, tensor: torch.Tensor) -> None:
+        if not tensor.is_meta:
+            return
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._storages:
+            return
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+
+        def gone(_: Any) -> None:
+            self.alive -= size
+            del self._storages[key]
+
+        self._storages[key] = weakref.ref(storage, gone)
+
+
+@contextmanager
+def on_a_gpu(meter: Meter) -> Iterator[None]:
+    """Within the block operations are counted, and attention is a kernel that keeps no scores."""
+    attention, tensor = F.scaled_dot_product_attention, torch.tensor
+
+    def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, is_causal: bool = False, **rest: Any) -> Any:
+        if not q.is_meta:
+            return attention(q, k, v, attn_mask, is_causal=is_causal, **rest)
+        return _Attend.apply(q, k, v, meter, attn_mask, is_causal)
+
+    def known(data: Any, **options: Any) -> torch.Tensor:
+        return tensor(data, **{key: value for key, value in options.items() if key != "device"})
+
+    with patch.object(F, "scaled_dot_product_attention", attend), patch.object(torch, "tensor", known), meter:
+        yield
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Any, k: Any, v: Any, meter: Meter, mask: Any, causal: bool) -> torch.Tensor:
+        ctx.save_for_backward(q, k, v)
+        ctx.meter, ctx.causal, ctx.kind = meter, causal, "flash" if mask is None else "masked"
+        ctx.mask = 0 if mask is None else _bytes(mask) * (q.shape[1] if mask.shape[1] > 1 else 1)
+        moved = sum(map(_bytes, (q, k, v, q))) + ctx.mask
+        meter.kernel(f"attention, {ctx.kind}", attention_operations(q, k, causal), moved, ATTENTION[ctx.kind][0])
+        return q.new_empty(q.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+        q, k, v = ctx.saved_tensors
+        operations = 2.5 * attention_operations(q, k, ctx.causal)
+        moved = 2 * sum(map(_bytes, (q, k, v, q))) + ctx.mask
+        name = f"attention, {ctx.kind}, backward"
+        ctx.meter.kernel(name, operations, moved, ATTENTION[ctx.kind][1])
+        return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), None, None, None
+
+
+def attention_operations(q: torch.Tensor, k: torch.Tensor, causal: bool) -> float:
+    """Of the two products; half of them where later keys are hidden. Shapes [batch, heads, length, size]."""
+    return 4.0 * q.numel() * k.shape[2] * (0.5 if causal else 1.0)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    """That a kernel reads: an expanded axis is read once."""
+    count = 1
+    for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        count *= length if stride else 1
+    return count * tensor.element_size()
+
+
+def _known(value: Any) -> Any:
+    """Ids and conditions are never left uncomputed: id 0, and true."""
+    if isinstance(value, torch.Tensor) and value.is_meta and value.dtype not in _FLOATS:
+        return torch.full(value.shape, value.dtype == torch.bool, dtype=value.dtype, device="cpu")
+    return value
+
+
+def _on_their_devices(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Numbers on the meta device, ids on the CPU, whatever device was asked for."""
+    tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
+    if "device" in kwargs:
+        dtype = kwargs.get("dtype") or (tensors[0].dtype if tensors else None)
+        if dtype is None and function.overloadpacket is torch.ops.aten.arange:
+            dtype = torch.long
+        elif dtype is None and function.overloadpacket is torch.ops.aten.full:
+            dtype = torch.float32 if isinstance(args[1], float) else torch.long
+        if (dtype or torch.get_default_dtype()) not in _FLOATS:
+            kwargs["device"] = torch.device("cpu")
+        elif any(not x.is_meta for x in tensors) and kwargs["device"] is not None:
+            return args, kwargs
+    if not any(x.is_meta for x in tensors):
+        return args, kwargs
+    if function.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put_, torch.ops.aten.index_put):
+        places = [
+            where for index in args[1]
+            for where in (index.nonzero().unbind(1) if index is not None and index.dtype == torch.bool else [index])
+        ]  # fmt: skip
+        args = (args[0], places, *args[2:])
+    if function._schema.is_mutable and isinstance(args[0], torch.Tensor) and not args[0].is_meta:
+        real = lambda x: torch.zeros(x.shape, dtype=x.dtype) if x.is_meta else x  # noqa: E731
+        return tree_map(lambda x: real(x) if isinstance(x, torch.Tensor) else x, (args, kwargs))
+    return tree_map(
+        lambda x: x.to("meta") if isinstance(x, torch.Tensor) and not x.is_meta else x, (args, kwargs)
+    )
