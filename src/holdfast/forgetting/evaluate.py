@@ -45,6 +45,7 @@ def evaluate(
     kept = kept or RowLog()
     for start in range(len(kept.rows), len(examples), batch):
         part = examples[start : start + batch]
+        policy.prepare([example.images for example in examples[start + batch : start + 2 * batch]])
         rollouts = roll_out(
             policy,
             [(task, example) for example in part],

@@ -5,7 +5,7 @@ This encoder is for Qwen-VL and for text alone; `processed.py` has the one for e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,11 @@ class Encoder:
         keys = tuple(picture.key for picture in distinct)
         padded = _pad_left(rows, positions, self.tokenizer.pad_token_id)
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
+
+    def prepare(self, images: Iterable[ImageSource]) -> None:
+        """Begin to decode images that are soon encoded, in a thread."""
+        if self.patches is not None:
+            self.patches.prepare(images)
 
     def completions(self, texts: Sequence[str], end: int) -> Completions:
         """Targets followed by the end token, one for each prompt.

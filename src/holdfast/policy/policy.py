@@ -120,6 +120,14 @@ class Policy:
         """
         return self.encoder.prompts(prompts, images).to(self.device)
 
+    def prepare(self, images: Sequence[Sequence[ImageSource]]) -> None:
+        """Begin to decode the images of a batch that is encoded next, while the device computes this one.
+
+        On a CPU nothing waits for images, and a thread would take from what computes.
+        """
+        if self.device.type != "cpu":
+            self.encoder.prepare(image for row in images for image in row)
+
     def encode_completions(self, texts: Sequence[str]) -> Completions:
         """Targets with the end token, as groups of one.
 
@@ -403,7 +411,7 @@ class Policy:
             return Encoder(self.processor, self.tokenizer, None, None, context, system)
         image_processor = getattr(self.processor, "image_processor", None)
         if supports(image_processor):
-            patches = PatchMaker(image_processor, *pixels)
+            patches = PatchMaker(image_processor, *pixels, self.device)
             image_token = getattr(self.model.config, "image_token_id", None)
             return Encoder(self.processor, self.tokenizer, patches, image_token, context, system)
         if pixels != (None, None):
