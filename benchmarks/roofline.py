@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from steps.workload import SHAPES, Case, make_rows
 from holdfast.learning.loop import make_objective, step
 from holdfast.learning.settings import Method
 from holdfast.policy import stretches
+from holdfast.policy.images import PatchMaker
 from holdfast.policy.drawing import Recorder
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
@@ -49,6 +51,10 @@ def count(case: Case, card: Card) -> Meter:
     meter = Meter(card, SHAPES[case.shape]["text"]["vocab_size"])
     with on_a_gpu(meter):
         policy = make_policy(replace(case, device="meta"))
+        with suppress(ImportError):
+            from holdfast.policy import fused
+
+            fused.fuse(policy.model)
     policy.device = torch.device("cpu")  # where ids lie
     policy.prefill = lambda prompts: None  # as on a GPU
     policy.backbone.replays = True
@@ -66,12 +72,31 @@ def count(case: Case, card: Card) -> Meter:
 
     encode = policy.encode
 
+    patches = policy.encoder.patches
+    cuts = hasattr(patches, "device")  # a GPU does
+    cutting = 0.0
+
+    def timed_cut(*args: Any) -> Any:
+        nonlocal cutting
+        start = time.perf_counter()
+        made = PatchMaker.patches(patches, *args)
+        cutting = time.perf_counter() - start if cuts else 0.0
+        return made
+
     def timed_encode(*args: Any) -> Any:
         with meter.counting(None):
             start = time.perf_counter()
             prompts = encode(*args)
-            meter.take("pictures (CPU)", time.perf_counter() - start)
+            seconds = time.perf_counter() - start - cutting
+        meter.take("pictures (CPU)", seconds)
+        if cuts:  # 8-bit values are laid out, looked up and written twice
+            meter.kernel("cut", 0.0, 3 * prompts.pixel_values.nbytes, 1.0, "pictures (GPU)")
         return prompts
+
+    def clip(parameters: Any, norm: float) -> torch.Tensor:
+        moved = 3 * sum(p.grad.numel() * p.grad.element_size() for p in parameters)
+        meter.kernel("clip", 0.0, moved, 1.0, "optimiser")
+        return torch.ones(())
 
     def replay(once: Any, count: int, capture: bool) -> bool:
         """One of a stretch's steps is counted, and stands for all."""
@@ -101,6 +126,7 @@ def count(case: Case, card: Card) -> Meter:
     weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
     meter.alive = 3 * weights  # and both moments
     policy.encode = timed_encode
+    patches.patches = timed_cut
     completions = Recorder.completions
 
     def whole(recorder: Recorder) -> Any:
@@ -112,7 +138,7 @@ def count(case: Case, card: Card) -> Meter:
             groups = objective.collect(policy, items, ("benchmark", 0))
             meter.wait()
         meter.training = True
-        with meter.counting("training forward"):
+        with meter.counting("training forward"), patch.object(torch.nn.utils, "clip_grad_norm_", clip):
             step(policy, objective, Update(meter, policy.model), groups, method, LEARNING_RATE)
             meter.wait()
     return meter
@@ -130,7 +156,7 @@ def main() -> None:
     meter = count(case, CARDS[options.card])
     for name, part in meter.parts.items():
         print(f"{name:35} {part.seconds:7.3f} s  device {part.device:7.3f}  {part.kernels:9.0f} kernels  {part.bytes/1e9:8.1f} GB {part.operations:.3g} op")
-        for kind, s in part.kinds.most_common(3):
+        for kind, s in part.kinds.most_common(int(os.environ.get("TOP","3"))):
             print(f"      {kind:40} {s:.4f}")
     print("peak", meter.peak / 1e9)
 

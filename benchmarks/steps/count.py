@@ -12,13 +12,15 @@ from __future__ import annotations
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import flop_registry
@@ -56,6 +58,8 @@ ATTENTION = {"flash": (0.45, 0.33), "masked": (0.18, 0.10)}
 _GATHERS = ("index_select", "embedding", "gather", "index.Tensor")
 _SCATTERS = ("index_copy", "index_put", "index_add", "scatter", "embedding_dense_backward")
 _READS_BACK = ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive", "bincount", "equal")
+_NO_KERNEL = ("empty", "new_empty", "detach", "_local_scalar_dense", "lift")
+_REDUCTIONS = ("sum", "mean", "amax", "_softmax", "logsumexp")
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 
 
@@ -69,6 +73,26 @@ class Part:
     operations: float = 0.0
     device: float = 0.0  # seconds that its kernels compute
     kinds: Counter[str] = field(default_factory=Counter)  # seconds of the device by operation
+
+
+@dataclass
+class _Fused:
+    """Operations that a compiler makes one kernel of; bytes by storage."""
+
+    operations: int = 0
+    reductions: int = 0
+    vocabulary: bool = False
+    read: dict[int, int] = field(default_factory=dict)
+    made: dict[int, int] = field(default_factory=dict)
+
+    def add(self, name: str, inputs: Any, made: Any, vocabulary: int) -> None:
+        self.operations += 1
+        self.reductions += name.startswith(_REDUCTIONS)
+        for x in inputs:
+            if (key := x.untyped_storage()._cdata) not in self.made:
+                self.read[key] = _bytes(x)
+        self.made |= {x.untyped_storage()._cdata: _bytes(x) for x in made}
+        self.vocabulary |= any(vocabulary in x.shape for x in inputs)
 
 
 class Meter(TorchDispatchMode):
@@ -88,6 +112,8 @@ class Meter(TorchDispatchMode):
         self.training = self.replaying = False
         self.host = self.device = 0.0
         self.alive = self.peak = 0
+        self._fused: _Fused | None = None
+        self._inside = 0  # modules whose forward pass runs: in a backward pass, again
         self._storages: dict[int, Any] = {}
 
     @contextmanager
@@ -127,6 +153,30 @@ class Meter(TorchDispatchMode):
         counted.device += work
         counted.kinds[name] += work
 
+    @contextmanager
+    def fusing(self) -> Iterator[None]:
+        """Within the block operations that are no products are one kernel, up to the next product."""
+        self._fused = _Fused()
+        try:
+            yield
+            self._flush(())
+        finally:
+            self._fused = None
+
+    def _flush(self, wanted: Sequence[torch.Tensor]) -> None:
+        """Count what was fused so far; of what it made, what is `wanted` or goes on living is written."""
+        if self._fused is None or not self._fused.operations:
+            return
+        fused, self._fused = self._fused, None
+        names = {x.untyped_storage()._cdata for x in wanted}
+        written = sum(size for key, size in fused.made.items() if key in names or key in self._storages)
+        passes = max(1, fused.reductions)
+        moved = passes * sum(fused.read.values()) + written
+        part = self._part(fused.vocabulary)
+        for _ in range(passes):
+            self.kernel("compiled", 0.0, moved / passes, PRODUCTS, part)
+        self._fused = _Fused()
+
     def _part(self, with_vocabulary: bool = False) -> str | None:
         if self.part is None or not self.training:
             return self.part
@@ -134,7 +184,22 @@ class Meter(TorchDispatchMode):
             return "head"
         if torch._C._current_graph_task_id() == -1:
             return self.part
-        return "recompute" if torch.is_grad_enabled() else "backward"
+        return "recompute" if self._inside else "backward"
+
+    def _enter(self, *_: Any) -> None:
+        self._inside += 1
+
+    def _leave(self, *_: Any) -> None:
+        self._inside -= 1
+
+    def __enter__(self) -> Any:
+        self._hooks = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave, always_call=True)]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        super().__exit__(*error)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(function).removeprefix("aten.").removesuffix(".default")
@@ -159,8 +224,13 @@ class Meter(TorchDispatchMode):
         known = {x.untyped_storage()._cdata for x in inputs}
         made = [x for x in outputs if x.untyped_storage()._cdata not in known]
         changes = function._schema.is_mutable
-        if not made and not changes or name.startswith(("empty", "detach", "_local_scalar_dense", "lift")):
+        if not made and not changes or name.startswith(_NO_KERNEL):
             return
+        if self._fused is not None:
+            if function.overloadpacket not in flop_registry:
+                self._fused.add(name, inputs, made, self.vocabulary)
+                return
+            self._flush(inputs)
         if name.startswith(_GATHERS):
             moved = sum(2 * _bytes(x) for x in made)
         elif name.startswith(_SCATTERS):
@@ -173,10 +243,7 @@ class Meter(TorchDispatchMode):
             operations = flop_registry[function.overloadpacket](
                 *args, **kwargs, out_val=outputs[0] if len(outputs) == 1 else tuple(outputs)
             )
-        if name.startswith("_foreach"):
-            part = None if self.part is None else "optimiser"
-        else:
-            part = self._part(any(self.vocabulary in x.shape for x in (*inputs, *outputs)))
+        part = self._part(any(self.vocabulary in x.shape for x in (*inputs, *outputs)))
         if part is not None:
             self.kernel(name, operations, moved, PRODUCTS, part)
 
@@ -188,7 +255,8 @@ class Meter(TorchDispatchMode):
         if key in self._storages:
             return
         self.alive += size
-        self.peak = max(self.peak, self.alive)
+        if self._fused is None:
+            self.peak = max(self.peak, self.alive)
 
         def gone(_: Any) -> None:
             self.alive -= size
@@ -197,10 +265,45 @@ class Meter(TorchDispatchMode):
         self._storages[key] = weakref.ref(storage, gone)
 
 
+def as_compiled(meter: Meter, function: Any) -> Any:
+    """The function as if it was compiled."""
+
+    def call(*args: Any, **named: Any) -> Any:
+        if not any(isinstance(x, torch.Tensor) and x.is_meta for x in args):
+            return function(*args, **named)
+        if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in args):
+            return _AsOne.apply(meter, function, *args)
+        with meter.fusing():
+            return function(*args, **named)
+
+    return call
+
+
+class _AsOne(torch.autograd.Function):
+    """A function and its backward pass as a kernel each, which keeps what the function was given."""
+
+    @staticmethod
+    def forward(ctx: Any, meter: Meter, function: Any, *args: Any) -> Any:
+        ctx.meter = meter
+        ctx.save_for_backward(*(x for x in args if isinstance(x, torch.Tensor)))
+        ctx.places = [isinstance(x, torch.Tensor) and x.is_meta for x in args]
+        with meter.fusing():
+            return function(*args)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple:
+        saved = iter(ctx.saved_tensors)
+        inputs = [next(saved) if place else None for place in ctx.places]
+        wanted = [x if need else None for x, need in zip(inputs, ctx.needs_input_grad[2:], strict=True)]
+        kept = [x for x in (*inputs, *wanted, *grads) if x is not None]
+        ctx.meter.kernel("compiled, backward", 0.0, sum(map(_bytes, kept)), PRODUCTS)
+        return None, None, *(None if x is None else x.new_empty(x.shape) for x in wanted)
+
+
 @contextmanager
 def on_a_gpu(meter: Meter) -> Iterator[None]:
     """Within the block operations are counted, and attention is a kernel that keeps no scores."""
-    attention, tensor = F.scaled_dot_product_attention, torch.tensor
+    attention, tensor, norm = F.scaled_dot_product_attention, torch.tensor, F.rms_norm
 
     def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, is_causal: bool = False, **rest: Any) -> Any:
         if not q.is_meta:
@@ -210,8 +313,42 @@ def on_a_gpu(meter: Meter) -> Iterator[None]:
     def known(data: Any, **options: Any) -> torch.Tensor:
         return tensor(data, **{key: value for key, value in options.items() if key != "device"})
 
-    with patch.object(F, "scaled_dot_product_attention", attend), patch.object(torch, "tensor", known), meter:
+    def normed(rows: Any, shape: Any, weight: Any, eps: float) -> Any:
+        return as_compiled(meter, lambda rows, weight: norm(rows, shape, weight, eps))(rows, weight)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(F, "scaled_dot_product_attention", attend))
+        stack.enter_context(patch.object(F, "rms_norm", normed))
+        stack.enter_context(patch.object(torch, "tensor", known))
+        with suppress(ImportError):  # a build from before they were used
+            from holdfast.policy import flash, fused
+
+            stack.enter_context(patch.object(fused, "COMPILE", partial(as_compiled, meter)))
+            stack.enter_context(patch.object(fused, "_trial", lambda *_: 0.0))
+            stack.enter_context(patch.object(flash, "usable", lambda query, key: query.is_meta))
+            stack.enter_context(patch.object(flash, "_forward", partial(_flash_forward, meter)))
+            stack.enter_context(patch.object(flash, "_backward", partial(_flash_backward, meter)))
+        stack.enter_context(meter)
         yield
+
+
+def _flash_forward(meter: Meter, query: Any, key: Any, value: Any, part: Any, scaling: float) -> Any:
+    moved = sum(map(_bytes, (query, key, value, query)))
+    meter.kernel("attention, flash", _pairs(part) * 4.0 * query[0].numel(), moved, ATTENTION["flash"][0])
+    return torch.empty_like(query), query.new_empty(query.shape[1::-1], dtype=torch.float32), (query, query)
+
+
+def _flash_backward(meter: Meter, grad: Any, query: Any, key: Any, value: Any, out: Any, sums: Any, part: Any, *_: Any) -> Any:
+    moved = 2 * sum(map(_bytes, (query, key, value, query)))
+    operations = 2.5 * _pairs(part) * 4.0 * query[0].numel()
+    meter.kernel("attention, flash, backward", operations, moved, ATTENTION["flash"][1])
+    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def _pairs(part: Any) -> float:
+    """Queries times the keys that they see."""
+    queries, keys = part.queries.starts.diff().double(), part.keys.starts.diff().double()
+    return float((queries * keys).sum()) * (0.5 if part.causal else 1.0)
 
 
 class _Attend(torch.autograd.Function):
@@ -265,7 +402,9 @@ def _on_their_devices(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple
             dtype = torch.float32 if isinstance(args[1], float) else torch.long
         if (dtype or torch.get_default_dtype()) not in _FLOATS:
             kwargs["device"] = torch.device("cpu")
-        elif any(not x.is_meta for x in tensors) and kwargs["device"] is not None:
+        elif any(x.is_meta for x in tensors):
+            kwargs["device"] = torch.device("meta")
+        elif tensors and kwargs["device"] is not None:
             return args, kwargs
     if not any(x.is_meta for x in tensors):
         return args, kwargs

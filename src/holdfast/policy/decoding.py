@@ -78,17 +78,18 @@ class Decode:
     ) -> torch.Tensor:
         layer = self.layers.setdefault(id(module), len(self.layers))
         own = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
-        q_NhMD = (query[0].transpose(0, 1) * scaling).unflatten(1, (key.shape[1], -1))
-        out_NhMD = self._look_back(q_NhMD, *own, *self.prompt_keys[layer])
+        q_NhMD = query[0].transpose(0, 1).unflatten(1, (key.shape[1], -1))
+        out_NhMD = self._look_back(q_NhMD, scaling, *own, *self.prompt_keys[layer])
         return out_NhMD.reshape(1, query.shape[2], -1, query.shape[3])
 
-    def _look_back(self, q_NhMD: torch.Tensor, *keys: torch.Tensor) -> torch.Tensor:
+    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, *keys: torch.Tensor) -> torch.Tensor:
         """Attention over own keys and values, and the prompts' (`look_back`)."""
-        return look_back(q_NhMD, *keys, self.hidden_BP, None if self.full else self.slots, self.width)
+        return look_back(q_NhMD, scaling, *keys, self.hidden_BP, None if self.full else self.slots, self.width)
 
 
 def look_back(
     q_NhMD: torch.Tensor,
+    scaling: float,
     own_k: torch.Tensor,
     own_v: torch.Tensor,
     prompt_k: torch.Tensor,
@@ -105,7 +106,7 @@ def look_back(
         slots_N: place of each row among the `width` slots of each prompt; None if all are taken.
         step_1: own keys after it are not there yet; None if all are.
     """
-    prompts = len(prompt_k)
+    prompts, q_NhMD = len(prompt_k), q_NhMD * scaling
 
     def shared(rows_NhMX: torch.Tensor) -> torch.Tensor:
         """The rows of a prompt as queries of one product, [B, h, Q, X]."""

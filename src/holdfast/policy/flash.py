@@ -51,7 +51,10 @@ class Part:
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, parts: Sequence[Part], scaling: float
 ) -> torch.Tensor:
-    """query [N, H, D], key and value [K, h, D] to [N, H, D]; every query is in one part or in two."""
+    """query [N, H, D], key and value [K, h, D] to [N, H, D].
+
+    Parts say in order what all rows of queries and keys see; two parts share rows that begin alike.
+    """
     return _Attend.apply(query, key, value, parts, scaling)
 
 
@@ -65,20 +68,19 @@ class _Attend(torch.autograd.Function):
         parts: Sequence[Part],
         scaling: float,
     ) -> torch.Tensor:
-        out = query.new_empty(query.shape)
-        sums_HN = query.new_empty(query.shape[1::-1], dtype=torch.promote_types(query.dtype, torch.float32))
-        seen: set[int] = set()  # first rows of what is in `out`
-        seeds = []
-        for part in parts:
-            rows, columns = part.rows, part.columns
-            made, made_HN, seed = _forward(query[rows], key[columns], value[columns], part, scaling)
-            if rows.start in seen:
-                share_N1 = (made_HN - sums_HN[:, rows]).sigmoid().t().unsqueeze(-1)
-                made = torch.lerp(out[rows].to(share_N1), made.to(share_N1), share_N1)
-                made_HN = torch.logaddexp(sums_HN[:, rows], made_HN)
-            out[rows], sums_HN[:, rows] = made, made_HN
-            seen.add(rows.start)
+        seeds: list[Seed] = []
+
+        def compute(part: Part) -> tuple[torch.Tensor, torch.Tensor]:
+            columns = part.columns
+            *made, seed = _forward(query[part.rows], key[columns], value[columns], part, scaling)
             seeds.append(seed)
+            return made[0], made[1]
+
+        done: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by first row
+        for part in parts:
+            start, made = part.rows.start, compute(part)
+            done[start] = _merged(*done[start], *made) if start in done else made
+        out, sums_HN = (torch.cat(pieces, axis) for axis, pieces in enumerate(zip(*done.values(), strict=True)))
         ctx.save_for_backward(query, key, value, out, sums_HN)
         ctx.parts, ctx.scaling, ctx.seeds = parts, scaling, seeds
         return out
@@ -86,21 +88,25 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:
         query, key, value, out, sums_HN = ctx.saved_tensors
-        grads = [x.new_empty(x.shape) for x in (query, key, value)]
-        seen: set[tuple[int, int]] = set()
+        done: list[dict[int, torch.Tensor]] = [{}, {}, {}]  # gradients by first row
         for part, seed in zip(ctx.parts, ctx.seeds, strict=True):
             rows, columns = part.rows, part.columns
             made = _backward(
                 grad[rows], query[rows], key[columns], value[columns], out[rows],
                 sums_HN[:, rows].contiguous(), part, seed, ctx.scaling,
             )  # fmt: skip
-            for index, (place, more) in enumerate(zip((rows, columns, columns), made, strict=True)):
-                if (index, place.start) in seen:
-                    grads[index][place] += more
-                else:
-                    grads[index][place] = more
-                    seen.add((index, place.start))
-        return *grads, None, None
+            for kept, place, more in zip(done, (rows, columns, columns), made, strict=True):
+                kept[place.start] = kept[place.start] + more if place.start in kept else more
+        return *(torch.cat([*kept.values()]) for kept in done), None, None
+
+
+def _merged(
+    out: torch.Tensor, sums_HN: torch.Tensor, other: torch.Tensor, other_HN: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Results over two sets of keys as that over both, with its log-sum-exp."""
+    share_N1 = (other_HN - sums_HN).sigmoid().t().unsqueeze(-1)
+    merged = torch.lerp(out.to(share_N1.dtype), other.to(share_N1.dtype), share_N1)
+    return merged.to(out.dtype), torch.logaddexp(sums_HN, other_HN)
 
 
 Seed = tuple[torch.Tensor, torch.Tensor]  # of dropout, of which there is none

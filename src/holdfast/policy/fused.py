@@ -54,7 +54,7 @@ def fuse(model: nn.Module) -> bool:
     for module in modules:
         if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
             module.forward = MethodType(_normed, module)
-        elif isinstance(getattr(module, "act_fn", None), nn.SiLU) and hasattr(module, "gate_proj"):
+        elif hasattr(module, "gate_proj") and type(module.act_fn).__name__ in ("SiLU", "SiLUActivation"):
             module.forward = MethodType(partial(_projected, gate), module)
     _tried = True
     return True

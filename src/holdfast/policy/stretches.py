@@ -58,9 +58,9 @@ class FixedDecode(Decode):
         own_v.index_copy_(2, self.step_1, value_NhD.unsqueeze(2))
         return own_k[:, :, : self.visible], own_v[:, :, : self.visible]
 
-    def _look_back(self, q_NhMD: torch.Tensor, *keys: torch.Tensor) -> torch.Tensor:
+    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, *keys: torch.Tensor) -> torch.Tensor:
         slots = None if self.full else self.slots
-        return compiled(look_back)(q_NhMD, *keys, self.hidden_BP, slots, self.width, self.step_1)
+        return compiled(look_back)(q_NhMD, scaling, *keys, self.hidden_BP, slots, self.width, self.step_1)
 
 
 def decode_in_stretches(
