@@ -71,7 +71,6 @@ class Part:
     kernels: float = 0.0
     bytes: float = 0.0
     operations: float = 0.0
-    device: float = 0.0  # seconds that its kernels compute
     kinds: Counter[str] = field(default_factory=Counter)  # seconds of the device by operation
 
 
@@ -109,9 +108,10 @@ class Meter(TorchDispatchMode):
         self.card, self.vocabulary = card, vocabulary
         self.parts: defaultdict[str, Part] = defaultdict(Part)
         self.part: str | None = None
-        self.training = self.replaying = False
+        self.training = False
         self.host = self.device = 0.0
         self.alive = self.peak = 0
+        self._times = 1  # that what is counted is done; more where a graph is replayed
         self._fused: _Fused | None = None
         self._inside = 0  # modules whose forward pass runs: in a backward pass, again
         self._storages: dict[int, Any] = {}
@@ -123,6 +123,14 @@ class Meter(TorchDispatchMode):
             yield
         finally:
             self.part = before
+
+    @contextmanager
+    def replaying(self, part: str, times: int) -> Iterator[None]:
+        """What the block does is done so many times, without the host."""
+        self._times = times
+        with self.counting(part):
+            yield
+        self._times = 1
 
     def wait(self) -> None:
         """The host waits for the device."""
@@ -144,14 +152,13 @@ class Meter(TorchDispatchMode):
         if part is None:
             return
         work = max(operations / (share * self.card.operations), moved / self.card.bytes) + KERNEL
-        host = self.host + (0.0 if self.replaying else LAUNCH)
-        self._advance(part, host, max(self.device, host) + work)
+        host = self.host + (LAUNCH if self._times == 1 else 0.0)
+        self._advance(part, host, max(self.device, host) + work * self._times)
         counted = self.parts[part]
-        counted.kernels += 1
-        counted.bytes += moved
-        counted.operations += operations
-        counted.device += work
-        counted.kinds[name] += work
+        counted.kernels += self._times
+        counted.bytes += moved * self._times
+        counted.operations += operations * self._times
+        counted.kinds[name] += work * self._times
 
     @contextmanager
     def fusing(self) -> Iterator[None]:
