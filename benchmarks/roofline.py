@@ -1,7 +1,7 @@
 """A step's time on a GPU, predicted part by part from what it asks for. No GPU is needed.
 
-What PyTorch would carry out is counted (`steps/count.py`) at the shapes of released models, for this build and,
-with `--base`, for another checkout. Pictures are decoded by this machine's processor.
+What PyTorch would carry out is counted (`steps/count.py`) at the shapes of released models, for this
+build and, with `--base`, for another checkout. Pictures are decoded by this machine's processor.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from steps.arm_holdfast import LEARNING_RATE, Hashed, make_policy
+from steps.count import ATTENTION, CARDS, KERNEL, LAUNCH, PRODUCTS, Card, Meter, on_a_gpu
+from steps.floor import Rates, floor
+from steps.workload import SHAPES, Case, make_rows
 
 from holdfast.learning.loop import make_objective, step
 from holdfast.learning.settings import Method
@@ -29,10 +33,6 @@ from holdfast.policy.drawing import Recorder
 from holdfast.policy.images import PatchMaker
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
-from steps.arm_holdfast import LEARNING_RATE, Hashed, make_policy
-from steps.count import ATTENTION, CARDS, KERNEL, LAUNCH, PRODUCTS, Card, Meter, on_a_gpu
-from steps.floor import Rates, floor
-from steps.workload import SHAPES, Case, make_rows
 
 FOLDER = Path(__file__).parent
 SAMPLING = ("pictures, CPU", "pictures, GPU", "vision tower", "prefill", "decode")
@@ -77,31 +77,37 @@ def count(case: Case, card: Card) -> Meter:
             groups = objective.collect(policy, items, ("benchmark", 0))
             meter.wait()
         meter.training = True
+        optimizer = _Update(meter, policy.model, case.prompts // case.micro)
         with meter.counting("text forward"):
-            step(policy, objective, _Update(meter, policy.model), groups, method, LEARNING_RATE)
+            with meter.repeating(optimizer.parts, launched=True):  # one part of the batch stands for all
+                step(policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE)
             meter.wait()
     return meter
 
 
 class _Update:
-    """An optimiser that counts what AdamW moves: weight, gradient and two moments read, three written."""
+    """An optimiser that counts what AdamW moves: weight, gradient and two moments read, three written.
 
-    def __init__(self, meter: Meter, model: Any):
-        self.meter, self.model = meter, model
+    Gradients of `parts` of a batch were added up before it.
+    """
+
+    def __init__(self, meter: Meter, model: Any, parts: int):
+        self.meter, self.model, self.parts = meter, model, parts
         self.param_groups: list[dict[str, Any]] = []
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.model.zero_grad(set_to_none=set_to_none)
 
     def step(self) -> None:
-        moved = 7 * sum(p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
-        self.meter.kernel("adamw", 0.0, moved, 1.0, "optimiser")
+        size = sum(p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
+        self.meter.kernel("accumulate", 0.0, 3 * size * (self.parts - 1) / self.parts, 1.0, "backward")
+        self.meter.kernel("adamw", 0.0, 7 * size / self.parts, 1.0, "optimiser")
 
 
 def _clip(meter: Meter, parameters: Any, norm: float) -> torch.Tensor:
     """The norm of all gradients, which are then scaled."""
     moved = 3 * sum(p.grad.numel() * p.grad.element_size() for p in parameters)
-    meter.kernel("clip", 0.0, moved, 1.0, "optimiser")
+    meter.kernel("clip", 0.0, moved / meter.times, 1.0, "optimiser")
     return torch.ones(())
 
 
@@ -123,16 +129,16 @@ def _time_pictures(meter: Meter, policy: Any, cuts: bool, stack: ExitStack) -> N
 
     def timed_cut(*args: Any) -> Any:
         nonlocal cutting
-        start = time.perf_counter()
+        start = time.process_time()
         made = PatchMaker.patches(policy.encoder.patches, *args)
-        cutting = time.perf_counter() - start
+        cutting = time.process_time() - start
         return made
 
     def timed_encode(*args: Any) -> Any:
         with meter.counting(None):
-            start = time.perf_counter()
+            start = time.process_time()
             prompts = encode(*args)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
         meter.take("pictures, CPU", seconds - (cutting if cuts else 0.0))
         if cuts:  # 8-bit values are laid out, looked up and written twice
             meter.kernel("cut", 0.0, 3 * prompts.pixel_values.nbytes, 1.0, "pictures, GPU")
@@ -145,7 +151,7 @@ def _time_pictures(meter: Meter, policy: Any, cuts: bool, stack: ExitStack) -> N
 def _replay(meter: Meter, once: Any, steps: int, capture: bool) -> bool:
     """One of a stretch's steps is counted, and stands for all."""
     meter.wait()
-    with meter.replaying("decode", steps):
+    with meter.counting("decode"), meter.repeating(steps, launched=False):
         once()
     return True
 
@@ -160,7 +166,7 @@ def _of_full_length(completions: Any) -> Any:
 
 def _count_here(case: Case, card: str) -> dict[str, Any]:
     meter = count(case, CARDS[card])
-    parts = {name: (part.seconds, part.kernels, part.bytes, part.operations) for name, part in meter.parts.items()}
+    parts = {name: (part.seconds, part.kernels, part.bytes) for name, part in meter.parts.items()}
     kinds = {name: part.kinds.most_common(8) for name, part in meter.parts.items()}
     return {"parts": parts, "peak": meter.peak, "kinds": kinds}
 
@@ -202,7 +208,7 @@ def table(case: Case, card: Card, columns: dict[str, dict[str, Any]]) -> str:
         [f"{least.decode / seconds(column, ('decode',)):.0%}" for column in every])  # fmt: skip
     for index, (name, scale) in enumerate((("kernels, thousands", 1e3), ("bytes, TB", 1e12)), 1):
         for names, title in ((SAMPLING, "sampling"), (TRAINING, "training")):
-            sums = [sum(column["parts"].get(part, [0.0] * 4)[index] for part in names) for column in every]
+            sums = [sum(column["parts"].get(part, [0.0] * 3)[index] for part in names) for column in every]
             row(f"{name}, {title}", [f"{total / scale:.1f}" for total in sums])
     row(f"peak memory, GB (of {card.memory / 1e9:.0f})", [f"{column['peak'] / 1e9:.0f}" for column in every])
     return "\n".join(lines)
@@ -210,7 +216,7 @@ def table(case: Case, card: Card, columns: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--shape", nargs="+", default=["qwen2.5-vl-3b", "qwen2.5-vl-7b"], choices=list(SHAPES))
+    parser.add_argument("--shape", nargs="+", default=list(SHAPES)[1:], choices=list(SHAPES))
     parser.add_argument("--card", default="h200", choices=list(CARDS))
     parser.add_argument("--base", type=Path, help="another checkout, to compare with")
     parser.add_argument("--save", action="store_true", help="keep the tables in results/")
@@ -233,12 +239,14 @@ def main() -> None:
                 columns[name] = counted(setting, options.card, folder / "src")
         texts.append(f"## {shape}: {case.name()}, {card.name}\n\n{table(case, card, columns)}\n")
     command = " ".join(["python", "benchmarks/roofline.py", *sys.argv[1:]])
+    attention = ", ".join(f"{kind} {there:.0%} and {back:.0%}" for kind, (there, back) in ATTENTION.items())
     text = (
-        f"# roofline, {time.strftime('%Y-%m-%d')}\n\n`{command}`\n\nPredicted, not measured: counted on the meta "
-        f"device. Matrix rate {card.operations / 1e12:.0f} TFLOP/s ({PRODUCTS:.0%} of it in products, "
-        f"{', '.join(f'{there:.0%} and {back:.0%} in {kind} attention' for kind, (there, back) in ATTENTION.items())}, "
-        f"forward and backward), {card.bytes / 1e12:.1f} TB/s, {KERNEL * 1e6:.1f} µs for each kernel beside its "
-        f"work, {LAUNCH * 1e6:.0f} µs of the host to launch one.\n\n" + "\n".join(texts)
+        f"# roofline, {time.strftime('%Y-%m-%d')}\n\n`{command}`\n\nPredicted, not measured: counted on "
+        f"the meta device. Assumed: {card.operations / 1e12:.0f} TFLOP/s, of which products reach "
+        f"{PRODUCTS:.0%} and attention, forward and backward, {attention}; {card.bytes / 1e12:.1f} TB/s; "
+        f"{KERNEL * 1e6:.1f} µs for each kernel beside its work, {LAUNCH * 1e6:.0f} µs of the host to launch "
+        "one. Pictures are seconds of this machine's processor.\n\n"
+        + "\n".join(texts)
     )
     print(text)
     if options.save:

@@ -111,7 +111,7 @@ class Meter(TorchDispatchMode):
         self.training = False
         self.host = self.device = 0.0
         self.alive = self.peak = 0
-        self._times = 1  # that what is counted is done; more where a graph is replayed
+        self.times = self._launches = 1.0  # for each operation that is counted
         self._fused: _Fused | None = None
         self._inside = 0  # modules whose forward pass runs: in a backward pass, again
         self._storages: dict[int, Any] = {}
@@ -125,12 +125,11 @@ class Meter(TorchDispatchMode):
             self.part = before
 
     @contextmanager
-    def replaying(self, part: str, times: int) -> Iterator[None]:
-        """What the block does is done so many times, without the host."""
-        self._times = times
-        with self.counting(part):
-            yield
-        self._times = 1
+    def repeating(self, times: float, launched: bool) -> Iterator[None]:
+        """What the block does stands for so many times the same, launched by the host or replayed."""
+        self.times, self._launches = times, times if launched else 0.0
+        yield
+        self.times = self._launches = 1.0
 
     def wait(self) -> None:
         """The host waits for the device."""
@@ -146,19 +145,21 @@ class Meter(TorchDispatchMode):
         if part is not None:
             self.parts[part].seconds += max(host, device) - before
 
-    def kernel(self, name: str, operations: float, moved: float, share: float, part: str | None = None) -> None:
+    def kernel(
+        self, name: str, operations: float, moved: float, share: float, part: str | None = None
+    ) -> None:
         """One kernel of so many operations at a share of the matrix rate, which moves so many bytes."""
         part = part or self._part()
         if part is None:
             return
         work = max(operations / (share * self.card.operations), moved / self.card.bytes) + KERNEL
-        host = self.host + (LAUNCH if self._times == 1 else 0.0)
-        self._advance(part, host, max(self.device, host) + work * self._times)
+        host = self.host + LAUNCH * self._launches
+        self._advance(part, host, max(self.device, host) + work * self.times)
         counted = self.parts[part]
-        counted.kernels += self._times
-        counted.bytes += moved * self._times
-        counted.operations += operations * self._times
-        counted.kinds[name] += work * self._times
+        counted.kernels += self.times
+        counted.bytes += moved * self.times
+        counted.operations += operations * self.times
+        counted.kinds[name] += work * self.times
 
     @contextmanager
     def fusing(self) -> Iterator[None]:
@@ -200,7 +201,10 @@ class Meter(TorchDispatchMode):
         self._inside -= 1
 
     def __enter__(self) -> Any:
-        self._hooks = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave, always_call=True)]
+        self._hooks = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+        ]
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
@@ -231,7 +235,7 @@ class Meter(TorchDispatchMode):
         known = {x.untyped_storage()._cdata for x in inputs}
         made = [x for x in outputs if x.untyped_storage()._cdata not in known]
         changes = function._schema.is_mutable
-        if not made and not changes or name.startswith(_NO_KERNEL):
+        if (not made and not changes) or name.startswith(_NO_KERNEL):
             return
         if self._fused is not None:
             if function.overloadpacket not in flop_registry:
@@ -345,7 +349,9 @@ def _flash_forward(meter: Meter, query: Any, key: Any, value: Any, part: Any, sc
     return torch.empty_like(query), query.new_empty(query.shape[1::-1], dtype=torch.float32), (query, query)
 
 
-def _flash_backward(meter: Meter, grad: Any, query: Any, key: Any, value: Any, out: Any, sums: Any, part: Any, *_: Any) -> Any:
+def _flash_backward(
+    meter: Meter, grad: Any, query: Any, key: Any, value: Any, out: Any, sums: Any, part: Any, *_: Any
+) -> Any:
     moved = 2 * sum(map(_bytes, (query, key, value, query)))
     operations = 2.5 * _pairs(part) * 4.0 * query[0].numel()
     meter.kernel("attention, flash, backward", operations, moved, ATTENTION["flash"][1])
@@ -365,7 +371,9 @@ class _Attend(torch.autograd.Function):
         ctx.meter, ctx.causal, ctx.kind = meter, causal, "flash" if mask is None else "masked"
         ctx.mask = 0 if mask is None else _bytes(mask) * (q.shape[1] if mask.shape[1] > 1 else 1)
         moved = sum(map(_bytes, (q, k, v, q))) + ctx.mask
-        meter.kernel(f"attention, {ctx.kind}", attention_operations(q, k, causal), moved, ATTENTION[ctx.kind][0])
+        meter.kernel(
+            f"attention, {ctx.kind}", attention_operations(q, k, causal), moved, ATTENTION[ctx.kind][0]
+        )
         return q.new_empty(q.shape)
 
     @staticmethod
@@ -417,9 +425,12 @@ def _on_their_devices(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple
         return args, kwargs
     if function.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put_, torch.ops.aten.index_put):
         places = [
-            where for index in args[1]
-            for where in (index.nonzero().unbind(1) if index is not None and index.dtype == torch.bool else [index])
-        ]  # fmt: skip
+            where
+            for index in args[1]
+            for where in (
+                [index] if index is None or index.dtype != torch.bool else index.nonzero().unbind(1)
+            )
+        ]
         args = (args[0], places, *args[2:])
     if function._schema.is_mutable and isinstance(args[0], torch.Tensor) and not args[0].is_meta:
         real = lambda x: torch.zeros(x.shape, dtype=x.dtype) if x.is_meta else x  # noqa: E731

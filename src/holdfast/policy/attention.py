@@ -116,7 +116,8 @@ def _packed(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, parts: Sequence[flash.Part], scaling: float
 ) -> torch.Tensor:
     """`flash.attend` in the shapes of `Layout.attend`."""
-    return flash.attend(*(x[0].transpose(0, 1) for x in (query, key, value)), parts, scaling)[None]
+    q_NHD, k_NhD, v_NhD = (x[0].transpose(0, 1) for x in (query, key, value))
+    return flash.attend(q_NHD, k_NhD, v_NhD, parts, scaling)[None]
 
 
 def _by_length(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from holdfast.policy.attention import Keys
+
 
 class Decode:
     """One new token for each live completion, over its prompt's keys and its own.
@@ -79,21 +81,20 @@ class Decode:
         layer = self.layers.setdefault(id(module), len(self.layers))
         own = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
         q_NhMD = query[0].transpose(0, 1).unflatten(1, (key.shape[1], -1))
-        out_NhMD = self._look_back(q_NhMD, scaling, *own, *self.prompt_keys[layer])
+        out_NhMD = self._look_back(q_NhMD, scaling, own, self.prompt_keys[layer])
         return out_NhMD.reshape(1, query.shape[2], -1, query.shape[3])
 
-    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, *keys: torch.Tensor) -> torch.Tensor:
-        """Attention over own keys and values, and the prompts' (`look_back`)."""
-        return look_back(q_NhMD, scaling, *keys, self.hidden_BP, None if self.full else self.slots, self.width)
+    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
+        """Attention over own keys and values, and the prompts'; arguments as `look_back` takes them."""
+        slots = None if self.full else self.slots
+        return look_back(q_NhMD, scaling, own, prompt, self.hidden_BP, slots, self.width)
 
 
 def look_back(
     q_NhMD: torch.Tensor,
     scaling: float,
-    own_k: torch.Tensor,
-    own_v: torch.Tensor,
-    prompt_k: torch.Tensor,
-    prompt_v: torch.Tensor,
+    own: Keys,
+    prompt: Keys,
     hidden_BP: torch.Tensor,
     slots_N: torch.Tensor | None,
     width: int,
@@ -102,10 +103,12 @@ def look_back(
     """Attention of one step, [N, h, M, D].
 
     Args:
+        own, prompt: keys and values of the completions so far [N, h, R, D], and of prompts [B, h, P, D].
         hidden_BP: 0 on prompt tokens, -inf on padding.
         slots_N: place of each row among the `width` slots of each prompt; None if all are taken.
         step_1: own keys after it are not there yet; None if all are.
     """
+    (own_k, own_v), (prompt_k, prompt_v) = own, prompt
     prompts, q_NhMD = len(prompt_k), q_NhMD * scaling
 
     def shared(rows_NhMX: torch.Tensor) -> torch.Tensor:

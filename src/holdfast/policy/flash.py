@@ -1,4 +1,4 @@
-"""Attention among packed segments by FlashAttention's kernels for many lengths (arXiv 2307.08691). CUDA alone.
+"""Attention among packed segments by FlashAttention's kernels (arXiv 2307.08691). CUDA alone.
 
 They read rows as they lie, one segment after the other: nothing is padded, copied or masked. Queries
 that see two sets of keys (a completion's see its prompt and its own past) are computed for each and
@@ -80,7 +80,8 @@ class _Attend(torch.autograd.Function):
         for part in parts:
             start, made = part.rows.start, compute(part)
             done[start] = _merged(*done[start], *made) if start in done else made
-        out, sums_HN = (torch.cat(pieces, axis) for axis, pieces in enumerate(zip(*done.values(), strict=True)))
+        outs, sums = zip(*done.values(), strict=True)
+        out, sums_HN = torch.cat(outs), torch.cat(sums, 1)
         ctx.save_for_backward(query, key, value, out, sums_HN)
         ctx.parts, ctx.scaling, ctx.seeds = parts, scaling, seeds
         return out
@@ -159,7 +160,9 @@ def works(device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, s
             wanted = _with_gradients(
                 lambda q, k, v: _plain(q, k, v, _sees(first, second).to(device)), [x.float() for x in leaves]
             )
-        off = max(float((a.float() - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=True))
+        off = max(
+            float((a.float() - b).abs().max() / b.abs().max()) for a, b in zip(found, wanted, strict=True)
+        )
     except (RuntimeError, AttributeError, TypeError) as error:
         log.warning("FlashAttention's kernels cannot be used (%s); attention is slower.", error)
         return False

@@ -44,7 +44,8 @@ def fuse(model: nn.Module) -> bool:
             heads, angles = ((9, 4, 16), (9, 16)) if "vision" in name else ((1, 4, 9, 16), (1, 9, 16))
             off = max(off, _trial(model, getattr(file, name), fast, [heads, heads, angles, angles]))
     except Exception as error:  # a compiler fails in many ways
-        log.warning("Parts of the layers cannot be compiled (%s); steps are slower.", str(error).split("\n")[0])
+        reason = str(error).split("\n")[0]
+        log.warning("Parts of the layers cannot be compiled (%s); steps are slower.", reason)
         return False
     if not off < 0.05:
         log.warning("Compiled parts of the layers are not used: they are off by %.2g. Steps are slower.", off)
@@ -119,9 +120,7 @@ def _switch(original: Callable, fast: Callable) -> Callable:
     return either
 
 
-def _trial(
-    model: nn.Module, original: Callable, fast: Callable, shapes: Sequence[tuple[int, ...]]
-) -> float:
+def _trial(model: nn.Module, original: Callable, fast: Callable, shapes: Sequence[tuple[int, ...]]) -> float:
     """By how much results and gradients of random numbers differ, as a share of the largest."""
     like = next(model.parameters())
     generator = torch.Generator(like.device).manual_seed(0)

@@ -91,10 +91,9 @@ def token_logprobs(
     def chunk(hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return way.apply(head(hidden), targets, banned_V, temperature)
 
-    way, most = _TokenLogprobs, CHUNK_LOGITS
-    if available(hidden_TD):
-        way, most = _CompiledTokenLogprobs, CHUNK_LOGITS_COMPILED
-    size = max(1, most // len(banned_V))
+    compiles = available(hidden_TD)
+    way = _CompiledTokenLogprobs if compiles else _TokenLogprobs
+    size = max(1, (CHUNK_LOGITS_COMPILED if compiles else CHUNK_LOGITS) // len(banned_V))
     if len(targets_T) <= size:
         return chunk(hidden_TD, targets_T)
     parts = [
@@ -154,7 +153,7 @@ class _CompiledTokenLogprobs(torch.autograd.Function):
 def _statistics(
     logits_TV: torch.Tensor, targets_T: torch.Tensor, banned_V: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-probability [T] of targets, entropy [T], and the log of the sum that weights are divided by [T, 1]."""
+    """Log-probability [T] of targets, entropy [T], and the log of what weights are divided by [T, 1]."""
     scaled_TV = sampling_logits(logits_TV, banned_V, temperature)
     total_T1 = scaled_TV.logsumexp(-1, keepdim=True)
     shifted_TV = scaled_TV - total_T1

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 
+from holdfast.policy.attention import Keys
 from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.decoding import Decode, look_back
 from holdfast.policy.drawing import Recorder
@@ -58,9 +59,9 @@ class FixedDecode(Decode):
         own_v.index_copy_(2, self.step_1, value_NhD.unsqueeze(2))
         return own_k[:, :, : self.visible], own_v[:, :, : self.visible]
 
-    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, *keys: torch.Tensor) -> torch.Tensor:
-        slots = None if self.full else self.slots
-        return compiled(look_back)(q_NhMD, scaling, *keys, self.hidden_BP, slots, self.width, self.step_1)
+    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
+        slots, step_1 = None if self.full else self.slots, self.step_1
+        return compiled(look_back)(q_NhMD, scaling, own, prompt, self.hidden_BP, slots, self.width, step_1)
 
 
 def decode_in_stretches(
