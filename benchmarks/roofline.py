@@ -22,8 +22,9 @@ from unittest.mock import patch
 
 import torch
 from steps.arm_holdfast import LEARNING_RATE, Hashed, make_policy
-from steps.count import ATTENTION, CARDS, KERNEL, LAUNCH, PRODUCTS, Card, Meter, on_a_gpu
+from steps.count import ATTENTION, CARDS, KERNEL, LAUNCH, PRODUCTS, Card, Meter
 from steps.floor import Rates, floor
+from steps.kernels import on_a_gpu
 from steps.workload import SHAPES, Case, make_rows
 
 from holdfast.learning.loop import make_objective, step

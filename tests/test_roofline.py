@@ -12,7 +12,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from roofline import TRAINING, count, table
-from steps.count import KERNEL, LAUNCH, PRODUCTS, Card, Meter, as_compiled, on_a_gpu
+from steps.count import KERNEL, LAUNCH, PRODUCTS, Card, Meter
+from steps.kernels import as_compiled, on_a_gpu
 from steps.workload import Case
 
 CARD = Card("slow", operations=1e6, bytes=1e6, memory=1e9)
