@@ -17,8 +17,8 @@ from typing import Any
 from unittest import mock
 
 import torch
-from holdfast.generate.evaluate import evaluate
 
+from holdfast.generate.evaluate import evaluate
 from holdfast.learning import loop
 from holdfast.learning.methods import Method, make_method
 from holdfast.learning.stage import Stage

@@ -47,10 +47,12 @@ def evaluate(
     records = {row.pop("position", index): row for index, row in enumerate(map(dict, kept.rows))}
     asked = questions(examples, style, templates)
     size = batch or len(examples)
+    prepare = getattr(generator, "prepare", lambda questions: None)
     for start in range(0, len(examples), size):
         left = [place for place in range(start, min(start + size, len(examples))) if place not in records]
         if not left:
             continue
+        prepare(asked[start + size : start + 2 * size])
         for part in ask(generator, [asked[place] for place in left], 1, sampling, (*stream, start)):
             new = {}
             for index, texts, lengths, finished in zip(

@@ -60,7 +60,8 @@ class Answers:
 
 class Generator(Protocol):
     """Something that answers. An engine beside the learner will need `refresh(weights)` besides, to follow
-    the policy that learns; evaluation and filters ask of a policy that stays as it is."""
+    the policy that learns; evaluation and filters ask of a policy that stays as it is. One that has a method
+    `prepare(questions)` is told which questions come next while it answers those before."""
 
     def generate(
         self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]

@@ -19,6 +19,10 @@ class LocalGenerator:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
+    def prepare(self, questions: Sequence[Question]) -> None:
+        """Begin to decode the pictures of questions that come next."""
+        self.policy.prepare([one.images for one in questions])
+
     def generate(
         self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]
     ) -> Iterator[Answers]:

@@ -85,6 +85,9 @@ def learn(
             batch = strategy.batch(stage, batch, iteration)
         objective.begin(policy, iteration)
         groups = collect(policy, objective, batch, (*stage.stream, iteration))
+        if iteration + 1 < iterations:  # decoded while the device learns
+            coming = pick(stage.items, method.batch, iteration + 1, stage.stream)
+            policy.prepare([example.images for _, example in coming])
         parts: Iterable[Groups] = () if groups is None else groups.split(len(batch) // method.updates)
         rows = [
             step(

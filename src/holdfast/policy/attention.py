@@ -12,6 +12,7 @@ G completions per prompt, P and R longest prompt and completion, S segments.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,8 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from holdfast.policy import flash
 
 NAME = "holdfast"
 Keys = tuple[torch.Tensor, torch.Tensor]  # and values
@@ -76,11 +79,22 @@ class Segments:
         self.whole = _by_length(whole, device)
         self.windows = self.whole if list(windows) == list(whole) else _by_length(windows, device)
         self.whole_modules = whole_modules
+        self.lengths = windows, whole
+        self.device = device
+
+    @cached_property
+    def bounds(self) -> list[flash.Bounds]:
+        """Of windows and of whole segments, for `flash.attend`."""
+        return [flash.Bounds.of(torch.tensor(lengths, device=self.device)) for lengths in self.lengths]
 
     def attend(
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         is_whole = self.whole_modules is None or id(module) in self.whole_modules
+        if flash.usable(query, key):
+            bounds, every = self.bounds[is_whole], slice(0, query.shape[2])
+            part = flash.Part(every, bounds, every, bounds, causal=False)
+            return _packed(query, key, value, [part], scaling)
         lengths, order, inverse = self.whole if is_whole else self.windows
         rows_NHD = [x[0].transpose(0, 1) for x in (query, key, value)]
         if order is not None:
@@ -96,6 +110,14 @@ class Segments:
             start += length * count
         out_NHD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         return (out_NHD if inverse is None else out_NHD.index_select(0, inverse)).unsqueeze(0)
+
+
+def _packed(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, parts: Sequence[flash.Part], scaling: float
+) -> torch.Tensor:
+    """`flash.attend` in the shapes of `Layout.attend`."""
+    q_NHD, k_NhD, v_NhD = (x[0].transpose(0, 1) for x in (query, key, value))
+    return flash.attend(q_NHD, k_NhD, v_NhD, parts, scaling)[None]
 
 
 def _by_length(
@@ -136,6 +158,7 @@ class Groups:
         keys: Mapping[int, Keys] | None = None,
     ):
         device = prompt_lengths.device
+        self.lengths = prompt_lengths, completion_lengths
         self.prompts = len(prompt_lengths)
         self.longest_prompt = int(prompt_lengths.max())
         self.group = 0 if completion_lengths is None else completion_lengths.shape[1]
@@ -164,9 +187,28 @@ class Groups:
         self.has_prompts = keys is None
         self.keys: dict[int, Keys] = dict(keys or {})
 
+    @cached_property
+    def parts(self) -> list[flash.Part]:
+        """What prompts and completions that lie in one row see, for `flash.attend`; else nothing."""
+        prompt_lengths, completion_lengths = self.lengths
+        if not self.has_prompts or completion_lengths is None:
+            return []
+        prompts, groups, members = map(
+            flash.Bounds.of, (prompt_lengths, completion_lengths.sum(-1), completion_lengths)
+        )
+        size = int(prompt_lengths.sum())
+        first, rest = slice(0, size), slice(size, len(self.packed))
+        parts = [flash.Part(first, prompts, first, prompts, causal=True)]
+        if self.longest_completion:
+            parts.append(flash.Part(rest, groups, first, prompts, causal=False))
+            parts.append(flash.Part(rest, members, rest, members, causal=True))
+        return parts
+
     def attend(
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
+        if flash.usable(query, key) and self.parts:
+            return _packed(query, key, value, self.parts, scaling)
         query, key, value = (
             _Pad.apply(x[0].transpose(0, 1), self.places, self.packed) for x in (query, key, value)
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from holdfast.policy.attention import Keys
+
 
 class Decode:
     """One new token for each live completion, over its prompt's keys and its own.
@@ -73,47 +75,61 @@ class Decode:
         own_v[:, :, self.step] = value_NhD
         return own_k[:, :, : self.step + 1], own_v[:, :, : self.step + 1]
 
-    def _hide(self, scores_NhMR: torch.Tensor) -> torch.Tensor:
-        """Scores of own keys, -inf for those that are not there yet: none here."""
-        return scores_NhMR
-
     def attend(
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         layer = self.layers.setdefault(id(module), len(self.layers))
-        rows, kv_heads, size = query.shape[2], key.shape[1], query.shape[3]
-        own_k, own_v = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
-        prompt_k, prompt_v = self.prompt_keys[layer]
-        prompts = len(prompt_k)
+        own = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
+        q_NhMD = query[0].transpose(0, 1).unflatten(1, (key.shape[1], -1))
+        out_NhMD = self._look_back(q_NhMD, scaling, own, self.prompt_keys[layer])
+        return out_NhMD.reshape(1, query.shape[2], -1, query.shape[3])
 
-        q_NhMD = (query[0].transpose(0, 1) * scaling).unflatten(1, (kv_heads, -1))
-        shared = (
-            q_NhMD
-            if self.full
-            else q_NhMD.new_zeros(prompts * self.width, *q_NhMD.shape[1:]).index_copy_(0, self.slots, q_NhMD)
-        )
-        q_BhQD = shared.unflatten(0, (prompts, self.width)).transpose(1, 2).flatten(2, 3)
-        scores_BhQP = q_BhQD @ prompt_k.transpose(2, 3) + self.hidden_BP[:, None, None]
-        scores_NhMP = scores_BhQP.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
-        if not self.full:
-            scores_NhMP = scores_NhMP.index_select(0, self.slots)
-        scores_NhMR = self._hide(q_NhMD @ own_k.transpose(2, 3))
-        weights = torch.cat([scores_NhMP, scores_NhMR], -1).softmax(
-            -1, dtype=torch.promote_types(query.dtype, torch.float32)
-        )
-        weights_NhMP, weights_NhMR = weights.to(query.dtype).split(
-            [scores_NhMP.shape[-1], own_k.shape[2]], -1
-        )
+    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
+        """Attention over own keys and values, and the prompts'; arguments as `look_back` takes them."""
+        slots = None if self.full else self.slots
+        return look_back(q_NhMD, scaling, own, prompt, self.hidden_BP, slots, self.width)
 
-        shared = (
-            weights_NhMP
-            if self.full
-            else weights_NhMP.new_zeros(prompts * self.width, *weights_NhMP.shape[1:]).index_copy_(
-                0, self.slots, weights_NhMP
-            )
-        )
-        from_prompt = shared.unflatten(0, (prompts, self.width)).transpose(1, 2).flatten(2, 3) @ prompt_v
-        from_prompt = from_prompt.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(0, 1)
-        if not self.full:
-            from_prompt = from_prompt.index_select(0, self.slots)
-        return (from_prompt + weights_NhMR @ own_v).reshape(1, rows, -1, size)
+
+def look_back(
+    q_NhMD: torch.Tensor,
+    scaling: float,
+    own: Keys,
+    prompt: Keys,
+    hidden_BP: torch.Tensor,
+    slots_N: torch.Tensor | None,
+    width: int,
+    step_1: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Attention of one step, [N, h, M, D].
+
+    Args:
+        own, prompt: keys and values of the completions so far [N, h, R, D], and of prompts [B, h, P, D].
+        hidden_BP: 0 on prompt tokens, -inf on padding.
+        slots_N: place of each row among the `width` slots of each prompt; None if all are taken.
+        step_1: own keys after it are not there yet; None if all are.
+    """
+    (own_k, own_v), (prompt_k, prompt_v) = own, prompt
+    prompts, q_NhMD = len(prompt_k), q_NhMD * scaling
+
+    def shared(rows_NhMX: torch.Tensor) -> torch.Tensor:
+        """The rows of a prompt as queries of one product, [B, h, Q, X]."""
+        if slots_N is not None:
+            empty = rows_NhMX.new_zeros(prompts * width, *rows_NhMX.shape[1:])
+            rows_NhMX = empty.index_copy_(0, slots_N, rows_NhMX)
+        return rows_NhMX.unflatten(0, (prompts, width)).transpose(1, 2).flatten(2, 3)
+
+    def apart(rows_BhQX: torch.Tensor) -> torch.Tensor:
+        """And back."""
+        rows_NhMX = rows_BhQX.unflatten(2, (width, -1)).transpose(1, 2).flatten(0, 1)
+        return rows_NhMX if slots_N is None else rows_NhMX.index_select(0, slots_N)
+
+    scores_NhMP = apart(shared(q_NhMD) @ prompt_k.transpose(2, 3) + hidden_BP[:, None, None])
+    scores_NhMR = q_NhMD @ own_k.transpose(2, 3)
+    if step_1 is not None:
+        steps_R = torch.arange(own_k.shape[2], device=own_k.device)
+        scores_NhMR = scores_NhMR.masked_fill(steps_R > step_1, -torch.inf)
+    weights = torch.cat([scores_NhMP, scores_NhMR], -1).softmax(
+        -1, dtype=torch.promote_types(q_NhMD.dtype, torch.float32)
+    )
+    weights_NhMP, weights_NhMR = weights.to(q_NhMD.dtype).split([prompt_k.shape[2], own_k.shape[2]], -1)
+    return apart(shared(weights_NhMP) @ prompt_v) + weights_NhMR @ own_v

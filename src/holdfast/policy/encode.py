@@ -6,7 +6,7 @@ every other family with images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,6 +64,9 @@ class Encoder:
         keys = tuple(picture.key for picture in distinct)
         padded = _pad_left(rows, positions, self.tokenizer.pad_token_id)
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
+
+    def prepare(self, images: Iterable[ImageSource]) -> None:
+        """Begin to decode images that are soon encoded, in a thread, where that is of use."""
 
     def completions(self, texts: Sequence[str], end: int) -> Completions:
         """Targets followed by the end token, one for each prompt.

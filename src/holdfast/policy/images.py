@@ -2,12 +2,14 @@
 
 Does exactly what the checkpoint's image processor does, bit for bit. Pixels are 8-bit, so rescaling
 and normalising are a table of 256 entries per channel, filled by the processor itself; images of
-one size are cut into patches together.
+one size are cut into patches together. A GPU is given the 8-bit pixels, and cuts them itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +26,7 @@ from holdfast.tasks.example import ImageSource, open_image
 # Decoded and resized pixels of this process, whichever policy asks: a run sees the same images at every
 # stage and in every evaluation. They take a twelfth of the patches made from them, or less.
 PIXELS: ByteCache[tuple[ImageSource, Picture]] = ByteCache(1 << 30)
+AHEAD = ThreadPoolExecutor(1, thread_name_prefix="pictures")  # Pillow decodes beside Python
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,17 @@ class PatchMaker:
     Args:
         image_processor: the checkpoint's; its sizes, means and resampling are used.
         min_pixels, max_pixels: override the processor's bounds on an image's area.
+        device: where patches are made.
     """
 
-    def __init__(self, image_processor: Any, min_pixels: int | None = None, max_pixels: int | None = None):
+    def __init__(
+        self,
+        image_processor: Any,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        self.device = torch.device(device)
         size = {key: image_processor.size[key] for key in ("shortest_edge", "longest_edge")}
         if min_pixels is not None:
             size["shortest_edge"] = min_pixels
@@ -87,24 +98,39 @@ class PatchMaker:
         PIXELS.put(key, (source, made), pixels_HWC.nbytes + _size(source))
         return made
 
+    def prepare(self, sources: Iterable[ImageSource]) -> None:
+        """Begin to decode pictures that are soon asked for, in a thread; `picture` finds them remembered.
+
+        Image objects are left out: they are decoded, or belong to another thread.
+        """
+
+        def decode(source: ImageSource) -> None:
+            with suppress(Exception):  # `picture` meets it again, and says whose it is
+                self.picture(source)
+
+        for source in sources:
+            if not isinstance(source, Image.Image):
+                AHEAD.submit(decode, source)
+
     def patches(self, pictures: Sequence[Picture]) -> tuple[torch.Tensor, torch.Tensor]:
         """Patches of all pictures, in order.
 
         Returns:
-            pixel_values: float32 [patches of all images, channels * frames * patch * patch].
-            image_grid_thw: int64 [images, 3]; frames (1), rows and columns of patches.
+            pixel_values: float32 [patches of all images, channels * frames * patch * patch], on `device`.
+            image_grid_thw: int64 [images, 3]; frames (1), rows and columns of patches. On the CPU.
         """
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, picture in enumerate(pictures):
             by_size.setdefault(picture.pixels_HWC.shape[:2], []).append(index)
-        patches: list[np.ndarray | None] = [None] * len(pictures)
+        patches: list[torch.Tensor] = [torch.empty(0)] * len(pictures)
+        cut = self._cut if self.device.type == "cpu" else self._cut_on_device
         grids = np.ones((len(pictures), 3), dtype=np.int64)
         for (height, width), indices in by_size.items():
             pixels_NHWC = np.stack([pictures[index].pixels_HWC for index in indices])
-            for index, made in zip(indices, self._cut(pixels_NHWC), strict=True):
+            for index, made in zip(indices, cut(pixels_NHWC), strict=True):
                 patches[index] = made
             grids[indices, 1:] = height // self.patch, width // self.patch
-        return torch.from_numpy(np.concatenate(patches)), torch.from_numpy(grids)  # type: ignore[arg-type]
+        return torch.cat(patches), torch.from_numpy(grids)
 
     def _sized(self, image: Image.Image) -> Image.Image:
         width, height = image.size
@@ -123,7 +149,7 @@ class PatchMaker:
             return image
         return image.resize((width, height), resample=self.resample)
 
-    def _cut(self, pixels_NHWC: np.ndarray) -> np.ndarray:
+    def _cut(self, pixels_NHWC: np.ndarray) -> torch.Tensor:
         """[N, patches, features]: patches of one merged token lie together, as the tower wants them."""
         count, height, width, channels = pixels_NHWC.shape
         rows, columns = height // self.patch, width // self.patch
@@ -139,7 +165,27 @@ class PatchMaker:
             self.patch,
         ).transpose(0, 2, 5, 3, 6, 1, 4, 7)  # image, block row, block column, row, column, channel, y, x
         still = np.broadcast_to(cut[:, :, :, :, :, :, None], (*cut.shape[:6], self.frames, *cut.shape[6:]))
-        return still.reshape(count, rows * columns, channels * self.frames * self.patch * self.patch)
+        return torch.from_numpy(still.reshape(count, rows * columns, -1))
+
+    def _cut_on_device(self, pixels_NHWC: np.ndarray) -> torch.Tensor:
+        """The same from 8-bit pixels on, which are an eighth of the patches: they are laid out first."""
+        count, height, width, channels = pixels_NHWC.shape
+        rows, columns = height // self.patch, width // self.patch
+        pixels = torch.from_numpy(pixels_NHWC).to(self.device)
+        cut = pixels.view(
+            count,
+            rows // self.merge,
+            self.merge,
+            self.patch,
+            columns // self.merge,
+            self.merge,
+            self.patch,
+            channels,
+        ).permute(0, 1, 4, 2, 5, 7, 3, 6)
+        cut = cut.reshape(count, rows * columns, channels, 1, self.patch**2)
+        table_C256 = torch.from_numpy(self.table_C256).to(self.device)
+        still = torch.cat([table_C256[c][cut[:, :, c : c + 1].int()] for c in range(channels)], dim=2)
+        return still.expand(-1, -1, -1, self.frames, -1).reshape(count, rows * columns, -1)
 
 
 def _size(source: ImageSource) -> int:

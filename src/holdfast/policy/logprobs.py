@@ -16,10 +16,13 @@ from torch.utils.checkpoint import checkpoint
 from holdfast.policy.attention import Groups
 from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.fused import available, compiled
 from holdfast.policy.prefill import Prefill
 
-# Logits held at once. Above this many, token chunks are recomputed in the backward pass instead.
+# Logits held at once. Above this many, token chunks are recomputed in the backward pass instead. Compiled
+# kernels keep them once and as the head makes them, and a GPU is slow at products of few rows.
 CHUNK_LOGITS = 2**25
+CHUNK_LOGITS_COMPILED = 2**29
 
 
 def packed_logprobs(
@@ -83,12 +86,14 @@ def token_logprobs(
     banned_V: torch.Tensor,
     temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability [T] and entropy [T] of targets; never more than `CHUNK_LOGITS` logits are kept."""
+    """Log-probability [T] and entropy [T] of targets; never more than a chunk's logits are kept."""
 
     def chunk(hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _TokenLogprobs.apply(head(hidden), targets, banned_V, temperature)
+        return way.apply(head(hidden), targets, banned_V, temperature)
 
-    size = max(1, CHUNK_LOGITS // len(banned_V))
+    compiles = available(hidden_TD)
+    way = _CompiledTokenLogprobs if compiles else _TokenLogprobs
+    size = max(1, (CHUNK_LOGITS_COMPILED if compiles else CHUNK_LOGITS) // len(banned_V))
     if len(targets_T) <= size:
         return chunk(hidden_TD, targets_T)
     parts = [
@@ -125,6 +130,50 @@ class _TokenLogprobs(torch.autograd.Function):
         scaled_T1 = grad_T[:, None] / ctx.temperature
         grad_TV = (weights_TV * -scaled_T1).scatter_add_(-1, targets_T[:, None], scaled_T1)
         return grad_TV.to(ctx.dtype), None, None, None
+
+
+class _CompiledTokenLogprobs(torch.autograd.Function):
+    """The same in two kernels that read the logits themselves and keep nothing else of their size."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_TV: torch.Tensor, targets_T: torch.Tensor, banned_V: torch.Tensor, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logprobs_T, entropy_T, total_T1 = compiled(_statistics)(logits_TV, targets_T, banned_V, temperature)
+        ctx.save_for_backward(logits_TV, targets_T, banned_V, total_T1)
+        ctx.temperature = temperature
+        ctx.mark_non_differentiable(entropy_T)
+        return logprobs_T, entropy_T
+
+    @staticmethod
+    def backward(ctx: Any, grad_T: torch.Tensor, _: torch.Tensor) -> tuple:
+        return compiled(_slopes)(*ctx.saved_tensors, grad_T, ctx.temperature), None, None, None
+
+
+def _statistics(
+    logits_TV: torch.Tensor, targets_T: torch.Tensor, banned_V: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probability [T] of targets, entropy [T], and the log of what weights are divided by [T, 1]."""
+    scaled_TV = sampling_logits(logits_TV, banned_V, temperature)
+    total_T1 = scaled_TV.logsumexp(-1, keepdim=True)
+    shifted_TV = scaled_TV - total_T1
+    entropy_T = -(shifted_TV.exp() * shifted_TV).sum(-1)
+    return shifted_TV.gather(-1, targets_T[:, None]).squeeze(-1), entropy_T, total_T1
+
+
+def _slopes(
+    logits_TV: torch.Tensor,
+    targets_T: torch.Tensor,
+    banned_V: torch.Tensor,
+    total_T1: torch.Tensor,
+    grad_T: torch.Tensor,
+    temperature: float,
+) -> torch.Tensor:
+    """The gradient of the logits: one at the target less the weights, times that of the log-probability."""
+    weights_TV = (sampling_logits(logits_TV, banned_V, temperature) - total_T1).exp()
+    is_target_TV = torch.arange(logits_TV.shape[1], device=logits_TV.device) == targets_T[:, None]
+    scaled_T1 = grad_T[:, None] / temperature
+    return ((is_target_TV.to(weights_TV.dtype) - weights_TV) * scaled_T1).to(logits_TV.dtype)
 
 
 def logits_to_logprobs(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from holdfast.errors import InputError
-from holdfast.policy import lora
+from holdfast.policy import fused, lora
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
@@ -66,8 +66,10 @@ class Policy:
         except ValueError as error:
             self._fall_back(str(error))
         self._checked = self._replays_checked = False
-        self.encoder = self.family.encoder(processor, settings)
+        self.encoder = self.family.encoder(processor, settings, self.device)
         self._freeze()
+        if self.way == "packed" and self.device.type == "cuda":
+            fused.fuse(model)
         self.operations = Operations.of(model)
         if settings.activation_checkpointing:
             model.activation_checkpointing_enable()
@@ -118,6 +120,14 @@ class Policy:
             HoldfastError: an image cannot be read.
         """
         return self.encoder.prompts(prompts, images).to(self.device)
+
+    def prepare(self, images: Sequence[Sequence[ImageSource]]) -> None:
+        """Begin to decode the images of a batch that is encoded next, while the device computes this one.
+
+        On a CPU nothing waits for images, and a thread would take from what computes.
+        """
+        if self.device.type != "cpu":
+            self.encoder.prepare(image for row in images for image in row)
 
     def encode_completions(self, texts: Sequence[str]) -> Completions:
         """Targets with the end token, as groups of one.
@@ -330,12 +340,15 @@ class Policy:
         """Compare both passes on the first group; fall back for the rest of the run if they differ."""
         # Two members show what one would not: completions that see each other.
         first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
-        packed, plain = (self._logprobs(way, *first).logprobs_BGR for way in ("packed", "plain"))
+        packed = self._logprobs("packed", *first).logprobs_BGR
+        with fused.unfused():
+            plain = self._logprobs("plain", *first).logprobs_BGR
         if not bool(torch.isfinite(plain).all()):
             return  # nothing to compare with: the next group will show
         difference = float((packed - plain).abs().max())
         self._checked = True
         if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:
+            fused.disable()
             self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
 
     @torch.no_grad()

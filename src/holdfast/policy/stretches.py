@@ -17,9 +17,11 @@ from collections.abc import Callable
 
 import torch
 
+from holdfast.policy.attention import Keys
 from holdfast.policy.backbone import Backbone, Embedded
-from holdfast.policy.decoding import Decode
+from holdfast.policy.decoding import Decode, look_back
 from holdfast.policy.drawing import Recorder
+from holdfast.policy.fused import compiled
 
 STRETCH = 64  # steps; rows that ended are computed until its end
 WORTH_CAPTURING = 8  # steps at least: capturing one is work, too
@@ -57,9 +59,9 @@ class FixedDecode(Decode):
         own_v.index_copy_(2, self.step_1, value_NhD.unsqueeze(2))
         return own_k[:, :, : self.visible], own_v[:, :, : self.visible]
 
-    def _hide(self, scores_NhMR: torch.Tensor) -> torch.Tensor:
-        steps_R = torch.arange(self.visible, device=scores_NhMR.device)
-        return scores_NhMR.masked_fill(steps_R > self.step_1, -torch.inf)
+    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
+        slots, step_1 = None if self.full else self.slots, self.step_1
+        return compiled(look_back)(q_NhMD, scaling, own, prompt, self.hidden_BP, slots, self.width, step_1)
 
 
 def decode_in_stretches(

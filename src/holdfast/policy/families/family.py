@@ -114,8 +114,8 @@ class Family:
                 ids.add(None if token == tokenizer.unk_token_id else token)
         return ids - {None}
 
-    def encoder(self, processor: Any, settings: ModelSettings) -> Encoder:
-        """What turns prompts and images into what the model takes.
+    def encoder(self, processor: Any, settings: ModelSettings, device: torch.device) -> Encoder:
+        """What turns prompts and images into what the model takes, on its device.
 
         Raises:
             InputError: the settings are not for this family.
@@ -128,7 +128,7 @@ class Family:
         images = getattr(processor, "image_processor", None)
         pixels = settings.min_pixels, settings.max_pixels
         if supports(images):
-            return PatchEncoder(PatchMaker(images, *pixels), self.image_token, *given)
+            return PatchEncoder(PatchMaker(images, *pixels, device), self.image_token, *given)
         if pixels != (None, None):
             raise InputError(
                 f"min_pixels and max_pixels are for the Qwen-VL image processor; {self.config.model_type} "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ class PatchEncoder(Encoder):
     def __init__(self, patches: PatchMaker, image_token: int, *others: Any):
         super().__init__(*others)
         self.patches, self.image_token = patches, image_token
+
+    def prepare(self, images: Iterable[ImageSource]) -> None:
+        self.patches.prepare(images)
 
     def _picture(self, image: ImageSource) -> Picture:
         return self.patches.picture(image)

@@ -1,0 +1,68 @@
+"""Patches cut where they are needed are the same bits, and pictures decoded ahead are found."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from PIL import Image
+
+from holdfast.errors import HoldfastError
+from holdfast.policy import images
+from holdfast.policy.cache import ByteCache
+from holdfast.policy.images import PatchMaker
+from holdfast.policy.processor import Qwen2VLImageProcessorPil
+from policy_helpers import random_image
+
+
+def make(patch: int = 14, device: str = "cpu") -> PatchMaker:
+    unit = (2 * patch) ** 2
+    return PatchMaker(
+        Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, min_pixels=unit, max_pixels=64 * unit),
+        device=device,
+    )
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """A memory of pictures of its own."""
+    monkeypatch.setattr(images, "PIXELS", ByteCache(1 << 20))
+    return images.PIXELS
+
+
+@pytest.mark.parametrize("patch", [8, 14, 16])
+def test_a_device_cuts_the_same_bits(patch, monkeypatch, remembered):
+    maker = make(patch)
+    rng = random.Random(0)
+    pictures = [maker.picture(random_image(rng, size)) for size in ((90, 60), (60, 90), (90, 60), (200, 31))]
+    wanted, grids = maker.patches(pictures)
+    monkeypatch.setattr(maker, "_cut", maker._cut_on_device)
+    found, same_grids = maker.patches(pictures)
+    assert torch.equal(found, wanted) and found.dtype == torch.float32
+    assert torch.equal(same_grids, grids)
+
+
+def test_patches_lie_on_the_device():
+    maker = make(device="meta")  # as a GPU: the way that is taken follows from the device
+    pixel_values, grids = maker.patches([maker.picture(Image.new("RGB", (56, 28)))])
+    assert pixel_values.is_meta and pixel_values.shape == (8, 3 * 2 * 14 * 14)
+    assert grids.tolist() == [[1, 2, 4]]
+
+
+def test_pictures_decoded_ahead_are_found(tmp_path, monkeypatch, remembered):
+    random_image(random.Random(0)).save(tmp_path / "a.png")
+    maker = make()
+    maker.prepare([str(tmp_path / "a.png"), Image.new("RGB", (28, 28))])
+    images.AHEAD.submit(lambda: None).result()  # what was asked for before has ended
+    assert len(remembered) == 1
+    monkeypatch.setattr(images, "open_image", None)
+    assert maker.picture(str(tmp_path / "a.png")).pixels_HWC.shape == (56, 56, 3)
+
+
+def test_a_picture_that_cannot_be_decoded_ahead_is_named_when_it_is_needed(tmp_path, remembered):
+    maker = make()
+    maker.prepare([str(tmp_path / "missing.png")])
+    images.AHEAD.submit(lambda: None).result()
+    with pytest.raises(HoldfastError, match=r"missing\.png is missing"):
+        maker.picture(str(tmp_path / "missing.png"))
