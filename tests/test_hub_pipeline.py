@@ -16,6 +16,7 @@ from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
+from holdfast.learning.stage import Stage
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.benchmarks import GENERAL, SEQUENCE
@@ -40,18 +41,8 @@ def taught(folder: Path, sequence: list[str]) -> Path:
     tasks = [get_task(name) for name in sequence]
     items = [(task, example) for task in tasks for example in task.examples("train", TRAIN)]
     method = make_method(objective="sft", style="cot", learning_rate=3e-3, batch=len(items))
-    learn(
-        policy,
-        items,
-        method,
-        iterations=20,
-        templates=TEMPLATES["embedded"],
-        stream=("taught",),
-        folder=folder / "work",
-        checkpoint_every=100,
-        load_base=lambda: policy,
-        on_step=lambda *_: None,
-    )
+    stage = Stage(policy, items, method, 20, TEMPLATES["embedded"], ("taught",), lambda: policy)
+    learn(stage, folder=folder / "work", checkpoint_every=100, on_step=lambda *_: None)
     policy.save(folder / "model")
     return folder / "model"
 

@@ -277,7 +277,7 @@ def test_effects_are_finite_differences(made):
     )  # fmt: skip
     mixed = int(groups.rewards_BG.std(1).argmax())
     for name, normalise_std in (("group", False), ("group_std", True)):
-        advantages_BG = advantages.grpo(groups.rewards_BG, normalise_std)
+        advantages_BG = advantages.group_relative(groups.rewards_BG, normalise_std)
         parts = list(Groups(groups.prompts, groups.completions, advantages_BG).split(1))
         loss = PolicyGradient(grpo(), COT, None).loss(policy, parts[mixed]).loss
         updates[name] = -flat(loss, parameters) / 4

@@ -16,7 +16,8 @@ from holdfast.tasks.prepare import prepare
 from holdfast.tasks.source import from_folder
 from hub_fixtures import HUB, OFFICIAL
 
-FILES = sorted((Path(__file__).parents[1] / "configs" / "paper").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "configs" / "paper"
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem != "common")  # which they extend
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_without_data_only_preparing_is_missing(
     assert [found and found[1] for found in unprepared] == [*SEQUENCE, *GENERAL]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [FOLDER / "common.yaml", *FILES], ids=lambda path: path.stem)
 def test_every_key_says_where_it_comes_from(path: Path) -> None:
     """On its line or just above, but for names, a method's objective, and lists that one comment is for."""
     text = path.read_text()
@@ -59,7 +60,7 @@ def test_every_key_says_where_it_comes_from(path: Path) -> None:
     silent, above = [], False
     for line in text.splitlines():
         key = re.fullmatch(r" *([\w<]+): *(.*)", line)
-        said = above or "#" in line or (key and key[1] in ("name", "objective", "<<", *SEQUENCE))
+        said = above or "#" in line or (key and key[1] in ("name", "objective", "extends", "<<", *SEQUENCE))
         if key and key[2] and not said and not key[2].startswith("&"):
             silent.append(line.strip())
         above = line.strip().startswith("#")
@@ -76,6 +77,7 @@ def test_the_released_values(name: str, data: Path, monkeypatch: pytest.MonkeyPa
     assert model.system_prompt == "You are a helpful assistant."
     assert experiment.evaluation.max_tokens == 1024
     assert experiment.evaluation.temperature == (0 if name == "fair" else 0.5)
+    assert experiment.evaluation.top_p == 0.99
     for method, settings in experiment.methods.items():
         if settings.objective == "sft":
             continue
@@ -85,6 +87,7 @@ def test_the_released_values(name: str, data: Path, monkeypatch: pytest.MonkeyPa
         assert (settings.clip_low, settings.clip_high, settings.dual_clip) == (0.2, 0.3, 3.0)
         assert settings.clip_grad == 1.0
         assert settings.kl_coef == (0 if method == "grpo_no_kl" else 0.01)
+        assert settings.optimizer_state == ("float32" if name == "fair" else "kahan")
         sampling = settings.sampling
         assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1.0, 0.99, 1024)
         assert settings.filter_samples == 8

@@ -105,7 +105,7 @@ def test_a_missing_package_is_named_before_any_work(call: Call, tmp_path, monkey
     text = f"The processor of {folder} needs num2words, which is not installed: pip install num2words"
     one_line(call("plan", config), text)
     one_line(call("run", config), text)
-    tasks = ("--tasks", "presence", "--examples", "2", "--prompts", "embedded", "--max-tokens", "4")
+    tasks = ("test_examples=2", "prompts=embedded", "evaluation.max_tokens=4", "--tasks", "presence")
     one_line(call("check", "embedded", folder, *tasks, "--out", tmp_path / "check"), text)
     said = call("evaluate", folder, *tasks, "--out", tmp_path / "out")
     assert said.code == 2 and text in said.err and said.err.count("\n") == 1
@@ -145,10 +145,10 @@ def test_a_torchvision_for_another_torch_is_one_line(tmp_path, command):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1\n")
     arguments = [str(write_config(tmp_path))]
     if command == "evaluate":
-        arguments = ["embedded", "--tasks", "presence", "--examples", "1", "--out", str(tmp_path / "out")]
+        arguments = ["embedded", "test_examples=1", "--tasks", "presence", "--out", str(tmp_path / "out")]
     if command == "merge":
         write_json(tmp_path / "adapter_config.json", {})
-        arguments = [str(tmp_path), "--model", "path=embedded", "--out", str(tmp_path / "merged")]
+        arguments = [str(tmp_path), "model.path=embedded", "--out", str(tmp_path / "merged")]
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src")])
     ran = subprocess.run(
         [sys.executable, "-m", "holdfast", command, *arguments],

@@ -47,8 +47,8 @@ def make_policy(case: Case) -> Policy:
     return policy
 
 
-def make_learner(case: Case, policy: Policy) -> tuple[Any, Any]:
-    """The method and its objective, in this checkout's words or in those of an older one (`--base`)."""
+def method_settings(case: Case) -> dict[str, Any]:
+    """What a case says of the method."""
     settings: dict[str, Any] = {
         "objective": case.objective,
         "style": "direct",
@@ -58,7 +58,12 @@ def make_learner(case: Case, policy: Policy) -> tuple[Any, Any]:
     }
     if case.objective != "sft":
         settings |= {"group_size": case.group, "sampling": Sampling(max_tokens=case.completion)}
-    templates: Any = {"direct": "{prompt}"}
+    return settings
+
+
+def make_learner(case: Case, policy: Policy) -> tuple[Any, Any]:
+    """The method and its objective, in this checkout's words or in those of an older one (`--base`)."""
+    settings, templates = method_settings(case), {"direct": "{prompt}"}
     try:
         from holdfast.learning.methods import make_method
         from holdfast.learning.stage import Stage

@@ -13,9 +13,10 @@ import torch
 
 from holdfast.experiment.architecture import of_config
 from holdfast.experiment.memory import of_method
+from holdfast.learning.methods import make_method
 from holdfast.policy.settings import Lora, ModelSettings
 from steps.arm import Arm, Failed, Rival
-from steps.arm_holdfast import make_method
+from steps.arm_holdfast import method_settings
 from steps.floor import Floor, Rates, floor, measure_rates
 from steps.workload import Case, make_config, make_processor
 
@@ -174,7 +175,7 @@ def estimated(case: Case) -> int | None:
     known = of_config(config, settings)
     if known is None:
         return None
-    made = of_method(known, settings, make_method(case), case.side**2)
+    made = of_method(known, settings, make_method(**method_settings(case)), case.side**2)
     return made.total - made.parts["weights"]
 
 

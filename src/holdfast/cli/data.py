@@ -32,7 +32,10 @@ def data(
     from holdfast.tasks.prepared import data_folder, prepared_names
 
     ready = prepared_names()
-    grid = Grid("Task", "Train", "Validation", "Test", "", "Scorer", "", box=None, pad_edge=False)
+    grid = Grid(box=None, pad_edge=False)
+    for heading in ("Task", "Train", "Validation", "Test", "", "Scorer"):
+        grid.add_column(heading, no_wrap=True)  # a narrow terminal breaks descriptions
+    grid.add_column("")
     for name, benchmark in BENCHMARKS.items():
         sizes = get_task(name).sizes if name in ready else benchmark.sizes
         shown = [str(sizes.get(split) or "–") for split in ("train", "validation", "test")]
