@@ -21,18 +21,16 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from holdfast.learning.settings import Method
-from steps.arm_holdfast import LEARNING_RATE, Hashed, make_policy
+from steps.arm_holdfast import LEARNING_RATE, Hashed, make_learner, make_policy
 from steps.count import ATTENTION, CARDS, KERNEL, LAUNCH, PRODUCTS, Card, Meter
 from steps.floor import Rates, floor
 from steps.kernels import on_a_gpu
 from steps.workload import SHAPES, Case, make_rows
 
-from holdfast.learning.loop import make_objective, step
+from holdfast.learning import loop
 from holdfast.policy import stretches
 from holdfast.policy.drawing import Recorder
 from holdfast.policy.images import PatchMaker
-from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 
 FOLDER = Path(__file__).parent
@@ -40,6 +38,12 @@ SAMPLING = ("pictures, CPU", "pictures, GPU", "vision tower", "prefill", "decode
 TRAINING = ("vision forward", "text forward", "head", "recompute", "backward", "optimiser")
 # Prompts in a training forward, and whether activations are recomputed.
 SETTINGS = ((2, True), (4, False))
+# Bytes that a bfloat16 weight's gradient moves for each further part of a batch, and its optimiser moves.
+# Of torch's AdamW in bfloat16: weight, gradient and two moments read, three written. Where steps must not be
+# rounded away (`learning/bfloat16.py`): gradients and moments in float32, and a weight that is put together,
+# stepped and taken apart again by some ten kernels.
+ADDED_UP, ADAMW = {False: 6, True: 10}, {False: 14, True: 90}
+KEEPS_STEPS = importlib.util.find_spec("holdfast.learning.bfloat16") is not None
 
 
 def count(case: Case, card: Card) -> Meter:
@@ -56,23 +60,20 @@ def count(case: Case, card: Card) -> Meter:
     policy.prefill = lambda prompts: None  # as on a GPU
     policy.backbone.replays = True
     policy._checked = policy._replays_checked = True
-    method = Method(
-        objective=case.objective, style="direct", batch=case.prompts, micro_batch=case.micro,
-        group_size=case.group, sampling=Sampling(max_tokens=case.completion), learning_rate=LEARNING_RATE,
-    )  # fmt: skip
+    method, objective = make_learner(case, policy)
     task = Hashed("hashed", 1, "", lambda split, count: [], {})
     items = [
         (task, Example(str(index), row.text, row.target, (row.image,)))
         for index, row in enumerate(make_rows(case, case.prompts))
     ]
-    objective = make_objective(method, {"direct": "{prompt}"}, policy, lambda: policy)
     meter.alive = 3 * sum(p.numel() * p.element_size() for p in policy.model.parameters())  # and both moments
     _watch_vision(meter, policy.model.model.visual)
     with ExitStack() as stack:
         _time_pictures(meter, policy, cuts, stack)
         stack.enter_context(patch.object(stretches, "_repeat", partial(_replay, meter)))
         stack.enter_context(patch.object(Recorder, "completions", _of_full_length(Recorder.completions)))
-        stack.enter_context(patch.object(torch.nn.utils, "clip_grad_norm_", partial(_clip, meter)))
+        where, name = (loop, "clip") if KEEPS_STEPS else (torch.nn.utils, "clip_grad_norm_")
+        stack.enter_context(patch.object(where, name, partial(_clip, meter)))
         stack.enter_context(on_a_gpu(meter))
         with meter.counting("prefill"):
             groups = objective.collect(policy, items, ("benchmark", 0))
@@ -81,16 +82,13 @@ def count(case: Case, card: Card) -> Meter:
         optimizer = _Update(meter, policy.model, case.prompts // case.micro)
         with meter.counting("text forward"):
             with meter.repeating(optimizer.parts, launched=True):  # one part of the batch stands for all
-                step(policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE)
+                loop.step(policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE)
             meter.wait()
     return meter
 
 
 class _Update:
-    """An optimiser that counts what AdamW moves: weight, gradient and two moments read, three written.
-
-    Gradients of `parts` of a batch were added up before it.
-    """
+    """Counts what an optimiser would move; gradients of `parts` of a batch were added up before it."""
 
     def __init__(self, meter: Meter, model: Any, parts: int):
         self.meter, self.model, self.parts = meter, model, parts
@@ -100,16 +98,18 @@ class _Update:
         self.model.zero_grad(set_to_none=set_to_none)
 
     def step(self) -> None:
-        size = sum(p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
-        self.meter.kernel("accumulate", 0.0, 3 * size * (self.parts - 1) / self.parts, 1.0, "backward")
-        self.meter.kernel("adamw", 0.0, 7 * size / self.parts, 1.0, "optimiser")
+        count = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        added_up = ADDED_UP[KEEPS_STEPS] * count * (self.parts - 1) / self.parts
+        self.meter.kernel("accumulate", 0.0, added_up, 1.0, "backward")
+        self.meter.kernel("adamw", 0.0, ADAMW[KEEPS_STEPS] * count / self.parts, 1.0, "optimiser")
 
 
-def _clip(meter: Meter, parameters: Any, norm: float) -> torch.Tensor:
+def _clip(meter: Meter, parameters: Any, norm: float) -> Any:
     """The norm of all gradients, which are then scaled."""
-    moved = 3 * sum(p.grad.numel() * p.grad.element_size() for p in parameters)
+    size = 4 if KEEPS_STEPS else 2  # of a gradient that was added up
+    moved = 3 * size * sum(p.grad.numel() for p in parameters if p.grad is not None)
     meter.kernel("clip", 0.0, moved / meter.times, 1.0, "optimiser")
-    return torch.ones(())
+    return 1.0 if KEEPS_STEPS else torch.ones(())
 
 
 def _watch_vision(meter: Meter, visual: Any) -> None:
@@ -246,8 +246,7 @@ def main() -> None:
         f"the meta device. Assumed: {card.operations / 1e12:.0f} TFLOP/s, of which products reach "
         f"{PRODUCTS:.0%} and attention, forward and backward, {attention}; {card.bytes / 1e12:.1f} TB/s; "
         f"{KERNEL * 1e6:.1f} µs for each kernel beside its work, {LAUNCH * 1e6:.0f} µs of the host to launch "
-        "one. Pictures are seconds of this machine's processor.\n\n"
-        + "\n".join(texts)
+        "one. Pictures are seconds of this machine's processor.\n\n" + "\n".join(texts)
     )
     print(text)
     if options.save:

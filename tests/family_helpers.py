@@ -4,13 +4,9 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
@@ -20,6 +16,7 @@ from transformers import (
     Idefics3Processor,
     InternVLConfig,
     InternVLForConditionalGeneration,
+    InternVLProcessor,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaNextConfig,
@@ -29,10 +26,11 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen2VLProcessor,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
+    SmolVLMProcessor,
 )
-from transformers.models import internvl, qwen2_vl, smolvlm
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
@@ -40,8 +38,8 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
-from transformers.processing_utils import ProcessorMixin
 
+from holdfast.policy.videos import VideoSettings
 from policy_helpers import CHAT_TEMPLATE, MROPE, make_tokenizer
 
 TEMPLATE = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
@@ -71,54 +69,6 @@ def text_sizes(tokenizer: PreTrainedTokenizerFast) -> dict:
 
 VISION = dict(hidden_size=24, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
               patch_size=8, initializer_range=0.2, initializer_factor=4.0)  # fmt: skip
-
-
-def images_alone(module: Any, name: str, parts: type) -> type:
-    """The processor class of a family, built by `parts` where the stock one wants a video processor.
-
-    It takes the place of the stock class, so that `AutoProcessor` finds it.
-    """
-    stock = getattr(module, name)
-    if "video_processor" not in inspect.signature(stock).parameters:
-        return stock
-    made = type(name, (parts, stock), {})
-    for place in (module, transformers):
-        setattr(place, name, made)
-    return made
-
-
-class SmolVLMParts:
-    def __init__(self, image_processor=None, tokenizer=None, image_seq_len=169, chat_template=None):
-        self.fake_image_token, self.global_image_token = "<fake_token_around_image>", "<global-img>"
-        self.image_token, self.video_token = "<image>", "<video>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.image_seq_len = image_seq_len
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-    def apply_chat_template(self, *args, **kwargs):  # the stock one asks the video processor for frames
-        return ProcessorMixin.apply_chat_template(self, *args, **kwargs)
-
-
-class InternVLParts:
-    def __init__(self, image_processor=None, tokenizer=None, image_seq_length=256, chat_template=None):
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-        self.image_seq_length = image_seq_length
-        self.start_image_token, self.end_image_token = tokenizer.start_image_token, tokenizer.end_image_token
-        self.start_image_token_id = tokenizer.start_image_token_id
-        self.end_image_token_id = tokenizer.end_image_token_id
-        self.image_token, self.video_token = tokenizer.context_image_token, tokenizer.video_token
-        self.image_token_id = tokenizer.context_image_token_id
-        self.multimodal_pattern = re.compile(
-            f"(?P<image>{re.escape(self.image_token)})|(?P<video>{re.escape(self.video_token)})"
-        )
-
-
-class Qwen2VLParts:
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
-        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
 def _save(model, processor, folder: Path) -> Path:
@@ -177,8 +127,10 @@ def make_smolvlm_folder(folder: Path, image_seq_len: int = 4) -> Path:
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"), pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     images = SmolVLMImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
-    kind = images_alone(smolvlm, "SmolVLMProcessor", SmolVLMParts)
-    processor = kind(images, tokenizer, image_seq_len=image_seq_len, chat_template=TEMPLATE)
+    videos = VideoSettings(video_processor_type="SmolVLMVideoProcessor", size={"longest_edge": 32})
+    processor = SmolVLMProcessor(
+        images, tokenizer, videos, image_seq_len=image_seq_len, chat_template=TEMPLATE
+    )
     return _save(SmolVLMForConditionalGeneration(config), processor, folder)
 
 
@@ -197,8 +149,10 @@ def make_internvl_folder(folder: Path, image_seq_length: int = 4) -> Path:
         tie_word_embeddings=False,
     )  # fmt: skip
     images = GotOcr2ImageProcessorPil(size={"height": 32, "width": 32}, max_patches=4)
-    kind = images_alone(internvl, "InternVLProcessor", InternVLParts)
-    processor = kind(images, tokenizer, image_seq_length=image_seq_length, chat_template=TEMPLATE)
+    videos = VideoSettings(video_processor_type="InternVLVideoProcessor", size={"height": 32, "width": 32})
+    processor = InternVLProcessor(
+        images, tokenizer, videos, image_seq_length=image_seq_length, chat_template=TEMPLATE
+    )
     return _save(InternVLForConditionalGeneration(config), processor, folder)
 
 
@@ -221,9 +175,8 @@ def make_qwen2_folder(folder: Path) -> Path:
     images = Qwen2VLImageProcessorPil(
         patch_size=8, temporal_patch_size=2, merge_size=2, min_pixels=16 * 16, max_pixels=64 * 64
     )
-    processor = images_alone(qwen2_vl, "Qwen2VLProcessor", Qwen2VLParts)(
-        images, tokenizer, chat_template=CHAT_TEMPLATE
-    )
+    videos = VideoSettings.like_images(images.to_dict(), "qwen2_vl")
+    processor = Qwen2VLProcessor(images, tokenizer, videos, chat_template=CHAT_TEMPLATE)
     return _save(Qwen2VLForConditionalGeneration(config), processor, folder)
 
 

@@ -15,6 +15,7 @@ import torch
 from transformers.integrations import peft as integration
 from transformers.models.smolvlm import processing_smolvlm
 
+import family_helpers
 import family_processors
 from cli_helpers import Call, Said
 from experiment_helpers import write_config
@@ -35,7 +36,8 @@ ROOT = Path(__file__).parents[1]
 def test_families_whose_processors_ask_for_torchvision(tmp_path, family):
     if family == "smolvlm":
         pytest.importorskip("num2words")
-    policy = make_policy(getattr(family_processors, f"make_{family}_folder")(tmp_path / "base"))
+    makers = family_processors if family in ("onevision", "mistral3") else family_helpers
+    policy = make_policy(getattr(makers, f"make_{family}_folder")(tmp_path / "base"))
     texts, images, prompts = mixed(policy)
     for row, (text, pictures) in enumerate(zip(texts, images, strict=True)):
         if family == "onevision" and len(pictures) > 1:
@@ -59,7 +61,7 @@ def test_families_whose_processors_ask_for_torchvision(tmp_path, family):
 def test_transformers_is_left_as_it_was(tmp_path):
     auto = importlib.import_module("transformers.models.auto.video_processing_auto")
     stock = auto.AutoVideoProcessor
-    processor = load_processor(family_processors.make_internvl_folder(tmp_path), text_only=False)
+    processor = load_processor(family_helpers.make_internvl_folder(tmp_path), text_only=False)
     assert isinstance(processor.video_processor, videos.VideoSettings)
     assert auto.AutoVideoProcessor is stock
     with pytest.raises(NotImplementedError, match="no videos"):
@@ -67,7 +69,7 @@ def test_transformers_is_left_as_it_was(tmp_path):
 
 
 def test_a_video_part_that_nothing_describes(tmp_path):
-    folder = family_processors.make_internvl_folder(tmp_path)
+    folder = family_helpers.make_internvl_folder(tmp_path)
     settings = read_json(folder / "processor_config.json")
     del settings["video_processor"]
     write_json(folder / "processor_config.json", settings)
@@ -99,7 +101,7 @@ def one_line(said: Said, text: str) -> None:
 
 def test_a_missing_package_is_named_before_any_work(call: Call, tmp_path, monkeypatch):
     monkeypatch.setattr(processing_smolvlm, "num2words", str)
-    folder = family_processors.make_smolvlm_folder(tmp_path / "smol")
+    folder = family_helpers.make_smolvlm_folder(tmp_path / "smol")
     monkeypatch.setattr(processing_smolvlm, "num2words", None)
     config = write_config(tmp_path, {"model": {"path": str(folder)}})
     text = f"The processor of {folder} needs num2words, which is not installed: pip install num2words"
@@ -126,7 +128,7 @@ def test_missing_or_old_peft_is_named_before_any_work(call: Call, tmp_path, monk
 
 
 def test_a_damaged_processor_and_a_missing_model_are_said_by_the_plan(call: Call, tmp_path):
-    folder = family_processors.make_qwen2_folder(tmp_path / "model")
+    folder = family_helpers.make_qwen2_folder(tmp_path / "model")
     (folder / "tokenizer.json").write_text("{")
     said = call("plan", write_config(tmp_path, {"model": {"path": str(folder)}}))
     assert said.code == 2 and f"The processor of {folder} cannot be loaded" in said.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ import pytest
 import torch
 
 from cli_helpers import Call
-from family_processors import make_internvl_folder, make_onevision_folder, make_qwen2_folder
+from family_helpers import make_internvl_folder, make_qwen2_folder
+from family_processors import make_onevision_folder
 from holdfast.files import read_json, write_json
 from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
@@ -142,7 +144,8 @@ def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Que
         wanted.append(policys_answers(policy, its) if asked[tmp_path / name] else [])
     for folder, found, answers in zip(asked, stock(tmp_path, asked), wanted, strict=True):
         assert found["missing"] == [], folder
-        assert found["answers"] == answers, folder
+        # Control tokens, which a random model may write, are no part of a policy's text.
+        assert [re.sub(r" ?<\|\w+\|>", "", text) for text in found["answers"]] == answers, folder
     assert wanted[0] != wanted[1]
 
     def said_of_videos(folder: Path) -> dict[str, Any]:
