@@ -22,6 +22,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from holdfast import Example, Task
 from holdfast.learning.methods import RFT, SFT
 from holdfast.learning.retention import Strategy
 
@@ -80,6 +81,17 @@ class Counting(Strategy):
 
     def end(self, stage, memory):
         return {"steps": memory["before"] + memory["steps"]}
+
+
+def add(split, count):
+    return [Example(f"{split}-{n}", f"What is {n} and 1?", str(n + 1)) for n in range(count or 20)]
+
+
+def make_sums():
+    return Task("ignored", 1, "sums", add, {"train": 20, "test": 20}, scorer="number")
+
+
+SUMS = make_sums()
 
 
 def bad_none(answer, example): return None
@@ -177,6 +189,37 @@ def test_a_scorer_of_ones_own_in_training_filter_and_evaluation(
     assert any("score of" in str(job.inputs["tasks"][0]["scorer"]) for job in plan.jobs.values())
 
 
+@pytest.mark.parametrize("name", ["SUMS", "make_sums"])
+def test_a_task_of_ones_own(rules: Path, tmp_path: Path, name: str) -> None:
+    changes = {**SMALL, "tasks": {"sums": f"rules.py:{name}"}, "sequence": ["reading", "sums"]}
+    experiment = make_experiment(tmp_path, **changes, methods={"sft": {"objective": "sft", "iterations": 1}})
+    task = experiment.task("sums")
+    assert task.name == "sums" and task.score("4", task.examples("test", 4)[3]) == 1
+    assert not run_here(experiment).failed
+    before = make_plan(experiment).chains[0].learn
+    rules.write_text(RULES + "# another\n")
+    after = make_plan(
+        make_experiment(tmp_path, **changes, methods={"sft": {"objective": "sft", "iterations": 1}})
+    )
+    assert before[0] == after.chains[0].learn[0]  # it trains on another task
+    assert before[1] != after.chains[0].learn[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("rules.py:nothing", "has nothing called nothing"),
+        ("rules.py:score", "failed on the task sums"),
+        ("rules.py:not_a_function", "must be a function"),
+        ("rules", "must be a mapping (train, test, ...) or code as FILE.py:NAME, not 'rules'"),
+    ],
+)
+def test_code_that_is_no_task(rules: Path, tmp_path: Path, task: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_experiment(write_config(tmp_path, {**SMALL, "tasks": {"sums": task}, "sequence": ["sums"]}))
+    assert expected in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -184,7 +227,7 @@ def test_a_scorer_of_ones_own_in_training_filter_and_evaluation(
         ("bad_text", "returned 'right'"),
         ("bad_nan", "returned nan"),
         ("bad_large", "must return a number from 0 to 1"),
-        ("bad_raises", "line 72: ZeroDivisionError: division by zero"),
+        ("bad_raises", "line 84: ZeroDivisionError: division by zero"),
         ("bad_hangs", "took more than 0.2 s over the answer to 0"),
     ],
 )

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from holdfast.generate.rollouts import Item
 from holdfast.learning.loop import step
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.policy import Policy
@@ -117,7 +116,7 @@ def main(case: Case, steps: int) -> None:
             return
 
 
-def make_batches(case: Case, steps: int) -> list[list[Item]]:
+def make_batches(case: Case, steps: int) -> list[list[tuple[Task, Example]]]:
     """The examples of each step."""
     task = Hashed("hashed", 1, "", lambda split, count: [], {})
     items = [

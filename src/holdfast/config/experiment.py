@@ -5,8 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, SerializeAsAny, StringConstraints, Tag, field_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    Tag,
+    field_validator,
+)
 
+from holdfast import plugins
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
 from holdfast.learning.methods import Method
@@ -27,13 +36,24 @@ MethodName = Annotated[
 
 
 def _kind_of_task(value: Any) -> str:
+    if isinstance(value, str):
+        return "[code]"
     is_table = "hub" in value if isinstance(value, dict) else isinstance(value, HubTask)
     return "[hub]" if is_table else "[files]"
 
 
-# Rows in files of one's own, or a table whose columns are named. The tags stand in places of errors.
+def _is_code(value: str) -> str:
+    if not plugins.is_reference(value):
+        raise ValueError(f"must be a mapping (train, test, ...) or code as FILE.py:NAME, not '{value}'")
+    return value
+
+
+# Rows in files of one's own, a table whose columns are named, or code. The tags stand in places of errors.
 AnyTask = Annotated[
-    Annotated[OwnTask, Tag("[files]")] | Annotated[HubTask, Tag("[hub]")], Discriminator(_kind_of_task)
+    Annotated[OwnTask, Tag("[files]")]
+    | Annotated[HubTask, Tag("[hub]")]
+    | Annotated[str, AfterValidator(_is_code), Tag("[code]")],
+    Discriminator(_kind_of_task),
 ]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
+from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks.columns import HubTask, load_hub_task
 from holdfast.tasks.jsonl import OwnTask, load_task
@@ -13,7 +15,7 @@ from holdfast.tasks.scorers import FORMULAS, latex
 from holdfast.tasks.task import Task
 
 
-def names(own: Mapping[str, OwnTask | HubTask] | None = None) -> list[str]:
+def names(own: Mapping[str, OwnTask | HubTask | str] | None = None) -> list[str]:
     """Names of the tasks at hand: the embedded suite in its order, prepared benchmarks, one's own."""
     from holdfast.tasks.embedded import TASKS
     from holdfast.tasks.prepared import prepared_names
@@ -23,7 +25,7 @@ def names(own: Mapping[str, OwnTask | HubTask] | None = None) -> list[str]:
 
 def get_task(
     name: str,
-    own: Mapping[str, OwnTask | HubTask] | None = None,
+    own: Mapping[str, OwnTask | HubTask | str] | None = None,
     scoring: Literal["official", "study"] = "official",
 ) -> Task:
     """The task of this name, from one's own data, the embedded suite or a prepared benchmark.
@@ -45,6 +47,8 @@ def get_task(
             whose = "an embedded one" if name in TASKS else "a benchmark"
             raise InputError(f"Your own task '{name}' has the name of {whose}; give it another name.")
         settings = own[name]
+        if isinstance(settings, str):
+            return _usable(_of_code(name, settings))
         if isinstance(settings, HubTask):
             return _usable(load_hub_task(name, settings))
         return _usable(load_task(name, settings))
@@ -57,6 +61,21 @@ def get_task(
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there is {', '.join(known)}."
     raise InputError(f"There is no task '{name}'; {hint}")
+
+
+def _of_code(name: str, reference: str) -> Task:
+    """The task that code of the user's is, or makes; known by its file besides what it says of its data.
+
+    Raises:
+        InputError: it is none, or the code cannot be used.
+    """
+    found = plugins.load(reference)
+    if not isinstance(found, Task):
+        plugins.load_function(reference)
+        found = plugins.call(reference, about=f"the task {name}")
+    if not isinstance(found, Task):
+        raise InputError(f"{reference} must be a holdfast.Task, or a function that returns one.")
+    return replace(found, name=name, source=f"{found.source} {plugins.identify(reference)}".strip())
 
 
 def _usable(task: Task) -> Task:
