@@ -16,6 +16,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -239,7 +240,8 @@ def main() -> None:
                 setting = replace(case, micro_prompts=micro, checkpointing=recompute)
                 columns[name] = counted(setting, options.card, folder / "src")
         texts.append(f"## {shape}: {case.name()}, {card.name}\n\n{table(case, card, columns)}\n")
-    command = " ".join(["python", "benchmarks/roofline.py", *sys.argv[1:]])
+    given = ["DIR" if before == "--base" else word for before, word in pairwise(sys.argv)]
+    command = " ".join(["python", "benchmarks/roofline.py", *given])
     attention = ", ".join(f"{kind} {there:.0%} and {back:.0%}" for kind, (there, back) in ATTENTION.items())
     text = (
         f"# roofline, {time.strftime('%Y-%m-%d')}\n\n`{command}`\n\nPredicted, not measured: counted on "
