@@ -126,6 +126,16 @@ def test_a_dual_clip_bounds_what_a_bad_completion_costs():
     assert loss(1.0, dual_clip=3.0) == loss(1.0)
 
 
+def test_a_token_far_from_the_reference_counts_for_ten_and_pulls_no_more():
+    """log ref - log pi of 2, 5, 800 and -12: k3 is 4.389, then over 10 and clamped, and 11 clamped, too."""
+    policy = Scripted([[[-2.0, -5.0, -800.0, 12.0]]])
+    groups = scripted_groups([[[1, 1, 1, 1]]], [[0.0]], reference=[[[0.0, 0.0, 0.0, 0.0]]])
+    sums = PolicyGradient(grpo(kl_coef=1.0), {}, None).loss(policy, groups)
+    sums.loss.backward()
+    assert sums.kl == pytest.approx(math.exp(2) - 3 + 10 + 10 + 10, rel=1e-6)
+    assert policy.logprobs.grad.flatten().tolist() == pytest.approx([1 - math.exp(2), 0, 0, 0], rel=1e-6)
+
+
 def test_k3_divergence_by_hand():
     """log pi = -1, log ref = -1.5: exp(-0.5) + 0.5 - 1."""
     policy = Scripted([[[-1.0], [-1.0]]])

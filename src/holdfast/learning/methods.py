@@ -269,7 +269,9 @@ class RFT(Method):
         settings = super().determining(tasks)
         unused = {"filter", "filter_samples", "filter_shortens"} if self.filter == "none" else set()
         unused |= set() if self.kl_coef else {"kl_reference"}
-        return {key: value for key, value in settings.items() if key not in unused}
+        # With a penalty, results are others since it is the divergence that is clamped.
+        clamp = {"kl_clamp": "k3"} if self.kl_coef else {}
+        return {key: value for key, value in settings.items() if key not in unused} | clamp
 
     @property
     def completions(self) -> int:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from holdfast.policy.prefill import Prefill
     from holdfast.policy.reference import Reference
 
-KL_CLAMP = 10.0  # of log pi_ref - log pi, as in the study's code: one token cannot blow up a step
+# The most that a token's divergence counts, beyond which it has no gradient: one token cannot blow up a step.
+# As in the study's code (EasyR1, `verl/trainer/core_algos.py`): of the k3 value, not of the log-ratio.
+KL_CLAMP = 10.0
 
 
 @dataclass(frozen=True)
@@ -247,8 +249,9 @@ class PolicyGradient(Objective):
         loss = -(surrogate * mask).sum()
         kl = torch.zeros(())
         if groups.reference_BGR is not None:
-            difference = ((groups.reference_BGR - logprobs) * mask).clamp(-KL_CLAMP, KL_CLAMP)
-            kl = ((difference.exp() - difference - 1) * mask).sum()
+            # Bounded before the exponential, too, which would overflow far beyond the clamp.
+            difference = ((groups.reference_BGR - logprobs) * mask).clamp(max=2 * KL_CLAMP)
+            kl = ((difference.exp() - difference - 1).clamp(max=KL_CLAMP) * mask).sum()
             loss = loss + method.kl_coef * kl
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
 
