@@ -124,7 +124,7 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
     # Patches of the batch lie on the device, with a copy of those of a step and of a part of it.
     copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
-    images = (method.batch + copied) * patches * features * 4
+    images = (method.batch + copied) * patches * features * size
     sampled = Pass(whole.prompts, whole.prompt, group, longest, 0)
     added_up = part.prompts < step and model.trains_bfloat16  # in float32
     return Estimate(

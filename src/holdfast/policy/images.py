@@ -49,6 +49,7 @@ class PatchMaker:
         image_processor: the checkpoint's; its sizes, means and resampling are used.
         min_pixels, max_pixels: override the processor's bounds on an image's area.
         device: where patches are made.
+        dtype: theirs; the tower's, which would turn them into it.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class PatchMaker:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ):
-        self.device = torch.device(device)
+        self.device, self.dtype = torch.device(device), dtype
         size = {key: image_processor.size[key] for key in ("shortest_edge", "longest_edge")}
         if min_pixels is not None:
             size["shortest_edge"] = min_pixels
@@ -116,7 +118,7 @@ class PatchMaker:
         """Patches of all pictures, in order.
 
         Returns:
-            pixel_values: float32 [patches of all images, channels * frames * patch * patch], on `device`.
+            pixel_values: [patches of all images, channels * frames * patch * patch], on `device` in `dtype`.
             image_grid_thw: int64 [images, 3]; frames (1), rows and columns of patches. On the CPU.
         """
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -130,7 +132,7 @@ class PatchMaker:
             for index, made in zip(indices, cut(pixels_NHWC), strict=True):
                 patches[index] = made
             grids[indices, 1:] = height // self.patch, width // self.patch
-        return torch.cat(patches), torch.from_numpy(grids)
+        return torch.cat(patches).to(self.dtype), torch.from_numpy(grids)
 
     def _sized(self, image: Image.Image) -> Image.Image:
         width, height = image.size
@@ -183,7 +185,7 @@ class PatchMaker:
             channels,
         ).permute(0, 1, 4, 2, 5, 7, 3, 6)
         cut = cut.reshape(count, rows * columns, channels, 1, self.patch**2)
-        table_C256 = torch.from_numpy(self.table_C256).to(self.device)
+        table_C256 = torch.from_numpy(self.table_C256).to(self.device, self.dtype)
         still = torch.cat([table_C256[c][cut[:, :, c : c + 1].int()] for c in range(channels)], dim=2)
         return still.expand(-1, -1, -1, self.frames, -1).reshape(count, rows * columns, -1)
 

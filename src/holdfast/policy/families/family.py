@@ -128,7 +128,8 @@ class Family:
         images = getattr(processor, "image_processor", None)
         pixels = settings.min_pixels, settings.max_pixels
         if supports(images):
-            return PatchEncoder(PatchMaker(images, *pixels, device), self.image_token, *given)
+            patches = PatchMaker(images, *pixels, device, getattr(torch, settings.dtype))
+            return PatchEncoder(patches, self.image_token, *given)
         if pixels != (None, None):
             raise InputError(
                 f"min_pixels and max_pixels are for the Qwen-VL image processor; {self.config.model_type} "
