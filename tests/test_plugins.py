@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
 from holdfast import plugins
 from holdfast.config.load import load_experiment
 from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.executor import run
 from holdfast.experiment.plan import make_plan
+from holdfast.experiment.progress import Progress
 from holdfast.experiment.store import Store
 
 RULES = '''
@@ -187,6 +190,17 @@ def test_a_scorer_of_ones_own_in_training_filter_and_evaluation(
     assert experiment.task("mine").score("Red", experiment.task("mine").examples("test")[0]) == 0
     plan = make_plan(experiment)
     assert any("score of" in str(job.inputs["tasks"][0]["scorer"]) for job in plan.jobs.values())
+
+
+def test_workers_of_their_own_know_the_code(rules: Path, tmp_path: Path) -> None:
+    mine = {"objective": "rules.py:Centred", "iterations": 1, "retention": {"kind": "rules.py:Counting"}}
+    changes = {**SMALL, "sequence": ["reading"], "methods": {"mine": mine, "two": mine | {"scale": 2.0}}}
+    assert not run_here(make_experiment(tmp_path, **changes), workers=2).failed
+    changed = make_experiment(tmp_path, **changes | {"seeds": [1]})
+    plan = make_plan(changed)
+    rules.write_text(RULES + "# another\n")
+    outcome = run(changed, plan, Store(changed.store), 2, Progress(Console(quiet=True)))
+    assert all("rules.py has changed" in text for text in outcome.failed.values()) and outcome.failed
 
 
 @pytest.mark.parametrize("name", ["SUMS", "make_sums"])

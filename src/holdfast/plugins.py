@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -106,6 +106,16 @@ def check_unchanged(known: Mapping[str, str]) -> None:
     for path, expected in known.items():
         if file_hash(Path(path)) != expected:
             raise InputError(f"{path} has changed since this run began; start it again.")
+
+
+def load_files(paths: Iterable[str]) -> None:
+    """Run files of code, so that what they define can be unpickled.
+
+    Raises:
+        InputError: as `load`.
+    """
+    for path in paths:
+        _module(Path(path).resolve())
 
 
 def load(reference: str) -> Any:

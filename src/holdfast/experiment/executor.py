@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from holdfast import plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError
 from holdfast.experiment.devices import Place, places, spread
@@ -216,7 +218,8 @@ class _Worker:
         self.turn = turn
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        arguments = (theirs, experiment, plan, store.root)
+        # Classes of the user's own can be unpickled once their files are loaded.
+        arguments = (theirs, tuple(plan.code), pickle.dumps((experiment, plan)), store.root)
         self.process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
         with _environment(place.environment):  # inherited, and there before the child imports torch
             self.process.start()
@@ -262,15 +265,24 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(connection: Connection, experiment: Experiment, plan: Plan, root: Any) -> None:
+def _work(connection: Connection, code: Sequence[str], pickled: bytes, root: Any) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    runner = Runner(experiment, plan, Store(root))
+    runner, trouble = None, ""
+    try:
+        plugins.load_files(code)
+        experiment, plan = pickle.loads(pickled)
+        runner = Runner(experiment, plan, Store(root))
+    except HoldfastError as error:  # a file of code is not what it was
+        trouble = str(error)
     while True:
         try:
             name, weights = connection.recv()
-            connection.send(attempt(runner, plan.jobs[name], weights, connection.send))
+            if runner is None:
+                connection.send(Event("failed", message=trouble))
+            else:
+                connection.send(attempt(runner, runner.plan.jobs[name], weights, connection.send))
         except (EOFError, BrokenPipeError):
             return
 
