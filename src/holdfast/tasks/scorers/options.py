@@ -26,7 +26,7 @@ _VERBS = (
     "and|are|as|based|because|but|could|due|fits|for|given|has|here|in|is|looks|matches|must|or|seems|should"
     "|since|so|then|was|which|with|would"
 )
-_OPTION = rf"([A-Z])(?![\w'’/+#]|-\w| ?=| (?!(?:{_VERBS})\b)[a-z])"
+_OPTION = rf"([A-Z])(?![\w'’/+#]|[-.]\w| ?=| (?!(?:{_VERBS})\b)[a-z])"
 # With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "N/A").
 _JOINT = r"(?: ?[,;/&] ?(?:(?:and|or|nor) )?| (?:and|or|nor) )"
 _LIST = re.compile(
@@ -40,16 +40,16 @@ _NEGATED = re.compile(
     r"|(?:is|was|do|does|can|could|would)n?['’]t|cannot|(?:can|does|would|could) not)\b"
 )
 _LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.)")
-_LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\(([A-Z])\)|([A-Z])[.):])", re.MULTILINE)
+_LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 
 _FILLER = r"(?:(?:most likely|probably|likely|clearly|definitely|therefore|thus|option|choice|letter) ){0,2}"
 _IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
-_ANSWER_IS = rf"\banswer(?: to (?:this|the|your) question)? {_IS}\b ?:? ?{_FILLER}"
-_ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?{_FILLER})"
-_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS})[(\[{{]{{0,2}}{_OPTION}")
-_SAID = re.compile(rf"(?i:{_ANSWER})[(\[{{]{{0,2}}{_OPTION}")
+_ANSWER_IS = rf"\banswer(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
+_ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?)"
+_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER})[(\[{{]{{0,2}}{_OPTION}")
+_SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER})[(\[{{]{{0,2}}{_OPTION}")
 # At the very end a letter may be small: "the answer is: b".
-_SAID_LAST = re.compile(rf"(?i:{_ANSWER}|\b(?:option|choice) )[(\[{{]{{0,2}}([A-Za-z])$")
+_SAID_LAST = re.compile(rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) )[(\[{{]{{0,2}}([A-Za-z])$")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
 
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
@@ -58,16 +58,24 @@ _CUES = (
     "answer|are|be|but|choice|choose|chose|conclude|guess|hence|is|it's|it’s|letter|mark|only|option|pick|say"
     "|select|so|suggest|suggests|support|supports|take|then|therefore|think|thus|to|towards|was|with"
 )
-_STANDING = re.compile(rf"(?:^|[.,:;!?(\[{{>→|–—-] ?|\b(?i:{_CUES}) )\(?{_OPTION}")
+_STANDING = re.compile(rf"(?:^|[,:;!?>→|] ?|[.–—-] |(?<!\w)[(\[{{]|\b(?i:{_CUES}) )\(?{_OPTION}")
 
 Reader = Callable[[str, Sequence[str]], str | None]
 
 
 class _Answer(NamedTuple):
-    """An answer undressed, in one line, without the options that it rules out or lists."""
+    """An answer undressed.
+
+    Attributes:
+        lines: as they are.
+        text: in one line, without the letters that it rules out or lists.
+        listed: how many options it lists, a line each.
+        letters: of the options there are.
+    """
 
     lines: str
     text: str
+    listed: int
     letters: str
 
     def named(self, pattern: re.Pattern[str]) -> list[str]:
@@ -103,7 +111,7 @@ def mmlu_pro_letter(answer: str, choices: Sequence[str]) -> str | None:
 
 
 def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
-    """As MMMU-Pro's parser reads it: the last `Answer: X`; then as MMMU's own: `(A)`, else ` A `, else a text.
+    """As MMMU-Pro's parser reads it: the last `Answer: X`; then as MMMU's: `(A)`, else ` A `, else a text.
 
     Of several the last one counts. Without the random guess, without the letters of words, and
     with the first steps of `option_letter`.
@@ -146,14 +154,16 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
     lines = _QUOTED.sub(r"\1", _FORMULA_MARKS.sub("", final_part(answer))).strip()
-    text = _LIST.sub(" ", _NEGATED.sub(" ", " ".join(lines.split())))
-    return _Answer(lines, " ".join(text.split()), ascii_uppercase[: len(choices) or most])
+    listed = len(set(map(str.strip, _LINE_OF_A_LIST.findall(lines))))
+    text = _LINE_OF_A_LIST.sub(" ", lines) if listed > 1 else lines
+    text = _LIST.sub(" ", _NEGATED.sub(" ", " ".join(text.split())))
+    return _Answer(lines, " ".join(text.split()), listed, ascii_uppercase[: len(choices) or most])
 
 
 def _sure(
     given: _Answer, choices: Sequence[str], statements: Sequence[re.Pattern[str]], last: bool
 ) -> str | None:
-    """What the readers agree on: a letter or an option's text alone, a statement, a letter before its text."""
+    """What the rules agree on: a letter or an option's text alone, a statement, a letter before its text."""
     if alone := _ALONE.fullmatch(given.lines):
         return _among(alone[1], given.letters)
     if by_text := _by_text(given.lines, choices):
@@ -174,8 +184,7 @@ def _labelled(given: _Answer) -> str | None:
     ends = [alone[1] for line in (first, *others[-1:]) if (alone := _ALONE.fullmatch(line))]
     if others and len(set(ends)) == 1 and ends[0].isupper():
         return _among(ends[0], given.letters)
-    listed = {one or other for one, other in _LINE_OF_A_LIST.findall(given.lines)}
-    if len(listed) <= 1 and (label := _LETTER_THEN_TEXT.match(given.text)):
+    if given.listed <= 1 and (label := _LETTER_THEN_TEXT.match(given.text)):
         return _among(label[1] or label[2], given.letters)
     return None
 
@@ -190,7 +199,7 @@ def _stated_text(text: str, choices: Sequence[str], last: bool) -> str | None:
 
 
 def _by_text(text: str, choices: Sequence[str]) -> str | None:
-    """The option whose text this is, if it is exactly one's; articles count only if it is none's otherwise."""
+    """The option whose text this is, if it is exactly one's, word for word or else without articles."""
     if len(text) > 2 * max(map(len, choices), default=0) + 20:
         return None
     for form in (_spelt, words):

@@ -12,7 +12,7 @@ from holdfast.tasks.scorers.text import NUMBER_WORDS, final_part, words
 _YES = {"yes", "yeah", "yep", "true"}
 _NO = {"no", "nope", "none", "not", "false", "cannot", "never", "neither"}
 # Words before the one that decides: "The answer is yes", "Well, I think it is not".
-_LEAD = set("so well okay my final correct answer is it i think believe based on image therefore thus".split())
+_LEAD = {"so", "well", "therefore", "thus", "i", "think", "believe", "final", "correct", "answer", "is", "it"}
 _EITHER = re.compile(r"(?:yes|true) ?(?:or|/) ?(?:no|false)|(?:no|false) ?(?:or|/) ?(?:yes|true)")
 # No decision: what neither affirms nor denies.
 _REFUSAL = re.compile(

@@ -65,5 +65,5 @@ def unboxed(response: str) -> str:
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers of a text, without punctuation and articles."""
-    found = re.findall(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.casefold().replace("’", "'"))
+    found = re.findall(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.casefold())
     return [word for word in found if word not in _ARTICLES]
