@@ -71,6 +71,7 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         # more after the letter
         ("Answer: D (1.9)", "D"), ("Answer: B) 0.1", "B"), ("The answer is B because D is small.", "B"),
         ("The answer to this question is most likely option B.", "B"), ("Answer - B", "B"),
+        ("I would go with B.", "B"), ("The answer is indeed B", "B"), ('The answer is "B. vitamin D"', "B"),
         # negated and listed
         ("The answer is H. D is wrong.", "H"), ("The correct answer is B. Note that A is a distractor.", "B"),
         ("The answer is not B.", None), ("The answer is not B but C.", "C"), ("The answer is B, not C.", "B"),
@@ -99,6 +100,7 @@ def test_options_whose_text_names_another_letter(read):
         assert read(answer, FOUR) == "C"
     assert read("Look at Solution B first", FOUR[:2]) is None
     assert read("The answer is B. Solution A", FOUR) == "B"
+    assert read("The answer is A and B.", ("A", "B", "A and B")) == "C"
 
 
 @pytest.mark.parametrize("read", READERS)

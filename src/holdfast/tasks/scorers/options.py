@@ -26,7 +26,8 @@ _VERBS = (
     "and|are|as|based|because|but|could|due|fits|for|given|has|here|in|is|looks|matches|must|or|seems|should"
     "|since|so|then|was|which|with|would"
 )
-_OPTION = rf"([A-Z])(?![\w'’/+#]|[-.]\w| ?=| (?!(?:{_VERBS})\b)[a-z])"
+_PRONOUN = r"I (?:could|must|should|was|would)\b"
+_OPTION = rf"(?!{_PRONOUN})([A-Z])(?![\w'’/+#]|[-.]\w| ?=| (?!(?:{_VERBS})\b)[a-z])"
 # With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "N/A").
 _JOINT = r"(?: ?[,;/&] ?(?:(?:and|or|nor) )?| (?:and|or|nor) )"
 _LIST = re.compile(
@@ -42,14 +43,17 @@ _NEGATED = re.compile(
 _LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 
-_FILLER = r"(?:(?:most likely|probably|likely|clearly|definitely|therefore|thus|option|choice|letter) ){0,2}"
+_FILLER = (
+    r"(?:(?:most likely|probably|likely|clearly|definitely|indeed|therefore|thus|option|choice|letter) ){0,2}"
+)
+_OPENING = r"[(\[{\"'“‘]{0,2}"
 _IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
 _ANSWER_IS = rf"\banswer(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
 _ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?)"
-_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER})[(\[{{]{{0,2}}{_OPTION}")
-_SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER})[(\[{{]{{0,2}}{_OPTION}")
+_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{_OPTION}")
+_SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{_OPTION}")
 # At the very end a letter may be small: "the answer is: b".
-_SAID_LAST = re.compile(rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) )[(\[{{]{{0,2}}([A-Za-z])$")
+_SAID_LAST = re.compile(rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) ){_OPENING}([A-Za-z])$")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
 
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
@@ -173,7 +177,7 @@ def _sure(
             return said[-1 if last else 0]
     if (small := _SAID_LAST.search(given.text.rstrip(" .,:;!?)]}*"))) and _among(small[1], given.letters):
         return small[1].upper()
-    if stated := _stated_text(given.text, choices, last):
+    if stated := _stated_text(" ".join(given.lines.split()), choices, last):
         return stated
     return _labelled(given)
 
