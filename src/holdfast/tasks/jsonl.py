@@ -41,7 +41,7 @@ VERSION = 5  # raise when the same file gives other examples or scores
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are one of several options
-STYLES: tuple[Style, ...] = ("direct", "cot")
+_STYLES: tuple[Style, ...] = ("direct", "cot")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
 _UNREADABLE = r"\boxed and unpaired braces"
 _WANTED = {  # what a reference must be, for messages
@@ -233,7 +233,7 @@ class Row:
         """
         if self.scorer in FORMULAS or plugins.is_reference(self.scorer):
             return
-        for style in STYLES:
+        for style in _STYLES:
             read = extract_answer(render_target(example, style, "answer"), style)
             score = 0.0 if read is None else get_scorer(self.scorer)(read, example)
             # Annotators may disagree, and the answer need not be their most frequent one.
