@@ -296,3 +296,11 @@ def test_a_type_that_is_no_image_is_a_bad_row() -> None:
         list(columns._images(3, "image", None))
     with pytest.raises(Exception, match="nothing is fetched"):
         list(columns._images("https://example.org/x.jpg", "image", None))
+
+
+def test_rows_whose_own_answer_is_wrong_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    released(tmp_path, answer=["1", "two", "3", "4 cm", "5", "6"])
+    assert task(tmp_path, scorer="number").sizes["test"] == 4
+    assert "the scorer 'number' finds 'two' itself wrong; it must be a plain number" in caplog.text

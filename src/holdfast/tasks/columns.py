@@ -36,7 +36,7 @@ from holdfast.tasks.task import Split, Task
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise when the same table gives other examples
+VERSION = 2  # raise when the same table gives other examples or scores
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from holdfast import plugins
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
+from holdfast.tasks.scorers.options import beside_the_box
 from holdfast.tasks.scoring import extract_answer, format_score, reward
 from holdfast.tasks.task import Task
 
@@ -30,6 +31,8 @@ class Grade:
 def grade(task: Task, example: Example, response: str, style: Style) -> Grade:
     """Extract the answer, score it, check the form."""
     answer = extract_answer(response, style)
+    if answer is not None:
+        answer = beside_the_box(task.scorer, answer, response, example.choices)
     return Grade(answer, task.score(answer, example), format_score(response, style))
 
 

@@ -27,19 +27,31 @@ from typing import Any, NoReturn
 
 from pydantic import Field, field_validator, model_validator
 
+from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.settings import Settings
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.imagecheck import BadImage, size_of
-from holdfast.tasks.scorers import get_scorer
+from holdfast.tasks.prompts import Style, render_target
+from holdfast.tasks.scorers import FORMULAS, get_scorer
+from holdfast.tasks.scoring import extract_answer
 from holdfast.tasks.task import Split, Task
 
-VERSION = 4  # raise when the same file gives other examples or scores
+VERSION = 5  # raise when the same file gives other examples or scores
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
-
-
-OPTION_SCORERS = ("choice", "options", "yes_no")  # their answers are one of several options
+OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are one of several options
+_STYLES: tuple[Style, ...] = ("direct", "cot")
+_LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
+_UNREADABLE = r"\boxed and unpaired braces"
+_WANTED = {  # what a reference must be, for messages
+    "number": "it must be a plain number such as 12, -0.5 or 1,200",
+    "yes_no": "it must be yes or no",
+    "pope": "it must be yes or no",
+    "vqa": "it must be among the references",
+    "mmmu": "it must be an option's letter (B), or among the references of an open question",
+    **dict.fromkeys(("choice", "options", "mmlu_pro"), _LETTER),
+}
 
 
 class OwnData(Settings):
@@ -200,7 +212,7 @@ class Row:
                 f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)
             )
             prompt = "\n".join((prompt, *options))
-        return Example(
+        example = Example(
             id=self._id(),
             prompt=prompt,
             answer=answer,
@@ -211,6 +223,26 @@ class Row:
             rationale=self._text("rationale", needed=False),
             meta={key: value for key, value in self.values.items() if key not in FIELDS},
         )
+        self._check_reference(example)
+        return example
+
+    def _check_reference(self, example: Example) -> None:
+        """The row's own answer, as SFT would write it, must be right; else no answer could ever be.
+
+        Formulas and code of the user's are not tried: each would take a process.
+        """
+        if self.scorer in FORMULAS or plugins.is_reference(self.scorer):
+            return
+        for style in _STYLES:
+            read = extract_answer(render_target(example, style, "answer"), style)
+            score = 0.0 if read is None else get_scorer(self.scorer)(read, example)
+            # Annotators may disagree, and the answer need not be their most frequent one.
+            if score == 1 or (score > 0 and self.scorer == "vqa"):
+                continue
+            if read != example.answer.strip():
+                self.fail("answer", f"'{example.answer}' is read back as '{read}'; leave out {_UNREADABLE}")
+            wanted = _WANTED.get(self.scorer, "change it or the scorer")
+            self.fail("answer", f"the scorer '{self.scorer}' finds '{example.answer}' itself wrong; {wanted}")
 
     def _check_spelling(self) -> None:
         """A field that nearly has a known name is a slip, not more data."""

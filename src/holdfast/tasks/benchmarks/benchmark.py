@@ -24,7 +24,7 @@ class Benchmark:
 
     Attributes:
         name: as it stands in a config.
-        version: raised when its examples change.
+        version: raised when its examples or its scoring change.
         description: one line.
         licence: what the releases say, conflicts included.
         hub: ids on the Hugging Face hub, tried in order.

@@ -29,7 +29,7 @@ def example(record: Record, split: Split) -> Example:
 
 BENCHMARK = Benchmark(
     name="mmlu_pro",
-    version=1,
+    version=2,
     description="knowledge and reasoning in text, up to ten options (MMLU-Pro)",
     licence="MIT (card), Apache-2.0 (repository)",
     hub=("TIGER-Lab/MMLU-Pro",),

@@ -46,7 +46,7 @@ def _alternatives(answer: object) -> object:
 
 BENCHMARK = Benchmark(
     name="mmmu",
-    version=1,
+    version=2,
     description="college exams with images, options or open (MMMU; test = official validation)",
     licence="Apache-2.0",
     hub=("MMMU/MMMU", "lmms-lab-encoder/MMMU", "lmms-lab/MMMU"),

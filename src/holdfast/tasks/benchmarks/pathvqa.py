@@ -19,7 +19,7 @@ def example(record: Record, split: Split) -> Example:
 
 BENCHMARK = Benchmark(
     name="pathvqa",
-    version=1,
+    version=2,
     description="pathology images, yes/no and phrases (PathVQA)",
     licence="MIT; the images' copyright stays with textbook publishers and PEIR",
     hub=("flaviagiammarino/path-vqa",),

@@ -24,7 +24,7 @@ def example(record: Record, split: Split) -> Example:
 
 BENCHMARK = Benchmark(
     name="pope",
-    version=1,
+    version=2,
     description="is this object in the image? yes/no (POPE)",
     licence="MIT (repository); images from COCO have licences of their own",
     hub=("lmms-lab-encoder/POPE", "lmms-lab/POPE"),

@@ -34,7 +34,7 @@ def example(record: Record, split: Split) -> Example | None:
 
 BENCHMARK = Benchmark(
     name="scienceqa",
-    version=1,
+    version=2,
     description="school science with an image, option letters (ScienceQA, image subset)",
     licence="CC BY-NC-SA 4.0 (official repository); the hub's card says CC BY-SA 4.0",
     hub=("derek-thomas/ScienceQA",),

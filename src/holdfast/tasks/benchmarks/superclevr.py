@@ -70,7 +70,7 @@ def _questions(file: Path) -> list[Any]:
 
 BENCHMARK = Benchmark(
     name="superclevr",
-    version=1,
+    version=2,
     description="rendered vehicles: truth values, counts, attributes (Super-CLEVR, original release)",
     licence="MIT (card), CC BY 4.0 (in the file), BSD (code)",
     hub=("RyanWW/Super-CLEVR",),

@@ -39,7 +39,7 @@ def example(record: Record, split: Split) -> Example | None:
 
 BENCHMARK = Benchmark(
     name="superclevr_mathv360k",
-    version=1,
+    version=2,
     description="rendered vehicles, free-text answers (Super-CLEVR as converted in MathV360K)",
     licence="not stated for the conversion; see superclevr",
     hub=("lmms-lab-encoder/LLaVA-OneVision-Data", "lmms-lab/LLaVA-OneVision-Data"),

@@ -63,6 +63,7 @@ SCORERS: dict[str, Scorer] = {
     "mmmu": _mmmu,
     "mmlu_pro": _mmlu_pro,
     "yes_no": _by_reference(short.yes_no),
+    "pope": _by_reference(short.pope),
 }
 
 

@@ -1,115 +1,230 @@
-"""Option letters: which choice an answer picks (ScienceQA, MMMU, MMLU-Pro).
+r"""Option letters: which choice an answer picks (ScienceQA, MMMU, MMLU-Pro).
 
 Nothing is ever guessed. Harnesses that draw a random option when they cannot read an answer hide
-how often that happens; here such an answer is simply wrong.
+how often that happens; here such an answer is simply wrong. The three rules read an answer in the
+same steps, surest first, and differ only in what counts when several letters are named.
+
+Every pattern runs over text whose white space is single blanks, and repeats nothing that could
+match in two ways: the time is linear in the length of an answer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from string import ascii_uppercase
+from typing import NamedTuple
 
-from holdfast.tasks.scorers.text import final_part, words
+from holdfast.tasks.scorers.text import final_part, unboxed, words
 
+_FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
+_QUOTED = re.compile(r"(?<!\w)[\"'“”‘’]([A-Za-z])[\"'“”‘’](?!\w)")
 _ALONE = re.compile(r"[\s(\[{]*([A-Za-z])[\s)\]}.:,;!]*")
-_LETTER_THEN_TEXT = re.compile(r"\s*(?:\(([A-Za-z])\)|([A-Za-z])\s*[.):])\s*\S")
-# The reading "Answer: a dog" is not the option A: after a letter no other word may follow directly.
-_SAID = re.compile(
-    r"(?i:\b(?:answer|option|choice)\b\s*(?:is|:|=)?\s*(?:option\s+)?)\(?\[?([A-Z])\b(?![\w'’]|\s+[a-z])"
+
+# A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
+_VERBS = (
+    "and|are|as|based|because|but|could|due|fits|for|given|has|here|in|is|looks|matches|must|or|seems|should"
+    "|since|so|then|was|which|with|would"
 )
+_PRONOUN = r"I (?:could|must|should|was|would)\b"
+_OPTION = rf"(?!{_PRONOUN})([A-Z])(?![\w'’/+#]|[-.]\w| ?=| (?!(?:{_VERBS})\b)[a-z])"
+# With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "N/A").
+_JOINT = r"(?: ?[,;/&] ?(?:(?:and|or|nor) )?| (?:and|or|nor) )"
+_LIST = re.compile(
+    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_JOINT}\(?[A-Z](?![\w'’])\)?(?! (?!(?:{_VERBS})\b)[a-z]))+"
+    r"(?! (?:could|fits|has|is|looks|must|seems|should|was|would)\b)"
+)
+_NEGATED = re.compile(
+    r"\b(?i:not|nor|neither|never|except|excludes?|eliminates?|rules? out|rather than|instead of|unlike)"
+    r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
+    r"|(?<![\w'’])\(?[A-Z]\)? (?:(?:is|was) (?:not|wrong|incorrect|false|out|ruled out|eliminated|impossible)"
+    r"|(?:is|was|do|does|can|could|would)n?['’]t|cannot|(?:can|does|would|could) not)\b"
+)
+_LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.)")
+_LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
+
+_FILLER = (
+    r"(?:(?:most likely|probably|likely|clearly|definitely|indeed|therefore|thus|option|choice|letter) ){0,2}"
+)
+_OPENING = r"[(\[{\"'“‘]{0,2}"
+_IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
+_ANSWER_IS = rf"\banswer(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
+_ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?)"
+_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{_OPTION}")
+_SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{_OPTION}")
 # At the very end a letter may be small: "the answer is: b".
-_SAID_LAST = re.compile(r"(?i:\b(?:answer|option|choice)\b\s*(?:is)?\s*[:=]?\s*)\(?([A-Za-z])\)?\W*$")
-_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
-# The article "A" and the pronoun "I" are words, not options: they stand before one in lower case.
-_STANDALONE = re.compile(
-    r"(?<![\w'’])(?:([B-HJ-Z])|([AI])(?!\s+(?!(?:or|and|is|because)\b)[a-z]|['’]))(?![\w'’])"
+_SAID_LAST = re.compile(rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) ){_OPENING}([A-Za-z])$")
+_BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
+
+_IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
+# "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
+_CUES = (
+    "answer|are|be|but|choice|choose|chose|conclude|guess|hence|is|it's|it’s|letter|mark|only|option|pick|say"
+    "|select|so|suggest|suggests|support|supports|take|then|therefore|think|thus|to|towards|was|with"
 )
+_STANDING = re.compile(rf"(?:^|[,:;!?>→|] ?|[.–—-] |(?<!\w)[(\[{{]|\b(?i:{_CUES}) )\(?{_OPTION}")
+
+Reader = Callable[[str, Sequence[str]], str | None]
+
+
+class _Answer(NamedTuple):
+    """An answer undressed.
+
+    Attributes:
+        lines: as they are.
+        text: in one line, without the letters that it rules out or lists.
+        listed: how many options it lists, a line each.
+        letters: of the options there are.
+    """
+
+    lines: str
+    text: str
+    listed: int
+    letters: str
+
+    def named(self, pattern: re.Pattern[str]) -> list[str]:
+        return [letter for letter in pattern.findall(self.text) if letter in self.letters]
 
 
 def option_letter(answer: str, choices: Sequence[str]) -> str | None:
     """The letter an answer picks, or None.
 
-    In this order: the letter alone (`A`, `(a)`, `A.`), a letter before its text (`A. Ohio`), the
-    text of exactly one option, a statement (`the answer is B`), the only letter in brackets, the
-    only letter that stands alone.
+    In this order: the letter alone (`A`, `(a)`, `A.`), the text of exactly one option, the last
+    statement (`the answer is B`), a letter before its text (`A. Ohio`), the only letter in
+    brackets, the only letter that stands alone.
     """
-    text = final_part(answer)
-    letters = ascii_uppercase[: len(choices) or 26]
-    if found := _ALONE.fullmatch(text):
-        return _among(found[1], letters)
-    if (by_text := _by_text(text, choices)) is not None:
-        return by_text
-    if found := _LETTER_THEN_TEXT.match(text):
-        return _among(found[1] or found[2], letters)
-    if found := _SAID_LAST.search(text):
-        return _among(found[1], letters)
-    for pattern in (_SAID, _IN_BRACKETS, _STANDALONE):
-        said = [letter for letter in _letters(pattern, text) if letter in letters]
-        if pattern is _SAID and said:
-            return said[-1]
-        if len(set(said)) == 1:
+    given = _read(answer, choices, most=26)
+    if sure := _sure(given, choices, (_SAID,), last=True):
+        return sure
+    for pattern in (_IN_BRACKETS, _STANDING):
+        if len(set(said := given.named(pattern))) == 1:
             return said[0]
     return None
 
 
 def mmlu_pro_letter(answer: str, choices: Sequence[str]) -> str | None:
-    """As TIGER-AI-Lab/MMLU-Pro reads it: `answer is (X)`, `answer: X`, else the last letter alone.
+    """As TIGER-AI-Lab/MMLU-Pro reads it: the first `answer is (X)`, `answer: X`, else the last letter alone.
 
-    Without its random guess, and without taking "I" and "A" of a sentence for options.
+    Without its random guess, without the letters of words and formulas, and with the first steps
+    of `option_letter`.
     """
-    text = final_part(answer)
-    letters = ascii_uppercase[: len(choices) or 10]
-    if found := _ALONE.fullmatch(text):
-        return _among(found[1], letters)
-    for pattern in (r"answer is \(?([A-J])\)?(?!\w)", r"[aA]nswer:\s*\(?([A-J])\)?(?!\w)"):
-        if said := re.findall(pattern, text):
-            return _among(said[-1], letters)
-    if found := _SAID_LAST.search(text):
-        return _among(found[1], letters)
-    standing = [letter for letter in _letters(_STANDALONE, text) if letter in letters]
-    return standing[-1] if standing else None
+    given = _read(answer, choices, most=10)
+    if sure := _sure(given, choices, (_SAID_IS, _SAID), last=False):
+        return sure
+    return _last(given.named(_STANDING))
 
 
 def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
-    """As MMMU's own parser reads it: `(A)`, else ` A `, else an option's text; the last one counts.
+    """As MMMU-Pro's parser reads it: the last `Answer: X`; then as MMMU's: `(A)`, else ` A `, else a text.
 
-    Without its random guess; tags, boxes and emphasis go first, and the article "A" and the
-    pronoun "I" of a sentence are no options.
+    Of several the last one counts. Without the random guess, without the letters of words, and
+    with the first steps of `option_letter`.
     """
-    text = " ".join(final_part(answer).split()).strip(",.!?;:' ")
-    letters = ascii_uppercase[: len(choices) or 9]
-    if found := _ALONE.fullmatch(text) or _SAID_LAST.search(text):
-        return _among(found[1], letters)
-    padded = f" {text} "
-    places = {letter: padded.rfind(f"({letter})") for letter in letters}
-    if max(places.values()) < 0:
-        spaced = [(m.start(), m[1] or m[2]) for m in _STANDALONE.finditer(padded)]
-        places = {letter: place for place, letter in spaced if letter in letters and padded[place - 1] == " "}
-        places = {letter: place for letter, place in places.items() if padded[place + 1] in " .:),"}
-    if (not places or max(places.values()) < 0) and len(text.split()) > 5:
-        low = padded.lower()
-        places = {
-            letter: low.rfind(choice.lower()) if len(choice.strip()) > 1 else -1
-            for letter, choice in zip(letters, choices, strict=False)
-        }
-    if not places or max(places.values()) < 0:
-        return _by_text(text, choices)
-    return max(places, key=lambda letter: places[letter])
+    given = _read(answer, choices, most=9)
+    if sure := _sure(given, choices, (_SAID,), last=True):
+        return sure
+    if said := _last(given.named(_IN_BRACKETS)) or _last(given.named(_STANDING)):
+        return said
+    if len(given.text.split()) <= 5:
+        return None
+    low = given.text.lower()
+    places = {
+        letter: low.rfind(choice.lower()) if len(choice.strip()) > 1 else -1
+        for letter, choice in zip(given.letters, choices, strict=False)
+    }
+    latest = max(places, key=lambda letter: places[letter], default=None)
+    return latest if latest and places[latest] >= 0 else None
 
 
-def _letters(pattern: re.Pattern[str], text: str) -> list[str]:
-    return [next(group for group in match.groups() if group) for match in pattern.finditer(text)]
+READERS: dict[str, Reader] = {
+    "options": option_letter,
+    "mmlu_pro": mmlu_pro_letter,
+    "mmmu": mmmu_letter,
+}
+
+
+def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str]) -> str:
+    r"""What to score of a response with a box: the box, or all of it if only the rest says an option.
+
+    A box may hold working: `so it is \boxed{17}. The answer is (F).`
+    """
+    read = READERS.get(scorer)
+    if read is None or not choices or read(boxed, choices):
+        return boxed
+    whole = unboxed(response)
+    stated = _read(whole, choices, most=26).named(_SAID)
+    return whole if stated and read(whole, choices) else boxed
+
+
+def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
+    lines = _QUOTED.sub(r"\1", _FORMULA_MARKS.sub("", final_part(answer))).strip()
+    listed = len(set(map(str.strip, _LINE_OF_A_LIST.findall(lines))))
+    text = _LINE_OF_A_LIST.sub(" ", lines) if listed > 1 else lines
+    text = _LIST.sub(" ", _NEGATED.sub(" ", " ".join(text.split())))
+    return _Answer(lines, " ".join(text.split()), listed, ascii_uppercase[: len(choices) or most])
+
+
+def _sure(
+    given: _Answer, choices: Sequence[str], statements: Sequence[re.Pattern[str]], last: bool
+) -> str | None:
+    """What the rules agree on: a letter or an option's text alone, a statement, a letter before its text."""
+    if alone := _ALONE.fullmatch(given.lines):
+        return _among(alone[1], given.letters)
+    if by_text := _by_text(given.lines, choices):
+        return by_text
+    for pattern in statements:
+        if said := given.named(pattern):
+            return said[-1 if last else 0]
+    if (small := _SAID_LAST.search(given.text.rstrip(" .,:;!?)]}*"))) and _among(small[1], given.letters):
+        return small[1].upper()
+    if stated := _stated_text(" ".join(given.lines.split()), choices, last):
+        return stated
+    return _labelled(given)
+
+
+def _labelled(given: _Answer) -> str | None:
+    """A letter before its text, or on a line of its own at the start or the end."""
+    first, *others = given.lines.splitlines() or [""]
+    ends = [alone[1] for line in (first, *others[-1:]) if (alone := _ALONE.fullmatch(line))]
+    if others and len(set(ends)) == 1 and ends[0].isupper():
+        return _among(ends[0], given.letters)
+    if given.listed <= 1 and (label := _LETTER_THEN_TEXT.match(given.text)):
+        return _among(label[1] or label[2], given.letters)
+    return None
+
+
+def _stated_text(text: str, choices: Sequence[str], last: bool) -> str | None:
+    """The option whose text a statement gives: `the answer is West Virginia`."""
+    ends = [found.end() for found in _BEFORE_TEXT.finditer(text)]
+    if not ends:
+        return None
+    said = text[ends[-1 if last else 0] :]
+    return _by_text(said, choices) or _by_text(said.partition(". ")[0], choices)
+
+
+def _by_text(text: str, choices: Sequence[str]) -> str | None:
+    """The option whose text this is, if it is exactly one's, word for word or else without articles."""
+    if len(text) > 2 * max(map(len, choices), default=0) + 20:
+        return None
+    for form in (_spelt, words):
+        wanted = form(text)
+        same = [
+            letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if form(choice) == wanted
+        ]
+        if wanted and same:
+            return same[0] if len(same) == 1 else None
+        if _LETTER_THEN_TEXT.match(text):  # without its article, "A. dog" would be "dog"
+            return None
+    return None
+
+
+def _spelt(text: str) -> list[str]:
+    return text.casefold().strip(" .").split()
 
 
 def _among(letter: str, letters: str) -> str | None:
     return letter.upper() if letter.upper() in letters else None
 
 
-def _by_text(text: str, choices: Sequence[str]) -> str | None:
-    """The option whose text this is, if it is exactly one's."""
-    wanted = words(text)
-    same = [
-        letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if words(choice) == wanted
-    ]
-    return same[0] if wanted and len(same) == 1 else None
+def _last(letters: list[str]) -> str | None:
+    return letters[-1] if letters else None

@@ -9,30 +9,81 @@ from typing import Literal
 from holdfast.tasks.scorers import vqa
 from holdfast.tasks.scorers.text import NUMBER_WORDS, final_part, words
 
-_YES, _NO = {"yes", "true"}, {"no", "not", "false"}
+_YES = {"yes", "yeah", "yep", "true"}
+_NO = {"no", "nope", "none", "not", "false", "cannot", "never", "neither"}
+# Words before the one that decides: "The answer is yes", "Well, I think it is not".
+_LEAD = {"so", "well", "therefore", "thus", "i", "think", "believe", "final", "correct", "answer", "is", "it"}
+_EITHER = re.compile(r"(?:yes|true) ?(?:or|/) ?(?:no|false)|(?:no|false) ?(?:or|/) ?(?:yes|true)")
+# No decision: what neither affirms nor denies.
+_REFUSAL = re.compile(
+    r"\b(?:sorry|apologi[sz]e|unable|(?:not|n't) (?:sure|certain|clear|possible to|enough)|unsure|unclear"
+    r"|(?:cannot|can't|could not|couldn't|do not|don't) "
+    r"(?:answer|assist|confirm|determine|help|identify|judge|know|provide|say|tell|verify)"
+    r"|see (?:the|any|an|your) (?:image|picture|photo))\b"
+)
 _LEAD_IN = re.compile(r"^(?:it|they|there|this|that|these|those|\w+(?: \w+){0,4}?) (?:is|are) (?=\S)")
-_SAME_WORD = {"grey": "gray"}
+_SAME_WORD = {"grey": "gray", "none": "0"}
+_IN_A_LIST = re.compile(r"(?<=[^\W\d]) ?[,&] ?(?:and )?(?=[^\W\d])")
+_WHOLE = re.compile(r"(\d+)\.0+")
+Decision = Literal["yes", "no"]
 
 
-def yes_or_no(answer: str) -> Literal["yes", "no"] | None:
-    """What an answer says, by the words of its first sentence; None when it says both or neither.
+def yes_or_no(answer: str) -> Decision | None:
+    """What an answer says; None when it says neither.
 
-    POPE's own script reads everything without a "no" as yes; here what is neither is wrong.
+    The first word decides (`Yes, and no other`), after a lead-in such as `The answer is`. Else a
+    refusal is no answer; `There is a kite` and `I see a kite` say yes, `There isn't` and `I cannot
+    see` no; and the words of the first sentence decide, then of all, unless they say both.
     """
-    text = final_part(answer)
-    for part in (text.partition(".")[0], text):
-        found = set(words(part))
-        yes, no = bool(found & _YES), bool(found & _NO)
-        if yes != no:
-            return "yes" if yes else "no"
-        if yes and no:
-            return None
-    return None
+    text = " ".join(final_part(answer).casefold().replace("’", "'").split())
+    if _EITHER.match(text):
+        return None
+    start = next((word for word in words(text) if word not in _LEAD), "")
+    if start in _YES:
+        return "yes"
+    if start in _NO - {"not", "cannot"}:  # "not sure", "cannot tell"
+        return "no"
+    if _REFUSAL.search(text):
+        return None
+    first = text.partition(".")[0]
+    return _affirmed(words(first)) or _worded(words(first)) or _worded(words(text))
+
+
+def _affirmed(sentence: list[str]) -> Decision | None:
+    """Whether a thing is said to be there: `there is a kite`, `I can see a kite`."""
+    if sentence[:1] == ["there's"] or sentence[:2] in (["there", "is"], ["there", "are"]):
+        rest = sentence[1 if sentence[0] == "there's" else 2 :]
+    elif sentence[:1] == ["i"] and "see" in sentence[1:3]:
+        rest = sentence[1:]
+    else:
+        return None
+    return "yes" if rest and not any(map(_denies, rest)) else None
+
+
+def _worded(said: list[str]) -> Decision | None:
+    yes, no = not _YES.isdisjoint(said), any(map(_denies, said))
+    return None if yes == no else "yes" if yes else "no"
+
+
+def _denies(word: str) -> bool:
+    return word in _NO or word.endswith("n't")
+
+
+def pope_decision(answer: str) -> Decision:
+    """As POPE's own script reads it: `no` or `not` before the first full stop is no, anything else yes."""
+    said = final_part(answer).partition(".")[0].replace(",", "").split(" ")
+    return "yes" if {"No", "not", "no"}.isdisjoint(said) else "no"
 
 
 def yes_no(answer: str, reference: str) -> float:
     """The same decision."""
-    return float(yes_or_no(answer) == reference.strip().lower())
+    decision = yes_or_no(answer)
+    return float(decision is not None and decision == yes_or_no(reference))
+
+
+def pope(answer: str, reference: str) -> float:
+    """The same decision, by POPE's own script."""
+    return float(pope_decision(answer) == reference.strip().lower())
 
 
 def gqa(answer: str, reference: str) -> float:
@@ -41,8 +92,8 @@ def gqa(answer: str, reference: str) -> float:
 
 
 def pathvqa(answer: str, reference: str) -> float:
-    """A yes/no question by its decision, any other by equality after the VQA normaliser."""
-    if reference.strip().lower() in ("yes", "no"):
+    """A yes/no or true/false question by its decision, any other by equality after the VQA normaliser."""
+    if reference.strip().lower() in ("yes", "no", "true", "false"):
         return yes_no(answer, reference)
     return float(vqa.normalise(final_part(answer)) == vqa.normalise(reference))
 
@@ -60,8 +111,8 @@ def token_f1(answer: str, reference: str) -> float:
 def superclevr(answer: str, reference: str) -> float:
     """The same truth value, number or attribute, in whatever words.
 
-    True is yes, number words are numbers, grey is gray, `The bicycle is blue and brown` is
-    `brown and blue`; a number may bring its noun (`3 apples`).
+    True is yes, number words are numbers, none and `no objects` are 0, 3.0 is 3, grey is gray, `The
+    bicycle is blue and brown` is `brown, blue`; a number may bring its noun (`3 apples`).
     """
     wanted = _clevr(reference)
     if wanted in (("yes",), ("no",)):
@@ -80,10 +131,17 @@ def _plain(text: str) -> str:
 
 def _clevr(text: str) -> tuple[str, ...]:
     """Words of an answer in a form that does not depend on how it was put."""
-    plain = " ".join(words(text))
-    kept = [NUMBER_WORDS.get(word, _SAME_WORD.get(word, word)) for word in _LEAD_IN.sub("", plain).split()]
-    kept = ["yes" if word == "true" else "no" if word == "false" else word for word in kept]
+    plain = " ".join(words(_IN_A_LIST.sub(" and ", " ".join(text.split()))))
+    kept = [_clevr_word(word) for word in _LEAD_IN.sub("", plain).split()]
+    if kept[0:1] == ["no"] and len(kept) > 1:  # "no objects"
+        kept[0] = "0"
     if "and" in kept:  # a list has no order
         parts = sorted(" ".join(kept).split(" and "))
         return tuple(" and ".join(parts).split())
     return tuple(kept)
+
+
+def _clevr_word(word: str) -> str:
+    if whole := _WHOLE.fullmatch(word):
+        return whole[1]
+    return {"true": "yes", "false": "no"}.get(word) or NUMBER_WORDS.get(word) or _SAME_WORD.get(word, word)

@@ -8,9 +8,10 @@ unanswerable. PathVQA: closed and open questions apart. Figures other than count
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from holdfast.tasks.scorers.short import token_f1, yes_or_no
+from holdfast.tasks.scorers.short import pope_decision, token_f1, yes_or_no
 
 Record = Mapping[str, Any]
 Summary = dict[str, dict[str, float]]
@@ -39,13 +40,15 @@ def _accuracy(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def yes_no_figures(records: Sequence[Record]) -> dict[str, float]:
+def yes_no_figures(
+    records: Sequence[Record], decide: Callable[[str], str | None] = yes_or_no
+) -> dict[str, float]:
     """Accuracy, precision, recall and F1 of "yes", the share of yes answers and of unreadable ones.
 
     An answer that says neither counts as wrong and as not yes. Precision of a model that never
     says yes is 0, as in the official script.
     """
-    said = [yes_or_no(record["answer"] or "") for record in records]
+    said = [None if record["answer"] is None else decide(record["answer"]) for record in records]
     pairs = [(one, record["reference"].strip().lower()) for one, record in zip(said, records, strict=True)]
     both = sum(pair == ("yes", "yes") for pair in pairs)
     said_yes, true_yes = said.count("yes"), sum(wanted == "yes" for _, wanted in pairs)
@@ -90,6 +93,7 @@ def _mean(values: Iterable[float]) -> float:
 
 SUMMARIES: dict[str, tuple[Callable[[Sequence[Record]], dict[str, float]], Callable[[Record], str]]] = {
     "yes_no": (yes_no_figures, _meta("category")),
+    "pope": (partial(yes_no_figures, decide=pope_decision), _meta("category")),
     "options": (_accuracy, _meta("subject")),
     "mmmu": (_accuracy, _meta("subject")),
     "mmlu_pro": (_accuracy, _meta("category")),

@@ -15,6 +15,7 @@ _EMPHASIS = re.compile(r"(\*\*|__|\*|`)(.+?)\1", re.DOTALL)
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|boxed)\s*\{([^{}]*)\}")
 _FORMULA = re.compile(r"\$+([^$]+)\$+")
 _ARTICLES = {"a", "an", "the"}
+DEEPEST = 8  # wrappers in wrappers; each is a pass over the text
 
 # GQA, Super-CLEVR and counting answers go further than the VQA normaliser's ten.
 _SMALL_NUMBERS = """
@@ -35,7 +36,9 @@ def final_part(answer: str) -> str:
     if tagged:
         text = tagged[-1]
     text = last_box(text) or text
-    while (plain := _WRAPPER.sub(r"\1", text)) != text:
+    for _ in range(DEEPEST):
+        if (plain := _WRAPPER.sub(r"\1", text)) == text:
+            break
         text = plain
     text = _EMPHASIS.sub(r"\2", text).strip()
     formula = _FORMULA.fullmatch(text)
@@ -53,6 +56,11 @@ def last_box(text: str) -> str | None:
         if depth == 0:
             return text[start + len(r"\boxed{") : position].strip()
     return None
+
+
+def unboxed(response: str) -> str:
+    r"""A response without the thought before it; its boxes are braces only."""
+    return response.rpartition(_THOUGHT)[2].replace(r"\boxed", "").strip()
 
 
 def words(text: str) -> list[str]:

@@ -1,0 +1,244 @@
+"""Options and short answers: right where good guesses go wrong, and never slow on degenerate output."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import InputError
+from holdfast.tasks.example import Example
+from holdfast.tasks.grading import Grade, grade
+from holdfast.tasks.jsonl import OwnTask, load_task
+from holdfast.tasks.prompts import Style
+from holdfast.tasks.scorers import FORMULAS, SCORERS, options, short, vqa
+from holdfast.tasks.scorers.summaries import summarise
+from holdfast.tasks.task import Task
+
+TOKENS, BOUND_S = 8192, 0.5  # about ten times what the slowest takes, for machines that do other work
+DEGENERATE = (
+    "in", "m", "hours", " ", "\n", "(", "[", "{", "A", "(A)", "A,", "A or", "A is", "N/", "B. ", "é",
+    "The answer", "The answer is", "answer:", "option", "</think>", "<think>", "<answer>", r"\boxed{",
+    r"\boxed{A}", r"\text{", r"\text ", "$", "**", "*", "`", "1", "1,", "1,111", "1.", "-", "'", '"A"',
+    "not A", "no", "yes or", "there is", "blue,", "& ", r"\(",
+)  # fmt: skip
+READERS = [options.option_letter, options.mmlu_pro_letter, options.mmmu_letter]
+FOUR = ("Louisiana", "Solution A", "Solution B", "a dog")
+TEN = tuple(f"choice {index}" for index in range(10))
+
+
+def degenerate_outputs() -> Iterator[str]:
+    for unit in DEGENERATE:
+        for blank in ("", " \n"):
+            repeated = blank.join([unit] * (TOKENS // 3))
+            yield f"{repeated}… The answer{repeated}… 5 {repeated} then"
+    yield r"\text{" * (TOKENS // 2) + "A" + "}" * (TOKENS // 2)
+    drawn = random.Random(0)
+    for _ in range(10):
+        yield "".join(drawn.choices(drawn.sample(DEGENERATE, 4), k=TOKENS))
+
+
+@pytest.mark.parametrize("scorer", [name for name in SCORERS if name not in FORMULAS])
+def test_no_degenerate_output_takes_long(scorer: str) -> None:
+    short_one = scorer in ("pathvqa", "superclevr", "yes_no", "pope")
+    example = Example("1", "?", "yes" if short_one else "B", choices=FOUR, references=("12", "dog"))
+    for output in degenerate_outputs():
+        start = time.process_time()
+        SCORERS[scorer](output, example)
+        if scorer == "mmmu":  # the same for all that read options, and open questions
+            options.beside_the_box(scorer, "17", output, FOUR)
+            SCORERS[scorer](output, replace(example, choices=()))
+        assert time.process_time() - start < BOUND_S, output[:40]
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        # a letter before a text that holds capitals
+        ("C. Vitamin D", "C"), (r"\boxed{C. Vitamin D}", "C"), ("(C) Hepatitis B", "C"), ("A: type I", "A"),
+        ("H. Machine A is fast; Machine B is slow", "H"), ("D. Increase in C, I, G", "D"),
+        ("C\nVitamin D", "C"), ("D.C. is far", None),
+        ("Some reasoning on vitamin D\n\nB", "B"), ("e.g. iron", None), ("U.S. law", None),
+        # formulas and quotation marks round the letter
+        (r"Answer: \(E\)", "E"), (r"Answer: \( \text{B} \)", "B"), (r"\[B\]", "B"), (r"\(B\)", "B"),
+        ("The answer is $B$.", "B"), ('"B"', "B"), ("The answer is “B”.", "B"), (r"$\mathrm{B}$", "B"),
+        # more after the letter
+        ("Answer: D (1.9)", "D"), ("Answer: B) 0.1", "B"), ("The answer is B because D is small.", "B"),
+        ("The answer to this question is most likely option B.", "B"), ("Answer - B", "B"),
+        ("I would go with B.", "B"), ("The answer is indeed B", "B"), ('The answer is "B. vitamin D"', "B"),
+        # negated and listed
+        ("The answer is H. D is wrong.", "H"), ("The correct answer is B. Note that A is a distractor.", "B"),
+        ("The answer is not B.", None), ("The answer is not B but C.", "C"), ("The answer is B, not C.", "B"),
+        ("The answer is B, C", None), ("A, B or D", None), ("A and B are wrong, so the answer is C", "C"),
+        ("A isn't right, hence C.", "C"), ("(A), (B) and (D)", None), ("The answer is either A or B.", None),
+        # a list of all options is no answer; a statement after it is one
+        ("A. cat\nB. cow\nC. dog\nThe answer is B.", "B"), ("A. cat\nB. cow\nC. dog", None),
+        # letters of words, things and formulas
+        ("N/A", None), ("vitamin C deficiency", None), ("Hepatitis B", None), ("at 25 °C", None),
+        ("C++", None), ("well-known vitamin-C", None),
+        ("The value of P(A) is small", None), ("B = 3 T", None), ("The answer is vitamin C.", None),
+        ("The answer is E coli", None), ("I'm sorry, I can't say", None),
+        ("Answer: Cannot be determined", None),
+        ("cut off at … A multistage", None),
+        # an option's text
+        ("choice 3", "D"), ("Choice 3.", "D"), ("The answer is choice 3.", "D"), ("**choice 3**", "D"),
+    ],
+)  # fmt: skip
+def test_letters_that_all_three_rules_read_alike(read, answer, letter):
+    assert read(answer, TEN[:9]) == letter
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_options_whose_text_names_another_letter(read):
+    for answer in ("The answer is Solution B.", "Solution B", "solution b.", r"\boxed{\text{Solution B}}"):
+        assert read(answer, FOUR) == "C"
+    assert read("Look at Solution B first", FOUR[:2]) is None
+    assert read("The answer is B. Solution A", FOUR) == "B"
+    assert read("The answer is A and B.", ("A", "B", "A and B")) == "C"
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_letter_outweighs_the_text_after_it_but_for_a_text_that_starts_with_one(read):
+    animals = ("cat", "dog", "E. coli", "a dog", "C. elegans")
+    assert [read(answer, animals) for answer in ("A. dog", "a dog", "dog", "E. coli", "C. elegans")] == [
+        "A", "D", "B", "C", "E",
+    ]  # fmt: skip
+
+
+def test_of_several_statements_mmlu_pro_takes_the_first_and_the_others_the_last():
+    said = "So the answer is (B). Wait, let me check. The answer is (C)."
+    assert [read(said, TEN[:9]) for read in READERS] == ["C", "B", "C"]
+    assert options.mmlu_pro_letter("Answer: B? No. The answer is C.", TEN) == "C"  # `answer is` goes first
+    assert options.mmmu_letter("Smallpox (J) or measles (D)? Answer: A", TEN[:9]) == "A"
+
+
+def graded(scorer: str, answer: str, response: str, style: Style, choices: tuple[str, ...] = TEN) -> Grade:
+    task = Task("x", 1, "", lambda split, count: [], {}, scorer)
+    return grade(task, Example(id="1", prompt="?", answer=answer, choices=choices), response, style)
+
+
+@pytest.mark.parametrize("scorer", options.READERS)
+@pytest.mark.parametrize("style", ["cot", "direct"])
+def test_a_box_that_holds_working_does_not_hide_the_statement(scorer, style):
+    said = r"<think>Answer: B?</think> so it is \boxed{17}. The answer is (F)."
+    assert graded(scorer, "F", said, style).score == 1
+    assert graded(scorer, "B", said, style).score == 0
+    boxed = graded(scorer, "C", r"The answer is (F). No: \boxed{C. Vitamin D}", style)
+    assert (boxed.answer, boxed.score) == ("C. Vitamin D", 1)
+    # Without a statement beside it, the box is the answer, and names no option.
+    assert graded(scorer, "A", r"I hold A for good: \boxed{17}", style).answer == "17"
+    assert graded(scorer, "F", "The answer is (F).", "cot").answer is None
+
+
+def test_other_scorers_get_the_box_as_before():
+    assert graded("exact", "F", r"\boxed{17}. The answer is (F).", "cot").answer == "17"
+    assert graded("mmmu", "17", r"\boxed{17}. The answer is (F).", "cot", ()).score == 1
+
+
+DECISIONS = [
+    ("Yes, and no other", "yes"), ("yes, but it is not clear", "yes"), ("Yes\nNo other", "yes"),
+    ("Yes, there is no doubt that a dog is visible", "yes"), ("No, yes there was", "no"),
+    ("The answer is: Yes, not two", "yes"), ("Well, I think it is not", "no"), ("True, no others", "yes"),
+    ("There isn't a kite.", "no"), ("There isn’t one", "no"), ("I don't see a kite", "no"),
+    ("I cannot see a kite", "no"), ("There aren't any", "no"), ("None", "no"), ("Nope.", "no"),
+    ("There is a kite.", "yes"), ("There are two dogs", "yes"), ("I can see a kite", "yes"),
+    ("There's a kite", "yes"), ("There is no kite", "no"), ("There is clearly not a kite", "no"),
+    ("I'm sorry, I can't see it", None), ("Not sure", None), ("I do not know", None), ("I cannot tell", None),
+    ("Sorry, I do not see any image", None), ("It is not clear whether there is one", None),
+    ("yes or no", None), ("No/Yes", None), ("a kite", None), ("There is", None), ("notice", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "decision"), DECISIONS)
+def test_the_first_word_of_yes_and_no_decides(answer, decision):
+    assert short.yes_or_no(answer) == decision
+    for score in (short.yes_no, short.pathvqa, short.superclevr):
+        for reference in ("yes", "no") if score is short.yes_no else ("yes", "no", "True", "False"):
+            meant = {"True": "yes", "False": "no"}.get(reference, reference)
+            assert score(answer, reference) == (decision == meant)
+
+
+def test_popes_own_script_is_a_scorer_of_its_own():
+    said = [
+        ("Yes", "yes"), ("No, sir", "no"), ("yes, but it is not clear", "no"), ("There isn't a kite", "yes"),
+        ("gibberish", "yes"), ("Nope", "yes"), ("NO", "yes"), ("It is there. There is no doubt", "yes"),
+    ]  # fmt: skip
+    for answer, decision in said:
+        example = Example(id="1", prompt="?", answer=decision)
+        assert SCORERS["pope"](answer, example) == 1
+    records = [
+        {"answer": answer, "reference": "no", "score": 0.0, "meta": {"category": "random"}}
+        for answer, _ in said
+    ]
+    assert summarise("pope", records)["random"]["accuracy"] == 2 / 8
+    assert summarise("pope", records)["all"]["no_answer"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        ("3.0", "3", 1), ("3", "3.00", 1), ("3.5", "3", 0), ("None", "0", 1), ("no objects", "0", 1),
+        ("There are no objects.", "0", 1), ("There are none", "0", 1), ("no", "0", 0), ("0", "no", 0),
+        ("no objects", "1", 0), ("blue, brown", "Blue and brown", 1), ("blue & brown", "Blue and brown", 1),
+        ("brown, and blue", "blue and brown", 1), ("The bus is blue, brown", "Blue and brown", 1),
+        ("red, blue & brown", "blue, brown and red", 1), ("blue, red", "Blue and brown", 0),
+        ("1,000", "1,000", 1),
+    ],
+)  # fmt: skip
+def test_superclevr_in_other_words(answer, reference, right):
+    assert short.superclevr(answer, reference) == right
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_with_fewer_than_ten_references_the_most_frequent_answer_is_right(count):
+    for frequent in range(1, count + 1):
+        references = ["dog"] * frequent + [f"other {index}" for index in range(count - frequent)]
+        assert vqa.soft_accuracy("The dog", references) == 1
+        assert vqa.soft_accuracy("cat", references) == 0
+    assert vqa.soft_accuracy("cat", ["dog", "dog", "cat"]) == pytest.approx(1 / 2)
+    assert vqa.soft_accuracy("cat", ["dog"] * 5 + ["cat"]) == pytest.approx(1 / 3)
+
+
+RIGHT = {"yes_no": "yes", "pope": "no", "number": "-1,200"}
+
+
+def rows_of(folder: Path, scorer: str, *rows: dict[str, object]) -> list[Example]:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": "?", **row}) + "\n" for row in rows))
+    return load_task("mine", OwnTask(test=path, scorer=scorer)).examples("test")
+
+
+@pytest.mark.parametrize(
+    ("scorer", "row", "reason"),
+    [
+        ("yes_no", {"answer": "Y"}, "it must be yes or no"),
+        ("pope", {"answer": "maybe"}, "it must be yes or no"),
+        ("number", {"answer": "12 cm"}, "plain number"), ("number", {"answer": "three"}, "plain number"),
+        ("choice", {"answer": "Option B"}, "option's letter"),
+        ("options", {"answer": "red"}, "option's letter"),
+        ("options", {"answer": "(B)"}, "option's letter"), ("mmlu_pro", {"answer": "B."}, "option's letter"),
+        ("mmmu", {"answer": "cat", "references": ["dog"]}, "among the references"),
+        ("vqa", {"answer": "cat", "references": ["dog", "cow"]}, "among the references"),
+        ("exact", {"answer": "a } b"}, "read back as 'a'; leave out"),
+        ("gqa", {"answer": "{1, 2"}, "read back"),
+        ("exact", {"answer": r"\boxed{3}"}, "read back as '3'"),
+    ],
+)  # fmt: skip
+def test_a_reference_that_its_own_scorer_finds_wrong_is_refused(tmp_path, scorer, row, reason):
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2, field 'answer': .*" + reason):
+        rows_of(tmp_path, scorer, {"answer": RIGHT.get(scorer, "B")}, row)
+
+
+def test_references_that_are_right_are_taken(tmp_path):
+    rows_of(tmp_path, "yes_no", {"answer": "True"}, {"answer": "No!"})
+    rows_of(tmp_path, "exact", {"answer": "f{x}"}, {"answer": "<answer> 3 </answer>"}, {"answer": " a\nb "})
+    rows_of(tmp_path, "vqa", {"answer": "cat", "references": ["dog"] * 9 + ["cat"]}, {"answer": "x"})
+    rows_of(tmp_path, "study", {"answer": "12 x }"})  # formulas are not tried
+    (example,) = rows_of(tmp_path, "mmlu_pro", {"answer": "C. elegans", "choices": ["E. coli", "C. elegans"]})
+    assert example.answer == "B"
