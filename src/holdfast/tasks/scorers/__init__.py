@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks import scoring
-from holdfast.tasks.scorers import mathematics, mmmu, options, short, vqa
+from holdfast.tasks.scorers import mathematics, mmmu, options, short, study, vqa
 from holdfast.tasks.scorers.text import final_part
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ SCORERS: dict[str, Scorer] = {
     "exact": _by_reference(scoring.exact),
     "choice": _by_reference(scoring.choice),
     "number": _by_reference(scoring.number),
-    "study": _by_reference(mathematics.study),
+    "study": _by_reference(study.study),
     "options": _options,
     "vqa": _vqa,
     "gqa": _by_reference(short.gqa),
