@@ -27,10 +27,14 @@ class Grade:
     format: float
 
 
-def grade(task: Task, example: Example, response: str, style: Style) -> Grade:
-    """Extract the answer, score it, check the form."""
+def grade(task: Task, example: Example, response: str, style: Style, opened: bool = False) -> Grade:
+    """Extract the answer, score it, check the form.
+
+    Args:
+        opened: the prompt ends in `<think>`, or it is not known whether it does.
+    """
     answer = extract_answer(response, style)
-    return Grade(answer, task.score(answer, example), format_score(response, style))
+    return Grade(answer, task.score(answer, example), format_score(response, style, opened))
 
 
 def reward_of(

@@ -9,7 +9,7 @@ _WIDE_DIGITS = {ord("ï¼") + digit: str(digit) for digit in range(10)} | {ord("ï
 _TYPOGRAPHY = _SIGNS | _WIDE_DIGITS | dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u2007"), " ")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
-_NUMBER = re.compile(r"\s*([+-]?\s*(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*", re.DOTALL)
+_NUMBER = re.compile(r"((?:[+-]\s*)?(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d+)?)")
 
 
 def plain_typography(text: str) -> str:
@@ -28,11 +28,12 @@ def without_commas(number: str) -> str:
 
 def read_number(text: str) -> tuple[float, str] | None:
     """The number that a text begins with and what stands behind it (its unit), or None."""
-    found = _NUMBER.fullmatch(plain_typography(text))
+    text = plain_typography(text).strip()
+    found = _NUMBER.match(text)
     if not found:
         return None
-    mantissa, mark, exponent = found[1].replace(" ", "").lower().partition("e")
+    mantissa, mark, exponent = "".join(found[1].split()).lower().partition("e")
     try:
-        return float(without_commas(mantissa) + mark + exponent), found[2]
+        return float(without_commas(mantissa) + mark + exponent), text[found.end() :].strip()
     except ValueError:  # such as 1.2.3 or 1,2,3
         return None

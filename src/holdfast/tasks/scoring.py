@@ -13,12 +13,13 @@ import unicodedata
 from holdfast.tasks.numerals import read_number
 from holdfast.tasks.prompts import Style
 
+EXTRACTION_VERSION = 2  # raise when another part of a response is its answer
 THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
 ACCURACY_WEIGHT, FORMAT_WEIGHT = 0.9, 0.1
 
 
 def extract_answer(response: str, style: Style) -> str | None:
-    r"""The answer a response gives: the last `\boxed{…}` under `cot`, what follows the thought under `direct`.
+    r"""The answer of a response: the last `\boxed{…}` under `cot`, what follows the thought under `direct`.
 
     Braces inside the box may nest. A response under `direct` that boxes its answer is taken at its box;
     one with nothing but a thought is read as under `cot`. None when there is no answer.

@@ -83,6 +83,15 @@ def get_scorer(name: str) -> Scorer:
     return SCORERS[name]
 
 
+def identity(name: str) -> str:
+    """A rule's name, with what tells its scores from those of the same name before or elsewhere.
+
+    The study's rule is mathruler's, or our own where that is not installed; their results do not mix.
+    """
+    version = f" {VERSIONS[name]}" if name in VERSIONS else ""
+    return f"{name}{version} by {study.identity()}" if name == "study" else name + version
+
+
 def _own(name: str, answer: str, example: Example) -> float:
     return plugins.call_for_number(
         name, answer, example, about=f"the answer to {example.id}", least=0.0, most=1.0
@@ -90,3 +99,4 @@ def _own(name: str, answer: str, example: Example) -> float:
 
 
 FORMULAS = ("study", "geometry")  # compare formulas, which needs math-verify
+VERSIONS = {"study": 2, "geometry": 2, "number": 2}  # raise when a rule scores the same answer otherwise

@@ -1,10 +1,10 @@
 """Equality of expressions by computer algebra and by other graders, where nothing can hang the run.
 
-LaTeX is compared by math-verify, plain expressions by the SymPy that it brings, and answers of the study by
-mathruler where that is installed. A formula may keep the parser busy for ever, eat all memory or crash it. So it is parsed in worker
-processes: each answer has a time limit, a worker that overruns it or dies is killed and replaced,
-and the answer counts as not equal. A canary, two pairs whose verdict is known, tells a bad answer
-from a broken installation whenever a worker starts.
+LaTeX is compared by math-verify, plain expressions by the SymPy that it brings, answers as the study graded
+them by mathruler, where that is installed. A formula may keep a parser busy for ever, eat all memory or
+crash it. So it is parsed in worker processes: each answer has a time limit, a worker that overruns it or
+dies is killed and replaced, and the answer counts as not equal. A canary, two pairs whose verdict is known,
+tells a bad answer from a broken installation whenever a worker starts.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ LONGEST = 400  # characters; a longer text is not an answer of this kind
 EXACT = 1e-9  # relative
 
 _CHARACTERS = str.maketrans(
-    {"∠": r"\angle ", "≈": r"\approx ", "≅": r"\cong ", "∥": r"\parallel ", "⊥": r"\perp ", "²": "^2", "³": "^3"}
+    {"∠": r"\angle ", "≈": r"\approx ", "≅": r"\cong ", "∥": r"\parallel ", "⊥": r"\perp "}
+    | {"²": "^2", "³": "^3"}
 )
 _MARKS = re.compile(r"\\?[$%]|\\[!,;: ()\[\]]|~|\\(?:left|right|quad|displaystyle)(?![A-Za-z])")
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\(?:degree|circ)(?![A-Za-z])|[°º˚]")
@@ -89,12 +90,11 @@ def _reference_number(text: str) -> str:
 
 def _close(ours: float, theirs: float, given: str, wanted: str) -> bool:
     """Equal; or one is written in decimals, and the other rounds to it."""
-    slack = EXACT * abs(theirs)
-    if found := _DECIMALS.fullmatch(wanted):
-        slack += 0.5 * 10.0 ** -len(found[1])
-    elif (found := _DECIMALS.fullmatch(without_commas(given))) and abs(theirs - round(theirs)) > EXACT:
-        slack += 0.5 * 10.0 ** -len(found[1])
-    return abs(ours - theirs) <= slack
+    decimals = _DECIMALS.fullmatch(wanted)
+    if decimals is None and abs(theirs - round(theirs)) > EXACT:
+        decimals = _DECIMALS.fullmatch(without_commas(given))
+    rounding = 0.5 * 10.0 ** -len(decimals[1]) if decimals else 0.0
+    return abs(ours - theirs) <= rounding + EXACT * abs(theirs)
 
 
 def _members(text: str) -> tuple[str, list[str]] | None:
@@ -155,7 +155,7 @@ def _symbolic(text: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Without what only sets type: dollar signs, sizes, degree and percent signs, lines over names, a full stop."""
+    """Without what only sets type, degree and percent signs, lines over names and a full stop."""
     text = plain_typography(text).translate(_CHARACTERS).replace("{,}", ",").strip()
     text = _MARKS.sub("", _DEGREES.sub("", text))
     for pattern, form in ((_TEXT, r" \1 "), (_LINE, r"\1")):

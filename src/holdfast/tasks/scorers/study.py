@@ -4,7 +4,8 @@ Where mathruler is installed it grades, in a worker process, as it may hang. Els
 rule in code of our own, with its strictness (`A.` is not `A`, 256/2 is not 128) and its habits (a unit
 vanishes, `red, white` is "red and white", the fraction bar does not bracket a sum). Both are held against
 each other by the tests. In either case what is plainly wrong does not count: letters multiplied as symbols
-(`no` = `on`), units that vanish from words (`yard` = `feet`), "or" for "and", an empty answer.
+(`no` = `on`), units that vanish from words (`yard` = `feet`), "or" for "and", small numbers taken for whole
+ones (1.6e-19 = 6.63e-34), an empty answer.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def study(answer: str, reference: str) -> float:
         return 0.0
     if given == wanted:
         return 1.0
-    if max(len(given), len(wanted)) > LONGEST or _other_words(given, wanted):
+    if max(len(given), len(wanted)) > LONGEST or _plainly_wrong(given, wanted):
         return 0.0
     if latex.mathruler_version():
         return float(latex.graded_by_mathruler(given, wanted))
@@ -85,8 +86,16 @@ def _around_operators(text: str) -> str:
     return first
 
 
+def _plainly_wrong(given: str, wanted: str) -> bool:
+    """Whether the two are numbers that differ, or the reference is words and the answer not the same ones."""
+    try:
+        ours, theirs = float(given), float(wanted)
+        return abs(ours - theirs) > 1e-6 * max(abs(ours), abs(theirs))
+    except ValueError:
+        return _other_words(given, wanted)
+
+
 def _other_words(given: str, wanted: str) -> bool:
-    """Whether the reference is words (or an empty formula) and the answer is not the same ones."""
     if re.search(r"\d", wanted):
         return False
     expected = _plain(wanted, units=True)

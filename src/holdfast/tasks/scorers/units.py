@@ -26,8 +26,8 @@ _NAMES = {
 }
 _UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 _POWERS = {"square": "2", "sq": "2", "cubic": "3"}
-_LAST_WORD = re.compile(r"([A-Za-z]+)\.?\s*(?:\^\s*\{?\s*([23])\s*\}?)?\s*\Z")
-_NUMBER_BEFORE = re.compile(r"(?:[\d)}π]|\\pi)\s*\Z")
+_LAST_WORD = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,11})\.?\s*(?:\^\s*\{?\s*([23])\s*\}?)?\s*\Z")
+_NUMBER_BEFORE = re.compile(r"(?:[\d)}π]|\\pi)\s{0,3}\Z")
 
 
 def split_unit(text: str) -> tuple[str, str]:
@@ -35,14 +35,13 @@ def split_unit(text: str) -> tuple[str, str]:
 
     Only after a number: a unit that stands alone is the answer ("yard"). "" when there is none.
     """
-    start, power, unit = len(text), "", ""
-    last = _last_word(text, start)
-    if last and last[1].lower() in _UNITS:
-        start, unit, power = last.start(), _UNITS[last[1].lower()], last[2] or ""
-        before = _last_word(text, start)
-        if before and before[1].lower() in _POWERS:
-            start, power = before.start(), _POWERS[before[1].lower()]
-    rest = text[:start]
-    if start == len(text) or not _NUMBER_BEFORE.search(rest[-8:]):
+    last = _LAST_WORD.search(text)
+    if last is None or last[1].lower() not in _UNITS:
+        return text, ""
+    unit, power, rest = _UNITS[last[1].lower()], last[2] or "", text[: last.start()]
+    before = _LAST_WORD.search(rest)
+    if before and before[1].lower() in _POWERS:
+        power, rest = _POWERS[before[1].lower()], rest[: before.start()]
+    if not _NUMBER_BEFORE.search(rest):
         return text, ""
     return rest.strip(), unit + power if unit else ""
