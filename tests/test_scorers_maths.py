@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from holdfast.policy.encode import Encoder
 from holdfast.tasks.example import Example
 from holdfast.tasks.scorers import SCORERS, identity, latex, study
 from holdfast.tasks.scorers.mathematics import geometry
@@ -14,6 +15,7 @@ from holdfast.tasks.scorers.units import split_unit
 from holdfast.tasks.scorers.value import value
 from holdfast.tasks.scoring import exact, extract_answer, format_score, number
 from holdfast.tasks.task import Task
+from policy_helpers import CHAT_TEMPLATE, make_tokenizer
 
 TOKENS = 8192
 DEGENERATE = {
@@ -218,3 +220,10 @@ def test_reasoning_is_no_answer_in_either_style(response, style, answer):
 )  # fmt: skip
 def test_a_prompt_may_open_the_thought(response, opened, score):
     assert format_score(response, "cot", opened) == score
+
+
+@pytest.mark.parametrize(("ending", "opens"), [("", False), ("<think>\n", True), ("<think></think>", False)])
+def test_a_chat_template_tells_whether_it_opens_the_thought(ending, opens):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE + ending
+    assert Encoder(tokenizer, 100, None).opens_thought is opens

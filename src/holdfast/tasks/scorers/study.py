@@ -51,7 +51,7 @@ def identity() -> str:
 
 def study(answer: str, reference: str) -> float:
     """The study's equality with one reference, 0 or 1."""
-    given, wanted = _around_operators(answer.strip()), reference.strip()
+    given, wanted = _around_operators(answer), reference.strip()
     if not given:
         return 0.0
     if given == wanted:
@@ -80,10 +80,7 @@ def same(given: str, wanted: str) -> bool:
 
 def _around_operators(text: str) -> str:
     """Without blanks around `<`, `>` and `/`, as the study's reward takes them away from a response."""
-    first, *others = re.split(r"([<>/])", text)
-    for operator, part in zip(others[::2], others[1::2], strict=True):
-        first = first.rstrip() + operator + part.lstrip()
-    return first
+    return "".join(part.strip() for part in re.split(r"([<>/])", text))
 
 
 def _plainly_wrong(given: str, wanted: str) -> bool:
