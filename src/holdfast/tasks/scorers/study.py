@@ -37,10 +37,10 @@ _SYMBOLS = {
     "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠", "approx": "≈", "cong": "≅", "sim": "∼", "angle": "∠",
     "sin": "sin", "cos": "cos", "tan": "tan", "log": "log", "ln": "ln",
 }  # fmt: skip
-_SILENT = {
-    "text", "textbf", "textit", "mathrm", "mbox", "hbox", "overline", "operatorname", "displaystyle", "left",
-    "right", "triangle", "quad",
-}  # fmt: skip
+_KEPT = """
+    alpha beta gamma delta epsilon zeta eta theta kappa lambda mu xi rho sigma tau phi psi omega Delta Phi Omega
+    perp parallel circ therefore to rightarrow Rightarrow in cap subset emptyset forall exists partial
+""".split()
 
 
 def identity() -> str:
@@ -174,6 +174,7 @@ def _plain(text: str, units: bool = False) -> str:
 
 def _without_latex(text: str) -> str:
     """Roots and fractions on the line, symbols as characters, what only sets type left out."""
+    text = re.sub(r"([\^_])\{([^{}]*)\}", r"\1\2", text)
     for pattern, form in ((_ROOT, "sqrt({})"), (_OVER, " {}/{}")):
         before = ""
         while before != text:
@@ -184,9 +185,9 @@ def _without_latex(text: str) -> str:
 
 def _symbol(found: re.Match[str]) -> str:
     name = found[0][1:].strip()
-    if name in _SILENT or not name.isalpha():
-        return " " if name == "\\" or not name else ""
-    return _SYMBOLS.get(name, f"«{name}»")
+    if not name.isalpha():
+        return " " if name in ("", "\\") else ""
+    return _SYMBOLS.get(name, f"«{name}»" if name in _KEPT else "")  # other commands only set type
 
 
 def _whole(text: str) -> bool:
