@@ -28,7 +28,7 @@ def without_commas(number: str) -> str:
 
 def read_number(text: str) -> tuple[float, str] | None:
     """The number that a text begins with and what stands behind it (its unit), or None."""
-    text = plain_typography(text).strip()
+    text = plain_typography(text).strip(", \t\n\r")
     found = _NUMBER.match(text)
     if not found:
         return None

@@ -95,5 +95,9 @@ def number(answer: str, reference: str) -> float:
     if given is None or wanted is None:
         return 0.0
     (ours, unit), (theirs, expected) = given, wanted
-    same_unit = not unit or normalise(unit) == normalise(expected)
+    same_unit = not unit or _squeezed(unit) == _squeezed(expected)
     return float(same_unit and abs(ours - theirs) <= 1e-6 * abs(theirs))
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split()).casefold()

@@ -37,10 +37,12 @@ _SYMBOLS = {
     "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠", "approx": "≈", "cong": "≅", "sim": "∼", "angle": "∠",
     "sin": "sin", "cos": "cos", "tan": "tan", "log": "log", "ln": "ln",
 }  # fmt: skip
-_KEPT = """
-    alpha beta gamma delta epsilon zeta eta theta kappa lambda mu xi rho sigma tau phi psi omega Delta Phi Omega
-    perp parallel circ therefore to rightarrow Rightarrow in cap subset emptyset forall exists partial
-""".split()
+_KEPT = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "xi",
+    "rho", "sigma", "tau", "phi", "psi", "omega", "Delta", "Phi", "Omega", "perp", "parallel", "circ",
+    "therefore", "to", "rightarrow", "Rightarrow", "in", "cap", "subset", "emptyset", "forall", "exists",
+    "partial",
+}  # fmt: skip
 
 
 def identity() -> str:
