@@ -10,7 +10,7 @@ import pytest
 from holdfast.errors import HoldfastError
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade
-from holdfast.tasks.scorers import SCORERS, latex, mathematics, mmmu, options, short, vqa
+from holdfast.tasks.scorers import SCORERS, latex, mathematics, mmmu, options, short, study, vqa
 from holdfast.tasks.scorers.summaries import summarise
 from holdfast.tasks.scorers.text import final_part
 from holdfast.tasks.scorers.value import value
@@ -241,18 +241,18 @@ OTHERS_ACCEPT = [
 
 @pytest.mark.parametrize(("answer", "reference"), ACCEPTED)
 def test_the_study_accepts(answer, reference):
-    assert mathematics.study(answer, reference) == 1
-    assert mathematics.study(reference, answer) == 1
+    assert study.study(answer, reference) == 1
+    assert study.study(reference, answer) == 1
 
 
 @pytest.mark.parametrize(("answer", "reference"), STRICT)
 def test_the_study_is_strict(answer, reference):
-    assert mathematics.study(answer, reference) == 0
+    assert study.study(answer, reference) == 0
 
 
 @pytest.mark.parametrize(("answer", "reference"), OTHERS_ACCEPT)
 def test_the_study_scorer_without_the_false_positives_of_its_model(answer, reference):
-    assert mathematics.study(answer, reference) == 0
+    assert study.study(answer, reference) == 0
 
 
 @pytest.mark.parametrize("scorer", SCORERS)

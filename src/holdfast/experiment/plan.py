@@ -378,7 +378,7 @@ class _Planner:
             "name": name,
             "version": task.version,
             "source": task.source,
-            "scorer": task.scorer,
+            **task.scoring,
             "split": split,
             "count": count,
         }

@@ -16,7 +16,7 @@ from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
-EVALUATION_VERSION = 1  # raise when records change for the same model and examples
+EVALUATION_VERSION = 2  # raise when records change for the same model and examples
 
 
 def evaluate(
@@ -48,6 +48,7 @@ def evaluate(
     asked = questions(examples, style, templates)
     size = batch or len(examples)
     prepare = getattr(generator, "prepare", lambda questions: None)
+    opened = getattr(generator, "opens_thought", True)  # a server does not tell what its prompts end in
     for start in range(0, len(examples), size):
         left = [place for place in range(start, min(start + size, len(examples))) if place not in records]
         if not left:
@@ -59,7 +60,7 @@ def evaluate(
                 part.asked, part.texts, part.lengths, part.finished, strict=True
             ):
                 example = examples[left[index]]
-                found = grade(task, example, texts[0], style)
+                found = grade(task, example, texts[0], style, opened)
                 # In single precision, as scores of roll-outs are: records of the same model stay the same.
                 found = replace(found, score=float(np.float32(found.score)))
                 new[left[index]] = make_record(task, example, texts[0], found, lengths[0], finished[0])

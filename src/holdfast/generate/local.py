@@ -19,6 +19,11 @@ class LocalGenerator:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
+    @property
+    def opens_thought(self) -> bool:
+        """Whether replies begin within `<think>`."""
+        return self.policy.encoder.opens_thought
+
     def prepare(self, questions: Sequence[Question]) -> None:
         """Begin to decode the pictures of questions that come next."""
         self.policy.prepare([one.images for one in questions])

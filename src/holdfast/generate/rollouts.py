@@ -84,7 +84,7 @@ def roll_out(
     )
     texts = policy.decode(completions)
     grades = [
-        [grade(task, example, text, style) for text in group]
+        [grade(task, example, text, style, policy.encoder.opens_thought) for text in group]
         for (task, example), group in zip(items, texts, strict=True)
     ]
     rewards = [

@@ -7,6 +7,7 @@ every other family with images.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.tasks.example import ImageSource
+from holdfast.tasks.scoring import THOUGHT
 
 
 class Encoder:
@@ -48,11 +50,8 @@ class Encoder:
         if not texts:
             raise ValueError("no prompts to encode")
         distinct, uses = self._distinct(images)
-        rendered = self.tokenizer.apply_chat_template(
-            [self._messages(text, len(row)) for text, row in zip(texts, images, strict=True)],
-            chat_template=self.template,
-            tokenize=False,
-            add_generation_prompt=True,
+        rendered = self._render(
+            [self._messages(text, len(row)) for text, row in zip(texts, images, strict=True)]
         )
         rows, positions, inputs = self._tokenise(rendered, distinct, uses)
         for index, row in enumerate(rows):
@@ -64,6 +63,17 @@ class Encoder:
         keys = tuple(picture.key for picture in distinct)
         padded = _pad_left(rows, positions, self.tokenizer.pad_token_id)
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
+
+    @cached_property
+    def opens_thought(self) -> bool:
+        """Whether the chat template ends in `<think>`, so that replies begin within it."""
+        return self._render([self._messages("", 0)])[0].rstrip().endswith(THOUGHT)
+
+    def _render(self, messages: list[list[dict[str, Any]]]) -> list[str]:
+        rendered: list[str] = self.tokenizer.apply_chat_template(
+            messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
+        )
+        return rendered
 
     def prepare(self, images: Iterable[ImageSource]) -> None:
         """Begin to decode images that are soon encoded, in a thread, where that is of use."""

@@ -28,12 +28,16 @@ class Grade:
     format: float
 
 
-def grade(task: Task, example: Example, response: str, style: Style) -> Grade:
-    """Extract the answer, score it, check the form."""
+def grade(task: Task, example: Example, response: str, style: Style, opened: bool = False) -> Grade:
+    """Extract the answer, score it, check the form.
+
+    Args:
+        opened: the prompt ends in `<think>`, or it is not known whether it does.
+    """
     answer = extract_answer(response, style)
     if answer is not None:
         answer = beside_the_box(task.scorer, answer, response, example.choices)
-    return Grade(answer, task.score(answer, example), format_score(response, style))
+    return Grade(answer, task.score(answer, example), format_score(response, style, opened))
 
 
 def reward_of(

@@ -10,36 +10,56 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from holdfast.tasks.numerals import read_number
 from holdfast.tasks.prompts import Style
 
-FORMAT = re.compile(r"\s*<think>.*</think>.*\\boxed\{.*\}.*", re.DOTALL)
+EXTRACTION_VERSION = 2  # raise when another part of a response is its answer
+THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
 ACCURACY_WEIGHT, FORMAT_WEIGHT = 0.9, 0.1
 
 
 def extract_answer(response: str, style: Style) -> str | None:
-    r"""The answer a response gives: the last `\boxed{…}` under `cot`, all of it under `direct`.
+    r"""The answer of a response: the last `\boxed{…}` under `cot`, what follows the thought under `direct`.
 
-    Braces inside the box may nest. A response under `direct` that boxes its answer is taken at
-    its box. None when there is no answer.
+    Braces inside the box may nest. A response under `direct` that boxes its answer is taken at its box;
+    one with nothing but a thought is read as under `cot`. None when there is no answer.
     """
-    start = response.rfind(r"\boxed{")
-    if start >= 0:
-        depth = 0
-        for position in range(start + len(r"\boxed"), len(response)):
-            depth += {"{": 1, "}": -1}.get(response[position], 0)
-            if depth == 0:
-                return response[start + len(r"\boxed{") : position].strip() or None
-        return None  # the box never closes
-    if style == "direct":
-        return response.strip() or None
+    said = after_thought(response) if style == "direct" else ""
+    if said and r"\boxed{" not in said:
+        return said
+    return _last_box(said or response)
+
+
+def after_thought(response: str) -> str:
+    """What a response says besides its reasoning; one may begin within it, or never leave it."""
+    return response.rpartition(END_OF_THOUGHT)[2].partition(THOUGHT)[0].strip()
+
+
+def _last_box(text: str) -> str | None:
+    """What stands in the last box; None when there is no box, or it is empty or never closes."""
+    start = text.rfind(r"\boxed{")
+    if start < 0:
+        return None
+    depth = 0
+    for position in range(start + len(r"\boxed"), len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[start + len(r"\boxed{") : position].strip() or None
     return None
 
 
-def format_score(response: str, style: Style) -> float:
-    """1.0 when the response has the form its prompt style asks for, else 0.0."""
+def format_score(response: str, style: Style, opened: bool = False) -> float:
+    r"""1.0 when the response has the form its prompt style asks for, else 0.0.
+
+    Under `cot` that is `<think>…</think>…\boxed{…}`. With `opened` the prompt ends in `<think>` (or that
+    is not known), and a response without the tag goes on from there.
+    """
     if style == "direct":
         return 1.0
-    return float(FORMAT.fullmatch(response) is not None)
+    begins = response.lstrip().startswith(THOUGHT) or (opened and THOUGHT not in response)
+    _, closed, rest = response.partition(END_OF_THOUGHT)
+    _, boxed, rest = rest.partition(r"\boxed{")
+    return float(bool(begins and closed and boxed and "}" in rest))
 
 
 def reward(score: float, format: float, style: Style) -> float:
@@ -67,9 +87,17 @@ def choice(answer: str, reference: str) -> float:
 
 
 def number(answer: str, reference: str) -> float:
-    """The same number, within 1e-6 of it (relative); thousands commas are ignored."""
-    try:
-        ours, theirs = (float(text.replace(",", "")) for text in (answer, reference))
-    except ValueError:
+    """The same number, within 1e-6 of it (relative), however it is written (`1,200`, `3,5`, `−2`, `1e3`).
+
+    A reference with a unit may be answered without it, but not in another one.
+    """
+    given, wanted = read_number(answer), read_number(reference)
+    if given is None or wanted is None:
         return 0.0
-    return float(abs(ours - theirs) <= 1e-6 * abs(theirs))
+    (ours, unit), (theirs, expected) = given, wanted
+    same_unit = not unit or _squeezed(unit) == _squeezed(expected)
+    return float(same_unit and abs(ours - theirs) <= 1e-6 * abs(theirs))
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split()).casefold()

@@ -8,8 +8,8 @@ from typing import Literal
 
 from holdfast.errors import InputError
 from holdfast.tasks.example import Example
-from holdfast.tasks.scorers import get_scorer
-from holdfast.tasks.scoring import exact
+from holdfast.tasks.scorers import get_scorer, identity
+from holdfast.tasks.scoring import EXTRACTION_VERSION, exact
 
 Split = Literal["train", "validation", "test"]
 
@@ -71,6 +71,13 @@ class Task:
     def score(self, answer: str | None, example: Example) -> float:
         """Accuracy of an extracted answer, 0..1; no answer scores 0."""
         return 0.0 if answer is None else get_scorer(self.scorer)(answer, example)
+
+    @property
+    def scoring(self) -> dict[str, str | int]:
+        """What determines the score of a response; `version` covers it where nothing else tells the data."""
+        if not self.source:
+            return {"scorer": self.scorer}
+        return {"scorer": identity(self.scorer), "extraction": EXTRACTION_VERSION}
 
     def scored_by(self, scorer: str) -> Task:
         """The same examples under another rule, such as `study`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks import scoring
-from holdfast.tasks.scorers import mathematics, mmmu, options, short, vqa
+from holdfast.tasks.scorers import mathematics, mmmu, options, short, study, vqa
 from holdfast.tasks.scorers.text import final_part
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ SCORERS: dict[str, Scorer] = {
     "exact": _by_reference(scoring.exact),
     "choice": _by_reference(scoring.choice),
     "number": _by_reference(scoring.number),
-    "study": _by_reference(mathematics.study),
+    "study": _by_reference(study.study),
     "options": _options,
     "vqa": _vqa,
     "gqa": _by_reference(short.gqa),
@@ -84,6 +84,15 @@ def get_scorer(name: str) -> Scorer:
     return SCORERS[name]
 
 
+def identity(name: str) -> str:
+    """A rule's name, with what tells its scores from those of the same name before or elsewhere.
+
+    The study's rule is mathruler's, or our own where that is not installed; their results do not mix.
+    """
+    version = f" {VERSIONS[name]}" if name in VERSIONS else ""
+    return f"{name}{version} by {study.identity()}" if name == "study" else name + version
+
+
 def _own(name: str, answer: str, example: Example) -> float:
     return plugins.call_for_number(
         name, answer, example, about=f"the answer to {example.id}", least=0.0, most=1.0
@@ -91,3 +100,4 @@ def _own(name: str, answer: str, example: Example) -> float:
 
 
 FORMULAS = ("study", "geometry")  # compare formulas, which needs math-verify
+VERSIONS = {"study": 2, "geometry": 2, "number": 2}  # raise when a rule scores the same answer otherwise

@@ -1,15 +1,17 @@
-"""Equality of LaTeX expressions by computer algebra (math-verify), where nothing can hang the run.
+"""Equality of expressions by computer algebra and by other graders, where nothing can hang the run.
 
-A formula may keep the parser busy for ever, eat all memory or crash it. So it is parsed in worker
-processes: each answer has a time limit, a worker that overruns it or dies is killed and replaced,
-and the answer counts as not equal. A canary, two pairs whose verdict is known, tells a bad answer
-from a broken installation whenever a worker starts.
+LaTeX is compared by math-verify, plain expressions by the SymPy that it brings, answers as the study graded
+them by mathruler, where that is installed. A formula may keep a parser busy for ever, eat all memory or
+crash it. So it is parsed in worker processes: each answer has a time limit, a worker that overruns it or
+dies is killed and replaced, and the answer counts as not equal. A canary, two pairs whose verdict is known,
+tells a bad answer from a broken installation whenever a worker starts.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.metadata
 import json
 import os
 import queue
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import Literal
 
 from holdfast.errors import HoldfastError, InputError
 
@@ -28,7 +31,9 @@ LIMIT = 5.0  # seconds for one answer
 START_LIMIT = 120.0  # seconds to import the parser and pass the canary, on a busy machine
 LONGEST = 400  # characters; longer "formulas" are not answers
 WORKERS = 2
+Kind = Literal["latex", "expressions", "mathruler"]
 CANARY = ((r"\frac{2 x}{4}", r"\frac{x}{2}", True), ("x + 1", "x + 2", False))
+CANARY_OF_MATHRULER = (("x + 2 x", "3 x", True), ("x + 1", "x + 2", False))
 
 
 @lru_cache(maxsize=65_536)
@@ -42,6 +47,36 @@ def equal(answer: str, reference: str) -> bool:
     if len(answer) > LONGEST:
         return False
     return _pool().ask(answer, reference)
+
+
+@lru_cache(maxsize=65_536)
+def equal_expressions(answer: str, reference: str) -> bool:
+    """Whether two expressions of digits, letters and operators have the same value for all their letters.
+
+    Raises:
+        InputError: math-verify, which brings SymPy, is not installed.
+        HoldfastError: it is, but does not work.
+    """
+    return _pool().ask(answer, reference, "expressions")
+
+
+@lru_cache(maxsize=65_536)
+def graded_by_mathruler(answer: str, reference: str) -> bool:
+    """mathruler's verdict; False when it takes too long.
+
+    Raises:
+        InputError: math-verify is not installed.
+        HoldfastError: mathruler does not work.
+    """
+    return _pool().ask(answer, reference, "mathruler")
+
+
+@lru_cache(maxsize=1)
+def mathruler_version() -> str | None:
+    """The version of mathruler, None where it or the parser that it needs is not installed."""
+    if find_spec("mathruler") is None or find_spec("pylatexenc") is None:
+        return None
+    return importlib.metadata.version("mathruler")
 
 
 def require() -> None:
@@ -74,12 +109,16 @@ class Worker:
         self.command = [*(command or (sys.executable, "-m", "holdfast.tasks.scorers.latex_worker"))]
         self.limit = limit
         self.process: subprocess.Popen[bytes] | None = None
+        self.knows_mathruler = False  # whether this process has passed its canary
 
-    def ask(self, answer: str, reference: str) -> bool:
+    def ask(self, answer: str, reference: str, kind: Kind = "latex") -> bool:
         """The verdict; False when the worker had to be killed or died of it."""
         if self.process is None:
             self.start()
-        verdict = self._exchange(answer, reference, self.limit)
+        if kind == "mathruler" and not self.knows_mathruler:
+            self._try(CANARY_OF_MATHRULER, kind)
+            self.knows_mathruler = True
+        verdict = self._exchange(answer, reference, self.limit, kind)
         if verdict is None:
             self.stop()
         return verdict is True
@@ -95,13 +134,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         )
-        for answer, reference, expected in CANARY:
-            if self._exchange(answer, reference, START_LIMIT) is not expected:
-                self.stop()
-                raise HoldfastError(
-                    "The checker of LaTeX answers does not work: it fails on a formula whose verdict is "
-                    "known. Reinstall it: pip install --force-reinstall math-verify"
-                )
+        self._try(CANARY, "latex")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -111,12 +144,22 @@ class Worker:
                 if stream:
                     with contextlib.suppress(OSError):  # what was not sent has nobody to go to
                         stream.close()
-            self.process = None
+            self.process, self.knows_mathruler = None, False
 
-    def _exchange(self, answer: str, reference: str, limit: float) -> bool | None:
+    def _try(self, canary: Sequence[tuple[str, str, bool]], kind: Kind) -> None:
+        for answer, reference, expected in canary:
+            if self._exchange(answer, reference, START_LIMIT, kind) is not expected:
+                self.stop()
+                package = "mathruler pylatexenc" if kind == "mathruler" else "math-verify"
+                raise HoldfastError(
+                    "The checker of LaTeX answers does not work: it fails on a formula whose verdict is "
+                    f"known. Reinstall it: pip install --force-reinstall {package}"
+                )
+
+    def _exchange(self, answer: str, reference: str, limit: float, kind: Kind) -> bool | None:
         """One request; None when no whole reply came in time."""
         assert self.process is not None and self.process.stdin and self.process.stdout
-        request = json.dumps({"answer": answer, "reference": reference, "limit": limit})
+        request = json.dumps({"kind": kind, "answer": answer, "reference": reference, "limit": limit})
         try:
             self.process.stdin.write(request.encode() + b"\n")
             self.process.stdin.flush()
@@ -139,10 +182,10 @@ class Pool:
         for worker in reversed(workers):  # a single thread should keep to one
             self.free.put(worker)
 
-    def ask(self, answer: str, reference: str) -> bool:
+    def ask(self, answer: str, reference: str, kind: Kind = "latex") -> bool:
         worker = self.free.get()
         try:
-            return worker.ask(answer, reference)
+            return worker.ask(answer, reference, kind)
         finally:
             self.free.put(worker)
 

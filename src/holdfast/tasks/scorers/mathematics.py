@@ -1,75 +1,149 @@
-r"""Mathematical answers: Geometry3K, and the study's scorer for every task.
+r"""Geometry3K: is a mathematical answer right, whatever its notation?
 
-Two rules that differ on purpose. `geometry` asks whether an answer is right: decimals may be
-rounded, notation does not matter. `study` asks what the study's reward asked (arXiv 2507.05386:
-normalised string or symbolic equality with one reference, after mathruler's `grade_answer`), with
-the same strictness, so that numbers can be set beside the study's. It leaves out what is plainly
-wrong there: letters multiplied as symbols (`no` = `on`), units that vanish from words (`yard` =
-`feet`), an empty answer.
+A reference with decimals stands for what rounds to it, so 311.5 accepts 311.46 and `\sqrt{97032}` but not
+309; one that is exact (`8 \sqrt { 3 }`) accepts its own decimals, rounded to one place or more. Besides
+numbers there are tuples and intervals (in order), sets and lists (in any), statements (`a + b = 90`) and
+phrases. Every pattern takes linear time, as answers may be degenerate.
 """
 
 from __future__ import annotations
 
 import re
 
+from holdfast.tasks.numerals import plain_typography, without_commas
 from holdfast.tasks.scorers import latex
 from holdfast.tasks.scorers.text import final_part, words
+from holdfast.tasks.scorers.units import split_unit
 from holdfast.tasks.scorers.value import value
 
-ROUNDING = 1e-2  # relative; golds of Geometry3K are roots, fractions or one decimal
+LONGEST = 400  # characters; a longer text is not an answer of this kind
+EXACT = 1e-9  # relative
 
-_UNITS = (
-    "degrees?|degs?|cm|centimeters?|mm|millimeters?|km|kilometers?|meters?|metres?|m|inch(?:es)?|in|feet|"
-    "foot|ft|yards?|yd|miles?|mi|square|sq|cubic|units?|hours?|hrs?|minutes?|mins?|seconds?|secs?|days?|"
-    "weeks?|months?|years?|dollars?|cents?|percent|points?"
+_CHARACTERS = str.maketrans(
+    {"∠": r"\angle ", "≈": r"\approx ", "≅": r"\cong ", "∥": r"\parallel ", "⊥": r"\perp "}
+    | {"²": "^2", "³": "^3"}
 )
-# Only after a number: a unit that stands alone is the answer ("yard").
-_UNIT_AFTER_NUMBER = re.compile(
-    rf"(?<=[\d)}}])\s*(?:(?:{_UNITS})\b\.?\s*(?:\^\s*\{{?[23]\}}?)?\s*)+$", re.IGNORECASE
-)
-_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_ASSIGNMENT = re.compile(r"^\s*\\?[A-Za-z]{1,2}\s*=\s*")
-_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{\s*([^{}]*?)\s*\}")
-_FRACTION = re.compile(r"-?(\d+)/(\d+)|-?\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_MARKS = re.compile(r"\\?[$%]|\\[!,;: ()\[\]]|~|\\(?:left|right|quad|displaystyle)(?![A-Za-z])")
+_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\(?:degree|circ)(?![A-Za-z])|[°º˚]")
+_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_LINE = re.compile(r"\\(?:overline|overleftrightarrow|overrightarrow|overarc|widehat)\s*\{([^{}]*)\}")
 _BARE_ARGUMENTS = re.compile(r"\\([dt]?)frac\s*(\d)\s*(\d)")  # LaTeX reads \frac12 as one half
+_RELATION = re.compile(r"(=|\\(?:cong|parallel|perp|sim|ne|neq|leq?|geq?)(?![A-Za-z])|[<>≤≥≠])")
+_EQUALS = re.compile(r"=|\\(?:approx|simeq|doteq)(?![A-Za-z])")
+_MIRRORED = {"=", r"\cong", r"\parallel", r"\perp", r"\sim", r"\ne", r"\neq", "≠"}
+_NAME = re.compile(
+    r"(?:m\s*)?\\(?:angle|triangle)\s*\w(?:\s*\w){0,3}|\\[A-Za-z]+(?:\s+[A-Z])?"  # m\angle A, \theta, \sin A
+    r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|[A-Za-z](?:_\{?\w\}?)?|area|perimeter|length|answer",
+    re.IGNORECASE,
+)
+_DECIMALS = re.compile(r"[+-]?\s*\d*\.(\d+)")
 _RATIO = re.compile(r"\s*(-?[\d.]+)\s*:\s*(-?[\d.]+)\s*")
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
+_CLOSING = {"(": ")]", "[": ")]", r"\{": r"\}"}
 
 
 def geometry(answer: str, reference: str) -> float:
-    """Equal values (decimals within rounding), ratios, or expressions; else equal as text."""
-    given, wanted = (_bare(text, degree_sign=True) for text in (final_part(answer), reference))
+    """Equal numbers (decimals within rounding), collections, statements or expressions; else equal texts."""
+    found = final_part(answer)
+    if len(found) > LONGEST:
+        return 0.0
+    given, wanted = _bare(found), _bare(reference)
     if not given:
         return 0.0
     if _squeezed(given) == _squeezed(wanted):
         return 1.0
-    ours, theirs = (_ratio_or_value(text) for text in (given, wanted))
-    if ours is not None and theirs is not None:
-        return float(_close(ours, theirs))
-    if not _symbolic(wanted) and words(given) == words(wanted):
-        return 1.0  # a phrase
-    return _by_algebra(given, wanted)
+    if _RELATION.search(wanted):
+        return float(_statement(given) == _statement(wanted) or _by_algebra(given, wanted))
+    *sides, last = _EQUALS.split(given)
+    return float(all(_leads_to(side.strip(), wanted) for side in sides) and _same(last.strip(), wanted))
 
 
-def study(answer: str, reference: str) -> float:
-    """The study's equality with one reference, 0 or 1."""
-    given, wanted = _bare(answer, degree_sign=False), _bare(reference, degree_sign=False)
-    if not given:
-        return 0.0
+def _leads_to(side: str, wanted: str) -> bool:
+    """Whether what stands before `=` names what was asked for, or is the answer in another form."""
+    return _NAME.fullmatch(side) is not None or _same(side, wanted)
+
+
+def _same(given: str, wanted: str) -> bool:
+    given, unit = split_unit(given)
+    wanted, expected = split_unit(wanted)
+    if unit and expected and unit != expected:
+        return False
+    if found := _BRACKETED_WORD.fullmatch(given):
+        given = found[1]
     if _squeezed(given) == _squeezed(wanted):
-        return 1.0
-    if _FRACTION.fullmatch(_squeezed(given)) and _FRACTION.fullmatch(_squeezed(wanted)):
-        return 0.0 if _parts(given) != _parts(wanted) else 1.0  # unreduced fractions do not count
-    ours, theirs = value(given), value(wanted)
+        return bool(given)
+    members = _members(wanted)
+    if members:
+        return _same_members(_members(given), members)
+    ours, theirs = _number(without_commas(given)), _number(_reference_number(wanted))
     if ours is not None and theirs is not None:
-        return float(abs(ours - theirs) <= 1e-9 * max(1.0, abs(theirs)))
-    return _by_algebra(given, wanted)
+        return _close(ours, theirs, given, wanted)
+    if _symbolic(wanted):
+        return _by_algebra(given, wanted)
+    return words(given) == words(wanted) or _list(given) == _list(wanted) != []
 
 
-def _by_algebra(given: str, wanted: str) -> float:
+def _reference_number(text: str) -> str:
+    """A reference's comma can only set thousands apart; `2,3` is a list."""
+    return text.replace(",", "") if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text) else text
+
+
+def _close(ours: float, theirs: float, given: str, wanted: str) -> bool:
+    """Equal; or one is written in decimals, and the other rounds to it."""
+    decimals = _DECIMALS.fullmatch(wanted)
+    if decimals is None and abs(theirs - round(theirs)) > EXACT:
+        decimals = _DECIMALS.fullmatch(without_commas(given))
+    rounding = 0.5 * 10.0 ** -len(decimals[1]) if decimals else 0.0
+    return abs(ours - theirs) <= rounding + EXACT * abs(theirs)
+
+
+def _members(text: str) -> tuple[str, list[str]] | None:
+    """The brackets and members of a tuple, interval or set; None for anything else."""
+    opening = text[:2] if text.startswith(r"\{") else text[:1]
+    closing = text[-2:] if text.endswith(r"\}") else text[-1:]
+    if opening not in _CLOSING or closing not in _CLOSING[opening]:
+        return None
+    parts, depth = [""], 0
+    for letter in text[len(opening) : -len(closing)]:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return (opening + closing, [part.strip() for part in parts]) if len(parts) > 1 else None
+
+
+def _same_members(given: tuple[str, list[str]] | None, wanted: tuple[str, list[str]]) -> bool:
+    if given is None or given[0] != wanted[0] or len(given[1]) != len(wanted[1]):
+        return False
+    ours, theirs = given[1], wanted[1]
+    if wanted[0].startswith("\\"):  # a set has no order
+        ours, theirs = (sorted(part, key=_place) for part in (ours, theirs))
+    return all(map(_same, ours, theirs))
+
+
+def _place(member: str) -> tuple[float, str]:
+    number = _number(member)
+    return (float("inf") if number is None else number, _squeezed(member))
+
+
+def _statement(text: str) -> list[str]:
+    """The sides of a statement and what relates them, in an order of their own where it does not matter."""
+    parts = [_squeezed(part) for part in _RELATION.split(text)]
+    if len(parts) == 3 and parts[1] in _MIRRORED:
+        return [parts[1], *sorted(parts[::2])]
+    return parts
+
+
+def _list(text: str) -> list[str]:
+    """The members of `AD and BE` in order of the alphabet; none if the text is no list."""
+    parts = [_squeezed(part) for part in re.split(r",|\band\b", text)]
+    return sorted(filter(None, parts)) if len(parts) > 1 else []
+
+
+def _by_algebra(given: str, wanted: str) -> bool:
     """Computer algebra, for two answers that both look like formulas. Words never get there."""
-    return float(_symbolic(given) and _symbolic(wanted) and latex.equal(given, wanted))
+    return _symbolic(given) and _symbolic(wanted) and latex.equal(given, wanted)
 
 
 def _symbolic(text: str) -> bool:
@@ -80,39 +154,22 @@ def _symbolic(text: str) -> bool:
     )
 
 
-def _bare(text: str, degree_sign: bool) -> str:
-    """Without dollar signs, units after a number, thousands commas, `x =`, and a bracket around one word."""
-    text = text.strip().replace("−", "-")
-    while (plain := _TEXT.sub(r" \1 ", text)) != text:
-        text = plain
-    for mark in ("\\$", "$", "\\%", "%", "\\!", "\\,", "\\;", "\\left", "\\right"):
-        text = text.replace(mark, "")
-    text = _BARE_ARGUMENTS.sub(r"\\\1frac{\2}{\3}", _DEGREES.sub("", text))
-    if degree_sign:
-        text = text.replace("°", "").removesuffix(".")
-    text = _THOUSANDS.sub("", _ASSIGNMENT.sub("", text)).strip()
-    text = _UNIT_AFTER_NUMBER.sub("", text).strip()
-    if found := _BRACKETED_WORD.fullmatch(text):
-        text = found[1]
-    return re.sub(r"\s*(<|>|/)\s*", r"\1", text)
+def _bare(text: str) -> str:
+    """Without what only sets type, degree and percent signs, lines over names and a full stop."""
+    text = plain_typography(text).translate(_CHARACTERS).replace("{,}", ",").strip()
+    text = _MARKS.sub("", _DEGREES.sub("", text))
+    for pattern, form in ((_TEXT, r" \1 "), (_LINE, r"\1")):
+        while (plain := pattern.sub(form, text)) != text:
+            text = plain
+    return _BARE_ARGUMENTS.sub(r"\\\1frac{\2}{\3}", text).strip().removesuffix(".").strip()
 
 
 def _squeezed(text: str) -> str:
     return "".join(text.split()).casefold().replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"-|\d+", text))
-
-
-def _ratio_or_value(text: str) -> float | None:
+def _number(text: str) -> float | None:
     if found := _RATIO.fullmatch(text):
         over, under = value(found[1]), value(found[2])
         return over / under if over is not None and under else None
     return value(text)
-
-
-def _close(ours: float, theirs: float) -> bool:
-    """The same; a reference that is not whole may be rounded."""
-    whole = abs(theirs - round(theirs)) < 1e-9
-    return abs(ours - theirs) <= (1e-6 if whole else ROUNDING) * max(1e-9, abs(theirs))

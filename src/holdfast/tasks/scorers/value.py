@@ -12,7 +12,8 @@ from functools import lru_cache
 
 LONGEST = 200  # characters; no answer of these tasks comes near
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[a-zA-Z]+)|(?P<name>pi|sqrt|π|√)|(?P<sign>[-+*/^(){}\[\]×·÷]))"
+    r"\s*(?:(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?)"
+    r"|(?P<command>\\[a-zA-Z]+)|(?P<name>pi|sqrt|π|√)|(?P<sign>[-+*/^(){}\[\]×·÷]))"
 )
 _SKIPPED = {r"\left", r"\right"}
 _TIMES, _OVER = {"*", "×", "·", r"\times", r"\cdot"}, {"/", "÷", r"\div"}
