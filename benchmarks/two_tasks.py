@@ -45,7 +45,7 @@ def start(folder: Path, device: str) -> subprocess.Popen[bytes]:
     places = {"output": str(folder / "out"), "store": str(folder / "store"), "model": {"device": device}}
     config = folder / "experiment.yaml"
     config.write_text(yaml.safe_dump(EXPERIMENT | {"name": "two-tasks"} | places))
-    return subprocess.Popen([sys.executable, "-m", "holdfast.cli", "run", str(config)], env=os.environ)
+    return subprocess.Popen([sys.executable, "-m", "holdfast", "run", str(config)], env=os.environ)
 
 
 def run(folder: Path, device: str) -> bool:
