@@ -219,7 +219,8 @@ def rows_of(folder: Path, scorer: str, *rows: dict[str, object]) -> list[Example
     [
         ("yes_no", {"answer": "Y"}, "it must be yes or no"),
         ("pope", {"answer": "maybe"}, "it must be yes or no"),
-        ("number", {"answer": "about twelve"}, "plain number"), ("number", {"answer": "three"}, "plain number"),
+        ("number", {"answer": "about twelve"}, "plain number"),
+        ("number", {"answer": "three"}, "plain number"),
         ("choice", {"answer": "Option B"}, "option's letter"),
         ("options", {"answer": "red"}, "option's letter"),
         ("options", {"answer": "(B)"}, "option's letter"), ("mmlu_pro", {"answer": "B."}, "option's letter"),
