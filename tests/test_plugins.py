@@ -50,6 +50,10 @@ class Centred(RFT):
         return self.scale * (rewards_BG - rewards_BG.mean(dim=1, keepdim=True))
 
 
+class Empty(RFT):
+    objective: str
+
+
 class Shapeless(RFT):
     objective: str
 
@@ -241,7 +245,7 @@ def test_code_that_is_no_task(rules: Path, tmp_path: Path, task: str, expected: 
         ("bad_text", "returned 'right'"),
         ("bad_nan", "returned nan"),
         ("bad_large", "must return a number from 0 to 1"),
-        ("bad_raises", "line 84: ZeroDivisionError: division by zero"),
+        ("bad_raises", "line 88: ZeroDivisionError: division by zero"),
         ("bad_hangs", "took more than 0.2 s over the answer to 0"),
     ],
 )
@@ -269,6 +273,7 @@ def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, ex
         ({"objective": "grpo", "filter": "riff"}, "filter: must be one of none, rif"),
         ({"objective": "grpo", "reward": {"acuracy": 1}}, "did you mean 'accuracy'?"),
         ({"objective": "grpo", "reward": {"rules.py:longest": 1}}, "has nothing called longest"),
+        ({"objective": "rules.py:Empty"}, "has no `advantages`, which says how it learns"),
         ({"objective": "rules.py:Centred", "skale": 2}, "unknown key; did you mean 'scale'?"),
         ({"objective": "sft", "retention": {"kind": "ewk", "strength": 1}}, "kind must be one of er, ewc"),
         ({"objective": "sft", "retention": {"kind": "ewc"}}, "ewc: strength: field required"),

@@ -353,6 +353,9 @@ def way(settings: Mapping[str, Any]) -> type[Method]:
     objective = settings.get("objective")
     if plugins.is_reference(objective):
         found: type[Method] = plugins.load_class(str(objective), Method)
+        if found.make is Method.make or (issubclass(found, RFT) and found.advantages is RFT.advantages):
+            lacks = "make" if found.make is Method.make else "advantages"
+            raise InputError(f"{objective} has no `{lacks}`, which says how it learns; add it to the class")
         return found
     if objective not in WAYS:
         known = ", ".join(WAYS)
