@@ -68,7 +68,14 @@ def test_what_stays_by_hand() -> None:
     model = ModelSettings(dtype="bfloat16")
     sft = of_method(SMALL, model, make_method(objective="sft", learning_rate=1e-6), max_pixels=0)
     # Two moments in float32 for each of 600 trained numbers, and the lower half of its float32 weight.
-    assert sft.parts == {"weights": 2000, "gradients": 1200, "optimiser": 6000, "reference": 0, "images": 0}
+    assert sft.parts == {
+        "weights": 2000,
+        "gradients": 1200,
+        "optimiser": 6000,
+        "reference": 0,
+        "retention": 0,
+        "images": 0,
+    }
     assert sft.sampling == 0
     assert sft.state == 9200
     for state in ("compact", "kahan"):

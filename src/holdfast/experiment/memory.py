@@ -119,6 +119,8 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     if method.looks_at is not None:
         own = model.lora is not None or method.looks_at == "stage_start"
         reference = trained if own else known.parameters * size
+    if method.looks_at != "stage_start" and any(strategy.looks_back for strategy in method.retention):
+        reference += trained
     features = known.vision.features if known.vision is not None else 0
     step = method.batch // method.updates
     part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
@@ -133,6 +135,7 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
             "gradients": trained * 2 if added_up else trained,
             "optimiser": known.trained * optimizer_bytes(model, method.optimizer_state),
             "reference": reference,
+            "retention": round(4 * known.trained * sum(one.copies for one in method.retention)),
             "images": images,
         },
         learning=activations(known, part, size, model.activation_checkpointing),

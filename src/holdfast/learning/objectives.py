@@ -44,8 +44,10 @@ class Groups:
         advantages_BG: weight of each completion (1 for SFT).
         old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples.
         reference_BGR: of the KL reference, where there is a penalty.
+        kl_B: weight of each prompt's divergence from the reference; None: `kl_coef` of the method.
+        scores_BG: how right each completion is, where they are graded.
         stats: means over the batch, for the log.
-        names: of the examples, for messages.
+        items: the examples.
         spent: what collecting them took; learning from them is not in it.
         prefill: of all prompts, where sampling left it for the training step.
     """
@@ -55,14 +57,16 @@ class Groups:
     advantages_BG: torch.Tensor
     old_logprobs_BGR: torch.Tensor | None = None
     reference_BGR: torch.Tensor | None = None
+    kl_B: torch.Tensor | None = None
+    scores_BG: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
     spent: Spent = NOTHING
     prefill: Prefill | None = None
 
     def name(self, index: int) -> str:
         """What a message calls the prompt at `index`."""
-        return self.names[index] if self.names else f"example {index}"
+        return item_name(self.items[index]) if self.items else f"example {index}"
 
     def split(self, size: int) -> Iterator[Groups]:
         """Parts of at most `size` prompts, in order, each made when it is asked for: it copies its images."""
@@ -89,7 +93,9 @@ class Groups:
             advantages_BG=self.advantages_BG[index_B.to(self.advantages_BG.device)],
             old_logprobs_BGR=part(self.old_logprobs_BGR),
             reference_BGR=part(self.reference_BGR),
-            names=tuple(self.names[row] for row in rows) if self.names else (),
+            kl_B=part(self.kl_B),
+            scores_BG=part(self.scores_BG),
+            items=tuple(self.items[row] for row in rows) if self.items else (),
             prefill=None,
         )
 
@@ -125,6 +131,10 @@ class Objective(ABC):
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         """What an iteration learns from, on the policy as it is."""
 
+    def chosen(self, groups: Groups) -> Groups:
+        """Those of the collected groups that are learned from."""
+        return groups
+
     @abstractmethod
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         """The loss of a part of a step, with its gradient."""
@@ -148,7 +158,7 @@ class Likelihood(Objective):
             completions,
             torch.ones(len(items), 1),
             stats={"length": lengths.mean().item()},
-            names=item_names(items),
+            items=tuple(items),
         )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
@@ -215,20 +225,26 @@ class PolicyGradient(Objective):
         }
         passes = (old is not None) + (reference is not None)
         spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions, passes)
-        groups = Groups(
+        return Groups(
             rollouts.prompts,
             completions,
             advantages_BG,
             old,
             reference,
-            stats,
-            item_names(items),
-            spent,
-            rollouts.prefill,
+            scores_BG=rollouts.scores_BG[:, sampled],
+            stats=stats,
+            items=tuple(items),
+            spent=spent,
+            prefill=rollouts.prefill,
         )
-        if method.drop_zero_variance:
-            return groups.rows((advantages_BG != 0).any(dim=1).nonzero().squeeze(1).tolist())
-        return groups
+
+    def chosen(self, groups: Groups) -> Groups:
+        if not self.method.drop_zero_variance:
+            return groups
+        teaches_B = (groups.advantages_BG != 0).any(dim=1)
+        if groups.kl_B is not None:
+            teaches_B |= groups.kl_B != 0
+        return groups.rows(teaches_B.nonzero().squeeze(1).tolist())
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         method = self.method
@@ -249,11 +265,20 @@ class PolicyGradient(Objective):
         loss = -(surrogate * mask).sum()
         kl = torch.zeros(())
         if groups.reference_BGR is not None:
-            # Bounded before the exponential, too, which would overflow far beyond the clamp.
-            difference = ((groups.reference_BGR - logprobs) * mask).clamp(max=2 * KL_CLAMP)
-            kl = ((difference.exp() - difference - 1).clamp(max=KL_CLAMP) * mask).sum()
-            loss = loss + method.kl_coef * kl
+            divergence_BGR = k3(groups.reference_BGR, logprobs, mask)
+            kl = divergence_BGR.sum()
+            if groups.kl_B is None:
+                loss = loss + method.kl_coef * kl
+            else:
+                loss = loss + (groups.kl_B.to(logprobs).view(-1, 1, 1) * divergence_BGR).sum()
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
+
+
+def k3(reference_BGR: torch.Tensor, logprobs_BGR: torch.Tensor, mask_BGR: torch.Tensor) -> torch.Tensor:
+    """The k3 estimate of KL(policy ‖ reference) at each token [B, G, R], clamped; 0 outside the mask."""
+    # Bounded before the exponential, too, which would overflow far beyond the clamp.
+    difference = ((reference_BGR - logprobs_BGR) * mask_BGR).clamp(max=2 * KL_CLAMP)
+    return (difference.exp() - difference - 1).clamp(max=KL_CLAMP) * mask_BGR
 
 
 def _checked(advantages_BG: object, rewards_BG: torch.Tensor, method: RFT) -> torch.Tensor:
@@ -273,6 +298,7 @@ def _checked(advantages_BG: object, rewards_BG: torch.Tensor, method: RFT) -> to
     return advantages_BG
 
 
-def item_names(items: Sequence[Item]) -> tuple[str, ...]:
-    """What messages call the examples of a batch."""
-    return tuple(f"{task.name} {example.id}" for task, example in items)
+def item_name(item: Item) -> str:
+    """What messages call an example."""
+    task, example = item
+    return f"{task.name} {example.id}"
