@@ -28,7 +28,6 @@ from holdfast.rng import stream as named_stream
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
-LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
 TOLERATED_SKIPS = 3  # iterations in a row without a finite gradient
 log = logging.getLogger(__name__)
 
