@@ -16,6 +16,7 @@ from holdfast.policy import lora
 from holdfast.policy.device import device_for
 from holdfast.policy.environment import MissingPackage
 from holdfast.policy.fit import check_fit
+from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
 
@@ -43,6 +44,7 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
     folder, options = resolve(source, settings)
     is_text_only = _is_text_only(source, folder, options)
     processor = load_processor(folder, is_text_only, **options)
+    check_settings(folder, options)
     auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
     try:
         model, report = auto.from_pretrained(
@@ -77,12 +79,17 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
     if is_adapters or settings.lora is not None:
         lora.require()
     folder, options = resolve(settings.path if is_adapters else source, settings)
-    if options.get("local_files_only"):
+
+    def check() -> None:
         load_processor(folder, _is_text_only(source, folder, options), **options)
+        check_settings(folder, options)
+
+    if options.get("local_files_only"):
+        check()
         return
     options["local_files_only"] = True
     try:
-        load_processor(folder, _is_text_only(source, folder, options), **options)
+        check()
     except MissingPackage:
         raise
     except InputError:
