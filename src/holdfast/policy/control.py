@@ -30,8 +30,7 @@ class ControlTokens:
         longest_first = sorted(self._ids, key=len, reverse=True)
         self._quoted = _any_of([re.escape(content) for content in longest_first if content not in meant])
         self._written = _any_of(
-            [f"{QUOTE}.*?{QUOTE}"]
-            + [_with_spaces(content, added[content][1]) for content in longest_first],
+            [f"{QUOTE}.*?{QUOTE}"] + [_with_spaces(content, added[content][1]) for content in longest_first],
         )
 
     def quote(self, text: str) -> str:

@@ -29,7 +29,9 @@ def check_settings(folder: str, options: dict[str, Any]) -> None:
         InputError: it is not.
     """
     try:
-        path = cached_file(folder, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **options)
+        path = cached_file(
+            folder, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **options
+        )
     except OSError:
         return  # a hub id that is not at hand: whoever loads the weights says so
     if path is None:
