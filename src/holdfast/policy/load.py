@@ -15,6 +15,7 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
 from holdfast.policy.environment import MissingPackage
+from holdfast.policy.families import family_of
 from holdfast.policy.fit import check_fit
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
@@ -83,6 +84,9 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
     def check() -> None:
         load_processor(folder, _is_text_only(source, folder, options), **options)
         check_settings(folder, options)
+        if settings.lora is not None and not is_adapters:
+            model = without_weights(_config(source, folder, options))
+            lora.adapted_modules(model, family_of(model.config), settings.lora)
 
     if options.get("local_files_only"):
         check()
@@ -96,12 +100,22 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
         pass  # it is not on this disk, or in part
 
 
+def without_weights(config: Any) -> Any:
+    """The model of a transformers configuration as it is built, with parameters that hold no numbers."""
+    auto = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    with torch.device("meta"):
+        return auto.from_config(config)
+
+
 def _is_text_only(source: object, folder: str, options: dict[str, Any]) -> bool:
+    return not hasattr(_config(source, folder, options), "vision_config")
+
+
+def _config(source: object, folder: str, options: dict[str, Any]) -> Any:
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be loaded as a model: {error}") from error
-    return not hasattr(config, "vision_config")
 
 
 def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str, Any]]:

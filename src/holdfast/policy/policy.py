@@ -62,7 +62,7 @@ class Policy:
         self.silent = self._silent_ids()
         self.budget = TokenBudget(settings.token_budget)
         if settings.lora is not None and not self.adapted:
-            lora.add_adapters(model, settings.lora)
+            lora.add_adapters(model, self.family, settings.lora)
         self.way, self.backbone = "packed", None
         try:
             self.backbone = Backbone(model, self.family)
