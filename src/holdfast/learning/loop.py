@@ -55,7 +55,8 @@ def learn(
         `method.retention` leaves to the next stage, by its name.
 
     Raises:
-        HoldfastError: log-probabilities or gradients are not finite several iterations in a row.
+        HoldfastError: log-probabilities or gradients are not finite several iterations in a row, or the
+            objective found nothing to learn from.
     """
     policy, method, iterations = stage.policy, stage.method, stage.iterations
     objective = method.make(stage)
@@ -126,6 +127,7 @@ def learn(
             state = {"iteration": done, "totals": totals, "skips": skips}
             save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, memory(objective, held))
         on_step(done, iterations, row)
+    objective.finish(totals)
     left = {strategy.name: strategy.end(stage, held[strategy.name]) for strategy in method.retention}
     return totals, {name: tensors for name, tensors in left.items() if tensors}
 
