@@ -111,9 +111,9 @@ class SampledLikelihood(Objective):
             return
         raise HoldfastError(
             f"target: sampled had no target: none of {totals.get('sampled', 0):,.0f} completions was right, "
-            "in the form that was asked for, and ended by itself, so nothing was learned. metrics.jsonl tells "
-            "what they lack (accuracy, format). Raise group_size or sampling.max_tokens, set show_answer, or "
-            "learn the references themselves (target: answer)."
+            "in the form that was asked for, and ended by itself, so nothing was learned. metrics.jsonl "
+            "tells what they lack (accuracy, format). Raise group_size or sampling.max_tokens, set "
+            "show_answer, or learn the references themselves (target: answer)."
         )
 
 
