@@ -132,7 +132,7 @@ def merged(model: Any) -> Any:
     inner, head = result.get_input_embeddings(), result.get_output_embeddings()
     if isinstance(inner, LoraLayer) or isinstance(head, LoraLayer):
         if _are_tied(result):
-            layer = head.get_base_layer() if isinstance(head, LoraLayer) else head
+            layer = getattr(head, "base_layer", head)
             layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
         result.config.tie_word_embeddings = result.config.get_text_config().tie_word_embeddings = False
     for name, module in list(result.named_modules()):
