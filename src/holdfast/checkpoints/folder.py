@@ -40,6 +40,7 @@ class Examined:
         made: when it was done, in seconds since 1970.
         fingerprint: of the job in the store.
         reused: it had been done before.
+        left_out: sampling settings that a server refused, so that its own counted.
     """
 
     task: str
@@ -50,6 +51,7 @@ class Examined:
     made: float
     fingerprint: str
     reused: bool = True
+    left_out: tuple[str, ...] = ()
 
     @property
     def scores_N(self) -> np.ndarray:
@@ -84,6 +86,7 @@ def export(examined: Sequence[Examined], folder: Path) -> None:
         "seconds": round(last.seconds, 1),
         "made": datetime.fromtimestamp(last.made, UTC).isoformat(timespec="seconds"),
         "inputs": last.inputs,
+        **({"left_out": last.left_out} if last.left_out else {}),
     }
     files.write_json(manifest, said)
     table, *others = tables(examined)
@@ -127,7 +130,7 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
         made = datetime.fromisoformat(said["made"]).timestamp()
         facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
-        examined.append(Examined(name, *facts))
+        examined.append(Examined(name, *facts, left_out=tuple(said.get("left_out", ()))))
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
     return examined

@@ -178,7 +178,10 @@ def plan(
         err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _tell_devices(workers, experiment)
     from holdfast.experiment import memory
+    from holdfast.experiment.architecture import architecture
 
+    if (known := architecture(experiment.model)) and (adapters := known.adapters()):
+        out.print(f"{adapters}.", highlight=False, soft_wrap=True)
     if made := memory.estimate(experiment):
         out.print(
             f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.",

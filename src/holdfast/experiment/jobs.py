@@ -185,8 +185,9 @@ class Runner:
         from holdfast.generate.local import LocalGenerator
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
+        generator = LocalGenerator(self.policy_of(job)) if self.load is None else self.load()
         records = evaluate(
-            LocalGenerator(self.policy_of(job)) if self.load is None else self.load(),
+            generator,
             task,
             self._examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
@@ -202,6 +203,8 @@ class Runner:
             "accuracy": sum(record["score"] for record in records) / len(records),
             "seconds": kept.seconds,
         }
+        if left_out := getattr(generator, "left_out", None):  # of a server
+            result["left_out"] = sorted(left_out)
         with self.store.writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", records)
             files.write_json(folder / "result.json", result)

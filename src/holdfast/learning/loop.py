@@ -54,7 +54,8 @@ def learn(
         `method.retention` leaves to the next stage, by its name.
 
     Raises:
-        HoldfastError: log-probabilities or gradients are not finite several iterations in a row.
+        HoldfastError: log-probabilities or gradients are not finite several iterations in a row, or the
+            objective found nothing to learn from.
     """
     policy, method, iterations = stage.policy, stage.method, stage.iterations
     objective = method.make(stage)
@@ -138,6 +139,7 @@ def learn(
             state = {"iteration": done, "totals": totals, "skips": skips}
             save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, memory(objective, held))
         on_step(done, iterations, row)
+    objective.finish(totals)
     left = {strategy.name: strategy.end(stage, held[strategy.name]) for strategy in method.retention}
     if stage.spent["flops"]:
         totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
