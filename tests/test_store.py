@@ -276,6 +276,7 @@ def test_what_damage_adds_below_a_failure_is_skipped(
     assert set(schedule.todo) == {first.fingerprint, evaluation.fingerprint}
     schedule.fail(first, "lost_again")
     assert schedule.take(None, workers=1) is evaluation
+    (store.folder(second) / "records.jsonl").write_text("")
     schedule.damaged(evaluation, Damaged(second.fingerprint, "bad block"))
     assert schedule.skipped == {second.fingerprint, evaluation.fingerprint}
     assert not schedule.open()
