@@ -54,7 +54,11 @@ def save_checkpoint(
         save_file(tensors, temporary / "optimizer.safetensors")
         if memory:
             save_file(dict(memory), temporary / "memory.safetensors")
-        facts = {"parameters": list(weights), "curve": curve.mark() if curve else None}
+        facts = {
+            "parameters": list(weights),
+            "moments": sorted(tensors),
+            "curve": curve.mark() if curve else None,
+        }
         write_json(temporary / "state.json", state | facts)
         manifest = {"work": folder.parent.name, "files": listing(temporary)}
         write_json(temporary / MANIFEST, manifest)
@@ -113,6 +117,8 @@ def _read(
     for name, parameter in trainable.items():
         if (weights[name].shape, weights[name].dtype) != (parameter.shape, parameter.dtype):
             raise ValueError(f"{name} has another shape or type than the model's")
+    if state["moments"] != sorted(flat):
+        raise ValueError("it lacks some of the optimiser's moments")
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in flat.items():
         index, key = name.split(".", 1)
