@@ -1,11 +1,10 @@
-"""What jobs read is compared with what their fingerprints say when they read it, not only when they are planned."""
+"""What jobs read is what their fingerprints say when they read it, not only when they are planned."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,9 @@ def test_data_that_changed_since_the_plan_fail_the_job(tmp_path: Path, kind: str
     path = tmp_path / f"{split}.jsonl"
     good = path.read_text()
     path.write_text(good.replace('"answer": "1"', '"answer": "2"'))
-    with pytest.raises(InputError, match=rf"task own \(.*{split}\.jsonl.* changed after the run was planned; run"):
+    with pytest.raises(
+        InputError, match=rf"task own \(.*{split}\.jsonl.* changed after the run was planned; run"
+    ):
         attempt(experiment, plan, job)
     assert not Store(experiment.store).has(job)
     path.write_text(good)
@@ -110,7 +111,9 @@ def test_a_picture_that_changes_under_a_job_leaves_nothing_behind(
     runner, store = Runner(experiment, plan, Store(experiment.store)), Store(experiment.store)
     runner.examples("own", "test")  # as an earlier job did
     monkeypatch.setattr(Policy, "load", change_first)
-    with pytest.raises(InputError, match=r"The picture .*2\.png changed after the run was planned; run again"):
+    with pytest.raises(
+        InputError, match=r"The picture .*2\.png changed after the run was planned; run again"
+    ):
         runner.run(job, False, lambda *_: None)
     assert not store.has(job)
     assert not store.work(job).exists()  # rows with the other picture are not gone on from
@@ -144,14 +147,16 @@ def test_a_base_that_changed_since_the_plan_fails_the_job(
         monkeypatch.setattr(Policy, "load", load_another)
     else:
         change_weights(model)
-    with pytest.raises(InputError, match=rf"The model {model} changed \(model\.safetensors\) after the run was"):
+    with pytest.raises(
+        InputError, match=rf"The model {model} changed \(model\.safetensors\) after the run was"
+    ):
         attempt(experiment, plan, job)
     assert not Store(experiment.store).has(job)
 
 
 def test_a_checkpoint_that_changed_since_it_was_found_is_not_asked(tmp_path: Path) -> None:
     model = copy_of_the_model(tmp_path / "model")
-    exam = load_exam(["facts"], [f"store={tmp_path / 'store'}", "test_examples=2"])
+    exam = load_exam([f"store={tmp_path / 'store'}", "test_examples=2"], tasks=["reading"])
     subject = find_subject(str(model), exam)
     change_weights(model)
     with pytest.raises(InputError, match=r"model changed \(model\.safetensors\) after the run was planned"):
@@ -168,7 +173,9 @@ def test_code_that_changed_between_its_run_and_the_plan_is_found(tmp_path: Path)
         plugins.check_unchanged(known)
 
 
-@pytest.mark.parametrize("name", ["../x.safetensors", "/x.safetensors", "sub/x.safetensors", "..", "", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "/x.safetensors", "sub/x.safetensors", "..", "", "a\\b"]
+)
 def test_an_index_may_name_weights_in_its_folder_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": name}}))
     with pytest.raises(InputError, match="must lie in the model's own folder"):

@@ -127,9 +127,10 @@ def half_a_stage(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> Pat
         return real(*arguments)
 
     real = loop.step
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(loop, "step", step)
-        run_here(experiment)
+        with pytest.raises(Killed):
+            run_here(experiment)
     (work,) = (experiment.store / "work").iterdir()
     return work
 

@@ -67,7 +67,7 @@ def examine(
                 export(examined, folder)
             on_task(examined[-1])
     finally:
-        store.end_leases()
+        store.end_use()
         load.cache_clear()  # frees the memory that a model takes
     return examined
 

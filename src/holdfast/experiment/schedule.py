@@ -74,8 +74,6 @@ class Schedule:
         store.use(plan.jobs.values())
         self._find_todo()
         self._prune_all()
-        if not self.todo:
-            store.end_leases()
 
     def _find_todo(self) -> None:
         leased: set[str] = set()

@@ -22,6 +22,7 @@ import json
 import os
 import shutil
 import uuid
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._leases: dict[str, IO[str]] = {}
-        self._used: dict[Path, IO[str]] = {}
+        self._use: weakref.finalize | None = None
 
     # Asking
 
@@ -231,7 +232,11 @@ class Store:
     # Results that are in use
 
     def use(self, jobs: Iterable[Job]) -> None:
-        """Tell other processes that the results of these jobs are counted on, until `end_leases`."""
+        """Tell other processes that the results of these jobs are counted on.
+
+        Until `end_use`, or as long as this object lives: a report that follows a run counts on them, too.
+        """
+        self.end_use()
         with self._open_lock(_USE) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
             path = self.root / "locks" / f"{_RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -239,7 +244,12 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_SH)
             file.write("".join(f"{job.fingerprint[:_LENGTH]}\n" for job in jobs))
             file.flush()
-        self._used[path] = file
+        self._use = weakref.finalize(self, _end_use, path, file)
+
+    def end_use(self) -> None:
+        if self._use is not None:
+            self._use()
+            self._use = None
 
     @contextmanager
     def removing(self) -> Iterator[set[str]]:
@@ -322,12 +332,9 @@ class Store:
             self._leases[job.fingerprint] = file
 
     def end_leases(self) -> None:
-        for path in self._used:
-            path.unlink(missing_ok=True)
-        for file in (*self._leases.values(), *self._used.values()):
+        for file in self._leases.values():
             file.close()
         self._leases.clear()
-        self._used.clear()
 
     def keep_weights(self, job: Job, experiment: str, keep: bool) -> None:
         """Note whether an experiment wants to keep a result's weights when all is done."""
@@ -370,6 +377,11 @@ class Store:
         path = self.root / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a")  # where a link lies there, its target stays as it is
+
+
+def _end_use(path: Path, file: IO[str]) -> None:
+    path.unlink(missing_ok=True)
+    file.close()
 
 
 def _try_lock(file: IO[str], mode: int) -> bool:
