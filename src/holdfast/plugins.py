@@ -25,6 +25,7 @@ from typing import Any
 from holdfast.errors import HoldfastError, InputError, suggestion
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
+_ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
 SECONDS = 10.0  # that one call may take, unless the function has an attribute `seconds`
 
 
@@ -98,13 +99,13 @@ def code(value: Any) -> dict[str, str]:
 
 
 def check_unchanged(known: Mapping[str, str]) -> None:
-    """See that files of code are what they were when `code` looked at them.
+    """See that files of code are what they were when `code` looked at them, and ran as that.
 
     Raises:
         InputError: one is not.
     """
     for path, expected in known.items():
-        if file_hash(Path(path)) != expected:
+        if file_hash(Path(path)) != expected or _ran.get(Path(path).resolve(), expected) != expected:
             raise InputError(f"{path} has changed since this run began; start it again.")
 
 
@@ -175,6 +176,7 @@ def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None, "it ends in .py"
     module = importlib.util.module_from_spec(spec)
+    _ran[path] = file_hash(path)
     sys.modules[name] = module  # pydantic looks annotations up there
     try:
         spec.loader.exec_module(module)

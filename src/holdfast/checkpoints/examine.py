@@ -52,6 +52,7 @@ def examine(
             store.remove(job)
     load = cache(subject.load)
     runner = Runner(exam, plan, store, load)
+    store.use(plan.jobs.values())
     examined: list[Examined] = []
     try:
         for job in plan.jobs.values():
@@ -66,6 +67,7 @@ def examine(
                 export(examined, folder)
             on_task(examined[-1])
     finally:
+        store.end_use()
         load.cache_clear()  # frees the memory that a model takes
     return examined
 

@@ -20,7 +20,6 @@ from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.paired import accuracy
 from holdfast.analysis.results import Record
 from holdfast.errors import InputError
-from holdfast.experiment.identity import file_digest
 from holdfast.experiment.plan import Job
 from holdfast.report.table import Column, Kind, Table, to_json, to_markdown
 from holdfast.tasks.scorers.summaries import SUMMARIES, summarise
@@ -82,7 +81,7 @@ def export(examined: Sequence[Examined], folder: Path) -> None:
     said = {
         "checkpoint": last.checkpoint,
         "fingerprint": last.fingerprint,
-        "sha256": file_digest(path),
+        "sha256": files.file_digest(path),
         "seconds": round(last.seconds, 1),
         "made": datetime.fromtimestamp(last.made, UTC).isoformat(timespec="seconds"),
         "inputs": last.inputs,
@@ -126,7 +125,7 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             )
         said, path = _read(folder / RECORDS / f"{name}.json"), folder / RECORDS / f"{name}.jsonl"
         records = files.read_jsonl(path) if said and path.is_file() else []
-        if said is None or not records or file_digest(path) != said["sha256"]:
+        if said is None or not records or files.file_digest(path) != said["sha256"]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
         made = datetime.fromisoformat(said["made"]).timestamp()
         facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])

@@ -223,6 +223,8 @@ def report(
             f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
         )
     experiment = load_experiment(config)
+    if run.is_dir():  # a copy's settings name the original's folder
+        experiment = experiment.model_copy(update={"output": run.absolute()})
 
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.store import Store
@@ -257,8 +259,12 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
         store.set_aside(job)
         err.print(f"Damaged result: {job.label} ({damage})", soft_wrap=True, highlight=False)
 
-    with out.status("Writing the report"):
-        build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+    try:
+        with out.status("Writing the report"):
+            build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+    except KeyboardInterrupt:
+        err.print("Stopped while the report was written. Results stay; the same command writes it again.")
+        raise typer.Exit(130) from None
     return not damaged
 
 

@@ -16,15 +16,13 @@ def drift(job: Job, runner: Runner) -> dict[str, Any]:
     """KL divergences and weight movement between the base, the stage before, and the policy after it."""
     from holdfast.mechanism.drift import drift as divergences
     from holdfast.mechanism.movement import movement
-    from holdfast.policy.policy import Policy
 
     experiment, inputs = runner.experiment, job.inputs
     policy = runner.policy_of(job)
     previous = job.others[0] if job.others else None
     references = {"base": _stand_in(policy, policy if policy.adapted else runner.load_base())}
     if previous is not None:
-        before = Policy.load(runner.weights_of(previous), experiment.model)
-        references["previous"] = _stand_in(policy, before)
+        references["previous"] = _stand_in(policy, runner.load_trained(previous))
     split = experiment.evaluation.split
     rows = divergences(
         policy,
@@ -43,6 +41,7 @@ def drift(job: Job, runner: Runner) -> dict[str, Any]:
         folders.append(runner.base_folder())
     after, before_it, *earlier = folders
     moved = movement(before_it, after, earlier[0] if earlier else None)
+    runner.inputs.check_base()  # its files were read here
     return {"kl": rows, "movement": moved, "new": inputs["new"]}
 
 

@@ -130,7 +130,7 @@ def evaluation_plan(exam: Exam, identity: str | dict[str, Any], name: str, here:
     planner = _Planner(exam, identity, here)
     for task in exam.general:
         planner.evaluate(None, task, exam.style, exam.seeds[0], f"{name}: evaluate {task}")
-    return Plan(planner.jobs, [], planner.asked)
+    return Plan(planner.jobs, [], planner.asked, plugins.code(exam.resolved()))
 
 
 def measuring(experiment: Experiment) -> Sampling:

@@ -20,6 +20,7 @@ from holdfast.policy.fit import check_fit
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
+from holdfast.weights import indexed
 
 EMBEDDED = Path(__file__).parent / "embedded" / "model"
 
@@ -136,6 +137,7 @@ def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str,
     if not any(folder.glob("*.safetensors")):
         other = "; its .bin weights must be converted to safetensors" if any(folder.glob("*.bin")) else ""
         raise InputError(f"The model folder {folder} has no weights (*.safetensors){other}.")
+    indexed(folder)  # or say that it names weights elsewhere
     return os.fspath(folder), {"local_files_only": True}
 
 
