@@ -198,13 +198,26 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
     function = load_function(reference)
     seconds = float(getattr(function, "seconds", SECONDS))
     try:
-        with _time_limit(seconds):
+        with _time_limit(seconds), blamed(reference, about):
             return function(*arguments)
     except _TooSlow:
         raise HoldfastError(
             f"{reference} took more than {seconds:g} s over {about}. Make it faster, or give the function an "
             "attribute `seconds`."
         ) from None
+
+
+@contextmanager
+def blamed(reference: str, about: str) -> Iterator[None]:
+    """Errors in the block as those of the user's code, with its line.
+
+    Raises:
+        HoldfastError: there was one.
+    """
+    try:
+        yield
+    except (HoldfastError, MemoryError):  # which say what is wrong
+        raise
     except Exception as error:
         path = Path(reference.rpartition(":")[0])
         raise HoldfastError(f"{reference} failed on {about}: {_where(error, path)}.") from error
