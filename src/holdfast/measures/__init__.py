@@ -152,7 +152,7 @@ class Measure(Settings):
             )
 
     def request(self, moment: Moment) -> Request | None:
-        """What it looks at, at the end of a stage: its policy, on what judges the tasks so far. None: nothing."""
+        """What it looks at after a stage, if anything. By default: its policy, on all tasks so far."""
         tasks = (*moment.earlier, *moment.new)
         asked = [moment.data(task, moment.split) for task in tasks]
         return Request(moment.policies[-1], tasks, {"tasks": asked})
