@@ -208,8 +208,11 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
 
 
 @contextmanager
-def blamed(reference: str, about: str) -> Iterator[None]:
+def blamed(reference: str | None, about: str) -> Iterator[None]:
     """Errors in the block as those of the user's code, with its line.
+
+    Args:
+        reference: of the code; None where it is the package's own, whose errors stay as they are.
 
     Raises:
         HoldfastError: there was one.
@@ -219,6 +222,8 @@ def blamed(reference: str, about: str) -> Iterator[None]:
     except (HoldfastError, MemoryError):  # which say what is wrong
         raise
     except Exception as error:
+        if reference is None:
+            raise
         path = Path(reference.rpartition(":")[0])
         raise HoldfastError(f"{reference} failed on {about}: {_where(error, path)}.") from error
 

@@ -210,7 +210,11 @@ class Runner:
         """Small facts about policies, which stay as they are."""
         assert job.measure is not None
         start = time.perf_counter()
-        result = job.measure.result(job, self)
+        try:
+            result = job.measure.result(job, self)
+        finally:
+            if job.measure.reference is not None:
+                self.held = self._policy = None  # the user's code may have changed it
         with self.store.writing(job) as folder:
             files.write_json(folder / "result.json", result | {"seconds": time.perf_counter() - start})
 

@@ -272,7 +272,7 @@ class _Planner:
             for measure in self.experiment.measures.values():
                 if not self.experiment.measured(measure, chain.method):
                     continue
-                if (request := measure.request(moment)) is not None:
+                if (request := measure.asked(moment)) is not None:
                     jobs = chain.measures.setdefault(measure.name, {})
                     jobs[stage] = self.measure(measure, request, chain, stage)
 

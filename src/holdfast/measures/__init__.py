@@ -165,17 +165,27 @@ class Measure(Settings):
         """
         raise NotImplementedError
 
+    def asked(self, moment: Moment) -> Request | None:
+        """What `request` returns.
+
+        Raises:
+            HoldfastError: one of the user's own raised an error, or returned something else.
+        """
+        with plugins.blamed(self.reference, about=f"stage {moment.stage}"):
+            found = self.request(moment)
+        if not isinstance(found, Request | None):
+            raise HoldfastError(f"{self._key}: `request` returned {found!r}; it must be a Request, or None.")
+        return found
+
     def result(self, job: Job, runner: Runner) -> dict[str, Any]:
         """What `measure` returns.
 
         Raises:
             HoldfastError: one of the user's own raised an error, or returned something else than numbers.
         """
-        if self.reference is None:
-            return self.measure(job, runner)
         with plugins.blamed(self.reference, about=job.label):
             found = self.measure(job, runner)
-        return _numbers(self.reference, found)
+        return found if self.reference is None else _numbers(self.reference, found)
 
     def units(self, inputs: Mapping[str, Any], examples: int) -> float:
         """Amount of work of a job, which its time is estimated by.
