@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from holdfast import load_results
 from holdfast.config.load import load_experiment
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.plan import make_plan
+from holdfast.measures import KINDS
 
 RULES = '''
 import torch
@@ -120,6 +123,16 @@ def test_a_measure_of_ones_own_from_the_command_line_to_the_report(
     assert "Everything is done already." in call("run", config, "measures.drift=null").out
     planned = call("plan", config, "measures.drift=null")
     assert "sft seed 0 stage 1: Length" in planned.out and "0 to do" in planned.out
+
+
+def test_measures_are_read_without_torch(tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"measures": {name: {} for name in KINDS}})
+    script = (
+        "import sys; from pathlib import Path; from holdfast.config.load import load_experiment\n"
+        f"print(*load_experiment(Path({str(config)!r})).measures, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["drift", "risk", "probe", "False"]
 
 
 def test_what_it_does_to_a_policy_reaches_nothing_else(rules: Path, tmp_path: Path) -> None:
