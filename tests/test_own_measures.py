@@ -179,7 +179,7 @@ def test_its_file_its_settings_and_its_version_name_the_result(rules: Path, tmp_
         ({"rules.py:Length": 3}, "Length: must be a mapping (key: value)"),
         ({"rules.py:drift": {}}, "there is another measure called drift; rename the class"),
         ({"rules.py:Length": {}, "more.py:Length": {}}, "there is another measure called Length"),
-        ({"drfit": {}}, "measures.drfit: unknown key; did you mean 'drift'?"),
+        ({"drfit": {}}, "measures.drfit: is neither a measure nor FILE.py:CLASS; did you mean 'drift'?"),
         ({"drift": {"promts": 3}}, "measures.drift.promts: unknown key; did you mean 'prompts'?"),
         (["drift"], "measures: must be a mapping (key: value)"),
     ],

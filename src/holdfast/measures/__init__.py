@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.experiment.jobs import Runner
     from holdfast.experiment.plan import Job
     from holdfast.learning.methods import Method
+    from holdfast.tasks.task import Split
 
 KINDS = {  # loaded when they are used
     "drift": "holdfast.measures.drift:Drift",
@@ -61,7 +62,7 @@ class Moment:
     data: Callable[..., dict[str, Any]]
 
     @property
-    def split(self) -> Any:
+    def split(self) -> Split:
         """The one that judges."""
         return self.experiment.evaluation.split
 
@@ -213,7 +214,7 @@ def measure_class(key: Any) -> type[Measure]:
             raise InputError("has no `measure`, which says what it finds; add it to the class")
         return own
     if key not in KINDS:
-        raise InputError(f"unknown key{suggestion(str(key), KINDS)}, or FILE.py:CLASS")
+        raise InputError(f"is neither a measure nor FILE.py:CLASS{suggestion(str(key), KINDS)}")
     found: type[Measure] = plugins.load_own(KINDS[key])
     return found
 
