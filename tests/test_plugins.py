@@ -76,7 +76,7 @@ class Counting(Strategy):
         memory["before"], memory["steps"] = before["steps"].clone(), torch.zeros(1)
         memory["earlier"] = torch.tensor([float(len(stage.earlier))])
 
-    def batch(self, stage, items, iteration):
+    def batch(self, stage, memory, items, iteration):
         return items[:2]
 
     def gradient(self, stage, memory, groups):

@@ -15,6 +15,7 @@ from holdfast.experiment.store import Store
 from holdfast.learning.loop import learn
 from holdfast.learning.retention.er import ExperienceReplay
 from holdfast.learning.retention.ewc import OnlineEWC
+from holdfast.learning.retention.l2 import L2
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from test_learning import items_of, sft, stage_of, train, weights
@@ -24,7 +25,7 @@ NEW, OLD = items_of("photos", 16), {"reading": items_of("reading", 8), "counting
 
 def batch_of(strategy: ExperienceReplay, iteration: int = 0, earlier: Any = OLD) -> list[str]:
     stage = SimpleNamespace(earlier=earlier, stream=("stage",))
-    return [task.name for task, _ in strategy.batch(stage, NEW, iteration)]  # type: ignore[arg-type]
+    return [task.name for task, _ in strategy.batch(stage, {}, NEW, iteration)]  # type: ignore[arg-type]
 
 
 def test_replay_gives_its_share_to_all_earlier_tasks_alike() -> None:
@@ -39,15 +40,15 @@ def test_replay_gives_its_share_to_all_earlier_tasks_alike() -> None:
 def test_replay_draws_each_example_once_and_others_every_time() -> None:
     stage, strategy = SimpleNamespace(earlier=OLD, stream=("stage",)), ExperienceReplay(share=0.5)
     drawn = [
-        [example.id for task, example in strategy.batch(stage, NEW, iteration) if task.name == "reading"]  # type: ignore[arg-type]
+        [example.id for task, example in strategy.batch(stage, {}, NEW, iteration) if task.name == "reading"]  # type: ignore[arg-type]
         for iteration in range(6)
     ]
     assert all(len(set(ids)) == len(ids) == 4 for ids in drawn)
     assert len({tuple(ids) for ids in drawn}) > 1
-    again = strategy.batch(stage, NEW, 3)  # type: ignore[arg-type]
+    again = strategy.batch(stage, {}, NEW, 3)  # type: ignore[arg-type]
     assert [example.id for _, example in again if example.id in drawn[3]] == drawn[3]
     few = ExperienceReplay(share=0.5, per_task=1)
-    kept = {example.id for task, example in few.batch(stage, NEW, 0) if task.name != "photos"}  # type: ignore[arg-type]
+    kept = {example.id for task, example in few.batch(stage, {}, NEW, 0) if task.name != "photos"}  # type: ignore[arg-type]
     assert kept == {OLD["reading"][0][1].id, OLD["counting"][0][1].id}
 
 
@@ -72,6 +73,30 @@ def test_the_pull_of_ewc_by_hand() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     assert said["ewc_share"] == pytest.approx(float(pull.norm() / expected.norm()), rel=1e-5)
     assert OnlineEWC(strength=1.0).gradient(stage, {}, None) == {}  # type: ignore[arg-type]
+
+
+def test_the_pull_of_l2_by_hand() -> None:
+    """λ (θ − θ*) from the weights the stage began with, or the base's, which go from stage to stage."""
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+    policy = SimpleNamespace(model=model, device=torch.device("cpu"))
+    first, second = (SimpleNamespace(policy=policy, inherited={}) for _ in range(2))
+    for to, away in (("stage_start", 2.0), ("base", 3.0)):
+        with torch.no_grad():
+            [one.fill_(1.0) for one in model.parameters()]
+        strategy, memory = L2(strength=0.5, to=to), {}  # type: ignore[arg-type,var-annotated]
+        strategy.begin(first, memory)  # type: ignore[arg-type]
+        with torch.no_grad():
+            [one.fill_(2.0) for one in model.parameters()]
+        second.inherited = {"l2": left} if (left := strategy.end(first, memory)) else {}  # type: ignore[arg-type]
+        memory = {}
+        strategy.begin(second, memory)  # type: ignore[arg-type]
+        with torch.no_grad():
+            [one.fill_(4.0) for one in model.parameters()]
+        for one in model.parameters():
+            one.grad = torch.zeros_like(one)
+        said = strategy.gradient(second, memory, None)  # type: ignore[arg-type]
+        assert [one.grad.item() for one in model.parameters()] == [0.5 * away] * 4  # type: ignore[union-attr]
+        assert said == {"l2_share": pytest.approx(1.0)}
 
 
 def test_a_strong_pull_holds_the_weights_and_is_kept_across_a_kill(tmp_path: Path) -> None:

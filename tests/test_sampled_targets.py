@@ -11,7 +11,7 @@ import torch
 from holdfast.files import read_jsonl
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.methods import Method, make_method
-from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.objectives import PolicyGradient, item_name
 from holdfast.learning.sampled_targets import SampledLikelihood
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -48,10 +48,10 @@ def test_targets_are_right_and_the_unsolved_are_left_out_and_counted() -> None:
     policy, items = embedded(), items_of("counting", 24)
     groups = objective_of(sampled(), policy).collect(policy, items, ("stream",))
     by_name = {f"{task.name} {example.id}": (task, example) for task, example in items}
-    assert 0 < len(groups.names) < len(items)
-    assert groups.stats["solved"] == len(groups.names) / len(items)
+    assert 0 < len(groups.items) < len(items)
+    assert groups.stats["solved"] == len(groups.items) / len(items)
     assert groups.completions.tokens_BGR.shape[1] == 1
-    for name, (text,) in zip(groups.names, policy.decode(groups.completions), strict=True):
+    for name, (text,) in zip(map(item_name, groups.items), policy.decode(groups.completions), strict=True):
         task, example = by_name[name]
         found = grade(task, example, text, "cot")
         assert found.score == 1 and found.format == 1
@@ -136,16 +136,15 @@ def test_positives_only_pushes_nothing_wrong() -> None:
 
 def test_prompts_without_variance_can_leave_the_step() -> None:
     policy, items = embedded(), items_of("counting", 12)
+    collected = PolicyGradient(grpo(), TEMPLATES["embedded"], None).collect(policy, items, ("same",))
     kept, dropped = (
-        PolicyGradient(grpo(drop_zero_variance=drop), TEMPLATES["embedded"], None).collect(
-            policy, items, ("same",)
-        )
+        PolicyGradient(grpo(drop_zero_variance=drop), TEMPLATES["embedded"], None).chosen(collected)
         for drop in (False, True)
     )
     varied = (kept.advantages_BG != 0).any(1)
     assert 0 < len(dropped.prompts) == int(varied.sum()) < len(items)
     assert torch.equal(dropped.advantages_BG, kept.advantages_BG[varied])
-    assert dropped.names == tuple(n for n, v in zip(kept.names, varied.tolist(), strict=True) if v)
+    assert dropped.items == tuple(n for n, v in zip(kept.items, varied.tolist(), strict=True) if v)
     assert dropped.spent == kept.spent  # what was sampled was paid for
 
 

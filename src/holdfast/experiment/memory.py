@@ -19,6 +19,7 @@ from holdfast.experiment.devices import CONTEXT, Room, share
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
 from holdfast.learning.methods import RFT, Method, OptimizerState
+from holdfast.policy.known import KNOWN
 from holdfast.policy.settings import Lora, ModelSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -91,7 +92,7 @@ def gigabytes(size: float) -> str:
 
 def estimate(experiment: Experiment) -> Estimate | None:
     """Of the method or measure that needs most; None for a model whose shape is not known on this machine."""
-    known = architecture(experiment.model)
+    known = architecture(experiment.model, experiment.store / KNOWN)
     if known is None:
         return None
     pixels = _max_pixels(experiment.model)
@@ -117,6 +118,8 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     if method.looks_at is not None:
         own = model.lora is not None or method.looks_at == "stage_start"
         reference = trained if own else known.parameters * size
+    if method.looks_at != "stage_start" and any(strategy.looks_back for strategy in method.retention):
+        reference += trained
     features = known.vision.features if known.vision is not None else 0
     step = method.batch // method.updates
     part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
@@ -131,6 +134,7 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
             "gradients": trained * 2 if added_up else trained,
             "optimiser": known.trained * optimizer_bytes(model, method.optimizer_state),
             "reference": reference,
+            "retention": round(4 * known.trained * sum(one.copies for one in method.retention)),
             "images": images,
         },
         learning=activations(known, part, size, model.activation_checkpointing),

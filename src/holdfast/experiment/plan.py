@@ -19,6 +19,7 @@ from holdfast.learning.methods import RFT, Method
 from holdfast.measures import Measure, Moment, Request
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Split
+from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION, LEARNER_VERSION
 
 KINDS = ("learn", "filter", "evaluate", *measures.KINDS, measures.OWN)  # of jobs
 
@@ -136,10 +137,6 @@ class _Planner:
     def __init__(
         self, experiment: Experiment, base: str | dict[str, Any] | None = None, here: bool = True
     ) -> None:
-        from holdfast.generate.evaluate import EVALUATION_VERSION
-        from holdfast.learning.filters import FILTER_VERSION
-        from holdfast.learning.loop import LEARNER_VERSION
-
         self.versions = {
             "learn": LEARNER_VERSION,
             "filter": FILTER_VERSION,

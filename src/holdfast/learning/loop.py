@@ -18,7 +18,7 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
 from holdfast.learning.methods import Method
-from holdfast.learning.objectives import Groups, LossSums, Objective, item_names
+from holdfast.learning.objectives import Groups, LossSums, Objective, item_name
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
@@ -28,7 +28,6 @@ from holdfast.rng import stream as named_stream
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
-LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
 TOLERATED_SKIPS = 3  # iterations in a row without a finite gradient
 log = logging.getLogger(__name__)
 
@@ -65,6 +64,8 @@ def learn(
         strategy.begin(stage, held[strategy.name])
     state = load_checkpoint(folder / "checkpoint", policy.model, optimizer) or {"iteration": 0, "totals": {}}
     recall(objective, policy, held, state.get("memory", {}))
+    if state["iteration"]:
+        stage.spent.clear()  # what `begin` took is in the totals
     skips: int = state.get("skips", 0)  # in a row; older checkpoints do not say
     totals: dict[str, float] = state["totals"]
     metrics = folder / "metrics.jsonl"
@@ -78,13 +79,21 @@ def learn(
             said |= strategy.gradient(stage, held[strategy.name], groups)
         return said
 
+    def stepped() -> None:
+        for strategy in method.retention:
+            strategy.stepped(stage, held[strategy.name], optimizer)
+
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
         batch = pick(stage.items, method.batch, iteration, stage.stream)
         for strategy in method.retention:
-            batch = strategy.batch(stage, batch, iteration)
+            batch = strategy.batch(stage, held[strategy.name], batch, iteration)
         objective.begin(policy, iteration)
         groups = collect(policy, objective, batch, (*stage.stream, iteration))
+        if groups is not None:
+            for strategy in method.retention:
+                groups = strategy.collected(stage, held[strategy.name], groups)
+            groups = objective.chosen(groups)
         if iteration + 1 < iterations:  # decoded while the device learns
             coming = pick(stage.items, method.batch, iteration + 1, stage.stream)
             policy.prepare([example.images for _, example in coming])
@@ -98,6 +107,7 @@ def learn(
                 method,
                 learning_rate(method, number, iterations * method.updates),
                 retain,
+                stepped,
             )
             for number, part in enumerate(parts, iteration * method.updates)
         ] or [{"skipped": float(groups is None)}]  # or nothing was left to learn from
@@ -117,6 +127,8 @@ def learn(
         with metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         amounts = {"seconds": seconds, "examples": len(batch), "skipped": row["skipped"]} | spent
+        if stage.spent["flops"]:
+            amounts["flops"] = amounts.get("flops", 0) + stage.spent.pop("flops")
         if (joules := meter.joules()) is not None:
             amounts["joules"] = joules
         for key, amount in amounts.items():
@@ -127,6 +139,8 @@ def learn(
             save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, memory(objective, held))
         on_step(done, iterations, row)
     left = {strategy.name: strategy.end(stage, held[strategy.name]) for strategy in method.retention}
+    if stage.spent["flops"]:
+        totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
     return totals, {name: tensors for name, tensors in left.items() if tensors}
 
 
@@ -174,7 +188,7 @@ def collect(
     try:
         return objective.collect(policy, batch, stream)
     except NotFiniteError as error:
-        log.warning("An iteration is skipped for %s. %s", item_names(batch)[error.index], error)
+        log.warning("An iteration is skipped for %s. %s", item_name(batch[error.index]), error)
         return None
 
 
@@ -199,13 +213,16 @@ def step(
     method: Method,
     rate: float,
     retain: Callable[[Groups], dict[str, float]] = lambda groups: {},
+    stepped: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """One optimiser step: the token mean of the loss, its gradient changed by `retain` and clipped by norm.
+    """One optimiser step: the mean of the loss, its gradient changed by `retain` and clipped by norm.
+
+    After it, `stepped` may change the weights.
 
     A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
     `skipped`; a warning names the example whose log-probabilities they are.
     """
-    tokens = groups.completions.mask_BGR.sum().item()
+    tokens, divisor = groups.completions.mask_BGR.sum().item(), objective.divisor(groups)
     trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
     def gradients() -> list[LossSums]:
@@ -220,18 +237,19 @@ def step(
             except NotFiniteError as error:
                 log.warning("A step is skipped for %s. %s", part.name(error.index), error)
                 return []
-            (sums[-1].loss / tokens).backward()
+            (sums[-1].loss / divisor).backward()
         return sums
 
     sums = policy.budget.attempt(gradients)
     said = retain(groups) if sums else {}
     norm = clip(trained, method.clip_grad)
-    loss = sum(part.loss.item() for part in sums) / tokens
+    loss = sum(part.loss.item() for part in sums) / divisor
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
     if finite:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
+        stepped()
     row = {
         "loss": loss if finite else 0.0,
         "entropy": sum(part.entropy for part in sums) / tokens,

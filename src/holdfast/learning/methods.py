@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from holdfast.learning.objectives import Objective
     from holdfast.learning.stage import Stage
+    from holdfast.learning.surrogates import Sampled, Surrogate
 
 FILTERS = ("none", "rif", "rif_strict", "random_matched", "unsolvable")
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
@@ -52,7 +53,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention",
+    "reward", "retention", "loss", "loss_mean", "refills",
 )  # fmt: skip
 
 
@@ -123,7 +124,11 @@ class Method(Settings):
         settings = self.model_dump(mode="json", exclude=_INPUTS_OF_THEIR_OWN)
         if not isinstance(self.iterations, int):
             settings["iterations"] = self.iterations_on(tasks)
-        return {key: value for key, value in settings.items() if key not in _LATER or value}
+        return {
+            key: value
+            for key, value in settings.items()
+            if key not in _LATER or (value and value != type(self).model_fields[key].default)
+        }
 
     @property
     def completions(self) -> int:
@@ -151,7 +156,14 @@ class Method(Settings):
         return False
 
 
-class SFT(Method):
+class Likely(Method):
+    """What learns to write given completions."""
+
+    # dft: dynamic fine-tuning, in which a token counts as much as it is likely (arXiv 2508.05629).
+    loss: Literal["nll", "dft"] = "nll"
+
+
+class SFT(Likely):
     """Supervised fine-tuning on reference answers."""
 
     objective: Literal["sft"]
@@ -169,7 +181,7 @@ class SFT(Method):
         return Likelihood(self, stage.templates)
 
 
-class SampledSFT(Method):
+class SampledSFT(Likely):
     """SFT on completions that a policy, the *writer*, wrote and got right; one for an example."""
 
     objective: Literal["sft"]
@@ -224,6 +236,12 @@ class RFT(Method):
     dual_clip: float | None = Field(None, gt=1)
     positives_only: bool = False  # wrong completions push nothing
     drop_zero_variance: bool = False  # prompts whose completions all have advantage 0 leave the step
+    refills: int = Field(
+        0, ge=0
+    )  # further draws of prompts, until a batch of those that do not leave is full
+    # The mean of a step's losses: over its tokens; over completions, each the mean of its tokens (as GRPO was
+    # published); or over as many tokens as there could be, so that no answer gains by its length (Dr. GRPO).
+    loss_mean: Literal["tokens", "sequences", "constant"] = "tokens"
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
     kl_reference: Literal["stage_start", "base"] = "stage_start"
 
@@ -246,6 +264,10 @@ class RFT(Method):
                 f"{self.objective} compares completions of one prompt, so group_size must be at least 2"
             )
         _needs_differing_completions(self.objective, self.sampling)
+        if self.refills and not self.drop_zero_variance:
+            raise ValueError(
+                "refills take the places of prompts that leave; they need drop_zero_variance: true"
+            )
         return self
 
     def advantages(self, rewards_BG: torch.Tensor, greedy_B: torch.Tensor | None) -> torch.Tensor:
@@ -260,10 +282,17 @@ class RFT(Method):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it weighs completions")
 
+    def surrogate(self, sampled: Sampled) -> Surrogate:
+        """What each token counts, and which have no gradient for being clipped, both [B, G, R]."""
+        from holdfast.learning.surrogates import clipped_ratio
+
+        return clipped_ratio(sampled, self.clip_low, self.clip_high, self.dual_clip)
+
     def make(self, stage: Stage) -> Objective:
         from holdfast.learning.objectives import PolicyGradient
 
-        return PolicyGradient(self, stage.templates, stage.past(self.kl_reference) if self.kl_coef else None)
+        reference = stage.past(self.kl_reference) if self.kl_coef else None
+        return PolicyGradient(self, stage.templates, reference, stage.items)
 
     def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
         settings = super().determining(tasks)
@@ -303,6 +332,54 @@ class GRPO(RFT):
         return group_relative(rewards_BG, self.normalise_std)
 
 
+class DrGRPO(GRPO):
+    """GRPO without what favours long wrong answers: Liu et al. (arXiv 2503.20783), sec. 3."""
+
+    objective: Literal["dr_grpo"]  # type: ignore[assignment]
+    normalise_std: bool = False
+    loss_mean: Literal["tokens", "sequences", "constant"] = "constant"
+
+
+class DAPO(GRPO):
+    """GRPO with room above, and batches of prompts that teach: Yu et al. (arXiv 2503.14476), sec. 3.1 to 3.3.
+
+    Its penalty on overlong answers (sec. 3.4) is a reward: `reward: {accuracy: 1, rules.py:brevity: 1}`.
+    """
+
+    objective: Literal["dapo"]  # type: ignore[assignment]
+    clip_high: float = Field(0.28, ge=0)
+    drop_zero_variance: bool = True
+    refills: int = Field(9, ge=0)
+
+
+class GSPO(GRPO):
+    """GRPO with one ratio a completion: Zheng et al. (arXiv 2507.18071)."""
+
+    objective: Literal["gspo"]  # type: ignore[assignment]
+    clip_low: float = Field(3e-4, ge=0)  # sec. 5.1
+    clip_high: float = Field(4e-4, ge=0)
+    dual_clip: None = None
+    loss_mean: Literal["tokens", "sequences", "constant"] = "sequences"
+
+    def surrogate(self, sampled: Sampled) -> Surrogate:
+        from holdfast.learning.surrogates import clipped_sequence_ratio
+
+        return clipped_sequence_ratio(sampled, self.clip_low, self.clip_high)
+
+
+class CISPO(GRPO):
+    """GRPO that bounds the weight of a token in place of its ratio: MiniMax-M1 (arXiv 2506.13585)."""
+
+    objective: Literal["cispo"]  # type: ignore[assignment]
+    clip_low: float = Field(1.0, ge=0)  # none
+    dual_clip: None = None
+
+    def surrogate(self, sampled: Sampled) -> Surrogate:
+        from holdfast.learning.surrogates import clipped_weight
+
+        return clipped_weight(sampled, self.clip_low, self.clip_high)
+
+
 class RLOO(RFT):
     """Reward minus the mean of the *other* completions: Ahmadian et al. (arXiv 2402.14740), sec. 2.2."""
 
@@ -338,6 +415,10 @@ class Reinforce(RFT):
 WAYS: dict[str, tuple[type[Method], ...]] = {  # those of one name are told apart by their targets
     "sft": (SFT, SampledSFT),
     "grpo": (GRPO,),
+    "dr_grpo": (DrGRPO,),
+    "dapo": (DAPO,),
+    "gspo": (GSPO,),
+    "cispo": (CISPO,),
     "rloo": (RLOO,),
     "remax": (ReMax,),
     "reinforce": (Reinforce,),

@@ -10,17 +10,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from holdfast.errors import HoldfastError
-from holdfast.generate.rollouts import Item, encode_items, roll_out
+from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import NOTHING, Spent
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, SFT
+from holdfast.learning.surrogates import Sampled
 from holdfast.policy.batch import group_tokens
+from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
 
@@ -44,8 +46,10 @@ class Groups:
         advantages_BG: weight of each completion (1 for SFT).
         old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples.
         reference_BGR: of the KL reference, where there is a penalty.
+        kl_B: weight of each prompt's divergence from the reference; None: `kl_coef` of the method.
+        scores_BG: how right each completion is, where they are graded.
         stats: means over the batch, for the log.
-        names: of the examples, for messages.
+        items: the examples.
         spent: what collecting them took; learning from them is not in it.
         prefill: of all prompts, where sampling left it for the training step.
     """
@@ -55,14 +59,16 @@ class Groups:
     advantages_BG: torch.Tensor
     old_logprobs_BGR: torch.Tensor | None = None
     reference_BGR: torch.Tensor | None = None
+    kl_B: torch.Tensor | None = None
+    scores_BG: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
     spent: Spent = NOTHING
     prefill: Prefill | None = None
 
     def name(self, index: int) -> str:
         """What a message calls the prompt at `index`."""
-        return self.names[index] if self.names else f"example {index}"
+        return item_name(self.items[index]) if self.items else f"example {index}"
 
     def split(self, size: int) -> Iterator[Groups]:
         """Parts of at most `size` prompts, in order, each made when it is asked for: it copies its images."""
@@ -89,7 +95,9 @@ class Groups:
             advantages_BG=self.advantages_BG[index_B.to(self.advantages_BG.device)],
             old_logprobs_BGR=part(self.old_logprobs_BGR),
             reference_BGR=part(self.reference_BGR),
-            names=tuple(self.names[row] for row in rows) if self.names else (),
+            kl_B=part(self.kl_B),
+            scores_BG=part(self.scores_BG),
+            items=tuple(self.items[row] for row in rows) if self.items else (),
             prefill=None,
         )
 
@@ -125,6 +133,14 @@ class Objective(ABC):
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         """What an iteration learns from, on the policy as it is."""
 
+    def divisor(self, groups: Groups) -> float:
+        """What the sums of a step's losses are divided by: its tokens."""
+        return float(groups.completions.mask_BGR.sum().item())
+
+    def chosen(self, groups: Groups) -> Groups:
+        """Those of the collected groups that are learned from."""
+        return groups
+
     @abstractmethod
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         """The loss of a part of a step, with its gradient."""
@@ -148,47 +164,50 @@ class Likelihood(Objective):
             completions,
             torch.ones(len(items), 1),
             stats={"length": lengths.mean().item()},
-            names=item_names(items),
+            items=tuple(items),
         )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups)
+        return likelihood_loss(policy, groups, self.method.loss)
 
 
-def likelihood_loss(policy: Policy, groups: Groups) -> LossSums:
-    """The negative log-likelihood of completions, summed over their tokens."""
+def likelihood_loss(policy: Policy, groups: Groups, loss: Literal["nll", "dft"] = "nll") -> LossSums:
+    """The negative log-likelihood of completions, summed over their tokens.
+
+    Args:
+        loss: `dft` weighs each token by its probability, as a number without gradient: dynamic fine-tuning
+            (Wu et al., arXiv 2508.05629, eq. 9).
+    """
     out = policy.group_logprobs(groups.prompts, groups.completions)
     mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
-    return LossSums(-(out.logprobs_BGR * mask).sum(), float((out.entropy_BGR * mask).sum()))
+    weight = mask * out.logprobs_BGR.detach().exp() if loss == "dft" else mask
+    return LossSums(-(out.logprobs_BGR * weight).sum(), float((out.entropy_BGR * mask).sum()))
 
 
 class PolicyGradient(Objective):
     """Reinforcement fine-tuning: sample groups, grade them, push by advantage.
 
-    The loss is the clipped surrogate of PPO with one advantage per completion, separate lower and
-    upper bounds and, if asked for, a dual clip; averaged over tokens, plus `kl_coef` times the k3
-    estimate of the KL divergence to a reference (Schulman, "Approximating KL divergence", 2020).
+    The loss is the method's surrogate (`surrogates.py`) with one advantage per completion, averaged as
+    `loss_mean` says, plus `kl_coef` times the k3 estimate of the KL divergence to a reference
+    (Schulman, "Approximating KL divergence", 2020).
     """
 
     def __init__(
-        self, method: RFT, templates: Mapping[Style, str], reference: Policy | Reference | None
+        self,
+        method: RFT,
+        templates: Mapping[Style, str],
+        reference: Policy | Reference | None,
+        pool: Sequence[Item] = (),
     ) -> None:
-        self.method, self.templates, self.reference = method, templates, reference
+        self.method, self.templates, self.reference, self.pool = method, templates, reference, pool
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         method = self.method
-        rollouts = roll_out(
-            policy,
-            items,
-            style=method.style,
-            templates=self.templates,
-            sampling=method.sampling,
-            group_size=method.group_size,
-            generator=torch_stream(*stream, "sample", device=str(policy.device)),
-            greedy_row=method.greedy,
-            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
-            parts=method.reward,
-        )
+        rollouts = self._roll_out(policy, items, (*stream, "sample"))
+        spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
+        drawn = 1
+        if method.refills:
+            items, rollouts, spent, drawn = self._refilled(policy, list(items), rollouts, spent, stream)
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
         greedy_B = rollouts.rewards_BG[:, -1] if method.greedy else None
@@ -213,47 +232,112 @@ class PolicyGradient(Objective):
             "unfinished": 1 - completions.finished_BG.float().mean().item(),
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
         }
+        if method.refills:
+            stats["drawn"] = float(drawn)
         passes = (old is not None) + (reference is not None)
-        spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions, passes)
-        groups = Groups(
+        again = passes * policy.operations.forward(rollouts.prompts, rollouts.completions)
+        spent = replace(spent, flops=spent.flops + again)
+        return Groups(
             rollouts.prompts,
             completions,
             advantages_BG,
             old,
             reference,
-            stats,
-            item_names(items),
-            spent,
-            rollouts.prefill,
+            scores_BG=rollouts.scores_BG[:, sampled],
+            stats=stats,
+            items=tuple(items),
+            spent=spent,
+            prefill=rollouts.prefill,
         )
-        if method.drop_zero_variance:
-            return groups.rows((advantages_BG != 0).any(dim=1).nonzero().squeeze(1).tolist())
-        return groups
+
+    def _roll_out(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Rollouts:
+        method = self.method
+        return roll_out(
+            policy,
+            items,
+            style=method.style,
+            templates=self.templates,
+            sampling=method.sampling,
+            group_size=method.group_size,
+            generator=torch_stream(*stream, device=str(policy.device)),
+            greedy_row=method.greedy,
+            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
+            parts=method.reward,
+        )
+
+    def _refilled(
+        self, policy: Policy, items: list[Item], rollouts: Rollouts, spent: Spent, stream: tuple[object, ...]
+    ) -> tuple[list[Item], Rollouts, Spent, int]:
+        """A batch of prompts whose rewards differ, as far as `refills` further draws find them.
+
+        Returns:
+            The prompts, their roll-outs, what all draws took, and how many there were.
+        """
+        wanted, drawn = len(items), 0
+        chosen: list[Item] = []
+        parts: list[tuple[Rollouts, list[int]]] = []
+        while True:
+            drawn += 1
+            varied = (~advantages.zero_variance(rollouts.rewards_BG)).nonzero().squeeze(1).tolist()
+            kept = varied[: wanted - len(chosen)]
+            parts.append((rollouts, kept))
+            chosen += [items[row] for row in kept]
+            if len(chosen) == wanted or drawn > self.method.refills:
+                break
+            draw = named_stream(*stream, "refill", drawn)
+            items = draw.sample(list(self.pool), min(wanted, len(self.pool)))
+            rollouts = self._roll_out(policy, items, (*stream, "refill", drawn))
+            spent += Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
+        prompts = encode_items(policy, chosen, self.method.style, self.templates)
+        return chosen, Rollouts.join(parts, prompts, policy.draw.pad), spent, drawn
+
+    def chosen(self, groups: Groups) -> Groups:
+        if not self.method.drop_zero_variance:
+            return groups
+        teaches_B = (groups.advantages_BG != 0).any(dim=1)
+        if groups.kl_B is not None:
+            teaches_B |= groups.kl_B != 0
+        return groups.rows(teaches_B.nonzero().squeeze(1).tolist())
+
+    def divisor(self, groups: Groups) -> float:
+        if self.method.loss_mean == "tokens":
+            return super().divisor(groups)
+        completions = groups.advantages_BG.numel()
+        return float(
+            completions * (self.method.sampling.max_tokens if self.method.loss_mean == "constant" else 1)
+        )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        method = self.method
-        out = policy.group_logprobs(
-            groups.prompts, groups.completions, method.sampling.temperature, groups.prefill
-        )
+        method, completions = self.method, groups.completions
+        out = policy.group_logprobs(groups.prompts, completions, method.sampling.temperature, groups.prefill)
         logprobs = out.logprobs_BGR
-        mask = groups.completions.mask_BGR.to(logprobs.dtype)
+        mask = completions.mask_BGR.to(logprobs.dtype)
+        weight = mask
+        if method.loss_mean == "sequences":
+            weight = mask / mask.sum(-1, keepdim=True).clamp_min(1)
         old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR
         advantage = groups.advantages_BG.to(logprobs).unsqueeze(-1)
-        ratio = ((logprobs - old) * mask).exp()
-        clipped_ratio = ratio.clamp(1 - method.clip_low, 1 + method.clip_high)
-        surrogate = torch.minimum(ratio * advantage, clipped_ratio * advantage)
-        clipped = ((clipped_ratio * advantage < ratio * advantage) * mask).sum()
-        if method.dual_clip is not None:
-            floor = method.dual_clip * advantage
-            surrogate = torch.where(advantage < 0, torch.maximum(surrogate, floor), surrogate)
-        loss = -(surrogate * mask).sum()
+        surrogate, is_clipped = method.surrogate(Sampled(logprobs, old, advantage, mask))
+        loss = -(surrogate * weight).sum()
         kl = torch.zeros(())
         if groups.reference_BGR is not None:
-            # Bounded before the exponential, too, which would overflow far beyond the clamp.
-            difference = ((groups.reference_BGR - logprobs) * mask).clamp(max=2 * KL_CLAMP)
-            kl = ((difference.exp() - difference - 1).clamp(max=KL_CLAMP) * mask).sum()
-            loss = loss + method.kl_coef * kl
+            divergence_BGR = k3(groups.reference_BGR, logprobs, mask)
+            kl = divergence_BGR.sum()
+            if method.loss_mean == "sequences":
+                divergence_BGR = divergence_BGR * weight
+            if groups.kl_B is None:
+                loss = loss + method.kl_coef * divergence_BGR.sum()
+            else:
+                loss = loss + (groups.kl_B.to(logprobs).view(-1, 1, 1) * divergence_BGR).sum()
+        clipped = (is_clipped * mask).sum()
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
+
+
+def k3(reference_BGR: torch.Tensor, logprobs_BGR: torch.Tensor, mask_BGR: torch.Tensor) -> torch.Tensor:
+    """The k3 estimate of KL(policy ‖ reference) at each token [B, G, R], clamped; 0 outside the mask."""
+    # Bounded before the exponential, too, which would overflow far beyond the clamp.
+    difference = ((reference_BGR - logprobs_BGR) * mask_BGR).clamp(max=2 * KL_CLAMP)
+    return (difference.exp() - difference - 1).clamp(max=KL_CLAMP) * mask_BGR
 
 
 def _checked(advantages_BG: object, rewards_BG: torch.Tensor, method: RFT) -> torch.Tensor:
@@ -273,6 +357,7 @@ def _checked(advantages_BG: object, rewards_BG: torch.Tensor, method: RFT) -> to
     return advantages_BG
 
 
-def item_names(items: Sequence[Item]) -> tuple[str, ...]:
-    """What messages call the examples of a batch."""
-    return tuple(f"{task.name} {example.id}" for task, example in items)
+def item_name(item: Item) -> str:
+    """What messages call an example."""
+    task, example = item
+    return f"{task.name} {example.id}"

@@ -22,7 +22,7 @@ from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning.budget import Spent
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import SampledSFT
-from holdfast.learning.objectives import Groups, LossSums, Objective, item_names, likelihood_loss
+from holdfast.learning.objectives import Groups, LossSums, Objective, likelihood_loss
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
@@ -100,10 +100,10 @@ class SampledLikelihood(Objective):
         else:
             prompts = encode_items(policy, kept, method.style, self.templates)
         ones = torch.ones(len(kept), 1)
-        return Groups(prompts, targets, ones, stats=stats, names=item_names(kept), spent=spent)
+        return Groups(prompts, targets, ones, stats=stats, items=tuple(kept), spent=spent)
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups)
+        return likelihood_loss(policy, groups, self.method.loss)
 
 
 def _hinted(example: Example, hint: str) -> Example:

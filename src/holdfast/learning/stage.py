@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +30,7 @@ class Stage:
         hint: the question with its answer shown.
         earlier: training examples of earlier tasks by name, in their order; for strategies that rehearse.
         inherited: what the strategies of the stage before left, by their names.
+        spent: what strategies took besides (`flops`), until the loop counts it.
     """
 
     policy: Policy
@@ -41,6 +43,7 @@ class Stage:
     hint: str = ""
     earlier: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
 
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:
         """The policy as it was, without a second model where that can be; asked before the first step."""

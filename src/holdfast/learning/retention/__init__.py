@@ -4,7 +4,9 @@
     retention: [{kind: er}, {kind: ewc}]           # or several, in this order
     retention: {kind: rules.py:Mine, strength: 2}  # or your own: a class made from Strategy
 
-A strategy is a class with its settings and up to four hooks. What it has learned of earlier stages are
+A strategy is a class with its settings and up to six hooks: `begin` and `end` of a stage, and in each of its
+iterations `batch` (which examples), `collected` (what is learned from them), `gradient` (of a step) and
+`stepped` (the weights after it). What it has learned of earlier stages are
 tensors that `end` returned there; they lie beside the stage's weights in the store. What it holds within a
 stage are tensors in `memory`; they lie in the step checkpoint, so that a killed stage goes on to the same
 bits.
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 KINDS = {  # loaded when they are used
     "er": "holdfast.learning.retention.er:ExperienceReplay",
     "ewc": "holdfast.learning.retention.ewc:OnlineEWC",
+    "l2": "holdfast.learning.retention.l2:L2",
 }
 
 
@@ -40,9 +43,13 @@ class Strategy(Settings):
 
     Attributes:
         rehearses: whether it looks at the training examples of earlier tasks (`stage.earlier`).
+        looks_back: whether it keeps the policy as the stage found it (`stage.past`).
+        copies: float32 numbers that it holds for each trained one, at its largest moment.
     """
 
     rehearses: ClassVar[bool] = False
+    looks_back: ClassVar[bool] = False
+    copies: ClassVar[float] = 0
 
     kind: str
 
@@ -62,9 +69,15 @@ class Strategy(Settings):
             memory: empty; what is put there is kept, and replaced by what a checkpoint holds of it.
         """
 
-    def batch(self, stage: Stage, items: list[Item], iteration: int) -> list[Item]:
+    def batch(
+        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
+    ) -> list[Item]:
         """The examples of an iteration."""
         return items
+
+    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+        """What an iteration learns from: advantages, references, targets; `groups.items` are its examples."""
+        return groups
 
     def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
         """Change the gradients of a step, or add to them, before they are clipped.
@@ -72,12 +85,21 @@ class Strategy(Settings):
         Called once a step, when every trained parameter that the loss depends on has its `grad`.
 
         Returns:
-            Numbers for the step's row in the log.
+            Numbers for the step's row in the log; `NAME_share`, the norm of what was added over that of
+            the whole gradient, tells a reader whether it did anything.
         """
         return {}
 
+    def stepped(
+        self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
+    ) -> None:
+        """After each optimiser step that was made; it may change weights."""
+
     def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """After the last step, before the policy is saved: what the next stage's strategy inherits."""
+        """After the last step, before the policy is saved: what the next stage's strategy inherits.
+
+        It may change weights.
+        """
         return {}
 
 

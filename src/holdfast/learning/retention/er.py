@@ -6,7 +6,7 @@ the old references again; RFT answers the old prompts anew.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Strategy
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
+
+if TYPE_CHECKING:
+    import torch
 
 
 class ExperienceReplay(Strategy):
@@ -26,7 +29,9 @@ class ExperienceReplay(Strategy):
     per_task: int | None = Field(None, ge=1)  # examples of each earlier task that are kept; None: all
     padding_control: bool = False  # repeats new examples in the places of old ones: what replay itself adds
 
-    def batch(self, stage: Stage, items: list[Item], iteration: int) -> list[Item]:
+    def batch(
+        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
+    ) -> list[Item]:
         """The first new examples, and old ones: of all tasks alike, each once where there are enough."""
         if not stage.earlier:
             return items

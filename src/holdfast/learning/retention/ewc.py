@@ -19,8 +19,9 @@ from pydantic import Field
 
 from holdfast.generate.rollouts import encode_items
 from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.terms import add_to_gradient, flat_weights
 from holdfast.learning.stage import Stage
-from holdfast.policy.gradients import fisher_diagonal, trained_parameters
+from holdfast.policy.gradients import fisher_diagonal
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class OnlineEWC(Strategy):
-    """Memory: two float32 numbers for each trained one."""
+    copies = 4  # F, θ*, the pull; at a stage's end, one more gradient
 
     kind: Literal["ewc"] = "ewc"
     strength: float = Field(gt=0)  # λ: tune it; what is right depends on F, and F on lengths and sizes
@@ -43,22 +44,15 @@ class OnlineEWC(Strategy):
         inherited = stage.inherited.get(self.name)
         if inherited:
             memory["fisher"] = inherited["fisher"].to(stage.policy.device)
-            memory["anchor"] = _flat(stage)
+            memory["anchor"] = flat_weights(stage.policy)
 
     @torch.no_grad()
     def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
         """Add λ F (θ − θ*); `ewc_share` is its norm over that of the whole gradient."""
         if "fisher" not in memory:
             return {}
-        pull = self.strength * memory["fisher"] * (_flat(stage) - memory["anchor"])
-        parameters = trained_parameters(stage.policy)
-        total = torch.zeros((), device=pull.device)
-        for parameter, part in zip(parameters, pull.split([one.numel() for one in parameters]), strict=True):
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            parameter.grad += part.view_as(parameter).to(parameter.grad.dtype)
-            total += parameter.grad.float().square().sum()
-        return {"ewc_share": float(pull.norm() / total.sqrt().clamp_min(1e-30))}
+        pull = self.strength * memory["fisher"] * (flat_weights(stage.policy) - memory["anchor"])
+        return {"ewc_share": add_to_gradient(stage.policy, pull)}
 
     def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """F of this stage's task, added to that of the earlier ones."""
@@ -78,8 +72,3 @@ class OnlineEWC(Strategy):
         if "fisher" in memory:
             total = total.add_(memory["fisher"], alpha=self.decay)
         return {"fisher": total}
-
-
-def _flat(stage: Stage) -> torch.Tensor:
-    """The trained weights, one after another, in float32."""
-    return torch.cat([one.detach().flatten().float() for one in trained_parameters(stage.policy)])

@@ -15,6 +15,7 @@ from holdfast.report.sections import (
     predictors,
     probe,
     responses,
+    retention,
     risk,
     settings,
     setup,
@@ -23,7 +24,7 @@ from holdfast.report.sections import (
 )
 
 TOPICS = (
-    *(learned, differences, matched, settings, setup, tasks, general, items, training),
+    *(learned, retention, differences, matched, settings, setup, tasks, general, items, training),
     *(drift, predictors, risk, probe, measures, responses, definitions),
 )
 SECTIONS: tuple[MakeSection, ...] = tuple(topic.section for topic in TOPICS)

@@ -1,0 +1,43 @@
+"""L2 to earlier weights: every trained weight is pulled back alike, whatever it was for.
+
+gradient ← gradient + λ (θ − θ*), with θ* the weights the stage began with, or the base's: the quadratic
+penalty of EWC (Kirkpatrick et al., arXiv 1612.00796, sec. 2.1) with all importances 1, its usual control.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.terms import add_to_gradient, flat_weights
+from holdfast.learning.stage import Stage
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
+
+
+class L2(Strategy):
+    copies = 2  # θ*, the pull
+
+    kind: Literal["l2"] = "l2"
+    strength: float = Field(gt=0)  # λ
+    to: Literal["stage_start", "base"] = "stage_start"
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Take up θ*; in the first stage they are the base's."""
+        inherited = stage.inherited.get(self.name, {})
+        memory["anchor"] = (
+            inherited["base"].to(stage.policy.device) if "base" in inherited else flat_weights(stage.policy)
+        )
+
+    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+        """Add λ (θ − θ*)."""
+        pull = self.strength * (flat_weights(stage.policy) - memory["anchor"])
+        return {"l2_share": add_to_gradient(stage.policy, pull)}
+
+    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The base's weights, where they are what it pulls to."""
+        return {"base": memory["anchor"]} if self.to == "base" else {}
