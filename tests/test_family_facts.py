@@ -23,7 +23,7 @@ from family_helpers import (
 from holdfast.experiment.architecture import Tower, architecture, of_config
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.mechanism.movement import group_of, movement
+from holdfast.measures.movement import group_of, movement
 from holdfast.policy.families import FAMILIES, Family, family_of, part_of
 from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy

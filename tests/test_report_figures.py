@@ -18,7 +18,7 @@ from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
 from holdfast.report.sections.tasks import task_curves
 from holdfast.report.style import RC, data_colours, inline_svg, looks_of
-from measured_results import make_grid, with_mechanisms
+from measured_results import make_grid, with_measures
 from results_helpers import Profile, make_results
 
 TASKS = ("superclevr_mathv360k", "handwriting_forms_2024", "counting", "medical_slides_vqa_x", "tissue")
@@ -39,7 +39,7 @@ def long_names():
         )
         for run in results.runs
     ]
-    return with_mechanisms(replace(results, runs=tuple(runs)))
+    return with_measures(replace(results, runs=tuple(runs)))
 
 
 def nine_methods():

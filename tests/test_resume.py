@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -24,7 +24,9 @@ from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast.config.experiment import Experiment
-from holdfast.experiment import executor
+from holdfast.experiment import executor, local
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
 from holdfast.files import listing, read_json, write_json
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning import loop
@@ -178,7 +180,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_stage_done_again(
     experiment = make_experiment(tmp_path, **SETTINGS)
     work = half_a_stage(experiment, monkeypatch)
     damage(work)
-    monkeypatch.setattr(executor, "attempt", only_the_first(executor.attempt))
+    monkeypatch.setattr(local, "attempt", only_the_first(executor.attempt))
     run_here(experiment)
     assert bool(caplog.messages) == (said is not None)
     if said is not None:
@@ -269,26 +271,16 @@ def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> 
     assert snapshot(experiment.store) == undisturbed
 
 
-def test_a_worker_that_died_idle_gets_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    def worker(turn: int, alive: bool) -> Any:
-        process = SimpleNamespace(is_alive=lambda: alive)
-        give = lambda job, weights: given.append(job)  # noqa: E731
-        return SimpleNamespace(turn=turn, job=None, held=None, process=process, give=give)
-
-    given: list[str] = []
-    jobs = ["first", "second"]
-    schedule: Any = SimpleNamespace(
-        take=lambda held, count: jobs.pop(0) if jobs else None, needs_weights=lambda job: False
-    )
-    progress: Any = SimpleNamespace(start=lambda job: None)
-    monkeypatch.setattr(executor, "_Worker", lambda *rest: worker(rest[-2], alive=True))
-    nothing: Any = None
-    workers = [worker(0, alive=False), worker(1, alive=True)]
-    idle = workers[1]
-    executor._Run(nothing, nothing, nothing, schedule, progress, False)._hand_out(workers, 2, [nothing])
-    assert workers[0] is idle
-    assert workers[1].turn == 0  # in the dead one's place
-    assert given == ["first", "second"]
+def test_a_worker_that_died_idle_gets_no_job(tmp_path: Path) -> None:
+    """Its place is offered again, after those that run, and without the policy that it held."""
+    experiment = make_experiment(tmp_path)
+    processes = local.Processes(experiment, make_plan(experiment), Store(experiment.store), 3)
+    dead, living, unused = processes.idle()
+    for worker, alive in ((dead, False), (living, True)):
+        process: Any = MagicMock(**{"is_alive.return_value": alive})
+        worker.process, worker.connection, worker.held = process, MagicMock(), "policy"
+    assert processes.idle() == [living, dead, unused]
+    assert (living.held, dead.held, dead.process) == ("policy", None, None)
 
 
 def test_stopping_is_clean(tmp_path: Path) -> None:

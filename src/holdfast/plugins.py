@@ -1,8 +1,9 @@
 """Code of the user's own, named as `rules.py:score`: found, known by its content, and called with care.
 
 A reference stands wherever the package has a name of its own: a scorer, a reward, a filter, a way of
-learning, a strategy, a task. The file's hash is part of every fingerprint that the code counts for, so a
-changed rule is another experiment. What it imports besides is not watched: a rule belongs in one file.
+learning, a strategy, a measure, a task, an executor. The file's hash is part of every fingerprint that the
+code counts for, so a changed rule is another experiment. What it imports besides is not watched: a rule
+belongs in one file.
 """
 
 from __future__ import annotations
@@ -200,14 +201,32 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
     function = load_function(reference)
     seconds = float(getattr(function, "seconds", SECONDS))
     try:
-        with _time_limit(seconds):
+        with _time_limit(seconds), blamed(reference, about):
             return function(*arguments)
     except _TooSlow:
         raise HoldfastError(
             f"{reference} took more than {seconds:g} s over {about}. Make it faster, or give the function an "
             "attribute `seconds`."
         ) from None
+
+
+@contextmanager
+def blamed(reference: str | None, about: str) -> Iterator[None]:
+    """Errors in the block as those of the user's code, with its line.
+
+    Args:
+        reference: of the code; None where it is the package's own, whose errors stay as they are.
+
+    Raises:
+        HoldfastError: there was one.
+    """
+    try:
+        yield
+    except (HoldfastError, MemoryError):  # which say what is wrong
+        raise
     except Exception as error:
+        if reference is None:
+            raise
         path = Path(reference.rpartition(":")[0])
         raise HoldfastError(f"{reference} failed on {about}: {_where(error, path)}.") from error
 

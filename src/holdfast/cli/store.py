@@ -22,7 +22,8 @@ def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debu
     context.obj = folder
     if context.invoked_subcommand is not None:
         return
-    from holdfast.experiment.store import KINDS, Store, size
+    from holdfast.experiment.plan import KINDS
+    from holdfast.experiment.store import Store, size
 
     if not folder.is_dir():
         raise InputError(f"There is no store in {folder}; say where it is with --store FOLDER.")

@@ -221,11 +221,14 @@ class Runner:
             files.write_json(folder / "result.json", result)
 
     def _measure(self, job: Job) -> None:
-        """Drift, risk or the probe: small facts about policies, which stay as they are."""
-        from holdfast.experiment import measures
-
+        """Small facts about policies, which stay as they are."""
+        assert job.measure is not None
         start = time.perf_counter()
-        result = getattr(measures, job.kind)(job, self)
+        try:
+            result = job.measure.result(job, self)
+        finally:
+            if job.measure.reference is not None:
+                self.held = self._policy = None  # the user's code may have changed it
         with self._writing(job) as folder:
             files.write_json(folder / "result.json", result | {"seconds": time.perf_counter() - start})
 
@@ -314,6 +317,13 @@ class Runner:
                 f"Weight movement is measured on files, and those of {model.path} are not on this disk; "
                 f"'hf download {model.path}' brings them."
             ) from None
+
+    def asked(self, job: Job) -> dict[str, list[tuple[Task, Example]]]:
+        """The examples that a measure asked for, by task."""
+        return {
+            data["name"]: self.items(data["name"], data["split"], data["count"])
+            for data in job.inputs["tasks"]
+        }
 
     def _items(self, job: Job, split: Split) -> list[tuple[Task, Example]]:
         return [item for name in job.tasks for item in self.items(name, split)]

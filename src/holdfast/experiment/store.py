@@ -3,7 +3,7 @@
     <store>/learn/<fingerprint>/      job.json  result.json  metrics.jsonl  weights/  manifest.json
     <store>/filter/<fingerprint>/     job.json  result.json  records.jsonl  manifest.json
     <store>/evaluate/<fingerprint>/   job.json  result.json  records.jsonl  manifest.json
-    <store>/drift|risk|probe/<fingerprint>/   job.json  result.json  manifest.json
+    <store>/drift|risk|probe|measure/<fingerprint>/   job.json  result.json  manifest.json
     <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
     <store>/damaged/                  entries that no longer say what was written
     <store>/locks/                    one empty file per job, locked by the process that works on it; and one
@@ -27,13 +27,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import IO, Any
 
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError
-from holdfast.experiment.plan import Job, Kind
+from holdfast.experiment.plan import KINDS, Job
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
 WEIGHTS = "weights"
 _USE, _RUN = "use", "run-"  # lock files
 _LENGTH = 16  # of a fingerprint in a name
@@ -55,7 +54,7 @@ class Damaged(HoldfastError):
 class Entry:
     """What `holdfast store` shows of one result."""
 
-    kind: Kind
+    kind: str
     name: str
     label: str
     bytes: int
@@ -146,7 +145,7 @@ class Store:
         if not same:
             raise Damaged(job.fingerprint, f"the content of {path} has changed")
 
-    def inputs(self, kind: Kind, fingerprint: str) -> dict[str, Any]:
+    def inputs(self, kind: str, fingerprint: str) -> dict[str, Any]:
         """What determined a result, whichever experiment asked for it.
 
         Raises:

@@ -11,6 +11,7 @@ from holdfast.report.sections import (
     items,
     learned,
     matched,
+    measures,
     predictors,
     probe,
     responses,
@@ -24,6 +25,6 @@ from holdfast.report.sections import (
 
 TOPICS = (
     *(learned, retention, differences, matched, settings, setup, tasks, general, items, training),
-    *(drift, predictors, risk, probe, responses, definitions),
+    *(drift, predictors, risk, probe, measures, responses, definitions),
 )
 SECTIONS: tuple[MakeSection, ...] = tuple(topic.section for topic in TOPICS)
