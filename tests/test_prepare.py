@@ -27,7 +27,8 @@ from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.benchmarks.fields import text_list, without_markers
 from holdfast.tasks.catalog import get_task, names
 from holdfast.tasks.example import open_image
-from holdfast.tasks.imagecheck import BadImage, size_of
+from holdfast.tasks.imagecheck import size_of
+from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.source import Source, from_folder, from_hub
 from holdfast.tasks.tables import files_of

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from holdfast.errors import HoldfastError
+from holdfast.tasks.pictures import as_seen, opened
 
 
 class LazyImage(ABC):
@@ -58,27 +58,20 @@ class Example:
 
 
 def open_image(source: ImageSource) -> Image.Image:
-    """The picture as upright RGB, whatever mode and orientation it is stored in.
+    """The picture as upright RGB on white, whatever mode and orientation it is stored in (`as_seen`).
 
     Raises:
-        HoldfastError: it is missing or cannot be read.
+        HoldfastError: it is missing, cannot be read, or has greys outside the range of its format.
     """
-    if isinstance(source, Image.Image):
-        return source if source.mode == "RGB" else source.convert("RGB")
     if isinstance(source, LazyImage):
         source = source.read()
-    name = "in the row's own bytes" if isinstance(source, bytes) else str(source)
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # grey of 16 bits, which `convert` would clip to white
-                upright = upright.convert("I").point(lambda value: value / 256).convert("L")
-            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-                white = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(white, upright)
-            return upright.convert("RGB")
+        if isinstance(source, Image.Image):
+            return as_seen(source)
+        with opened(source) as image:
+            return as_seen(image)
     except FileNotFoundError:
-        raise HoldfastError(f"The image {name} is missing.") from None
+        raise HoldfastError(f"The image {source!s} is missing.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise HoldfastError(f"The image {name} cannot be read: {error}.") from None
+        where = "in the row's own bytes" if isinstance(source, bytes) else str(source)
+        raise HoldfastError(f"The image {where} cannot be read: {error}.") from None

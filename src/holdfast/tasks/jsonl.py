@@ -31,7 +31,8 @@ from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.settings import Settings
 from holdfast.tasks.example import Example, ImageSource
-from holdfast.tasks.imagecheck import BadImage, size_of
+from holdfast.tasks.imagecheck import size_of
+from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import Style, render_target
 from holdfast.tasks.scorers import FORMULAS, get_scorer
 from holdfast.tasks.scoring import extract_answer
