@@ -79,7 +79,7 @@ def test_a_jpeg_that_is_grey_at_its_end_is_whole(value):
 FORMS = ("BMP", "GIF", "TIFF", "PPM", "PCX", "DDS", "JPEG2000", "QOI", "SGI", "TGA", "WEBP", "ICO")
 
 
-@pytest.mark.parametrize("form", ("PNG", "JPEG", *FORMS))
+@pytest.mark.parametrize("form", ["PNG", "JPEG", *FORMS])
 def test_files_that_break_off(form):
     whole = stored(form)
     assert size_of(whole)[0] in (128, 64)  # icons are squares

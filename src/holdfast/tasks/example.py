@@ -13,6 +13,8 @@ from PIL import Image
 from holdfast.errors import HoldfastError
 from holdfast.tasks.pictures import as_seen, opened
 
+IMAGE_MARKER = "<image>"  # in a prompt: here stands an image
+
 
 class LazyImage(ABC):
     """An image that lies somewhere else and is read when it is needed."""
@@ -35,7 +37,8 @@ class Example:
 
     Attributes:
         id: unique within the task, the same in every run.
-        prompt: the question, without the instruction that a prompt style adds.
+        prompt: the question, without the instruction that a prompt style adds. With an `<image>` marker for
+            each of `images`, these stand where the markers do; without markers, before the text.
         answer: the reference answer in the form the task scores.
         images: what the prompt shows, in order; opened when they are needed.
         choices: the options of a multiple-choice question, in order (first is A).
@@ -44,6 +47,7 @@ class Example:
         references: all accepted answers, one an annotator, where the task's rule looks at them.
         rationale: a short true reasoning, for the `reasoned` SFT target.
         meta: anything a report may group by (a question's kind, say).
+        place: where the row was read, for messages.
     """
 
     id: str
@@ -55,6 +59,7 @@ class Example:
     references: tuple[str, ...] = ()
     rationale: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 def open_image(source: ImageSource) -> Image.Image:
