@@ -302,7 +302,7 @@ HALF = "holds half a character"
         ('{"prompt": "a", "answer": "x", "n": ' + "9" * 5000 + "}", ": holds a number of too many digits"),
         ('{"prompt": "a", "answer": "x", "prompt": "b"}', ", field 'prompt': stands there twice; keep one"),
         ('{"prompt": "a", "answer": "x", "meta": {"k": 1, "k": 2}}', ", field 'k': stands there twice"),
-        ('{"prompt": "a", "answer": "x", "images": "' + "a" * 300 + '.png"}', r"a' is no usable path \(File name"),
+        ('{"prompt": "a", "answer": "x", "images": "' + "a" * 300 + '.png"}', r"a' is no usable path \(File"),
         ('{"prompt": "a", "answer": "x", "images": "pipe.png"}', "the picture 'pipe.png' is missing"),
     ],
 )  # fmt: skip

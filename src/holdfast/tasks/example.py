@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from holdfast.errors import HoldfastError
-from holdfast.tasks.pictures import as_seen, opened
+from holdfast.tasks.pictures import as_seen, opened, upright_size
 
 IMAGE_MARKER = "<image>"  # in a prompt: here stands an image
 
@@ -60,6 +60,29 @@ class Example:
     rationale: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False)
+
+    @property
+    def named(self) -> str:
+        """What messages call it."""
+        return f"{self.id} ({self.place})" if self.place else self.id
+
+
+def size_seen(source: ImageSource) -> tuple[int, int]:
+    """The width and height of the picture as `open_image` gives it; nothing is decoded.
+
+    Raises:
+        HoldfastError: it is missing or no picture.
+    """
+    if isinstance(source, Image.Image):
+        return upright_size(source)
+    if isinstance(source, LazyImage):
+        source = source.read()
+    try:
+        with opened(source) as image:
+            return upright_size(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        where = "in the row's own bytes" if isinstance(source, bytes) else str(source)
+        raise HoldfastError(f"The image {where} cannot be read: {error}.") from None
 
 
 def open_image(source: ImageSource) -> Image.Image:

@@ -71,6 +71,14 @@ def as_seen(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as `as_seen` gives them, without decoding."""
+    # A PNG may tell after its pixels, and TIFF's own size is turned already.
+    told = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
+    turned = told and image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)
+    return (image.height, image.width) if turned else image.size
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of whole numbers or floats as 8 bits."""
     if image.mode == "F":
