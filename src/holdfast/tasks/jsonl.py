@@ -120,6 +120,7 @@ class JsonlFile:
 
     def __init__(self, path: Path, split: Split, scorer: str) -> None:
         self.path, self.split, self.scorer = path, split, scorer
+        self.folder = path.parent.resolve()
         self.size = 0
         digest = hashlib.sha256()
         pictures: set[str] = set()
@@ -134,10 +135,10 @@ class JsonlFile:
         except OSError as error:
             reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
             raise InputError(f"The {split} data file {path} {reason}.") from None
-        folder, there = path.parent.resolve(), {}
+        there = {}
         for name in pictures:
             with suppress(BadImage):  # said when its row is wanted
-                there[name] = locate(folder, name)
+                there[name] = locate(self.folder, name)
         found = look_at(there.values())
         for name in sorted(pictures):
             known = found[there[name]].sha256 if name in there else None
@@ -181,7 +182,7 @@ class _Line(Row):
 
     def __init__(self, file: JsonlFile, number: int, line: bytes) -> None:
         super().__init__({}, file.scorer, f"{file.split}-{number}", f"{file.path}, line {number}")
-        self.folder = file.path.parent.resolve()
+        self.folder = file.folder
         try:
             value = _parsed(line)
         except UnicodeDecodeError:

@@ -58,9 +58,7 @@ def locate(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL character
         raise BadImage(f"'{name[:80]}' is no usable path ({getattr(error, 'strerror', error)})") from None
     if not path.is_relative_to(folder):
-        raise BadImage(
-            f"'{name}' leads out of the data file's folder; put the picture inside {folder}"
-        ) from None
+        raise BadImage(f"'{name}' leads out of the data file's folder; put the picture inside {folder}")
     if not is_file:
         raise BadImage(f"the picture '{name}' is missing (looked for {path})")
     return path
@@ -70,6 +68,8 @@ def look_at(paths: Iterable[Path]) -> dict[Path, Found]:
     """What is in these files; only those that are new or changed are read."""
     keys = {path: _key(path) for path in paths}
     new = [path for path, key in keys.items() if key not in _found]
+    if not new:
+        return {path: _found[key] for path, key in keys.items()}
     size = sum(os.path.getsize(path) for path in new if path.exists())
     if size >= REMEMBER_FROM:
         _found.update(_remembered())
