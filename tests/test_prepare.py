@@ -299,6 +299,11 @@ def test_a_set_that_changed_is_refused_with_the_command_that_makes_it_again(tmp_
     images.unlink()
     with pytest.raises(InputError, match=re.escape(command)):
         get_task("gqa")
+    manifest = (data / "gqa" / "manifest.json").read_text()
+    outside = re.sub(r'"(train|validation|test)": \{(\s+"selected)', r'"../\1": {\2', manifest)
+    (data / "gqa" / "manifest.json").write_text(outside)
+    with pytest.raises(InputError, match=r"manifest.json is damaged \('../train'\); run"):
+        get_task("gqa")
     for broken in ("{", "[]", '{"format": 2, "version": 1}'):
         (data / "gqa" / "manifest.json").write_text(broken)
         with pytest.raises(InputError, match=r"manifest.json is damaged.*run 'holdfast data prepare gqa' to"):
