@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.files import user_path
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 SECONDS = 10.0  # that one call may take, unless the function has an attribute `seconds`
@@ -43,7 +44,7 @@ def absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [absolute(inner, folder) for inner in value]
     if isinstance(value, str) and (found := _REFERENCE.fullmatch(value)):
-        return f"{(folder / Path(found['file']).expanduser()).resolve()}:{found['name']}"
+        return f"{(folder / user_path(found['file'])).resolve()}:{found['name']}"
     return value
 
 
@@ -198,9 +199,9 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
     function = load_function(reference)
     seconds = float(getattr(function, "seconds", SECONDS))
     try:
-        with _time_limit(seconds):
+        with time_limit(seconds):
             return function(*arguments)
-    except _TooSlow:
+    except TooSlow:
         raise HoldfastError(
             f"{reference} took more than {seconds:g} s over {about}. Make it faster, or give the function an "
             "attribute `seconds`."
@@ -226,19 +227,19 @@ def call_for_number(reference: str, *arguments: Any, about: str, least: float, m
     return float(with_item)
 
 
-class _TooSlow(BaseException):
+class TooSlow(BaseException):
     """Not an Exception, which the user's own code might catch."""
 
 
 @contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise `_TooSlow` in the block after so long; only in a main thread, which jobs run in."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TooSlow` in the block after so long; only in a main thread, which jobs run in."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        raise _TooSlow
+        raise TooSlow
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from holdfast.errors import InputError
+from holdfast.files import parse_json
 
 _SIZES = {"F32": 4, "BF16": 2, "F16": 2}
 
@@ -53,7 +53,7 @@ def _tensors(path: Path) -> tuple[int, list[dict[str, Any]]]:
             length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
                 raise ValueError("it is cut off, or no safetensors file")
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
         tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
         expected = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
         if size != expected:

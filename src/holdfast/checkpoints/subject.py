@@ -14,6 +14,7 @@ from holdfast.errors import InputError
 from holdfast.experiment.identity import HASHES, folder_digests, loading_settings, model_identity
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.generate.generator import Generator
+from holdfast.policy.device import device_for
 from holdfast.policy.ready import check_ready
 from holdfast.policy.settings import ModelSettings
 from holdfast.weights import count_parameters
@@ -86,6 +87,7 @@ def _local(source: str, exam: Exam) -> Subject:
     for file in folder.glob("*.safetensors") if adapters else ():
         count_parameters(file)  # or say what is wrong with it
     check_ready(source, settings)
+    device_for(settings.device)
     memory = exam.store / HASHES
     identity: str | dict[str, Any]
     trained = _trained(folder, settings, exam, adapters) if folder.is_dir() else None

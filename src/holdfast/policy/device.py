@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reason
 
 if TYPE_CHECKING:
     import torch
@@ -31,5 +31,7 @@ def device_for(setting: str) -> torch.device:
     try:
         torch.empty(0, device=name)
     except Exception as error:
-        raise InputError(f"device: {name} cannot be used ({error}). Use auto, cpu or cuda.") from error
+        raise InputError(
+            f"device: {name} cannot be used ({reason(error)}). Use auto, cpu or cuda."
+        ) from error
     return torch.device(name)

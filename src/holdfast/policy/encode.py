@@ -15,6 +15,7 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.template import ChatTemplate
 from holdfast.tasks.example import ImageSource
 from holdfast.tasks.scoring import THOUGHT
 
@@ -35,9 +36,7 @@ class Encoder:
     def __init__(self, processor: Any, max_context: int, system_prompt: str | None):
         self.processor, self.tokenizer = processor, getattr(processor, "tokenizer", processor)
         self.max_context, self.system_prompt = max_context, system_prompt
-        self.template = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
-        if self.template is None:
-            raise InputError("The model has no chat template; add chat_template.jinja to its folder.")
+        self.template = ChatTemplate(processor)
 
     def prompts(self, texts: Sequence[str], images: Sequence[Sequence[ImageSource]]) -> Prompts:
         """User turns as the chat template renders them, up to where the reply begins.
@@ -50,7 +49,7 @@ class Encoder:
         if not texts:
             raise ValueError("no prompts to encode")
         distinct, uses = self._distinct(images)
-        rendered = self._render(
+        rendered = self.template.render(
             [self._messages(text, len(row)) for text, row in zip(texts, images, strict=True)]
         )
         rows, positions, inputs = self._tokenise(rendered, distinct, uses)
@@ -64,16 +63,23 @@ class Encoder:
         padded = _pad_left(rows, positions, self.tokenizer.pad_token_id)
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
 
+    def try_out(self) -> None:
+        """See that the chat template and the tokenizer take a question, and the context holds it.
+
+        Raises:
+            InputError: they do not.
+        """
+        rendered = self.template.try_out(self._messages("?", int(self.shows_images)))
+        if (least := len(self._ids([rendered])[0])) >= self.max_context:
+            raise InputError(
+                f"The shortest prompt has {least} tokens, and the context is {self.max_context}; raise "
+                "model.max_context, or leave it out."
+            )
+
     @cached_property
     def opens_thought(self) -> bool:
         """Whether the chat template ends in `<think>`, so that replies begin within it."""
-        return self._render([self._messages("", 0)])[0].rstrip().endswith(THOUGHT)
-
-    def _render(self, messages: list[list[dict[str, Any]]]) -> list[str]:
-        rendered: list[str] = self.tokenizer.apply_chat_template(
-            messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
-        )
-        return rendered
+        return self.template.render([self._messages("", 0)])[0].rstrip().endswith(THOUGHT)
 
     def prepare(self, images: Iterable[ImageSource]) -> None:
         """Begin to decode images that are soon encoded, in a thread, where that is of use."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
-from holdfast.policy.environment import MissingPackage
+from holdfast.policy.environment import MissingPackage, loading
+from holdfast.policy.families import family_of
 from holdfast.policy.fit import check_fit
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
@@ -41,20 +41,26 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         lora.load_adapters(model, Path(source))
         return model, processor
     folder, options = resolve(source, settings)
-    is_text_only = _is_text_only(source, folder, options)
+    is_text_only = not hasattr(_config(folder, options), "vision_config")
     processor = load_processor(folder, is_text_only, **options)
     auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
-    try:
+    with loading("weights", source):
         model, report = auto.from_pretrained(
             folder,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told here
             dtype=getattr(torch, settings.dtype),
             use_safetensors=True,
             trust_remote_code=False,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"The weights of {source} cannot be loaded: {error}") from error
+    if wrong := sorted(report["mismatched_keys"]):
+        name, in_file, in_model = wrong[0]
+        more = f" ({len(wrong) - 1} more differ)" if len(wrong) > 1 else ""
+        raise InputError(
+            f"The weights of {source} do not fit its config.json: {name} is {list(in_file)} in the file and "
+            f"{list(in_model)} by the configuration{more}."
+        )
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])
         raise InputError(
@@ -78,23 +84,28 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
         lora.require()
     folder, options = resolve(settings.path if is_adapters else source, settings)
     if options.get("local_files_only"):
-        load_processor(folder, _is_text_only(source, folder, options), **options)
+        _try_out(folder, options, settings)
         return
     options["local_files_only"] = True
     try:
-        load_processor(folder, _is_text_only(source, folder, options), **options)
+        _try_out(folder, options, settings)
     except MissingPackage:
         raise
     except InputError:
         pass  # it is not on this disk, or in part
 
 
-def _is_text_only(source: object, folder: str, options: dict[str, Any]) -> bool:
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source} cannot be loaded as a model: {error}") from error
-    return not hasattr(config, "vision_config")
+def _try_out(folder: str, options: dict[str, Any], settings: ModelSettings) -> None:
+    """Load the processor, and let it and the chat template encode a question."""
+    config = _config(folder, options)
+    processor = load_processor(folder, not hasattr(config, "vision_config"), **options)
+    with loading("processor", folder):
+        family_of(config).encoder(processor, settings, torch.device("cpu")).try_out()
+
+
+def _config(folder: str, options: dict[str, Any]) -> Any:
+    with loading("config.json", folder):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
 
 
 def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import Draw, NotFiniteError
+from holdfast.policy.environment import loading
 from holdfast.policy.families import family_of
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
@@ -67,6 +68,7 @@ class Policy:
             self._fall_back(str(error))
         self._checked = self._replays_checked = False
         self.encoder = self.family.encoder(processor, settings, self.device)
+        self.encoder.try_out()
         self._freeze()
         if self.way == "packed" and self.device.type == "cuda":
             fused.fuse(model)
@@ -81,7 +83,8 @@ class Policy:
         Raises:
             InputError: there is no usable model; the message says what is missing.
         """
-        return cls(*load_model(folder, settings), settings)
+        with loading("model", folder):
+            return cls(*load_model(folder, settings), settings)
 
     def save(self, folder: Path, merge: bool = False) -> None:
         """Write weights, configuration and processor as transformers lays them out.
