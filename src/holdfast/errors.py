@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -33,12 +34,16 @@ def reason(error: BaseException) -> str:
         return "it holds what is not UTF-8 text"
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno).lower()
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(".: ")
+    text = shortened(re.sub(r"\b[A-Z]\w+Error: ", "", " ".join(str(error).split())), 300).rstrip(".: ")
     if "integer string conversion" in text:
         return "a whole number in it has thousands of digits"
+    if "can't allocate memory" in text:
+        return "it wants more memory than there is"
     if isinstance(error, KeyError):
-        return f"it lacks {text}"
-    return shortened(text, 300) if text else f"it raises {type(error).__name__}"
+        return f"{text} is missing, or not known"
+    if isinstance(error, TypeError | AttributeError | ArithmeticError | IndexError):
+        return f"a value in it is of the wrong kind or size ({text})"
+    return text or f"it raises {type(error).__name__}"
 
 
 def shortened(text: str, most: int = 80) -> str:

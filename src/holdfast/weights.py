@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reason
 from holdfast.files import parse_json
 
 _SIZES = {"F32": 4, "BF16": 2, "F16": 2}
@@ -56,8 +56,11 @@ def _tensors(path: Path) -> tuple[int, list[dict[str, Any]]]:
             header = parse_json(file.read(length))
         tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
         expected = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+        if any(type(count) is not int for tensor in tensors for count in tensor["shape"]):
+            raise ValueError("a shape in it is not of whole numbers")
         if size != expected:
             raise ValueError(f"it has {size} bytes instead of {expected}")
         return 8 + length, tensors
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the weights {path} are damaged ({error}); copy or download them again") from None
+    except Exception as error:  # a header is JSON, and may say anything
+        text = f"the weights {path} are damaged ({reason(error)}); copy or download them again"
+        raise InputError(text) from error

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reading
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.template import ChatTemplate
 from holdfast.tasks.example import ImageSource
@@ -143,10 +143,8 @@ class Encoder:
         return distinct, tuple(uses)
 
     def _named_picture(self, index: int, image: ImageSource) -> Any:
-        try:
+        with reading(f"An image of prompt {index}"):
             return self._picture(image)
-        except ValueError as error:
-            raise InputError(f"An image of prompt {index} cannot be used: {error}.") from None
 
     def _picture(self, image: ImageSource) -> Any:
         """An image as `_tokenise` takes it, with a `key` of its own.

@@ -73,7 +73,9 @@ class PatchMaker:
         counts = {"patch_size": self.patch, "merge_size": self.merge, "temporal_patch_size": self.frames}
         for name, count in (counts | size).items():
             if type(count) is not int or count < 1:
-                raise InputError(f"The image processor's {name} is {count!r}; it must be a whole number.")
+                raise InputError(
+                    f"The image processor's {name} is {count!r}; it must be a whole number above 0."
+                )
         if self.min_pixels > self.max_pixels:
             raise InputError(
                 f"min_pixels ({self.min_pixels}) is larger than max_pixels ({self.max_pixels}); "

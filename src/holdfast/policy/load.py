@@ -14,8 +14,8 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
 from holdfast.policy.environment import MissingPackage, loading
-from holdfast.policy.families import family_of
-from holdfast.policy.fit import check_fit
+from holdfast.policy.families import FAMILIES, family_of
+from holdfast.policy.fit import check_fit, check_shapes
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
 
@@ -54,20 +54,18 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
             trust_remote_code=False,
             **options,
         )
-    if wrong := sorted(report["mismatched_keys"]):
-        name, in_file, in_model = wrong[0]
-        more = f" ({len(wrong) - 1} more differ)" if len(wrong) > 1 else ""
-        raise InputError(
-            f"The weights of {source} do not fit its config.json: {name} is {list(in_file)} in the file and "
-            f"{list(in_model)} by the configuration{more}."
-        )
+    check_shapes(f"The weights of {source} do not fit its config.json", report["mismatched_keys"])
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])
         raise InputError(
             f"The weights of {source} are incomplete: {names[0]} and {len(names) - 1} more are missing."
         )
     check_fit(source, model, processor)
-    return model.to(device_for(settings.device)).eval(), processor
+    model = model.to(device_for(settings.device)).eval()
+    if is_text_only or model.config.model_type in FAMILIES:  # of others it is not known what they need
+        with loading("model", source), torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device)).logits  # noqa: B018
+    return model, processor
 
 
 def check_loadable(source: str, settings: ModelSettings) -> None:
