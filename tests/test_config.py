@@ -184,7 +184,7 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"max_jobs": 10**400}, "max_jobs: must be a number of at most 1,000,000,000,000"),
         ({"seeds": [10**400]}, "seeds: must be a number of at most"),
         ({"defaults": {"iterations": 10**400, "learning_rate": 1}}, "at least 1, or one for each task"),
-        ({"defaults": {"learning_rate": 1, "betas": [0.9, 1.5]}}, "defaults.betas: must be less than 1"),
+        ({"defaults": {"learning_rate": 1, "betas": [0.9, 1.5]}}, "defaults.betas.1: must be less than 1"),
         ({"model": {"min_pixels": 9, "max_pixels": 4}}, "min_pixels (9) is larger than max_pixels (4)"),
         ({"methods": {"s": {"objective": ["sft"]}}}, "s.objective: must be one of sft"),
         ({"store": "~nosuchuser/x"}, "~nosuchuser/x is no path: nobody here is called nosuchuser"),

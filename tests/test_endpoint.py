@@ -253,7 +253,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("SERVER_KEY", key)
-    with pytest.raises(InputError, match="SERVER_KEY .* holds a character that no key has") as told:
+    with pytest.raises(InputError, match=r"SERVER_KEY .* holds a character that no key has") as told:
         connect(server, key_variable="SERVER_KEY")
     assert "sk-" not in str(told.value)
 

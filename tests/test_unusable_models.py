@@ -48,7 +48,7 @@ def one_line(error: InputError) -> str:
     [
         ("config.json", "text_config", [], "The config.json of .* cannot be loaded: .*text_config"),
         ("config.json", "text_config.hidden_size", None, "config.json of .* expected int, got NoneType"),
-        ("config.json", "dtype", "float99", "config.json of .* float99"),
+        ("config.json", "dtype", "float99", "config.json of .*float99"),
         ("config.json", "model_type", [], "config.json of .* a value in it is of the wrong kind"),
         ("processor_config.json", "image_processor.image_mean", [0.5], "mean must have 3 elements"),
         ("processor_config.json", "image_processor.image_std", [0, 0, 0], "not finite; see its image_std"),
@@ -80,10 +80,10 @@ def test_files_that_are_no_settings(folder: Path, file: str, content: str) -> No
         ("{% for x in %}", "Expected an expression"),
         ("{{ raise_exception('no way') }}", "The chat template of the model cannot be used: no way"),
         ("{{ nosuch.x }}", "'nosuch' is undefined"),
-        ("{{ ''.__class__ }}", "unsafe"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{% for a in range(10000000000) %}{% endfor %}", "Range too big"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than 2 s"),
-        ("{{ 'x' * 100000000 }}", "makes 100,000,000 characters"),
+        ("{{ 'x' * 1000000 }}", "makes 1,000,0\\d\\d characters"),
         ("{{ '%1000000000d' % 3 }}", "more memory than there is"),
         ("{{ 'x' * 10000000000 }}", "more memory than there is"),
         ("{{ '\\ud800' }}", "what is not UTF-8 text"),
@@ -149,7 +149,7 @@ def test_found_while_loading(folder: Path, file: str, key: str, value: Any, expe
 def test_an_index_of_weights_that_is_none(folder: Path, content: str) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(InputError, match="weights of .* cannot be loaded") as told:
+    with pytest.raises(InputError, match=r"weights of .* cannot be loaded") as told:
         Policy.load(folder, ModelSettings())
     one_line(told.value)
 

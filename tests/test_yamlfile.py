@@ -75,6 +75,6 @@ def test_aliases_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["2024-13-01", "!!int abc", "9" * 5000, "[" * 3000, "&a [*a]", "\x01", "["])
 def test_values_of_the_command_line(text: str) -> None:
-    with pytest.raises(InputError, match="not valid YAML|nested too deeply") as told:
+    with pytest.raises(InputError, match=r"not valid YAML|nested too deeply") as told:
         parse_value(text)
     assert len(str(told.value)) < 400
