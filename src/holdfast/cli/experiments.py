@@ -125,7 +125,9 @@ def _count(workers: str, experiment: Experiment, where: Sequence[Place]) -> int:
 
     if workers != "auto":
         if not re.fullmatch("[1-9][0-9]{,3}", workers):
-            raise InputError(f"--workers {shortened(workers)}: give a number of 1 or more, or auto. There may be 9999.")
+            raise InputError(
+                f"--workers {shortened(workers)}: give a number of 1 or more, or auto. There may be 9999."
+            )
         return int(workers)
     count, why = auto_workers(experiment, where)
     if why:
