@@ -17,7 +17,7 @@ from holdfast.files import read_log, write_jsonl
 from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
-from holdfast.learning.methods import Method
+from holdfast.learning.methods import RFT, Method
 from holdfast.learning.objectives import Groups, LossSums, Objective, item_names
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
 from holdfast.learning.schedule import learning_rate
@@ -206,6 +206,8 @@ def step(
     `skipped`; a warning names the example whose log-probabilities they are.
     """
     tokens = groups.completions.mask_BGR.sum().item()
+    if isinstance(method, RFT) and method.token_mean_over:
+        groups = groups.averaged_over(method.token_mean_over)
     trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
     def gradients() -> list[LossSums]:

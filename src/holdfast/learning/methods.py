@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from holdfast.learning.objectives import Objective
     from holdfast.learning.stage import Stage
 
-FILTERS = ("none", "rif", "rif_strict", "random_matched", "unsolvable")
+FILTERS = (
+    "none", "rif", "rif_strict", "random_matched", "unsolvable",
+    "rif_equal", "unsolvable_equal", "random_equal",
+)  # fmt: skip
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
 OptimizerState = Literal["float32", "compact", "kahan"]
 
@@ -52,7 +55,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention",
+    "reward", "retention", "token_mean_over",
 )  # fmt: skip
 
 
@@ -224,6 +227,9 @@ class RFT(Method):
     dual_clip: float | None = Field(None, gt=1)
     positives_only: bool = False  # wrong completions push nothing
     drop_zero_variance: bool = False  # prompts whose completions all have advantage 0 leave the step
+    # Completions, next to each other, whose tokens are averaged; a step takes the mean of these means. None:
+    # the mean of all its tokens.
+    token_mean_over: int | None = Field(None, ge=1)
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
     kl_reference: Literal["stage_start", "base"] = "stage_start"
 

@@ -18,11 +18,11 @@ from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import NOTHING, Spent
-from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, SFT
 from holdfast.policy.batch import group_tokens
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
+from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
@@ -48,6 +48,7 @@ class Groups:
         names: of the examples, for messages.
         spent: what collecting them took; learning from them is not in it.
         prefill: of all prompts, where sampling left it for the training step.
+        token_weights_BG: what a token of each completion counts in a step's mean; None: 1.
     """
 
     prompts: Prompts
@@ -59,6 +60,7 @@ class Groups:
     names: tuple[str, ...] = ()
     spent: Spent = NOTHING
     prefill: Prefill | None = None
+    token_weights_BG: torch.Tensor | None = None
 
     def name(self, index: int) -> str:
         """What a message calls the prompt at `index`."""
@@ -91,7 +93,19 @@ class Groups:
             reference_BGR=part(self.reference_BGR),
             names=tuple(self.names[row] for row in rows) if self.names else (),
             prefill=None,
+            token_weights_BG=part(self.token_weights_BG),
         )
+
+    def averaged_over(self, size: int) -> Groups:
+        """With weights that make the mean over all tokens one of means, each over `size` completions.
+
+        These follow each other as in the batch, group by group; the last ones may be fewer.
+        """
+        tokens_N = self.completions.mask_BGR.sum(-1).flatten().float()
+        sums_N = torch.cat([part.sum().expand(len(part)) for part in tokens_N.split(size)])
+        parts = -(-len(tokens_N) // size)
+        weights_N = tokens_N.sum() / (parts * sums_N.clamp(min=1))
+        return replace(self, token_weights_BG=weights_N.view(self.completions.mask_BGR.shape[:2]))
 
 
 @dataclass(frozen=True)
@@ -166,8 +180,8 @@ class PolicyGradient(Objective):
     """Reinforcement fine-tuning: sample groups, grade them, push by advantage.
 
     The loss is the clipped surrogate of PPO with one advantage per completion, separate lower and
-    upper bounds and, if asked for, a dual clip; averaged over tokens, plus `kl_coef` times the k3
-    estimate of the KL divergence to a reference (Schulman, "Approximating KL divergence", 2020).
+    upper bounds and, if asked for, a dual clip; averaged over tokens (`token_mean_over`), plus `kl_coef`
+    times the k3 estimate of the KL divergence to a reference (Schulman, "Approximating KL divergence", 2020).
     """
 
     def __init__(
@@ -246,12 +260,14 @@ class PolicyGradient(Objective):
         if method.dual_clip is not None:
             floor = method.dual_clip * advantage
             surrogate = torch.where(advantage < 0, torch.maximum(surrogate, floor), surrogate)
-        loss = -(surrogate * mask).sum()
+        weights_BG = groups.token_weights_BG
+        weight = mask if weights_BG is None else mask * weights_BG.to(mask).unsqueeze(-1)
+        loss = -(surrogate * weight).sum()
         kl = torch.zeros(())
         if groups.reference_BGR is not None:
             # Bounded before the exponential, too, which would overflow far beyond the clamp.
             difference = ((groups.reference_BGR - logprobs) * mask).clamp(max=2 * KL_CLAMP)
-            kl = ((difference.exp() - difference - 1).clamp(max=KL_CLAMP) * mask).sum()
+            kl = ((difference.exp() - difference - 1).clamp(max=KL_CLAMP) * weight).sum()
             loss = loss + method.kl_coef * kl
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
 
