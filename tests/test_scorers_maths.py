@@ -143,6 +143,10 @@ FROM_MATHRULER = [
     ("0.5", "1/2", 1),
     ("x = 3", "3", 1), ("1,000", "1000", 1), ("1+x", "x + 1", 1), ("x*2", "2 x", 1), ("(2,1)", "(1,2)", 0),
     ("[1,2)", "(1,2)", 0), ("1.6e-19", "6.63e-34", 1), ("4 4/11", r"4 \frac { 4 } { 11 }", 1),
+    (r"\sqrt{\frac{4}{3}}", r"\frac{4}{3}", 0), (r"\frac{\sqrt{4}}{3}", "4/3", 0), ("ADandBE",
+    "A D and B E", 1),
+    (r"\sqrt{\overline{A C}}", r"\overline{A C}", 0), (r"\frac{}{2}", r"\frac{1}{2}", 0), (r"\sqrt{}", "0",
+    0),
     (r"\mathrm{yard}", "yard", 1), ("a + b = 90", "b + a = 90", 0), ("(x-1)(x+1)", "x^2-1", 1),
 ]  # fmt: skip
 
@@ -199,7 +203,7 @@ def test_who_grades_is_part_of_what_determines_a_result(monkeypatch):
     own = task("study").scoring
     monkeypatch.setattr(latex, "mathruler_version", lambda: "0.1.0")
     assert (
-        own["scorer"] == "study 2 by own" and task("study").scoring["scorer"] == "study 2 by mathruler 0.1.0"
+        own["scorer"] == "study 3 by own" and task("study").scoring["scorer"] == "study 3 by mathruler 0.1.0"
     )
     assert identity("exact") == "exact" and identity("rules.py:score") == "rules.py:score"
     assert task("number", source="").scoring == {"scorer": "number"}  # its version says it

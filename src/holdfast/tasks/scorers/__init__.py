@@ -104,4 +104,4 @@ _SINCE_PRODUCTS_ARE_NO_EMPHASIS = dict.fromkeys(
     ("options", "vqa", "gqa", "pathvqa", "superclevr", "mmmu", "mmlu_pro", "yes_no", "pope"), 2
 )
 # Raise when a rule scores the same answer otherwise.
-VERSIONS = {"study": 2, "geometry": 3, "number": 3} | _SINCE_PRODUCTS_ARE_NO_EMPHASIS
+VERSIONS = {"study": 3, "geometry": 3, "number": 3} | _SINCE_PRODUCTS_ARE_NO_EMPHASIS
