@@ -87,7 +87,7 @@ def test_scienceqa(made):
 def test_textvqa_and_vizwiz_have_ten_answers_and_one_reference(made):
     example = first(made("textvqa", "hub"))
     assert example.prompt == (
-        "what is the brand of this camera?\nReference OCR token: DAKOTA, Pire\n"
+        "what is the brand of this camera?\nReference OCR token:DAKOTA,Pire\n"
         "Answer the question using a single word or phrase."
     )
     assert example.answer == "ocean" and len(example.references) == 10
@@ -103,6 +103,20 @@ def test_textvqa_and_vizwiz_have_ten_answers_and_one_reference(made):
         "unanswerable": False,
     }
     assert set(made("vizwiz", "official").sizes) == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "line"),
+    [
+        ({"ocr_tokens": []}, "?\nReference OCR token:\nAnswer"),
+        ({"ocr_tokens": "['$6']"}, "token:$6\n"),
+        ({}, "?\nAns"),
+    ],
+)
+def test_the_line_of_ocr_tokens_stays_where_there_are_none_but_not_without_their_column(cells, line):
+    row = {**textvqa_row(0), "image": hub_image(0), "question": "what?", "row": 0}
+    row.pop("ocr_tokens", None)
+    assert line in BENCHMARKS["textvqa"].example({**row, **cells}, "test").prompt
 
 
 def test_questions_keep_their_case():

@@ -109,6 +109,36 @@ def test_clipping_bounds_are_separate_and_one_sided():
     assert policy.logprobs.grad.flatten().tolist() == pytest.approx([0.0, -0.5, 1.5, 0.0], abs=1e-6)
 
 
+def test_the_token_mean_may_be_one_of_means_over_a_few_completions():
+    """Completions of 1, 3, 2 and 2 tokens, two at a time.
+
+    Means over 4 tokens each, then of the two: a token counts 1/8, as in the mean over all 8. With three at
+    a time they are means over 6 and over 2 tokens: 1/12 and 1/4.
+    """
+    mask = [[[1, 0, 0], [1, 1, 1]], [[1, 1, 0], [1, 1, 0]]]
+    groups = scripted_groups(mask, [[1.0, 2.0], [3.0, 4.0]])
+    assert groups.averaged_over(2).token_weights_BG.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    weighed = groups.averaged_over(3)
+    assert torch.allclose(weighed.token_weights_BG, torch.tensor([[8 / 12, 8 / 12], [8 / 12, 8 / 4]]))
+    policy = Scripted(torch.zeros(2, 2, 3).tolist())
+    sums = PolicyGradient(grpo(), {}, None).loss(policy, weighed)
+    (sums.loss / 8).backward()
+    means = [(1 * 1 + 3 * 2 + 2 * 3) / 6, (2 * 4) / 2]
+    assert sums.loss.item() / 8 == pytest.approx(-sum(means) / 2)
+    by_hand = torch.tensor(mask) * torch.tensor([[-1 / 12, -2 / 12], [-3 / 12, -4 / 4]]).unsqueeze(-1)
+    assert torch.allclose(policy.logprobs.grad, by_hand)
+
+
+def test_a_penalty_is_averaged_as_the_surrogate_is():
+    """A reference e times as likely: k3 is e - 2 for each of 1 and 3 tokens, and so is the mean of means."""
+    groups = scripted_groups([[[1, 0, 0], [1, 1, 1]]], [[0.0, 0.0]], reference=torch.ones(1, 2, 3).tolist())
+    sums = PolicyGradient(grpo(kl_coef=0.5), {}, None).loss(
+        Scripted(torch.zeros(1, 2, 3).tolist()), groups.averaged_over(1)
+    )
+    assert sums.loss.item() / 4 == pytest.approx(0.5 * (math.e - 2))
+    assert sums.kl / 4 == pytest.approx(math.e - 2)
+
+
 def test_a_dual_clip_bounds_what_a_bad_completion_costs():
     """Ratios 5 and 2: at advantage -1 they cost 5 and 2, of which the bound cuts the first to 3."""
 
@@ -152,7 +182,7 @@ def test_sft_is_the_negative_log_likelihood():
     assert Likelihood(sft(), {}).loss(policy, groups).loss.item() == pytest.approx(3.5)
 
 
-@pytest.mark.parametrize("method", [sft(), grpo()], ids=["sft", "grpo"])
+@pytest.mark.parametrize("method", [sft(), grpo(), grpo(loss_mean=4)], ids=["sft", "grpo", "of means"])
 def test_micro_batches_do_not_change_a_step(method, tmp_path):
     items = items_of("tissue", 8)
     results = []
@@ -239,7 +269,7 @@ def test_a_step_with_a_broken_gradient_is_skipped_and_said():
     method = sft()
     parameter = next(policy.model.parameters())
     broken = SimpleNamespace(
-        divisor=lambda groups: 1.0,
+        weighed=lambda groups: groups,
         loss=lambda policy, part: SimpleNamespace(
             loss=parameter.sum() * math.nan, entropy=0.0, kl=0.0, clipped=0.0
         ),
@@ -293,6 +323,20 @@ def test_filters_look_at_pass_rates():
     assert len(matched) == 3 and matched == select("random_matched", rows, ("seed",))
     with pytest.raises(HoldfastError, match="keeps none of 1"):
         select("rif", rows[:1], ())
+
+
+def test_three_filters_keep_equally_many_as_the_release_does(monkeypatch):
+    """Right: 1, 2, 4, 5; never right: 0, 3. So two of each, and two of all."""
+    rows = [{"correct": correct, "samples": 8} for correct in (0, 3, 8, 0, 1, 2)]
+    names = ("rif_equal", "unsolvable_equal", "random_equal")
+    solvable, unsolvable, mixed = (select(name, rows, ("seed",)) for name in names)
+    assert len(solvable) == len(mixed) == 2 and set(solvable) < {1, 2, 4, 5} and unsolvable == [0, 3]
+    seen = {tuple(select("rif_equal", rows, (seed,))) for seed in range(40)}
+    assert len(seen) == 6  # every pair of four
+    monkeypatch.setattr("holdfast.learning.filters.EQUAL_LIMIT", 1)
+    assert all(len(select(name, rows, ())) == 1 for name in names)
+    with pytest.raises(HoldfastError, match="sometimes, or never right"):
+        select("random_equal", rows[1:3], ())
 
 
 def test_pass_rates_are_counted_per_example():

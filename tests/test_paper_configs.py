@@ -74,6 +74,8 @@ def test_the_released_values(name: str, data: Path, monkeypatch: pytest.MonkeyPa
     model = experiment.model
     assert (model.path, model.dtype) == ("Qwen/Qwen2.5-VL-7B-Instruct", "bfloat16")
     assert (model.freeze, model.lora, model.min_pixels, model.max_pixels) == ((), None, 200_704, 1_003_520)
+    for template in experiment.prompts.values():  # the instruction stands on the question's last line
+        assert template.startswith("{prompt} ") and "\n" not in template
     assert model.system_prompt == "You are a helpful assistant."
     assert experiment.evaluation.max_tokens == 1024
     assert experiment.evaluation.temperature == (0 if name == "fair" else 0.5)
@@ -86,6 +88,7 @@ def test_the_released_values(name: str, data: Path, monkeypatch: pytest.MonkeyPa
         assert settings.learning_rate == (1e-5 if method == "grpo_1e-5" else 1e-6)
         assert (settings.clip_low, settings.clip_high, settings.dual_clip) == (0.2, 0.3, 3.0)
         assert settings.clip_grad == 1.0
+        assert settings.loss_mean == ("tokens" if name == "fair" else 4)
         assert settings.kl_coef == (0 if method == "grpo_no_kl" else 0.01)
         assert settings.optimizer_state == ("float32" if name == "fair" else "kahan")
         sampling = settings.sampling

@@ -128,7 +128,8 @@ def test_a_batch_nobody_solves_leaves_the_weights_alone(tmp_path: Any) -> None:
 def test_thoughts_that_the_template_opens_are_targets(tmp_path: Any) -> None:
     """Replies begin within the thought, and without the tag they have the form that was asked for."""
     policy = embedded()
-    policy.encoder.template = policy.encoder.template.replace("assistant ", "assistant <think>")
+    template = policy.encoder.template
+    template.text = template.text.replace("assistant ", "assistant <think>")
     groups = objective_of(sampled(), policy).collect(policy, items_of("photos", 8), ("stream",))
     assert policy.encoder.opens_thought and groups.stats["solved"] > 0.5
     assert not any("<think>" in text for (text,) in policy.decode(groups.completions))

@@ -120,6 +120,9 @@ def test_mmmu_letters(answer, letter):
         ("I thought of 3 but therefore it is 4", ["3"], False), ("", ["x"], False),
         ("It could be mitosis", ["mitosis"], True), ("thus 5", ["5"], True), ("final result: 5", ["5"], True),
         ("3.14159", ["3.14"], True), ("A", ["A"], True), ("a cat", ["cat", "dog"], True),
+        # what the official script reads as 3, as 5 and as 5
+        (".3", ["0.3"], True), (".3", ["3"], False), (r"5 \times 10^3", ["5000"], True), ("−5", ["-5"], True),
+        (r"5 \times 10^3", ["5"], False), ("−5", ["5"], False), ("3", ["3 × 10^{2}"], False),
     ],
 )  # fmt: skip
 def test_mmmu_open_answers(answer, references, right):

@@ -68,6 +68,7 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         # formulas and quotation marks round the letter
         (r"Answer: \(E\)", "E"), (r"Answer: \( \text{B} \)", "B"), (r"\[B\]", "B"), (r"\(B\)", "B"),
         ("The answer is $B$.", "B"), ('"B"', "B"), ("The answer is “B”.", "B"), (r"$\mathrm{B}$", "B"),
+        ("答案是B", "B"), ("所以选 C。", "C"),
         # more after the letter
         ("Answer: D (1.9)", "D"), ("Answer: B) 0.1", "B"), ("The answer is B because D is small.", "B"),
         ("The answer to this question is most likely option B.", "B"), ("Answer - B", "B"),

@@ -92,6 +92,14 @@ def test_geometry_in_any_notation(answer, reference, right):
         ("5 cm", "5 m", 0),
         ("5 cm", "5 centimeters", 1), ("5 cm^2", "5 square cm", 1), ("5 cm", "5 cm^2", 0), ("5", "5 cm", 1),
         ("6.63e-34", "1.6e-19", 0), (r"6.63 \times 10^{-34}", "6.63e-34", 1), ("4, 3", "3, 4", 1),
+        # what stands round words and numbers makes them other things
+        (">5", "5", 0), ("5!", "5", 0), ("∛5", "5", 0), ("-x", "x", 0), ("|x|", "x", 0),
+        ("AB - CD", "AB CD", 0), ("right-angled", "right angled", 1), ("a square!", "square", 1),
+        ("= 5", "5", 1), (r"\approx 5", "5", 1),
+        # digits apart and stars between them
+        ("1 2", "12", 0), ("1 200", "1200", 1), ("1 1/2", "11/2", 0), ("2*3*4", "24", 1),
+        ("2*1*2", "212", 0),
+        ("*24*", "24", 1), ("so **24** or *24*", "24", 0),
     ],
 )  # fmt: skip
 def test_numbers_and_collections(answer, reference, right):
@@ -105,7 +113,9 @@ def test_numbers_and_collections(answer, reference, right):
         ("1.200,5", "1200.5", 1), ("6.63e-34", "1.6e-19", 0), ("6.63E-34", "6.63e-34", 1), ("12 cm", "12", 0),
         ("12", "12 cm", 1), ("12 CM", "12 cm", 1), ("12 m", "12 cm", 0), ("1.2.3", "1.2", 0), ("", "0", 0),
         ("1_000", "1000", 0), ("inf", "inf", 0), (".5", "0.5", 1), ("+7", "7", 1), ("3 ,", "3", 1),
-        ("１２", "12", 1),
+        ("１２", "12", 1), ("5 m^2", "5 m^2", 1), ("5 m2", "5 M2", 1),
+        # more than one number is none
+        ("12 or 13", "12 or 13", 0), ("12", "12 or 13", 0), ("1/2", "1/2", 0), ("1", "1/2", 0),
     ],
 )  # fmt: skip
 def test_number(answer, reference, right):
@@ -133,6 +143,10 @@ FROM_MATHRULER = [
     ("0.5", "1/2", 1),
     ("x = 3", "3", 1), ("1,000", "1000", 1), ("1+x", "x + 1", 1), ("x*2", "2 x", 1), ("(2,1)", "(1,2)", 0),
     ("[1,2)", "(1,2)", 0), ("1.6e-19", "6.63e-34", 1), ("4 4/11", r"4 \frac { 4 } { 11 }", 1),
+    (r"\sqrt{\frac{4}{3}}", r"\frac{4}{3}", 0), (r"\frac{\sqrt{4}}{3}", "4/3", 0), ("ADandBE",
+    "A D and B E", 1),
+    (r"\sqrt{\overline{A C}}", r"\overline{A C}", 0), (r"\frac{}{2}", r"\frac{1}{2}", 0), (r"\sqrt{}", "0",
+    0),
     (r"\mathrm{yard}", "yard", 1), ("a + b = 90", "b + a = 90", 0), ("(x-1)(x+1)", "x^2-1", 1),
 ]  # fmt: skip
 
@@ -189,9 +203,9 @@ def test_who_grades_is_part_of_what_determines_a_result(monkeypatch):
     own = task("study").scoring
     monkeypatch.setattr(latex, "mathruler_version", lambda: "0.1.0")
     assert (
-        own["scorer"] == "study 2 by own" and task("study").scoring["scorer"] == "study 2 by mathruler 0.1.0"
+        own["scorer"] == "study 3 by own" and task("study").scoring["scorer"] == "study 3 by mathruler 0.1.0"
     )
-    assert identity("gqa") == "gqa" and identity("rules.py:score") == "rules.py:score"
+    assert identity("exact") == "exact" and identity("rules.py:score") == "rules.py:score"
     assert task("number", source="").scoring == {"scorer": "number"}  # its version says it
 
 

@@ -28,21 +28,21 @@ def method_of(objective, **changes):
 def value_and_gradient(method, logprobs, mask, advantages, old):
     policy = Scripted(logprobs)
     objective = PolicyGradient(method, {}, None)
-    groups = scripted_groups(mask, advantages, old=old)
+    groups = objective.weighed(scripted_groups(mask, advantages, old=old))
     sums = objective.loss(policy, groups)
-    (sums.loss / objective.divisor(groups)).backward()
-    return sums, objective.divisor(groups), policy.logprobs.grad
+    loss = sums.loss / groups.completions.mask_BGR.sum()
+    loss.backward()
+    return sums, loss.item(), policy.logprobs.grad
 
 
 def test_gspo_has_one_ratio_a_completion():
     """Two tokens with ratios 1.5 and 0.5: s = sqrt(0.75); of one token: 1.5, clipped where it pushes on."""
     method = method_of("gspo", clip_low=0.2, clip_high=0.3)
-    sums, divisor, gradient = value_and_gradient(
+    sums, loss, gradient = value_and_gradient(
         method, [[[UP, DOWN], [UP, 7.0]]], [[[1, 1], [1, 0]]], [[2.0, 1.0]], [[[0.0, 0.0], [0.0, 0.0]]]
     )
     s = math.sqrt(0.75)
-    assert divisor == 2  # completions
-    assert sums.loss.item() == pytest.approx(-(2 * s + 1.3))
+    assert loss == pytest.approx(-(2 * s + 1.3) / 2)  # over completions
     # ∂s/∂log p of either token = s / 2; the clipped completion has none.
     expected = [-2 * s / 2 / 2, -2 * s / 2 / 2, 0.0, 0.0]
     assert gradient.flatten().tolist() == pytest.approx(expected)
@@ -52,10 +52,10 @@ def test_gspo_has_one_ratio_a_completion():
 def test_cispo_keeps_the_gradient_of_every_token():
     """Ratios 1.5 and 0.5, bounded above by 1.28: weights 1.28 and 0.5, of log p."""
     method = method_of("cispo", clip_high=0.28)
-    sums, divisor, gradient = value_and_gradient(method, [[[UP, DOWN]]], [[[1, 1]]], [[2.0]], [[[0.0, 0.0]]])
-    assert sums.loss.item() == pytest.approx(-2 * (1.28 * UP + 0.5 * DOWN))
+    sums, loss, gradient = value_and_gradient(method, [[[UP, DOWN]]], [[[1, 1]]], [[2.0]], [[[0.0, 0.0]]])
+    assert loss == pytest.approx(-2 * (1.28 * UP + 0.5 * DOWN) / 2)
     assert gradient.flatten().tolist() == pytest.approx([-2 * 1.28 / 2, -2 * 0.5 / 2])
-    assert (divisor, sums.clipped) == (2, 1)
+    assert sums.clipped == 1
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,8 @@ def test_cispo_keeps_the_gradient_of_every_token():
     [
         ("tokens", [1 / 3, 1 / 3, 1 / 3, 0]),  # three tokens
         ("sequences", [1 / 4, 1 / 4, 1 / 2, 0]),  # two completions, of two tokens and of one
+        (2, [1 / 3, 1 / 3, 1 / 3, 0]),  # the two neighbours together
+        (1, [1 / 4, 1 / 4, 1 / 2, 0]),
         ("constant", [1 / 16, 1 / 16, 1 / 16, 0]),  # two completions of at most eight
     ],
 )

@@ -19,9 +19,7 @@ import re
 from enum import IntEnum
 
 from holdfast.analysis.results import Record
-from holdfast.tasks.scoring import normalise
-
-RIGHT = 0.5
+from holdfast.tasks.scoring import RIGHT, normalise
 
 
 class Outcome(IntEnum):

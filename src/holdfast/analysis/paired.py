@@ -21,7 +21,7 @@ import numpy as np
 
 from holdfast import rng
 from holdfast.analysis.bootstrap import LEVEL, Estimate, estimate
-from holdfast.analysis.outcomes import RIGHT
+from holdfast.tasks.scoring import RIGHT
 
 RESAMPLES = 10_000
 

@@ -21,13 +21,13 @@ from typing import Any, Literal
 from holdfast import files
 from holdfast.analysis import paired
 from holdfast.analysis.metrics import resolvable_difference
-from holdfast.analysis.outcomes import RIGHT
 from holdfast.analysis.paired import Change
 from holdfast.checkpoints.folder import Examined, questions_of
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
 from holdfast.experiment.plan import evaluation_plan
 from holdfast.report.table import Column, Table, to_json, to_markdown
+from holdfast.tasks.scoring import RIGHT
 
 Verdict = Literal["forgotten", "kept", "unclear"]
 ALL = "all tasks"

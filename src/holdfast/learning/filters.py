@@ -19,9 +19,12 @@ from holdfast.rng import stream as named_stream
 from holdfast.rowlog import RowLog
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
+from holdfast.tasks.scoring import RIGHT
 
-RIGHT = 0.5  # a soft score counts as right from here on
-_NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"}
+EQUAL_LIMIT = 7500  # released code: examples in each of the three sets
+_NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"} | dict.fromkeys(
+    ("rif_equal", "unsolvable_equal", "random_equal"), "sometimes, or never"
+)
 
 
 def pass_rates(
@@ -74,7 +77,9 @@ def select(filter: str, rows: Sequence[Mapping[str, Any]], stream: tuple[object,
 
     `rif` drops those never right (the study's rule), `rif_strict` those always right too. Their
     controls: `random_matched` keeps a random subset as large as what `rif` keeps, and `unsolvable`
-    what `rif` drops. A function of the user's (`rules.py:keep`) gets the rows and returns such positions.
+    what `rif` drops. `rif_equal`, `unsolvable_equal` and `random_equal` (of all) keep equally many, drawn
+    at random: as many as the smaller of what is ever right and what never is, 7,500 at most. A function
+    of the user's (`rules.py:keep`) gets the rows and returns such positions.
 
     Raises:
         HoldfastError: nothing would be left, or a function of the user's failed.
@@ -91,6 +96,14 @@ def select(filter: str, rows: Sequence[Mapping[str, Any]], stream: tuple[object,
             kept = [index for index, row in enumerate(rows) if row["correct"] == 0]
         case "random_matched":
             kept = sorted(named_stream(*stream, "random_matched").sample(range(len(rows)), len(solvable)))
+        case "rif_equal" | "unsolvable_equal" | "random_equal":
+            among = {
+                "rif_equal": solvable,
+                "unsolvable_equal": sorted({*range(len(rows))} - {*solvable}),
+                "random_equal": list(range(len(rows))),
+            }[filter]
+            size = min(len(solvable), len(rows) - len(solvable), EQUAL_LIMIT)
+            kept = sorted(named_stream(*stream, filter).sample(among, size))
         case _:
             kept = _own_choice(filter, rows)
     if not kept:

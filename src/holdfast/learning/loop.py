@@ -257,7 +257,7 @@ def step(
     A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
     `skipped`; a warning names the example whose log-probabilities they are.
     """
-    tokens, divisor = groups.completions.mask_BGR.sum().item(), objective.divisor(groups)
+    tokens, groups = groups.completions.mask_BGR.sum().item(), objective.weighed(groups)
     trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
     def gradients() -> list[LossSums]:
@@ -272,13 +272,13 @@ def step(
             except NotFiniteError as error:
                 log.warning("A step is skipped for %s. %s", part.name(error.index), error)
                 return []
-            (sums[-1].loss / divisor).backward()
+            (sums[-1].loss / tokens).backward()
         return sums
 
     sums = policy.budget.attempt(gradients)
     said = retain(groups) if sums else {}
     norm = clip(trained, method.clip_grad)
-    loss = sum(part.loss.item() for part in sums) / divisor
+    loss = sum(part.loss.item() for part in sums) / tokens
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
     if finite:
         for group in optimizer.param_groups:

@@ -43,9 +43,16 @@ if TYPE_CHECKING:
     from holdfast.learning.stage import Stage
     from holdfast.learning.surrogates import Sampled, Surrogate
 
-FILTERS = ("none", "rif", "rif_strict", "random_matched", "unsolvable")
+FILTERS = (
+    "none", "rif", "rif_strict", "random_matched", "unsolvable",
+    "rif_equal", "unsolvable_equal", "random_equal",
+)  # fmt: skip
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
 OptimizerState = Literal["float32", "compact", "kahan"]
+# The mean of a step's losses: over its tokens; over completions, each the mean of its tokens (as GRPO was
+# published); over so many neighbours' means, each over their tokens (as micro-batches make them); or over as
+# many tokens as there could be, so that no answer gains by its length (Dr. GRPO).
+LossMean = Literal["tokens", "sequences", "constant"] | Annotated[int, Field(ge=1)]
 Iterations = Annotated[int, Field(ge=1, le=LARGEST)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -238,12 +245,8 @@ class RFT(Method):
     dual_clip: float | None = Field(None, gt=1)
     positives_only: bool = False  # wrong completions push nothing
     drop_zero_variance: bool = False  # prompts whose completions all have advantage 0 leave the step
-    refills: int = Field(
-        0, ge=0
-    )  # further draws of prompts, until a batch of those that do not leave is full
-    # The mean of a step's losses: over its tokens; over completions, each the mean of its tokens (as GRPO was
-    # published); or over as many tokens as there could be, so that no answer gains by its length (Dr. GRPO).
-    loss_mean: Literal["tokens", "sequences", "constant"] = "tokens"
+    refills: int = Field(0, ge=0)  # further draws of prompts, until a batch of those that stay is full
+    loss_mean: LossMean = "tokens"
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
     kl_reference: Literal["stage_start", "base"] = "stage_start"
 
@@ -339,7 +342,7 @@ class DrGRPO(GRPO):
 
     objective: Literal["dr_grpo"]  # type: ignore[assignment]
     normalise_std: bool = False
-    loss_mean: Literal["tokens", "sequences", "constant"] = "constant"
+    loss_mean: LossMean = "constant"
 
 
 class DAPO(GRPO):
@@ -361,7 +364,7 @@ class GSPO(GRPO):
     clip_low: float = Field(3e-4, ge=0)  # sec. 5.1
     clip_high: float = Field(4e-4, ge=0)
     dual_clip: None = None
-    loss_mean: Literal["tokens", "sequences", "constant"] = "sequences"
+    loss_mean: LossMean = "sequences"
 
     def surrogate(self, sampled: Sampled) -> Surrogate:
         from holdfast.learning.surrogates import clipped_sequence_ratio

@@ -18,7 +18,6 @@ from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import NOTHING, Spent
-from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, SFT
 from holdfast.learning.surrogates import Sampled
 from holdfast.policy.batch import group_tokens
@@ -26,6 +25,7 @@ from holdfast.policy.encode import Unfit
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
+from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
@@ -53,6 +53,7 @@ class Groups:
         items: the examples.
         spent: what collecting them took; learning from them is not in it.
         prefill: of all prompts, where sampling left it for the training step.
+        token_weights_BG: what a token of each completion counts in a step's mean; None: 1.
     """
 
     prompts: Prompts
@@ -66,6 +67,7 @@ class Groups:
     items: tuple[Item, ...] = ()
     spent: Spent = NOTHING
     prefill: Prefill | None = None
+    token_weights_BG: torch.Tensor | None = None
 
     def name(self, index: int) -> str:
         """What a message calls the prompt at `index`."""
@@ -100,7 +102,25 @@ class Groups:
             scores_BG=part(self.scores_BG),
             items=tuple(self.items[row] for row in rows) if self.items else (),
             prefill=None,
+            token_weights_BG=part(self.token_weights_BG),
         )
+
+    def averaged_over(self, size: int) -> Groups:
+        """With weights that make the mean over all tokens one of means, each over `size` completions.
+
+        These follow each other as in the batch, group by group; the last ones may be fewer.
+        """
+        tokens_N = self.completions.mask_BGR.sum(-1).flatten().float()
+        sums_N = torch.cat([part.sum().expand(len(part)) for part in tokens_N.split(size)])
+        parts = -(-len(tokens_N) // size)
+        weights_N = tokens_N.sum() / (parts * sums_N.clamp(min=1))
+        return replace(self, token_weights_BG=weights_N.view(self.completions.mask_BGR.shape[:2]))
+
+    def averaged_as(self, length: int) -> Groups:
+        """With weights that make the mean over all tokens one over completions of this length."""
+        tokens_BG = self.completions.mask_BGR.sum(-1).float()
+        weight = tokens_BG.sum() / (tokens_BG.numel() * length)
+        return replace(self, token_weights_BG=weight.expand_as(tokens_BG))
 
 
 @dataclass(frozen=True)
@@ -134,9 +154,9 @@ class Objective(ABC):
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         """What an iteration learns from, on the policy as it is."""
 
-    def divisor(self, groups: Groups) -> float:
-        """What the sums of a step's losses are divided by: its tokens."""
-        return float(groups.completions.mask_BGR.sum().item())
+    def weighed(self, groups: Groups) -> Groups:
+        """With weights that make a step's mean over tokens another mean, if it is to be one."""
+        return groups
 
     def chosen(self, groups: Groups) -> Groups:
         """Those of the collected groups that are learned from."""
@@ -310,22 +330,24 @@ class PolicyGradient(Objective):
             teaches_B |= groups.kl_B != 0
         return groups.rows(teaches_B.nonzero().squeeze(1).tolist())
 
-    def divisor(self, groups: Groups) -> float:
-        if self.method.loss_mean == "tokens":
-            return super().divisor(groups)
-        completions = groups.advantages_BG.numel()
-        return float(
-            completions * (self.method.sampling.max_tokens if self.method.loss_mean == "constant" else 1)
-        )
+    def weighed(self, groups: Groups) -> Groups:
+        match self.method.loss_mean:
+            case "tokens":
+                return groups
+            case "constant":
+                return groups.averaged_as(self.method.sampling.max_tokens)
+            case "sequences":
+                return groups.averaged_over(1)
+            case size:
+                return groups.averaged_over(size)
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         method, completions = self.method, groups.completions
         out = policy.group_logprobs(groups.prompts, completions, method.sampling.temperature, groups.prefill)
         logprobs = out.logprobs_BGR
         mask = completions.mask_BGR.to(logprobs.dtype)
-        weight = mask
-        if method.loss_mean == "sequences":
-            weight = mask / mask.sum(-1, keepdim=True).clamp_min(1)
+        weights_BG = groups.token_weights_BG
+        weight = mask if weights_BG is None else mask * weights_BG.to(mask).unsqueeze(-1)
         old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR
         advantage = groups.advantages_BG.to(logprobs).unsqueeze(-1)
         surrogate, is_clipped = method.surrogate(Sampled(logprobs, old, advantage, mask))
@@ -334,7 +356,7 @@ class PolicyGradient(Objective):
         if groups.reference_BGR is not None:
             divergence_BGR = k3(groups.reference_BGR, logprobs, mask)
             kl = divergence_BGR.sum()
-            if method.loss_mean == "sequences":
+            if weights_BG is not None:
                 divergence_BGR = divergence_BGR * weight
             if groups.kl_B is None:
                 loss = loss + method.kl_coef * divergence_BGR.sum()

@@ -21,7 +21,6 @@ import torch
 from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning.budget import Spent
-from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import SampledSFT
 from holdfast.learning.objectives import Groups, LossSums, Objective, likelihood_loss
 from holdfast.policy.batch import Completions
@@ -30,6 +29,7 @@ from holdfast.policy.reference import Reference
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
+from holdfast.tasks.scoring import RIGHT
 
 
 class SampledLikelihood(Objective):

@@ -15,7 +15,6 @@ from holdfast.errors import InputError
 from holdfast.generate.evaluate import evaluate
 from holdfast.generate.local import LocalGenerator
 from holdfast.generate.rollouts import Item
-from holdfast.learning.filters import RIGHT
 from holdfast.learning.loop import step
 from holdfast.learning.methods import SFT
 from holdfast.learning.objectives import Likelihood
@@ -23,6 +22,7 @@ from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target
+from holdfast.tasks.scoring import RIGHT
 from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ import torch
 from holdfast.errors import InputError
 from holdfast.generate.rollouts import Item, Rollouts, roll_out
 from holdfast.learning import advantages
-from holdfast.learning.filters import RIGHT
 from holdfast.policy.batch import Completions, group_tokens
 from holdfast.policy.gradients import (
     completion_gradients,
@@ -33,6 +32,7 @@ from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target, render_target
+from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Prompts

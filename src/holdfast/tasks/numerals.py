@@ -9,6 +9,7 @@ _WIDE_DIGITS = {ord("Ôºê") + digit: str(digit) for digit in range(10)} | {ord("Ô
 _TYPOGRAPHY = _SIGNS | _WIDE_DIGITS | dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u2007"), " ")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_OTHER_NUMBER = re.compile(r"(?<![\w^])\d")  # behind a number; m2 and m^2 are units
 _NUMBER = re.compile(r"((?:[+-]\s*)?(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d+)?)")
 
 
@@ -27,10 +28,13 @@ def without_commas(number: str) -> str:
 
 
 def read_number(text: str) -> tuple[float, str] | None:
-    """The number that a text begins with and what stands behind it (its unit), or None."""
+    """The number that a text begins with and what stands behind it (its unit), or None.
+
+    A text with more than one number (`12 or 13`, `1/2`) says none.
+    """
     text = plain_typography(text).strip(", \t\n\r")
     found = _NUMBER.match(text)
-    if not found:
+    if not found or _OTHER_NUMBER.search(text, found.end()):
         return None
     mantissa, mark, exponent = "".join(found[1].split()).lower().partition("e")
     try:

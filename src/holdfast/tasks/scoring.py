@@ -16,6 +16,7 @@ from holdfast.tasks.prompts import Style
 EXTRACTION_VERSION = 2  # raise when another part of a response is its answer
 THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
 ACCURACY_WEIGHT, FORMAT_WEIGHT = 0.9, 0.1
+RIGHT = 0.5  # a soft score counts as right from here on
 
 
 def extract_answer(response: str, style: Style) -> str | None:
@@ -27,7 +28,7 @@ def extract_answer(response: str, style: Style) -> str | None:
     said = after_thought(response) if style == "direct" else ""
     if said and r"\boxed{" not in said:
         return said
-    return _last_box(said or response)
+    return last_box(said or response)
 
 
 def after_thought(response: str) -> str:
@@ -35,8 +36,8 @@ def after_thought(response: str) -> str:
     return response.rpartition(END_OF_THOUGHT)[2].partition(THOUGHT)[0].strip()
 
 
-def _last_box(text: str) -> str | None:
-    """What stands in the last box; None when there is no box, or it is empty or never closes."""
+def last_box(text: str) -> str | None:
+    r"""What stands in the last `\boxed{…}`; None when there is no box, or it is empty or never closes."""
     start = text.rfind(r"\boxed{")
     if start < 0:
         return None

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from holdfast.analysis.outcomes import RIGHT, Outcome, outcome
+from holdfast.analysis.outcomes import Outcome, outcome
 from holdfast.analysis.results import MethodRun, Record
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import BASE, METHOD, STYLE, Row, base_rows, named
 from holdfast.report.section import Part, Response, Sample, Samples, Section
 from holdfast.report.table import Column, Table
+from holdfast.tasks.scoring import RIGHT
 
 LONGEST = 600  # characters shown of a prompt or response
 

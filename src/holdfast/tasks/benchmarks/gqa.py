@@ -1,7 +1,8 @@
 """GQA, balanced questions: compositional questions about scenes, answered in a word.
 
 `test` is testdev, whose answers are public. On the hub questions and images are tables of their
-own, joined by image id while preparing. The answer is `answer`, never the sentence `fullAnswer`.
+own, joined by image id while preparing. The answer is `answer`, never the sentence `fullAnswer`, and in
+small letters as published; in the study it starts with a capital. No scorer sees that, what SFT writes does.
 """
 
 from __future__ import annotations

@@ -38,6 +38,9 @@ _NAME = re.compile(
 )
 _DECIMALS = re.compile(r"[+-]?\s*\d*\.(\d+)")
 _RATIO = re.compile(r"\s*(-?[\d.]+)\s*:\s*(-?[\d.]+)\s*")
+# What makes another thing of the same words and numbers: >5, 5!, |x|, -x, but not the hyphen of a word.
+_OPERATORS = re.compile(r"[<>|√∛∜+*/^±≤≥≠]|(?<=[\d)\]])!|(?<![A-Za-z])-|-(?![A-Za-z])")
+_PARTED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d(?!\d\d(?!\d)))")  # 1 2 is not 12, but 1 200 is 1200
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
 _CLOSING = {"(": ")]", "[": ")]", r"\{": r"\}"}
 
@@ -59,8 +62,8 @@ def geometry(answer: str, reference: str) -> float:
 
 
 def _leads_to(side: str, wanted: str) -> bool:
-    """Whether what stands before `=` names what was asked for, or is the answer in another form."""
-    return _NAME.fullmatch(side) is not None or _same(side, wanted)
+    """Whether what stands before `=`, if anything, names what was asked for, or is the answer otherwise."""
+    return not side or _NAME.fullmatch(side) is not None or _same(side, wanted)
 
 
 def _same(given: str, wanted: str) -> bool:
@@ -80,6 +83,8 @@ def _same(given: str, wanted: str) -> bool:
         return _close(ours, theirs, given, wanted)
     if _symbolic(wanted):
         return _by_algebra(given, wanted)
+    if _OPERATORS.findall(given) != _OPERATORS.findall(wanted):
+        return False
     return words(given) == words(wanted) or _list(given) == _list(wanted) != []
 
 
@@ -165,7 +170,8 @@ def _bare(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    return "".join(text.split()).casefold().replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+    text = "".join(_PARTED_DIGITS.sub("␣", text).split()).casefold()
+    return text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 
 def _number(text: str) -> float | None:

@@ -1,8 +1,9 @@
-"""MMMU's open questions: short texts and numbers, scored as the official `eval_open` does.
+r"""MMMU's open questions: short texts and numbers, scored as the official `eval_open` does.
 
 An answer counts when one of the accepted texts stands in it, or one of its numbers equals an
 accepted number. A reference of one letter must stand alone: as a substring it would be in
-nearly every answer.
+nearly every answer. `.3`, `5 \times 10^3` and the minus sign of typesetting are read as what they
+say, where the script finds 3, 5 and no sign.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.text import final_part
 
 _INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"-?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
+_TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·) ?10 ?\^ ?\{?(-?\d+)\}?")
 
 
 def open_answer(answer: str, references: Sequence[str]) -> float:
     """1 if the answer gives one of the references."""
-    candidates = _candidates(final_part(answer))
+    candidates = _candidates(_plain(final_part(answer)))
     for reference in references:
-        wanted = reference.strip().casefold().rstrip(".")
+        wanted = _plain(reference).strip().casefold().rstrip(".")
         number = _number(wanted)
         for candidate in candidates:
             if number is not None:
@@ -29,6 +32,10 @@ def open_answer(answer: str, references: Sequence[str]) -> float:
             elif wanted and re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", candidate):
                 return 1.0
     return 0.0
+
+
+def _plain(text: str) -> str:
+    return _TIMES_TEN.sub(r"e\1", plain_typography(text))
 
 
 def _candidates(text: str) -> list[str]:

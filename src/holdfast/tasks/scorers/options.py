@@ -18,6 +18,7 @@ from typing import NamedTuple
 from holdfast.tasks.scorers.text import final_part, unboxed, words
 
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
+_CHINESE = re.compile(r"(?:答案|选择?)(?:是|为|：|:)? ?(?=\(?[A-J])")
 _QUOTED = re.compile(r"(?<!\w)[\"'“”‘’]([A-Za-z])[\"'“”‘’](?!\w)")
 _ALONE = re.compile(r"[\s(\[{]*([A-Za-z])[\s)\]}.:,;!]*")
 
@@ -157,7 +158,8 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 
 
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
-    lines = _QUOTED.sub(r"\1", _FORMULA_MARKS.sub("", final_part(answer))).strip()
+    lines = _CHINESE.sub(" answer: ", _FORMULA_MARKS.sub("", final_part(answer)))
+    lines = _QUOTED.sub(r"\1", lines).strip()
     listed = len(set(map(str.strip, _LINE_OF_A_LIST.findall(lines))))
     text = _LINE_OF_A_LIST.sub(" ", lines) if listed > 1 else lines
     text = _LIST.sub(" ", _NEGATED.sub(" ", " ".join(text.split())))

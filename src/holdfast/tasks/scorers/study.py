@@ -35,7 +35,7 @@ _OVER = re.compile(r"\\[dt]?frac *(?:\{([^{}]*)\}|([^\\{} ])) *(?:\{([^{}]*)\}|(
 _SYMBOLS = {
     "pi": "pi", "cdot": "*", "times": "*", "infty": "inf", "cup": "U", "div": "÷", "pm": "±", "leq": "≤",
     "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠", "approx": "≈", "cong": "≅", "sim": "∼", "angle": "∠",
-    "sin": "sin", "cos": "cos", "tan": "tan", "log": "log", "ln": "ln",
+    "sqrt": "sqrt", "sin": "sin", "cos": "cos", "tan": "tan", "log": "log", "ln": "ln",
 }  # fmt: skip
 _KEPT = {
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "xi",
@@ -95,7 +95,7 @@ def _plainly_wrong(given: str, wanted: str) -> bool:
 
 
 def _other_words(given: str, wanted: str) -> bool:
-    if re.search(r"\d", wanted):
+    if re.search(r"\d", wanted) or _joined(given) == _joined(wanted):
         return False
     expected = _plain(wanted, units=True)
     if re.search(r"[^\w\s,.;:'()-]|_", expected) or ("sqrt" in expected or expected == "pi"):
@@ -106,6 +106,10 @@ def _other_words(given: str, wanted: str) -> bool:
     if equals and len(name) <= 2:
         given = rest
     return _plain(given, units=True).strip("()") != expected.strip("()")
+
+
+def _joined(text: str) -> str:
+    return "".join(text.split()).lower()
 
 
 def _equal(ours: str, theirs: str) -> bool:
@@ -177,12 +181,16 @@ def _plain(text: str, units: bool = False) -> str:
 def _without_latex(text: str) -> str:
     """Roots and fractions on the line, symbols as characters, what only sets type left out."""
     text = re.sub(r"([\^_])\{([^{}]*)\}", r"\1\2", text)
-    for pattern, form in ((_ROOT, "sqrt({})"), (_OVER, " {}/{}")):
-        before = ""
-        while before != text:
-            before = text
-            text = pattern.sub(lambda found: form.format(*filter(None, found.groups())), text)  # noqa: B023
+    before = ""
+    while before != text:  # one may hold the other, and only what holds neither is rewritten
+        before = text
+        for pattern, form in ((_ROOT, "sqrt({})"), (_OVER, " {}/{}")):
+            text = pattern.sub(lambda found: form.format(*_given(found)), text)  # noqa: B023
     return _COMMAND.sub(_symbol, text).strip()
+
+
+def _given(found: re.Match[str]) -> list[str]:
+    return [part for part in found.groups() if part is not None]
 
 
 def _symbol(found: re.Match[str]) -> str:

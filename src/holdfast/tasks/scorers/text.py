@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 
-_THOUGHT = "</think>"
+from holdfast.tasks.scoring import END_OF_THOUGHT, last_box
+
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_EMPHASIS = re.compile(r"(\*\*|__|\*|`)(.+?)\1", re.DOTALL)
+_EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1", re.DOTALL)
+_STARRED = re.compile(r"(?<![\w)])\*(?!\s)([^*]+)(?<!\s)\*(?![\w(])")  # 2*3*4 is a product
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|boxed)\s*\{([^{}]*)\}")
 _FORMULA = re.compile(r"\$+([^$]+)\$+")
 _ARTICLES = {"a", "an", "the"}
@@ -31,7 +33,7 @@ def final_part(answer: str) -> str:
     What follows the last `</think>`; in that the last `<answer>…</answer>`, else the last
     `\boxed{…}`, else all; then without `**bold**`, `` `code` ``, `\text{…}` and `$` around all of it.
     """
-    text = answer.rpartition(_THOUGHT)[2]
+    text = answer.rpartition(END_OF_THOUGHT)[2]
     tagged = _ANSWER_TAG.findall(text)
     if tagged:
         text = tagged[-1]
@@ -40,27 +42,14 @@ def final_part(answer: str) -> str:
         if (plain := _WRAPPER.sub(r"\1", text)) == text:
             break
         text = plain
-    text = _EMPHASIS.sub(r"\2", text).strip()
+    text = _STARRED.sub(r"\1", _EMPHASIS.sub(r"\2", text)).strip()
     formula = _FORMULA.fullmatch(text)
     return formula[1].strip() if formula else text
 
 
-def last_box(text: str) -> str | None:
-    r"""What stands in the last `\boxed{…}`, whose braces may nest; None without a closed box."""
-    start = text.rfind(r"\boxed{")
-    if start < 0:
-        return None
-    depth = 0
-    for position in range(start + len(r"\boxed"), len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[start + len(r"\boxed{") : position].strip()
-    return None
-
-
 def unboxed(response: str) -> str:
     r"""A response without the thought before it; its boxes are braces only."""
-    return response.rpartition(_THOUGHT)[2].replace(r"\boxed", "").strip()
+    return response.rpartition(END_OF_THOUGHT)[2].replace(r"\boxed", "").strip()
 
 
 def words(text: str) -> list[str]:
