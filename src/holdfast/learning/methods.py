@@ -52,7 +52,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention",
+    "reward", "retention", "optimizer",
 )  # fmt: skip
 
 
@@ -78,7 +78,8 @@ class Method(Settings):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)  # share of the stage's steps
     weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
     optimizer_state: OptimizerState = "float32"  # of weights in bfloat16
     clip_grad: float = Field(1.0, gt=0)  # norm
 
@@ -123,7 +124,12 @@ class Method(Settings):
         settings = self.model_dump(mode="json", exclude=_INPUTS_OF_THEIR_OWN)
         if not isinstance(self.iterations, int):
             settings["iterations"] = self.iterations_on(tasks)
-        return {key: value for key, value in settings.items() if key not in _LATER or value}
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in settings.items()
+            if key not in _LATER or (value and value != fields[key].default)
+        }
 
     @property
     def completions(self) -> int:

@@ -7,7 +7,7 @@ Axes: N trained parameters, B prompts, G completions of one prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 def trained_parameters(policy: Policy) -> list[torch.nn.Parameter]:
     """What gradients are taken of, in the order of the flat vectors."""
     return [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+
+
+def trained_matrices(model: Any) -> dict[str, torch.nn.Parameter]:
+    """The trained weights [O, I] that vectors are multiplied by, by name: not embeddings, nor the head."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    apart = {id(end.weight) for end in ends if end is not None}
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.ndim == 2 and id(parameter) not in apart
+    }
 
 
 def completion_gradients(
