@@ -25,7 +25,7 @@ def trim(vector: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def ties(vectors: Sequence[torch.Tensor], share: float) -> torch.Tensor:
-    """Trim, elect the sign of the sum, take the mean of those that have it: Yadav et al. (arXiv 2306.01708)."""
+    """Trim, elect the sum's sign, take the mean of those that have it: Yadav et al. (arXiv 2306.01708)."""
     kept = torch.stack([trim(vector, share) for vector in vectors])
     agreeing = (kept.sign() == kept.sum(0).sign()) & (kept != 0)
     return (kept * agreeing).sum(0) / agreeing.sum(0).clamp_min(1)
