@@ -32,6 +32,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
 }
 # Those that leave something to the next stage.
 LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "keeplora", "magmax", "mas", "olora", "ties"}
+STEPPING = ("mofo", "osft")  # they change weights after each step, in the precision the optimiser keeps
 KNOWN = sorted(KINDS)
 
 
@@ -62,8 +63,9 @@ def stage(
     return learn(made, folder=folder, checkpoint_every=2, on_step=on_step)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", KNOWN)
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [(kind, "float32") for kind in KNOWN] + [(kind, "bfloat16") for kind in STEPPING]
+)
 def test_two_stages_and_a_kill_give_the_same_bits(kind: str, dtype: str, tmp_path: Path) -> None:
     """The first needs nothing; the second goes on from what it left, and after a kill to the same bits."""
     model = model_of(kind, dtype=dtype)
@@ -93,18 +95,28 @@ def test_two_stages_and_a_kill_give_the_same_bits(kind: str, dtype: str, tmp_pat
     assert all(0 <= share <= 1 for row in shares[0] for share in row.values())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KNOWN if not strategy_class(kind).adapters])
-def test_kinds_through_plan_and_store(kind: str, tmp_path: Path) -> None:
-    methods = {
-        name: {"objective": name, "iterations": 1, "retention": settings_of(kind)} for name in ("sft", "grpo")
-    }
-    experiment = make_experiment(tmp_path, methods=methods, general=[], keep_weights="all")
+@pytest.mark.parametrize("objective", ["sft", "grpo"])
+def test_kinds_through_plan_and_store(objective: str, tmp_path: Path) -> None:
+    """Two stages of each; what is left lies beside the first one's weights."""
+    kinds = [kind for kind in KNOWN if not strategy_class(kind).adapters]
+    few = {"iterations": 1, "batch": 2, "group_size": 2, "learning_rate": 1e-3, "sampling": {"max_tokens": 8}}
+    experiment = make_experiment(
+        tmp_path,
+        train_examples=4,
+        test_examples=2,
+        evaluation={"max_tokens": 4, "batch": 2},
+        defaults=few if objective == "grpo" else {key: few[key] for key in few if key[0] not in "gs"},
+        methods={kind: {"objective": objective, "retention": settings_of(kind)} for kind in kinds},
+        general=[],
+        keep_weights="all",
+    )
     plan, store = make_plan(experiment), Store(experiment.store)
     assert not run_here(experiment).failed
-    for chain in plan.chains:
+    for kind, chain in zip(kinds, plan.chains, strict=True):
         left = store.weights(plan.jobs[chain.learn[0]]) / "retention"
-        assert left.exists() == (kind in LEAVES)
-        assert store.rows(plan.jobs[chain.learn[1]], "metrics.jsonl")[0]["skipped"] == 0
+        assert left.exists() == (kind in LEAVES), kind
+        (row,) = store.rows(plan.jobs[chain.learn[1]], "metrics.jsonl")
+        assert row["skipped"] == 0, kind
 
 
 def test_adapters_of_all_tasks_through_plan_and_store(tmp_path: Path) -> None:
@@ -121,8 +133,7 @@ def test_strategies_that_do_not_go_with_the_model_are_refused(kind: str, tmp_pat
     model = {"path": "embedded"} | ({} if needs else {"lora": {"rank": 4, "alpha": 8}})
     methods = {"sft": {"objective": "sft", "retention": settings_of(kind)}}
     with pytest.raises(InputError, match=f"{kind} is for {'LoRA' if needs else 'whole weights'}"):
-        load = make_experiment(tmp_path, methods=methods, general=[], model=model)
-        make_plan(load)
+        make_experiment(tmp_path, methods=methods, general=[], model=model)
 
 
 def test_reinforcement_projects_on_answers_given_anew(tmp_path: Path) -> None:
