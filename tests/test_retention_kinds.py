@@ -16,6 +16,7 @@ from holdfast.experiment.store import Store
 from holdfast.files import read_jsonl
 from holdfast.learning.loop import learn
 from holdfast.learning.retention import KINDS, strategy_class
+from holdfast.policy.gradients import trained_matrices
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from test_learning import grpo, items_of, sft, stage_of, weights
@@ -117,6 +118,18 @@ def test_kinds_through_plan_and_store(objective: str, tmp_path: Path) -> None:
         assert left.exists() == (kind in LEAVES), kind
         (row,) = store.rows(plan.jobs[chain.learn[1]], "metrics.jsonl")
         assert row["skipped"] == 0, kind
+
+
+def test_calibration_hears_every_matrix() -> None:
+    """Inputs are listened to at the layers themselves, so the pass must call them."""
+    policy = Policy.load("embedded", ModelSettings())
+    strategy: Any = strategy_class("ssu").model_validate({"kind": "ssu"} | FEW)
+    made = stage_of(policy, sft(), items_of("photos", 4), 1)
+    squares = strategy.activations(made)
+    assert squares.keys() == trained_matrices(policy.model).keys() and len(squares) == 40
+    assert all(one.max() > 0 for one in squares.values())
+    assert made.spent["flops"] > 0
+    assert not any(module._forward_pre_hooks for module in policy.model.modules())
 
 
 def test_adapters_of_all_tasks_through_plan_and_store(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def write_shards(weights: Iterator[tuple[str, torch.Tensor]], folder: Path, most
     if len(shards) == 1:
         (folder / "0.part").rename(folder / "model.safetensors")
         return
-    places = {}
+    places: dict[str, str] = {}
     for number, names in enumerate(shards):
         file = f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
         (folder / f"{number}.part").rename(folder / file)

@@ -124,12 +124,8 @@ class Method(Settings):
         settings = self.model_dump(mode="json", exclude=_INPUTS_OF_THEIR_OWN)
         if not isinstance(self.iterations, int):
             settings["iterations"] = self.iterations_on(tasks)
-        fields = type(self).model_fields
-        return {
-            key: value
-            for key, value in settings.items()
-            if key not in _LATER or (value and value != fields[key].default)
-        }
+        unused = {key for key in _LATER if settings.get(key) in (None, False, [], "adamw")}
+        return {key: value for key, value in settings.items() if key not in unused}
 
     @property
     def completions(self) -> int:

@@ -27,7 +27,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         groups: as torch's optimisers take them, each with its `weight_decay`.
-        matrices: those parameters that are orthogonalised.
+        matrices: those parameters whose steps are orthogonalised.
     """
 
     def __init__(

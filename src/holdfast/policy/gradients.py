@@ -7,7 +7,7 @@ Axes: N trained parameters, B prompts, G completions of one prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,14 +21,13 @@ def trained_parameters(policy: Policy) -> list[torch.nn.Parameter]:
     return [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
 
-def trained_matrices(model: Any) -> dict[str, torch.nn.Parameter]:
-    """The trained weights [O, I] that vectors are multiplied by, by name: not embeddings, nor the head."""
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    apart = {id(end.weight) for end in ends if end is not None}
+def trained_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The trained weights [O, I] of linear layers, by name; not the head, which makes the vocabulary."""
+    head = model.get_output_embeddings().weight  # type: ignore[operator]
     return {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and parameter.ndim == 2 and id(parameter) not in apart
+        f"{name}.weight": module.weight  # type: ignore[misc]  # torch calls it a tensor
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module.weight.requires_grad and module.weight is not head
     }
 
 
