@@ -239,6 +239,9 @@ def test_only_the_largest_momenta_move(dtype: torch.dtype, control: str | None) 
         assert moved.sum() == count
         largest = one.grad.abs() >= one.grad.abs().flatten().topk(count).values.min()  # type: ignore[union-attr]
         assert torch.equal(moved, largest) != bool(control) or one.numel() <= 4
+    start = torch.cat([old.flatten().float() for old in before])
+    counts = [max(1, old.numel() // 4) for old in before]
+    assert (memory["before"] != start).sum() == sum(counts)  # in float32, too, where weights are bfloat16
     assert 0 < row["mofo_share"] < 1
 
 
