@@ -1,8 +1,9 @@
-"""`holdfast merge`: adapters into the weights of their model."""
+"""`holdfast merge`: adapters into the weights of their model, or several models into one."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,18 +14,53 @@ from holdfast.errors import InputError
 
 
 def merge(
-    adapters: Annotated[Path, typer.Argument(metavar="ADAPTERS", help="A folder of LoRA adapters.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADAPTERS [KEY=VALUE]... | BASE NEW...",
+            help="A folder of LoRA adapters, of which model they are, and how to load it; with --method the "
+            "folders of a base and of models made from it.",
+        ),
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Of which model they are, and how to load it."),
+    method: Annotated[
+        str | None, typer.Option("--method", help="Merge models: wise, average, sum, ties or magmax.")
     ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", help="How far from the base; normally 0.5 for wise, 1 for the others."),
+    ] = None,
+    share: Annotated[float, typer.Option("--share", help="Of each tensor that ties keeps.")] = 0.2,
     debug: Debug = False,
 ) -> None:
-    """Add adapters into the weights of their model, and write an ordinary model folder.
+    """Make an ordinary model folder of adapters and their model, or of a base and models made from it.
 
-    Say of which model with model.path=BASE, and in which precision to write it with model.dtype=bfloat16
-    (normally float32). It is done on the CPU and takes twice the model's memory.
+    Adapters are added into the weights: say of which model with model.path=BASE, and in which precision to
+    write it with model.dtype=bfloat16 (normally float32). It is done on the CPU and takes twice the model's
+    memory.
+
+    With --method the new weights are base + alpha · m of the differences from it: of the only one (wise),
+    their mean, their sum, TIES, or of each weight the largest (magmax). Beside the tensor that is being made,
+    a file of at most 4 GiB is in memory.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
+    if method is None:
+        if alpha is not None:
+            raise InputError("--alpha says how far from the base to go; say how with --method, too.")
+        merge_adapters(Path(what[0]), folder, what[1:])
+    else:
+        from holdfast.checkpoints.merging import merge_folders
+
+        far = alpha if alpha is not None else 0.5 if method == "wise" else 1.0
+        merge_folders(method, what[0], what[1:], folder, far, share)
+    out.print(f"The merged model lies in {folder}.")
+
+
+def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> None:
+    """Add adapters into the weights of their model.
+
+    Raises:
+        InputError: these are none, or of another model.
     """
     from holdfast.policy.environment import torchvision_works
 
@@ -35,10 +71,11 @@ def merge(
     from holdfast.policy import lora
     from holdfast.policy.policy import Policy
 
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     if not (adapters / lora.CONFIG).is_file():
-        raise InputError(f"{adapters} holds no adapters: it has no {lora.CONFIG}.")
-    chosen = load_exam(overrides or ()).model
+        raise InputError(
+            f"{adapters} holds no adapters: it has no {lora.CONFIG}. To merge models, add --method."
+        )
+    chosen = load_exam(overrides).model
     if "path" not in chosen.model_fields_set:
         raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL.")
     if folder.exists():
@@ -48,4 +85,3 @@ def merge(
     policy = Policy.load(adapters, chosen)
     with whole_folder(folder) as unfinished:
         policy.save(unfinished, merge=True)
-    out.print(f"The merged model lies in {folder}.")

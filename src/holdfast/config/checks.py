@@ -160,6 +160,19 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str,
         model = experiment.model
         trained = "adapters are float32" if model.lora else f"model.dtype is {model.dtype}"
         yield "optimizer_state", f"is about training weights in bfloat16, but {trained}; leave it out"
+    if method.optimizer == "muon" and experiment.model.trains_bfloat16:
+        yield (
+            "optimizer",
+            "muon would lose its steps in bfloat16 weights; use model.dtype: float32 or model.lora",
+        )
+    for strategy in method.retention:
+        if strategy.adapters is not None and strategy.adapters != (experiment.model.lora is not None):
+            what = (
+                "is for LoRA; set model.lora"
+                if strategy.adapters
+                else "is for whole weights; leave model.lora out"
+            )
+            yield "retention", f"{strategy.kind} {what}"
     shortens = isinstance(method, RFT) and method.filter_shortens
     if shortens and not any(other.filters for other in experiment.methods.values()):
         yield "filter_shortens", "needs a filter, and no method has one"

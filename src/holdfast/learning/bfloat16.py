@@ -128,6 +128,26 @@ def join(weight: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
     return bits.add_(rest).view(torch.float32)
 
 
+def whole(parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The weight in float32 that a parameter and an optimiser's state of it stand for; a copy."""
+    if "rest" in state:
+        return join(parameter, state["rest"])
+    weight = parameter.detach().float()
+    return weight + state["compensation"].float() if "compensation" in state else weight.clone()
+
+
+@torch.no_grad()
+def put(parameter: torch.nn.Parameter, state: dict[str, torch.Tensor], weight: torch.Tensor) -> None:
+    """Let a parameter and the optimiser's state of it stand for a float32 weight."""
+    if "rest" in state:
+        high, state["rest"] = split(weight)
+        parameter.copy_(high)
+        return
+    parameter.copy_(weight)
+    if "compensation" in state:
+        state["compensation"].copy_(weight - parameter.float())
+
+
 def round_stochastically(values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Float32 to bfloat16, up or down with the chance that leaves the mean as it is."""
     noise = torch.randint(0x10000, values.shape, dtype=torch.int32, generator=generator, device=values.device)

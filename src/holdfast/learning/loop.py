@@ -88,9 +88,11 @@ def learn(
             said |= strategy.gradient(stage, held[strategy.name], groups)
         return said
 
-    def stepped() -> None:
+    def stepped() -> dict[str, float]:
+        said: dict[str, float] = {}
         for strategy in method.retention:
-            strategy.stepped(stage, held[strategy.name], optimizer)
+            said |= strategy.stepped(stage, held[strategy.name], optimizer)
+        return said
 
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
@@ -248,11 +250,11 @@ def step(
     method: Method,
     rate: float,
     retain: Callable[[Groups], dict[str, float]] = lambda groups: {},
-    stepped: Callable[[], None] = lambda: None,
+    stepped: Callable[[], dict[str, float]] = dict,
 ) -> dict[str, float]:
     """One optimiser step: the mean of the loss, its gradient changed by `retain` and clipped by norm.
 
-    After it, `stepped` may change the weights.
+    After it, `stepped` may change the weights. What both say goes into the row.
 
     A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
     `skipped`; a warning names the example whose log-probabilities they are.
@@ -284,7 +286,7 @@ def step(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        stepped()
+        said |= stepped()
     row = {
         "loss": loss if finite else 0.0,
         "entropy": sum(part.entropy for part in sums) / tokens,

@@ -61,7 +61,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention", "loss", "loss_mean", "refills",
+    "reward", "retention", "loss", "loss_mean", "refills", "optimizer",
 )  # fmt: skip
 
 
@@ -87,7 +87,8 @@ class Method(Settings):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)  # share of the stage's steps
     weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[Beta, Beta] = (0.9, 0.999)  # of AdamW
     optimizer_state: OptimizerState = "float32"  # of weights in bfloat16
     clip_grad: float = Field(1.0, gt=0)  # norm
 

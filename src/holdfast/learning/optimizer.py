@@ -1,4 +1,4 @@
-"""AdamW for weights of either precision, and the gradients it gets."""
+"""What makes a step: AdamW for weights of either precision, or Muon; and the gradients it gets."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from collections.abc import Iterable
 
 import torch
 
+from holdfast.errors import InputError
 from holdfast.learning.bfloat16 import BFloat16AdamW
 from holdfast.learning.methods import Method
+from holdfast.learning.muon import Muon
+from holdfast.policy.gradients import trained_matrices
 
 
 def make_optimizer(
     model: torch.nn.Module, method: Method, stream: tuple[object, ...] = ()
-) -> torch.optim.AdamW | BFloat16AdamW:
-    """AdamW over the trainable parameters; only matrices decay.
+) -> torch.optim.Optimizer:
+    """The method's optimiser over the trainable parameters; only matrices decay.
 
-    Weights in bfloat16 get an optimiser that rounds none of its steps away.
+    Weights in bfloat16 get an AdamW that rounds none of its steps away.
 
     Args:
         stream: names of the random stream that moments in bfloat16 are rounded by.
+
+    Raises:
+        InputError: Muon is to train weights in bfloat16.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -26,7 +32,12 @@ def make_optimizer(
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if any(parameter.dtype == torch.bfloat16 for parameter in trainable):
+    in_bfloat16 = any(parameter.dtype == torch.bfloat16 for parameter in trainable)
+    if method.optimizer == "muon":
+        if in_bfloat16:
+            raise InputError("optimizer: muon would lose its steps in bfloat16 weights; use float32 or LoRA.")
+        return Muon(groups, trained_matrices(model).values(), method.learning_rate, method.betas)
+    if in_bfloat16:
         return BFloat16AdamW(groups, method.learning_rate, method.betas, method.optimizer_state, stream)
     return torch.optim.AdamW(groups, lr=method.learning_rate, betas=method.betas, fused=True)
 

@@ -56,6 +56,10 @@ class Folder:
         scale = alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
         return scale * (b_OR @ a_RI)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor as it is stored, without reading it."""
+        return tuple(self._files[name].get_slice(name).get_shape())
+
     def _read(self, name: str) -> torch.Tensor:
         try:
             return self._files[name].get_tensor(name)
@@ -64,7 +68,7 @@ class Folder:
 
     def _open(self) -> list[Any]:
         if not self.path.is_dir():
-            raise InputError(f"There is no folder {self.path} with weights to compare.")
+            raise InputError(f"There is no folder {self.path} with weights.")
         if self.adapters:
             paths = [self.path / ADAPTERS]
         else:  # other files beside the shards that an index names may hold the weights again
@@ -74,7 +78,7 @@ class Folder:
                 or sorted(self.path.glob("*.safetensors"))
             )
         if not paths:
-            raise InputError(f"{self.path} has no weights (*.safetensors), so movement cannot be measured.")
+            raise InputError(f"{self.path} has no weights (*.safetensors).")
         try:
             return [safe_open(path, "pt") for path in paths]
         except (OSError, SafetensorError) as error:

@@ -21,6 +21,16 @@ def trained_parameters(policy: Policy) -> list[torch.nn.Parameter]:
     return [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
 
+def trained_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The trained weights [O, I] of linear layers, by name; not the head, which makes the vocabulary."""
+    head = model.get_output_embeddings().weight  # type: ignore[operator]
+    return {
+        f"{name}.weight": module.weight  # type: ignore[misc]  # torch calls it a tensor
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module.weight.requires_grad and module.weight is not head
+    }
+
+
 def completion_gradients(
     policy: Policy, prompt: Prompts, completions: Completions, temperature: float
 ) -> Iterator[tuple[list[int], torch.Tensor]]:

@@ -31,10 +31,30 @@ if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups
     from holdfast.learning.stage import Stage
 
+_HERE = "holdfast.learning.retention"
 KINDS = {  # loaded when they are used
-    "er": "holdfast.learning.retention.er:ExperienceReplay",
-    "ewc": "holdfast.learning.retention.ewc:OnlineEWC",
-    "l2": "holdfast.learning.retention.l2:L2",
+    # replay
+    "agem": f"{_HERE}.agem:AveragedGEM",
+    "er": f"{_HERE}.er:ExperienceReplay",
+    # weights
+    "cpo": f"{_HERE}.cpo:CPO",
+    "ewc": f"{_HERE}.ewc:OnlineEWC",
+    "ewc_sum": f"{_HERE}.ewc:SummedEWC",
+    "hft": f"{_HERE}.hft:HalfFineTuning",
+    "l2": f"{_HERE}.l2:L2",
+    "mas": f"{_HERE}.mas:MAS",
+    "mofo": f"{_HERE}.mofo:MoFO",
+    "ssu": f"{_HERE}.ssu:SSU",
+    # subspaces
+    "keeplora": f"{_HERE}.keeplora:KeepLoRA",
+    "olora": f"{_HERE}.olora:OLoRA",
+    "osft": f"{_HERE}.osft:OSFT",
+    # merging
+    "ema": f"{_HERE}.ema:EMA",
+    "fisher_merge": f"{_HERE}.fisher_merge:FisherMerge",
+    "magmax": f"{_HERE}.taskvectors:MagMax",
+    "ties": f"{_HERE}.taskvectors:Ties",
+    "wise": f"{_HERE}.wise:WiSE",
 }
 
 
@@ -45,11 +65,13 @@ class Strategy(Settings):
         rehearses: whether it looks at the training examples of earlier tasks (`stage.earlier`).
         looks_back: whether it keeps the policy as the stage found it (`stage.past`).
         copies: float32 numbers that it holds for each trained one, at its largest moment.
+        adapters: True: it is for LoRA alone (`model.lora`); False: for whole weights alone; None: for both.
     """
 
     rehearses: ClassVar[bool] = False
     looks_back: ClassVar[bool] = False
     copies: ClassVar[float] = 0
+    adapters: ClassVar[bool | None] = None
 
     kind: str
 
@@ -92,8 +114,13 @@ class Strategy(Settings):
 
     def stepped(
         self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-    ) -> None:
-        """After each optimiser step that was made; it may change weights."""
+    ) -> dict[str, float]:
+        """After each optimiser step that was made; it may change weights.
+
+        Returns:
+            Numbers for the step's row in the log.
+        """
+        return {}
 
     def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """After the last step, before the policy is saved: what the next stage's strategy inherits.

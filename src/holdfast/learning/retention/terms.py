@@ -1,6 +1,6 @@
-"""Vectors over the trained weights, and terms that are added to a step's gradient.
+"""Vectors over the trained weights, terms that are added to a step's gradient, and masks.
 
-A vector has all trained weights one after another, [N], in at least float32.
+A vector has all trained weights one after another, [N], in at least float32; a mask is one of booleans.
 """
 
 from __future__ import annotations
@@ -10,15 +10,50 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from holdfast.errors import HoldfastError
+from holdfast.learning.bfloat16 import whole
 from holdfast.policy.gradients import trained_parameters
 
 if TYPE_CHECKING:
+    from holdfast.learning.stage import Stage
     from holdfast.policy.policy import Policy
 
 
 def flat_weights(policy: Policy) -> torch.Tensor:
     """The trained weights [N], a copy."""
     return torch.cat([one.detach().flatten().float() for one in trained_parameters(policy)])
+
+
+def exact_weights(policy: Policy, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """The trained weights [N], a copy, with what the optimiser keeps of those in bfloat16."""
+    return torch.cat(
+        [whole(one, optimizer.state.get(one, {})).flatten() for one in trained_parameters(policy)]
+    )
+
+
+def inherited(stage: Stage, name: str, *keys: str) -> dict[str, torch.Tensor]:
+    """Vectors that a strategy left at the end of the stage before; none in the first stage.
+
+    Raises:
+        HoldfastError: they are not those of this model.
+    """
+    left = stage.inherited.get(name)
+    if not left:
+        return {}
+    count = sum(one.numel() for one in trained_parameters(stage.policy))
+    for key in keys:
+        found = left[key].numel() if key in left else 0
+        if found != count or not bool(torch.isfinite(left[key].float().sum())):
+            raise unusable(name, f"its {key} has {found} usable numbers, the model {count} trained weights")
+    return {key: left[key].to(stage.policy.device) for key in keys}
+
+
+def unusable(name: str, why: str) -> HoldfastError:
+    """What is raised where a strategy cannot go on from what it left."""
+    return HoldfastError(
+        f"retention: what {name} left at the end of the stage before does not fit this model ({why}). It is "
+        "damaged, or of another model; remove that stage from the store, and it is learned again."
+    )
 
 
 def flat_gradient(policy: Policy) -> torch.Tensor:
@@ -55,3 +90,23 @@ def add_to_gradient(policy: Policy, term_N: torch.Tensor) -> float:
         parameter.grad += part.to(parameter.grad.dtype)
         total += parameter.grad.float().square().sum()
     return float(term_N.norm() / total.sqrt().clamp_min(1e-30))
+
+
+def top_mask(values: torch.Tensor, share: float) -> torch.Tensor:
+    """Where the largest ⌊share · n⌋ of n values stand; at least one."""
+    mask = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
+    mask[values.flatten().topk(max(1, int(share * values.numel()))).indices] = True
+    return mask.view_as(values)
+
+
+def random_mask(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A mask with as many entries as another, elsewhere: the control of what chose that one."""
+    order = torch.randperm(like.numel(), generator=generator, device=generator.device).to(like.device)
+    mask = torch.zeros(like.numel(), dtype=torch.bool, device=like.device)
+    mask[order[: int(like.sum())]] = True
+    return mask.view_as(like)
+
+
+def share_of(part: torch.Tensor | float, total: torch.Tensor | float) -> float:
+    """A norm over another, of their squares."""
+    return float(part / total) ** 0.5 if float(total) > 0 else 0.0

@@ -1,0 +1,135 @@
+"""Merging saved models into another: tensor by tensor, so that no model need fit in memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from holdfast import files
+from holdfast.errors import InputError, suggestion
+from holdfast.measures.weightfiles import Folder
+from holdfast.policy.load import EMBEDDED
+from holdfast.policy.merging import RULES
+from holdfast.weights import INDEX
+
+SHARD_BYTES = 4 * 2**30
+BESIDE = (".jinja", ".json", ".model", ".tiktoken", ".txt")  # what lies beside weights and is copied
+
+
+def merge_folders(
+    method: str, base: str, checkpoints: Sequence[str], out: Path, alpha: float, share: float
+) -> None:
+    """Write θ_0 + α · m(θ_1 − θ_0, …, θ_n − θ_0) as a model folder, each tensor in the last one's precision.
+
+    Configuration and processor are those of the last checkpoint.
+
+    Args:
+        method: m, one of `policy.merging.RULES`.
+        base: θ_0, a folder or `embedded`; `checkpoints` likewise.
+        share: of each tensor, that `ties` keeps.
+
+    Raises:
+        InputError: they cannot be merged; nothing is written then.
+    """
+    if method not in RULES:
+        raise InputError(
+            f"--method must be one of {', '.join(RULES)}, not {method}{suggestion(method, RULES)}."
+        )
+    if not checkpoints:
+        raise InputError(
+            f"--method {method} merges a base and what was made of it: name two folders or more."
+        )
+    if method == "wise" and len(checkpoints) > 1:
+        raise InputError("--method wise is for a base and one checkpoint; of several, take average.")
+    if out.exists():
+        raise InputError(f"{out} is there already; choose another folder with --out.")
+    if not 0 < share <= 1:
+        raise InputError(f"--share must be above 0 and at most 1, not {share:g}.")
+    folders = [Folder(EMBEDDED if name == "embedded" else Path(name)) for name in (base, *checkpoints)]
+    check_alike(folders)
+    with files.whole_folder(out) as unfinished:
+        for file in sorted(folders[-1].path.iterdir()):
+            if file.suffix in BESIDE and file.name != INDEX:
+                shutil.copyfile(file, unfinished / file.name)
+        write_shards(merged(method, folders, alpha, share), unfinished)
+
+
+def check_alike(folders: Sequence[Folder]) -> None:
+    """See that folders hold states of one model.
+
+    Raises:
+        InputError: they do not.
+    """
+    base = folders[0]
+    for folder in folders:
+        if folder.adapters:
+            raise InputError(
+                f"{folder.path} holds LoRA adapters. Make a model of them first: "
+                f"holdfast merge {folder.path} model.path=MODEL --out FOLDER."
+            )
+        if different := sorted(set(base.names) ^ set(folder.names)):
+            holder, other = (base, folder) if different[0] in base.names else (folder, base)
+            raise InputError(
+                f"{different[0]} is in {holder.path} and not in {other.path}: they are not of the same model."
+            )
+        for name in base.names:
+            shapes = base.shape(name), folder.shape(name)
+            if shapes[0] != shapes[1]:
+                raise InputError(
+                    f"{name} is {list(shapes[0])} in {base.path} and {list(shapes[1])} in {folder.path}: "
+                    "they are not of the same model."
+                )
+
+
+def merged(
+    method: str, folders: Sequence[Folder], alpha: float, share: float
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each weight of the merged model by its name, made when it is asked for.
+
+    Raises:
+        InputError: a weight is damaged.
+    """
+    for name in folders[0].names:
+        base, *others = [folder.read(name) for folder in folders]
+        last = others[-1]
+        if not last.is_floating_point():  # a table of positions, or the like
+            yield name, last
+            continue
+        for folder, tensor in zip(folders, (base, *others), strict=True):
+            if not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"{name} in {folder.path} has numbers that are not finite; it is damaged.")
+        vectors = [other.float() - base.float() for other in others]
+        yield name, (base.float() + alpha * RULES[method](vectors, share)).to(last.dtype)
+
+
+def write_shards(weights: Iterator[tuple[str, torch.Tensor]], folder: Path, most: int = SHARD_BYTES) -> None:
+    """Weights as transformers lays them out: one file, or several of at most `most` bytes with an index."""
+    shards: list[list[str]] = []
+    held: dict[str, torch.Tensor] = {}
+    size = total = 0
+
+    def write() -> None:
+        save_file(held, folder / f"{len(shards)}.part", metadata={"format": "pt"})
+        shards.append(list(held))
+        held.clear()
+
+    for name, tensor in weights:
+        if held and size + tensor.nbytes > most:
+            write()
+            size = 0
+        held[name] = tensor.contiguous()
+        size, total = size + tensor.nbytes, total + tensor.nbytes
+    write()
+    if len(shards) == 1:
+        (folder / "0.part").rename(folder / "model.safetensors")
+        return
+    places: dict[str, str] = {}
+    for number, names in enumerate(shards):
+        file = f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
+        (folder / f"{number}.part").rename(folder / file)
+        places |= dict.fromkeys(names, file)
+    files.write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})

@@ -1,0 +1,66 @@
+"""CPO's movement penalty: the weights that earlier stages moved most are held by a constant force.
+
+CPO (arXiv 2607.04364v3). At the end of stage k, in each tensor, the 10 % with the largest |θ_k − θ_{k−1}| >
+0, in the precision that weights are saved in, join R; then
+
+    gradient ← gradient + λ / |R| · sign(θ − θ*) on R            θ*: the weights the stage began with
+
+before AdamW, whatever the objective (the paper's: GSPO). `control: random` has as many weights of each
+tensor in R, drawn by chance: whether it matters which.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.terms import (
+    add_to_gradient,
+    flat_weights,
+    inherited,
+    random_mask,
+    top_mask,
+    views,
+)
+from holdfast.learning.stage import Stage
+from holdfast.rng import torch_stream
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
+
+
+class CPO(Strategy):
+    copies = 3.5  # θ*, R, the pull with its mask
+
+    kind: Literal["cpo"] = "cpo"
+    strength: float = Field(100.0, gt=0)  # λ
+    share: float = Field(0.1, gt=0, le=1)  # of each tensor, that joins R after a stage
+    control: Literal["random"] | None = None
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Take up R and θ*."""
+        memory |= inherited(stage, self.name, "mask") | {"anchor": flat_weights(stage.policy)}
+
+    @torch.no_grad()
+    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+        """Add λ / |R| · sign(θ − θ*) on R."""
+        if "mask" not in memory:
+            return {}
+        mask = memory["mask"]
+        force = self.strength / max(1, int(mask.sum()))
+        pull = force * mask * torch.sign(flat_weights(stage.policy) - memory["anchor"])
+        return {"cpo_share": add_to_gradient(stage.policy, pull)}
+
+    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """R with what this stage moved."""
+        moved = (flat_weights(stage.policy) - memory["anchor"]).abs()
+        generator = torch_stream(*stage.stream, "cpo", device=str(stage.policy.device))
+        parts = []
+        for _, part in views(stage.policy, moved):
+            mask = top_mask(part, self.share) & (part > 0)
+            parts.append((random_mask(mask, generator) if self.control else mask).flatten())
+        mask = torch.cat(parts)
+        return {"mask": mask | memory["mask"] if "mask" in memory else mask}

@@ -1,0 +1,83 @@
+"""Passes that strategies take besides those of learning; what they take is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from holdfast.generate.rollouts import Item, encode_items
+from holdfast.learning.methods import RFT
+from holdfast.learning.stage import Stage
+from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.gradients import flat, trained_parameters
+from holdfast.policy.settings import Sampling
+from holdfast.rng import stream as named_stream
+from holdfast.rng import torch_stream
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions, Prompts
+
+
+def mean_over_answers(
+    stage: Stage,
+    purpose: str,
+    items: Sequence[Item],
+    examples: int,
+    max_tokens: int,
+    measure: Callable[[Prompts, Completions], torch.Tensor],
+) -> torch.Tensor:
+    """The mean of a vector over examples, each with one answer that the policy draws at temperature 1.
+
+    Args:
+        purpose: names the random stream.
+        examples: how many are drawn.
+        measure: the vector of one prompt and its answer; counted as a training pass.
+    """
+    policy, names = stage.policy, (*stage.stream, purpose)
+    items = named_stream(*names).sample(list(items), min(examples, len(items)))
+    sampling, total = Sampling(temperature=1.0, max_tokens=max_tokens), None
+    for number, item in enumerate(items):
+        prompt = encode_items(policy, [item], stage.method.style, stage.templates)
+        generator = torch_stream(*names, number, device=str(policy.device))
+        answer = policy.sample(prompt, 1, sampling, generator)
+        part = measure(prompt, answer) / len(items)
+        total = part if total is None else total.add_(part)
+        count(stage, policy.operations.forward(prompt, answer) + policy.operations.training(prompt, answer))
+    assert total is not None, "a stage has examples"
+    return total
+
+
+def objective_gradient(
+    stage: Stage, items: Sequence[Item], stream: tuple[object, ...]
+) -> torch.Tensor | None:
+    """∇ of what the stage's method would learn from some examples [N], a mean over tokens.
+
+    RFT answers them anew. A divergence from a reference is left out.
+
+    Returns:
+        None where nothing is left to learn from, or the output is not finite.
+    """
+    policy, method = stage.policy, stage.method
+    if isinstance(method, RFT):
+        method = method.model_copy(update={"kl_coef": 0.0})
+    objective = method.make(replace(stage, method=method))
+    try:
+        groups = objective.chosen(objective.collect(policy, items, stream))
+        tokens = int(groups.completions.mask_BGR.sum())
+        count(stage, groups.spent.flops + policy.operations.training(groups.prompts, groups.completions))
+        parameters, total = trained_parameters(policy), None
+        for rows in groups.within(policy.budget, method.micro_batch) if tokens else ():
+            loss = objective.loss(policy, groups.rows(rows)).loss / tokens
+            gradient = flat(loss, parameters)
+            total = gradient if total is None else total.add_(gradient)
+    except NotFiniteError:
+        return None
+    return total
+
+
+def count(stage: Stage, flops: float) -> None:
+    """Operations that the loop adds to what the stage took."""
+    stage.spent["flops"] += round(flops)

@@ -1,0 +1,62 @@
+"""A quadratic pull to earlier weights, each as strong as it mattered: what EWC and MAS share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+
+from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.passes import mean_over_answers
+from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inherited
+from holdfast.learning.stage import Stage
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
+    from holdfast.policy.batch import Completions, Prompts
+    from holdfast.policy.policy import Policy
+
+
+class QuadraticPull(Strategy):
+    """gradient ← gradient + λ I (θ − θ*), with I ← γ I + the importance on this task at each stage's end."""
+
+    copies = 4  # I, θ*, the pull; at a stage's end, one more gradient
+    measured: ClassVar[str]  # what the importance is called where it lies
+
+    strength: float = Field(gt=0)  # λ: tune it; what is right depends on I, and I on lengths and sizes
+    decay: float = Field(0.95, gt=0, le=1)  # γ
+    examples: int = Field(64, ge=1)  # whose answers the importance is of
+    max_tokens: int = Field(64, ge=1)  # of an answer
+
+    def importance(self, policy: Policy, prompt: Prompts, answer: Completions) -> torch.Tensor:
+        """How much each weight matters for one answer, [N]."""
+        raise NotImplementedError
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Take up I, and the weights the stage begins with as θ*."""
+        if found := inherited(stage, self.name, self.measured):
+            memory |= found | {"anchor": flat_weights(stage.policy)}
+
+    @torch.no_grad()
+    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+        """Add λ I (θ − θ*); its share of the whole gradient is logged."""
+        if self.measured not in memory:
+            return {}
+        away = flat_weights(stage.policy) - memory["anchor"]
+        pull = self.strength * memory[self.measured] * away
+        return {f"{self.name}_share": add_to_gradient(stage.policy, pull)}
+
+    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """I of this stage's task, added to that of the earlier ones."""
+        total = mean_over_answers(
+            stage,
+            self.measured,
+            stage.items,
+            self.examples,
+            self.max_tokens,
+            lambda prompt, answer: self.importance(stage.policy, prompt, answer),
+        )
+        if self.measured in memory:
+            total = total.add_(memory[self.measured], alpha=self.decay)
+        return {self.measured: total}

@@ -1,0 +1,104 @@
+"""Source-shielded updates: the input columns of each matrix that earlier knowledge runs through are frozen.
+
+SSU (arXiv 2512.04844), with the score of Wanda (Sun et al., arXiv 2306.11695) for a weight W_ij:
+
+    s_ij = |W_ij| · ‖X_j‖₂        ‖X_j‖₂: the norm of input j over all tokens of calibration examples
+
+Of each matrix the half of the columns j with the highest Σ_i s_ij get no update in the stage. (That columns
+are ranked by the sum is our reading.) The paper calibrates on 500 general samples; here these are examples of
+earlier tasks, in the first stage those of its own, each with an answer that the policy draws. Weights that
+are no input of a matrix (embeddings, norms, biases) are learned. `control: random` freezes as many columns of
+each matrix, drawn by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.learning.retention.frozen import Frozen
+from holdfast.learning.retention.passes import mean_over_answers
+from holdfast.learning.retention.terms import random_mask, top_mask
+from holdfast.learning.stage import Stage
+from holdfast.policy.gradients import trained_matrices, trained_parameters
+from holdfast.rng import torch_stream
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+
+class SSU(Frozen):
+    rehearses = True
+    adapters = False
+
+    kind: Literal["ssu"] = "ssu"
+    share: float = Field(0.5, gt=0, lt=1)  # of the columns of each matrix that are frozen
+    calibrate_on: Literal["earlier", "new"] = "earlier"
+    examples: int = Field(64, ge=1)  # to calibrate on
+    max_tokens: int = Field(64, ge=1)  # of an answer
+    control: Literal["random"] | None = None
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Calibrate, and choose the columns."""
+        policy = stage.policy
+        columns = self.columns(trained_matrices(policy.model), self.activations(stage))
+        if self.control:
+            generator = torch_stream(*stage.stream, "ssu", "control", device=str(policy.device))
+            columns = {weight: random_mask(mask, generator) for weight, mask in columns.items()}
+        masks = [
+            columns[one].expand_as(one) if one in columns else torch.zeros_like(one, dtype=torch.bool)
+            for one in trained_parameters(policy)
+        ]
+        self.freeze(stage, memory, torch.cat([mask.flatten() for mask in masks]))
+
+    def columns(
+        self, matrices: dict[str, torch.nn.Parameter], squares: dict[str, torch.Tensor]
+    ) -> dict[torch.nn.Parameter, torch.Tensor]:
+        """Which columns [I] of each matrix [O, I] are frozen.
+
+        Args:
+            squares: ‖X_j‖² of its inputs, [I], by the matrix's name.
+        """
+        return {
+            weight: top_mask(weight.detach().float().abs().sum(0) * squares[name].sqrt(), self.share)
+            for name, weight in matrices.items()
+            if name in squares
+        }
+
+    def activations(self, stage: Stage) -> dict[str, torch.Tensor]:
+        """The mean over calibration examples of ‖X_j‖², [I], by the name of the matrix."""
+        policy = stage.policy
+        earlier = [item for pool in stage.earlier.values() for item in pool]
+        items = earlier if earlier and self.calibrate_on == "earlier" else stage.items
+        widths = {name: weight.shape[1] for name, weight in trained_matrices(policy.model).items()}
+
+        def measure(prompt: Any, answer: Any) -> torch.Tensor:
+            with torch.no_grad(), listening(policy, widths) as squares:
+                policy.group_logprobs(prompt, answer)
+            return torch.cat(list(squares.values()))
+
+        total = mean_over_answers(stage, self.name, items, self.examples, self.max_tokens, measure)
+        return dict(zip(widths, total.split(list(widths.values())), strict=True))
+
+
+@contextmanager
+def listening(policy: Policy, widths: dict[str, int]) -> Iterator[dict[str, torch.Tensor]]:
+    """Within the block Σ X_j² of the inputs [I] of these matrices is added up, by name."""
+    squares = {name: torch.zeros(width, device=policy.device) for name, width in widths.items()}
+
+    def listen(name: str) -> Any:
+        def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            squares[name] += inputs[0].detach().float().square().flatten(0, -2).sum(0)
+
+        return policy.model.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(hook)
+
+    handles = [listen(name) for name in widths]
+    try:
+        yield squares
+    finally:
+        for handle in handles:
+            handle.remove()

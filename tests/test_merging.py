@@ -1,0 +1,120 @@
+"""Merging saved models: the rules by hand, and the command on folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cli_helpers import Call
+from holdfast.checkpoints.merging import write_shards
+from holdfast.policy.load import EMBEDDED
+from holdfast.policy.merging import RULES
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings
+from policy_helpers import make_text_folder
+
+ONE, OTHER = torch.tensor([1.0, -4.0, 0.5, 3.0, 2.0]), torch.tensor([-2.0, 1.0, 0.25, 5.0, -1.5])
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("average", [-0.5, -1.5, 0.375, 4.0, 0.25]),
+        ("sum", [-1.0, -3.0, 0.75, 8.0, 0.5]),
+        ("magmax", [-2.0, -4.0, 0.5, 5.0, 2.0]),
+        # Of five entries two are kept: -4 and 3, and of the other 5 and -2.
+        ("ties", [-2.0, -4.0, 0.0, 4.0, 0.0]),
+    ],
+)
+def test_rules_by_hand(rule: str, expected: list[float]) -> None:
+    assert RULES[rule]([ONE, OTHER], 0.4).tolist() == expected
+
+
+def test_ties_takes_the_mean_of_those_with_the_elected_sign() -> None:
+    """5 - 3 - 4 is negative: the mean of -3 and -4. And 1 - 1 elects neither."""
+    vectors = [torch.tensor([5.0, 1.0]), torch.tensor([-3.0, -1.0]), torch.tensor([-4.0, 0.0])]
+    assert RULES["ties"](vectors, 1.0).tolist() == [-3.5, 0.0]
+
+
+def moved(folder: Path, by: float) -> Path:
+    """The embedded model with all weights moved, saved."""
+    policy = Policy.load("embedded", ModelSettings())
+    with torch.no_grad():
+        for number, parameter in enumerate(policy.model.parameters()):
+            parameter += by * (1 + number % 3)
+    policy.save(folder)
+    return folder
+
+
+def test_the_command_writes_a_whole_model(call: Call, tmp_path: Path) -> None:
+    base, one, other = (moved(tmp_path / str(by), by) for by in (0.0, 0.5, -1.0))
+    (one / "retention").mkdir()  # what strategies left is no part of a model
+    named = {folder: load_file(folder / "model.safetensors") for folder in (base, one, other)}
+    cases = (
+        (("--method", "wise", "--alpha", "0.25", base, one), 0.25, 0.0),
+        (("--method", "wise", base, one), 0.5, 0.0),
+        (("--method", "average", base, one, other), 0.5, 0.5),
+        (("--method", "sum", "--alpha", "2", base, one, other), 2.0, 2.0),
+        (("--method", "magmax", base, one, other), 0.0, 1.0),
+    )
+    for number, (arguments, share_one, share_other) in enumerate(cases):
+        target = tmp_path / f"merged {number}"
+        said = call("merge", *arguments, "--out", target)
+        assert said.code == 0, said.err
+        assert not (target / "retention").exists()
+        weights = load_file(target / "model.safetensors")
+        assert weights.keys() == named[base].keys()
+        for name, start in named[base].items():
+            expected = (
+                start + share_one * (named[one][name] - start) + share_other * (named[other][name] - start)
+            )
+            torch.testing.assert_close(weights[name], expected, rtol=0, atol=1e-5)
+        again = Policy.load(target, ModelSettings())
+        assert again.way == "packed"
+
+
+def test_a_large_model_is_written_in_several_files(tmp_path: Path) -> None:
+    weights = {name: torch.full((10,), float(index)) for index, name in enumerate("abc")}
+    write_shards(iter(weights.items()), tmp_path, most=80)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    assert index == {"metadata": {"total_size": 120}, "weight_map": {"a": first, "b": first, "c": second}}
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {first, second}
+    assert load_file(tmp_path / second)["c"].tolist() == [2.0] * 10
+
+
+def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:
+    one, damaged, cut = moved(tmp_path / "one", 0.1), moved(tmp_path / "damaged", 0.2), tmp_path / "cut"
+    weights = load_file(damaged / "model.safetensors")
+    next(iter(weights.values())).view(-1)[0] = torch.nan
+    save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+    cut.mkdir()
+    (cut / "config.json").write_bytes((EMBEDDED / "config.json").read_bytes())
+    (cut / "model.safetensors").write_bytes((one / "model.safetensors").read_bytes()[:5000])
+    other = tmp_path / "other"
+    other.mkdir()
+    make_text_folder(other)
+    out = tmp_path / "out"
+    for arguments, message in (
+        (("--method", "wise", "embedded"), "name two folders or more"),
+        (("--method", "wise", "embedded", one, one), "take average"),
+        (("--method", "wize", "embedded", one), "--method must be one of"),
+        (("--method", "average", "embedded", other), "not of the same model"),
+        (("--method", "average", "embedded", tmp_path / "no"), "There is no folder"),
+        (("--method", "average", "embedded", tmp_path), "has no weights"),
+        (("--method", "average", "embedded", cut), "cannot be read"),
+        (("--method", "average", "embedded", damaged), "not finite"),
+        (("--method", "ties", "--share", "0", "embedded", one), "--share must be above 0"),
+        (("--alpha", "0.5", "embedded", one), "--method"),
+        (("embedded", one), "holds no adapters"),
+    ):
+        said = call("merge", *arguments, "--out", out)
+        assert said.code == 2, (arguments, said)
+        assert message in " ".join(said.err.split()), said.err
+        assert "Traceback" not in said.err
+        assert not out.exists()
+    assert call("merge", "--method", "average", "embedded", one, "--out", one).code == 2

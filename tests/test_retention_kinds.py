@@ -1,0 +1,164 @@
+"""Every kind of strategy of the package: two stages, a kill in between, and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiment_helpers import make_experiment, run_here
+from holdfast.errors import InputError
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
+from holdfast.files import read_jsonl
+from holdfast.learning.loop import learn
+from holdfast.learning.retention import KINDS, strategy_class
+from holdfast.policy.gradients import trained_matrices
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings
+from test_learning import grpo, items_of, sft, stage_of, weights
+
+FEW = {"examples": 2, "max_tokens": 8}
+NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small ones
+    "ewc": {"strength": 10.0} | FEW,
+    "ewc_sum": {"strength": 10.0} | FEW,
+    "fisher_merge": FEW,
+    "l2": {"strength": 0.1},
+    "mas": {"strength": 1.0} | FEW,
+    "olora": {"rank": 2},
+    "ssu": FEW,
+}
+# Those that leave something to the next stage.
+LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "keeplora", "magmax", "mas", "olora", "ties"}
+STEPPING = ("mofo", "osft")  # they change weights after each step, in the precision the optimiser keeps
+KNOWN = sorted(KINDS)
+
+
+def settings_of(kind: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind} | NEEDED.get(kind, {}) | more
+
+
+def model_of(kind: str, **more: Any) -> ModelSettings:
+    if strategy_class(kind).adapters:
+        pytest.importorskip("peft")
+        return ModelSettings(path="embedded", lora={"rank": 4, "alpha": 8})  # type: ignore[arg-type]
+    return ModelSettings(**more)
+
+
+def stage(
+    policy: Policy, kind: str, folder: Path, number: int, left: Mapping[str, Any], die_at: int | None = None
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """A stage of three steps; the second one has an earlier task."""
+
+    def on_step(done: int, total: int, row: Any) -> None:
+        if done == die_at:
+            raise KeyboardInterrupt
+
+    earlier = {"photos": items_of("photos", 8)} if number else {}
+    items = items_of("reading" if number else "photos", 8)
+    names = {"stream": ("stage", number), "inherited": left, "earlier": earlier}
+    made = stage_of(policy, sft(batch=4, retention=settings_of(kind)), items, 3, **names)
+    return learn(made, folder=folder, checkpoint_every=2, on_step=on_step)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [(kind, "float32") for kind in KNOWN] + [(kind, "bfloat16") for kind in STEPPING]
+)
+def test_two_stages_and_a_kill_give_the_same_bits(kind: str, dtype: str, tmp_path: Path) -> None:
+    """The first needs nothing; the second goes on from what it left, and after a kill to the same bits."""
+    model = model_of(kind, dtype=dtype)
+    policy = Policy.load("embedded", model)
+    _, left = stage(policy, kind, tmp_path / "first", 0, {})
+    assert left.keys() == ({kind} & LEAVES)
+    first = weights(policy)
+
+    def second(folder: Path, die_at: int | None = None) -> tuple[dict[str, torch.Tensor], Any]:
+        policy = Policy.load("embedded", model)
+        policy.model.load_state_dict(first)
+        totals, again = stage(policy, kind, folder, 1, left, die_at)
+        return weights(policy), (totals["flops"], again)
+
+    whole, (flops, more) = second(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        second(tmp_path / "killed", die_at=3)
+    resumed, (flops_again, more_again) = second(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert any(not torch.equal(whole[name], first[name]) for name in whole)
+    assert flops == flops_again and more.keys() == more_again.keys()
+    for name, tensors in more.items():
+        assert all(torch.equal(tensor, more_again[name][key]) for key, tensor in tensors.items())
+    rows = [read_jsonl(tmp_path / folder / "metrics.jsonl") for folder in ("whole", "killed")]
+    shares = [[{key: row[key] for key in row if key.endswith("_share")} for row in log] for log in rows]
+    assert shares[0] == shares[1]
+    assert all(0 <= share <= 1 for row in shares[0] for share in row.values())
+
+
+@pytest.mark.parametrize("objective", ["sft", "grpo"])
+def test_kinds_through_plan_and_store(objective: str, tmp_path: Path) -> None:
+    """Two stages of each; what is left lies beside the first one's weights."""
+    kinds = [kind for kind in KNOWN if not strategy_class(kind).adapters]
+    few = {"iterations": 1, "batch": 2, "group_size": 2, "learning_rate": 1e-3, "sampling": {"max_tokens": 8}}
+    experiment = make_experiment(
+        tmp_path,
+        train_examples=4,
+        test_examples=2,
+        evaluation={"max_tokens": 4, "batch": 2},
+        defaults=few if objective == "grpo" else {key: few[key] for key in few if key[0] not in "gs"},
+        methods={kind: {"objective": objective, "retention": settings_of(kind)} for kind in kinds},
+        general=[],
+        keep_weights="all",
+    )
+    plan, store = make_plan(experiment), Store(experiment.store)
+    assert not run_here(experiment).failed
+    for kind, chain in zip(kinds, plan.chains, strict=True):
+        left = store.weights(plan.jobs[chain.learn[0]]) / "retention"
+        assert left.exists() == (kind in LEAVES), kind
+        (row,) = store.rows(plan.jobs[chain.learn[1]], "metrics.jsonl")
+        assert row["skipped"] == 0, kind
+
+
+def test_calibration_hears_every_matrix() -> None:
+    """Inputs are listened to at the layers themselves, so the pass must call them."""
+    policy = Policy.load("embedded", ModelSettings())
+    strategy: Any = strategy_class("ssu").model_validate({"kind": "ssu"} | FEW)
+    made = stage_of(policy, sft(), items_of("photos", 4), 1)
+    squares = strategy.activations(made)
+    assert squares.keys() == trained_matrices(policy.model).keys() and len(squares) == 40
+    assert all(one.max() > 0 for one in squares.values())
+    assert made.spent["flops"] > 0
+    assert not any(module._forward_pre_hooks for module in policy.model.modules())
+
+
+def test_adapters_of_all_tasks_through_plan_and_store(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    methods = {"sft": {"objective": "sft", "iterations": 1, "retention": settings_of("olora")}}
+    model = {"path": "embedded", "lora": {"rank": 4, "alpha": 8}}
+    experiment = make_experiment(tmp_path, methods=methods, general=[], model=model)
+    assert not run_here(experiment).failed
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KNOWN if strategy_class(kind).adapters is not None])
+def test_strategies_that_do_not_go_with_the_model_are_refused(kind: str, tmp_path: Path) -> None:
+    needs = strategy_class(kind).adapters
+    model = {"path": "embedded"} | ({} if needs else {"lora": {"rank": 4, "alpha": 8}})
+    methods = {"sft": {"objective": "sft", "retention": settings_of(kind)}}
+    with pytest.raises(InputError, match=f"{kind} is for {'LoRA' if needs else 'whole weights'}"):
+        make_experiment(tmp_path, methods=methods, general=[], model=model)
+
+
+def test_reinforcement_projects_on_answers_given_anew(tmp_path: Path) -> None:
+    """Sampling old prompts and learning from them is counted."""
+    flops = []
+    for retention in (None, {"kind": "agem"}):
+        policy = Policy.load("embedded", ModelSettings())
+        method = grpo(retention=retention, kl_coef=0.1, updates=2)
+        made = stage_of(policy, method, items_of("photos", 8), 2, earlier={"facts": items_of("facts", 4)})
+        totals, _ = learn(
+            made, folder=tmp_path / str(len(flops)), checkpoint_every=9, on_step=lambda *_: None
+        )
+        flops.append(totals["flops"])
+    assert flops[1] > 1.5 * flops[0]
+    assert all(0 <= row["agem_share"] <= 1 for row in read_jsonl(tmp_path / "1" / "metrics.jsonl"))
