@@ -32,6 +32,7 @@ from pydantic import (
 
 from holdfast import plugins
 from holdfast.errors import InputError, suggestion
+from holdfast.learning.checks import known, needs_differing_completions
 from holdfast.learning.retention import Strategy, parse_strategies
 from holdfast.policy.settings import Sampling
 from holdfast.settings import Settings
@@ -182,7 +183,7 @@ class SampledSFT(Method):
 
     @model_validator(mode="after")
     def _writes(self) -> SampledSFT:
-        _needs_differing_completions("target: sampled", self.sampling)
+        needs_differing_completions("target: sampled", self.sampling)
         if self.resample_every and self.sampled_by == "base":
             raise ValueError("resample_every follows the policy that learns; leave sampled_by: base out")
         return self
@@ -204,6 +205,36 @@ class SampledSFT(Method):
     @property
     def looks_at(self) -> Literal["stage_start", "base"] | None:
         return None if self.resample_every == 1 else self.sampled_by
+
+
+class SDFT(Method):
+    """Self-distillation: own answers, judged by the same model shown the reference (arXiv 2601.19897)."""
+
+    objective: Literal["sdft"]
+    sampling: Sampling = Sampling()
+    teacher: Literal["stage_start", "base"] = "stage_start"
+
+    @model_validator(mode="after")
+    def _writes(self) -> SDFT:
+        needs_differing_completions("sdft", self.sampling)
+        return self
+
+    def make(self, stage: Stage) -> Objective:
+        from holdfast.learning.distillation import SelfDistillation
+
+        return SelfDistillation(self, stage.templates, stage.past(self.teacher), stage.hint)
+
+    @property
+    def sampled(self) -> tuple[int, int] | None:
+        return 1, self.sampling.max_tokens
+
+    @property
+    def shows_answer(self) -> bool:
+        return True
+
+    @property
+    def looks_at(self) -> Literal["stage_start", "base"] | None:
+        return self.teacher
 
 
 class RFT(Method):
@@ -228,7 +259,7 @@ class RFT(Method):
     kl_reference: Literal["stage_start", "base"] = "stage_start"
 
     # RIF-RFT
-    filter: Annotated[str, AfterValidator(lambda value: _known(value, FILTERS, "filter"))] = "none"
+    filter: Annotated[str, AfterValidator(lambda value: known(value, FILTERS, "filter"))] = "none"
     filter_samples: int = Field(8, ge=1)  # roll-outs per training example
     filter_shortens: bool = False  # as many passes over what is kept as without the filter: fewer iterations
 
@@ -236,7 +267,7 @@ class RFT(Method):
     @classmethod
     def _known_parts(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for part in value or ():
-            _known(part, ("accuracy", "format"), "part of a reward")
+            known(part, ("accuracy", "format"), "part of a reward")
         return value
 
     @model_validator(mode="after")
@@ -245,7 +276,7 @@ class RFT(Method):
             raise ValueError(
                 f"{self.objective} compares completions of one prompt, so group_size must be at least 2"
             )
-        _needs_differing_completions(self.objective, self.sampling)
+        needs_differing_completions(self.objective, self.sampling)
         return self
 
     def advantages(self, rewards_BG: torch.Tensor, greedy_B: torch.Tensor | None) -> torch.Tensor:
@@ -337,6 +368,7 @@ class Reinforce(RFT):
 
 WAYS: dict[str, tuple[type[Method], ...]] = {  # those of one name are told apart by their targets
     "sft": (SFT, SampledSFT),
+    "sdft": (SDFT,),
     "grpo": (GRPO,),
     "rloo": (RLOO,),
     "remax": (ReMax,),
@@ -358,9 +390,9 @@ def way(settings: Mapping[str, Any]) -> type[Method]:
             raise InputError(f"{objective} has no `{lacks}`, which says how it learns; add it to the class")
         return found
     if objective not in WAYS:
-        known = ", ".join(WAYS)
+        all_ways = ", ".join(WAYS)
         hint = suggestion(objective, WAYS) if isinstance(objective, str) else ""
-        raise InputError(f"must be one of {known}, or FILE.py:CLASS, not {objective!r}{hint}")
+        raise InputError(f"must be one of {all_ways}, or FILE.py:CLASS, not {objective!r}{hint}")
     classes = WAYS[objective]
     return next((one for one in classes if settings.get("target") in _targets(one)), classes[0])
 
@@ -399,28 +431,3 @@ def ways_with(key: str) -> list[str]:
 def _targets(one: type[Method]) -> tuple[str, ...]:
     target = one.model_fields.get("target")
     return () if target is None else target.annotation.__args__  # type: ignore[union-attr]
-
-
-def _known(value: str, names: Sequence[str], what: str) -> str:
-    """A name of the package's own, or code of the user's.
-
-    Raises:
-        ValueError: it is neither, or the code is not there.
-    """
-    if plugins.is_reference(value):
-        try:
-            plugins.load_function(value)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-    elif value not in names:
-        known = ", ".join(names)
-        raise ValueError(f"must be one of {known}, or FILE.py:NAME, not '{value}'{suggestion(value, names)}")
-    return value
-
-
-def _needs_differing_completions(who: str, sampling: Sampling) -> None:
-    if sampling.temperature == 0:
-        raise ValueError(
-            f"{who} learns from differing completions, so sampling.temperature must be above 0 "
-            "(1.0: the policy itself)"
-        )

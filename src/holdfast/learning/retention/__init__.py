@@ -32,7 +32,20 @@ if TYPE_CHECKING:
     from holdfast.learning.stage import Stage
 
 KINDS = {  # loaded when they are used
+    # replay
     "er": "holdfast.learning.retention.er:ExperienceReplay",
+    "der": "holdfast.learning.retention.der:DarkReplay",
+    "opr": "holdfast.learning.retention.opr:OwnAnswerReplay",
+    "cpr": "holdfast.learning.retention.cpr:CPR",
+    "remind": "holdfast.learning.retention.remind:Remind",
+    "holdfast": "holdfast.learning.retention.holdfast:WatchedReplay",
+    # function space
+    "lwf": "holdfast.learning.retention.lwf:LearningWithoutForgetting",
+    "kl_old": "holdfast.learning.retention.kl_old:KLOnOldPrompts",
+    "opd": "holdfast.learning.retention.opd:OnPolicyDistillation",
+    "mcpo": "holdfast.learning.retention.mcpo:MCPO",
+    "rapo": "holdfast.learning.retention.rapo:RaPO",
+    # weights
     "ewc": "holdfast.learning.retention.ewc:OnlineEWC",
     "l2": "holdfast.learning.retention.l2:L2",
 }

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.pool import spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
@@ -40,10 +41,5 @@ class ExperienceReplay(Strategy):
         if self.padding_control:
             kept = items[: len(items) - old]
             return kept + [draw.choice(kept or items) for _ in range(old)]
-        pools = [list(pool[: self.per_task]) for pool in stage.earlier.values()]
-        order = draw.sample(range(len(pools)), len(pools))
-        chosen = []
-        for index in range(old):
-            pool = pools[order[index % len(pools)]]
-            chosen.append(pool.pop(draw.randrange(len(pool))) if len(pool) > 1 else pool[0])
-        return items[: len(items) - old] + chosen
+        pools = [pool[: self.per_task] for pool in stage.earlier.values()]
+        return items[: len(items) - old] + spread(pools, old, draw)
