@@ -1,12 +1,12 @@
 """Distillation over whole distributions, and self-distillation as a way of learning.
 
-SDFT (arXiv 2601.19897): the policy answers x; the teacher is the same model shown the reference answer as well
-(`hint`), and at every token the student wrote its distribution is the target,
+SDFT (arXiv 2601.19897): the policy answers x; the teacher is the same model shown the reference answer as
+well (`hint`), and at every token the student wrote its distribution is the target,
 
     loss = Σ_t KL(π_teacher(· | x, c, y_<t) ‖ π(· | x, y_<t))        over all V entries
 
-The teacher is the policy of the stage's start, or the base; the authors' moving average does as well as one that
-stands still (their ablation), which needs no more than a stage has.
+The teacher is the policy of the stage's start, or the base; the authors' moving average does as well as one
+that stands still (their ablation), which needs no more than a stage has.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SelfDistillation(Objective):
         )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        method, temperature = self.method, self.method.sampling.temperature
+        temperature = self.method.sampling.temperature
         student_TV = policy.distributions(groups.prompts, groups.completions, temperature)
         shown = self._shown(policy, groups.items)
         teacher_TV = self.teacher.group_distributions(shown, groups.completions, temperature)

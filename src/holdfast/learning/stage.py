@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -43,7 +43,7 @@ class Stage:
     hint: str = ""
     earlier: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:

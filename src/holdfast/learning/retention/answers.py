@@ -35,7 +35,7 @@ def keep_answers(memory: Memory, answers: Answers, name: str = "answers") -> Non
     """Put them there, in the place of those that are."""
     for key in [key for key in memory if key.startswith(f"{name}.")]:
         del memory[key]
-    memory |= {f"{name}.{key}": tensor for key, tensor in answers.items()}
+    memory.update({f"{name}.{key}": tensor for key, tensor in answers.items()})
 
 
 def taken(completions: Completions, items: Sequence[Item], chosen: Sequence[tuple[int, int]]) -> Answers:
@@ -59,8 +59,9 @@ def join(*parts: Answers) -> Answers:
     longest = max(part["mask"].shape[1] for part in full)
 
     def filled(tensor: torch.Tensor) -> torch.Tensor:
-        behind = (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1])
-        return tensor if tensor.ndim == 1 else F.pad(tensor, behind)
+        if tensor.ndim == 1:
+            return tensor
+        return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1]))
 
     return {name: torch.cat([filled(part[name]) for part in full]) for name in full[0]}
 

@@ -1,12 +1,12 @@
 """Continual prompt replay: old prompts that the policy answers sometimes, the most uncertain first.
 
-Continual Reasoning Gym (arXiv 2608.18574). Up to min(⌊ρ b⌋, ⌊b / 2⌋) of the b prompts of an update are prompts
-of earlier tasks whose latest pass rate p is in a window, by |p − ½|, and which the last `cooldown` updates did
-not use. They are answered anew and learned from like all others, and p is that of these answers.
+Continual Reasoning Gym (arXiv 2608.18574). Up to min(⌊ρ b⌋, ⌊b / 2⌋) of the b prompts of an update are
+prompts of earlier tasks whose latest pass rate p is in a window, by |p − ½|, and which the last `cooldown`
+updates did not use. They are answered anew and learned from like all others, and p is that of these answers.
 
-A prompt that leaves the window is not asked again, so that one which was mastered and then lost is never seen:
-so it is in the published code, too. `retest` gives a part of the places to prompts outside the window, those
-that were not asked for longest.
+A prompt that leaves the window is not asked again, so that one which was mastered and then lost is never
+seen: so it is in the published code, too. `retest` gives a part of the places to prompts outside the window,
+those that were not asked for longest.
 """
 
 from __future__ import annotations
@@ -68,18 +68,14 @@ class CPR(Strategy):
         """The first new prompts, and as many old ones as there are in the window, up to ρ."""
         now, rows = count(memory, "clock"), table(memory, "prompts")
         places = int(self.share * len(items))
-        rested = [
-            (item, *rows[key])
-            for pool in stage.earlier.values()
-            for item in pool
-            if (key := key_of(item)) in rows and now - rows[key][1] > self.cooldown
-        ]
+        examples = {key_of(item): item for pool in stage.earlier.values() for item in pool}
+        rested = [key for key in rows if key in examples and now - rows[key][1] > self.cooldown]
         named_stream(*stage.stream, "cpr", iteration).shuffle(rested)
-        inside = [one for one in rested if self.least <= one[1] <= self.most]
-        outside = [one for one in rested if not self.least <= one[1] <= self.most]
-        tests = sorted(outside, key=lambda one: one[2])[: int(self.retest * places)]
-        likely = sorted(inside, key=lambda one: abs(one[1] - 0.5))[: places - len(tests)]
-        old = [item for item, *_ in likely + tests]
+        inside = [key for key in rested if self.least <= rows[key][0] <= self.most]
+        outside = [key for key in rested if not self.least <= rows[key][0] <= self.most]
+        tests = sorted(outside, key=lambda key: rows[key][1])[: int(self.retest * places)]
+        likely = sorted(inside, key=lambda key: abs(rows[key][0] - 0.5))[: places - len(tests)]
+        old = [examples[key] for key in likely + tests]
         return mixed(items[: len(items) - len(old)], old)
 
     def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:

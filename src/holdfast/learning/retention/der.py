@@ -1,13 +1,13 @@
 """Dark experience replay: examples of before, with what the policy said of them when they came.
 
-Buzzega et al. (arXiv 2004.07211), eqs. 5 and 6. A reservoir of all examples that were learned from keeps (x, y)
-and, of each token of y, the k largest log-probabilities z of that moment, in place of all V logits:
+Buzzega et al. (arXiv 2004.07211), eqs. 5 and 6. A reservoir of all examples that were learned from keeps (x,
+y) and, of each token of y, the k largest log-probabilities z of that moment, in place of all V logits:
 
-    gradient ← gradient + ∇ (α · match(log π(· | x, y), z) + β · −log π(y | x))        DER: β = 0; DER++: β > 0
+    gradient ← gradient + ∇ (α · match(log π(· | x, y), z) − β · log π(y | x))    DER: β = 0; DER++: β > 0
 
-token means over a draw from the buffer. `mse` is the mean square over the k entries, as the authors' over logits;
-`kl` is KL(z ‖ π) over the k entries and one of all others. Under SFT y is the target; under RFT the first right
-answer of a group, so that what is never right is not kept.
+token means over a draw from the buffer. `mse` is the mean square over the k entries, as the authors' over
+logits; `kl` is KL(z ‖ π) over the k entries and one of all others. Under SFT y is the target; under RFT the
+first right answer of a group, so that what is never right is not kept.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Watched own-answer replay: replay goes where a task has fallen below its own peak.
 
 Ours. Old tasks are watched by their pass rates, which replay itself shows, and prompts are asked again as
-often as their task has lost. The policy's own right answers to them, kept from the last updates of their stage for
-free, are learned again beside the batch. Prompts are added to the batch and take nobody's place, and the weights
-may be averaged with those of the stage's start at its end.
+often as their task has lost. The policy's own right answers to them, kept from the last updates of their
+stage for free, are learned again beside the batch. Prompts are added to the batch and take nobody's place,
+and the weights may be averaged with those of the stage's start at its end.
 
     level_t ← level_t + .3 (pass rate of its prompts in this batch − level_t),    peak_t = the highest so far
     P(task t) ∝ max(peak_t − level_t, 0) + .05
@@ -11,8 +11,8 @@ may be averaged with those of the stage's start at its end.
     θ ← θ + average (θ_start − θ)        at the stage's end
 
 At first level and peak are the pass rate in the last `keep` updates of the stage. A way of learning without
-grades (SFT) has references for answers and, for a pass rate, the mean probability of a token of theirs; nothing joins its
-batch but these answers.
+grades (SFT) has references for answers and, for a pass rate, the mean probability of a token of theirs;
+nothing joins its batch but these answers.
 """
 
 from __future__ import annotations

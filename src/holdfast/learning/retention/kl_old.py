@@ -1,10 +1,12 @@
-"""A pull to the policy of the stage's start where it matters: on old prompts, answered by the policy that learns.
+"""KL on old prompts: they are answered by the policy that learns, and held to that of the stage's start.
 
-The "KL" arm of Continual Reasoning Gym (arXiv 2608.18574). A share of each update are prompts of earlier tasks:
+The "KL" arm of Continual Reasoning Gym (arXiv 2608.18574). A share of each update are prompts of earlier
+tasks:
 
-    their advantages are 0, and β · k3(π ‖ π_prev) is added on each of their tokens;    new prompts have no penalty
+    old prompts:  advantages 0, and β · k3(π ‖ π_prev) on each token
+    new prompts:  as they are, without a penalty
 
-`reward: true` keeps their advantages, which makes it replay with a penalty.
+`reward: true` keeps the advantages of old prompts, too, which makes it replay with a penalty.
 """
 
 from __future__ import annotations

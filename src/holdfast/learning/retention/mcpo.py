@@ -6,11 +6,12 @@ d_t = log π(y_t) − log π_old(y_t) from the policy before the last update and
     φ_t = 0 where |d_t| ≤ δ, else k3(d_t) − k3(±δ) of its side
     gradient ← gradient + β ∇ mean over answers of mean_t φ_t
 
-Between the updates of one batch π_old is the policy that sampled it. Where a batch has one update (`updates: 1`), d_t
-would be 0 there, so the answers of the batch before are looked at: they show what the last update did to them.
+Between the updates of one batch π_old is the policy that sampled it. Where a batch has one update (`updates:
+1`), d_t would be 0 there, so the answers of the batch before are looked at: they show what the last update
+did to them.
 
-Besides, for pass rates ½ < p < 1 the advantages are divided by 2 √(p (1 − p)), so that what is almost mastered weighs
-as much as what is half known (`level: false` leaves them).
+Besides, for pass rates ½ < p < 1 the advantages are divided by 2 √(p (1 − p)), so that what is almost
+mastered weighs as much as what is half known (`level: false` leaves them).
 """
 
 from __future__ import annotations

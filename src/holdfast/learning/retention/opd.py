@@ -4,9 +4,9 @@ Prompts of earlier tasks are answered by the policy that learns, and have in pla
 
     A_t = −c (log π(y_t) − log π_prev(y_t))        for each token, no discount
 
-whose policy gradient is that of KL(π ‖ π_prev) over single tokens (Agarwal et al., arXiv 2306.13649; the earlier
-checkpoint as the teacher, to repair what is lost: Lu, "On-Policy Distillation", 2025). Where `kl_old` is a penalty,
-this is a reward of full size: its c is 1 as usual.
+whose policy gradient is that of KL(π ‖ π_prev) over single tokens (Agarwal et al., arXiv 2306.13649; the
+earlier checkpoint as the teacher, to repair what is lost: Lu, "On-Policy Distillation", 2025). Where `kl_old`
+is a penalty, this is a reward of full size: its c is 1 as usual.
 """
 
 from __future__ import annotations

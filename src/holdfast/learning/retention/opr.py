@@ -5,8 +5,10 @@ tasks so far, at a low temperature; right answers are the data of these tasks in
 an equal part of the buffer, which counts the prompts that are answered (the published code counts the answers
 that are kept, and answers everything).
 
-In the next stage b · M / N old answers come to a batch of b, M of them being kept for N new examples, and every
-token of theirs counts like a token of the batch: gradient ← gradient − Σ_old ∇ log π(y | x) / (tokens of the step).
+In the next stage b · M / N old answers come to a batch of b, M of them being kept for N new examples, and
+every token of theirs counts like a token of the batch:
+
+    gradient ← gradient − Σ_old ∇ log π(y | x) / (tokens of the step)
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def table(memory: Mapping[str, torch.Tensor], name: str) -> dict[int, list[float
 
 
 def keep_table(memory: Memory, name: str, rows: Mapping[int, Sequence[float]]) -> None:
-    """Put them there, in float32: read them again before they are used, so that a resumed stage is the same."""
+    """Put them there, in float32."""
     memory[f"{name}_keys"] = torch.tensor(list(rows), dtype=torch.long)
     memory[name] = torch.tensor(list(rows.values()), dtype=torch.float32)
 

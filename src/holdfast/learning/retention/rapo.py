@@ -1,13 +1,15 @@
 """A reward for staying near the policy that ended the last stage, and one scale of advantages for all tasks.
 
-RaPO (arXiv 2605.09640). From the second task on, with the policy π_prev of the stage's start, for each answer:
+RaPO (arXiv 2605.09640). From the second task on, with the policy π_prev of the stage's start, for each
+answer:
 
     d = max(mean_t (log π(y_t) − log π_prev(y_t)), 0),    R = R_task + λ exp(−α d)
     A = (R − group mean) / (σ + ε)
 
-σ is a moving average, kept across tasks, of the standard deviation of all rewards of a batch: the first batch's at
-first, then with weight .9 once and .999 from there (our reading of the released code's warm-up), at least .001; a group in
-which an |A| is above 5 takes its own. A penalty to the base of .002 goes with it there: `kl_coef`, `kl_reference: base`.
+σ is a moving average, kept across tasks, of the standard deviation of all rewards of a batch: the first
+batch's at first, then with weight .9 once and .999 from there (our reading of the released code's warm-up),
+at least .001; a group in which an |A| is above 5 takes its own. A penalty to the base of .002 goes with it
+there: `kl_coef`, `kl_reference: base`.
 """
 
 from __future__ import annotations

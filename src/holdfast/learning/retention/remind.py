@@ -1,13 +1,14 @@
 """Spaced review of what was mastered: each mastered prompt comes back before it is likely to be lost.
 
-REMIND (arXiv 2606.03087) keeps the set of mastered prompts and asks those that are due again, early and often,
-as the cost of repairing one grows with the delay. Its schedule is not public; this is our reading:
+REMIND (arXiv 2606.03087) keeps the set of mastered prompts and asks those that are due again, early and
+often, as the cost of repairing one grows with the delay. Its schedule is not public; this is our reading:
 
     mastered:     pass rate at least 7/8, twice running
     next review:  after Δ updates; Δ = 4 at first, doubled by a success up to 64, 4 again after a failure
     of a batch:   at most a quarter, those first that are due for longest
 
-Prompts of the stage's own task count as well. A prompt that fails stays under review until it is mastered again.
+Prompts of the stage's own task count as well. A prompt that fails stays under review until it is mastered
+again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MASTERED, TWICE = 7 / 8, 2
 
 
 class Remind(Strategy):
-    """`prompts` in memory has of each prompt: successes running, Δ, when it is due; Δ = 0: not under review."""
+    """`prompts` in memory has of each: successes running, Δ, when it is due. Δ = 0: not under review."""
 
     rehearses = True
 
