@@ -114,7 +114,7 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"methods": {"j": {"objective": "grpo", "joint": True, "filter": "rif"}}}, "joint"),
         (
             {"methods": {"s": {"objective": "sft", "filter": "rif"}}},
-            "s.filter: is a setting of grpo, rloo, remax, reinforce; leave",
+            "s.filter: is a setting of grpo, dr_grpo, dapo, gspo, cispo, rloo, remax, reinforce; leave",
         ),
         (
             {"methods": {"g": {"objective": "grpo", "show_answer": True}}},
@@ -134,11 +134,11 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ),
         (
             {"methods": {"r": {"objective": "rloo", "normalise_std": False}}},
-            "normalise_std: is a setting of grpo; leave it out",
+            "normalise_std: is a setting of grpo, dr_grpo, dapo, gspo, cispo; leave it out",
         ),
         (
             {"methods": {"s": {"objective": "sft", "normalise_std": False}}},
-            "normalise_std: is a setting of grpo; leave it out",
+            "normalise_std: is a setting of grpo, dr_grpo, dapo, gspo, cispo; leave it out",
         ),
         ({"methods": {"g": {"objective": "grpo", "filter_shortens": True}}}, "needs a filter"),
         (

@@ -239,9 +239,10 @@ def test_a_step_with_a_broken_gradient_is_skipped_and_said():
     method = sft()
     parameter = next(policy.model.parameters())
     broken = SimpleNamespace(
+        divisor=lambda groups: 1.0,
         loss=lambda policy, part: SimpleNamespace(
             loss=parameter.sum() * math.nan, entropy=0.0, kl=0.0, clipped=0.0
-        )
+        ),
     )
     groups = Likelihood(method, TEMPLATES["embedded"]).collect(policy, items_of("facts", 2), ())
     row = step(policy, broken, make_optimizer(policy.model, method), groups, method, 1e-3)

@@ -33,6 +33,20 @@ def test_worked_example():
     assert measures.plasticity == pytest.approx((0.80 + 0.90 + 0.70) / 3)
     assert measures.learned == pytest.approx((0.80 + 0.90 + 0.70) / 3 - (0.20 + 0.30 + 0.10) / 3)
     assert measures.general == pytest.approx(((0.70 - 0.90) + (0.70 - 0.60)) / 2)
+    assert measures.fwt == pytest.approx(((0.35 - 0.30) + (0.15 - 0.10)) / 2)
+    assert measures.tlg == pytest.approx(((0.80 - 0.20) + (0.90 - 0.35) + (0.70 - 0.15)) / 3)
+
+
+def test_the_final_average_is_the_sum_of_its_origins():
+    """avg_acc = base + (T - 1) / T fwt + tlg + (T - 1) / T bwt, for any matrix."""
+    accuracy = np.random.default_rng(0).random((50, 6, 5))
+    measures = measure(accuracy, np.empty((50, 6, 0)))
+    base = accuracy[:, 0].mean(-1)
+    whole = base + 0.8 * measures.fwt + measures.tlg + 0.8 * measures.bwt
+    np.testing.assert_allclose(whole, measures.avg_acc, atol=1e-12)
+    joint = measure(accuracy[:, :2], np.empty((50, 2, 0)), joint=True)
+    np.testing.assert_allclose(base + joint.tlg, joint.avg_acc, atol=1e-12)
+    assert np.isnan(joint.fwt).all()
 
 
 def test_fm_takes_the_best_since_learning_and_bwt_the_moment_of_learning():

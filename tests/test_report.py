@@ -21,7 +21,7 @@ from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import analyse
 from holdfast.report.page import build
 from holdfast.report.sections.differences import differences, findings
-from holdfast.report.sections.learned import cautions, headline
+from holdfast.report.sections.learned import cautions, headline, origins
 from holdfast.report.sections.setup import methods_table
 from holdfast.report.style import inline_svg, looks_of
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
@@ -191,6 +191,19 @@ def test_other_style_and_base_row_of_each_style(tmp_path):
     html = build(results, tmp_path).read_text(encoding="utf-8")
     assert "judged under the other prompt style" in html
     assert (tmp_path / "tables/headline_other_style.csv").is_file()
+
+
+def test_where_the_final_average_comes_from() -> None:
+    analysis = analyse(make_results(("sft", "grpo", "joint_grpo"), items=60, sequence=SHORT))
+    table = origins(analysis)
+    assert [row["method"] for row in table.rows] == ["sft", "grpo"]
+    for row in table.rows:
+        parts = sum(row[key].value for key in ("base", "fwt", "tlg", "bwt"))
+        assert parts == pytest.approx(row["avg_acc"].value)
+    assert "ctm" not in table.rows[0]  # nothing trained on all tasks by SFT
+    joint = analysis.by_name["joint_grpo"].measure("avg_acc").value
+    assert table.rows[1]["ctm"].value == pytest.approx(table.rows[1]["avg_acc"].value / joint)
+    assert table.rows[1]["ctm"].low < table.rows[1]["ctm"].value < table.rows[1]["ctm"].high
 
 
 def test_findings_say_what_the_intervals_allow():

@@ -17,5 +17,6 @@ class InputError(HoldfastError):
 def suggestion(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: what was probably meant, or all there is."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    close.sort(key=lambda one: sorted(one) != sorted(word))  # letters that changed places, first
     return f"; did you mean '{close[0]}'?" if close else f"; there is {', '.join(known)}"

@@ -47,7 +47,7 @@ def cells(results: Results) -> pd.DataFrame:
 
 
 def metrics(results: Results) -> pd.DataFrame:
-    """A row for each method and seed: avg_acc, fm, bwt, plasticity, learned, general (0..1, or NaN)."""
+    """A row for each method and seed: those of `Measures` (0..1, or NaN)."""
     rows = []
     for run in results.runs:
         stages = results.last_stage(run) + 1

@@ -26,6 +26,11 @@ class Measures:
         plasticity: mean accuracy on each task just after training on it.
         learned: plasticity minus the base's mean accuracy.
         general: general benchmarks at the end minus base, mean over the benchmarks.
+        fwt: forward transfer, mean over tasks but the first of accuracy just before training minus base.
+        tlg: task learning gain, mean over tasks of accuracy just after minus just before training.
+
+    With T tasks, avg_acc = base + (T - 1) / T fwt + tlg + (T - 1) / T bwt, exactly: what was there, what
+    came before a task's turn, in it, and after it.
     """
 
     avg_acc: np.ndarray
@@ -34,6 +39,8 @@ class Measures:
     plasticity: np.ndarray
     learned: np.ndarray
     general: np.ndarray
+    fwt: np.ndarray
+    tlg: np.ndarray
 
     def items(self) -> list[tuple[str, np.ndarray]]:
         """(name, values) in the order of definition."""
@@ -44,8 +51,8 @@ def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = Fa
     """All measures of a matrix (or of many, along leading axes).
 
     A measure that needs a cell which is missing (NaN) is NaN. A joint run has rows 0 and 1 only and
-    trains every task in its one stage: its plasticity is its AvgAcc, and FM and BWT, which need a
-    later stage, are NaN.
+    trains every task in its one stage: its plasticity is its AvgAcc, all it learned is tlg, and FM, BWT and
+    fwt, which need another stage, are NaN.
 
     Args:
         accuracy_ST: stages (row 0 the base) by tasks, in the order they were trained on.
@@ -59,17 +66,19 @@ def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = Fa
         raise ValueError(f"{tasks} tasks need {2 if joint else tasks + 1} rows with the base, not {stages}")
     base_T, last_T = accuracy_ST[..., 0, :], accuracy_ST[..., -1, :]
     if joint:
-        just_trained_T = last_T
+        just_trained_T, before_T = last_T, base_T
     else:
         just_trained_T = np.diagonal(accuracy_ST[..., 1:, :], axis1=-2, axis2=-1)
+        before_T = np.diagonal(accuracy_ST[..., :-1, :], axis1=-2, axis2=-1)
     plasticity = just_trained_T.mean(axis=-1)
     if joint or tasks < 2:
-        fm = bwt = np.full(accuracy_ST.shape[:-2], np.nan)
+        fm = bwt = fwt = np.full(accuracy_ST.shape[:-2], np.nan)
     else:
         # Best of stage j and later; earlier stages have not been trained on the task yet.
         best = [accuracy_ST[..., task + 1 :, task].max(axis=-1) for task in range(tasks - 1)]
         fm = (last_T[..., :-1] - np.stack(best, axis=-1)).mean(axis=-1)
         bwt = (last_T[..., :-1] - just_trained_T[..., :-1]).mean(axis=-1)
+        fwt = (before_T[..., 1:] - base_T[..., 1:]).mean(axis=-1)
     return Measures(
         avg_acc=last_T.mean(axis=-1),
         fm=fm,
@@ -77,6 +86,8 @@ def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = Fa
         plasticity=plasticity,
         learned=plasticity - base_T.mean(axis=-1),
         general=_mean_change(general_SG),
+        fwt=fwt,
+        tlg=(just_trained_T - before_T).mean(axis=-1),
     )
 
 

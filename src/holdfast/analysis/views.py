@@ -62,6 +62,11 @@ class Analysis:
         """The method that the experiment wants the others compared with."""
         return self.results.settings.get("reference")
 
+    def joint_of(self, method: MethodView) -> MethodView | None:
+        """The finished method that learned all tasks at once in the same way: the first of this objective."""
+        same = (one for one in self.joint if one.objective == method.objective and one.style == method.style)
+        return next((one for one in same if one.draws.complete), None)
+
     @property
     def shared_order(self) -> tuple[str, ...] | None:
         """The order in which every sequential method learned the tasks; None when they differ."""

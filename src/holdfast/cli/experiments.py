@@ -57,9 +57,10 @@ def run(
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
+    from holdfast.policy.known import KNOWN
     from holdfast.policy.ready import check_ready
 
-    check_ready(experiment.model.path, experiment.model)
+    check_ready(experiment.model.path, experiment.model, experiment.store / KNOWN)
 
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory
@@ -140,9 +141,10 @@ def plan(
 
     experiment = load_experiment(config, overrides or [], _announce)
 
+    from holdfast.policy.known import KNOWN
     from holdfast.policy.ready import check_ready
 
-    check_ready(experiment.model.path, experiment.model)
+    check_ready(experiment.model.path, experiment.model, experiment.store / KNOWN)
 
     from holdfast.experiment import estimate
     from holdfast.experiment.plan import make_plan

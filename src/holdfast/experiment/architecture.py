@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.experiment.identity import model_folder
+from holdfast.policy.known import Known
 from holdfast.policy.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -58,11 +60,32 @@ class Architecture:
     sees: bool = True
 
 
-def architecture(settings: ModelSettings) -> Architecture | None:
+def architecture(settings: ModelSettings, memory: Path | None = None) -> Architecture | None:
     """Of a model folder, or of a hub id that is on this disk; None if it cannot be known.
 
     Builds the model without its weights, so that every parameter is counted as it will be loaded.
+
+    Args:
+        memory: of what was found before (`policy/known.py`).
     """
+    known = Known(memory, settings.path, settings)
+    if (facts := known.get("architecture")) is not None:
+        return _from_json(facts)
+    found = _built(settings)
+    if found is not None:
+        known.keep("architecture", asdict(found))
+    return found
+
+
+def _from_json(facts: dict[str, Any]) -> Architecture:
+    """What `asdict` made."""
+    vision = facts["vision"]
+    if vision is not None:
+        vision = Vision(**vision | {"tower": Tower(**vision["tower"])})
+    return Architecture(**facts | {"text": Tower(**facts["text"]), "vision": vision})
+
+
+def _built(settings: ModelSettings) -> Architecture | None:
     from transformers import AutoConfig
 
     folder = model_folder(settings)

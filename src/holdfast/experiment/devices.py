@@ -84,6 +84,8 @@ def places(setting: str) -> list[Place]:
         InputError: torch cannot use the device.
     """
     name = device_name(setting)
+    if name == "cpu":
+        return [Place(name)]
     if not name.startswith("cuda"):
         device_for(name)
         return [Place(name)]

@@ -19,6 +19,7 @@ from holdfast.experiment.devices import CONTEXT, Room, share
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
 from holdfast.learning.methods import RFT, Method, OptimizerState
+from holdfast.policy.known import KNOWN
 from holdfast.policy.settings import Lora, ModelSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -93,7 +94,7 @@ def gigabytes(size: float) -> str:
 
 def estimate(experiment: Experiment) -> Estimate | None:
     """Of the method or measure that needs most; None for a model whose shape is not known on this machine."""
-    known = architecture(experiment.model)
+    known = architecture(experiment.model, experiment.store / KNOWN)
     if known is None:
         return None
     pixels = _max_pixels(experiment.model)

@@ -19,6 +19,7 @@ from holdfast.learning.methods import RFT, Method
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Split
+from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION, LEARNER_VERSION
 
 Kind = Literal["learn", "filter", "evaluate", "drift", "risk", "probe"]
 
@@ -141,9 +142,6 @@ class _Planner:
     def __init__(
         self, experiment: Experiment, base: str | dict[str, Any] | None = None, here: bool = True
     ) -> None:
-        from holdfast.generate.evaluate import EVALUATION_VERSION
-        from holdfast.learning.filters import FILTER_VERSION
-        from holdfast.learning.loop import LEARNER_VERSION
         from holdfast.mechanism.drift import DRIFT_VERSION
         from holdfast.mechanism.probe import PROBE_VERSION
         from holdfast.mechanism.risk import RISK_VERSION

@@ -16,8 +16,6 @@ from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
-EVALUATION_VERSION = 2  # raise when records change for the same model and examples
-
 
 def evaluate(
     generator: Generator,

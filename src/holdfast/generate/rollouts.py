@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.generate.generator import questions
+from holdfast.policy.batch import Completions
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade, reward_of
@@ -22,7 +23,7 @@ from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
+    from holdfast.policy.batch import Prompts
     from holdfast.policy.policy import Policy
     from holdfast.policy.prefill import Prefill
 
@@ -48,6 +49,23 @@ class Rollouts:
     formats_BG: torch.Tensor
     rewards_BG: torch.Tensor
     prefill: Prefill | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence[tuple[Rollouts, Sequence[int]]], prompts: Prompts, pad: int) -> Rollouts:
+        """These rows of several, one after the other; their prompts encoded anew."""
+
+        def rows(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([one[list(kept)] for one, (_, kept) in zip(tensors, parts, strict=True)])
+
+        return cls(
+            prompts,
+            Completions.join([part.completions.select(kept) for part, kept in parts], pad),
+            [part.texts[row] for part, kept in parts for row in kept],
+            [part.answers[row] for part, kept in parts for row in kept],
+            rows([part.scores_BG for part, _ in parts]),
+            rows([part.formats_BG for part, _ in parts]),
+            rows([part.rewards_BG for part, _ in parts]),
+        )
 
 
 def encode_items(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,12 @@ class Spent:
         flops = (1 + passes) * operations.forward(prompts, completions)
         return cls(prompts_B * group, int(completions.mask_BGR.sum()), flops)
 
-    def totals(self) -> dict[str, float]:
-        return asdict(self)
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.completions + other.completions,
+            self.sampled_tokens + other.sampled_tokens,
+            self.flops + other.flops,
+        )
 
 
 NOTHING = Spent()

@@ -20,7 +20,6 @@ from holdfast.rowlog import RowLog
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
 
-FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
 RIGHT = 0.5  # a soft score counts as right from here on
 _NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"}
 

@@ -28,7 +28,6 @@ from holdfast.rng import stream as named_stream
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
-LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
 TOLERATED_SKIPS = 3  # iterations in a row without a finite gradient
 log = logging.getLogger(__name__)
 
@@ -216,14 +215,14 @@ def step(
     retain: Callable[[Groups], dict[str, float]] = lambda groups: {},
     stepped: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """One optimiser step: the token mean of the loss, its gradient changed by `retain` and clipped by norm.
+    """One optimiser step: the mean of the loss, its gradient changed by `retain` and clipped by norm.
 
     After it, `stepped` may change the weights.
 
     A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
     `skipped`; a warning names the example whose log-probabilities they are.
     """
-    tokens = groups.completions.mask_BGR.sum().item()
+    tokens, divisor = groups.completions.mask_BGR.sum().item(), objective.divisor(groups)
     trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
     def gradients() -> list[LossSums]:
@@ -238,13 +237,13 @@ def step(
             except NotFiniteError as error:
                 log.warning("A step is skipped for %s. %s", part.name(error.index), error)
                 return []
-            (sums[-1].loss / tokens).backward()
+            (sums[-1].loss / divisor).backward()
         return sums
 
     sums = policy.budget.attempt(gradients)
     said = retain(groups) if sums else {}
     norm = clip(trained, method.clip_grad)
-    loss = sum(part.loss.item() for part in sums) / tokens
+    loss = sum(part.loss.item() for part in sums) / divisor
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
     if finite:
         for group in optimizer.param_groups:

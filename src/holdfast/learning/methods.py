@@ -32,7 +32,6 @@ from pydantic import (
 
 from holdfast import plugins
 from holdfast.errors import InputError, suggestion
-from holdfast.learning.checks import known, needs_differing_completions
 from holdfast.learning.retention import Strategy, parse_strategies
 from holdfast.policy.settings import Sampling
 from holdfast.settings import Settings
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from holdfast.learning.objectives import Objective
     from holdfast.learning.stage import Stage
+    from holdfast.learning.surrogates import Sampled, Surrogate
 
 FILTERS = ("none", "rif", "rif_strict", "random_matched", "unsolvable")
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
@@ -53,7 +53,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention",
+    "reward", "retention", "loss", "loss_mean", "refills",
 )  # fmt: skip
 
 
@@ -124,7 +124,11 @@ class Method(Settings):
         settings = self.model_dump(mode="json", exclude=_INPUTS_OF_THEIR_OWN)
         if not isinstance(self.iterations, int):
             settings["iterations"] = self.iterations_on(tasks)
-        return {key: value for key, value in settings.items() if key not in _LATER or value}
+        return {
+            key: value
+            for key, value in settings.items()
+            if key not in _LATER or (value and value != type(self).model_fields[key].default)
+        }
 
     @property
     def completions(self) -> int:
@@ -152,7 +156,14 @@ class Method(Settings):
         return False
 
 
-class SFT(Method):
+class Likely(Method):
+    """What learns to write given completions."""
+
+    # dft: dynamic fine-tuning, in which a token counts as much as it is likely (arXiv 2508.05629).
+    loss: Literal["nll", "dft"] = "nll"
+
+
+class SFT(Likely):
     """Supervised fine-tuning on reference answers."""
 
     objective: Literal["sft"]
@@ -170,7 +181,7 @@ class SFT(Method):
         return Likelihood(self, stage.templates)
 
 
-class SampledSFT(Method):
+class SampledSFT(Likely):
     """SFT on completions that a policy, the *writer*, wrote and got right; one for an example."""
 
     objective: Literal["sft"]
@@ -183,7 +194,7 @@ class SampledSFT(Method):
 
     @model_validator(mode="after")
     def _writes(self) -> SampledSFT:
-        needs_differing_completions("target: sampled", self.sampling)
+        _needs_differing_completions("target: sampled", self.sampling)
         if self.resample_every and self.sampled_by == "base":
             raise ValueError("resample_every follows the policy that learns; leave sampled_by: base out")
         return self
@@ -216,7 +227,7 @@ class SDFT(Method):
 
     @model_validator(mode="after")
     def _writes(self) -> SDFT:
-        needs_differing_completions("sdft", self.sampling)
+        _needs_differing_completions("sdft", self.sampling)
         return self
 
     def make(self, stage: Stage) -> Objective:
@@ -255,11 +266,17 @@ class RFT(Method):
     dual_clip: float | None = Field(None, gt=1)
     positives_only: bool = False  # wrong completions push nothing
     drop_zero_variance: bool = False  # prompts whose completions all have advantage 0 leave the step
+    refills: int = Field(
+        0, ge=0
+    )  # further draws of prompts, until a batch of those that do not leave is full
+    # The mean of a step's losses: over its tokens; over completions, each the mean of its tokens (as GRPO was
+    # published); or over as many tokens as there could be, so that no answer gains by its length (Dr. GRPO).
+    loss_mean: Literal["tokens", "sequences", "constant"] = "tokens"
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
     kl_reference: Literal["stage_start", "base"] = "stage_start"
 
     # RIF-RFT
-    filter: Annotated[str, AfterValidator(lambda value: known(value, FILTERS, "filter"))] = "none"
+    filter: Annotated[str, AfterValidator(lambda value: _known(value, FILTERS, "filter"))] = "none"
     filter_samples: int = Field(8, ge=1)  # roll-outs per training example
     filter_shortens: bool = False  # as many passes over what is kept as without the filter: fewer iterations
 
@@ -267,7 +284,7 @@ class RFT(Method):
     @classmethod
     def _known_parts(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for part in value or ():
-            known(part, ("accuracy", "format"), "part of a reward")
+            _known(part, ("accuracy", "format"), "part of a reward")
         return value
 
     @model_validator(mode="after")
@@ -276,7 +293,11 @@ class RFT(Method):
             raise ValueError(
                 f"{self.objective} compares completions of one prompt, so group_size must be at least 2"
             )
-        needs_differing_completions(self.objective, self.sampling)
+        _needs_differing_completions(self.objective, self.sampling)
+        if self.refills and not self.drop_zero_variance:
+            raise ValueError(
+                "refills take the places of prompts that leave; they need drop_zero_variance: true"
+            )
         return self
 
     def advantages(self, rewards_BG: torch.Tensor, greedy_B: torch.Tensor | None) -> torch.Tensor:
@@ -291,10 +312,17 @@ class RFT(Method):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it weighs completions")
 
+    def surrogate(self, sampled: Sampled) -> Surrogate:
+        """What each token counts, and which have no gradient for being clipped, both [B, G, R]."""
+        from holdfast.learning.surrogates import clipped_ratio
+
+        return clipped_ratio(sampled, self.clip_low, self.clip_high, self.dual_clip)
+
     def make(self, stage: Stage) -> Objective:
         from holdfast.learning.objectives import PolicyGradient
 
-        return PolicyGradient(self, stage.templates, stage.past(self.kl_reference) if self.kl_coef else None)
+        reference = stage.past(self.kl_reference) if self.kl_coef else None
+        return PolicyGradient(self, stage.templates, reference, stage.items)
 
     def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
         settings = super().determining(tasks)
@@ -334,6 +362,54 @@ class GRPO(RFT):
         return group_relative(rewards_BG, self.normalise_std)
 
 
+class DrGRPO(GRPO):
+    """GRPO without what favours long wrong answers: Liu et al. (arXiv 2503.20783), sec. 3."""
+
+    objective: Literal["dr_grpo"]  # type: ignore[assignment]
+    normalise_std: bool = False
+    loss_mean: Literal["tokens", "sequences", "constant"] = "constant"
+
+
+class DAPO(GRPO):
+    """GRPO with room above, and batches of prompts that teach: Yu et al. (arXiv 2503.14476), sec. 3.1 to 3.3.
+
+    Its penalty on overlong answers (sec. 3.4) is a reward: `reward: {accuracy: 1, rules.py:brevity: 1}`.
+    """
+
+    objective: Literal["dapo"]  # type: ignore[assignment]
+    clip_high: float = Field(0.28, ge=0)
+    drop_zero_variance: bool = True
+    refills: int = Field(9, ge=0)
+
+
+class GSPO(GRPO):
+    """GRPO with one ratio a completion: Zheng et al. (arXiv 2507.18071)."""
+
+    objective: Literal["gspo"]  # type: ignore[assignment]
+    clip_low: float = Field(3e-4, ge=0)  # sec. 5.1
+    clip_high: float = Field(4e-4, ge=0)
+    dual_clip: None = None
+    loss_mean: Literal["tokens", "sequences", "constant"] = "sequences"
+
+    def surrogate(self, sampled: Sampled) -> Surrogate:
+        from holdfast.learning.surrogates import clipped_sequence_ratio
+
+        return clipped_sequence_ratio(sampled, self.clip_low, self.clip_high)
+
+
+class CISPO(GRPO):
+    """GRPO that bounds the weight of a token in place of its ratio: MiniMax-M1 (arXiv 2506.13585)."""
+
+    objective: Literal["cispo"]  # type: ignore[assignment]
+    clip_low: float = Field(1.0, ge=0)  # none
+    dual_clip: None = None
+
+    def surrogate(self, sampled: Sampled) -> Surrogate:
+        from holdfast.learning.surrogates import clipped_weight
+
+        return clipped_weight(sampled, self.clip_low, self.clip_high)
+
+
 class RLOO(RFT):
     """Reward minus the mean of the *other* completions: Ahmadian et al. (arXiv 2402.14740), sec. 2.2."""
 
@@ -370,6 +446,10 @@ WAYS: dict[str, tuple[type[Method], ...]] = {  # those of one name are told apar
     "sft": (SFT, SampledSFT),
     "sdft": (SDFT,),
     "grpo": (GRPO,),
+    "dr_grpo": (DrGRPO,),
+    "dapo": (DAPO,),
+    "gspo": (GSPO,),
+    "cispo": (CISPO,),
     "rloo": (RLOO,),
     "remax": (ReMax,),
     "reinforce": (Reinforce,),
@@ -390,9 +470,9 @@ def way(settings: Mapping[str, Any]) -> type[Method]:
             raise InputError(f"{objective} has no `{lacks}`, which says how it learns; add it to the class")
         return found
     if objective not in WAYS:
-        all_ways = ", ".join(WAYS)
+        known = ", ".join(WAYS)
         hint = suggestion(objective, WAYS) if isinstance(objective, str) else ""
-        raise InputError(f"must be one of {all_ways}, or FILE.py:CLASS, not {objective!r}{hint}")
+        raise InputError(f"must be one of {known}, or FILE.py:CLASS, not {objective!r}{hint}")
     classes = WAYS[objective]
     return next((one for one in classes if settings.get("target") in _targets(one)), classes[0])
 
@@ -431,3 +511,28 @@ def ways_with(key: str) -> list[str]:
 def _targets(one: type[Method]) -> tuple[str, ...]:
     target = one.model_fields.get("target")
     return () if target is None else target.annotation.__args__  # type: ignore[union-attr]
+
+
+def _known(value: str, names: Sequence[str], what: str) -> str:
+    """A name of the package's own, or code of the user's.
+
+    Raises:
+        ValueError: it is neither, or the code is not there.
+    """
+    if plugins.is_reference(value):
+        try:
+            plugins.load_function(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+    elif value not in names:
+        known = ", ".join(names)
+        raise ValueError(f"must be one of {known}, or FILE.py:NAME, not '{value}'{suggestion(value, names)}")
+    return value
+
+
+def _needs_differing_completions(who: str, sampling: Sampling) -> None:
+    if sampling.temperature == 0:
+        raise ValueError(
+            f"{who} learns from differing completions, so sampling.temperature must be above 0 "
+            "(1.0: the policy itself)"
+        )

@@ -10,17 +10,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from holdfast.errors import HoldfastError
-from holdfast.generate.rollouts import Item, encode_items, roll_out
+from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import NOTHING, Spent
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, SFT
+from holdfast.learning.surrogates import Sampled
 from holdfast.policy.batch import group_tokens
+from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
 
@@ -137,6 +139,10 @@ class Objective(ABC):
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         """What an iteration learns from, on the policy as it is."""
 
+    def divisor(self, groups: Groups) -> float:
+        """What the sums of a step's losses are divided by: its tokens."""
+        return float(groups.completions.mask_BGR.sum().item())
+
     def chosen(self, groups: Groups) -> Groups:
         """Those of the collected groups that are learned from."""
         return groups
@@ -168,43 +174,46 @@ class Likelihood(Objective):
         )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups)
+        return likelihood_loss(policy, groups, self.method.loss)
 
 
-def likelihood_loss(policy: Policy, groups: Groups) -> LossSums:
-    """The negative log-likelihood of completions, summed over their tokens."""
+def likelihood_loss(policy: Policy, groups: Groups, loss: Literal["nll", "dft"] = "nll") -> LossSums:
+    """The negative log-likelihood of completions, summed over their tokens.
+
+    Args:
+        loss: `dft` weighs each token by its probability, as a number without gradient: dynamic fine-tuning
+            (Wu et al., arXiv 2508.05629, eq. 9).
+    """
     out = policy.group_logprobs(groups.prompts, groups.completions)
     mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
-    return LossSums(-(out.logprobs_BGR * mask).sum(), float((out.entropy_BGR * mask).sum()))
+    weight = mask * out.logprobs_BGR.detach().exp() if loss == "dft" else mask
+    return LossSums(-(out.logprobs_BGR * weight).sum(), float((out.entropy_BGR * mask).sum()))
 
 
 class PolicyGradient(Objective):
     """Reinforcement fine-tuning: sample groups, grade them, push by advantage.
 
-    The loss is the clipped surrogate of PPO with one advantage per completion, separate lower and
-    upper bounds and, if asked for, a dual clip; averaged over tokens, plus `kl_coef` times the k3
-    estimate of the KL divergence to a reference (Schulman, "Approximating KL divergence", 2020).
+    The loss is the method's surrogate (`surrogates.py`) with one advantage per completion, averaged as
+    `loss_mean` says, plus `kl_coef` times the k3 estimate of the KL divergence to a reference
+    (Schulman, "Approximating KL divergence", 2020).
     """
 
     def __init__(
-        self, method: RFT, templates: Mapping[Style, str], reference: Policy | Reference | None
+        self,
+        method: RFT,
+        templates: Mapping[Style, str],
+        reference: Policy | Reference | None,
+        pool: Sequence[Item] = (),
     ) -> None:
-        self.method, self.templates, self.reference = method, templates, reference
+        self.method, self.templates, self.reference, self.pool = method, templates, reference, pool
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         method = self.method
-        rollouts = roll_out(
-            policy,
-            items,
-            style=method.style,
-            templates=self.templates,
-            sampling=method.sampling,
-            group_size=method.group_size,
-            generator=torch_stream(*stream, "sample", device=str(policy.device)),
-            greedy_row=method.greedy,
-            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
-            parts=method.reward,
-        )
+        rollouts = self._roll_out(policy, items, (*stream, "sample"))
+        spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
+        drawn = 1
+        if method.refills:
+            items, rollouts, spent, drawn = self._refilled(policy, list(items), rollouts, spent, stream)
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
         greedy_B = rollouts.rewards_BG[:, -1] if method.greedy else None
@@ -229,8 +238,11 @@ class PolicyGradient(Objective):
             "unfinished": 1 - completions.finished_BG.float().mean().item(),
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
         }
+        if method.refills:
+            stats["drawn"] = float(drawn)
         passes = (old is not None) + (reference is not None)
-        spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions, passes)
+        again = passes * policy.operations.forward(rollouts.prompts, rollouts.completions)
+        spent = replace(spent, flops=spent.flops + again)
         return Groups(
             rollouts.prompts,
             completions,
@@ -245,6 +257,47 @@ class PolicyGradient(Objective):
             prefill=rollouts.prefill,
         )
 
+    def _roll_out(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Rollouts:
+        method = self.method
+        return roll_out(
+            policy,
+            items,
+            style=method.style,
+            templates=self.templates,
+            sampling=method.sampling,
+            group_size=method.group_size,
+            generator=torch_stream(*stream, device=str(policy.device)),
+            greedy_row=method.greedy,
+            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
+            parts=method.reward,
+        )
+
+    def _refilled(
+        self, policy: Policy, items: list[Item], rollouts: Rollouts, spent: Spent, stream: tuple[object, ...]
+    ) -> tuple[list[Item], Rollouts, Spent, int]:
+        """A batch of prompts whose rewards differ, as far as `refills` further draws find them.
+
+        Returns:
+            The prompts, their roll-outs, what all draws took, and how many there were.
+        """
+        wanted, drawn = len(items), 0
+        chosen: list[Item] = []
+        parts: list[tuple[Rollouts, list[int]]] = []
+        while True:
+            drawn += 1
+            varied = (~advantages.zero_variance(rollouts.rewards_BG)).nonzero().squeeze(1).tolist()
+            kept = varied[: wanted - len(chosen)]
+            parts.append((rollouts, kept))
+            chosen += [items[row] for row in kept]
+            if len(chosen) == wanted or drawn > self.method.refills:
+                break
+            draw = named_stream(*stream, "refill", drawn)
+            items = draw.sample(list(self.pool), min(wanted, len(self.pool)))
+            rollouts = self._roll_out(policy, items, (*stream, "refill", drawn))
+            spent += Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
+        prompts = encode_items(policy, chosen, self.method.style, self.templates)
+        return chosen, Rollouts.join(parts, prompts, policy.draw.pad), spent, drawn
+
     def chosen(self, groups: Groups) -> Groups:
         if not self.method.drop_zero_variance:
             return groups
@@ -255,33 +308,39 @@ class PolicyGradient(Objective):
             teaches_B |= (groups.advantages_BGR != 0).flatten(1).any(1).to(teaches_B.device)
         return groups.rows(teaches_B.nonzero().squeeze(1).tolist())
 
-    def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        method = self.method
-        out = policy.group_logprobs(
-            groups.prompts, groups.completions, method.sampling.temperature, groups.prefill
+    def divisor(self, groups: Groups) -> float:
+        if self.method.loss_mean == "tokens":
+            return super().divisor(groups)
+        completions = groups.advantages_BG.numel()
+        return float(
+            completions * (self.method.sampling.max_tokens if self.method.loss_mean == "constant" else 1)
         )
+
+    def loss(self, policy: Policy, groups: Groups) -> LossSums:
+        method, completions = self.method, groups.completions
+        out = policy.group_logprobs(groups.prompts, completions, method.sampling.temperature, groups.prefill)
         logprobs = out.logprobs_BGR
-        mask = groups.completions.mask_BGR.to(logprobs.dtype)
+        mask = completions.mask_BGR.to(logprobs.dtype)
+        weight = mask
+        if method.loss_mean == "sequences":
+            weight = mask / mask.sum(-1, keepdim=True).clamp_min(1)
         old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR
         advantage = groups.advantages_BG.to(logprobs).unsqueeze(-1)
         if groups.advantages_BGR is not None:
             advantage = advantage + groups.advantages_BGR.to(logprobs)
-        ratio = ((logprobs - old) * mask).exp()
-        clipped_ratio = ratio.clamp(1 - method.clip_low, 1 + method.clip_high)
-        surrogate = torch.minimum(ratio * advantage, clipped_ratio * advantage)
-        clipped = ((clipped_ratio * advantage < ratio * advantage) * mask).sum()
-        if method.dual_clip is not None:
-            floor = method.dual_clip * advantage
-            surrogate = torch.where(advantage < 0, torch.maximum(surrogate, floor), surrogate)
-        loss = -(surrogate * mask).sum()
+        surrogate, is_clipped = method.surrogate(Sampled(logprobs, old, advantage, mask))
+        loss = -(surrogate * weight).sum()
         kl = torch.zeros(())
         if groups.reference_BGR is not None:
             divergence_BGR = k3(groups.reference_BGR, logprobs, mask)
             kl = divergence_BGR.sum()
+            if method.loss_mean == "sequences":
+                divergence_BGR = divergence_BGR * weight
             if groups.kl_B is None:
-                loss = loss + method.kl_coef * kl
+                loss = loss + method.kl_coef * divergence_BGR.sum()
             else:
                 loss = loss + (groups.kl_B.to(logprobs).view(-1, 1, 1) * divergence_BGR).sum()
+        clipped = (is_clipped * mask).sum()
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
 
 

@@ -103,7 +103,7 @@ class SampledLikelihood(Objective):
         return Groups(prompts, targets, ones, stats=stats, items=tuple(kept), spent=spent)
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups)
+        return likelihood_loss(policy, groups, self.method.loss)
 
 
 def hinted(example: Example, hint: str) -> Example:

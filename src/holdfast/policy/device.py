@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.errors import InputError
@@ -14,9 +18,22 @@ def device_name(setting: str) -> str:
     """The device of a setting; `auto` is the GPU if torch can use one, else the CPU."""
     if setting != "auto":
         return setting
+    if "torch" not in sys.modules and not _built_for_gpus():
+        return "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _built_for_gpus() -> bool:
+    """Whether torch may know a GPU, told without importing it, which takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    try:
+        version = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")  # type: ignore
+    except (AttributeError, TypeError, OSError):
+        return True  # ask torch itself
+    built_for = re.findall(r"^(?:cuda|hip)\b.*= *(.+)$", version, re.MULTILINE)
+    return not built_for or any(value != "None" for value in built_for)
 
 
 def device_for(setting: str) -> torch.device:

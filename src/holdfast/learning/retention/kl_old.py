@@ -20,7 +20,7 @@ from pydantic import Field
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.retention import Strategy
-from holdfast.learning.retention.pool import mixed, not_graded, old_rows, share_of, spread
+from holdfast.learning.retention.pool import mixed, not_graded, old_rows, refilled, share_of, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
@@ -37,7 +37,7 @@ class AskedAgain(Strategy):
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, of all earlier tasks alike
 
     def unfit(self, method: Method) -> str | None:
-        return not_graded(method)
+        return not_graded(method) or refilled(method)
 
     def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
         """Keep the policy as it is, where there is something to ask it."""
@@ -76,7 +76,7 @@ class KLOnOldPrompts(AskedAgain):
     def unfit(self, method: Method) -> str | None:
         if getattr(method, "kl_coef", 0):
             return "has a reference of its own; leave kl_coef out"
-        return not_graded(method)
+        return super().unfit(method)
 
     def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
         """Give old prompts the penalty, and take their advantages."""

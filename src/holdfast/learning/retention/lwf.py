@@ -2,7 +2,7 @@
 
 Li & Hoiem (arXiv 1606.09282), eqs. 1 and 3, over the tokens of the completions that are learned from:
 
-    gradient ← gradient + α ∇ mean_t KL(π_prev(· | x, y_<t) ‖ π(· | x, y_<t))    all V entries, at temperature T
+    gradient ← gradient + α ∇ mean_t KL(π_prev(· | x, y_<t) ‖ π(· | x, y_<t))    both at temperature T
 
 No old data. (Without the factor T² of other distillation; the cross-entropy of the paper has the same
 gradient.) In the first stage π_prev is the base. The teacher runs without dropout, as all passes here.

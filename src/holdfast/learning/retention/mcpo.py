@@ -26,7 +26,7 @@ from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.retention import Strategy
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, keep_answers, taken
-from holdfast.learning.retention.pool import not_graded
+from holdfast.learning.retention.pool import not_graded, refilled
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 
@@ -44,7 +44,7 @@ class MCPO(Strategy):
     level: bool = True
 
     def unfit(self, method: Method) -> str | None:
-        if reason := not_graded(method):
+        if reason := not_graded(method) or refilled(method):
             return reason
         if self.level and not getattr(method, "normalise_std", False):
             return "levels advantages that are divided by their standard deviation; use grpo, or level: false"

@@ -100,6 +100,13 @@ def not_graded(method: Method) -> str | None:
     return f"looks at the policy's graded answers, which {method.objective} has none of; use it with RFT"
 
 
+def refilled(method: Method) -> str | None:
+    """Why a strategy that needs prompts without variance in the batch cannot be used."""
+    if getattr(method, "refills", 0):
+        return "needs prompts whose answers are all alike, which refills replaces; leave refills out"
+    return None
+
+
 @cache
 def _key(task: str, id: str) -> int:
     return seed(task, id)

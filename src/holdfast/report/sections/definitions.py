@@ -20,6 +20,15 @@ DEFINITIONS = (
     ),
     ("Plasticity", "mean over j of A[j, j]: accuracy just after training on the task"),
     ("Learned", "plasticity minus the base's mean accuracy on the same tasks"),
+    (
+        "FWT",
+        "mean over j > 1 of A[j − 1, j] − A[0, j]: what earlier stages did for a task to come",
+    ),
+    ("TLG", "mean over j of A[j, j] − A[j − 1, j]: what a task's own stage added"),
+    (
+        "CTM",
+        "AvgAcc over the AvgAcc of joint training by the same objective; 1 is as good as all tasks at once",
+    ),
     ("General", "mean over the general benchmarks of accuracy at the end minus the base's"),
     (
         "Intervals",

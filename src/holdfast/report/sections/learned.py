@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from holdfast.analysis.bootstrap import estimate
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.metrics import resolvable_difference
@@ -13,7 +15,7 @@ from holdfast.report.panels import cross, fit, method_legend, panels
 from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks
-from holdfast.report.table import Column, Table, rounded
+from holdfast.report.table import Column, Table, rounded, used
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +30,7 @@ def section(analysis: Analysis) -> Section:
         [
             headline(analysis),
             headline(analysis, other_style=True),
+            origins(analysis),
             Drawing("learned_forgotten", "Learned against forgotten", caption, scatter),
         ],
         note="Signs: negative FM and BWT are forgetting; for every column more is better.",
@@ -63,6 +66,37 @@ def headline(analysis: Analysis, *, other_style: bool = False) -> Table:
         name, title = "headline_other_style", f"{title}, judged under the other prompt style"
     note = "Percentage points, mean over seeds [95 % interval]."
     return Table(name, title, columns, rows, note, classes)
+
+
+def origins(analysis: Analysis) -> Table:
+    """Where each final average comes from, and what joint training reaches."""
+    rows = []
+    for method in analysis.sequential:
+        tasks = len(method.order)
+        old, draws = (tasks - 1) / tasks, method.draws.measures
+        if np.isnan(draws["fwt"][0]):  # tasks were not judged before their turn, or are not done
+            continue
+        row = named(method) | {
+            "base": estimate(draws["plasticity"] - draws["learned"]),
+            "fwt": estimate(old * draws["fwt"]),
+            "tlg": estimate(draws["tlg"]),
+            "bwt": estimate(old * draws["bwt"]),
+            "avg_acc": method.measure("avg_acc"),
+        }
+        if (joint := analysis.joint_of(method)) is not None:
+            row["ctm"] = estimate(draws["avg_acc"] / joint.draws.measures["avg_acc"])
+        rows.append(row)
+    columns = [
+        METHOD,
+        Column("base", "Base", "points", "mean accuracy of the base on the same tasks"),
+        Column("fwt", "Before", "change", "(T - 1) / T · FWT: what earlier stages added before a task's own"),
+        Column("tlg", "In its stage", "change", "TLG: just after minus just before training on the task"),
+        Column("bwt", "After", "change", "(T - 1) / T · BWT: what later stages took or added"),
+        Column("avg_acc", "AvgAcc", "points", "the sum of these"),
+        Column("ctm", "CTM", "coefficient", "AvgAcc over that of joint training by the same objective"),
+    ]
+    note = "Percentage points [95 % interval]; each row adds up to its AvgAcc."
+    return Table("origins", "Where the final average comes from", used(columns, rows), rows, note)
 
 
 def scatter(analysis: Analysis, looks: Looks) -> Figure | None:

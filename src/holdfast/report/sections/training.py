@@ -31,7 +31,7 @@ ALWAYS = ("method", "examples", "completions", "tokens", "seconds", "kept")  # e
 
 # Objectives whose advantages are all zero where a prompt's samples have one reward. Without a baseline
 # (reinforce), or with that of the greedy answer (remax), such a prompt may push.
-GROUP_BASELINED = ("grpo", "rloo")
+GROUP_BASELINED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo")
 
 # Metrics row -> title. SFT and RFT losses have different scales and meanings, hence two panels.
 PANELS: tuple[tuple[str, str], ...] = (

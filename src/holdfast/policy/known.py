@@ -1,0 +1,73 @@
+"""What was found out of a model folder, remembered: finding it out again imports torch, which takes seconds.
+
+A fact is kept under a fingerprint of all that it may depend on: the folder's configuration, the settings
+and the versions of the packages that read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from holdfast import __version__, files
+from holdfast.policy.settings import ModelSettings
+
+KNOWN = "model-facts.json"  # in a store
+_KEPT = 20  # models
+_PACKAGES = ("torch", "transformers", "tokenizers", "peft", "pillow", "torchvision")
+_READ = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+
+
+class Known:
+    """The facts of one model.
+
+    Args:
+        memory: the JSON file that keeps them; None keeps nothing.
+        source: a model folder, or `embedded`. Of a hub id nothing is kept.
+    """
+
+    def __init__(self, memory: Path | None, source: str, settings: ModelSettings) -> None:
+        self.memory = memory
+        self.key = None if memory is None else _fingerprint(source, settings)
+
+    def get(self, fact: str) -> Any:
+        """The fact; None if it is not known."""
+        return self._all().get(self.key, {}).get(fact) if self.key else None
+
+    def keep(self, fact: str, value: Any) -> None:
+        """Remember it; a memory that cannot be written remembers nothing."""
+        if self.memory is None or self.key is None:
+            return
+        known = self._all()
+        kept = known.pop(self.key, {})  # the newest last
+        known[self.key] = {**kept, fact: value}
+        with suppress(OSError):
+            files.write_json(self.memory, dict(list(known.items())[-_KEPT:]))
+
+    def _all(self) -> dict[str, dict[str, Any]]:
+        assert self.memory is not None
+        with suppress(OSError, ValueError):
+            known = files.read_json(self.memory)
+            if isinstance(known, dict) and all(isinstance(facts, dict) for facts in known.values()):
+                return known
+        return {}
+
+
+def _fingerprint(source: str, settings: ModelSettings) -> str | None:
+    folder = Path(__file__).parent / "embedded" / "model" if source == "embedded" else Path(source)
+    if not folder.is_dir():
+        return None
+    facts: list[object] = [__version__, source == settings.path, settings.model_dump(mode="json")]
+    for package in _PACKAGES:
+        try:
+            facts.append(version(package))
+        except PackageNotFoundError:
+            facts.append(None)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _READ and path.is_file():
+            facts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

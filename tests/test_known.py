@@ -1,0 +1,82 @@
+"""What is remembered of a model, so that planning does not wait for torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import InputError
+from holdfast.experiment.architecture import architecture
+from holdfast.experiment.identity import EMBEDDED_MODEL
+from holdfast.policy.known import KNOWN, Known
+from holdfast.policy.ready import check_ready
+from holdfast.policy.settings import ModelSettings
+
+SETTINGS = ModelSettings()
+
+PLAN = """
+import sys
+from holdfast.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {"torch", "transformers", "pandas", "matplotlib"} & set(sys.modules)
+print("imported:", *sorted(heavy))
+"""
+
+
+def test_a_plan_asked_again_waits_for_no_torch(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "name: tiny\nmodel: {path: embedded, device: cpu}\nprompts: embedded\nsequence: [photos, reading]\n"
+        "general: []\nmethods:\n  sft: {objective: sft, learning_rate: 1.0e-4}\n"
+        f"output: {tmp_path}/out\nstore: {tmp_path}/store\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", PLAN, "plan", str(config)], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said[0].splitlines()[:-1] == said[1].splitlines()[:-1]
+    assert said[1].splitlines()[-1] == "imported:"
+
+
+def test_what_is_remembered_is_what_was_found(tmp_path: Path) -> None:
+    memory = tmp_path / KNOWN
+    found = architecture(SETTINGS, memory)
+    assert found is not None
+    assert architecture(SETTINGS, memory) == architecture(SETTINGS) == found
+    other = SETTINGS.model_copy(update={"freeze": ("vision",)})
+    frozen = architecture(other, memory)
+    assert frozen is not None and frozen.trained < found.trained  # settings count
+
+
+def test_another_file_is_another_model(tmp_path: Path) -> None:
+    folder, memory = tmp_path / "model", tmp_path / KNOWN
+    shutil.copytree(EMBEDDED_MODEL, folder)
+    settings = ModelSettings(path=str(folder))
+    check_ready(str(folder), settings, memory)
+    assert Known(memory, str(folder), settings).get("ready") is True
+    (folder / "preprocessor_config.json").unlink(missing_ok=True)
+    (folder / "config.json").write_text("{}")
+    assert Known(memory, str(folder), settings).get("ready") is None
+    with pytest.raises(InputError):
+        check_ready(str(folder), settings, memory)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "null"])
+def test_a_damaged_memory_is_asked_nothing(content: str, tmp_path: Path) -> None:
+    memory = tmp_path / KNOWN
+    memory.write_text(content)
+    known = Known(memory, "embedded", SETTINGS)
+    assert known.get("ready") is None
+    known.keep("ready", True)
+    assert known.get("ready") is True
+    assert len(json.loads(memory.read_text())) == 1
