@@ -275,7 +275,7 @@ def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, ex
         ({"objective": "grpo", "reward": {"rules.py:longest": 1}}, "has nothing called longest"),
         ({"objective": "rules.py:Empty"}, "has no `advantages`, which says how it learns"),
         ({"objective": "rules.py:Centred", "skale": 2}, "unknown key; did you mean 'scale'?"),
-        ({"objective": "sft", "retention": {"kind": "ewk", "strength": 1}}, "kind must be one of er, ewc"),
+        ({"objective": "sft", "retention": {"kind": "ewk", "strength": 1}}, "not 'ewk'; did you mean 'ewc'?"),
         ({"objective": "sft", "retention": {"kind": "ewc"}}, "ewc: strength: field required"),
         ({"objective": "sft", "retention": {"kind": "rules.py:Centred"}}, "must be a class made from"),
         ({"objective": "remax", "retention": {"kind": "rules.py:Counting"}}, "is not for ReMax"),
