@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from experiment_helpers import make_experiment, run_here
+from holdfast.errors import HoldfastError
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.files import read_jsonl
@@ -184,6 +185,8 @@ def test_memory_knows_examples_by_keys_and_answers_of_any_length() -> None:
     assert kept["tokens"].tolist() == [[7, 0, 0], [5, 6, 0], [1, 2, 3]]
     assert kept["mask"].sum(1).tolist() == [1, 2, 3]
     assert kept["keys"].tolist() == [key_of(NEW[row]) for row in (1, 0, 2)]
+    with pytest.raises(HoldfastError, match="`earlier` must hold"):
+        as_groups(SimpleNamespace(policy=None, earlier={}, items=NEW[:1]), kept)  # type: ignore[arg-type]
     keep_answers(memory, {})
     assert answers_of(memory) == {}
 
@@ -526,8 +529,8 @@ def test_watched_replay_keeps_right_answers_of_the_last_updates_and_averages(tmp
     for (_, example), text in zip(groups.items, policy.decode(groups.completions), strict=True):
         assert example.answer in text[0]
     rows = read_jsonl(tmp_path / "one" / "metrics.jsonl")
-    level = Watch(left["holdfast"])._rows.values()
-    assert next(iter(level))[0] == pytest.approx((rows[2]["accuracy"] + rows[3]["accuracy"]) / 2)
+    ((level, peak),) = table(left["holdfast"], "tasks").values()
+    assert level == peak == pytest.approx((rows[2]["accuracy"] + rows[3]["accuracy"]) / 2)
 
     before, ends = weights(policy), {}
     for average in (0.0, 0.25):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, encode_items
 from holdfast.learning.objectives import Groups
 from holdfast.learning.retention.pool import Memory, key_of, known
@@ -89,8 +90,17 @@ def by_task(stage: Stage, answers: Answers) -> dict[str, list[int]]:
 
 
 def as_groups(stage: Stage, answers: Answers) -> Groups:
-    """Answers with their questions, to learn from; groups of one."""
+    """Answers with their questions, to learn from; groups of one.
+
+    Raises:
+        HoldfastError: the stage does not know an example.
+    """
     policy, examples = stage.policy, known(stage)
+    if not examples.keys() >= set(answers["keys"].tolist()):
+        raise HoldfastError(
+            "An answer was kept of an example that this stage does not know; `earlier` must hold the training "
+            "examples of all tasks before."
+        )
     items: list[Item] = [examples[key] for key in answers["keys"].tolist()]
     mask = answers["mask"].to(policy.device)
     tokens = answers["tokens"].to(policy.device).masked_fill(~mask, policy.draw.pad)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.methods import SDFT, Method
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Strategy
 from holdfast.learning.retention.answers import (
     Answers,
@@ -29,7 +29,7 @@ from holdfast.learning.retention.answers import (
     select,
     taken,
 )
-from holdfast.learning.retention.pool import count
+from holdfast.learning.retention.pool import count, not_right
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.retention.watch import right_answers
 from holdfast.learning.stage import Stage
@@ -52,11 +52,7 @@ class DarkReplay(Strategy):
     replayed: int = Field(8, ge=1)  # examples a step
 
     def unfit(self, method: Method) -> str | None:
-        return (
-            "keeps right answers, and sdft grades none; use another objective"
-            if isinstance(method, SDFT)
-            else None
-        )
+        return not_right(method)
 
     def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
         """Take up the buffer, and how many examples it has seen."""

@@ -5,7 +5,7 @@ often as their task has lost. The policy's own right answers to them, kept from 
 stage for free, are learned again beside the batch. Prompts are added to the batch and take nobody's place,
 and the weights may be averaged with those of the stage's start at its end.
 
-    level_t ← level_t + .3 (pass rate of its prompts in this batch − level_t),    peak_t = the highest so far
+    level_t ← level_t + .3 (pass rate − level_t)        for each of its prompts; peak_t: the highest so far
     P(task t) ∝ max(peak_t − level_t, 0) + .05
     gradient ← gradient − c · ∇ mean_tokens log π(n answers of these tasks)
     θ ← θ + average (θ_start − θ)        at the stage's end
@@ -24,7 +24,7 @@ import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import RFT, SDFT, Method
+from holdfast.learning.methods import RFT, Method
 from holdfast.learning.retention import Strategy
 from holdfast.learning.retention.answers import (
     answers_of,
@@ -36,7 +36,7 @@ from holdfast.learning.retention.answers import (
     select,
     taken,
 )
-from holdfast.learning.retention.pool import count, mixed, old_rows, pass_rates
+from holdfast.learning.retention.pool import count, mixed, not_right, old_rows, pass_rates
 from holdfast.learning.retention.terms import add_to_gradient, flat_weights, set_weights
 from holdfast.learning.retention.watch import Watch, level_of, likelihoods, right_answers
 from holdfast.learning.stage import Stage
@@ -59,11 +59,7 @@ class WatchedReplay(Strategy):
     average: float = Field(0.0, ge=0, lt=1)  # towards the stage's start
 
     def unfit(self, method: Method) -> str | None:
-        return (
-            "keeps right answers, and sdft grades none; use another objective"
-            if isinstance(method, SDFT)
-            else None
-        )
+        return not_right(method)
 
     def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
         """Take up the answers, and what is known of each task."""
@@ -97,8 +93,8 @@ class WatchedReplay(Strategy):
             for row in sorted(old):
                 watch.see(groups.items[row][0].name, rates[row])
             watch.keep(memory)
-            if is_late:
-                seen = torch.tensor([sum(rates[row] for row in new), len(new)])
+            if is_late and new:
+                seen = torch.tensor([sum(rates[row] for row in new), float(len(new))])
                 memory["late"] = memory["late"].cpu() + seen if "late" in memory else seen
         if is_late:
             draw = named_stream(*stage.stream, "holdfast", "right", int(memory["iteration"]))

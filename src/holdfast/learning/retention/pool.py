@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import RFT, Method
+from holdfast.learning.methods import RFT, SDFT, Method
 from holdfast.rng import seed
 
 if TYPE_CHECKING:
@@ -98,6 +98,13 @@ def not_graded(method: Method) -> str | None:
     if isinstance(method, RFT):
         return None
     return f"looks at the policy's graded answers, which {method.objective} has none of; use it with RFT"
+
+
+def not_right(method: Method) -> str | None:
+    """Why a strategy that keeps right answers cannot be used."""
+    if isinstance(method, SDFT):
+        return "keeps right answers, and sdft grades none; use another objective"
+    return None
 
 
 def refilled(method: Method) -> str | None:
