@@ -98,8 +98,8 @@ def as_groups(stage: Stage, answers: Answers) -> Groups:
     policy, examples = stage.policy, known(stage)
     if not examples.keys() >= set(answers["keys"].tolist()):
         raise HoldfastError(
-            "An answer was kept of an example that this stage does not know; `earlier` must hold the training "
-            "examples of all tasks before."
+            "An answer was kept of an example that this stage does not know; `earlier` must hold the "
+            "training examples of all tasks before."
         )
     items: list[Item] = [examples[key] for key in answers["keys"].tolist()]
     mask = answers["mask"].to(policy.device)
