@@ -23,11 +23,13 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import Method, make_method
 from holdfast.learning.stage import Stage
-from holdfast.mechanism.drift import drift
-from holdfast.mechanism.movement import movement
-from holdfast.mechanism.probe import realign
-from holdfast.mechanism.risk import risk
-from holdfast.mechanism.settings import Drift, Probe, Risk
+from holdfast.measures.drift import Drift
+from holdfast.measures.kl import divergences
+from holdfast.measures.movement import movement
+from holdfast.measures.probe import Probe
+from holdfast.measures.realign import realign
+from holdfast.measures.risk import Risk
+from holdfast.measures.updates import risks
 from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -84,7 +86,8 @@ def measures(runs: int) -> list[tuple[str, str, float]]:
     common = {"templates": TEMPLATE, "stream": ("bench",)}
     asked = {task: items(task, Drift().prompts, "test") for task in TASKS}
     whole = seconds(lambda: (load(), load(), load()), runs)
-    whole += seconds(lambda: drift(policy, references, asked, style="cot", sampling=SAMPLING, **common), runs)
+    asked_drift = {"style": "cot", "sampling": SAMPLING, **common}
+    whole += seconds(lambda: divergences(policy, references, asked, **asked_drift), runs)
     whole += seconds(lambda: movement(EMBEDDED, EMBEDDED, EMBEDDED), runs)
     made = [
         (
@@ -96,7 +99,7 @@ def measures(runs: int) -> list[tuple[str, str, float]]:
     old = [item for task in OLD for item in items(task, Risk().old // len(OLD))]
     asked_risk = {"style": "cot", "sampling": SAMPLING, "samples": Risk().samples, "batch": 16, **common}
     cost = seconds(load, runs)
-    cost += seconds(lambda: risk(policy, old, items(STAGE, Risk().instances), **asked_risk), runs)
+    cost += seconds(lambda: risks(policy, old, items(STAGE, Risk().instances), **asked_risk), runs)
     sizes = f"{Risk().old} old and {Risk().instances} new items, groups of {Risk().samples}"
     made += [("risk", sizes, cost), ("both", "", whole + cost)]
     task, probe = TASKS[STAGE], Probe()

@@ -39,10 +39,16 @@ def make_grid(
     return replace(results, runs=runs)
 
 
-def with_mechanisms(results: Results) -> Results:
+def with_measures(results: Results) -> Results:
     """The results with drift, risk, probe and full totals made up for every sequential run."""
     runs = tuple(run if run.joint else _measured(run, results) for run in results.runs)
     return replace(results, runs=runs)
+
+
+def without_drift_at(stage: int, run: MethodRun) -> MethodRun:
+    """The run as if that stage's drift were still to be measured."""
+    left = {at: drift for at, drift in run.measured("drift").items() if at != stage}
+    return replace(run, measures={**run.measures, "drift": left})
 
 
 def _measured(run: MethodRun, results: Results) -> MethodRun:
@@ -54,9 +60,11 @@ def _measured(run: MethodRun, results: Results) -> MethodRun:
     ]
     return replace(
         run,
-        drift=[_drift(run, results, stage, generator) for stage in range(1, done + 1)],
-        risk=[None if stage == 1 else make_risk(generator) for stage in range(1, done + 1)],
-        probe=_probe(run, results) if done == len(results.sequence) else [],
+        measures={
+            "drift": {stage: _drift(run, results, stage, generator) for stage in range(1, done + 1)},
+            "risk": {stage: make_risk(generator) for stage in range(2, done + 1)},
+            "probe": {done: {"rows": _probe(run, results)}} if done == len(results.sequence) else {},
+        },
         totals=totals,
     )
 

@@ -198,3 +198,18 @@ def test_qwen_image_tokens_and_features_that_differ(policy, way):
     prompts = policy.encode(["w1", "w2"], [[], [Image.new("RGB", (32, 32), "red")]])
     with pytest.raises(InputError, match="puts 16 image tokens into prompt 1, but the model makes 4"):
         policy.sample(prompts, 2, Sampling(max_tokens=2), generator())
+
+
+def test_weights_that_diverge_in_the_last_step_are_no_result(policy, tmp_path):
+    method = make_method(objective="sft", learning_rate=1e300, batch=4, clip_grad=1.0)
+    with pytest.raises(
+        HoldfastError, match=r"The weights have diverged: .* is not finite; lower learning_rate"
+    ):
+        train(policy, method, tmp_path, iterations=1)
+
+
+def test_a_curve_holds_numbers_alone(policy, tmp_path, monkeypatch):
+    monkeypatch.setattr("holdfast.learning.loop.step", lambda *_: {"entropy": float("nan"), "skipped": 0.0})
+    with pytest.raises(HoldfastError, match="'entropy' is not finite in iteration 0; lower learning_rate"):
+        train(policy, METHODS["sft"], tmp_path, iterations=2)
+    assert not read_jsonl(tmp_path / "metrics.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from cli_helpers import Call, Said
 from experiment_helpers import TINY, make_experiment, snapshot, write_config
 from holdfast import __version__
+from holdfast.cli import experiments
 from holdfast.experiment import jobs
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
@@ -172,3 +174,28 @@ def test_a_full_disk_stops_the_run(call: Call, tmp_path: Path, monkeypatch: pyte
     assert said.code == 1
     assert "No space left on device" in said.err
     assert "run the same command again" in said.err
+
+
+def test_a_copy_of_a_run_gets_a_report_of_its_own(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiments._save_config(make_experiment(tmp_path))
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    written: list[Path] = []
+    monkeypatch.setattr(page, "build", lambda results, folder: written.append(folder))
+    said = call("report", tmp_path / "copy")
+    assert said.code == 0, said.err
+    assert written == [tmp_path / "copy" / "report"]
+    assert f"{tmp_path / 'copy' / 'report' / 'index.html'}" in said.out
+
+
+def test_a_report_that_is_stopped_says_so(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "build", stop)
+    said = call("report", write_config(tmp_path))
+    assert said.code == 130
+    assert "Stopped while the report was written" in said.err

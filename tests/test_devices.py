@@ -13,7 +13,7 @@ import torch
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
 from holdfast.errors import InputError
-from holdfast.experiment import devices, executor
+from holdfast.experiment import devices, local
 from holdfast.experiment.devices import Place, places, spread
 from holdfast.policy.device import device_for, device_name
 
@@ -115,21 +115,22 @@ def test_each_card_is_asked_for_its_room(monkeypatch: pytest.MonkeyPatch) -> Non
         devices.rooms([Place("cuda:1")])
 
 
-class Watched(executor._Worker):
+class Watched(local._Worker):
     """Notes which card its process was started with; the first one may be killed at its first job."""
 
-    seen: ClassVar[list[tuple[int, str]]] = []
+    seen: ClassVar[list[str]] = []
     kill_first: ClassVar[bool] = False
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def start(self) -> None:
+        super().start()
+        assert self.process is not None
         process = Path(f"/proc/{self.process.pid}")
         until = time.monotonic() + 30
         while b"spawn_main" not in (process / "cmdline").read_bytes() and time.monotonic() < until:
             time.sleep(0.01)
         variables = (process / "environ").read_text().split("\0")
         (card,) = [one.partition("=")[2] for one in variables if one.startswith(devices.VISIBLE)]
-        self.seen.append((self.turn, card))
+        self.seen.append(card)
         if self.kill_first and len(self.seen) == 1:
             self.process.kill()
 
@@ -139,14 +140,14 @@ def watched(visible: Any, monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     """Workers that are given cards, and that compute on the CPU, having none."""
     visible(2, "GPU-a,3")
     Watched.seen.clear()
-    monkeypatch.setattr(executor, "_Worker", Watched)
+    monkeypatch.setattr(local, "_Worker", Watched)
     return Watched
 
 
 def test_every_worker_sees_a_card_of_its_own(tmp_path: Path, watched: type[Watched]) -> None:
     outcome = run_here(make_experiment(tmp_path, **BOTH), workers=3)
     assert not outcome.failed
-    assert sorted(watched.seen) == [(0, "GPU-a"), (1, "3"), (2, "GPU-a")]
+    assert sorted(watched.seen) == ["3", "GPU-a", "GPU-a"]
     assert os.environ[devices.VISIBLE] == "GPU-a,3"  # this process is as it was
 
 
@@ -156,8 +157,8 @@ def test_who_comes_after_a_dead_worker_takes_its_card(
     monkeypatch.setattr(watched, "kill_first", True)
     outcome = run_here(make_experiment(tmp_path, **BOTH), workers=2)
     assert len(outcome.failed) == 1
-    assert watched.seen[0] == (0, "GPU-a")
-    assert sorted(watched.seen[1:]) == [(0, "GPU-a"), (1, "3")]
+    assert watched.seen[0] == "GPU-a"
+    assert sorted(watched.seen[1:]) == ["3", "GPU-a"]
 
 
 def test_plan_and_run_name_the_cards(tmp_path: Path, visible: Any, call: Call) -> None:

@@ -129,6 +129,20 @@ def test_a_setting_that_the_server_does_not_know_is_left_out(server: ChatServer)
     assert (len(server.requests), generator.repeated) == (4, 0)
 
 
+def test_what_a_server_left_to_itself_is_kept_with_its_answers(
+    server: ChatServer, tmp_path: Path, call: Call
+) -> None:
+    common = ["--tasks", "measures", "prompts=embedded", "test_examples=4", "evaluation.max_tokens=32"]
+    common += [f"store={tmp_path / 'store'}", f"server.model={NAME}"]
+    server.troubles = [(422, {}, b"{\"detail\": \"Unexpected fields in the request: {'top_k', 'min_p'}\"}")]
+    for folder in ("asked", "reused"):
+        said = call("evaluate", server.url, *common, "--out", tmp_path / folder)
+        assert said.out.count("the server does not take min_p, top_k: what it does itself counts") == 1
+        manifest = files.read_json(tmp_path / folder / "records" / "measures.json")
+        assert manifest["left_out"] == ["min_p", "top_k"]
+    assert len(server.requests) == 1 + 4
+
+
 def test_a_group_is_one_request(server: ChatServer) -> None:
     answers = complete(connect(server), group=3)
     assert len(answers.texts[0]) == len(answers.lengths[0]) == 3

@@ -23,7 +23,7 @@ from family_helpers import (
 from holdfast.experiment.architecture import Tower, architecture, of_config
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.mechanism.movement import group_of, movement
+from holdfast.measures.movement import group_of, movement
 from holdfast.policy.families import FAMILIES, Family, family_of, part_of
 from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
@@ -117,8 +117,11 @@ def test_the_estimate_trains_what_the_policy_trains(folder, freeze):
 @pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs peft")
 @pytest.mark.parametrize("freeze", [(), *FREEZES])
 def test_the_estimate_of_adapters_leaves_out_frozen_parts(folder, freeze):
-    targets = ("q_proj", "v_proj", "qkv", "fc1", "up_proj", "linear_1", "linear_fc1")
-    settings = ModelSettings(path=str(folder), freeze=freeze, lora=Lora(rank=3, target_modules=targets))
+    names = {name.rpartition(".")[2] for name, _ in make_policy(folder).model.named_modules()}
+    targets = names & {"q_proj", "v_proj", "qkv", "fc1", "up_proj", "linear_1", "linear_fc1"}
+    settings = ModelSettings(
+        path=str(folder), freeze=freeze, lora=Lora(rank=3, target_modules=tuple(sorted(targets)))
+    )
     policy, known = Policy.load(folder, settings), architecture(settings)
     trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
     assert known is not None

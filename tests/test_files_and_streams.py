@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from holdfast.files import read_jsonl, read_log, recover_folder, whole_folder, write_jsonl, write_text
+from holdfast.files import (
+    read_jsonl,
+    recover_folder,
+    sweep,
+    whole_folder,
+    write_bytes,
+    write_jsonl,
+    write_text,
+)
 from holdfast.rng import seed, stream, torch_stream
 
 
@@ -12,7 +20,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with pytest.raises(TypeError):
-        write_text(path, 3)
+        write_bytes(path, 3)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
@@ -78,11 +86,14 @@ def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_torn_last_row_of_a_log_is_no_obstacle(tmp_path):
-    path = tmp_path / "log.jsonl"
-    assert read_log(path, 3) == []
-    path.write_text('{"a": 1}\n{"a": 2}\n{"a": ')
-    assert read_log(path, 2) == [{"a": 1}, {"a": 2}]
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
+    left, fresh, other = (tmp_path / "tables" / name for name in (".a.csv.0a_9zzzz", ".a.csv.1a_9zzzz", ".a"))
+    for path in (left, fresh, other):
+        write_text(path, "")
+    for path in (left, other):
+        os.utime(path, (0, 0))
+    sweep(tmp_path)
+    assert set(left.parent.iterdir()) == {fresh, other}  # another process may be writing the fresh one
 
 
 def test_written_files_are_as_readable_as_others(tmp_path):

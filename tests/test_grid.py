@@ -245,15 +245,16 @@ def test_measures_are_jobs_of_their_own_and_training_does_not_know(tmp_path: Pat
     more = Counter(job.kind for name, job in measured.jobs.items() if name not in bare.jobs)
     assert more == {"drift": 2 * 2, "risk": 2, "probe": 2}  # risk: from the second stage on
     chain = measured.chains[0]
-    second = measured.jobs[chain.drift[2]]
+    second = measured.jobs[chain.measures["drift"][2]]
     assert second.loads == (chain.learn[1], chain.learn[0])
-    assert measured.jobs[chain.risk[2]].loads == (chain.learn[0],)
+    assert measured.jobs[chain.measures["risk"][2]].loads == (chain.learn[0],)
 
 
 def test_a_probe_depends_on_how_answers_are_drawn(tmp_path: Path) -> None:
-    def probes(**evaluation: Any) -> set[str | None]:
+    def probes(**evaluation: Any) -> set[str]:
         changes = {"measures": {"probe": {}}, "evaluation": TINY["evaluation"] | evaluation}
-        return {chain.probe for chain in make_plan(make_experiment(tmp_path, **changes)).chains}
+        chains = make_plan(make_experiment(tmp_path, **changes)).chains
+        return {chain.measures["probe"][2] for chain in chains}
 
     assert probes() == probes(top_p=0.5)  # greedy
     ways = [probes(), probes(temperature=0.5), probes(temperature=1.0), probes(temperature=1.0, top_p=0.5)]
@@ -264,7 +265,7 @@ def test_measures_can_be_asked_of_some_methods(tmp_path: Path) -> None:
     methods = {"sft": {"objective": "sft"}, "g": GRPO | {"grid": {"kl_coef": [0.0, 0.1]}}}
     drift = {"drift": {"methods": ["g"]}}
     plan = make_plan(make_experiment(tmp_path, methods=methods, measures=drift))
-    assert [bool(chain.drift) for chain in plan.chains] == [False, True, True]
+    assert ["drift" in chain.measures for chain in plan.chains] == [False, True, True]
     said = problems(tmp_path, methods=methods, measures={"risk": {"methods": ["gg"]}})
     assert "has an error" in said and "there is no method 'gg'; did you mean 'g'?" in said
 
@@ -295,9 +296,9 @@ def test_a_measure_with_nothing_behind_it_is_not_taken_for_none(tmp_path: Path) 
     path.write_text(text + "measures:\n  drift:\n")
     with pytest.raises(InputError, match=r"measures.drift: measures nothing like this; write `drift: {}`"):
         load_experiment(path)
-    assert load_experiment(path, ["measures.drift={}"]).measures.drift is not None
+    assert load_experiment(path, ["measures.drift={}"]).measures.keys() == {"drift"}
     path.write_text(text + "measures: {drift: null}\n")
-    assert load_experiment(path).measures.drift is None
+    assert load_experiment(path).measures == {}
 
 
 def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
@@ -322,11 +323,13 @@ def test_measures_change_nothing_that_is_learned_or_judged(tmp_path: Path) -> No
     assert without.items() <= with_measures.items()
     results = collect(measured, make_plan(measured), Store(measured.store), lambda *_: None)
     sft = results.runs[0]
-    assert [row["task"] for row in sft.probe] == ["reading"]
-    assert sft.risk[0] is None and len(sft.risk[1]["instances"]) == 3
-    assert {row["reference"] for row in sft.drift[1]["kl"]} == {"base", "previous"}
-    assert {row["task"] for row in sft.drift[1]["kl"]} == {"reading", "counting", "presence"}
-    everything = {row["group"]: row for row in sft.drift[1]["movement"]}["all"]
+    drift, risk, probe = (sft.measured(name) for name in MEASURES)
+    assert (list(drift), list(risk), list(probe)) == ([1, 2], [2], [2])
+    assert [row["task"] for row in probe[2]["rows"]] == ["reading"]
+    assert len(risk[2]["instances"]) == 3
+    assert {row["reference"] for row in drift[2]["kl"]} == {"base", "previous"}
+    assert {row["task"] for row in drift[2]["kl"]} == {"reading", "counting", "presence"}
+    everything = {row["group"]: row for row in drift[2]["movement"]}["all"]
     assert everything["l2"] > 0 and -1 < everything["cosine"] < 1
 
 

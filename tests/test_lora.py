@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment, run_here
-from family_helpers import make_qwen2_folder
+from family_helpers import make_idefics3_folder, make_llava_folder, make_qwen2_folder
 from holdfast.errors import InputError
+from holdfast.experiment.architecture import architecture
 from holdfast.learning.loop import step
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import Groups, PolicyGradient
@@ -18,6 +20,7 @@ from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
 from holdfast.policy import lora
 from holdfast.policy.policy import Policy
+from holdfast.policy.ready import check_ready
 from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
 from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
@@ -61,7 +64,7 @@ def test_equals_plain_pass(folder, dtype, settings, checkpointing):
     trained = {name for name, p in policy.model.named_parameters() if p.requires_grad}
     assert gradients.keys() == trained and all("lora_" in name for name in trained)
     assert all(gradient.abs().max() > 0 for gradient in gradients.values())
-    assert any("visual" in name for name in trained)
+    assert any("visual" in name for name in trained) == (settings is EVERYWHERE)
 
 
 @pytest.mark.parametrize("make", [make_qwen2_folder, make_qwen3_folder, make_text_folder])
@@ -163,6 +166,70 @@ def test_merged_model_is_an_ordinary_one(folder, tmp_path):
         ours, theirs = (each.group_logprobs(*batch).logprobs_BGR for each in (policy, merged))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
     assert policy.adapted and any("lora_" in name for name, _ in policy.model.named_parameters())
+
+
+@pytest.mark.parametrize("make", [make_folder, make_text_folder], ids=["tied", "not tied"])
+@pytest.mark.parametrize("ends", ["lm_head", "embed_tokens", "lm_head q_proj embed_tokens"])
+def test_adapters_of_embeddings(make, ends, tmp_path):
+    """Merged here or from their folder, they are an ordinary model; switched off, they are the base."""
+    folder, settings = make(tmp_path / "base"), LORA | {"target_modules": tuple(ends.split())}
+    base = make_policy(folder)
+    tied = base.model.config.tie_word_embeddings
+    if tied and ends.endswith("q_proj embed_tokens"):
+        with pytest.raises(InputError, match=r"both .*embed_tokens and lm_head, which share") as told:
+            make_policy(folder, lora=settings)
+        with pytest.raises(InputError) as early:
+            check_ready(str(folder), ModelSettings(path=str(folder), lora=settings))
+        assert str(early.value) == str(told.value)
+        return
+    policy = adapted(folder, settings)
+    batch = random_batch(policy, 5, (0, 0), 3, 6)
+
+    @torch.no_grad()
+    def logprobs(of):
+        return of.group_logprobs(*batch).logprobs_BGR
+
+    wanted = logprobs(policy)
+    assert torch.equal(policy.without_adapters().group_logprobs(*batch).logprobs_BGR, logprobs(base))
+    assert (wanted - logprobs(base)).abs().max() > 1
+    policy.save(tmp_path / "adapters")
+    again = Policy.load(tmp_path / "adapters", policy.settings)
+    assert torch.equal(logprobs(again), wanted)
+    for name, each in {"here": policy, "from the folder": again}.items():
+        each.save(tmp_path / name, merge=True)
+        torch.testing.assert_close(logprobs(make_policy(tmp_path / name)), wanted, rtol=0, atol=1e-4)
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert not any(part.get("tie_word_embeddings") for part in (config, config.get("text_config", {})))
+        assert torch.equal(logprobs(each), wanted)  # a copy was merged
+    assert policy.model.config.tie_word_embeddings == tied
+
+
+@pytest.mark.parametrize("make", [make_folder, make_text_folder, make_llava_folder, make_idefics3_folder])
+def test_no_adapters_outside_the_text_model_unless_asked(make, tmp_path):
+    folder = make(tmp_path / "base")
+    for settings in (LORA, LORA | {"target_modules": ("q_proj", "up_proj")}):
+        policy = make_policy(folder, path=str(folder), lora=settings)
+        names = [name for name, _ in policy.model.named_parameters() if ".lora_A." in name]
+        parts = Counter(policy.family.part_of(name) or "text" for name in names)
+        known = architecture(policy.settings)
+        assert known is not None and known.adapted == {"text": 0, "vision": 0, "projector": 0} | parts
+        if settings is LORA:
+            assert parts == {"text": 2 * 7}
+            policy.save(tmp_path / "adapters")
+            again = Policy.load(tmp_path / "adapters", policy.settings)
+            assert [name for name, _ in again.model.named_parameters() if ".lora_A." in name] == names
+        elif make is not make_text_folder:
+            assert parts["vision"]
+
+
+def test_modules_that_are_not_there_are_told_before_any_work(folder):
+    settings = {"target_modules": ("v_proj", "upp_proj")}
+    for attempt in (
+        lambda: make_policy(folder, lora=settings),
+        lambda: check_ready(str(folder), ModelSettings(path=str(folder), lora=settings)),
+    ):
+        with pytest.raises(InputError, match=r"no module upp_proj .* Did you mean up_proj\? .*gate_proj"):
+            attempt()
 
 
 def test_sampling_and_bfloat16(folder):

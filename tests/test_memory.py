@@ -17,6 +17,7 @@ from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.memory import Pass, activations, keys, of_measures, of_method
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
+from holdfast.policy.lora import USUAL
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
@@ -139,10 +140,15 @@ def test_the_shape_of_a_real_model_without_its_weights() -> None:
     assert frozen is not None
     assert full.trained - frozen.trained == 676_550_144  # the tower with its merger
     adapted = of_config(SEVEN, ModelSettings(lora=Lora(rank=8)))
-    assert adapted is not None
-    # Per layer: q 7168, k and v 4096 each, o 7168, gate, up and down 22528 each; and the vision tower's.
-    text = 28 * 8 * (2 * 7168 + 2 * 4096 + 3 * 22528)
-    assert adapted.trained == text + 32 * 8 * 3 * (1280 + 3420)
+    tower_too = of_config(SEVEN, ModelSettings(lora=Lora(rank=8, target_modules=USUAL)))
+    assert adapted is not None and tower_too is not None
+    # Per layer: q 7168, k and v 4096 each, o 7168, gate, up and down 22528 each.
+    assert adapted.trained == 28 * 8 * (2 * 7168 + 2 * 4096 + 3 * 22528)
+    assert tower_too.trained - adapted.trained == 32 * 8 * 3 * (1280 + 3420)
+    assert tower_too.sees and not adapted.sees
+    assert adapted.adapters() == (
+        "Modules with adapters: 196 in the text model, none in the vision tower, none in the projector"
+    )
 
 
 @pytest.mark.parametrize(

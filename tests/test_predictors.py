@@ -10,7 +10,7 @@ import pytest
 from holdfast.analysis.association import cluster_weights, quadratic, spearman, unseen_r2
 from holdfast.analysis.matrix import accuracy_matrix
 from holdfast.analysis.predictors import Unit, chain_units, stage_units, strength, study
-from measured_results import make_grid, with_mechanisms
+from measured_results import make_grid, with_measures, without_drift_at
 from results_helpers import make_results
 
 SHORT = ("diagrams", "reading", "photos")
@@ -69,31 +69,32 @@ def test_resamples_take_whole_clusters():
 
 
 def test_units_of_a_chain():
-    results = with_mechanisms(make_results(("sft",), items=50, sequence=SHORT, general=("facts",)))
+    results = with_measures(make_results(("sft",), items=50, sequence=SHORT, general=("facts",)))
     run = results.runs[0]
     accuracy = accuracy_matrix(run, SHORT, 4)
     second, third = stage_units(run, results)
     assert (second.stage, third.stage) == (2, 3)
     assert third.outcomes["old"] == pytest.approx((accuracy[3, :2] - accuracy[2, :2]).mean())
     assert third.predictors["progress"] == pytest.approx(accuracy[3, 2] - accuracy[0, 2])
-    rows = {(r["task"], r["reference"]): r for r in run.drift[2]["kl"]}
+    rows = {(r["task"], r["reference"]): r for r in run.measured("drift")[3]["kl"]}
     assert third.predictors["kl_forward_new"] == rows["photos", "previous"]["forward"]
     both = [rows[task, "previous"]["reverse"] for task in ("diagrams", "reading")]
     assert third.predictors["kl_reverse_old"] == pytest.approx(np.mean(both))
-    assert third.predictors["l2"] == run.drift[2]["movement"][-1]["l2"]
+    assert third.predictors["l2"] == run.measured("drift")[3]["movement"][-1]["l2"]
     (chain,) = chain_units(run, results)
     assert chain.outcomes["bwt"] == pytest.approx(
         ((accuracy[3, 0] - accuracy[1, 0]) + (accuracy[3, 1] - accuracy[2, 1])) / 2
     )
     base = [rows[task, "base"]["forward"] for task in SHORT]
     assert chain.predictors["kl_forward_trained"] == pytest.approx(np.mean(base))
-    assert chain.predictors["l2"] == pytest.approx(sum(d["movement"][-1]["l2"] for d in run.drift))
+    lengths = [drift["movement"][-1]["l2"] for drift in run.measured("drift").values()]
+    assert chain.predictors["l2"] == pytest.approx(sum(lengths))
 
 
 def test_units_follow_the_order_of_their_run():
     results = make_results(("sft",), items=50, sequence=SHORT, general=())
     run = replace(results.runs[0], order=("photos", "reading", "diagrams"))
-    run = with_mechanisms(replace(results, runs=(run,))).runs[0]
+    run = with_measures(replace(results, runs=(run,))).runs[0]
     accuracy = accuracy_matrix(run, ("photos", "reading", "diagrams"), 4)
     last = stage_units(run, results)[-1]
     assert last.outcomes["old"] == pytest.approx((accuracy[3, :2] - accuracy[2, :2]).mean())
@@ -102,12 +103,12 @@ def test_units_follow_the_order_of_their_run():
 
 
 def test_what_is_missing_is_left_out():
-    results = with_mechanisms(make_results(("sft",), items=30, sequence=SHORT, general=()))
+    results = with_measures(make_results(("sft",), items=30, sequence=SHORT, general=()))
     run = results.runs[0]
-    partly = replace(run, drift=[run.drift[0], None, run.drift[2]])
+    partly, bare = without_drift_at(2, run), replace(run, measures={})
     assert [unit.stage for unit in stage_units(partly, results)] == [3]
     assert np.isnan(chain_units(partly, results)[0].predictors["l2"])  # a stage is missing from the sum
-    assert stage_units(replace(run, drift=()), results) == chain_units(replace(run, drift=()), results) == []
+    assert stage_units(bare, results) == chain_units(bare, results) == []
     assert study(replace(results, runs=(partly,))).by_stage == []  # too few to fit
 
 
@@ -153,7 +154,7 @@ def test_few_methods_have_no_interval():
 
 
 def test_the_study_of_a_grid():
-    found = study(with_mechanisms(make_grid(seeds=(0, 1), items=60)), 100)
+    found = study(with_measures(make_grid(seeds=(0, 1), items=60)), 100)
     assert len(found.stages) == 20 * 6 and len(found.chains) == 20
     best = max((s for s in found.by_stage if s.outcome == "old"), key=lambda s: s.adjusted.value)
     assert best.predictor.startswith("kl_")

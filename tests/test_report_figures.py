@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import combinations
 
@@ -16,7 +18,7 @@ from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
 from holdfast.report.sections.tasks import task_curves
 from holdfast.report.style import RC, data_colours, inline_svg, looks_of
-from measured_results import make_grid, with_mechanisms
+from measured_results import make_grid, with_measures
 from results_helpers import Profile, make_results
 
 TASKS = ("superclevr_mathv360k", "handwriting_forms_2024", "counting", "medical_slides_vqa_x", "tissue")
@@ -37,7 +39,7 @@ def long_names():
         )
         for run in results.runs
     ]
-    return with_mechanisms(replace(results, runs=tuple(runs)))
+    return with_measures(replace(results, runs=tuple(runs)))
 
 
 def nine_methods():
@@ -131,3 +133,27 @@ def test_every_colour_of_data_shows_on_a_dark_page():
 )
 def test_names_are_broken_where_a_word_ends(text, most, lines):
     assert broken(text, most) == lines
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from matplotlib.figure import Figure
+from holdfast.report.style import save
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+figure = Figure()
+figure.subplots().plot([1, 2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    save(figure, Path(sys.argv[1]), "figure", {})
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_disk_that_is_full_while_a_figure_is_written_is_said(tmp_path):
+    """The writer of PDF would raise an AttributeError in its place."""
+    ran = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=False)
+    assert ran.stdout == "File too large\n", ran.stderr
+    assert not list(tmp_path.iterdir())

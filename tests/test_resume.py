@@ -6,21 +6,30 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
-from holdfast.experiment import executor
+from holdfast.config.experiment import Experiment
+from holdfast.experiment import executor, local
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
+from holdfast.files import listing, read_json, write_json
 from holdfast.generate.local import LocalGenerator
+from holdfast.learning import loop
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},
@@ -105,6 +114,94 @@ def test_a_stage_goes_on_from_its_step_checkpoint(tmp_path: Path, undisturbed: d
     assert snapshot(store) == undisturbed
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL in this process."""
+
+
+def half_a_stage(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The work of a first stage that was killed after its second checkpoint and a row more."""
+    steps = []
+
+    def step(*arguments: Any) -> dict[str, float]:
+        steps.append(1)
+        if len(steps) == 4:
+            raise Killed
+        return real(*arguments)
+
+    real = loop.step
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "step", step)
+        with pytest.raises(Killed):
+            run_here(experiment)
+    (work,) = (experiment.store / "work").iterdir()
+    return work
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def reshape(path: Path, shape: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Other tensors under a manifest that vouches for them."""
+    save_file({name: shape(tensor).contiguous() for name, tensor in load_file(path).items()}, path)
+    manifest = read_json(path.with_name("manifest.json"))
+    path.with_name("manifest.json").unlink()
+    write_json(path.with_name("manifest.json"), manifest | {"files": listing(path.parent)})
+
+
+WEIGHTS, MOMENTS = "checkpoint/weights.safetensors", "checkpoint/optimizer.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda work: flip(work / WEIGHTS), r"weights\.safetensors is not what was written"),
+        (lambda work: (work / MOMENTS).write_bytes(b""), r"optimizer\.safetensors is not what was"),
+        (lambda work: reshape(work / WEIGHTS, lambda _: torch.ones(1)), "has another shape or type than the"),
+        (lambda work: reshape(work / WEIGHTS, torch.Tensor.half), "has another shape or type than the model"),
+        (lambda work: reshape(work / MOMENTS, lambda _: torch.ones(2)), "has another shape than the optim"),
+        (lambda work: (work / "checkpoint/manifest.json").unlink(), "No such file"),
+        (lambda work: (work / "metrics.jsonl").write_text(""), r"metrics\.jsonl is not what was written"),
+        (lambda work: (work / "metrics.jsonl").unlink(), "No such file"),
+        (lambda work: work.rename(work.with_name("0" * 16)).rename(work), None),
+    ],
+    ids=["bit", "empty", "broadcast", "type", "moments", "manifest", "short curve", "no curve", "none"],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_stage_done_again(
+    damage: Callable[[Path], object],
+    said: str | None,
+    tmp_path: Path,
+    undisturbed: dict,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    experiment = make_experiment(tmp_path, **SETTINGS)
+    work = half_a_stage(experiment, monkeypatch)
+    damage(work)
+    monkeypatch.setattr(local, "attempt", only_the_first(executor.attempt))
+    run_here(experiment)
+    assert bool(caplog.messages) == (said is not None)
+    if said is not None:
+        (line,) = caplog.messages
+        assert re.search(said, line) and "Damaged unfinished work of sft seed 0 stage 1" in line
+        assert (experiment.store / "damaged" / f"work-{work.name}").is_dir()
+    made = {name: what for name, what in snapshot(experiment.store).items() if name.startswith("learn/")}
+    assert made and all(undisturbed[name] == what for name, what in made.items())
+
+
+def only_the_first(attempt: Callable[..., executor.Event]) -> Callable[..., executor.Event]:
+    """Does the first stage alone; the rest of the experiment proves nothing more."""
+
+    def attempt_learn(runner: Any, job: Any, *rest: Any) -> executor.Event:
+        if job.kind != "learn" or job.policy is not None or job.method.objective != "sft":
+            return executor.Event("failed", message="not tried")
+        return attempt(runner, job, *rest)
+
+    return attempt_learn
+
+
 DIES = """
 import os, signal, sys
 from holdfast import cli
@@ -174,26 +271,16 @@ def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> 
     assert snapshot(experiment.store) == undisturbed
 
 
-def test_a_worker_that_died_idle_gets_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    def worker(turn: int, alive: bool) -> Any:
-        process = SimpleNamespace(is_alive=lambda: alive)
-        give = lambda job, weights: given.append(job)  # noqa: E731
-        return SimpleNamespace(turn=turn, job=None, held=None, process=process, give=give)
-
-    given: list[str] = []
-    jobs = ["first", "second"]
-    schedule: Any = SimpleNamespace(
-        take=lambda held, count: jobs.pop(0) if jobs else None, needs_weights=lambda job: False
-    )
-    progress: Any = SimpleNamespace(start=lambda job: None)
-    monkeypatch.setattr(executor, "_Worker", lambda *rest: worker(rest[-2], alive=True))
-    nothing: Any = None
-    workers = [worker(0, alive=False), worker(1, alive=True)]
-    idle = workers[1]
-    executor._Run(nothing, nothing, nothing, schedule, progress, False)._hand_out(workers, 2, [nothing])
-    assert workers[0] is idle
-    assert workers[1].turn == 0  # in the dead one's place
-    assert given == ["first", "second"]
+def test_a_worker_that_died_idle_gets_no_job(tmp_path: Path) -> None:
+    """Its place is offered again, after those that run, and without the policy that it held."""
+    experiment = make_experiment(tmp_path)
+    processes = local.Processes(experiment, make_plan(experiment), Store(experiment.store), 3)
+    dead, living, unused = processes.idle()
+    for worker, alive in ((dead, False), (living, True)):
+        process: Any = MagicMock(**{"is_alive.return_value": alive})
+        worker.process, worker.connection, worker.held = process, MagicMock(), "policy"
+    assert processes.idle() == [living, dead, unused]
+    assert (living.held, dead.held, dead.process) == ("policy", None, None)
 
 
 def test_stopping_is_clean(tmp_path: Path) -> None:

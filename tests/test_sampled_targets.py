@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from holdfast.errors import HoldfastError
 from holdfast.files import read_jsonl
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.methods import Method, make_method
@@ -114,11 +115,23 @@ def test_a_batch_nobody_solves_leaves_the_weights_alone(tmp_path: Any) -> None:
     task, example = items_of("photos", 1)[0]
     impossible = replace(example, answer="mountain", aliases=())
     before = weights(policy)
-    totals = train(policy, sampled(batch=1), tmp_path, 5, [(task, impossible)])
+    with pytest.raises(HoldfastError, match=r"none of 20 completions was right.* nothing was learned"):
+        train(policy, sampled(batch=1), tmp_path / "none", 5, [(task, impossible)])
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(policy).items())
-    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    rows = read_jsonl(tmp_path / "none" / "metrics.jsonl")
     assert [row["solved"] for row in rows] == [0] * 5
-    assert totals["skipped"] == 0 and totals["completions"] == 0 and totals["sampled"] == 20
+    totals = train(policy, sampled(batch=1), tmp_path / "some", 4, [(task, impossible), (task, example)])
+    assert sorted(row["solved"] for row in read_jsonl(tmp_path / "some" / "metrics.jsonl")) == [0, 0, 1, 1]
+    assert totals["skipped"] == 0 and totals["completions"] == 2 and totals["sampled"] == 16
+
+
+def test_thoughts_that_the_template_opens_are_targets(tmp_path: Any) -> None:
+    """Replies begin within the thought, and without the tag they have the form that was asked for."""
+    policy = embedded()
+    policy.encoder.template = policy.encoder.template.replace("assistant ", "assistant <think>")
+    groups = objective_of(sampled(), policy).collect(policy, items_of("photos", 8), ("stream",))
+    assert policy.encoder.opens_thought and groups.stats["solved"] > 0.5
+    assert not any("<think>" in text for (text,) in policy.decode(groups.completions))
 
 
 def test_positives_only_pushes_nothing_wrong() -> None:

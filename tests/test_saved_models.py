@@ -20,6 +20,7 @@ from family_helpers import make_internvl_folder, make_qwen2_folder
 from family_processors import make_onevision_folder
 from holdfast.files import read_json, write_json
 from holdfast.policy.load import EMBEDDED
+from holdfast.policy.lora import USUAL
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
@@ -168,7 +169,7 @@ def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Que
 
 def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions) -> None:
     pytest.importorskip("peft")
-    policy = disturbed("embedded", ModelSettings(device="cpu", lora=Lora()))
+    policy = disturbed("embedded", ModelSettings(device="cpu", lora=Lora(target_modules=USUAL)))
     adapters, merged = tmp_path / "adapters", tmp_path / "merged"
     policy.save(adapters)
     said = call("merge", adapters, "model.path=embedded", "--out", merged)

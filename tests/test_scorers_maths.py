@@ -203,6 +203,7 @@ def test_who_grades_is_part_of_what_determines_a_result(monkeypatch):
         ("<think>it never", "direct", None), (r"<think>so \boxed{3}", "direct", "3"),
         (r"<think>a</think>so \boxed{5}.", "direct", "5"), (r"<think>a</think>\boxed{", "direct", None),
         (r"<think>\boxed{17}</think> \boxed{4}", "cot", "4"), ("<think>3</think> 4", "cot", None),
+        (r"<think>\boxed{5}</think> so it is 6", "cot", "5"), (r"<think>maybe \boxed{5} but", "cot", "5"),
     ],
 )  # fmt: skip
 def test_reasoning_is_no_answer_in_either_style(response, style, answer):

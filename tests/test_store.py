@@ -12,9 +12,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from experiment_helpers import make_experiment
 from holdfast import files
+from holdfast.cli.store import store_app
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment import prune
@@ -276,6 +278,7 @@ def test_what_damage_adds_below_a_failure_is_skipped(
     assert set(schedule.todo) == {first.fingerprint, evaluation.fingerprint}
     schedule.fail(first, "lost_again")
     assert schedule.take(None, workers=1) is evaluation
+    (store.folder(second) / "records.jsonl").write_text("")
     schedule.damaged(evaluation, Damaged(second.fingerprint, "bad block"))
     assert schedule.skipped == {second.fingerprint, evaluation.fingerprint}
     assert not schedule.open()
@@ -314,3 +317,162 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"The store folder .* cannot be written"):
         check_writable(tmp_path / "file" / "store", "store")
+
+
+def test_a_result_is_whole_while_another_process_prunes_its_weights(
+    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights go between the look whether they are there and the look at their files."""
+    job, other = learn_jobs(plan)[0], Store(store.root)
+    fill(store, job)
+    manifest = store._manifest
+
+    def prune_first(job: Job) -> dict:
+        other.prune_weights(job)
+        return manifest(job)
+
+    monkeypatch.setattr(store, "_manifest", prune_first)
+    assert not store.has(job, weights=True)
+    fill(other, job)
+    assert store.has(job)
+
+
+def test_a_result_that_is_whole_again_is_not_set_aside(plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    fill(store, job)
+    assert store.set_aside(job) is None
+    store.prune_weights(job)
+    assert store.set_aside(job) is None
+    (store.folder(job) / "records.jsonl").write_text('{"text": "0123456780"}\n')  # of the same size
+    with store.lock(job):
+        assert store.set_aside(job) is None  # somebody is at it
+    assert store.set_aside(job) is not None
+
+
+def test_pruning_leaves_what_is_in_use(
+    tmp_path: Path, experiment: Experiment, plan: Plan, store: Store
+) -> None:
+    for job in plan.jobs.values():
+        fill(store, job)
+    first, second = learn_jobs(plan)
+    shutil.rmtree(store.folder(second))
+    store.work(second).mkdir(parents=True)
+    other = tmp_path / "other.yaml"
+    other.write_text(json.dumps(make_experiment(tmp_path, seeds=[7]).resolved()))
+
+    def prune_all() -> str:
+        arguments = ["--store", str(store.root), "prune", "--weights", "--unreferenced", str(other), "--yes"]
+        result = CliRunner().invoke(store_app, arguments)
+        assert result.exit_code == 0, result.output
+        return result.output.splitlines()[-1]
+
+    schedule = Schedule(experiment, plan, store, fail_on_damage)  # a run that needs the first's weights
+    count = len(plan.jobs) - 3  # the base's cells are the other experiment's, too
+    assert f"; {count} of {count} in use just now and left alone." in prune_all()
+    assert store.has(first, weights=True)
+    assert store.work(second).exists()
+    found = prune.candidates(store.root, weights=True, damaged=False)
+    assert prune.remove(store.root, found) == found
+    store.end_leases()
+    assert "in use" in prune_all()  # a report follows
+    store.end_use()
+
+    with store.lock(second):  # by a process that says no more than that
+        assert "; 1 of" in prune_all()
+    assert not store.has(first)
+    assert store.work(second).exists()
+    assert "in use" not in prune_all()
+    assert not store.work(second).exists()
+    assert schedule.todo
+    assert not [path for path in (store.root / "locks").iterdir() if path.name.startswith("run-")]
+
+
+def test_what_a_run_that_was_killed_used_is_not_in_use(plan: Plan, store: Store) -> None:
+    store.prepare()
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_use, args=(store.root, plan, theirs))
+    process.start()
+    ours.recv()
+    names = {store.folder(job).name for job in plan.jobs.values()}
+    with store.removing() as used:
+        assert used == names
+    process.kill()
+    process.join()
+    with store.removing() as used:
+        assert not used
+
+
+def _use(root: Path, plan: Plan, connection: Connection) -> None:
+    store = Store(root)
+    store.use(plan.jobs.values())
+    connection.send(True)
+    connection.recv()
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"files": []},
+        {"files": ["a"]},
+        {"files": {"result.json": {}}},
+        {"files": {"result.json": None}},
+        {"files": {"result.json": {"bytes": "9", "sha256": ""}}},
+        {},
+        [],
+        None,
+    ],
+)
+def test_an_odd_manifest_is_damage(plan: Plan, store: Store, manifest: object) -> None:
+    job = learn_jobs(plan)[0]
+    fill(store, job)
+    said = manifest | {"fingerprint": job.fingerprint} if isinstance(manifest, dict) else manifest
+    files.write_json(store.folder(job) / "manifest.json", said)
+    with pytest.raises(Damaged, match="cannot be read"):
+        store.has(job)
+    assert store.set_aside(job) is not None
+
+
+@pytest.mark.parametrize("description", ['{"label": 3}', "[]", "{}", '"x"', "[" * 100_000])
+def test_a_listing_passes_over_odd_descriptions(plan: Plan, store: Store, description: str) -> None:
+    job, whole = learn_jobs(plan)
+    fill(store, job)
+    fill(store, whole)
+    (store.folder(job) / "job.json").write_text(description)
+    assert whole.label in [entry.label for entry in store.entries()]
+    result = CliRunner().invoke(store_app, ["--store", str(store.root)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_link_to_nothing_is_set_aside(plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    store.folder(job).parent.mkdir(parents=True)
+    store.folder(job).symlink_to(store.root / "nowhere")
+    with pytest.raises(Damaged):
+        store.has(job)
+    assert store.set_aside(job) is not None
+    fill(store, job)
+    assert store.has(job)
+
+
+@pytest.mark.parametrize("name", ["keep", "locks", "work", "learn", "damaged"])
+def test_a_file_in_place_of_a_folder_of_the_store(
+    experiment: Experiment, plan: Plan, store: Store, name: str
+) -> None:
+    store.root.mkdir()
+    (store.root / name).write_text("")
+    with pytest.raises(InputError, match=f"{name} is not a folder, but the store .* move it away"):
+        Schedule(experiment, plan, store, fail_on_damage)
+
+
+def test_a_lock_never_empties_what_a_link_points_to(tmp_path: Path, plan: Plan, store: Store) -> None:
+    job, target = learn_jobs(plan)[0], tmp_path / "precious"
+    with store.lock(job):
+        pass
+    (lock,) = (store.root / "locks").iterdir()
+    lock.unlink()
+    target.write_text("text")
+    lock.symlink_to(target)
+    with store.lock(job) as mine:
+        assert mine
+    assert target.read_text() == "text"

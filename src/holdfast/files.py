@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as mkstemp makes them
+_LEFT_OVER = 60.0  # seconds; a temporary file that a living process writes does not grow so old
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` under a temporary name beside `path`, flush it to disk, and rename it."""
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name beside `path`, flush it to disk, and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
             os.fsync(file.fileno())
@@ -26,6 +32,22 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed in `write_bytes` left in a folder and those below it."""
+    for path in folder.rglob(".*"):
+        try:
+            old = time.time() - path.stat().st_mtime > _LEFT_OVER
+            if old and _TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue
 
 
 def _umask() -> int:
@@ -53,12 +75,28 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file if line.strip()]
 
 
-def read_log(path: Path, count: int) -> list[dict[str, Any]]:
-    """The first `count` rows of a JSONL file that was appended to and may end in the middle of a row."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line, _ in zip(file, range(count), strict=False)]
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listing(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file under a folder, by its name from there."""
+    return {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def free_name(path: Path) -> Path:
+    """The path, or with a number behind it where something is there already."""
+    free, number = path, 1
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
 
 
 @contextmanager

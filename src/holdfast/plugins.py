@@ -1,8 +1,9 @@
 """Code of the user's own, named as `rules.py:score`: found, known by its content, and called with care.
 
 A reference stands wherever the package has a name of its own: a scorer, a reward, a filter, a way of
-learning, a strategy, a task. The file's hash is part of every fingerprint that the code counts for, so a
-changed rule is another experiment. What it imports besides is not watched: a rule belongs in one file.
+learning, a strategy, a measure, a task, an executor. The file's hash is part of every fingerprint that the
+code counts for, so a changed rule is another experiment. What it imports besides is not watched: a rule
+belongs in one file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from holdfast.errors import HoldfastError, InputError, suggestion
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
+_ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
 SECONDS = 10.0  # that one call may take, unless the function has an attribute `seconds`
 
 
@@ -98,13 +100,13 @@ def code(value: Any) -> dict[str, str]:
 
 
 def check_unchanged(known: Mapping[str, str]) -> None:
-    """See that files of code are what they were when `code` looked at them.
+    """See that files of code are what they were when `code` looked at them, and ran as that.
 
     Raises:
         InputError: one is not.
     """
     for path, expected in known.items():
-        if file_hash(Path(path)) != expected:
+        if file_hash(Path(path)) != expected or _ran.get(Path(path).resolve(), expected) != expected:
             raise InputError(f"{path} has changed since this run began; start it again.")
 
 
@@ -175,6 +177,7 @@ def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None, "it ends in .py"
     module = importlib.util.module_from_spec(spec)
+    _ran[path] = file_hash(path)
     sys.modules[name] = module  # pydantic looks annotations up there
     try:
         spec.loader.exec_module(module)
@@ -198,14 +201,32 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
     function = load_function(reference)
     seconds = float(getattr(function, "seconds", SECONDS))
     try:
-        with _time_limit(seconds):
+        with _time_limit(seconds), blamed(reference, about):
             return function(*arguments)
     except _TooSlow:
         raise HoldfastError(
             f"{reference} took more than {seconds:g} s over {about}. Make it faster, or give the function an "
             "attribute `seconds`."
         ) from None
+
+
+@contextmanager
+def blamed(reference: str | None, about: str) -> Iterator[None]:
+    """Errors in the block as those of the user's code, with its line.
+
+    Args:
+        reference: of the code; None where it is the package's own, whose errors stay as they are.
+
+    Raises:
+        HoldfastError: there was one.
+    """
+    try:
+        yield
+    except (HoldfastError, MemoryError):  # which say what is wrong
+        raise
     except Exception as error:
+        if reference is None:
+            raise
         path = Path(reference.rpartition(":")[0])
         raise HoldfastError(f"{reference} failed on {about}: {_where(error, path)}.") from error
 

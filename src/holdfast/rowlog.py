@@ -1,32 +1,48 @@
 """Rows that come batch by batch, kept as they come: a job that is killed goes on after its last batch.
 
 What a filter or an evaluation finds for a batch depends on the batch alone (its random stream is
-named by where it starts), so the rows are all there is to keep.
+named by where it starts), so the rows are all there is to keep. Each line ends in a hash of itself and of all
+before it, back to the name of the job's folder: a line that is missing, repeated, changed or of another job
+is found, and with it the end of what can be trusted.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from holdfast.files import write_bytes
+
+_CHAIN = b', "chain": '
+log = logging.getLogger(__name__)
 
 
 class RowLog:
     """The rows of a job under way: in memory and, given a file, on disk too.
+
+    Args:
+        path: of the file.
+        on_damage: is told where a file is not what was written, before its good part is written anew.
+            The end of a line that a killed process left unfinished is no damage.
 
     Attributes:
         rows: of this process and of those before it, in order.
         seconds: spent on them, in those before it too.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, on_damage: Callable[[str], object] = log.warning) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self.seconds = 0.0
-        if path is not None and path.exists():
-            self._read(path)
+        if path is not None:
+            self._chain = _link("", path.parent.name.encode())
+            if path.exists():
+                self._read(path, on_damage)
         self._last = time.perf_counter()
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -35,25 +51,35 @@ class RowLog:
         seconds, self._last = now - self._last, now
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"seconds": seconds, "rows": list(rows)}) + "\n")
+            text = json.dumps({"seconds": seconds, "rows": list(rows)}).encode().removesuffix(b"}")
+            self._chain = _link(self._chain, text)
+            with self.path.open("ab") as file:
+                file.write(text + _CHAIN + f'"{self._chain}"}}\n'.encode())
         self._take(rows, seconds)
 
     def _take(self, rows: Sequence[dict[str, Any]], seconds: float) -> None:
         self.rows += rows
         self.seconds += seconds
 
-    def _read(self, path: Path) -> None:
-        """What is there; a torn or unreadable line and all that follows it are cut off, to be done again."""
-        whole = 0
-        with path.open("r+b") as file:
-            for line in file:
-                try:
-                    batch = json.loads(line)
-                    if not line.endswith(b"\n"):
-                        break
-                    self._take(batch["rows"], batch["seconds"])
-                except (ValueError, KeyError, TypeError):
-                    break
-                whole += len(line)
-            file.truncate(whole)
+    def _read(self, path: Path, on_damage: Callable[[str], object]) -> None:
+        """What is there; a line that is not what was written and all that follows are to be done again."""
+        content = path.read_bytes() if path.is_file() else b"\n"
+        whole = b""
+        for number, line in enumerate(content.split(b"\n"), start=1):
+            if len(whole) + len(line) == len(content):  # what stands behind the last line's end: a torn line
+                break
+            text, _, said = line.rpartition(_CHAIN)
+            chain = _link(self._chain, text)
+            if said != f'"{chain}"}}'.encode():
+                on_damage(f"line {number} of {path} is not what was written")
+                break
+            batch = json.loads(text + b"}")
+            self._take(batch["rows"], batch["seconds"])
+            self._chain = chain
+            whole += line + b"\n"
+        if whole != content:
+            write_bytes(path, whole)
+
+
+def _link(before: str, text: bytes) -> str:
+    return hashlib.sha256(before.encode() + text).hexdigest()

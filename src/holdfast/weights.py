@@ -11,7 +11,30 @@ import numpy as np
 
 from holdfast.errors import InputError
 
+INDEX = "model.safetensors.index.json"
 _SIZES = {"F32": 4, "BF16": 2, "F16": 2}
+
+
+def indexed(folder: Path) -> list[Path]:
+    """The files that a model folder's index of weights names; [] where it has no index.
+
+    Raises:
+        InputError: it cannot be read, or names a file that is not in the folder itself.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        return []
+    try:
+        names = {str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is no index of weights ({error}); copy or download it again.") from None
+    outside = sorted(name for name in names if name in ("", ".", "..") or "/" in name or "\\" in name)
+    if outside:
+        raise InputError(
+            f"{path} names '{outside[0]}', but weights must lie in the model's own folder: "
+            "move the file there and write its name alone."
+        )
+    return [folder / name for name in sorted(names)]
 
 
 def count_parameters(path: Path) -> int:

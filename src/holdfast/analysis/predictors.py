@@ -127,7 +127,7 @@ def stage_units(run: MethodRun, results: Results) -> list[Unit]:
     accuracy_ST, general_SG = _accuracies(run, results)
     units = []
     for stage in range(2, len(order) + 1):
-        drift = run.drift[stage - 1] if stage <= len(run.drift) else None
+        drift = run.measured("drift").get(stage)
         if drift is None:
             continue
         change_T = accuracy_ST[stage] - accuracy_ST[stage - 1]
@@ -154,13 +154,14 @@ def stage_units(run: MethodRun, results: Results) -> list[Unit]:
 def chain_units(run: MethodRun, results: Results) -> list[Unit]:
     """The whole chain as one unit, where the drift of its last stage was measured."""
     order = results.order_of(run)
-    last = run.drift[len(order) - 1] if len(run.drift) == len(order) else None
+    drifts = run.measured("drift")
+    last = drifts.get(len(order))
     if run.joint or len(order) < 2 or last is None:
         return []
     accuracy_ST, general_SG = _accuracies(run, results)
     found = {name: float(value) for name, value in measure(accuracy_ST, general_SG).items()}
     kl = [row for row in last["kl"] if row["reference"] == "base"]
-    movement = [_whole(drift) for drift in run.drift if drift]
+    movement = [_whole(drift) for drift in drifts.values()]
     return [
         Unit(
             run.method,

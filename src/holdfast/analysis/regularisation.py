@@ -100,8 +100,8 @@ def instances_of(runs: Iterable[MethodRun]) -> list[Instance]:
     """All measured instances, with risks in units of the mean SFT risk at their policy."""
     found: list[Instance] = []
     for run in runs:
-        for risk in run.risk:
-            rows = risk["instances"] if risk else []
+        for risk in run.measured("risk").values():
+            rows = risk["instances"]
             unit = float(np.mean([row["risk_sft_answer"] for row in rows])) if rows else 0.0
             if unit > 0:
                 found += [

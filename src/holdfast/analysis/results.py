@@ -65,11 +65,10 @@ class MethodRun:
             completions), prompt_tokens, flops, and joules where they can be read.
         order: the tasks in the order it trained on them; () means the experiment's sequence.
         family, axes: of a method made by a grid, the method it varies and its value on each axis.
-        drift: per stage, what `mechanism.drift` and `mechanism.movement` measured of the policy
-            after it: {"kl": rows, "movement": rows}; None where it was not.
-        risk: per stage, what `mechanism.risk` measured of the policy *before* it:
-            {"instances": rows, ...}; None where it was not.
-        probe: rows of the re-alignment probe after the last stage, one per old task.
+        measures: name -> stage -> what was measured, in the order of stages. Drift is of the policy after the
+            stage: {"kl": rows, "movement": rows}; risk of that *before* it: {"instances": rows, ...}; the
+            probe stands under the last stage: {"rows": one per old task}. One of the user's own has numbers
+            by name.
     """
 
     method: str
@@ -84,9 +83,11 @@ class MethodRun:
     order: tuple[str, ...] = ()
     family: str = ""
     axes: Mapping[str, Any] = field(default_factory=dict)
-    drift: Sequence[dict[str, Any] | None] = ()
-    risk: Sequence[dict[str, Any] | None] = ()
-    probe: Sequence[dict[str, Any]] = ()
+    measures: Mapping[str, Mapping[int, dict[str, Any]]] = field(default_factory=dict)
+
+    def measured(self, name: str) -> Mapping[int, dict[str, Any]]:
+        """What a measure found, by stage."""
+        return self.measures.get(name, {})
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def examine(
             store.remove(job)
     load = cache(subject.load)
     runner = Runner(exam, plan, store, load)
+    store.use(plan.jobs.values())
     examined: list[Examined] = []
     try:
         for job in plan.jobs.values():
@@ -66,6 +67,7 @@ def examine(
                 export(examined, folder)
             on_task(examined[-1])
     finally:
+        store.end_use()
         load.cache_clear()  # frees the memory that a model takes
     return examined
 
@@ -77,7 +79,7 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
         try:
             reused = runner.run(job, weights=False, on_step=on_step) == 0 and reused
             records = store.rows(job, "records.jsonl")
-            seconds = store.result(job)["seconds"]
+            result = store.result(job)
             break
         except Busy:  # another process is at it
             time.sleep(RETRY_SECONDS)
@@ -88,4 +90,7 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
             store.set_aside(job)
     inputs = questions_of(job, len(records))
     made = store.folder(job).stat().st_mtime
-    return Examined(job.tasks[0], name, inputs, records, seconds, made, job.fingerprint, reused)
+    left_out = tuple(result.get("left_out", ()))
+    return Examined(
+        job.tasks[0], name, inputs, records, result["seconds"], made, job.fingerprint, reused, left_out
+    )

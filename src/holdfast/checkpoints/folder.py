@@ -20,7 +20,6 @@ from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.paired import accuracy
 from holdfast.analysis.results import Record
 from holdfast.errors import InputError
-from holdfast.experiment.identity import file_digest
 from holdfast.experiment.plan import Job
 from holdfast.report.table import Column, Kind, Table, to_json, to_markdown
 from holdfast.tasks.scorers.summaries import SUMMARIES, summarise
@@ -40,6 +39,7 @@ class Examined:
         made: when it was done, in seconds since 1970.
         fingerprint: of the job in the store.
         reused: it had been done before.
+        left_out: sampling settings that a server refused, so that its own counted.
     """
 
     task: str
@@ -50,6 +50,7 @@ class Examined:
     made: float
     fingerprint: str
     reused: bool = True
+    left_out: tuple[str, ...] = ()
 
     @property
     def scores_N(self) -> np.ndarray:
@@ -80,10 +81,11 @@ def export(examined: Sequence[Examined], folder: Path) -> None:
     said = {
         "checkpoint": last.checkpoint,
         "fingerprint": last.fingerprint,
-        "sha256": file_digest(path),
+        "sha256": files.file_digest(path),
         "seconds": round(last.seconds, 1),
         "made": datetime.fromtimestamp(last.made, UTC).isoformat(timespec="seconds"),
         "inputs": last.inputs,
+        **({"left_out": last.left_out} if last.left_out else {}),
     }
     files.write_json(manifest, said)
     table, *others = tables(examined)
@@ -123,11 +125,11 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             )
         said, path = _read(folder / RECORDS / f"{name}.json"), folder / RECORDS / f"{name}.jsonl"
         records = files.read_jsonl(path) if said and path.is_file() else []
-        if said is None or not records or file_digest(path) != said["sha256"]:
+        if said is None or not records or files.file_digest(path) != said["sha256"]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
         made = datetime.fromisoformat(said["made"]).timestamp()
         facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
-        examined.append(Examined(name, *facts))
+        examined.append(Examined(name, *facts, left_out=tuple(said.get("left_out", ()))))
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
     return examined

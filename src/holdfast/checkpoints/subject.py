@@ -11,7 +11,13 @@ from holdfast import files
 from holdfast.config.checks import check_model
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
-from holdfast.experiment.identity import HASHES, folder_digests, loading_settings, model_identity
+from holdfast.experiment.identity import (
+    HASHES,
+    check_unchanged,
+    folder_digests,
+    loading_settings,
+    model_identity,
+)
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.generate.generator import Generator
 from holdfast.policy.ready import check_ready
@@ -59,11 +65,7 @@ def _served(url: str, exam: Exam) -> Subject:
     }
 
     def remarks() -> list[str]:
-        said = [f"{server.repeated} requests had to be repeated"] if server.repeated else []
-        if server.left_out:
-            names = ", ".join(sorted(server.left_out))
-            said.append(f"the server does not take {names}: what it does itself counts")
-        return said
+        return [f"{server.repeated} requests had to be repeated"] if server.repeated else []
 
     return Subject(f"{exam.server.model} at {server.url}", identity, lambda: server, remarks=remarks)
 
@@ -87,20 +89,28 @@ def _local(source: str, exam: Exam) -> Subject:
         count_parameters(file)  # or say what is wrong with it
     check_ready(source, settings)
     memory = exam.store / HASHES
+    asked = settings
+
+    def contents() -> dict[str, Any]:
+        made_of = {"adapters": folder_digests(folder, memory)} if adapters else {}
+        return model_identity(asked, memory) | made_of
+
+    found = contents()
     identity: str | dict[str, Any]
     trained = _trained(folder, settings, exam, adapters) if folder.is_dir() else None
     if trained is not None:
         identity, settings = trained
     else:
-        identity = model_identity(settings, memory)
-        if adapters:
-            identity |= {"adapters": folder_digests(folder, memory)}
+        identity = found
 
     def load() -> Generator:
         from holdfast.generate.local import LocalGenerator
         from holdfast.policy.policy import Policy
 
-        return LocalGenerator(Policy.load(source, settings))
+        check_unchanged(source, found, contents())
+        policy = Policy.load(source, settings)
+        check_unchanged(source, found, contents())
+        return LocalGenerator(policy)
 
     return Subject(str(folder.resolve()) if folder.is_dir() else source, identity, load, here=True)
 

@@ -203,7 +203,9 @@ def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Ex
     except KeyboardInterrupt:
         err.print("Stopped. What was answered stays; the same command goes on from here.")
         raise typer.Exit(130) from None
-    for remark in subject.remarks():
+    left_out = sorted({name for one in examined for name in one.left_out})
+    refused = [f"the server does not take {', '.join(left_out)}: what it does itself counts"]
+    for remark in [*subject.remarks(), *(refused if left_out else ())]:
         out.print(f"  {remark}", soft_wrap=True, highlight=False)
     return examined
 

@@ -178,7 +178,10 @@ def plan(
         err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _tell_devices(workers, experiment)
     from holdfast.experiment import memory
+    from holdfast.experiment.architecture import architecture
 
+    if (known := architecture(experiment.model)) and (adapters := known.adapters()):
+        out.print(f"{adapters}.", highlight=False, soft_wrap=True)
     if made := memory.estimate(experiment):
         out.print(
             f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.",
@@ -220,6 +223,8 @@ def report(
             f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
         )
     experiment = load_experiment(config)
+    if run.is_dir():  # a copy's settings name the original's folder
+        experiment = experiment.model_copy(update={"output": run.absolute()})
 
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.store import Store
@@ -254,8 +259,12 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
         store.set_aside(job)
         err.print(f"Damaged result: {job.label} ({damage})", soft_wrap=True, highlight=False)
 
-    with out.status("Writing the report"):
-        build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+    try:
+        with out.status("Writing the report"):
+            build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+    except KeyboardInterrupt:
+        err.print("Stopped while the report was written. Results stay; the same command writes it again.")
+        raise typer.Exit(130) from None
     return not damaged
 
 

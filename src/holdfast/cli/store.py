@@ -22,7 +22,8 @@ def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debu
     context.obj = folder
     if context.invoked_subcommand is not None:
         return
-    from holdfast.experiment.store import KINDS, Store, size
+    from holdfast.experiment.plan import KINDS
+    from holdfast.experiment.store import Store, size
 
     if not folder.is_dir():
         raise InputError(f"There is no store in {folder}; say where it is with --store FOLDER.")
@@ -66,12 +67,14 @@ def prune_store(
     for candidate in found:
         line = f"{_bytes(candidate.bytes):>10}  {candidate.path}  {candidate.reason}"
         out.print(line, highlight=False, soft_wrap=True)
-    total = _bytes(sum(candidate.bytes for candidate in found))
-    if yes:
-        remove(folder, found)
-        out.print(f"Freed {total}.", highlight=False)
-    else:
-        out.print(f"Would free {total}; add --yes to do it.", highlight=False)
+    total = sum(candidate.bytes for candidate in found)
+    if not yes:
+        out.print(f"Would free {_bytes(total)}; add --yes to do it.", highlight=False)
+        return
+    left = remove(folder, found)
+    total -= sum(candidate.bytes for candidate in left)
+    used = f"; {len(left)} of {len(found)} in use just now and left alone" if left else ""
+    out.print(f"Freed {_bytes(total)}{used}.", highlight=False)
 
 
 def _bytes(count: int) -> str:

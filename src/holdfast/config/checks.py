@@ -8,7 +8,7 @@ from pathlib import Path
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
-from holdfast.mechanism.settings import Drift, Probe, Risk
+from holdfast.measures import KINDS
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
@@ -115,38 +115,16 @@ def _check_reference(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
 
 def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
     known = {*experiment.methods, *(variant.of for variant in experiment.variants.values())}
-    for key in type(experiment.measures).model_fields:
-        measure = getattr(experiment.measures, key)
-        unknown = [name for name in (measure.methods or ()) if name not in known] if measure else []
+    named: set[str] = set()
+    for key, measure in experiment.measures.items():
+        if measure.name in named or (measure.reference and measure.name in KINDS):
+            yield ("measures", key), f"there is another measure called {measure.name}; rename the class"
+        named.add(measure.name)
+        unknown = [name for name in measure.methods or () if name not in known]
         for name in unknown:
             yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
-        if measure and not unknown and key != "drift" and not _looks_back(experiment, measure):
-            yield (
-                ("measures", key),
-                "looks at earlier tasks, but no method that it is about has any; it needs one that is not "
-                "joint, and two tasks in the sequence",
-            )
-    split = experiment.evaluation.split
-    for name in experiment.sequence if experiment.measures.probe is not None else ():
-        own = experiment.tasks.get(name)
-        if own is None or isinstance(own, str):  # code says itself what its splits are
-            continue
-        if own.train is not None and own.train == getattr(own, split):
-            text = f"would test {name} on what it trains on: its train and {split} are the same"
-            yield ("measures", "probe"), text
-    if experiment.measures.risk is not None and experiment.model.lora is not None:
-        yield (
-            ("measures", "risk"),
-            "needs full fine-tuning: gradients of adapters that are still at zero say little; leave it out "
-            "or leave model.lora out",
-        )
-
-
-def _looks_back(experiment: Experiment, measure: Drift | Risk | Probe) -> bool:
-    """Whether a method that is measured trains on one task after another."""
-    return len(experiment.sequence) > 1 and any(
-        not method.joint and experiment.measured(measure, name) for name, method in experiment.methods.items()
-    )
+        for text in measure.problems(experiment) if not unknown else ():
+            yield ("measures", key), text
 
 
 def check_split(task: Task, split: Split, count: int | None, own: bool) -> None:

@@ -19,7 +19,7 @@ from holdfast import plugins
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
 from holdfast.learning.methods import Method
-from holdfast.mechanism.settings import Drift, Measures, Probe, Risk
+from holdfast.measures import Measure
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.settings import Settings
 from holdfast.tasks.catalog import get_task
@@ -71,6 +71,10 @@ class Evaluation(Settings):
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
+    def measuring(self) -> Sampling:
+        """How measures sample: from the policy's own distribution, as long as answers may be."""
+        return Sampling(max_tokens=self.max_tokens)
+
 
 class Experiment(Settings):
     """One experiment: base model × sequence of tasks × methods × seeds."""
@@ -92,13 +96,14 @@ class Experiment(Settings):
     methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)
     variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
     reference: MethodName | None = None  # whom the report compares with; None: the first SFT method
-    measures: Measures = Measures()  # what is measured besides accuracy
+    measures: dict[str, SerializeAsAny[Measure]] = Field(default_factory=dict)  # besides accuracy
     max_jobs: int = Field(3000, ge=1)  # more are started only when told to (--yes)
     output: Path  # the run's folder: resolved config and report
     store: Path = Path("runs/store")  # results of jobs, shared by all experiments that name it
     threads: int = Field(1, ge=1)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
+    executor: str = "local"  # where jobs are done; or a class of your own (FILE.py:CLASS)
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -149,10 +154,8 @@ class Experiment(Settings):
             return self.sequence
         return tuple(task for task in self.orders[method.order] if task in self.sequence)
 
-    def measured(self, measure: Drift | Risk | Probe | None, name: str) -> bool:
+    def measured(self, measure: Measure, name: str) -> bool:
         """Whether something is measured of the method of this name."""
-        if measure is None:
-            return False
         family = self.variants[name].of if name in self.variants else name
         return measure.methods is None or name in measure.methods or family in measure.methods
 

@@ -17,7 +17,7 @@ from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import follows, message, problem
 from holdfast.errors import InputError, suggestion
 from holdfast.learning.methods import Method, every_setting, way
-from holdfast.mechanism.settings import Measures
+from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
 from holdfast.yamlfile import KeyPath, YamlFile, parse_value
 
@@ -45,9 +45,9 @@ def load_experiment(
 
     problems = list(_set_twice(data, file, set(map(_override_path, overrides))))
     problems += [
-        (place, f"measures nothing like this; write `{key}: {{}}`, or null to leave it out")
-        for key in Measures.model_fields
-        if (place := ("measures", key)) in file.blank and place in file.lines
+        (place, f"measures nothing like this; write `{place[1]}: {{}}`, or null to leave it out")
+        for place in file.blank
+        if place[:1] == ("measures",) and len(place) == 2 and place in file.lines
     ]
     data = plugins.absolute(data, path.parent)  # also of the command line
     for reference in dict.fromkeys(plugins.references(data)):
@@ -63,6 +63,7 @@ def load_experiment(
     data = _absolute_folders(_settle(data, path.parent))  # what the command line says, too
     experiment = None
     whole = _methods(data, own, families, problems)
+    _measures(data, problems)
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
@@ -245,6 +246,24 @@ def _methods(
             whole = False
     data["methods"] = {name: method for name, method in methods.items() if isinstance(method, Method)}
     return whole
+
+
+def _measures(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
+    """Make each measure of the class that its key names; null stands for none."""
+    said = data.get("measures", {})
+    if not isinstance(said, dict):
+        return  # which is reported with the other types
+    made = {}
+    for key, settings in said.items():
+        where: KeyPath = ("measures", str(key))
+        try:
+            if settings is not None:
+                made[key] = make_measure(key, settings)
+        except InputError as error:
+            problems.append((where, str(error)))
+        except ValidationError as error:
+            problems += [problem(details, measure_class(key), where) for details in error.errors()]
+    data["measures"] = made
 
 
 def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> dict[str, str]:

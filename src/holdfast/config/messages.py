@@ -35,8 +35,8 @@ def problem(details: Any, model: type[BaseModel] = Experiment, where: KeyPath = 
     path = (*where, *inner)
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        key, others = str(path[-1]), ways_with(str(path[-1])) if len(inner) == 1 and where else []
-        if others:
+        key = str(path[-1])
+        if where[:1] == ("methods",) and len(inner) == 1 and (others := ways_with(key)):
             return path, f"is a setting of {', '.join(others)}; leave it out"
         return path, f"unknown key{suggestion(key, _keys_at(details['loc'][:-1], model))}"
     if kind == "missing":

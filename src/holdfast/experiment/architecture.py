@@ -50,6 +50,7 @@ class Architecture:
         trained: numbers that are trained (in a LoRA model: of the adapters).
         sees: whether gradients flow through the vision tower.
         vocabulary: rows of the output embedding.
+        adapted: in a LoRA model, the modules with adapters in each part.
     """
 
     parameters: int
@@ -58,6 +59,15 @@ class Architecture:
     text: Tower
     vision: Vision | None
     sees: bool = True
+    adapted: dict[str, int] | None = None
+
+    def adapters(self) -> str | None:
+        """Where a LoRA model has its adapters, in words."""
+        if self.adapted is None:
+            return None
+        places = {"text": "text model", "vision": "vision tower", "projector": "projector"}
+        counts = [f"{self.adapted[part] or 'none'} in the {place}" for part, place in places.items()]
+        return f"Modules with adapters: {', '.join(counts if self.vision else counts[:1])}"
 
 
 def architecture(settings: ModelSettings, memory: Path | None = None) -> Architecture | None:
@@ -101,26 +111,24 @@ def _built(settings: ModelSettings) -> Architecture | None:
 
 def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
     """The same, of a transformers configuration; None where its parts have other names."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
     from holdfast.policy.families import family_of
+    from holdfast.policy.load import without_weights
 
     text = config.get_text_config()
     seen = getattr(config, "vision_config", None)
-    auto = AutoModelForCausalLM if seen is None else AutoModelForImageTextToText
     try:
-        with torch.device("meta"):
-            model = auto.from_config(config)
+        model = without_weights(config)
         family = family_of(config)
         vision = None if seen is None else _vision(seen, family)
+        adapted = _adapted(model, settings, family)
         return Architecture(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            trained=_trained(model, settings, family),
+            trained=_trained(model, settings, family, adapted),
             vocabulary=text.vocab_size,
             text=_tower(text),
             vision=vision,
-            sees="vision" not in settings.freeze,
+            sees="vision" not in settings.freeze and (adapted is None or bool(adapted["vision"])),
+            adapted=None if adapted is None else {part: len(sizes) for part, sizes in adapted.items()},
         )
     except (AttributeError, ImportError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
         return None  # an architecture that does not fit this description
@@ -151,16 +159,25 @@ def _first(config: Any, *names: str) -> int:
     return int(next(value for name in names if (value := getattr(config, name, None))))
 
 
-def _trained(model: Any, settings: ModelSettings, family: Family) -> int:
+def _adapted(model: Any, settings: ModelSettings, family: Family) -> dict[str, list[int]] | None:
+    """Numbers in the adapters of each module that `Policy` will train, by part; None without LoRA."""
+    from holdfast.policy.lora import adapted_modules
+
+    if settings.lora is None:
+        return None
+    sizes: dict[str, list[int]] = {"text": [], "vision": [], "projector": []}
+    for name, module in adapted_modules(model, family, settings.lora).items():
+        if (part := family.part_of(name)) not in settings.freeze:
+            sizes[part or "text"].append(settings.lora.rank * sum(module.weight.shape))
+    return sizes
+
+
+def _trained(
+    model: Any, settings: ModelSettings, family: Family, adapted: dict[str, list[int]] | None
+) -> int:
     """Numbers in trained weights, as `Policy` will choose them."""
-    if settings.lora is not None:
-        ends = settings.lora.target_modules
-        return sum(
-            settings.lora.rank * sum(module.weight.shape)
-            for name, module in model.named_modules()
-            if name.rpartition(".")[2] in ends and hasattr(module, "weight")
-            if family.part_of(name) not in settings.freeze
-        )
+    if adapted is not None:
+        return sum(sum(sizes) for sizes in adapted.values())
     return sum(
         parameter.numel()
         for name, parameter in model.named_parameters()

@@ -73,17 +73,13 @@ class _Collector:
             order=chain.order,
             family=variant.of if variant else "",
             axes=variant.axes if variant else {},
-            drift=self.per_stage(chain, chain.drift),
-            risk=self.per_stage(chain, chain.risk),
-            probe=()
-            if chain.probe is None
-            else (self.ask(chain.probe, self.store.result) or {"rows": ()})["rows"],
+            measures={name: self.per_stage(jobs) for name, jobs in chain.measures.items()},
         )
 
-    def per_stage(self, chain: Chain, jobs: Mapping[int, str]) -> list[dict[str, Any] | None]:
-        """Results of jobs that belong to stages; None where there is none."""
-        stages = range(1, len(chain.learn) + 1)
-        return [self.ask(jobs[stage], self.store.result) if stage in jobs else None for stage in stages]
+    def per_stage(self, jobs: Mapping[int, str]) -> dict[int, dict[str, Any]]:
+        """Results of jobs that belong to stages, as far as they are done."""
+        found = {stage: self.ask(name, self.store.result) for stage, name in jobs.items()}
+        return {stage: result for stage, result in found.items() if result is not None}
 
     def filter(self, filter: str | None, learn: str) -> dict[str, Any] | None:
         """How many examples a stage kept, how often each was answered right, and what that took."""

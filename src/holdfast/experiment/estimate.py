@@ -14,8 +14,9 @@ from holdfast.errors import InputError
 from holdfast.experiment import devices
 from holdfast.experiment.devices import Place
 from holdfast.experiment.identity import model_folder
-from holdfast.experiment.plan import Job, Plan
-from holdfast.experiment.store import KINDS, Store
+from holdfast.experiment.plan import KINDS, Job, Plan
+from holdfast.experiment.store import Store
+from holdfast.measures import Measure
 
 # Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
 _GUESS = {
@@ -23,9 +24,6 @@ _GUESS = {
     "rft": 0.002,
     "filter": 0.001,
     "evaluate": 0.002,
-    "drift": 0.01,
-    "risk": 0.01,
-    "probe": 0.003,
 }
 _LOOK_AT = 200  # results per kind
 _SMALL = 200_000_000  # bytes of weights; training takes some ten times as much
@@ -49,13 +47,15 @@ def measured(store: Store, plan: Plan) -> Rates:
 
     bases = (job.inputs["policy"] for job in plan.jobs.values() if job.policy is None)
     own = model(next(bases, {"hub": None}))
+    measures = {_rate_name(job.inputs): job.measure for job in plan.jobs.values()}
     for kind in KINDS:
         for folder in islice((store.root / kind).glob("[!.]*"), _LOOK_AT):
             try:
                 inputs = store.inputs(kind, folder.name)
                 seconds = files.read_json(folder / "result.json")["seconds"]
-                if model(inputs["policy"]) == own:
-                    seen[_rate_name(inputs)].append(seconds / _units(inputs))
+                name = _rate_name(inputs)
+                if (name in _GUESS or name in measures) and model(inputs["policy"]) == own:
+                    seen[name].append(seconds / _units(inputs, measures.get(name)))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
     return {name: median(rates) for name, rates in seen.items()}
@@ -64,26 +64,26 @@ def measured(store: Store, plan: Plan) -> Rates:
 def seconds(job: Job, rates: Rates) -> float:
     """Expected time of a job; a kind that is not in `rates` counts with the first guess."""
     name = _rate_name(job.inputs)
-    return _units(job.inputs) * rates.get(name, _GUESS[name])
+    guess = _GUESS[name] if job.measure is None else job.measure.unit_seconds
+    return _units(job.inputs, job.measure) * rates.get(name, guess)
 
 
 def _rate_name(inputs: dict) -> str:
     if inputs["kind"] != "learn":
-        return str(inputs["kind"])
+        return str(inputs.get("measure", inputs["kind"]))
     return "sft" if inputs["method"]["objective"] == "sft" else "rft"
 
 
-def _units(inputs: dict) -> float:
+def _units(inputs: dict, measure: Measure | None) -> float:
     """Amount of work: completions sampled, or targets learned from."""
-    examples = sum(task["count"] or _UNKNOWN_COUNT for task in inputs["tasks"])
+    examples = sum(task["count"] or _UNKNOWN_COUNT for task in inputs.get("tasks", ()))
+    if measure is not None:
+        return measure.units(inputs, examples) or 1.0
     if inputs["kind"] == "learn":
         method = inputs["method"]
         return float(inputs["iterations"] * method["batch"] * method.get("group_size", 1))
     if inputs["kind"] == "filter":
         return float(examples * inputs["samples"])
-    if inputs["kind"] == "risk":
-        settings = inputs["settings"]
-        return float(settings["old"] + settings["instances"] * (1 + settings["samples"]))
     return float(examples)
 
 

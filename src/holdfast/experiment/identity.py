@@ -11,6 +11,7 @@ from holdfast import files
 from holdfast.errors import InputError
 from holdfast.policy.device import device_name
 from holdfast.policy.settings import ModelSettings
+from holdfast.weights import indexed
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "policy" / "embedded" / "model"
 HASHES = "model-hashes.json"  # in a store: what `model_identity` remembers
@@ -22,12 +23,6 @@ def digest(value: Any) -> str:
     """SHA-256 of a JSON value in its canonical form (sorted keys, no white space)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_folder(model: ModelSettings) -> Path | None:
@@ -57,6 +52,25 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
     return {"files": folder_digests(folder, memory), **settings}
 
 
+def check_unchanged(model: str, known: Any, now: Any) -> None:
+    """See that a model is what it was when its jobs were planned.
+
+    Args:
+        model: where it lies, for the message.
+        known: its identity then.
+        now: its identity now.
+
+    Raises:
+        InputError: it is not; naming the file.
+    """
+    if known == now:
+        return
+    before, after = ({**one.get("files", {}), **one.get("adapters", {})} for one in (known, now))
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    where = f" ({names[0]})" if names else ""
+    raise InputError(f"The model {model} changed{where} after the run was planned; run again.")
+
+
 def loading_settings(model: ModelSettings) -> dict[str, Any]:
     """How the model is loaded, as far as that determines results."""
     device = device_name(model.device)  # a GPU's results are not those of `auto` on a CPU,
@@ -65,9 +79,14 @@ def loading_settings(model: ModelSettings) -> dict[str, Any]:
 
 
 def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
-    """SHA-256 of the files of a model folder that determine the model, by name."""
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix in _DETERMINING and path.is_file()]
-    return _file_digests(paths, memory)
+    """SHA-256 of the files of a model folder that determine the model, by name.
+
+    Raises:
+        InputError: its index of weights names files outside it.
+    """
+    paths = {path for path in folder.iterdir() if path.suffix in _DETERMINING and path.is_file()}
+    paths |= {path for path in indexed(folder) if path.is_file()}
+    return _file_digests(sorted(paths), memory)
 
 
 def _file_digests(paths: list[Path], memory: Path) -> dict[str, str]:
@@ -80,10 +99,10 @@ def _file_digests(paths: list[Path], memory: Path) -> dict[str, str]:
         facts = path.stat()
         key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
         if facts.st_size < REMEMBER_FROM:
-            digests[path.name] = file_digest(path)
+            digests[path.name] = files.file_digest(path)
             continue
         if key not in known:
-            known[key], learned = file_digest(path), True
+            known[key], learned = files.file_digest(path), True
         digests[path.name] = known[key]
     if learned:
         files.write_json(memory, known)

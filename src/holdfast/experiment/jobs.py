@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
+from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.methods import RFT, Method
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
     from holdfast.generate.generator import Generator
     from holdfast.policy.policy import Policy
+
+log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 
@@ -64,7 +70,8 @@ class Runner:
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
         self.load = load
-        self.task = cache(experiment.task)
+        self.inputs = Inputs(experiment, plan)
+        self.task = cache(self.inputs.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
 
     def run(self, job: Job, weights: bool, on_step: OnStep) -> float:
@@ -83,6 +90,9 @@ class Runner:
                 raise Busy
             if self.store.has(job, weights):
                 return 0.0
+            work = self.store.work(job)
+            if os.path.lexists(work) and not work.is_dir():
+                self._set_aside(job, f"{work} is not a folder")
             start = time.perf_counter()
             match job.kind:
                 case "learn":
@@ -131,8 +141,9 @@ class Runner:
             inherited=self._inherited(job, method),
         )
         every = self.experiment.checkpoint_every
-        totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step)
-        with self.store.writing(job) as folder:
+        on_damage = partial(self._set_aside, job)
+        totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
+        with self._writing(job) as folder:
             policy.save(folder / WEIGHTS)
             for name, tensors in left.items():
                 path = folder / WEIGHTS / RETENTION / f"{name}.safetensors"
@@ -176,7 +187,7 @@ class Runner:
             "histogram": [counts[right] for right in range(method.filter_samples + 1)],
             "seconds": kept.seconds,
         }
-        with self.store.writing(job) as folder:
+        with self._writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", rows)
             files.write_json(folder / "result.json", result)
 
@@ -185,8 +196,9 @@ class Runner:
         from holdfast.generate.local import LocalGenerator
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
+        generator = LocalGenerator(self.policy_of(job)) if self.load is None else self.load()
         records = evaluate(
-            LocalGenerator(self.policy_of(job)) if self.load is None else self.load(),
+            generator,
             task,
             self._examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
@@ -202,41 +214,85 @@ class Runner:
             "accuracy": sum(record["score"] for record in records) / len(records),
             "seconds": kept.seconds,
         }
-        with self.store.writing(job) as folder:
+        if left_out := getattr(generator, "left_out", None):  # of a server
+            result["left_out"] = sorted(left_out)
+        with self._writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", records)
             files.write_json(folder / "result.json", result)
 
     def _measure(self, job: Job) -> None:
-        """Drift, risk or the probe: small facts about policies, which stay as they are."""
-        from holdfast.experiment import measures
-
+        """Small facts about policies, which stay as they are."""
+        assert job.measure is not None
         start = time.perf_counter()
-        result = getattr(measures, job.kind)(job, self)
-        with self.store.writing(job) as folder:
+        try:
+            result = job.measure.result(job, self)
+        finally:
+            if job.measure.reference is not None:
+                self.held = self._policy = None  # the user's code may have changed it
+        with self._writing(job) as folder:
             files.write_json(folder / "result.json", result | {"seconds": time.perf_counter() - start})
 
     def _kept(self, job: Job) -> RowLog:
         """What the job had found when it was killed, if it was."""
-        return RowLog(self.store.work(job) / "rows.jsonl")
+        return RowLog(self.store.work(job) / "rows.jsonl", on_damage=partial(self._set_aside, job))
+
+    def _set_aside(self, job: Job, damage: str) -> None:
+        """Move what the job had kept out of the way."""
+        where = self.store.set_aside_work(job)
+        log.warning("Damaged unfinished work of %s: %s. It is kept in %s.", job.label, damage, where)
+
+    @contextmanager
+    def _writing(self, job: Job) -> Iterator[Path]:
+        """As `Store.writing`, where all that the job read is still what its fingerprint says.
+
+        What it has found of other pictures must not be gone on from under this name.
+        """
+        try:
+            self.inputs.check_pictures(job)
+        except InputError:
+            shutil.rmtree(self.store.work(job), ignore_errors=True)
+            raise
+        with self.store.writing(job) as folder:
+            yield folder
 
     def policy_of(self, job: Job) -> Policy:
         """The policy the job starts from, in memory; loaded unless it is the one held."""
         name = job.policy or _BASE
         if self.held != name or self._policy is None:
-            from holdfast.policy.policy import Policy
-
             self.held = self._policy = None  # free the memory first
             if job.policy is None:
                 self._policy = self.load_base()
             else:
-                self._policy = Policy.load(self.weights_of(job.policy), self.experiment.model)
+                self._policy = self.load_trained(job.policy)
             self.held = name
         return self._policy
 
     def load_base(self) -> Policy:
+        """The base model.
+
+        Raises:
+            InputError: it is not that of the plan.
+        """
+        return self._load_policy(self.experiment.model.path, on_base=True)
+
+    def load_trained(self, name: str) -> Policy:
+        """The policy a `learn` job made.
+
+        Raises:
+            Damaged: its weights cannot be used.
+            InputError: they are adapters, and the base is not that of the plan.
+        """
+        return self._load_policy(self.weights_of(name), on_base=self.experiment.model.lora is not None)
+
+    def _load_policy(self, source: str | Path, on_base: bool) -> Policy:
         from holdfast.policy.policy import Policy
 
-        return Policy.load(self.experiment.model.path, self.experiment.model)
+        if not on_base:
+            return Policy.load(source, self.experiment.model)
+        self.inputs.check_base()
+        policy = Policy.load(source, self.experiment.model)
+        self.inputs.check_base()
+        return policy
 
     def weights_of(self, name: str) -> Path:
         """The folder with the weights a `learn` job made."""
@@ -262,6 +318,13 @@ class Runner:
                 f"'hf download {model.path}' brings them."
             ) from None
 
+    def asked(self, job: Job) -> dict[str, list[tuple[Task, Example]]]:
+        """The examples that a measure asked for, by task."""
+        return {
+            data["name"]: self.items(data["name"], data["split"], data["count"])
+            for data in job.inputs["tasks"]
+        }
+
     def _items(self, job: Job, split: Split) -> list[tuple[Task, Example]]:
         return [item for name in job.tasks for item in self.items(name, split)]
 
@@ -274,8 +337,7 @@ class Runner:
         return self._examples(name, split)[:most]
 
     def _load(self, name: str, split: Split) -> list[Example]:
-        task = self.task(name)
-        return task.examples(split, self.experiment.count(task, split))
+        return self.inputs.examples(self.task(name), split)
 
 
 def _method(job: Job) -> Method:

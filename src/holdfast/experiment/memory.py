@@ -26,8 +26,6 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ADAPTER_BYTES = 4  # adapters are trained in float32
 TEXT_TOKENS = 256  # of a question with its instruction and the chat template
 TARGET_TOKENS = 64  # of a reference answer
-VECTORS = 8  # as long as the trained weights, in float32, that `mechanism/risk.py` holds at once
-DISTRIBUTIONS = 3  # over the vocabulary, that `mechanism/drift.py` holds at once
 KEPT_LOGITS = 2**25  # as `policy/logprobs.py` bounds them
 MAX_PIXELS = 16384 * 28 * 28  # where neither the settings nor the processor's file say: Qwen2.5-VL's own
 # Room beyond the tensors, for the allocator's gaps; on a GPU its driver and libraries take more (CONTEXT).
@@ -154,26 +152,25 @@ def optimizer_bytes(model: ModelSettings, state: OptimizerState) -> int:
 
 
 def of_measures(known: Architecture, experiment: Experiment, max_pixels: int) -> Iterator[Estimate]:
-    """What drift and risk need, where they are asked for. (A probe is a small stage of SFT.)"""
-    from holdfast.mechanism.drift import EXACT_ENTRIES
-
-    model, drift, risk = experiment.model, experiment.measures.drift, experiment.measures.risk
+    """What measures need, where they are asked for. (A probe is a small stage of SFT.)"""
+    model = experiment.model
     size, completion = BYTES[model.dtype], experiment.evaluation.max_tokens
     patches, image = _image(known, max_pixels)
+    weights = known.parameters * size
     adapters = 0 if model.lora is None else known.trained * ADAPTER_BYTES
-    if drift is not None:
-        others = 1 if model.lora is not None else 2  # the base is the policy without its adapters
-        longest = (1 + others) * drift.samples * completion * known.vocabulary  # of one prompt
-        entries = min(longest * experiment.evaluation.batch, EXACT_ENTRIES) if longest <= EXACT_ENTRIES else 0
+    for measure in experiment.measures.values():
+        needs = measure.needs(experiment, known.vocabulary)
+        graph = Pass(1, image + TEXT_TOKENS, needs.graph, completion, patches)
         parts = {
-            "weights": known.parameters * size + adapters,
-            "weights of earlier policies": others * known.parameters * size,
+            "weights": weights + adapters,
+            "weights of earlier policies": needs.policies * weights,
+            "gradients and Fisher": needs.vectors * 4 * known.trained,
         }
-        yield Estimate(parts, learning=0, sampling=DISTRIBUTIONS * 4 * entries)
-    if risk is not None:
-        one = Pass(1, image + TEXT_TOKENS, risk.samples, completion, patches)
-        parts = {"weights": known.parameters * size, "gradients and Fisher": VECTORS * 4 * known.trained}
-        yield Estimate(parts, activations(known, one, size, model.activation_checkpointing), sampling=0)
+        yield Estimate(
+            parts={name: part for name, part in parts.items() if part},
+            learning=activations(known, graph, size, model.activation_checkpointing) if needs.graph else 0,
+            sampling=4 * needs.numbers,
+        )
 
 
 def activations(known: Architecture, part: Pass, size: int, checkpointing: bool) -> int:
@@ -285,12 +282,12 @@ def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
         yield "kl_reference: stage_start", experiment.model_copy(update={"methods": changed})
     if not model.freeze and model.lora is None:
         yield "model.freeze=[vision]", with_model(freeze=("vision",))
-    for measure in ("risk", "drift"):
-        if getattr(experiment.measures, measure) is not None:
-            without = experiment.measures.model_copy(update={measure: None})
-            yield f"measures.{measure}=null", experiment.model_copy(update={"measures": without})
-    if model.lora is None and experiment.measures.risk is None:  # which needs full fine-tuning
-        yield "model.lora={rank: 16}", with_model(lora=Lora())
+    for key in experiment.measures:
+        without = {other: one for other, one in experiment.measures.items() if other != key}
+        yield f"measures.{key}=null", experiment.model_copy(update={"measures": without})
+    adapted = with_model(lora=Lora())
+    if model.lora is None and not any(any(one.problems(adapted)) for one in experiment.measures.values()):
+        yield "model.lora={rank: 16}", adapted
 
 
 def _image(known: Architecture, max_pixels: int) -> tuple[int, int]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from holdfast import plugins
+from holdfast import measures, plugins
 from holdfast.config.exam import Exam
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import HASHES, digest, model_identity
 from holdfast.learning.methods import RFT, Method
-from holdfast.policy.settings import Sampling
+from holdfast.measures import Measure, Moment, Request
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Split
 from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION, LEARNER_VERSION
 
-Kind = Literal["learn", "filter", "evaluate", "drift", "risk", "probe"]
+KINDS = ("learn", "filter", "evaluate", *measures.KINDS, measures.OWN)  # of jobs
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ class Job:
         others: `learn` jobs whose weights it loads besides.
         filter: `filter` job whose pass rates choose the training examples, if any.
         tasks: names; one, or all of the sequence for a joint `learn`.
-        method: of `learn` and `filter` jobs.
+        method: whose policy it is about; None for evaluations.
+        measure: what it measures, if it does.
         style: prompt style of the job.
         stream: names of the random streams it draws from.
         label: what a person reads, from the first method that asked for it.
     """
 
-    kind: Kind
+    kind: str
     fingerprint: str
     inputs: dict[str, Any]
     policy: str | None
@@ -52,6 +53,7 @@ class Job:
     label: str
     filter: str | None = None
     others: tuple[str, ...] = ()
+    measure: Measure | None = None
 
     @property
     def loads(self) -> tuple[str, ...]:
@@ -76,9 +78,7 @@ class Chain:
     cells: dict[tuple[int, str], str] = field(default_factory=dict)  # (stage, task) -> job
     other_cells: dict[tuple[int, str], str] = field(default_factory=dict)  # under the other style
     order: tuple[str, ...] = ()  # the tasks as it trains on them
-    drift: dict[int, str] = field(default_factory=dict)  # stage -> job
-    risk: dict[int, str] = field(default_factory=dict)
-    probe: str | None = None
+    measures: dict[str, dict[int, str]] = field(default_factory=dict)  # name -> stage -> job
 
 
 @dataclass
@@ -130,29 +130,17 @@ def evaluation_plan(exam: Exam, identity: str | dict[str, Any], name: str, here:
     planner = _Planner(exam, identity, here)
     for task in exam.general:
         planner.evaluate(None, task, exam.style, exam.seeds[0], f"{name}: evaluate {task}")
-    return Plan(planner.jobs, [], planner.asked)
-
-
-def measuring(experiment: Experiment) -> Sampling:
-    """How measures sample: from the policy's own distribution, as long as answers may be."""
-    return Sampling(max_tokens=experiment.evaluation.max_tokens)
+    return Plan(planner.jobs, [], planner.asked, plugins.code(exam.resolved()))
 
 
 class _Planner:
     def __init__(
         self, experiment: Experiment, base: str | dict[str, Any] | None = None, here: bool = True
     ) -> None:
-        from holdfast.mechanism.drift import DRIFT_VERSION
-        from holdfast.mechanism.probe import PROBE_VERSION
-        from holdfast.mechanism.risk import RISK_VERSION
-
         self.versions = {
             "learn": LEARNER_VERSION,
             "filter": FILTER_VERSION,
             "evaluate": EVALUATION_VERSION,
-            "drift": DRIFT_VERSION,
-            "risk": RISK_VERSION,
-            "probe": PROBE_VERSION,
         }
         self.experiment = experiment
         self.base = base if base is not None else model_identity(experiment.model, experiment.store / HASHES)
@@ -266,105 +254,50 @@ class _Planner:
 
     def measures(self, chain: Chain, stages: Sequence[tuple[str, ...]]) -> None:
         """What is measured of a chain besides accuracy: jobs that load its policies and change nothing."""
-        measures, measured = self.experiment.measures, self.experiment.measured
-        policies = [None, *chain.learn]
         for stage, tasks in enumerate(stages, start=1):
-            earlier = tuple(task for past in stages[: stage - 1] for task in past)
-            if measured(measures.drift, chain.method):
-                chain.drift[stage] = self.drift(chain, policies[: stage + 1], earlier, tasks)
-            if measured(measures.risk, chain.method) and earlier:
-                chain.risk[stage] = self.risk(chain, stage, policies[stage - 1], earlier, tasks)
-        if measured(measures.probe, chain.method) and not chain.settings.joint and len(stages) > 1:
-            chain.probe = self.probe(chain, chain.learn[-1])
+            moment = Moment(
+                experiment=self.experiment,
+                method=chain.settings,
+                base=self.base,
+                stage=stage,
+                policies=(None, *chain.learn[:stage]),
+                earlier=tuple(task for past in stages[: stage - 1] for task in past),
+                new=tasks,
+                is_last=stage == len(stages),
+                data=self.data,
+            )
+            for measure in self.experiment.measures.values():
+                if not self.experiment.measured(measure, chain.method):
+                    continue
+                if (request := measure.asked(moment)) is not None:
+                    jobs = chain.measures.setdefault(measure.name, {})
+                    jobs[stage] = self.measure(measure, request, chain, stage)
 
-    def drift(
-        self, chain: Chain, policies: Sequence[str | None], earlier: tuple[str, ...], new: tuple[str, ...]
-    ) -> str:
-        """How far the last of `policies` (base first) is from the ones before it."""
-        settings, evaluation = self.experiment.measures.drift, self.experiment.evaluation
-        assert settings is not None
-        *past, policy = policies
-        others = tuple(name for name in past[:-3:-1] if name is not None)  # the last stage and the one before
-        inputs = {
-            "policy": policy,
-            "previous": list(others),
-            "stage": len(past),
-            "base": self.base,
-            "new": list(new),
-            "tasks": [
-                self.data(task, evaluation.split, settings.prompts)
-                for task in (*earlier, *new, *self.experiment.general)
-            ],
-            **self._asked(chain, {"samples": settings.samples}),
-        }
-        label = f"{chain.method} seed {chain.seed} stage {len(past)}: drift"
-        return self._measure("drift", chain, inputs, policy, (*earlier, *new), label, others)
-
-    def risk(
-        self, chain: Chain, stage: int, policy: str | None, earlier: tuple[str, ...], new: tuple[str, ...]
-    ) -> str:
-        """What updates on the new task would do to the earlier ones."""
-        settings = self.experiment.measures.risk
-        assert settings is not None
-        asked = {"instances": settings.instances, "samples": settings.samples, "old": settings.old}
-        inputs = {
-            "policy": policy,
-            "earlier": list(earlier),
-            "tasks": [self.data(task, "train") for task in (*earlier, *new)],
-            **self._asked(chain, asked),
-        }
-        label = f"{chain.method} seed {chain.seed} stage {stage}: risk"
-        return self._measure("risk", chain, inputs, policy, (*earlier, *new), label)
-
-    def probe(self, chain: Chain, policy: str) -> str:
-        """What a few steps bring back of every old task."""
-        settings = self.experiment.measures.probe
-        assert settings is not None
-        old = chain.order[:-1]
-        judged = settings.test_examples or self.experiment.test_examples
-        asked = {
-            "examples": settings.examples,
-            "steps": settings.steps,
-            "learning_rate": settings.learning_rate,
-        }
-        inputs = {
-            "policy": policy,
-            "train": [self.data(task, "train", settings.examples) for task in old],
-            "tasks": [self.data(task, self.experiment.evaluation.split, judged) for task in old],
-            **self._asked(chain, asked),
-        }
-        evaluation = self.experiment.evaluation
-        if evaluation.temperature > 0:  # greedy answers need no more than `_asked` says
-            inputs["judging"] = evaluation.sampling().model_dump(mode="json")
-        if self.experiment.model.trains_bfloat16:
-            inputs["optimizer_state"] = "float32"
-        label = f"{chain.method} seed {chain.seed}: re-alignment probe"
-        return self._measure("probe", chain, inputs, policy, old, label)
-
-    def _asked(self, chain: Chain, settings: dict[str, Any]) -> dict[str, Any]:
-        """What determines how a policy is asked in a measure."""
+    def measure(self, measure: Measure, request: Request, chain: Chain, stage: int) -> str:
         style = chain.settings.style
-        return {
-            "settings": settings,
-            "sampling": measuring(self.experiment).model_dump(mode="json"),
+        inputs = {
+            "policy": request.policy or self.base,
+            **request.inputs,
+            "settings": measure.determining(),
+            "sampling": self.experiment.evaluation.measuring().model_dump(mode="json"),
             "style": style,
             "template": self.experiment.prompts[style],
             "seed": chain.seed,
         }
-
-    def _measure(
-        self,
-        kind: Kind,
-        chain: Chain,
-        inputs: dict[str, Any],
-        policy: str | None,
-        tasks: tuple[str, ...],
-        label: str,
-        others: tuple[str, ...] = (),
-    ) -> str:
-        stream = (kind, chain.seed, *tasks)
-        style, method = chain.settings.style, chain.settings
-        return self.add(kind, inputs, policy, tasks, style, stream, label, method=method, others=others)
+        if measure.reference is not None:
+            inputs["measure"] = measure.reference
+        return self.add(
+            measure.kind,
+            inputs,
+            request.policy,
+            request.tasks,
+            style,
+            (measure.name, chain.seed, *request.tasks),
+            f"{chain.method} seed {chain.seed} stage {stage}: {measure.name}",
+            method=chain.settings,
+            others=request.others,
+            measure=measure,
+        )
 
     def data(self, name: str, split: Split, most: int | None = None) -> dict[str, Any]:
         """What determines a split of a task (or its first examples, `most` of them)."""
@@ -383,7 +316,7 @@ class _Planner:
 
     def add(
         self,
-        kind: Kind,
+        kind: str,
         inputs: dict[str, Any],
         policy: str | None,
         tasks: tuple[str, ...],
@@ -394,13 +327,15 @@ class _Planner:
         method: Method | None = None,
         filter: str | None = None,
         others: tuple[str, ...] = (),
+        measure: Measure | None = None,
     ) -> str:
         self.asked += 1
-        inputs = {"kind": kind, "version": self.versions[kind], "threads": self.experiment.threads, **inputs}
+        version = self.versions[kind] if measure is None else measure.version
+        inputs = {"kind": kind, "version": version, "threads": self.experiment.threads, **inputs}
         inputs = plugins.identify(inputs)
         name = digest(inputs)
         if name not in self.jobs:
             self.jobs[name] = Job(
-                kind, name, inputs, policy, tasks, method, style, stream, label, filter, others
+                kind, name, inputs, policy, tasks, method, style, stream, label, filter, others, measure
             )
         return name

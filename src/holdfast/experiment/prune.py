@@ -9,8 +9,8 @@ from pathlib import Path
 
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
-from holdfast.experiment.plan import make_plan
-from holdfast.experiment.store import KINDS, WEIGHTS, Store, remove_folder, size
+from holdfast.experiment.plan import KINDS, make_plan
+from holdfast.experiment.store import WEIGHTS, Store, remove_folder, size
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,33 @@ def candidates(
     return found
 
 
-def remove(root: Path, found: Sequence[Candidate]) -> None:
-    """Remove them, each whole or not at all."""
-    for candidate in found:
-        remove_folder(candidate.path, root / "trash")
-        if candidate.path.name == WEIGHTS:
-            for mark in (root / "keep").glob(f"{candidate.path.parent.name}.*"):
-                mark.unlink(missing_ok=True)
+def remove(root: Path, found: Sequence[Candidate]) -> list[Candidate]:
+    """Remove them, each whole or not at all.
+
+    Returns:
+        Those that stayed, as a run or an evaluation uses them.
+    """
+    store = Store(root)
+    left = [candidate for candidate in found if not _remove(store, candidate)]
     shutil.rmtree(root / "trash", ignore_errors=True)
+    return left
+
+
+def _remove(store: Store, candidate: Candidate) -> bool:
+    """False where it is in use."""
+    path, trash = candidate.path, store.root / "trash"
+    if path.parent in (store.root / "damaged", trash):
+        remove_folder(path, trash)
+        return True
+    if path.name == WEIGHTS:
+        with store.locked(f"{path.parent.name}.{WEIGHTS}") as mine:
+            if mine:
+                remove_folder(path, trash)
+                for mark in (store.root / "keep").glob(f"{path.parent.name}.*"):
+                    mark.unlink(missing_ok=True)
+            return mine
+    with store.removing() as used, store.locked(path.name) as mine:
+        if mine and path.name not in used:
+            remove_folder(path, trash)
+            return True
+    return False

@@ -70,6 +70,8 @@ class Schedule:
         self._damage: Counter[str] = Counter()
         self.rates = estimate.measured(store, plan)
         self.todo: dict[str, Job] = {}
+        store.prepare()
+        store.use(plan.jobs.values())
         self._find_todo()
         self._prune_all()
 
@@ -179,9 +181,8 @@ class Schedule:
         self._skip()  # damage can bring back jobs below one that failed before
 
     def _set_aside(self, job: Job, damage: Damaged) -> None:
-        with self.store.lock(job) as mine:
-            if mine and self.store.set_aside(job) is not None:
-                self.on_damage(job, damage)
+        if self.store.set_aside(job) is not None:
+            self.on_damage(job, damage)
 
     # Weights
 

@@ -3,10 +3,11 @@
     <store>/learn/<fingerprint>/      job.json  result.json  metrics.jsonl  weights/  manifest.json
     <store>/filter/<fingerprint>/     job.json  result.json  records.jsonl  manifest.json
     <store>/evaluate/<fingerprint>/   job.json  result.json  records.jsonl  manifest.json
-    <store>/drift|risk|probe/<fingerprint>/   job.json  result.json  manifest.json
+    <store>/drift|risk|probe|measure/<fingerprint>/   job.json  result.json  manifest.json
     <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
     <store>/damaged/                  entries that no longer say what was written
-    <store>/locks/                    one empty file per job, locked by the process that works on it
+    <store>/locks/                    one empty file per job, locked by the process that works on it; and one
+                                      per run (`run-...`), locked as long as it lives: the jobs it counts on
     <store>/keep/                     an empty file <fingerprint>.<experiment> where weights are to stay
 
 Only weights may go missing from an entry: they are the bulk, and are removed when no job needs
@@ -20,19 +21,20 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import IO, Any
 
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError
-from holdfast.experiment.identity import file_digest
-from holdfast.experiment.plan import Job, Kind
+from holdfast.experiment.plan import KINDS, Job
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
 WEIGHTS = "weights"
+_USE, _RUN = "use", "run-"  # lock files
 _LENGTH = 16  # of a fingerprint in a name
 
 
@@ -52,7 +54,7 @@ class Damaged(HoldfastError):
 class Entry:
     """What `holdfast store` shows of one result."""
 
-    kind: Kind
+    kind: str
     name: str
     label: str
     bytes: int
@@ -66,6 +68,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._leases: dict[str, IO[str]] = {}
+        self._use: weakref.finalize | None = None
 
     # Asking
 
@@ -85,9 +88,29 @@ class Store:
         Raises:
             Damaged: something is there, but not what was written.
         """
+        while True:
+            before = self._state(job)
+            try:
+                return before is not None and self._has(job, weights)
+            except Damaged:
+                if self._state(job) == before:  # else it was pruned or replaced meanwhile: look again
+                    raise
+
+    def _state(self, job: Job) -> tuple[int, ...] | None:
+        """Changes when the entry is replaced or its weights come or go; None where there is no entry."""
         folder = self.folder(job)
-        if not folder.exists():
-            return False
+        try:
+            facts = folder.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            weights = (folder / WEIGHTS).lstat().st_ino
+        except OSError:
+            weights = 0
+        return facts.st_ino, facts.st_mtime_ns, weights
+
+    def _has(self, job: Job, weights: bool) -> bool:
+        folder = self.folder(job)
         pruned = not (folder / WEIGHTS).exists()
         for name, facts in self._manifest(job).items():
             if pruned and name.startswith(WEIGHTS + "/"):
@@ -108,19 +131,21 @@ class Store:
         Raises:
             Damaged: a file is missing or its content has changed.
         """
-        folder = self.folder(job)
         for name, facts in self._manifest(job).items():
-            if not name.startswith(part):
-                continue
-            try:
-                same = file_digest(folder / name) == facts["sha256"]
-            except OSError as error:
-                raise Damaged(job.fingerprint, f"{folder / name}: {error.strerror}") from None
-            if not same:
-                raise Damaged(job.fingerprint, f"the content of {folder / name} has changed")
-        return folder
+            if name.startswith(part):
+                self._compare(job, name, facts)
+        return self.folder(job)
 
-    def inputs(self, kind: Kind, fingerprint: str) -> dict[str, Any]:
+    def _compare(self, job: Job, name: str, facts: dict[str, Any]) -> None:
+        path = self.folder(job) / name
+        try:
+            same = files.file_digest(path) == facts["sha256"]
+        except OSError as error:
+            raise Damaged(job.fingerprint, f"{path}: {error.strerror}") from None
+        if not same:
+            raise Damaged(job.fingerprint, f"the content of {path} has changed")
+
+    def inputs(self, kind: str, fingerprint: str) -> dict[str, Any]:
         """What determined a result, whichever experiment asked for it.
 
         Raises:
@@ -165,8 +190,11 @@ class Store:
             if manifest["fingerprint"] != job.fingerprint:
                 raise Damaged(job.fingerprint, f"{path} belongs to another job")
             listed: dict[str, dict[str, Any]] = manifest["files"]
+            for facts in listed.values():
+                if not isinstance(facts["bytes"], int) or not isinstance(facts["sha256"], str):
+                    raise ValueError("sizes or hashes are missing")
             return listed
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Damaged(job.fingerprint, f"{path} cannot be read ({error})") from None
 
     # Changing
@@ -175,9 +203,15 @@ class Store:
         """Make the folder, and see that it can be written.
 
         Raises:
-            InputError: it cannot.
+            InputError: it cannot, or holds something else where a folder belongs.
         """
         check_writable(self.root, "store")
+        for name in (*KINDS, "work", "damaged", "locks", "keep", "trash"):
+            path = self.root / name
+            if os.path.lexists(path) and not path.is_dir():
+                raise InputError(
+                    f"{path} is not a folder, but the store keeps some of its own there; move it away."
+                )
 
     @contextmanager
     def lock(self, job: Job) -> Iterator[bool]:
@@ -185,8 +219,51 @@ class Store:
 
         The system frees the lock when its holder dies, however it dies.
         """
-        with self._open_lock(job.fingerprint[:_LENGTH]) as file:
+        with self.locked(job.fingerprint[:_LENGTH]) as mine:
+            yield mine
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[bool]:
+        """As `lock`, for the entry or (`<name>.weights`) the weights of this name."""
+        with self._open_lock(name) as file:
             yield _try_lock(file, fcntl.LOCK_EX)
+
+    # Results that are in use
+
+    def use(self, jobs: Iterable[Job]) -> None:
+        """Tell other processes that the results of these jobs are counted on.
+
+        Until `end_use`, or as long as this object lives: a report that follows a run counts on them, too.
+        """
+        self.end_use()
+        with self._open_lock(_USE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
+            path = self.root / "locks" / f"{_RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            file = path.open("x")
+            fcntl.flock(file, fcntl.LOCK_SH)
+            file.write("".join(f"{job.fingerprint[:_LENGTH]}\n" for job in jobs))
+            file.flush()
+        self._use = weakref.finalize(self, _end_use, path, file)
+
+    def end_use(self) -> None:
+        if self._use is not None:
+            self._use()
+            self._use = None
+
+    @contextmanager
+    def removing(self) -> Iterator[set[str]]:
+        """The names of results that are in use; no process begins to use any in the block."""
+        with self._open_lock(_USE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            used: set[str] = set()
+            for path in (self.root / "locks").glob(f"{_RUN}*"):
+                with path.open("a+") as file:
+                    if _try_lock(file, fcntl.LOCK_EX):
+                        path.unlink()  # its process is gone
+                    else:
+                        file.seek(0)
+                        used |= set(file.read().split())
+            yield used
 
     @contextmanager
     def writing(self, job: Job) -> Iterator[Path]:
@@ -201,25 +278,42 @@ class Store:
             yield temporary
             description = {"label": job.label, "fingerprint": job.fingerprint, "inputs": job.inputs}
             files.write_json(temporary / "job.json", description)
-            listed = {
-                str(path.relative_to(temporary)): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-                for path in sorted(temporary.rglob("*"))
-                if path.is_file()
-            }
-            files.write_json(temporary / "manifest.json", {"fingerprint": job.fingerprint, "files": listed})
+            manifest = {"fingerprint": job.fingerprint, "files": files.listing(temporary)}
+            files.write_json(temporary / "manifest.json", manifest)
         shutil.rmtree(self.work(job), ignore_errors=True)
 
     def set_aside(self, job: Job) -> Path | None:
-        """Move a damaged entry out of the way; where it went."""
-        folder = self.folder(job)
-        target = self.root / "damaged" / f"{job.kind}-{folder.name}"
-        number = 1
-        while target.exists():
-            number += 1
-            target = target.with_name(f"{job.kind}-{folder.name}-{number}")
+        """Move a damaged entry out of the way, unless another process is at the job or has mended it.
+
+        Returns:
+            Where it went; None where it stays.
+        """
+        with self.lock(job) as mine:
+            if not mine or self._is_whole(job):
+                return None
+            return self._move_aside(self.folder(job), f"{job.kind}-{job.fingerprint[:_LENGTH]}")
+
+    def set_aside_work(self, job: Job) -> Path | None:
+        """Move away what an unfinished job kept and cannot go on from; the caller holds its lock."""
+        return self._move_aside(self.work(job), f"work-{job.fingerprint[:_LENGTH]}")
+
+    def _is_whole(self, job: Job) -> bool:
+        try:
+            if not self.has(job):
+                return False
+            pruned = not self.weights(job).exists()
+            for name, facts in self._manifest(job).items():
+                if not (pruned and name.startswith(WEIGHTS + "/")):
+                    self._compare(job, name, facts)
+        except Damaged:
+            return False
+        return True
+
+    def _move_aside(self, path: Path, name: str) -> Path | None:
+        target = files.free_name(self.root / "damaged" / name)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            folder.rename(target)
+            path.rename(target)
         except FileNotFoundError:  # another process was faster
             return None
         return target
@@ -262,10 +356,8 @@ class Store:
         weights = self.weights(job)
         if not weights.exists() or any((self.root / "keep").glob(f"{job.fingerprint[:_LENGTH]}.*")):
             return 0
-        with self._open_lock(f"{job.fingerprint[:_LENGTH]}.weights") as file:
-            if not _try_lock(file, fcntl.LOCK_EX):
-                return 0
-            return remove_folder(weights, self.root / "trash")
+        with self.locked(f"{job.fingerprint[:_LENGTH]}.weights") as mine:
+            return remove_folder(weights, self.root / "trash") if mine else 0
 
     # Looking over everything
 
@@ -274,18 +366,21 @@ class Store:
         for kind in KINDS:
             for folder in sorted((self.root / kind).glob("[!.]*")):
                 try:
-                    description = files.read_json(folder / "job.json")
-                    seconds = files.read_json(folder / "result.json").get("seconds", 0.0)
-                except (OSError, ValueError, AttributeError):
+                    label = str(files.read_json(folder / "job.json")["label"])
+                    seconds = float(files.read_json(folder / "result.json").get("seconds", 0.0))
+                except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     continue
-                yield Entry(
-                    kind, folder.name, description["label"], size(folder), size(folder / WEIGHTS), seconds
-                )
+                yield Entry(kind, folder.name, label, size(folder), size(folder / WEIGHTS), seconds)
 
     def _open_lock(self, name: str) -> IO[str]:
         path = self.root / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w")
+        return path.open("a")  # where a link lies there, its target stays as it is
+
+
+def _end_use(path: Path, file: IO[str]) -> None:
+    path.unlink(missing_ok=True)
+    file.close()
 
 
 def _try_lock(file: IO[str], mode: int) -> bool:
@@ -298,14 +393,19 @@ def _try_lock(file: IO[str], mode: int) -> bool:
 
 def size(folder: Path) -> int:
     """Bytes of all files under a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
 
 
 def remove_folder(folder: Path, trash: Path) -> int:
     """Remove a folder so that no part of it is ever seen missing; bytes that were freed."""
     freed = size(folder)
     trash.mkdir(parents=True, exist_ok=True)
-    hidden = trash / f"{folder.parent.name}-{folder.name}-{os.getpid()}"
+    hidden = files.free_name(trash / f"{folder.parent.name}-{folder.name}-{os.getpid()}")
     try:
         folder.rename(hidden)
     except FileNotFoundError:

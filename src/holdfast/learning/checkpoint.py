@@ -1,11 +1,12 @@
 """Step checkpoints: what a stage needs to go on after being killed, bit for bit.
 
-Trainable weights and AdamW's moments as safetensors, and a small JSON. Random numbers come from
-streams named after the iteration, so there is no generator state to keep.
+Trainable weights and AdamW's moments as safetensors, a small JSON, and a manifest of their sizes and
+hashes. Random numbers come from streams named after the iteration, so there is no generator state to keep.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from holdfast.errors import HoldfastError
-from holdfast.files import read_json, recover_folder, whole_folder, write_json
+from holdfast.files import listing, read_json, recover_folder, whole_folder, write_json
+from holdfast.learning.curve import Curve
+
+MANIFEST = "manifest.json"
+
+
+class DamagedCheckpoint(HoldfastError):
+    """A checkpoint is not what was written, or not of this stage."""
 
 
 def save_checkpoint(
@@ -24,66 +32,104 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     memory: Mapping[str, torch.Tensor] | None = None,
+    curve: Curve | None = None,
 ) -> None:
     """Replace the checkpoint in `folder`; whenever the process dies, the old one or the new one is left.
 
     Args:
         state: small facts, as JSON.
         memory: tensors that the objective goes on with.
+        curve: the rows so far, which belong to the checkpoint.
     """
     for left_over in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
         shutil.rmtree(left_over, ignore_errors=True)
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    weights = _trainable(model)
     moments = optimizer.state_dict()["state"]
     tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
     with whole_folder(folder) as temporary:
         save_file(
-            {
-                name: parameter.detach()
-                for name, parameter in model.named_parameters()
-                if parameter.requires_grad
-            },
+            {name: parameter.detach() for name, parameter in weights.items()},
             temporary / "weights.safetensors",
         )
         save_file(tensors, temporary / "optimizer.safetensors")
         if memory:
             save_file(dict(memory), temporary / "memory.safetensors")
-        write_json(temporary / "state.json", state | {"parameters": names})
+        facts = {
+            "parameters": list(weights),
+            "moments": sorted(tensors),
+            "curve": curve.mark() if curve else None,
+        }
+        write_json(temporary / "state.json", state | facts)
+        manifest = {"work": folder.parent.name, "files": listing(temporary)}
+        write_json(temporary / MANIFEST, manifest)
 
 
 def load_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, curve: Curve | None = None
 ) -> dict[str, Any] | None:
-    """Put the checkpoint's weights and moments back; None when there is no checkpoint.
+    """Put the checkpoint's weights, moments and rows back; None when there is no checkpoint.
 
     Returns:
         The state, with the objective's tensors as `memory`.
 
     Raises:
-        HoldfastError: the checkpoint belongs to other weights or is damaged.
+        DamagedCheckpoint: it, or the curve, is not what was written, or belongs to other weights. Weights and
+            moments are as they were.
     """
     recover_folder(folder)
-    if not (folder / "state.json").exists():
+    if not os.path.lexists(folder):
         return None
-    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     try:
-        state = read_json(folder / "state.json")
-        weights, flat = load_file(folder / "weights.safetensors"), load_file(folder / "optimizer.safetensors")
-        memory = folder / "memory.safetensors"
-        state["memory"] = load_file(memory) if memory.exists() else {}
-        if state["parameters"] != list(trainable):
-            raise ValueError("it was written for other trainable parameters")
+        state, weights, moments = _read(folder, model, optimizer)
+        rows = b"" if curve is None else curve.before(state["curve"])
+    except MemoryError:
+        raise
     except Exception as error:  # safetensors and json raise many kinds
-        raise HoldfastError(
-            f"The step checkpoint in {folder} cannot be used ({error}). "
-            "Delete that folder to start the stage again."
-        ) from error
+        raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
+    if curve is not None:
+        curve.begin(rows)
     with torch.no_grad():
-        for name, parameter in trainable.items():
+        for name, parameter in _trainable(model).items():
             parameter.copy_(weights[name])
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return state
+
+
+def _read(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]]:
+    """State, weights and moments, after comparing them with the manifest and with what they are for."""
+    manifest = read_json(folder / MANIFEST)
+    if manifest["work"] != folder.parent.name:
+        raise ValueError("it belongs to another stage")
+    found = listing(folder)
+    found.pop(MANIFEST)
+    for name in sorted(found.keys() | manifest["files"].keys()):
+        if found.get(name) != manifest["files"].get(name):
+            raise ValueError(f"{name} is not what was written")
+    state = read_json(folder / "state.json")
+    weights, flat = load_file(folder / "weights.safetensors"), load_file(folder / "optimizer.safetensors")
+    memory = folder / "memory.safetensors"
+    state["memory"] = load_file(memory) if memory.exists() else {}
+    trainable = _trainable(model)
+    if state["parameters"] != list(trainable) or weights.keys() != trainable.keys():
+        raise ValueError("it was written for other trainable parameters")
+    for name, parameter in trainable.items():
+        if (weights[name].shape, weights[name].dtype) != (parameter.shape, parameter.dtype):
+            raise ValueError(f"{name} has another shape or type than the model's")
+    if state["moments"] != sorted(flat):
+        raise ValueError("it lacks some of the optimiser's moments")
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in flat.items():
         index, key = name.split(".", 1)
         moments.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return state
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+    for place, tensors in moments.items():
+        for key, tensor in tensors.items():
+            if tensor.shape != (() if key == "step" else shapes[place]):
+                raise ValueError(f"{key} of parameter {place} has another shape than the optimiser's")
+    return state, weights, moments
+
+
+def _trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.errors import HoldfastError
-from holdfast.files import read_log, write_jsonl
 from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import EnergyMeter
-from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
+from holdfast.learning.checkpoint import DamagedCheckpoint, load_checkpoint, save_checkpoint
+from holdfast.learning.curve import Curve
 from holdfast.learning.methods import Method
 from holdfast.learning.objectives import Groups, LossSums, Objective, item_name
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
 TOLERATED_SKIPS = 3  # iterations in a row without a finite gradient
+_CALMER = "lower learning_rate or clip_grad, or use dtype bfloat16 or float32"
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +38,7 @@ def learn(
     folder: Path,
     checkpoint_every: int,
     on_step: Callable[[int, int, dict[str, float]], None],
+    on_damage: Callable[[str], object] = log.warning,
 ) -> tuple[dict[str, float], dict[str, dict[str, torch.Tensor]]]:
     """Train the stage's policy in place on its items.
 
@@ -47,6 +48,7 @@ def learn(
 
     Args:
         on_step: told the iterations done, their total, and the metrics row.
+        on_damage: told why a checkpoint cannot be used; the stage then begins anew.
 
     Returns:
         Totals: seconds, examples, completions and tokens learned from, prompt_tokens, sampled
@@ -54,7 +56,8 @@ def learn(
         `method.retention` leaves to the next stage, by its name.
 
     Raises:
-        HoldfastError: log-probabilities or gradients are not finite several iterations in a row.
+        HoldfastError: log-probabilities or gradients are not finite several iterations in a row, weights or
+            metrics are not, or the objective found nothing to learn from.
     """
     policy, method, iterations = stage.policy, stage.method, stage.iterations
     objective = method.make(stage)
@@ -62,15 +65,21 @@ def learn(
     held: dict[str, dict[str, torch.Tensor]] = {strategy.name: {} for strategy in method.retention}
     for strategy in method.retention:
         strategy.begin(stage, held[strategy.name])
-    state = load_checkpoint(folder / "checkpoint", policy.model, optimizer) or {"iteration": 0, "totals": {}}
+    folder.mkdir(parents=True, exist_ok=True)
+    curve = Curve(folder / "metrics.jsonl")
+    try:
+        state = load_checkpoint(folder / "checkpoint", policy.model, optimizer, curve)
+    except DamagedCheckpoint as damage:
+        on_damage(str(damage))
+        state = None
+    if state is None:
+        curve.begin()
+        state = {"iteration": 0, "totals": {}, "skips": 0}
     recall(objective, policy, held, state.get("memory", {}))
     if state["iteration"]:
         stage.spent.clear()  # what `begin` took is in the totals
-    skips: int = state.get("skips", 0)  # in a row; older checkpoints do not say
+    skips: int = state["skips"]  # in a row
     totals: dict[str, float] = state["totals"]
-    metrics = folder / "metrics.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(metrics, read_log(metrics, state["iteration"]))  # forget what is done again
     meter = EnergyMeter()
 
     def retain(groups: Groups) -> dict[str, float]:
@@ -117,15 +126,15 @@ def learn(
         if skips >= TOLERATED_SKIPS:
             raise HoldfastError(
                 f"The model's output or its gradient was not finite in {skips} iterations in a row (last: "
-                f"{iteration}); lower learning_rate or clip_grad, or use dtype bfloat16 or float32."
+                f"{iteration}); {_CALMER}."
             )
         seconds = time.perf_counter() - started
         spent = {} if groups is None else _spent(policy, groups)
         stats = {} if groups is None else groups.stats
         speed = {"tokens_per_s": spent.get("tokens", 0) / seconds, "seconds": seconds}
         row = {"step": iteration, **stats, **row, **speed}
-        with metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        check_metrics(row)
+        curve.add(row)
         amounts = {"seconds": seconds, "examples": len(batch), "skipped": row["skipped"]} | spent
         if stage.spent["flops"]:
             amounts["flops"] = amounts.get("flops", 0) + stage.spent.pop("flops")
@@ -136,12 +145,38 @@ def learn(
         done = iteration + 1
         if done % checkpoint_every == 0 and done < iterations:
             state = {"iteration": done, "totals": totals, "skips": skips}
-            save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, memory(objective, held))
+            check_weights(policy.model)
+            kept = memory(objective, held)
+            save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, kept, curve)
         on_step(done, iterations, row)
+    objective.finish(totals)
     left = {strategy.name: strategy.end(stage, held[strategy.name]) for strategy in method.retention}
+    check_weights(policy.model)
     if stage.spent["flops"]:
         totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
     return totals, {name: tensors for name, tensors in left.items() if tensors}
+
+
+def check_metrics(row: Mapping[str, float]) -> None:
+    """Keep what is not a number out of a curve.
+
+    Raises:
+        HoldfastError: naming the quantity.
+    """
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise HoldfastError(f"'{name}' is not finite in iteration {row['step']}; {_CALMER}.")
+
+
+def check_weights(model: torch.nn.Module) -> None:
+    """Keep weights that diverged, which no later step mends, out of checkpoints and results.
+
+    Raises:
+        HoldfastError: naming the first that is not finite.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise HoldfastError(f"The weights have diverged: {name} is not finite; {_CALMER}.")
 
 
 def memory(objective: Objective, held: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -261,4 +296,5 @@ def step(
         amounts = [amount for part in sums if (amount := getattr(part, name)) is not None]
         if amounts:
             row[name] = sum(amounts) / tokens
-    return row | said
+    row |= said
+    return row if finite else {key: value if math.isfinite(value) else 0.0 for key, value in row.items()}

@@ -151,6 +151,13 @@ class Objective(ABC):
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         """The loss of a part of a step, with its gradient."""
 
+    def finish(self, totals: Mapping[str, float]) -> None:  # noqa: B027
+        """After the last step of a stage, told what `learn` returns as totals.
+
+        Raises:
+            HoldfastError: there was nothing to learn from.
+        """
+
 
 class Likelihood(Objective):
     """Supervised fine-tuning: the log-likelihood of the reference answer."""

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import torch
 
+from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning.budget import Spent
 from holdfast.learning.filters import RIGHT
@@ -104,6 +105,16 @@ class SampledLikelihood(Objective):
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         return likelihood_loss(policy, groups, self.method.loss)
+
+    def finish(self, totals: Mapping[str, float]) -> None:
+        if totals.get("completions"):
+            return
+        raise HoldfastError(
+            f"target: sampled had no target: none of {totals.get('sampled', 0):,.0f} completions was right, "
+            "in the form that was asked for, and ended by itself, so nothing was learned. metrics.jsonl "
+            "tells what they lack (accuracy, format). Raise group_size or sampling.max_tokens, set "
+            "show_answer, or learn the references themselves (target: answer)."
+        )
 
 
 def hinted(example: Example, hint: str) -> Example:

@@ -15,8 +15,9 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.control import ControlTokens
 from holdfast.tasks.example import ImageSource
-from holdfast.tasks.scoring import THOUGHT
+from holdfast.tasks.scoring import END_OF_THOUGHT, THOUGHT
 
 
 class Encoder:
@@ -38,6 +39,9 @@ class Encoder:
         self.template = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
         if self.template is None:
             raise InputError("The model has no chat template; add chat_template.jinja to its folder.")
+        # An image's token in a text is an error (`check_images`), and thoughts are asked for by theirs.
+        meant = {getattr(processor, "image_token", None), THOUGHT, END_OF_THOUGHT}
+        self.control = ControlTokens(self.tokenizer, meant)
 
     def prompts(self, texts: Sequence[str], images: Sequence[Sequence[ImageSource]]) -> Prompts:
         """User turns as the chat template renders them, up to where the reply begins.
@@ -69,22 +73,34 @@ class Encoder:
         """Whether the chat template ends in `<think>`, so that replies begin within it."""
         return self._render([self._messages("", 0)])[0].rstrip().endswith(THOUGHT)
 
-    def _render(self, messages: list[list[dict[str, Any]]]) -> list[str]:
+    @cached_property
+    def end(self) -> int | None:
+        """The token that ends a reply: what the chat template writes after one, else the tokenizer's own."""
+        reply = "reply"
+        turn = {"role": "assistant", "content": self._content(reply, 0)}
+        try:
+            (rendered,) = self._render([[*self._messages("question", 0), turn]], begins_reply=False)
+        except Exception:  # a template refuses in ways of its own
+            return self.tokenizer.eos_token_id
+        written = self.control.first(rendered.rpartition(reply)[2])
+        return self.tokenizer.eos_token_id if written is None else written
+
+    def _render(self, messages: list[list[dict[str, Any]]], begins_reply: bool = True) -> list[str]:
         rendered: list[str] = self.tokenizer.apply_chat_template(
-            messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
+            messages, chat_template=self.template, tokenize=False, add_generation_prompt=begins_reply
         )
         return rendered
 
     def prepare(self, images: Iterable[ImageSource]) -> None:
         """Begin to decode images that are soon encoded, in a thread, where that is of use."""
 
-    def completions(self, texts: Sequence[str], end: int) -> Completions:
+    def completions(self, texts: Sequence[str]) -> Completions:
         """Targets followed by the end token, one for each prompt.
 
         Raises:
             InputError: a target is longer than the context.
         """
-        rows = [[*ids, end] for ids in self._ids(list(texts))]
+        rows = [[*ids, self.end] for ids in self._ids([self.control.quote(text) for text in texts])]
         for index, row in enumerate(rows):
             if len(row) > self.max_context:
                 raise InputError(
@@ -100,14 +116,14 @@ class Encoder:
         return Completions(tokens, mask, torch.ones(len(rows), 1, dtype=torch.bool))
 
     def _messages(self, text: str, images: int) -> list[dict[str, Any]]:
-        content: Any = text
-        if self.shows_images:
-            content = [{"type": "image"}] * images + [{"type": "text", "text": text}]
-        system = self.system_prompt
-        if system is None:
-            return [{"role": "user", "content": content}]
-        system_content: Any = [{"type": "text", "text": system}] if self.shows_images else system
-        return [{"role": "system", "content": system_content}, {"role": "user", "content": content}]
+        user = {"role": "user", "content": self._content(text, images)}
+        if self.system_prompt is None:
+            return [user]
+        return [{"role": "system", "content": self._content(self.system_prompt, 0)}, user]
+
+    def _content(self, text: str, images: int) -> Any:
+        text = self.control.quote(text)
+        return [{"type": "image"}] * images + [{"type": "text", "text": text}] if self.shows_images else text
 
     def _tokenise(
         self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
@@ -117,8 +133,13 @@ class Encoder:
         positions = [np.arange(len(row))[None] for row in rows]
         return rows, positions, {"pixel_values": None, "image_grid_thw": None}
 
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        return self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    def _ids(self, texts: list[str], special: bool = False) -> list[list[int]]:
+        """With `special`, tokens such as BOS are added."""
+        ids = self.tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
+        return [
+            self.control.ids(text, special) if self.control.is_quoted(text) else row
+            for text, row in zip(texts, ids, strict=True)
+        ]
 
     def _distinct(
         self, images: Sequence[Sequence[ImageSource]]

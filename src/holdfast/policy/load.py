@@ -15,9 +15,12 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
 from holdfast.policy.environment import MissingPackage
+from holdfast.policy.families import family_of
 from holdfast.policy.fit import check_fit
+from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
+from holdfast.weights import indexed
 
 EMBEDDED = Path(__file__).parent / "embedded" / "model"
 
@@ -43,6 +46,7 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
     folder, options = resolve(source, settings)
     is_text_only = _is_text_only(source, folder, options)
     processor = load_processor(folder, is_text_only, **options)
+    check_settings(folder, options)
     auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
     try:
         model, report = auto.from_pretrained(
@@ -77,24 +81,42 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
     if is_adapters or settings.lora is not None:
         lora.require()
     folder, options = resolve(settings.path if is_adapters else source, settings)
-    if options.get("local_files_only"):
+
+    def check() -> None:
         load_processor(folder, _is_text_only(source, folder, options), **options)
+        check_settings(folder, options)
+        if settings.lora is not None and not is_adapters:
+            model = without_weights(_config(source, folder, options))
+            lora.adapted_modules(model, family_of(model.config), settings.lora)
+
+    if options.get("local_files_only"):
+        check()
         return
     options["local_files_only"] = True
     try:
-        load_processor(folder, _is_text_only(source, folder, options), **options)
+        check()
     except MissingPackage:
         raise
     except InputError:
         pass  # it is not on this disk, or in part
 
 
+def without_weights(config: Any) -> Any:
+    """The model of a transformers configuration as it is built, with parameters that hold no numbers."""
+    auto = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
+    with torch.device("meta"):
+        return auto.from_config(config)
+
+
 def _is_text_only(source: object, folder: str, options: dict[str, Any]) -> bool:
+    return not hasattr(_config(source, folder, options), "vision_config")
+
+
+def _config(source: object, folder: str, options: dict[str, Any]) -> Any:
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"{source} cannot be loaded as a model: {error}") from error
-    return not hasattr(config, "vision_config")
 
 
 def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str, Any]]:
@@ -115,6 +137,7 @@ def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str,
     if not any(folder.glob("*.safetensors")):
         other = "; its .bin weights must be converted to safetensors" if any(folder.glob("*.bin")) else ""
         raise InputError(f"The model folder {folder} has no weights (*.safetensors){other}.")
+    indexed(folder)  # or say that it names weights elsewhere
     return os.fspath(folder), {"local_files_only": True}
 
 

@@ -7,8 +7,10 @@ files are those of peft, whose `PeftModel.from_pretrained` reads them too.
 from __future__ import annotations
 
 import copy
+import difflib
 import importlib.metadata
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,59 @@ import transformers
 
 from holdfast.errors import InputError
 from holdfast.policy.environment import MissingPackage
+from holdfast.policy.families import Family
 from holdfast.policy.settings import Lora
 from holdfast.rng import seed
 
 CONFIG = "adapter_config.json"
+USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def add_adapters(model: Any, lora: Lora) -> None:
+def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
+    """The modules that get adapters, by name.
+
+    Args:
+        model: without adapters; its weights are not looked at.
+
+    Raises:
+        InputError: the model has no such modules, or the adapters could not be saved.
+    """
+    ends, kind = lora.target_modules or USUAL, type(model).__name__
+    inside = {
+        name: module
+        for name, module in model.named_modules()
+        if lora.target_modules is not None or family.part_of(name) is None
+    }
+    found = {end: [name for name in inside if f".{name}".endswith(f".{end}")] for end in ends}
+    missing = [end for end, names in found.items() if not names]
+    if lora.target_modules is not None and missing:
+        layers = {
+            name.rpartition(".")[2] for name, module in inside.items() if hasattr(module, "in_features")
+        }
+        near = difflib.get_close_matches(missing[0], layers, 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(
+            f"model.lora does not fit {kind}: it has no module {missing[0]} (target_modules).{meant} "
+            f"Its linear layers are {', '.join(sorted(layers))}."
+        )
+    if not any(found.values()):
+        raise InputError(
+            f"model.lora does not fit {kind}: its text model has none of {', '.join(ends)}. "
+            "Name its linear layers with model.lora.target_modules."
+        )
+    names = {name for some in found.values() for name in some}
+    modules = {name: module for name, module in inside.items() if name in names}
+    both = model.get_input_embeddings(), model.get_output_embeddings()
+    if _are_tied(model) and all(any(module is one for module in modules.values()) for one in both):
+        inner, head = (name for name, module in modules.items() if any(module is one for one in both))
+        raise InputError(
+            f"model.lora.target_modules names both {inner} and {head}, which share their weights in "
+            f"{kind}: such adapters cannot be saved. Name one of them."
+        )
+    return modules
+
+
+def add_adapters(model: Any, family: Family, lora: Lora) -> None:
     """New adapters, which change nothing yet: their second matrix is zero.
 
     Raises:
@@ -32,7 +80,13 @@ def add_adapters(model: Any, lora: Lora) -> None:
     require()
     from peft import LoraConfig
 
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.target_modules))
+    adapted_modules(model, family, lora)
+    ends = lora.target_modules or USUAL
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(ends))
+    elsewhere = (name for name, _ in model.named_modules() if family.part_of(name) is not None)
+    if lora.target_modules is None and any(name.rpartition(".")[2] in ends for name in elsewhere):
+        parts = "|".join(re.escape(part) for part in (*family.vision, *family.projector))
+        config.exclude_modules = rf"(.*\.)?({parts})\..*"
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed("lora"))
         try:
@@ -68,10 +122,19 @@ def has_adapters(model: Any) -> bool:
 
 
 def merged(model: Any) -> Any:
-    """A copy of the model with its adapters added into the weights."""
+    """A copy of the model with its adapters added into the weights.
+
+    Embeddings and head that shared their weights part where either is adapted.
+    """
     from peft.tuners.lora import LoraLayer
 
     result = copy.deepcopy(model)
+    inner, head = result.get_input_embeddings(), result.get_output_embeddings()
+    if isinstance(inner, LoraLayer) or isinstance(head, LoraLayer):
+        if _are_tied(result):
+            layer = getattr(head, "base_layer", head)
+            layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+        result.config.tie_word_embeddings = result.config.get_text_config().tie_word_embeddings = False
     for name, module in list(result.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()
@@ -86,8 +149,14 @@ def switched_off(model: Any) -> dict[str, torch.Tensor]:
     return {
         name: torch.zeros_like(parameter)
         for name, parameter in model.named_parameters()
-        if ".lora_B." in name
+        if ".lora_B." in name or ".lora_embedding_B." in name
     }
+
+
+def _are_tied(model: Any) -> bool:
+    """Whether embeddings and head are the same weights."""
+    inner, head = model.get_input_embeddings(), model.get_output_embeddings()
+    return head is not None and head.weight is inner.weight
 
 
 def _in_float32(model: Any) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.drawing import Draw, Recorder
+from holdfast.policy.generation import own_settings_aside
 from holdfast.policy.logprobs import logits_to_logprobs, scatter
 from holdfast.policy.processed import check_features, collate, image_features
 from holdfast.policy.settings import Sampling
@@ -83,20 +84,24 @@ def sample_plain(
     """Like `sample_packed`, through the model's own `generate` on repeated prompts."""
     recorder = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     tokens_XP = prompts.tokens_BP.repeat_interleave(group, 0)
-    _named_errors(
-        model,
-        prompts,
-        lambda: model.generate(
-            input_ids=tokens_XP,
-            attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
-            **_image_inputs(model, prompts, group, tokens_XP),
-            logits_processor=LogitsProcessorList([_Drawer(recorder, tokens_XP.shape[1])]),
-            do_sample=False,
-            max_new_tokens=sampling.max_tokens,
-            eos_token_id=draw.ends.tolist(),
-            pad_token_id=draw.pad,
-        ),
+    settings = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=sampling.max_tokens,
+        eos_token_id=draw.ends.tolist(),
+        pad_token_id=draw.pad,
     )
+    with own_settings_aside(model):
+        _named_errors(
+            model,
+            prompts,
+            lambda: model.generate(
+                input_ids=tokens_XP,
+                attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
+                **_image_inputs(model, prompts, group, tokens_XP),
+                logits_processor=LogitsProcessorList([_Drawer(recorder, tokens_XP.shape[1])]),
+                generation_config=settings,
+            ),
+        )
     return recorder.completions()
 
 

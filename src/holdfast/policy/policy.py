@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from holdfast.errors import InputError
-from holdfast.policy import fused, lora
+from holdfast.policy import fused, generation, lora
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
@@ -52,21 +52,23 @@ class Policy:
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.device = next(model.parameters()).device
         self.family = family_of(model.config)
-        self.end = self.tokenizer.eos_token_id
+        self.encoder = self.family.encoder(processor, settings, self.device)
+        if self.encoder.end is None:
+            raise InputError("The tokenizer names no end token (eos_token); set it in tokenizer_config.json.")
+        self.end = self.encoder.end
         if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
+            self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(self.end)
         self.draw = Draw(*self._special_ids(), self.tokenizer.pad_token_id)
         self.silent = self._silent_ids()
         self.budget = TokenBudget(settings.token_budget)
         if settings.lora is not None and not self.adapted:
-            lora.add_adapters(model, settings.lora)
+            lora.add_adapters(model, self.family, settings.lora)
         self.way, self.backbone = "packed", None
         try:
             self.backbone = Backbone(model, self.family)
         except ValueError as error:
             self._fall_back(str(error))
         self._checked = self._replays_checked = False
-        self.encoder = self.family.encoder(processor, settings, self.device)
         self._freeze()
         if self.way == "packed" and self.device.type == "cuda":
             fused.fuse(model)
@@ -135,7 +137,7 @@ class Policy:
         Raises:
             InputError: a target does not fit, or holds a token that is never sampled.
         """
-        completions = self.encoder.completions(texts, self.end).to(self.device)
+        completions = self.encoder.completions(texts).to(self.device)
         banned = (self.draw.banned_V[completions.tokens_BGR] & completions.mask_BGR).nonzero()
         if len(banned):
             index, member, step = banned[0].tolist()
@@ -382,11 +384,7 @@ class Policy:
         size = self.model.get_output_embeddings().weight.shape[0]
         padding = range(max(self.tokenizer.get_vocab().values()) + 1, size)  # rows of the embedding matrix
         banned = self.family.control_ids(self.processor) | set(padding)
-        ends = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = {ends} if isinstance(ends, int) else set(ends or ())
-        if self.end is None:
-            raise InputError("The tokenizer names no end token (eos_token); set it in tokenizer_config.json.")
-        ends.add(self.end)
+        ends = generation.ends(self.model) | ({self.end, self.tokenizer.eos_token_id} - {None})
         banned_V = torch.zeros(size, dtype=torch.bool, device=self.device)
         banned_V[sorted(banned)] = True
         return banned_V, torch.tensor(sorted(ends), device=self.device)

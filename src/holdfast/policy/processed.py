@@ -110,8 +110,7 @@ class ProcessorEncoder(Encoder):
         # As processors do: tokens such as BOS are added unless the template has written them.
         start = self.tokenizer.bos_token
         special = not (start is not None and texts[0].startswith(start))
-        ids = self.tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
-        rows = [np.asarray(row, dtype=np.int64) for row in ids]
+        rows = [np.asarray(row, dtype=np.int64) for row in self._ids(texts, special)]
         inputs = {
             "pixel_values": None,
             "image_grid_thw": None,

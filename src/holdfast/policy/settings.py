@@ -17,9 +17,9 @@ class Lora(Settings):
 
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)  # an adapter's output counts alpha / rank times
-    target_modules: tuple[str, ...] = Field(  # ends of the names of linear layers
-        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), min_length=1
-    )
+    # Ends of the names of linear layers, wherever in the model they stand; None: the projections of
+    # attention and MLPs in the text model (`policy/lora.py`), and none in the vision tower.
+    target_modules: tuple[str, ...] | None = Field(None, min_length=1)
 
 
 class ModelSettings(Settings):

@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast.analysis.results import Results
 from holdfast.analysis.views import Analysis, analyse
-from holdfast.files import write_json, write_text
+from holdfast.files import sweep, write_json, write_text
 from holdfast.report.section import Drawing, MakeSection, Part, Section
 from holdfast.report.sections import SECTIONS
 from holdfast.report.style import RC, Looks, css, data_colours, looks_of, save
@@ -28,6 +28,7 @@ def build(results: Results, folder: Path, sections: Sequence[MakeSection] = SECT
     Raises:
         HoldfastError: cells of one task hold different items.
     """
+    sweep(folder)
     analysis = analyse(results)
     looks = looks_of(analysis.methods)
     made = [_filled(make(analysis), analysis, looks, folder) for make in sections]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.analysis.method import MethodView, by_family
+from holdfast.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,15 +122,17 @@ def save(figure: Figure, folder: Path, name: str, looks: Looks) -> str:
     """Write `name`.png and `name`.pdf to `folder`; returns SVG text to stand inside a page."""
     import matplotlib
 
-    folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(RC | {"svg.hashsalt": name}):
         undated = {"CreationDate": None, "ModDate": None}
-        figure.savefig(folder / f"{name}.pdf", facecolor="white", metadata=undated)
-        figure.savefig(folder / f"{name}.png", facecolor="white", dpi=170)
+        pdf, png = io.BytesIO(), io.BytesIO()  # in memory: the writer of PDF hides that a disk is full
+        figure.savefig(pdf, format="pdf", facecolor="white", metadata=undated)
+        figure.savefig(png, format="png", facecolor="white", dpi=170)
         out = io.StringIO()
         figure.savefig(
             out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
+    write_bytes(folder / f"{name}.pdf", pdf.getvalue())
+    write_bytes(folder / f"{name}.png", png.getvalue())
     return inline_svg(out.getvalue(), name, data_colours(looks))
 
 

@@ -11,9 +11,11 @@ from holdfast.report.sections import (
     items,
     learned,
     matched,
+    measures,
     predictors,
     probe,
     responses,
+    retention,
     risk,
     settings,
     setup,
@@ -22,7 +24,7 @@ from holdfast.report.sections import (
 )
 
 TOPICS = (
-    *(learned, differences, matched, settings, setup, tasks, general, items, training),
-    *(drift, predictors, risk, probe, responses, definitions),
+    *(learned, retention, differences, matched, settings, setup, tasks, general, items, training),
+    *(drift, predictors, risk, probe, measures, responses, definitions),
 )
 SECTIONS: tuple[MakeSection, ...] = tuple(topic.section for topic in TOPICS)

@@ -138,7 +138,7 @@ def _measured(analysis: Analysis) -> list[MethodView]:
 
 
 def _drifts(method: MethodView) -> list[dict[str, Any]]:
-    return [drift for run in method.runs for drift in run.drift if drift]
+    return [drift for run in method.runs for drift in run.measured("drift").values()]
 
 
 def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Record]]:
@@ -147,13 +147,12 @@ def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Rec
     def find(run: MethodRun) -> list[Record]:
         order = analysis.results.order_of(run)
         found = []
-        for stage, drift in enumerate(run.drift):
-            new = order if run.joint else order[stage : stage + 1]
-            old = () if run.joint else order[:stage]
+        for stage, drift in run.measured("drift").items():
+            new = order if run.joint else order[stage - 1 : stage]
+            old = () if run.joint else order[: stage - 1]
             tasks = {"new": new, "old": old, "general": analysis.results.general}[kind]
-            previous = "previous" if stage else "base"  # before the first stage there is but the base
-            rows = drift["kl"] if drift else []
-            found += [row for row in rows if row["reference"] == previous and row["task"] in tasks]
+            previous = "previous" if stage > 1 else "base"  # before the first stage there is but the base
+            found += [row for row in drift["kl"] if row["reference"] == previous and row["task"] in tasks]
         return found
 
     return find
@@ -163,8 +162,7 @@ def _base_rows(analysis: Analysis) -> Callable[[MethodRun], list[Record]]:
     """What finds a finished run's KL rows against the base on the sequence's tasks."""
 
     def find(run: MethodRun) -> list[Record]:
-        last = analysis.results.last_stage(run)
-        drift = run.drift[last - 1] if len(run.drift) >= last else None
+        drift = run.measured("drift").get(analysis.results.last_stage(run))
         tasks = analysis.results.sequence
         rows = drift["kl"] if drift else []
         return [row for row in rows if row["reference"] == "base" and row["task"] in tasks]
@@ -190,7 +188,8 @@ def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], 
 def _movement_mean(method: MethodView, name: str) -> Value:
     draws = []
     for run in method.runs:
-        whole = [row for drift in run.drift if drift for row in drift["movement"] if row["group"] == "all"]
+        drifts = run.measured("drift").values()
+        whole = [row for drift in drifts for row in drift["movement"] if row["group"] == "all"]
         values = [row[name] for row in whole if row.get(name) is not None]
         if values:
             draws.append(np.full(RESAMPLES + 1, float(np.mean(values))))

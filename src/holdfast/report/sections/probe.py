@@ -76,7 +76,7 @@ def probe_by_task(analysis: Analysis) -> Table:
 def _probed(results: Results, run: MethodRun) -> list[dict[str, float]]:
     """Rows of the probe with the accuracy just after training on their task, on the items it judged by."""
     order, found = results.order_of(run), []
-    for row in run.probe:
+    for row in [row for probe in run.measured("probe").values() for row in probe["rows"]]:
         records = run.cells.get((order.index(row["task"]) + 1, row["task"]))
         if records:
             same = records[: row.get("items", len(records))]  # a probe may judge by the first few alone

@@ -222,7 +222,7 @@ def selective_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     """Update norm and effect on old answers by pass rate; zero-advantage share over training."""
     from matplotlib.figure import Figure
 
-    measured = [run for method in analysis.methods for run in method.runs if any(run.risk)]
+    measured = [run for method in analysis.methods for run in method.runs if run.measured("risk")]
     # At the policies that RFT meets: SFT may lead to others, at which updates do something else.
     by_rft = [run for run in measured if run.objective != "sft"]
     instances = instances_of(by_rft or measured)

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from holdfast.errors import InputError
 from holdfast.policy import lora
+from holdfast.weights import indexed
 
 ADAPTERS = "adapter_model.safetensors"
-INDEX = "model.safetensors.index.json"
 HEADS = ("lm_head.weight", "embed_out.weight")
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 
@@ -67,10 +67,12 @@ class Folder:
             raise InputError(f"There is no folder {self.path} with weights to compare.")
         if self.adapters:
             paths = [self.path / ADAPTERS]
-        elif (self.path / INDEX).is_file():  # other files beside the shards may hold the weights again
-            paths = sorted({self.path / name for name in self._json(INDEX)["weight_map"].values()})
-        else:
-            paths = sorted(self.path.glob("model.safetensors")) or sorted(self.path.glob("*.safetensors"))
+        else:  # other files beside the shards that an index names may hold the weights again
+            paths = (
+                indexed(self.path)
+                or sorted(self.path.glob("model.safetensors"))
+                or sorted(self.path.glob("*.safetensors"))
+            )
         if not paths:
             raise InputError(f"{self.path} has no weights (*.safetensors), so movement cannot be measured.")
         try:

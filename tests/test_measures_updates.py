@@ -10,7 +10,7 @@ from holdfast.generate.rollouts import encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import Groups, Likelihood, PolicyGradient
-from holdfast.mechanism.risk import estimator_risks, right_answers, risk
+from holdfast.measures.updates import estimator_risks, right_answers, risks
 from holdfast.policy.batch import Completions
 from holdfast.policy.gradients import (
     completion_gradients,
@@ -24,7 +24,7 @@ from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import TEMPLATES as ALL_TEMPLATES
-from mechanism_helpers import (
+from measures_helpers import (
     TEMPLATES,
     assert_untouched,
     embedded_items,
@@ -56,7 +56,7 @@ def embedded(**settings):
 
 
 def measured(policy, **changes):
-    return risk(
+    return risks(
         policy,
         embedded_items("photos", 2) + embedded_items("reading", 1),
         embedded_items("measures", 2),
@@ -188,7 +188,7 @@ def test_the_variance_identity_holds_for_a_policy_of_two_equal_tokens(tmp_path):
         head = policy.model.get_output_embeddings().weight
         head[token_ids(policy)[0]] = head[token_ids(policy)[1]]
     asked = {"style": "direct", "samples": 8, "sampling": Sampling(max_tokens=1), "templates": TEMPLATES}
-    made = risk(policy, word_items(3), word_items(6), **ASKED | asked | {"stream": ("even",)})
+    made = risks(policy, word_items(3), word_items(6), **ASKED | asked | {"stream": ("even",)})
     assert {row["pass_rate"] for row in made["instances"]} - {0.0, 1.0}
     for row in made["instances"]:
         assert row["reward_mean"] == row["pass_rate"]
@@ -355,8 +355,8 @@ def test_what_cannot_be_measured():
     policy = Policy.load("embedded", ModelSettings())
     items = embedded_items("facts", 1)
     with pytest.raises(InputError, match="at least one old"):
-        risk(policy, [], items, **ASKED)
+        risks(policy, [], items, **ASKED)
     with pytest.raises(InputError, match="temperature above 0"):
-        risk(policy, items, items, **ASKED | {"sampling": Sampling(temperature=0)})
+        risks(policy, items, items, **ASKED | {"sampling": Sampling(temperature=0)})
     with pytest.raises(InputError, match="at least 2 samples"):
-        risk(policy, items, items, **ASKED | {"samples": 1})
+        risks(policy, items, items, **ASKED | {"samples": 1})

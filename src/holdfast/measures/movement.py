@@ -15,10 +15,8 @@ from typing import Any
 
 import torch
 
-from holdfast.mechanism.weightfiles import EMBEDDINGS, HEADS, Folder, aligned
+from holdfast.measures.weightfiles import EMBEDDINGS, HEADS, Folder, aligned
 from holdfast.policy.families import part_of
-
-MOVEMENT_VERSION = 1  # raise when rows change for the same folders
 
 THRESHOLDS = {"share_1e-6": 1e-6, "share_1e-5": 1e-5, "share_1e-4": 1e-4, "share_1e-3": 1e-3}
 

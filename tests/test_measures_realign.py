@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from holdfast.errors import InputError
-from holdfast.mechanism import probe
-from holdfast.mechanism.probe import realign
+from holdfast.measures import realign as module
+from holdfast.measures.realign import realign
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES
-from mechanism_helpers import assert_untouched, state
+from measures_helpers import assert_untouched, state
 
 TASK = TASKS["measures"]
 TRAIN, TEST = TASK.examples("train", 8), TASK.examples("test", 20)
@@ -69,7 +69,7 @@ def test_a_failure_leaves_the_policy_as_it_was(policy, monkeypatch):
                 parameter += 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(probe, "step", fail)
+    monkeypatch.setattr(module, "step", fail)
     with pytest.raises(KeyboardInterrupt):
         measure(policy, test=TEST[:2])
     assert_untouched(policy, before)

@@ -5,13 +5,13 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.generate.rollouts import encode_items
-from holdfast.mechanism import drift as module
-from holdfast.mechanism.drift import drift
+from holdfast.measures import kl as module
+from holdfast.measures.kl import divergences
 from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.prompts import TEMPLATES as ALL_TEMPLATES
-from mechanism_helpers import (
+from measures_helpers import (
     TEMPLATES,
     assert_untouched,
     disturbed,
@@ -32,7 +32,7 @@ def measure(policy, references, items, **changes):
         "sampling": Sampling(max_tokens=1),
         "stream": ("test",),
     }
-    return drift(policy, references, {"words": items}, **settings | changes)
+    return divergences(policy, references, {"words": items}, **settings | changes)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_equal_policies_do_not_drift_and_nothing_is_touched():
     before = state(policy)
     other = Reference(policy, disturbed(policy, 0.02))
     items = {name: embedded_items(name, 3, "test") for name in ("photos", "facts")}
-    rows = drift(
+    rows = divergences(
         policy,
         {"same": policy.snapshot(), "other": other},
         items,

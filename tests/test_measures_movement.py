@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from holdfast.errors import InputError
-from holdfast.mechanism.movement import group_of, movement
+from holdfast.measures.movement import group_of, movement
 from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings

@@ -27,15 +27,13 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
     from holdfast.policy.reference import Reference
 
-DRIFT_VERSION = 1  # raise when rows change for the same policies, items and settings
-
 # Numbers in one [tokens, vocabulary] distribution: 2 GiB in float32. Two are held at once, and a few
 # copies while they are made. Where one prompt's completions may be larger, divergences are estimated
 # from the sampled tokens.
 EXACT_ENTRIES = 2**29
 
 
-def drift(
+def divergences(
     policy: Policy,
     references: Mapping[str, Reference],
     items: Mapping[str, Sequence[Item]],

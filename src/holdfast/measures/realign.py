@@ -28,8 +28,6 @@ from holdfast.tasks.task import Task
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
-PROBE_VERSION = 1  # raise when rows change for the same policy, examples and settings
-
 
 def realign(
     policy: Policy,

@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from holdfast.policy.batch import Prompts
     from holdfast.policy.policy import Policy
 
-RISK_VERSION = 1  # raise when rows change for the same policy, items and settings
 
-
-def risk(
+def risks(
     policy: Policy,
     old: Sequence[Item],
     new: Sequence[Item],
@@ -97,12 +95,12 @@ def risk(
         raise InputError("Risk needs at least 2 samples.")
     was_training = policy.model.training
     try:
-        return _risk(policy, old, new, style, templates, sampling, samples, batch, stream, micro_batch)
+        return _risks(policy, old, new, style, templates, sampling, samples, batch, stream, micro_batch)
     finally:
         policy.model.train(was_training)
 
 
-def _risk(
+def _risks(
     policy: Policy,
     old: Sequence[Item],
     new: Sequence[Item],
@@ -170,7 +168,7 @@ def estimator_risks(
     fisher_N: torch.Tensor,
     keep_N: torch.Tensor,
 ) -> dict[str, float]:
-    """What `risk` says of the policy gradient of one group.
+    """What `risks` says of the policy gradient of one group.
 
     Args:
         gradients: members of the group and their ∇ log p(y | x) [N], together all of the group.
@@ -210,7 +208,7 @@ def _sft_risks(
     fisher_N: torch.Tensor,
     keep_N: torch.Tensor,
 ) -> dict[str, float | None]:
-    """What `risk` says of SFT on one example, for both targets."""
+    """What `risks` says of SFT on one example, for both targets."""
     targets: list[Target] = ["answer"]
     if _has_reasoning(example, style):
         targets.append("reasoned")

@@ -36,7 +36,7 @@ from holdfast.report.sections.risk import (
 from holdfast.report.sections.training import budget, zero_advantage_table
 from holdfast.report.style import looks_of
 from holdfast.report.table import number
-from measured_results import make_grid, make_risk, with_mechanisms
+from measured_results import make_grid, make_risk, with_measures, without_drift_at
 from results_helpers import make_results
 
 SHORT = ("diagrams", "reading", "photos")
@@ -54,7 +54,7 @@ NEW = {
 
 def measured(methods=("sft", "grpo"), **more):
     settings = {"items": 60, "sequence": SHORT, "general": ("facts",)}
-    return with_mechanisms(make_results(methods, **(settings | more)))
+    return with_measures(make_results(methods, **(settings | more)))
 
 
 def rows_by_method(table):
@@ -107,12 +107,12 @@ def test_dividing_by_the_standard_deviation_takes_the_damping_out():
 def test_policies_are_brought_to_one_scale():
     results = measured()
     run = results.runs[0]
-    second = run.risk[1]
+    second = run.measured("risk")[2]
     larger = {**second, "instances": [
         {k: 1000 * v if k.startswith("risk_") and v is not None else v for k, v in row.items()}
         for row in second["instances"]
     ]}  # fmt: skip
-    ours, theirs = (instances_of([replace(run, risk=[None, risk, None])]) for risk in (second, larger))
+    ours, theirs = (instances_of([replace(run, measures={"risk": {2: risk}})]) for risk in (second, larger))
     assert [row["risk_rft"] for row in ours] == pytest.approx([row["risk_rft"] for row in theirs])
     assert np.mean([row["risk_sft_answer"] for row in ours]) == pytest.approx(1)
 
@@ -185,15 +185,15 @@ def test_drift_is_averaged_over_stages_prompts_and_seeds():
     values = [
         entry["forward"]
         for run in results.runs
-        for stage, drift in enumerate(run.drift)
+        for stage, drift in run.measured("drift").items()
         for entry in drift["kl"]
-        if entry["reference"] == ("previous" if stage else "base") and entry["task"] == SHORT[stage]
+        if entry["reference"] == ("previous" if stage > 1 else "base") and entry["task"] == SHORT[stage - 1]
     ]
     assert len(values) == 6
     assert row["forward_new"].value == pytest.approx(np.mean(values))
     assert row["forward_new"].low < row["forward_new"].value < row["forward_new"].high
     base = [
-        entry["reverse"] for run in results.runs for entry in run.drift[-1]["kl"]
+        entry["reverse"] for run in results.runs for entry in run.measured("drift")[3]["kl"]
         if entry["reference"] == "base" and entry["task"] in SHORT
     ]  # fmt: skip
     assert row["reverse_base"].value == pytest.approx(np.mean(base))
@@ -202,7 +202,7 @@ def test_drift_is_averaged_over_stages_prompts_and_seeds():
 def test_the_interval_of_one_seed_is_that_of_what_was_sampled():
     results = measured(("sft",), sequence=SHORT[:1])
     (row,) = divergence(analyse(results)).rows
-    (entry,) = [e for e in results.runs[0].drift[0]["kl"] if e["task"] == "diagrams"]
+    (entry,) = [e for e in results.runs[0].measured("drift")[1]["kl"] if e["task"] == "diagrams"]
     assert row["forward_new"].high - row["forward_new"].low == pytest.approx(
         3.92 * entry["forward_se"], rel=0.1
     )
@@ -216,7 +216,7 @@ def test_drift_of_a_joint_method_is_that_from_the_base():
         {"task": task, "reference": "base", "forward": value, "reverse": 2 * value}
         for task, value in zip((*SHORT, "facts"), (1.0, 2.0, 3.0, 8.0), strict=True)
     ]
-    joint = replace(results.runs[1], drift=[{"kl": kl, "movement": []}])
+    joint = replace(results.runs[1], measures={"drift": {1: {"kl": kl, "movement": []}}})
     row = rows_by_method(divergence(analyse(replace(results, runs=(results.runs[0], joint)))))["joint_sft"]
     assert (row["forward_new"], row["reverse_new"]) == (2, 4) == (row["forward_base"], row["reverse_base"])
     assert (row["forward_general"], row["forward_old"]) == (8, None)
@@ -225,7 +225,7 @@ def test_drift_of_a_joint_method_is_that_from_the_base():
 def test_movement():
     analysis = analyse(measured(("sft", "grpo")))
     row = rows_by_method(movement(analysis))["sft"]
-    whole = [drift["movement"][-1] for drift in analysis.results.runs[0].drift]
+    whole = [drift["movement"][-1] for drift in analysis.results.runs[0].measured("drift").values()]
     assert row["l2"] == pytest.approx(np.mean([entry["l2"] for entry in whole]))  # one seed: no interval
     assert row["cosine"] == pytest.approx(
         np.mean([entry["cosine"] for entry in whole[1:]])
@@ -268,7 +268,8 @@ def test_the_probe_table():
         for stage in (0, 4)
     )  # fmt: skip
     assert (row["just"], row["end"]) == pytest.approx((just, end))
-    after = np.mean([entry["after"] for run in results.runs for entry in run.probe])
+    probed = [entry for run in results.runs for entry in run.measured("probe")[4]["rows"]]
+    after = np.mean([entry["after"] for entry in probed])
     assert row["share"].value == pytest.approx((after - end) / (just - end))
     assert 0.5 < row["share"].low <= row["share"].value <= row["share"].high < 0.85
     assert row["lost"].value == pytest.approx(end - just) and row["lost"].high < 0
@@ -277,7 +278,9 @@ def test_the_probe_table():
 def test_a_probe_that_judges_by_some_items_is_compared_on_these():
     results = measured(("sft",), items=40)
     run = results.runs[0]
-    few = replace(run, probe=[row | {"items": 10} for row in run.probe])
+    ((stage, probe),) = run.measured("probe").items()
+    rows = [row | {"items": 10} for row in probe["rows"]]
+    few = replace(run, measures={"probe": {stage: {"rows": rows}}})
     row = probe_table(analyse(replace(results, runs=(few,)))).rows[0]
     cells = [run.cells[stage, task][:10] for stage, task in enumerate(SHORT[:-1], start=1)]
     assert row["just"] == pytest.approx(np.mean([[record["score"] for record in cell] for cell in cells]))
@@ -333,7 +336,7 @@ def test_numbers_of_any_size():
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    results = with_mechanisms(
+    results = with_measures(
         make_grid(ladder=(1e-4, 4e-4), seeds=(0, 1), items=20, sequence=SHORT, general=("facts",))
     )
     return build(results, tmp_path_factory.mktemp("grid"))
@@ -364,7 +367,7 @@ def test_a_report_without_measurements_stays_as_it_was(tmp_path):
 def test_partly_measured_runs(tmp_path):
     """A stage without drift, an unfinished chain, no probe yet, and a joint run beside them."""
     results = measured(("sft", "joint_sft", "grpo"), stages_done=2)
-    first = replace(results.runs[0], drift=[results.runs[0].drift[0], None, results.runs[0].drift[2]])
+    first = without_drift_at(2, results.runs[0])
     build(replace(results, runs=(first, *results.runs[1:])), tmp_path)
     rows = json.loads((tmp_path / "tables/drift.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["sft", "grpo"]

@@ -1,0 +1,108 @@
+"""What jobs read besides the store: it must be what their fingerprints say, when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from holdfast import plugins
+from holdfast.config.experiment import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment.identity import HASHES, check_unchanged, model_identity
+from holdfast.experiment.plan import Job, Plan
+from holdfast.tasks.example import Example
+from holdfast.tasks.jsonl import OwnTask
+from holdfast.tasks.task import Split, Task
+
+
+class Inputs:
+    """The data and the base model of a plan's jobs.
+
+    A file that changes between the plan and its use would give a result under the name of another. So
+    everything is compared with the plan before it is read and after; pictures, which are opened one by one,
+    once more before a result is stored.
+    """
+
+    def __init__(self, experiment: Experiment, plan: Plan) -> None:
+        self.experiment = experiment
+        self._known: dict[str, dict[str, Any]] = {}
+        for job in plan.jobs.values():
+            for data in _data(job):
+                self._known.setdefault(data["name"], data)
+        starting = (job.inputs["policy"] for job in plan.jobs.values() if job.policy is None)
+        self._base = next(starting, None)
+        self._pictures: dict[str, dict[Path, tuple[int, int]]] = {}
+
+    def task(self, name: str) -> Task:
+        """The task of a name.
+
+        Raises:
+            InputError: its data are not those of the plan.
+        """
+        task = self.experiment.task(name)
+        known, now = self._known.get(name, {}), plugins.identify(facts(task))
+        if any(known.get(key, value) != value for key, value in now.items()):
+            raise InputError(f"The data of task {name}{self._places(name)} {_CHANGED}")
+        return task
+
+    def examples(self, task: Task, split: Split) -> list[Example]:
+        """The examples of a split that jobs use.
+
+        Raises:
+            InputError: they changed since the plan, or while they were read.
+        """
+        examples = task.examples(split, self.experiment.count(task, split))
+        pictures = {path for one in examples for path in one.images if isinstance(path, Path)}
+        self._pictures.setdefault(task.name, {}).update((path, _state(path)) for path in pictures)
+        self.task(task.name)
+        return examples
+
+    def check_pictures(self, job: Job) -> None:
+        """See that the pictures of a job are still those of the plan.
+
+        Raises:
+            InputError: one is not.
+        """
+        for data in _data(job):
+            for path, state in self._pictures.get(data["name"], {}).items():
+                if _state(path) != state:
+                    raise InputError(f"The picture {path} {_CHANGED}")
+
+    def check_base(self) -> None:
+        """See that the base model is that of the plan.
+
+        Raises:
+            InputError: it is not.
+        """
+        model = self.experiment.model
+        now = plugins.identify(model_identity(model, self.experiment.store / HASHES))
+        check_unchanged(model.path, self._base, now)
+
+    def _places(self, name: str) -> str:
+        settings = self.experiment.tasks.get(name)
+        if not isinstance(settings, OwnTask):
+            return ""
+        return f" ({', '.join(map(str, settings.files().values()))}, or a picture there)"
+
+
+_CHANGED = "changed after the run was planned; run again."
+
+
+def facts(task: Task) -> dict[str, Any]:
+    """What determines the examples of a task and their scores."""
+    return {"version": task.version, "source": task.source, **task.scoring}
+
+
+def _data(job: Job) -> Iterator[dict[str, Any]]:
+    """What a job's fingerprint says of the data that it reads."""
+    for key in ("tasks", "earlier", "train"):
+        yield from (data for data in job.inputs.get(key, ()) if isinstance(data, dict))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+    except OSError:
+        return -1, -1
+    return about.st_size, about.st_mtime_ns

@@ -1,0 +1,49 @@
+"""A stage's learning curve on disk, as far as a checkpoint vouches for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from holdfast.files import write_bytes
+
+
+class Curve:
+    """The rows of `metrics.jsonl`, one an iteration."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._bytes, self._digest = 0, hashlib.sha256()
+
+    def begin(self, rows: bytes = b"") -> None:
+        """Go on after these rows, and forget whatever else is there."""
+        write_bytes(self.path, rows)
+        self._bytes, self._digest = len(rows), hashlib.sha256(rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        line = (json.dumps(row) + "\n").encode()
+        with self.path.open("ab") as file:
+            file.write(line)
+        self._bytes += len(line)
+        self._digest.update(line)
+
+    def mark(self) -> dict[str, Any]:
+        """What tells the rows up to here from others; they are on disk when this returns."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+    def before(self, mark: dict[str, Any]) -> bytes:
+        """The rows up to a mark; those after it belong to iterations that are done again.
+
+        Raises:
+            ValueError: they are not what was written.
+            OSError: they cannot be read.
+        """
+        rows = self.path.read_bytes()[: mark["bytes"]]
+        if hashlib.sha256(rows).hexdigest() != mark["sha256"]:
+            raise ValueError(f"{self.path.name} is not what was written")
+        return rows

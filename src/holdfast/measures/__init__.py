@@ -1,0 +1,254 @@
+"""Measures: what is asked of policies besides their accuracy, as jobs beside training.
+
+    measures: {drift: {}, probe: {steps: 4}}       # by name, each with its settings
+    measures: {rules.py:Mine: {power: 2}}          # or your own: a class made from Measure
+
+A measure is a class with its settings. It says what it looks at when (`request`), and looks (`measure`). It
+leaves every policy as it found it, to the bit, and draws from random streams of its own, so that measuring
+never changes a training result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PrivateAttr
+
+from holdfast import plugins
+from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from holdfast.config.experiment import Experiment
+    from holdfast.experiment.jobs import Runner
+    from holdfast.experiment.plan import Job
+    from holdfast.learning.methods import Method
+    from holdfast.tasks.task import Split
+
+KINDS = {  # loaded when they are used
+    "drift": "holdfast.measures.drift:Drift",
+    "risk": "holdfast.measures.risk:Risk",
+    "probe": "holdfast.measures.probe:Probe",
+}
+OWN = "measure"  # the kind of job that a measure of the user's own is
+COLUMNS = ("method", "stage", "seconds")  # beside the numbers of a measure of the user's own
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stage of one method and seed, when a measure may look.
+
+    Attributes:
+        base: what the base is.
+        stage: its number, from 1.
+        policies: the base, which is None, and the `learn` job of every stage so far, this one last.
+        earlier: tasks that were trained on before.
+        new: tasks that the stage trains on.
+        data: what determines a split of a task, or its first examples:
+            (name, split, at most so many; None for all that the experiment takes).
+    """
+
+    experiment: Experiment
+    method: Method
+    base: str | dict[str, Any]
+    stage: int
+    policies: tuple[str | None, ...]
+    earlier: tuple[str, ...]
+    new: tuple[str, ...]
+    is_last: bool
+    data: Callable[..., dict[str, Any]]
+
+    @property
+    def split(self) -> Split:
+        """The one that judges."""
+        return self.experiment.evaluation.split
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a measure looks at.
+
+    Attributes:
+        policy: `learn` job whose policy it looks at; None for the base.
+        tasks: names, which the random stream is named after.
+        inputs: what determines the result besides policy, settings, prompts, sampling and seed; "tasks" are
+            the examples that `Runner.asked` gives.
+        others: `learn` jobs whose weights it loads besides.
+    """
+
+    policy: str | None
+    tasks: tuple[str, ...]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a measure holds at once, besides the policy.
+
+    Attributes:
+        policies: weights of other policies.
+        vectors: as long as the trained weights, in float32.
+        numbers: in float32, while it looks.
+        graph: completions of one prompt whose graph it keeps.
+    """
+
+    policies: int = 0
+    vectors: int = 0
+    numbers: int = 0
+    graph: int = 0
+
+
+class Measure(Settings):
+    """What is measured of policies. Settings of a measure are fields of its class.
+
+    Attributes:
+        version: raise it when results change for the same policies, items and settings.
+        looks_back: it looks at earlier tasks, and so needs a method that has some.
+        unit_seconds: a first guess of what a unit takes on one core with the embedded model.
+    """
+
+    version: ClassVar[int] = 1
+    looks_back: ClassVar[bool] = False
+    unit_seconds: ClassVar[float] = 0.01
+
+    methods: tuple[str, ...] | None = Field(None, min_length=1)  # which are measured; None: all
+
+    _key: str = PrivateAttr("")  # in the experiment file
+
+    @property
+    def name(self) -> str:
+        """The key; of the user's own, the class."""
+        return self._key.rpartition(":")[2]
+
+    @property
+    def reference(self) -> str | None:
+        """FILE.py:CLASS of the user's own."""
+        return self._key if plugins.is_reference(self._key) else None
+
+    @property
+    def kind(self) -> str:
+        """Of its jobs."""
+        return self.name if self.reference is None else OWN
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that determine a result, where `request` does not say it."""
+        return self.model_dump(mode="json", exclude={"methods"})
+
+    def problems(self, experiment: Experiment) -> Iterator[str]:
+        """Why it cannot be used in an experiment."""
+        if self.looks_back and not (
+            len(experiment.sequence) > 1
+            and any(
+                not method.joint and experiment.measured(self, name)
+                for name, method in experiment.methods.items()
+            )
+        ):
+            yield (
+                "looks at earlier tasks, but no method that it is about has any; it needs one that is not "
+                "joint, and two tasks in the sequence"
+            )
+
+    def request(self, moment: Moment) -> Request | None:
+        """What it looks at after a stage, if anything. By default: its policy, on all tasks so far."""
+        tasks = (*moment.earlier, *moment.new)
+        asked = [moment.data(task, moment.split) for task in tasks]
+        return Request(moment.policies[-1], tasks, {"tasks": asked})
+
+    def measure(self, job: Job, runner: Runner) -> dict[str, Any]:
+        """Look: `runner.policy_of(job)` is the policy, `runner.asked(job)` the items, by task.
+
+        Returns:
+            Of the user's own: numbers by name, None for what there is not.
+        """
+        raise NotImplementedError
+
+    def asked(self, moment: Moment) -> Request | None:
+        """What `request` returns.
+
+        Raises:
+            HoldfastError: one of the user's own raised an error, or returned something else.
+        """
+        with plugins.blamed(self.reference, about=f"stage {moment.stage}"):
+            found = self.request(moment)
+        if not isinstance(found, Request | None):
+            raise HoldfastError(f"{self._key}: `request` returned {found!r}; it must be a Request, or None.")
+        return found
+
+    def result(self, job: Job, runner: Runner) -> dict[str, Any]:
+        """What `measure` returns.
+
+        Raises:
+            HoldfastError: one of the user's own raised an error, or returned something else than numbers.
+        """
+        with plugins.blamed(self.reference, about=job.label):
+            found = self.measure(job, runner)
+        return found if self.reference is None else _numbers(self.reference, found)
+
+    def units(self, inputs: Mapping[str, Any], examples: int) -> float:
+        """Amount of work of a job, which its time is estimated by.
+
+        Args:
+            inputs: of the job.
+            examples: that they name.
+        """
+        return float(examples)
+
+    def needs(self, experiment: Experiment, vocabulary: int) -> Needs:
+        """Memory."""
+        return Needs()
+
+
+def measure_class(key: Any) -> type[Measure]:
+    """The class that a key of `measures` names.
+
+    Raises:
+        InputError: there is none.
+    """
+    if plugins.is_reference(key):
+        own: type[Measure] = plugins.load_class(str(key), Measure)
+        if own.measure is Measure.measure:
+            raise InputError("has no `measure`, which says what it finds; add it to the class")
+        return own
+    if key not in KINDS:
+        raise InputError(f"is neither a measure nor FILE.py:CLASS{suggestion(str(key), KINDS)}")
+    found: type[Measure] = plugins.load_own(KINDS[key])
+    return found
+
+
+def make_measure(key: str, settings: Any) -> Measure:
+    """The measure of that key with its settings.
+
+    Raises:
+        InputError: there is none.
+        ValidationError: a setting is wrong.
+    """
+    made = measure_class(key).model_validate(settings)
+    made._key = key
+    return made
+
+
+def _numbers(reference: str, found: Any) -> dict[str, Any]:
+    """What a measure of the user's own returned, as plain numbers.
+
+    Raises:
+        HoldfastError: it is something else.
+    """
+    if not isinstance(found, Mapping) or not found:
+        raise HoldfastError(
+            f"{reference} returned {found!r}; `measure` must return numbers by name, such as {{'norm': 0.5}}."
+        )
+    plain: dict[str, Any] = {}
+    for name, value in found.items():
+        number = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+        if not isinstance(name, str) or name in COLUMNS:
+            raise HoldfastError(f"{reference} returned a number called {name!r}; give it another name.")
+        if number is not None and not (isinstance(number, int | float) and math.isfinite(number)):
+            raise HoldfastError(
+                f"{reference} returned {number!r} as {name}; it must be a finite number, or None for none."
+            )
+        plain[name] = number
+    return plain

@@ -1,0 +1,36 @@
+"""Measures of the user's own: every number, by method and stage."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from holdfast.analysis.views import Analysis
+from holdfast.report.rows import METHOD, Row
+from holdfast.report.section import Section
+from holdfast.report.table import Column, Table
+
+HAVE_SECTIONS = ("drift", "risk", "probe")
+
+
+def section(analysis: Analysis) -> Section:
+    names = dict.fromkeys(name for run in analysis.results.runs for name in run.measures)
+    tables = [numbers(analysis, name) for name in names if name not in HAVE_SECTIONS]
+    return Section("measures", "Measures of your own", "Own measures", tables)
+
+
+def numbers(analysis: Analysis, name: str) -> Table:
+    """What one measure found: mean over the seeds that have a number, by method and stage."""
+    rows: list[Row] = []
+    for method in analysis.methods:
+        found = [run.measured(name) for run in method.runs]
+        for stage in sorted({stage for measured in found for stage in measured}):
+            here = [measured[stage] for measured in found if stage in measured]
+            row: Row = {"method": method.label, "stage": stage}
+            for key in dict.fromkeys(key for one in here for key in one if key != "seconds"):
+                values = [one[key] for one in here if one.get(key) is not None]
+                row[key] = float(np.mean(values)) if values else None
+            rows.append(row)
+    keys = dict.fromkeys(key for row in rows for key in row)
+    columns = [METHOD, Column("stage", "Stage", "count")]
+    columns += [Column(key, key, "digits") for key in keys if key not in ("method", "stage")]
+    return Table(f"measure_{name}", name, columns, rows, "Mean over seeds.", tight=True)

@@ -1,0 +1,124 @@
+"""Strategies against forgetting: whether they did anything, and what they cost for what they kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdfast.analysis.method import MethodView
+from holdfast.analysis.views import Analysis
+from holdfast.report.panels import arms, fit, method_legend, panels
+from holdfast.report.rows import METHOD, Row, measures
+from holdfast.report.section import Drawing, Section
+from holdfast.report.style import WIDTH, Looks
+from holdfast.report.table import Column, Table, rounded, used
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHARE = "_share"  # what keys of a strategy's share of the gradient end with
+LEAST = 0.01  # below which a strategy hardly counts
+
+
+def section(analysis: Analysis) -> Section:
+    found = strategies(analysis)
+    caption = (
+        "Percentage points, with 95 % intervals; better is up and to the right. The larger a point, the more "
+        "operations its training took."
+    )
+    return Section(
+        "retention",
+        "Against forgetting",
+        "Retention",
+        [found, Drawing("retention", "Final average against forgetting", caption, trade)]
+        if found.rows
+        else [],
+        cautions=_silent(found),
+    )
+
+
+def strategies(analysis: Analysis) -> Table:
+    """What each strategy took of the gradient, and how its method came out."""
+    rows: list[Row] = []
+    for method in analysis.sequential:
+        shares = _shares(method)
+        for kind in kinds(analysis, method):
+            row: Row = {"method": method.label, "strategy": kind, "share": shares.get(kind)}
+            row |= {key: value for key, value in measures(method).items() if key != "seeds"}
+            rows.append(row | {"flops": _operations(method)})
+    columns = [
+        METHOD,
+        Column("strategy", "Strategy"),
+        Column("share", "Its share", "points", "norm of what it adds to a step's gradient, over the whole's"),
+        Column("avg_acc", "AvgAcc", "points"),
+        Column("fm", "FM", "change"),
+        Column("bwt", "BWT", "change"),
+        Column("plasticity", "Plasticity", "points"),
+        Column("general", "General", "change"),
+        Column("flops", "Operations", "flop", "of learning, all stages of a seed"),
+    ]
+    note = "Shares are medians over the steps of all stages but the first, where there is nothing to retain."
+    return Table("retention", "Strategies against forgetting", used(columns, rows), rows, note)
+
+
+def kinds(analysis: Analysis, method: MethodView) -> list[str]:
+    """The names of a method's strategies, as its settings have them."""
+    settings = analysis.results.settings.get("methods", {}).get(method.name, {})
+    given = settings.get("retention") or [] if isinstance(settings, Mapping) else []
+    listed = [given] if isinstance(given, Mapping) else given
+    return [str(one["kind"]).rpartition(":")[2] for one in listed]
+
+
+def trade(analysis: Analysis, looks: Looks) -> Figure | None:
+    """AvgAcc against FM, a point a method, as large as its cost."""
+    methods = [method for method in analysis.sequential if method.draws.complete]
+    costs = {method.name: _operations(method) for method in methods}
+    most = max((cost for cost in costs.values() if cost), default=0)
+    if len(methods) < 2 or len(analysis.results.sequence) < 2:
+        return None
+    figure, (axes,) = panels(1, 1, WIDTH * 0.75)
+    for method in methods:
+        fm, average, look = method.measure("fm"), method.measure("avg_acc"), looks[method.name]
+        cost = costs[method.name]
+        axes.errorbar(
+            100 * fm.value, 100 * average.value, xerr=arms(fm), yerr=arms(average), color=look.colour,
+            marker=look.marker, markersize=4 + 8 * (cost / most) ** 0.5 if cost and most else 6,
+            elinewidth=1, alpha=0.85, capsize=0,
+        )  # fmt: skip
+    axes.set_xlabel("FM, points")
+    axes.set_ylabel("AvgAcc, points")
+    axes.margins(0.08)
+    method_legend(figure, methods, looks)
+    return fit(figure, 3.4)
+
+
+def _shares(method: MethodView) -> dict[str, float]:
+    """The median share of each strategy, by its name."""
+    found: dict[str, list[float]] = {}
+    for run in method.runs:
+        for stage in run.curves[1:]:
+            for row in stage:
+                for key, value in row.items():
+                    if key.endswith(SHARE) and isinstance(value, int | float):
+                        found.setdefault(key.removesuffix(SHARE), []).append(float(value))
+    return {kind: float(np.median(values)) for kind, values in found.items()}
+
+
+def _operations(method: MethodView) -> float | None:
+    """Of a seed's learning."""
+    totals: Sequence[Mapping[str, Any]] = [total for run in method.runs for total in run.totals if total]
+    amounts = [total["flops"] for total in totals if total.get("flops") is not None]
+    seeds = sum(any(run.totals) for run in method.runs)
+    return sum(amounts) / seeds if amounts and seeds else None
+
+
+def _silent(found: Table) -> list[str]:
+    """Strategies that hardly touched the gradient: their methods say nothing about them."""
+    return [
+        f"{row['strategy']} of {row['method']} made up {rounded(share, 2, times=100)} % of the gradient: it "
+        "did next to nothing, and its method is as good as one without it. Raise its strength."
+        for row in found.rows
+        if isinstance(share := row["share"], float) and share < LEAST
+    ]

@@ -1,0 +1,138 @@
+"""Another executor is one class, from outside the package: the same results, failures and stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_helpers import Call
+from experiment_helpers import make_experiment, run_here, snapshot, write_config
+from holdfast import run
+from holdfast.errors import HoldfastError, InputError
+
+SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "keep_weights": "all"}
+
+RULES = """
+from functools import partial
+from pathlib import Path
+
+from holdfast.experiment.executor import Event, Executor, attempt
+from holdfast.experiment.jobs import Runner
+
+
+class Serial(Executor):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.runner, self.given = Runner(self.experiment, self.plan, self.store), []
+
+    def idle(self):
+        return [] if self.given else [self.runner]
+
+    def give(self, worker, job, weights):
+        self.given.append((job, weights))
+
+    def listen(self, tell):
+        job, weights = self.given.pop(0)
+        tell(job, attempt(self.runner, job, weights, partial(tell, job)))
+
+
+class Pair(Serial):
+    \"\"\"Workers that forget their policies and lose every job that judges.\"\"\"
+
+    where = "on the moon"
+
+    def idle(self):
+        return [Forgetful() for _ in range(self.workers - len(self.given))]
+
+    def listen(self, tell):
+        job, weights = self.given[0]
+        if job.kind == "evaluate":
+            tell(self.given.pop(0)[0], Event("failed", message="it was lost"))
+        else:
+            Serial.listen(self, tell)
+
+    def stop(self):
+        Path(self.store.root, "stopped").touch()
+
+
+class Forgetful:
+    held = None
+
+
+class Half(Executor):
+    def idle(self):
+        return []
+
+
+class Broken(Serial):
+    def __init__(self, *arguments):
+        raise OSError("no cluster")
+
+
+class Stopped(Pair):
+    def listen(self, tell):
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "cluster.py"
+    path.write_text(RULES)
+    return path
+
+
+def test_one_from_outside_ends_with_the_same_results(rules: Path, tmp_path: Path, call: Call) -> None:
+    ours = make_experiment(tmp_path / "ours", **SMALL)
+    config = write_config(tmp_path / "theirs", SMALL | {"executor": "../cluster.py:Serial"})
+    assert not run_here(ours).failed
+    said = call("run", config)
+    assert said.code == 0, said.err
+    assert f"Your code is run: {rules}:Serial" in said.err and "to do by Serial" in said.out
+    assert snapshot(ours.store) == snapshot(tmp_path / "theirs" / "store")
+    assert "Everything is done already." in call("run", config, "executor=local").out  # it names no result
+
+
+def test_several_workers_failures_and_the_end_are_its_own(rules: Path, tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, **SMALL, executor="cluster.py:Pair")
+    outcome = run_here(experiment, workers=2)
+    assert set(outcome.failed.values()) == {"it was lost"} and len(outcome.failed) == 2 + 2 * 2 * 2
+    assert outcome.done == 2 * 2 and not outcome.skipped  # training waits for no cell
+    assert (experiment.store / "stopped").exists()
+
+
+def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path: Path, call: Call) -> None:
+    config = write_config(tmp_path, SMALL | {"executor": "cluster.py:Stopped"})
+    said = call("run", config)
+    assert said.code == 130 and "goes on from here" in said.err
+    assert (tmp_path / "store" / "stopped").exists()
+    assert call("run", config, "executor=local").code == 0
+
+
+@pytest.mark.parametrize(
+    ("executor", "expected"),
+    [
+        ("locl", "executor must be one of local, or FILE.py:CLASS, not 'locl'; did you mean 'local'?"),
+        ("nowhere.py:Mine", "nowhere.py cannot be read: No such file"),
+        ("cluster.py:Forgetful", "must be a class made from holdfast.experiment.executor.Executor"),
+        ("cluster.py:Half", "has no `give`; add it to the class"),
+    ],
+)
+def test_what_is_no_executor_is_said_before_any_work(
+    rules: Path, tmp_path: Path, executor: str, expected: str
+) -> None:
+    experiment = make_experiment(tmp_path, **SMALL, executor=executor)
+    with pytest.raises(InputError) as caught:
+        run(experiment)
+    assert expected in str(caught.value)
+    assert not any((tmp_path / "store").glob("learn/*"))
+
+
+def test_one_that_cannot_start_says_where(rules: Path, tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, **SMALL, executor="cluster.py:Broken")
+    with pytest.raises(
+        HoldfastError, match=r"cluster.py:Broken failed on its start: line 55: OSError: no cluster"
+    ):
+        run(experiment)

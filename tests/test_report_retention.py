@@ -1,0 +1,52 @@
+"""The report on strategies against forgetting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from holdfast.analysis.results import Results
+from holdfast.analysis.views import analyse
+from holdfast.report.sections.retention import section, strategies, trade
+from holdfast.report.style import looks_of
+from results_helpers import make_results
+
+
+def with_strategies(ewc: float, er: float) -> Results:
+    """Two methods, the second with two strategies of these shares from the second stage on."""
+    results = make_results(("sft", "grpo"), items=30, sequence=("diagrams", "reading", "photos"))
+    first, second = results.runs
+
+    def row(step: int, stage: int) -> dict[str, Any]:
+        shares = {"ewc_share": ewc, "er_share": er} if stage else {"ewc_share": 0.0}
+        return {"step": step, "loss": 0.1, **shares}
+
+    curves = [[row(step, stage) for step in range(4)] for stage in range(3)]
+    settings = dict(results.settings)
+    given = [{"kind": "ewc", "strength": 1}, {"kind": "rules.py:er"}]
+    settings["methods"] = settings["methods"] | {"grpo": {"objective": "grpo", "retention": given}}
+    totals = [{"seconds": 1.0, "flops": 2e9}] * 3
+    changed = replace(second, curves=curves, totals=totals)
+    return replace(results, runs=(first, changed), settings=settings)
+
+
+def test_shares_are_of_the_stages_that_have_something_to_retain() -> None:
+    analysis = analyse(with_strategies(ewc=0.004, er=0.25))
+    table = strategies(analysis)
+    assert [(row["method"], row["strategy"], row["share"]) for row in table.rows] == [
+        ("grpo", "ewc", 0.004),
+        ("grpo", "er", 0.25),
+    ]
+    assert table.rows[0]["flops"] == 6e9
+    (caution,) = section(analysis).cautions
+    assert caution.startswith("ewc of grpo made up 0.40 % of the gradient")
+    assert trade(analysis, looks_of(analysis.methods)) is not None
+
+
+def test_a_strategy_that_counts_is_not_warned_of() -> None:
+    assert not section(analyse(with_strategies(ewc=0.02, er=0.25))).cautions
+
+
+def test_without_strategies_there_is_no_section() -> None:
+    made = section(analyse(make_results(("sft", "grpo"), items=10, sequence=("diagrams", "reading"))))
+    assert not made.parts and not made.cautions
