@@ -367,7 +367,10 @@ def asked_again() -> tuple[Any, Groups]:
 
 
 def test_kl_on_old_prompts_by_hand() -> None:
-    """The new prompt keeps its advantage and has no penalty; the old one has k3(½) β and nothing else."""
+    """The new prompt keeps its advantage and has no penalty; the old one has k3(½) β and nothing else.
+
+    Its one token is a third of the step's, so that in a sum over tokens the penalty counts three times.
+    """
     stage, groups = asked_again()
     found = made("kl_old", coef=0.2).collected(stage, {}, groups)
     assert found.stats["kl_old_share"] == 0.5 and stage.spent["flops"] == 7.0
@@ -375,8 +378,9 @@ def test_kl_on_old_prompts_by_hand() -> None:
     sums = PolicyGradient(grpo(), {}, None).loss(policy, found)
     sums.loss.backward()
     k3 = math.exp(-0.5) + 0.5 - 1
-    assert sums.loss.item() == pytest.approx(-0.5 * 2 + 0.2 * k3)
-    wanted = [-0.5, -0.5, 0.2 * (1 - math.exp(-0.5)), 0.0]
+    assert sums.loss.item() == pytest.approx(-0.5 * 2 + 3 * 0.2 * k3)
+    assert found.stats["kl_old"] == pytest.approx(k3)
+    wanted = [-0.5, -0.5, 3 * 0.2 * (1 - math.exp(-0.5)), 0.0]
     assert policy.logprobs.grad.flatten().tolist() == pytest.approx(wanted)
     assert made("kl_old", reward=True).collected(stage, {}, groups).advantages_BG.tolist() == [[0.5], [2.0]]
 

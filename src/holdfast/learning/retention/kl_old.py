@@ -3,7 +3,7 @@
 The "KL" arm of Continual Reasoning Gym (arXiv 2608.18574). A share of each update are prompts of earlier
 tasks:
 
-    old prompts:  advantages 0, and β · k3(π ‖ π_prev) on each token
+    old prompts:  advantages 0, and a penalty of β · k3(π ‖ π_prev), the mean over their tokens
     new prompts:  as they are, without a penalty
 
 `reward: true` keeps the advantages of old prompts, too, which makes it replay with a penalty.
@@ -12,20 +12,18 @@ tasks:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import RFT, Method
+from holdfast.learning.objectives import Groups, k3
 from holdfast.learning.retention import Strategy
 from holdfast.learning.retention.pool import mixed, not_graded, old_rows, refilled, share_of, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
 
 
 class AskedAgain(Strategy):
@@ -79,18 +77,27 @@ class KLOnOldPrompts(AskedAgain):
         return super().unfit(method)
 
     def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
-        """Give old prompts the penalty, and take their advantages."""
+        """Give old prompts the penalty, and take their advantages; `kl_old` is its mean in nats."""
         rows = old_rows(stage, groups.items)
         if not rows:
             return groups
+        assert groups.completions.logprobs_BGR is not None, "it samples"
         kl_B, advantages_BG = torch.zeros(len(groups.prompts)), groups.advantages_BG.clone()
-        kl_B[rows] = self.coef
+        mask_BGR = groups.completions.mask_BGR
+        # A step divides by all of its tokens, of which these are a part.
+        kl_B[rows] = self.coef * float(mask_BGR.sum() / mask_BGR[rows].sum().clamp_min(1))
         if not self.reward:
             advantages_BG[rows] = 0
+        reference_BGR = self.logprobs(stage, groups, rows)
+        divergence = k3(reference_BGR, groups.completions.logprobs_BGR, mask_BGR).sum() / mask_BGR[rows].sum()
         return replace(
             groups,
             advantages_BG=advantages_BG,
-            reference_BGR=self.logprobs(stage, groups, rows),
+            reference_BGR=reference_BGR,
             kl_B=kl_B,
-            stats={**groups.stats, **share_of(stage, groups, self.name)},
+            stats={
+                **groups.stats,
+                **share_of(stage, groups, self.name),
+                "kl_old": float(divergence),
+            },
         )
