@@ -6,18 +6,21 @@ the old references again; RFT answers the old prompts anew.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Strategy
-from holdfast.learning.retention.pool import spread
+from holdfast.learning.retention.pool import share_of, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
     import torch
+
+    from holdfast.learning.objectives import Groups
 
 
 class ExperienceReplay(Strategy):
@@ -43,3 +46,9 @@ class ExperienceReplay(Strategy):
             return kept + [draw.choice(kept or items) for _ in range(old)]
         pools = [pool[: self.per_task] for pool in stage.earlier.values()]
         return items[: len(items) - old] + spread(pools, old, draw)
+
+    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+        """`er_share` is the part of the batch that is old."""
+        if not stage.earlier or self.padding_control:
+            return groups
+        return replace(groups, stats={**groups.stats, **share_of(stage, groups, self.name)})
