@@ -11,7 +11,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from holdfast.errors import InputError
+from holdfast.tasks import picturefiles
 from holdfast.tasks.catalog import get_task, names
+from holdfast.tasks.imagecheck import look
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.sheet import PICTURE, scaled, wrapped, write_sheet
 from holdfast.tasks.task import Task
@@ -182,10 +184,145 @@ def test_the_fingerprint_follows_the_pictures(tmp_path):
     sources = [task_of(tmp_path, *rows).source]  # nothing is there yet
     file = picture(tmp_path)
     sources.append(task_of(tmp_path, *rows).source)
-    os.utime(file, ns=(0, 10**9))
+    picture(tmp_path, size=(8, 7))
     sources.append(task_of(tmp_path, *rows).source)
     assert len(set(sources)) == 3
+    os.utime(file, ns=(0, 10**9))  # copied, or cloned: the same picture
     assert task_of(tmp_path, *rows).source == sources[-1]
+
+
+def test_pictures_are_read_again_when_they_change_alone(tmp_path, monkeypatch):
+    """A large set is looked at once, whichever process asks; a broken picture every time."""
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(picturefiles, "REMEMBER_FROM", 1)
+    looked: list[bytes] = []
+    monkeypatch.setattr(picturefiles, "look", lambda data: looked.append(data) or look(data))
+    rows = [{**ROW, "images": name} for name in ("a.png", "b.png", "bad.png")]
+    picture(tmp_path, "a.png"), picture(tmp_path, "b.png", (9, 9))
+    (tmp_path / "bad.png").write_text("no picture")
+
+    def load() -> int:
+        monkeypatch.setattr(picturefiles, "_found", {})  # as in a new process
+        looked.clear()
+        task = task_of(tmp_path, *rows)
+        assert len(task.examples("test", 2)) == 2
+        with pytest.raises(InputError, match=r"line 3, .*'bad.png' cannot be read"):
+            task.examples("test")
+        return len(looked)
+
+    assert [load(), load()] == [3, 1]
+    picture(tmp_path, "b.png", (10, 10))
+    assert load() == 2
+    for damage in ("", "[]", '{"version": 1}', '{"version": 0, "sha256": {}}'):
+        (tmp_path / "data" / "pictures.json").write_text(damage)
+        assert load() == 3
+
+
+def test_pictures_stand_where_the_markers_do(tmp_path):
+    picture(tmp_path, "a.png"), picture(tmp_path, "b.png")
+    rows = [
+        {"prompt": "first: <image> second: <image> same?", "answer": "x", "images": ["a.png", "b.png"]},
+        {"prompt": "Which?", "answer": "x", "choices": ["<image>", "<image>"], "images": ["a.png", "b.png"]},
+    ]
+    assert len(task_of(tmp_path, *rows).examples("test")) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "images", "message"),
+    [
+        ("<image><image><image> same?", 2, "has 3 <image> markers for 2 images; write one for each, or none"),
+        ("<image> same?", 2, "has 1 <image> markers for 2 images"),
+        ("<image> same?", 0, "has 1 <image> markers for 0 images"),
+    ],
+)
+def test_markers_are_counted(tmp_path, prompt, images, message):
+    picture(tmp_path)
+    row = {**ROW, "prompt": prompt, "images": ["a.png"] * images}
+    with pytest.raises(InputError, match=rf"line 1, field 'prompt': {message}"):
+        task_of(tmp_path, row).examples("test")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("image_path", "x.png", "looks like 'images', but no field of that name is read; rename it, or move"),
+        ("imagePath", "x.png", "looks like 'images'"),
+        ("img", "x.png", "looks like 'images'"),
+        ("image_1", "x.png", "looks like 'images'"),
+        ("pictures", ["x.png"], "looks like 'images'"),
+        ("photos", [{"path": "x.png"}], "looks like 'images'"),
+        ("options", ["red", "blue"], "looks like 'choices'"),
+        ("option_a", "red", "looks like 'choices'"),
+        ("candidates", ["red", "blue"], "looks like 'choices'"),
+        (
+            "scan",
+            "a.png",
+            "names the picture 'a.png', but pictures are read from 'images'; rename it, or move",
+        ),
+        ("pages", ["a.png"], "names the picture 'a.png'"),
+        ("meta", "a.png", "must be an object, not text"),
+    ],
+)
+def test_a_picture_or_options_by_another_name_are_asked_about(tmp_path, key, value, message):
+    picture(tmp_path)
+    with pytest.raises(InputError, match=rf"test.jsonl, line 1, field '{key}': {message}"):
+        task_of(tmp_path, {**ROW, key: value}).examples("test")
+    if key != "meta":
+        (example,) = task_of(tmp_path, {**ROW, "meta": {key: value}, "source": "book"}).examples("test")
+        assert example.meta == {"source": "book", key: value} and example.images == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("image_id", 7), ("photographer", "Ann"), ("image_license", "CC"), ("file", "b.png"), ("optional", "x")],
+)
+def test_other_fields_are_kept(tmp_path, key, value):
+    assert task_of(tmp_path, {**ROW, key: value}).examples("test")[0].meta == {key: value}
+
+
+def test_a_second_name_beside_the_pictures_is_kept(tmp_path):
+    picture(tmp_path)
+    row = {**ROW, "images": "a.png", "image_url": "http://a.b/a.png", "file": "a.png"}
+    assert set(task_of(tmp_path, row).examples("test")[0].meta) == {"image_url", "file"}
+
+
+HALF = "holds half a character"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (r'{"prompt": "a \ud83d b", "answer": "x"}', f", field 'prompt': {HALF}"),
+        (r'{"prompt": "a", "answer": "\uDE00"}', f", field 'answer': {HALF}"),
+        (r'{"prompt": "a", "answer": "x", "id": "\ud83d"}', f", field 'id': {HALF}"),
+        (r'{"prompt": "a", "answer": "x", "choices": ["\ud83d", "x"]}', f", field 'choices': {HALF}"),
+        (r'{"prompt": "a", "answer": "x", "meta": {"k": ["\ud83d"]}}', f", field 'meta': {HALF}"),
+        (r'{"prompt": "a", "answer": "x", "\ud83d": 1}', f", field '.ud83d': {HALF}"),
+        ('{"prompt": "a", "answer": "x", "deep": ' + "[" * 9999 + "]" * 9999 + "}", ": is nested too deep"),
+        ('{"prompt": "a", "answer": "x", "n": ' + "9" * 5000 + "}", ": holds a number of too many digits"),
+        ('{"prompt": "a", "answer": "x", "prompt": "b"}', ", field 'prompt': stands there twice; keep one"),
+        ('{"prompt": "a", "answer": "x", "meta": {"k": 1, "k": 2}}', ", field 'k': stands there twice"),
+        ('{"prompt": "a", "answer": "x", "images": "' + "a" * 300 + '.png"}', r"a' is no usable path \(File"),
+        ('{"prompt": "a", "answer": "x", "images": "pipe.png"}', "the picture 'pipe.png' is missing"),
+    ],
+)  # fmt: skip
+def test_lines_that_readers_stumble_over(tmp_path, line, message):
+    os.mkfifo(tmp_path / "pipe.png")  # reading it would wait for ever
+    with pytest.raises(InputError, match=rf"test.jsonl, line 1.*{message}") as caught:
+        task_of(tmp_path, line).examples("test")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    str(caught.value).encode()  # can be printed
+
+
+def test_whole_characters_of_two_escapes_are_text(tmp_path):
+    (example,) = task_of(tmp_path, r'{"prompt": "\ud83d\ude00", "answer": "x"}').examples("test")
+    assert example.prompt == "\U0001f600"
+
+
+def test_the_answer_among_the_choices_twice(tmp_path):
+    row = {"prompt": "?", "answer": "cat", "choices": ["cat", "dog", "cat"]}
+    with pytest.raises(InputError, match="field 'choices': hold 'cat', the answer, 2 times; keep one"):
+        task_of(tmp_path, row, scorer="choice").examples("test")
 
 
 def test_settings():

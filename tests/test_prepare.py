@@ -27,7 +27,8 @@ from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.benchmarks.fields import text_list, without_markers
 from holdfast.tasks.catalog import get_task, names
 from holdfast.tasks.example import open_image
-from holdfast.tasks.imagecheck import BadImage, size_of
+from holdfast.tasks.imagecheck import size_of
+from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.source import Source, from_folder, from_hub
 from holdfast.tasks.tables import files_of
@@ -297,6 +298,11 @@ def test_a_set_that_changed_is_refused_with_the_command_that_makes_it_again(tmp_
     assert get_task("gqa").source == source
     images.unlink()
     with pytest.raises(InputError, match=re.escape(command)):
+        get_task("gqa")
+    manifest = (data / "gqa" / "manifest.json").read_text()
+    outside = re.sub(r'"(train|validation|test)": \{(\s+"selected)', r'"../\1": {\2', manifest)
+    (data / "gqa" / "manifest.json").write_text(outside)
+    with pytest.raises(InputError, match=r"manifest.json is damaged \('../train'\); run"):
         get_task("gqa")
     for broken in ("{", "[]", '{"format": 2, "version": 1}'):
         (data / "gqa" / "manifest.json").write_text(broken)

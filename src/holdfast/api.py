@@ -47,7 +47,8 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
         progress: show bars in the terminal.
 
     Raises:
-        InputError: the device or the store cannot be used, or memory does not suffice.
+        InputError: the device or the store cannot be used, memory does not suffice, or the model cannot
+            take a row.
         HoldfastError: jobs failed; what is done stays.
         KeyboardInterrupt: it was stopped; the same call goes on from there.
     """
@@ -57,11 +58,13 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
+    from holdfast.experiment.fitting import check_rows
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.progress import Progress
 
     stores.check_writable(experiment.store, "store")
     check_memory(experiment, workers, places(experiment.model.device))
+    check_rows(experiment)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     outcome = execute(experiment, plan, store, workers, Progress(Console(quiet=not progress)))
     if outcome.failed:

@@ -65,6 +65,7 @@ def run(
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
+    from holdfast.experiment.fitting import check_rows
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
@@ -73,6 +74,7 @@ def run(
     count = _count(workers, experiment, where)
     for warning in filter(None, (check_memory(experiment, count, where), *rounded_away(experiment))):
         err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    check_rows(experiment)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
     _save_config(experiment)
@@ -147,12 +149,14 @@ def plan(
     check_ready(experiment.model.path, experiment.model, experiment.store / KNOWN)
 
     from holdfast.experiment import estimate
+    from holdfast.experiment.fitting import check_rows
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import duration
     from holdfast.experiment.schedule import pending
     from holdfast.experiment.store import Store
 
+    check_rows(experiment)
     jobs, store = make_plan(experiment), Store(experiment.store)
     todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
     rates = estimate.measured(store, jobs)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.generate.generator import Answers, Question
+from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 
@@ -32,7 +33,10 @@ class LocalGenerator:
         self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]
     ) -> Iterator[Answers]:
         policy = self.policy
-        prompts = policy.encode([one.prompt for one in questions], [one.images for one in questions])
+        try:
+            prompts = policy.encode([one.prompt for one in questions], [one.images for one in questions])
+        except Unfit as problem:
+            raise problem.named([one.example.named for one in questions]) from None
         draws = torch_stream(*stream, device=str(policy.device))
         completions = policy.sample(prompts, group, sampling, draws)
         yield Answers(

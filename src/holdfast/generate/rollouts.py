@@ -16,6 +16,7 @@ import torch
 
 from holdfast.generate.generator import questions
 from holdfast.policy.batch import Completions
+from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade, reward_of
@@ -71,9 +72,16 @@ class Rollouts:
 def encode_items(
     policy: Policy, items: Sequence[Item], style: Style, templates: Mapping[Style, str]
 ) -> Prompts:
-    """The examples as prompts of one style."""
+    """The examples as prompts of one style.
+
+    Raises:
+        InputError: the model cannot take one, which the message names.
+    """
     asked = questions([example for _, example in items], style, templates)
-    return policy.encode([one.prompt for one in asked], [one.images for one in asked])
+    try:
+        return policy.encode([one.prompt for one in asked], [one.images for one in asked])
+    except Unfit as problem:
+        raise problem.named([f"{task.name} {example.named}" for task, example in items]) from None
 
 
 def roll_out(

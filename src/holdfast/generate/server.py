@@ -32,6 +32,7 @@ from holdfast.generate.settings import ServerSettings
 from holdfast.policy.settings import Sampling
 from holdfast.rng import seed
 from holdfast.tasks.example import ImageSource, open_image
+from holdfast.tasks.prompts import parts_of
 
 REQUEST_VERSION = 2  # raise when the same question is asked in another way
 LONGEST_BODY = 1 << 24  # bytes of an answer that are read
@@ -193,12 +194,23 @@ class ServerGenerator:
     def body(
         self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
     ) -> dict[str, Any]:
-        """The request for one question: its images, then the prompt; and every setting that decides what is
-        sampled, so that a checkpoint's own do not."""
-        content: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": data_url(image)}} for image in question.images
+        """The request for one question: its images and text, and every setting that decides what is sampled,
+        so that a checkpoint's own do not.
+
+        Raises:
+            InputError: the prompt has more or fewer markers than images.
+        """
+        try:
+            parts = parts_of(question.prompt, len(question.images))
+        except ValueError as error:
+            raise InputError(f"The prompt of {question.example.named} {error}.") from None
+        images = map(data_url, question.images)
+        content = [
+            {"type": "image_url", "image_url": {"url": next(images)}}
+            if part is None
+            else {"type": "text", "text": part}
+            for part in parts
         ]
-        content.append({"type": "text", "text": question.prompt})
         text_only = not question.images  # some servers of text models take no list of parts
         messages: list[dict[str, Any]] = [
             {"role": "user", "content": question.prompt if text_only else content}

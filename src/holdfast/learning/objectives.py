@@ -22,6 +22,7 @@ from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, SFT
 from holdfast.learning.surrogates import Sampled
 from holdfast.policy.batch import group_tokens
+from holdfast.policy.encode import Unfit
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
@@ -167,9 +168,12 @@ class Likelihood(Objective):
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         style, target = self.method.style, self.method.target
-        completions = policy.encode_completions(
-            [render_target(example, style, target) for _, example in items]
-        )
+        try:
+            completions = policy.encode_completions(
+                [render_target(example, style, target) for _, example in items]
+            )
+        except Unfit as problem:
+            raise problem.named([f"{task.name} {example.named}" for task, example in items]) from None
         prompts = encode_items(policy, items, style, self.templates)
         lengths = completions.mask_BGR.sum(-1).float()
         return Groups(

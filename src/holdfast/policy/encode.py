@@ -6,7 +6,7 @@ every other family with images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -16,8 +16,36 @@ import torch
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.control import ControlTokens
-from holdfast.tasks.example import ImageSource
+from holdfast.tasks.example import IMAGE_MARKER, ImageSource
+from holdfast.tasks.prompts import parts_of
 from holdfast.tasks.scoring import END_OF_THOUGHT, THOUGHT
+
+_TEXT_ALONE = "the model takes text alone; choose a vision model"
+MOST_CHARACTERS = 64  # a token of the context; a longer text is not tokenised to find that it is too long
+
+
+class Unfit(InputError):
+    """A prompt or target that the model cannot take.
+
+    Attributes:
+        index: its place in the batch.
+
+    Args:
+        row: what the message calls it but for its place, `prompt` or `target`.
+        after, before: the rest of the message.
+    """
+
+    def __init__(self, row: str, index: int, after: str, before: str = "") -> None:
+        self.index, self.row, self.after, self.before = index, row, after, before
+        super().__init__(self._with(f"{row} {index}"))
+
+    def named(self, names: Sequence[str]) -> InputError:
+        """The same about the row of a name, which says what a place in a batch does not."""
+        return InputError(self._with(f"the {self.row} of {names[self.index]}"))
+
+    def _with(self, subject: str) -> str:
+        text = f"{self.before}{subject} {self.after}"
+        return text[0].upper() + text[1:]
 
 
 class Encoder:
@@ -47,23 +75,20 @@ class Encoder:
         """User turns as the chat template renders them, up to where the reply begins.
 
         Raises:
-            InputError: a prompt is too long, shows images to a model without vision, or its image
-                tokens do not match its images; the message names its index.
+            Unfit: a prompt is too long, shows images to a model without vision, or its image markers or
+                tokens do not match its images.
             HoldfastError: an image cannot be read.
         """
         if not texts:
             raise ValueError("no prompts to encode")
+        messages = [
+            self._turns(index, text, len(row))
+            for index, (text, row) in enumerate(zip(texts, images, strict=True))
+        ]
         distinct, uses = self._distinct(images)
-        rendered = self._render(
-            [self._messages(text, len(row)) for text, row in zip(texts, images, strict=True)]
-        )
-        rows, positions, inputs = self._tokenise(rendered, distinct, uses)
+        rows, positions, inputs = self._tokenise(self._render(messages), distinct, uses)
         for index, row in enumerate(rows):
-            if len(row) > self.max_context:
-                raise InputError(
-                    f"Prompt {index} has {len(row)} tokens, more than the context of {self.max_context}. "
-                    "Shorten it, lower max_pixels, or raise max_context."
-                )
+            self._check_length(index, len(row))
         keys = tuple(picture.key for picture in distinct)
         padded = _pad_left(rows, positions, self.tokenizer.pad_token_id)
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
@@ -98,15 +123,9 @@ class Encoder:
         """Targets followed by the end token, one for each prompt.
 
         Raises:
-            InputError: a target is longer than the context.
+            Unfit: a target is longer than the context.
         """
-        rows = [[*ids, self.end] for ids in self._ids([self.control.quote(text) for text in texts])]
-        for index, row in enumerate(rows):
-            if len(row) > self.max_context:
-                raise InputError(
-                    f"Target {index} has {len(row)} tokens, more than the context of {self.max_context}. "
-                    "Shorten it, or raise max_context."
-                )
+        rows = [self._target_ids(index, text) for index, text in enumerate(texts)]
         longest = max(len(row) for row in rows)
         tokens = torch.full((len(rows), 1, longest), self.tokenizer.pad_token_id, dtype=torch.long)
         mask = torch.zeros(tokens.shape, dtype=torch.bool)
@@ -115,15 +134,103 @@ class Encoder:
             mask[index, 0, : len(row)] = True
         return Completions(tokens, mask, torch.ones(len(rows), 1, dtype=torch.bool))
 
+    def unfit(self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]]) -> list[Unfit]:
+        """The prompts that `prompts` would refuse, as far as their images' sizes tell.
+
+        Args:
+            sizes: width and height of each prompt's images.
+        """
+        found: list[Unfit] = []
+        taken: list[tuple[int, list[dict[str, Any]], int]] = []
+        for index, (text, shown) in enumerate(zip(texts, sizes, strict=True)):
+            try:
+                tokens = sum(self._named(index, self._image_tokens, size) for size in shown)
+                taken.append((index, self._turns(index, text, len(shown)), tokens))
+            except Unfit as problem:
+                found.append(problem)
+        if not taken:
+            return found
+        rendered = self._render([turns for _, turns, _ in taken])
+        for (index, _, tokens), text, ids in zip(taken, rendered, self._prompt_ids(rendered), strict=True):
+            try:
+                stand = self._image_places(text, ids)
+                check_images(index, stand, len(sizes[index]))
+                self._check_length(index, len(ids) - stand + tokens)
+            except Unfit as problem:
+                found.append(problem)
+        return found
+
+    def unfit_targets(self, texts: Sequence[str]) -> list[Unfit]:
+        """The targets that `completions` would refuse."""
+        found: list[Unfit] = []
+        for index, text in enumerate(texts):
+            try:
+                self._target_ids(index, text)
+            except Unfit as problem:
+                found.append(problem)
+        return found
+
+    def _target_ids(self, index: int, text: str) -> list[int]:
+        self._check_characters("target", index, text)
+        (ids,) = self._ids([self.control.quote(text)])
+        if len(ids) + 1 > self.max_context:
+            text = f"has {len(ids) + 1} tokens, more than the context of {self.max_context}. Shorten it, or"
+            raise Unfit("target", index, f"{text} raise max_context.")
+        return ids if self.end is None else [*ids, self.end]
+
+    def _check_length(self, index: int, length: int) -> None:
+        if length > self.max_context:
+            text = f"has {length} tokens, more than the context of {self.max_context}. Shorten it, lower"
+            raise Unfit("prompt", index, f"{text} max_pixels, or raise max_context.")
+
+    def _check_characters(self, row: str, index: int, text: str) -> None:
+        """Some texts take minutes to be tokenised."""
+        if len(text) > MOST_CHARACTERS * self.max_context:
+            text = (
+                f"has {len(text):,} characters, far more than a context of {self.max_context} tokens holds."
+            )
+            raise Unfit(row, index, f"{text} Shorten it.")
+
+    def _turns(self, index: int, text: str, images: int) -> list[dict[str, Any]]:
+        self._check_characters("prompt", index, text)
+        try:
+            return self._messages(text, images)
+        except ValueError as error:
+            raise Unfit("prompt", index, f"{error}.") from None
+
+    @cached_property
+    def _places_images(self) -> bool:
+        """Whether the chat template leaves images where they stand among texts."""
+        one, two = ({"type": "text", "text": text} for text in ("one", "two"))
+        orders = [[one, {"type": "image"}, two], [{"type": "image"}, one, two]]
+        within, before = self._render([[{"role": "user", "content": content}] for content in orders])
+        return within != before
+
     def _messages(self, text: str, images: int) -> list[dict[str, Any]]:
+        """The turns of a prompt.
+
+        Raises:
+            ValueError: its markers do not match its images, or the template moves these.
+        """
+        if self.shows_images and images:
+            *before, _ = text.split(IMAGE_MARKER)
+            if any(map(str.strip, before)) and not self._places_images:
+                raise ValueError(
+                    "has images within its text, but the model's chat template shows all of them before it; "
+                    "move the <image> markers to the front"
+                )
         user = {"role": "user", "content": self._content(text, images)}
         if self.system_prompt is None:
             return [user]
         return [{"role": "system", "content": self._content(self.system_prompt, 0)}, user]
 
     def _content(self, text: str, images: int) -> Any:
-        text = self.control.quote(text)
-        return [{"type": "image"}] * images + [{"type": "text", "text": text}] if self.shows_images else text
+        if not self.shows_images:
+            return self.control.quote(text)
+        return [
+            {"type": "image"} if part is None else {"type": "text", "text": self.control.quote(part)}
+            for part in parts_of(text, images)
+        ]
 
     def _tokenise(
         self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
@@ -132,6 +239,22 @@ class Encoder:
         rows = [np.asarray(ids, dtype=np.int64) for ids in self._ids(rendered)]
         positions = [np.arange(len(row))[None] for row in rows]
         return rows, positions, {"pixel_values": None, "image_grid_thw": None}
+
+    def _prompt_ids(self, rendered: list[str]) -> list[list[int]]:
+        """Of rendered prompts, in which each image is one token still."""
+        return self._ids(rendered)
+
+    def _image_places(self, rendered: str, ids: list[int]) -> int:
+        """How many tokens of such a prompt stand for images."""
+        return 0
+
+    def _image_tokens(self, size: tuple[int, int]) -> int:
+        """How many tokens an image of this width and height takes in the end.
+
+        Raises:
+            ValueError: the model cannot see it.
+        """
+        raise ValueError(_TEXT_ALONE)
 
     def _ids(self, texts: list[str], special: bool = False) -> list[list[int]]:
         """With `special`, tokens such as BOS are added."""
@@ -149,7 +272,7 @@ class Encoder:
         distinct: list[Any] = []
         uses = []
         for index, row in enumerate(images):
-            pictures = [self._named_picture(index, image) for image in row]
+            pictures = [self._named(index, self._picture, image) for image in row]
             for picture in pictures:
                 if picture.key not in places:
                     places[picture.key] = len(distinct)
@@ -157,11 +280,11 @@ class Encoder:
             uses.append(tuple(places[picture.key] for picture in pictures))
         return distinct, tuple(uses)
 
-    def _named_picture(self, index: int, image: ImageSource) -> Any:
+    def _named(self, index: int, made_of: Callable[[Any], Any], image: Any) -> Any:
         try:
-            return self._picture(image)
+            return made_of(image)
         except ValueError as error:
-            raise InputError(f"An image of prompt {index} cannot be used: {error}.") from None
+            raise Unfit("prompt", index, f"cannot be used: {error}.", "an image of ") from None
 
     def _picture(self, image: ImageSource) -> Any:
         """An image as `_tokenise` takes it, with a `key` of its own.
@@ -169,20 +292,20 @@ class Encoder:
         Raises:
             ValueError: the model cannot see it.
         """
-        raise ValueError("the model takes text alone; choose a vision model")
+        raise ValueError(_TEXT_ALONE)
 
 
 def check_images(index: int, tokens: int, images: int) -> None:
     """The chat template must have left one placeholder per image in prompt `index`.
 
     Raises:
-        InputError: it did not.
+        Unfit: it did not.
     """
     if tokens != images:
-        raise InputError(
-            f"Prompt {index} has {tokens} image tokens after the chat template, but {images} images. Remove "
-            "the image token from its text, or restore the model's own chat template."
+        text = (
+            f"has {tokens} image tokens after the chat template, but {images} images. Remove the image token"
         )
+        raise Unfit("prompt", index, f"{text} from its text, or restore the model's own chat template.")
 
 
 def _pad_left(

@@ -134,8 +134,12 @@ class PatchMaker:
             grids[indices, 1:] = height // self.patch, width // self.patch
         return torch.cat(patches).to(self.dtype), torch.from_numpy(grids)
 
-    def _sized(self, image: Image.Image) -> Image.Image:
-        width, height = image.size
+    def size_in(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height in which an image of this size is seen.
+
+        Raises:
+            ValueError: it is empty, too long and narrow, or not of whole patches and never resized.
+        """
         unit = self.patch * self.merge
         if not (width and height):
             raise ValueError(f"it has no pixels ({width} x {height})")
@@ -145,11 +149,13 @@ class PatchMaker:
                     f"its {width} x {height} pixels are no multiple of {unit}, and the image processor does "
                     "not resize (do_resize is false)"
                 )
-            return image
+            return width, height
         height, width = smart_resize(height, width, unit, self.min_pixels, self.max_pixels)
-        if (width, height) == image.size:
-            return image
-        return image.resize((width, height), resample=self.resample)
+        return width, height
+
+    def _sized(self, image: Image.Image) -> Image.Image:
+        size = self.size_in(*image.size)
+        return image if size == image.size else image.resize(size, resample=self.resample)
 
     def _cut(self, pixels_NHWC: np.ndarray) -> torch.Tensor:
         """[N, patches, features]: patches of one merged token lie together, as the tower wants them."""

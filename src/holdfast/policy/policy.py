@@ -15,6 +15,7 @@ from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import Draw, NotFiniteError
+from holdfast.policy.encode import Unfit
 from holdfast.policy.families import family_of
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
@@ -118,7 +119,7 @@ class Policy:
         not change afterwards.
 
         Raises:
-            InputError: a prompt does not fit; the message names its index.
+            Unfit: the model cannot take a prompt; the message names its index.
             HoldfastError: an image cannot be read.
         """
         return self.encoder.prompts(prompts, images).to(self.device)
@@ -135,14 +136,14 @@ class Policy:
         """Targets with the end token, as groups of one.
 
         Raises:
-            InputError: a target does not fit, or holds a token that is never sampled.
+            Unfit: a target is too long, or holds a token that is never sampled.
         """
         completions = self.encoder.completions(texts).to(self.device)
         banned = (self.draw.banned_V[completions.tokens_BGR] & completions.mask_BGR).nonzero()
         if len(banned):
             index, member, step = banned[0].tolist()
             token = self.tokenizer.convert_ids_to_tokens(int(completions.tokens_BGR[index, member, step]))
-            raise InputError(f"Target {index} contains {token}, which a model must not write; remove it.")
+            raise Unfit("target", index, f"contains {token}, which a model must not write; remove it.")
         return completions
 
     def prefill(self, prompts: Prompts) -> Prefill | None:

@@ -58,12 +58,13 @@ class ProcessorEncoder(Encoder):
 
     def __init__(self, processor: Any, max_context: int, system_prompt: str | None):
         super().__init__(processor, max_context, system_prompt)
-        self.placeholder = getattr(processor, "image_token", None)
+        self.placeholder: Any = getattr(processor, "image_token", None)
         if self.placeholder is None or getattr(processor, "image_processor", None) is None:
             raise InputError(
                 f"{type(processor).__name__} names no image token or has no image processor, so images "
                 "cannot be put into a prompt. Use a checkpoint with a chat model's processor."
             )
+        self._tokens: dict[tuple[int, int], int] = {}  # by an image's size
         self._processed: ByteCache[tuple[ImageSource, ProcessedImage]] = ByteCache(PROCESSED_BYTES)
 
     def _picture(self, image: ImageSource) -> ProcessedImage:
@@ -72,6 +73,31 @@ class ProcessorEncoder(Encoder):
         if known is not None:
             return known[1]
         pixels = open_image(image)
+        text, inputs = self._process(pixels)
+        key = blake2b(f"{pixels.size}".encode() + pixels.tobytes(), digest_size=16).digest()
+        made = ProcessedImage(key, text, inputs)
+        # The source is kept with it: an id is only unique among objects that live.
+        size = 3 * pixels.width * pixels.height + sum(tensor.nbytes for tensor in inputs.values())
+        self._processed.put(name, (image, made), size)
+        return made
+
+    def _image_places(self, rendered: str, ids: list[int]) -> int:
+        return rendered.count(self.placeholder)
+
+    def _image_tokens(self, size: tuple[int, int]) -> int:
+        """Asked of the processor with a blank image: what stands for an image goes by its size."""
+        if size not in self._tokens:
+            text, _ = self._process(Image.new("RGB", size))
+            self._tokens[size] = len(self._ids([text])[0])
+        return self._tokens[size]
+
+    def _process(self, pixels: Image.Image) -> tuple[str, dict[str, torch.Tensor]]:
+        """What stands for an image in a prompt, and the model's tensors.
+
+        Raises:
+            ValueError: the processor refuses it.
+            InputError: it does not tell what stands for an image.
+        """
         if not (pixels.width and pixels.height):
             raise ValueError(f"it has no pixels ({pixels.width} x {pixels.height})")
         try:
@@ -90,12 +116,7 @@ class ProcessorEncoder(Encoder):
                 f"{type(self.processor).__name__} does not tell what stands for an image in a prompt, so its "
                 "family (Mllama and Idefics2, for example) cannot be used."
             )
-        key = blake2b(f"{pixels.size}".encode() + pixels.tobytes(), digest_size=16).digest()
-        made = ProcessedImage(key, replaced[0][0]["replacement"], inputs)
-        # The source is kept with it: an id is only unique among objects that live.
-        size = 3 * pixels.width * pixels.height + sum(tensor.nbytes for tensor in inputs.values())
-        self._processed.put(name, (image, made), size)
-        return made
+        return replaced[0][0]["replacement"], inputs
 
     def _tokenise(
         self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
@@ -107,16 +128,19 @@ class ProcessorEncoder(Encoder):
             texts.append(
                 first + "".join(distinct[i].text + rest for i, rest in zip(used, others, strict=True))
             )
-        # As processors do: tokens such as BOS are added unless the template has written them.
-        start = self.tokenizer.bos_token
-        special = not (start is not None and texts[0].startswith(start))
-        rows = [np.asarray(row, dtype=np.int64) for row in self._ids(texts, special)]
+        rows = [np.asarray(row, dtype=np.int64) for row in self._prompt_ids(texts)]
         inputs = {
             "pixel_values": None,
             "image_grid_thw": None,
             "image_inputs": tuple(image.inputs for image in distinct),
         }
         return rows, [np.arange(len(row))[None] for row in rows], inputs
+
+    def _prompt_ids(self, rendered: list[str]) -> list[list[int]]:
+        """As processors do: tokens such as BOS are added unless the template has written them."""
+        start = self.tokenizer.bos_token
+        special = not (start is not None and rendered[:1] and rendered[0].startswith(start))
+        return self._ids(rendered, special)
 
 
 def collate(images: Sequence[Mapping[str, torch.Tensor]], dtype: torch.dtype) -> dict[str, torch.Tensor]:

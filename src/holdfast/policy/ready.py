@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from holdfast.errors import InputError
 from holdfast.policy.environment import torchvision_works
 from holdfast.policy.known import Known
 from holdfast.policy.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from holdfast.policy.encode import Encoder
 
 
 def check_ready(source: str, settings: ModelSettings, memory: Path | None = None) -> None:
@@ -28,3 +33,29 @@ def check_ready(source: str, settings: ModelSettings, memory: Path | None = None
 
     check_loadable(source, settings)
     known.keep("ready", True)
+
+
+def encoder_of(settings: ModelSettings) -> Encoder | None:
+    """What turns rows into tokens for a model, without its weights; None for a hub id not on this disk.
+
+    Raises:
+        InputError: the model's configuration or processor cannot be used.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    from holdfast.policy.families import family_of
+    from holdfast.policy.load import resolve
+    from holdfast.policy.processor import load_processor
+
+    folder, options = resolve(settings.path, settings)
+    on_hub = not options.get("local_files_only")
+    options["local_files_only"] = True
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+        processor = load_processor(folder, not hasattr(config, "vision_config"), **options)
+    except (InputError, OSError, ValueError) as error:
+        if on_hub:
+            return None
+        raise InputError(f"{settings.path} cannot be loaded as a model: {error}") from error
+    return family_of(config).encoder(processor, settings, torch.device("cpu"))

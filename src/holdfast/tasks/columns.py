@@ -26,9 +26,10 @@ from holdfast.errors import InputError, suggestion
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at, text_list
 from holdfast.tasks.example import Example, ImageSource
-from holdfast.tasks.jsonl import OF_LETTERS, OPTION_SCORERS, OwnData, Row
+from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prepared import data_folder, load_prepared
+from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
 from holdfast.tasks.tables import ROWS_AT_ONCE, library, plain_rows, said_if_damaged
@@ -36,7 +37,7 @@ from holdfast.tasks.task import Split, Task
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # raise when the same table gives other examples or scores
+VERSION = 3  # raise when the same table gives other examples or scores
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 

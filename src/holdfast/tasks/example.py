@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from holdfast.errors import HoldfastError
+from holdfast.tasks.pictures import as_seen, opened, upright_size
+
+IMAGE_MARKER = "<image>"  # in a prompt: here stands an image
 
 
 class LazyImage(ABC):
@@ -35,7 +37,8 @@ class Example:
 
     Attributes:
         id: unique within the task, the same in every run.
-        prompt: the question, without the instruction that a prompt style adds.
+        prompt: the question, without the instruction that a prompt style adds. With an `<image>` marker for
+            each of `images`, these stand where the markers do; without markers, before the text.
         answer: the reference answer in the form the task scores.
         images: what the prompt shows, in order; opened when they are needed.
         choices: the options of a multiple-choice question, in order (first is A).
@@ -44,6 +47,7 @@ class Example:
         references: all accepted answers, one an annotator, where the task's rule looks at them.
         rationale: a short true reasoning, for the `reasoned` SFT target.
         meta: anything a report may group by (a question's kind, say).
+        place: where the row was read, for messages.
     """
 
     id: str
@@ -55,30 +59,47 @@ class Example:
     references: tuple[str, ...] = ()
     rationale: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
+
+    @property
+    def named(self) -> str:
+        """What messages call it."""
+        return f"{self.id} ({self.place})" if self.place else self.id
+
+
+def size_seen(source: ImageSource) -> tuple[int, int]:
+    """The width and height of the picture as `open_image` gives it; nothing is decoded.
+
+    Raises:
+        HoldfastError: it is missing or no picture.
+    """
+    if isinstance(source, Image.Image):
+        return upright_size(source)
+    if isinstance(source, LazyImage):
+        source = source.read()
+    try:
+        with opened(source) as image:
+            return upright_size(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        where = "in the row's own bytes" if isinstance(source, bytes) else str(source)
+        raise HoldfastError(f"The image {where} cannot be read: {error}.") from None
 
 
 def open_image(source: ImageSource) -> Image.Image:
-    """The picture as upright RGB, whatever mode and orientation it is stored in.
+    """The picture as upright RGB on white, whatever mode and orientation it is stored in (`as_seen`).
 
     Raises:
-        HoldfastError: it is missing or cannot be read.
+        HoldfastError: it is missing, cannot be read, or has greys outside the range of its format.
     """
-    if isinstance(source, Image.Image):
-        return source if source.mode == "RGB" else source.convert("RGB")
     if isinstance(source, LazyImage):
         source = source.read()
-    name = "in the row's own bytes" if isinstance(source, bytes) else str(source)
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # grey of 16 bits, which `convert` would clip to white
-                upright = upright.convert("I").point(lambda value: value / 256).convert("L")
-            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-                white = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(white, upright)
-            return upright.convert("RGB")
+        if isinstance(source, Image.Image):
+            return as_seen(source)
+        with opened(source) as image:
+            return as_seen(image)
     except FileNotFoundError:
-        raise HoldfastError(f"The image {name} is missing.") from None
+        raise HoldfastError(f"The image {source!s} is missing.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise HoldfastError(f"The image {name} cannot be read: {error}.") from None
+        where = "in the row's own bytes" if isinstance(source, bytes) else str(source)
+        raise HoldfastError(f"The image {where} cannot be read: {error}.") from None

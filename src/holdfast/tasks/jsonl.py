@@ -11,47 +11,36 @@ A row is a JSON object with
     aliases    answers that are right but in another form
     references all accepted answers, for scorers that count them (`vqa`, `mmmu`)
 
-Other fields are kept as `meta`. With a scorer of option letters, `answer` may be a letter or an option's
-text; the reference is the letter.
+Where the prompt holds an `<image>` marker for each picture, the pictures stand there; else before the text.
+Other fields are kept as `meta`, but one that seems to hold pictures or choices is asked about: an object
+`meta` may hold what is not for the model, whatever it is called. With a scorer of option letters, `answer`
+may be a letter or an option's text; the reference is the letter.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from contextlib import suppress
 from pathlib import Path
-from string import ascii_uppercase
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.settings import Settings
-from holdfast.tasks.example import Example, ImageSource
-from holdfast.tasks.imagecheck import BadImage, size_of
-from holdfast.tasks.prompts import Style, render_target
-from holdfast.tasks.scorers import FORMULAS, get_scorer
-from holdfast.tasks.scoring import extract_answer
+from holdfast.tasks.example import Example
+from holdfast.tasks.picturefiles import locate, look_at
+from holdfast.tasks.pictures import BadImage
+from holdfast.tasks.rows import RENAME, Row, kind_of
+from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.task import Split, Task
 
-VERSION = 5  # raise when the same file gives other examples or scores
-FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
-OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
+VERSION = 6  # raise when the same file gives other examples or scores
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
+_PICTURE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|ppm|pgm|jp2|avif)$", re.IGNORECASE)
 OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are one of several options
-_STYLES: tuple[Style, ...] = ("direct", "cot")
-_LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
-_UNREADABLE = r"\boxed and unpaired braces"
-_WANTED = {  # what a reference must be, for messages
-    "number": "it must be a plain number such as 12, -0.5 or 1,200",
-    "yes_no": "it must be yes or no",
-    "pope": "it must be yes or no",
-    "vqa": "it must be among the references",
-    "mmmu": "it must be an option's letter (B), or among the references of an open question",
-    **dict.fromkeys(("choice", "options", "mmlu_pro"), _LETTER),
-}
 
 
 class OwnData(Settings):
@@ -126,15 +115,17 @@ class JsonlFile:
 
     Attributes:
         size: rows (blank lines do not count).
-        fingerprint: SHA-256 of the content, and of the size and the time of change of each picture it
-            names (reading all pictures would take too long).
+        fingerprint: SHA-256 of the content, and of that of each picture it names.
     """
 
     def __init__(self, path: Path, split: Split, scorer: str) -> None:
         self.path, self.split, self.scorer = path, split, scorer
+        self.folder = path.parent.resolve()
         self.size = 0
         digest = hashlib.sha256()
         pictures: set[str] = set()
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise InputError(f"The {split} data file {path} is no file.")
         try:
             with path.open("rb") as file:
                 for line in file:
@@ -144,8 +135,14 @@ class JsonlFile:
         except OSError as error:
             reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
             raise InputError(f"The {split} data file {path} {reason}.") from None
+        there = {}
+        for name in pictures:
+            with suppress(BadImage):  # said when its row is wanted
+                there[name] = locate(self.folder, name)
+        found = look_at(there.values())
         for name in sorted(pictures):
-            digest.update(_picture_facts(path.parent, name))
+            known = found[there[name]].sha256 if name in there else None
+            digest.update(json.dumps([name, known]).encode())
         self.fingerprint = digest.hexdigest()
         self._parsed: list[Example] = []
 
@@ -180,174 +177,83 @@ class JsonlFile:
         return examples
 
 
-class Row:
-    """The fields of one row, checked one by one.
-
-    Args:
-        values: what the row says.
-        scorer: of the task.
-        id: of the row, if it says none.
-        place: of the row, for messages.
-    """
-
-    def __init__(self, values: dict[str, Any], scorer: str, id: str, place: str = "") -> None:
-        self.values, self.scorer, self.default_id, self.place = values, scorer, id, place
-
-    def fail(self, field: str | None, problem: str) -> NoReturn:
-        place = self.place + (f", field '{field}'" if field else "")
-        raise InputError(f"{place}: {problem}.")
-
-    def example(self, images: tuple[ImageSource, ...] = ()) -> Example:
-        """The Example, with these images."""
-        self._check_spelling()
-        prompt, answer = self._text("prompt"), self._text("answer")
-        choices = self._texts("choices")
-        aliases = self._texts("aliases")
-        if choices:
-            if not 2 <= len(choices) <= len(ascii_uppercase):
-                self.fail("choices", f"must hold 2 to {len(ascii_uppercase)} options, not {len(choices)}")
-            if self.scorer in OF_LETTERS:
-                answer = self._letter(answer, choices)
-            options = (
-                f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)
-            )
-            prompt = "\n".join((prompt, *options))
-        example = Example(
-            id=self._id(),
-            prompt=prompt,
-            answer=answer,
-            images=images,
-            choices=choices,
-            aliases=aliases,
-            references=self._texts("references"),
-            rationale=self._text("rationale", needed=False),
-            meta={key: value for key, value in self.values.items() if key not in FIELDS},
-        )
-        self._check_reference(example)
-        return example
-
-    def _check_reference(self, example: Example) -> None:
-        """The row's own answer, as SFT would write it, must be right; else no answer could ever be.
-
-        Formulas and code of the user's are not tried: each would take a process.
-        """
-        if self.scorer in FORMULAS or plugins.is_reference(self.scorer):
-            return
-        for style in _STYLES:
-            read = extract_answer(render_target(example, style, "answer"), style)
-            score = 0.0 if read is None else get_scorer(self.scorer)(read, example)
-            # Annotators may disagree, and the answer need not be their most frequent one.
-            if score == 1 or (score > 0 and self.scorer == "vqa"):
-                continue
-            if read != example.answer.strip():
-                self.fail("answer", f"'{example.answer}' is read back as '{read}'; leave out {_UNREADABLE}")
-            wanted = _WANTED.get(self.scorer, "change it or the scorer")
-            self.fail("answer", f"the scorer '{self.scorer}' finds '{example.answer}' itself wrong; {wanted}")
-
-    def _check_spelling(self) -> None:
-        """A field that nearly has a known name is a slip, not more data."""
-        for key in self.values:
-            close = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.8)
-            if key not in FIELDS and close and close[0] not in self.values:
-                self.fail(key, f"is not a known field; did you mean '{close[0]}'?")
-
-    def _text(self, field: str, needed: bool = True) -> str:
-        value = self.values.get(field)
-        if value is None:
-            if needed:
-                self.fail(field, "is missing")
-            return ""
-        if not isinstance(value, str):
-            hint = f'; write it in quotes: "{value}"' if isinstance(value, int | float) else ""
-            self.fail(field, f"must be text, not {_kind(value)}{hint}")
-        if needed and not value.strip():
-            self.fail(field, "is empty")
-        return value
-
-    def _texts(self, field: str, one: bool = False) -> tuple[str, ...]:
-        """A list of texts; with `one`, a single text will do."""
-        value = self.values.get(field)
-        if value is None:
-            return ()
-        if one and isinstance(value, str):
-            value = [value]
-        if not isinstance(value, list):
-            self.fail(field, f"must be a list of texts, not {_kind(value)}")
-        for position, item in enumerate(value, start=1):
-            if not isinstance(item, str):
-                self.fail(field, f"must hold texts only; number {position} is {_kind(item)}")
-            if not item.strip():
-                self.fail(field, f"must hold no empty text; number {position} is empty")
-        return tuple(value)
-
-    def _id(self) -> str:
-        value = self.values.get("id")
-        if value is None:
-            return self.default_id
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            self.fail("id", f"must be text or a whole number, not {_kind(value)}")
-        return str(value)
-
-    def _letter(self, answer: str, choices: tuple[str, ...]) -> str:
-        """The letter of an answer that is given as a letter or as an option's text."""
-        letters = ascii_uppercase[: len(choices)]
-        letter = answer.strip().upper()
-        if len(letter) == 1 and letter in letters:
-            same = [other for other, choice in zip(letters, choices, strict=True) if choice == answer.strip()]
-            if same and letter not in same:
-                self.fail(
-                    "answer",
-                    f"'{answer}' is the letter of option {letter} and the text of option {same[0]}; "
-                    "change the options' texts, so that only one can be meant",
-                )
-            return letter
-        if choices.count(answer) == 1:
-            return letters[choices.index(answer)]
-        self.fail(
-            "answer", f"'{answer}' is neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
-        )
-
-
 class _Line(Row):
     """One line of a file."""
 
     def __init__(self, file: JsonlFile, number: int, line: bytes) -> None:
         super().__init__({}, file.scorer, f"{file.split}-{number}", f"{file.path}, line {number}")
-        self.folder = file.path.parent.resolve()
+        self.folder = file.folder
         try:
-            value = json.loads(line.decode("utf-8-sig"))
+            value = _parsed(line)
         except UnicodeDecodeError:
             self.fail(None, "is not UTF-8 text; save the file as UTF-8")
         except json.JSONDecodeError as error:
             self.fail(None, f"is broken JSON: {error.msg} at column {error.colno}")
+        except _Twice as error:
+            self.fail(str(error), "stands there twice; keep one")
+        except RecursionError:
+            self.fail(None, "is nested too deep; a row has a few levels at most")
+        except ValueError:
+            self.fail(None, "holds a number of too many digits; write it in quotes")
         if not isinstance(value, dict):
-            self.fail(None, f"must be a JSON object with prompt and answer, not {_kind(value)}")
+            self.fail(None, f"must be a JSON object with prompt and answer, not {kind_of(value)}")
         self.values = value
+        if _HALF.search(line):
+            self._check_characters()
+
+    def _check_characters(self) -> None:
+        for key, value in self.values.items():
+            try:
+                json.dumps([key, value], ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                shown = key.encode("ascii", "backslashreplace").decode()
+                self.fail(shown, "holds half a character (\\ud800 to \\udfff alone); write it as UTF-8 text")
+
+    def _check_spelling(self) -> None:
+        super()._check_spelling()
+        shown = self._texts("images", one=True)
+        for key, value in self._others():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and text not in shown and self._is_picture(text):
+                    self.fail(
+                        key, f"names the picture '{text}', but pictures are read from 'images'; {RENAME}"
+                    )
+
+    def _is_picture(self, text: str) -> bool:
+        if not _PICTURE_NAME.search(text):
+            return False
+        try:
+            return bool(locate(self.folder, text))
+        except BadImage:
+            return False
 
     def images(self) -> tuple[Path, ...]:
-        return tuple(self._image(path) for path in self._texts("images", one=True))
+        return tuple(self._image(name) for name in self._texts("images", one=True))
 
-    def _image(self, path: str) -> Path:
-        folder = self.folder
-        if "://" in path:
-            self.fail(
-                "images", f"'{path}' is an address; nothing is fetched: save the picture inside {folder}"
-            )
+    def _image(self, name: str) -> Path:
         try:
-            full = (folder / path).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # a NUL character, a loop of links
-            self.fail("images", f"'{path}' is no usable path ({error})")
-        if not full.is_relative_to(folder):
-            self.fail(
-                "images", f"'{path}' leads out of the data file's folder; put the picture inside {folder}"
-            )
-        if not full.is_file():
-            self.fail("images", f"the picture '{path}' is missing (looked for {full})")
-        try:
-            size_of(full.read_bytes())
-        except (BadImage, OSError) as error:
-            self.fail("images", f"the picture '{path}' cannot be read ({error}); replace the file")
-        return full
+            path = locate(self.folder, name)
+        except BadImage as bad:
+            self.fail("images", str(bad))
+        if problem := look_at([path])[path].problem:
+            self.fail("images", f"the picture '{name}' cannot be read ({problem}); replace the file")
+        return path
+
+
+class _Twice(ValueError):
+    """A key that stands in an object twice."""
+
+
+def _parsed(line: bytes) -> Any:
+    return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in made if keys.count(key) > 1))
+    return made
 
 
 def _pictures(line: bytes) -> list[str]:
@@ -355,32 +261,7 @@ def _pictures(line: bytes) -> list[str]:
     if b'"images"' not in line:
         return []
     try:
-        value = json.loads(line.decode("utf-8-sig"))["images"]
-    except (ValueError, LookupError, TypeError):
+        value = _parsed(line)["images"]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return []
     return [name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
-
-
-def _picture_facts(folder: Path, name: str) -> bytes:
-    """What tells whether a picture has changed: its name, size and time of change."""
-    try:
-        facts = (folder / name).stat()
-    except (OSError, ValueError):  # missing; a NUL character
-        return json.dumps([name]).encode()
-    return json.dumps([name, facts.st_size, facts.st_mtime_ns]).encode()
-
-
-_KINDS: Mapping[type, str] = {
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
-
-
-def _kind(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return _KINDS[type(value)]

@@ -20,7 +20,8 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.tasks.benchmarks import Benchmark
 from holdfast.tasks.benchmarks.benchmark import BadRow, Records
 from holdfast.tasks.example import Example, ImageSource, LazyImage
-from holdfast.tasks.imagecheck import SMALLEST_SIDE, BadImage, size_of
+from holdfast.tasks.imagecheck import SMALLEST_SIDE, size_of
+from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepared import (
     FORMAT,
     IMAGES,

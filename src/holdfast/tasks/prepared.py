@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_json
@@ -92,11 +92,13 @@ def changed_file(folder: Path, manifest: Mapping[str, Any], thorough: bool = Fal
 
     Raises:
         OSError: a file is not there.
-        KeyError: the manifest lacks something.
+        KeyError: the manifest lacks something, or names other splits.
     """
     for split, entry in manifest["splits"].items():
-        for name, known in entry["files"].items():
-            file = folder / split / name
+        if split not in get_args(Split):
+            raise KeyError(split)  # nothing outside the folder is read
+        for name in (ROWS, IMAGES):
+            file, known = folder / split / name, entry["files"][name]
             if file.stat().st_size != known["bytes"]:
                 return f"{split}/{name}"
             if (thorough or name == ROWS) and facts(file) != known:

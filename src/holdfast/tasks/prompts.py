@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from holdfast.errors import InputError
+from holdfast.tasks.example import IMAGE_MARKER
 
 if TYPE_CHECKING:
     from holdfast.tasks.example import Example
@@ -35,6 +36,21 @@ HINTS: dict[str, str] = {
 def render_prompt(example: Example, style: Style, templates: Mapping[Style, str]) -> str:
     """The user's turn: the question with the instruction of its style."""
     return templates[style].format(prompt=example.prompt)
+
+
+def parts_of(prompt: str, images: int) -> list[str | None]:
+    """A prompt's texts in order, with None where an image stands: at the markers, or before all text.
+
+    Raises:
+        ValueError: it has markers, but more or fewer than images. (Without images they are text.)
+    """
+    first, *others = prompt.split(IMAGE_MARKER)
+    if not images or not others:
+        return [None] * images + [prompt]
+    if len(others) != images:
+        raise ValueError(f"has {len(others)} {IMAGE_MARKER} markers for {images} images; write one for each")
+    parts = [first, *(part for text in others for part in (None, text))]
+    return [part for part in parts if part != ""]
 
 
 def render_target(example: Example, style: Style, target: Target) -> str:

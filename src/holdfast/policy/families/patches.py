@@ -31,6 +31,13 @@ class PatchEncoder(Encoder):
     def prepare(self, images: Iterable[ImageSource]) -> None:
         self.patches.prepare(images)
 
+    def _image_places(self, rendered: str, ids: list[int]) -> int:
+        return ids.count(self.image_token)
+
+    def _image_tokens(self, size: tuple[int, int]) -> int:
+        width, height = self.patches.size_in(*size)
+        return (width * height) // (self.patches.patch * self.patches.merge) ** 2
+
     def _picture(self, image: ImageSource) -> Picture:
         return self.patches.picture(image)
 

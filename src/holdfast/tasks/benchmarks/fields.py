@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.tasks.benchmarks.benchmark import BadRow
-from holdfast.tasks.example import ImageSource, LazyImage
+from holdfast.tasks.example import IMAGE_MARKER, ImageSource, LazyImage
 
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
@@ -142,6 +142,8 @@ class FolderImage(LazyImage):
         try:
             if not path.resolve().is_relative_to(self.folder.resolve()):
                 raise HoldfastError(f"{self.name} leads out of the data folder")
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise HoldfastError(f"{self.name} is no file")
             return path.read_bytes()
         except FileNotFoundError:
             raise HoldfastError(f"{self.name} is missing") from None
@@ -167,7 +169,7 @@ def without_markers(prompt: str, images: int) -> str:
     Raises:
         BadRow: they are not.
     """
-    count = prompt.count("<image>")
+    count = prompt.count(IMAGE_MARKER)
     if count not in (0, images):
-        raise BadRow(f"{count} <image> markers for {images} images")
-    return prompt.replace("<image>", "").strip()
+        raise BadRow(f"{count} {IMAGE_MARKER} markers for {images} images")
+    return prompt.replace(IMAGE_MARKER, "").strip()

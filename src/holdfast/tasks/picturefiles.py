@@ -1,0 +1,118 @@
+"""Picture files beside rows: where they may lie, what is in them, and whether they can be used.
+
+Reading and decoding some ten thousand pictures takes a minute or two, so what was found is remembered by
+path, size and time of change: within the process, and of large sets in a file of the data folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast import files
+from holdfast.tasks.imagecheck import look
+from holdfast.tasks.pictures import BadImage
+from holdfast.tasks.prepared import data_folder
+
+CHECK_VERSION = 1  # raise when pictures that were good are to be looked at again
+MEMORY = "pictures.json"
+REMEMBER_FROM = 1 << 26  # bytes of pictures; fewer are soon read again
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at a picture found.
+
+    Attributes:
+        sha256: of the file; empty if it could not be read.
+        problem: why it cannot be used, if so.
+    """
+
+    sha256: str
+    problem: str = ""
+
+
+_found: dict[str, Found] = {}  # in this process, by path, size and time of change
+
+
+def locate(folder: Path, name: str) -> Path:
+    """The file of a name beside rows.
+
+    Args:
+        folder: where the rows lie, resolved.
+
+    Raises:
+        BadImage: it is no file within the folder.
+    """
+    if "://" in name:
+        raise BadImage(f"'{name}' is an address; nothing is fetched: save the picture inside {folder}")
+    try:
+        path = (folder / name).resolve()
+        is_file = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a NUL character
+        raise BadImage(f"'{name[:80]}' is no usable path ({getattr(error, 'strerror', error)})") from None
+    if not path.is_relative_to(folder):
+        raise BadImage(f"'{name}' leads out of the data file's folder; put the picture inside {folder}")
+    if not is_file:
+        raise BadImage(f"the picture '{name}' is missing (looked for {path})")
+    return path
+
+
+def look_at(paths: Iterable[Path]) -> dict[Path, Found]:
+    """What is in these files; only those that are new or changed are read."""
+    keys = {path: _key(path) for path in paths}
+    new = [path for path, key in keys.items() if key not in _found]
+    if not new:
+        return {path: _found[key] for path, key in keys.items()}
+    size = sum(os.path.getsize(path) for path in new if path.exists())
+    if size >= REMEMBER_FROM:
+        _found.update(_remembered())
+        new = [path for path, key in keys.items() if key not in _found]
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        warnings.simplefilter("ignore")  # decoders complain of odd metadata
+        for path, found in zip(new, threads.map(_look, new), strict=True):
+            _found[keys[path]] = found
+    if new and size >= REMEMBER_FROM:
+        good = {key: one.sha256 for key, one in _found.items() if not one.problem}
+        with suppress(OSError):  # it only saves time
+            files.write_json(data_folder() / MEMORY, {"version": CHECK_VERSION, "sha256": good})
+    return {path: _found[key] for path, key in keys.items()}
+
+
+def _look(path: Path) -> Found:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Found("", str(error.strerror))
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        look(data)
+    except BadImage as bad:
+        return Found(sha256, str(bad))
+    return Found(sha256)
+
+
+def _key(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError:
+        return str(path)
+    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def _remembered() -> dict[str, Found]:
+    try:
+        known = files.read_json(data_folder() / MEMORY)
+        return (
+            {key: Found(str(sha256)) for key, sha256 in known["sha256"].items()}
+            if (known["version"] == CHECK_VERSION)
+            else {}
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}

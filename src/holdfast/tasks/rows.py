@@ -1,0 +1,208 @@
+"""A row of one's own data: its fields, checked one by one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from string import ascii_uppercase
+from typing import Any, NoReturn
+
+from holdfast import plugins
+from holdfast.errors import InputError
+from holdfast.tasks.example import IMAGE_MARKER, Example, ImageSource
+from holdfast.tasks.prompts import Style, render_target
+from holdfast.tasks.scorers import FORMULAS, get_scorer
+from holdfast.tasks.scoring import extract_answer
+
+FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
+META = "meta"  # more data, whatever its fields are called
+OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
+_STYLES: tuple[Style, ...] = ("direct", "cot")
+_LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
+_UNREADABLE = r"\boxed and unpaired braces"
+_OTHER_NAMES = {
+    "images": re.compile(
+        r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes)?s?\d*", re.I
+    ),
+    "choices": re.compile(
+        r"(answer)?(option|choice|alternative|candidate|distractor)s?(list|text)?s?(\d*|[a-z])", re.I
+    ),
+}
+RENAME = "rename it, or move it into 'meta' if the model is not to see it"
+_WANTED = {  # what a reference must be, for messages
+    "number": "it must be a plain number such as 12, -0.5 or 1,200",
+    "yes_no": "it must be yes or no",
+    "pope": "it must be yes or no",
+    "vqa": "it must be among the references",
+    "mmmu": "it must be an option's letter (B), or among the references of an open question",
+    **dict.fromkeys(("choice", "options", "mmlu_pro"), _LETTER),
+}
+
+
+class Row:
+    """The fields of one row, checked one by one.
+
+    Args:
+        values: what the row says.
+        scorer: of the task.
+        id: of the row, if it says none.
+        place: of the row, for messages.
+    """
+
+    def __init__(self, values: dict[str, Any], scorer: str, id: str, place: str = "") -> None:
+        self.values, self.scorer, self.default_id, self.place = values, scorer, id, place
+
+    def fail(self, field: str | None, problem: str) -> NoReturn:
+        place = self.place + (f", field '{field}'" if field else "")
+        raise InputError(f"{place}: {problem}.")
+
+    def example(self, images: tuple[ImageSource, ...] = ()) -> Example:
+        """The Example, with these images."""
+        self._check_spelling()
+        prompt, answer = self._text("prompt"), self._text("answer")
+        choices = self._texts("choices")
+        aliases = self._texts("aliases")
+        if choices:
+            if not 2 <= len(choices) <= len(ascii_uppercase):
+                self.fail("choices", f"must hold 2 to {len(ascii_uppercase)} options, not {len(choices)}")
+            if self.scorer in OF_LETTERS:
+                answer = self._letter(answer, choices)
+            options = (
+                f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)
+            )
+            prompt = "\n".join((prompt, *options))
+        markers = prompt.count(IMAGE_MARKER)
+        if markers not in (0, len(images)):
+            problem = (
+                f"has {markers} {IMAGE_MARKER} markers for {len(images)} images; write one for each, or none"
+            )
+            self.fail("prompt", problem)
+        example = Example(
+            id=self._id(),
+            prompt=prompt,
+            answer=answer,
+            images=images,
+            choices=choices,
+            aliases=aliases,
+            references=self._texts("references"),
+            rationale=self._text("rationale", needed=False),
+            meta=self._meta(),
+            place=self.place,
+        )
+        self._check_reference(example)
+        return example
+
+    def _check_reference(self, example: Example) -> None:
+        """The row's own answer, as SFT would write it, must be right; else no answer could ever be.
+
+        Formulas and code of the user's are not tried: each would take a process.
+        """
+        if self.scorer in FORMULAS or plugins.is_reference(self.scorer):
+            return
+        for style in _STYLES:
+            read = extract_answer(render_target(example, style, "answer"), style)
+            score = 0.0 if read is None else get_scorer(self.scorer)(read, example)
+            # Annotators may disagree, and the answer need not be their most frequent one.
+            if score == 1 or (score > 0 and self.scorer == "vqa"):
+                continue
+            if read != example.answer.strip():
+                self.fail("answer", f"'{example.answer}' is read back as '{read}'; leave out {_UNREADABLE}")
+            wanted = _WANTED.get(self.scorer, "change it or the scorer")
+            self.fail("answer", f"the scorer '{self.scorer}' finds '{example.answer}' itself wrong; {wanted}")
+
+    def _check_spelling(self) -> None:
+        """A field that nearly has a known name, or another one for the same, is a slip, not more data."""
+        for key, value in self._others():
+            close = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.8)
+            if close and close[0] not in self.values:
+                self.fail(key, f"is not a known field; did you mean '{close[0]}'?")
+            if not isinstance(value, str | list | dict):
+                continue
+            for field, names in _OTHER_NAMES.items():
+                if field not in self.values and names.fullmatch(re.sub(r"[\W_]", "", key)):
+                    self.fail(key, f"looks like '{field}', but no field of that name is read; {RENAME}")
+
+    def _others(self) -> list[tuple[str, Any]]:
+        """The fields that are not asked of a row."""
+        return [(key, value) for key, value in self.values.items() if key not in (*FIELDS, META)]
+
+    def _meta(self) -> dict[str, Any]:
+        meta = self.values.get(META)
+        if not isinstance(meta, dict | None):
+            self.fail(META, f"must be an object, not {kind_of(meta)}")
+        return {**dict(self._others()), **(meta or {})}
+
+    def _text(self, field: str, needed: bool = True) -> str:
+        value = self.values.get(field)
+        if value is None:
+            if needed:
+                self.fail(field, "is missing")
+            return ""
+        if not isinstance(value, str):
+            hint = f'; write it in quotes: "{value}"' if isinstance(value, int | float) else ""
+            self.fail(field, f"must be text, not {kind_of(value)}{hint}")
+        if needed and not value.strip():
+            self.fail(field, "is empty")
+        return value
+
+    def _texts(self, field: str, one: bool = False) -> tuple[str, ...]:
+        """A list of texts; with `one`, a single text will do."""
+        value = self.values.get(field)
+        if value is None:
+            return ()
+        if one and isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            self.fail(field, f"must be a list of texts, not {kind_of(value)}")
+        for position, item in enumerate(value, start=1):
+            if not isinstance(item, str):
+                self.fail(field, f"must hold texts only; number {position} is {kind_of(item)}")
+            if not item.strip():
+                self.fail(field, f"must hold no empty text; number {position} is empty")
+        return tuple(value)
+
+    def _id(self) -> str:
+        value = self.values.get("id")
+        if value is None:
+            return self.default_id
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            self.fail("id", f"must be text or a whole number, not {kind_of(value)}")
+        return str(value)
+
+    def _letter(self, answer: str, choices: tuple[str, ...]) -> str:
+        """The letter of an answer that is given as a letter or as an option's text."""
+        letters = ascii_uppercase[: len(choices)]
+        letter = answer.strip().upper()
+        if len(letter) == 1 and letter in letters:
+            same = [other for other, choice in zip(letters, choices, strict=True) if choice == answer.strip()]
+            if same and letter not in same:
+                self.fail(
+                    "answer",
+                    f"'{answer}' is the letter of option {letter} and the text of option {same[0]}; "
+                    "change the options' texts, so that only one can be meant",
+                )
+            return letter
+        if choices.count(answer) == 1:
+            return letters[choices.index(answer)]
+        if answer in choices:
+            self.fail("choices", f"hold '{answer}', the answer, {choices.count(answer)} times; keep one")
+        self.fail(
+            "answer", f"'{answer}' is neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
+        )
+
+
+_KINDS: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS[type(value)]
