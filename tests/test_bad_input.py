@@ -13,7 +13,7 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_jsonl
 from holdfast.learning.loop import learn, step
 from holdfast.learning.methods import Method, make_method
-from holdfast.learning.objectives import Likelihood
+from holdfast.learning.objectives import Likelihood, item_name
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions
@@ -107,12 +107,11 @@ def test_a_step_names_the_example_and_leaves_the_weights_alone(monkeypatch, capl
     before, method = weights(policy), METHODS["sft"]
     monkeypatch.setattr(policy, "encode", Poisoned(policy, {0}))
     groups = Likelihood(method, TEMPLATES["embedded"]).collect(policy, SEEN[:3], ())
-    object.__setattr__(groups, "names", ("one", "two", "three"))
     row = step(
         policy, Likelihood(method, {}), make_optimizer(policy.model, method), groups, method, rate=1e-3
     )
     assert row["skipped"] == 1 and row["loss"] == 0 and row["grad_norm"] == 0
-    assert "A step is skipped for three." in caplog.text
+    assert f"A step is skipped for {item_name(SEEN[2])}." in caplog.text
     assert same(before, weights(policy))
 
 

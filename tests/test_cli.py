@@ -144,9 +144,10 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_failure_while_running(tmp_path: Path) -> None:
-    rows = [{"id": str(i), "prompt": "red " * (600 if i == 3 else 3), "answer": "red"} for i in range(16)]
+    rows = [{"id": str(i), "prompt": "red red red", "answer": "red"} for i in range(16)]
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    own = {"long": {"train": "long.jsonl", "test": "long.jsonl"}}
+    (tmp_path / "rules.py").write_text("def score(answer, example):\n    return {'red': 1}[answer]\n")
+    own = {"long": {"train": "long.jsonl", "test": "long.jsonl", "scorer": "rules.py:score"}}
     changes = {
         "tasks": own,
         "sequence": ["reading", "long"],

@@ -246,6 +246,46 @@ def test_addresses() -> None:
         assert "secret" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "bad", ["http://[::1/v1", "http://[zz]/v1", "http://x/\x1b[31m", "http://xn--\udcff/v1"]
+)
+def test_addresses_that_cannot_be_read(bad: str) -> None:
+    with pytest.raises(InputError, match="is not a server's address"):
+        chat_address(bad)
+
+
+@pytest.mark.parametrize("spaces", ["\n", "\r\n", " "])
+def test_a_key_read_from_a_file(server: ChatServer, monkeypatch: pytest.MonkeyPatch, spaces: str) -> None:
+    monkeypatch.setenv("SERVER_KEY", f"sk-secret-1{spaces}")
+    server.troubles[:] = [OK]
+    complete(connect(server, key_variable="SERVER_KEY"))
+    assert server.requests[0][1] == "Bearer sk-secret-1"
+
+
+@pytest.mark.parametrize("key", ["sk-sec\nret", "sk-secret\u00e9", "sk-secret\x1b", "sk-\ttab", "sk-\udcff"])
+def test_a_key_that_cannot_be_sent_is_not_shown(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("SERVER_KEY", key)
+    with pytest.raises(InputError, match=r"SERVER_KEY .* holds a character that no key has") as told:
+        connect(server, key_variable="SERVER_KEY")
+    assert "sk-" not in str(told.value)
+
+
+def test_a_key_that_the_server_repeats_is_not_shown(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_KEY", "sk-secret-1")
+    server.troubles[:] = [(401, {}, {"error": {"message": "Incorrect key: sk-secret-1"}})]
+    with pytest.raises(InputError, match=r"Incorrect key: \(the key\)"):
+        complete(connect(server, key_variable="SERVER_KEY"))
+
+
+def test_a_count_of_tokens_beyond_all_sense_is_none(server: ChatServer) -> None:
+    server.troubles[:] = [OK | {"usage": {"completion_tokens": 10**400}}]
+    assert complete(connect(server)).lengths == [[None]]
+
+
 def test_images_go_without_loss() -> None:
     picture = Image.effect_noise((20, 30), 90).convert("RGB")
     picture.putpixel((3, 4), (1, 2, 3))

@@ -125,7 +125,7 @@ def test_pictures_stand_where_their_markers_do(family, tmp_path):
 
 def test_a_template_that_moves_pictures_is_not_given_any_within_the_text(tmp_path):
     policy = make_policy(make_folder(tmp_path))
-    policy.encoder.template = (
+    policy.encoder.template.text = (
         "{% for part in messages[0]['content'] if part['type'] == 'image' %}<|image_pad|>{% endfor %}"
         "{% for part in messages[0]['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
     )

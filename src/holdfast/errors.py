@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class HoldfastError(Exception):
@@ -20,3 +23,49 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     close.sort(key=lambda one: sorted(one) != sorted(word))  # letters that changed places, first
     return f"; did you mean '{close[0]}'?" if close else f"; there is {', '.join(known)}"
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a library says, as the end of a sentence: one line, without its class."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it wants more memory than there is"
+    if isinstance(error, UnicodeError):
+        return "it holds what is not UTF-8 text"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    text = shortened(re.sub(r"\b[A-Z]\w+Error: ", "", " ".join(str(error).split())), 300).rstrip(".: ")
+    if "integer string conversion" in text:
+        return "a whole number in it has thousands of digits"
+    if "can't allocate memory" in text:
+        return "it wants more memory than there is"
+    if isinstance(error, KeyError):
+        return f"{text} is missing, or not known"
+    if isinstance(error, TypeError | AttributeError | ArithmeticError | IndexError):
+        return f"a value in it is of the wrong kind or size ({text})"
+    return text or f"it raises {type(error).__name__}"
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """The beginning of what a person gave, for a message."""
+    return text if len(text) <= most else f"{text[:most]} …"
+
+
+@contextmanager
+def reading(what: object, verb: str = "used", advice: str = "") -> Iterator[None]:
+    """Whatever goes wrong inside, where something of the user's is read, is one line that names it.
+
+    Args:
+        what: the file, or what else is read; `verb` is what it cannot be.
+        advice: a sentence about what to do.
+
+    Raises:
+        InputError: something did. Errors that are meant for people go through as they are.
+    """
+    try:
+        yield
+    except HoldfastError:
+        raise
+    except Exception as error:  # a broken file shows in as many ways as there are readers
+        raise InputError(f"{what} cannot be {verb}: {reason(error)}.{advice and f' {advice}'}") from error

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from holdfast.errors import InputError
+
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as mkstemp makes them
 _LEFT_OVER = 60.0  # seconds; a temporary file that a living process writes does not grow so old
 
@@ -67,7 +69,36 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a JSON file says.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON.
+    """
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The same of a text, which Python cannot follow down to any depth."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a person writes it, where `~` is a home folder.
+
+    Raises:
+        InputError: there is no such home, or it cannot be a path.
+    """
+    path = Path(text)
+    if "\0" in str(text):
+        raise InputError(f"{str(text)!r} is no path: it holds the character NUL.")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InputError(f"{text} is no path: nobody here is called {path.parts[0][1:]}.") from None
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.files import user_path
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
@@ -45,7 +46,7 @@ def absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [absolute(inner, folder) for inner in value]
     if isinstance(value, str) and (found := _REFERENCE.fullmatch(value)):
-        return f"{(folder / Path(found['file']).expanduser()).resolve()}:{found['name']}"
+        return f"{(folder / user_path(found['file'])).resolve()}:{found['name']}"
     return value
 
 
@@ -201,9 +202,9 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
     function = load_function(reference)
     seconds = float(getattr(function, "seconds", SECONDS))
     try:
-        with _time_limit(seconds), blamed(reference, about):
+        with time_limit(seconds), blamed(reference, about):
             return function(*arguments)
-    except _TooSlow:
+    except TooSlow:
         raise HoldfastError(
             f"{reference} took more than {seconds:g} s over {about}. Make it faster, or give the function an "
             "attribute `seconds`."
@@ -247,19 +248,19 @@ def call_for_number(reference: str, *arguments: Any, about: str, least: float, m
     return float(with_item)
 
 
-class _TooSlow(BaseException):
+class TooSlow(BaseException):
     """Not an Exception, which the user's own code might catch."""
 
 
 @contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise `_TooSlow` in the block after so long; only in a main thread, which jobs run in."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TooSlow` in the block after so long; only in a main thread, which jobs run in."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        raise _TooSlow
+        raise TooSlow
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -5,20 +5,24 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+LARGEST = 10**12  # that a whole number may be
+
 
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """`true` would count as 1."""
+    def _usable_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` would count as 1, and some numbers are beyond all that is counted with them."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         kinds = {annotation, *get_args(annotation)}
         if kinds & {int, float} and bool not in kinds:
             for item in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(item, bool):
                     raise ValueError(f"must be a number, not {str(item).lower()}")
+                if isinstance(item, int) and abs(item) > LARGEST:
+                    raise ValueError(f"must be a number of at most {LARGEST:,}")
         return value
 
 

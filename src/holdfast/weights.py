@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reading, reason
+from holdfast.files import parse_json, read_json
 
 INDEX = "model.safetensors.index.json"
 _SIZES = {"F32": 4, "BF16": 2, "F16": 2}
@@ -24,10 +24,8 @@ def indexed(folder: Path) -> list[Path]:
     path = folder / INDEX
     if not path.is_file():
         return []
-    try:
-        names = {str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no index of weights ({error}); copy or download it again.") from None
+    with reading(f"The index of weights {path}", advice="Copy or download it again."):
+        names = {str(name) for name in read_json(path)["weight_map"].values()}
     outside = sorted(name for name in names if name in ("", ".", "..") or "/" in name or "\\" in name)
     if outside:
         raise InputError(
@@ -76,11 +74,14 @@ def _tensors(path: Path) -> tuple[int, list[dict[str, Any]]]:
             length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
                 raise ValueError("it is cut off, or no safetensors file")
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
         tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
         expected = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+        if any(type(count) is not int for tensor in tensors for count in tensor["shape"]):
+            raise ValueError("a shape in it is not of whole numbers")
         if size != expected:
             raise ValueError(f"it has {size} bytes instead of {expected}")
         return 8 + length, tensors
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the weights {path} are damaged ({error}); copy or download them again") from None
+    except Exception as error:  # a header is JSON, and may say anything
+        text = f"the weights {path} are damaged ({reason(error)}); copy or download them again"
+        raise InputError(text) from error

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
+from yaml.reader import ReaderError
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reading, shortened
 
 KeyPath = tuple[str | int, ...]
+LARGEST = 1 << 24  # characters of a file; the largest grid that may be makes about half of them
+MOST_VALUES = 1_000_000  # that a file stands for
+DEEPEST = 100  # values within values
 
 
 @dataclass
@@ -51,22 +58,24 @@ def read_yaml(path: Path) -> YamlFile:
     """Parse a YAML file (plain data only).
 
     Raises:
-        InputError: the file is missing, is not YAML, or says the same key twice.
+        InputError: the file is missing, is not YAML, says the same key twice, or is far too large.
     """
-    try:
+    with reading(f"The file {path}"):
+        if not path.exists():
+            raise InputError(f"The file {path} does not exist.")
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise InputError(f"{path} is not a file.")
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"The file {path} does not exist.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The file {path} cannot be read: {error}.") from None
-    loader = yaml.SafeLoader(text)
-    try:
+    if len(text) > LARGEST:
+        raise InputError(f"The file {path} has more than {LARGEST:,} characters; it cannot be an experiment.")
+    with _loader(text, str(path)) as loader:
         node = loader.get_single_node()
         if node is None:
             return YamlFile(None)
+        _check_size(node, {}, 0)
         file = YamlFile(None)
         repeated = []
-        for key_path, line, value in _keys(node, (), ()):
+        for key_path, line, value in _keys(node, ()):
             if key_path in file.lines:
                 name = ".".join(map(str, key_path))
                 repeated.append(f"line {line}: {name} stands already in line {file.lines[key_path]}")
@@ -77,13 +86,6 @@ def read_yaml(path: Path) -> YamlFile:
             raise InputError(f"{path} says a key twice; keep one of them.\n  " + "\n  ".join(repeated))
         file.value = loader.construct_document(node)
         return file
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"{path}{where}: this is not valid YAML: {problem}.") from None
-    finally:
-        loader.dispose()
 
 
 def parse_value(text: str) -> Any:
@@ -92,26 +94,94 @@ def parse_value(text: str) -> Any:
     Raises:
         InputError: it is not YAML.
     """
+    with _loader(text, f"'{shortened(text)}'") as loader:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, {}, 0)
+        return loader.construct_document(node)
+
+
+_KINDS = {"int": "whole number", "float": "number", "bool": "truth value", "timestamp": "date"}
+
+
+class _Loader(yaml.SafeLoader):
+    """Says where a value stands that is not of its type: a date such as 2024-13-01, `!!int abc`."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            made = super().construct_object(node, deep)
+            if isinstance(node, yaml.ScalarNode):
+                str(
+                    made
+                ).encode()  # numbers of thousands of digits and halves of characters cannot be written
+            return made
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception:  # Python's own, of as many kinds as there are types
+            kind = _KINDS.get(node.tag.rpartition(":")[2], "text that can be written")
+            text = f"'{shortened(str(node.value))}' is no {kind}; text goes in quotes"
+            raise ConstructorError(None, None, text, node.start_mark) from None
+
+
+@contextmanager
+def _loader(text: str, name: str) -> Iterator[_Loader]:
+    """What parses a text; its errors are told with their place in `name`."""
+    loader = None
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"'{text}' is not a YAML value: {getattr(error, 'problem', error)}.") from None
+        loader = _Loader(text)
+        yield loader
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        character = (
+            f"the character U+{error.character:04X}" if isinstance(error.character, int) else "a character"
+        )
+        raise InputError(f"{name} line {line}: this is not valid YAML: it holds {character}.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{name}{where}: this is not valid YAML: {error.problem}.") from None
+    except RecursionError:
+        raise InputError(f"{name}: this is nested too deeply.") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
 
 
-def _keys(
-    node: yaml.Node, path: KeyPath, parents: tuple[yaml.Node, ...]
-) -> Iterator[tuple[KeyPath, int, yaml.Node]]:
-    if node in parents:  # an alias to something that contains it
-        raise yaml.constructor.ConstructorError(None, None, "a value contains itself", node.start_mark)
+def _check_size(node: yaml.Node, sizes: dict[yaml.Node, int], depth: int) -> int:
+    """How many values a node stands for, those behind aliases counted wherever they are used.
+
+    Args:
+        sizes: of what was seen; 0 while it is looked into.
+
+    Raises:
+        ConstructorError: they are too many or too deep, or a value contains itself.
+    """
+    if sizes.get(node) == 0:
+        raise ConstructorError(None, None, "a value contains itself", node.start_mark)
+    if depth > DEEPEST:
+        raise ConstructorError(None, None, "this is nested too deeply", node.start_mark)
+    if node not in sizes:
+        sizes[node] = 0
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner
+        sizes[node] = 1 + sum(_check_size(part, sizes, depth + 1) for part in parts)
+    if sizes[node] > MOST_VALUES:
+        text = f"this stands for more than {MOST_VALUES:,} values"
+        raise ConstructorError(None, None, text, node.start_mark)
+    return sizes[node]
+
+
+def _keys(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int, yaml.Node]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             here = (*path, str(key.value))
             yield here, key.start_mark.line + 1, value
-            yield from _keys(value, here, (*parents, node))
+            yield from _keys(value, here)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             here = (*path, index)
             yield here, value.start_mark.line + 1, value
-            yield from _keys(value, here, (*parents, node))
+            yield from _keys(value, here)

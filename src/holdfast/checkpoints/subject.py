@@ -20,6 +20,7 @@ from holdfast.experiment.identity import (
 )
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.generate.generator import Generator
+from holdfast.policy.device import device_for
 from holdfast.policy.ready import check_ready
 from holdfast.policy.settings import ModelSettings
 from holdfast.weights import count_parameters
@@ -88,6 +89,7 @@ def _local(source: str, exam: Exam) -> Subject:
     for file in folder.glob("*.safetensors") if adapters else ():
         count_parameters(file)  # or say what is wrong with it
     check_ready(source, settings)
+    device_for(settings.device)
     memory = exam.store / HASHES
     asked = settings
 

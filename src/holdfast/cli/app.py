@@ -39,7 +39,7 @@ app.add_typer(store_app, name="store")
 @app.command()
 def version() -> None:
     """Print the version."""
-    out.print(__version__, highlight=False)
+    out.print(__version__)
 
 
 def _print_version(asked: bool) -> None:
@@ -77,6 +77,6 @@ def main() -> None:
 
 def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
-        traceback.print_exc()
-    err.print(f"Error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(traceback.format_exc())
+    err.print(f"Error: {message}", style="red")
     sys.exit(code)

@@ -69,7 +69,7 @@ def evaluate(
     target = folder or Path("runs/evaluate") / _slug(subject.name)
     for table in tables(_examine(subject, exam, target, again)):
         show_table(to_json(table))
-    out.print(f"Records: {target / 'records'}", soft_wrap=True, highlight=False)
+    out.print(f"Records: {target / 'records'}")
 
 
 def check(
@@ -143,8 +143,8 @@ def check(
     verdict = f"Forgotten: {', '.join(forgotten)}." if forgotten else "Nothing was shown to be forgotten."
     if unclear:
         verdict += f" Unclear: {', '.join(unclear)}; more examples would tell."
-    out.print(verdict, soft_wrap=True, highlight=False)
-    out.print(f"Items whose answer turned: {target / 'flips.jsonl'}", soft_wrap=True, highlight=False)
+    out.print(verdict)
+    out.print(f"Items whose answer turned: {target / 'flips.jsonl'}")
     if forgotten or (strict and unclear):
         raise typer.Exit(FORGOTTEN)
 
@@ -184,7 +184,7 @@ def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Ex
     """Ask a checkpoint, telling how it goes."""
     from holdfast.checkpoints.examine import examine
 
-    out.print(f"{subject.name}", soft_wrap=True, highlight=False, markup=False)
+    out.print(f"{subject.name}")
 
     def done(one: Examined) -> None:
         how = f"{one.seconds:.1f} s"
@@ -192,7 +192,7 @@ def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Ex
             how = time.strftime("done %Y-%m-%d %H:%M", time.localtime(one.made))
         mean = f"{100 * one.scores_N.mean():.1f} of 100 on {len(one.records):,} examples"
         line = f"  {one.task}: {mean} ({how})"
-        out.print(line, soft_wrap=True, highlight=False)
+        out.print(line)
 
     try:
         with err.status("") as status:
@@ -206,7 +206,7 @@ def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Ex
     left_out = sorted({name for one in examined for name in one.left_out})
     refused = [f"the server does not take {', '.join(left_out)}: what it does itself counts"]
     for remark in [*subject.remarks(), *(refused if left_out else ())]:
-        out.print(f"  {remark}", soft_wrap=True, highlight=False)
+        out.print(f"  {remark}")
     return examined
 
 
@@ -222,6 +222,6 @@ def _steps(task: str, show: Callable[[str], None] | None) -> OnStep:
             show(text)
         elif time.monotonic() - last > LINE_SECONDS:
             last = time.monotonic()
-            out.print(f"  {text}", soft_wrap=True, highlight=False)
+            out.print(f"  {text}")
 
     return step

@@ -1,21 +1,52 @@
-"""Where the commands write, and what several of them show."""
+"""Where the commands write, and what several of them show.
+
+What they print is plain text, whatever is in a folder's name or a server's message: square brackets are no
+markup, and characters that could rule a terminal stand there as escapes.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
 
+# Control characters but tab and line feed, halves of characters, and what turns the direction of writing.
+_RULING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+
+
+class PlainConsole(Console):
+    """Prints text as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, soft_wrap=True, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=_escaped(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads on (`holdfast run … | head`): the work goes on without a word."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def _escaped(text: str) -> str:
+    return _RULING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
 # Where output is not a terminal nobody tells its width; tables should not break there.
-out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
-err = Console(stderr=True)
+_TOLD = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
+out = PlainConsole(width=None if _TOLD else 160)
+err = PlainConsole(stderr=True)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")]
 
@@ -38,5 +69,5 @@ def show_table(table: Mapping[str, Any]) -> None:
             cells.append(Text.assemble(number(value, kind), (f" {interval(value, kind)}".rstrip(), "dim")))
         grid.add_row(*cells)
     out.print()
-    out.print(grid)
+    out.print(grid, soft_wrap=False)
     out.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,8 +43,8 @@ def data(
         old = (data_folder() / name / "manifest.json").is_file()
         state = "prepared" if name in ready else "prepare again" if old else ""
         grid.add_row(name, *shown, state, benchmark.scorer, benchmark.description)
-    out.print(grid)
-    out.print(f"Prepared sets lie in {data_folder().resolve()}.", highlight=False, soft_wrap=True)
+    out.print(grid, soft_wrap=False)
+    out.print(f"Prepared sets lie in {data_folder().resolve()}.")
 
 
 @data_app.command("prepare")
@@ -100,12 +101,10 @@ def prepare_task(
             on_progress=on_progress,
         )
     for line in remarks(benchmark, manifest):
-        out.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+        out.print(f"  {line}")
     sizes = ", ".join(f"{entry['rows']:,} {split}" for split, entry in manifest["splits"].items())
     out.print(
         f"{name}: {sizes} examples in {target}. Licence: {benchmark.licence}.",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -113,7 +112,7 @@ def _counts(subset: list[str]) -> dict[Any, int]:
     counts: dict[Any, int] = {}
     for item in subset:
         split, _, count = item.partition("=")
-        if split not in ("train", "validation", "test") or not count.isdecimal() or int(count) < 1:
+        if split not in ("train", "validation", "test") or not re.fullmatch("[1-9][0-9]{,8}", count):
             raise InputError(f"--subset {item} must be SPLIT=COUNT, such as train=80000.")
         counts[split] = int(count)
     return counts

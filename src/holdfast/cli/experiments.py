@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from rich.table import Table as Grid
 
 from holdfast import __version__
 from holdfast.cli.console import Debug, err, out, show_table
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, shortened
 
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
@@ -73,7 +74,7 @@ def run(
     where = places(experiment.model.device)
     count = _count(workers, experiment, where)
     for warning in filter(None, (check_memory(experiment, count, where), *rounded_away(experiment))):
-        err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        err.print(warning, style="yellow")
     check_rows(experiment)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
@@ -96,18 +97,18 @@ def run(
                 files.write_json(state, digest)
             break
     _headline(experiment.output)
-    out.print(f"Report: {index}", soft_wrap=True, highlight=False)
+    out.print(f"Report: {index}")
     if outcome.failed:
         skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
         raise HoldfastError(
             f"{len(outcome.failed)} of {len(plan.jobs)} jobs failed{skipped}. "
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
-    out.print(f"Took {duration(time.monotonic() - start)}.", highlight=False)
+    out.print(f"Took {duration(time.monotonic() - start)}.")
 
 
 def _announce(reference: str) -> None:
-    err.print(f"Your code is run: {reference}", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"Your code is run: {reference}")
 
 
 def _ask_if_large(jobs: int, most: int, yes: bool) -> None:
@@ -126,12 +127,14 @@ def _count(workers: str, experiment: Experiment, where: Sequence[Place]) -> int:
     from holdfast.experiment.estimate import auto_workers
 
     if workers != "auto":
-        if not workers.isdecimal() or int(workers) < 1:
-            raise InputError(f"--workers {workers}: give a number of 1 or more, or auto.")
+        if not re.fullmatch("[1-9][0-9]{,3}", workers):
+            raise InputError(
+                f"--workers {shortened(workers)}: give a number of 1 or more, or auto. There may be 9999."
+            )
         return int(workers)
     count, why = auto_workers(experiment, where)
     if why:
-        out.print(why, highlight=False, soft_wrap=True)
+        out.print(why)
     return count
 
 
@@ -166,7 +169,7 @@ def plan(
         left = job.fingerprint in todo
         seconds = duration(estimate.seconds(job, rates)) if left and (rates or guess) else ""
         grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", seconds)
-    out.print(grid)
+    out.print(grid, soft_wrap=False)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
     time_left = f"about {duration(total)} in one process (from earlier results)"
     if guess:
@@ -176,28 +179,23 @@ def plan(
     out.print(
         f"{len(jobs.jobs)} jobs ({jobs.asked - len(jobs.jobs)} more are shared), "
         f"{len(todo)} to do; {time_left}.",
-        highlight=False,
     )
     for warning in rounded_away(experiment):
-        err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        err.print(warning, style="yellow")
     _tell_devices(workers, experiment)
     from holdfast.experiment import memory
     from holdfast.experiment.architecture import architecture
 
-    if (known := architecture(experiment.model)) and (adapters := known.adapters()):
-        out.print(f"{adapters}.", highlight=False, soft_wrap=True)
+    if (known := architecture(experiment.model, experiment.store / KNOWN)) and (adapters := known.adapters()):
+        out.print(f"{adapters}.")
     if made := memory.estimate(experiment):
         out.print(
             f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.",
-            highlight=False,
-            soft_wrap=True,
         )
     else:
         out.print(
             f"What memory {experiment.model.path} needs can be told once it is on this disk "
             f"(hf download {experiment.model.path}).",
-            highlight=False,
-            soft_wrap=True,
         )
 
 
@@ -208,10 +206,10 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
     try:
         where = places(experiment.model.device)
     except InputError as error:
-        err.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
+        err.print(str(error), style="yellow")
         return
     count = _count(workers, experiment, where)
-    out.print(f"{count} {'worker' if count == 1 else 'workers'} on {spread(count, where)}.", highlight=False)
+    out.print(f"{count} {'worker' if count == 1 else 'workers'} on {spread(count, where)}.")
 
 
 def report(
@@ -237,7 +235,7 @@ def report(
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"
-    out.print(f"Report: {index}", soft_wrap=True, highlight=False)
+    out.print(f"Report: {index}")
 
 
 def _causes(failed: Mapping[str, str]) -> str:
@@ -261,7 +259,7 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
     def on_damage(job: Job, damage: Damaged) -> None:
         damaged.append(job)
         store.set_aside(job)
-        err.print(f"Damaged result: {job.label} ({damage})", soft_wrap=True, highlight=False)
+        err.print(f"Damaged result: {job.label} ({damage})")
 
     try:
         with out.status("Writing the report"):

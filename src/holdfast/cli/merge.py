@@ -48,4 +48,4 @@ def merge(
     policy = Policy.load(adapters, chosen)
     with whole_folder(folder) as unfinished:
         policy.save(unfinished, merge=True)
-    out.print(f"The merged model lies in {folder}.", highlight=False, soft_wrap=True)
+    out.print(f"The merged model lies in {folder}.")

@@ -33,16 +33,16 @@ def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debu
         weights = _bytes(entry.weights) if entry.weights else ""
         size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
         grid.add_row(entry.name, entry.kind, entry.label, size_, weights, seconds)
-    out.print(grid)
+    out.print(grid, soft_wrap=False)
     for kind in KINDS:
         mine = [entry for entry in entries if entry.kind == kind]
         whole = _bytes(sum(entry.bytes for entry in mine))
         weights = _bytes(sum(entry.weights for entry in mine))
         of_which = f", of which weights {weights}" if kind == "learn" else ""
-        out.print(f"{kind}: {len(mine)} results, {whole}{of_which}", highlight=False)
+        out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
     for name in ("work", "damaged", "trash"):
         if left := size(folder / name):
-            out.print(f"{name}: {_bytes(left)}", highlight=False)
+            out.print(f"{name}: {_bytes(left)}")
 
 
 @store_app.command("prune")
@@ -66,15 +66,15 @@ def prune_store(
     found = candidates(folder, weights=weights, damaged=damaged, configs=unreferenced)
     for candidate in found:
         line = f"{_bytes(candidate.bytes):>10}  {candidate.path}  {candidate.reason}"
-        out.print(line, highlight=False, soft_wrap=True)
+        out.print(line)
     total = sum(candidate.bytes for candidate in found)
     if not yes:
-        out.print(f"Would free {_bytes(total)}; add --yes to do it.", highlight=False)
+        out.print(f"Would free {_bytes(total)}; add --yes to do it.")
         return
     left = remove(folder, found)
     total -= sum(candidate.bytes for candidate in left)
     used = f"; {len(left)} of {len(found)} in use just now and left alone" if left else ""
-    out.print(f"Freed {_bytes(total)}{used}.", highlight=False)
+    out.print(f"Freed {_bytes(total)}{used}.")
 
 
 def _bytes(count: int) -> str:

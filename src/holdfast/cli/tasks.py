@@ -26,7 +26,7 @@ def tasks(context: typer.Context, debug: Debug = False) -> None:
         sizes = [_size(task.sizes, split) for split in ("train", "validation", "test")]
         chance = "–" if task.chance is None else f"{task.chance:.0%}"
         grid.add_row(name, *sizes, chance, task.scorer, task.description)
-    out.print(grid)
+    out.print(grid, soft_wrap=False)
 
 
 @tasks_app.command("show")
@@ -34,7 +34,7 @@ def show_task(
     name: Annotated[str, typer.Argument(help="The task.")],
     sheet: Annotated[Path | None, typer.Option("--out", help="The PNG file.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    count: Annotated[int, typer.Option(min=1, help="Examples on the sheet.")] = 12,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Examples on the sheet.")] = 12,
     debug: Debug = False,
 ) -> None:
     """Draw examples of a task on one sheet."""
@@ -44,7 +44,7 @@ def show_task(
     task = get_task(name)
     path = sheet or Path(f"{name}.png")
     write_sheet(task, path, split, count)  # type: ignore[arg-type]  # an unknown split is reported there
-    out.print(f"{task.description}\n{count} {split} examples: {path}", highlight=False, soft_wrap=True)
+    out.print(f"{task.description}\n{count} {split} examples: {path}")
 
 
 def _size(sizes: Any, split: str) -> str:

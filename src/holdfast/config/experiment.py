@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -28,11 +30,13 @@ from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.prompts import TEMPLATES, Style
 from holdfast.tasks.task import Split, Task
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
 # A method made by a grid carries its values in its name.
 MethodName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*( [a-z_.]+=[A-Za-z0-9_.+-]+)*$")
 ]
+
+MOST_EXAMPLES = 10_000_000  # that a task without an end may be asked for
 
 
 def _kind_of_task(value: Any) -> str:
@@ -46,6 +50,15 @@ def _is_code(value: str) -> str:
     if not plugins.is_reference(value):
         raise ValueError(f"must be a mapping (train, test, ...) or code as FILE.py:NAME, not '{value}'")
     return value
+
+
+def _holds(template: str, *names: str) -> bool:
+    """Whether a template holds these names in braces, and nothing else there: no attribute, no width."""
+    try:
+        places = [place[1:] for place in Formatter().parse(template) if place[1] is not None]
+    except ValueError:
+        return False
+    return set(places) == {(name, "", None) for name in names}
 
 
 # Rows in files of one's own, a table whose columns are named, or code. The tags stand in places of errors.
@@ -89,8 +102,8 @@ class Experiment(Settings):
     general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
     general_every_stage: bool = True  # else for the base and after the last stage only
     scoring: Literal["official", "study"] = "official"  # of published tasks: their own rules, or the study's
-    train_examples: int | None = Field(None, ge=1)  # per task; None: all there are
-    test_examples: int | None = Field(None, ge=1)  # of the split that judges
+    train_examples: int | None = Field(None, ge=1, le=MOST_EXAMPLES)  # per task; None: all there are
+    test_examples: int | None = Field(None, ge=1, le=MOST_EXAMPLES)  # of the split that judges
     evaluation: Evaluation = Evaluation()
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)
@@ -100,7 +113,7 @@ class Experiment(Settings):
     max_jobs: int = Field(3000, ge=1)  # more are started only when told to (--yes)
     output: Path  # the run's folder: resolved config and report
     store: Path = Path("runs/store")  # results of jobs, shared by all experiments that name it
-    threads: int = Field(1, ge=1)  # of one job; part of what determines a result, to the last bit
+    threads: int = Field(1, ge=1, le=1024)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
     executor: str = "local"  # where jobs are done; or a class of your own (FILE.py:CLASS)
@@ -118,11 +131,7 @@ class Experiment(Settings):
     @classmethod
     def _usable_prompts(cls, value: dict[Style, str]) -> dict[Style, str]:
         for style, template in value.items():
-            try:
-                rendered = template.format(prompt="\0")
-            except (KeyError, IndexError, ValueError):
-                rendered = ""
-            if "\0" not in rendered:
+            if not _holds(template, "prompt"):
                 raise ValueError(
                     f"the {style} template must hold {{prompt}} where the question goes; "
                     "other braces are doubled: {{ and }}"
@@ -132,7 +141,7 @@ class Experiment(Settings):
     @field_validator("sequence", "general", "seeds")
     @classmethod
     def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        repeated = {item for item in value if value.count(item) > 1}
+        repeated = {item for item, count in Counter(value).items() if count > 1}
         if repeated:
             raise ValueError(f"{', '.join(map(str, sorted(repeated)))} stands there more than once")
         return value
@@ -140,11 +149,7 @@ class Experiment(Settings):
     @field_validator("hint")
     @classmethod
     def _usable_hint(cls, value: str) -> str:
-        try:
-            rendered = value.format(prompt="\0", answer="\1")
-        except (KeyError, IndexError, ValueError):
-            rendered = ""
-        if "\0" not in rendered or "\1" not in rendered:
+        if not _holds(value, "prompt", "answer"):
             raise ValueError("must hold {prompt} and {answer}; other braces are doubled: {{ and }}")
         return value
 

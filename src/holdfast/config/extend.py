@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
+from holdfast.files import user_path
 from holdfast.yamlfile import YamlFile, read_yaml
 
 KEY = "extends"
@@ -41,7 +42,7 @@ def _read(
     where = f"{path} line {file.line((KEY,))}, {KEY}"
     if not isinstance(said, str):
         raise InputError(f"{where}: must be the path of one experiment file, not {said!r}.")
-    base_path = (path.parent / Path(said).expanduser()).resolve()
+    base_path = (path.parent / user_path(said)).resolve()
     above = (*above, path.resolve())
     if base_path in above:
         circle = " → ".join(one.name for one in (*above[above.index(base_path) :], base_path))

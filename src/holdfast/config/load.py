@@ -16,6 +16,7 @@ from holdfast.config.extend import read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import follows, message, problem
 from holdfast.errors import InputError, suggestion
+from holdfast.files import user_path
 from holdfast.learning.methods import Method, every_setting, way
 from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
@@ -291,7 +292,7 @@ def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
     """The same with the folders that are written absolute, from the current one."""
     folders = {key: data.get(key, Experiment.model_fields[key].default) for key in ("output", "store")}
     return data | {
-        key: str(Path(value).expanduser().absolute())
+        key: str(user_path(value).absolute())
         for key, value in folders.items()
         if isinstance(value, str | Path)
     }
@@ -302,7 +303,7 @@ def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     data = plugins.absolute(data, folder)
     model = data.get("model")
     if isinstance(model, dict) and isinstance(path := model.get("path"), str):
-        found = folder / Path(path).expanduser()
+        found = folder / user_path(path)
         if found.is_dir() and path != "embedded":
             data["model"] = {**model, "path": str(found.resolve())}
     tasks = data.get("tasks")
@@ -316,6 +317,6 @@ def _with_paths(task: Any, folder: Path) -> Any:
     if not isinstance(task, dict):
         return task
     keys = ("hub",) if "hub" in task else ("train", "validation", "test")
-    named = {key: Path(task[key]).expanduser() for key in keys if isinstance(task.get(key), str)}
+    named = {key: user_path(task[key]) for key in keys if isinstance(task.get(key), str)}
     paths = {key: (folder / path).resolve() for key, path in named.items()}
     return task | {key: str(path) for key, path in paths.items() if key != "hub" or path.exists()}

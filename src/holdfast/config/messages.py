@@ -11,10 +11,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag
 
 from holdfast.config.experiment import Experiment
-from holdfast.errors import suggestion
+from holdfast.errors import shortened, suggestion
 from holdfast.learning.methods import ways_with
 from holdfast.yamlfile import KeyPath, YamlFile
 
+MOST_ERRORS = 50  # that a message tells
 _PLAIN = {  # pydantic's errors in the words of the file
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping (key: value)",
@@ -46,14 +47,14 @@ def problem(details: Any, model: type[BaseModel] = Experiment, where: KeyPath = 
         message += _did_you_mean(details["input"], context["expected"])
         return path, message
     if kind == "string_pattern_mismatch":
-        return path, f"'{details['input']}' may hold only letters, digits, '-' and '_'"
+        return path, f"'{shortened(details['input'])}' may hold only letters, digits, '-' and '_'"
     if kind == "value_error":
         return path, str(context["error"])
     message = _PLAIN.get(kind) or details["msg"].replace("Input should be", "must be")
     message = message[0].lower() + message[1:]
     given = details["input"]
     if isinstance(given, str | int | float | bool | None):
-        message += f", not {given!r}"
+        message += f", not {shortened(repr(given))}"
     return path, message
 
 
@@ -132,6 +133,8 @@ def message(
     for (_, at, name, text), names in sorted(found.items(), key=lambda item: item[0]):
         lines.append(f"  {at}{name}: {text}{_some_of(names, families)}")
     count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
+    if len(lines) > MOST_ERRORS:
+        lines[MOST_ERRORS:] = [f"  and {len(lines) - MOST_ERRORS} more"]
     return f"{path} has {count}:\n" + "\n".join(lines)
 
 

@@ -64,7 +64,7 @@ class Progress:
             yield
             return
         with Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}", justify="right"),
             TimeElapsedColumn(),
@@ -74,7 +74,7 @@ class Progress:
             transient=True,
         ) as self._bars:
             whole = sum(self._costs.values())
-            self._overall = self._bars.add_task("[bold]all jobs", total=whole, count="", numbers="")
+            self._overall = self._bars.add_task("all jobs", total=whole, count="", numbers="")
             yield
         self._bars = None
 

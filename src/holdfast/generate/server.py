@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import email.utils
-import json
 import os
 import queue
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,11 +26,13 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, reason
+from holdfast.files import parse_json
 from holdfast.generate.generator import Answers, Question
 from holdfast.generate.settings import ServerSettings
 from holdfast.policy.settings import Sampling
 from holdfast.rng import seed
+from holdfast.settings import LARGEST
 from holdfast.tasks.example import ImageSource, open_image
 from holdfast.tasks.prompts import parts_of
 
@@ -79,11 +81,17 @@ class ServerGenerator:
         self.repeated = 0
         self.left_out: set[str] = set()
         self._headers = {"Accept-Encoding": "identity"}
+        self._key = ""
         if settings.key_variable is not None:
-            key = os.environ.get(settings.key_variable)
+            name = settings.key_variable
+            self._key = key = os.environ.get(name, "").strip()  # read from a file it ends in a line feed
             if not key:
-                name = settings.key_variable
                 raise InputError(f"The variable {name} (server.key_variable) is not set; put the key in it.")
+            if not (key.isascii() and key.isprintable()):
+                raise InputError(
+                    f"The key in the variable {name} (server.key_variable) holds a character that no key "
+                    "has, such as a line break; copy it again."
+                )
             self._headers["Authorization"] = f"Bearer {key}"
         self._deadline = time.monotonic() + settings.run_limit
 
@@ -178,11 +186,13 @@ class ServerGenerator:
             advice = "see server.timeout and server.concurrency"
             raise _Again(f"no whole answer in {longest:g} s; {advice}") from None
         except httpx2.ConnectError as error:
-            raise _Again(f"no connection ({error}); is the server running?") from None
+            raise _Again(f"no connection ({reason(error)}); is the server running?") from None
         except (httpx2.TransportError, httpx2.DecodingError) as error:
-            raise _Again(f"the connection broke ({type(error).__name__}: {error})") from None
+            raise _Again(f"the connection broke ({reason(error)})") from None
         if response.is_success:
             return bytes(content)
+        if len(self._key) >= 8:  # some servers repeat it; a shorter one is no secret
+            content = content.replace(self._key.encode(), b"(the key)")
         code, said = response.status_code, _said(response, bytes(content))
         if code in _REPEATED or code >= 500:
             raise _Again(said, _retry_after(response.headers.get("Retry-After")))
@@ -231,12 +241,13 @@ def chat_address(url: str) -> str:
     Raises:
         InputError: it is not an http(s) address.
     """
-    parts = urlsplit(url)
     usable = False
-    with suppress(ValueError):  # of the port
+    with suppress(ValueError, httpx2.InvalidURL):  # of the port, the host, a character
+        httpx2.URL(url)
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     if not usable or parts.query or parts.fragment or parts.username:
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without a password
+        shown = re.sub(r"(?<=//)[^/]*@|[?#].*", "", url)  # without a password
         raise InputError(f"{shown} is not a server's address, such as http://localhost:8000/v1.")
     path = parts.path.rstrip("/") or "/v1"
     if not path.endswith("/chat/completions"):
@@ -246,20 +257,18 @@ def chat_address(url: str) -> str:
 
 def _choices(body: bytes, count: int) -> Choices:
     try:
-        value = json.loads(body)
+        value = parse_json(body)
         choices = [(one["message"], one.get("finish_reason")) for one in value["choices"]]
         texts = [(_text(message, reason), reason != "length") for message, reason in choices]
         usage = value.get("usage")
-    except RecursionError:
-        raise _Again(f"its answer is nested too deeply: {_short(body)}") from None
-    except ValueError:  # also text that is not UTF-8
+    except ValueError:  # also text that is not UTF-8, or nested too deeply
         raise _Again(f"its answer is not JSON: {_short(body)}") from None
     except (KeyError, TypeError, AttributeError):
         raise _Again(f"its answer is not a chat completion: {_short(body)}") from None
     if len(texts) != count:
         raise _Again(f"its answer holds {len(texts)} choices instead of {count}")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return texts, tokens if type(tokens) is int else None
+    return texts, tokens if type(tokens) is int and 0 <= tokens <= LARGEST else None
 
 
 def _text(message: Any, reason: Any) -> str:
@@ -277,9 +286,9 @@ def _text(message: Any, reason: Any) -> str:
 def _said(response: httpx2.Response, body: bytes) -> str:
     """Status and what the server says about it."""
     try:
-        error = json.loads(body)["error"]
+        error = parse_json(body)["error"]
         message = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         message = _short(body)
     status = f"{response.status_code} {response.reason_phrase}"
     return f"{status} ({str(message).strip().rstrip('.')[:300]})" if message else status

@@ -22,7 +22,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    PositiveInt,
     SerializeAsAny,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -31,10 +30,10 @@ from pydantic import (
 )
 
 from holdfast import plugins
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, shortened, suggestion
 from holdfast.learning.retention import Strategy, parse_strategies
 from holdfast.policy.settings import Sampling
-from holdfast.settings import Settings
+from holdfast.settings import LARGEST, Settings
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
 FILTERS = ("none", "rif", "rif_strict", "random_matched", "unsolvable")
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
 OptimizerState = Literal["float32", "compact", "kahan"]
+Iterations = Annotated[int, Field(ge=1, le=LARGEST)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 # They choose tasks, or count only with what an experiment has: inputs of their own where they count.
 _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
@@ -70,7 +71,7 @@ class Method(Settings):
     order: str | None = None  # one of the experiment's `orders`; None: as its sequence stands
 
     # Per task, or for each task its own (task: number); a joint stage makes as many for each of its tasks.
-    iterations: PositiveInt | dict[str, PositiveInt] = 40
+    iterations: Iterations | dict[str, Iterations] = 40
     batch: int = Field(16, ge=1)  # examples per iteration
     updates: int = Field(1, ge=1)  # optimiser steps per iteration
     micro_batch: int | None = Field(None, ge=1)  # examples per forward pass; None: all of a step's
@@ -79,7 +80,7 @@ class Method(Settings):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)  # share of the stage's steps
     weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     optimizer_state: OptimizerState = "float32"  # of weights in bfloat16
     clip_grad: float = Field(1.0, gt=0)  # norm
 
@@ -95,7 +96,8 @@ class Method(Settings):
         except ValidationError:  # one message in place of one for each form
             pass
         raise ValueError(
-            f"must be a whole number of at least 1, or one for each task (task: number), not {value!r}"
+            f"must be a whole number of at least 1, or one for each task (task: number), "
+            f"not {shortened(repr(value))}"
         )
 
     @model_validator(mode="after")
@@ -469,7 +471,7 @@ def way(settings: Mapping[str, Any]) -> type[Method]:
             lacks = "make" if found.make is Method.make else "advantages"
             raise InputError(f"{objective} has no `{lacks}`, which says how it learns; add it to the class")
         return found
-    if objective not in WAYS:
+    if not isinstance(objective, str) or objective not in WAYS:
         known = ", ".join(WAYS)
         hint = suggestion(objective, WAYS) if isinstance(objective, str) else ""
         raise InputError(f"must be one of {known}, or FILE.py:CLASS, not {objective!r}{hint}")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reason
 
 if TYPE_CHECKING:
     import torch
@@ -48,5 +48,7 @@ def device_for(setting: str) -> torch.device:
     try:
         torch.empty(0, device=name)
     except Exception as error:
-        raise InputError(f"device: {name} cannot be used ({error}). Use auto, cpu or cuda.") from error
+        raise InputError(
+            f"device: {name} cannot be used ({reason(error)}). Use auto, cpu or cuda."
+        ) from error
     return torch.device(name)

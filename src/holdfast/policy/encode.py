@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from holdfast.errors import InputError
+from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.control import ControlTokens
+from holdfast.policy.template import ChatTemplate
 from holdfast.tasks.example import IMAGE_MARKER, ImageSource
 from holdfast.tasks.prompts import parts_of
 from holdfast.tasks.scoring import END_OF_THOUGHT, THOUGHT
@@ -64,9 +65,7 @@ class Encoder:
     def __init__(self, processor: Any, max_context: int, system_prompt: str | None):
         self.processor, self.tokenizer = processor, getattr(processor, "tokenizer", processor)
         self.max_context, self.system_prompt = max_context, system_prompt
-        self.template = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
-        if self.template is None:
-            raise InputError("The model has no chat template; add chat_template.jinja to its folder.")
+        self.template = ChatTemplate(processor)
         # An image's token in a text is an error (`check_images`), and thoughts are asked for by theirs.
         meant = {getattr(processor, "image_token", None), THOUGHT, END_OF_THOUGHT}
         self.control = ControlTokens(self.tokenizer, meant)
@@ -86,17 +85,30 @@ class Encoder:
             for index, (text, row) in enumerate(zip(texts, images, strict=True))
         ]
         distinct, uses = self._distinct(images)
-        rows, positions, inputs = self._tokenise(self._render(messages), distinct, uses)
+        rows, positions, inputs = self._tokenise(self.template.render(messages), distinct, uses)
         for index, row in enumerate(rows):
             self._check_length(index, len(row))
         keys = tuple(picture.key for picture in distinct)
         padded = _pad_left(rows, positions, self.tokenizer.pad_token_id)
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
 
+    def try_out(self) -> None:
+        """See that the chat template and the tokenizer take a question, and the context holds it.
+
+        Raises:
+            InputError: they do not.
+        """
+        rendered = self.template.try_out(self._messages("?", int(self.shows_images)))
+        if (least := len(self._prompt_ids([rendered])[0])) >= self.max_context:
+            raise InputError(
+                f"The shortest prompt has {least} tokens, and the context is {self.max_context}; raise "
+                "model.max_context, or leave it out."
+            )
+
     @cached_property
     def opens_thought(self) -> bool:
         """Whether the chat template ends in `<think>`, so that replies begin within it."""
-        return self._render([self._messages("", 0)])[0].rstrip().endswith(THOUGHT)
+        return self.template.render([self._messages("", 0)])[0].rstrip().endswith(THOUGHT)
 
     @cached_property
     def end(self) -> int | None:
@@ -104,17 +116,11 @@ class Encoder:
         reply = "reply"
         turn = {"role": "assistant", "content": self._content(reply, 0)}
         try:
-            (rendered,) = self._render([[*self._messages("question", 0), turn]], begins_reply=False)
-        except Exception:  # a template refuses in ways of its own
+            (rendered,) = self.template.render([[*self._messages("question", 0), turn]], begins_reply=False)
+        except InputError:  # a template refuses what it was not made for
             return self.tokenizer.eos_token_id
         written = self.control.first(rendered.rpartition(reply)[2])
         return self.tokenizer.eos_token_id if written is None else written
-
-    def _render(self, messages: list[list[dict[str, Any]]], begins_reply: bool = True) -> list[str]:
-        rendered: list[str] = self.tokenizer.apply_chat_template(
-            messages, chat_template=self.template, tokenize=False, add_generation_prompt=begins_reply
-        )
-        return rendered
 
     def prepare(self, images: Iterable[ImageSource]) -> None:
         """Begin to decode images that are soon encoded, in a thread, where that is of use."""
@@ -150,7 +156,7 @@ class Encoder:
                 found.append(problem)
         if not taken:
             return found
-        rendered = self._render([turns for _, turns, _ in taken])
+        rendered = self.template.render([turns for _, turns, _ in taken])
         for (index, _, tokens), text, ids in zip(taken, rendered, self._prompt_ids(rendered), strict=True):
             try:
                 stand = self._image_places(text, ids)
@@ -203,7 +209,7 @@ class Encoder:
         """Whether the chat template leaves images where they stand among texts."""
         one, two = ({"type": "text", "text": text} for text in ("one", "two"))
         orders = [[one, {"type": "image"}, two], [{"type": "image"}, one, two]]
-        within, before = self._render([[{"role": "user", "content": content}] for content in orders])
+        within, before = self.template.render([[{"role": "user", "content": content}] for content in orders])
         return within != before
 
     def _messages(self, text: str, images: int) -> list[dict[str, Any]]:
@@ -283,8 +289,10 @@ class Encoder:
     def _named(self, index: int, made_of: Callable[[Any], Any], image: Any) -> Any:
         try:
             return made_of(image)
-        except ValueError as error:
-            raise Unfit("prompt", index, f"cannot be used: {error}.", "an image of ") from None
+        except HoldfastError:
+            raise
+        except Exception as error:  # processors refuse pictures in ways of their own
+            raise Unfit("prompt", index, f"cannot be used: {reason(error)}.", "an image of ") from error
 
     def _picture(self, image: ImageSource) -> Any:
         """An image as `_tokenise` takes it, with a `key` of its own.

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reading
 
 # How transformers says that a package is missing.
 _MISSING = (
@@ -40,6 +41,24 @@ def torchvision_works() -> bool:
             "Holdfast does not need it."
         ) from error
     return True
+
+
+@contextmanager
+def loading(part: str, source: object) -> Iterator[None]:
+    """A part of a checkpoint is read inside; whatever a library raises is one line that names both.
+
+    Raises:
+        InputError: it cannot be loaded; a `MissingPackage` where a package is all that it lacks.
+    """
+    try:
+        with reading(f"The {part} of {source}", "loaded"):
+            yield
+    except InputError as error:
+        if package := missing_package(error):
+            raise MissingPackage(
+                f"The {part} of {source} needs {package}, which is not installed: pip install {package}"
+            ) from error
+        raise
 
 
 def missing_package(error: BaseException) -> str | None:

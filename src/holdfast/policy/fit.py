@@ -6,6 +6,7 @@ end in an index error somewhere in the model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from holdfast.errors import InputError
@@ -45,6 +46,21 @@ def check_fit(source: object, model: Any, processor: Any) -> None:
         cut, wanted = getattr(images, ours, None), getattr(vision, theirs, None)
         if isinstance(cut, int) and isinstance(wanted, int) and cut != wanted:
             _fail(source, f"the image processor has {ours} {cut}, the vision tower {theirs} {wanted}")
+
+
+def check_shapes(trouble: str, mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """See that no weight has another shape than the model gives it.
+
+    Args:
+        mismatched: name, shape in the file and shape in the model of those that have.
+
+    Raises:
+        InputError: one has; `trouble` is how the message begins.
+    """
+    if wrong := sorted(mismatched):
+        name, in_file, in_model = wrong[0]
+        more = f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""
+        raise InputError(f"{trouble}: {name} is {[*in_file]} in the file and {[*in_model]} there{more}.")
 
 
 def _fail(source: object, reason: str) -> None:

@@ -62,23 +62,34 @@ class PatchMaker:
     ):
         self.device, self.dtype = torch.device(device), dtype
         size = {key: image_processor.size[key] for key in ("shortest_edge", "longest_edge")}
+        self.patch = image_processor.patch_size
+        self.merge = image_processor.merge_size
+        self.frames = image_processor.temporal_patch_size
         if min_pixels is not None:
             size["shortest_edge"] = min_pixels
         if max_pixels is not None:
             size["longest_edge"] = max_pixels
         self.min_pixels, self.max_pixels = size["shortest_edge"], size["longest_edge"]
+        counts = {"patch_size": self.patch, "merge_size": self.merge, "temporal_patch_size": self.frames}
+        for name, count in (counts | size).items():
+            if type(count) is not int or count < 1:
+                raise InputError(
+                    f"The image processor's {name} is {count!r}; it must be a whole number above 0."
+                )
         if self.min_pixels > self.max_pixels:
             raise InputError(
                 f"min_pixels ({self.min_pixels}) is larger than max_pixels ({self.max_pixels}); "
                 "set both under model."
             )
         image_processor.size = size
-        self.patch = image_processor.patch_size
-        self.merge = image_processor.merge_size
-        self.frames = image_processor.temporal_patch_size
         self.resample = Image.Resampling(image_processor.resample)
         self.resize = image_processor.do_resize
         self.table_C256 = _value_table(image_processor)
+        if not np.isfinite(self.table_C256).all():
+            raise InputError(
+                "The image processor makes values of pixels that are not finite; see its image_std, "
+                "image_mean and rescale_factor."
+            )
 
     def picture(self, source: ImageSource) -> Picture:
         """Decoded and resized; remembered, so that an image object or file must not change afterwards.

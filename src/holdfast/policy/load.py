@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
-from holdfast.policy.environment import MissingPackage
-from holdfast.policy.families import family_of
-from holdfast.policy.fit import check_fit
+from holdfast.policy.encode import Encoder
+from holdfast.policy.environment import MissingPackage, loading
+from holdfast.policy.families import FAMILIES, family_of
+from holdfast.policy.fit import check_fit, check_shapes
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings
@@ -44,28 +44,32 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         lora.load_adapters(model, Path(source))
         return model, processor
     folder, options = resolve(source, settings)
-    is_text_only = _is_text_only(source, folder, options)
+    is_text_only = not hasattr(_config(folder, options), "vision_config")
     processor = load_processor(folder, is_text_only, **options)
     check_settings(folder, options)
     auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
-    try:
+    with loading("weights", source):
         model, report = auto.from_pretrained(
             folder,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told here
             dtype=getattr(torch, settings.dtype),
             use_safetensors=True,
             trust_remote_code=False,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"The weights of {source} cannot be loaded: {error}") from error
+    check_shapes(f"The weights of {source} do not fit its config.json", report["mismatched_keys"])
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])
         raise InputError(
             f"The weights of {source} are incomplete: {names[0]} and {len(names) - 1} more are missing."
         )
     check_fit(source, model, processor)
-    return model.to(device_for(settings.device)).eval(), processor
+    model = model.to(device_for(settings.device)).eval()
+    if is_text_only or model.config.model_type in FAMILIES:  # of others it is not known what they need
+        with loading("model", source), torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device)).logits  # noqa: B018
+    return model, processor
 
 
 def check_loadable(source: str, settings: ModelSettings) -> None:
@@ -83,10 +87,13 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
     folder, options = resolve(settings.path if is_adapters else source, settings)
 
     def check() -> None:
-        load_processor(folder, _is_text_only(source, folder, options), **options)
+        encoder = make_encoder(folder, options, settings)
+        with loading("processor", folder):
+            encoder.try_out()
         check_settings(folder, options)
         if settings.lora is not None and not is_adapters:
-            model = without_weights(_config(source, folder, options))
+            with loading("config.json", folder):
+                model = without_weights(_config(folder, options))
             lora.adapted_modules(model, family_of(model.config), settings.lora)
 
     if options.get("local_files_only"):
@@ -101,6 +108,18 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
         pass  # it is not on this disk, or in part
 
 
+def make_encoder(folder: str, options: dict[str, Any], settings: ModelSettings) -> Encoder:
+    """What turns rows into tokens for a model, without its weights; arguments as `resolve` gives them.
+
+    Raises:
+        InputError: the model's configuration or processor cannot be used.
+    """
+    config = _config(folder, options)
+    processor = load_processor(folder, not hasattr(config, "vision_config"), **options)
+    with loading("processor", folder):
+        return family_of(config).encoder(processor, settings, torch.device("cpu"))
+
+
 def without_weights(config: Any) -> Any:
     """The model of a transformers configuration as it is built, with parameters that hold no numbers."""
     auto = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
@@ -108,15 +127,9 @@ def without_weights(config: Any) -> Any:
         return auto.from_config(config)
 
 
-def _is_text_only(source: object, folder: str, options: dict[str, Any]) -> bool:
-    return not hasattr(_config(source, folder, options), "vision_config")
-
-
-def _config(source: object, folder: str, options: dict[str, Any]) -> Any:
-    try:
+def _config(folder: str, options: dict[str, Any]) -> Any:
+    with loading("config.json", folder):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source} cannot be loaded as a model: {error}") from error
 
 
 def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str, Any]]:

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 import transformers
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reason
 from holdfast.policy.environment import MissingPackage
 from holdfast.policy.families import Family
+from holdfast.policy.fit import check_shapes
 from holdfast.policy.settings import Lora
 from holdfast.rng import seed
 
@@ -107,10 +108,13 @@ def load_adapters(model: Any, folder: Path) -> None:
     # merged model would be saved, too.
     names = getattr(model, "_weight_conversions", None)
     try:
-        report = model.load_adapter(str(folder), is_trainable=True)
+        report = model.load_adapter(str(folder), is_trainable=True, ignore_mismatched_sizes=True)
     except Exception as error:  # damaged files and wrong shapes show in many ways
-        raise InputError(f"The adapters in {folder} cannot be used with this model: {error}") from error
+        raise InputError(
+            f"The adapters in {folder} cannot be used with this model: {reason(error)}."
+        ) from error
     model._weight_conversions = names
+    check_shapes(f"The adapters in {folder} do not fit this model", report.mismatched_keys)
     missing = sorted(name for name in report.missing_keys if ".lora_" in name)
     if missing:
         raise InputError(f"The adapters in {folder} are incomplete: {missing[0]} is missing.")

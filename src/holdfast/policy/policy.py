@@ -16,6 +16,7 @@ from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tok
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import Draw, NotFiniteError
 from holdfast.policy.encode import Unfit
+from holdfast.policy.environment import loading
 from holdfast.policy.families import family_of
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
@@ -54,6 +55,7 @@ class Policy:
         self.device = next(model.parameters()).device
         self.family = family_of(model.config)
         self.encoder = self.family.encoder(processor, settings, self.device)
+        self.encoder.try_out()
         if self.encoder.end is None:
             raise InputError("The tokenizer names no end token (eos_token); set it in tokenizer_config.json.")
         self.end = self.encoder.end
@@ -84,7 +86,8 @@ class Policy:
         Raises:
             InputError: there is no usable model; the message says what is missing.
         """
-        return cls(*load_model(folder, settings), settings)
+        with loading("model", folder):
+            return cls(*load_model(folder, settings), settings)
 
     def save(self, folder: Path, merge: bool = False) -> None:
         """Write weights, configuration and processor as transformers lays them out.

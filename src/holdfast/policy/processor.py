@@ -15,8 +15,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLProcessor, Qwen
 from transformers.models import pixtral
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from holdfast.errors import InputError
-from holdfast.policy.environment import MissingPackage, missing_package, torchvision_works
+from holdfast.policy.environment import loading, torchvision_works
 from holdfast.policy.videos import VideoSettings, video_settings_alone
 
 
@@ -42,15 +41,8 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
     pixtral_processor()  # makes it loadable by name, and says what is wrong with torchvision
     auto = AutoTokenizer if text_only else AutoProcessor
     part = "tokenizer" if text_only else "processor"
-    try:
-        with video_settings_alone():
-            return auto.from_pretrained(folder, trust_remote_code=False, **options)
-    except Exception as error:  # a broken or missing file shows in as many ways as there are formats
-        if package := missing_package(error):
-            raise MissingPackage(
-                f"The {part} of {folder} needs {package}, which is not installed: pip install {package}"
-            ) from error
-        raise InputError(f"The {part} of {folder} cannot be loaded: {error}") from error
+    with loading(part, folder), video_settings_alone():
+        return auto.from_pretrained(folder, trust_remote_code=False, **options)
 
 
 def pixtral_processor() -> Any:

@@ -41,21 +41,12 @@ def encoder_of(settings: ModelSettings) -> Encoder | None:
     Raises:
         InputError: the model's configuration or processor cannot be used.
     """
-    import torch
-    from transformers import AutoConfig
-
-    from holdfast.policy.families import family_of
-    from holdfast.policy.load import resolve
-    from holdfast.policy.processor import load_processor
+    from holdfast.policy.load import make_encoder, resolve
 
     folder, options = resolve(settings.path, settings)
-    on_hub = not options.get("local_files_only")
-    options["local_files_only"] = True
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
-        processor = load_processor(folder, not hasattr(config, "vision_config"), **options)
-    except (InputError, OSError, ValueError) as error:
-        if on_hub:
-            return None
-        raise InputError(f"{settings.path} cannot be loaded as a model: {error}") from error
-    return family_of(config).encoder(processor, settings, torch.device("cpu"))
+        return make_encoder(folder, options | {"local_files_only": True}, settings)
+    except InputError:
+        if options.get("local_files_only"):
+            raise
+        return None

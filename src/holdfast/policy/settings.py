@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from holdfast.settings import Settings
 
@@ -39,6 +39,12 @@ class ModelSettings(Settings):
     max_pixels: int | None = Field(None, ge=1)
     system_prompt: str | None = None
     max_context: int | None = Field(None, ge=1)  # tokens; None: the model's own limit
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> ModelSettings:
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels ({self.min_pixels}) is larger than max_pixels ({self.max_pixels})")
+        return self
 
     @property
     def trains_bfloat16(self) -> bool:

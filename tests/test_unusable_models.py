@@ -1,0 +1,189 @@
+"""Model folders that cannot be used: one line that says so, before any work where it can be seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from holdfast.config.checks import check_model
+from holdfast.errors import InputError
+from holdfast.policy.load import EMBEDDED
+from holdfast.policy.policy import Policy
+from holdfast.policy.ready import check_ready
+from holdfast.policy.settings import Lora, ModelSettings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(EMBEDDED, tmp_path / "model"))
+
+
+def change(path: Path, keys: str, value: Any) -> None:
+    """Set a value in a JSON file; an inner key stands after a dot."""
+    whole = place = json.loads(path.read_text())
+    *parents, last = keys.split(".")
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    path.write_text(json.dumps(whole))
+
+
+def one_line(error: InputError) -> str:
+    said = str(error)
+    assert "\n" not in said and len(said) < 600 and "Error:" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "expected"),
+    [
+        ("config.json", "text_config", [], "The config.json of .* cannot be loaded: .*text_config"),
+        ("config.json", "text_config.hidden_size", None, "config.json of .* expected int, got NoneType"),
+        ("config.json", "dtype", "float99", "config.json of .*float99"),
+        ("config.json", "model_type", [], "config.json of .* a value in it is of the wrong kind"),
+        ("processor_config.json", "image_processor.image_mean", [0.5], "mean must have 3 elements"),
+        ("processor_config.json", "image_processor.image_std", [0, 0, 0], "not finite; see its image_std"),
+        ("processor_config.json", "image_processor.size", {"shortest_edge": 4}, "longest_edge is None"),
+        ("processor_config.json", "image_processor.resample", 99, "99 is not a valid Resampling"),
+        ("processor_config.json", "image_processor.merge_size", 0, "merge_size is 0"),
+        ("tokenizer.json", "model.vocab", {}, "The processor of .* cannot be loaded: .*UNK"),
+    ],
+)
+def test_found_before_any_work(folder: Path, file: str, key: str, value: Any, expected: str) -> None:
+    change(folder / file, key, value)
+    with pytest.raises(InputError, match=expected) as told:
+        check_ready(str(folder), ModelSettings(path=str(folder)))
+    one_line(told.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "null", "[]", '{"a": ' + "9" * 5000 + "}"])
+@pytest.mark.parametrize("file", ["config.json", "processor_config.json"])
+def test_files_that_are_no_settings(folder: Path, file: str, content: str) -> None:
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match="cannot be loaded") as told:
+        check_ready(str(folder), ModelSettings(path=str(folder)))
+    one_line(told.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{% for x in %}", "Expected an expression"),
+        ("{{ raise_exception('no way') }}", "The chat template of the model cannot be used: no way"),
+        ("{{ nosuch.x }}", "'nosuch' is undefined"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{% for a in range(10000000000) %}{% endfor %}", "Range too big"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than 2 s"),
+        ("{{ 'x' * 1000000 }}", "makes 1,000,0\\d\\d characters"),
+        ("{{ '%1000000000d' % 3 }}", "more memory than there is"),
+        ("{{ 'x' * 10000000000 }}", "more memory than there is"),
+        ("{{ '\\ud800' }}", "what is not UTF-8 text"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "nested too deeply"),
+    ],
+)
+def test_chat_templates_are_tried_within_bounds(folder: Path, template: str, expected: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    start = time.monotonic()
+    with pytest.raises(InputError, match=expected) as told:
+        check_ready(str(folder), ModelSettings(path=str(folder)))
+    assert time.monotonic() - start < 10
+    one_line(told.value)
+
+
+def test_a_template_that_takes_no_system_prompt(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        + (folder / "chat_template.jinja").read_text()
+    )
+    check_ready(str(folder), ModelSettings(path=str(folder)))
+    with pytest.raises(InputError, match="no system role"):
+        check_ready(str(folder), ModelSettings(path=str(folder), system_prompt="Be brief."))
+
+
+def test_a_context_that_holds_no_prompt() -> None:
+    with pytest.raises(InputError, match=r"shortest prompt has \d+ tokens, and the context is 1"):
+        check_ready("embedded", ModelSettings(max_context=1))
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "expected"),
+    [
+        (
+            "config.json",
+            "quantization_config",
+            {"quant_method": "bitsandbytes", "load_in_4bit": True},
+            "bitsandb",
+        ),
+        ("config.json", "attn_implementation", "flash_attention_2", "FlashAttention2|flash_attn"),
+        ("config.json", "text_config.num_attention_heads", 0, "wrong kind or size"),
+        ("config.json", "text_config.rope_parameters", {}, "split_sizes"),
+        ("config.json", "return_dict", False, "wrong kind or size"),
+        ("generation_config.json", "eos_token_id", "x", "give a token's id"),
+        (
+            "config.json",
+            "text_config.intermediate_size",
+            64,
+            "do not fit its config.json: .* is .* in the file",
+        ),
+    ],
+)
+def test_found_while_loading(folder: Path, file: str, key: str, value: Any, expected: str) -> None:
+    change(folder / file, key, value)
+    with pytest.raises(InputError, match=expected) as told:
+        Policy.load(folder, ModelSettings())
+    one_line(told.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": "x.bin"}, "metadata": {}}']
+)
+def test_an_index_of_weights_that_is_none(folder: Path, content: str) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(InputError, match=r"[Ww]eights .* cannot be (used|loaded)") as told:
+        Policy.load(folder, ModelSettings())
+    one_line(told.value)
+
+
+@pytest.mark.parametrize(
+    "header", ["[" * 100_000, '{"a": {"dtype": "F32", "shape": "xx", "data_offsets": [0, 4]}}', "[]"]
+)
+def test_headers_of_weights_that_are_none(folder: Path, header: str) -> None:
+    raw = header.encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(4))
+    ((_, said),) = check_model(ModelSettings(path=str(folder)))
+    assert "are damaged" in said
+
+
+def test_adapters_of_another_shape(tmp_path: Path) -> None:
+    Policy.load("embedded", ModelSettings(lora=Lora(rank=2))).save(tmp_path)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    save_file({name: torch.zeros(1, 1) for name in weights}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"do not fit this model: .* is \[1, 1\] in the file") as told:
+        Policy.load(tmp_path, ModelSettings())
+    one_line(told.value)
+
+
+def test_a_template_is_tried_in_a_thread_too() -> None:
+    """There no alarm can be set."""
+    failed: list[BaseException] = []
+
+    def ready() -> None:
+        try:
+            check_ready("embedded", ModelSettings())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=ready)
+    thread.start()
+    thread.join()
+    assert not failed

@@ -1,0 +1,80 @@
+"""YAML that is none, or that would take for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import InputError
+from holdfast.yamlfile import parse_value, read_yaml
+
+BOMB = "a0: &a0 [1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
+)
+MERGES = "b0: &b0 {x: 1}\n" + "".join(f"b{i}: &b{i} {{<<: [*b{i - 1}, *b{i - 1}]}}\n" for i in range(1, 26))
+
+
+def message(folder: Path, content: str | bytes) -> str:
+    path = folder / "x.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as told:
+        read_yaml(path)
+    said = str(told.value)
+    assert str(path) in said and len(said) < 400 + len(str(path))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("a: 1\nb: 2024-13-01\n", "line 2, column 4: this is not valid YAML: '2024-13-01' is no date"),
+        ("a: !!int abc\n", "line 1, column 4: this is not valid YAML: 'abc' is no whole number"),
+        ("a: !!int ''\n", "'' is no whole number"),
+        ("a: !!float x\n", "'x' is no number"),
+        ("a: !!bool abc\n", "'abc' is no truth value"),
+        ("a: !!timestamp abc\n", "'abc' is no date"),
+        ("a: 1\nb: " + "9" * 5000, "is no whole number"),
+        ("a: 0x" + "f" * 20_000, "is no whole number"),
+        ('a: "\\ud800"', "is no text that can be written"),
+        ("a: 1\nb: \x07\n", "line 2: this is not valid YAML: it holds the character U+0007"),
+        ("a: \0\n", "it holds the character U+0000"),
+        (b"a: \xff\n", "what is not UTF-8 text"),
+        ("[" * 200 + "]" * 200, "nested too deeply"),
+        ("a: " + "{a: " * 5000, "nested too deeply"),
+        (BOMB, "stands for more than 1,000,000 values"),
+        (MERGES, "stands for more than 1,000,000 values"),
+        ("a: &a [*a]", "a value contains itself"),
+        ("a: &a {<<: *a}", "a value contains itself"),
+    ],
+    ids=range(18),
+)
+def test_one_line_that_says_where(tmp_path: Path, content: str | bytes, expected: str) -> None:
+    start = time.monotonic()
+    assert expected in message(tmp_path, content)
+    assert time.monotonic() - start < 5
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match="is not a file"):
+            read_yaml(path)
+
+
+def test_aliases_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: *a\n")
+    assert read_yaml(tmp_path / "x.yaml").value == {
+        "a": {"x": 1, "y": 2},
+        "b": {"x": 1, "y": 3},
+        "c": {"x": 1, "y": 2},
+    }
+
+
+@pytest.mark.parametrize("text", ["2024-13-01", "!!int abc", "9" * 5000, "[" * 3000, "&a [*a]", "\x01", "["])
+def test_values_of_the_command_line(text: str) -> None:
+    with pytest.raises(InputError, match=r"not valid YAML|nested too deeply") as told:
+        parse_value(text)
+    assert len(str(told.value)) < 400
