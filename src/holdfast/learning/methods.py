@@ -228,6 +228,36 @@ class SampledSFT(Likely):
         return None if self.resample_every == 1 else self.sampled_by
 
 
+class SDFT(Method):
+    """Self-distillation: own answers, judged by the same model shown the reference (arXiv 2601.19897)."""
+
+    objective: Literal["sdft"]
+    sampling: Sampling = Sampling()
+    teacher: Literal["stage_start", "base"] = "stage_start"
+
+    @model_validator(mode="after")
+    def _writes(self) -> SDFT:
+        _needs_differing_completions("sdft", self.sampling)
+        return self
+
+    def make(self, stage: Stage) -> Objective:
+        from holdfast.learning.distillation import SelfDistillation
+
+        return SelfDistillation(self, stage.templates, stage.past(self.teacher), stage.hint)
+
+    @property
+    def sampled(self) -> tuple[int, int] | None:
+        return 1, self.sampling.max_tokens
+
+    @property
+    def shows_answer(self) -> bool:
+        return True
+
+    @property
+    def looks_at(self) -> Literal["stage_start", "base"] | None:
+        return self.teacher
+
+
 class RFT(Method):
     """Reinforcement fine-tuning: sample groups, grade them, push each completion by its advantage."""
 
@@ -420,6 +450,7 @@ class Reinforce(RFT):
 
 WAYS: dict[str, tuple[type[Method], ...]] = {  # those of one name are told apart by their targets
     "sft": (SFT, SampledSFT),
+    "sdft": (SDFT,),
     "grpo": (GRPO,),
     "dr_grpo": (DrGRPO,),
     "dapo": (DAPO,),

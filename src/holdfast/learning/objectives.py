@@ -45,10 +45,12 @@ class Groups:
 
     Attributes:
         advantages_BG: weight of each completion (1 for SFT).
+        advantages_BGR: what each token has on top of its completion's, where tokens are judged, too.
         old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples.
         reference_BGR: of the KL reference, where there is a penalty.
         kl_B: weight of each prompt's divergence from the reference; None: `kl_coef` of the method.
         scores_BG: how right each completion is, where they are graded.
+        rewards_BG: what advantages were made of, where they were.
         stats: means over the batch, for the log.
         items: the examples.
         spent: what collecting them took; learning from them is not in it.
@@ -63,6 +65,8 @@ class Groups:
     reference_BGR: torch.Tensor | None = None
     kl_B: torch.Tensor | None = None
     scores_BG: torch.Tensor | None = None
+    rewards_BG: torch.Tensor | None = None
+    advantages_BGR: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
     items: tuple[Item, ...] = ()
     spent: Spent = NOTHING
@@ -100,6 +104,8 @@ class Groups:
             reference_BGR=part(self.reference_BGR),
             kl_B=part(self.kl_B),
             scores_BG=part(self.scores_BG),
+            rewards_BG=part(self.rewards_BG),
+            advantages_BGR=part(self.advantages_BGR),
             items=tuple(self.items[row] for row in rows) if self.items else (),
             prefill=None,
             token_weights_BG=part(self.token_weights_BG),
@@ -275,6 +281,7 @@ class PolicyGradient(Objective):
             old,
             reference,
             scores_BG=rollouts.scores_BG[:, sampled],
+            rewards_BG=rewards_BG,
             stats=stats,
             items=tuple(items),
             spent=spent,
@@ -328,6 +335,8 @@ class PolicyGradient(Objective):
         teaches_B = (groups.advantages_BG != 0).any(dim=1)
         if groups.kl_B is not None:
             teaches_B |= groups.kl_B != 0
+        if groups.advantages_BGR is not None:
+            teaches_B |= (groups.advantages_BGR != 0).flatten(1).any(1).to(teaches_B.device)
         return groups.rows(teaches_B.nonzero().squeeze(1).tolist())
 
     def weighed(self, groups: Groups) -> Groups:
@@ -350,6 +359,8 @@ class PolicyGradient(Objective):
         weight = mask if weights_BG is None else mask * weights_BG.to(mask).unsqueeze(-1)
         old = logprobs.detach() if groups.old_logprobs_BGR is None else groups.old_logprobs_BGR
         advantage = groups.advantages_BG.to(logprobs).unsqueeze(-1)
+        if groups.advantages_BGR is not None:
+            advantage = advantage + groups.advantages_BGR.to(logprobs)
         surrogate, is_clipped = method.surrogate(Sampled(logprobs, old, advantage, mask))
         loss = -(surrogate * weight).sum()
         kl = torch.zeros(())

@@ -71,7 +71,7 @@ class SampledLikelihood(Objective):
         """Targets for the examples that the writer gets right; the others are left out, and counted."""
         method = self.method
         shown = (
-            items if self.hint is None else [(task, _hinted(example, self.hint)) for task, example in items]
+            items if self.hint is None else [(task, hinted(example, self.hint)) for task, example in items]
         )
         with self.writer.in_place() if isinstance(self.writer, Reference) else nullcontext():
             rollouts = roll_out(
@@ -117,7 +117,8 @@ class SampledLikelihood(Objective):
         )
 
 
-def _hinted(example: Example, hint: str) -> Example:
+def hinted(example: Example, hint: str) -> Example:
+    """The example with its answer in the question."""
     return replace(example, prompt=hint.format(prompt=example.prompt, answer=example.answer))
 
 

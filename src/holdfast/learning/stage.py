@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -43,10 +43,18 @@ class Stage:
     hint: str = ""
     earlier: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:
-        """The policy as it was, without a second model where that can be; asked before the first step."""
-        if which == "stage_start":
-            return self.policy.snapshot()
-        return self.policy.without_adapters() if self.policy.adapted else self.load_base()
+        """The policy as it was, without a second model where that can be.
+
+        First asked before the first step; who asks again gets the same.
+        """
+        if which not in self._past:
+            if which == "stage_start":
+                self._past[which] = self.policy.snapshot()
+            else:
+                adapted = self.policy.adapted
+                self._past[which] = self.policy.without_adapters() if adapted else self.load_base()
+        return self._past[which]

@@ -272,7 +272,7 @@ class Policy:
         all_TV = self.budget.attempt(
             lambda: torch.cat(
                 [
-                    self._distributions(prompts.select(rows), completions.select(rows), temperature)
+                    self.distributions(prompts.select(rows), completions.select(rows), temperature)
                     for rows in self.budget.split(costs)
                 ]
             )
@@ -328,8 +328,11 @@ class Policy:
             return packed_logprobs(self.backbone, *rest, known)
         return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature)
 
-    def _distributions(self, prompts: Prompts, completions: Completions, temperature: float) -> torch.Tensor:
-        self._mode(False)
+    def distributions(
+        self, prompts: Prompts, completions: Completions, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """As `group_distributions`, in one pass, unchecked, and with gradient if it is enabled."""
+        self._mode(self.settings.activation_checkpointing and torch.is_grad_enabled())
         if self.way == "packed" and self.backbone is not None:
             logits_TV = self.backbone.head(packed_hidden(self.backbone, prompts, completions))
         else:

@@ -35,7 +35,18 @@ _HERE = "holdfast.learning.retention"
 KINDS = {  # loaded when they are used
     # replay
     "agem": f"{_HERE}.agem:AveragedGEM",
+    "cpr": f"{_HERE}.cpr:CPR",
+    "der": f"{_HERE}.der:DarkReplay",
     "er": f"{_HERE}.er:ExperienceReplay",
+    "holdfast": f"{_HERE}.holdfast:WatchedReplay",
+    "opr": f"{_HERE}.opr:OwnAnswerReplay",
+    "remind": f"{_HERE}.remind:Remind",
+    # function space
+    "kl_old": f"{_HERE}.kl_old:KLOnOldPrompts",
+    "lwf": f"{_HERE}.lwf:LearningWithoutForgetting",
+    "mcpo": f"{_HERE}.mcpo:MCPO",
+    "opd": f"{_HERE}.opd:OnPolicyDistillation",
+    "rapo": f"{_HERE}.rapo:RaPO",
     # weights
     "cpo": f"{_HERE}.cpo:CPO",
     "ewc": f"{_HERE}.ewc:OnlineEWC",

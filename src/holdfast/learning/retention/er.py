@@ -6,17 +6,21 @@ the old references again; RFT answers the old prompts anew.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.pool import share_of, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
     import torch
+
+    from holdfast.learning.objectives import Groups
 
 
 class ExperienceReplay(Strategy):
@@ -40,10 +44,11 @@ class ExperienceReplay(Strategy):
         if self.padding_control:
             kept = items[: len(items) - old]
             return kept + [draw.choice(kept or items) for _ in range(old)]
-        pools = [list(pool[: self.per_task]) for pool in stage.earlier.values()]
-        order = draw.sample(range(len(pools)), len(pools))
-        chosen = []
-        for index in range(old):
-            pool = pools[order[index % len(pools)]]
-            chosen.append(pool.pop(draw.randrange(len(pool))) if len(pool) > 1 else pool[0])
-        return items[: len(items) - old] + chosen
+        pools = [pool[: self.per_task] for pool in stage.earlier.values()]
+        return items[: len(items) - old] + spread(pools, old, draw)
+
+    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+        """`er_share` is the part of the batch that is old."""
+        if not stage.earlier or self.padding_control:
+            return groups
+        return replace(groups, stats={**groups.stats, **share_of(stage, groups, self.name)})

@@ -18,7 +18,7 @@ from holdfast.report.table import Column, Table, rounded, used
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHARE = "_share"  # what keys of a strategy's share of the gradient end with
+SHARE = "_share"  # what keys of a strategy's share, of the gradient or the batch, end with
 LEAST = 0.01  # below which a strategy hardly counts
 
 
@@ -51,7 +51,7 @@ def strategies(analysis: Analysis) -> Table:
     columns = [
         METHOD,
         Column("strategy", "Strategy"),
-        Column("share", "Its share", "points", "norm of what it adds to a step's gradient, over the whole's"),
+        Column("share", "Its share", "points", "of a step's gradient, by norm; of replay, that of the batch"),
         Column("avg_acc", "AvgAcc", "points"),
         Column("fm", "FM", "change"),
         Column("bwt", "BWT", "change"),

@@ -1,0 +1,85 @@
+"""Distillation over whole distributions, and self-distillation as a way of learning.
+
+SDFT (arXiv 2601.19897): the policy answers x; the teacher is the same model shown the reference answer as
+well (`hint`), and at every token the student wrote its distribution is the target,
+
+    loss = Σ_t KL(π_teacher(· | x, c, y_<t) ‖ π(· | x, y_<t))        over all V entries
+
+The teacher is the policy of the stage's start, or the base; the authors' moving average does as well as one
+that stands still (their ablation), which needs no more than a stage has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from holdfast.generate.rollouts import Item, encode_items
+from holdfast.learning.budget import Spent
+from holdfast.learning.methods import SDFT
+from holdfast.learning.objectives import Groups, LossSums, Objective
+from holdfast.learning.sampled_targets import hinted
+from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.policy import Policy
+from holdfast.policy.reference import Reference
+from holdfast.rng import torch_stream
+from holdfast.tasks.prompts import Style
+
+ENTRIES = 2**28  # of one distribution that are held at once; a loss holds about four such
+
+
+def divergence(teacher_TV: torch.Tensor, student_TV: torch.Tensor) -> torch.Tensor:
+    """KL(teacher ‖ student) of each token [T], from log-probabilities, with the student's gradient."""
+    return (teacher_TV.exp() * (teacher_TV - student_TV)).sum(-1)
+
+
+def rows_at_once(policy: Policy, completions: Completions) -> int:
+    """Prompts whose groups' distributions may be held together; at least one."""
+    return max(1, ENTRIES // max(1, int(completions.lengths_BG.sum(-1).max()) * len(policy.draw.banned_V)))
+
+
+class SelfDistillation(Objective):
+    """Own answers, with the distributions of a teacher that knows the reference as targets."""
+
+    def __init__(
+        self, method: SDFT, templates: Mapping[Style, str], teacher: Policy | Reference, hint: str
+    ) -> None:
+        self.method, self.templates, self.teacher, self.hint = method, templates, teacher, hint
+
+    def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
+        """Sample; nothing is graded."""
+        method = self.method
+        prompts = encode_items(policy, items, method.style, self.templates)
+        generator = torch_stream(*stream, "sample", device=str(policy.device))
+        completions = policy.sample(prompts, 1, method.sampling, generator)
+        shown = self._shown(policy, items)
+        spent = Spent.sampling(policy.operations, prompts, completions)
+        lengths = completions.mask_BGR.sum(-1).float()
+        return Groups(
+            prompts,
+            completions,
+            torch.ones(len(items), 1),
+            stats={
+                "length": lengths.mean().item(),
+                "unfinished": 1 - completions.finished_BG.float().mean().item(),
+            },
+            items=tuple(items),
+            spent=replace(spent, flops=spent.flops + policy.operations.forward(shown, completions)),
+        )
+
+    def loss(self, policy: Policy, groups: Groups) -> LossSums:
+        temperature = self.method.sampling.temperature
+        student_TV = policy.distributions(groups.prompts, groups.completions, temperature)
+        shown = self._shown(policy, groups.items)
+        teacher_TV = self.teacher.group_distributions(shown, groups.completions, temperature)
+        total = divergence(teacher_TV, student_TV).sum()
+        with torch.no_grad():
+            entropy = float(-(student_TV.exp() * student_TV).sum())
+        return LossSums(total, entropy, float(total.detach()))
+
+    def _shown(self, policy: Policy, items: Sequence[Item]) -> Prompts:
+        """What the teacher is asked."""
+        shown = [(task, hinted(example, self.hint)) for task, example in items]
+        return encode_items(policy, shown, self.method.style, self.templates)

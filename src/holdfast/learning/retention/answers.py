@@ -1,0 +1,138 @@
+"""Answers that a strategy keeps, and the gradient of learning from them beside the batch.
+
+Answers are tensors of one mapping, M rows each: `keys` [M] of their examples, `tokens` and `mask` [M, R], and
+what a strategy keeps of each token besides [M, R, ...].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from holdfast.errors import HoldfastError
+from holdfast.generate.rollouts import Item, encode_items
+from holdfast.learning.objectives import Groups
+from holdfast.learning.retention.pool import Memory, key_of, known
+from holdfast.policy.batch import Completions
+from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.gradients import flat, trained_parameters
+
+if TYPE_CHECKING:
+    from holdfast.learning.stage import Stage
+
+Answers = dict[str, torch.Tensor]
+
+
+def answers_of(memory: Mapping[str, torch.Tensor], name: str = "answers") -> Answers:
+    """Those in a memory under a name, not on the device; none is an empty mapping."""
+    start = f"{name}."
+    return {key.removeprefix(start): one.cpu() for key, one in memory.items() if key.startswith(start)}
+
+
+def keep_answers(memory: Memory, answers: Answers, name: str = "answers") -> None:
+    """Put them there, in the place of those that are."""
+    for key in [key for key in memory if key.startswith(f"{name}.")]:
+        del memory[key]
+    memory.update({f"{name}.{key}": tensor for key, tensor in answers.items()})
+
+
+def taken(completions: Completions, items: Sequence[Item], chosen: Sequence[tuple[int, int]]) -> Answers:
+    """Answers to these examples, as (row, member) each."""
+    if not chosen:
+        return {}
+    device = completions.mask_BGR.device
+    rows, members = (torch.tensor(place, device=device) for place in zip(*chosen, strict=True))
+    return {
+        "keys": torch.tensor([key_of(items[row]) for row, _ in chosen]),
+        "tokens": completions.tokens_BGR[rows, members].cpu(),
+        "mask": completions.mask_BGR[rows, members].cpu(),
+    }
+
+
+def join(*parts: Answers) -> Answers:
+    """All of them, one after the other."""
+    full = [part for part in parts if part]
+    if not full:
+        return {}
+    longest = max(part["mask"].shape[1] for part in full)
+
+    def filled(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.ndim == 1:
+            return tensor
+        return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1]))
+
+    return {name: torch.cat([filled(part[name]) for part in full]) for name in full[0]}
+
+
+def select(answers: Answers, rows: Sequence[int]) -> Answers:
+    """These rows in this order, as long as the longest of them."""
+    if not rows:
+        return {}
+    some = {name: tensor[torch.as_tensor(rows, dtype=torch.long)] for name, tensor in answers.items()}
+    longest = int(some["mask"].sum(-1).max())
+    return {
+        name: tensor if tensor.ndim == 1 else tensor[:, :longest].contiguous()
+        for name, tensor in some.items()
+    }
+
+
+def by_task(stage: Stage, answers: Answers) -> dict[str, list[int]]:
+    """Rows of each task that this stage knows, in the tasks' order."""
+    examples = known(stage)
+    rows: dict[str, list[int]] = {}
+    for row, key in enumerate(answers["keys"].tolist() if answers else ()):
+        if key in examples:
+            rows.setdefault(examples[key][0].name, []).append(row)
+    return rows
+
+
+def as_groups(stage: Stage, answers: Answers) -> Groups:
+    """Answers with their questions, to learn from; groups of one.
+
+    Raises:
+        HoldfastError: the stage does not know an example.
+    """
+    policy, examples = stage.policy, known(stage)
+    if not examples.keys() >= set(answers["keys"].tolist()):
+        raise HoldfastError(
+            "An answer was kept of an example that this stage does not know; `earlier` must hold the "
+            "training examples of all tasks before."
+        )
+    items: list[Item] = [examples[key] for key in answers["keys"].tolist()]
+    mask = answers["mask"].to(policy.device)
+    tokens = answers["tokens"].to(policy.device).masked_fill(~mask, policy.draw.pad)
+    completions = Completions(tokens[:, None], mask[:, None], torch.ones_like(mask[:, :1]))
+    prompts = encode_items(policy, items, stage.method.style, stage.templates)
+    return Groups(prompts, completions, torch.ones(len(items), 1), items=tuple(items))
+
+
+def gradient_of(
+    stage: Stage, groups: Groups, loss: Callable[[Groups, range], torch.Tensor], most_rows: int | None = None
+) -> torch.Tensor:
+    """The gradient [N] of a loss that is a sum over prompts, taken in parts; its operations are counted.
+
+    Args:
+        loss: of a part of the groups, and which rows it is.
+        most_rows: of a part; None: the method's `micro_batch`.
+
+    Returns:
+        The gradient; not finite where the policy's output is not, so that the step is skipped.
+    """
+    policy = stage.policy
+    parameters = trained_parameters(policy)
+
+    def whole() -> torch.Tensor:
+        total = torch.zeros((), device=policy.device)
+        for rows in groups.within(policy.budget, most_rows or stage.method.micro_batch):
+            with torch.enable_grad():
+                total = total + flat(loss(groups.rows(rows), rows), parameters)
+        return total
+
+    stage.spent["flops"] += policy.operations.training(groups.prompts, groups.completions)
+    try:
+        return policy.budget.attempt(whole)
+    except NotFiniteError:
+        return torch.full((sum(one.numel() for one in parameters),), torch.nan, device=policy.device)

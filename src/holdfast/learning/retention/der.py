@@ -1,0 +1,129 @@
+"""Dark experience replay: examples of before, with what the policy said of them when they came.
+
+Buzzega et al. (arXiv 2004.07211), eqs. 5 and 6. A reservoir of all examples that were learned from keeps (x,
+y) and, of each token of y, the k largest log-probabilities z of that moment, in place of all V logits:
+
+    gradient ← gradient + ∇ (α · match(log π(· | x, y), z) − β · log π(y | x))    DER: β = 0; DER++: β > 0
+
+token means over a draw from the buffer. `mse` is the mean square over the k entries, as the authors' over
+logits; `kl` is KL(z ‖ π) over the k entries and one of all others. Under SFT y is the target; under RFT the
+first right answer of a group, so that what is never right is not kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.learning.methods import Method
+from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.answers import (
+    Answers,
+    answers_of,
+    as_groups,
+    gradient_of,
+    join,
+    keep_answers,
+    select,
+    taken,
+)
+from holdfast.learning.retention.pool import count, not_right
+from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.watch import right_answers
+from holdfast.learning.stage import Stage
+from holdfast.rng import stream as named_stream
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
+
+
+class DarkReplay(Strategy):
+    rehearses = True
+    copies = 1  # the gradient of what is replayed
+
+    kind: Literal["der"] = "der"
+    alpha: float = Field(0.5, ge=0)  # of the match
+    beta: float = Field(0.5, ge=0)  # of the likelihood; 0: DER, above: DER++
+    match: Literal["mse", "kl"] = "mse"
+    entries: int = Field(20, ge=1)  # k
+    buffer: int = Field(200, ge=1)  # examples, of all stages together
+    replayed: int = Field(8, ge=1)  # examples a step
+
+    def unfit(self, method: Method) -> str | None:
+        return not_right(method)
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Take up the buffer, and how many examples it has seen."""
+        memory |= stage.inherited.get(self.name, {})
+
+    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+        """Let each example of the batch into the buffer with the same chance as all before it."""
+        answers = answers_of(memory)
+        keys: list[int] = answers["keys"].tolist() if answers else []
+        new: dict[int, tuple[int, int]] = {}  # place in the buffer: (row, member)
+        for row, member in right_answers(groups, range(len(groups.prompts))):
+            seen = count(memory, "seen")
+            place = (
+                seen if seen < self.buffer else named_stream(*stage.stream, "der", seen).randrange(seen + 1)
+            )
+            if place < self.buffer:
+                new[place] = row, member
+        if not new:
+            return groups
+        fresh = self.with_entries(stage, taken(groups.completions, groups.items, list(new.values())))
+        kept = [place for place in range(len(keys)) if place not in new]
+        everything = join(select(answers, kept), fresh)
+        order = sorted(range(len(kept) + len(new)), key=[*kept, *new].__getitem__)
+        keep_answers(memory, select(everything, order))
+        return groups
+
+    @torch.no_grad()
+    def with_entries(self, stage: Stage, answers: Answers) -> Answers:
+        """Answers with the k largest log-probabilities of each token."""
+        policy, groups = stage.policy, as_groups(stage, answers)
+        stage.spent["flops"] += policy.operations.forward(groups.prompts, groups.completions)
+        all_TV = policy.group_distributions(groups.prompts, groups.completions)
+        found = all_TV.topk(min(self.entries, all_TV.shape[1]))
+        mask_MR = answers["mask"]
+        values = {"ids": found.indices, "logprobs": found.values.float()}
+        for name, values_TK in values.items():
+            padded_MRK = values_TK.new_zeros((*mask_MR.shape, values_TK.shape[1])).cpu()
+            padded_MRK[mask_MR] = values_TK.cpu()
+            answers[name] = padded_MRK
+        return answers
+
+    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+        """Add the replay's, from the second stage on; `der_share` is its part of the gradient."""
+        answers = answers_of(memory)
+        if self.name not in stage.inherited or not answers:
+            return {}
+        draw = named_stream(*stage.stream, "der", "draw", count(memory, "steps"))
+        size = len(answers["keys"])
+        some = select(answers, draw.sample(range(size), min(size, self.replayed)))
+        tokens = some["mask"].sum()
+
+        def loss(part: Groups, rows: range) -> torch.Tensor:
+            now_TV = stage.policy.distributions(part.prompts, part.completions)
+            own = select(some, rows)
+            device = now_TV.device
+            ids_TK, then_TK = own["ids"][own["mask"]].to(device), own["logprobs"][own["mask"]].to(device)
+            matched = mismatch(then_TK, now_TV.gather(1, ids_TK), self.match).sum()
+            targets_T = part.completions.tokens_BGR[part.completions.mask_BGR]
+            likelihood = now_TV.gather(1, targets_T[:, None]).sum()
+            return (self.alpha * matched - self.beta * likelihood) / tokens
+
+        return {"der_share": add_to_gradient(stage.policy, gradient_of(stage, as_groups(stage, some), loss))}
+
+    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor for name, tensor in memory.items() if name != "steps"}
+
+
+def mismatch(then_TK: torch.Tensor, now_TK: torch.Tensor, how: str) -> torch.Tensor:
+    """How far log-probabilities are from those of before, [T]."""
+    if how == "mse":
+        return (now_TK - then_TK).square().mean(1)
+    rest_T, rest_now_T = ((1 - one.exp().sum(1)).clamp_min(1e-6) for one in (then_TK, now_TK))
+    inside_T = (then_TK.exp() * (then_TK - now_TK)).sum(1)
+    return inside_T + rest_T * (rest_T / rest_now_T).log()

@@ -1,0 +1,103 @@
+"""KL on old prompts: they are answered by the policy that learns, and held to that of the stage's start.
+
+The "KL" arm of Continual Reasoning Gym (arXiv 2608.18574). A share of each update are prompts of earlier
+tasks:
+
+    old prompts:  advantages 0, and a penalty of β · k3(π ‖ π_prev), the mean over their tokens
+    new prompts:  as they are, without a penalty
+
+`reward: true` keeps the advantages of old prompts, too, which makes it replay with a penalty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.generate.rollouts import Item
+from holdfast.learning.methods import RFT, Method
+from holdfast.learning.objectives import Groups, k3
+from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.pool import mixed, not_graded, old_rows, refilled, share_of, spread
+from holdfast.learning.stage import Stage
+from holdfast.rng import stream as named_stream
+
+
+class AskedAgain(Strategy):
+    """What has a teacher, the policy at the stage's start, on the answers to old prompts."""
+
+    rehearses = True
+    looks_back = True
+
+    share: float = Field(0.25, gt=0, lt=1)  # of a batch, of all earlier tasks alike
+
+    def unfit(self, method: Method) -> str | None:
+        return not_graded(method) or refilled(method)
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Keep the policy as it is, where there is something to ask it."""
+        if stage.earlier:
+            stage.past("stage_start")
+
+    def batch(
+        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
+    ) -> list[Item]:
+        """The first new prompts, and old ones evenly between them."""
+        if not stage.earlier:
+            return items
+        draw = named_stream(*stage.stream, self.name, iteration)
+        old = spread(list(stage.earlier.values()), max(1, round(self.share * len(items))), draw)
+        return mixed(items[: len(items) - len(old)], old)
+
+    def logprobs(self, stage: Stage, groups: Groups, rows: list[int]) -> torch.Tensor:
+        """Of the teacher, at these rows; elsewhere of the policy as it sampled. [B, G, R]"""
+        method, some = stage.method, groups.rows(rows)
+        assert isinstance(method, RFT) and groups.completions.logprobs_BGR is not None, "it samples"
+        stage.spent["flops"] += stage.policy.operations.forward(some.prompts, some.completions)
+        result_BGR = groups.completions.logprobs_BGR.clone()
+        teacher = stage.past("stage_start")
+        with torch.no_grad():
+            result_BGR[torch.tensor(rows, device=result_BGR.device)] = teacher.group_logprobs(
+                some.prompts, some.completions, method.sampling.temperature
+            ).logprobs_BGR
+        return result_BGR
+
+
+class KLOnOldPrompts(AskedAgain):
+    kind: Literal["kl_old"] = "kl_old"
+    coef: float = Field(0.1, gt=0)  # β
+    reward: bool = False  # old prompts are rewarded, too
+
+    def unfit(self, method: Method) -> str | None:
+        if getattr(method, "kl_coef", 0):
+            return "has a reference of its own; leave kl_coef out"
+        return super().unfit(method)
+
+    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+        """Give old prompts the penalty, and take their advantages; `kl_old` is its mean in nats."""
+        rows = old_rows(stage, groups.items)
+        if not rows:
+            return groups
+        assert groups.completions.logprobs_BGR is not None, "it samples"
+        kl_B, advantages_BG = torch.zeros(len(groups.prompts)), groups.advantages_BG.clone()
+        mask_BGR = groups.completions.mask_BGR
+        # A step divides by all of its tokens, of which these are a part.
+        kl_B[rows] = self.coef * float(mask_BGR.sum() / mask_BGR[rows].sum().clamp_min(1))
+        if not self.reward:
+            advantages_BG[rows] = 0
+        reference_BGR = self.logprobs(stage, groups, rows)
+        divergence = k3(reference_BGR, groups.completions.logprobs_BGR, mask_BGR).sum() / mask_BGR[rows].sum()
+        return replace(
+            groups,
+            advantages_BG=advantages_BG,
+            reference_BGR=reference_BGR,
+            kl_B=kl_B,
+            stats={
+                **groups.stats,
+                **share_of(stage, groups, self.name),
+                "kl_old": float(divergence),
+            },
+        )

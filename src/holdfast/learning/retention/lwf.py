@@ -1,0 +1,53 @@
+"""Learning without forgetting: what the policy of the stage's start would say to the new examples is kept.
+
+Li & Hoiem (arXiv 1606.09282), eqs. 1 and 3, over the tokens of the completions that are learned from:
+
+    gradient ← gradient + α ∇ mean_t KL(π_prev(· | x, y_<t) ‖ π(· | x, y_<t))    both at temperature T
+
+No old data. (Without the factor T² of other distillation; the cross-entropy of the paper has the same
+gradient.) In the first stage π_prev is the base. The teacher runs without dropout, as all passes here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.learning.distillation import divergence, rows_at_once
+from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.answers import gradient_of
+from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.stage import Stage
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
+
+
+class LearningWithoutForgetting(Strategy):
+    looks_back = True
+    copies = 1  # the gradient of the divergence
+
+    kind: Literal["lwf"] = "lwf"
+    alpha: float = Field(1.0, gt=0)
+    temperature: float = Field(2.0, gt=0)  # T
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Keep the policy as it is."""
+        stage.past("stage_start")
+
+    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+        """Add that of the divergence; `lwf_share` is its part of the whole."""
+        teacher, tokens = stage.past("stage_start"), groups.completions.mask_BGR.sum()
+
+        def loss(part: Groups, _: range) -> torch.Tensor:
+            asked = (part.prompts, part.completions, self.temperature)
+            then_TV = teacher.group_distributions(*asked)
+            return self.alpha * divergence(then_TV, stage.policy.distributions(*asked)).sum() / tokens
+
+        stage.spent["flops"] += stage.policy.operations.forward(groups.prompts, groups.completions)
+        most = min(
+            rows_at_once(stage.policy, groups.completions), stage.method.micro_batch or len(groups.prompts)
+        )
+        return {"lwf_share": add_to_gradient(stage.policy, gradient_of(stage, groups, loss, most))}

@@ -1,0 +1,47 @@
+"""On-policy distillation of what was known: on old prompts the policy of the stage's start judges each token.
+
+Prompts of earlier tasks are answered by the policy that learns, and have in place of a reward
+
+    A_t = −c (log π(y_t) − log π_prev(y_t))        for each token, no discount
+
+whose policy gradient is that of KL(π ‖ π_prev) over single tokens (Agarwal et al., arXiv 2306.13649; the
+earlier checkpoint as the teacher, to repair what is lost: Lu, "On-Policy Distillation", 2025). Where `kl_old`
+is a penalty, this is a reward of full size: its c is 1 as usual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.learning.retention.kl_old import AskedAgain
+from holdfast.learning.retention.pool import old_rows, share_of
+from holdfast.learning.stage import Stage
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
+
+
+class OnPolicyDistillation(AskedAgain):
+    kind: Literal["opd"] = "opd"
+    coef: float = Field(1.0, gt=0)  # c
+
+    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+        """Give tokens of old prompts the teacher's advantage, and no other."""
+        rows = old_rows(stage, groups.items)
+        if not rows:
+            return groups
+        teacher_BGR = self.logprobs(stage, groups, rows)
+        own_BGR = groups.completions.logprobs_BGR
+        assert own_BGR is not None, "it sampled them"
+        advantages_BG = groups.advantages_BG.clone()
+        advantages_BG[rows] = 0
+        return replace(
+            groups,
+            advantages_BG=advantages_BG,
+            advantages_BGR=self.coef * (teacher_BGR - own_BGR),  # 0 where there is no teacher
+            stats={**groups.stats, **share_of(stage, groups, self.name)},
+        )

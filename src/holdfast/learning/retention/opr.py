@@ -1,0 +1,100 @@
+"""Replay of the policy's own right answers to earlier tasks, written anew at the end of each stage.
+
+On-policy replay (arXiv 2605.29495): after each stage the policy as it then is answers training prompts of all
+tasks so far, at a low temperature; right answers are the data of these tasks in the next stage. Each task has
+an equal part of the buffer, which counts the prompts that are answered (the published code counts the answers
+that are kept, and answers everything).
+
+In the next stage b · M / N old answers come to a batch of b, M of them being kept for N new examples, and
+every token of theirs counts like a token of the batch:
+
+    gradient ← gradient − Σ_old ∇ log π(y | x) / (tokens of the step)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from holdfast.generate.rollouts import roll_out
+from holdfast.learning.filters import RIGHT
+from holdfast.learning.objectives import likelihood_loss
+from holdfast.learning.retention import Strategy
+from holdfast.learning.retention.answers import (
+    answers_of,
+    as_groups,
+    gradient_of,
+    join,
+    keep_answers,
+    select,
+    taken,
+)
+from holdfast.learning.retention.pool import count
+from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.stage import Stage
+from holdfast.policy.settings import Sampling
+from holdfast.rng import stream as named_stream
+from holdfast.rng import torch_stream
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
+
+ANSWERED_AT_ONCE = 64
+
+
+class OwnAnswerReplay(Strategy):
+    rehearses = True
+    copies = 1  # the gradient of old answers
+
+    kind: Literal["opr"] = "opr"
+    buffer: int = Field(500, ge=1)  # prompts that are answered at the end of a stage
+    temperature: float = Field(0.1, ge=0)
+    max_tokens: int = Field(64, ge=1)  # of an answer
+
+    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+        """Take up the answers."""
+        memory |= stage.inherited.get(self.name, {})
+
+    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+        """Add the likelihood of as many answers as are due; `opr_share` is their part of the gradient."""
+        answers = answers_of(memory)
+        if not answers:
+            return {}
+        most = len(answers["keys"])
+        due = min(most, max(1, round(len(groups.prompts) * most / len(stage.items))))
+        draw = named_stream(*stage.stream, "opr", count(memory, "steps"))
+        old = as_groups(stage, select(answers, draw.sample(range(most), due)))
+        tokens = groups.completions.mask_BGR.sum()
+        term = gradient_of(stage, old, lambda part, _: likelihood_loss(stage.policy, part).loss / tokens)
+        return {"opr_share": add_to_gradient(stage.policy, term)}
+
+    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Answer prompts of all tasks, and keep what is right and whole."""
+        names = (*stage.stream, "opr", "end")
+        pools = [*stage.earlier.values(), stage.items]
+        sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
+        parts = []
+        for number, pool in enumerate(pools):
+            most = min(len(pool), max(1, self.buffer // len(pools)))
+            chosen = named_stream(*names, number).sample(list(pool), most)
+            for start in range(0, most, ANSWERED_AT_ONCE):
+                rollouts = roll_out(
+                    stage.policy,
+                    some := chosen[start : start + ANSWERED_AT_ONCE],
+                    style=stage.method.style,
+                    templates=stage.templates,
+                    sampling=sampling,
+                    group_size=1,
+                    generator=torch_stream(*names, number, start, device=str(stage.policy.device)),
+                )
+                stage.spent["flops"] += stage.policy.operations.forward(
+                    rollouts.prompts, rollouts.completions
+                )
+                good_BG = (rollouts.scores_BG >= RIGHT) & rollouts.completions.finished_BG.cpu()
+                right = [(row, 0) for row in good_BG[:, 0].nonzero().flatten().tolist()]
+                parts.append(taken(rollouts.completions, some, right))
+        left: dict[str, torch.Tensor] = {}
+        keep_answers(left, join(*parts))
+        return left
