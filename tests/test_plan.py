@@ -127,7 +127,7 @@ def test_the_state_of_the_optimiser_counts_for_weights_in_bfloat16(tmp_path: Pat
 
 
 def test_what_determines_a_stage_has_not_grown() -> None:
-    """A key more would make every stored result another one; see `_LATER` in methods.py."""
+    """A key more would make every stored result another one; see `_LATER` in methods/method.py."""
     settings = make_method(objective="grpo", learning_rate=1e-3).determining(("reading",))
     assert {"filter_shortens", "dual_clip"}.isdisjoint(settings)
     assert len(settings) == 18

@@ -1,0 +1,151 @@
+"""What every way of learning has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from holdfast.errors import shortened
+from holdfast.learning.retention import Strategy, parse_strategies
+from holdfast.policy.settings import Sampling
+from holdfast.settings import LARGEST, Settings
+from holdfast.tasks.prompts import Style
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Objective
+    from holdfast.learning.stage import Stage
+
+# What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
+OptimizerState = Literal["float32", "compact", "kahan"]
+Iterations = Annotated[int, Field(ge=1, le=LARGEST)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+# They choose tasks, or count only with what an experiment has: inputs of their own where they count.
+_INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
+# Settings that came later count where they are used only, so that earlier results stay valid.
+_LATER = (
+    "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
+    "reward", "retention", "loss", "loss_mean", "refills", "optimizer",
+)  # fmt: skip
+
+
+class Method(Settings):
+    """What every way of learning has.
+
+    One iteration takes `batch` examples (for RFT: prompts, each sampled `group_size` times) and
+    makes `updates` optimiser steps on them. `micro_batch` only bounds memory.
+    """
+
+    objective: str
+    style: Style = "cot"
+    joint: bool = False  # all tasks at once (multi-task training), in one stage
+    order: str | None = None  # one of the experiment's `orders`; None: as its sequence stands
+
+    # Per task, or for each task its own (task: number); a joint stage makes as many for each of its tasks.
+    iterations: Iterations | dict[str, Iterations] = 40
+    batch: int = Field(16, ge=1)  # examples per iteration
+    updates: int = Field(1, ge=1)  # optimiser steps per iteration
+    micro_batch: int | None = Field(None, ge=1)  # examples per forward pass; None: all of a step's
+
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)  # share of the stage's steps
+    weight_decay: float = Field(0.01, ge=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[Beta, Beta] = (0.9, 0.999)  # of AdamW
+    optimizer_state: OptimizerState = "float32"  # of weights in bfloat16
+    clip_grad: float = Field(1.0, gt=0)  # norm
+
+    # Devices against forgetting, in this order; one alone needs no list.
+    retention: Annotated[tuple[SerializeAsAny[Strategy], ...], BeforeValidator(parse_strategies)] = ()
+
+    @field_validator("iterations", mode="wrap")
+    @classmethod
+    def _counts(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            if not isinstance(value, bool):  # true would count as 1
+                return validate(value)
+        except ValidationError:  # one message in place of one for each form
+            pass
+        raise ValueError(
+            f"must be a whole number of at least 1, or one for each task (task: number), "
+            f"not {shortened(repr(value))}"
+        )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Method:
+        if self.batch % self.updates:
+            raise ValueError(f"batch ({self.batch}) must be a multiple of updates ({self.updates})")
+        if self.retention and self.joint:
+            raise ValueError("a joint method has no earlier tasks to retain; leave retention out")
+        for strategy in self.retention:
+            if reason := strategy.unfit(self):
+                raise ValueError(f"retention: {strategy.kind} {reason}")
+        return self
+
+    def make(self, stage: Stage) -> Objective:
+        """What learns, at the start of a stage."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it learns by")
+
+    def iterations_on(self, tasks: Sequence[str]) -> int:
+        """Iterations of one stage that trains on these tasks."""
+        if isinstance(self.iterations, int):
+            return self.iterations * len(tasks)
+        return sum(self.iterations[task] for task in tasks)
+
+    def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
+        """The settings that can change what a stage on these tasks learns, as plain data."""
+        settings = self.model_dump(mode="json", exclude=_INPUTS_OF_THEIR_OWN)
+        if not isinstance(self.iterations, int):
+            settings["iterations"] = self.iterations_on(tasks)
+        return {
+            key: value
+            for key, value in settings.items()
+            if key not in _LATER or (value and value != type(self).model_fields[key].default)
+        }
+
+    @property
+    def completions(self) -> int:
+        """Completions of one prompt that a step learns from."""
+        return 1
+
+    @property
+    def sampled(self) -> tuple[int, int] | None:
+        """Completions of one prompt that a policy writes, and their most tokens; None if it writes none."""
+        return None
+
+    @property
+    def shows_answer(self) -> bool:
+        """Whether who writes is shown the reference answer."""
+        return False
+
+    @property
+    def looks_at(self) -> Literal["stage_start", "base"] | None:
+        """The policy that a stage needs besides the one that learns, if any."""
+        return None
+
+    @property
+    def filters(self) -> bool:
+        """Whether a stage trains on examples that roll-outs chose."""
+        return False
+
+
+def needs_differing_completions(who: str, sampling: Sampling) -> None:
+    """Raises:
+    ValueError: what is sampled would always be the same.
+    """
+    if sampling.temperature == 0:
+        raise ValueError(
+            f"{who} learns from differing completions, so sampling.temperature must be above 0 "
+            "(1.0: the policy itself)"
+        )

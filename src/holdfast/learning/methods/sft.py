@@ -1,0 +1,106 @@
+"""Ways of learning that imitate: references, own right answers, or the policy that is shown the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from holdfast.learning.methods.method import Method, needs_differing_completions
+from holdfast.policy.settings import Sampling
+
+if TYPE_CHECKING:
+    from holdfast.learning.objectives import Objective
+    from holdfast.learning.stage import Stage
+
+
+class Likely(Method):
+    """What learns to write given completions."""
+
+    # dft: dynamic fine-tuning, in which a token counts as much as it is likely (arXiv 2508.05629).
+    loss: Literal["nll", "dft"] = "nll"
+
+
+class SFT(Likely):
+    """Supervised fine-tuning on reference answers."""
+
+    objective: Literal["sft"]
+    target: Literal["answer", "reasoned"] = "answer"  # what it learns to write
+
+    @model_validator(mode="after")
+    def _target_of_style(self) -> SFT:
+        if self.style == "direct" and self.target == "reasoned":
+            raise ValueError("target: reasoned needs style: cot")
+        return self
+
+    def make(self, stage: Stage) -> Objective:
+        from holdfast.learning.objectives import Likelihood
+
+        return Likelihood(self, stage.templates)
+
+
+class SampledSFT(Likely):
+    """SFT on completions that a policy, the *writer*, wrote and got right; one for an example."""
+
+    objective: Literal["sft"]
+    target: Literal["sampled"]
+    group_size: int = Field(8, ge=1)  # completions per prompt
+    sampling: Sampling = Sampling()
+    sampled_by: Literal["stage_start", "base"] = "stage_start"  # who writes them
+    show_answer: bool = False  # the writer is shown the reference answer (rationalisation)
+    resample_every: int | None = Field(None, ge=1)  # iterations until the writer is the policy of that moment
+
+    @model_validator(mode="after")
+    def _writes(self) -> SampledSFT:
+        needs_differing_completions("target: sampled", self.sampling)
+        if self.resample_every and self.sampled_by == "base":
+            raise ValueError("resample_every follows the policy that learns; leave sampled_by: base out")
+        return self
+
+    def make(self, stage: Stage) -> Objective:
+        from holdfast.learning.sampled_targets import SampledLikelihood
+
+        writer = None if self.resample_every == 1 else stage.past(self.sampled_by)
+        return SampledLikelihood(self, stage.templates, writer, stage.hint if self.show_answer else None)
+
+    @property
+    def sampled(self) -> tuple[int, int] | None:
+        return self.group_size, self.sampling.max_tokens
+
+    @property
+    def shows_answer(self) -> bool:
+        return self.show_answer
+
+    @property
+    def looks_at(self) -> Literal["stage_start", "base"] | None:
+        return None if self.resample_every == 1 else self.sampled_by
+
+
+class SDFT(Method):
+    """Self-distillation: own answers, judged by the same model shown the reference (arXiv 2601.19897)."""
+
+    objective: Literal["sdft"]
+    sampling: Sampling = Sampling()
+    teacher: Literal["stage_start", "base"] = "stage_start"
+
+    @model_validator(mode="after")
+    def _writes(self) -> SDFT:
+        needs_differing_completions("sdft", self.sampling)
+        return self
+
+    def make(self, stage: Stage) -> Objective:
+        from holdfast.learning.distillation import SelfDistillation
+
+        return SelfDistillation(self, stage.templates, stage.past(self.teacher), stage.hint)
+
+    @property
+    def sampled(self) -> tuple[int, int] | None:
+        return 1, self.sampling.max_tokens
+
+    @property
+    def shows_answer(self) -> bool:
+        return True
+
+    @property
+    def looks_at(self) -> Literal["stage_start", "base"] | None:
+        return self.teacher
