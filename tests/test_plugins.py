@@ -266,7 +266,10 @@ def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, ex
     [
         ({"objective": "nowhere.py:Mine"}, "objective: There is no file"),
         ({"objective": "rules.py:Centered"}, "has nothing called Centered; did you mean 'Centred'?"),
-        ({"objective": "rules.py:score"}, "must be a class made from holdfast.learning.methods.Method"),
+        (
+            {"objective": "rules.py:score"},
+            "must be a class made from holdfast.learning.methods.method.Method",
+        ),
         ({"objective": "broken.py:Mine"}, "broken.py cannot be run: line 2: ZeroDivisionError"),
         ({"objective": "syntax.py:Mine"}, "syntax.py cannot be run: line 1: "),
         ({"objective": "grpo", "filter": "rules.py:not_a_function"}, "must be a function"),

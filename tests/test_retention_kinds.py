@@ -1,4 +1,4 @@
-"""Every kind of strategy of the package: two stages, a kill in between, and the store."""
+"""Every kind of strategy that looks at weights and data alone: two stages, a kill in between, the store."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from holdfast.policy.gradients import trained_matrices
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from test_learning import grpo, items_of, sft, stage_of, weights
+from test_replay_strategies import EVERY
 
 FEW = {"examples": 2, "max_tokens": 8}
 NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small ones
@@ -34,7 +35,9 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
 # Those that leave something to the next stage.
 LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "keeplora", "magmax", "mas", "olora", "ties"}
 STEPPING = ("mofo", "osft")  # they change weights after each step, in the precision the optimiser keeps
-KNOWN = sorted(KINDS)
+# Others are tested alike in test_replay_strategies.py: they need grades, or keep what a stage says.
+TESTED_THERE = {settings.get("kind", case) for case, (_, settings) in EVERY.items()}
+KNOWN = sorted(KINDS.keys() - TESTED_THERE)
 
 
 def settings_of(kind: str, **more: Any) -> dict[str, Any]:

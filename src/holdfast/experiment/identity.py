@@ -53,7 +53,7 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
 
 
 def check_unchanged(model: str, known: Any, now: Any) -> None:
-    """See that a model is what it was when its jobs were planned.
+    """See that a model's files are what they were when its jobs were planned.
 
     Args:
         model: where it lies, for the message.
@@ -61,14 +61,12 @@ def check_unchanged(model: str, known: Any, now: Any) -> None:
         now: its identity now.
 
     Raises:
-        InputError: it is not; naming the file.
+        InputError: they are not; naming the first.
     """
-    if known == now:
-        return
     before, after = ({**one.get("files", {}), **one.get("adapters", {})} for one in (known, now))
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    where = f" ({names[0]})" if names else ""
-    raise InputError(f"The model {model} changed{where} after the run was planned; run again.")
+    if names:
+        raise InputError(f"The model {model} changed ({names[0]}) after the run was planned; run again.")
 
 
 def loading_settings(model: ModelSettings) -> dict[str, Any]:
