@@ -112,6 +112,7 @@ def _run(
         style=style,
         joint=joint,
         objective=objective,
+        group_baseline=objective in ("grpo", "rloo"),
         cells=cells,
         curves=[curve] * done,
         filters=[rif if filtered else None] * done,

@@ -1,7 +1,7 @@
 """Named random streams.
 
 Every random choice draws from a stream named after what it is for, such as
-``("learn", fingerprint, "sample", step)``. No global state: results do not depend on which
+``("stage", seed, task, iteration, "sample")``. No global state: results do not depend on which
 process runs a job, in what order, or whether it was killed and resumed on the way.
 """
 

@@ -64,6 +64,7 @@ class MethodRun:
         totals: per stage, what learning it took: seconds, examples, completions, tokens (of
             completions), prompt_tokens, flops, and joules where they can be read.
         order: the tasks in the order it trained on them; () means the experiment's sequence.
+        group_baseline: a prompt whose completions have one reward taught it nothing.
         family, axes: of a method made by a grid, the method it varies and its value on each axis.
         measures: name -> stage -> what was measured, in the order of stages. Drift is of the policy after the
             stage: {"kl": rows, "movement": rows}; risk of that *before* it: {"instances": rows, ...}; the
@@ -82,6 +83,7 @@ class MethodRun:
     totals: Sequence[dict[str, Any]] = ()
     order: tuple[str, ...] = ()
     family: str = ""
+    group_baseline: bool = False
     axes: Mapping[str, Any] = field(default_factory=dict)
     measures: Mapping[str, Mapping[int, dict[str, Any]]] = field(default_factory=dict)
 

@@ -63,6 +63,7 @@ class _Collector:
             style=style,
             joint=chain.settings.joint,
             objective=chain.settings.objective,
+            group_baseline=chain.settings.group_baseline,
             cells=cells,
             curves=[
                 self.ask(name, lambda job: self.store.rows(job, "metrics.jsonl")) or []

@@ -1,4 +1,4 @@
-"""Doing one job: load the policy, learn or filter or evaluate, put the result in the store."""
+"""Doing one job: load the policy; learn, filter, evaluate or measure; put the result in the store."""
 
 from __future__ import annotations
 

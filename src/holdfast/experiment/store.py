@@ -5,6 +5,7 @@
     <store>/evaluate/<fingerprint>/   job.json  result.json  records.jsonl  manifest.json
     <store>/drift|risk|probe|measure/<fingerprint>/   job.json  result.json  manifest.json
     <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
+    <store>/trash/                    what is being removed
     <store>/damaged/                  entries that no longer say what was written
     <store>/locks/                    one empty file per job, locked by the process that works on it; and one
                                       per run (`run-...`), locked as long as it lives: the jobs it counts on

@@ -1,7 +1,8 @@
 """Step checkpoints: what a stage needs to go on after being killed, bit for bit.
 
-Trainable weights and AdamW's moments as safetensors, a small JSON, and a manifest of their sizes and
-hashes. Random numbers come from streams named after the iteration, so there is no generator state to keep.
+Trainable weights, the optimiser's state and what objective and strategies remember as safetensors, a small
+JSON, and a manifest of their sizes and hashes. Random numbers come from streams named after the iteration,
+so there is no generator state to keep.
 """
 
 from __future__ import annotations

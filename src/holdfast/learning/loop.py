@@ -19,6 +19,7 @@ from holdfast.learning.curve import Curve
 from holdfast.learning.methods import Method
 from holdfast.learning.objectives import Groups, LossSums, Objective, item_name
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
+from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
 from holdfast.policy.drawing import NotFiniteError
@@ -62,9 +63,7 @@ def learn(
     policy, method, iterations = stage.policy, stage.method, stage.iterations
     objective = method.make(stage)
     optimizer = make_optimizer(policy.model, method, stage.stream)
-    held: dict[str, dict[str, torch.Tensor]] = {strategy.name: {} for strategy in method.retention}
-    for strategy in method.retention:
-        strategy.begin(stage, held[strategy.name])
+    strategies = Strategies(stage)
     folder.mkdir(parents=True, exist_ok=True)
     curve = Curve(folder / "metrics.jsonl")
     try:
@@ -75,36 +74,22 @@ def learn(
     if state is None:
         curve.begin()
         state = {"iteration": 0, "totals": {}, "skips": 0}
-    recall(objective, policy, held, state.get("memory", {}))
+    kept: dict[str, torch.Tensor] = state.get("memory", {})
+    objective.recall(policy, {name: tensor for name, tensor in kept.items() if "/" not in name})
+    strategies.recall(kept)
     if state["iteration"]:
         stage.spent.clear()  # what `begin` took is in the totals
     skips: int = state["skips"]  # in a row
     totals: dict[str, float] = state["totals"]
     meter = EnergyMeter()
 
-    def retain(groups: Groups) -> dict[str, float]:
-        said: dict[str, float] = {}
-        for strategy in method.retention:
-            said |= strategy.gradient(stage, held[strategy.name], groups)
-        return said
-
-    def stepped() -> dict[str, float]:
-        said: dict[str, float] = {}
-        for strategy in method.retention:
-            said |= strategy.stepped(stage, held[strategy.name], optimizer)
-        return said
-
     for iteration in range(state["iteration"], iterations):
         started = time.perf_counter()
-        batch = pick(stage.items, method.batch, iteration, stage.stream)
-        for strategy in method.retention:
-            batch = strategy.batch(stage, held[strategy.name], batch, iteration)
+        batch = strategies.batch(pick(stage.items, method.batch, iteration, stage.stream), iteration)
         objective.begin(policy, iteration)
         groups = collect(policy, objective, batch, (*stage.stream, iteration))
         if groups is not None:
-            for strategy in method.retention:
-                groups = strategy.collected(stage, held[strategy.name], groups)
-            groups = objective.chosen(groups)
+            groups = objective.chosen(strategies.collected(groups))
         if iteration + 1 < iterations:  # decoded while the device learns
             coming = pick(stage.items, method.batch, iteration + 1, stage.stream)
             policy.prepare([example.images for _, example in coming])
@@ -117,8 +102,7 @@ def learn(
                 part,
                 method,
                 learning_rate(method, number, iterations * method.updates),
-                retain,
-                stepped,
+                strategies,
             )
             for number, part in enumerate(parts, iteration * method.updates)
         ] or [{"skipped": float(groups is None)}]  # or nothing was left to learn from
@@ -148,15 +132,15 @@ def learn(
         if done % checkpoint_every == 0 and done < iterations:
             state = {"iteration": done, "totals": totals, "skips": skips}
             check_weights(policy.model)
-            kept = memory(objective, held)
+            kept = {**objective.memory, **strategies.memory}
             save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, kept, curve)
         on_step(done, iterations, row)
     objective.finish(totals)
-    left = {strategy.name: strategy.end(stage, held[strategy.name]) for strategy in method.retention}
+    left = strategies.end()
     check_weights(policy.model)
     if stage.spent["flops"]:
         totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
-    return totals, {name: tensors for name, tensors in left.items() if tensors}
+    return totals, left
 
 
 def check_metrics(row: Mapping[str, float]) -> None:
@@ -179,31 +163,6 @@ def check_weights(model: torch.nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
             raise HoldfastError(f"The weights have diverged: {name} is not finite; {_CALMER}.")
-
-
-def memory(objective: Objective, held: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """What the objective and the strategies go on with, in one mapping."""
-    kept = dict(objective.memory)
-    for strategy, tensors in held.items():
-        kept |= {f"{strategy}/{name}": tensor for name, tensor in tensors.items()}
-    return kept
-
-
-def recall(
-    objective: Objective,
-    policy: Policy,
-    held: Mapping[str, dict[str, torch.Tensor]],
-    kept: Mapping[str, torch.Tensor],
-) -> None:
-    """Give back what `memory` took."""
-    own: dict[str, torch.Tensor] = {}
-    for place, tensor in kept.items():
-        strategy, slash, name = place.partition("/")
-        if slash:
-            held[strategy][name] = tensor.to(policy.device)
-        else:
-            own[place] = tensor
-    objective.recall(policy, own)
 
 
 def pick(items: Sequence[Item], size: int, iteration: int, stream: tuple[object, ...]) -> list[Item]:
@@ -249,12 +208,9 @@ def step(
     groups: Groups,
     method: Method,
     rate: float,
-    retain: Callable[[Groups], dict[str, float]] = lambda groups: {},
-    stepped: Callable[[], dict[str, float]] = dict,
+    strategies: Strategies | None = None,
 ) -> dict[str, float]:
-    """One optimiser step: the mean of the loss, its gradient changed by `retain` and clipped by norm.
-
-    After it, `stepped` may change the weights. What both say goes into the row.
+    """One optimiser step: the mean of the loss, its gradient changed by strategies and clipped by norm.
 
     A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
     `skipped`; a warning names the example whose log-probabilities they are.
@@ -278,7 +234,7 @@ def step(
         return sums
 
     sums = policy.budget.attempt(gradients)
-    said = retain(groups) if sums else {}
+    said = strategies.gradient(groups) if strategies and sums else {}
     norm = clip(trained, method.clip_grad)
     loss = sum(part.loss.item() for part in sums) / tokens
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
@@ -286,7 +242,7 @@ def step(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        said |= stepped()
+        said |= strategies.stepped(optimizer) if strategies else {}
     row = {
         "loss": loss if finite else 0.0,
         "entropy": sum(part.entropy for part in sums) / tokens,

@@ -1,8 +1,9 @@
 """What a step optimises: the likelihood of references, or the policy gradient on sampled groups.
 
-(The likelihood of what a policy wrote itself: `sampled_targets.py`.) All give the loop the same thing: groups
-of completions with an advantage each, and a loss that is a sum over tokens (the loop divides by the
-step's number of tokens, so a step split into micro-batches has the same gradient as one that is not).
+(The likelihood of what a policy wrote itself: `sampled_targets.py`; self-distillation: `distillation.py`.)
+All give the loop the same thing: groups of completions with an advantage each, and a loss that is a sum
+over tokens (the loop divides by the step's number of tokens, so a step split into micro-batches has the
+same gradient as one that is not).
 """
 
 from __future__ import annotations

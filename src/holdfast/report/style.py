@@ -1,4 +1,4 @@
-"""How figures look: one colour and marker per method, everywhere, and three files per figure."""
+"""How figures look: one colour and marker per method, everywhere, and two files per figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Advantage estimators and surrogates, a class each with its source."""
+"""RFT by its advantages (`advantages.py`) and surrogates (`surrogates.py`): a class each, with its source."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -45,6 +45,8 @@ class Method(Settings):
     One iteration takes `batch` examples (for RFT: prompts, each sampled `group_size` times) and
     makes `updates` optimiser steps on them. `micro_batch` only bounds memory.
     """
+
+    group_baseline: ClassVar[bool] = False  # whether completions of one prompt without variance teach nothing
 
     objective: str
     style: Style = "cot"

@@ -32,7 +32,6 @@ LossMean = Literal["tokens", "sequences", "constant"] | Annotated[int, Field(ge=
 class RFT(Method):
     """Reinforcement fine-tuning: sample groups, grade them, push each completion by its advantage."""
 
-    group_baseline: ClassVar[bool] = False  # whether a group without variance teaches nothing
     greedy: ClassVar[bool] = False  # whether each group has one more completion, decoded greedily
 
     group_size: int = Field(8, ge=1)  # completions per prompt

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from holdfast.learning.filters import RIGHT
 from holdfast.learning.retention.answers import Answers, as_groups
 from holdfast.learning.retention.pool import Memory, keep_table, table
 from holdfast.rng import seed
+from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups

@@ -1,20 +1,19 @@
-"""Measures of the user's own: every number, by method and stage."""
+"""Measures of the user's own: every number, by method and stage. Ours have sections."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from holdfast.analysis.views import Analysis
+from holdfast.measures import KINDS
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Section
 from holdfast.report.table import Column, Table
 
-HAVE_SECTIONS = ("drift", "risk", "probe")
-
 
 def section(analysis: Analysis) -> Section:
     names = dict.fromkeys(name for run in analysis.results.runs for name in run.measures)
-    tables = [numbers(analysis, name) for name in names if name not in HAVE_SECTIONS]
+    tables = [numbers(analysis, name) for name in names if name not in KINDS]
     return Section("measures", "Measures of your own", "Own measures", tables)
 
 

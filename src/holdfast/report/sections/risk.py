@@ -25,7 +25,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, entry, family_look, fit, legend, method_legend, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Part, Section
-from holdfast.report.sections.training import GROUP_BASELINED, draw_lines, training_lines
+from holdfast.report.sections.training import draw_lines, training_lines
 from holdfast.report.style import MUTED, PALETTE, WIDTH, Looks
 from holdfast.report.table import Column, Table, text, used
 
@@ -228,7 +228,7 @@ def selective_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     instances = instances_of(by_rft or measured)
     if not instances:
         return None
-    shares = [one for one in training_lines(analysis, "zero_variance") if one[0].objective in GROUP_BASELINED]
+    shares = [one for one in training_lines(analysis, "zero_variance") if one[0].runs[0].group_baseline]
     figure = Figure(figsize=(WIDTH, 4), layout="constrained")
     rows = [["norm", "effect"], ["shares", "shares"]] if shares else [["norm", "effect"]]
     grid: dict[str, Axes] = figure.subplot_mosaic(rows, height_ratios=(2.2, 1.4)[: len(rows)])

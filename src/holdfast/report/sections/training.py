@@ -29,10 +29,6 @@ AMOUNTS = (  # of a stage's totals
 FILTER_AMOUNTS = ("completions", "flops", "seconds")
 ALWAYS = ("method", "examples", "completions", "tokens", "seconds", "kept")  # even where none did
 
-# Objectives whose advantages are all zero where a prompt's samples have one reward. Without a baseline
-# (reinforce), or with that of the greedy answer (remax), such a prompt may push.
-GROUP_BASELINED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo")
-
 # Metrics row -> title. SFT and RFT losses have different scales and meanings, hence two panels.
 PANELS: tuple[tuple[str, str], ...] = (
     ("reward", "reward"),
@@ -229,10 +225,13 @@ def filter_histogram(analysis: Analysis, looks: Looks) -> Figure | None:
 
 
 def zero_advantage_table(analysis: Analysis) -> Table:
-    """Share of prompts whose samples all had the same reward, per method of GRPO and RLOO."""
+    """Share of prompts whose samples all had the same reward, per method that compares these with each other.
+
+    Without a baseline (REINFORCE), or with that of the greedy answer (ReMax), such a prompt may push.
+    """
     rows: list[Row] = []
     for method in analysis.methods:
-        if method.objective not in GROUP_BASELINED:
+        if not method.runs[0].group_baseline:
             continue
         seeds = [zero_shares(run) for run in method.runs]
         seeds = [shares for shares in seeds if shares]
@@ -247,8 +246,8 @@ def zero_advantage_table(analysis: Analysis) -> Table:
         Column("mean", "All stages", "points"),
     ]
     note = (
-        "Share of prompts, %, whose samples all had the same reward, so that GRPO and RLOO, which compare "
-        "a sample with the others of its prompt, had nothing to push by. Mean over seeds [95 % interval "
+        "Share of prompts, %, whose samples all had the same reward, so that what compares a sample with "
+        "the others of its prompt had nothing to push by. Mean over seeds [95 % interval "
         "over these]. A KL penalty, where there is one, acts on such prompts too."
     )
     title = "Prompts without an advantage"

@@ -1,4 +1,4 @@
-"""The study's seven data sets and three general benchmarks: one file per set, from a row to an Example."""
+"""The study's data sets and general benchmarks: one file per set, from a row to an Example."""
 
 from holdfast.tasks.benchmarks import (
     geometry3k,

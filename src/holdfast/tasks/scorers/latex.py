@@ -20,7 +20,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Literal
@@ -90,12 +89,6 @@ def require() -> None:
             "Answers of this task may be formulas, and comparing them needs math-verify; "
             "install it: pip install math-verify"
         )
-
-
-def equal_many(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    """`equal` of each (answer, reference), with all workers busy."""
-    with ThreadPoolExecutor(WORKERS) as threads:
-        return list(threads.map(lambda pair: equal(*pair), pairs))
 
 
 class Worker:
