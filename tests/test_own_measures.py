@@ -132,7 +132,7 @@ def test_measures_are_read_without_torch(tmp_path: Path) -> None:
         f"print(*load_experiment(Path({str(config)!r})).measures, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["drift", "risk", "probe", "False"]
+    assert done.stdout.split() == [*KINDS, "False"]
 
 
 def test_what_it_does_to_a_policy_reaches_nothing_else(rules: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ KINDS = {  # loaded when they are used
     "drift": "holdfast.measures.drift:Drift",
     "risk": "holdfast.measures.risk:Risk",
     "probe": "holdfast.measures.probe:Probe",
+    "reliance": "holdfast.measures.reliance:Reliance",
 }
 OWN = "measure"  # the kind of job that a measure of the user's own is
 COLUMNS = ("method", "stage", "seconds")  # beside the numbers of a measure of the user's own

@@ -14,6 +14,7 @@ from holdfast.report.sections import (
     measures,
     predictors,
     probe,
+    reliance,
     responses,
     retention,
     risk,
@@ -25,6 +26,6 @@ from holdfast.report.sections import (
 
 TOPICS = (
     *(learned, retention, differences, matched, settings, setup, tasks, general, items, training),
-    *(drift, predictors, risk, probe, measures, responses, definitions),
+    *(drift, predictors, risk, probe, reliance, measures, responses, definitions),
 )
 SECTIONS: tuple[MakeSection, ...] = tuple(topic.section for topic in TOPICS)

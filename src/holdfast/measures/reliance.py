@@ -1,0 +1,89 @@
+"""Reliance on the picture: what a policy still answers right when it is not shown the picture.
+
+An answer that is kept while the picture is no longer used for it is hidden forgetting: accuracy does not
+tell. (After reliance vectors over channels of evidence, arXiv 2607.02020; here one channel's plain question.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from holdfast.measures import Measure, Moment, Request
+
+if TYPE_CHECKING:
+    from holdfast.experiment.jobs import Runner
+    from holdfast.experiment.plan import Job
+    from holdfast.tasks.example import Example
+
+GREY = (128, 128, 128)
+
+
+class Reliance(Measure):
+    """After each stage, on the tasks so far: the first items that judge, with other pictures."""
+
+    unit_seconds: ClassVar[float] = 0.002
+
+    examples: int = Field(100, ge=1)  # of each task
+    pictures: Literal["blank", "exchanged"] = "blank"  # grey ones, or those of other items
+
+    def determining(self) -> dict[str, Any]:
+        return {"pictures": self.pictures}
+
+    def request(self, moment: Moment) -> Request | None:
+        tasks = (*moment.earlier, *moment.new)
+        inputs: dict[str, Any] = {
+            "tasks": [moment.data(task, moment.split, self.examples) for task in tasks],
+            "judging": moment.experiment.evaluation.sampling().model_dump(mode="json"),
+        }
+        return Request(moment.policies[-1], tasks, inputs)
+
+    def measure(self, job: Job, runner: Runner) -> dict[str, Any]:
+        """The scores of each task's items without their pictures, in order; of texts alone nothing."""
+        from holdfast.generate.evaluate import evaluate
+        from holdfast.generate.local import LocalGenerator
+
+        experiment, rows = runner.experiment, []
+        for task, items in runner.asked(job).items():
+            examples = [example for _, example in items]
+            if not any(example.images for example in examples):
+                continue
+            records = evaluate(
+                LocalGenerator(runner.policy_of(job)),
+                runner.task(task),
+                without_pictures(examples, self.pictures),
+                style=job.style,
+                templates=experiment.prompts,
+                sampling=experiment.evaluation.sampling(),
+                stream=(*job.stream, task),
+                batch=experiment.evaluation.batch,
+                on_step=lambda *_: None,
+            )
+            rows.append({"task": task, "scores": [record["score"] for record in records]})
+        return {"rows": rows}
+
+    def units(self, inputs: Mapping[str, Any], examples: int) -> float:
+        return float(examples)
+
+
+def without_pictures(examples: Sequence[Example], pictures: Literal["blank", "exchanged"]) -> list[Example]:
+    """The examples with grey pictures of the same sizes, or with those of the item half the list away.
+
+    An item that has no others to take from, or with another number of pictures, gets grey ones.
+    """
+    from PIL import Image
+
+    from holdfast.tasks.example import open_image
+
+    changed = []
+    for place, example in enumerate(examples):
+        other = examples[(place + len(examples) // 2) % len(examples)]
+        if pictures == "exchanged" and other is not example and len(other.images) == len(example.images):
+            images = other.images
+        else:
+            images = tuple(Image.new("RGB", open_image(image).size, GREY) for image in example.images)
+        changed.append(replace(example, images=images))
+    return changed
