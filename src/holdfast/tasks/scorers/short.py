@@ -93,9 +93,14 @@ def gqa(answer: str, reference: str) -> float:
 
 def pathvqa(answer: str, reference: str) -> float:
     """A yes/no or true/false question by its decision, any other by equality after the VQA normaliser."""
-    if reference.strip().lower() in ("yes", "no", "true", "false"):
+    if is_closed(reference):
         return yes_no(answer, reference)
     return float(vqa.normalise(final_part(answer)) == vqa.normalise(reference))
+
+
+def is_closed(reference: str) -> bool:
+    """Whether a question of PathVQA is answered with yes or no."""
+    return reference.strip().lower() in ("yes", "no", "true", "false")
 
 
 def token_f1(answer: str, reference: str) -> float:
