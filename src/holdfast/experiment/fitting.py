@@ -75,11 +75,6 @@ def _splits(experiment: Experiment) -> Iterator[tuple[Task, Split]]:
             yield task, "train"
 
 
-def _styles(experiment: Experiment) -> list[Style]:
-    other = experiment.evaluation.other_style
-    return sorted(experiment.prompts if other else {method.style for method in experiment.methods.values()})
-
-
 def _targets(experiment: Experiment, split: Split) -> list[tuple[Style, Target]]:
     """What SFT writes; what a policy writes itself is as long as `max_tokens` lets it."""
     methods = experiment.methods.values() if split == "train" else ()
@@ -93,7 +88,7 @@ def _key(experiment: Experiment, task: Task, split: Split) -> str:
         {
             "model": _processor_identity(experiment.model),
             "task": [task.name, task.version, task.source, split, experiment.count(task, split)],
-            "prompts": {style: experiment.prompts[style] for style in _styles(experiment)},
+            "prompts": {style: experiment.prompts[style] for style in experiment.styles},
             "targets": _targets(experiment, split),
         }
     )
@@ -120,7 +115,7 @@ def _unfit(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -
         names = [f"{task.name} {example.named}" for example in part]
         shown = [[_size(image, sizes) for image in example.images] for example in part]
         found: dict[int, Unfit] = {}
-        for style in _styles(experiment):
+        for style in experiment.styles:
             prompts = [render_prompt(example, style, experiment.prompts) for example in part]
             found |= {problem.index: problem for problem in encoder.unfit(prompts, shown)}
         for style, target in _targets(experiment, split):
