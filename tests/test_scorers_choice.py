@@ -154,6 +154,7 @@ DECISIONS = [
     ("I'm sorry, I can't see it", None), ("Not sure", None), ("I do not know", None), ("I cannot tell", None),
     ("Sorry, I do not see any image", None), ("It is not clear whether there is one", None),
     ("yes or no", None), ("No/Yes", None), ("a kite", None), ("There is", None), ("notice", None),
+    ("No idea.", None), ("No image was provided", None), ("No image of a kite", "no"),
 ]  # fmt: skip
 
 

@@ -104,4 +104,8 @@ _SINCE_PRODUCTS_ARE_NO_EMPHASIS = dict.fromkeys(
     ("options", "vqa", "gqa", "pathvqa", "superclevr", "mmmu", "mmlu_pro", "yes_no", "pope"), 2
 )
 # Raise when a rule scores the same answer otherwise.
-VERSIONS = {"study": 3, "geometry": 3, "number": 3} | _SINCE_PRODUCTS_ARE_NO_EMPHASIS
+VERSIONS = (
+    _SINCE_PRODUCTS_ARE_NO_EMPHASIS
+    | {"study": 3, "geometry": 4, "number": 3}
+    | {"pathvqa": 3, "superclevr": 3, "yes_no": 3}
+)
