@@ -78,6 +78,7 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         ("The answer is H. D is wrong.", "H"), ("The correct answer is B. Note that A is a distractor.", "B"),
         ("The answer is not B.", None), ("The answer is not B but C.", "C"), ("The answer is B, not C.", "B"),
         ("The answer is B, C", None), ("A, B or D", None), ("A and B are wrong, so the answer is C", "C"),
+        ("The answer cannot be B", None), ("It can't be A; it's D", "D"), ("It is not the option (B)", None),
         ("A isn't right, hence C.", "C"), ("(A), (B) and (D)", None), ("The answer is either A or B.", None),
         # a list of all options is no answer; a statement after it is one
         ("A. cat\nB. cow\nC. dog\nThe answer is B.", "B"), ("A. cat\nB. cow\nC. dog", None),
