@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -221,8 +221,8 @@ class _Line(Row):
         super()._check_spelling()
         shown = self._texts("images", one=True)
         for key, value in self._others():
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and text not in shown and self._is_picture(text):
+            for text in _texts_in(value):
+                if text not in shown and self._is_picture(text):
                     self.fail(
                         key, f"names the picture '{text}', but pictures are read from 'images'; {RENAME}"
                     )
@@ -246,6 +246,14 @@ class _Line(Row):
         if problem := look_at([path])[path].problem:
             self.fail("images", f"the picture '{name}' cannot be read ({problem}); replace the file")
         return path
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(inner)
 
 
 class _Twice(ValueError):

@@ -21,7 +21,8 @@ OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
 _OTHER_NAMES = {
     "images": re.compile(
-        r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes)?s?\d*", re.I
+        r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes|base64|b64)?s?\d*",
+        re.I,
     ),
     "choices": re.compile(
         r"(answer)?(option|choice|alternative|candidate|distractor)s?(list|text)?s?(\d*|[a-z])", re.I
