@@ -32,7 +32,7 @@ SHOWN = 5  # of the rows that do not fit
 
 
 def check_rows(experiment: Experiment) -> None:
-    """See that the model takes all prompts, pictures and targets, as far as their sizes tell.
+    """See that the model takes all prompts, pictures and targets, with room for answers, as sizes tell.
 
     Of a hub id that is not on this disk nothing is known yet.
 
@@ -82,6 +82,13 @@ def _targets(experiment: Experiment, split: Split) -> list[tuple[Style, Target]]
     return sorted(target for target in targets if target[1] != "sampled")
 
 
+def _room(experiment: Experiment, split: Split) -> int:
+    """The tokens that an answer to a split's prompts may have."""
+    if split == experiment.evaluation.split:
+        return experiment.evaluation.max_tokens
+    return max((method.sampled[1] for method in experiment.methods.values() if method.sampled), default=0)
+
+
 def _key(experiment: Experiment, task: Task, split: Split) -> str:
     """Names all that determines whether the rows of a split fit."""
     return digest(
@@ -90,6 +97,7 @@ def _key(experiment: Experiment, task: Task, split: Split) -> str:
             "task": [task.name, task.version, task.source, split, experiment.count(task, split)],
             "prompts": {style: experiment.prompts[style] for style in experiment.styles},
             "targets": _targets(experiment, split),
+            "room": _room(experiment, split),
         }
     )
 
@@ -117,7 +125,8 @@ def _unfit(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -
         found: dict[int, Unfit] = {}
         for style in experiment.styles:
             prompts = [render_prompt(example, style, experiment.prompts) for example in part]
-            found |= {problem.index: problem for problem in encoder.unfit(prompts, shown)}
+            problems = encoder.unfit(prompts, shown, _room(experiment, split))
+            found |= {problem.index: problem for problem in problems}
         for style, target in _targets(experiment, split):
             texts = [render_target(example, style, target) for example in part]
             found |= {problem.index: problem for problem in encoder.unfit_targets(texts)}
