@@ -329,13 +329,12 @@ def test_a_task_goes_on_after_its_last_batch(
 
 
 def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) -> None:
-    long = tmp_path / "long.jsonl"
-    long.write_text(json.dumps({"prompt": "red " * 600, "answer": "red"}) + "\n")
-    said = call(
-        "evaluate", "embedded", "--tasks", "presence", f"tasks.long.test={long}", *OPTIONS, "--out", "out"
-    )
-    assert said.code == 2
-    assert "Task long: " in said.err and "more than the context" in said.err
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "say red", "answer": "red"}) + "\n")
+    (tmp_path / "rules.py").write_text("def score(answer, example):\n    raise OSError('no line')\n")
+    own = f"{{test: {tmp_path / 'rows.jsonl'}, scorer: '{tmp_path / 'rules.py'}:score'}}"
+    said = call("evaluate", "embedded", "--tasks", "presence", f"tasks.own={own}", *OPTIONS, "--out", "out")
+    assert said.code == 1
+    assert "Task own: " in said.err and "no line" in said.err
     assert {path.name for path in Path("out/records").iterdir()} == {"presence.json", "presence.jsonl"}
 
 
@@ -367,6 +366,19 @@ def test_evaluate_refuses(call: Call, tmp_path: Path, arguments: tuple[object, .
     said = call("evaluate", *arguments, "--out", tmp_path / "out")
     assert said.code == 2
     assert message in said.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [("evaluate", "embedded"), ("check", "embedded", "embedded")])
+def test_a_row_that_a_checkpoint_cannot_take_is_named_before_any_work(
+    call: Call, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": text, "answer": "a"}) + "\n" for text in ("?", "? " * 600)))
+    said = call(*command, f"tasks.mine.test={rows}", *OPTIONS, "--out", tmp_path / "out")
+    assert said.code == 2
+    assert "The prompt of mine test-2" in said.err.replace("\n", " ")
+    assert "line 2" in said.err
     assert not (tmp_path / "out").exists()
 
 

@@ -230,7 +230,17 @@ def test_rows_are_copied_once_and_again_when_the_table_changes(
     rows = made[0] / "train" / "rows.arrow"
     rows.write_bytes(rows.read_bytes()[:-1])
     released(tmp_path / "set")
+    before = rows.read_bytes()
+    with monkeypatch.context() as offline:
+        offline.setattr(columns, "_splits", unreachable)
+        with pytest.raises(InputError, match="no route"):
+            task(tmp_path / "set")
+    assert rows.read_bytes() == before  # it stays until there is another
     assert task(tmp_path / "set").source == first.source  # a damaged copy is made anew
+
+
+def unreachable(*arguments: object) -> None:
+    raise InputError("no route")
 
 
 def test_rows_that_cannot_be_used_are_left_out_and_said(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from experiment_helpers import TINY, make_experiment, write_config
+from holdfast.config import messages
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 
@@ -50,6 +51,14 @@ def test_an_override_makes_no_method_by_a_slip(tmp_path: Path) -> None:
     assert "there is no method 'grppo', only sft, grpo" in message(path, "methods.grppo.learning_rate=1")
     new = load_experiment(path, ["methods.new={objective: rloo}", "methods.new.batch=8"])
     assert new.methods["new"].batch == 8
+
+
+def test_what_was_meant_is_guessed_for_as_many_keys_as_are_told(tmp_path: Path, monkeypatch: Any) -> None:
+    guessed: list[str] = []
+    monkeypatch.setattr(messages, "suggestion", lambda key, known: guessed.append(key) or "; a guess")
+    text = message(write_config(tmp_path, {f"key{number}": 1 for number in range(2000)}))
+    assert "2000 errors" in text
+    assert len(guessed) == text.count("unknown key; a guess") == messages.MOST_ERRORS
 
 
 def test_all_errors_at_once_with_lines_and_suggestions(tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def test_lengths_are_known_without_encoding(family, tmp_path):
             policy.encode([text], [images(*sizes)])
         assert str(problem) == str(refused.value)
         policy.encoder.max_context = 512
+        assert policy.encoder.unfit([text], [sizes], 512 - length) == []
+        (problem,) = policy.encoder.unfit([text], [sizes], 513 - length)
+        assert f"has {length} tokens and leaves no room in the context of 512" in str(problem)
 
 
 def test_what_cannot_be_encoded_is_found_without_encoding(tmp_path):
@@ -203,6 +206,8 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
         check([{}] * 5, prompts={"cot": "{prompt} please", "direct": "{prompt}"}, hint="{prompt} {answer}")
         == 1
     )
+    with pytest.raises(InputError, match="no room in the context of 512 for max_tokens 505"):
+        check([{}] * 5, evaluation={"max_tokens": 505})
     with pytest.raises(InputError, match="more than the context of 5"):
         check([{}] * 5, model={"max_context": 5})
     for damage in ("", "[]", '{"version": 1}'):

@@ -260,6 +260,8 @@ def test_markers_are_counted(tmp_path, prompt, images, message):
             "names the picture 'a.png', but pictures are read from 'images'; rename it, or move",
         ),
         ("pages", ["a.png"], "names the picture 'a.png'"),
+        ("scan", {"file": "a.png"}, "names the picture 'a.png'"),
+        ("image_b64", "iVBORw0KGgo", "looks like 'images'"),
         ("meta", "a.png", "must be an object, not text"),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from experiment_helpers import make_experiment
 from holdfast.errors import InputError
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade, grade
@@ -77,6 +78,7 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         ("The answer is H. D is wrong.", "H"), ("The correct answer is B. Note that A is a distractor.", "B"),
         ("The answer is not B.", None), ("The answer is not B but C.", "C"), ("The answer is B, not C.", "B"),
         ("The answer is B, C", None), ("A, B or D", None), ("A and B are wrong, so the answer is C", "C"),
+        ("The answer cannot be B", None), ("It can't be A; it's D", "D"), ("It is not the option (B)", None),
         ("A isn't right, hence C.", "C"), ("(A), (B) and (D)", None), ("The answer is either A or B.", None),
         # a list of all options is no answer; a statement after it is one
         ("A. cat\nB. cow\nC. dog\nThe answer is B.", "B"), ("A. cat\nB. cow\nC. dog", None),
@@ -153,6 +155,7 @@ DECISIONS = [
     ("I'm sorry, I can't see it", None), ("Not sure", None), ("I do not know", None), ("I cannot tell", None),
     ("Sorry, I do not see any image", None), ("It is not clear whether there is one", None),
     ("yes or no", None), ("No/Yes", None), ("a kite", None), ("There is", None), ("notice", None),
+    ("No idea.", None), ("No image was provided", None), ("No image of a kite", "no"),
 ]  # fmt: skip
 
 
@@ -227,9 +230,11 @@ def rows_of(folder: Path, scorer: str, *rows: dict[str, object]) -> list[Example
         ("options", {"answer": "(B)"}, "option's letter"), ("mmlu_pro", {"answer": "B."}, "option's letter"),
         ("mmmu", {"answer": "cat", "references": ["dog"]}, "among the references"),
         ("vqa", {"answer": "cat", "references": ["dog", "cow"]}, "among the references"),
-        ("exact", {"answer": "a } b"}, "read back as 'a'; leave out"),
+        ("exact", {"answer": "a } b"}, r"\(style cot\) is read back as 'a'; .* ask directly"),
         ("gqa", {"answer": "{1, 2"}, "read back"),
         ("exact", {"answer": r"\boxed{3}"}, "read back as '3'"),
+        ("geometry", {"answer": "<answer> 3 </answer>"}, "change it or the scorer"),
+        ("study", {"answer": "a } b"}, "read back as 'a'"),
     ],
 )  # fmt: skip
 def test_a_reference_that_its_own_scorer_finds_wrong_is_refused(tmp_path, scorer, row, reason):
@@ -241,6 +246,18 @@ def test_references_that_are_right_are_taken(tmp_path):
     rows_of(tmp_path, "yes_no", {"answer": "True"}, {"answer": "No!"})
     rows_of(tmp_path, "exact", {"answer": "f{x}"}, {"answer": "<answer> 3 </answer>"}, {"answer": " a\nb "})
     rows_of(tmp_path, "vqa", {"answer": "cat", "references": ["dog"] * 9 + ["cat"]}, {"answer": "x"})
-    rows_of(tmp_path, "study", {"answer": "12 x }"})  # formulas are not tried
+    rows_of(tmp_path, "geometry", {"answer": r"8 \sqrt { 3 }"}, {"answer": "$3$"}, {"answer": "x = 3"})
     (example,) = rows_of(tmp_path, "mmlu_pro", {"answer": "C. elegans", "choices": ["E. coli", "C. elegans"]})
     assert example.answer == "B"
+
+
+def test_braces_matter_where_answers_are_boxed(tmp_path):
+    rows = [{"prompt": "?", "answer": "if (x) {", "id": f"{n}"} for n in range(16)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = {"train": str(tmp_path / "rows.jsonl"), "test": str(tmp_path / "rows.jsonl")}
+    changes = {"tasks": {"code": files}, "sequence": ["code"], "general": []}
+    changes |= {"train_examples": None, "test_examples": None}
+    method = {"objective": "sft", "iterations": 1, "batch": 2, "learning_rate": 1e-4}
+    make_experiment(tmp_path, **changes, methods={"sft": method | {"style": "direct"}})
+    with pytest.raises(InputError, match="is read back as nothing; leave out"):
+        make_experiment(tmp_path, **changes, methods={"sft": method | {"style": "cot"}})

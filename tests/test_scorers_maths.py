@@ -75,7 +75,7 @@ def test_geometry_rounds_to_the_digits_that_are_given(answer, reference, right):
         (r"\overline{AD} \text{ and } \overline{BE}", "A D and B E", 1), ("BE and AD", "A D and B E", 1),
         ("AD and BF", "A D and B E", 0), (r"\angle 5 \cong \angle 3", r"\angle 3 \cong \angle 5", 1),
         (r"\angle 5 \cong \angle 4", r"\angle 3 \cong \angle 5", 0), ("90 = a+b", "a + b = 90", 1),
-        ("x > y", "y > x", 0),
+        ("x > y", "y > x", 0), ("x'", "x", 0), ("A′B′", "AB", 0), ("¬x", "x", 0), ("A'B'", "A' B'", 1),
     ],
 )  # fmt: skip
 def test_geometry_in_any_notation(answer, reference, right):

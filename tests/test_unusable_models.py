@@ -127,6 +127,11 @@ def test_a_context_that_holds_no_prompt() -> None:
         ("config.json", "text_config.num_attention_heads", 0, "wrong kind or size"),
         ("config.json", "text_config.rope_parameters", {}, "split_sizes"),
         ("config.json", "return_dict", False, "wrong kind or size"),
+        ("config.json", "vision_config.depth", 0, "wrong kind or size"),
+        ("config.json", "vision_config.num_heads", 7, "shape .* is invalid"),
+        ("config.json", "vision_config.window_size", 0, "wrong kind or size"),
+        ("config.json", "vision_config.window_size", 10**9, "wants more memory than there is"),
+        ("config.json", "vision_config.fullatt_block_indexes", [7], "wrong kind or size"),
         ("generation_config.json", "eos_token_id", "x", "give a token's id"),
         (
             "config.json",

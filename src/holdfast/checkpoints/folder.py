@@ -195,7 +195,7 @@ _FIGURES = {
 
 
 def _details(one: Examined) -> list[dict[str, Any]]:
-    scorer = one.inputs["scorer"].partition(" ")[0]  # a rule's version stands behind its name
+    scorer = one.inputs["scorer"].partition(" ")[0]  # its name, without its version
     if scorer not in SUMMARIES:
         return []
     groups = summarise(scorer, one.records)

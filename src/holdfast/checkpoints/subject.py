@@ -11,6 +11,7 @@ from holdfast import files
 from holdfast.config.checks import check_model
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
+from holdfast.experiment.fitting import check_rows
 from holdfast.experiment.identity import (
     HASHES,
     check_unchanged,
@@ -49,7 +50,7 @@ def find_subject(source: str, exam: Exam) -> Subject:
     """The checkpoint that the command line names.
 
     Raises:
-        InputError: there is none, or too little is said about it.
+        InputError: there is none, too little is said about it, or it cannot take a row that is asked.
     """
     return _served(source, exam) if "://" in source else _local(source, exam)
 
@@ -89,6 +90,7 @@ def _local(source: str, exam: Exam) -> Subject:
     for file in folder.glob("*.safetensors") if adapters else ():
         count_parameters(file)  # or say what is wrong with it
     check_ready(source, settings)
+    check_rows(exam.model_copy(update={"model": settings}))
     device_for(settings.device)
     memory = exam.store / HASHES
     asked = settings

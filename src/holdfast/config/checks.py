@@ -24,10 +24,7 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     problems: list[tuple[KeyPath, str]] = []
     for name in sorted(TABLE_KEYS & set(experiment.tasks)):
         problems.append((("tasks", name), "is the name of a column in the report's tables; choose another"))
-    styles = {method.style for method in experiment.methods.values()}
-    if experiment.evaluation.other_style:
-        styles = {"cot", "direct"}
-    for style in sorted(styles - set(experiment.prompts)):
+    for style in sorted(set(experiment.styles) - set(experiment.prompts)):
         problems.append((("prompts",), f"has no template for the style {style}, which is used"))
 
     for name, order in experiment.orders.items():

@@ -27,6 +27,10 @@ class Exam(Experiment):
     style: Style = "cot"
     server: ServerSettings = ServerSettings()
 
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        return (self.style,)
+
     def count(self, task: Task, split: Split) -> int | None:
         """At most `test_examples`: a task that has fewer is asked as a whole."""
         size = task.sizes.get(split)

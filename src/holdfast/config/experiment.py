@@ -153,6 +153,13 @@ class Experiment(Settings):
             raise ValueError("must hold {prompt} and {answer}; other braces are doubled: {{ and }}")
         return value
 
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        """The prompt styles in use."""
+        if self.evaluation.other_style:
+            return "cot", "direct"
+        return tuple(sorted({method.style for method in self.methods.values()}))
+
     def order_of(self, method: Method) -> tuple[str, ...]:
         """The tasks in the order a method trains on them."""
         if method.order is None:
@@ -170,7 +177,7 @@ class Experiment(Settings):
 
     def task(self, name: str) -> Task:
         """The task of that name: one of the experiment's own, or one that ships."""
-        return get_task(name, self.tasks, self.scoring)
+        return get_task(name, self.tasks, self.scoring, self.styles)
 
     def resolved(self) -> dict[str, Any]:
         """All settings as plain data; saved with a run, and readable as an experiment file."""

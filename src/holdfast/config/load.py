@@ -14,7 +14,7 @@ from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
 from holdfast.config.extend import read_extended
 from holdfast.config.grid import as_validated, expand
-from holdfast.config.messages import follows, message, problem
+from holdfast.config.messages import message, problems_of
 from holdfast.errors import InputError, suggestion
 from holdfast.files import user_path
 from holdfast.learning.methods import Method, every_setting, way
@@ -68,11 +68,7 @@ def load_experiment(
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        problems += [
-            problem(details)
-            for details in error.errors()
-            if not (follows(details) or (details["loc"] == ("methods",) and not whole))
-        ]
+        problems += [found for found in problems_of(error) if whole or found[0] != ("methods",)]
     if not whole:
         experiment = None
     if experiment is not None:
@@ -121,7 +117,7 @@ def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Se
     try:
         exam = Exam.model_validate(data)
     except ValidationError as error:
-        problems += [problem(details, Exam) for details in error.errors()]
+        problems += problems_of(error, Exam)
     if exam is not None and exam.style not in exam.prompts:
         problems.append((("prompts",), f"has no template for the style {exam.style}"))
     if problems or exam is None:
@@ -241,9 +237,7 @@ def _methods(
         try:
             methods[name] = chosen.model_validate(kept)
         except ValidationError as error:
-            problems += [
-                problem(details, chosen, where) for details in error.errors() if not follows(details)
-            ]
+            problems += problems_of(error, chosen, where)
             whole = False
     data["methods"] = {name: method for name, method in methods.items() if isinstance(method, Method)}
     return whole
@@ -263,7 +257,7 @@ def _measures(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None
         except InputError as error:
             problems.append((where, str(error)))
         except ValidationError as error:
-            problems += [problem(details, measure_class(key), where) for details in error.errors()]
+            problems += problems_of(error, measure_class(key), where)
     data["measures"] = made
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, Tag
+from pydantic import BaseModel, Tag, ValidationError
 
 from holdfast.config.experiment import Experiment
 from holdfast.errors import shortened, suggestion
@@ -25,12 +25,23 @@ _PLAIN = {  # pydantic's errors in the words of the file
 }
 
 
-def problem(details: Any, model: type[BaseModel] = Experiment, where: KeyPath = ()) -> tuple[KeyPath, str]:
-    """Path and text of one pydantic error.
+def problems_of(
+    error: ValidationError, model: type[BaseModel] = Experiment, where: KeyPath = ()
+) -> list[tuple[KeyPath, str]]:
+    """Paths and texts of pydantic's errors, without those that only follow from others.
 
     Args:
         model: what was read, and `where` it stands.
     """
+    return [
+        _problem(details, model, where, guess=number < MOST_ERRORS)
+        for number, details in enumerate(error.errors())
+        if not _follows(details)
+    ]
+
+
+def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) -> tuple[KeyPath, str]:
+    """Path and text of one of them; to `guess` what an unknown key was meant to be takes time."""
     # "[key]" and the tags of alternatives, which stand in brackets, are no keys of the file.
     inner = tuple(part for part in details["loc"] if not str(part).startswith("["))
     path = (*where, *inner)
@@ -39,7 +50,8 @@ def problem(details: Any, model: type[BaseModel] = Experiment, where: KeyPath = 
         key = str(path[-1])
         if where[:1] == ("methods",) and len(inner) == 1 and (others := ways_with(key)):
             return path, f"is a setting of {', '.join(others)}; leave it out"
-        return path, f"unknown key{suggestion(key, _keys_at(details['loc'][:-1], model))}"
+        hint = suggestion(key, _keys_at(details["loc"][:-1], model)) if guess else ""
+        return path, f"unknown key{hint}"
     if kind == "missing":
         return path, "is missing; it has no default"
     if kind == "literal_error":
@@ -58,7 +70,7 @@ def problem(details: Any, model: type[BaseModel] = Experiment, where: KeyPath = 
     return path, message
 
 
-def follows(details: Any) -> bool:
+def _follows(details: Any) -> bool:
     """Whether an error only says that items with errors of their own are missing."""
     return details["type"] == "too_short" and len(details["input"]) > 0
 

@@ -32,7 +32,7 @@ SHOWN = 5  # of the rows that do not fit
 
 
 def check_rows(experiment: Experiment) -> None:
-    """See that the model takes all prompts, pictures and targets, as far as their sizes tell.
+    """See that the model takes all prompts, pictures and targets, with room for answers, as sizes tell.
 
     Of a hub id that is not on this disk nothing is known yet.
 
@@ -75,16 +75,18 @@ def _splits(experiment: Experiment) -> Iterator[tuple[Task, Split]]:
             yield task, "train"
 
 
-def _styles(experiment: Experiment) -> list[Style]:
-    other = experiment.evaluation.other_style
-    return sorted(experiment.prompts if other else {method.style for method in experiment.methods.values()})
-
-
 def _targets(experiment: Experiment, split: Split) -> list[tuple[Style, Target]]:
     """What SFT writes; what a policy writes itself is as long as `max_tokens` lets it."""
     methods = experiment.methods.values() if split == "train" else ()
     targets = {(method.style, method.target) for method in methods if isinstance(method, SFT)}
     return sorted(target for target in targets if target[1] != "sampled")
+
+
+def _room(experiment: Experiment, split: Split) -> int:
+    """The tokens that an answer to a split's prompts may have."""
+    if split == experiment.evaluation.split:
+        return experiment.evaluation.max_tokens
+    return max((method.sampled[1] for method in experiment.methods.values() if method.sampled), default=0)
 
 
 def _key(experiment: Experiment, task: Task, split: Split) -> str:
@@ -93,8 +95,9 @@ def _key(experiment: Experiment, task: Task, split: Split) -> str:
         {
             "model": _processor_identity(experiment.model),
             "task": [task.name, task.version, task.source, split, experiment.count(task, split)],
-            "prompts": {style: experiment.prompts[style] for style in _styles(experiment)},
+            "prompts": {style: experiment.prompts[style] for style in experiment.styles},
             "targets": _targets(experiment, split),
+            "room": _room(experiment, split),
         }
     )
 
@@ -120,9 +123,10 @@ def _unfit(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -
         names = [f"{task.name} {example.named}" for example in part]
         shown = [[_size(image, sizes) for image in example.images] for example in part]
         found: dict[int, Unfit] = {}
-        for style in _styles(experiment):
+        for style in experiment.styles:
             prompts = [render_prompt(example, style, experiment.prompts) for example in part]
-            found |= {problem.index: problem for problem in encoder.unfit(prompts, shown)}
+            problems = encoder.unfit(prompts, shown, _room(experiment, split))
+            found |= {problem.index: problem for problem in problems}
         for style, target in _targets(experiment, split):
             texts = [render_target(example, style, target) for example in part]
             found |= {problem.index: problem for problem in encoder.unfit_targets(texts)}

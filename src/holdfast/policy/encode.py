@@ -140,11 +140,14 @@ class Encoder:
             mask[index, 0, : len(row)] = True
         return Completions(tokens, mask, torch.ones(len(rows), 1, dtype=torch.bool))
 
-    def unfit(self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]]) -> list[Unfit]:
-        """The prompts that `prompts` would refuse, as far as their images' sizes tell.
+    def unfit(
+        self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]], room: int = 0
+    ) -> list[Unfit]:
+        """The prompts that `prompts` would refuse, or that leave no room for an answer, as far as sizes tell.
 
         Args:
             sizes: width and height of each prompt's images.
+            room: tokens that an answer may have.
         """
         found: list[Unfit] = []
         taken: list[tuple[int, list[dict[str, Any]], int]] = []
@@ -161,7 +164,7 @@ class Encoder:
             try:
                 stand = self._image_places(text, ids)
                 check_images(index, stand, len(sizes[index]))
-                self._check_length(index, len(ids) - stand + tokens)
+                self._check_length(index, len(ids) - stand + tokens, room)
             except Unfit as problem:
                 found.append(problem)
         return found
@@ -184,10 +187,17 @@ class Encoder:
             raise Unfit("target", index, f"{text} raise max_context.")
         return ids if self.end is None else [*ids, self.end]
 
-    def _check_length(self, index: int, length: int) -> None:
+    def _check_length(self, index: int, length: int, room: int = 0) -> None:
         if length > self.max_context:
             text = f"has {length} tokens, more than the context of {self.max_context}. Shorten it, lower"
             raise Unfit("prompt", index, f"{text} max_pixels, or raise max_context.")
+        if length + room > self.max_context:
+            text = (
+                f"has {length} tokens and leaves no room in the context of {self.max_context} for max_tokens"
+            )
+            raise Unfit(
+                "prompt", index, f"{text} {room}. Lower max_tokens or max_pixels, or raise max_context."
+            )
 
     def _check_characters(self, row: str, index: int, text: str) -> None:
         """Some texts take minutes to be tokenised."""

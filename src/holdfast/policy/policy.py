@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from holdfast.errors import InputError
 from holdfast.policy import fused, generation, lora
@@ -87,7 +89,18 @@ class Policy:
             InputError: there is no usable model; the message says what is missing.
         """
         with loading("model", folder):
-            return cls(*load_model(folder, settings), settings)
+            policy = cls(*load_model(folder, settings), settings)
+            policy._try_picture()
+        return policy
+
+    @torch.no_grad()
+    def _try_picture(self) -> None:
+        """Show the vision tower a picture, as some wrong sizes in a configuration show only then."""
+        if self.backbone is None or not self.encoder.shows_images:
+            return
+        with suppress(Unfit):  # a context for text alone
+            prompts = self.encoder.prompts(["?"], [[Image.new("RGB", (64, 64))]])
+            self.family.features(self.model, prompts.each_image())
 
     def save(self, folder: Path, merge: bool = False) -> None:
         """Write weights, configuration and processor as transformers lays them out.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -11,6 +11,7 @@ from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks.columns import HubTask, load_hub_task
 from holdfast.tasks.jsonl import OwnTask, load_task
+from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.scorers import FORMULAS, latex
 from holdfast.tasks.task import Task
 
@@ -27,12 +28,14 @@ def get_task(
     name: str,
     own: Mapping[str, OwnTask | HubTask | str] | None = None,
     scoring: Literal["official", "study"] = "official",
+    styles: Sequence[Style] = STYLES,
 ) -> Task:
     """The task of this name, from one's own data, the embedded suite or a prepared benchmark.
 
     Args:
         scoring: the rule for benchmarks: each one's own, or the study's for all of them. Embedded
             and own tasks have one rule.
+        styles: the prompt styles in which one's own rows must be able to be right.
 
     Raises:
         InputError: there is no such task (with a suggestion), or two, or its data cannot be read or
@@ -51,7 +54,7 @@ def get_task(
             return _usable(_of_code(name, settings))
         if isinstance(settings, HubTask):
             return _usable(load_hub_task(name, settings))
-        return _usable(load_task(name, settings))
+        return _usable(load_task(name, settings, styles))
     if name in TASKS:
         return TASKS[name]
     if name in BENCHMARKS:

@@ -28,7 +28,7 @@ from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at, tex
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
 from holdfast.tasks.prepare import prepare, remarks
-from holdfast.tasks.prepared import data_folder, load_prepared
+from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
@@ -170,8 +170,9 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
     )
     try:
         return load_prepared(benchmark, folder)
-    except InputError:  # not there yet, or damaged
-        shutil.rmtree(folder, ignore_errors=True)
+    except InputError:  # not there yet, or damaged: then it stays until the new one is whole
+        if read_manifest(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
     manifest = prepare(benchmark, Source(settings.hub, _splits(name, settings, local), state), folder)
     for remark in remarks(benchmark, manifest):
         log.warning("Task %s, %s.", name, remark)

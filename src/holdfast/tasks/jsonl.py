@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from holdfast.settings import Settings
 from holdfast.tasks.example import Example
 from holdfast.tasks.picturefiles import locate, look_at
 from holdfast.tasks.pictures import BadImage
+from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.rows import RENAME, Row, kind_of
 from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.task import Split, Task
@@ -83,13 +85,18 @@ class OwnTask(OwnData):
         return {split: path for split, path in splits.items() if path is not None}
 
 
-def load_task(name: str, settings: OwnTask) -> Task:
+def load_task(name: str, settings: OwnTask, styles: Sequence[Style] = STYLES) -> Task:
     """A Task over JSONL files. The files are read once for sizes and fingerprint; rows are parsed on demand.
+
+    Args:
+        styles: the prompt styles in which every row's own answer must be right.
 
     Raises:
         InputError: a file is missing or cannot be read.
     """
-    files = {split: JsonlFile(path, split, settings.scorer) for split, path in settings.files().items()}
+    files = {
+        split: JsonlFile(path, split, settings.scorer, styles) for split, path in settings.files().items()
+    }
     digest = hashlib.sha256()
     for split, file in files.items():
         digest.update(f"{split}:{file.fingerprint};".encode())
@@ -118,8 +125,8 @@ class JsonlFile:
         fingerprint: SHA-256 of the content, and of that of each picture it names.
     """
 
-    def __init__(self, path: Path, split: Split, scorer: str) -> None:
-        self.path, self.split, self.scorer = path, split, scorer
+    def __init__(self, path: Path, split: Split, scorer: str, styles: Sequence[Style] = STYLES) -> None:
+        self.path, self.split, self.scorer, self.styles = path, split, scorer, styles
         self.folder = path.parent.resolve()
         self.size = 0
         digest = hashlib.sha256()
@@ -181,7 +188,8 @@ class _Line(Row):
     """One line of a file."""
 
     def __init__(self, file: JsonlFile, number: int, line: bytes) -> None:
-        super().__init__({}, file.scorer, f"{file.split}-{number}", f"{file.path}, line {number}")
+        place = f"{file.path}, line {number}"
+        super().__init__({}, file.scorer, f"{file.split}-{number}", place, file.styles)
         self.folder = file.folder
         try:
             value = _parsed(line)
@@ -213,8 +221,8 @@ class _Line(Row):
         super()._check_spelling()
         shown = self._texts("images", one=True)
         for key, value in self._others():
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and text not in shown and self._is_picture(text):
+            for text in _texts_in(value):
+                if text not in shown and self._is_picture(text):
                     self.fail(
                         key, f"names the picture '{text}', but pictures are read from 'images'; {RENAME}"
                     )
@@ -238,6 +246,14 @@ class _Line(Row):
         if problem := look_at([path])[path].problem:
             self.fail("images", f"the picture '{name}' cannot be read ({problem}); replace the file")
         return path
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(inner)
 
 
 class _Twice(ValueError):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from holdfast.tasks.example import Example
 
 Style = Literal["cot", "direct"]
+STYLES: tuple[Style, ...] = ("direct", "cot")
 Target = Literal["answer", "reasoned", "sampled"]
 
 # `{prompt}` is the question. Ours say what the study's say (arXiv 2507.05386) in our own words;

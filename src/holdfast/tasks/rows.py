@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, NoReturn
 
 from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks.example import IMAGE_MARKER, Example, ImageSource
-from holdfast.tasks.prompts import Style, render_target
-from holdfast.tasks.scorers import FORMULAS, get_scorer
+from holdfast.tasks.prompts import STYLES, Style, render_target
+from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.scoring import extract_answer
 
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
 META = "meta"  # more data, whatever its fields are called
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
-_STYLES: tuple[Style, ...] = ("direct", "cot")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
-_UNREADABLE = r"\boxed and unpaired braces"
 _OTHER_NAMES = {
     "images": re.compile(
-        r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes)?s?\d*", re.I
+        r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes|base64|b64)?s?\d*",
+        re.I,
     ),
     "choices": re.compile(
         r"(answer)?(option|choice|alternative|candidate|distractor)s?(list|text)?s?(\d*|[a-z])", re.I
@@ -48,10 +47,14 @@ class Row:
         scorer: of the task.
         id: of the row, if it says none.
         place: of the row, for messages.
+        styles: the prompt styles in which its answer must be right.
     """
 
-    def __init__(self, values: dict[str, Any], scorer: str, id: str, place: str = "") -> None:
+    def __init__(
+        self, values: dict[str, Any], scorer: str, id: str, place: str = "", styles: Sequence[Style] = STYLES
+    ) -> None:
         self.values, self.scorer, self.default_id, self.place = values, scorer, id, place
+        self.styles = styles
 
     def fail(self, field: str | None, problem: str) -> NoReturn:
         place = self.place + (f", field '{field}'" if field else "")
@@ -96,18 +99,21 @@ class Row:
     def _check_reference(self, example: Example) -> None:
         """The row's own answer, as SFT would write it, must be right; else no answer could ever be.
 
-        Formulas and code of the user's are not tried: each would take a process.
+        Code of the user's is not tried.
         """
-        if self.scorer in FORMULAS or plugins.is_reference(self.scorer):
+        if plugins.is_reference(self.scorer):
             return
-        for style in _STYLES:
+        for style in self.styles:
             read = extract_answer(render_target(example, style, "answer"), style)
             score = 0.0 if read is None else get_scorer(self.scorer)(read, example)
             # Annotators may disagree, and the answer need not be their most frequent one.
             if score == 1 or (score > 0 and self.scorer == "vqa"):
                 continue
             if read != example.answer.strip():
-                self.fail("answer", f"'{example.answer}' is read back as '{read}'; leave out {_UNREADABLE}")
+                shown = "nothing" if read is None else f"'{read}'"
+                boxed = r" in \boxed{…} (style cot)" if style == "cot" else ""
+                way_out = r"leave out \boxed and unpaired braces" + (", or ask directly" if boxed else "")
+                self.fail("answer", f"'{example.answer}'{boxed} is read back as {shown}; {way_out}")
             wanted = _WANTED.get(self.scorer, "change it or the scorer")
             self.fail("answer", f"the scorer '{self.scorer}' finds '{example.answer}' itself wrong; {wanted}")
 

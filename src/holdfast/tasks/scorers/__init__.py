@@ -100,8 +100,8 @@ def _own(name: str, answer: str, example: Example) -> float:
 
 
 FORMULAS = ("study", "geometry")  # compare formulas, which needs math-verify
-_SINCE_PRODUCTS_ARE_NO_EMPHASIS = dict.fromkeys(
-    ("options", "vqa", "gqa", "pathvqa", "superclevr", "mmmu", "mmlu_pro", "yes_no", "pope"), 2
-)
 # Raise when a rule scores the same answer otherwise.
-VERSIONS = {"study": 3, "geometry": 3, "number": 3} | _SINCE_PRODUCTS_ARE_NO_EMPHASIS
+VERSIONS = dict.fromkeys(("vqa", "gqa", "pope"), 2) | dict.fromkeys(
+    ("study", "number", "options", "mmmu", "mmlu_pro", "yes_no", "pathvqa", "superclevr"), 3
+)
+VERSIONS["geometry"] = 4

@@ -38,8 +38,10 @@ _NAME = re.compile(
 )
 _DECIMALS = re.compile(r"[+-]?\s*\d*\.(\d+)")
 _RATIO = re.compile(r"\s*(-?[\d.]+)\s*:\s*(-?[\d.]+)\s*")
-# What makes another thing of the same words and numbers: >5, 5!, |x|, -x, but not the hyphen of a word.
-_OPERATORS = re.compile(r"[<>|√∛∜+*/^±≤≥≠]|(?<=[\d)\]])!|(?<![A-Za-z])-|-(?![A-Za-z])")
+# What makes another thing of the same words and numbers: >5, 5!, |x|, -x, x', but not the hyphen of a word.
+_OPERATORS = re.compile(
+    r"[<>|√∛∜+*/^±≤≥≠¬′]|(?<=[\d)\]])!|(?<![A-Za-z])-|-(?![A-Za-z])|(?<=[A-Z])'|(?<=\b[a-z])'"
+)
 _PARTED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d(?!\d\d(?!\d)))")  # 1 2 is not 12, but 1 200 is 1200
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
 _CLOSING = {"(": ")]", "[": ")]", r"\{": r"\}"}

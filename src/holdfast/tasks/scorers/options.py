@@ -36,8 +36,8 @@ _LIST = re.compile(
     r"(?! (?:could|fits|has|is|looks|must|seems|should|was|would)\b)"
 )
 _NEGATED = re.compile(
-    r"\b(?i:not|nor|neither|never|except|excludes?|eliminates?|rules? out|rather than|instead of|unlike)"
-    r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
+    r"(?:\b(?i:(?:can)?not|nor|neither|never|except|excludes?|eliminates?|rules? out|rather than|instead of"
+    r"|unlike)|(?i:n['’]t))(?i: be)?(?i: the)? (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
     r"|(?<![\w'’])\(?[A-Z]\)? (?:(?:is|was) (?:not|wrong|incorrect|false|out|ruled out|eliminated|impossible)"
     r"|(?:is|was|do|does|can|could|would)n?['’]t|cannot|(?:can|does|would|could) not)\b"
 )

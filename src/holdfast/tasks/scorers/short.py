@@ -14,6 +14,9 @@ _NO = {"no", "nope", "none", "not", "false", "cannot", "never", "neither"}
 # Words before the one that decides: "The answer is yes", "Well, I think it is not".
 _LEAD = {"so", "well", "therefore", "thus", "i", "think", "believe", "final", "correct", "answer", "is", "it"}
 _EITHER = re.compile(r"(?:yes|true) ?(?:or|/) ?(?:no|false)|(?:no|false) ?(?:or|/) ?(?:yes|true)")
+_NO_IDEA = re.compile(
+    r"no (?:idea|clue|(?:image|picture|photo) (?:is|was|has been) (?:given|provided|attached))\b"
+)
 # No decision: what neither affirms nor denies.
 _REFUSAL = re.compile(
     r"\b(?:sorry|apologi[sz]e|unable|(?:not|n't) (?:sure|certain|clear|possible to|enough)|unsure|unclear"
@@ -36,7 +39,7 @@ def yes_or_no(answer: str) -> Decision | None:
     see` no; and the words of the first sentence decide, then of all, unless they say both.
     """
     text = " ".join(final_part(answer).casefold().replace("’", "'").split())
-    if _EITHER.match(text):
+    if _EITHER.match(text) or _NO_IDEA.match(text):
         return None
     start = next((word for word in words(text) if word not in _LEAD), "")
     if start in _YES:
@@ -93,9 +96,14 @@ def gqa(answer: str, reference: str) -> float:
 
 def pathvqa(answer: str, reference: str) -> float:
     """A yes/no or true/false question by its decision, any other by equality after the VQA normaliser."""
-    if reference.strip().lower() in ("yes", "no", "true", "false"):
+    if is_closed(reference):
         return yes_no(answer, reference)
     return float(vqa.normalise(final_part(answer)) == vqa.normalise(reference))
+
+
+def is_closed(reference: str) -> bool:
+    """Whether a question of PathVQA is answered with yes or no."""
+    return reference.strip().lower() in ("yes", "no", "true", "false")
 
 
 def token_f1(answer: str, reference: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from holdfast.tasks.scorers.short import pope_decision, token_f1, yes_or_no
+from holdfast.tasks.scorers.short import is_closed, pope_decision, token_f1, yes_or_no
 
 Record = Mapping[str, Any]
 Summary = dict[str, dict[str, float]]
@@ -49,7 +49,7 @@ def yes_no_figures(
     says yes is 0, as in the official script.
     """
     said = [None if record["answer"] is None else decide(record["answer"]) for record in records]
-    pairs = [(one, record["reference"].strip().lower()) for one, record in zip(said, records, strict=True)]
+    pairs = [(one, yes_or_no(record["reference"])) for one, record in zip(said, records, strict=True)]
     both = sum(pair == ("yes", "yes") for pair in pairs)
     said_yes, true_yes = said.count("yes"), sum(wanted == "yes" for _, wanted in pairs)
     precision = both / said_yes if said_yes else 0.0
@@ -83,7 +83,7 @@ def _answerable(record: Record) -> str:
 
 
 def _closed(record: Record) -> str:
-    return "closed" if record["reference"].strip().lower() in ("yes", "no") else "open"
+    return "closed" if is_closed(record["reference"]) else "open"
 
 
 def _mean(values: Iterable[float]) -> float:
