@@ -6,9 +6,9 @@
 
 The arms (the other one is `experiment_trl.py`, made to be read) get one file with the model, the tasks, the
 prompts and all sizes, and run one after the other, each in a process of its own on one thread. Both start
-with nothing and end with every cell judged; `holdfast run` makes its report, too. Printed are the seconds that
-each process took, from its start, and the accuracies, which agree but for their random draws. TRL is needed
-here alone: pip install --no-deps trl==1.16.0
+with nothing and end with every cell judged; `holdfast run` makes its report, too. Printed are the seconds
+that each process took, from its start, and the accuracies, which agree but for their random draws. TRL is
+needed here alone: pip install --no-deps trl==1.16.0
 """
 
 from __future__ import annotations
@@ -277,12 +277,10 @@ def growth(rivals: Sequence[Rival], sizes: Sizes, rounds: int, limit: float) -> 
     Returns:
         The table, and whether all arms did all of it.
     """
-    known = sizes.experiment(0)
-    grown = {f"{len(sizes.tasks)} tasks, {known['methods']['grpo']['group_size']} a group": sizes}
     rows: list[list[str]] = []
     least: dict[str, float] = {}
     whole = True
-    for name, size in (grown | sizes.doubled()).items():
+    for name, size in ({"the first": sizes} | sizes.doubled()).items():
         print(f"{name} …", file=sys.stderr, flush=True)
         arms = race(rivals, size, rounds, limit)
         whole = whole and all(not arm.failure for arm in arms)
@@ -309,8 +307,8 @@ def text(command: str, what: str, sizes: Sizes, rounds: int) -> str:
         f"# {what}, {time.strftime('%Y-%m-%d')}\n\n`{command}`\n\n{machine('cpu')}. The embedded model (1.3 "
         f"M weights, float32), one thread, one arm after the other. {', '.join(sizes.tasks)}; SFT (batch 64) "
         f"and GRPO (16 prompts × {sizes.group}), {sizes.iterations} iterations a stage, {TRAIN} training "
-        f"examples a task. The base and each stage's model answer {sizes.items} items of each task, greedily. "
-        f"Rounds: {rounds}, each with a seed of its own.\n\n"
+        f"examples a task. The base and each stage's model answer {sizes.items} items of each task, "
+        f"greedily. Rounds: {rounds}, each with a seed of its own.\n\n"
     )
 
 
@@ -358,8 +356,8 @@ def tables(arms: Sequence[Arm], sizes: Sizes) -> str:
     if sum(bool(arm.outcomes) for arm in arms) > 1:
         said += f"In {agreeing} of {rows} rows the intervals overlap. "
     return said + (
-        "Intervals are Wilson's, of the items (95 %); that the arms draw other batches and other tokens is not "
-        "in them.\n"
+        "Intervals are Wilson's, of the items (95 %); that the arms draw other batches and other tokens "
+        "is not in them.\n"
     )
 
 
