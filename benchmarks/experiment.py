@@ -38,6 +38,7 @@ from steps.tables import markdown
 from holdfast.tasks.prompts import TEMPLATES
 
 TASKS = ("reading", "measures", "counting", "photos", "relations", "tissue", "diagrams")
+CLI = "from holdfast.cli import main; main()"  # as far back as there are commands
 TRAIN = 1024  # examples of a task
 LONGER = 24  # words that double a prompt: image and question are as many tokens
 Z = 1.96  # of a 95 % interval
@@ -174,7 +175,7 @@ def run(rival: Rival, experiment: dict[str, Any], limit: float) -> Outcome:
         file, result = folder / "experiment.yaml", folder / "result.json"
         folders = {"output": str(folder / "out"), "store": str(folder / "store")}
         file.write_text(yaml.safe_dump(experiment | folders, sort_keys=False), encoding="utf-8")
-        command = ["-m", "holdfast", "run", str(file), "--workers", "1"]
+        command = ["-c", CLI, "run", str(file), "--workers", "1"]
         if rival.name == TRL:
             command = [str(FOLDER / "experiment_trl.py"), str(file), str(result)]
         with (folder / "said").open("w+") as said:
