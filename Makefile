@@ -1,7 +1,7 @@
 # make demo       set up and run the demonstration experiment (configs/embedded/demo.yaml)
 # make test       set up, run the tests and the linter
 # make test-envs  the tests and the demo in three environments (tools/test_envs.sh; 14 GB of disk)
-# make bench      set up and compare training steps with TRL's (benchmarks/results/)
+# make bench      set up and compare training steps, and an experiment, with TRL's (benchmarks/results/)
 # make lint       set up, run the linter and the type checker
 # make clean      remove the virtual environment and caches (results in runs/ stay)
 
@@ -28,6 +28,7 @@ bench: $(STAMP)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(VENV)/bin/python benchmarks/rft_step.py --save
 	$(VENV)/bin/python benchmarks/sft_step.py --save
+	$(VENV)/bin/python benchmarks/experiment.py --save
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check src tests benchmarks tools

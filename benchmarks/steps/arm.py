@@ -36,6 +36,17 @@ class Rival:
     source: Path = SOURCE
 
 
+def environment(rival: Rival, threads: int) -> dict[str, str]:
+    """Of the process of an arm: its Holdfast, so many threads, and no network."""
+    paths = [str(FOLDER), str(rival.source), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
 class Failed(Exception):
     """An arm makes no further steps; the message fits a table's cell, `details` may be long."""
 
@@ -50,20 +61,13 @@ class Arm:
     def __init__(self, rival: Rival, case: Case, steps: int, limit: float) -> None:
         self.rival, self.limit = rival, limit
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        paths = [str(FOLDER), str(rival.source), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "OMP_NUM_THREADS": str(case.threads),
-            "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": "1",
-        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", rival.module, case.to_json(), str(steps)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             bufsize=0,  # a line that has come is one that `select` sees
-            env=environment,
+            env=environment(rival, case.threads),
             start_new_session=True,  # what it starts is killed with it, and Ctrl-C is for the benchmark alone
         )
 

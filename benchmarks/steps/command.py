@@ -55,11 +55,16 @@ def rivals(options: argparse.Namespace) -> list[Rival]:
         raise SystemExit(f"--arms {options.arms}: there is no arm {', '.join(sorted(unknown))}.")
     found = [rival for name, rival in known.items() if name in asked]
     if options.base is not None:
-        source = options.base / "src" if (options.base / "src").is_dir() else options.base
-        if not (source / "holdfast").is_dir():
-            raise SystemExit(f"--base {options.base}: there is no src/holdfast.")
-        found.insert(1, Rival("base", OURS, source.resolve()))
+        found.insert(1, Rival("base", OURS, source_of(options.base)))
     return found
+
+
+def source_of(base: Path) -> Path:
+    """Where the Holdfast of another checkout is imported from."""
+    source = base / "src" if (base / "src").is_dir() else base
+    if not (source / "holdfast").is_dir():
+        raise SystemExit(f"--base {base}: there is no src/holdfast.")
+    return source.resolve()
 
 
 def run(name: str, cases: Sequence[Case], options: argparse.Namespace) -> int:
@@ -99,10 +104,15 @@ def run(name: str, cases: Sequence[Case], options: argparse.Namespace) -> int:
 
 
 def _start(rival: Rival) -> Run:
-    if rival.name == "TRL" and importlib.util.find_spec("trl") is None:
-        print(f"TRL is needed here alone: pip install --no-deps trl=={TRL}", file=sys.stderr)
-        return Run(rival, failure=MISSING)
-    return Run(rival)
+    return Run(rival, failure=MISSING) if lacks_trl(rival) else Run(rival)
+
+
+def lacks_trl(rival: Rival) -> bool:
+    """Whether it cannot run for want of TRL, which is said."""
+    if rival.name != "TRL" or importlib.util.find_spec("trl") is not None:
+        return False
+    print(f"TRL is needed here alone: pip install --no-deps trl=={TRL}", file=sys.stderr)
+    return True
 
 
 def _measure(result: Result, course: Course) -> None:
@@ -134,7 +144,7 @@ def _text(name: str, results: Sequence[Result], course: Course, options: argpars
     size = f"{max(numbers) / 1e6:.1f} M random parameters, " if numbers else ""
     order = "alternated" if course.together else "one arm after the other"
     return (
-        f"# {name}, {time.strftime('%Y-%m-%d')}\n\n`{command}`\n\n{_machine(case)}. "
+        f"# {name}, {time.strftime('%Y-%m-%d')}\n\n`{command}`\n\n{machine(case.device)}. "
         f"{case.shape}: {size}{case.dtype}, {case.threads} thread(s). "
         f"Median of {course.rounds} steps of each arm, {order}, after {course.warmup} of warm-up; at most "
         f"{course.limit:g} s a step. Tokens are those of completions. Memory is the peak above the idle "
@@ -142,10 +152,11 @@ def _text(name: str, results: Sequence[Result], course: Course, options: argpars
     )
 
 
-def _machine(case: Case) -> str:
+def machine(device: str) -> str:
+    """What it was measured on, and the versions of what was used."""
     parts = [part for part in ("torch", "transformers", "trl") if importlib.util.find_spec(part)]
     versions = ", ".join(f"{part} {importlib.metadata.version(part)}" for part in parts)
-    if case.device.startswith("cuda"):
+    if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name()}; {versions}"
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

@@ -40,7 +40,7 @@ def arms(results: Sequence[Result]) -> str:
         row += [NONE if least is None else f"{least.total:.3f}"]
         row += [NONE if least is None else _one(own, lambda run, f=least: f"{run.seconds() / f.total:.1f}")]
         rows.append(row)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def floors(results: Sequence[Result]) -> str:
@@ -69,7 +69,7 @@ def floors(results: Sequence[Result]) -> str:
                     f"{result.rates.bytes / 1e9:.1f}",
                 ]
             )
-    return _markdown(rows) if len(rows) > 1 else ""
+    return markdown(rows) if len(rows) > 1 else ""
 
 
 def apart(results: Sequence[Result]) -> str:
@@ -80,7 +80,7 @@ def apart(results: Sequence[Result]) -> str:
         for run in result.runs:
             if run.parts:
                 rows.append([_work(result, run), *(_part(run, name) for name in names)])
-    return _markdown(rows) if len(rows) > 1 else ""
+    return markdown(rows) if len(rows) > 1 else ""
 
 
 def failures(results: Sequence[Result]) -> str:
@@ -121,6 +121,7 @@ def _both(own: Run, other: Run, text: Callable[[Run, Run], str]) -> str:
     return text(own, other) if own.steps and other.steps else NONE
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row holds its heads, the first column names."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]])
