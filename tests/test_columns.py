@@ -217,7 +217,6 @@ def test_rows_are_copied_once_and_again_when_the_table_changes(
 ) -> None:
     released(tmp_path / "set")
     first = task(tmp_path / "set")
-    made = sorted((data / "own").iterdir())
     with monkeypatch.context() as closed:
         closed.setattr(columns, "prepare", None)  # nothing is prepared now
         assert task(tmp_path / "set").source == first.source
@@ -227,16 +226,20 @@ def test_rows_are_copied_once_and_again_when_the_table_changes(
     assert task(tmp_path / "set", prompt="{question} {answer}").source != first.source
     released(tmp_path / "set", answer=["green"] * 6)
     assert task(tmp_path / "set").source != first.source
-    rows = made[0] / "train" / "rows.arrow"
-    rows.write_bytes(rows.read_bytes()[:-1])
-    released(tmp_path / "set")
-    before = rows.read_bytes()
+    known = set((data / "own").iterdir())
+    last = tmp_path / "last"
+    released(last)
+    assert task(last).source == first.source
+    (copy,) = set((data / "own").iterdir()) - known
+    rows = copy / "train" / "rows.arrow"
+    rows.write_bytes(before := rows.read_bytes()[:-1])
     with monkeypatch.context() as offline:
         offline.setattr(columns, "_splits", unreachable)
         with pytest.raises(InputError, match="no route"):
-            task(tmp_path / "set")
+            task(last)
     assert rows.read_bytes() == before  # it stays until there is another
-    assert task(tmp_path / "set").source == first.source  # a damaged copy is made anew
+    assert task(last).source == first.source  # a damaged copy is made anew
+    assert rows.read_bytes() != before
 
 
 def unreachable(*arguments: object) -> None:
