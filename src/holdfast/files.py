@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +174,26 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
+
+
+def remove_folder(folder: Path, trash: Path) -> int:
+    """Remove a folder so that no part of it is ever seen missing; bytes that were freed."""
+    freed = size(folder)
+    trash.mkdir(parents=True, exist_ok=True)
+    hidden = free_name(trash / f"{folder.parent.name}-{folder.name}-{os.getpid()}")
+    try:
+        folder.rename(hidden)
+    except FileNotFoundError:
+        return 0
+    shutil.rmtree(hidden, ignore_errors=True)
+    return freed

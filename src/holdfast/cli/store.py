@@ -23,7 +23,8 @@ def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debu
     if context.invoked_subcommand is not None:
         return
     from holdfast.experiment.plan import KINDS
-    from holdfast.experiment.store import Store, size
+    from holdfast.experiment.store import Store
+    from holdfast.files import size
 
     if not folder.is_dir():
         raise InputError(f"There is no store in {folder}; say where it is with --store FOLDER.")

@@ -10,7 +10,8 @@ from pathlib import Path
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.experiment.plan import KINDS, make_plan
-from holdfast.experiment.store import WEIGHTS, Store, remove_folder, size
+from holdfast.experiment.store import WEIGHTS, Store
+from holdfast.files import remove_folder, size
 
 
 @dataclass(frozen=True)

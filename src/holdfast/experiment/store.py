@@ -25,7 +25,7 @@ import shutil
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -172,7 +172,7 @@ class Store:
         """Remove a result, and what an unfinished job keeps, so that it is done again."""
         with self.lock(job) as mine:
             if mine:
-                remove_folder(self.folder(job), self.root / "trash")
+                files.remove_folder(self.folder(job), self.root / "trash")
                 shutil.rmtree(self.work(job), ignore_errors=True)
 
     def result(self, job: Job) -> dict[str, Any]:
@@ -358,7 +358,7 @@ class Store:
         if not weights.exists() or any((self.root / "keep").glob(f"{job.fingerprint[:_LENGTH]}.*")):
             return 0
         with self.locked(f"{job.fingerprint[:_LENGTH]}.weights") as mine:
-            return remove_folder(weights, self.root / "trash") if mine else 0
+            return files.remove_folder(weights, self.root / "trash") if mine else 0
 
     # Looking over everything
 
@@ -371,7 +371,9 @@ class Store:
                     seconds = float(files.read_json(folder / "result.json").get("seconds", 0.0))
                 except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     continue
-                yield Entry(kind, folder.name, label, size(folder), size(folder / WEIGHTS), seconds)
+                yield Entry(
+                    kind, folder.name, label, files.size(folder), files.size(folder / WEIGHTS), seconds
+                )
 
     def _open_lock(self, name: str) -> IO[str]:
         path = self.root / "locks" / name
@@ -390,29 +392,6 @@ def _try_lock(file: IO[str], mode: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def size(folder: Path) -> int:
-    """Bytes of all files under a folder."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing
-                total += os.stat(os.path.join(place, name)).st_size
-    return total
-
-
-def remove_folder(folder: Path, trash: Path) -> int:
-    """Remove a folder so that no part of it is ever seen missing; bytes that were freed."""
-    freed = size(folder)
-    trash.mkdir(parents=True, exist_ok=True)
-    hidden = files.free_name(trash / f"{folder.parent.name}-{folder.name}-{os.getpid()}")
-    try:
-        folder.rename(hidden)
-    except FileNotFoundError:
-        return 0
-    shutil.rmtree(hidden, ignore_errors=True)
-    return freed
 
 
 def check_writable(folder: Path, purpose: str) -> None:
