@@ -30,9 +30,8 @@ from holdfast.measures.probe import Probe
 from holdfast.measures.realign import realign
 from holdfast.measures.risk import Risk
 from holdfast.measures.updates import risks
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.policy.settings import EMBEDDED, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES
 

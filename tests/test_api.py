@@ -31,9 +31,7 @@ def test_an_experiment_from_a_mapping_to_frames(tmp_path: Path) -> None:
     grouped = records.groupby(["seed", "stage", "task"])["score"].mean()
     one = cells.iloc[5]
     assert grouped[one["seed"], one["stage"], one["task"]] == pytest.approx(one["accuracy"])
-    again = holdfast.load_results(
-        holdfast.load_experiment(write_config(tmp_path, {**settings, "seeds": [0, 1]}))
-    )
+    again = holdfast.load_results(write_config(tmp_path, {**settings, "seeds": [0, 1]}))
     assert again.metrics().equals(metrics)
 
 

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from holdfast.files import read_json
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
 from holdfast.policy.processor import load_processor
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import EMBEDDED, ModelSettings
 from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS
 from pretrain_embedded.card import measure
 from pretrain_embedded.curriculum import Lesson

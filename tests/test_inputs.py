@@ -19,11 +19,12 @@ from holdfast.checkpoints.subject import find_subject
 from holdfast.config.experiment import Experiment
 from holdfast.config.load import load_exam
 from holdfast.errors import InputError
-from holdfast.experiment.identity import EMBEDDED_MODEL, HASHES, folder_digests
+from holdfast.experiment.identity import HASHES, folder_digests
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.store import Store
 from holdfast.policy.policy import Policy
+from holdfast.policy.settings import EMBEDDED
 from holdfast.weights import INDEX
 
 
@@ -120,7 +121,7 @@ def test_a_picture_that_changes_under_a_job_leaves_nothing_behind(
 
 
 def copy_of_the_model(folder: Path) -> Path:
-    shutil.copytree(EMBEDDED_MODEL, folder)
+    shutil.copytree(EMBEDDED, folder)
     return folder
 
 

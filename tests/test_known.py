@@ -12,10 +12,9 @@ import pytest
 
 from holdfast.errors import InputError
 from holdfast.experiment.architecture import architecture
-from holdfast.experiment.identity import EMBEDDED_MODEL
 from holdfast.policy.known import KNOWN, Known
 from holdfast.policy.ready import check_ready
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import EMBEDDED, ModelSettings
 
 SETTINGS = ModelSettings()
 
@@ -61,11 +60,16 @@ def test_what_is_remembered_is_what_was_found(tmp_path: Path) -> None:
 
 def test_another_file_is_another_model(tmp_path: Path) -> None:
     folder, memory = tmp_path / "model", tmp_path / KNOWN
-    shutil.copytree(EMBEDDED_MODEL, folder)
+    shutil.copytree(EMBEDDED, folder)
     settings = ModelSettings(path=str(folder))
     check_ready(str(folder), settings, memory)
     assert Known(memory, str(folder), settings).get("ready") is True
-    (folder / "preprocessor_config.json").unlink(missing_ok=True)
+    weights = folder / "model.safetensors"
+    weights.rename(tmp_path / "away")  # nothing to load
+    with pytest.raises(InputError, match="has no weights"):
+        check_ready(str(folder), settings, memory)
+    (tmp_path / "away").rename(weights)
+    check_ready(str(folder), settings, memory)
     (folder / "config.json").write_text("{}")
     assert Known(memory, str(folder), settings).get("ready") is None
     with pytest.raises(InputError):

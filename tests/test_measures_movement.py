@@ -9,9 +9,8 @@ from safetensors.torch import save_file
 
 from holdfast.errors import InputError
 from holdfast.measures.movement import group_of, movement
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import Lora, ModelSettings
+from holdfast.policy.settings import EMBEDDED, Lora, ModelSettings
 
 EMBED, BLOCK, HEAD = "model.embed_tokens.weight", "model.layers.3.mlp.up_proj.weight", "lm_head.weight"
 

@@ -11,10 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from cli_helpers import Call
 from holdfast.checkpoints.merging import write_shards
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.merging import RULES
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import EMBEDDED, ModelSettings
 from policy_helpers import make_text_folder
 
 ONE, OTHER = torch.tensor([1.0, -4.0, 0.5, 3.0, 2.0]), torch.tensor([-2.0, 1.0, 0.25, 5.0, -1.5])

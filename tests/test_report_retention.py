@@ -39,7 +39,7 @@ def test_shares_are_of_the_stages_that_have_something_to_retain() -> None:
     ]
     assert table.rows[0]["flops"] == 6e9
     (caution,) = section(analysis).cautions
-    assert caution.startswith("ewc of grpo made up 0.40 % of the gradient")
+    assert caution.startswith("ewc of grpo had a share of 0.40 %: it did next to nothing")
     assert trade(analysis, looks_of(analysis.methods)) is not None
 
 

@@ -19,10 +19,9 @@ from cli_helpers import Call
 from family_helpers import make_internvl_folder, make_qwen2_folder
 from family_processors import make_onevision_folder
 from holdfast.files import read_json, write_json
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.lora import USUAL
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from holdfast.policy.settings import EMBEDDED, Lora, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import open_image
 from holdfast.tasks.prompts import TEMPLATES, render_prompt

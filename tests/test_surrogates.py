@@ -113,6 +113,15 @@ def test_dapo_fills_its_batch_with_prompts_that_teach():
     assert 0 < len(drawn.items) < 8
 
 
+def test_dapo_goes_on_where_no_prompt_teaches(tmp_path: Path) -> None:
+    """Answers of one token, which are never right."""
+    policy, items = Policy.load("embedded", ModelSettings()), items_of("counting", 8)
+    before = [one.detach().clone() for one in policy.model.parameters()]
+    method = method_of("dapo", batch=4, refills=1, sampling={"max_tokens": 1}, weight_decay=0.0)
+    train(policy, method, tmp_path, 2, items)
+    assert all(torch.equal(a, b) for a, b in zip(before, policy.model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("objective", ["dapo", "dr_grpo", "gspo", "cispo"])
 def test_every_variant_trains(objective, tmp_path: Path):
     policy = Policy.load("embedded", ModelSettings())

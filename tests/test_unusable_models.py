@@ -16,10 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from holdfast.config.checks import check_model
 from holdfast.errors import InputError
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.policy import Policy
 from holdfast.policy.ready import check_ready
-from holdfast.policy.settings import Lora, ModelSettings
+from holdfast.policy.settings import EMBEDDED, Lora, ModelSettings
 
 
 @pytest.fixture

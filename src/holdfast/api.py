@@ -74,10 +74,16 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
     return load_results(experiment)
 
 
-def load_results(experiment: Experiment) -> Results:
-    """What the store holds of an experiment, finished or not; damaged results are left out."""
+def load_results(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> Results:
+    """What the store holds of an experiment, finished or not; damaged results are left out.
+
+    Args:
+        source: the experiment, or what `load_experiment` takes.
+    """
+    from holdfast.config.experiment import Experiment
     from holdfast.experiment.collect import collect
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.store import Store
 
+    experiment = source if isinstance(source, Experiment) else load_experiment(source)
     return collect(experiment, make_plan(experiment), Store(experiment.store), lambda job, damage: None)

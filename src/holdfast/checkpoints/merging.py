@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from holdfast import files
 from holdfast.errors import InputError, suggestion
 from holdfast.measures.weightfiles import Folder
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.merging import RULES
+from holdfast.policy.settings import model_path
 from holdfast.weights import INDEX
 
 SHARD_BYTES = 4 * 2**30
@@ -49,7 +49,7 @@ def merge_folders(
         raise InputError(f"{out} is there already; choose another folder with --out.")
     if not 0 < share <= 1:
         raise InputError(f"--share must be above 0 and at most 1, not {share:g}.")
-    folders = [Folder(EMBEDDED if name == "embedded" else Path(name)) for name in (base, *checkpoints)]
+    folders = [Folder(model_path(name)) for name in (base, *checkpoints)]
     check_alike(folders)
     with files.whole_folder(out) as unfinished:
         for file in sorted(folders[-1].path.iterdir()):

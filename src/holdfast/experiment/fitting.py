@@ -16,6 +16,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import digest, model_folder
 from holdfast.learning.methods import SFT
+from holdfast.policy.known import configuration
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import ImageSource, size_seen
@@ -107,11 +108,7 @@ def _processor_identity(model: ModelSettings) -> dict[str, Any]:
         include={"path", "revision", "min_pixels", "max_pixels", "system_prompt", "max_context"}
     )
     folder = model_folder(model)
-    paths = sorted(folder.iterdir()) if folder else ()
-    small = [
-        path for path in paths if path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model")
-    ]
-    return {**settings, "files": {path.name: files.file_digest(path) for path in small}}
+    return {**settings, "files": configuration(folder) if folder else {}}
 
 
 def _unfit(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -> Iterator[InputError]:

@@ -10,10 +10,9 @@ from typing import Any
 from holdfast import files
 from holdfast.errors import InputError
 from holdfast.policy.device import device_name
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import ModelSettings, model_path
 from holdfast.weights import indexed
 
-EMBEDDED_MODEL = Path(__file__).parents[1] / "policy" / "embedded" / "model"
 HASHES = "model-hashes.json"  # in a store: what `model_identity` remembers
 REMEMBER_FROM = 1 << 26  # bytes; the hashes of smaller files are not worth keeping
 _DETERMINING = (".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".py")
@@ -27,7 +26,7 @@ def digest(value: Any) -> str:
 
 def model_folder(model: ModelSettings) -> Path | None:
     """Where the model's files lie; None for a hub id."""
-    folder = EMBEDDED_MODEL if model.path == "embedded" else Path(model.path)
+    folder = model_path(model.path)
     return folder if folder.is_dir() else None
 
 

@@ -97,12 +97,7 @@ class BFloat16AdamW(torch.optim.Optimizer):
         """torch's own AdamW, on the float32 weight and moments that the state stands for."""
         weight = join(parameter, state["rest"]) if "rest" in state else parameter.data
         moments = [state["exp_avg"].float(), state["exp_avg_sq"].float()]  # themselves where they are float32
-        step, (first, second) = state["step"].to(weight, copy=True), group["betas"]
-        adamw(
-            [weight], [gradient.float()], moments[:1], moments[1:], [], [step],
-            fused=True, amsgrad=False, beta1=first, beta2=second, lr=group["lr"],
-            weight_decay=group["weight_decay"], eps=EPSILON, maximize=False,
-        )  # fmt: skip
+        adamw_step(weight, gradient.float(), moments, state["step"], group)
         if "rest" in state:
             high, state["rest"] = split(weight)
             parameter.copy_(high)
@@ -111,6 +106,22 @@ class BFloat16AdamW(torch.optim.Optimizer):
             generator.manual_seed(seed(*self.stream, "rounding", state["step"].item(), number))
             for name, moment in zip(("exp_avg", "exp_avg_sq"), moments, strict=True):
                 state[name] = round_stochastically(moment, generator)
+
+
+def adamw_step(
+    weight: torch.Tensor,
+    gradient: torch.Tensor,
+    moments: list[torch.Tensor],
+    step: torch.Tensor,
+    group: dict[str, Any],
+) -> None:
+    """One of torch's own, in place, on a float32 weight and its two moments; `step` counts those before."""
+    first, second = group["betas"]
+    adamw(
+        [weight], [gradient], moments[:1], moments[1:], [], [step.to(weight, copy=True)],
+        fused=True, amsgrad=False, beta1=first, beta2=second, lr=group["lr"],
+        weight_decay=group["weight_decay"], eps=EPSILON, maximize=False,
+    )  # fmt: skip
 
 
 def split(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

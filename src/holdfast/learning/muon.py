@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch.optim.adamw import adamw
+
+from holdfast.learning.bfloat16 import adamw_step
 
 MOMENTUM = 0.95
 STEPS = 5
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
-EPSILON = 1e-8
 
 
 class Muon(torch.optim.Optimizer):
@@ -77,12 +77,7 @@ def _adamw_step(
     if not state:
         state["step"] = torch.zeros(())  # kept by the host
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-    step, (first, second) = state["step"].to(parameter, copy=True), group["betas"]
-    adamw(
-        [parameter], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [step],
-        fused=True, amsgrad=False, beta1=first, beta2=second, lr=group["lr"],
-        weight_decay=group["weight_decay"], eps=EPSILON, maximize=False,
-    )  # fmt: skip
+    adamw_step(parameter, gradient, [state["exp_avg"], state["exp_avg_sq"]], state["step"], group)
     state["step"] += 1
 
 

@@ -327,6 +327,8 @@ class PolicyGradient(Objective):
             items = draw.sample(list(self.pool), min(wanted, len(self.pool)))
             rollouts = self._roll_out(policy, items, (*stream, "refill", drawn))
             spent += Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
+        if not chosen:  # nothing teaches; `chosen` leaves all of the last draw out
+            return items, rollouts, spent, drawn
         prompts = encode_items(policy, chosen, self.method.style, self.templates)
         return chosen, Rollouts.join(parts, prompts, policy.draw.pad), spent, drawn
 

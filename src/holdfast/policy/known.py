@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import __version__, files
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import ModelSettings, model_path
 
 KNOWN = "model-facts.json"  # in a store
 _KEPT = 20  # models
 _PACKAGES = ("torch", "transformers", "tokenizers", "peft", "pillow", "torchvision")
 _READ = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+_WEIGHTS = ".safetensors"
 
 
 class Known:
@@ -57,8 +58,17 @@ class Known:
         return {}
 
 
+def configuration(folder: Path) -> dict[str, str]:
+    """The files of a model folder but its weights, with their hashes; of weights, that they are there."""
+    return {
+        path.name: "" if path.suffix == _WEIGHTS else files.file_digest(path)
+        for path in sorted(folder.iterdir())
+        if path.suffix in (*_READ, _WEIGHTS) and path.is_file()
+    }
+
+
 def _fingerprint(source: str, settings: ModelSettings) -> str | None:
-    folder = Path(__file__).parent / "embedded" / "model" if source == "embedded" else Path(source)
+    folder = model_path(source)
     if not folder.is_dir():
         return None
     facts: list[object] = [__version__, source == settings.path, settings.model_dump(mode="json")]
@@ -67,7 +77,5 @@ def _fingerprint(source: str, settings: ModelSettings) -> str | None:
             facts.append(version(package))
         except PackageNotFoundError:
             facts.append(None)
-    for path in sorted(folder.iterdir()):
-        if path.suffix in _READ and path.is_file():
-            facts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    facts.append(configuration(folder))
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -19,10 +19,8 @@ from holdfast.policy.families import FAMILIES, family_of
 from holdfast.policy.fit import check_fit, check_shapes
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import ModelSettings, model_path
 from holdfast.weights import indexed
-
-EMBEDDED = Path(__file__).parent / "embedded" / "model"
 
 transformers.utils.logging.disable_progress_bar()  # a load or save of a small model would flash several
 
@@ -137,7 +135,7 @@ def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str,
 
     The network may be used only for a hub id that names no folder.
     """
-    folder = EMBEDDED if str(source) == "embedded" else Path(source)
+    folder = model_path(source)
     looks_like_hub_id = str(source).count("/") == 1 and not str(source).startswith((".", "/", "~"))
     if not folder.exists() and looks_like_hub_id:
         return str(source), {} if settings.revision is None else {"revision": settings.revision}

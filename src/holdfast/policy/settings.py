@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from holdfast.settings import Settings
+
+EMBEDDED = Path(__file__).parent / "embedded" / "model"
+
+
+def model_path(source: str | Path) -> Path:
+    """The folder that a model's name stands for; of a hub id, one that is not there."""
+    return EMBEDDED if str(source) == "embedded" else Path(source)
 
 
 class Lora(Settings):

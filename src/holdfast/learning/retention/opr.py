@@ -19,7 +19,6 @@ import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import roll_out
-from holdfast.learning.filters import RIGHT
 from holdfast.learning.objectives import likelihood_loss
 from holdfast.learning.retention import Strategy
 from holdfast.learning.retention.answers import (
@@ -37,6 +36,7 @@ from holdfast.learning.stage import Stage
 from holdfast.policy.settings import Sampling
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
+from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups

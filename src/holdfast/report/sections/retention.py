@@ -117,8 +117,8 @@ def _operations(method: MethodView) -> float | None:
 def _silent(found: Table) -> list[str]:
     """Strategies that hardly touched the gradient: their methods say nothing about them."""
     return [
-        f"{row['strategy']} of {row['method']} made up {rounded(share, 2, times=100)} % of the gradient: it "
-        "did next to nothing, and its method is as good as one without it. Raise its strength."
+        f"{row['strategy']} of {row['method']} had a share of {rounded(share, 2, times=100)} %: it did "
+        "next to nothing, and its method is as good as one without it. Raise its strength, or its share."
         for row in found.rows
         if isinstance(share := row["share"], float) and share < LEAST
     ]
