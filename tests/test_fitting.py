@@ -217,11 +217,6 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
         assert check([{}] * 5) == 1
 
 
-def test_embedded_tasks_are_not_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(ready, "encoder_of", None)
-    check_rows(make_experiment(tmp_path))
-
-
 def test_a_hub_id_that_is_not_on_this_disk_is_not_fetched(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tasks = own(tmp_path / "data", [{}] * 4)
