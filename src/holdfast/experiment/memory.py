@@ -114,12 +114,10 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
         completion=longest,
         patches=patches * method.batch,
     )
-    reference = 0
-    if method.looks_at is not None:
-        own = model.lora is not None or method.looks_at == "stage_start"
-        reference = trained if own else known.parameters * size
-    if method.looks_at != "stage_start" and any(strategy.looks_back for strategy in method.retention):
-        reference += trained
+    past = {method.looks_at, *(strategy.looks_at for strategy in method.retention)} - {None}
+    reference = trained * ("stage_start" in past)
+    if "base" in past:
+        reference += trained if model.lora is not None else known.parameters * size
     features = known.vision.features if known.vision is not None else 0
     step = method.batch // method.updates
     part = _part(whole, min(step, method.micro_batch or step), model.token_budget)

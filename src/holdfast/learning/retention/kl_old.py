@@ -30,9 +30,12 @@ class AskedAgain(Strategy):
     """What has a teacher, the policy at the stage's start, on the answers to old prompts."""
 
     rehearses = True
-    looks_back = True
 
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, of all earlier tasks alike
+
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"]:
+        return "stage_start"
 
     def unfit(self, method: Method) -> str | None:
         return not_graded(method) or refilled(method)

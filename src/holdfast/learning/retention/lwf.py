@@ -26,20 +26,24 @@ if TYPE_CHECKING:
 
 
 class LearningWithoutForgetting(Strategy):
-    looks_back = True
     copies = 1  # the gradient of the divergence
 
     kind: Literal["lwf"] = "lwf"
     alpha: float = Field(1.0, gt=0)
     temperature: float = Field(2.0, gt=0)  # T
 
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"]:
+        """The teacher."""
+        return "stage_start"
+
     def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
         """Keep the policy as it is."""
-        stage.past("stage_start")
+        stage.past(self.looks_at)
 
     def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
-        """Add that of the divergence; `lwf_share` is its part of the whole."""
-        teacher, tokens = stage.past("stage_start"), groups.completions.mask_BGR.sum()
+        """Add that of the divergence; `NAME_share` is its part of the whole."""
+        teacher, tokens = stage.past(self.looks_at), groups.completions.mask_BGR.sum()
 
         def loss(part: Groups, _: range) -> torch.Tensor:
             asked = (part.prompts, part.completions, self.temperature)
@@ -50,4 +54,4 @@ class LearningWithoutForgetting(Strategy):
         most = min(
             rows_at_once(stage.policy, groups.completions), stage.method.micro_batch or len(groups.prompts)
         )
-        return {"lwf_share": add_to_gradient(stage.policy, gradient_of(stage, groups, loss, most))}
+        return {f"{self.name}_share": add_to_gradient(stage.policy, gradient_of(stage, groups, loss, most))}
