@@ -15,6 +15,7 @@ bits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ValidationError
@@ -72,6 +73,22 @@ KINDS = {  # loaded when they are used
 }
 
 
+@dataclass(frozen=True)
+class Distributions:
+    """Whole distributions over the vocabulary that a pass holds, with the graph of what they are of.
+
+    Attributes:
+        tables: float32 numbers at once for each token and entry of the vocabulary.
+        prompts, completions: of the pass, before `micro_batch` splits it, and of each prompt.
+        entries: the most that one table has, but for a single prompt; None: no bound.
+    """
+
+    tables: int
+    prompts: int
+    completions: int
+    entries: int | None = None
+
+
 class Strategy(Settings):
     """Hooks that do nothing. Settings of a strategy are fields of its class.
 
@@ -95,6 +112,15 @@ class Strategy(Settings):
     @property
     def looks_at(self) -> Literal["base", "stage_start"] | None:
         """The policy that it keeps besides the one that learns (`stage.past`), if any."""
+        return None
+
+    def passes(self, method: Method) -> float:
+        """Forward passes over an iteration's groups that it adds, from the second stage on; a training pass
+        is three. What depends on how right answers are is not known before, and not counted."""
+        return 0
+
+    def distributions(self, method: Method) -> Distributions | None:
+        """What it holds of the vocabulary at once, if anything."""
         return None
 
     def unfit(self, method: Method) -> str | None:

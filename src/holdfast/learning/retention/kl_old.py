@@ -37,6 +37,10 @@ class AskedAgain(Strategy):
     def looks_at(self) -> Literal["base", "stage_start"]:
         return "stage_start"
 
+    def passes(self, method: Method) -> float:
+        """The teacher's, over old prompts."""
+        return self.share
+
     def unfit(self, method: Method) -> str | None:
         return not_graded(method) or refilled(method)
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.distillation import divergence, rows_at_once
-from holdfast.learning.retention import Strategy
+from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
+from holdfast.learning.retention import Distributions, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
+    from holdfast.learning.methods import Method
     from holdfast.learning.objectives import Groups
 
 
@@ -36,6 +37,14 @@ class LearningWithoutForgetting(Strategy):
     def looks_at(self) -> Literal["base", "stage_start"]:
         """The teacher."""
         return "stage_start"
+
+    def passes(self, method: Method) -> float:
+        """The teacher's, and one to train."""
+        return 1 + 3
+
+    def distributions(self, method: Method) -> Distributions:
+        step = method.batch // method.updates
+        return Distributions(TABLES, step, method.completions, ENTRIES)
 
     def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
         """Keep the policy as it is."""

@@ -41,6 +41,10 @@ class RaPO(Strategy):
     def looks_at(self) -> Literal["base", "stage_start"]:
         return "stage_start"
 
+    def passes(self, method: Method) -> float:
+        """That of the policy before."""
+        return 1
+
     def unfit(self, method: Method) -> str | None:
         if isinstance(method, GRPO) and not method.positives_only:
             return None
