@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from holdfast import plugins
+from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
 from holdfast.learning.methods import Method
@@ -117,6 +118,7 @@ class Experiment(Settings):
     threads: int = Field(1, ge=1, le=1024)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
+    cards: dict[Name, Card] = Field(default_factory=dict)  # your own, that `holdfast plan --card` may name
     executor: str = "local"  # where jobs are done; or a class of your own (FILE.py:CLASS)
 
     @field_validator("prompts", mode="before")
