@@ -35,6 +35,15 @@ Pixels = Annotated[int | None, typer.Option(metavar="N", min=1, help="Of a pictu
 AsJson = Annotated[bool, typer.Option("--json", help="Print a plan for cards as JSON.")]
 
 
+_INTO = {
+    "operations": "arithmetic",
+    "bytes": "the card's memory",
+    "layers": "starting kernels",
+    "patches": "pictures",
+    "sent": "other cards",
+}
+
+
 def show_ahead(
     experiment: Experiment,
     plan: Plan,
@@ -122,14 +131,27 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
     chained = timeline.chain >= 0.9 * timeline.seconds
     limit = "jobs that wait for each other" if chained else "the number of cards"
     shares = sorted(asdict(best.parts).items(), key=lambda item: -item[1])
-    said = ", ".join(f"{part} {seconds / best.parts.total:.0%}" for part, seconds in shares if seconds)
+    said = ", ".join(f"{_INTO[part]} {seconds / best.parts.total:.0%}" for part, seconds in shares if seconds)
     out.print(
-        f"Limit: {limit} (the longest chain takes {_time(timeline.chain)}). Time goes into {said}.\n"
-        "With one change:"
+        f"Limit: {limit} (the longest chain takes {_time(timeline.chain)}). Cards compute for "
+        f"{best.computing:.0%} of the time, which goes into {said}.\n{_assumed(asked)}\nWith one change:"
     )
     for text, seconds in shorter.items():
         halves = ", which halves it" if seconds <= timeline.seconds / 2 else ""
         out.print(f"  {text}: {_time(seconds)}{halves}")
+
+
+def _assumed(asked: Asked) -> str:
+    from holdfast.experiment.memory import largest_image
+
+    model, card = asked.experiment.model, asked.card
+    tokens = asked.assumed.completion or asked.experiment.evaluation.max_tokens / 4
+    rate = card.flops32 if model.dtype == "float32" else card.flops
+    return (
+        f"Assumed: {tokens:.0f} tokens of a completion with reasoning (--completion), "
+        f"{asked.assumed.pixels or largest_image(model):,} pixels of a picture (--pixels), "
+        f"{card.efficiency:.0%} of {rate:g} TFLOP/s."
+    )
 
 
 def _show_workers(timeline: Timeline, what: str) -> None:

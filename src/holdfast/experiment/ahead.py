@@ -19,12 +19,19 @@ from holdfast.policy.known import KNOWN
 
 @dataclass(frozen=True)
 class Ahead:
-    """The run in one way; `parts` are seconds of all jobs by what they go into."""
+    """The run in one way.
+
+    Attributes:
+        memory: of a card.
+        parts: seconds of all jobs, by what they go into.
+        computing: share of the cards' time; while one card of a team judges, the others wait.
+    """
 
     way: Way
     memory: Estimate
     timeline: Timeline
     parts: Work
+    computing: float
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,20 @@ class Asked:
         each = speed(self.card, self.experiment.model.dtype)
         times = Times(self.experiment, known, each, self.assumed, way)
         timeline = simulate(self.plan, self.todo, times, self.cards // way.devices)
-        return Ahead(way, made, timeline, sum((times.parts(job) for job in self.todo.values()), Work()))
+        spent = sum(
+            (shift.end - shift.start) * (way.devices if shift.job.kind == "learn" else 1)
+            for shift in timeline.shifts
+        )
+        computing = spent / (self.cards * timeline.seconds) if timeline.seconds else 0.0
+        parts = sum((times.parts(job) for job in self.todo.values()), Work())
+        return Ahead(way, made, timeline, parts, computing)
 
     def shorter(self) -> Iterator[tuple[str, float]]:
         """Single changes, and how long the run then takes in its quickest way."""
         model, assumed = self.experiment.model, self.assumed
         length = assumed.completion or self.experiment.evaluation.max_tokens / 4
         changes = [
-            (f"--cards {2 * self.cards}", replace(self, cards=2 * self.cards)),
+            *((f"--cards {count}", replace(self, cards=count)) for count in (2 * self.cards, 4 * self.cards)),
             (
                 f"completions of {length / 2:.0f} tokens",
                 replace(self, assumed=replace(assumed, completion=length / 2)),

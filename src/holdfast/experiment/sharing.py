@@ -116,11 +116,16 @@ def does_not_fit(experiment: Experiment, cards: int, card: Card) -> str:
 
 
 def _would_fit(experiment: Experiment, cards: int, card: Card) -> Iterator[str]:
-    changes = [(f"--cards {count}", experiment, count, card) for count in (2 * cards, 4 * cards, 8 * cards)]
     larger = [(name, one) for name, one in CARDS.items() if one.memory > card.memory]
-    changes += [(f"--card {name}", experiment, cards, one) for name, one in larger]
-    changes += [(text, other, cards, card) for text, other in memory.changes(experiment)]
+    changes = [
+        *((f"--cards {times * cards}", experiment, times * cards, card) for times in (2, 4, 8)),
+        *((f"--card {name}", experiment, cards, one) for name, one in larger),
+        *((text, other, cards, card) for text, other in memory.changes(experiment)),
+    ]
+    named = set()
     for text, other, count, kind in changes:
-        if fit := fitting(estimates(other, count), kind):
+        fit = fitting(estimates(other, count), kind)
+        if fit and (option := text.split()[0]) not in named:  # one number of cards, one kind of card
+            named.add(option)
             way = min(fit, key=lambda one: (one.devices, fit[one].total))
             yield f"  {text}: {gigabytes(memory.needed(fit[way], 'cuda', 1))} a card, {way.text()}"

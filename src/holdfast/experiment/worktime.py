@@ -75,11 +75,18 @@ def speed(card: Card, dtype: str) -> Work:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a prompt, of a completion on average and at most, and patches of the prompt's picture."""
+    """Of a prompt and what is written to it.
+
+    Attributes:
+        prompt: tokens.
+        completion, longest, most: tokens on average, of the longest of a batch, and that there may be.
+        patches: of the prompt's picture.
+    """
 
     prompt: float
     completion: float
     longest: float
+    most: float
     patches: float
 
 
@@ -96,7 +103,7 @@ class Worker:
         text, operations, size = self.known.text, self.known.operations, memory.BYTES[self.model.dtype]
         assert operations is not None
         written = prompts * group * lengths.completion
-        parts = self._parts(prompts, group, lengths, rows)
+        parts = self._parts(prompts, lengths.prompt + group * lengths.most, rows)
         # A step reads the keys of its prompts once, and each completion's own so far.
         keys = lengths.longest * prompts * lengths.prompt + written * lengths.completion / 2
         return Work(
@@ -118,8 +125,9 @@ class Worker:
         if method.sampled is not None:
             made = self.sampling(prompts, method.sampled[0], lengths, math.ceil(prompts))
         step = prompts / method.updates
-        parts = method.updates * self._parts(step, group, lengths, method.micro_batch or math.ceil(step))
-        tokens = prompts * (lengths.prompt + group * lengths.completion), prompts * lengths.patches
+        each = lengths.prompt + group * lengths.completion
+        parts = method.updates * self._parts(step, each, method.micro_batch or math.ceil(step))
+        tokens = prompts * each, prompts * lengths.patches
         # Log-probabilities of the policy before several updates, and of a reference.
         others = float(isinstance(method, RFT) and method.updates > 1) + (method.looks_at is not None)
         others += sum(strategy.passes(method) for strategy in method.retention)
@@ -138,10 +146,9 @@ class Worker:
     def _depth(self) -> int:
         return self.known.text.layers + (self.known.vision.tower.layers if self.known.vision else 0)
 
-    def _parts(self, prompts: float, group: int, lengths: Lengths, rows: int) -> int:
-        """That so many prompts are split into."""
+    def _parts(self, prompts: float, each: float, rows: int) -> int:
+        """That so many prompts are split into, which are given `each` so many tokens."""
         if self.model.token_budget is not None:
-            each = lengths.prompt + group * lengths.completion
             rows = max(1, min(rows, int(self.model.token_budget // each)))
         return math.ceil(prompts / rows)
 
@@ -208,7 +215,9 @@ class Times:
         pixels = self.assumed.pixels or memory.largest_image(self.experiment.model)
         patches, image = memory.image_size(self.known, pixels)
         mean: float = memory.TARGET_TOKENS
-        if most is not None and style == "cot":
-            mean = min(most, self.assumed.completion or most / 4)
-        longest = min(most or memory.TARGET_TOKENS, LONGEST * mean)
-        return Lengths(image + memory.TEXT_TOKENS, min(mean, longest), longest, patches)
+        if most is None:
+            return Lengths(image + memory.TEXT_TOKENS, mean, mean, mean, patches)
+        if style == "cot":
+            mean = self.assumed.completion or most / 4
+        longest = min(most, LONGEST * mean)
+        return Lengths(image + memory.TEXT_TOKENS, min(mean, most), longest, most, patches)
