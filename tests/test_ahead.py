@@ -238,6 +238,19 @@ def test_the_plan_for_one_worker_here_is_the_plan(call: Call, tmp_path: Path) ->
     )
 
 
+def test_a_plan_where_nothing_is_to_do_or_known(call: Call, tmp_path: Path) -> None:
+    run_here(make_experiment(tmp_path))
+    for options in (("--cards", 2), ("--card", "h100-80gb")):
+        said = call("plan", tmp_path / "tiny.yaml", *options)
+        assert (said.code, said.out) == (0, "Everything is done already.\n")
+    guessed = call("plan", write_config(tmp_path / "other"), "--cards", 20)
+    assert "20 workers with the times of a first guess" in guessed.out and "and 4 more" in guessed.out
+    unknown = call("plan", tmp_path / "tiny.yaml", "--cards", 2, "model.path=some/model")
+    assert unknown.code == 2 and "say which --card" in unknown.err
+    elsewhere = call("plan", tmp_path / "tiny.yaml", "--card", "h100-80gb", "model.path=some/model")
+    assert elsewhere.code == 2 and "hf download some/model" in elsewhere.err
+
+
 def test_a_card_of_ones_own(call: Call, tmp_path: Path) -> None:
     mine = {"memory": 80, "flops": 989, "flops32": 67, "bandwidth": 3350, "link": 360}
     config = write_config(tmp_path, {"cards": {"mine": mine}})

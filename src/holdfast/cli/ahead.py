@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 
 from holdfast.cli.console import out
 from holdfast.config.cards import find_card
+from holdfast.errors import InputError
 
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
@@ -34,7 +35,7 @@ Completion = Annotated[
 Pixels = Annotated[int | None, typer.Option(metavar="N", min=1, help="Of a picture, for --card.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a plan for cards as JSON.")]
 
-
+_MOST_SHOWN = 16  # workers
 _INTO = {
     "operations": "arithmetic",
     "bytes": "the card's memory",
@@ -64,52 +65,41 @@ def show_ahead(
     from holdfast.experiment.timeline import simulate
 
     if name is None:
+        if not rates and experiment.model.path != "embedded":
+            raise InputError("No earlier results here tell how long jobs take: say which --card it is to be.")
         timeline = simulate(plan, todo, partial(estimate.seconds, rates=dict(rates)), cards)
-        facts = _facts(timeline)
-        if not as_json:
-            out.print(
-                f"With the times of earlier results here: {_time(timeline.seconds)} on {cards} workers."
-            )
-            _show_workers(timeline, "worker")
+        facts: dict[str, Any] = {}
     else:
         asked = Asked(experiment, plan, todo, cards, find_card(name, experiment.cards), assumed)
         ways, shorter = asked.ahead(), dict(asked.shorter())
-        facts = _facts(ways[0].timeline) | {
+        timeline = ways[0].timeline
+        facts = {
             "card": {"name": name, **asked.card.model_dump()},
-            "ways": [_way_facts(one) for one in ways],
+            "ways": [_facts(one) for one in ways],
             "seconds_by_part": asdict(ways[0].parts),
             "seconds_with_one_change": shorter,
         }
-        if not as_json:
-            _show(asked, name, ways, shorter)
     if as_json:
-        out.print(json.dumps({"cards": cards, **facts}, indent=2))
+        facts |= {"cards": cards, "seconds": timeline.seconds, "seconds_of_longest_chain": timeline.chain}
+        facts["busy"] = [timeline.busy(worker) for worker in range(timeline.workers)]
+        facts["jobs"] = [
+            {"job": one.job.label, "worker": one.worker, "start": one.start, "end": one.end}
+            for one in timeline.shifts
+        ]
+        out.print(json.dumps(facts, indent=2))
+    elif not todo:
+        out.print("Everything is done already.")
+    elif name is None:
+        source = "earlier results here" if rates else "a first guess for the embedded model"
+        out.print(f"{cards} workers with the times of {source}: about {_time(timeline.seconds)}.")
+        _show_workers(timeline, "worker")
+    else:
+        _show(asked, name, ways, shorter)
 
 
-def _facts(timeline: Timeline) -> dict[str, Any]:
-    return {
-        "seconds": timeline.seconds,
-        "seconds_of_longest_chain": timeline.chain,
-        "busy": [timeline.busy(worker) for worker in range(timeline.workers)],
-        "jobs": [
-            {"job": shift.job.label, "worker": shift.worker, "start": shift.start, "end": shift.end}
-            for shift in timeline.shifts
-        ],
-    }
-
-
-def _way_facts(ahead: Ahead) -> dict[str, Any]:
-    return {
-        **asdict(ahead.way),
-        "offered": ahead.way.offered,
-        "bytes": ahead.memory.total,
-        "bytes_by_part": {
-            **ahead.memory.parts,
-            "learning": ahead.memory.learning,
-            "sampling": ahead.memory.sampling,
-        },
-        "seconds": ahead.timeline.seconds,
-    }
+def _facts(ahead: Ahead) -> dict[str, Any]:
+    made = {"bytes": ahead.memory.total, "bytes_by_part": asdict(ahead.memory)}
+    return {**asdict(ahead.way), "offered": ahead.way.offered, **made, "seconds": ahead.timeline.seconds}
 
 
 def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, float]) -> None:
@@ -124,8 +114,7 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
         grid.add_row(way.text(), gigabytes(made[way].total), times.get(way, "does not fit"), there)
     out.print(f"{len(asked.todo)} jobs to do on {asked.cards} × {name}, {asked.card.memory:g} GB each.")
     out.print(grid)
-    best = ways[0]
-    timeline = best.timeline
+    best, timeline = ways[0], ways[0].timeline
     out.print(f"\nThe quickest, {best.way.text()}: {best.memory.text()}.")
     _show_workers(timeline, "card" if best.way.devices == 1 else "team")
     chained = timeline.chain >= 0.9 * timeline.seconds
@@ -156,8 +145,10 @@ def _assumed(asked: Asked) -> str:
 
 def _show_workers(timeline: Timeline, what: str) -> None:
     """A line each: L learns, f filters, e evaluates or measures, · waits."""
-    for worker in range(timeline.workers):
+    for worker in range(min(timeline.workers, _MOST_SHOWN)):
         out.print(f"  {what} {worker + 1:>2} {timeline.bar(worker)} {timeline.busy(worker):.0%} busy")
+    if timeline.workers > _MOST_SHOWN:
+        out.print(f"  and {timeline.workers - _MOST_SHOWN} more (--json has all)")
 
 
 def _time(seconds: float) -> str:
