@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast import plugins
@@ -24,7 +27,11 @@ from holdfast.experiment.progress import Progress
 from holdfast.experiment.schedule import RETRY_SECONDS, Schedule
 from holdfast.experiment.store import Damaged, Store
 
-EXECUTORS = {"local": "holdfast.experiment.local:local"}  # loaded when they are used
+EXECUTORS = {  # loaded when they are used
+    "local": "holdfast.experiment.local:local",
+    "ray": "holdfast.experiment.cluster:Cluster",
+}
+PACKAGES = {"ray": "ray"}  # that an executor needs besides
 STEP_SECONDS = 0.2  # at most one message per job in this time
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -121,6 +128,25 @@ class Executor(ABC):
         """End the workers, whatever they are at."""
 
 
+Packed = tuple[tuple[str, ...], bytes, Path]  # files of the user's code, experiment and plan, the store
+
+
+def pack(experiment: Experiment, plan: Plan, store: Store) -> Packed:
+    """What another process needs to do jobs."""
+    return tuple(plan.code), pickle.dumps((experiment, plan)), store.root
+
+
+def unpack(code: tuple[str, ...], pickled: bytes, root: Path) -> Runner:
+    """What does jobs in this process.
+
+    Raises:
+        HoldfastError: a file of the user's code is not what it was.
+    """
+    plugins.load_files(code)  # classes of it can be unpickled then
+    experiment, plan = pickle.loads(pickled)
+    return Runner(experiment, plan, Store(root))
+
+
 def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Executor]:
     """What makes the executor of that name.
 
@@ -137,6 +163,8 @@ def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Execut
             f"executor must be one of {', '.join(EXECUTORS)}, or FILE.py:CLASS, not '{name}'"
             f"{suggestion(name, EXECUTORS)}."
         )
+    if (package := PACKAGES.get(name)) and find_spec(package) is None:
+        raise InputError(f"executor: {name} needs a package that is not installed: pip install {package}.")
     made: Callable[[Experiment, Plan, Store, int], Executor] = plugins.load_own(EXECUTORS[name])
     return made
 
