@@ -1,7 +1,7 @@
 """Jobs on the machines of a Ray cluster, which share the store on a disk.
 
-A worker is an actor that keeps its `Runner`, and with it the policy in memory. One that dies, with its process
-or its machine, gives its job back; another takes the job on from its last checkpoint, as after any kill.
+A worker is an actor that keeps its `Runner`, and with it the policy in memory. One that dies, with its
+process or its machine, gives its job back; another takes it on from its last checkpoint, as after any kill.
 Ray is imported here and nowhere else.
 """
 
@@ -31,7 +31,7 @@ from holdfast.experiment.store import Store
 from holdfast.versions import package_versions
 
 CONNECT_SECONDS = 10.0
-HEAD_EVERY_SECONDS = 5.0  # how often the head is looked for, before Ray ends this process without a word of ours
+HEAD_EVERY_SECONDS = 5.0  # how often the head is looked for: without one Ray ends this process in a minute
 ROOM_SECONDS = 60.0  # without a worker that has begun, until it is said what is lacking
 MARK = "locks/ray-"  # a file by which workers see that they have the store of who sent them
 
@@ -64,10 +64,9 @@ class Cluster(Executor):
         return f"by {self.workers} workers on a Ray cluster {at}"
 
     def _worker(self) -> _Worker:
-        options = {**self._needs, "max_restarts": 0, "max_task_retries": 0}
-        environment = {"OMP_NUM_THREADS": str(self.experiment.threads)}
-        options["runtime_env"] = {"env_vars": environment}
-        actor = ray.remote(**options)(_Actor).remote(self._packed, self._ear, str(self._mark))
+        environment = {"env_vars": {"OMP_NUM_THREADS": str(self.experiment.threads)}}
+        made = ray.remote(**self._needs, max_restarts=0, runtime_env=environment)(_Actor)
+        actor = made.remote(self._packed, self._ear, str(self._mark))
         return _Worker(actor, actor.facts.remote())
 
     def idle(self) -> list[_Worker]:
@@ -130,7 +129,8 @@ class Cluster(Executor):
         if self._lost[job.fingerprint] <= self._settings.retries:
             return Event("busy")
         cause = str(error).strip().split("\n")[0]
-        return Event("failed", message=f"its worker died {self._lost[job.fingerprint]} times; Ray says: {cause}")
+        times = self._lost[job.fingerprint]
+        return Event("failed", message=f"its worker died {times} times; Ray says: {cause}")
 
     def _replace(self, worker: _Worker) -> None:
         ray.kill(worker.actor)
@@ -144,8 +144,8 @@ class Cluster(Executor):
         address = ray.get_runtime_context().gcs_address
         if not _answers(address):
             raise HoldfastError(
-                f"The head of the Ray cluster at {address} does not answer any more. Results so far are safe in "
-                f"{self.store.root}; start the cluster and run the same command again."
+                f"The head of the Ray cluster at {address} does not answer any more. Results so far are "
+                f"safe in {self.store.root}; start the cluster and run the same command again."
             )
 
     def stop(self) -> None:
@@ -253,8 +253,8 @@ def _room(needs: dict[str, float]) -> int:
             count += min(int(has.get(names[key], 0) / need) for key, need in needs.items() if need)
     if not count:
         raise InputError(
-            f"No machine of the Ray cluster has what a worker needs ({_words(needs)}; ray.cpus and ray.gpus). "
-            "Add one, or ask for less."
+            f"No machine of the Ray cluster has what a worker needs ({_words(needs)}). Add one, or ask for "
+            "less with ray.cpus and ray.gpus."
         )
     return count
 

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from holdfast import plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.experiment import presence
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.progress import Progress
@@ -175,7 +176,8 @@ def run(
     """Do every job that has no result yet.
 
     Raises:
-        InputError: there is no such executor, or torch cannot use the device.
+        InputError: there is no such executor, torch cannot use the device, or another machine works on the
+            store and its locks are not seen.
         HoldfastError: the store cannot be written any more.
         KeyboardInterrupt: asked to stop; the workers are gone, and a new run goes on from here.
     """
@@ -190,12 +192,13 @@ def run(
     if not total:
         return Outcome(0, {}, 0)
     try:
+        beside = presence.announced(store, progress.message)
         own = experiment.executor if plugins.is_reference(experiment.executor) else None
         with plugins.blamed(own, about="its start"):
             executor = make(experiment, plan, store, min(workers, total))
         state = _Run(executor, schedule, progress, debug)
         try:
-            with progress.running(costs, executor.where, already=len(plan.jobs) - total):
+            with beside, progress.running(costs, executor.where, already=len(plan.jobs) - total):
                 state.work()
         finally:
             executor.stop()
