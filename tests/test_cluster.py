@@ -5,7 +5,9 @@ Needs Ray, and a minute or two: `make test-cluster`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -64,6 +66,15 @@ class Cluster:
             if process.poll() is None:
                 self.kill(process)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def token() -> Iterator[None]:
+    """What is of this cluster knows its token."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        yield
 
 
 @pytest.fixture
@@ -157,9 +168,9 @@ def test_a_killed_driver_leaves_nobody_at_work(cluster: Cluster, expected: Any, 
 
 def test_what_keeps_a_run_from_the_cluster_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
     nowhere = Run(tmp_path / "a", "127.0.0.2:1")
-    assert nowhere.result(60) == 1 and "There is no Ray cluster at 127.0.0.2:1" in nowhere.said()
+    assert nowhere.result(60) == 2 and "There is no Ray cluster at 127.0.0.2:1" in nowhere.said()
     large = Run(tmp_path / "b", cluster.address, ray={"address": cluster.address, "cpus": 64})
-    assert large.result(60) == 1 and "No machine of the Ray cluster has what a worker needs" in large.said()
+    assert large.result(60) == 2 and "No machine of the Ray cluster has what a worker needs" in large.said()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
@@ -179,10 +190,8 @@ def _answers(address: str) -> bool:
 
 
 def _signal(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _below(pid: int) -> list[int]:

@@ -49,7 +49,7 @@ def test_locks_that_do_not_hold_between_machines_stop_the_second(
     with first:
         monkeypatch.setattr(presence, "_free", lambda path: True)  # as on a disk without locks
         second, _ = announce(store, monkeypatch, "b")
-        with pytest.raises(InputError, match="a works on the store .* its locks are not seen here"), second:
+        with pytest.raises(InputError, match=r"a works on the store .* its locks are not seen"), second:
             pass
 
 

@@ -45,7 +45,7 @@ def run(
     report: Annotated[
         bool,
         typer.Option(
-            "--report/--no-report", help="Write the report; only one of several machines that share a run should."
+            "--report/--no-report", help="Write the report: one of several machines that share a run should."
         ),
     ] = True,
     debug: Debug = False,

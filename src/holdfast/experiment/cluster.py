@@ -15,7 +15,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ class Cluster(Executor):
         self._settings = experiment.ray
         self._address = self._settings.address or os.environ.get("RAY_ADDRESS")
         _connect(self._address, experiment.threads)
+        self._head: str = ray.get_runtime_context().gcs_address
         self._needs = _needs(experiment)
         super().__init__(experiment, plan, store, min(workers, _room(self._needs)))
         self._mark = store.root / f"{MARK}{uuid.uuid4().hex}"
@@ -133,24 +133,25 @@ class Cluster(Executor):
         return Event("failed", message=f"its worker died {times} times; Ray says: {cause}")
 
     def _replace(self, worker: _Worker) -> None:
+        self._see_the_head(at_once=True)  # without it Ray waits here until it ends this process
         ray.kill(worker.actor)
         self._workers[self._workers.index(worker)] = self._worker()
 
-    def _see_the_head(self) -> None:
+    def _see_the_head(self, at_once: bool = False) -> None:
         now = time.monotonic()
-        if now - self._looked < HEAD_EVERY_SECONDS:
+        if now - self._looked < HEAD_EVERY_SECONDS and not at_once:
             return
         self._looked = now
-        address = ray.get_runtime_context().gcs_address
-        if not _answers(address):
+        if not _answers(self._head):
+            self._head = ""
             raise HoldfastError(
-                f"The head of the Ray cluster at {address} does not answer any more. Results so far are "
+                f"The head of the Ray cluster does not answer any more. Results so far are "
                 f"safe in {self.store.root}; start the cluster and run the same command again."
             )
 
     def stop(self) -> None:
         self._mark.unlink(missing_ok=True)
-        with suppress(RayError):
+        if self._head:  # else Ray would wait for it
             ray.shutdown()  # ends the workers, as they belong to this process
 
 
@@ -221,7 +222,9 @@ def _connect(address: str | None, threads: int) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         cause = str(error).strip().split("\n")[0]
-        raise InputError(f"Ray cannot be used (ray.address: {address}): {cause}") from None
+        # Ray's `start --head` asks for the token that an earlier `ray.init` left; a client does not send it.
+        hint = "" if os.environ.get("RAY_AUTH_MODE") else " If it asks for a token, set RAY_AUTH_MODE=token."
+        raise InputError(f"Ray cannot be used (ray.address: {address}): {cause}.{hint}") from None
 
 
 def _answers(address: str) -> bool:

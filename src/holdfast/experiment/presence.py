@@ -1,7 +1,7 @@
 """Who works on a store: several machines may, where the locks of its disk hold between them.
 
-Each run has a file `locks/host-...` in the store, which it keeps locked and writes anew every few seconds. One
-that is written though it can be locked here belongs to a machine whose locks are not seen. No clock is compared.
+Each run has a file `locks/host-...` in the store, which it keeps locked and writes anew every second. One
+that is written though it can be locked here is of a machine whose locks are not seen. No clocks are compared.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def _meet(path: Path, host: str, store: Store, warn: Callable[[str], None]) -> N
             now = _read(path)
             if now is not None and now != before:
                 raise InputError(
-                    f"{before['host']} works on the store {store.root} at this moment, but its locks are not "
-                    "seen here, so both would do the same jobs in the same folders. Mount the disk with locks "
-                    "between machines (NFS 4; Lustre with '-o flock'), or give each machine a store=FOLDER of "
-                    "its own."
+                    f"{before['host']} works on the store {store.root} at this moment, but its locks are "
+                    "not seen here, so both would do the same jobs in the same folders. Mount the disk with "
+                    "locks between machines (NFS 4; Lustre with '-o flock'), or give each machine a "
+                    "store=FOLDER of its own."
                 )
             time.sleep(BEAT_SECONDS / 4)
     path.unlink(missing_ok=True)  # its process is gone
