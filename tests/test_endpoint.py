@@ -35,7 +35,7 @@ OK = {
     "choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}],
     "usage": {"completion_tokens": 3},
 }
-QUESTION = Question(Example(id="a", prompt="?", answer="1"), "?")
+QUESTION = Question(Example(id="a", prompt="?", answer="1"), "?", "sums")
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_every_sampling_setting_is_sent(server: ChatServer) -> None:
     } == body  # fmt: skip
     assert "seed" not in body and "n" not in body
     # Drawn answers are the same on every run, and each question has its own.
-    asked = [QUESTION, Question(Example(id="b", prompt="?", answer="1"), "?")] * 2
+    asked = [QUESTION, Question(Example(id="b", prompt="?", answer="1"), "?", "sums")] * 2
     server.troubles = [OK] * 4
     list(connect(server, concurrency=1).generate(asked, 1, Sampling(temperature=0.5), ("test",)))
     drawn = [body for body, _ in server.requests[1:]]

@@ -27,6 +27,7 @@ from holdfast.policy import ready
 from holdfast.policy.encode import Unfit
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example, open_image, size_seen
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import parts_of
@@ -140,11 +141,12 @@ def test_a_template_that_moves_pictures_is_not_given_any_within_the_text(tmp_pat
 def test_a_server_is_shown_pictures_where_their_markers_stand():
     server = ServerGenerator("http://127.0.0.1:9/v1", ServerSettings(model="m"), None)
     example = Example("7", "first <image> second", "x", tuple(images((8, 8))), place="t.jsonl, line 3")
-    (question,) = questions([example], "direct", TEMPLATES)
+    task = TASKS["facts"]
+    (question,) = questions([(task, example)], "direct", TEMPLATES)
     content = server.body(question, 1, Sampling(), ("s",))["messages"][0]["content"]
     assert [part["type"] for part in content] == ["text", "image_url", "text"]
-    (bad,) = questions([Example("7", "<image><image>", "x", example.images)], "direct", TEMPLATES)
-    with pytest.raises(InputError, match="The prompt of 7 has 2 <image> markers for 1 images"):
+    (bad,) = questions([(task, Example("7", "<image><image>", "x", example.images))], "direct", TEMPLATES)
+    with pytest.raises(InputError, match="The prompt of facts 7 has 2 <image> markers for 1 images"):
         server.body(bad, 1, Sampling(), ("s",))
 
 
@@ -180,7 +182,7 @@ def test_a_bad_row_is_named_before_any_work(tmp_path, call: Call, command, row, 
     config = write_config(tmp_path, {**changes, "test_examples": None})
     said = call(command, config)
     assert said.code == 2
-    assert "The model cannot take every row; change or remove these:" in said.err
+    assert "cannot take every row; change or remove these (bad_rows: skip leaves them out):" in said.err
     lines = said.err.replace("\n", " ")
     assert re.search(message.replace("{row}", ROW), lines), lines
     assert not (tmp_path / "store" / "learn").exists()
@@ -215,11 +217,6 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
         assert check([{}] * 5) == 1
 
 
-def test_embedded_tasks_are_not_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(ready, "encoder_of", None)
-    check_rows(make_experiment(tmp_path))
-
-
 def test_a_hub_id_that_is_not_on_this_disk_is_not_fetched(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tasks = own(tmp_path / "data", [{}] * 4)
@@ -236,8 +233,8 @@ def test_rows_are_named_where_they_are_used(tmp_path):
     items = [(task, example) for example in examples]
     with pytest.raises(InputError, match=f"The prompt of {ROW} has .* tokens"):
         encode_items(policy, items, "direct", TEMPLATES)
-    asked = questions(examples, "direct", TEMPLATES)
-    with pytest.raises(InputError, match=rf"The prompt of {ROW.removeprefix('strips ')} has"):
+    asked = questions(items, "direct", TEMPLATES)
+    with pytest.raises(InputError, match=f"The prompt of {ROW} has"):
         list(LocalGenerator(policy).generate(asked, 1, Sampling(), ("s",)))
     sft = Likelihood(make_method(objective="sft", style="direct", learning_rate=1e-3), TEMPLATES)
     token = Example("9", "w1", "<|image_pad|>")

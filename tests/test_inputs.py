@@ -157,7 +157,9 @@ def test_a_base_that_changed_since_the_plan_fails_the_job(
 
 def test_a_checkpoint_that_changed_since_it_was_found_is_not_asked(tmp_path: Path) -> None:
     model = copy_of_the_model(tmp_path / "model")
-    exam = load_exam([f"store={tmp_path / 'store'}", "test_examples=2"], tasks=["reading"])
+    exam = load_exam(
+        [f"store={tmp_path / 'store'}", "test_examples=2", "evaluation.max_tokens=16"], tasks=["reading"]
+    )
     subject = find_subject(str(model), exam)
     change_weights(model)
     with pytest.raises(InputError, match=r"model changed \(model\.safetensors\) after the run was planned"):

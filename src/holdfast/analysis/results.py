@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade
+from holdfast.tasks.leftout import LeftOut
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
@@ -106,6 +107,7 @@ class Results:
         settings: the resolved configuration.
         runs: one per method and seed.
         other_style: the same runs judged under the other prompt style, if that was asked for.
+        left_out: rows that the model cannot take, which no run saw.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Results:
     runs: tuple[MethodRun, ...]
     other_style: tuple[MethodRun, ...] = ()
     options: frozenset[str] = frozenset()
+    left_out: tuple[LeftOut, ...] = ()
 
     def last_stage(self, run: MethodRun) -> int:
         """The stage a finished run ends with."""

@@ -25,8 +25,9 @@ from holdfast.analysis.paired import Change
 from holdfast.checkpoints.folder import Examined, questions_of
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
-from holdfast.experiment.plan import evaluation_plan
+from holdfast.experiment.plan import Plan
 from holdfast.report.table import Column, Table, to_json, to_markdown
+from holdfast.tasks.leftout import without
 from holdfast.tasks.scoring import RIGHT
 
 Verdict = Literal["forgotten", "kept", "unclear"]
@@ -161,15 +162,15 @@ def write(comparison: Comparison, names: tuple[str, str], folder: Path) -> Table
     return table
 
 
-def check_asked(examined: Sequence[Examined], exam: Exam) -> None:
-    """Whether answers that are there can be compared with those of an exam to come.
+def check_asked(examined: Sequence[Examined], exam: Exam, plan: Plan) -> None:
+    """Whether answers that are there can be compared with those of an exam to come, whose jobs are planned.
 
     Raises:
         InputError: they were given to other questions, or asked in another way.
     """
-    asked = {job.tasks[0]: job for job in evaluation_plan(exam, {}, "").jobs.values()}
+    asked = {job.tasks[0]: job for job in plan.jobs.values()}
     for one in examined:
-        task, split = exam.task(one.task), exam.evaluation.split
+        task, split = without(exam.task(one.task), plan.left_out), exam.evaluation.split
         examples = exam.count(task, split) or task.sizes[split] or 0
         _check_inputs(one.task, one.inputs, questions_of(asked[one.task], examples), ("in the folder", "now"))
 

@@ -7,7 +7,7 @@ and the other way round.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from holdfast.checkpoints.subject import Subject
 from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError
 from holdfast.experiment.jobs import Busy, OnStep, Runner
-from holdfast.experiment.plan import Job, evaluation_plan
+from holdfast.experiment.plan import Job
 from holdfast.experiment.schedule import MOST_DAMAGE, RETRY_SECONDS
 from holdfast.experiment.store import Damaged, Store
+from holdfast.tasks.leftout import LeftOut
 
 
 def examine(
@@ -29,6 +30,7 @@ def examine(
     again: bool = False,
     on_step: Callable[[str], OnStep] = lambda _: lambda *_: None,
     on_task: Callable[[Examined], None] = lambda _: None,
+    on_left_out: Callable[[Sequence[LeftOut]], None] = lambda _: None,
 ) -> list[Examined]:
     """Let a checkpoint answer the tasks of an exam that it has not answered yet.
 
@@ -37,6 +39,7 @@ def examine(
         again: also what it has answered.
         on_step: gives what is told the progress of a task.
         on_task: is told every task's answers.
+        on_left_out: is told which rows are not asked, as the checkpoint cannot take them.
 
     Raises:
         InputError: the folder belongs to another checkpoint.
@@ -46,7 +49,8 @@ def examine(
         check_owner(folder, subject.name)
     store = Store(exam.store)
     store.prepare()
-    plan = evaluation_plan(exam, subject.identity, subject.name, subject.here)
+    plan = subject.plan(exam)
+    on_left_out(plan.left_out)
     if again:
         for job in plan.jobs.values():
             store.remove(job)

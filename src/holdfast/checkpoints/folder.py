@@ -67,6 +67,7 @@ def questions_of(job: Job, examples: int) -> dict[str, Any]:
         "scorer": data["scorer"],
         "split": data["split"],
         "examples": examples,
+        **({"without": data["without"]} if "without" in data else {}),
         **{key: job.inputs[key] for key in ("style", "template", "sampling")},
     }
 

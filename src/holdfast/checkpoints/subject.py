@@ -19,6 +19,7 @@ from holdfast.experiment.identity import (
     loading_settings,
     model_identity,
 )
+from holdfast.experiment.plan import Plan, evaluation_plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.generate.generator import Generator
 from holdfast.policy.device import device_for
@@ -36,6 +37,7 @@ class Subject:
         identity: all that determines what it answers, or the fingerprint of the job that trained it.
         load: makes what answers; called when there is something to ask.
         here: it generates in this process, so that its answers depend on how many are asked together.
+        model: how it is loaded here; None where that is not known.
         remarks: what is to be said once it has answered.
     """
 
@@ -43,7 +45,14 @@ class Subject:
     identity: str | dict[str, Any]
     load: Callable[[], Generator]
     here: bool = False
+    model: ModelSettings | None = None
     remarks: Callable[[], list[str]] = list
+
+    def plan(self, exam: Exam) -> Plan:
+        """The jobs of letting it answer an exam, without rows that it cannot take if they are skipped."""
+        if self.model is not None:
+            exam = exam.model_copy(update={"model": self.model})
+        return evaluation_plan(exam, self.identity, self.name, self.here)
 
 
 def find_subject(source: str, exam: Exam) -> Subject:
@@ -116,7 +125,8 @@ def _local(source: str, exam: Exam) -> Subject:
         check_unchanged(source, found, contents())
         return LocalGenerator(policy)
 
-    return Subject(str(folder.resolve()) if folder.is_dir() else source, identity, load, here=True)
+    name = str(folder.resolve()) if folder.is_dir() else source
+    return Subject(name, identity, load, here=True, model=settings)
 
 
 def _trained(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast.cli.console import Debug, err, out, show_table
+from holdfast.cli.console import Debug, err, out, show_table, tell_left_out
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,11 +121,12 @@ def check(
     if len(folders) < 2:
         exam = _exam(overrides, like, names, debug)
         names = list(exam.general)
-        for one in folders:  # a difference shows before any work
-            comparison.check_asked(read_folder(one, names), exam)
         sides = [
             Path(side) if Path(side) in folders else find_subject(side, exam) for side in (before, after)
         ]
+        for one in folders:  # a difference shows before any work
+            (other,) = (side for side in sides if not isinstance(side, Path))
+            comparison.check_asked(read_folder(one, names), exam, other.plan(exam))
     target = folder or Path("runs/check") / "-".join(
         _slug(str(side) if isinstance(side, Path) else side.name) for side in sides
     )
@@ -198,7 +199,13 @@ def _examine(subject: Subject, exam: Exam, folder: Path, again: bool) -> list[Ex
         with err.status("") as status:
             show = status.update if err.is_terminal else None
             examined = examine(
-                subject, exam, folder, again=again, on_step=lambda task: _steps(task, show), on_task=done
+                subject,
+                exam,
+                folder,
+                again=again,
+                on_step=lambda task: _steps(task, show),
+                on_task=done,
+                on_left_out=tell_left_out,
             )
     except KeyboardInterrupt:
         err.print("Stopped. What was answered stays; the same command goes on from here.")

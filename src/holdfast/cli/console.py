@@ -11,13 +11,16 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from holdfast.tasks.leftout import LeftOut
 
 # Control characters but tab and line feed, halves of characters, and what turns the direction of writing.
 _RULING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -49,6 +52,12 @@ out = PlainConsole(width=None if _TOLD else 160)
 err = PlainConsole(stderr=True)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")]
+
+
+def tell_left_out(left_out: Iterable[LeftOut]) -> None:
+    """Which rows a run goes without."""
+    for one in left_out:
+        err.print("\n  ".join([f"{one.text}:", *one.first]), style="yellow")
 
 
 def show_table(table: Mapping[str, Any]) -> None:

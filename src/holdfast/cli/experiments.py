@@ -15,7 +15,7 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast import __version__
-from holdfast.cli.console import Debug, err, out, show_table
+from holdfast.cli.console import Debug, err, out, show_table, tell_left_out
 from holdfast.errors import HoldfastError, InputError, shortened
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run(
         err.print(warning, style="yellow")
     check_rows(experiment)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
+    tell_left_out(plan.left_out)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
     _save_config(experiment)
     index = experiment.output / "report" / "index.html"
@@ -172,6 +173,7 @@ def plan(
 
     check_rows(experiment)
     jobs, store = make_plan(experiment), Store(experiment.store)
+    tell_left_out(jobs.left_out)
     todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
     rates = estimate.measured(store, jobs)
     guess = not rates and experiment.model.path == "embedded"

@@ -13,7 +13,10 @@ from holdfast.tasks.prompts import HINTS, Style
 from holdfast.tasks.task import Split, Task
 
 # The keys of an experiment that say how a policy is asked; the others are about learning.
-ASKING = ("model", "prompts", "tasks", "scoring", "test_examples", "evaluation", "store", "threads")
+ASKING = (
+    *("model", "prompts", "tasks", "scoring", "test_examples", "bad_rows"),
+    *("evaluation", "store", "threads"),
+)
 
 
 class Exam(Experiment):

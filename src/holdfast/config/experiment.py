@@ -113,6 +113,7 @@ class Experiment(Settings):
     scoring: Literal["official", "study"] = "official"  # of published tasks: their own rules, or the study's
     train_examples: int | None = Field(None, ge=1, le=MOST_EXAMPLES)  # per task; None: all there are
     test_examples: int | None = Field(None, ge=1, le=MOST_EXAMPLES)  # of the split that judges
+    bad_rows: Literal["stop", "skip"] = "stop"  # those that the model cannot take, in any method or style
     evaluation: Evaluation = Evaluation()
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)

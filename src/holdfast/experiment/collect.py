@@ -45,6 +45,7 @@ class _Collector:
             runs=tuple(self.run(chain, other=False) for chain in self.plan.chains),
             other_style=tuple(self.run(chain, other=True) for chain in self.plan.chains) if other else (),
             options=frozenset(name for name in names if self.experiment.task(name).options),
+            left_out=self.plan.left_out,
         )
 
     def run(self, chain: Chain, other: bool) -> MethodRun:

@@ -1,15 +1,17 @@
 """Before any work: does the model take every row of an experiment?
 
-Only its processor knows how many tokens a prompt and its pictures have. It is asked once: what fitted is
-remembered in the store, under all that determines it. Embedded tasks are made to fit.
+Only its processor knows how many tokens a prompt and its pictures have. It is asked once: what it found is
+remembered in the store, under all that determines it, so that a report needs no model for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL.Image import Image
 
 from holdfast import files
 from holdfast.config.experiment import Experiment
@@ -18,58 +20,89 @@ from holdfast.experiment.identity import digest, model_folder
 from holdfast.learning.methods import SFT
 from holdfast.policy.known import configuration
 from holdfast.policy.settings import ModelSettings
-from holdfast.tasks.embedded import TASKS
-from holdfast.tasks.example import ImageSource, size_seen
+from holdfast.tasks.example import Example, ImageSource, size_seen
+from holdfast.tasks.leftout import LeftOut, first_of, without
 from holdfast.tasks.prompts import Style, Target, render_prompt, render_target
 from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
     from holdfast.policy.encode import Encoder, Unfit
 
-FITTING_VERSION = 1  # raise when rows that fitted are to be looked at again
+FITTING_VERSION = 2  # raise when rows that were looked at are to be looked at again
 MEMORY = "rows-fit.json"  # in a store
 AT_ONCE = 256  # rows
-SHOWN = 5  # of the rows that do not fit
+MOST_DRAWN = 4  # times as many rows of a task without an end are looked at as are wanted
 
 
 def check_rows(experiment: Experiment) -> None:
     """See that the model takes all prompts, pictures and targets, with room for answers, as sizes tell.
 
-    Of a hub id that is not on this disk nothing is known yet.
+    With `bad_rows: skip` it need not. Of a hub id that is not on this disk nothing is known yet.
 
     Raises:
         InputError: it does not; names the first rows, by task, id and (of own data) file and line.
     """
-    memory = experiment.store / MEMORY
-    known = _remembered(memory)
-    splits = [(found, key) for found in _splits(experiment) if (key := _key(experiment, *found)) not in known]
-    if not splits:
+    if experiment.bad_rows == "skip":
         return
-    from holdfast.policy.ready import encoder_of
+    found = _look(experiment) or []
+    if problems := [problem for one in found for problem in one.problems.values()]:
+        said = "\n".join(first_of(problems))
+        advice = "change or remove these (bad_rows: skip leaves them out)"
+        raise InputError(f"The model cannot take every row; {advice}:\n{said}")
 
-    encoder = encoder_of(experiment.model)
-    if encoder is None:
-        return
-    problems: list[str] = []
-    for (task, split), key in splits:
-        found = [str(problem) for problem in _unfit(experiment, encoder, task, split)]
-        problems += found
-        if not found:
-            known.append(key)
-    with suppress(OSError):  # it only saves time
-        files.write_json(memory, {"version": FITTING_VERSION, "fit": known})
-    if problems:
-        more = f"\n… and {len(problems) - SHOWN} more." if len(problems) > SHOWN else ""
+
+def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:
+    """The rows that an experiment goes without: none, unless `bad_rows` is `skip`.
+
+    Raises:
+        InputError: too few rows are left, or it cannot be known which.
+    """
+    if experiment.bad_rows == "stop":
+        return ()
+    found = _look(experiment)
+    if found is None:
+        path = experiment.model.path
         raise InputError(
-            "The model cannot take every row; change or remove these:\n" + "\n".join(problems[:SHOWN]) + more
+            f"bad_rows: skip asks the model's processor before any work, and {path} (model.path) is not on "
+            f"this disk; 'hf download {path}' brings it."
         )
+    for one in found:
+        task = without(experiment.task(one.task), [one])
+        left = one.looked_at - len(one.problems)
+        if not left or left < (experiment.count(task, one.split) or 0):
+            key = "train_examples" if one.split == "train" else "test_examples"
+            advice = f"lower {key}" if left else "take another model, or other rows"
+            raise InputError(
+                f"The model can take {left or 'none'} of {one.looked_at:,} {one.split} rows of {one.task}; "
+                f"{advice}. {one.first[0]}"
+            )
+    return tuple(one for one in found if one.problems)
+
+
+def _look(experiment: Experiment) -> list[LeftOut] | None:
+    """What is wrong with the rows of each split in use; None of a hub id that is not on this disk."""
+    memory = experiment.store / MEMORY
+    known, encoder, found = _remembered(memory), None, []
+    for task, split in _splits(experiment):
+        key = _key(experiment, task, split)
+        if key not in known:
+            from holdfast.policy.ready import encoder_of
+
+            encoder = encoder or encoder_of(experiment.model)
+            if encoder is None:
+                return None
+            looked_at, problems = _unfit(experiment, encoder, task, split)
+            known[key] = [looked_at, *problems.items()]
+            with suppress(OSError):  # it only saves time
+                files.write_json(memory, {"version": FITTING_VERSION, "rows": known})
+        looked_at, *rows = known[key]
+        found.append(LeftOut(task.name, split, looked_at, dict(rows)))
+    return found
 
 
 def _splits(experiment: Experiment) -> Iterator[tuple[Task, Split]]:
-    """What the experiment reads of tasks that may not fit."""
+    """What the experiment reads."""
     for name in (*experiment.sequence, *experiment.general):
-        if name in TASKS:
-            continue
         task = experiment.task(name)
         yield task, experiment.evaluation.split
         if name in experiment.sequence and experiment.evaluation.split != "train":
@@ -96,6 +129,9 @@ def _key(experiment: Experiment, task: Task, split: Split) -> str:
         {
             "model": _processor_identity(experiment.model),
             "task": [task.name, task.version, task.source, split, experiment.count(task, split)],
+            "own": experiment.model_dump(
+                mode="json", include={"tasks": {task.name}}
+            ),  # whose places are named
             "prompts": {style: experiment.prompts[style] for style in experiment.styles},
             "targets": _targets(experiment, split),
             "room": _room(experiment, split),
@@ -111,34 +147,57 @@ def _processor_identity(model: ModelSettings) -> dict[str, Any]:
     return {**settings, "files": configuration(folder) if folder else {}}
 
 
-def _unfit(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -> Iterator[InputError]:
-    """The rows that do not fit, each once."""
-    examples = task.examples(split, experiment.count(task, split))
+def _unfit(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -> tuple[int, dict[int, str]]:
+    """How many rows were looked at until as many fitted as are wanted, or none is left; what is wrong with
+    the others, by their positions."""
+    count, size = experiment.count(task, split), task.sizes.get(split)
     sizes: dict[ImageSource, tuple[int, int]] = {}
-    for start in range(0, len(examples), AT_ONCE):
-        part = examples[start : start + AT_ONCE]
-        names = [f"{task.name} {example.named}" for example in part]
-        shown = [[_size(image, sizes) for image in example.images] for example in part]
-        found: dict[int, Unfit] = {}
-        for style in experiment.styles:
-            prompts = [render_prompt(example, style, experiment.prompts) for example in part]
-            problems = encoder.unfit(prompts, shown, _room(experiment, split))
-            found |= {problem.index: problem for problem in problems}
-        for style, target in _targets(experiment, split):
-            texts = [render_target(example, style, target) for example in part]
-            found |= {problem.index: problem for problem in encoder.unfit_targets(texts)}
-        yield from (found[index].named(names) for index in sorted(found))
+    problems: dict[int, str] = {}
+    looked_at, examples = 0, task.examples(split, count)
+    while looked_at < len(examples):
+        for start in range(looked_at, len(examples), AT_ONCE):
+            part = examples[start : start + AT_ONCE]
+            names = [f"{task.name} {example.named}" for example in part]
+            shown = [[_size(image, sizes) for image in example.images] for example in part]
+            for index, problem in _problems(experiment, encoder, split, part, shown):
+                problems[start + index] = str(problem.named(names))
+        looked_at = len(examples)
+        if count is not None:
+            most = MOST_DRAWN * count if size is None else size
+            examples = task.examples(split, min(count + len(problems), most))
+    return looked_at, problems
+
+
+def _problems(
+    experiment: Experiment,
+    encoder: Encoder,
+    split: Split,
+    examples: Sequence[Example],
+    shown: Sequence[Sequence[tuple[int, int]]],
+) -> list[tuple[int, Unfit]]:
+    """The rows that do not fit, each once, in order, from them and the sizes of their pictures."""
+    found: dict[int, Unfit] = {}
+    for style in experiment.styles:
+        prompts = [render_prompt(example, style, experiment.prompts) for example in examples]
+        problems = encoder.unfit(prompts, shown, _room(experiment, split))
+        found |= {problem.index: problem for problem in problems}
+    for style, target in _targets(experiment, split):
+        texts = [render_target(example, style, target) for example in examples]
+        found |= {problem.index: problem for problem in encoder.unfit_targets(texts)}
+    return sorted(found.items())
 
 
 def _size(image: ImageSource, known: dict[ImageSource, tuple[int, int]]) -> tuple[int, int]:
+    if isinstance(image, Image):  # which has no hash, and is at hand
+        return size_seen(image)
     if image not in known:
         known[image] = size_seen(image)
     return known[image]
 
 
-def _remembered(memory: Path) -> list[str]:
+def _remembered(memory: Path) -> dict[str, Any]:
     try:
         content = files.read_json(memory)
-        return list(content["fit"]) if content["version"] == FITTING_VERSION else []
+        return dict(content["rows"]) if content["version"] == FITTING_VERSION else {}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return []
+        return {}

@@ -13,6 +13,7 @@ from holdfast.experiment.identity import HASHES, check_unchanged, model_identity
 from holdfast.experiment.plan import Job, Plan
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask
+from holdfast.tasks.leftout import without
 from holdfast.tasks.task import Split, Task
 
 
@@ -26,6 +27,7 @@ class Inputs:
 
     def __init__(self, experiment: Experiment, plan: Plan) -> None:
         self.experiment = experiment
+        self._left_out = plan.left_out
         self._known: dict[str, dict[str, Any]] = {}
         for job in plan.jobs.values():
             for data in _data(job):
@@ -44,7 +46,7 @@ class Inputs:
         known, now = self._known.get(name, {}), plugins.identify(facts(task))
         if any(known.get(key, value) != value for key, value in now.items()):
             raise InputError(f"The data of task {name}{self._places(name)} {_CHANGED}")
-        return task
+        return without(task, self._left_out)
 
     def examples(self, task: Task, split: Split) -> list[Example]:
         """The examples of a split that jobs use.

@@ -14,9 +14,11 @@ from typing import Any
 from holdfast import measures, plugins
 from holdfast.config.exam import Exam
 from holdfast.config.experiment import Experiment
+from holdfast.experiment.fitting import rows_left_out
 from holdfast.experiment.identity import HASHES, digest, model_identity
 from holdfast.learning.methods import RFT, Method
 from holdfast.measures import Measure, Moment, Request
+from holdfast.tasks.leftout import LeftOut, without
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Split
 from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION, LEARNER_VERSION
@@ -89,6 +91,7 @@ class Plan:
     chains: list[Chain]
     asked: int  # jobs before equal ones were made one
     code: dict[str, str] = field(default_factory=dict)  # files of the user's own, with their hashes
+    left_out: tuple[LeftOut, ...] = ()  # rows that its jobs go without
 
     def children(self) -> dict[str, list[str]]:
         """Jobs that need a job, by its fingerprint."""
@@ -111,7 +114,7 @@ def make_plan(experiment: Experiment) -> Plan:
     """The jobs of a checked experiment.
 
     Raises:
-        InputError: a task or the model cannot be found.
+        InputError: a task or the model cannot be found, or too few rows are left of a task.
     """
     return _Planner(experiment).plan()
 
@@ -125,12 +128,12 @@ def evaluation_plan(exam: Exam, identity: str | dict[str, Any], name: str, here:
         here: it generates in this process, so that its answers depend on how many are asked together.
 
     Raises:
-        InputError: a task cannot be found.
+        InputError: a task cannot be found, or too few of its rows are left.
     """
     planner = _Planner(exam, identity, here)
     for task in exam.general:
         planner.evaluate(None, task, exam.style, exam.seeds[0], f"{name}: evaluate {task}")
-    return Plan(planner.jobs, [], planner.asked, plugins.code(exam.resolved()))
+    return planner.made([])
 
 
 class _Planner:
@@ -146,16 +149,25 @@ class _Planner:
         self.base = base if base is not None else model_identity(experiment.model, experiment.store / HASHES)
         self.here = here
         self.jobs: dict[str, Job] = {}
-        self.tasks = {name: experiment.task(name) for name in (*experiment.sequence, *experiment.general)}
+        self.left_out = rows_left_out(experiment) if here else ()
+        self.tasks = {
+            name: without(experiment.task(name), self.left_out)
+            for name in (*experiment.sequence, *experiment.general)
+        }
         self.asked = 0
 
     def plan(self) -> Plan:
-        chains = [
-            self.chain(name, method, seed)
-            for seed in self.experiment.seeds
-            for name, method in self.experiment.methods.items()
-        ]
-        return Plan(self.jobs, chains, self.asked, plugins.code(self.experiment.resolved()))
+        return self.made(
+            [
+                self.chain(name, method, seed)
+                for seed in self.experiment.seeds
+                for name, method in self.experiment.methods.items()
+            ]
+        )
+
+    def made(self, chains: list[Chain]) -> Plan:
+        code = plugins.code(self.experiment.resolved())
+        return Plan(self.jobs, chains, self.asked, code, self.left_out)
 
     def chain(self, name: str, method: Method, seed: int) -> Chain:
         order = self.experiment.order_of(method)
@@ -254,20 +266,20 @@ class _Planner:
 
     def measures(self, chain: Chain, stages: Sequence[tuple[str, ...]]) -> None:
         """What is measured of a chain besides accuracy: jobs that load its policies and change nothing."""
-        for stage, tasks in enumerate(stages, start=1):
+        for stage, tasks in enumerate(((), *stages)):
             moment = Moment(
                 experiment=self.experiment,
                 method=chain.settings,
                 base=self.base,
                 stage=stage,
                 policies=(None, *chain.learn[:stage]),
-                earlier=tuple(task for past in stages[: stage - 1] for task in past),
+                earlier=tuple(task for past in stages[: max(stage - 1, 0)] for task in past),
                 new=tasks,
                 is_last=stage == len(stages),
                 data=self.data,
             )
             for measure in self.experiment.measures.values():
-                if not self.experiment.measured(measure, chain.method):
+                if not self.experiment.measured(measure, chain.method) or stage < measure.first_stage:
                     continue
                 if (request := measure.asked(moment)) is not None:
                     jobs = chain.measures.setdefault(measure.name, {})
@@ -312,6 +324,7 @@ class _Planner:
             **task.scoring,
             "split": split,
             "count": count,
+            **({"without": passed} if (passed := task.passed_over(split, count)) else {}),
         }
 
     def add(

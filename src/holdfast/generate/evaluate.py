@@ -43,7 +43,7 @@ def evaluate(
     kept = kept or RowLog()
     # Answers may come in any order; rows without a position are those of a log in the examples' order.
     records = {row.pop("position", index): row for index, row in enumerate(map(dict, kept.rows))}
-    asked = questions(examples, style, templates)
+    asked = questions([(task, example) for example in examples], style, templates)
     size = batch or len(examples)
     prepare = getattr(generator, "prepare", lambda questions: None)
     opened = getattr(generator, "opens_thought", True)  # a server does not tell what its prompts end in

@@ -6,7 +6,7 @@ Evaluation and filters know a `Generator` and nothing else of it. The policy in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ from holdfast.errors import HoldfastError
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.prompts import Style, render_prompt
+from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions
@@ -26,14 +27,21 @@ class Question:
     Attributes:
         example: where it comes from; its answer is not for the generator.
         prompt: the user's turn, in the prompt style.
+        task: whose example it is.
     """
 
     example: Example
     prompt: str
+    task: str
 
     @property
     def images(self) -> Sequence[ImageSource]:
         return self.example.images
+
+    @property
+    def named(self) -> str:
+        """What messages call it."""
+        return f"{self.task} {self.example.named}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,11 @@ class Generator(Protocol):
         """
 
 
-def questions(examples: Sequence[Example], style: Style, templates: Mapping[Style, str]) -> list[Question]:
-    """The examples as questions of one style."""
-    return [Question(example, render_prompt(example, style, templates)) for example in examples]
+def questions(
+    items: Iterable[tuple[Task, Example]], style: Style, templates: Mapping[Style, str]
+) -> list[Question]:
+    """The examples of tasks as questions of one style."""
+    return [Question(example, render_prompt(example, style, templates), task.name) for task, example in items]
 
 
 def ask(

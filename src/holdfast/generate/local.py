@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.generate.generator import Answers, Question
+from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
@@ -35,10 +36,10 @@ class LocalGenerator:
         policy = self.policy
         try:
             prompts = policy.encode([one.prompt for one in questions], [one.images for one in questions])
-        except Unfit as problem:
-            raise problem.named([one.example.named for one in questions]) from None
-        draws = torch_stream(*stream, device=str(policy.device))
-        completions = policy.sample(prompts, group, sampling, draws)
+            draws = torch_stream(*stream, device=str(policy.device))
+            completions = policy.sample(prompts, group, sampling, draws)
+        except (NotFiniteError, Unfit) as problem:
+            raise problem.named([one.named for one in questions]) from None
         yield Answers(
             range(len(questions)),
             policy.decode(completions),

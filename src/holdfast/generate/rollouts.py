@@ -77,11 +77,11 @@ def encode_items(
     Raises:
         InputError: the model cannot take one, which the message names.
     """
-    asked = questions([example for _, example in items], style, templates)
+    asked = questions(items, style, templates)
     try:
         return policy.encode([one.prompt for one in asked], [one.images for one in asked])
     except Unfit as problem:
-        raise problem.named([f"{task.name} {example.named}" for task, example in items]) from None
+        raise problem.named([one.named for one in asked]) from None
 
 
 def roll_out(

@@ -213,7 +213,7 @@ class ServerGenerator:
         try:
             parts = parts_of(question.prompt, len(question.images))
         except ValueError as error:
-            raise InputError(f"The prompt of {question.example.named} {error}.") from None
+            raise InputError(f"The prompt of {question.named} {error}.") from None
         images = map(data_url, question.images)
         content = [
             {"type": "image_url", "image_url": {"url": next(images)}}

@@ -49,7 +49,7 @@ def pass_rates(
     size = method.micro_batch or 32
     for start in range(len(kept.rows), len(items), size):
         part = items[start : start + size]
-        asked = questions([example for _, example in part], method.style, templates)
+        asked = questions(part, method.style, templates)
         answered = list(ask(generator, asked, method.filter_samples, method.sampling, (*stream, start)))
         texts = {place: group for one in answered for place, group in zip(one.asked, one.texts, strict=True)}
         scores = [

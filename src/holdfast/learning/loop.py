@@ -239,6 +239,7 @@ def step(
     loss = sum(part.loss.item() for part in sums) / tokens
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
     if finite:
+        rate = strategies.rate(rate, loss) if strategies else rate
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()

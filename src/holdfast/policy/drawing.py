@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from holdfast.errors import HoldfastError
@@ -166,10 +168,14 @@ class NotFiniteError(HoldfastError):
         index: of the example in the batch.
     """
 
-    def __init__(self, index: int):
+    def __init__(self, index: int, name: str = ""):
         self.index = index
         super().__init__(
-            f"The model's output for example {index} of the batch is not finite (NaN or infinity). Its "
-            "weights have diverged (lower learning_rate or clip_grad) or overflow in this dtype (use "
-            "bfloat16 or float32)."
+            f"The model's output for {name or f'example {index} of the batch'} is not finite (NaN or "
+            "infinity). Its weights have diverged (lower learning_rate or clip_grad) or overflow in this "
+            "dtype (use bfloat16 or float32)."
         )
+
+    def named(self, names: Sequence[str]) -> NotFiniteError:
+        """The same about the example of a name."""
+        return NotFiniteError(self.index, names[self.index])

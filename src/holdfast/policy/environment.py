@@ -18,6 +18,7 @@ _MISSING = (
     r"Package `([\w-]+)` is required",
     r"No module named '(\w+)",
 )
+_NOT_FETCHED = "LocalEntryNotFoundError"  # of huggingface_hub
 
 
 class MissingPackage(InputError):
@@ -57,6 +58,11 @@ def loading(part: str, source: object) -> Iterator[None]:
         if package := missing_package(error):
             raise MissingPackage(
                 f"The {part} of {source} needs {package}, which is not installed: pip install {package}"
+            ) from error
+        if any(type(cause).__name__ == _NOT_FETCHED for cause in _causes(error)):
+            raise InputError(
+                f"The model {source} (model.path) is not on this disk, or not all of it, and the hub cannot "
+                f"be reached. Download it first ('hf download {source}'), or give the folder of a model."
             ) from error
         raise
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from holdfast.errors import InputError
@@ -31,6 +31,7 @@ class Task:
         options: whether every answer is one of several options, alike likely; then k = 1 / chance.
         source: fingerprint of the data, where the name and version do not determine it.
         elsewhere: where to get splits that it lacks, for the message that one is not there.
+        missing: positions in the data that `without` left out, ascending, by split.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task:
     options: bool = False
     source: str = ""
     elsewhere: str = ""
+    missing: Mapping[Split, Sequence[int]] = field(default_factory=dict)
 
     def examples(self, split: Split, count: int | None = None) -> list[Example]:
         """The first `count` examples of `split`, always the same ones in the same order.
@@ -67,6 +69,29 @@ class Task:
                 f"lower {split}_examples."
             )
         return self.load(split, count)
+
+    def without(self, positions: Mapping[Split, Sequence[int]]) -> Task:
+        """The task as if the rows at these positions (from 0, ascending) were not in its data."""
+        left_out = replace(self, missing=positions)
+
+        def load(split: Split, count: int | None) -> list[Example]:
+            passed = set(left_out.passed_over(split, count))
+            examples = self.load(split, None if count is None else count + len(passed))
+            return [example for position, example in enumerate(examples) if position not in passed]
+
+        sizes = {
+            split: None if size is None else size - len(positions.get(split, ()))
+            for split, size in self.sizes.items()
+        }
+        return replace(left_out, load=load, sizes=sizes)
+
+    def passed_over(self, split: Split, count: int | None) -> list[int]:
+        """The missing positions that stand before the end of the first `count` examples of a split."""
+        return [
+            position
+            for before, position in enumerate(self.missing.get(split, ()))
+            if count is None or position - before < count
+        ]
 
     def score(self, answer: str | None, example: Example) -> float:
         """Accuracy of an extracted answer, 0..1; no answer scores 0."""

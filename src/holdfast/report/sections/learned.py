@@ -126,7 +126,7 @@ def scatter(analysis: Analysis, looks: Looks) -> Figure | None:
 
 
 def cautions(analysis: Analysis) -> list[str]:
-    """What limits the findings: unfinished runs, seeds, styles, number of items."""
+    """What limits the findings: unfinished runs, rows left out, seeds, styles, number of items."""
     notes = []
     for method in analysis.methods:
         if not method.complete:
@@ -135,6 +135,7 @@ def cautions(analysis: Analysis) -> list[str]:
             notes.append(
                 f"{method.name} is not finished (stages evaluated: {done}); measures count finished seeds."
             )
+    notes += [f"{one.text}. {' '.join(one.first)}" for one in analysis.results.left_out]
     notes += _seeds(max((method.draws.seeds for method in analysis.methods), default=0))
     if len({method.style for method in analysis.methods}) > 1:
         notes.append(

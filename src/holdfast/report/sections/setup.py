@@ -28,6 +28,7 @@ SAMPLING = ("group_size",)  # RFT and SFT on sampled targets
 
 def section(analysis: Analysis) -> Section:
     parts: list[Part] = [Terms(setup(analysis)), methods_table(analysis), tasks_table(analysis)]
+    parts.append(left_out_table(analysis))
     return Section("setup", "What it was run with", "Setup", parts)
 
 
@@ -81,6 +82,22 @@ def tasks_table(analysis: Analysis) -> Table:
         Column("chance", "Chance", "points", "accuracy of guessing without the picture"),
     ]
     return Table("tasks", "Tasks", columns, rows, tight=True)
+
+
+def left_out_table(analysis: Analysis) -> Table:
+    """Every row that the model cannot take."""
+    rows: list[Row] = [
+        {"task": one.task, "split": one.split, "row": position + 1, "problem": problem}
+        for one in analysis.results.left_out
+        for position, problem in one.problems.items()
+    ]
+    columns = [
+        Column("task", "Task"),
+        Column("split", "Split"),
+        Column("row", "Row", "count", "in the data, from 1"),
+        Column("problem", "Why"),
+    ]
+    return Table("left_out", "Rows that were left out", columns, rows, fold=True)
 
 
 def _part(analysis: Analysis, task: str) -> str:
