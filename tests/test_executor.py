@@ -84,6 +84,7 @@ def rules(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_one_from_outside_ends_with_the_same_results(rules: Path, tmp_path: Path, call: Call) -> None:
     ours = make_experiment(tmp_path / "ours", **SMALL)
     config = write_config(tmp_path / "theirs", SMALL | {"executor": "../cluster.py:Serial"})

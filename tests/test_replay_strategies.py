@@ -12,10 +12,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from experiment_helpers import make_experiment, run_here
+from experiment_helpers import learn_here, make_experiment
 from holdfast.errors import HoldfastError
-from holdfast.experiment.plan import make_plan
-from holdfast.experiment.store import Store
 from holdfast.files import read_jsonl
 from holdfast.learning.distillation import divergence
 from holdfast.learning.loop import learn
@@ -131,8 +129,7 @@ def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
     }
     methods["sdft"] = {"objective": "sdft", "iterations": 1}
     experiment = make_experiment(tmp_path, methods=methods, general=[], train_examples=8, test_examples=1)
-    assert not run_here(experiment).failed
-    plan, store = make_plan(experiment), Store(experiment.store)
+    plan, store = learn_here(experiment)
     for chain in plan.chains:
         rows = store.rows(plan.jobs[chain.learn[1]], "metrics.jsonl")
         assert [row["skipped"] for row in rows] == [0]
