@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from holdfast.errors import InputError
-from holdfast.policy import fused, generation, lora
+from holdfast.policy import fused, generation, heap, lora
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
@@ -55,6 +55,7 @@ class Policy:
         self.model, self.processor, self.settings = model, processor, settings
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.device = next(model.parameters()).device
+        heap.keep_freed_memory(self.device)
         self.family = family_of(model.config)
         self.encoder = self.family.encoder(processor, settings, self.device)
         self.encoder.try_out()
