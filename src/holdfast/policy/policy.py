@@ -209,7 +209,7 @@ class Policy:
         numbers = (sampling.max_tokens, len(prompts), group)
         uniform_TBG = torch.rand(numbers, generator=generator, device=generator.device).to(self.device)
         self._mode(False)
-        first_way = self.way
+        first_way = self._layers()
 
         def part(rows: range) -> Completions:
             some = prompts if len(rows) == len(prompts) else prompts.select(rows)
@@ -225,8 +225,8 @@ class Policy:
         completions = self.budget.attempt(whole)
         temperature = sampling.temperature or 1.0
         if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
-        if self.way != first_way or self._replays_are_wrong(prompts, completions, temperature):
+            self._check(prompts, completions, temperature, drawn=True)
+        if self._layers() != first_way or self._replays_are_wrong(prompts, completions, temperature):
             completions = self.budget.attempt(whole)  # of the same random numbers
         return completions
 
@@ -352,14 +352,24 @@ class Policy:
             logits_TV = plain_logits(self.model, prompts, completions)
         return log_distribution(logits_TV, self.draw.banned_V, temperature)
 
+    def _layers(self) -> tuple[str, bool]:
+        """What computes them: the pass, and whether the packed one has written them out."""
+        return self.way, self.backbone is not None and self.backbone.lean is not None
+
     def _mode(self, training: bool) -> None:
         """Training mode is on only where transformers needs it, to checkpoint activations."""
         if self.model.training != training:
             self.model.train(training)
 
     @torch.no_grad()
-    def _check(self, prompts: Prompts, completions: Completions, temperature: float) -> None:
-        """Compare both passes on the first group; fall back for the rest of the run if they differ."""
+    def _check(
+        self, prompts: Prompts, completions: Completions, temperature: float, drawn: bool = False
+    ) -> None:
+        """Compare both passes on the first group; fall back for the rest of the run if they differ.
+
+        Args:
+            drawn: the packed pass drew `completions` right now: what it drew them with is compared, too.
+        """
         # Two members show what one would not: completions that see each other.
         first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
         packed = self._logprobs("packed", *first).logprobs_BGR
@@ -367,9 +377,20 @@ class Policy:
             plain = self._logprobs("plain", *first).logprobs_BGR
         if not bool(torch.isfinite(plain).all()):
             return  # nothing to compare with: the next group will show
+        self._checked, most = True, TOLERANCE[next(self.model.parameters()).dtype]
         difference = float((packed - plain).abs().max())
-        self._checked = True
-        if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:
+        backbone, found = self.backbone, first[1].logprobs_BGR
+        if backbone is not None and backbone.lean is not None:
+            if drawn and found is not None:
+                difference = max(difference, float((found - plain).abs().max()))
+            if not difference <= most:
+                backbone.lean = None
+                log.warning("The layers of %s are left to transformers, which is slower: written out, their "
+                            "log-probabilities differ by up to %.2g.",
+                            type(self.model).__name__, difference)  # fmt: skip
+                packed = self._logprobs("packed", *first).logprobs_BGR
+                difference = float((packed - plain).abs().max())
+        if not difference <= most:
             fused.disable()
             self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
 
