@@ -64,7 +64,12 @@ class Backbone:
         # All else that is trained makes features, whether its family names it or not.
         self._sees = [parameter for parameter in model.parameters() if id(parameter) not in read]
         self.replays = model.device.type == "cuda"
-        self.lean = self._lean() if model.device.type == "cpu" else None
+        self.lean: Lean | None = None
+        if model.device.type == "cpu":
+            try:
+                self.lean = Lean(self.text)
+            except ValueError as error:
+                self.leave_to_transformers(f"it has {error}")
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
 
     @property
@@ -133,13 +138,11 @@ class Backbone:
 
         return step
 
-    def _lean(self) -> Lean | None:
-        try:
-            return Lean(self.text)
-        except ValueError as error:
-            log.warning("The layers of %s are left to transformers, which is slower: %s is not known.",
-                        type(self.text).__name__, error)  # fmt: skip
-            return None
+    def leave_to_transformers(self, reason: str) -> None:
+        """Have transformers' own layers called from now on, after a warning."""
+        self.lean = None
+        log.warning("The layers of %s are left to transformers, which is slower: %s.",
+                    type(self.text).__name__, reason)  # fmt: skip
 
     @torch.no_grad()
     def _frozen_features(self, prompts: Prompts) -> list[ImageFeatures]:

@@ -40,7 +40,7 @@ class Lean:
         ValueError: something in it is not known; the message says what.
     """
 
-    def __init__(self, text: nn.Module):
+    def __init__(self, text: Any):
         _expect(text, PARTS["text"])
         self.text = text
         if (kind := getattr(text.rotary_emb, "rope_type", None)) not in ROTATIONS:
@@ -51,7 +51,8 @@ class Lean:
     def takes(self, extra: Mapping[str, Any]) -> bool:
         """Whether a pass with these further arguments of the text model is known here."""
         watched = any(module._forward_hooks or module._forward_pre_hooks for module in self.text.modules())
-        known = not extra or (extra.keys() == DEEP and len(extra["deepstack_visual_embeds"]) < len(self.layers))
+        deep = extra.get("deepstack_visual_embeds", ())
+        known = not extra or (extra.keys() == DEEP and len(deep) < len(self.layers))
         return known and not watched and not self.text.training  # hooks are shown transformers' own tree
 
     def hidden(
@@ -107,7 +108,7 @@ class Layer:
         layer: transformers' module.
     """
 
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer: Any):
         _expect(layer, PARTS["layer"])
         attention = layer.self_attn
         self.layer, self.attention, self.size = layer, attention, attention.head_dim
@@ -182,7 +183,7 @@ class Joined(Layer):
 
 def _side_by_side(*parts: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Weight and bias of the linear maps as one."""
-    weight = torch.cat([part.weight for part in parts])
+    weight = torch.cat(tuple(part.weight for part in parts))
     if all(part.bias is None for part in parts):
         return weight, None
     biases = [weight.new_zeros(part.out_features) if part.bias is None else part.bias for part in parts]
@@ -248,7 +249,8 @@ class _Rotate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return _turn(grad, *ctx.saved_tensors, -1), None, None
+        cos, sin = ctx.saved_tensors
+        return _turn(grad, cos, sin, -1), None, None
 
 
 def _turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, way: int) -> torch.Tensor:

@@ -120,17 +120,16 @@ class _TokenLogprobs(torch.autograd.Function):
         weights_TV = shifted_TV.exp()
         total_T1 = weights_TV.sum(-1, keepdim=True)
         log_total_T1 = total_T1.log()
-        weights_TV /= total_T1
-        entropy_T = log_total_T1.squeeze(-1) - shifted_TV.mul_(weights_TV).sum(-1)
-        ctx.save_for_backward(weights_TV, targets_T)
+        entropy_T = (log_total_T1 - shifted_TV.mul_(weights_TV).sum(-1, keepdim=True) / total_T1).squeeze(-1)
+        ctx.save_for_backward(weights_TV, total_T1, targets_T)
         ctx.mark_non_differentiable(entropy_T)
         return (target_T1 - log_total_T1).squeeze(-1), entropy_T
 
     @staticmethod
     def backward(ctx: Any, grad_T: torch.Tensor, _: torch.Tensor) -> tuple:
-        weights_TV, targets_T = ctx.saved_tensors
+        weights_TV, total_T1, targets_T = ctx.saved_tensors
         scaled_T1 = grad_T[:, None] / ctx.temperature
-        grad_TV = (weights_TV * -scaled_T1).scatter_add_(-1, targets_T[:, None], scaled_T1)
+        grad_TV = (weights_TV * (-scaled_T1 / total_T1)).scatter_add_(-1, targets_T[:, None], scaled_T1)
         return grad_TV.to(ctx.dtype), None, None, None
 
 

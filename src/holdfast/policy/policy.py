@@ -209,7 +209,7 @@ class Policy:
         numbers = (sampling.max_tokens, len(prompts), group)
         uniform_TBG = torch.rand(numbers, generator=generator, device=generator.device).to(self.device)
         self._mode(False)
-        first_way = self._layers()
+        before = self.way, getattr(self.backbone, "lean", None)
 
         def part(rows: range) -> Completions:
             some = prompts if len(rows) == len(prompts) else prompts.select(rows)
@@ -225,8 +225,9 @@ class Policy:
         completions = self.budget.attempt(whole)
         temperature = sampling.temperature or 1.0
         if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature, drawn=True)
-        if self._layers() != first_way or self._replays_are_wrong(prompts, completions, temperature):
+            self._check(prompts, completions, temperature, new=True)
+        changed = before != (self.way, getattr(self.backbone, "lean", None))
+        if changed or self._replays_are_wrong(prompts, completions, temperature):
             completions = self.budget.attempt(whole)  # of the same random numbers
         return completions
 
@@ -251,7 +252,7 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
+            self._check(prompts, completions, temperature, new=False)
         if torch.is_grad_enabled():
             result = self._logprobs(self.way, prompts, completions, temperature, known)
         else:
@@ -280,7 +281,7 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
+            self._check(prompts, completions, temperature, new=False)
         costs = group_tokens(prompts, completions)
         all_TV = self.budget.attempt(
             lambda: torch.cat(
@@ -352,44 +353,32 @@ class Policy:
             logits_TV = plain_logits(self.model, prompts, completions)
         return log_distribution(logits_TV, self.draw.banned_V, temperature)
 
-    def _layers(self) -> tuple[str, bool]:
-        """What computes them: the pass, and whether the packed one has written them out."""
-        return self.way, self.backbone is not None and self.backbone.lean is not None
-
     def _mode(self, training: bool) -> None:
         """Training mode is on only where transformers needs it, to checkpoint activations."""
         if self.model.training != training:
             self.model.train(training)
 
     @torch.no_grad()
-    def _check(
-        self, prompts: Prompts, completions: Completions, temperature: float, drawn: bool = False
-    ) -> None:
+    def _check(self, prompts: Prompts, completions: Completions, temperature: float, new: bool) -> None:
         """Compare both passes on the first group; fall back for the rest of the run if they differ.
 
-        Args:
-            drawn: the packed pass drew `completions` right now: what it drew them with is compared, too.
+        What `new` completions were drawn with is compared, too, where layers are written out.
         """
         # Two members show what one would not: completions that see each other.
         first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
-        packed = self._logprobs("packed", *first).logprobs_BGR
         with fused.unfused():
             plain = self._logprobs("plain", *first).logprobs_BGR
         if not bool(torch.isfinite(plain).all()):
             return  # nothing to compare with: the next group will show
         self._checked, most = True, TOLERANCE[next(self.model.parameters()).dtype]
-        difference = float((packed - plain).abs().max())
-        backbone, found = self.backbone, first[1].logprobs_BGR
-        if backbone is not None and backbone.lean is not None:
-            if drawn and found is not None:
-                difference = max(difference, float((found - plain).abs().max()))
-            if not difference <= most:
-                backbone.lean = None
-                log.warning("The layers of %s are left to transformers, which is slower: written out, their "
-                            "log-probabilities differ by up to %.2g.",
-                            type(self.model).__name__, difference)  # fmt: skip
-                packed = self._logprobs("packed", *first).logprobs_BGR
-                difference = float((packed - plain).abs().max())
+        compared = [self._logprobs("packed", *first).logprobs_BGR]
+        lean = self.backbone is not None and self.backbone.lean is not None
+        if lean and new and (drawn := first[1].logprobs_BGR) is not None:
+            compared.append(drawn)
+        difference = max(float((logprobs - plain).abs().max()) for logprobs in compared)
+        if lean and self.backbone is not None and not difference <= most:
+            self.backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
+            difference = float((self._logprobs("packed", *first).logprobs_BGR - plain).abs().max())
         if not difference <= most:
             fused.disable()
             self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
