@@ -1,5 +1,5 @@
 """Versions of what makes results: part of the fingerprints of jobs, and readable without torch."""
 
-LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
-FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
-EVALUATION_VERSION = 2  # raise when records change for the same model and examples
+LEARNER_VERSION = 2  # raise when a stage's result changes for the same settings
+FILTER_VERSION = 2  # raise when a filter keeps other examples for the same settings
+EVALUATION_VERSION = 3  # raise when records change for the same model and examples

@@ -183,7 +183,8 @@ class Joined(Layer):
 
 def _side_by_side(*parts: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Weight and bias of the linear maps as one."""
-    weight = torch.cat(tuple(part.weight for part in parts))
+    weights: list[torch.Tensor] = [part.weight for part in parts]
+    weight = torch.cat(weights)
     if all(part.bias is None for part in parts):
         return weight, None
     biases = [weight.new_zeros(part.out_features) if part.bias is None else part.bias for part in parts]
