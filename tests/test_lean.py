@@ -1,4 +1,4 @@
-"""Layers that are written out: what transformers' own compute, also trimmed, adapted, watched and decoding."""
+"""Layers that are written out: what transformers' own compute, trimmed, adapted, watched, decoding."""
 
 from __future__ import annotations
 

@@ -187,7 +187,9 @@ def _side_by_side(*parts: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]
     weight = torch.cat(weights)
     if all(part.bias is None for part in parts):
         return weight, None
-    biases = [weight.new_zeros(part.out_features) if part.bias is None else part.bias for part in parts]
+    biases: list[torch.Tensor] = [
+        weight.new_zeros(part.out_features) if part.bias is None else part.bias for part in parts
+    ]
     return weight, torch.cat(biases)
 
 
