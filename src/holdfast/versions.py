@@ -6,9 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from holdfast import __version__
 
-LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
-FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
-EVALUATION_VERSION = 2  # raise when records change for the same model and examples
+LEARNER_VERSION = 2  # raise when a stage's result changes for the same settings
+FILTER_VERSION = 2  # raise when a filter keeps other examples for the same settings
+EVALUATION_VERSION = 3  # raise when records change for the same model and examples
 
 PACKAGES = ("torch", "transformers", "peft")  # whose versions may show in the bits of results
 
