@@ -67,3 +67,15 @@ def test_a_picture_that_cannot_be_decoded_ahead_is_named_when_it_is_needed(tmp_p
     images.AHEAD.submit(lambda: None).result()
     with pytest.raises(HoldfastError, match=r"missing\.png is missing"):
         maker.picture(str(tmp_path / "missing.png"))
+
+
+def test_image_objects_have_a_memory_of_their_own(monkeypatch, remembered):
+    """They are decoded already, so they push out no picture of a file; what is kept counts the object too."""
+    drawn = ByteCache(2 * (4 + 3) * 56 * 56)  # room for two objects with their pixels
+    monkeypatch.setattr(images, "OBJECTS", drawn)
+    maker = make()
+    shown = [Image.new("RGB", (56, 56), (shade, 0, 0)) for shade in range(3)]
+    made = [maker.picture(image) for image in shown]
+    assert (len(drawn), len(remembered)) == (2, 0)
+    assert maker.picture(shown[2]) is made[2]
+    assert maker.picture(shown[0]).key == made[0].key  # forgotten, and made again alike

@@ -21,11 +21,13 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from holdfast.errors import InputError
 from holdfast.policy.cache import ByteCache
-from holdfast.tasks.example import ImageSource, open_image
+from holdfast.tasks.example import ImageSource, held_bytes, open_image
 
 # Decoded and resized pixels of this process, whichever policy asks: a run sees the same images at every
 # stage and in every evaluation. They take a twelfth of the patches made from them, or less.
 PIXELS: ByteCache[tuple[ImageSource, Picture]] = ByteCache(1 << 30)
+# Those of image objects, which are decoded already: less work to make again, and each holds its object too.
+OBJECTS: ByteCache[tuple[ImageSource, Picture]] = ByteCache(96 << 20)
 AHEAD = ThreadPoolExecutor(1, thread_name_prefix="pictures")  # Pillow decodes beside Python
 
 
@@ -101,7 +103,8 @@ class PatchMaker:
         """
         name: Hashable = id(source) if isinstance(source, Image.Image) else source
         key = (name, self.resize, self.min_pixels, self.max_pixels, self.patch * self.merge, self.resample)
-        known = PIXELS.get(key)
+        cache = OBJECTS if isinstance(source, Image.Image) else PIXELS
+        known = cache.get(key)
         if known is not None:
             return known[1]
         pixels_HWC = np.asarray(self._sized(open_image(source)))
@@ -109,7 +112,7 @@ class PatchMaker:
         digest.update(pixels_HWC.tobytes())
         made = Picture(pixels_HWC, digest.digest())
         # The source is kept with it: an id is only unique among objects that live.
-        PIXELS.put(key, (source, made), pixels_HWC.nbytes + _size(source))
+        cache.put(key, (source, made), pixels_HWC.nbytes + held_bytes(source))
         return made
 
     def prepare(self, sources: Iterable[ImageSource]) -> None:
@@ -196,13 +199,6 @@ class PatchMaker:
         places = (cut.int() + starts.view(-1, 1, 1)).flatten()
         still = self.table_C256.flatten().index_select(0, places).view_as(cut)
         return still.expand(-1, -1, -1, self.frames, -1).reshape(count, rows * columns, -1)
-
-
-def _size(source: ImageSource) -> int:
-    """Bytes that keeping an image's source takes."""
-    if isinstance(source, Image.Image):
-        return 3 * source.width * source.height
-    return len(source) if isinstance(source, bytes) else 0
 
 
 def supports(image_processor: Any) -> bool:
