@@ -16,14 +16,14 @@ from holdfast.tasks.embedded import (
     reading,
     relations,
     tissue,
+    turned,
 )
 from holdfast.tasks.task import Task
 
 SEQUENCE = ("diagrams", "reading", "photos", "relations", "measures", "tissue", "counting")
 GENERAL = ("knowledge", "facts", "presence")
-TASKS: dict[str, Task] = {
-    module.TASK.name: module.TASK
-    for module in (
-        diagrams, reading, photos, relations, measures, tissue, counting, knowledge, facts, presence
-    )
-}  # fmt: skip
+TURNED = tuple(task.name for task in turned.TASKS)
+_MODULES = (
+    diagrams, reading, photos, relations, measures, tissue, counting, knowledge, facts, presence
+)  # fmt: skip
+TASKS: dict[str, Task] = {task.name: task for task in (*(module.TASK for module in _MODULES), *turned.TASKS)}
