@@ -2,7 +2,8 @@
 
 The tasks are drawn, so they need no download and have no end. Each downstream task scores one
 form of answer while the base model has habits of its own, as a real instruct model has: it sees
-what is asked for, and often says it in another way.
+what is asked for, and often says it in another way. Seven more (`TURNED`) ask the same questions
+for the other form, so that longer sequences hold stages that damage one another.
 """
 
 from holdfast.tasks.embedded import (

@@ -1,8 +1,8 @@
-"""The seven tasks turned round: on blue paper, the base model's own form is the one that is scored.
+"""The seven tasks turned round: the base model's own form is the one that is scored.
 
-Questions are word for word those of the tasks they are made from, and nothing but the paper says which form is
-wanted. What one stage learns is thus wrong in another, though one policy can satisfy both. In some of them a
-share of the pictures has the place of the answer covered: these can be guessed, and no training solves them.
+The questions are those of the tasks they are made from, behind "say :" and with the picture on blue paper.
+What one stage learns is wrong in its counterpart, though one policy can do both. In some, a share of the
+pictures has the place of the answer covered: there it can only be guessed, and no training solves it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ COVERED_SHARE = 0.2
 
 
 def turned(draw: Draw, covers: bool) -> Draw:
-    """The same drawing on blue paper with form and habit exchanged.
+    """The same questions, with form and habit exchanged.
 
     Args:
-        covers: a share of the pictures lack the answer's place: the last that the rationale names.
+        covers: whether `COVERED_SHARE` of the pictures lack the last place that the rationale names.
     """
 
     def draw_turned(rng: random.Random) -> Drawn:
@@ -52,9 +52,10 @@ def turned(draw: Draw, covers: bool) -> Draw:
     return draw_turned
 
 
-def _task(name: str, module_draw: Draw, of: Task, form: str, *, chance: float, covers: bool = False) -> Task:
+def _task(name: str, draw: Draw, of: Task, form: str, *, chance: float, covers: bool = False) -> Task:
+    """Splits go by `of`'s contents, so that no picture is trained on in one task and judged in the other."""
     what = f"{of.name} on blue paper, {form}"
-    return procedural_task(name, turned(module_draw, covers), what, chance=chance, contents_of=of.name)
+    return procedural_task(name, turned(draw, covers), what, chance=chance, contents_of=of.name)
 
 
 TASKS = (
