@@ -1,8 +1,8 @@
 """Choose each strategy's strength from a tuning experiment, and write the experiment that judges them.
 
 The rule, which stands before any result: of each method with a grid, the value with the highest AvgAcc (mean
-over seeds); of equal ones the first, as grids go from the gentlest to the firmest. The reference keeps its whole
-grid. It and the five with the highest AvgAcc are run in a second order as well.
+over seeds); of equal ones the first, as grids go from the gentlest to the firmest. The reference keeps its
+whole grid. It and the five with the highest AvgAcc are run in a second order as well.
 """
 
 from __future__ import annotations
