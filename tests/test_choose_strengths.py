@@ -1,5 +1,7 @@
 """Choosing strengths: the rule, its bar, and an experiment file that can be run."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +25,7 @@ def metrics(experiment, better=()):
     """Every method at 50 points with both seeds; those of `better` as they say."""
     given = dict(better)
     return pd.DataFrame(
-        {"method": name, "seed": seed, "avg_acc": given.get(name, 0.5)}
+        {"method": name, "seed": seed, "avg_acc": given.get(name, 0.5), "learned": 0.2}
         for name in experiment.methods
         for seed in experiment.seeds
     )
@@ -42,9 +44,10 @@ def test_the_highest_accuracy_is_chosen_and_of_equal_ones_the_gentlest(tuning):
     assert "grpo" not in chosen and "joint" not in chosen
 
 
-def test_an_unfinished_tuning_chooses_nothing(tuning):
+@pytest.mark.parametrize("lacking", ["avg_acc", "learned"])  # the last stage, the base
+def test_an_unfinished_tuning_chooses_nothing(tuning, lacking):
     rows = metrics(tuning)
-    rows.loc[(rows["method"] == "l2 retention.strength=0.3") & (rows["seed"] == 1), "avg_acc"] = float("nan")
+    rows.loc[(rows["method"] == "l2 retention.strength=0.3") & (rows["seed"] == 1), lacking] = float("nan")
     with pytest.raises(InputError, match=r"1 methods are not done, such as l2 retention\.strength=0\.3"):
         choose_strengths.choose(tuning, rows)
 
@@ -62,6 +65,15 @@ def test_there_must_be_something_to_retain(accuracies, passes):
     else:
         with pytest.raises(InputError, match="nothing to retain"):
             choose_strengths.check_bar(cells, "tissue", PLAIN)
+
+
+def test_the_command_refuses_a_tuning_that_was_not_run(tmp_path):
+    tool = Path(choose_strengths.__file__)
+    command = [sys.executable, str(tool), str(TUNING), str(tmp_path / "arena.yaml"), f"store={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "87 methods are not done" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "arena.yaml").exists()
 
 
 def test_what_judges_can_be_run(tuning, tmp_path):

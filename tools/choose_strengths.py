@@ -61,9 +61,9 @@ def choose(experiment: Experiment, metrics: pd.DataFrame) -> dict[str, tuple[str
     """The chosen method of each family with a grid but the reference's, and its AvgAcc (0..1).
 
     Raises:
-        InputError: a method is not done.
+        InputError: a method is not done, or the base is not judged.
     """
-    done = metrics.dropna(subset=["avg_acc"]).groupby("method")["avg_acc"]
+    done = metrics.dropna(subset=["avg_acc", "learned"]).groupby("method")["avg_acc"]
     seeds, means = done.size(), done.mean()
     lacking = [name for name in experiment.variants if seeds.get(name, 0) < len(experiment.seeds)]
     if lacking:
@@ -110,8 +110,8 @@ def main() -> None:
     try:
         experiment = load_experiment(given.tuned, given.settings)
         results = load_results(experiment)
-        check_bar(results.cells(), experiment.sequence[0], str(experiment.reference))
         chosen = choose(experiment, results.metrics())
+        check_bar(results.cells(), experiment.sequence[0], str(experiment.reference))
         settings = judging(experiment, chosen, given.tuned.name)
     except HoldfastError as error:
         parser.exit(1, f"{error}\n")
