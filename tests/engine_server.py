@@ -1,4 +1,4 @@
-"""A small server that is to Holdfast what vLLM is: the embedded model, drawing for real, with weights it is given."""
+"""A small server as vLLM is one: the embedded model, drawing for real, with weights that it is given."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class _TokenServer(ServerGenerator):
         self.root = self.url.removesuffix("/chat/completions").removesuffix("/v1")
         self.tokenizer, self.pad = policy.tokenizer, policy.draw.pad
         self.ends: list[int] = policy.draw.ends.tolist()
-        self.banned: list[int] = policy.draw.banned_V.nonzero().flatten().tolist()
+        self.banned: set[int] = set(policy.draw.banned_V.nonzero().flatten().tolist())
         self.prompts: list[list[int]] = []
         self.limit = 0
 
@@ -176,7 +176,8 @@ class _TokenServer(ServerGenerator):
             try:
                 response = send(headers=self._headers, timeout=self.settings.timeout)
                 if response.is_success:
-                    return parse_json(response.content) if response.content else {}
+                    value = parse_json(response.content) if response.content else {}
+                    return value if isinstance(value, dict) else {}
                 failure = self.said(response, response.content)
             except httpx2.TransportError as error:
                 failure = f"no answer ({reason(error)}); is the server running?"
@@ -196,7 +197,7 @@ class _TokenServer(ServerGenerator):
             "logprobs": True,
             "return_token_ids": True,
             "stop_token_ids": self.ends,
-            "logit_bias": {str(token): _NEVER for token in self.banned},
+            "logit_bias": {str(token): _NEVER for token in sorted(self.banned)},
         }
 
     def read(self, place: int, group: int, content: bytes) -> Answers:
@@ -204,7 +205,7 @@ class _TokenServer(ServerGenerator):
             value = parse_json(content)
             prompt = list(value["prompt_token_ids"])
             told = [
-                (list(one["token_ids"]), [token["logprob"] for token in one["logprobs"]["content"]])
+                (list(one["token_ids"]), [float(token["logprob"]) for token in one["logprobs"]["content"]])
                 for one in value["choices"]
             ]
             reasons = [one["finish_reason"] for one in value["choices"]]
