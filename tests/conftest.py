@@ -26,3 +26,9 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return Said(int(code), captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports draw their figures and write no files of them: for tests of what stands around these."""
+    monkeypatch.setattr("holdfast.report.page.save", lambda figure, folder, name, looks: "<svg></svg>")

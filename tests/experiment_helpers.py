@@ -13,7 +13,8 @@ from rich.console import Console
 from holdfast.config.experiment import Experiment
 from holdfast.config.load import load_experiment
 from holdfast.experiment.executor import Outcome, run
-from holdfast.experiment.plan import make_plan
+from holdfast.experiment.jobs import Runner
+from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.store import Store
 
@@ -58,6 +59,16 @@ def run_here(experiment: Experiment, workers: int = 1) -> Outcome:
     """Run an experiment silently, without its report."""
     plan = make_plan(experiment)
     return run(experiment, plan, Store(experiment.store), workers, Progress(Console(quiet=True)))
+
+
+def learn_here(experiment: Experiment) -> tuple[Plan, Store]:
+    """Do the stages alone, in this process; an error of one is raised."""
+    plan, store = make_plan(experiment), Store(experiment.store)
+    runner = Runner(experiment, plan, store)
+    for job in plan.jobs.values():
+        if job.kind == "learn":
+            runner.run(job, True, lambda *_: None)
+    return plan, store
 
 
 def snapshot(store: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def make_grid(
 
 
 def with_measures(results: Results) -> Results:
-    """The results with drift, risk, probe and full totals made up for every sequential run."""
+    """The results with drift, risk, probe, calibration and full totals made up for every sequential run."""
     runs = tuple(run if run.joint else _measured(run, results) for run in results.runs)
     return replace(results, runs=runs)
 
@@ -64,6 +64,7 @@ def _measured(run: MethodRun, results: Results) -> MethodRun:
             "drift": {stage: _drift(run, results, stage, generator) for stage in range(1, done + 1)},
             "risk": {stage: make_risk(generator) for stage in range(2, done + 1)},
             "probe": {done: {"rows": _probe(run, results)}} if done == len(results.sequence) else {},
+            "calibration": {stage: _calibration(run, results, stage) for stage in range(done + 1)},
         },
         totals=totals,
     )
@@ -108,6 +109,16 @@ def _drift(run: MethodRun, results: Results, stage: int, generator: np.random.Ge
             }
         )  # fmt: skip
     return {"kl": kl, "movement": movement}
+
+
+def _calibration(run: MethodRun, results: Results, stage: int) -> dict[str, Any]:
+    order, generator = results.order_of(run), np.random.default_rng([run.seed, stage, 6])
+    rows = []
+    for task in order[:stage] if stage else order:
+        right = [int(record["score"] >= 0.5) for record in run.cells[stage, task]]
+        sure = np.clip(generator.normal(0.75, 0.1, len(right)) + 0.1 * np.array(right), 0, 1)
+        rows.append({"task": task, "right": right, "confidence": [None, *sure[1:].tolist()]})
+    return {"rows": rows}
 
 
 def make_risk(generator: np.random.Generator, instances: int = 48, slope: float = 0.8) -> dict[str, Any]:

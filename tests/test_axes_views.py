@@ -195,6 +195,7 @@ def test_the_page_of_a_large_grid(tmp_path):
     assert "holdfast report runs/made-up" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_an_unfinished_grid(tmp_path):
     results = make_grid(ladder=(1e-4, 2e-4), items=10, sequence=SHORT, general=(), stages_done=1)
     build(results, tmp_path)

@@ -170,6 +170,7 @@ def test_no_advantage_has_an_interval_over_seeds():
     assert all(row[key].low < row[key].value < row[key].high for key in ("first", "last", "mean"))
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_no_advantage_is_shown_without_measured_risk(tmp_path):
     html = build(make_results(items=10, sequence=SHORT, general=()), tmp_path).read_text(encoding="utf-8")
     assert "<h3>Prompts without an advantage</h3>" in html and 'id="why"' not in html
@@ -356,6 +357,7 @@ def test_every_section_stands_in_the_page(page):
     assert not re.search(r">\s*\[?nan", html)
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_a_report_without_measurements_stays_as_it_was(tmp_path):
     build(make_results(items=10, sequence=SHORT, general=("facts",)), tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -364,6 +366,7 @@ def test_a_report_without_measurements_stays_as_it_was(tmp_path):
     assert not {path.stem for path in (tmp_path / "tables").iterdir()} & NEW
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_partly_measured_runs(tmp_path):
     """A stage without drift, an unfinished chain, no probe yet, and a joint run beside them."""
     results = measured(("sft", "joint_sft", "grpo"), stages_done=2)

@@ -65,7 +65,7 @@ def test_ids_of_the_command_line_cannot_rule_the_terminal(call: Call) -> None:
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
-def test_nobody_reads_on(tmp_path: Path, command: str) -> None:
+def test_nobody_reads_on(call: Call, tmp_path: Path, command: str) -> None:
     """The work goes on: a run of hours must not end with the `head` or `tee` behind it."""
     changes = {
         "methods": {"sft": {"objective": "sft"}},
@@ -74,6 +74,7 @@ def test_nobody_reads_on(tmp_path: Path, command: str) -> None:
         "test_examples": 2,
     }
     config = write_config(tmp_path, changes | {"sequence": ["reading"]})
+    assert call("plan", config).code == 0  # a second one need not import torch
     reader, writer = os.pipe()
     os.close(reader)
     ran = subprocess.run(
@@ -85,8 +86,10 @@ def test_nobody_reads_on(tmp_path: Path, command: str) -> None:
     assert (tmp_path / "out" / "report" / "index.html").exists() == (command == "run")
 
 
-def test_no_standard_output_at_all(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m holdfast plan {write_config(tmp_path)} >&-"
+def test_no_standard_output_at_all(call: Call, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    assert call("plan", config).code == 0  # a second one need not import torch
+    command = f"{sys.executable} -m holdfast plan {config} >&-"
     ran = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert ran.returncode == 0 and "Traceback" not in ran.stderr
 

@@ -12,10 +12,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from experiment_helpers import make_experiment, run_here
+from experiment_helpers import learn_here, make_experiment
 from holdfast.errors import HoldfastError
-from holdfast.experiment.plan import make_plan
-from holdfast.experiment.store import Store
 from holdfast.files import read_jsonl
 from holdfast.learning.distillation import divergence
 from holdfast.learning.loop import learn
@@ -50,12 +48,18 @@ EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     "holdfast": (grpo, {"average": 0.5, "answers": 2}),
     "holdfast_sft": (sft, {"kind": "holdfast", "answers": 2}),
     "lwf": (sft, {}),
+    "asft": (sft, {}),
+    "finch": (sft, {"kappa": 1e-4}),
     "kl_old": (grpo, {}),
     "opd": (grpo, {}),
     "mcpo": (grpo, {"delta": 0.0}),
     "mcpo_updates": (grpo, {"kind": "mcpo", "delta": 0.0}),
     "rapo": (grpo, {}),
 }
+CHANGES: dict[str, dict[str, Any]] = {
+    "mcpo_updates": {"updates": 2},
+    "asft": {"loss": "dft"},
+}  # of the method
 
 
 def settings_of(case: str) -> dict[str, Any]:
@@ -63,8 +67,7 @@ def settings_of(case: str) -> dict[str, Any]:
 
 
 def method_of(case: str) -> Any:
-    changes = {"updates": 2} if case == "mcpo_updates" else {}
-    return EVERY[case][0](batch=8, retention=settings_of(case), **changes)
+    return EVERY[case][0](batch=8, retention=settings_of(case), **CHANGES.get(case, {}))
 
 
 def made(kind: str, **settings: Any) -> Any:
@@ -120,13 +123,13 @@ def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
     """Two stages each; and self-distillation, which is a way of learning."""
     methods: dict[str, Any] = {
         case: {"objective": "sft" if make is sft else "grpo", "iterations": 1, "retention": settings_of(case)}
+        | CHANGES.get(case, {})
         for case, (make, _) in EVERY.items()
         if case != "mcpo_updates"
     }
     methods["sdft"] = {"objective": "sdft", "iterations": 1}
     experiment = make_experiment(tmp_path, methods=methods, general=[], train_examples=8, test_examples=1)
-    assert not run_here(experiment).failed
-    plan, store = make_plan(experiment), Store(experiment.store)
+    plan, store = learn_here(experiment)
     for chain in plan.chains:
         rows = store.rows(plan.jobs[chain.learn[1]], "metrics.jsonl")
         assert [row["skipped"] for row in rows] == [0]
@@ -135,6 +138,8 @@ def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
+        ("asft", {"objective": "sft"}, "loss: dft"),
+        ("asft", {"objective": "grpo"}, "loss: dft"),
         *(
             (kind, {"objective": "sft"}, "graded answers")
             for kind in ("cpr", "remind", "kl_old", "opd", "mcpo")
@@ -420,6 +425,72 @@ def test_divergence_and_lwf() -> None:
     torch.testing.assert_close(
         gradient(policy), flat(3 * kl, trained_parameters(policy)), rtol=1e-3, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("to", ["base", "stage_start"])
+def test_asft_is_dft_with_a_pull_to_the_base_or_to_the_start_of_the_stage(to: str) -> None:
+    """The gradient of Σ (p_t held fixed) (−log p_t) + α KL(teacher ‖ π), a mean over tokens."""
+    policy, base = loaded(), loaded()
+    nudge(policy)  # the stage does not begin with the base
+    start = policy.snapshot()
+    method = sft(loss="dft", retention={"kind": "asft", "alpha": 0.3, "to": to}, clip_grad=1e9)
+    (strategy,) = method.retention
+    stage = stage_of(policy, method, NEW, 1)
+    strategy.begin(stage, {})
+    nudge(policy, 0.05)
+    objective = Likelihood(method, TEMPLATES["embedded"])
+    groups = objective.collect(policy, NEW[:4], ())
+    tokens = groups.completions.mask_BGR.sum()
+    (objective.loss(policy, groups).loss / tokens).backward()
+    share = strategy.gradient(stage, {}, groups)["asft_share"]
+    teacher = base if to == "base" else start
+    then_TV = teacher.group_distributions(groups.prompts, groups.completions)
+    now_TV = policy.distributions(groups.prompts, groups.completions)
+    targets_T = groups.completions.tokens_BGR[groups.completions.mask_BGR]
+    said_T = now_TV.gather(1, targets_T[:, None])[:, 0]
+    kl_T = (then_TV.exp() * (then_TV - now_TV)).sum(-1)
+    loss = (-said_T.exp().detach() * said_T + 0.3 * kl_T).mean()
+    torch.testing.assert_close(gradient(policy), flat(loss, trained_parameters(policy)), rtol=1e-3, atol=1e-6)
+    assert 0 < share < 1
+
+
+def test_the_rate_of_finch_by_hand(tmp_path: Path) -> None:
+    """κ / √ of the moving average of the losses, at most the schedule's; written beside each loss."""
+    strategy = made("finch", kappa=0.3, beta=0.9)
+    memory: dict[str, torch.Tensor] = {}
+    stage: Any = None
+    assert strategy.rate(stage, memory, 1.0, 4.0) == pytest.approx(0.3 / 2)
+    assert strategy.rate(stage, memory, 1.0, 1.0) == pytest.approx(0.3 / math.sqrt(0.9 * 4 + 0.1))
+    assert strategy.stepped(stage, memory, None)["finch_share"] == pytest.approx(1 - 0.3 / math.sqrt(3.7))  # type: ignore[arg-type]
+    assert strategy.rate(stage, memory, 0.1, 0.0) == 0.1  # the schedule's is smaller
+    assert strategy.stepped(stage, memory, None)["finch_share"] == 0  # type: ignore[arg-type]
+
+    for make, changes in ((grpo, {}), (sft, {"loss": "dft"})):
+        with pytest.raises(ValidationError, match="use it with objective: sft and loss: nll"):
+            make(retention={"kind": "finch", "kappa": 1e-4}, **changes)
+    method = sft(retention={"kind": "finch", "kappa": 2e-4}, learning_rate=1e-3)
+    learn(stage_of(loaded(), method, NEW, 5), folder=tmp_path, checkpoint_every=9, on_step=lambda *_: None)
+    mean = None
+    for row in read_jsonl(tmp_path / "metrics.jsonl"):
+        mean = row["loss"] if mean is None else 0.9 * mean + 0.1 * row["loss"]
+        expected = min(1e-3, 2e-4 / math.sqrt(mean))
+        assert row["learning_rate"] == pytest.approx(expected, rel=1e-6)
+        assert row["finch_share"] == pytest.approx(1 - expected / 1e-3, rel=1e-5)
+
+
+def test_the_rate_that_finch_says_is_the_one_that_is_stepped_by(tmp_path: Path) -> None:
+    """One step at κ / √loss is that of a method with this learning rate, to the bit."""
+    policy, plain = loaded(), loaded()
+
+    def row_of(one: Policy, folder: str, **changes: Any) -> Any:
+        stage = stage_of(one, sft(**changes), NEW, 1)
+        learn(stage, folder=tmp_path / folder, checkpoint_every=9, on_step=lambda *_: None)
+        return read_jsonl(tmp_path / folder / "metrics.jsonl")[0]
+
+    row = row_of(policy, "finch", retention={"kind": "finch", "kappa": 1e-4})
+    row_of(plain, "plain", learning_rate=row["learning_rate"])
+    assert row["learning_rate"] < 1e-3
+    assert all(torch.equal(weights(policy)[name], tensor) for name, tensor in weights(plain).items())
 
 
 def test_the_penalty_of_mcpo_by_hand() -> None:

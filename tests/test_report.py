@@ -20,6 +20,7 @@ from holdfast.analysis.paired import holm
 from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import analyse
 from holdfast.report.page import build
+from holdfast.report.sections import SECTIONS, learned
 from holdfast.report.sections.differences import differences, findings
 from holdfast.report.sections.learned import cautions, headline, origins
 from holdfast.report.sections.setup import methods_table
@@ -105,25 +106,27 @@ def test_the_page_is_well_formed_self_contained_and_without_scripts(study):
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "said", "sections", "figures"),
     [
-        ("{here}/runs/b", "runs/b"),
-        ("{here}/my runs/b", "'my runs/b'"),
-        ("/elsewhere/b", "/elsewhere/b"),
-        (None, "runs/made-up"),
+        ("{here}/runs/b", "runs/b", [learned.section], 1),
+        ("{here}/my runs/b", "'my runs/b'", [learned.section], 1),
+        ("/elsewhere/b", "/elsewhere/b", [learned.section], 1),
+        (None, "runs/made-up", SECTIONS, len(FIGURES)),
     ],
 )
-def test_every_figure_says_how_it_is_made_again(tmp_path, monkeypatch, output, said):
+@pytest.mark.usefixtures("unsaved")
+def test_every_figure_says_how_it_is_made_again(tmp_path, monkeypatch, output, said, sections, figures):
     monkeypatch.chdir(tmp_path)
     results = make_results(items=10, sequence=SHORT, general=("facts",))
     output = {} if output is None else {"output": output.format(here=tmp_path)}
-    html = build(replace(results, settings=results.settings | output), tmp_path).read_text(encoding="utf-8")
+    results = replace(results, settings=results.settings | output)
+    html = build(results, tmp_path, sections).read_text(encoding="utf-8")
     command = f"Made again by <code>holdfast report {escape(said, quote=True)}</code>".replace(
         "&#x27;", "&#39;"
     )
-    assert html.count(command) == html.count("<figure>") == len(FIGURES)
+    assert html.count(command) == html.count("<figure>") == figures
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert text.count(f"Made again by `holdfast report {said}`") == len(FIGURES)
+    assert text.count(f"Made again by `holdfast report {said}`") == figures
 
 
 def test_model_output_is_escaped(tmp_path):
@@ -140,6 +143,7 @@ def test_model_output_is_escaped(tmp_path):
     assert "onerror=alert(1)&gt;" in html
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_a_running_experiment(tmp_path):
     results = make_results(("sft", "grpo"), items=20, sequence=SHORT, general=("facts",), stages_done=2)
     html = build(results, tmp_path).read_text(encoding="utf-8")
@@ -153,6 +157,7 @@ def test_a_running_experiment(tmp_path):
     assert last["diagrams"] is None
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_seeds_that_have_not_started_do_not_share_the_budget(tmp_path):
     results = make_results(("sft",), seeds=(0, 1), items=10, sequence=SHORT, general=(), stages_done=0)
     idle = replace(results.runs[1], totals=[{} for _ in SHORT])  # as they are collected
@@ -162,6 +167,7 @@ def test_seeds_that_have_not_started_do_not_share_the_budget(tmp_path):
 
 
 @pytest.mark.parametrize("cells", ["none", "base"])
+@pytest.mark.usefixtures("unsaved")
 def test_an_experiment_that_has_just_started(tmp_path, cells):
     results = make_results(("sft", "joint_sft"), items=10, sequence=SHORT, general=("facts",), stages_done=0)
     runs = [
@@ -183,6 +189,7 @@ def test_one_task_without_general_benchmarks(tmp_path):
     assert build(results, tmp_path).is_file()
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_other_style_and_base_row_of_each_style(tmp_path):
     results = make_results(items=20, sequence=SHORT, general=("facts",), other_style=True)
     direct = replace(results.runs[1], style="direct")
@@ -276,6 +283,7 @@ def test_an_experiment_may_name_its_reference():
     assert mine.value == pytest.approx(-other.value)  # sft - grpo, grpo - sft
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_the_differences_table_has_interval_p_and_effect_size(tmp_path):
     build(make_results(("sft", "grpo", "remax"), items=100, sequence=SHORT, general=()), tmp_path)
     table = json.loads((tmp_path / "tables/differences.json").read_text())

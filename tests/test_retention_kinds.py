@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiment_helpers import make_experiment, run_here
+from experiment_helpers import learn_here, make_experiment, run_here
 from holdfast.errors import InputError
-from holdfast.experiment.plan import make_plan
-from holdfast.experiment.store import Store
 from holdfast.files import read_jsonl
 from holdfast.learning.loop import learn
 from holdfast.learning.retention import KINDS, strategy_class
@@ -114,8 +112,7 @@ def test_kinds_through_plan_and_store(objective: str, tmp_path: Path) -> None:
         general=[],
         keep_weights="all",
     )
-    plan, store = make_plan(experiment), Store(experiment.store)
-    assert not run_here(experiment).failed
+    plan, store = learn_here(experiment)
     for kind, chain in zip(kinds, plan.chains, strict=True):
         left = store.weights(plan.jobs[chain.learn[0]]) / "retention"
         assert left.exists() == (kind in LEAVES), kind

@@ -91,6 +91,15 @@ class Evaluation(Settings):
         return Sampling(max_tokens=self.max_tokens)
 
 
+class Ray(Settings):
+    """What `executor: ray` asks of a cluster; changes no result."""
+
+    address: str | None = None  # of its head, HOST:PORT; None: RAY_ADDRESS, or one that is started here
+    cpus: float | None = Field(None, gt=0)  # of a worker; None: one a thread
+    gpus: float | None = Field(None, ge=0)  # of a worker; None: one where the cluster has some
+    retries: int = Field(3, ge=0, le=100)  # of a job whose worker died
+
+
 class Experiment(Settings):
     """One experiment: base model × sequence of tasks × methods × seeds."""
 
@@ -119,7 +128,8 @@ class Experiment(Settings):
     threads: int = Field(1, ge=1, le=1024)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
-    executor: str = "local"  # where jobs are done; or a class of your own (FILE.py:CLASS)
+    executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
+    ray: Ray = Ray()
 
     @field_validator("prompts", mode="before")
     @classmethod

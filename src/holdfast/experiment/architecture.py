@@ -50,6 +50,7 @@ class Architecture:
         trained: numbers that are trained (in a LoRA model: of the adapters).
         sees: whether gradients flow through the vision tower.
         vocabulary: rows of the output embedding.
+        matrices: those of the trained numbers that are in linear layers but the head.
         adapted: in a LoRA model, the modules with adapters in each part.
     """
 
@@ -60,6 +61,7 @@ class Architecture:
     vision: Vision | None
     sees: bool = True
     adapted: dict[str, int] | None = None
+    matrices: int = 0
 
     def adapters(self) -> str | None:
         """Where a LoRA model has its adapters, in words."""
@@ -79,7 +81,7 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
         memory: of what was found before (`policy/known.py`).
     """
     known = Known(memory, settings.path, settings)
-    if (facts := known.get("architecture")) is not None:
+    if (facts := known.get("architecture")) is not None and "matrices" in facts:
         return _from_json(facts)
     found = _built(settings)
     if found is not None:
@@ -121,14 +123,16 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
         family = family_of(config)
         vision = None if seen is None else _vision(seen, family)
         adapted = _adapted(model, settings, family)
+        trained = _trained(model, settings, family, adapted)
         return Architecture(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            trained=_trained(model, settings, family, adapted),
+            trained=trained,
             vocabulary=text.vocab_size,
             text=_tower(text),
             vision=vision,
             sees="vision" not in settings.freeze and (adapted is None or bool(adapted["vision"])),
             adapted=None if adapted is None else {part: len(sizes) for part, sizes in adapted.items()},
+            matrices=trained if adapted is not None else _in_matrices(model, settings, family),
         )
     except (AttributeError, ImportError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
         return None  # an architecture that does not fit this description
@@ -182,4 +186,18 @@ def _trained(
         parameter.numel()
         for name, parameter in model.named_parameters()
         if family.part_of(name) not in settings.freeze
+    )
+
+
+def _in_matrices(model: Any, settings: ModelSettings, family: Family) -> int:
+    """Numbers in the trained weights that `trained_matrices` of such a policy finds."""
+    from torch import nn
+
+    head = model.get_output_embeddings()
+    return sum(
+        module.weight.numel()
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and module is not head
+        and family.part_of(name) not in settings.freeze
     )

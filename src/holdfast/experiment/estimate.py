@@ -10,12 +10,13 @@ from typing import Any
 
 from holdfast import files
 from holdfast.config.experiment import Experiment
-from holdfast.errors import InputError
+from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment import devices
 from holdfast.experiment.devices import Place
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.plan import KINDS, Job, Plan
 from holdfast.experiment.store import Store
+from holdfast.learning.methods import make_method
 from holdfast.measures import Measure
 
 # Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
@@ -81,10 +82,27 @@ def _units(inputs: dict, measure: Measure | None) -> float:
         return measure.units(inputs, examples) or 1.0
     if inputs["kind"] == "learn":
         method = inputs["method"]
-        return float(inputs["iterations"] * method["batch"] * method.get("group_size", 1))
+        units = inputs["iterations"] * method["batch"] * method.get("group_size", 1)
+        return float(units) * work(method)
     if inputs["kind"] == "filter":
         return float(examples * inputs["samples"])
     return float(examples)
+
+
+def work(settings: dict) -> float:
+    """Operations of a method with its strategies over those without; 1 where its code is no longer there.
+
+    Counted in forward passes over an iteration's groups, as `policy/operations.py` has them: sampling takes
+    one, training three.
+    """
+    if not settings.get("retention"):
+        return 1.0
+    try:
+        method = make_method(**settings)
+    except (HoldfastError, ValueError):
+        return 1.0
+    own = 3 + (method.sampled is not None)
+    return 1 + sum(strategy.passes(method) for strategy in method.retention) / own
 
 
 def auto_workers(experiment: Experiment, where: Sequence[Place]) -> tuple[int, str | None]:

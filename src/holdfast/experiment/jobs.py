@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,9 @@ from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.methods import RFT, Method
+from holdfast.policy.cache import ByteCache
 from holdfast.rowlog import RowLog
-from holdfast.tasks.example import Example
+from holdfast.tasks.example import Example, held_bytes
 from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 OnStep = Callable[[int, int, dict[str, float]], None]
 
 _BASE = "base"
+EXAMPLE_BYTES = 64 << 20  # of examples that are kept for later jobs; sets that do not fit are read again
 RETENTION = "retention"  # beside the weights, and gone with them: what strategies leave to the next stage
 
 
@@ -74,7 +76,7 @@ class Runner:
         self.load = load
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
-        self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
+        self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
 
     def run(self, job: Job, weights: bool, on_step: OnStep) -> float:
         """Do one job, if it is still to do; seconds it took.
@@ -355,8 +357,18 @@ class Runner:
         """The examples of a task, or the first of them."""
         return self._examples(name, split)[:most]
 
-    def _load(self, name: str, split: Split) -> list[Example]:
-        return self.inputs.examples(self.task(name), split)
+    def _examples(self, name: str, split: Split) -> list[Example]:
+        known = self._kept_examples.get((name, split))
+        if known is None:
+            known = self.inputs.examples(self.task(name), split)
+            self._kept_examples.put((name, split), known, sum(map(_bytes, known)))
+        return known
+
+
+def _bytes(example: Example) -> int:
+    """About what an example takes in memory."""
+    texts = (example.prompt, example.answer, example.rationale, *example.choices, *example.references)
+    return 1024 + sum(map(len, texts)) + sum(map(held_bytes, example.images))
 
 
 def _method(job: Job) -> Method:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.architecture import Architecture, Tower, architecture
@@ -19,6 +19,7 @@ from holdfast.experiment.devices import CONTEXT, Room, share
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
 from holdfast.learning.methods import RFT, Method, OptimizerState
+from holdfast.learning.retention import Distributions
 from holdfast.policy.known import KNOWN
 from holdfast.policy.settings import Lora, ModelSettings
 
@@ -114,12 +115,10 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
         completion=longest,
         patches=patches * method.batch,
     )
-    reference = 0
-    if method.looks_at is not None:
-        own = model.lora is not None or method.looks_at == "stage_start"
-        reference = trained if own else known.parameters * size
-    if method.looks_at != "stage_start" and any(strategy.looks_back for strategy in method.retention):
-        reference += trained
+    past = {method.looks_at, *(strategy.looks_at for strategy in method.retention)} - {None}
+    reference = trained * ("stage_start" in past)
+    if "base" in past:
+        reference += trained if model.lora is not None else known.parameters * size
     features = known.vision.features if known.vision is not None else 0
     step = method.batch // method.updates
     part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
@@ -127,17 +126,22 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
     images = (method.batch + copied) * patches * features * size
     sampled = Pass(whole.prompts, whole.prompt, group, longest, 0)
+    learning = activations(known, part, size, model.activation_checkpointing)
+    for held in (method.distributions, *(strategy.distributions(method) for strategy in method.retention)):
+        if held is not None:
+            learning = max(learning, distributions(known, model, whole, held, method.micro_batch))
     added_up = part.prompts < step and model.trains_bfloat16  # in float32
     return Estimate(
         parts={
             "weights": known.parameters * size + adapters,
             "gradients": trained * 2 if added_up else trained,
-            "optimiser": known.trained * optimizer_bytes(model, method.optimizer_state),
+            "optimiser": known.trained * optimizer_bytes(model, method.optimizer_state)
+            - (4 * known.matrices if method.optimizer == "muon" else 0),  # one moment of a matrix, not two
             "reference": reference,
             "retention": round(4 * known.trained * sum(one.copies for one in method.retention)),
             "images": images,
         },
-        learning=activations(known, part, size, model.activation_checkpointing),
+        learning=learning,
         sampling=0
         if method.sampled is None
         else keys(known, _part(sampled, method.batch, model.token_budget), size),
@@ -186,6 +190,8 @@ def activations(known: Architecture, part: Pass, size: int, checkpointing: bool)
     copies = part.prompts * (part.prompt + part.group * (part.prompt + part.completion))
     mask = part.prompts * part.completion * (part.prompt + part.completion) * (text.query // text.key)
     layer = part.tokens * _kept(text, size, attention=3 * text.query)
+    if size == BYTES["float32"]:  # policy/lean.py keeps rows of unit length in place of the norms' inputs
+        layer -= part.tokens * 4 * 2 * text.hidden
     layer += size * (2 * text.key * copies + mask)
     total = _stack(text, part.tokens, layer, size, checkpointing)
     if known.vision is not None and known.sees:
@@ -199,6 +205,26 @@ def activations(known: Architecture, part: Pass, size: int, checkpointing: bool)
         total += seen - min(_work(text, part.tokens, size), _work(tower, part.patches, size))
     logits = min(part.prompts * part.group * part.completion * known.vocabulary, KEPT_LOGITS)
     return total + logits * (size + 20)  # five float32 copies on the way to log-probability and entropy
+
+
+def distributions(
+    known: Architecture, model: ModelSettings, whole: Pass, held: Distributions, micro_batch: int | None
+) -> int:
+    """Bytes of a pass that holds whole distributions, its graph included.
+
+    Args:
+        whole: the batch that learning is about.
+    """
+    rows = min(held.prompts, micro_batch or held.prompts)
+    if held.entries is not None:
+        rows = min(rows, max(1, held.entries // (held.completions * whole.completion * known.vocabulary)))
+    patches = whole.patches // whole.prompts * held.prompts
+    asked = Pass(held.prompts, whole.prompt, held.completions, whole.completion, patches)
+    part = _part(asked, rows, model.token_budget)
+    tokens = part.prompts * part.group * part.completion
+    graph = replace(known, vocabulary=0)  # its logits are among the tables
+    kept = activations(graph, part, BYTES[model.dtype], model.activation_checkpointing)
+    return kept + 4 * held.tables * tokens * known.vocabulary
 
 
 def keys(known: Architecture, part: Pass, size: int) -> int:

@@ -270,20 +270,20 @@ class _Planner:
 
     def measures(self, chain: Chain, stages: Sequence[tuple[str, ...]]) -> None:
         """What is measured of a chain besides accuracy: jobs that load its policies and change nothing."""
-        for stage, tasks in enumerate(stages, start=1):
+        for stage, tasks in enumerate(((), *stages)):
             moment = Moment(
                 experiment=self.experiment,
                 method=chain.settings,
                 base=self.base,
                 stage=stage,
                 policies=(None, *chain.learn[:stage]),
-                earlier=tuple(task for past in stages[: stage - 1] for task in past),
+                earlier=tuple(task for past in stages[: max(stage - 1, 0)] for task in past),
                 new=tasks,
                 is_last=stage == len(stages),
                 data=self.data,
             )
             for measure in self.experiment.measures.values():
-                if not self.experiment.measured(measure, chain.method):
+                if not self.experiment.measured(measure, chain.method) or stage < measure.first_stage:
                     continue
                 if (request := measure.asked(moment)) is not None:
                     jobs = chain.measures.setdefault(measure.name, {})

@@ -27,7 +27,9 @@ from holdfast.policy.reference import Reference
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style
 
-ENTRIES = 2**28  # of one distribution that are held at once; a loss holds about four such
+ENTRIES = 2**28  # of one distribution that are held at once
+# Such that a loss holds: the teacher's logarithms and probabilities, the student's, and two on its way back.
+TABLES = 5
 
 
 def divergence(teacher_TV: torch.Tensor, student_TV: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,7 @@ KINDS = {  # loaded when they are used
     "risk": "holdfast.measures.risk:Risk",
     "probe": "holdfast.measures.probe:Probe",
     "reliance": "holdfast.measures.reliance:Reliance",
+    "calibration": "holdfast.measures.calibration:Calibration",
 }
 OWN = "measure"  # the kind of job that a measure of the user's own is
 COLUMNS = ("method", "stage", "seconds")  # beside the numbers of a measure of the user's own
@@ -44,7 +45,7 @@ class Moment:
 
     Attributes:
         base: what the base is.
-        stage: its number, from 1.
+        stage: its number, from 1; 0 is before the first, for measures whose `first_stage` it is.
         policies: the base, which is None, and the `learn` job of every stage so far, this one last.
         earlier: tasks that were trained on before.
         new: tasks that the stage trains on.
@@ -109,11 +110,13 @@ class Measure(Settings):
     Attributes:
         version: raise it when results change for the same policies, items and settings.
         looks_back: it looks at earlier tasks, and so needs a method that has some.
+        first_stage: 0: it is asked of the base, too, at a moment without tasks.
         unit_seconds: a first guess of what a unit takes on one core with the embedded model.
     """
 
     version: ClassVar[int] = 1
     looks_back: ClassVar[bool] = False
+    first_stage: ClassVar[int] = 1
     unit_seconds: ClassVar[float] = 0.01
 
     methods: tuple[str, ...] | None = Field(None, min_length=1)  # which are measured; None: all

@@ -15,6 +15,7 @@ from holdfast.tasks.prompts import Style
 
 EXTRACTION_VERSION = 2  # raise when another part of a response is its answer
 THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
+BOX = r"\boxed{"
 ACCURACY_WEIGHT, FORMAT_WEIGHT = 0.9, 0.1
 RIGHT = 0.5  # a soft score counts as right from here on
 
@@ -25,27 +26,45 @@ def extract_answer(response: str, style: Style) -> str | None:
     Braces inside the box may nest. A response under `direct` that boxes its answer is taken at its box;
     one with nothing but a thought is read as under `cot`. None when there is no answer.
     """
-    said = after_thought(response) if style == "direct" else ""
-    if said and r"\boxed{" not in said:
+    place = answer_place(response, style)
+    return None if place is None else response[slice(*place)].strip()
+
+
+def answer_place(response: str, style: Style) -> tuple[int, int] | None:
+    """Where the answer of a response begins and ends, white space around it included; None without one."""
+    said = _after_thought(response) if style == "direct" else (0, 0)
+    text = response[slice(*said)]
+    if text.strip() and BOX not in text:
         return said
-    return last_box(said or response)
+    first, last = said if text.strip() else (0, len(response))
+    place = _last_box(response[first:last])
+    return None if place is None else (first + place[0], first + place[1])
 
 
-def after_thought(response: str) -> str:
-    """What a response says besides its reasoning; one may begin within it, or never leave it."""
-    return response.rpartition(END_OF_THOUGHT)[2].partition(THOUGHT)[0].strip()
+def _after_thought(response: str) -> tuple[int, int]:
+    """Where a response speaks besides its reasoning; one may begin within it, or never leave it."""
+    first = response.rfind(END_OF_THOUGHT)
+    first = 0 if first < 0 else first + len(END_OF_THOUGHT)
+    last = response.find(THOUGHT, first)
+    return first, len(response) if last < 0 else last
 
 
 def last_box(text: str) -> str | None:
     r"""What stands in the last `\boxed{…}`; None when there is no box, or it is empty or never closes."""
-    start = text.rfind(r"\boxed{")
+    place = _last_box(text)
+    return None if place is None else text[slice(*place)].strip()
+
+
+def _last_box(text: str) -> tuple[int, int] | None:
+    """Where what stands in the last box begins and ends."""
+    start = text.rfind(BOX)
     if start < 0:
         return None
-    depth = 0
-    for position in range(start + len(r"\boxed"), len(text)):
+    first, depth = start + len(BOX), 1
+    for position in range(first, len(text)):
         depth += {"{": 1, "}": -1}.get(text[position], 0)
         if depth == 0:
-            return text[start + len(r"\boxed{") : position].strip() or None
+            return (first, position) if text[first:position].strip() else None
     return None
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from holdfast.errors import shortened
-from holdfast.learning.retention import Strategy, parse_strategies
+from holdfast.learning.retention import Distributions, Strategy, parse_strategies
 from holdfast.policy.settings import Sampling
 from holdfast.settings import LARGEST, Settings
 from holdfast.tasks.prompts import Style
@@ -134,6 +134,11 @@ class Method(Settings):
     @property
     def looks_at(self) -> Literal["stage_start", "base"] | None:
         """The policy that a stage needs besides the one that learns, if any."""
+        return None
+
+    @property
+    def distributions(self) -> Distributions | None:
+        """What its loss holds of the vocabulary at once, if that is whole distributions."""
         return None
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from holdfast.learning.methods.method import Method, needs_differing_completions
+from holdfast.learning.retention import Distributions
 from holdfast.policy.settings import Sampling
 
 if TYPE_CHECKING:
@@ -96,6 +97,12 @@ class SDFT(Method):
     @property
     def sampled(self) -> tuple[int, int] | None:
         return 1, self.sampling.max_tokens
+
+    @property
+    def distributions(self) -> Distributions:
+        from holdfast.learning.distillation import TABLES
+
+        return Distributions(TABLES, self.batch // self.updates, 1)
 
     @property
     def shows_answer(self) -> bool:

@@ -4,9 +4,9 @@
     retention: [{kind: er}, {kind: ewc}]           # or several, in this order
     retention: {kind: rules.py:Mine, strength: 2}  # or your own: a class made from Strategy
 
-A strategy is a class with its settings and up to six hooks: `begin` and `end` of a stage, and in each of its
-iterations `batch` (which examples), `collected` (what is learned from them), `gradient` (of a step) and
-`stepped` (the weights after it). What it has learned of earlier stages are
+A strategy is a class with its settings and up to seven hooks: `begin` and `end` of a stage, and in each of
+its iterations `batch` (which examples), `collected` (what is learned from them), `gradient` and `rate` (of a
+step) and `stepped` (the weights after it). What it has learned of earlier stages are
 tensors that `end` returned there; they lie beside the stage's weights in the store. What it holds within a
 stage are tensors in `memory`; they lie in the step checkpoint, so that a killed stage goes on to the same
 bits.
@@ -15,7 +15,8 @@ bits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ValidationError
 
@@ -42,6 +43,7 @@ KINDS = {  # loaded when they are used
     "opr": f"{_HERE}.opr:OwnAnswerReplay",
     "remind": f"{_HERE}.remind:Remind",
     # function space
+    "asft": f"{_HERE}.asft:AnchoredSFT",
     "kl_old": f"{_HERE}.kl_old:KLOnOldPrompts",
     "lwf": f"{_HERE}.lwf:LearningWithoutForgetting",
     "mcpo": f"{_HERE}.mcpo:MCPO",
@@ -56,6 +58,8 @@ KINDS = {  # loaded when they are used
     "mas": f"{_HERE}.mas:MAS",
     "mofo": f"{_HERE}.mofo:MoFO",
     "ssu": f"{_HERE}.ssu:SSU",
+    # rates
+    "finch": f"{_HERE}.finch:FINCH",
     # subspaces
     "keeplora": f"{_HERE}.keeplora:KeepLoRA",
     "olora": f"{_HERE}.olora:OLoRA",
@@ -69,18 +73,32 @@ KINDS = {  # loaded when they are used
 }
 
 
+@dataclass(frozen=True)
+class Distributions:
+    """Whole distributions over the vocabulary that a pass holds, with the graph of what they are of.
+
+    Attributes:
+        tables: float32 numbers at once for each token and entry of the vocabulary.
+        prompts, completions: of the pass, before `micro_batch` splits it, and of each prompt.
+        entries: the most that one table has, but for a single prompt; None: no bound.
+    """
+
+    tables: int
+    prompts: int
+    completions: int
+    entries: int | None = None
+
+
 class Strategy(Settings):
     """Hooks that do nothing. Settings of a strategy are fields of its class.
 
     Attributes:
         rehearses: whether it looks at the training examples of earlier tasks (`stage.earlier`).
-        looks_back: whether it keeps the policy as the stage found it (`stage.past`).
         copies: float32 numbers that it holds for each trained one, at its largest moment.
         adapters: True: it is for LoRA alone (`model.lora`); False: for whole weights alone; None: for both.
     """
 
     rehearses: ClassVar[bool] = False
-    looks_back: ClassVar[bool] = False
     copies: ClassVar[float] = 0
     adapters: ClassVar[bool | None] = None
 
@@ -90,6 +108,20 @@ class Strategy(Settings):
     def name(self) -> str:
         """The kind; of the user's own, the class."""
         return self.kind.rpartition(":")[2]
+
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"] | None:
+        """The policy that it keeps besides the one that learns (`stage.past`), if any."""
+        return None
+
+    def passes(self, method: Method) -> float:
+        """Forward passes over an iteration's groups that it adds, from the second stage on; a training pass
+        is three. What depends on how right answers are is not known before, and not counted."""
+        return 0
+
+    def distributions(self, method: Method) -> Distributions | None:
+        """What it holds of the vocabulary at once, if anything."""
+        return None
 
     def unfit(self, method: Method) -> str | None:
         """Why it cannot be used with a method; None if it can."""
@@ -122,6 +154,15 @@ class Strategy(Settings):
             the whole gradient, tells a reader whether it did anything.
         """
         return {}
+
+    def rate(self, stage: Stage, memory: dict[str, torch.Tensor], rate: float, loss: float) -> float:
+        """The learning rate of a step that is about to be made.
+
+        Args:
+            rate: the schedule's, or that of the strategy before.
+            loss: of the step.
+        """
+        return rate
 
     def stepped(
         self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer

@@ -35,6 +35,11 @@ class AveragedGEM(Strategy):
     examples: int | None = Field(None, ge=1)  # old ones of a step; None: as many as it has new ones
     per_task: int | None = Field(None, ge=1)  # examples of each earlier task that are kept; None: all
 
+    def passes(self, method: Method) -> float:
+        """One to train on old examples, in each step; under RFT their answers, too."""
+        share = 1.0 if self.examples is None else self.examples * method.updates / method.batch
+        return share * (3 + (method.sampled is not None))
+
     def unfit(self, method: Method) -> str | None:
         """The old examples of sampled targets have no targets."""
         return (

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.methods import Method
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Distributions, Strategy
 from holdfast.learning.retention.answers import (
     Answers,
     answers_of,
@@ -50,6 +50,14 @@ class DarkReplay(Strategy):
     entries: int = Field(20, ge=1)  # k
     buffer: int = Field(200, ge=1)  # examples, of all stages together
     replayed: int = Field(8, ge=1)  # examples a step
+
+    def passes(self, method: Method) -> float:
+        """One to train on what is replayed; what enters a reservoir that is full is little."""
+        return 3 * self.replayed * method.updates / (method.batch * method.completions)
+
+    def distributions(self, method: Method) -> Distributions:
+        """The logarithms, and two on the way back."""
+        return Distributions(3, self.replayed, 1)
 
     def unfit(self, method: Method) -> str | None:
         return not_right(method)

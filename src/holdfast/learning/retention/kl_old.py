@@ -30,9 +30,16 @@ class AskedAgain(Strategy):
     """What has a teacher, the policy at the stage's start, on the answers to old prompts."""
 
     rehearses = True
-    looks_back = True
 
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, of all earlier tasks alike
+
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"]:
+        return "stage_start"
+
+    def passes(self, method: Method) -> float:
+        """The teacher's, over old prompts."""
+        return self.share
 
     def unfit(self, method: Method) -> str | None:
         return not_graded(method) or refilled(method)

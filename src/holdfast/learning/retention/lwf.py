@@ -15,31 +15,44 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.distillation import divergence, rows_at_once
-from holdfast.learning.retention import Strategy
+from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
+from holdfast.learning.retention import Distributions, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
+    from holdfast.learning.methods import Method
     from holdfast.learning.objectives import Groups
 
 
 class LearningWithoutForgetting(Strategy):
-    looks_back = True
     copies = 1  # the gradient of the divergence
 
     kind: Literal["lwf"] = "lwf"
     alpha: float = Field(1.0, gt=0)
     temperature: float = Field(2.0, gt=0)  # T
 
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"]:
+        """The teacher."""
+        return "stage_start"
+
+    def passes(self, method: Method) -> float:
+        """The teacher's, and one to train."""
+        return 1 + 3
+
+    def distributions(self, method: Method) -> Distributions:
+        step = method.batch // method.updates
+        return Distributions(TABLES, step, method.completions, ENTRIES)
+
     def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
         """Keep the policy as it is."""
-        stage.past("stage_start")
+        stage.past(self.looks_at)
 
     def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
-        """Add that of the divergence; `lwf_share` is its part of the whole."""
-        teacher, tokens = stage.past("stage_start"), groups.completions.mask_BGR.sum()
+        """Add that of the divergence; `NAME_share` is its part of the whole."""
+        teacher, tokens = stage.past(self.looks_at), groups.completions.mask_BGR.sum()
 
         def loss(part: Groups, _: range) -> torch.Tensor:
             asked = (part.prompts, part.completions, self.temperature)
@@ -50,4 +63,4 @@ class LearningWithoutForgetting(Strategy):
         most = min(
             rows_at_once(stage.policy, groups.completions), stage.method.micro_batch or len(groups.prompts)
         )
-        return {"lwf_share": add_to_gradient(stage.policy, gradient_of(stage, groups, loss, most))}
+        return {f"{self.name}_share": add_to_gradient(stage.policy, gradient_of(stage, groups, loss, most))}

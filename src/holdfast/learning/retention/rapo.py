@@ -32,12 +32,18 @@ LEAST, MOST = 1e-3, 5.0  # of σ; of |A|
 
 
 class RaPO(Strategy):
-    looks_back = True
-
     kind: Literal["rapo"] = "rapo"
     alpha: float = Field(20.0, gt=0)  # α
     weight: float = Field(0.5, gt=0)  # λ
     decay: float = Field(0.999, ge=0, lt=1)  # of σ
+
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"]:
+        return "stage_start"
+
+    def passes(self, method: Method) -> float:
+        """That of the policy before."""
+        return 1
 
     def unfit(self, method: Method) -> str | None:
         if isinstance(method, GRPO) and not method.positives_only:

@@ -39,6 +39,11 @@ class Strategies:
             said |= strategy.gradient(self.stage, memory, groups)
         return said
 
+    def rate(self, rate: float, loss: float) -> float:
+        for strategy, memory in self._each:
+            rate = strategy.rate(self.stage, memory, rate, loss)
+        return rate
+
     def stepped(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         said: dict[str, float] = {}
         for strategy, memory in self._each:

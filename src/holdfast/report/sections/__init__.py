@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdfast.report.section import MakeSection
 from holdfast.report.sections import (
+    calibration,
     definitions,
     differences,
     drift,
@@ -26,6 +27,6 @@ from holdfast.report.sections import (
 
 TOPICS = (
     *(learned, retention, differences, matched, settings, setup, tasks, general, items, training),
-    *(drift, predictors, risk, probe, reliance, measures, responses, definitions),
+    *(drift, predictors, risk, probe, reliance, calibration, measures, responses, definitions),
 )
 SECTIONS: tuple[MakeSection, ...] = tuple(topic.section for topic in TOPICS)

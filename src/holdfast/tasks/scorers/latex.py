@@ -5,6 +5,9 @@ them by mathruler, where that is installed. A formula may keep a parser busy for
 crash it. So it is parsed in worker processes: each answer has a time limit, a worker that overruns it or
 dies is killed and replaced, and the answer counts as not equal. A canary, two pairs whose verdict is known,
 tells a bad answer from a broken installation whenever a worker starts.
+
+Pools on multiprocessing (pebble 5.2 was tried) do not serve: they cannot start in a daemonic process, as
+those that do jobs are, and their workers import the main script again, with the torch that it brings.
 """
 
 from __future__ import annotations

@@ -1,0 +1,37 @@
+"""Anchored supervised fine-tuning: what dynamic fine-tuning makes certain is held near the base.
+
+Zhu et al. (arXiv 2509.23753): the mean over tokens of
+
+    sg[π(y_t)] · (−log π(y_t)) + α KL(π_base(· | x, y_<t) ‖ π(· | x, y_<t))
+
+The first term is the method's own (`loss: dft`), the second is added here. Its direction is that of the
+released code, whose α is 0.1; an independent port notes that the paper names the other one. In a sequence of
+tasks the base may be the model before all of them or before the stage: `to` chooses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from holdfast.learning.retention.lwf import LearningWithoutForgetting
+
+if TYPE_CHECKING:
+    from holdfast.learning.methods import Method
+
+
+class AnchoredSFT(LearningWithoutForgetting):
+    kind: Literal["asft"] = "asft"  # type: ignore[assignment]
+    alpha: float = Field(0.1, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    to: Literal["base", "stage_start"] = "base"
+
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"]:
+        return self.to
+
+    def unfit(self, method: Method) -> str | None:
+        if getattr(method, "loss", None) != "dft":
+            return "anchors dynamic fine-tuning; use it with objective: sft and loss: dft"
+        return None
