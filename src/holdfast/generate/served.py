@@ -8,11 +8,11 @@ is tokenised twice. All over HTTP and a disk that both see, by vLLM's own ways: 
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +103,7 @@ class ServedGenerator(LocalGenerator):
         }
         self._check_weights()
         pad = self.policy.draw.pad
-        drawn = Completions.join([parts[place] for place in range(len(questions))], pad)
-        drawn = drawn.to(self.policy.device)
+        drawn = Completions.join([parts[place] for place in sorted(parts)], pad).to(self.policy.device)
         self.recompute(prompts.select([0]), drawn.select([0]), sampling.temperature or 1.0)
         if not greedy_row:
             return drawn
@@ -162,7 +161,7 @@ class _TokenServer(ServerGenerator):
         self.limit = 0
 
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What an endpoint besides chat completions answers: to a POST of the body, or to a GET.
+        """What an endpoint besides chat completions tells: to a POST of the body, or to a GET.
 
         Raises:
             InputError: the server does not know the endpoint, or refuses.
@@ -175,16 +174,14 @@ class _TokenServer(ServerGenerator):
                 time.sleep(min(self.settings.pause * 2 ** (attempt - 1), LONGEST_PAUSE))
             try:
                 response = send(headers=self._headers, timeout=self.settings.timeout)
-                if response.is_success:
-                    value = parse_json(response.content) if response.content else {}
-                    return value if isinstance(value, dict) else {}
-                failure = self.said(response, response.content)
             except httpx2.TransportError as error:
                 failure = f"no answer ({reason(error)}); is the server running?"
                 continue
-            except ValueError:
-                failure = "its answer is not JSON"
-                continue
+            if response.is_success:
+                with suppress(ValueError):
+                    return dict(parse_json(response.content))
+                return {}  # some only say that they have done it
+            failure = self.said(response, response.content)
             if response.status_code < 500:
                 advice = "start vLLM 0.30 or later with VLLM_SERVER_DEV_MODE=1"
                 raise InputError(f"{url} refuses: {failure}. To take weights from a learner, {advice}.")
@@ -201,14 +198,18 @@ class _TokenServer(ServerGenerator):
         }
 
     def read(self, place: int, group: int, content: bytes) -> Answers:
+        """As `ServerGenerator.read`, with completions in the place of texts, which who asked decodes."""
         try:
             value = parse_json(content)
             prompt = list(value["prompt_token_ids"])
             told = [
-                (list(one["token_ids"]), [float(token["logprob"]) for token in one["logprobs"]["content"]])
+                (
+                    list(one["token_ids"]),
+                    [float(token["logprob"]) for token in one["logprobs"]["content"]],
+                    one["finish_reason"],
+                )
                 for one in value["choices"]
             ]
-            reasons = [one["finish_reason"] for one in value["choices"]]
         except ValueError:
             raise Again("its answer is not JSON") from None
         except (KeyError, TypeError):
@@ -224,42 +225,30 @@ class _TokenServer(ServerGenerator):
                 f"{len(ours)}). Give it the same model folder and the same bounds of pixels "
                 "(--mm-processor-kwargs); control tokens in a text are none here, but they are to a server."
             )
-        lengths = [self._length(*one, said) for one, said in zip(told, reasons, strict=True)]
-        shape = (1, group, max(lengths))
-        drawn = Completions(
-            torch.full(shape, self.pad),
-            torch.zeros(shape, dtype=torch.bool),
-            torch.tensor(
-                [[ids[length - 1] in self.ends for (ids, _), length in zip(told, lengths, strict=True)]]
-            ),
-            torch.zeros(shape),
-        )
-        assert drawn.logprobs_BGR is not None
-        for member, ((ids, logprobs), length) in enumerate(zip(told, lengths, strict=True)):
-            drawn.tokens_BGR[0, member, :length] = torch.tensor(ids[:length])
-            drawn.logprobs_BGR[0, member, :length] = torch.tensor(logprobs[:length])
-            drawn.mask_BGR[0, member, :length] = True
-        return Answers([place], [], [], [], completions=drawn)  # who asked decodes the texts
+        drawn = Completions.join([self._completion(*one) for one in told], self.pad, axis=1)
+        return Answers([place], [], [], [], completions=drawn)
 
-    def _length(self, ids: list[int], logprobs: list[float], said: Any) -> int:
-        """How many tokens an answer has, up to its end token.
+    def _completion(self, ids: list[int], logprobs: list[float], said: object) -> Completions:
+        """An answer up to its end token, as a group of one.
 
         Raises:
             HoldfastError: the policy could not have drawn it.
         """
-        if not ids or len(ids) != len(logprobs) or not all(map(math.isfinite, logprobs)):
+        if not ids or len(ids) != len(logprobs):
             raise HoldfastError(f"{self.url} tells {len(ids)} tokens with {len(logprobs)} log-probabilities.")
-        length = next((place for place, token in enumerate(ids, 1) if token in self.ends), None)
-        for token in ids[:length]:
+        end = next((place for place, token in enumerate(ids, 1) if token in self.ends), None)
+        for token in ids[:end]:
             if token in self.banned:
                 name = self.tokenizer.convert_ids_to_tokens(token)
                 raise HoldfastError(
                     f"{self.url} wrote {name} (id {token}), which the policy never draws; see that it serves "
                     "the same model and obeys logit_bias."
                 )
-        if length is None and (said != "length" or len(ids) < self.limit):
+        if end is None and (said != "length" or len(ids) < self.limit):
             raise HoldfastError(
                 f"{self.url} ended an answer ({said}) after {len(ids)} of {self.limit} tokens without an end "
                 "token; raise its context (--max-model-len), and set no stop strings."
             )
-        return length or len(ids)
+        tokens = torch.tensor([[ids[:end]]])
+        mask, finished = torch.ones_like(tokens, dtype=torch.bool), torch.tensor([[end is not None]])
+        return Completions(tokens, mask, finished, torch.tensor([[logprobs[:end]]]))
