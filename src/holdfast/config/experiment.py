@@ -20,6 +20,7 @@ from pydantic import (
 from holdfast import plugins
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
+from holdfast.generate.settings import Served
 from holdfast.learning.methods import Method
 from holdfast.measures import Measure
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -78,6 +79,7 @@ class Evaluation(Settings):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(1024, ge=1)
     batch: int = Field(64, ge=1)  # examples that are generated together
+    sampler: Served | None = None  # another engine that answers; None: the policy itself
     other_style: bool = False  # judge every method under the prompt style it was not trained in, too
     future_tasks: bool = True  # judge tasks that are still to come, too (no measure needs them)
 

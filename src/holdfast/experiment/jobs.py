@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import torch
 
     from holdfast.generate.generator import Generator
+    from holdfast.generate.served import ServedGenerator
+    from holdfast.generate.settings import Served
     from holdfast.policy.policy import Policy
 
 log = logging.getLogger(__name__)
@@ -141,6 +143,7 @@ class Runner:
                 task["name"]: self.items(task["name"], "train") for task in job.inputs.get("earlier", ())
             },
             inherited=self._inherited(job, method),
+            sampler=self._served(job, policy, method.sampler) if isinstance(method, RFT) else None,
         )
         every = self.experiment.checkpoint_every
         on_damage = partial(self._set_aside, job)
@@ -169,13 +172,12 @@ class Runner:
         }
 
     def _filter(self, job: Job, on_step: OnStep) -> None:
-        from holdfast.generate.local import LocalGenerator
         from holdfast.learning.filters import pass_rates
 
         method, kept = job.method, self._kept(job)
         assert isinstance(method, RFT), "only RFT filters"
         rows = pass_rates(
-            LocalGenerator(self.policy_of(job)),
+            self._generator(job, method.sampler),
             self._items(job, "train"),
             method,
             templates=self.experiment.prompts,
@@ -195,10 +197,10 @@ class Runner:
 
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.generate.evaluate import evaluate
-        from holdfast.generate.local import LocalGenerator
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
-        generator = LocalGenerator(self.policy_of(job)) if self.load is None else self.load()
+        sampler = self.experiment.evaluation.sampler
+        generator = self._generator(job, sampler) if self.load is None else self.load()
         records = evaluate(
             generator,
             task,
@@ -221,6 +223,23 @@ class Runner:
         with self._writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", records)
             files.write_json(folder / "result.json", result)
+
+    def _generator(self, job: Job, sampler: Served | None) -> Generator:
+        """What answers for the policy of a job: itself, or an engine that has its weights."""
+        from holdfast.generate.local import LocalGenerator
+
+        policy = self.policy_of(job)
+        if (served := self._served(job, policy, sampler)) is None:
+            return LocalGenerator(policy)
+        served.refresh()
+        return served
+
+    def _served(self, job: Job, policy: Policy, sampler: Served | None) -> ServedGenerator | None:
+        if sampler is None:
+            return None
+        from holdfast.generate.served import ServedGenerator
+
+        return ServedGenerator(sampler, policy, self.store.work(job) / "served")
 
     def _measure(self, job: Job) -> None:
         """Small facts about policies, which stay as they are."""
