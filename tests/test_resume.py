@@ -101,6 +101,19 @@ def test_killed_at_random_moments(tmp_path: Path, undisturbed: dict) -> None:
     assert not list((store / "work").glob("*"))
 
 
+def test_a_stage_goes_on_from_its_step_checkpoint(tmp_path: Path, undisturbed: dict) -> None:
+    config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
+    process = start(config, workers=1)
+    wait_for(lambda: any((store / "work").glob("*/checkpoint/state.json")), process)
+    process.kill()
+    process.communicate()
+    (state,) = (store / "work").glob("*/checkpoint/state.json")
+    assert 0 < json.loads(state.read_text())["iteration"] < 12
+    outcome = run_here(make_experiment(tmp_path, **SETTINGS))
+    assert not outcome.failed
+    assert snapshot(store) == undisturbed
+
+
 class Killed(BaseException):
     """Stands for SIGKILL in this process."""
 
@@ -136,16 +149,6 @@ def reshape(path: Path, shape: Callable[[torch.Tensor], torch.Tensor]) -> None:
     manifest = read_json(path.with_name("manifest.json"))
     path.with_name("manifest.json").unlink()
     write_json(path.with_name("manifest.json"), manifest | {"files": listing(path.parent)})
-
-
-def test_a_stage_goes_on_from_its_step_checkpoint(
-    tmp_path: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = make_experiment(tmp_path, **SETTINGS)
-    work = half_a_stage(experiment, monkeypatch)
-    assert 0 < json.loads((work / "checkpoint" / "state.json").read_text())["iteration"] < 12
-    assert not run_here(experiment).failed
-    assert snapshot(experiment.store) == undisturbed
 
 
 WEIGHTS, MOMENTS = "checkpoint/weights.safetensors", "checkpoint/optimizer.safetensors"
@@ -199,6 +202,23 @@ def only_the_first(attempt: Callable[..., executor.Event]) -> Callable[..., exec
     return attempt_learn
 
 
+DIES = """
+import os, signal, sys
+from holdfast import cli
+from holdfast.generate.local import LocalGenerator
+real, calls = LocalGenerator.generate, []
+def generate(self, questions, group, sampling, stream):
+    if stream[0] == {kind!r}:
+        calls.append(1)
+        if len(calls) == {call}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, questions, group, sampling, stream)
+LocalGenerator.generate = generate
+sys.argv = ["holdfast", "run", {config!r}, "--workers", "1"]
+cli.main()
+"""
+
+
 @pytest.mark.parametrize(
     ("kind", "call", "batches"),
     [
@@ -209,27 +229,24 @@ def only_the_first(attempt: Callable[..., executor.Event]) -> Callable[..., exec
 def test_filters_and_evaluations_go_on_after_their_last_batch(
     kind: str, call: int, batches: int, tmp_path: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment = make_experiment(tmp_path, **SETTINGS)
-    asked, dies_at = [], call
+    config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
+    script = DIES.format(kind=kind, call=call, config=str(config))
+    died = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    (log,) = (store / "work").glob("*/rows.jsonl")
+    assert len(log.read_text().splitlines()) == call - 1
+    asked = []
     real = LocalGenerator.generate
 
     def generate(self: Any, questions: Any, group: int, sampling: Any, stream: Any) -> Any:
         asked.append(stream[0])
-        if asked.count(kind) == dies_at:
-            raise Killed
         return real(self, questions, group, sampling, stream)
 
     monkeypatch.setattr(LocalGenerator, "generate", generate)
-    with pytest.raises(Killed):
-        run_here(experiment)
-    (log,) = (experiment.store / "work").glob("*/rows.jsonl")
-    assert len(log.read_text().splitlines()) == call - 1
-    asked.clear()
-    dies_at = 0
-    assert not run_here(experiment).failed
+    assert not run_here(make_experiment(tmp_path, **SETTINGS)).failed
     assert asked.count(kind) == batches - (call - 1)
-    assert snapshot(experiment.store) == undisturbed
-    assert not list((experiment.store / "work").glob("*"))
+    assert snapshot(store) == undisturbed
+    assert not list((store / "work").glob("*"))
 
 
 def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> None:
