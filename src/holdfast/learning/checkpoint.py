@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from holdfast.errors import HoldfastError
 from holdfast.files import listing, read_json, recover_folder, whole_folder, write_json
 from holdfast.learning.curve import Curve
+from holdfast.policy.team import Team
 
 MANIFEST = "manifest.json"
 
@@ -66,9 +67,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, curve: Curve | None = None
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    curve: Curve | None = None,
+    team: Team | None = None,
 ) -> dict[str, Any] | None:
     """Put the checkpoint's weights, moments and rows back; None when there is no checkpoint.
+
+    All ranks of a team read it, or none does.
 
     Returns:
         The state, with the objective's tensors as `memory`.
@@ -77,16 +84,24 @@ def load_checkpoint(
         DamagedCheckpoint: it, or the curve, is not what was written, or belongs to other weights. Weights and
             moments are as they were.
     """
-    recover_folder(folder)
-    if not os.path.lexists(folder):
+    team = team or Team()
+    team.agreed(lambda: recover_folder(folder))
+    there = team.together(lambda: os.path.lexists(folder))
+    if not there[0]:
         return None
-    try:
-        state, weights, moments = _read(folder, model, optimizer)
-        rows = b"" if curve is None else curve.before(state["curve"])
-    except MemoryError:
-        raise
-    except Exception as error:  # safetensors and json raise many kinds
-        raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
+    if not all(there):
+        raise HoldfastError(f"{folder} is not on all ranks: the store must be on a disk that they share.")
+
+    def read() -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]], bytes]:
+        try:
+            read = _read(folder, model, optimizer)
+            return *read, b"" if curve is None else curve.before(read[0]["curve"])
+        except MemoryError:
+            raise
+        except Exception as error:  # safetensors and json raise many kinds
+            raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
+
+    state, weights, moments, rows = team.do(read)
     if curve is not None:
         curve.begin(rows)
     with torch.no_grad():

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import Method
+from holdfast.policy.shards import Shards
+from holdfast.policy.team import Team
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Stage:
         earlier: training examples of earlier tasks by name, in their order; for strategies that rehearse.
         inherited: what the strategies of the stage before left, by their names.
         spent: what strategies took besides (`flops`), until the loop counts it.
+        team: who learn it together.
     """
 
     policy: Policy
@@ -44,6 +47,7 @@ class Stage:
     earlier: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    team: Team = field(default_factory=Team)
     _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:
@@ -56,5 +60,10 @@ class Stage:
                 self._past[which] = self.policy.snapshot()
             else:
                 adapted = self.policy.adapted
-                self._past[which] = self.policy.without_adapters() if adapted else self.load_base()
+                self._past[which] = self.policy.without_adapters() if adapted else self._base()
         return self._past[which]
+
+    def _base(self) -> Policy:
+        base = self.load_base()
+        base.shards = Shards(self.method.shards, self.team, base.budget)
+        return base

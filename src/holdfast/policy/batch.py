@@ -171,6 +171,18 @@ class GroupLogprobs:
     logprobs_BGR: torch.Tensor
     entropy_BGR: torch.Tensor
 
+    @classmethod
+    def join(cls, parts: Sequence[GroupLogprobs]) -> GroupLogprobs:
+        """Of all parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.logprobs_BGR for part in parts]), torch.cat([part.entropy_BGR for part in parts])
+        )
+
+    def to(self, device: torch.device | str) -> GroupLogprobs:
+        return GroupLogprobs(self.logprobs_BGR.to(device), self.entropy_BGR.to(device))
+
 
 def group_tokens(prompts: Prompts, completions: Completions) -> list[int]:
     """Tokens of each prompt with its group, the prompt counted once."""

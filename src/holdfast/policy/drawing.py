@@ -173,3 +173,6 @@ class NotFiniteError(HoldfastError):
             "weights have diverged (lower learning_rate or clip_grad) or overflow in this dtype (use "
             "bfloat16 or float32)."
         )
+
+    def __reduce__(self) -> tuple[type[NotFiniteError], tuple[int]]:
+        return NotFiniteError, (self.index,)  # as another process gets it

@@ -28,6 +28,7 @@ from holdfast.policy.prefill import Prefill, prefill
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.policy.shards import Shards
 from holdfast.tasks.example import ImageSource
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Policy:
         way: `packed` or `plain`.
         budget: what larger batches are split by.
         operations: what its passes cost.
+        shards: how its batches are cut while it learns.
     """
 
     def __init__(self, model: Any, processor: Any, settings: ModelSettings):
@@ -66,6 +68,7 @@ class Policy:
         self.draw = Draw(*self._special_ids(), self.tokenizer.pad_token_id)
         self.silent = self._silent_ids()
         self.budget = TokenBudget(settings.token_budget)
+        self.shards = Shards()
         if settings.lora is not None and not self.adapted:
             lora.add_adapters(model, self.family, settings.lora)
         self.way, self.backbone = "packed", None
@@ -167,11 +170,11 @@ class Policy:
 
         It saves computing prompts and images a second time, and holds their activations while sampling.
         That is for CPUs: on a GPU, where decoding takes the time, memory is worth more; so it is where
-        activations are checkpointed or the token budget splits the batch. None then.
+        activations are checkpointed or the batch is split. None then.
         """
         if self.way != "packed" or self.backbone is None or self.device.type != "cpu":
             return None
-        if self.settings.activation_checkpointing or self.budget.tokens is not None:
+        if self.settings.activation_checkpointing or self.budget.tokens is not None or self.shards.count > 1:
             return None
         self._mode(False)
         with torch.enable_grad():
@@ -219,15 +222,24 @@ class Policy:
                 return sample_packed(self.backbone, *rest, known if some is prompts else None)
             return sample_plain(self.model, *rest)
 
-        def whole() -> Completions:
-            return Completions.join([part(rows) for rows in self.budget.split(costs)], self.draw.pad)
+        def shard(rows: range) -> Completions:
+            def parts() -> list[Completions]:
+                return [
+                    part(rows[some.start : some.stop])
+                    for some in self.budget.split(costs[rows.start : rows.stop])
+                ]
 
-        completions = self.budget.attempt(whole)
+            return Completions.join(self.budget.attempt(parts), self.draw.pad)
+
+        def whole() -> Completions:
+            parts = self.shards.each(len(prompts), shard)
+            return Completions.join(parts, self.draw.pad).to(self.device)
+
+        completions = whole()
         temperature = sampling.temperature or 1.0
-        if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
+        self.check(prompts, completions, temperature)
         if self.way != first_way or self._replays_are_wrong(prompts, completions, temperature):
-            completions = self.budget.attempt(whole)  # of the same random numbers
+            completions = whole()  # of the same random numbers
         return completions
 
     def group_logprobs(
@@ -250,12 +262,16 @@ class Policy:
         Raises:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
-        if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
+        self.check(prompts, completions, temperature)
         if torch.is_grad_enabled():
             result = self._logprobs(self.way, prompts, completions, temperature, known)
         else:
-            result = self.budget.attempt(lambda: self._logprobs_split(prompts, completions, temperature))
+
+            def shard(rows: range) -> GroupLogprobs:
+                some = _rows(prompts, rows), _rows(completions, rows)
+                return self.budget.attempt(lambda: self._logprobs_split(*some, temperature))
+
+            result = GroupLogprobs.join(self.shards.each(len(prompts), shard)).to(self.device)
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
             raise NotFiniteError(int(bad_B.int().argmax()))
@@ -279,21 +295,29 @@ class Policy:
         Raises:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
-        if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
-        costs = group_tokens(prompts, completions)
-        all_TV = self.budget.attempt(
-            lambda: torch.cat(
-                [
-                    self.distributions(prompts.select(rows), completions.select(rows), temperature)
-                    for rows in self.budget.split(costs)
+        self.check(prompts, completions, temperature)
+
+        def shard(rows: range) -> torch.Tensor:
+            some = _rows(prompts, rows), _rows(completions, rows)
+
+            def parts() -> list[torch.Tensor]:
+                return [
+                    self.distributions(some[0].select(part), some[1].select(part), temperature)
+                    for part in self.budget.split(group_tokens(*some))
                 ]
-            )
-        )
+
+            return torch.cat(self.budget.attempt(parts))
+
+        all_TV = torch.cat(self.shards.each(len(prompts), shard)).to(self.device)
         if not bool(torch.isfinite(all_TV.sum())):
             owner_T = completions.mask_BGR.nonzero()[:, 0]
             raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
         return all_TV
+
+    def check(self, prompts: Prompts, completions: Completions, temperature: float = 1.0) -> None:
+        """Compare both passes on these groups, unless that was done: before ranks compute apart."""
+        if self.way == "packed" and not self._checked and len(prompts):
+            self._check(prompts, completions, temperature)
 
     def decode(self, completions: Completions) -> list[list[str]]:
         """The text of each completion, without end, padding and control tokens."""
@@ -316,12 +340,11 @@ class Policy:
         parts = self.budget.split(group_tokens(prompts, completions))
         if len(parts) == 1:
             return self._logprobs(self.way, prompts, completions, temperature)
-        made = [
-            self._logprobs(self.way, prompts.select(rows), completions.select(rows), temperature)
-            for rows in parts
-        ]
-        return GroupLogprobs(
-            torch.cat([part.logprobs_BGR for part in made]), torch.cat([part.entropy_BGR for part in made])
+        return GroupLogprobs.join(
+            [
+                self._logprobs(self.way, prompts.select(rows), completions.select(rows), temperature)
+                for rows in parts
+            ]
         )
 
     def _logprobs(
@@ -362,12 +385,16 @@ class Policy:
         """Compare both passes on the first group; fall back for the rest of the run if they differ."""
         # Two members show what one would not: completions that see each other.
         first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
-        packed = self._logprobs("packed", *first).logprobs_BGR
-        with fused.unfused():
-            plain = self._logprobs("plain", *first).logprobs_BGR
-        if not bool(torch.isfinite(plain).all()):
+
+        def compared() -> float | None:
+            packed = self._logprobs("packed", *first).logprobs_BGR
+            with fused.unfused():
+                plain = self._logprobs("plain", *first).logprobs_BGR
+            return float((packed - plain).abs().max()) if bool(torch.isfinite(plain).all()) else None
+
+        difference = self.shards.agreed(compared)
+        if difference is None:
             return  # nothing to compare with: the next group will show
-        difference = float((packed - plain).abs().max())
         self._checked = True
         if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:
             fused.disable()
@@ -382,8 +409,12 @@ class Policy:
         first = prompts.select([0]), completions.select([0])
         drawn_BGR, mask_BGR = first[1].logprobs_BGR, first[1].mask_BGR
         assert drawn_BGR is not None
-        again_BGR = self._logprobs("packed", *first, temperature).logprobs_BGR
-        difference = float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum())
+
+        def compared() -> float:
+            again_BGR = self._logprobs("packed", *first, temperature).logprobs_BGR
+            return float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum())
+
+        difference = self.shards.agreed(compared)
         self._replays_checked = True
         backbone.replays = difference <= TOLERANCE[next(self.model.parameters()).dtype]
         if not backbone.replays:
@@ -427,3 +458,8 @@ class Policy:
         for part, parameter in parts:
             if part in self.settings.freeze:
                 parameter.requires_grad_(False)
+
+
+def _rows(batch: Any, rows: range) -> Any:
+    """These of its rows; itself where that is all."""
+    return batch if len(rows) == len(batch) else batch.select(rows)

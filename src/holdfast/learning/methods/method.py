@@ -35,7 +35,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention", "loss", "loss_mean", "refills", "optimizer",
+    "reward", "retention", "loss", "loss_mean", "refills", "optimizer", "shards",
 )  # fmt: skip
 
 
@@ -58,6 +58,9 @@ class Method(Settings):
     batch: int = Field(16, ge=1)  # examples per iteration
     updates: int = Field(1, ge=1)  # optimiser steps per iteration
     micro_batch: int | None = Field(None, ge=1)  # examples per forward pass; None: all of a step's
+    # Parts of a batch that are computed apart, so that up to as many devices can share a stage and none
+    # changes a bit of it.
+    shards: int = Field(1, ge=1)
 
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
@@ -88,6 +91,13 @@ class Method(Settings):
     def _fits(self) -> Method:
         if self.batch % self.updates:
             raise ValueError(f"batch ({self.batch}) must be a multiple of updates ({self.updates})")
+        if self.shards & (self.shards - 1):
+            raise ValueError(f"shards must be a power of two, not {self.shards}")
+        if self.shards > self.batch // self.updates:
+            raise ValueError(
+                f"shards ({self.shards}) are parts of a step's examples, of which there are "
+                f"{self.batch // self.updates} (batch / updates)"
+            )
         if self.retention and self.joint:
             raise ValueError("a joint method has no earlier tasks to retain; leave retention out")
         for strategy in self.retention:
