@@ -20,12 +20,14 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InputError
 
 T = TypeVar("T")
 PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
 USUAL_PATIENCE = 1800.0
+HERE = "127.0.0.1"
 BUCKET = 2**25  # numbers that are exchanged at once
 _LONG = timedelta(days=3650)
 
@@ -247,6 +249,42 @@ class Ranks(Team):
         except RuntimeError:
             return self._names[0]  # it keeps the store, or went with who does
         return ", ".join(self._names[rank] for rank, at in enumerate(last) if at < self._meetings)
+
+
+def meeting_point() -> dist.TCPStore:
+    """Where the ranks of a team on this machine find each other, at a free port; while it is held."""
+    return dist.TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
+
+
+def join(port: int, rank: int, size: int) -> Ranks:
+    """Be a rank of a team on this machine.
+
+    Raises:
+        TeamLost: not all came.
+    """
+    return Ranks(dist.TCPStore(HERE, port, is_master=False), rank, size)
+
+
+def team_of_environment() -> Team:
+    """The team that `torchrun` or a scheduler started this process for; this process alone where none did.
+
+    Raises:
+        InputError: the variables are not all there.
+        TeamLost: not all ranks came.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
+        return Team()
+    needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in needed if not os.environ.get(name)]:
+        raise InputError(f"WORLD_SIZE is {size}, so this is a rank of several, but {missing[0]} is not set.")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    try:
+        store, rank, count = next(rendezvous("env://"))
+    except (RuntimeError, ValueError) as error:
+        raise TeamLost(f"The {size} ranks did not find each other: {error}") from error
+    return Ranks(store, rank, count)
 
 
 def tree(values: list[torch.Tensor]) -> torch.Tensor:
