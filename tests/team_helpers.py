@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from holdfast.policy.team import PATIENCE, Team, join, meeting_point
+from holdfast.policy.team import PATIENCE, join, meeting_point
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["holdfast.learning.loop", "holdfast.policy.policy", "peft"])
@@ -63,7 +63,7 @@ def _be_rank(
     os.environ[PATIENCE] = str(patience)
     torch.set_num_threads(1)
     try:
-        team: Team = join(port, rank, size) if size > 1 else Team()
+        team = join(port, rank, size)
         given = work(team, *arguments)
     except Exception as error:
         given = f"{type(error).__name__}: {error}"

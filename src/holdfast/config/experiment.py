@@ -116,6 +116,8 @@ class Experiment(Settings):
     threads: int = Field(1, ge=1, le=1024)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
+    # Devices that learn a stage together; a method's `shards` is a multiple of them. No bit depends on it.
+    devices: int = Field(1, ge=1, le=1024)
     executor: str = "local"  # where jobs are done; or a class of your own (FILE.py:CLASS)
 
     @field_validator("prompts", mode="before")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from holdfast.generate.generator import Generator
     from holdfast.policy.policy import Policy
+    from holdfast.policy.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Runner:
 
     Args:
         load: gives what answers in evaluations, where that is not a policy of the experiment.
+        team: who learn stages together; all else the rank that leads does alone.
     """
 
     def __init__(
@@ -59,8 +61,11 @@ class Runner:
         plan: Plan,
         store: Store,
         load: Callable[[], Generator] | None = None,
+        team: Team | None = None,
     ) -> None:
         import torch
+
+        from holdfast.policy.team import Team
 
         plugins.check_unchanged(plan.code)
         torch.set_num_threads(experiment.threads)
@@ -70,6 +75,7 @@ class Runner:
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
         self.load = load
+        self.team = team or Team()
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
@@ -96,7 +102,8 @@ class Runner:
             start = time.perf_counter()
             match job.kind:
                 case "learn":
-                    self._learn(job, on_step)
+                    self.team.call(job.fingerprint)
+                    self.team.do(partial(self._learn, job, on_step))
                 case "filter":
                     self._filter(job, on_step)
                 case "evaluate":
@@ -104,6 +111,23 @@ class Runner:
                 case _:
                     self._measure(job)
             return time.perf_counter() - start
+
+    def follow(self) -> None:
+        """Be a rank that does not lead: learn the stages that it is called to, until there are no more.
+
+        Raises:
+            TeamLost: a rank died or does not answer.
+        """
+        from holdfast.policy.team import TeamLost
+
+        while (name := self.team.called()) is not None:
+            job = self.plan.jobs[name]
+            try:
+                self.team.do(partial(self._learn, job, lambda *_: None))
+            except TeamLost:
+                raise
+            except Exception as error:  # the rank that leads has it, too, and tells it
+                log.debug("%s: %s", job.label, error)
 
     def _learn(self, job: Job, on_step: OnStep) -> None:
         from safetensors.torch import save_file
@@ -139,10 +163,13 @@ class Runner:
                 task["name"]: self.items(task["name"], "train") for task in job.inputs.get("earlier", ())
             },
             inherited=self._inherited(job, method),
+            team=self.team,
         )
         every = self.experiment.checkpoint_every
         on_damage = partial(self._set_aside, job)
         totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
+        if not self.team.leads:
+            return
         with self._writing(job) as folder:
             policy.save(folder / WEIGHTS)
             for name, tensors in left.items():

@@ -63,7 +63,7 @@ def learn(
             metrics are not, or the objective found nothing to learn from.
     """
     policy, method, iterations, team = stage.policy, stage.method, stage.iterations, stage.team
-    policy.shards = Shards(method.shards, team, policy.budget)
+    policy.share(Shards(method.shards, team, policy.budget))
     objective = method.make(stage)
     optimizer = make_optimizer(policy.model, method, stage.stream)
     strategies = Strategies(stage)
@@ -148,6 +148,7 @@ def learn(
     left = strategies.end()
     check_weights(policy.model)
     team.check_alike(dict(policy.model.named_parameters()))
+    policy.shards = Shards()
     if stage.spent["flops"]:
         totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
     return totals, left

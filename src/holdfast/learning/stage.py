@@ -65,5 +65,5 @@ class Stage:
 
     def _base(self) -> Policy:
         base = self.load_base()
-        base.shards = Shards(self.method.shards, self.team, base.budget)
+        base.share(Shards(self.method.shards, self.team, base.budget))
         return base

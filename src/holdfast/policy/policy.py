@@ -314,6 +314,20 @@ class Policy:
             raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
         return all_TV
 
+    def share(self, shards: Shards) -> None:
+        """Cut batches so from now on. All take over what the leading rank has found out about the model."""
+        self.shards = shards
+
+        def found() -> tuple[str, bool, bool, bool, int | None]:
+            replays = self.backbone is not None and self.backbone.replays
+            return self.way, self._checked, self._replays_checked, replays, self.budget.tokens
+
+        self.way, self._checked, self._replays_checked, replays, self.budget.tokens = shards.team.agreed(
+            found
+        )
+        if self.backbone is not None:
+            self.backbone.replays = replays
+
     def check(self, prompts: Prompts, completions: Completions, temperature: float = 1.0) -> None:
         """Compare both passes on these groups, unless that was done: before ranks compute apart."""
         if self.way == "packed" and not self._checked and len(prompts):

@@ -35,7 +35,7 @@ class Shards:
     def __init__(self, count: int = 1, team: Team | None = None, budget: TokenBudget | None = None) -> None:
         self.count, self.team, self.budget = count, team or Team(), budget
         if count % self.team.size:
-            raise InputError(not_shared_out(count, self.team.size))
+            raise InputError(f"{self.team.size} ranks cannot share {count} shards evenly; change either.")
         self._apart = False
 
     def of(self, rows: int) -> list[range]:
@@ -149,18 +149,3 @@ def _added(
         one if other is None else other if one is None else one.add_(other)
         for one, other in zip(left, right, strict=True)
     ]
-
-
-def not_shared_out(shards: int, ranks: int) -> str:
-    """What to say where `ranks` do not divide `shards`."""
-    fits = 1 << (ranks - 1).bit_length()
-    change = f"set shards: {fits} in the method (results then are those of {fits} shards)"
-    return (
-        f"{ranks} devices cannot share a stage of {shards} {'shard' if shards == 1 else 'shards'}: take "
-        f"{_fewer(shards, ranks)}, or {change}{'' if fits == ranks else f' and {fits} devices'}."
-    )
-
-
-def _fewer(shards: int, ranks: int) -> str:
-    most = max(n for n in range(1, shards + 1) if shards % n == 0 and n <= ranks)
-    return f"--devices {most}"

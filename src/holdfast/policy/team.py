@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -256,15 +257,16 @@ def meeting_point() -> dist.TCPStore:
     return dist.TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
 
 
-def join(port: int, rank: int, size: int) -> Ranks:
+def join(port: int, rank: int, size: int) -> Team:
     """Be a rank of a team on this machine.
 
     Raises:
         TeamLost: not all came.
     """
-    return Ranks(dist.TCPStore(HERE, port, is_master=False), rank, size)
+    return Ranks(dist.TCPStore(HERE, port, is_master=False), rank, size) if size > 1 else Team()
 
 
+@cache
 def team_of_environment() -> Team:
     """The team that `torchrun` or a scheduler started this process for; this process alone where none did.
 

@@ -105,6 +105,15 @@ class Method(Settings):
                 raise ValueError(f"retention: {strategy.kind} {reason}")
         return self
 
+    def not_shared(self, devices: int) -> str | None:
+        """Why so many devices cannot learn a stage together; None if they can."""
+        if self.shards % devices == 0:
+            return None
+        fewer = max(n for n in range(1, devices) if self.shards % n == 0)
+        more = "" if devices & (devices - 1) else f", or shards: {devices}, which makes results of its own"
+        shards = f"{self.shards} {'shard' if self.shards == 1 else 'shards'}"
+        return f"{devices} devices cannot share {shards} evenly; take --devices {fewer}{more}"
+
     def make(self, stage: Stage) -> Objective:
         """What learns, at the start of a stage."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it learns by")
