@@ -94,7 +94,7 @@ def test_a_rank_that_dies_costs_its_stage_alone(rank: int, tmp_path: Path, by_on
 @pytest.mark.cluster
 def test_ranks_that_torchrun_started_do_the_run_together(tmp_path: Path, by_one: dict[str, Any]) -> None:
     config = write_config(tmp_path, SMALL)
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*start, "-m", "holdfast", "run", config], capture_output=True, text=True, check=False
     )
