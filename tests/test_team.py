@@ -15,7 +15,9 @@ import torch
 from holdfast.errors import InputError
 from holdfast.learning import objectives
 from holdfast.learning.loop import learn
-from holdfast.learning.methods import make_method
+from holdfast.learning.methods import Shard, make_method
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.partition import Partition
 from holdfast.learning.stage import Stage
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import NotFiniteError
@@ -52,7 +54,7 @@ MODELS = {
 
 
 def learned(
-    team: Team, name: str, folder: Path, shards: int = 4, until: int | None = None
+    team: Team, name: str, folder: Path, shards: int = 4, until: int | None = None, shard: Shard = "none"
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     """Weights and learning curve of a small stage, which can be killed once it has written a checkpoint."""
     method = make_method(**{"learning_rate": 1e-3, "batch": 8, "shards": shards} | METHODS[name])
@@ -69,6 +71,7 @@ def learned(
         load_base=lambda: Policy.load("embedded", settings),
         hint="{prompt} The answer is {answer}.",
         team=team,
+        shard=shard,
     )
 
     def on_step(done: int, *_: object) -> None:
@@ -116,12 +119,12 @@ def test_shards_change_rounding_alone(tmp_path: Path) -> None:
     assert [row["reward"] for row in whole[1]] == [row["reward"] for row in cut[1]]
 
 
-@pytest.mark.parametrize("name", ["kl, two updates", "compact"])
-def test_a_stage_killed_with_four_ranks_is_ended_by_two(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "shard"), [("kl, two updates", "none"), ("compact", "optimizer")])
+def test_a_stage_killed_with_four_ranks_is_ended_by_two(name: str, shard: Shard, tmp_path: Path) -> None:
     (expected,) = together(1, learned, name, tmp_path / "whole")
-    assert together(4, learned, name, tmp_path / "cut", 4, 1) == [None] * 4
+    assert together(4, learned, name, tmp_path / "cut", 4, 1, shard) == [None] * 4
     assert (tmp_path / "cut/checkpoint/state.json").exists()
-    check_same(together(2, learned, name, tmp_path / "cut"), expected)
+    check_same(together(2, learned, name, tmp_path / "cut", 4, None, shard), expected)
 
 
 def test_a_damaged_checkpoint_is_known_to_all_ranks(tmp_path: Path) -> None:
@@ -187,6 +190,47 @@ def fails(team: Team, how: str) -> Any:
         return team.rank
 
     return team.together(work)
+
+
+def error_within(team: Team) -> list[str]:
+    """An error deep in one rank's work, and what the ranks say to each other after it."""
+
+    def work() -> None:
+        team.agreed(lambda: None)
+        if team.rank == 1:
+            raise InputError("no")
+        team.do(lambda: None)
+
+    try:
+        team.do(work)
+    except InputError as error:
+        said = f"{team.rank}: {error}"
+    return team.together(lambda: said, "after it")
+
+
+def test_ranks_are_together_again_after_an_error() -> None:
+    assert together(2, error_within) == [["0: no", "1: no"]] * 2
+
+
+def part_of_the_state(team: Team) -> tuple[int, bool]:
+    """How many moments a rank has after a step, and whether weights are those of a whole optimiser."""
+    models = [torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    team.from_rank(0, [one.data for model in models for one in model.parameters()])
+    method = make_method(objective="sft", learning_rate=1e-2)
+    whole, shared = (make_optimizer(model, method) for model in models)
+    Partition(shared, team, shared=True)
+    for number in range(2):
+        for parameter in (*models[0].parameters(), *models[1].parameters()):
+            parameter.grad = torch.full_like(parameter, 1.0 + number)
+        whole.step()
+        shared.step()
+    same = all(map(torch.equal, models[0].state_dict().values(), models[1].state_dict().values()))
+    return sum(one["exp_avg"].numel() for one in shared.state.values()), same
+
+
+def test_the_optimisers_state_is_shared_out() -> None:
+    assert together(2, part_of_the_state) == [(14, True), (12, True)]  # 12 + 2 and 8 + 4 numbers
 
 
 def test_an_error_of_one_rank_is_that_of_all() -> None:

@@ -49,6 +49,10 @@ def run(
     overrides: Overrides = None,
     workers: Workers = "1",
     devices: Devices = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="none|optimizer", help="What each of them keeps a part of only."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start however many jobs there are.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -59,7 +63,7 @@ def run(
     from holdfast.experiment.devices import ranks
 
     start = time.monotonic()
-    experiment = load_experiment(config, [*(overrides or []), *_shared(devices, workers)], _announce)
+    experiment = load_experiment(config, [*(overrides or []), *_shared(devices, shard, workers)], _announce)
     if ranks() > 1 and _follows(experiment):
         return
     stores.check_writable(experiment.output, "output")
@@ -119,8 +123,8 @@ def run(
     out.print(f"Took {duration(time.monotonic() - start)}.")
 
 
-def _shared(devices: int | None, workers: str) -> list[str]:
-    """The setting `devices`, as it was asked for or as this process was started.
+def _shared(devices: int | None, shard: str | None, workers: str) -> list[str]:
+    """The settings `devices` and `shard`, as they were asked for or as this process was started.
 
     Raises:
         InputError: these are not the same.
@@ -132,8 +136,9 @@ def _shared(devices: int | None, workers: str) -> list[str]:
             raise InputError(f"--devices {devices}, but {size} ranks were started; leave it out.")
         if workers != "1":
             raise InputError("--workers: ranks that were started together are one worker; leave it out.")
-        return [f"devices={size}"]
-    return [] if devices is None else [f"devices={devices}"]
+        devices = size
+    asked = {"devices": devices, "shard": shard}
+    return [f"{key}={value}" for key, value in asked.items() if value is not None]
 
 
 def _follows(experiment: Experiment) -> bool:

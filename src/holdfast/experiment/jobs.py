@@ -164,6 +164,7 @@ class Runner:
             },
             inherited=self._inherited(job, method),
             team=self.team,
+            shard=self.experiment.shard,
         )
         every = self.experiment.checkpoint_every
         on_damage = partial(self._set_aside, job)

@@ -20,6 +20,7 @@ from holdfast.learning.curve import Curve
 from holdfast.learning.methods import Method
 from holdfast.learning.objectives import Groups, LossSums, Objective, item_name
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
+from holdfast.learning.partition import Partition
 from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
@@ -66,11 +67,12 @@ def learn(
     policy.share(Shards(method.shards, team, policy.budget))
     objective = method.make(stage)
     optimizer = make_optimizer(policy.model, method, stage.stream)
+    partition = Partition(optimizer, team, stage.shard == "optimizer")
     strategies = Strategies(stage)
     folder.mkdir(parents=True, exist_ok=True)
     curve = Curve(folder / "metrics.jsonl", writes=team.leads)
     try:
-        state = load_checkpoint(folder / "checkpoint", policy.model, optimizer, curve, team)
+        state = load_checkpoint(folder / "checkpoint", policy.model, optimizer, curve, partition)
     except DamagedCheckpoint as error:
         damage = str(error)
         team.agreed(lambda: on_damage(damage))
@@ -139,10 +141,8 @@ def learn(
             check_weights(policy.model)
             team.check_alike(dict(policy.model.named_parameters()))
             kept = {**objective.memory, **strategies.memory}
-            write = partial(
-                save_checkpoint, folder / "checkpoint", policy.model, optimizer, state, kept, curve
-            )
-            team.agreed(write)
+            place = folder / "checkpoint"
+            team.do(partial(save_checkpoint, place, policy.model, optimizer, state, kept, curve, partition))
         on_step(done, iterations, row)
     objective.finish(totals)
     left = strategies.end()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import Method
+from holdfast.learning.methods import Method, Shard
 from holdfast.policy.shards import Shards
 from holdfast.policy.team import Team
 from holdfast.tasks.prompts import Style
@@ -34,6 +34,7 @@ class Stage:
         inherited: what the strategies of the stage before left, by their names.
         spent: what strategies took besides (`flops`), until the loop counts it.
         team: who learn it together.
+        shard: what of the training state each of them keeps a part of only.
     """
 
     policy: Policy
@@ -48,6 +49,7 @@ class Stage:
     inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     team: Team = field(default_factory=Team)
+    shard: Shard = "none"
     _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:

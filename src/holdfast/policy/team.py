@@ -67,7 +67,7 @@ class Team:
         """What `work` gives here, once it has succeeded everywhere."""
         return work()
 
-    def agreed(self, work: Callable[[], T]) -> T:
+    def agreed(self, work: Callable[[], T], place: str = "") -> T:
         """What `work` gives on the rank that leads, which alone does it."""
         return work()
 
@@ -110,6 +110,7 @@ class Ranks(Team):
         self.rank, self.size, self.store = rank, size, store
         self.patience = float(os.environ.get(PATIENCE, USUAL_PATIENCE))
         self._meetings = self._calls = 0
+        self._told: Exception | None = None  # the last error
         self._names = [f"rank {one} of {size}" for one in range(size)]
         try:
             dist.init_process_group(
@@ -134,11 +135,14 @@ class Ranks(Team):
         except TeamLost:
             raise
         except Exception as error:
+            if error is self._told:  # within a longer piece of work: all have it, and leave that, too
+                raise
             failure = error
         told = self._tell(place, made, failure)
         for rank, (_, _, theirs) in enumerate(told):
             if theirs is not None:
-                raise failure if failure is not None and rank == self.rank else theirs
+                self._told = failure if failure is not None and rank == self.rank else theirs
+                raise self._told
         if len(places := {where for where, *_ in told}) > 1:
             raise TeamLost(
                 f"Ranks are at different places of the program ({', '.join(sorted(places))}). A strategy or "
@@ -146,11 +150,11 @@ class Ranks(Team):
             )
         return [one for _, one, _ in told]
 
-    def agreed(self, work: Callable[[], T]) -> T:
+    def agreed(self, work: Callable[[], T], place: str = "") -> T:
         def led() -> T | None:
             return work() if self.leads else None
 
-        return self.together(led, _name(work))[0]  # type: ignore[return-value]
+        return self.together(led, place or _name(work))[0]  # type: ignore[return-value]
 
     def do(self, work: Callable[[], T]) -> T:
         made: list[T] = []

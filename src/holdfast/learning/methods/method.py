@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
 OptimizerState = Literal["float32", "compact", "kahan"]
+# What of a stage's training state a rank keeps a part of only: nothing, or the optimiser's state.
+Shard = Literal["none", "optimizer"]
 Iterations = Annotated[int, Field(ge=1, le=LARGEST)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -113,6 +115,12 @@ class Method(Settings):
         more = "" if devices & (devices - 1) else f", or shards: {devices}, which makes results of its own"
         shards = f"{self.shards} {'shard' if self.shards == 1 else 'shards'}"
         return f"{devices} devices cannot share {shards} evenly; take --devices {fewer}{more}"
+
+    def not_sharded(self, shard: Shard) -> str | None:
+        """Why ranks cannot share out so much of a stage's training state; None if they can."""
+        if shard != "none" and self.retention:
+            return f"strategies look at all of the optimiser's state, so shard: {shard} does not go with them"
+        return None
 
     def make(self, stage: Stage) -> Objective:
         """What learns, at the start of a stage."""
