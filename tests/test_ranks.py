@@ -51,8 +51,9 @@ def by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return snapshot(experiment.store)
 
 
-def test_two_devices_give_what_one_gives(tmp_path: Path, by_one: dict[str, Any]) -> None:
-    experiment = make_experiment(tmp_path, **SMALL, devices=2)
+@pytest.mark.parametrize("shard", [pytest.param("none", marks=pytest.mark.cluster), "optimizer"])
+def test_two_devices_give_what_one_gives(shard: str, tmp_path: Path, by_one: dict[str, Any]) -> None:
+    experiment = make_experiment(tmp_path, **SMALL, devices=2, shard=shard)
     assert not run_here(experiment).failed
     assert snapshot(experiment.store) == by_one
 
@@ -116,6 +117,11 @@ def test_devices_that_do_not_fit_the_shards_are_one_line(tmp_path: Path, call: C
     assert said in four.err
     assert "3 devices cannot share 2 shards evenly; take --devices 2\n" in three.err
     assert not (tmp_path / "store").exists()
+    replay = "methods.sft.retention={kind: er}"
+    said = (
+        "methods.sft.retention: strategies look at all of the optimiser's state, so shard: optimizer does not"
+    )
+    assert said in call("run", config, "--devices", 2, "--shard", "optimizer", replay).err
 
 
 def test_ranks_take_cards_in_turn_and_never_one_twice(
