@@ -21,7 +21,7 @@ from holdfast import plugins
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
 from holdfast.generate.settings import Served
-from holdfast.learning.methods import Method
+from holdfast.learning.methods import Method, Shard
 from holdfast.measures import Measure
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.settings import Settings
@@ -128,6 +128,9 @@ class Experiment(Settings):
     threads: int = Field(1, ge=1, le=1024)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
+    # Devices that learn a stage together; a method's `shards` is a multiple of them. No bit depends on it.
+    devices: int = Field(1, ge=1, le=1024)
+    shard: Shard = "none"  # what of a stage's training state each device keeps a part of only
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
     ray: Ray = Ray()
 
