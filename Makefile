@@ -1,5 +1,6 @@
 # make demo       set up and run the demonstration experiment (configs/embedded/demo.yaml)
 # make test       set up, run the tests and the linter
+# make test-cluster  the longer tests of stages on several ranks, and those of a Ray cluster
 # make test-envs  the tests and the demo in three environments (tools/test_envs.sh; 14 GB of disk)
 # make bench      set up and compare training steps, and an experiment, with TRL's (benchmarks/results/)
 # make lint       set up, run the linter and the type checker
@@ -13,13 +14,17 @@ STAMP := $(VENV)/.installed
 # One thread per process: work is spread over processes, and results do not depend on the machine.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-envs bench lint clean
+.PHONY: demo test test-cluster test-envs bench lint clean
 demo: $(STAMP)
 	$(VENV)/bin/holdfast run configs/embedded/demo.yaml --workers $(WORKERS)
 
 test: $(STAMP)
 	$(VENV)/bin/ruff check src tests benchmarks tools
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-cluster: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ray]"
+	$(VENV)/bin/python -m pytest -m cluster
 
 test-envs:
 	PYTHON=$(PYTHON) WORKERS=$(WORKERS) tools/test_envs.sh

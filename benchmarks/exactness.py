@@ -84,7 +84,7 @@ def main() -> int:
     ordinary = sample(policy, prompts, in_stretches=False)
     with torch.no_grad():
         packed_BGR = policy.group_logprobs(prompts, drawn).logprobs_BGR
-        plain_BGR = policy._logprobs("plain", prompts, drawn, 1.0).logprobs_BGR
+        plain_BGR = policy.logprobs_by("plain", prompts, drawn, 1.0).logprobs_BGR
     assert drawn.logprobs_BGR is not None
 
     most = TOLERANCE[getattr(torch, options.dtype)] / 5  # which is for single tokens; these are means of 96

@@ -60,7 +60,7 @@ def count(case: Case, card: Card) -> Meter:
     policy.device = torch.device("cpu")  # where ids lie
     policy.prefill = lambda prompts: None  # as on a GPU
     policy.backbone.replays = True
-    policy._checked = policy._replays_checked = True
+    policy.checked = policy._replays_checked = True
     method, objective = make_learner(case, policy)
     task = Hashed("hashed", 1, "", lambda split, count: [], {})
     items = [

@@ -149,7 +149,7 @@ def test_completions_without_a_token(policy, way, longest):
         torch.zeros(shape, dtype=torch.bool),
         torch.zeros(shape[:2], dtype=torch.bool),
     )
-    found = policy._logprobs(way, prompts, empty, 1.0)
+    found = policy.logprobs_by(way, prompts, empty, 1.0)
     assert found.logprobs_BGR.shape == shape and not found.logprobs_BGR.any()
     assert policy.decode(empty) == [["", "", ""]] * 2
 

@@ -109,7 +109,7 @@ class Full:
 def test_running_out_of_memory_halves_the_budget_once(folder, monkeypatch, caplog):
     wanted = gradients(make_policy(folder))
     policy = make_policy(folder)
-    policy._checked = True
+    policy.checked = True
     total = sum(group_tokens(*batch(policy)))
     device = Full(total - 1)
     monkeypatch.setattr(policy_module, "packed_logprobs", device)

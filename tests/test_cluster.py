@@ -22,7 +22,8 @@ import pytest
 
 from experiment_helpers import TINY, make_experiment, run_here, snapshot, write_config
 
-ray = pytest.importorskip("ray", reason="needs Ray: make test-cluster")
+pytest.importorskip("ray", reason="needs Ray: make test-cluster")
+pytestmark = pytest.mark.cluster
 SMALL: dict[str, Any] = {
     "general": [],
     "train_examples": 8,

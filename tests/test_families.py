@@ -155,7 +155,7 @@ def test_sampled_logprobs_equal_recomputed_ones(any_folder):
     prompts = mixed(policy)[2]
     completions = policy.sample(prompts, 4, Sampling(max_tokens=12), generator(), greedy_row=True)
     for way in {policy.way, "plain"}:
-        again = policy._logprobs(way, prompts, completions, 1.0)
+        again = policy.logprobs_by(way, prompts, completions, 1.0)
         torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
 
 
@@ -271,7 +271,7 @@ def test_more_or_fewer_image_tokens_than_features(tmp_path, way, make):
     completions = Completions(*(torch.ones(2, 1, 1, dtype=kind) for kind in (torch.long, torch.bool)),
                               torch.ones(2, 1, dtype=torch.bool))  # fmt: skip
     with pytest.raises(InputError, match=r"puts \d+ image tokens into prompt 1, but .* makes \d+ features"):
-        policy._logprobs(way, prompts, completions, 1.0)
+        policy.logprobs_by(way, prompts, completions, 1.0)
     with pytest.raises(InputError, match="into prompt 1"):
         policy.sample(prompts, 2, Sampling(max_tokens=2), generator())
 

@@ -79,7 +79,7 @@ def test_a_family_from_outside_gets_the_packed_pass(folders, monkeypatch, caplog
     prompts = random_batch(policy, 1, (1, 0), 1, 1)[0]
     generator = torch.Generator().manual_seed(0)
     completions = policy.sample(prompts, 3, Sampling(max_tokens=8), generator, greedy_row=True)
-    again = policy._logprobs("plain", prompts, completions, 1.0)
+    again = policy.logprobs_by("plain", prompts, completions, 1.0)
     torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
     assert policy.way == "packed" and not caplog.text
     frozen = make_policy(folders["llava_next"], freeze=("projector",))

@@ -96,7 +96,7 @@ def test_the_plain_pass_stays_as_transformers_has_it(tmp_path, as_on_a_gpu, monk
     assert policy.way == "plain" and not fused._enabled
     with monkeypatch.context() as patched:
         patched.setattr(fused, "_enabled", False)
-        torch.testing.assert_close(result.logprobs_BGR, policy._logprobs("plain", *batch, 1.0).logprobs_BGR)
+        torch.testing.assert_close(result.logprobs_BGR, policy.logprobs_by("plain", *batch, 1.0).logprobs_BGR)
 
 
 def test_parts_that_fail_or_differ_are_left_alone(tmp_path, as_on_a_gpu, monkeypatch, caplog):

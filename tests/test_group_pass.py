@@ -57,7 +57,7 @@ def loss_and_gradients(
     policy: Policy, way: str, prompts: Prompts, completions: Completions, temperature: float = 1.0
 ) -> tuple[GroupLogprobs, torch.Tensor, dict[str, torch.Tensor]]:
     policy.model.zero_grad(set_to_none=True)
-    result = policy._logprobs(way, prompts, completions, temperature)
+    result = policy.logprobs_by(way, prompts, completions, temperature)
     weights = torch.randn(completions.tokens_BGR.shape, generator=torch.Generator().manual_seed(5))
     loss = (result.logprobs_BGR * weights).sum() / completions.mask_BGR.sum()
     loss.backward()
@@ -153,7 +153,7 @@ def test_frozen_vision(folder):
 def test_bfloat16_is_close(folder):
     policy = make_policy(folder, dtype="bfloat16")
     batch = random_batch(policy, 8, (1, 0, 2), 3, 6)
-    packed, plain = (policy._logprobs(way, *batch, 1.0).logprobs_BGR for way in ("packed", "plain"))
+    packed, plain = (policy.logprobs_by(way, *batch, 1.0).logprobs_BGR for way in ("packed", "plain"))
     assert (packed - plain).abs().max() < 0.5
     assert packed.dtype == torch.float32
 
@@ -185,7 +185,7 @@ def test_negative_control(folder, fault, monkeypatch):
 def test_first_use_check_falls_back(folder, monkeypatch, caplog):
     policy = make_policy(folder)
     prompts, completions = random_batch(policy, 9, (1, 1), 3, 6)
-    expected = policy._logprobs("plain", prompts, completions, 1.0).logprobs_BGR
+    expected = policy.logprobs_by("plain", prompts, completions, 1.0).logprobs_BGR
     monkeypatch.setattr(
         Prompts, "next_positions_B", property(lambda self: self.positions_KBP.amax((0, 2)) + 2)
     )

@@ -84,7 +84,7 @@ def test_hooks_are_shown_transformers_own_layers(folder):
     seen = []
     down = policy.backbone.text.layers[-1].mlp.down_proj
     hook = down.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
-    policy._logprobs("packed", *batch, 1.0)
+    policy.logprobs_by("packed", *batch, 1.0)
     hook.remove()
     tokens = int(batch[0].lengths_B.sum() + (batch[1].lengths_BG - 1).clamp_min(0).sum())
     assert seen == [tokens]  # those that nobody reads, too
@@ -96,7 +96,7 @@ def test_the_last_layer_computes_what_is_read(folder, monkeypatch):
     rows = []
     mlp = lean.Layer.mlp
     monkeypatch.setattr(lean.Layer, "mlp", lambda self, x: (rows.append(len(x)), mlp(self, x))[1])
-    policy._logprobs("packed", prompts, completions, 1.0)
+    policy.logprobs_by("packed", prompts, completions, 1.0)
     inputs = int((completions.lengths_BG - 1).clamp_min(0).sum())
     assert rows == [int(prompts.lengths_B.sum()) + inputs, len(prompts) + inputs]
 

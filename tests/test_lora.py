@@ -152,7 +152,7 @@ def test_peft_reads_the_adapters(folder, tmp_path):
     stock = make_policy(folder)
     stock.model = PeftModel.from_pretrained(stock.model, tmp_path / "adapters").merge_and_unload()
     batch = random_batch(policy, 5, (1, 0), 3, 6)
-    theirs = stock._logprobs("plain", *batch, 1.0).logprobs_BGR
+    theirs = stock.logprobs_by("plain", *batch, 1.0).logprobs_BGR
     torch.testing.assert_close(policy.group_logprobs(*batch).logprobs_BGR, theirs, rtol=0, atol=1e-3)
 
 

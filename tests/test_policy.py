@@ -119,7 +119,7 @@ def test_sampled_logprobs_equal_recomputed_ones(policy, how):
     assert len(set(completions.lengths_BG.flatten().tolist())) > 3  # rows did leave the batch
     again = policy.group_logprobs(prompts, completions, how.temperature)
     torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
-    plain = policy._logprobs("plain", prompts, completions, how.temperature)
+    plain = policy.logprobs_by("plain", prompts, completions, how.temperature)
     torch.testing.assert_close(plain.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
 
 
@@ -434,7 +434,7 @@ def test_frozen_features_are_reused_and_equal(tmp_path, make, monkeypatch):
     completions = policy.encode_completions(["w1", "w2 w3", "w3", "w4"])
     found = {}
     for each in (policy, trained):
-        each.way, each._checked = "packed", True
+        each.way, each.checked = "packed", True
         prompts = mixed_prompts(each)[2]
         for rows in ([0, 1, 2, 3], [2, 0], [3, 2, 1, 0]):
             logprobs = each.group_logprobs(prompts.select(rows), completions.select(rows)).logprobs_BGR

@@ -30,7 +30,7 @@ def double_policy(folder) -> Policy:
 def continued(policy: Policy, prompts, completions, known):
     """Log-probabilities and every gradient, going on from `known`."""
     policy.model.zero_grad(set_to_none=True)
-    result = policy._logprobs("packed", prompts, completions, 0.7, known)
+    result = policy.logprobs_by("packed", prompts, completions, 0.7, known)
     weights = torch.randn(completions.tokens_BGR.shape, generator=torch.Generator().manual_seed(5))
     ((result.logprobs_BGR * weights).sum() / completions.mask_BGR.sum()).backward()
     return result, {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
@@ -60,8 +60,8 @@ def test_a_prefill_of_other_weights_shows(tmp_path):
     known = policy.prefill(batch[0])
     weight = policy.model.model.language_model.layers[0].self_attn.k_proj.weight
     weight.data = weight.data * 1.01
-    found = policy._logprobs("packed", *batch, 0.7, known).logprobs_BGR
-    plain = policy._logprobs("plain", *batch, 0.7).logprobs_BGR
+    found = policy.logprobs_by("packed", *batch, 0.7, known).logprobs_BGR
+    plain = policy.logprobs_by("plain", *batch, 0.7).logprobs_BGR
     assert (found - plain).abs().max() > 10 * SPANS[torch.float64]
 
 

@@ -26,7 +26,7 @@ from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.surrogates import truncated_ratio
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.prompts import TEMPLATES
 from test_learning import Scripted, grpo, items_of, scripted_groups, stage_of
 
@@ -195,6 +195,21 @@ def test_an_engine_that_kept_its_old_weights_is_noticed(
     engine.takes_weights = True
     made.refresh()
     drawn(made)
+
+
+def test_adapters_are_given_as_a_part_of_the_model(engine: EngineServer, tmp_path: Path) -> None:
+    adapted = Policy.load("embedded", ModelSettings(lora=Lora(rank=2)))
+    with torch.no_grad():
+        for name, parameter in adapted.model.named_parameters():
+            if "lora_B" in name:  # zeros, until something is learned
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    completions = drawn(generator(adapted, engine, tmp_path))
+    assert engine.policy is not None and not engine.policy.adapted
+    asked = questions(items_of("counting", 2), "cot", TEMPLATES["embedded"])
+    prompts = adapted.encode([one.prompt for one in asked], [one.images for one in asked])
+    with adapted.without_adapters().in_place(), torch.no_grad():
+        base = adapted.group_logprobs(prompts, completions).logprobs_BGR
+    assert (base - completions.logprobs_BGR)[completions.mask_BGR].abs().mean() > 0.1  # and not as a base
 
 
 def test_weights_that_another_job_gave_are_noticed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
@@ -36,12 +37,23 @@ Workers = Annotated[
         help="Processes that work at the same time, one a GPU in turn; auto: as many as GPUs, or cores.",
     ),
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Devices that learn each stage together, sharing the shards of its batches."
+    ),
+]
 
 
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
     workers: Workers = "1",
+    devices: Devices = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="none|optimizer", help="What each of them keeps a part of only."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start however many jobs there are.")] = False,
     report: Annotated[
         bool,
@@ -55,9 +67,12 @@ def run(
     from holdfast import files
     from holdfast.config.load import load_experiment
     from holdfast.experiment import store as stores
+    from holdfast.experiment.devices import ranks
 
     start = time.monotonic()
-    experiment = load_experiment(config, overrides or [], _announce)
+    experiment = load_experiment(config, [*(overrides or []), *_shared(devices, shard, workers)], _announce)
+    if ranks() > 1 and _follows(experiment):
+        return
     stores.check_writable(experiment.output, "output")
     stores.check_writable(experiment.store, "store")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
@@ -80,7 +95,8 @@ def run(
 
     where = places(experiment.model.device)
     count = _count(workers, experiment, where)
-    for warning in filter(None, (check_memory(experiment, count, where), *rounded_away(experiment))):
+    needed = check_memory(experiment, count * experiment.devices, where)
+    for warning in filter(None, (needed, *rounded_away(experiment))):
         err.print(warning, style="yellow")
     check_rows(experiment)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
@@ -118,6 +134,41 @@ def run(
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")
+
+
+def _shared(devices: int | None, shard: str | None, workers: str) -> list[str]:
+    """The settings `devices` and `shard`, as they were asked for or as this process was started.
+
+    Raises:
+        InputError: these are not the same.
+    """
+    from holdfast.experiment.devices import ranks
+
+    if (size := ranks()) > 1:
+        if devices not in (None, size):
+            raise InputError(f"--devices {devices}, but {size} ranks were started; leave it out.")
+        if workers != "1":
+            raise InputError("--workers: ranks that were started together are one worker; leave it out.")
+        devices = size
+    asked = {"devices": devices, "shard": shard}
+    return [f"{key}={value}" for key, value in asked.items() if value is not None]
+
+
+def _follows(experiment: Experiment) -> bool:
+    """Whether this process is a rank that does not lead; if so, it has learned with it, and all is done."""
+    os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
+
+    from holdfast.experiment.jobs import Runner
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.store import Store
+    from holdfast.policy.team import team_of_environment
+
+    team = team_of_environment()
+    if team.leads:
+        atexit.register(team.call, None)  # however it ends, the others go home
+        return False
+    Runner(experiment, make_plan(experiment), Store(experiment.store), team=team).follow()
+    return True
 
 
 def _announce(reference: str) -> None:

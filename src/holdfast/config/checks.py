@@ -51,6 +51,10 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
 
     for name, method in experiment.methods.items():
         where = ("methods", name)
+        if text := method.not_shared(experiment.devices):
+            problems.append(((*where, "shards"), text))
+        if text := method.not_sharded(experiment.shard):
+            problems.append(((*where, "retention"), text))
         problems += [((*where, "iterations", *key), text) for key, text in _check_counts(method, experiment)]
         if method.order is not None and method.order not in experiment.orders:
             known = f"there is no order '{method.order}'{suggestion(method.order, experiment.orders)}"

@@ -22,7 +22,7 @@ from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
 from holdfast.generate.settings import Served
-from holdfast.learning.methods import Method
+from holdfast.learning.methods import Method, Shard
 from holdfast.measures import Measure
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.settings import Settings
@@ -130,6 +130,9 @@ class Experiment(Settings):
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
     cards: dict[Name, Card] = Field(default_factory=dict)  # your own, that `holdfast plan --card` may name
+    # Devices that learn a stage together; a method's `shards` is a multiple of them. No bit depends on it.
+    devices: int = Field(1, ge=1, le=1024)
+    shard: Shard = "none"  # what of a stage's training state each device keeps a part of only
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
     ray: Ray = Ray()
 

@@ -110,6 +110,14 @@ def _why_none() -> str:
     return "torch finds no GPU"
 
 
+def ranks() -> int:
+    """Processes that this one was started with, by torchrun or a scheduler; 1 by itself."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal() or size == "0":
+        raise InputError(f"WORLD_SIZE is {size!r} in the environment; it must be the number of ranks.")
+    return int(size)
+
+
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast import plugins
 from holdfast.config.experiment import Experiment
@@ -27,6 +27,9 @@ from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.schedule import RETRY_SECONDS, Schedule
 from holdfast.experiment.store import Damaged, Store
+
+if TYPE_CHECKING:
+    from holdfast.policy.team import Team
 
 EXECUTORS = {  # loaded when they are used
     "local": "holdfast.experiment.local:local",
@@ -137,7 +140,7 @@ def pack(experiment: Experiment, plan: Plan, store: Store) -> Packed:
     return tuple(plan.code), pickle.dumps((experiment, plan)), store.root
 
 
-def unpack(code: tuple[str, ...], pickled: bytes, root: Path) -> Runner:
+def unpack(code: tuple[str, ...], pickled: bytes, root: Path, team: Team | None = None) -> Runner:
     """What does jobs in this process.
 
     Raises:
@@ -145,7 +148,7 @@ def unpack(code: tuple[str, ...], pickled: bytes, root: Path) -> Runner:
     """
     plugins.load_files(code)  # classes of it can be unpickled then
     experiment, plan = pickle.loads(pickled)
-    return Runner(experiment, plan, Store(root))
+    return Runner(experiment, plan, Store(root), team=team)
 
 
 def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Executor]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from holdfast.generate.served import ServedGenerator
     from holdfast.generate.settings import Served
     from holdfast.policy.policy import Policy
+    from holdfast.policy.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Runner:
 
     Args:
         load: gives what answers in evaluations, where that is not a policy of the experiment.
+        team: who learn stages together; all else the rank that leads does alone.
     """
 
     def __init__(
@@ -63,8 +65,11 @@ class Runner:
         plan: Plan,
         store: Store,
         load: Callable[[], Generator] | None = None,
+        team: Team | None = None,
     ) -> None:
         import torch
+
+        from holdfast.policy.team import Team
 
         plugins.check_unchanged(plan.code)
         torch.set_num_threads(experiment.threads)
@@ -74,6 +79,7 @@ class Runner:
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
         self.load = load
+        self.team = team or Team()
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
@@ -100,7 +106,8 @@ class Runner:
             start = time.perf_counter()
             match job.kind:
                 case "learn":
-                    self._learn(job, on_step)
+                    self.team.call(job.fingerprint)
+                    self.team.do(partial(self._learn, job, on_step))
                 case "filter":
                     self._filter(job, on_step)
                 case "evaluate":
@@ -108,6 +115,23 @@ class Runner:
                 case _:
                     self._measure(job)
             return time.perf_counter() - start
+
+    def follow(self) -> None:
+        """Be a rank that does not lead: learn the stages that it is called to, until there are no more.
+
+        Raises:
+            TeamLost: a rank died or does not answer.
+        """
+        from holdfast.policy.team import TeamLost
+
+        while (name := self.team.called()) is not None:
+            job = self.plan.jobs[name]
+            try:
+                self.team.do(partial(self._learn, job, lambda *_: None))
+            except TeamLost:
+                raise
+            except Exception as error:  # the rank that leads has it, too, and tells it
+                log.debug("%s: %s", job.label, error)
 
     def _learn(self, job: Job, on_step: OnStep) -> None:
         from safetensors.torch import save_file
@@ -144,10 +168,14 @@ class Runner:
             },
             inherited=self._inherited(job, method),
             sampler=self._served(job, policy, method.sampler) if isinstance(method, RFT) else None,
+            team=self.team,
+            shard=self.experiment.shard,
         )
         every = self.experiment.checkpoint_every
         on_damage = partial(self._set_aside, job)
         totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
+        if not self.team.leads:
+            return
         with self._writing(job) as folder:
             policy.save(folder / WEIGHTS)
             for name, tensors in left.items():

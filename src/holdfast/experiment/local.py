@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,10 +12,11 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from holdfast.config.experiment import Experiment
-from holdfast.errors import HoldfastError
-from holdfast.experiment.devices import Place, places, spread
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.devices import Place, places, ranks, spread
 from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack, unpack
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import Job, Plan
@@ -23,17 +25,24 @@ from holdfast.experiment.store import Store
 
 
 def local(experiment: Experiment, plan: Plan, store: Store, workers: int) -> Executor:
-    """This process for one worker, else one process each."""
-    return (Here if workers == 1 else Processes)(experiment, plan, store, workers)
+    """This process for one worker on one device, or where it was started as a rank; else several.
+
+    Raises:
+        InputError: as `places`, or a stage is to have more cards than there are.
+    """
+    alone = workers == 1 and (experiment.devices == 1 or ranks() > 1)
+    return (Here if alone else Processes)(experiment, plan, store, workers)
 
 
 class Here(Executor):
-    """All jobs in this process, one after the other."""
+    """All jobs in this process, one after the other; where it was started as a rank, the others help it."""
 
     def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int = 1) -> None:
+        from holdfast.policy.team import team_of_environment
+
         super().__init__(experiment, plan, store, 1)
         self._places = places(experiment.model.device)
-        self._runner = Runner(experiment, plan, store)
+        self._runner = Runner(experiment, plan, store, team=team_of_environment())
         self._given: tuple[Job, bool] | None = None
 
     @property
@@ -53,19 +62,29 @@ class Here(Executor):
 
 
 class Processes(Executor):
-    """Jobs in processes; process i of them computes on place i mod n, as does one in a dead one's place."""
+    """Jobs in processes; process i of them computes on place i mod n, as does one in a dead one's place.
+
+    A worker of several devices is as many processes, the ranks of a team, with the next places.
+    """
 
     def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int) -> None:
         super().__init__(experiment, plan, store, workers)
         self._places = places(experiment.model.device)
+        each = experiment.devices
+        if self._places[0].on_gpu and each > len(self._places):
+            raise InputError(
+                f"devices: {each} cards are to learn a stage, and there are {len(self._places)}."
+            )
         packed = pack(experiment, plan, store)
+        turns = [self._places[turn % len(self._places)] for turn in range(workers * each)]
         self._workers = [
-            _Worker(self._places[turn % len(self._places)], packed) for turn in range(workers)
+            _Worker(turns[first : first + each], packed) for first in range(0, len(turns), each)
         ]
 
     @property
     def where(self) -> str:
-        return f"in {self.workers} processes" + _cards(self.workers, self._places)
+        count = self.workers * self.experiment.devices
+        return f"in {count} processes" + _cards(count, self._places)
 
     def idle(self) -> list[_Worker]:
         """Those that run come first: they need not be started."""
@@ -77,9 +96,9 @@ class Processes(Executor):
 
     def listen(self, tell: Callable[[Job, Event], None]) -> None:
         busy = [worker for worker in self._workers if worker.job is not None]
-        ready = wait([worker.connection for worker in busy if worker.connection], timeout=RETRY_SECONDS)
+        ready = wait([sign for worker in busy for sign in worker.signs], timeout=RETRY_SECONDS)
         for worker in busy:
-            if worker.connection in ready:
+            if not set(worker.signs).isdisjoint(ready):
                 tell(*worker.hear())
 
     def stop(self) -> None:
@@ -92,28 +111,54 @@ def _cards(workers: int, where: Sequence[Place]) -> str:
 
 
 class _Worker:
-    """A process that does one job at a time, started when there is work for it."""
+    """A process that does one job at a time, started when there is work for it.
 
-    def __init__(self, place: Place, packed: Packed) -> None:
-        self.place = place
+    Args:
+        places: what it computes on; for each but the first there is a process more, which helps it to learn.
+    """
+
+    def __init__(self, places: Sequence[Place], packed: Packed) -> None:
+        self.places = places
         self.packed = packed
         self.process: BaseProcess | None = None
+        self.helpers: list[BaseProcess] = []
+        self._meeting_point: Any = None
         self.connection: Connection | None = None
         self.job: Job | None = None
         self.held: str | None = None
 
     def lives(self) -> bool:
         """Whether it runs; one that died while idle is forgotten, with the policy it held."""
-        if self.process is not None and not self.process.is_alive():
+        if self.process is not None and not all(one.is_alive() for one in (self.process, *self.helpers)):
             self.stop()
         return self.process is not None
+
+    @property
+    def signs(self) -> list[Any]:
+        """What becomes ready when it says something, or loses a process."""
+        return [*filter(None, [self.connection]), *(one.sentinel for one in self.helpers)]
 
     def start(self) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, self.packed), daemon=True)
-        with _environment(self.place.environment):  # inherited, and there before the child imports torch
-            self.process.start()
+        port = 0
+        if len(self.places) > 1:
+            from holdfast.policy.team import meeting_point
+
+            self._meeting_point = meeting_point()
+            port = self._meeting_point.port
+        for rank, place in enumerate(self.places):
+            process = context.Process(
+                target=_work,
+                args=(None if rank else theirs, (port, rank, len(self.places)), self.packed),
+                daemon=True,
+            )
+            with _environment(place.environment):  # inherited, and there before the child imports torch
+                process.start()
+            if rank:
+                self.helpers.append(process)
+            else:
+                self.process = process
         theirs.close()
 
     def give(self, job: Job, weights: bool) -> None:
@@ -129,34 +174,51 @@ class _Worker:
         assert self.connection is not None and self.job is not None
         job = self.job
         try:
-            event: Event = self.connection.recv()
+            event: Event = self.connection.recv() if self.connection.poll() else self._lost_helper()
         except (EOFError, OSError):  # another one takes its place when there is work
-            event = Event("failed", message=self._cause_of_death())
+            event = Event("failed", message=f"its process {self._cause_of_death(self.process)}")
+            self.stop()
+        if event.kind == "failed" and self.helpers:
+            event = self._lost_helper(event)
             self.stop()
         if event.kind != "step":
             self.job, self.held = None, event.held
         return job, event
 
-    def _cause_of_death(self) -> str:
-        assert self.process is not None
-        self.process.join(timeout=10)
-        code = self.process.exitcode
+    def _lost_helper(self, event: Event | None = None) -> Event:
+        """A failure, which is that of a helper that died if one did: the others only missed it."""
+        ended = set(wait([one.sentinel for one in self.helpers], timeout=1))
+        causes = [
+            f"its rank {rank} of {len(self.places)} {self._cause_of_death(helper)}"
+            for rank, helper in enumerate(self.helpers, 1)
+            if helper.sentinel in ended
+        ]
+        killed = [cause for cause in causes if "killed" in cause]
+        return Event("failed", message=(killed or causes)[0]) if causes or event is None else event
+
+    def _cause_of_death(self, process: BaseProcess | None) -> str:
+        assert process is not None
+        process.join(timeout=10)
+        code = process.exitcode
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             memory = " (most likely out of memory: use fewer workers or a smaller micro_batch)"
-            return f"its process was killed by {name}{memory if name == 'SIGKILL' else ''}"
-        return f"its process ended unexpectedly with exit code {code}"
+            return f"was killed by {name}{memory if name == 'SIGKILL' else ''}"
+        return f"ended unexpectedly with exit code {code}"
 
     def stop(self) -> None:
         if self.process is None or self.connection is None:
             return
         self.connection.close()
-        self.process.terminate()
-        self.process.join(timeout=5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process = self.connection = self.held = None
+        for process in (self.process, *self.helpers):
+            process.terminate()
+        for process in (self.process, *self.helpers):
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self.process = self.connection = self.held = self._meeting_point = None
+        self.helpers = []
 
 
 @contextmanager
@@ -174,15 +236,30 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(connection: Connection, packed: Packed) -> None:
-    """The life of a worker process."""
+def _work(connection: Connection | None, place: tuple[int, int, int], packed: Packed) -> None:
+    """The life of a worker process.
+
+    Args:
+        connection: to the main process; a helper has none.
+        place: in its team: a port, its rank, and how many there are.
+    """
+    from holdfast.policy.team import TeamLost, join
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
     runner, trouble = None, ""
     try:
-        runner = unpack(*packed)
-    except HoldfastError as error:  # a file of code is not what it was
+        runner = unpack(*packed, team=join(*place))
+    except HoldfastError as error:  # a file of code is not what it was, say
         trouble = str(error)
+    if connection is None:
+        if runner is None:
+            sys.exit(trouble)
+        try:
+            runner.follow()
+        except TeamLost as error:
+            sys.exit(str(error))
+        return
     while True:
         try:
             name, weights = connection.recv()

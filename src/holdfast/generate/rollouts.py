@@ -19,7 +19,7 @@ from holdfast.policy.batch import Completions
 from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
-from holdfast.tasks.grading import grade, reward_of
+from holdfast.tasks.grading import Grade, grade, reward_of
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
@@ -116,21 +116,25 @@ def roll_out(
         asked = questions(items, style, templates)
         completions = sampler.draw(asked, prompts, group_size, sampling, stream, greedy_row)
     texts = policy.decode(completions)
-    grades = [
-        [grade(task, example, text, style, policy.encoder.opens_thought) for text in group]
-        for (task, example), group in zip(items, texts, strict=True)
-    ]
-    rewards = [
-        [reward_of(one, text, example, style, parts) for one, text in zip(group, responses, strict=True)]
-        for (_, example), group, responses in zip(items, grades, texts, strict=True)
-    ]
+
+    def graded(rows: range) -> list[tuple[list[Grade], list[float]]]:
+        made = []
+        for (task, example), group in zip(items[rows.start : rows.stop], texts[rows.start :], strict=False):
+            grades = [grade(task, example, text, style, policy.encoder.opens_thought) for text in group]
+            rewards = [
+                reward_of(one, text, example, style, parts) for one, text in zip(grades, group, strict=True)
+            ]
+            made.append((grades, rewards))
+        return made
+
+    grades = [one for made in policy.shards.each(len(items), graded) for one in made]
     return Rollouts(
         prompts,
         completions,
         texts,
-        [[one.answer for one in group] for group in grades],
-        torch.tensor([[one.score for one in group] for group in grades]),
-        torch.tensor([[one.format for one in group] for group in grades]),
-        torch.tensor(rewards),
+        [[one.answer for one in group] for group, _ in grades],
+        torch.tensor([[one.score for one in group] for group, _ in grades]),
+        torch.tensor([[one.format for one in group] for group, _ in grades]),
+        torch.tensor([rewards for _, rewards in grades]),
         prefill,
     )

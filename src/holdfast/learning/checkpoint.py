@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from holdfast.errors import HoldfastError
 from holdfast.files import listing, read_json, recover_folder, whole_folder, write_json
 from holdfast.learning.curve import Curve
+from holdfast.learning.partition import Partition
 
 MANIFEST = "manifest.json"
 
@@ -34,20 +36,34 @@ def save_checkpoint(
     state: dict[str, Any],
     memory: Mapping[str, torch.Tensor] | None = None,
     curve: Curve | None = None,
+    partition: Partition | None = None,
 ) -> None:
     """Replace the checkpoint in `folder`; whenever the process dies, the old one or the new one is left.
+
+    All ranks of a team call this. The one that leads writes; each of the others, its part of the optimiser's
+    state where that is shared out.
 
     Args:
         state: small facts, as JSON.
         memory: tensors that the objective goes on with.
         curve: the rows so far, which belong to the checkpoint.
+        partition: of the optimiser's state, among the ranks of a team.
     """
+    partition = partition or Partition(optimizer)
+    team = partition.team
+    moments = optimizer.state_dict()["state"]
+    tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
+    if not team.leads:
+        place = team.agreed(Path, folder.name)
+        if partition.shared:
+            save_file(tensors, place / f"optimizer-{team.rank}.safetensors")
+        team.together(lambda: list(tensors), MANIFEST)
+        return
     for left_over in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
         shutil.rmtree(left_over, ignore_errors=True)
     weights = _trainable(model)
-    moments = optimizer.state_dict()["state"]
-    tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
     with whole_folder(folder) as temporary:
+        team.agreed(lambda: temporary, folder.name)
         save_file(
             {name: parameter.detach() for name, parameter in weights.items()},
             temporary / "weights.safetensors",
@@ -55,9 +71,10 @@ def save_checkpoint(
         save_file(tensors, temporary / "optimizer.safetensors")
         if memory:
             save_file(dict(memory), temporary / "memory.safetensors")
+        names = {name for part in team.together(lambda: list(tensors), MANIFEST) for name in part}
         facts = {
             "parameters": list(weights),
-            "moments": sorted(tensors),
+            "moments": sorted(names),
             "curve": curve.mark() if curve else None,
         }
         write_json(temporary / "state.json", state | facts)
@@ -66,9 +83,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, curve: Curve | None = None
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    curve: Curve | None = None,
+    partition: Partition | None = None,
 ) -> dict[str, Any] | None:
     """Put the checkpoint's weights, moments and rows back; None when there is no checkpoint.
+
+    All ranks of a team read it, or none does, however many there were when it was written.
 
     Returns:
         The state, with the objective's tensors as `memory`.
@@ -77,16 +100,25 @@ def load_checkpoint(
         DamagedCheckpoint: it, or the curve, is not what was written, or belongs to other weights. Weights and
             moments are as they were.
     """
-    recover_folder(folder)
-    if not os.path.lexists(folder):
+    partition = partition or Partition(optimizer)
+    team = partition.team
+    team.agreed(lambda: recover_folder(folder))
+    there = team.together(lambda: os.path.lexists(folder))
+    if not there[0]:
         return None
-    try:
-        state, weights, moments = _read(folder, model, optimizer)
-        rows = b"" if curve is None else curve.before(state["curve"])
-    except MemoryError:
-        raise
-    except Exception as error:  # safetensors and json raise many kinds
-        raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
+    if not all(there):
+        raise HoldfastError(f"{folder} is not on all ranks: the store must be on a disk that they share.")
+
+    def read() -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]], bytes]:
+        try:
+            read = _read(folder, model, optimizer, partition.own)
+            return *read, b"" if curve is None else curve.before(read[0]["curve"])
+        except MemoryError:
+            raise
+        except Exception as error:  # safetensors and json raise many kinds
+            raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
+
+    state, weights, moments, rows = team.do(read)
     if curve is not None:
         curve.begin(rows)
     with torch.no_grad():
@@ -97,9 +129,9 @@ def load_checkpoint(
 
 
 def _read(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, own: frozenset[int]
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]]:
-    """State, weights and moments, after comparing them with the manifest and with what they are for."""
+    """State, weights and own moments, after comparing them with the manifest and with what they are for."""
     manifest = read_json(folder / MANIFEST)
     if manifest["work"] != folder.parent.name:
         raise ValueError("it belongs to another stage")
@@ -109,7 +141,7 @@ def _read(
         if found.get(name) != manifest["files"].get(name):
             raise ValueError(f"{name} is not what was written")
     state = read_json(folder / "state.json")
-    weights, flat = load_file(folder / "weights.safetensors"), load_file(folder / "optimizer.safetensors")
+    weights = load_file(folder / "weights.safetensors")
     memory = folder / "memory.safetensors"
     state["memory"] = load_file(memory) if memory.exists() else {}
     trainable = _trainable(model)
@@ -118,12 +150,17 @@ def _read(
     for name, parameter in trainable.items():
         if (weights[name].shape, weights[name].dtype) != (parameter.shape, parameter.dtype):
             raise ValueError(f"{name} has another shape or type than the model's")
-    if state["moments"] != sorted(flat):
-        raise ValueError("it lacks some of the optimiser's moments")
     moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in flat.items():
-        index, key = name.split(".", 1)
-        moments.setdefault(int(index), {})[key] = tensor
+    names: set[str] = set()
+    for path in folder.glob("optimizer*.safetensors"):  # of each rank that had a part
+        with safe_open(path, "pt") as file:
+            names |= set(file.keys())
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                index, key = name.split(".", 1)
+                if int(index) in own:
+                    moments.setdefault(int(index), {})[key] = file.get_tensor(name)
+    if state["moments"] != sorted(names):
+        raise ValueError("it lacks some of the optimiser's moments")
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     for place, tensors in moments.items():
         for key, tensor in tensors.items():

@@ -12,18 +12,25 @@ from holdfast.files import write_bytes
 
 
 class Curve:
-    """The rows of `metrics.jsonl`, one an iteration."""
+    """The rows of `metrics.jsonl`, one an iteration.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        writes: whether this process writes them; else it only counts on them.
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
         self._bytes, self._digest = 0, hashlib.sha256()
 
     def begin(self, rows: bytes = b"") -> None:
         """Go on after these rows, and forget whatever else is there."""
-        write_bytes(self.path, rows)
+        if self.writes:
+            write_bytes(self.path, rows)
         self._bytes, self._digest = len(rows), hashlib.sha256(rows)
 
     def add(self, row: dict[str, Any]) -> None:
+        if not self.writes:
+            return
         line = (json.dumps(row) + "\n").encode()
         with self.path.open("ab") as file:
             file.write(line)

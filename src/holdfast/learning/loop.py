@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,12 @@ from holdfast.learning.curve import Curve
 from holdfast.learning.methods import Method
 from holdfast.learning.objectives import Groups, LossSums, Objective, item_name
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
+from holdfast.learning.partition import Partition
 from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
 from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.shards import Shards
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
@@ -61,16 +63,19 @@ def learn(
         HoldfastError: log-probabilities or gradients are not finite several iterations in a row, weights or
             metrics are not, or the objective found nothing to learn from.
     """
-    policy, method, iterations = stage.policy, stage.method, stage.iterations
+    policy, method, iterations, team = stage.policy, stage.method, stage.iterations, stage.team
+    policy.share(Shards(method.shards, team, policy.budget))
     objective = method.make(stage)
     optimizer = make_optimizer(policy.model, method, stage.stream)
+    partition = Partition(optimizer, team, stage.shard == "optimizer")
     strategies = Strategies(stage)
     folder.mkdir(parents=True, exist_ok=True)
-    curve = Curve(folder / "metrics.jsonl")
+    curve = Curve(folder / "metrics.jsonl", writes=team.leads)
     try:
-        state = load_checkpoint(folder / "checkpoint", policy.model, optimizer, curve)
-    except DamagedCheckpoint as damage:
-        on_damage(str(damage))
+        state = load_checkpoint(folder / "checkpoint", policy.model, optimizer, curve, partition)
+    except DamagedCheckpoint as error:
+        damage = str(error)
+        team.agreed(lambda: on_damage(damage))
         state = None
     if state is None:
         curve.begin()
@@ -91,6 +96,7 @@ def learn(
         groups = collect(policy, objective, batch, (*stage.stream, iteration))
         if groups is not None:
             groups = objective.chosen(strategies.collected(groups))
+            policy.check(groups.prompts, groups.completions)
         if iteration + 1 < iterations:  # decoded while the device learns
             coming = pick(stage.items, method.batch, iteration + 1, stage.stream)
             policy.prepare([example.images for _, example in coming])
@@ -133,12 +139,16 @@ def learn(
         if done % checkpoint_every == 0 and done < iterations:
             state = {"iteration": done, "totals": totals, "skips": skips}
             check_weights(policy.model)
+            team.check_alike(dict(policy.model.named_parameters()))
             kept = {**objective.memory, **strategies.memory}
-            save_checkpoint(folder / "checkpoint", policy.model, optimizer, state, kept, curve)
+            place = folder / "checkpoint"
+            team.do(partial(save_checkpoint, place, policy.model, optimizer, state, kept, curve, partition))
         on_step(done, iterations, row)
     objective.finish(totals)
     left = strategies.end()
     check_weights(policy.model)
+    team.check_alike(dict(policy.model.named_parameters()))
+    policy.shards = Shards()
     if stage.spent["flops"]:
         totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
     return totals, left
@@ -225,24 +235,32 @@ def step(
     tokens, groups = groups.completions.mask_BGR.sum().item(), objective.weighed(groups)
     trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
 
-    def gradients() -> list[LossSums]:
-        optimizer.zero_grad(set_to_none=True)
-        sums: list[LossSums] = []
-        parts = groups.within(policy.budget, method.micro_batch)
-        add_up_in_float32(trained, len(parts))
-        for rows in parts:
-            part = groups.rows(rows)
-            try:
-                sums.append(objective.loss(policy, part))
-            except NotFiniteError as error:
-                log.warning("A step is skipped for %s. %s", part.name(error.index), error)
-                return []
-            (sums[-1].loss / tokens).backward()
-        return sums
+    def gradients(shard: range) -> list[LossSums]:
+        own = groups.rows(shard)
 
-    sums = policy.budget.attempt(gradients)
+        def parts() -> list[LossSums]:
+            optimizer.zero_grad(set_to_none=True)
+            sums: list[LossSums] = []
+            parts = own.within(policy.budget, method.micro_batch)
+            add_up_in_float32(trained, len(parts) * policy.shards.count)
+            for rows in parts:
+                try:
+                    sums.append(objective.loss(policy, own.rows(rows)))
+                except NotFiniteError as error:
+                    raise NotFiniteError(shard.start + rows.start + error.index) from error
+                (sums[-1].loss / tokens).backward()
+            return sums
+
+        return policy.budget.attempt(parts)
+
+    sums: list[LossSums] = []
+    try:
+        for of_shard in policy.shards.gradients(trained, len(groups.prompts), gradients):
+            sums += of_shard
+    except NotFiniteError as error:
+        log.warning("A step is skipped for %s. %s", groups.name(error.index), error)
     said = strategies.gradient(groups) if strategies and sums else {}
-    norm = clip(trained, method.clip_grad)
+    norm = clip(trained, method.clip_grad, policy.shards)
     loss = sum(part.loss.item() for part in sums) / tokens
     finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
     if finite:

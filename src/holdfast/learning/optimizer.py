@@ -11,6 +11,7 @@ from holdfast.learning.bfloat16 import BFloat16AdamW
 from holdfast.learning.methods import Method
 from holdfast.learning.muon import Muon
 from holdfast.policy.gradients import trained_matrices
+from holdfast.policy.shards import Shards
 
 
 def make_optimizer(
@@ -52,19 +53,14 @@ def add_up_in_float32(parameters: Iterable[torch.nn.Parameter], parts: int) -> N
         parameter.grad_dtype = _at_least_float32(parameter) if parts > 1 else parameter.dtype
 
 
-def clip(parameters: Iterable[torch.nn.Parameter], bound: float) -> float:
-    """Scale gradients down to a norm of `bound`; their norm before, added up in float32."""
+def clip(parameters: Iterable[torch.nn.Parameter], bound: float, shards: Shards | None = None) -> float:
+    """Scale gradients down to a norm of `bound`; their norm before, added up in at least float32."""
     having = [parameter for parameter in parameters if parameter.grad is not None]
     if not having:
         return 0.0
-    norms = [_norm(parameter.grad) for parameter in having if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(norms))
+    norm = (shards or Shards()).norm([parameter.grad for parameter in having if parameter.grad is not None])
     torch.nn.utils.clip_grads_with_norm_(having, bound, norm)
     return norm.item()
-
-
-def _norm(gradient: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(gradient, dtype=_at_least_float32(gradient))
 
 
 def _at_least_float32(tensor: torch.Tensor) -> torch.dtype:

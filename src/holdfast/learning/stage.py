@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import Method
+from holdfast.learning.methods import Method, Shard
+from holdfast.policy.shards import Shards
+from holdfast.policy.team import Team
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Stage:
         sampler: draws in the policy's place, where the method says so.
         inherited: what the strategies of the stage before left, by their names.
         spent: what strategies took besides (`flops`), until the loop counts it.
+        team: who learn it together.
+        shard: what of the training state each of them keeps a part of only.
     """
 
     policy: Policy
@@ -47,6 +51,8 @@ class Stage:
     inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
     sampler: ServedGenerator | None = None
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    team: Team = field(default_factory=Team)
+    shard: Shard = "none"
     _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:
@@ -59,5 +65,10 @@ class Stage:
                 self._past[which] = self.policy.snapshot()
             else:
                 adapted = self.policy.adapted
-                self._past[which] = self.policy.without_adapters() if adapted else self.load_base()
+                self._past[which] = self.policy.without_adapters() if adapted else self._base()
         return self._past[which]
+
+    def _base(self) -> Policy:
+        base = self.load_base()
+        base.share(Shards(self.method.shards, self.team, base.budget))
+        return base

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -171,7 +172,24 @@ class GroupLogprobs:
     logprobs_BGR: torch.Tensor
     entropy_BGR: torch.Tensor
 
+    @classmethod
+    def join(cls, parts: Sequence[GroupLogprobs]) -> GroupLogprobs:
+        """Of all parts, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.logprobs_BGR for part in parts]), torch.cat([part.entropy_BGR for part in parts])
+        )
+
+    def to(self, device: torch.device | str) -> GroupLogprobs:
+        return GroupLogprobs(self.logprobs_BGR.to(device), self.entropy_BGR.to(device))
+
 
 def group_tokens(prompts: Prompts, completions: Completions) -> list[int]:
     """Tokens of each prompt with its group, the prompt counted once."""
     return (prompts.lengths_B + completions.lengths_BG.sum(-1)).tolist()
+
+
+def some_rows(batch: Any, rows: range) -> Any:
+    """These of its rows; itself where that is all."""
+    return batch if len(rows) == len(batch) else batch.select(rows)

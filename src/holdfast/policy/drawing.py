@@ -165,11 +165,11 @@ class NotFiniteError(HoldfastError):
     """A NaN or infinite logit of one example.
 
     Attributes:
-        index: of the example in the batch.
+        index: of the example in the batch; `name`, where it is known.
     """
 
     def __init__(self, index: int, name: str = ""):
-        self.index = index
+        self.index, self.name = index, name
         super().__init__(
             f"The model's output for {name or f'example {index} of the batch'} is not finite (NaN or "
             "infinity). Its weights have diverged (lower learning_rate or clip_grad) or overflow in this "
@@ -179,3 +179,6 @@ class NotFiniteError(HoldfastError):
     def named(self, names: Sequence[str]) -> NotFiniteError:
         """The same about the example of a name."""
         return NotFiniteError(self.index, names[self.index])
+
+    def __reduce__(self) -> tuple[type[NotFiniteError], tuple[int, str]]:
+        return NotFiniteError, (self.index, self.name)  # as another process gets it

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from holdfast.errors import InputError
-from holdfast.policy import fused, generation, heap, lora
+from holdfast.policy import control, fused, generation, heap, lora
 from holdfast.policy.backbone import Backbone
-from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
+from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens, some_rows
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import Draw, NotFiniteError
 from holdfast.policy.encode import Unfit
@@ -28,12 +28,11 @@ from holdfast.policy.prefill import Prefill, prefill
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.policy.shards import Shards
+from holdfast.policy.trial import replays_are_wrong, try_packed
 from holdfast.tasks.example import ImageSource
 
 log = logging.getLogger(__name__)
-
-# Largest difference in log-probability that rounding explains, for the first-use check.
-TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 
 
 class Policy:
@@ -49,6 +48,7 @@ class Policy:
         way: `packed` or `plain`.
         budget: what larger batches are split by.
         operations: what its passes cost.
+        shards: how its batches are cut while it learns.
     """
 
     def __init__(self, model: Any, processor: Any, settings: ModelSettings):
@@ -65,16 +65,18 @@ class Policy:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(self.end)
         self.draw = Draw(*self._special_ids(), self.tokenizer.pad_token_id)
-        self.silent = self._silent_ids()
+        silent = control.silent_ids(self.tokenizer) | {self.end, *self.draw.ends.tolist()}
+        self.silent = torch.tensor(sorted(silent), device=self.device)
         self.budget = TokenBudget(settings.token_budget)
+        self.shards = Shards()
         if settings.lora is not None and not self.adapted:
             lora.add_adapters(model, self.family, settings.lora)
         self.way, self.backbone = "packed", None
         try:
             self.backbone = Backbone(model, self.family)
         except ValueError as error:
-            self._fall_back(str(error))
-        self._checked = self._replays_checked = False
+            self.fall_back(str(error))
+        self.checked = self.replays_checked = False
         self._freeze()
         if self.way == "packed" and self.device.type == "cuda":
             fused.fuse(model)
@@ -168,11 +170,11 @@ class Policy:
 
         It saves computing prompts and images a second time, and holds their activations while sampling.
         That is for CPUs: on a GPU, where decoding takes the time, memory is worth more; so it is where
-        activations are checkpointed or the token budget splits the batch. None then.
+        activations are checkpointed or the batch is split. None then.
         """
         if self.way != "packed" or self.backbone is None or self.device.type != "cpu":
             return None
-        if self.settings.activation_checkpointing or self.budget.tokens is not None:
+        if self.settings.activation_checkpointing or self.budget.tokens is not None or self.shards.count > 1:
             return None
         self._mode(False)
         with torch.enable_grad():
@@ -220,16 +222,25 @@ class Policy:
                 return sample_packed(self.backbone, *rest, known if some is prompts else None)
             return sample_plain(self.model, *rest)
 
-        def whole() -> Completions:
-            return Completions.join([part(rows) for rows in self.budget.split(costs)], self.draw.pad)
+        def shard(rows: range) -> Completions:
+            def parts() -> list[Completions]:
+                return [
+                    part(rows[some.start : some.stop])
+                    for some in self.budget.split(costs[rows.start : rows.stop])
+                ]
 
-        completions = self.budget.attempt(whole)
+            return Completions.join(self.budget.attempt(parts), self.draw.pad)
+
+        def whole() -> Completions:
+            parts = self.shards.each(len(prompts), shard)
+            return Completions.join(parts, self.draw.pad).to(self.device)
+
+        completions = whole()
         temperature = sampling.temperature or 1.0
-        if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature, new=True)
+        self.check(prompts, completions, temperature, new=True)
         changed = before != (self.way, getattr(self.backbone, "lean", None))
-        if changed or self._replays_are_wrong(prompts, completions, temperature):
-            completions = self.budget.attempt(whole)  # of the same random numbers
+        if changed or replays_are_wrong(self, prompts, completions, temperature):
+            completions = whole()  # of the same random numbers
         return completions
 
     def group_logprobs(
@@ -252,12 +263,16 @@ class Policy:
         Raises:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
-        if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature, new=False)
+        self.check(prompts, completions, temperature)
         if torch.is_grad_enabled():
-            result = self._logprobs(self.way, prompts, completions, temperature, known)
+            result = self.logprobs_by(self.way, prompts, completions, temperature, known)
         else:
-            result = self.budget.attempt(lambda: self._logprobs_split(prompts, completions, temperature))
+
+            def shard(rows: range) -> GroupLogprobs:
+                some = some_rows(prompts, rows), some_rows(completions, rows)
+                return self.budget.attempt(lambda: self._logprobs_split(*some, temperature))
+
+            result = GroupLogprobs.join(self.shards.each(len(prompts), shard)).to(self.device)
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
             raise NotFiniteError(int(bad_B.int().argmax()))
@@ -281,21 +296,48 @@ class Policy:
         Raises:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
-        if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature, new=False)
-        costs = group_tokens(prompts, completions)
-        all_TV = self.budget.attempt(
-            lambda: torch.cat(
-                [
-                    self.distributions(prompts.select(rows), completions.select(rows), temperature)
-                    for rows in self.budget.split(costs)
+        self.check(prompts, completions, temperature)
+
+        def shard(rows: range) -> torch.Tensor:
+            some = some_rows(prompts, rows), some_rows(completions, rows)
+
+            def parts() -> list[torch.Tensor]:
+                return [
+                    self.distributions(some[0].select(part), some[1].select(part), temperature)
+                    for part in self.budget.split(group_tokens(*some))
                 ]
-            )
-        )
+
+            return torch.cat(self.budget.attempt(parts))
+
+        all_TV = torch.cat(self.shards.each(len(prompts), shard)).to(self.device)
         if not bool(torch.isfinite(all_TV.sum())):
             owner_T = completions.mask_BGR.nonzero()[:, 0]
             raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
         return all_TV
+
+    def share(self, shards: Shards) -> None:
+        """Cut batches so from now on. All take over what the leading rank has found out about the model."""
+        self.shards = shards
+
+        def found() -> tuple[str, bool, bool, bool, bool, int | None]:
+            backbone = self.backbone
+            replays, lean = backbone is not None and backbone.replays, getattr(backbone, "lean", None)
+            return self.way, self.checked, self.replays_checked, replays, lean is not None, self.budget.tokens
+
+        way, self.checked, self.replays_checked, replays, lean, self.budget.tokens = shards.team.agreed(found)
+        self.way = way
+        if self.backbone is not None:
+            self.backbone.replays = replays
+            if not lean:
+                self.backbone.lean = None
+
+    def check(
+        self, prompts: Prompts, completions: Completions, temperature: float = 1.0, new: bool = False
+    ) -> None:
+        """Compare both passes on these groups (just drawn, if `new`), unless that was done: before ranks
+        compute apart."""
+        if self.way == "packed" and not self.checked and len(prompts):
+            try_packed(self, prompts, completions, temperature, new)
 
     def decode(self, completions: Completions) -> list[list[str]]:
         """The text of each completion, without end, padding and control tokens."""
@@ -317,16 +359,15 @@ class Policy:
     ) -> GroupLogprobs:
         parts = self.budget.split(group_tokens(prompts, completions))
         if len(parts) == 1:
-            return self._logprobs(self.way, prompts, completions, temperature)
-        made = [
-            self._logprobs(self.way, prompts.select(rows), completions.select(rows), temperature)
-            for rows in parts
-        ]
-        return GroupLogprobs(
-            torch.cat([part.logprobs_BGR for part in made]), torch.cat([part.entropy_BGR for part in made])
+            return self.logprobs_by(self.way, prompts, completions, temperature)
+        return GroupLogprobs.join(
+            [
+                self.logprobs_by(self.way, prompts.select(rows), completions.select(rows), temperature)
+                for rows in parts
+            ]
         )
 
-    def _logprobs(
+    def logprobs_by(
         self,
         way: str,
         prompts: Prompts,
@@ -359,50 +400,7 @@ class Policy:
         if self.model.training != training:
             self.model.train(training)
 
-    @torch.no_grad()
-    def _check(self, prompts: Prompts, completions: Completions, temperature: float, new: bool) -> None:
-        """Compare both passes on the first group; fall back for the rest of the run if they differ.
-
-        What `new` completions were drawn with is compared, too, where layers are written out.
-        """
-        # Two members show what one would not: completions that see each other.
-        first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
-        with fused.unfused():
-            plain = self._logprobs("plain", *first).logprobs_BGR
-        if not bool(torch.isfinite(plain).all()):
-            return  # nothing to compare with: the next group will show
-        self._checked, most = True, TOLERANCE[next(self.model.parameters()).dtype]
-        compared = [self._logprobs("packed", *first).logprobs_BGR]
-        lean = self.backbone is not None and self.backbone.lean is not None
-        if lean and new and (drawn := first[1].logprobs_BGR) is not None:
-            compared.append(drawn)
-        difference = max(float((logprobs - plain).abs().max()) for logprobs in compared)
-        if lean and self.backbone is not None and not difference <= most:
-            self.backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
-            difference = float((self._logprobs("packed", *first).logprobs_BGR - plain).abs().max())
-        if not difference <= most:
-            fused.disable()
-            self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
-
-    @torch.no_grad()
-    def _replays_are_wrong(self, prompts: Prompts, completions: Completions, temperature: float) -> bool:
-        """Whether the first group that replayed steps drew is another when recomputed; that ends replays."""
-        backbone = self.backbone
-        if self._replays_checked or self.way != "packed" or backbone is None or not backbone.replays:
-            return False
-        first = prompts.select([0]), completions.select([0])
-        drawn_BGR, mask_BGR = first[1].logprobs_BGR, first[1].mask_BGR
-        assert drawn_BGR is not None
-        again_BGR = self._logprobs("packed", *first, temperature).logprobs_BGR
-        difference = float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum())
-        self._replays_checked = True
-        backbone.replays = difference <= TOLERANCE[next(self.model.parameters()).dtype]
-        if not backbone.replays:
-            log.warning("Replayed decoding steps are not used: their log-probabilities are off by %.2g on "
-                        "average. Sampling is slower.", difference)  # fmt: skip
-        return not backbone.replays
-
-    def _fall_back(self, reason: str) -> None:
+    def fall_back(self, reason: str) -> None:
         self.way = "plain"
         log.warning("The packed group pass is not used for %s: %s. The plain pass is slower.",
                     type(self.model).__name__, reason)  # fmt: skip
@@ -416,17 +414,6 @@ class Policy:
         banned_V = torch.zeros(size, dtype=torch.bool, device=self.device)
         banned_V[sorted(banned)] = True
         return banned_V, torch.tensor(sorted(ends), device=self.device)
-
-    def _silent_ids(self) -> torch.Tensor:
-        """Ids that are no part of a completion's text."""
-        vocabulary = self.tokenizer.get_vocab()
-        named = {
-            token
-            for token in (*self.tokenizer.all_special_tokens, *vocabulary)
-            if token.startswith("<|") and token.endswith("|>")
-        }
-        ids = {vocabulary[token] for token in named} | {self.end, self.tokenizer.pad_token_id}
-        return torch.tensor(sorted(ids | set(self.draw.ends.tolist())), device=self.device)
 
     def _freeze(self) -> None:
         """Settings name parts whose weights must not change."""

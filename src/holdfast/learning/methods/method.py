@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
 OptimizerState = Literal["float32", "compact", "kahan"]
+# What of a stage's training state a rank keeps a part of only: nothing, or the optimiser's state.
+Shard = Literal["none", "optimizer"]
 Iterations = Annotated[int, Field(ge=1, le=LARGEST)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -35,7 +37,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention", "loss", "loss_mean", "refills", "optimizer", "sampler",
+    "reward", "retention", "loss", "loss_mean", "refills", "optimizer", "sampler", "shards",
 )  # fmt: skip
 
 
@@ -58,6 +60,9 @@ class Method(Settings):
     batch: int = Field(16, ge=1)  # examples per iteration
     updates: int = Field(1, ge=1)  # optimiser steps per iteration
     micro_batch: int | None = Field(None, ge=1)  # examples per forward pass; None: all of a step's
+    # Parts of a batch that are computed apart, so that up to as many devices can share a stage and none
+    # changes a bit of it.
+    shards: int = Field(1, ge=1)
 
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
@@ -88,12 +93,34 @@ class Method(Settings):
     def _fits(self) -> Method:
         if self.batch % self.updates:
             raise ValueError(f"batch ({self.batch}) must be a multiple of updates ({self.updates})")
+        if self.shards & (self.shards - 1):
+            raise ValueError(f"shards must be a power of two, not {self.shards}")
+        if self.shards > self.batch // self.updates:
+            raise ValueError(
+                f"shards ({self.shards}) are parts of a step's examples, of which there are "
+                f"{self.batch // self.updates} (batch / updates)"
+            )
         if self.retention and self.joint:
             raise ValueError("a joint method has no earlier tasks to retain; leave retention out")
         for strategy in self.retention:
             if reason := strategy.unfit(self):
                 raise ValueError(f"retention: {strategy.kind} {reason}")
         return self
+
+    def not_shared(self, devices: int) -> str | None:
+        """Why so many devices cannot learn a stage together; None if they can."""
+        if self.shards % devices == 0:
+            return None
+        fewer = max(n for n in range(1, devices) if self.shards % n == 0)
+        more = "" if devices & (devices - 1) else f", or shards: {devices}, which makes results of its own"
+        shards = f"{self.shards} {'shard' if self.shards == 1 else 'shards'}"
+        return f"{devices} devices cannot share {shards} evenly; take --devices {fewer}{more}"
+
+    def not_sharded(self, shard: Shard) -> str | None:
+        """Why ranks cannot share out so much of a stage's training state; None if they can."""
+        if shard != "none" and self.retention:
+            return f"strategies look at all of the optimiser's state, so shard: {shard} does not go with them"
+        return None
 
     def make(self, stage: Stage) -> Objective:
         """What learns, at the start of a stage."""

@@ -1,0 +1,151 @@
+"""Work on a batch in *shards*: a fixed number of parts, which determines results as the batch size does.
+
+Every rank knows the whole batch, and computes the shards that are its own. What is computed for a shard has
+the same shapes, and on one kind of processor the same bits, however many ranks there are; and what is added
+up over shards is added in one order, as a binary tree over their numbers. So a stage of 4 shards gives the
+same bits on 1, 2 or 4 ranks. One shard, the default, is the whole batch, and nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from holdfast.errors import InputError
+from holdfast.policy.budget import TokenBudget
+from holdfast.policy.team import Team
+
+T = TypeVar("T")
+
+
+class Shards:
+    """How a policy's batches are cut, and among whom the parts are shared out.
+
+    Args:
+        count: a power of two, and a multiple of the team's size.
+        budget: of the policy, on which ranks agree again where one's memory ran out.
+
+    Raises:
+        InputError: they cannot be shared out evenly.
+    """
+
+    def __init__(self, count: int = 1, team: Team | None = None, budget: TokenBudget | None = None) -> None:
+        self.count, self.team, self.budget = count, team or Team(), budget
+        if count % self.team.size:
+            raise InputError(f"{self.team.size} ranks cannot share {count} shards evenly; change either.")
+        self._apart = False
+
+    def of(self, rows: int) -> list[range]:
+        """The rows of each shard; where there are fewer rows than shards, some have none."""
+        return [range(n * rows // self.count, (n + 1) * rows // self.count) for n in range(self.count)]
+
+    def each(self, rows: int, work: Callable[[range], T]) -> list[T]:
+        """What `work` makes of the rows of every shard that has any, in order; a rank does its own shards.
+
+        Within `work` a rank is by itself: a batch there is not cut again.
+        """
+        if self.count == 1 or self._apart or not rows:
+            return [work(range(rows))]
+
+        def own() -> list[T]:
+            return [work(some) for some in self._own(rows) if some]
+
+        return [one for made in self._together(own, work.__qualname__) for one in made]
+
+    def agreed(self, work: Callable[[], T]) -> T:
+        """What `work` finds out on the rank that leads, for all; within `each`, here."""
+        return work() if self._apart else self.team.agreed(work)
+
+    def gradients(
+        self, parameters: Sequence[torch.nn.Parameter], rows: int, work: Callable[[range], T]
+    ) -> list[T]:
+        """As `each`, of work that leaves gradients: their sums over shards become the parameters' gradients.
+
+        Of several shards they are of at least float32.
+        """
+        if self.count == 1:
+            return [work(range(rows))]
+        sums = TreeSum()
+        for parameter in parameters:
+            parameter.grad = None
+            parameter.grad_dtype = torch.promote_types(parameter.dtype, torch.float32)
+
+        def own() -> tuple[list[T], list[bool]]:
+            made = []
+            for some in self._own(rows):
+                if some:
+                    made.append(work(some))
+                sums.push([parameter.grad for parameter in parameters])
+                for parameter in parameters:
+                    parameter.grad = None
+            return made, [gradient is not None for gradient in sums.total()]
+
+        told = self._together(own, work.__qualname__)
+        anywhere = [any(ranks) for ranks in zip(*(there for _, there in told), strict=True)]
+        for parameter, gradient, is_there in zip(parameters, sums.total(), anywhere, strict=True):
+            if is_there and gradient is None:
+                gradient = torch.full_like(parameter, -0.0, dtype=parameter.grad_dtype)  # changes no sum
+            parameter.grad = gradient
+        self.team.add_up([parameter.grad for parameter in parameters if parameter.grad is not None])
+        return [one for made, _ in told for one in made]
+
+    def norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Of all of them together; of several shards, added up in float64, where the order hardly matters."""
+        least = torch.float32 if self.count == 1 else torch.float64
+        norms = [
+            torch.linalg.vector_norm(one, dtype=torch.promote_types(one.dtype, least)) for one in gradients
+        ]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        return norm if self.count == 1 else norm.float()
+
+    def _own(self, rows: int) -> list[range]:
+        each = self.count // self.team.size
+        return self.of(rows)[self.team.rank * each : (self.team.rank + 1) * each]
+
+    def _together(self, work: Callable[[], T], place: str) -> list[T]:
+        with self._by_itself():
+            told = self.team.together(lambda: (work(), self.budget.tokens if self.budget else None), place)
+        bounds = [tokens for _, tokens in told if tokens is not None]
+        if self.budget is not None and bounds:
+            self.budget.tokens = min(bounds)
+        return [made for made, _ in told]
+
+    @contextmanager
+    def _by_itself(self) -> Iterator[None]:
+        self._apart = True
+        try:
+            yield
+        finally:
+            self._apart = False
+
+
+class TreeSum:
+    """Adds lists of tensors, which come one after the other, as a binary tree; keeps log2 of them at most."""
+
+    def __init__(self) -> None:
+        self._stack: list[tuple[int, list[torch.Tensor | None]]] = []
+
+    def push(self, tensors: Sequence[torch.Tensor | None]) -> None:
+        """Add the next; None adds nothing."""
+        level, sums = 0, list(tensors)
+        while self._stack and self._stack[-1][0] == level:
+            sums = _added(self._stack.pop()[1], sums)
+            level += 1
+        self._stack.append((level, sums))
+
+    def total(self) -> list[torch.Tensor | None]:
+        """Once a power of two of them have come."""
+        ((_, sums),) = self._stack
+        return sums
+
+
+def _added(
+    left: Sequence[torch.Tensor | None], right: Sequence[torch.Tensor | None]
+) -> list[torch.Tensor | None]:
+    return [
+        one if other is None else other if one is None else one.add_(other)
+        for one, other in zip(left, right, strict=True)
+    ]

@@ -1,0 +1,334 @@
+"""The processes, *ranks*, that learn one stage together: what they tell each other, and how they fail.
+
+All ranks go through the same code. Whatever one alone finds out (what it sampled, that its memory ran out,
+that a loss is not finite, that a file is gone), all are told where they meet next (`together`), so that they
+decide alike. Data are exchanged right after such a meeting only. So a rank with an error is heard at the next
+one, whichever the others are at, and none waits for it in vain; one that died or hangs is named.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from holdfast.errors import HoldfastError, InputError
+
+T = TypeVar("T")
+PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
+USUAL_PATIENCE = 1800.0
+HERE = "127.0.0.1"
+BUCKET = 2**25  # numbers that are exchanged at once
+_LONG = timedelta(days=3650)
+
+
+class TeamLost(HoldfastError):
+    """A rank died or does not answer; the team cannot go on."""
+
+
+class Team:
+    """One process, which is all there is: nothing is told to anybody.
+
+    Attributes:
+        rank: number of this process, from 0, which leads: it alone writes files.
+        size: how many there are.
+    """
+
+    rank, size = 0, 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def together(self, work: Callable[[], T], place: str = "") -> list[T]:
+        """What `work` gives on each rank, in their order. All ranks call this at once.
+
+        Args:
+            place: a name for it, by which is seen that all are at the same; by default its own.
+
+        Raises:
+            Exception: what `work` raised on the first rank on which it failed, on all ranks.
+            TeamLost: a rank died, or has not come here for too long.
+        """
+        return [work()]
+
+    def do(self, work: Callable[[], T]) -> T:
+        """What `work` gives here, once it has succeeded everywhere."""
+        return work()
+
+    def agreed(self, work: Callable[[], T], place: str = "") -> T:
+        """What `work` gives on the rank that leads, which alone does it."""
+        return work()
+
+    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors by their sums over ranks, added up as a binary tree over rank numbers."""
+
+    def reduce_scatter(self, flat: torch.Tensor) -> torch.Tensor:
+        """This rank's part, of `size` equal ones, of the sum over ranks of a flat tensor."""
+        return flat
+
+    def from_rank(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors by those of one rank."""
+
+    def check_alike(self, named: Mapping[str, torch.Tensor]) -> None:
+        """See that all ranks have the same tensors.
+
+        Raises:
+            HoldfastError: naming the first that is not.
+        """
+
+    def call(self, what: str | None) -> None:
+        """Have the other ranks, which wait in `called`, begin something; None: go home."""
+
+    def called(self) -> str | None:
+        """Wait, however long, for what the rank that leads says next."""
+        return None
+
+
+class Ranks(Team):
+    """Several processes.
+
+    Args:
+        store: what they found each other by.
+
+    Raises:
+        TeamLost: not all of them came.
+    """
+
+    def __init__(self, store: dist.Store, rank: int, size: int) -> None:
+        self.rank, self.size, self.store = rank, size, store
+        self.patience = float(os.environ.get(PATIENCE, USUAL_PATIENCE))
+        self._meetings = self._calls = 0
+        self._told: Exception | None = None  # the last error
+        self._names = [f"rank {one} of {size}" for one in range(size)]
+        try:
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+                store=dist.PrefixStore("group", store),
+                rank=rank,
+                world_size=size,
+                timeout=timedelta(seconds=self.patience),
+            )
+        except RuntimeError as error:
+            raise TeamLost(f"The {size} ranks of a stage did not find each other: {error}") from error
+        self._names = self.together(
+            lambda: f"rank {rank} of {size} (process {os.getpid()} on {socket.gethostname()})"
+        )
+
+    def together(self, work: Callable[[], T], place: str = "") -> list[T]:
+        place = place or _name(work)
+        made: T | None = None
+        failure: Exception | None = None
+        try:
+            made = work()
+        except TeamLost:
+            raise
+        except Exception as error:
+            if error is self._told:  # within a longer piece of work: all have it, and leave that, too
+                raise
+            failure = error
+        told = self._tell(place, made, failure)
+        for rank, (_, _, theirs) in enumerate(told):
+            if theirs is not None:
+                self._told = failure if failure is not None and rank == self.rank else theirs
+                raise self._told
+        if len(places := {where for where, *_ in told}) > 1:
+            raise TeamLost(
+                f"Ranks are at different places of the program ({', '.join(sorted(places))}). A strategy or "
+                "reward of your own must do the same on all ranks."
+            )
+        return [one for _, one, _ in told]
+
+    def agreed(self, work: Callable[[], T], place: str = "") -> T:
+        def led() -> T | None:
+            return work() if self.leads else None
+
+        return self.together(led, place or _name(work))[0]  # type: ignore[return-value]
+
+    def do(self, work: Callable[[], T]) -> T:
+        made: list[T] = []
+        self.together(lambda: made.append(work()), _name(work))
+        return made[0]
+
+    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            padded = flat.new_zeros(-(-flat.numel() // self.size) * self.size)
+            padded[: flat.numel()] = flat
+            part = self.reduce_scatter(padded)
+            with self._exchange():
+                dist.all_gather_into_tensor(padded, part)
+            _put(padded, bucket)
+
+    def reduce_scatter(self, flat: torch.Tensor) -> torch.Tensor:
+        parts = torch.empty_like(flat)
+        with self._exchange():
+            dist.all_to_all_single(parts, flat)
+        return tree(list(parts.chunk(self.size)))
+
+    def from_rank(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            with self._exchange():
+                dist.broadcast(flat, rank)
+            _put(flat, bucket)
+
+    def check_alike(self, named: Mapping[str, torch.Tensor]) -> None:
+        def sums() -> list[float]:
+            return [tensor.detach().double().sum().item() for tensor in named.values()]
+
+        first, *others = self.together(sums)
+        for rank, other in enumerate(others, 1):
+            for name, one, another in zip(named, first, other, strict=True):
+                if one != another:
+                    raise HoldfastError(
+                        f"{name} is not the same on rank 0 and rank {rank}: something (a strategy of your "
+                        "own?) computes differently on them."
+                    )
+
+    def call(self, what: str | None) -> None:
+        self.store.set(f"call/{self._calls}", what or "")
+        self._calls += 1
+
+    def called(self) -> str | None:
+        name = f"call/{self._calls}"
+        self.store.wait([name], _LONG)
+        self._calls += 1
+        return self.store.get(name).decode() or None
+
+    def _tell(self, place: str, made: Any, failure: Exception | None) -> list[tuple[str, Any, Any]]:
+        """What every rank says of itself: where it is, what it made, or why it could not."""
+        self._meetings += 1
+        said = io.BytesIO()
+        torch.save((place, None if failure else made, _portable(failure)), said)
+        everyone: list[Any] = [None] * self.size
+        with self._exchange():
+            self.store.set(f"at/{self.rank}", str(self._meetings))
+            dist.all_gather_object(everyone, said.getvalue())
+        return [
+            torch.load(io.BytesIO(one), map_location="cpu", weights_only=False)  # of our own making
+            for one in everyone
+        ]
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """Whatever fails in the block is a lost team."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> TeamLost:
+        """What to say where an exchange failed."""
+        missing = ""
+        for _ in range(20):  # what a rank told the store just before it died may be on its way
+            if missing := self._missing():
+                break
+            time.sleep(0.05)
+        who = missing or "a rank"
+        return TeamLost(
+            f"Lost {who}: it died, or did not answer for {self.patience:g} s ({PATIENCE}). "
+            f"What it said last stands above, or in its log. ({' '.join(str(error).split())[:200]})"
+        )
+
+    def _missing(self) -> str:
+        """The ranks that have not come to this meeting."""
+        try:
+            last = [
+                int(self.store.get(f"at/{rank}")) if self.store.check([f"at/{rank}"]) else 0
+                for rank in range(self.size)
+            ]
+        except RuntimeError:
+            return self._names[0]  # it keeps the store, or went with who does
+        return ", ".join(self._names[rank] for rank, at in enumerate(last) if at < self._meetings)
+
+
+def meeting_point() -> dist.TCPStore:
+    """Where the ranks of a team on this machine find each other, at a free port; while it is held."""
+    return dist.TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
+
+
+def join(port: int, rank: int, size: int) -> Team:
+    """Be a rank of a team on this machine.
+
+    Raises:
+        TeamLost: not all came.
+    """
+    return Ranks(dist.TCPStore(HERE, port, is_master=False), rank, size) if size > 1 else Team()
+
+
+@cache
+def team_of_environment() -> Team:
+    """The team that `torchrun` or a scheduler started this process for; this process alone where none did.
+
+    Raises:
+        InputError: the variables are not all there.
+        TeamLost: not all ranks came.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
+        return Team()
+    needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in needed if not os.environ.get(name)]:
+        raise InputError(f"WORLD_SIZE is {size}, so this is a rank of several, but {missing[0]} is not set.")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    try:
+        store, rank, count = next(rendezvous("env://"))
+    except (RuntimeError, ValueError) as error:
+        raise TeamLost(f"The {size} ranks did not find each other: {error}") from error
+    return Ranks(store, rank, count)
+
+
+def tree(values: list[torch.Tensor]) -> torch.Tensor:
+    """Their sum as a binary tree over positions, in place of the first."""
+    while len(values) > 1:
+        pairs = range(0, len(values), 2)
+        values = [values[i].add_(values[i + 1]) if i + 1 < len(values) else values[i] for i in pairs]
+    return values[0]
+
+
+def _buckets(tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Tensors of one type that follow each other, few enough to be exchanged at once."""
+    buckets: list[list[torch.Tensor]] = []
+    size = 0
+    for tensor in tensors:
+        if not buckets or size + tensor.numel() > BUCKET or tensor.dtype != buckets[-1][0].dtype:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(tensor)
+        size += tensor.numel()
+    return buckets
+
+
+def _put(flat: torch.Tensor, tensors: Sequence[torch.Tensor]) -> None:
+    start = 0
+    for tensor in tensors:
+        tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+        start += tensor.numel()
+
+
+def _name(work: Callable[[], Any]) -> str:
+    return getattr(work, "__qualname__", "")
+
+
+def _portable(error: Exception | None) -> Exception | None:
+    """An error as another process can have it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return HoldfastError(f"{type(error).__name__}: {error}")
+    return error

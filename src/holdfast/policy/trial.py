@@ -1,0 +1,78 @@
+"""The faster ways of a policy, compared with the plain one on the first groups that they are used for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+
+from holdfast.policy import fused
+from holdfast.policy.batch import Completions, Prompts
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+log = logging.getLogger(__name__)
+
+# Largest difference in log-probability that rounding explains.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+
+
+@torch.no_grad()
+def try_packed(
+    policy: Policy, prompts: Prompts, completions: Completions, temperature: float, new: bool
+) -> None:
+    """Compare both passes on the first group; fall back for the rest of the run if they differ.
+
+    What `new` completions were drawn with is compared, too, where layers are written out.
+    """
+    # Two members show what one would not: completions that see each other.
+    first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
+    backbone = policy.backbone
+    lean = backbone is not None and backbone.lean is not None
+
+    def compared() -> float | None:
+        with fused.unfused():
+            plain = policy.logprobs_by("plain", *first).logprobs_BGR
+        if not bool(torch.isfinite(plain).all()):
+            return None
+        passes = [policy.logprobs_by("packed", *first).logprobs_BGR]
+        if lean and new and (drawn := first[1].logprobs_BGR) is not None:
+            passes.append(drawn)
+        return max(float((logprobs - plain).abs().max()) for logprobs in passes)
+
+    difference = policy.shards.agreed(compared)
+    if difference is None:
+        return  # nothing to compare with: the next group will show
+    policy.checked, most = True, TOLERANCE[next(policy.model.parameters()).dtype]
+    if lean and backbone is not None and not difference <= most:
+        backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
+        lean = False
+        difference = policy.shards.agreed(compared) or 0.0
+    if not difference <= most:
+        fused.disable()
+        policy.fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
+
+
+@torch.no_grad()
+def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions, temperature: float) -> bool:
+    """Whether the first group that replayed steps drew is another when recomputed; that ends replays."""
+    backbone = policy.backbone
+    if policy.replays_checked or policy.way != "packed" or backbone is None or not backbone.replays:
+        return False
+    first = prompts.select([0]), completions.select([0])
+    drawn_BGR, mask_BGR = first[1].logprobs_BGR, first[1].mask_BGR
+    assert drawn_BGR is not None
+
+    def compared() -> float:
+        again_BGR = policy.logprobs_by("packed", *first, temperature).logprobs_BGR
+        return float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum())
+
+    difference = policy.shards.agreed(compared)
+    policy.replays_checked = True
+    backbone.replays = difference <= TOLERANCE[next(policy.model.parameters()).dtype]
+    if not backbone.replays:
+        log.warning("Replayed decoding steps are not used: their log-probabilities are off by %.2g on "
+                    "average. Sampling is slower.", difference)  # fmt: skip
+    return not backbone.replays

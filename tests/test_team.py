@@ -1,0 +1,297 @@
+"""One stage on several ranks: the same bits for every number of them, and no rank waits in vain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from holdfast.errors import InputError
+from holdfast.learning import objectives
+from holdfast.learning.loop import learn
+from holdfast.learning.methods import Shard, make_method
+from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.partition import Partition
+from holdfast.learning.stage import Stage
+from holdfast.policy.budget import TokenBudget
+from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from holdfast.policy.shards import Shards, TreeSum
+from holdfast.policy.team import Team
+from holdfast.tasks.embedded import TASKS
+from holdfast.tasks.prompts import TEMPLATES
+from team_helpers import together
+
+RFT = {"group_size": 4, "sampling": Sampling(max_tokens=16)}
+METHODS: dict[str, dict[str, Any]] = {
+    "sft": {"objective": "sft"},
+    "grpo": {"objective": "grpo"} | RFT,
+    "kl, two updates": {"objective": "grpo", "kl_coef": 0.1, "updates": 2} | RFT,
+    "base as reference": {"objective": "rloo", "kl_coef": 0.1, "kl_reference": "base"} | RFT,
+    "remax": {"objective": "remax"} | RFT,
+    "own answers": {"objective": "sft", "target": "sampled", **RFT},
+    "self-distillation": {"objective": "sdft", "sampling": RFT["sampling"]},
+    "uneven parts": {"objective": "grpo", "drop_zero_variance": True, "micro_batch": 1} | RFT,
+    "lora": {"objective": "grpo"} | RFT,
+    "bfloat16": {"objective": "grpo"} | RFT,
+    "compact": {"objective": "sft", "optimizer_state": "compact"},
+    "strategies": {"objective": "grpo", "retention": [{"kind": "ewc", "strength": 1}, {"kind": "mofo"}]}
+    | RFT,
+}
+MODELS = {
+    "lora": {"lora": Lora(rank=4, alpha=8)},
+    "bfloat16": {"dtype": "bfloat16"},
+    "compact": {"dtype": "bfloat16"},
+    "uneven parts": {"token_budget": 300},
+}
+
+
+def learned(
+    team: Team, name: str, folder: Path, shards: int = 4, until: int | None = None, shard: Shard = "none"
+) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """Weights and learning curve of a small stage, which can be killed once it has written a checkpoint."""
+    method = make_method(**{"learning_rate": 1e-3, "batch": 8, "shards": shards} | METHODS[name])
+    settings = ModelSettings(device="cpu", **MODELS.get(name, {}))
+    policy = Policy.load("embedded", settings)
+    task = TASKS["counting" if name == "own answers" else "reading"]
+    stage = Stage(
+        policy=policy,
+        items=[(task, example) for example in task.examples("train", 16)],
+        method=method,
+        iterations=2,
+        templates=TEMPLATES["embedded"],
+        stream=("team",),
+        load_base=lambda: Policy.load("embedded", settings),
+        hint="{prompt} The answer is {answer}.",
+        team=team,
+        shard=shard,
+    )
+
+    def on_step(done: int, *_: object) -> None:
+        if done == until:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    learn(stage, folder=folder, checkpoint_every=1, on_step=on_step)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["seconds"], row["tokens_per_s"]
+    return {name: tensor.detach().clone() for name, tensor in policy.model.state_dict().items()}, rows
+
+
+def check_same(given: list[Any], expected: Any) -> None:
+    for rank, one in enumerate(given):
+        assert isinstance(one, tuple), one
+        assert rank or one[1] == expected[1]  # the others may be done before the last row is written
+        for name, tensor in expected[0].items():
+            assert torch.equal(one[0][name], tensor), (rank, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        one
+        if one in ("sft", "kl, two updates", "uneven parts", "compact")
+        else pytest.param(one, marks=pytest.mark.cluster)
+        for one in METHODS
+    ],
+)
+def test_as_many_ranks_as_one_likes_learn_the_same_bits(name: str, tmp_path: Path) -> None:
+    (expected,) = together(1, learned, name, tmp_path / "1")
+    assert isinstance(expected, tuple), expected
+    assert all(row["skipped"] == 0 and row["grad_norm"] > 0 for row in expected[1])
+    for size in (2, 4):
+        check_same(together(size, learned, name, tmp_path / str(size)), expected)
+
+
+def test_shards_change_rounding_alone(tmp_path: Path) -> None:
+    (whole,), (cut,) = (together(1, learned, "grpo", tmp_path / str(n), n) for n in (1, 4))
+    before = Policy.load("embedded", ModelSettings(device="cpu")).model.state_dict()
+    moved = torch.cat([(whole[0][name] - before[name]).flatten() for name in before]).norm()
+    apart = torch.cat([(whole[0][name] - cut[0][name]).flatten() for name in before]).norm()
+    assert 0 < apart < 1e-4 * moved
+    assert [row["reward"] for row in whole[1]] == [row["reward"] for row in cut[1]]
+
+
+@pytest.mark.parametrize(("name", "shard"), [("kl, two updates", "none"), ("compact", "optimizer")])
+def test_a_stage_killed_with_four_ranks_is_ended_by_two(name: str, shard: Shard, tmp_path: Path) -> None:
+    (expected,) = together(1, learned, name, tmp_path / "whole")
+    assert together(4, learned, name, tmp_path / "cut", 4, 1, shard) == [None] * 4
+    assert (tmp_path / "cut/checkpoint/state.json").exists()
+    check_same(together(2, learned, name, tmp_path / "cut", 4, None, shard), expected)
+
+
+def test_a_damaged_checkpoint_is_known_to_all_ranks(tmp_path: Path) -> None:
+    (expected,) = together(1, learned, "sft", tmp_path / "whole")
+    together(2, learned, "sft", tmp_path / "cut", 4, 1)
+    (tmp_path / "cut/checkpoint/optimizer.safetensors").write_bytes(b"")
+    check_same(together(2, learned, "sft", tmp_path / "cut"), expected)
+
+
+def not_finite_on_one(team: Team, folder: Path) -> Any:
+    real, calls = objectives.likelihood_loss, []
+
+    def loss(policy: Any, groups: Any, *rest: Any) -> Any:
+        calls.append(1)
+        if team.rank == 1 and len(calls) == 1:
+            raise NotFiniteError(0)
+        return real(policy, groups, *rest)
+
+    objectives.likelihood_loss = loss
+    return [row["skipped"] for row in learned(team, "sft", folder)[1][: 2 if team.leads else 0]]
+
+
+def test_what_is_not_finite_on_one_rank_is_skipped_by_all(tmp_path: Path) -> None:
+    assert together(2, not_finite_on_one, tmp_path)[0] == [1.0, 0.0]
+
+
+def out_of_memory_on_one(team: Team, budgets: Path) -> Any:
+    budget, failed = TokenBudget(100), []
+    shards = Shards(4, team, budget)
+
+    def work(rows: range) -> int:
+        def tried() -> int:
+            if team.rank == 1 and not failed:
+                failed.append(1)
+                raise torch.OutOfMemoryError("no room")
+            return len(budget.split([40, 40, 40]))
+
+        return budget.attempt(tried)
+
+    return shards.each(8, work), budget.tokens
+
+
+def test_ranks_agree_on_the_budget_after_one_ran_out_of_memory(tmp_path: Path) -> None:
+    first, second = together(2, out_of_memory_on_one, tmp_path)
+    assert first == second
+    assert first[1] < 100
+
+
+def fails(team: Team, how: str) -> Any:
+    """Rank 1 is not at the second meeting."""
+    team.together(lambda: team.rank)
+    if team.rank == 1:
+        if how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "hangs":
+            time.sleep(60)
+        if how == "is elsewhere":
+            return team.together(lambda: team.rank, "elsewhere")
+
+    def work() -> int:
+        if team.rank == 1:
+            raise InputError("the file is gone")
+        return team.rank
+
+    return team.together(work)
+
+
+def error_within(team: Team) -> list[str]:
+    """An error deep in one rank's work, and what the ranks say to each other after it."""
+
+    def work() -> None:
+        team.agreed(lambda: None)
+        if team.rank == 1:
+            raise InputError("no")
+        team.do(lambda: None)
+
+    try:
+        team.do(work)
+    except InputError as error:
+        said = f"{team.rank}: {error}"
+    return team.together(lambda: said, "after it")
+
+
+def test_ranks_are_together_again_after_an_error() -> None:
+    assert together(2, error_within) == [["0: no", "1: no"]] * 2
+
+
+def part_of_the_state(team: Team) -> tuple[int, bool]:
+    """How many moments a rank has after a step, and whether weights are those of a whole optimiser."""
+    models = [torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    team.from_rank(0, [one.data for model in models for one in model.parameters()])
+    method = make_method(objective="sft", learning_rate=1e-2)
+    whole, shared = (make_optimizer(model, method) for model in models)
+    Partition(shared, team, shared=True)
+    for number in range(2):
+        for parameter in (*models[0].parameters(), *models[1].parameters()):
+            parameter.grad = torch.full_like(parameter, 1.0 + number)
+        whole.step()
+        shared.step()
+    same = all(map(torch.equal, models[0].state_dict().values(), models[1].state_dict().values()))
+    return sum(one["exp_avg"].numel() for one in shared.state.values()), same
+
+
+def test_the_optimisers_state_is_shared_out() -> None:
+    assert together(2, part_of_the_state) == [(14, True), (12, True)]  # 12 + 2 and 8 + 4 numbers
+
+
+def test_an_error_of_one_rank_is_that_of_all() -> None:
+    assert together(2, fails, "says") == ["InputError: the file is gone"] * 2
+
+
+@pytest.mark.parametrize(("how", "patience"), [("dies", 30), ("hangs", 2)])
+def test_a_rank_that_is_lost_is_named_and_not_waited_for(how: str, patience: float) -> None:
+    start = time.monotonic()
+    given = together(3, fails, how, patience=patience, ranks=(0, 2))
+    assert time.monotonic() - start < 20
+    for one in (given[0], given[2]):
+        assert one.startswith("TeamLost: Lost rank 1 of 3 (process "), one
+    assert given[1] is None
+
+
+def test_ranks_at_different_places_are_told() -> None:
+    assert "different places of the program (elsewhere, fails.<locals>.work)" in str(
+        together(2, fails, "is elsewhere")
+    )
+
+
+def test_a_tree_of_sums_has_the_order_of_its_leaves_alone() -> None:
+    """(1 + e) + (e + e), of which the first half is rounded to 1; one by one all of it would be."""
+    least = 2.0**-24
+    sums = TreeSum()
+    for value in (1.0, least, least, least):
+        sums.push([torch.tensor([value]), None])
+    assert sums.total() == [torch.tensor([1 + 2 * least]), None]
+
+
+def test_shards_are_as_equal_as_can_be() -> None:
+    assert Shards(4).of(8) == [range(0, 2), range(2, 4), range(4, 6), range(6, 8)]
+    assert [len(rows) for rows in Shards(4).of(3)] == [0, 1, 1, 1]
+    assert Shards(4).each(3, list) == [[0], [1], [2]]
+    assert Shards().each(3, list) == [[0, 1, 2]]
+
+
+def test_shards_that_ranks_cannot_share_are_one_line() -> None:
+    class Three(Team):
+        size = 3
+
+    with pytest.raises(InputError, match=r"^3 ranks cannot share 4 shards evenly"):
+        Shards(4, Three())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"shards": 3}, "power of two"),
+        ({"shards": 8, "updates": 2}, r"of which there are 4 \(batch / updates\)"),
+    ],
+)
+def test_shards_that_cannot_be_are_refused(settings: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_method(objective="sft", learning_rate=1e-3, batch=8, **settings)
+
+
+def test_one_shard_is_what_a_stage_was_before() -> None:
+    methods = [
+        make_method(objective="sft", learning_rate=1e-3, **more)
+        for more in ({}, {"shards": 1}, {"shards": 2})
+    ]
+    assert ["shards" in method.determining(["reading"]) for method in methods] == [False, False, True]
