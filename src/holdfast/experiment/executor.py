@@ -21,6 +21,7 @@ from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.progress import Progress
+from holdfast.experiment.remote import Unreachable
 from holdfast.experiment.schedule import RETRY_SECONDS, Schedule
 from holdfast.experiment.store import Damaged, Store
 
@@ -34,7 +35,8 @@ class Event:
     """What a worker says about its job.
 
     Attributes:
-        kind: step, done, busy, damaged, failed, or disk (the store cannot be written: stop).
+        kind: step, done, busy, damaged, failed, disk (the store cannot be written: stop), or away (its place
+            cannot be reached: stop).
         held: the policy the worker has in memory now.
         details: of a failure, for `--debug`.
     """
@@ -148,7 +150,7 @@ def run(
 
     Raises:
         InputError: there is no such executor, or torch cannot use the device.
-        HoldfastError: the store cannot be written any more.
+        HoldfastError: the store cannot be written or reached any more.
         KeyboardInterrupt: asked to stop; the workers are gone, and a new run goes on from here.
     """
 
@@ -216,9 +218,11 @@ class _Run:
             self.schedule.damaged(job, Damaged(event.damaged, event.message))
         elif event.kind == "disk":
             raise HoldfastError(
-                f"{event.message}. Results so far are safe in {self.executor.store.root}; "
+                f"{event.message}. Results so far are safe in {self.executor.store.place}; "
                 "make room there and run the same command again."
             )
+        elif event.kind == "away":
+            raise Unreachable(event.message)
         else:
             self.schedule.fail(job, event.message)
             self.progress.message(f"Failed: {job.label}: {event.message}")
@@ -244,6 +248,8 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
         event = Event("damaged", message=str(damage), damaged=damage.fingerprint)
     except BrokenPipeError:
         raise
+    except Unreachable as error:
+        event = Event("away", message=str(error))
     except HoldfastError as error:
         event = Event("failed", message=str(error), details=traceback.format_exc())
     except MemoryError:

@@ -20,6 +20,7 @@ from holdfast.errors import HoldfastError
 from holdfast.experiment.devices import Place, places, spread
 from holdfast.experiment.executor import Event, Executor, attempt
 from holdfast.experiment.jobs import Runner
+from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.schedule import RETRY_SECONDS
 from holdfast.experiment.store import Store
@@ -62,7 +63,7 @@ class Processes(Executor):
         super().__init__(experiment, plan, store, workers)
         self._places = places(experiment.model.device)
         # Classes of the user's own can be unpickled once their files are loaded.
-        arguments = (tuple(plan.code), pickle.dumps((experiment, plan)), store.root)
+        arguments = (tuple(plan.code), pickle.dumps((experiment, plan)))
         self._workers = [
             _Worker(self._places[turn % len(self._places)], arguments) for turn in range(workers)
         ]
@@ -178,7 +179,7 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(connection: Connection, code: Sequence[str], pickled: bytes, root: Any) -> None:
+def _work(connection: Connection, code: Sequence[str], pickled: bytes) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -186,7 +187,7 @@ def _work(connection: Connection, code: Sequence[str], pickled: bytes, root: Any
     try:
         plugins.load_files(code)
         experiment, plan = pickle.loads(pickled)
-        runner = Runner(experiment, plan, Store(root))
+        runner = Runner(experiment, plan, open_store(experiment))
     except HoldfastError as error:  # a file of code is not what it was
         trouble = str(error)
     while True:
