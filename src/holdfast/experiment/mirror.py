@@ -147,8 +147,7 @@ class MirrorStore(Store):
             self.verify(job)
             self._written(job)
             return True
-        self._fetch_work(job)
-        self._kept_work[job.fingerprint] = _step(self.work(job)), time.monotonic()
+        self._kept_work[job.fingerprint] = self._fetch_work(job), time.monotonic()
         return False
 
     def _written(self, job: Job) -> None:
@@ -168,21 +167,24 @@ class MirrorStore(Store):
         self.remote.remove(f"{name}/{self._attempt}/{before}")
         self._kept_work[job.fingerprint] = step, time.monotonic()
 
-    def _fetch_work(self, job: Job) -> None:
-        """Take on what the newest attempt left, where it came further than this machine.
+    def _fetch_work(self, job: Job) -> int:
+        """Take on what the newest attempt left, where it came further than this machine; the step there.
 
         Who goes on from it sees whether it is what was written.
         """
         name, work = f"work/{self.work(job).name}", self.work(job)
         for _ in range(_TRIES):
             latest = (self.remote.read(f"{name}/latest") or b"").decode(errors="replace")
-            step = latest.partition("/")[2]
-            if not step.isdecimal() or int(step) <= _step(work):
-                return
+            attempt, _, step = latest.partition("/")
+            if not (attempt.isalnum() and step.isdecimal()):
+                return 0
+            if int(step) <= _step(work):
+                return int(step)
             with suppress(FileNotFoundError), files.whole_folder(work) as folder:
                 names = self.remote.sizes(f"{name}/{latest}")
                 if not names or not all(self.remote.fetch(f"{name}/{latest}", one, folder) for one in names):
                     raise FileNotFoundError  # a newer one has its place by now
+        return 0
 
     def clear_work(self, job: Job) -> None:
         super().clear_work(job)
