@@ -147,7 +147,11 @@ class Experiment(Settings):
     def _place(cls, value: Any) -> Path | str:
         if not isinstance(value, str | Path):
             raise ValueError("must be a folder, or a URL as in s3://bucket/runs")
-        return value if isinstance(value, str) and is_url(value) else Path(value)
+        if not (isinstance(value, str) and is_url(value)):
+            return Path(value)
+        if value.endswith("://"):
+            raise ValueError("names no bucket or folder after ://")
+        return value
 
     @field_validator("sequence", "general", "seeds")
     @classmethod
