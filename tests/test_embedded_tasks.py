@@ -6,11 +6,13 @@ from collections import Counter
 import pytest
 
 from holdfast.rng import stream
-from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS
+from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS, TURNED, turned
+from holdfast.tasks.embedded.canvas import CELL, corner
 from holdfast.tasks.embedded.procedural import draw_in_split, split_of
-from holdfast.tasks.embedded.words import FOOD, HOME, KINDS, vocabulary
+from holdfast.tasks.embedded.words import CELLS, FOOD, HOME, KINDS, vocabulary
 from pretrain_embedded import curriculum
 
+COVERED = ("naming", "quotes", "phrases")
 MODULES = {module.TASK.name: module for module in curriculum.MODULES}
 
 
@@ -19,9 +21,10 @@ def digest(example):
     return hashlib.sha256(pixels + example.prompt.encode() + example.answer.encode()).hexdigest()
 
 
-def test_the_suite_is_seven_tasks_and_three_benchmarks():
-    assert (*SEQUENCE, *GENERAL) == tuple(TASKS) == tuple(MODULES)
-    assert len(SEQUENCE) == 7 and len(GENERAL) == 3
+def test_the_suite_is_seven_tasks_and_three_benchmarks_and_the_seven_turned_round():
+    assert (*SEQUENCE, *GENERAL) == tuple(MODULES)
+    assert (*SEQUENCE, *GENERAL, *TURNED) == tuple(TASKS)
+    assert len(SEQUENCE) == len(TURNED) == 7 and len(GENERAL) == 3
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -42,7 +45,7 @@ def test_examples_are_deterministic_and_answerable(name):
             assert example.choices["ABCD".index(example.answer)] in example.rationale
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", MODULES)
 def test_splits_are_disjoint_by_content(name):
     draw = MODULES[name].draw
     contents = {
@@ -54,6 +57,37 @@ def test_splits_are_disjoint_by_content(name):
             assert split == other or not own & others
     drawn = draw_in_split(name, draw, "test", stream("x"))
     assert split_of(name, drawn) == "test"
+
+
+@pytest.mark.parametrize("of", SEQUENCE)
+def test_a_task_turned_round_asks_the_same_for_the_other_form(of):
+    draw = MODULES[of].draw
+    for index in range(40):
+        plain, other = draw(stream(of, index)), turned.turned(draw, covers=False)(stream(of, index))
+        assert other.prompt == f"say : {plain.prompt}"
+        assert (other.answer, other.habit) == (plain.habit, plain.answer)
+        assert (other.content, other.rationale) == (plain.content, plain.rationale)
+        assert other.image.getpixel((47, 40)) != plain.image.getpixel((47, 40))
+
+
+@pytest.mark.parametrize(("name", "of"), zip(TURNED, SEQUENCE, strict=True))
+def test_what_is_judged_turned_round_is_trained_on_in_neither_task(name, of):
+    draw = turned.turned(MODULES[of].draw, covers=name in COVERED)
+    for index, example in enumerate(TASKS[name].examples("test", 30)):
+        drawn = draw_in_split(of, draw, "test", stream(name, "test", index))
+        assert (drawn.prompt, drawn.rationale) == (example.prompt, example.rationale)
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_a_fifth_of_the_pictures_lacks_the_answer(name):
+    examples = TASKS[name].examples("test", 600)
+    covered = [example for example in examples if example.meta["kind"] == "covered"]
+    assert 0.15 < len(covered) / 600 < 0.25
+    for example in covered:
+        place = [word for word in example.rationale.split() if word in CELLS][-1]
+        x, y = corner(CELLS.index(place))
+        seen = example.images[0].crop((x + 1, y + 1, x + CELL, y + CELL))
+        assert seen.getcolors() == [((CELL - 1) ** 2, turned.COVER)]
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -115,7 +115,7 @@ def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path
 @pytest.mark.parametrize(
     ("executor", "expected"),
     [
-        ("locl", "executor must be one of local, or FILE.py:CLASS, not 'locl'; did you mean 'local'?"),
+        ("locl", "executor must be one of local, ray, or FILE.py:CLASS, not 'locl'; did you mean 'local'?"),
         ("nowhere.py:Mine", "nowhere.py cannot be read: No such file"),
         ("cluster.py:Forgetful", "must be a class made from holdfast.experiment.executor.Executor"),
         ("cluster.py:Half", "has no `give`; add it to the class"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from holdfast.policy import fused, logprobs, stretches
+from holdfast.policy.lean import Lean
 from holdfast.policy.settings import Sampling
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
 from test_group_pass import loss_and_gradients, random_batch
@@ -27,6 +28,7 @@ def as_on_a_gpu(monkeypatch):
     """Parts are traced and differentiated as the compiler does it, but run by PyTorch; also on the CPU."""
     monkeypatch.setattr(fused, "COMPILE", partial(torch.compile, dynamic=True, backend="aot_eager"))
     monkeypatch.setattr(fused, "available", lambda rows: fused._tried and fused._enabled)
+    monkeypatch.setattr(Lean, "takes", lambda lean, extra: False)  # that is for CPUs
     for name, value in (("_tried", False), ("_enabled", True), ("_compiled", {})):
         monkeypatch.setattr(fused, name, value)
     for name in FILES:  # what `fuse` changes is put back

@@ -16,12 +16,13 @@ from holdfast.policy.processor import Qwen2VLImageProcessorPil
 from policy_helpers import random_image
 
 
-def make(patch: int = 14, device: str = "cpu") -> PatchMaker:
+def make_processor(patch: int) -> Qwen2VLImageProcessorPil:
     unit = (2 * patch) ** 2
-    return PatchMaker(
-        Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, min_pixels=unit, max_pixels=64 * unit),
-        device=device,
-    )
+    return Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, min_pixels=unit, max_pixels=64 * unit)
+
+
+def make(patch: int = 14, device: str = "cpu") -> PatchMaker:
+    return PatchMaker(make_processor(patch), device=device)
 
 
 @pytest.fixture
@@ -32,15 +33,15 @@ def remembered(monkeypatch):
 
 
 @pytest.mark.parametrize("patch", [8, 14, 16])
-def test_a_device_cuts_the_same_bits(patch, monkeypatch, remembered):
+@pytest.mark.parametrize("sizes", [[(90, 60), (60, 90), (90, 60), (200, 31)], [(90, 60), (90, 60)]])
+def test_patches_are_the_bits_of_the_image_processor(patch, sizes, remembered):
     maker = make(patch)
     rng = random.Random(0)
-    pictures = [maker.picture(random_image(rng, size)) for size in ((90, 60), (60, 90), (90, 60), (200, 31))]
-    wanted, grids = maker.patches(pictures)
-    monkeypatch.setattr(maker, "_cut", maker._cut_on_device)
-    found, same_grids = maker.patches(pictures)
-    assert torch.equal(found, wanted) and found.dtype == torch.float32
-    assert torch.equal(same_grids, grids)
+    shown = [random_image(rng, size) for size in sizes]
+    found, grids = maker.patches([maker.picture(image) for image in shown])
+    wanted = make_processor(patch)(images=shown, return_tensors="pt")
+    assert torch.equal(found, wanted["pixel_values"]) and found.dtype == torch.float32
+    assert torch.equal(grids, wanted["image_grid_thw"])
 
 
 def test_patches_lie_on_the_device():
@@ -66,3 +67,15 @@ def test_a_picture_that_cannot_be_decoded_ahead_is_named_when_it_is_needed(tmp_p
     images.AHEAD.submit(lambda: None).result()
     with pytest.raises(HoldfastError, match=r"missing\.png is missing"):
         maker.picture(str(tmp_path / "missing.png"))
+
+
+def test_image_objects_have_a_memory_of_their_own(monkeypatch, remembered):
+    """They are decoded already, so they push out no picture of a file; what is kept counts the object too."""
+    drawn = ByteCache(2 * (4 + 3) * 56 * 56)  # room for two objects with their pixels
+    monkeypatch.setattr(images, "OBJECTS", drawn)
+    maker = make()
+    shown = [Image.new("RGB", (56, 56), (shade, 0, 0)) for shade in range(3)]
+    made = [maker.picture(image) for image in shown]
+    assert (len(drawn), len(remembered)) == (2, 0)
+    assert maker.picture(shown[2]) is made[2]
+    assert maker.picture(shown[0]).key == made[0].key  # forgotten, and made again alike

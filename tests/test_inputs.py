@@ -19,6 +19,7 @@ from holdfast.checkpoints.subject import find_subject
 from holdfast.config.experiment import Experiment
 from holdfast.config.load import load_exam
 from holdfast.errors import InputError
+from holdfast.experiment import jobs
 from holdfast.experiment.identity import HASHES, folder_digests
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import Job, Plan, make_plan
@@ -118,6 +119,17 @@ def test_a_picture_that_changes_under_a_job_leaves_nothing_behind(
         runner.run(job, False, lambda *_: None)
     assert not store.has(job)
     assert not store.work(job).exists()  # rows with the other picture are not gone on from
+
+
+def test_examples_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = experiment_on(tmp_path)
+    plan, _ = planned(experiment, "evaluate")
+    runner = Runner(experiment, plan, Store(experiment.store))
+    assert runner._examples("own", "test") is runner._examples("own", "test")
+    monkeypatch.setattr(jobs, "EXAMPLE_BYTES", 1)
+    runner = Runner(experiment, plan, Store(experiment.store))
+    assert runner.examples("own", "test") == runner.examples("own", "test")
+    assert not len(runner._kept_examples)  # read again each time
 
 
 def copy_of_the_model(folder: Path) -> Path:

@@ -1,5 +1,25 @@
 """Versions of what makes results: part of the fingerprints of jobs, and readable without torch."""
 
-LEARNER_VERSION = 1  # raise when a stage's result changes for the same settings
-FILTER_VERSION = 1  # raise when a filter keeps other examples for the same settings
-EVALUATION_VERSION = 2  # raise when records change for the same model and examples
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from holdfast import __version__
+
+LEARNER_VERSION = 2  # raise when a stage's result changes for the same settings
+FILTER_VERSION = 2  # raise when a filter keeps other examples for the same settings
+EVALUATION_VERSION = 3  # raise when records change for the same model and examples
+
+PACKAGES = ("torch", "transformers", "peft")  # whose versions may show in the bits of results
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Of Holdfast, Python and the packages that compute; those that are not installed are left out."""
+    versions = {"holdfast": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

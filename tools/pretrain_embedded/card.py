@@ -12,7 +12,7 @@ from holdfast.generate.rollouts import roll_out
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.rng import torch_stream
-from holdfast.tasks.embedded import TASKS
+from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS
 from holdfast.tasks.prompts import TEMPLATES, Style
 from holdfast.tasks.task import Task
 
@@ -83,8 +83,8 @@ def write_card(folder: Path, made_by: str, report: Callable[[str], None], count:
     """Measure the model in `folder` on every task; write `abilities.json` and the card `README.md` there."""
     policy, rows = Policy.load(folder, ModelSettings()), []
     for style in ("cot", "direct"):
-        for task in TASKS.values():
-            rows.append(measure(policy, task, style, count))
+        for name in (*SEQUENCE, *GENERAL):
+            rows.append(measure(policy, TASKS[name], style, count))
             row = rows[-1]
             report(
                 f"{style} {row.task}: greedy {row.greedy:.2f}, skill {row.skill:.2f}, pass@8 {row.any:.2f}"

@@ -42,6 +42,12 @@ def run(
     overrides: Overrides = None,
     workers: Workers = "1",
     yes: Annotated[bool, typer.Option("--yes", help="Start however many jobs there are.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report", help="Write the report: one of several machines that share a run should."
+        ),
+    ] = True,
     debug: Debug = False,
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
@@ -91,6 +97,8 @@ def run(
         except KeyboardInterrupt:
             err.print("Stopped. What is done stays; the same command goes on from here.")
             raise typer.Exit(130) from None
+        if not report:
+            break
         if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
             out.print("Everything is done already.")
             break
@@ -99,8 +107,11 @@ def run(
             if not outcome.failed:
                 files.write_json(state, digest)
             break
-    _headline(experiment.output)
-    out.print(f"Report: {index}")
+    if report:
+        _headline(experiment.output)
+        out.print(f"Report: {index}")
+    else:
+        out.print(f"'holdfast report {config}' writes the report.")
     if outcome.failed:
         skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
         raise HoldfastError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, field_validator
 
-from holdfast.config.experiment import Experiment, MethodName, Name
+from holdfast.config.experiment import Evaluation, Experiment, MethodName, Name
 from holdfast.generate.settings import ServerSettings
 from holdfast.learning.methods import Method
 from holdfast.tasks.prompts import HINTS, Style
@@ -29,6 +29,13 @@ class Exam(Experiment):
     output: Path = Path("runs/evaluate")
     style: Style = "cot"
     server: ServerSettings = ServerSettings()
+
+    @field_validator("evaluation")
+    @classmethod
+    def _asks_directly(cls, value: Evaluation) -> Evaluation:
+        if value.sampler is not None:
+            raise ValueError("sampler: is of experiments; name a server's address in the place of a model")
+        return value
 
     @property
     def styles(self) -> tuple[Style, ...]:

@@ -21,6 +21,7 @@ from holdfast import plugins
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
 from holdfast.files import is_url
+from holdfast.generate.settings import Served
 from holdfast.learning.methods import Method
 from holdfast.measures import Measure
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -79,6 +80,7 @@ class Evaluation(Settings):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(1024, ge=1)
     batch: int = Field(64, ge=1)  # examples that are generated together
+    sampler: Served | None = None  # another engine that answers; None: the policy itself
     other_style: bool = False  # judge every method under the prompt style it was not trained in, too
     future_tasks: bool = True  # judge tasks that are still to come, too (no measure needs them)
 
@@ -88,6 +90,15 @@ class Evaluation(Settings):
     def measuring(self) -> Sampling:
         """How measures sample: from the policy's own distribution, as long as answers may be."""
         return Sampling(max_tokens=self.max_tokens)
+
+
+class Ray(Settings):
+    """What `executor: ray` asks of a cluster; changes no result."""
+
+    address: str | None = None  # of its head, HOST:PORT; None: RAY_ADDRESS, or one that is started here
+    cpus: float | None = Field(None, gt=0)  # of a worker; None: one a thread
+    gpus: float | None = Field(None, ge=0)  # of a worker; None: one where the cluster has some
+    retries: int = Field(3, ge=0, le=100)  # of a job whose worker died
 
 
 class Experiment(Settings):
@@ -120,7 +131,8 @@ class Experiment(Settings):
     threads: int = Field(1, ge=1, le=1024)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
-    executor: str = "local"  # where jobs are done; or a class of your own (FILE.py:CLASS)
+    executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
+    ray: Ray = Ray()
 
     @field_validator("prompts", mode="before")
     @classmethod

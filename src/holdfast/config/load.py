@@ -96,6 +96,7 @@ def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Se
     if like is not None:
         experiment = load_experiment(like)
         data = experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
+        data.get("evaluation", {}).pop("sampler", None)  # a checkpoint answers itself
         data["style"] = next(iter(experiment.methods.values())).style
         tasks = tasks or experiment.sequence + experiment.general
     known, others = [*ASKING, "style", "server"], {*tasks, *data.get("tasks", ())}

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from holdfast import plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.experiment import presence
 from holdfast.experiment.jobs import Busy, Runner
+from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.remote import Unreachable
 from holdfast.experiment.schedule import RETRY_SECONDS, Schedule
 from holdfast.experiment.store import Damaged, Store
 
-EXECUTORS = {"local": "holdfast.experiment.local:local"}  # loaded when they are used
+EXECUTORS = {  # loaded when they are used
+    "local": "holdfast.experiment.local:local",
+    "ray": "holdfast.experiment.cluster:Cluster",
+}
+PACKAGES = {"ray": "ray"}  # that an executor needs besides
 STEP_SECONDS = 0.2  # at most one message per job in this time
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -123,6 +131,25 @@ class Executor(ABC):
         """End the workers, whatever they are at."""
 
 
+Packed = tuple[tuple[str, ...], bytes]  # files of the user's code, experiment and plan
+
+
+def pack(experiment: Experiment, plan: Plan) -> Packed:
+    """What another process needs to do jobs."""
+    return tuple(plan.code), pickle.dumps((experiment, plan))
+
+
+def unpack(code: tuple[str, ...], pickled: bytes) -> Runner:
+    """What does jobs in this process.
+
+    Raises:
+        HoldfastError: a file of the user's code is not what it was, or the store cannot be used from here.
+    """
+    plugins.load_files(code)  # classes of it can be unpickled then
+    experiment, plan = pickle.loads(pickled)
+    return Runner(experiment, plan, open_store(experiment))
+
+
 def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Executor]:
     """What makes the executor of that name.
 
@@ -139,6 +166,8 @@ def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Execut
             f"executor must be one of {', '.join(EXECUTORS)}, or FILE.py:CLASS, not '{name}'"
             f"{suggestion(name, EXECUTORS)}."
         )
+    if (package := PACKAGES.get(name)) and find_spec(package) is None:
+        raise InputError(f"executor: {name} needs a package that is not installed: pip install {package}.")
     made: Callable[[Experiment, Plan, Store, int], Executor] = plugins.load_own(EXECUTORS[name])
     return made
 
@@ -149,7 +178,8 @@ def run(
     """Do every job that has no result yet.
 
     Raises:
-        InputError: there is no such executor, or torch cannot use the device.
+        InputError: there is no such executor, torch cannot use the device, or another machine works on the
+            store and its locks are not seen.
         HoldfastError: the store cannot be written or reached any more.
         KeyboardInterrupt: asked to stop; the workers are gone, and a new run goes on from here.
     """
@@ -164,12 +194,13 @@ def run(
     if not total:
         return Outcome(0, {}, 0)
     try:
+        beside = presence.announced(store, progress.message)
         own = experiment.executor if plugins.is_reference(experiment.executor) else None
         with plugins.blamed(own, about="its start"):
             executor = make(experiment, plan, store, min(workers, total))
         state = _Run(executor, schedule, progress, debug)
         try:
-            with progress.running(costs, executor.where, already=len(plan.jobs) - total):
+            with beside, progress.running(costs, executor.where, already=len(plan.jobs) - total):
                 state.work()
         finally:
             executor.stop()

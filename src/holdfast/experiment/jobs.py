@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,17 @@ from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.methods import RFT, Method
+from holdfast.policy.cache import ByteCache
 from holdfast.rowlog import RowLog
-from holdfast.tasks.example import Example
+from holdfast.tasks.example import Example, held_bytes
 from holdfast.tasks.task import Split, Task
 
 if TYPE_CHECKING:
     import torch
 
     from holdfast.generate.generator import Generator
+    from holdfast.generate.served import ServedGenerator
+    from holdfast.generate.settings import Served
     from holdfast.policy.policy import Policy
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 OnStep = Callable[[int, int, dict[str, float]], None]
 
 _BASE = "base"
+EXAMPLE_BYTES = 64 << 20  # of examples that are kept for later jobs; sets that do not fit are read again
 RETENTION = "retention"  # beside the weights, and gone with them: what strategies leave to the next stage
 
 
@@ -72,7 +76,7 @@ class Runner:
         self.load = load
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
-        self._examples = lru_cache(maxsize=2 * len(experiment.sequence + experiment.general))(self._load)
+        self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
 
     def run(self, job: Job, weights: bool, on_step: OnStep) -> float:
         """Do one job, if it is still to do; seconds it took.
@@ -144,6 +148,7 @@ class Runner:
                 task["name"]: self.items(task["name"], "train") for task in job.inputs.get("earlier", ())
             },
             inherited=self._inherited(job, method),
+            sampler=self._served(job, policy, method.sampler) if isinstance(method, RFT) else None,
         )
         every = self.experiment.checkpoint_every
         on_damage = partial(self._set_aside, job)
@@ -172,13 +177,12 @@ class Runner:
         }
 
     def _filter(self, job: Job, on_step: OnStep) -> None:
-        from holdfast.generate.local import LocalGenerator
         from holdfast.learning.filters import pass_rates
 
         method, kept = job.method, self._kept(job)
         assert isinstance(method, RFT), "only RFT filters"
         rows = pass_rates(
-            LocalGenerator(self.policy_of(job)),
+            self._generator(job, method.sampler),
             self._items(job, "train"),
             method,
             templates=self.experiment.prompts,
@@ -198,10 +202,10 @@ class Runner:
 
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.generate.evaluate import evaluate
-        from holdfast.generate.local import LocalGenerator
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
-        generator = LocalGenerator(self.policy_of(job)) if self.load is None else self.load()
+        sampler = self.experiment.evaluation.sampler
+        generator = self._generator(job, sampler) if self.load is None else self.load()
         records = evaluate(
             generator,
             task,
@@ -224,6 +228,23 @@ class Runner:
         with self._writing(job) as folder:
             files.write_jsonl(folder / "records.jsonl", records)
             files.write_json(folder / "result.json", result)
+
+    def _generator(self, job: Job, sampler: Served | None) -> Generator:
+        """What answers for the policy of a job: itself, or an engine that has its weights."""
+        from holdfast.generate.local import LocalGenerator
+
+        policy = self.policy_of(job)
+        if (served := self._served(job, policy, sampler)) is None:
+            return LocalGenerator(policy)
+        served.refresh()
+        return served
+
+    def _served(self, job: Job, policy: Policy, sampler: Served | None) -> ServedGenerator | None:
+        if sampler is None:
+            return None
+        from holdfast.generate.served import ServedGenerator
+
+        return ServedGenerator(sampler, policy, self.store.work(job) / "served")
 
     def _measure(self, job: Job) -> None:
         """Small facts about policies, which stay as they are."""
@@ -341,8 +362,18 @@ class Runner:
         """The examples of a task, or the first of them."""
         return self._examples(name, split)[:most]
 
-    def _load(self, name: str, split: Split) -> list[Example]:
-        return self.inputs.examples(self.task(name), split)
+    def _examples(self, name: str, split: Split) -> list[Example]:
+        known = self._kept_examples.get((name, split))
+        if known is None:
+            known = self.inputs.examples(self.task(name), split)
+            self._kept_examples.put((name, split), known, sum(map(_bytes, known)))
+        return known
+
+
+def _bytes(example: Example) -> int:
+    """About what an example takes in memory."""
+    texts = (example.prompt, example.answer, example.rationale, *example.choices, *example.references)
+    return 1024 + sum(map(len, texts)) + sum(map(held_bytes, example.images))
 
 
 def _method(job: Job) -> Method:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,15 +11,12 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
-from holdfast import plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError
 from holdfast.experiment.devices import Place, places, spread
-from holdfast.experiment.executor import Event, Executor, attempt
+from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack, unpack
 from holdfast.experiment.jobs import Runner
-from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.schedule import RETRY_SECONDS
 from holdfast.experiment.store import Store
@@ -62,11 +58,8 @@ class Processes(Executor):
     def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int) -> None:
         super().__init__(experiment, plan, store, workers)
         self._places = places(experiment.model.device)
-        # Classes of the user's own can be unpickled once their files are loaded.
-        arguments = (tuple(plan.code), pickle.dumps((experiment, plan)))
-        self._workers = [
-            _Worker(self._places[turn % len(self._places)], arguments) for turn in range(workers)
-        ]
+        packed = pack(experiment, plan)
+        self._workers = [_Worker(self._places[turn % len(self._places)], packed) for turn in range(workers)]
 
     @property
     def where(self) -> str:
@@ -99,9 +92,9 @@ def _cards(workers: int, where: Sequence[Place]) -> str:
 class _Worker:
     """A process that does one job at a time, started when there is work for it."""
 
-    def __init__(self, place: Place, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, place: Place, packed: Packed) -> None:
         self.place = place
-        self.arguments = arguments
+        self.packed = packed
         self.process: BaseProcess | None = None
         self.connection: Connection | None = None
         self.job: Job | None = None
@@ -116,7 +109,7 @@ class _Worker:
     def start(self) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, *self.arguments), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, self.packed), daemon=True)
         with _environment(self.place.environment):  # inherited, and there before the child imports torch
             self.process.start()
         theirs.close()
@@ -179,15 +172,13 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(connection: Connection, code: Sequence[str], pickled: bytes) -> None:
+def _work(connection: Connection, packed: Packed) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     threading.Thread(target=_die_with_parent, daemon=True).start()
     runner, trouble = None, ""
     try:
-        plugins.load_files(code)
-        experiment, plan = pickle.loads(pickled)
-        runner = Runner(experiment, plan, open_store(experiment))
+        runner = unpack(*packed)
     except HoldfastError as error:  # a file of code is not what it was
         trouble = str(error)
     while True:

@@ -190,6 +190,8 @@ def activations(known: Architecture, part: Pass, size: int, checkpointing: bool)
     copies = part.prompts * (part.prompt + part.group * (part.prompt + part.completion))
     mask = part.prompts * part.completion * (part.prompt + part.completion) * (text.query // text.key)
     layer = part.tokens * _kept(text, size, attention=3 * text.query)
+    if size == BYTES["float32"]:  # policy/lean.py keeps rows of unit length in place of the norms' inputs
+        layer -= part.tokens * 4 * 2 * text.hidden
     layer += size * (2 * text.key * copies + mask)
     total = _stack(text, part.tokens, layer, size, checkpointing)
     if known.vision is not None and known.sees:

@@ -248,6 +248,8 @@ class _Planner:
             "template": self.experiment.prompts[method.style],
             "seed": seed,
         }
+        if method.sampler is not None:
+            inputs["sampler"] = method.sampler.determining(learns=False)
         stream = ("filter", seed, *tasks)
         return self.add("filter", inputs, policy, tasks, method.style, stream, label, method=method)
 
@@ -262,6 +264,8 @@ class _Planner:
             "batch": evaluation.batch if self.here else None,
             "seed": seed if evaluation.temperature > 0 else None,  # greedy answers need no chance
         }
+        if evaluation.sampler is not None:
+            inputs["sampler"] = evaluation.sampler.determining(learns=False)
         stream = ("evaluate", inputs["seed"], task)
         return self.add("evaluate", inputs, policy, (task,), style, stream, label)
 

@@ -67,8 +67,8 @@ class Answers:
 
 
 class Generator(Protocol):
-    """Something that answers. An engine beside the learner will need `refresh(weights)` besides, to follow
-    the policy that learns; evaluation and filters ask of a policy that stays as it is. One that has a method
+    """Something that answers. An engine beside the learner has `refresh()` besides, to follow the policy that
+    learns (`served.py`); evaluation and filters ask of a policy that stays as it is. One that has a method
     `prepare(questions)` is told which questions come next while it answers those before."""
 
     def generate(

@@ -12,6 +12,7 @@ from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 
 if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
 
 
@@ -36,8 +37,7 @@ class LocalGenerator:
         policy = self.policy
         try:
             prompts = policy.encode([one.prompt for one in questions], [one.images for one in questions])
-            draws = torch_stream(*stream, device=str(policy.device))
-            completions = policy.sample(prompts, group, sampling, draws)
+            completions = self.draw(questions, prompts, group, sampling, stream)
         except (NotFiniteError, Unfit) as problem:
             raise problem.named([one.named for one in questions]) from None
         yield Answers(
@@ -47,4 +47,17 @@ class LocalGenerator:
             completions.finished_BG.tolist(),
             policy.operations.forward(prompts, completions),
             completions,
+        )
+
+    def draw(
+        self,
+        questions: Sequence[Question],
+        prompts: Prompts,
+        group: int,
+        sampling: Sampling,
+        stream: tuple[object, ...],
+    ) -> Completions:
+        """`group` completions of each question, whose tokens are `prompts`."""
+        return self.policy.sample(
+            prompts, group, sampling, torch_stream(*stream, device=str(self.policy.device))
         )

@@ -24,6 +24,7 @@ from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
+    from holdfast.generate.served import ServedGenerator
     from holdfast.policy.batch import Prompts
     from holdfast.policy.policy import Policy
     from holdfast.policy.prefill import Prefill
@@ -96,18 +97,24 @@ def roll_out(
     greedy_row: bool = False,
     to_train: bool = False,
     parts: Mapping[str, float] | None = None,
+    sampler: ServedGenerator | None = None,
+    stream: tuple[object, ...] = (),
 ) -> Rollouts:
     """Sample `group_size` completions per example and grade them by their task's rule.
 
     With `greedy_row` each group gets one more completion, its last, decoded greedily; with `to_train`
     what was computed of the prompts is kept for a training step on all of them. `parts` are those of the
-    reward (`grading.reward_of`).
+    reward (`grading.reward_of`). A `sampler` draws in the policy's place, from the stream of these names.
     """
     prompts = encode_items(policy, items, style, templates)
-    prefill = policy.prefill(prompts) if to_train else None
-    completions = policy.sample(
-        prompts, group_size, sampling, generator, greedy_row=greedy_row, known=prefill
-    )
+    prefill = policy.prefill(prompts) if to_train and sampler is None else None
+    if sampler is None:
+        completions = policy.sample(
+            prompts, group_size, sampling, generator, greedy_row=greedy_row, known=prefill
+        )
+    else:
+        asked = questions(items, style, templates)
+        completions = sampler.draw(asked, prompts, group_size, sampling, stream, greedy_row)
     texts = policy.decode(completions)
     grades = [
         [grade(task, example, text, style, policy.encoder.opens_thought) for text in group]

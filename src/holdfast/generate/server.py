@@ -18,8 +18,9 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,7 +56,7 @@ NEUTRAL = {
 Choices = tuple[list[tuple[str, bool]], int | None]
 
 
-class _Again(Exception):
+class Again(Exception):
     """This attempt failed, another may not; `pause` is what the server asks for, in seconds."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
@@ -77,20 +78,20 @@ class ServerGenerator:
     def __init__(self, url: str, settings: ServerSettings, system_prompt: str | None = None) -> None:
         self.url, self.settings, self.system_prompt = chat_address(url), settings, system_prompt
         if not settings.model:
-            raise InputError(f"Say what {url} calls the model: server.model=NAME.")
+            raise InputError(f"Say what {url} calls the model: {settings.key}.model=NAME.")
         self.repeated = 0
         self.left_out: set[str] = set()
         self._headers = {"Accept-Encoding": "identity"}
         self._key = ""
         if settings.key_variable is not None:
-            name = settings.key_variable
+            name, said = settings.key_variable, f"{settings.key}.key_variable"
             self._key = key = os.environ.get(name, "").strip()  # read from a file it ends in a line feed
             if not key:
-                raise InputError(f"The variable {name} (server.key_variable) is not set; put the key in it.")
+                raise InputError(f"The variable {name} ({said}) is not set; put the key in it.")
             if not (key.isascii() and key.isprintable()):
                 raise InputError(
-                    f"The key in the variable {name} (server.key_variable) holds a character that no key "
-                    "has, such as a line break; copy it again."
+                    f"The key in the variable {name} ({said}) holds a character that no key has, such as a "
+                    "line break; copy it again."
                 )
             self._headers["Authorization"] = f"Bearer {key}"
         self._deadline = time.monotonic() + settings.run_limit
@@ -113,14 +114,11 @@ class ServerGenerator:
                     return
                 try:
                     body = self.body(question, group, sampling, stream)
-                    choices, total = await self._complete(client, body, stop)
+                    answered.put(await self._complete(client, body, stop, partial(self.read, place, group)))
                 except HoldfastError as error:
                     failures.append(type(error)(f"Example {question.example.id}: {error}"))
                     stop.set()
                     return
-                texts, ended = zip(*choices, strict=True)
-                lengths = [total if group == 1 else None] * group  # servers count all choices together
-                answered.put(Answers([place], [list(texts)], [lengths], [list(ended)]))
 
         async def ask_all() -> None:
             try:
@@ -145,14 +143,18 @@ class ServerGenerator:
             loop.close()
 
     async def _complete(
-        self, client: httpx2.AsyncClient, body: dict[str, Any], stop: asyncio.Event
-    ) -> Choices:
-        """The choices of a chat completion, after as many attempts as it takes."""
+        self,
+        client: httpx2.AsyncClient,
+        body: dict[str, Any],
+        stop: asyncio.Event,
+        read: Callable[[bytes], Answers],
+    ) -> Answers:
+        """What is read of a chat completion, after as many attempts as it takes."""
         settings = self.settings
         for attempt in range(1, settings.retries + 2):
             try:
-                return _choices(await self._send(client, body), body.get("n", 1))
-            except _Again as again:
+                return read(await self._send(client, body))
+            except Again as again:
                 failure = again
             if attempt > settings.retries or stop.is_set():
                 break
@@ -170,7 +172,8 @@ class ServerGenerator:
         left, longest = self._deadline - time.monotonic(), self.settings.timeout
         if left <= 0:
             hours = self.settings.run_limit / 3600
-            raise HoldfastError(f"{self.url} took longer than server.run_limit ({hours:g} h) for everything.")
+            limit = f"{self.settings.key}.run_limit ({hours:g} h)"
+            raise HoldfastError(f"{self.url} took longer than {limit} for everything.")
         body = {key: value for key, value in body.items() if key not in self.left_out}
         content = bytearray()
         try:
@@ -181,25 +184,40 @@ class ServerGenerator:
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > LONGEST_BODY:
-                        raise _Again(f"its answer is longer than {LONGEST_BODY:,} bytes")
+                        raise Again(f"its answer is longer than {LONGEST_BODY:,} bytes")
         except TimeoutError:
-            advice = "see server.timeout and server.concurrency"
-            raise _Again(f"no whole answer in {longest:g} s; {advice}") from None
+            advice = f"see {self.settings.key}.timeout and {self.settings.key}.concurrency"
+            raise Again(f"no whole answer in {longest:g} s; {advice}") from None
         except httpx2.ConnectError as error:
-            raise _Again(f"no connection ({reason(error)}); is the server running?") from None
+            raise Again(f"no connection ({reason(error)}); is the server running?") from None
         except (httpx2.TransportError, httpx2.DecodingError) as error:
-            raise _Again(f"the connection broke ({reason(error)})") from None
+            raise Again(f"the connection broke ({reason(error)})") from None
         if response.is_success:
             return bytes(content)
-        if len(self._key) >= 8:  # some servers repeat it; a shorter one is no secret
-            content = content.replace(self._key.encode(), b"(the key)")
-        code, said = response.status_code, _said(response, bytes(content))
+        code, said = response.status_code, self.said(response, bytes(content))
         if code in _REPEATED or code >= 500:
-            raise _Again(said, _retry_after(response.headers.get("Retry-After")))
+            raise Again(said, _retry_after(response.headers.get("Retry-After")))
         if code in (400, 422) and (unknown := {name for name in NEUTRAL if name in said and name in body}):
             self.left_out |= unknown
             return await self._send(client, body)
-        raise InputError(f"{self.url} refuses the request: {said}. {_advice(code)}")
+        raise InputError(f"{self.url} refuses the request: {said}. {_advice(code, self.settings.key)}")
+
+    def said(self, response: httpx2.Response, content: bytes) -> str:
+        """What a refusal says, without the key."""
+        if len(self._key) >= 8:  # some servers repeat it; a shorter one is no secret
+            content = content.replace(self._key.encode(), b"(the key)")
+        return _said(response, content)
+
+    def read(self, place: int, group: int, content: bytes) -> Answers:
+        """The answers to the question at `place`, as a good reply holds them.
+
+        Raises:
+            Again: it is no chat completion with `group` choices.
+        """
+        choices, total = _choices(content, group)
+        texts, ended = zip(*choices, strict=True)
+        lengths = [total if group == 1 else None] * group  # servers count all choices together
+        return Answers([place], [list(texts)], [lengths], [list(ended)])
 
     def body(
         self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
@@ -262,11 +280,11 @@ def _choices(body: bytes, count: int) -> Choices:
         texts = [(_text(message, reason), reason != "length") for message, reason in choices]
         usage = value.get("usage")
     except ValueError:  # also text that is not UTF-8, or nested too deeply
-        raise _Again(f"its answer is not JSON: {_short(body)}") from None
+        raise Again(f"its answer is not JSON: {_short(body)}") from None
     except (KeyError, TypeError, AttributeError):
-        raise _Again(f"its answer is not a chat completion: {_short(body)}") from None
+        raise Again(f"its answer is not a chat completion: {_short(body)}") from None
     if len(texts) != count:
-        raise _Again(f"its answer holds {len(texts)} choices instead of {count}")
+        raise Again(f"its answer holds {len(texts)} choices instead of {count}")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     return texts, tokens if type(tokens) is int and 0 <= tokens <= LARGEST else None
 
@@ -308,11 +326,11 @@ def _retry_after(value: str | None) -> float:
     return 0.0
 
 
-def _advice(code: int) -> str:
+def _advice(code: int, key: str) -> str:
     if code in (401, 403):
-        return "Give the name of the variable that holds its key with server.key_variable."
+        return f"Give the name of the variable that holds its key with {key}.key_variable."
     if code == 404:
-        return "Check the address (up to /v1) and server.model (the name the server knows the model by)."
+        return f"Check the address (up to /v1) and {key}.model (the name the server knows the model by)."
     if code in (301, 302, 303, 307, 308):
         return "Give the address it redirects to."
     return "Check evaluation.max_tokens against the server's context, and whether the model takes images."

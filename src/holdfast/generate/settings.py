@@ -1,14 +1,20 @@
-"""How a server is asked."""
+"""How a server is asked, and what is said of one that samples for a policy."""
 
 from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from holdfast.settings import Settings
 
+SERVED_VERSION = 1  # raise when a served engine is asked in another way
+
 
 class ServerSettings(Settings):
     """What must be known of an OpenAI-compatible server besides its address."""
+
+    key: ClassVar[str] = "server"  # what messages call these settings
 
     model: str = ""  # what the server calls the model
     key_variable: str | None = None  # the environment variable that holds its key
@@ -17,3 +23,23 @@ class ServerSettings(Settings):
     run_limit: float = Field(86_400, gt=0)  # seconds for all answers together
     retries: int = Field(5, ge=0, le=20)  # attempts after one that failed
     pause: float = Field(1.0, ge=0)  # seconds before the second attempt; doubles with each
+
+
+class Served(ServerSettings):
+    """Another engine that samples for the policy: a vLLM server beside Holdfast that is given its weights."""
+
+    key: ClassVar[str] = "sampler"
+
+    kind: Literal["served"]
+    url: str
+    version: str = Field(min_length=1)  # of the engine, as it reports it; what it draws is its own
+    timeout: float = Field(600, ge=0.1)  # seconds for one whole answer, and for taking weights
+    # A token counts min(most, policy / sampler) times, by their probabilities of it; or 1 time.
+    correction: Literal["token", "none"] = "token"
+    most: float = Field(2.0, ge=1)
+    refuse: float = Field(0.1, gt=0)  # mean difference of log-probabilities from which the run stops
+
+    def determining(self, learns: bool) -> dict[str, Any]:
+        """What of it can change a result; where the server is and how long it may take cannot."""
+        drawn = {"kind": self.kind, "engine": self.version, "asked": SERVED_VERSION}
+        return drawn | {"correction": self.correction, "most": self.most} if learns else drawn

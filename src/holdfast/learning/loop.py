@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,10 +172,16 @@ def pick(items: Sequence[Item], size: int, iteration: int, stream: tuple[object,
     position = iteration * size
     while len(batch) < size:
         epoch, offset = divmod(position + len(batch), len(items))
-        order = list(range(len(items)))
-        named_stream(*stream, "order", epoch).shuffle(order)
+        order = _order(len(items), epoch, stream)
         batch += [items[index] for index in order[offset : offset + size - len(batch)]]
     return batch
+
+
+@lru_cache(2)  # of this epoch and the next
+def _order(count: int, epoch: int, stream: tuple[object, ...]) -> list[int]:
+    order = list(range(count))
+    named_stream(*stream, "order", epoch).shuffle(order)
+    return order
 
 
 def collect(

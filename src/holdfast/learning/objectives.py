@@ -20,7 +20,7 @@ from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import NOTHING, Spent
 from holdfast.learning.methods import RFT, SFT
-from holdfast.learning.surrogates import Sampled
+from holdfast.learning.surrogates import Sampled, truncated_ratio
 from holdfast.policy.batch import group_tokens
 from holdfast.policy.encode import Unfit
 from holdfast.rng import stream as named_stream
@@ -29,6 +29,7 @@ from holdfast.tasks.prompts import Style, render_target
 from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
+    from holdfast.generate.served import ServedGenerator
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.budget import TokenBudget
     from holdfast.policy.policy import Policy
@@ -47,7 +48,8 @@ class Groups:
     Attributes:
         advantages_BG: weight of each completion (1 for SFT).
         advantages_BGR: what each token has on top of its completion's, where tokens are judged, too.
-        old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples.
+        old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples or another
+            engine drew them.
         reference_BGR: of the KL reference, where there is a penalty.
         kl_B: weight of each prompt's divergence from the reference; None: `kl_coef` of the method.
         scores_BG: how right each completion is, where they are graded.
@@ -228,6 +230,10 @@ class PolicyGradient(Objective):
     The loss is the method's surrogate (`surrogates.py`) with one advantage per completion, averaged as
     `loss_mean` says, plus `kl_coef` times the k3 estimate of the KL divergence to a reference
     (Schulman, "Approximating KL divergence", 2020).
+
+    Args:
+        sampler: draws in the policy's place. Old log-probabilities are the policy's own all the same, and
+            what a token counts is corrected for who drew it (`surrogates.truncated_ratio`).
     """
 
     def __init__(
@@ -236,8 +242,14 @@ class PolicyGradient(Objective):
         templates: Mapping[Style, str],
         reference: Policy | Reference | None,
         pool: Sequence[Item] = (),
+        sampler: ServedGenerator | None = None,
     ) -> None:
         self.method, self.templates, self.reference, self.pool = method, templates, reference, pool
+        self.sampler = sampler
+
+    def begin(self, policy: Policy, iteration: int) -> None:
+        if self.sampler is not None:
+            self.sampler.refresh()
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         method = self.method
@@ -259,8 +271,11 @@ class PolicyGradient(Objective):
                     rollouts.prompts, completions, method.sampling.temperature
                 ).logprobs_BGR
 
-        # With one update a step is exactly on-policy: the old policy is the current one.
-        old = logprobs(policy) if method.updates > 1 else None
+        old, drift = None, dict[str, float]()
+        if self.sampler is not None:
+            old, drift = self.sampler.recompute(rollouts.prompts, completions, method.sampling.temperature)
+        elif method.updates > 1:  # with one, a step is exactly on-policy: the old policy is the current one
+            old = logprobs(policy)
         reference = logprobs(self.reference) if self.reference is not None else None
         stats = {
             "reward": rewards_BG.mean().item(),
@@ -270,6 +285,7 @@ class PolicyGradient(Objective):
             "unfinished": 1 - completions.finished_BG.float().mean().item(),
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
         }
+        stats |= drift
         if method.refills:
             stats["drawn"] = float(drawn)
         passes = (old is not None) + (reference is not None)
@@ -302,6 +318,8 @@ class PolicyGradient(Objective):
             greedy_row=method.greedy,
             to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
             parts=method.reward,
+            sampler=self.sampler,
+            stream=stream,
         )
 
     def _refilled(
@@ -365,6 +383,8 @@ class PolicyGradient(Objective):
         if groups.advantages_BGR is not None:
             advantage = advantage + groups.advantages_BGR.to(logprobs)
         surrogate, is_clipped = method.surrogate(Sampled(logprobs, old, advantage, mask))
+        if self.sampler is not None and self.sampler.settings.correction == "token":
+            surrogate = surrogate * truncated_ratio(old, completions, self.sampler.settings.most)
         loss = -(surrogate * weight).sum()
         kl = torch.zeros(())
         if groups.reference_BGR is not None:

@@ -14,6 +14,7 @@ from holdfast.tasks.prompts import Style
 if TYPE_CHECKING:
     import torch
 
+    from holdfast.generate.served import ServedGenerator
     from holdfast.policy.policy import Policy
     from holdfast.policy.reference import Reference
 
@@ -29,6 +30,7 @@ class Stage:
         load_base: gives the untouched base model.
         hint: the question with its answer shown.
         earlier: training examples of earlier tasks by name, in their order; for strategies that rehearse.
+        sampler: draws in the policy's place, where the method says so.
         inherited: what the strategies of the stage before left, by their names.
         spent: what strategies took besides (`flops`), until the loop counts it.
     """
@@ -43,6 +45,7 @@ class Stage:
     hint: str = ""
     earlier: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     inherited: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    sampler: ServedGenerator | None = None
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 

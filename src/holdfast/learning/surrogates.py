@@ -6,8 +6,12 @@ With samples of the policy itself (one update) all ratios are 1, and no clip doe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Completions
 
 Surrogate = tuple[torch.Tensor, torch.Tensor]  # [B, G, R], and which tokens are clipped
 
@@ -61,6 +65,20 @@ def clipped_weight(sampled: Sampled, low: float, high: float) -> Surrogate:
     ratio = sampled.log_ratio_BGR.detach().exp()
     weight = ratio.clamp(1 - low, 1 + high)
     return weight * sampled.advantages_BG1 * sampled.logprobs_BGR, weight != ratio
+
+
+def truncated_ratio(old_BGR: torch.Tensor, drawn: Completions, most: float) -> torch.Tensor:
+    """How often each token counts that another engine drew: min(most, policy / engine), of the probabilities
+    they give it; 1 outside the mask. Truncated importance sampling (Ionides, J. Comput. Graph. Stat. 17(2),
+    2008) of each token by itself: those before it are left uncorrected, so that the variance is bounded.
+
+    Args:
+        old_BGR: log-probabilities under the policy before its step.
+        drawn: completions with the log-probabilities that the engine drew them with.
+    """
+    assert drawn.logprobs_BGR is not None, "an engine tells them"
+    difference_BGR = (old_BGR - drawn.logprobs_BGR).masked_fill(~drawn.mask_BGR, 0.0)
+    return difference_BGR.exp().clamp(max=most)
 
 
 def _pessimistic(ratio: torch.Tensor, advantages: torch.Tensor, low: float, high: float) -> Surrogate:

@@ -181,9 +181,10 @@ class Groups:
             self.mask_BRK = torch.zeros(sees_BRK.shape, dtype=dtype, device=device)
             self.mask_BRK.masked_fill_(~sees_BRK, -torch.inf)
         self.packed = slots.nonzero().squeeze(1)  # padded slot of each packed token
-        places = torch.full(slots.shape, len(self.packed), device=device)
+        self.whole = len(self.packed) == len(slots)
+        places = torch.zeros(slots.shape, dtype=torch.long, device=device)
         places[self.packed] = torch.arange(len(self.packed), device=device)
-        self.places = places  # packed token of each padded slot; N for an empty one
+        self.places = places  # packed token of each padded slot; in an empty one the first, which nobody sees
         self.has_prompts = keys is None
         self.keys: dict[int, Keys] = dict(keys or {})
 
@@ -209,9 +210,8 @@ class Groups:
     ) -> torch.Tensor:
         if flash.usable(query, key) and self.parts:
             return _packed(query, key, value, self.parts, scaling)
-        query, key, value = (
-            _Pad.apply(x[0].transpose(0, 1), self.places, self.packed) for x in (query, key, value)
-        )
+        rows = [x[0].transpose(0, 1) for x in (query, key, value)]
+        query, key, value = rows if self.whole else [_Pad.apply(x, self.places, self.packed) for x in rows]
         outputs = [self._prompts(module, query, key, value, scaling)] if self.has_prompts else []
         if self.longest_completion:
             size = self.prompts * self.longest_prompt if self.has_prompts else 0
@@ -219,7 +219,7 @@ class Groups:
                 self._completions(query[size:], key[size:], value[size:], *self.keys[id(module)], scaling)
             )
         out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return out.index_select(0, self.packed).unsqueeze(0)
+        return (out if self.whole else out.index_select(0, self.packed)).unsqueeze(0)
 
     def _prompts(
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
@@ -277,7 +277,7 @@ class _Pad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows_NHD: torch.Tensor, places: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
         ctx.packed = packed
-        return torch.cat([rows_NHD, rows_NHD.new_zeros(1, *rows_NHD.shape[1:])]).index_select(0, places)
+        return rows_NHD.index_select(0, places)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:

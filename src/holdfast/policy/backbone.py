@@ -6,6 +6,7 @@ sliding-window attention, works through the plain pass.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,10 @@ from holdfast.policy.attention import NAME, Layout
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families import Family, ImageFeatures
+from holdfast.policy.lean import Lean, Step
 from holdfast.policy.processed import check_features
+
+log = logging.getLogger(__name__)
 
 FEATURE_BYTES = 1 << 30  # of frozen image features that are kept
 
@@ -40,6 +44,7 @@ class Backbone:
         text: the layers over embeddings; `head` makes logits of what they return.
         axes: of rotary positions.
         replays: whether decoding steps are replayed (`stretches.py`).
+        lean: the layers of `text` in fewer operations; None where transformers' own are called.
 
     Raises:
         ValueError: the architecture is not known; the message says why.
@@ -59,6 +64,12 @@ class Backbone:
         # All else that is trained makes features, whether its family names it or not.
         self._sees = [parameter for parameter in model.parameters() if id(parameter) not in read]
         self.replays = model.device.type == "cuda"
+        self.lean: Lean | None = None
+        if model.device.type == "cpu":
+            try:
+                self.lean = Lean(self.text)
+            except ValueError as error:
+                self.leave_to_transformers(f"it has {error}")
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
 
     @property
@@ -88,9 +99,21 @@ class Backbone:
         rows_ND = rows_ND.index_copy(0, places, rows_TD.to(rows_ND.dtype))
         return Embedded(rows_ND, self.family.beside(is_image_N, shown))
 
-    def hidden(self, embedded: Embedded, positions_KN: torch.Tensor, layout: Layout) -> torch.Tensor:
-        """Last hidden states [N, hidden] of packed tokens that attend as `layout` says."""
-        return self.text(
+    def hidden(
+        self,
+        embedded: Embedded,
+        positions_KN: torch.Tensor,
+        layout: Layout,
+        read: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Last hidden states of packed tokens that attend as `layout` says.
+
+        Args:
+            read: indices of the tokens that are asked for; None for all.
+        """
+        if self.lean is not None and self.lean.takes(embedded.extra):
+            return self.lean.hidden(embedded.rows_ND, positions_KN, layout, read, **embedded.extra)
+        rows_ND = self.text(
             inputs_embeds=embedded.rows_ND[None],
             position_ids=positions_KN[:, None] if self.axes > 1 else positions_KN,
             # Four axes: transformers takes it for finished and passes it on; layouts do not read it.
@@ -99,6 +122,27 @@ class Backbone:
             layout=layout,
             **embedded.extra,
         ).last_hidden_state[0]
+        return rows_ND if read is None else rows_ND.index_select(0, read)
+
+    def stepper(self, end: int) -> Step:
+        """What takes decoding steps: of tokens [N], their positions [N], all below `end`, and a layout.
+
+        It gives last hidden states, and is good for as long as the weights stay as they are.
+        """
+        if self.lean is not None and self.lean.takes({}):
+            return self.lean.stepper(self.axes, end)
+
+        def step(tokens_N: torch.Tensor, positions_N: torch.Tensor, layout: Layout) -> torch.Tensor:
+            rows = Embedded(self.text.embed_tokens(tokens_N))
+            return self.hidden(rows, positions_N.expand(self.axes, -1), layout)
+
+        return step
+
+    def leave_to_transformers(self, reason: str) -> None:
+        """Have transformers' own layers called from now on, after a warning."""
+        self.lean = None
+        log.warning("The layers of %s are left to transformers, which is slower: %s.",
+                    type(self.text).__name__, reason)  # fmt: skip
 
     @torch.no_grad()
     def _frozen_features(self, prompts: Prompts) -> list[ImageFeatures]:

@@ -131,14 +131,21 @@ class Encoder:
         Raises:
             Unfit: a target is longer than the context.
         """
-        rows = [self._target_ids(index, text) for index, text in enumerate(texts)]
-        longest = max(len(row) for row in rows)
-        tokens = torch.full((len(rows), 1, longest), self.tokenizer.pad_token_id, dtype=torch.long)
-        mask = torch.zeros(tokens.shape, dtype=torch.bool)
+        for index, text in enumerate(texts):
+            self._check_characters("target", index, text)
+        rows = self._target_ids(texts)
         for index, row in enumerate(rows):
-            tokens[index, 0, : len(row)] = torch.tensor(row)
+            self._check_target(index, row)
+        shape = len(rows), 1, max(map(len, rows))
+        tokens, mask = (
+            np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64),
+            np.zeros(shape, dtype=bool),
+        )
+        for index, row in enumerate(rows):
+            tokens[index, 0, : len(row)] = row
             mask[index, 0, : len(row)] = True
-        return Completions(tokens, mask, torch.ones(len(rows), 1, dtype=torch.bool))
+        finished = torch.ones(len(rows), 1, dtype=torch.bool)
+        return Completions(torch.from_numpy(tokens), torch.from_numpy(mask), finished)
 
     def unfit(
         self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]], room: int = 0
@@ -174,18 +181,21 @@ class Encoder:
         found: list[Unfit] = []
         for index, text in enumerate(texts):
             try:
-                self._target_ids(index, text)
+                self._check_characters("target", index, text)
+                self._check_target(index, *self._target_ids([text]))
             except Unfit as problem:
                 found.append(problem)
         return found
 
-    def _target_ids(self, index: int, text: str) -> list[int]:
-        self._check_characters("target", index, text)
-        (ids,) = self._ids([self.control.quote(text)])
-        if len(ids) + 1 > self.max_context:
-            text = f"has {len(ids) + 1} tokens, more than the context of {self.max_context}. Shorten it, or"
+    def _target_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        ends = [] if self.end is None else [self.end]
+        return [ids + ends for ids in self._ids([self.control.quote(text) for text in texts])]
+
+    def _check_target(self, index: int, ids: list[int]) -> None:
+        length = len(ids) + (self.end is None)
+        if length > self.max_context:
+            text = f"has {length} tokens, more than the context of {self.max_context}. Shorten it, or"
             raise Unfit("target", index, f"{text} raise max_context.")
-        return ids if self.end is None else [*ids, self.end]
 
     def _check_length(self, index: int, length: int, room: int = 0) -> None:
         if length > self.max_context:

@@ -2,7 +2,7 @@
 
 Does exactly what the checkpoint's image processor does, bit for bit. Pixels are 8-bit, so rescaling
 and normalising are a table of 256 entries per channel, filled by the processor itself; images of
-one size are cut into patches together. A GPU is given the 8-bit pixels, and cuts them itself.
+one size are cut into patches together, on the device that takes them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from holdfast.errors import InputError
 from holdfast.policy.cache import ByteCache
-from holdfast.tasks.example import ImageSource, open_image
+from holdfast.tasks.example import ImageSource, held_bytes, open_image
 
 # Decoded and resized pixels of this process, whichever policy asks: a run sees the same images at every
 # stage and in every evaluation. They take a twelfth of the patches made from them, or less.
 PIXELS: ByteCache[tuple[ImageSource, Picture]] = ByteCache(1 << 30)
+# Those of image objects, which are decoded already: less work to make again, and each holds its object too.
+OBJECTS: ByteCache[tuple[ImageSource, Picture]] = ByteCache(96 << 20)
 AHEAD = ThreadPoolExecutor(1, thread_name_prefix="pictures")  # Pillow decodes beside Python
 
 
@@ -84,12 +86,13 @@ class PatchMaker:
         image_processor.size = size
         self.resample = Image.Resampling(image_processor.resample)
         self.resize = image_processor.do_resize
-        self.table_C256 = _value_table(image_processor)
-        if not np.isfinite(self.table_C256).all():
+        table_C256 = _value_table(image_processor)
+        if not np.isfinite(table_C256).all():
             raise InputError(
                 "The image processor makes values of pixels that are not finite; see its image_std, "
                 "image_mean and rescale_factor."
             )
+        self.table_C256 = torch.from_numpy(table_C256).to(self.device, self.dtype)
 
     def picture(self, source: ImageSource) -> Picture:
         """Decoded and resized; remembered, so that an image object or file must not change afterwards.
@@ -100,7 +103,8 @@ class PatchMaker:
         """
         name: Hashable = id(source) if isinstance(source, Image.Image) else source
         key = (name, self.resize, self.min_pixels, self.max_pixels, self.patch * self.merge, self.resample)
-        known = PIXELS.get(key)
+        cache = OBJECTS if isinstance(source, Image.Image) else PIXELS
+        known = cache.get(key)
         if known is not None:
             return known[1]
         pixels_HWC = np.asarray(self._sized(open_image(source)))
@@ -108,7 +112,7 @@ class PatchMaker:
         digest.update(pixels_HWC.tobytes())
         made = Picture(pixels_HWC, digest.digest())
         # The source is kept with it: an id is only unique among objects that live.
-        PIXELS.put(key, (source, made), pixels_HWC.nbytes + _size(source))
+        cache.put(key, (source, made), pixels_HWC.nbytes + held_bytes(source))
         return made
 
     def prepare(self, sources: Iterable[ImageSource]) -> None:
@@ -136,14 +140,14 @@ class PatchMaker:
         for index, picture in enumerate(pictures):
             by_size.setdefault(picture.pixels_HWC.shape[:2], []).append(index)
         patches: list[torch.Tensor] = [torch.empty(0)] * len(pictures)
-        cut = self._cut if self.device.type == "cpu" else self._cut_on_device
         grids = np.ones((len(pictures), 3), dtype=np.int64)
         for (height, width), indices in by_size.items():
-            pixels_NHWC = np.stack([pictures[index].pixels_HWC for index in indices])
-            for index, made in zip(indices, cut(pixels_NHWC), strict=True):
+            cut = self._cut(np.stack([pictures[index].pixels_HWC for index in indices]))
+            for index, made in zip(indices, cut, strict=True):
                 patches[index] = made
             grids[indices, 1:] = height // self.patch, width // self.patch
-        return torch.cat(patches).to(self.dtype), torch.from_numpy(grids)
+        together = cut.flatten(0, 1) if len(by_size) == 1 else torch.cat(patches)
+        return together, torch.from_numpy(grids)
 
     def size_in(self, width: int, height: int) -> tuple[int, int]:
         """The width and height in which an image of this size is seen.
@@ -169,49 +173,32 @@ class PatchMaker:
         return image if size == image.size else image.resize(size, resample=self.resample)
 
     def _cut(self, pixels_NHWC: np.ndarray) -> torch.Tensor:
-        """[N, patches, features]: patches of one merged token lie together, as the tower wants them."""
-        count, height, width, channels = pixels_NHWC.shape
-        rows, columns = height // self.patch, width // self.patch
-        values_NCHW = np.stack([self.table_C256[c][pixels_NHWC[..., c]] for c in range(channels)], axis=1)
-        cut = values_NCHW.reshape(
-            count,
-            channels,
-            rows // self.merge,
-            self.merge,
-            self.patch,
-            columns // self.merge,
-            self.merge,
-            self.patch,
-        ).transpose(0, 2, 5, 3, 6, 1, 4, 7)  # image, block row, block column, row, column, channel, y, x
-        still = np.broadcast_to(cut[:, :, :, :, :, :, None], (*cut.shape[:6], self.frames, *cut.shape[6:]))
-        return torch.from_numpy(still.reshape(count, rows * columns, -1))
+        """[N, patches, features]: patches of one merged token lie together, as the tower wants them.
 
-    def _cut_on_device(self, pixels_NHWC: np.ndarray) -> torch.Tensor:
-        """The same from 8-bit pixels on, which are an eighth of the patches: they are laid out first."""
+        8-bit pixels, an eighth of the patches, are laid out; then their values are looked up.
+        """
         count, height, width, channels = pixels_NHWC.shape
         rows, columns = height // self.patch, width // self.patch
-        pixels = torch.from_numpy(pixels_NHWC).to(self.device)
-        cut = pixels.view(
-            count,
-            rows // self.merge,
-            self.merge,
-            self.patch,
-            columns // self.merge,
-            self.merge,
-            self.patch,
-            channels,
-        ).permute(0, 1, 4, 2, 5, 7, 3, 6)
-        cut = cut.reshape(count, rows * columns, channels, 1, self.patch**2)
-        table_C256 = torch.from_numpy(self.table_C256).to(self.device, self.dtype)
-        still = torch.cat([table_C256[c][cut[:, :, c : c + 1].int()] for c in range(channels)], dim=2)
+        cut = (
+            torch.from_numpy(pixels_NHWC)
+            .to(self.device)
+            .view(
+                count,
+                rows // self.merge,
+                self.merge,
+                self.patch,
+                columns // self.merge,
+                self.merge,
+                self.patch,
+                channels,
+            )
+            .permute(0, 1, 4, 2, 5, 7, 3, 6)  # image, block row, block column, row, column, channel, y, x
+            .reshape(count, rows * columns, channels, 1, self.patch**2)
+        )
+        starts = torch.arange(0, 256 * channels, 256, dtype=torch.int32, device=self.device)
+        places = (cut.int() + starts.view(-1, 1, 1)).flatten()
+        still = self.table_C256.flatten().index_select(0, places).view_as(cut)
         return still.expand(-1, -1, -1, self.frames, -1).reshape(count, rows * columns, -1)
-
-
-def _size(source: ImageSource) -> int:
-    """Bytes that keeping an image's source takes."""
-    if isinstance(source, Image.Image):
-        return 3 * source.width * source.height
-    return len(source) if isinstance(source, bytes) else 0
 
 
 def supports(image_processor: Any) -> bool:

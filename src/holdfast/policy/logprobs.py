@@ -59,23 +59,25 @@ def packed_hidden(
     tokens_N = completions.tokens_BGR[is_input_BGR]
     positions_BGR = (prompts.next_positions_B[:, None, None] + steps_R).expand(is_input_BGR.shape)
     positions_KN = positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1)
-    rows_B = prompts.lengths_B  # of the hidden states, before those of completions
     if known is None:
         layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype)
         tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], tokens_N])
         positions_KN = torch.cat([prompts.positions_KBP[:, prompts.mask_BP], positions_KN], dim=1)
-        hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout)
+        ends_B = prompts.lengths_B.cumsum(0) - 1
+        after = torch.arange(int(prompts.lengths_B.sum()), len(tokens_N), device=ends_B.device)
+        read = torch.cat([ends_B, after])
+        hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout, read)
     else:
-        hidden_ND, rows_B = known.ends_BD, torch.ones_like(rows_B)
+        hidden_ND = known.ends_BD
         if len(tokens_N):
             layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype, known.keys)
             embedded = Embedded(backbone.text.embed_tokens(tokens_N))
             hidden_ND = torch.cat([hidden_ND, backbone.hidden(embedded, positions_KN, layout)])
 
     # The first token of a completion is predicted by the prompt's last token, the others by the one before.
-    prompt_ends_B = rows_B.cumsum(0) - 1
-    starts_BG = (inputs_BG.flatten().cumsum(0) - inputs_BG.flatten()).view_as(inputs_BG) + rows_B.sum()
-    source_BGR = torch.where(steps_R == 0, prompt_ends_B[:, None, None], starts_BG[..., None] + steps_R - 1)
+    ends_B = torch.arange(len(prompts), device=lengths_BG.device)  # those of completions follow
+    starts_BG = (inputs_BG.flatten().cumsum(0) - inputs_BG.flatten()).view_as(inputs_BG) + len(prompts)
+    source_BGR = torch.where(steps_R == 0, ends_B[:, None, None], starts_BG[..., None] + steps_R - 1)
     return hidden_ND.index_select(0, source_BGR[completions.mask_BGR])
 
 
@@ -118,17 +120,16 @@ class _TokenLogprobs(torch.autograd.Function):
         weights_TV = shifted_TV.exp()
         total_T1 = weights_TV.sum(-1, keepdim=True)
         log_total_T1 = total_T1.log()
-        weights_TV /= total_T1
-        entropy_T = log_total_T1.squeeze(-1) - shifted_TV.mul_(weights_TV).sum(-1)
-        ctx.save_for_backward(weights_TV, targets_T)
+        entropy_T = (log_total_T1 - shifted_TV.mul_(weights_TV).sum(-1, keepdim=True) / total_T1).squeeze(-1)
+        ctx.save_for_backward(weights_TV, total_T1, targets_T)
         ctx.mark_non_differentiable(entropy_T)
         return (target_T1 - log_total_T1).squeeze(-1), entropy_T
 
     @staticmethod
     def backward(ctx: Any, grad_T: torch.Tensor, _: torch.Tensor) -> tuple:
-        weights_TV, targets_T = ctx.saved_tensors
+        weights_TV, total_T1, targets_T = ctx.saved_tensors
         scaled_T1 = grad_T[:, None] / ctx.temperature
-        grad_TV = (weights_TV * -scaled_T1).scatter_add_(-1, targets_T[:, None], scaled_T1)
+        grad_TV = (weights_TV * (-scaled_T1 / total_T1)).scatter_add_(-1, targets_T[:, None], scaled_T1)
         return grad_TV.to(ctx.dtype), None, None, None
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from holdfast.errors import InputError
-from holdfast.policy import fused, generation, lora
+from holdfast.policy import fused, generation, heap, lora
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens
 from holdfast.policy.budget import TokenBudget
@@ -55,6 +55,7 @@ class Policy:
         self.model, self.processor, self.settings = model, processor, settings
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.device = next(model.parameters()).device
+        heap.keep_freed_memory(self.device)
         self.family = family_of(model.config)
         self.encoder = self.family.encoder(processor, settings, self.device)
         self.encoder.try_out()
@@ -209,7 +210,7 @@ class Policy:
         numbers = (sampling.max_tokens, len(prompts), group)
         uniform_TBG = torch.rand(numbers, generator=generator, device=generator.device).to(self.device)
         self._mode(False)
-        first_way = self.way
+        before = self.way, getattr(self.backbone, "lean", None)
 
         def part(rows: range) -> Completions:
             some = prompts if len(rows) == len(prompts) else prompts.select(rows)
@@ -225,8 +226,9 @@ class Policy:
         completions = self.budget.attempt(whole)
         temperature = sampling.temperature or 1.0
         if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
-        if self.way != first_way or self._replays_are_wrong(prompts, completions, temperature):
+            self._check(prompts, completions, temperature, new=True)
+        changed = before != (self.way, getattr(self.backbone, "lean", None))
+        if changed or self._replays_are_wrong(prompts, completions, temperature):
             completions = self.budget.attempt(whole)  # of the same random numbers
         return completions
 
@@ -251,7 +253,7 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
+            self._check(prompts, completions, temperature, new=False)
         if torch.is_grad_enabled():
             result = self._logprobs(self.way, prompts, completions, temperature, known)
         else:
@@ -280,7 +282,7 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         if self.way == "packed" and not self._checked:
-            self._check(prompts, completions, temperature)
+            self._check(prompts, completions, temperature, new=False)
         costs = group_tokens(prompts, completions)
         all_TV = self.budget.attempt(
             lambda: torch.cat(
@@ -358,18 +360,27 @@ class Policy:
             self.model.train(training)
 
     @torch.no_grad()
-    def _check(self, prompts: Prompts, completions: Completions, temperature: float) -> None:
-        """Compare both passes on the first group; fall back for the rest of the run if they differ."""
+    def _check(self, prompts: Prompts, completions: Completions, temperature: float, new: bool) -> None:
+        """Compare both passes on the first group; fall back for the rest of the run if they differ.
+
+        What `new` completions were drawn with is compared, too, where layers are written out.
+        """
         # Two members show what one would not: completions that see each other.
         first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
-        packed = self._logprobs("packed", *first).logprobs_BGR
         with fused.unfused():
             plain = self._logprobs("plain", *first).logprobs_BGR
         if not bool(torch.isfinite(plain).all()):
             return  # nothing to compare with: the next group will show
-        difference = float((packed - plain).abs().max())
-        self._checked = True
-        if not difference <= TOLERANCE[next(self.model.parameters()).dtype]:
+        self._checked, most = True, TOLERANCE[next(self.model.parameters()).dtype]
+        compared = [self._logprobs("packed", *first).logprobs_BGR]
+        lean = self.backbone is not None and self.backbone.lean is not None
+        if lean and new and (drawn := first[1].logprobs_BGR) is not None:
+            compared.append(drawn)
+        difference = max(float((logprobs - plain).abs().max()) for logprobs in compared)
+        if lean and self.backbone is not None and not difference <= most:
+            self.backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
+            difference = float((self._logprobs("packed", *first).logprobs_BGR - plain).abs().max())
+        if not difference <= most:
             fused.disable()
             self._fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
 

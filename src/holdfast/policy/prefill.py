@@ -34,5 +34,5 @@ def prefill(backbone: Backbone, prompts: Prompts) -> Prefill:
     """Prompts and their images, with gradient if it is enabled."""
     layout = Groups(prompts.lengths_B, dtype=backbone.dtype)
     embedded = backbone.embed(prompts.tokens_BP[prompts.mask_BP], prompts)
-    hidden_ND = backbone.hidden(embedded, prompts.positions_KBP[:, prompts.mask_BP], layout)
-    return Prefill(layout.keys, hidden_ND[prompts.lengths_B.cumsum(0) - 1])
+    positions_KN, ends_B = prompts.positions_KBP[:, prompts.mask_BP], prompts.lengths_B.cumsum(0) - 1
+    return Prefill(layout.keys, backbone.hidden(embedded, positions_KN, layout, ends_B))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from holdfast.policy.backbone import Backbone, Embedded
+from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.decoding import Decode
 from holdfast.policy.drawing import Draw, Recorder
@@ -60,6 +60,7 @@ def _decode(
     """All steps after the first, into `out`; arguments as `decode_in_stretches` takes them."""
     live = torch.arange(len(tokens_N), device=tokens_N.device)
     ended_N = out.finished
+    hidden = backbone.stepper(int(positions_N.max()) + out.sampling.max_tokens)
     for step in range(1, out.sampling.max_tokens):
         ended = int(ended_N.sum())
         if ended == len(live):
@@ -69,6 +70,5 @@ def _decode(
             decode.drop(keep)
             live, tokens_N, positions_N = live[keep], tokens_N[keep], positions_N[keep]
         decode.step = step - 1
-        rows = Embedded(backbone.text.embed_tokens(tokens_N))
-        positions_KN = (positions_N + decode.step).expand(backbone.axes, -1)
-        tokens_N, ended_N = out.step(step, live, backbone.head(backbone.hidden(rows, positions_KN, decode)))
+        hidden_ND = hidden(tokens_N, positions_N + decode.step, decode)
+        tokens_N, ended_N = out.step(step, live, backbone.head(hidden_ND))

@@ -18,10 +18,11 @@ from collections.abc import Callable
 import torch
 
 from holdfast.policy.attention import Keys
-from holdfast.policy.backbone import Backbone, Embedded
+from holdfast.policy.backbone import Backbone
 from holdfast.policy.decoding import Decode, look_back
 from holdfast.policy.drawing import Recorder
 from holdfast.policy.fused import compiled
+from holdfast.policy.lean import Step
 
 STRETCH = 64  # steps; rows that ended are computed until its end
 WORTH_CAPTURING = 8  # steps at least: capturing one is work, too
@@ -82,6 +83,7 @@ def decode_in_stretches(
     """
     live = torch.arange(len(tokens_N), device=tokens_N.device)
     done, last = 0, out.sampling.max_tokens - 1
+    hidden = backbone.stepper(int(positions_N.max()) + out.sampling.max_tokens)
     while done < last and not bool(out.finished[live].all()):
         going = (~out.finished[live]).nonzero().squeeze(1)
         if len(going) < len(live):
@@ -89,7 +91,7 @@ def decode_in_stretches(
             live, tokens_N, positions_N = live[going], tokens_N[going], positions_N[going]
         count = min(STRETCH, last - done)
         decode.visible = done + count
-        step = _step(backbone, decode, out, live, tokens_N, positions_N)
+        step = _step(hidden, backbone.head, decode, out, live, tokens_N, positions_N)
         if not _repeat(step, count, capture=backbone.replays and tokens_N.is_cuda):
             backbone.replays = False
         done += count
@@ -97,7 +99,8 @@ def decode_in_stretches(
 
 
 def _step(
-    backbone: Backbone,
+    hidden: Step,
+    head: Callable[[torch.Tensor], torch.Tensor],
     decode: FixedDecode,
     out: Recorder,
     live: torch.Tensor,
@@ -107,10 +110,9 @@ def _step(
     """One step, which changes `decode`, `out` and `tokens_N` in place."""
 
     def step() -> None:
-        rows = Embedded(backbone.text.embed_tokens(tokens_N))
-        hidden_ND = backbone.hidden(rows, (positions_N + decode.step_1).expand(backbone.axes, -1), decode)
+        hidden_ND = hidden(tokens_N, positions_N + decode.step_1, decode)
         decode.step_1 += 1
-        tokens_N.copy_(out.record(decode.step_1, live, backbone.head(hidden_ND)))
+        tokens_N.copy_(out.record(decode.step_1, live, head(hidden_ND)))
 
     return step
 

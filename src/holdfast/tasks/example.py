@@ -67,6 +67,13 @@ class Example:
         return f"{self.id} ({self.place})" if self.place else self.id
 
 
+def held_bytes(source: ImageSource) -> int:
+    """Bytes of memory that keeping an image's source takes."""
+    if isinstance(source, Image.Image):
+        return 4 * source.width * source.height  # Pillow gives a pixel of RGB four bytes
+    return len(source) if isinstance(source, bytes) else 0
+
+
 def size_seen(source: ImageSource) -> tuple[int, int]:
     """The width and height of the picture as `open_image` gives it; nothing is decoded.
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from holdfast import plugins
 from holdfast.errors import InputError, suggestion
+from holdfast.generate.settings import Served
 from holdfast.learning.methods.method import Method, needs_differing_completions
 from holdfast.policy.settings import Sampling
 
@@ -36,6 +37,7 @@ class RFT(Method):
 
     group_size: int = Field(8, ge=1)  # completions per prompt
     sampling: Sampling = Sampling()
+    sampler: Served | None = None  # another engine that draws roll-outs; None: the policy itself
     # What is learned from: parts with their weights, of `accuracy`, `format` and rules.py:NAME. None: 0.9
     # accuracy and 0.1 format under cot, accuracy under direct.
     reward: dict[str, float] | None = Field(None, min_length=1)
@@ -98,10 +100,12 @@ class RFT(Method):
         from holdfast.learning.objectives import PolicyGradient
 
         reference = stage.past(self.kl_reference) if self.kl_coef else None
-        return PolicyGradient(self, stage.templates, reference, stage.items)
+        return PolicyGradient(self, stage.templates, reference, stage.items, stage.sampler)
 
     def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
         settings = super().determining(tasks)
+        if self.sampler is not None:
+            settings["sampler"] = self.sampler.determining(learns=True)
         unused = {"filter", "filter_samples", "filter_shortens"} if self.filter == "none" else set()
         unused |= set() if self.kl_coef else {"kl_reference"}
         # With a penalty, results are others since it is the divergence that is clamped.

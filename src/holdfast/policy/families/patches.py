@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from holdfast.policy.encode import Encoder, check_images
 from holdfast.policy.images import PatchMaker, Picture
 from holdfast.tasks.example import ImageSource
+
+LAYOUTS = 256  # lengths and places of images whose positions are remembered
 
 
 class PatchEncoder(Encoder):
@@ -76,20 +79,33 @@ def mrope_positions(
         merge: patches per side of one token.
 
     Returns:
-        int64 [3, length].
+        int64 [3, length], not to be written to.
     """
-    positions_3L = np.empty((3, len(tokens)), dtype=np.int64)
-    image_places = np.flatnonzero(tokens == image_token)
-    cursor, position, seen = 0, 0, 0
-    for frames, height, width in grids_thw:
+    starts, seen = [], 0
+    if grids_thw:
+        image_places = np.flatnonzero(tokens == image_token)
+        for grid in grids_thw:
+            starts.append(int(image_places[seen]))
+            seen += math.prod(grid) // merge**2
+    return _positions(len(tokens), tuple(starts), tuple(map(tuple, grids_thw)), merge)
+
+
+@lru_cache(LAYOUTS)
+def _positions(
+    length: int, starts: tuple[int, ...], grids_thw: tuple[tuple[int, ...], ...], merge: int
+) -> np.ndarray:
+    """`mrope_positions` of a prompt whose images start at these tokens."""
+    positions_3L = np.empty((3, length), dtype=np.int64)
+    cursor = position = 0
+    for start, (frames, height, width) in zip(starts, grids_thw, strict=True):
         rows, columns = height // merge, width // merge
         count = frames * rows * columns
-        start = image_places[seen]
         positions_3L[:, cursor:start] = np.arange(position, position + start - cursor)
         position += start - cursor
         block = np.indices((frames, rows, columns)).reshape(3, count)
         positions_3L[:, start : start + count] = block + position
         position += max(rows, columns)
-        cursor, seen = start + count, seen + count
-    positions_3L[:, cursor:] = np.arange(position, position + len(tokens) - cursor)
+        cursor = start + count
+    positions_3L[:, cursor:] = np.arange(position, position + length - cursor)
+    positions_3L.setflags(write=False)
     return positions_3L

@@ -2,7 +2,8 @@
 
 The tasks are drawn, so they need no download and have no end. Each downstream task scores one
 form of answer while the base model has habits of its own, as a real instruct model has: it sees
-what is asked for, and often says it in another way.
+what is asked for, and often says it in another way. Seven more (`TURNED`) ask the same questions
+for the other form, so that longer sequences hold stages that damage one another.
 """
 
 from holdfast.tasks.embedded import (
@@ -16,14 +17,14 @@ from holdfast.tasks.embedded import (
     reading,
     relations,
     tissue,
+    turned,
 )
 from holdfast.tasks.task import Task
 
 SEQUENCE = ("diagrams", "reading", "photos", "relations", "measures", "tissue", "counting")
 GENERAL = ("knowledge", "facts", "presence")
-TASKS: dict[str, Task] = {
-    module.TASK.name: module.TASK
-    for module in (
-        diagrams, reading, photos, relations, measures, tissue, counting, knowledge, facts, presence
-    )
-}  # fmt: skip
+TURNED = tuple(task.name for task in turned.TASKS)
+_MODULES = (
+    diagrams, reading, photos, relations, measures, tissue, counting, knowledge, facts, presence
+)  # fmt: skip
+TASKS: dict[str, Task] = {task.name: task for task in (*(module.TASK for module in _MODULES), *turned.TASKS)}

@@ -62,11 +62,11 @@ def draw_in_split(name: str, draw: Draw, split: str, rng: random.Random) -> Draw
             return drawn
 
 
-def _load(name: str, draw: Draw, split: Split, count: int | None) -> list[Example]:
+def _load(name: str, contents_of: str, draw: Draw, split: Split, count: int | None) -> list[Example]:
     assert count is not None  # Task.examples refuses None for a task without an end
     examples = []
     for index in range(count):
-        drawn = draw_in_split(name, draw, split, stream(name, split, index))
+        drawn = draw_in_split(contents_of, draw, split, stream(name, split, index))
         examples.append(
             Example(
                 id=f"{name}/{split}/{index:06d}",
@@ -91,13 +91,18 @@ def procedural_task(
     options: bool = False,
     version: int = 1,
     scorer: str = "exact",
+    contents_of: str | None = None,
 ) -> Task:
-    """A Task that draws its examples."""
+    """A Task that draws its examples.
+
+    Args:
+        contents_of: the task whose contents it shows, and whose splits it therefore keeps; None: its own.
+    """
     return Task(
         name=name,
         version=version,
         description=description,
-        load=partial(_load, name, draw),
+        load=partial(_load, name, contents_of or name, draw),
         sizes={"train": None, "validation": None, "test": None},
         scorer=scorer,
         chance=chance,

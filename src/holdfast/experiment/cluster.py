@@ -1,0 +1,295 @@
+"""Jobs on the machines of a Ray cluster, which share the store.
+
+A worker is an actor that keeps its `Runner`, and with it the policy in memory. One that dies, with its
+process or its machine, gives its job back; another takes it on from its last checkpoint, as after any kill.
+Ray is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from holdfast.config.experiment import Experiment
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack, unpack
+from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.schedule import RETRY_SECONDS
+from holdfast.experiment.store import Store
+from holdfast.versions import package_versions
+
+CONNECT_SECONDS = 10.0
+HEAD_EVERY_SECONDS = 5.0  # how often the head is looked for: without one Ray ends this process in a minute
+ROOM_SECONDS = 60.0  # without a worker that has begun, until it is said what is lacking
+MARK = "locks/ray-"  # a file by which workers see that they have the store of who sent them
+
+
+class Cluster(Executor):
+    """Workers on a Ray cluster: that of `ray.address` or RAY_ADDRESS, else one that is started here.
+
+    Raises:
+        InputError: the cluster cannot be reached, or none of its machines has room for a worker.
+    """
+
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int) -> None:
+        self._settings = experiment.ray
+        self._address = self._settings.address or os.environ.get("RAY_ADDRESS")
+        _connect(self._address, experiment.threads)
+        self._head: str = ray.get_runtime_context().gcs_address
+        self._needs = _needs(experiment)
+        super().__init__(experiment, plan, store, min(workers, _room(self._needs)))
+        self._mark: Path | None = None
+        if isinstance(experiment.store, Path):  # a URL names the same place everywhere
+            self._mark = store.root / f"{MARK}{uuid.uuid4().hex}"
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            self._mark.touch()
+        self._ear = ray.remote(num_cpus=0)(_Ear).remote()
+        self._packed = ray.put(pack(experiment, plan))
+        self._workers = [self._worker() for _ in range(self.workers)]
+        self._lost: Counter[str] = Counter()
+        self._looked = self._begun = time.monotonic()
+
+    @property
+    def where(self) -> str:
+        at = f"at {self._address}" if self._address else "started here"
+        return f"by {self.workers} workers on a Ray cluster {at}"
+
+    def _worker(self) -> _Worker:
+        environment = {"env_vars": {"OMP_NUM_THREADS": str(self.experiment.threads)}}
+        made = ray.remote(**self._needs, max_restarts=0, runtime_env=environment)(_Actor)
+        actor = made.remote(self._packed, self._ear, self._mark)
+        return _Worker(actor, actor.facts.remote())
+
+    def idle(self) -> list[_Worker]:
+        """Those that have begun; one that finds no machine with room is waited for by nobody."""
+        waiting = {worker.begins: worker for worker in self._workers if worker.begins is not None}
+        for reference in _ready(list(waiting), seconds=0):
+            worker = waiting[reference]
+            try:
+                _check(ray.get(reference), self.store)
+                worker.begins = None
+                self._begun = time.monotonic()
+            except RayError:
+                self._replace(worker)
+        if len(waiting) == len(self._workers):
+            self._see_the_head()
+            if time.monotonic() - self._begun > ROOM_SECONDS:
+                raise HoldfastError(
+                    f"No machine of the Ray cluster has begun a worker for {ROOM_SECONDS:.0f} seconds "
+                    f"(one needs {_words(self._needs)}). Results so far are safe in {self.store.place}; see "
+                    "'ray status', and run the same command again."
+                )
+        else:
+            self._begun = time.monotonic()
+        return [worker for worker in self._workers if worker.begins is None and worker.job is None]
+
+    def give(self, worker: _Worker, job: Job, weights: bool) -> None:
+        worker.job, worker.result = job, worker.actor.do.remote(job.fingerprint, weights)
+
+    def listen(self, tell: Callable[[Job, Event], None]) -> None:
+        busy = {worker.result: worker for worker in self._workers if worker.result is not None}
+        over = _ready(list(busy), seconds=RETRY_SECONDS)
+        jobs = {worker.job.fingerprint: worker.job for worker in busy.values() if worker.job}
+        for name, event in self._heard():
+            if name in jobs:
+                tell(jobs[name], event)
+        for reference in over:
+            worker = busy[reference]
+            job = worker.job
+            assert job is not None
+            try:
+                event = ray.get(reference)
+            except RayError as error:
+                event = self._after_loss(job, error)
+                self._replace(worker)
+            else:
+                worker.job, worker.result, worker.held = None, None, event.held
+            tell(job, event)
+        self._see_the_head()
+
+    def _heard(self) -> list[tuple[str, Event]]:
+        try:
+            heard: list[tuple[str, Event]] = ray.get(self._ear.heard.remote(), timeout=RETRY_SECONDS)
+        except RayError:  # nobody sees the steps then
+            return []
+        return heard
+
+    def _after_loss(self, job: Job, error: RayError) -> Event:
+        """A job whose worker died goes to another one, but not for ever."""
+        self._lost[job.fingerprint] += 1
+        if self._lost[job.fingerprint] <= self._settings.retries:
+            return Event("busy")
+        cause = str(error).strip().split("\n")[0]
+        times = self._lost[job.fingerprint]
+        return Event("failed", message=f"its worker died {times} times; Ray says: {cause}")
+
+    def _replace(self, worker: _Worker) -> None:
+        self._see_the_head(at_once=True)  # without it Ray waits here until it ends this process
+        ray.kill(worker.actor)
+        self._workers[self._workers.index(worker)] = self._worker()
+
+    def _see_the_head(self, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if now - self._looked < HEAD_EVERY_SECONDS and not at_once:
+            return
+        self._looked = now
+        if not _answers(self._head):
+            self._head = ""
+            raise HoldfastError(
+                f"The head of the Ray cluster does not answer any more. Results so far are "
+                f"safe in {self.store.place}; start the cluster and run the same command again."
+            )
+
+    def stop(self) -> None:
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
+        if self._head:  # else Ray would wait for it
+            ray.shutdown()  # ends the workers, as they belong to this process
+
+
+class _Worker:
+    """What is known here of an actor.
+
+    Attributes:
+        begins: what tells that it has begun; None once it has.
+    """
+
+    def __init__(self, actor: Any, begins: Any) -> None:
+        self.actor = actor
+        self.begins = begins
+        self.job: Job | None = None
+        self.result: Any = None
+        self.held: str | None = None
+
+
+class _Actor:
+    """A worker process."""
+
+    def __init__(self, packed: Packed, ear: Any, mark: Path | None) -> None:
+        self._packed, self._ear, self._mark = packed, ear, mark
+        self._runner: Any = None
+
+    def facts(self) -> dict[str, Any]:
+        """Which machine this is, what it computes with, and whether it has the store."""
+        return {
+            "host": platform.node(),
+            "versions": package_versions(),
+            "store": self._mark is None or self._mark.exists(),
+        }
+
+    def do(self, name: str, weights: bool) -> Event:
+        if self._runner is None:
+            try:
+                self._runner = unpack(*self._packed)
+            except HoldfastError as error:  # a file of code is not what it was
+                return Event("failed", message=str(error))
+
+        def tell(event: Event) -> None:
+            self._ear.hear.remote(name, event)
+
+        return attempt(self._runner, self._runner.plan.jobs[name], weights, tell)
+
+
+class _Ear:
+    """Takes the steps that workers tell until they are asked for; an actor as well."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, Event] = {}
+
+    def hear(self, name: str, event: Event) -> None:
+        self._latest[name] = event
+
+    def heard(self) -> list[tuple[str, Event]]:
+        latest, self._latest = self._latest, {}
+        return list(latest.items())
+
+
+def _connect(address: str | None, threads: int) -> None:
+    if address and address not in ("auto", "local") and "://" not in address and not _answers(address):
+        raise InputError(
+            f"There is no Ray cluster at {address} (ray.address, or RAY_ADDRESS). Start one with "
+            "'ray start --head', or leave the address out to have one started here."
+        )
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        cause = str(error).strip().split("\n")[0]
+        # Ray's `start --head` asks for the token that an earlier `ray.init` left; a client does not send it.
+        hint = "" if os.environ.get("RAY_AUTH_MODE") else " If it asks for a token, set RAY_AUTH_MODE=token."
+        raise InputError(f"Ray cannot be used (ray.address: {address}): {cause}.{hint}") from None
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _needs(experiment: Experiment) -> dict[str, float]:
+    """What a worker takes of a machine."""
+    settings = experiment.ray
+    gpus = settings.gpus
+    if gpus is None:
+        there = experiment.model.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        gpus = 1.0 if there else 0.0
+    return {"num_cpus": settings.cpus or float(experiment.threads), "num_gpus": gpus}
+
+
+def _room(needs: dict[str, float]) -> int:
+    """How many workers the machines of the cluster can have."""
+    names = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    count = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            count += min(int(has.get(names[key], 0) / need) for key, need in needs.items() if need)
+    if not count:
+        raise InputError(
+            f"No machine of the Ray cluster has what a worker needs ({_words(needs)}). Add one, or ask for "
+            "less with ray.cpus and ray.gpus."
+        )
+    return count
+
+
+def _words(needs: dict[str, float]) -> str:
+    return f"{needs['num_cpus']:g} CPUs" + (f", {needs['num_gpus']:g} GPUs" if needs["num_gpus"] else "")
+
+
+def _ready(references: list[Any], seconds: float) -> list[Any]:
+    """Those that are there: all that are now, or the first one within some seconds."""
+    many = 1 if seconds else len(references)
+    return ray.wait(references, num_returns=many, timeout=seconds)[0] if references else []
+
+
+def _check(facts: dict[str, Any], store: Store) -> None:
+    """See that a machine gives the same results and has the same store.
+
+    Raises:
+        HoldfastError: not so.
+    """
+    if not facts["store"]:
+        raise HoldfastError(
+            f"{facts['host']} does not see the store {store.root}. Put it on a disk that all machines of the "
+            "cluster share, at the same path: store=FOLDER."
+        )
+    ours = package_versions()
+    for name, version in facts["versions"].items():
+        if version != ours.get(name):
+            raise HoldfastError(
+                f"{facts['host']} has {name} {version}, this machine {ours.get(name)}. Results would not "
+                "be the same: install the same versions on all machines."
+            )

@@ -1,0 +1,124 @@
+"""Who works on a store: several machines may, where the locks of its disk hold between them.
+
+Each run has a file `locks/host-...` in the store, which it keeps locked and writes anew every second. One
+that is written though it can be locked here is of a machine whose locks are not seen. No clocks are compared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from holdfast.errors import InputError
+from holdfast.experiment.store import Store
+from holdfast.versions import package_versions
+
+PREFIX = "host-"
+BEAT_SECONDS = 1.0
+
+
+@contextmanager
+def announced(store: Store, warn: Callable[[str], None]) -> Iterator[None]:
+    """Say within the block that this machine works on the store.
+
+    Args:
+        warn: is told of machines there that have other versions of what computes.
+
+    Raises:
+        InputError: another machine is at work and does not see our locks, nor we its.
+    """
+    host, beat = platform.node(), threading.Event()
+    path = store.root / "locks" / f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    with path.open("x+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _write(file, host, 0)
+        writer = threading.Thread(target=_keep_writing, args=(file, host, beat), daemon=True)
+        writer.start()
+        try:
+            for other in sorted(path.parent.glob(f"{PREFIX}*")):
+                if other != path:
+                    _meet(other, host, store, warn)
+            yield
+        finally:
+            beat.set()
+            writer.join()
+            path.unlink(missing_ok=True)
+
+
+def _meet(path: Path, host: str, store: Store, warn: Callable[[str], None]) -> None:
+    """See that the process of another file is at work and holds its lock, or is gone."""
+    before = _read(path)
+    if before is None:
+        return
+    if not _free(path):
+        if before["versions"] != package_versions():
+            warn(
+                f"{before['host']} works on this store with {_words(before['versions'])}, this machine with "
+                f"{_words(package_versions())}: results may differ in their last digits."
+            )
+        return
+    if before["host"] != host:
+        until = time.monotonic() + 4 * BEAT_SECONDS
+        while time.monotonic() < until:
+            now = _read(path)
+            if now is not None and now != before:
+                raise InputError(
+                    f"{before['host']} works on the store {store.root} at this moment, but its locks are "
+                    "not seen here, so both would do the same jobs in the same folders. Mount the disk with "
+                    "locks between machines (NFS 4; Lustre with '-o flock'), or give each machine a "
+                    "store=FOLDER of its own."
+                )
+            time.sleep(BEAT_SECONDS / 4)
+    path.unlink(missing_ok=True)  # its process is gone
+
+
+def _free(path: Path) -> bool:
+    """Whether nobody holds the lock of a file, as far as this machine can tell."""
+    try:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True
+    return True
+
+
+def _keep_writing(file: IO[str], host: str, beat: threading.Event) -> None:
+    count = 0
+    while not beat.wait(BEAT_SECONDS):
+        count += 1
+        _write(file, host, count)
+
+
+def _write(file: IO[str], host: str, count: int) -> None:
+    text = json.dumps({"host": host, "versions": package_versions(), "count": count})
+    try:
+        file.seek(0)
+        file.write(f"{text}\n")
+        file.truncate()
+        file.flush()
+    except OSError:  # a full disk is noticed by those who write results
+        return
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What the file says; None where it is gone or half written."""
+    try:
+        found = json.loads(path.read_text())
+        return {"host": str(found["host"]), "versions": dict(found["versions"]), "count": found["count"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _words(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,0 +1,254 @@
+"""Another engine that samples for the policy in this process: a vLLM server that is given its weights.
+
+Prompts are the policy's to the token, or the server is refused; answers come as token ids, so that nothing
+is tokenised twice. All over HTTP and a disk that both see, by vLLM's own ways: chat completions with
+`return_token_ids`, and its endpoints for development (VLLM_SERVER_DEV_MODE=1). Of these `collective_rpc` with
+`reload_weights` reads a folder; `update_weight_version` and `weight_info` keep a name for what was read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import torch
+
+from holdfast.errors import HoldfastError, InputError, reason
+from holdfast.files import parse_json
+from holdfast.generate.generator import Answers, Question
+from holdfast.generate.local import LocalGenerator
+from holdfast.generate.server import LONGEST_PAUSE, Again, ServerGenerator
+from holdfast.generate.settings import Served
+from holdfast.policy.batch import Completions
+from holdfast.policy.settings import Sampling
+
+if TYPE_CHECKING:
+    from holdfast.policy.batch import Prompts
+    from holdfast.policy.policy import Policy
+
+# What a server remembers that it computed with the weights before.
+_CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
+_NEVER = -100  # the least that vLLM adds to a logit
+
+
+class ServedGenerator(LocalGenerator):
+    """The policy in this process, with a server drawing in its place.
+
+    Args:
+        folder: for weights on their way; the server must see it under the same path.
+    """
+
+    def __init__(self, settings: Served, policy: Policy, folder: Path) -> None:
+        super().__init__(policy)
+        self.settings, self.folder = settings, folder.resolve()
+        self.server = _TokenServer(settings, policy)
+        self._weights = ""
+
+    def refresh(self) -> None:
+        """Give the server the weights that the policy has now; adapters are merged into the model's.
+
+        Raises:
+            InputError: it is another version than `sampler.version` says, or lacks an endpoint.
+            HoldfastError: it does not answer, or does not have the weights then.
+        """
+        call, settings = self.server.call, self.settings
+        if (version := call("/version").get("version")) != settings.version:
+            raise InputError(
+                f"{settings.url} runs version {version}, but sampler.version is {settings.version}: each has "
+                "results of its own, so set that which is meant."
+            )
+        self._weights = uuid.uuid4().hex  # a new path, too: vLLM may remember what it read from one
+        folder = self.folder / self._weights
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a killed process
+        try:
+            self.policy.save(folder, merge=True)
+            call("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}})
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        for path in _CACHES:
+            if call(path, {}).get("success") is False:
+                raise HoldfastError(f"{settings.url} is busy for somebody else; let one worker alone use it.")
+        call("/update_weight_version", {"new_version": self._weights})
+        self._check_weights()
+
+    def draw(
+        self,
+        questions: Sequence[Question],
+        prompts: Prompts,
+        group: int,
+        sampling: Sampling,
+        stream: tuple[object, ...],
+        greedy_row: bool = False,
+    ) -> Completions:
+        """As `LocalGenerator.draw`, with the log-probabilities that the server drew with.
+
+        Raises:
+            InputError: the server reads a question as other tokens, or tells no tokens.
+            HoldfastError: no answer came, one cannot be learned from, or they are not the policy's.
+        """
+        rows = zip(prompts.tokens_BP, prompts.mask_BP, strict=True)
+        self.server.prompts = [tokens[mask].tolist() for tokens, mask in rows]
+        self.server.limit = sampling.max_tokens
+        parts = {
+            part.asked[0]: part.completions
+            for part in self.server.generate(questions, group, sampling, stream)
+            if part.completions is not None
+        }
+        self._check_weights()
+        pad = self.policy.draw.pad
+        drawn = Completions.join([parts[place] for place in sorted(parts)], pad).to(self.policy.device)
+        self.recompute(prompts.select([0]), drawn.select([0]), sampling.temperature or 1.0)
+        if not greedy_row:
+            return drawn
+        greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
+        return Completions.join([drawn, self.draw(questions, prompts, 1, greedy, stream)], pad, axis=1)
+
+    @torch.no_grad()
+    def recompute(
+        self, prompts: Prompts, drawn: Completions, temperature: float
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """What the policy itself thinks of what the server drew.
+
+        Returns:
+            Log-probabilities [B, G, R]. And how far the server's are from them: `sampler_gap`, the mean of
+            |difference| over tokens, in nats, and `sampler_ratio_max`, the largest ratio of probabilities.
+
+        Raises:
+            HoldfastError: the gap is larger than `sampler.refuse`.
+        """
+        old_BGR = self.policy.group_logprobs(prompts, drawn, temperature).logprobs_BGR
+        assert drawn.logprobs_BGR is not None
+        difference_T = (old_BGR - drawn.logprobs_BGR)[drawn.mask_BGR]
+        gap = difference_T.abs().mean().item()
+        if not gap <= self.settings.refuse:
+            raise HoldfastError(
+                f"{self.settings.url} does not draw from the policy: log-probabilities are off by {gap:.3g} "
+                f"on average, more than sampler.refuse ({self.settings.refuse:g}). It has other weights, or "
+                "computes otherwise: see its dtype, and --logprobs-mode processed_logprobs."
+            )
+        return old_BGR, {"sampler_gap": gap, "sampler_ratio_max": difference_T.max().exp().item()}
+
+    def _check_weights(self) -> None:
+        if (found := self.server.call("/weight_info").get("weight_version")) != self._weights:
+            raise HoldfastError(
+                f"{self.settings.url} has the weights {found}, not {self._weights}, which this job gave it: "
+                "it was started anew, or another job uses it. Let one worker alone use it."
+            )
+
+
+class _TokenServer(ServerGenerator):
+    """A server whose answers are tokens, as the policy would have drawn them.
+
+    Attributes:
+        prompts: what the questions under way must be as token ids.
+        limit: the most tokens of an answer to them.
+    """
+
+    def __init__(self, settings: Served, policy: Policy) -> None:
+        super().__init__(settings.url, settings, policy.settings.system_prompt)
+        self.root = self.url.removesuffix("/chat/completions").removesuffix("/v1")
+        self.tokenizer, self.pad = policy.tokenizer, policy.draw.pad
+        self.ends: list[int] = policy.draw.ends.tolist()
+        self.banned: set[int] = set(policy.draw.banned_V.nonzero().flatten().tolist())
+        self.prompts: list[list[int]] = []
+        self.limit = 0
+
+    def call(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What an endpoint besides chat completions tells: to a POST of the body, or to a GET.
+
+        Raises:
+            InputError: the server does not know the endpoint, or refuses.
+            HoldfastError: all attempts failed.
+        """
+        url, attempts, failure = self.root + path, self.settings.retries + 1, ""
+        send = partial(httpx2.get, url) if body is None else partial(httpx2.post, url, json=body)
+        for attempt in range(attempts):
+            if attempt:
+                time.sleep(min(self.settings.pause * 2 ** (attempt - 1), LONGEST_PAUSE))
+            try:
+                response = send(headers=self._headers, timeout=self.settings.timeout)
+            except httpx2.TransportError as error:
+                failure = f"no answer ({reason(error)}); is the server running?"
+                continue
+            if response.is_success:
+                with suppress(ValueError):
+                    return dict(parse_json(response.content))
+                return {}  # some only say that they have done it
+            failure = self.said(response, response.content)
+            if response.status_code < 500:
+                advice = "start vLLM 0.30 or later with VLLM_SERVER_DEV_MODE=1"
+                raise InputError(f"{url} refuses: {failure}. To take weights from a learner, {advice}.")
+        raise HoldfastError(f"{url} failed in {attempts} attempts, last: {failure}.")
+
+    def body(
+        self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
+    ) -> dict[str, Any]:
+        return super().body(question, group, sampling, stream) | {
+            "logprobs": True,
+            "return_token_ids": True,
+            "stop_token_ids": self.ends,
+            "logit_bias": {str(token): _NEVER for token in sorted(self.banned)},
+        }
+
+    def read(self, place: int, group: int, content: bytes) -> Answers:
+        """As `ServerGenerator.read`, with completions in the place of texts, which who asked decodes."""
+        try:
+            value = parse_json(content)
+            prompt = list(value["prompt_token_ids"])
+            told = [
+                (
+                    list(one["token_ids"]),
+                    [float(token["logprob"]) for token in one["logprobs"]["content"]],
+                    one["finish_reason"],
+                )
+                for one in value["choices"]
+            ]
+        except ValueError:
+            raise Again("its answer is not JSON") from None
+        except (KeyError, TypeError):
+            raise InputError(
+                f"{self.url} tells no token ids with log-probabilities, so nothing can be learned from its "
+                "answers; vLLM does (return_token_ids, logprobs)."
+            ) from None
+        if len(told) != group:
+            raise Again(f"its answer holds {len(told)} choices instead of {group}")
+        if prompt != (ours := self.prompts[place]):
+            raise InputError(
+                f"{self.url} reads the question as other tokens than the policy here ({len(prompt)} against "
+                f"{len(ours)}). Give it the same model folder and the same bounds of pixels "
+                "(--mm-processor-kwargs); control tokens in a text are none here, but they are to a server."
+            )
+        drawn = Completions.join([self._completion(*one) for one in told], self.pad, axis=1)
+        return Answers([place], [], [], [], completions=drawn)
+
+    def _completion(self, ids: list[int], logprobs: list[float], said: object) -> Completions:
+        """An answer up to its end token, as a group of one.
+
+        Raises:
+            HoldfastError: the policy could not have drawn it.
+        """
+        if not ids or len(ids) != len(logprobs):
+            raise HoldfastError(f"{self.url} tells {len(ids)} tokens with {len(logprobs)} log-probabilities.")
+        end = next((place for place, token in enumerate(ids, 1) if token in self.ends), None)
+        for token in ids[:end]:
+            if token in self.banned:
+                name = self.tokenizer.convert_ids_to_tokens(token)
+                raise HoldfastError(
+                    f"{self.url} wrote {name} (id {token}), which the policy never draws; see that it serves "
+                    "the same model and obeys logit_bias."
+                )
+        if end is None and (said != "length" or len(ids) < self.limit):
+            raise HoldfastError(
+                f"{self.url} ended an answer ({said}) after {len(ids)} of {self.limit} tokens without an end "
+                "token; raise its context (--max-model-len), and set no stop strings."
+            )
+        tokens = torch.tensor([[ids[:end]]])
+        mask, finished = torch.ones_like(tokens, dtype=torch.bool), torch.tensor([[end is not None]])
+        return Completions(tokens, mask, finished, torch.tensor([[logprobs[:end]]]))

@@ -1,0 +1,418 @@
+"""Another engine draws: it has the policy's weights, its tokens are learned from, ratios correct for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cli_helpers import Call
+from engine_server import EngineServer, serving
+from experiment_helpers import TINY, make_experiment, run_here, snapshot
+from holdfast.config.load import load_exam
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.plan import Plan, make_plan
+from holdfast.experiment.store import Store
+from holdfast.files import read_jsonl
+from holdfast.generate.generator import questions
+from holdfast.generate.local import LocalGenerator
+from holdfast.generate.served import ServedGenerator
+from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.surrogates import truncated_ratio
+from holdfast.policy.batch import Completions
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.tasks.prompts import TEMPLATES
+from test_learning import Scripted, grpo, items_of, scripted_groups, stage_of
+
+SHORT = Sampling(max_tokens=16)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def engine() -> Iterator[EngineServer]:
+    with serving() as engine:
+        yield engine
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return Policy.load("embedded", ModelSettings())
+
+
+def generator(policy: Policy, engine: EngineServer, folder: Path, **changes: Any) -> ServedGenerator:
+    made = ServedGenerator(engine.served(**changes), policy, folder / "served")
+    made.refresh()
+    return made
+
+
+def drawn(made: ServedGenerator, task: str = "counting", count: int = 2, group: int = 3) -> Completions:
+    asked = questions(items_of(task, count), "cot", TEMPLATES["embedded"])
+    (answers,) = made.generate(asked, group, SHORT, ("test",))
+    assert answers.completions is not None
+    return answers.completions
+
+
+def moved(policy: Policy, size: float = 0.05) -> None:
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(size * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+
+
+# --- what is drawn ---------------------------------------------------------------------------------------
+
+
+def test_ratios_are_one_where_the_engine_is_the_learner(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    """Before and after the learner moved: each time the engine is given what the learner has then."""
+    objective = PolicyGradient(
+        grpo(sampler=engine.sampler()), TEMPLATES["embedded"], None, (),
+        ServedGenerator(engine.served(), policy, tmp_path / "served"),
+    )  # fmt: skip
+    items = items_of("counting", 4)
+    for iteration in range(2):
+        objective.begin(policy, iteration)
+        groups = objective.collect(policy, items, ("test", iteration))
+        assert groups.stats["sampler_gap"] < 1e-5
+        assert groups.stats["sampler_ratio_max"] == pytest.approx(1.0, abs=1e-4)
+        weights = truncated_ratio(groups.old_logprobs_BGR, groups.completions, 2.0)
+        assert torch.allclose(weights, torch.ones_like(weights), atol=1e-4)
+        moved(policy, 0.005)
+    assert all("image_url" in str(body["messages"]) for body in engine.questions)
+    assert {body["n"] for body in engine.questions} == {4}
+    # Two models with their own draws are different policies: the second was really taken.
+    assert engine.paths.count("/collective_rpc") == engine.paths.count("/reset_encoder_cache") == 2
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_step_on_the_engines_draws_is_that_on_the_same_tokens_of_ones_own(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    """Where all ratios are 1, nothing but rounding tells the two apart."""
+    method = grpo(sampler=engine.sampler())
+    made = ServedGenerator(engine.served(), policy, tmp_path / "served")
+    served = PolicyGradient(method, TEMPLATES["embedded"], None, (), made)
+    served.begin(policy, 0)
+    groups = served.collect(policy, items_of("reading", 4), ("test",))
+
+    def gradient(objective: PolicyGradient) -> torch.Tensor:
+        policy.model.zero_grad()
+        objective.loss(policy, groups).loss.backward()
+        return torch.cat([one.grad.flatten() for one in policy.model.parameters() if one.grad is not None])
+
+    theirs, ours = gradient(served), gradient(PolicyGradient(grpo(), TEMPLATES["embedded"], None))
+    assert ours.norm() > 0
+    assert torch.allclose(theirs, ours, atol=1e-4 * float(ours.norm()))
+
+
+def test_a_greedy_member_is_the_likeliest_answer(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    made = generator(policy, engine, tmp_path)
+    items = items_of("counting", 2)
+    asked = questions(items, "cot", TEMPLATES["embedded"])
+    prompts = policy.encode([one.prompt for one in asked], [one.images for one in asked])
+    group = made.draw(asked, prompts, 2, SHORT, ("test",), greedy_row=True)
+    alone = policy.sample(prompts, 1, SHORT.model_copy(update={"temperature": 0.0}), torch.Generator())
+    assert group.tokens_BGR.shape[1] == 3
+    length = alone.tokens_BGR.shape[2]
+    assert torch.equal(
+        group.tokens_BGR[:, -1, :length] * alone.mask_BGR[:, 0], alone.tokens_BGR[:, 0] * alone.mask_BGR[:, 0]
+    )
+
+
+def test_tokens_are_those_drawn_whatever_their_text_would_be_tokenised_to(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    """A control token is none of the text: tokenising that again would be learning from what nobody drew."""
+    word, start, end = policy.tokenizer.convert_tokens_to_ids(["a", "<|im_start|>", "<|im_end|>"])
+    engine.writes = [word, start, word, end]
+    completions = drawn(generator(policy, engine, tmp_path), group=1)
+    assert completions.tokens_BGR[:, 0].tolist() == [engine.writes] * 2
+    texts = [group[0] for group in policy.decode(completions)]
+    assert policy.encode_completions(texts).tokens_BGR[0, 0].tolist() == [word, word, end]
+    assert completions.finished_BG.all()
+
+
+def test_an_answer_is_finished_by_its_end_token_alone(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    word, end = policy.tokenizer.convert_tokens_to_ids(["a", "<|im_end|>"])
+    made = generator(policy, engine, tmp_path)
+    engine.writes = [word] * SHORT.max_tokens
+    assert not drawn(made).finished_BG.any()
+    # What comes after the end is no part of the answer.
+    engine.writes = [word, end, word, word]
+    completions = drawn(made)
+    assert completions.lengths_BG.tolist() == [[2] * 3] * 2
+    assert completions.finished_BG.all()
+    engine.writes = [word] * 3
+    with pytest.raises(
+        HoldfastError, match=r"ended an answer \(length\) after 3 of 16 tokens without an end"
+    ):
+        drawn(made)
+
+
+@pytest.mark.parametrize("which", ["<|image_pad|>", "<|vision_start|>"])
+def test_a_token_that_is_never_drawn_is_named(
+    policy: Policy, engine: EngineServer, tmp_path: Path, which: str
+) -> None:
+    token = policy.tokenizer.convert_tokens_to_ids(which)
+    assert policy.draw.banned_V[token]
+    made = generator(policy, engine, tmp_path)
+    engine.writes = [token, int(policy.draw.ends[0])]
+    with pytest.raises(HoldfastError) as caught:
+        drawn(made)
+    assert which in str(caught.value) and f"(id {token})" in str(caught.value)
+    assert "never draws" in str(caught.value) and "Example" in str(caught.value)
+    # The engine was asked not to.
+    assert engine.questions[-1]["logit_bias"][str(token)] == -100
+
+
+# --- who draws -------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_kept_its_old_weights_is_noticed(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    made = generator(policy, engine, tmp_path)
+    drawn(made)
+    moved(policy)
+    engine.takes_weights = False  # and says that it did
+    made.refresh()
+    with pytest.raises(HoldfastError, match=r"does not draw from the policy: log-probabilities are off by"):
+        drawn(made)
+    engine.takes_weights = True
+    made.refresh()
+    drawn(made)
+
+
+def test_weights_that_another_job_gave_are_noticed(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    made = generator(policy, engine, tmp_path)
+    engine.weight_version = "somebody else's"
+    with pytest.raises(HoldfastError, match=r"has the weights somebody else's, not .* Let one worker alone"):
+        drawn(made)
+
+
+def test_another_precision_is_within_the_bound_and_told(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    engine.settings = ModelSettings(dtype="bfloat16")
+    made = generator(policy, engine, tmp_path)
+    asked = questions(items_of("counting", 4), "cot", TEMPLATES["embedded"])
+    prompts = policy.encode([one.prompt for one in asked], [one.images for one in asked])
+    completions = made.draw(asked, prompts, 4, SHORT, ("test",))
+    _, said = made.recompute(prompts, completions, 1.0)
+    assert 1e-4 < said["sampler_gap"] < 0.05
+    with pytest.raises(HoldfastError, match=r"more than sampler\.refuse"):
+        generator(policy, engine, tmp_path, refuse=1e-5).draw(asked, prompts, 4, SHORT, ("test",))
+
+
+def _without_ids(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer | {"choices": [one | {"token_ids": None} for one in answer["choices"]]}
+
+
+def _without_logprobs(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer | {"choices": [one | {"logprobs": None} for one in answer["choices"]]}
+
+
+def _other_prompt(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer | {"prompt_token_ids": answer["prompt_token_ids"][1:]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_without_ids, "tells no token ids with log-probabilities"),
+        (_without_logprobs, "tells no token ids with log-probabilities"),
+        (_other_prompt, "reads the question as other tokens than the policy here"),
+    ],
+)
+def test_answers_that_cannot_be_learned_from_are_refused(
+    policy: Policy, engine: EngineServer, tmp_path: Path, change: Any, said: str
+) -> None:
+    made = generator(policy, engine, tmp_path)
+    engine.changes = change
+    with pytest.raises(InputError, match=said):
+        drawn(made)
+
+
+def test_an_engine_of_another_version_or_without_its_endpoints_is_refused(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"runs version 0.33.0, but sampler.version is 0.32.0"):
+        generator(policy, engine, tmp_path, version="0.32.0")
+    engine.lacks = {"/weight_info"}
+    with pytest.raises(InputError, match=r"/weight_info refuses: 404 .* start vLLM 0.30 or later with VLLM_"):
+        generator(policy, engine, tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+# --- what it counts --------------------------------------------------------------------------------------
+
+
+def test_a_token_counts_by_its_truncated_ratio() -> None:
+    """Policy over engine 4, 1/2 and, outside the mask, anything: 2, 1/2 and 1 times the plain gradient."""
+    groups = scripted_groups([[[1, 1, 0]]], [[3.0]], old=[[[-1.0, -2.0, 9.0]]])
+    known = torch.tensor([[[-1.0 - math.log(4), -2.0 + math.log(2), -50.0]]])
+    completions = groups.completions
+    groups = type(groups)(
+        groups.prompts,
+        Completions(completions.tokens_BGR, completions.mask_BGR, completions.finished_BG, known),
+        groups.advantages_BG,
+        groups.old_logprobs_BGR,
+    )
+    assert truncated_ratio(groups.old_logprobs_BGR, groups.completions, 2.0).flatten().tolist() == (
+        pytest.approx([2.0, 0.5, 1.0])
+    )
+
+    def gradient(correction: str | None, most: float = 2.0) -> list[float]:
+        policy = Scripted([[[-1.0, -2.0, 9.0]]])
+        sampler: Any = correction and SimpleNamespace(
+            settings=SimpleNamespace(correction=correction, most=most)
+        )
+        PolicyGradient(grpo(), {}, None, (), sampler or None).loss(policy, groups).loss.backward()
+        return policy.logprobs.grad.flatten().tolist()
+
+    assert gradient(None) == pytest.approx([-3.0, -3.0, 0.0])
+    assert gradient("token") == pytest.approx([-6.0, -1.5, 0.0])
+    assert gradient("token", most=8.0) == pytest.approx([-12.0, -1.5, 0.0])
+    assert gradient("none") == gradient(None)
+
+
+# --- experiments -----------------------------------------------------------------------------------------
+
+
+def experiment_of(folder: Path, engine: EngineServer, **method: Any) -> Any:
+    settings = {"objective": "grpo", "sampler": engine.sampler(), **method}
+    return make_experiment(
+        folder, methods={"grpo": settings}, sequence=["counting"], general=[], checkpoint_every=1
+    )
+
+
+def test_a_run_whose_engine_died_goes_on_from_its_checkpoint(engine: EngineServer, tmp_path: Path) -> None:
+    whole = experiment_of(tmp_path / "whole", engine)
+    assert not run_here(whole).failed
+    engine.questions.clear()
+
+    cut = experiment_of(tmp_path / "cut", engine)
+    engine.dies_after = 10  # 4 a batch: in the third of four iterations
+    ((_, said),) = run_here(cut).failed.items()
+    assert "failed in 2 attempts, last: " in said
+    assert list((tmp_path / "cut" / "store" / "work").glob("*/checkpoint"))
+    engine.dies_after, engine.down = None, False
+    engine.questions.clear()
+    assert not run_here(cut).failed
+    assert len(engine.questions) == 2 * 4  # the two iterations that were left
+    assert snapshot(cut.store) == snapshot(whole.store)
+    (curve,) = (read_jsonl(path) for path in cut.store.glob("learn/*/metrics.jsonl"))
+    assert [row["step"] for row in curve] == [0, 1, 2, 3]
+    assert all(row["sampler_gap"] < 1e-4 and row["sampler_ratio_max"] < 1.01 for row in curve)
+
+
+def test_an_engine_that_is_not_there_is_said_in_one_line(
+    engine: EngineServer, tmp_path: Path, policy: Policy
+) -> None:
+    gone = ServedGenerator(engine.served(url="http://127.0.0.1:9/v1"), policy, tmp_path)
+    with pytest.raises(HoldfastError, match=r"127.0.0.1:9/version failed in 2 attempts, last: no answer \("):
+        gone.refresh()
+
+
+def test_filters_and_evaluations_ask_it_too(engine: EngineServer, tmp_path: Path) -> None:
+    changes = {"sequence": ["counting"], "general": [], "methods": {"rif": {"objective": "grpo"}}}
+    evaluation = TINY["evaluation"]
+    own = make_experiment(tmp_path / "own", **changes)
+    assert not run_here(own).failed
+    assert not engine.questions
+    served = make_experiment(
+        tmp_path / "served",
+        **changes
+        | {
+            "methods": {"rif": {"objective": "grpo", "filter": "rif", "sampler": engine.sampler()}},
+            "evaluation": evaluation | {"sampler": engine.sampler()},
+        },
+    )
+    assert not run_here(served).failed
+    asked = {(body.get("n", 1), body["temperature"]) for body in engine.questions}
+    assert asked == {(4, 1.0), (2, 1.0), (1, 0.0)}  # filter, roll-outs, evaluation
+
+    def base(experiment: Any) -> list[dict[str, Any]]:
+        plan = make_plan(experiment)
+        job = plan.jobs[plan.chains[0].cells[0, "counting"]]
+        return Store(experiment.store).rows(job, "records.jsonl")
+
+    assert base(served) == base(own)  # greedy answers of the same weights
+
+
+def test_the_draws_of_an_engine_are_those_of_the_generator_itself_in_the_mean(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    """Not the same draws, but of the same distribution: log-probabilities agree within their spread."""
+    asked = questions(items_of("counting", 4), "cot", TEMPLATES["embedded"])
+    (ours,) = LocalGenerator(policy).generate(asked, 32, SHORT, ("test",))
+    (theirs,) = generator(policy, engine, tmp_path).generate(asked, 32, SHORT, ("test",))
+    sums = [one.completions.logprobs_BGR.sum(-1) for one in (ours, theirs) if one.completions is not None]
+    means, spreads = [one.mean(1) for one in sums], [one.std(1) / math.sqrt(32) for one in sums]
+    assert bool(((means[0] - means[1]).abs() <= 4 * (spreads[0] ** 2 + spreads[1] ** 2).sqrt() + 1e-3).all())
+
+
+def kinds(plan: Plan) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for job in plan.jobs.values():
+        found.setdefault(job.kind, set()).add(job.fingerprint)
+    return found
+
+
+def test_results_are_named_after_the_engine_but_not_after_where_it_is(
+    engine: EngineServer, tmp_path: Path
+) -> None:
+    def planned(
+        sampler: dict[str, Any] | None, evaluation: dict[str, Any] | None = None
+    ) -> dict[str, set[str]]:
+        settings = {"objective": "grpo", "filter": "rif"} | ({} if sampler is None else {"sampler": sampler})
+        judged = TINY["evaluation"] | ({} if evaluation is None else {"sampler": evaluation})
+        return kinds(make_plan(make_experiment(tmp_path, methods={"g": settings}, evaluation=judged)))
+
+    own, served = planned(None), planned(engine.sampler())
+    assert planned(engine.sampler(url="http://elsewhere:1/v1", timeout=5, refuse=1.0)) == served
+    assert own["learn"].isdisjoint(served["learn"]) and own["filter"].isdisjoint(served["filter"])
+    assert len(own["evaluate"] & served["evaluate"]) == 3  # of the base
+    newer, looser = planned(engine.sampler(version="0.34.0")), planned(engine.sampler(most=4.0))
+    assert newer["learn"].isdisjoint(served["learn"]) and newer["filter"].isdisjoint(served["filter"])
+    assert looser["learn"].isdisjoint(served["learn"])
+    assert looser["filter"] & served["filter"]  # of the first stage: nothing is corrected there
+    judged = planned(None, engine.sampler())
+    assert judged["learn"] == own["learn"] and judged["evaluate"].isdisjoint(own["evaluate"])
+    method = grpo()
+    assert "sampler" not in method.determining(["counting"])
+
+
+def test_settings_of_a_sampler_are_checked(engine: EngineServer, tmp_path: Path, call: Call) -> None:
+    sampler = {key: value for key, value in engine.sampler().items() if key != "version"}
+    with pytest.raises(InputError, match=r"methods\.g\.sampler\.version: is missing"):
+        make_experiment(tmp_path, methods={"g": {"objective": "grpo", "sampler": sampler}})
+    with pytest.raises(InputError, match="name a server's address in the place of a model"):
+        load_exam([f"evaluation.sampler={engine.sampler()}"], tasks=["counting"])
+    experiment = make_experiment(tmp_path, evaluation=TINY["evaluation"] | {"sampler": engine.sampler()})
+    exam = load_exam(like=tmp_path / "tiny.yaml", tasks=["counting"])
+    assert experiment.evaluation.sampler is not None and exam.evaluation.sampler is None
+
+
+def test_a_stage_without_a_sampler_asks_nobody(policy: Policy) -> None:
+    objective = grpo().make(stage_of(policy, grpo(), items_of("counting", 4), 1))
+    assert isinstance(objective, PolicyGradient) and objective.sampler is None
+    objective.begin(policy, 0)
+    groups = objective.collect(policy, items_of("counting", 4), ("test",))
+    assert groups.old_logprobs_BGR is None and "sampler_gap" not in groups.stats
