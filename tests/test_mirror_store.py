@@ -282,6 +282,7 @@ def test_rows_of_an_evaluation_are_put_now_and_then(
     job, store = plan.jobs[plan.chains[0].cells[0, "reading"]], machine(memory)
     assert not store.begin(job, weights=False)
     files.write_text(store.work(job) / "rows.jsonl", "{}\n")
+    files.write_text(store.work(job) / "served" / "model.safetensors", "on its way to a server")
     store.keep_work(job)
     assert not objects(memory)
     monkeypatch.setattr(mirror, "ROWS_SECONDS", 0.0)
@@ -289,6 +290,7 @@ def test_rows_of_an_evaluation_are_put_now_and_then(
     other = machine(memory)
     assert not other.begin(job, weights=False)
     assert (other.work(job) / "rows.jsonl").read_text() == "{}\n"
+    assert not (other.work(job) / "served").exists()
     store.clear_work(job)
     assert not objects(memory)
 

@@ -28,6 +28,7 @@ from holdfast.experiment.store import MANIFEST, WEIGHTS, Damaged, Entry, Store, 
 
 ROWS_SECONDS = 60.0  # between two puts of the rows that a filter or an evaluation has so far
 _LENGTH = 16  # of a version's name
+_KEPT = ("checkpoint/", "metrics.jsonl", "rows.jsonl")  # of a job's work, what it goes on from
 _TRIES = 3  # to fetch work that its machine replaces meanwhile
 
 Sizes = dict[str, int]  # bytes of files, by name
@@ -162,7 +163,7 @@ class MirrorStore(Store):
             return
         if (step := _step(work)) == before:
             return
-        self.remote.put(work, f"{name}/{self._attempt}/{step}")
+        self.remote.put(work, f"{name}/{self._attempt}/{step}", begin=_KEPT)
         self.remote.write(f"{name}/latest", f"{self._attempt}/{step}".encode())
         self.remote.remove(f"{name}/{self._attempt}/{before}")
         self._kept_work[job.fingerprint] = step, time.monotonic()

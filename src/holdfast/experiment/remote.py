@@ -120,16 +120,13 @@ class Remote:
         """Put a small file there."""
         self._try("written", self._fs.pipe_file, self._path(name), content)
 
-    def put(self, folder: Path, place: str, last: str = "") -> None:
-        """Put the files of a folder there, hidden ones aside, and `last` once all others are there.
+    def put(self, folder: Path, place: str, begin: tuple[str, ...] = ("",), last: str = "") -> None:
+        """Put the files of a folder there whose names begin so, and `last` once all others are there.
 
         What lies there in its size is not put again, and what does not lie there afterwards is.
         """
-        sizes = {
-            str(path.relative_to(folder)): path.stat().st_size
-            for path in sorted(folder.rglob("[!.]*"))
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        }
+        paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        sizes = {name: path.stat().st_size for name, path in paths.items() if name.startswith(begin)}
         for names in (sizes.keys() - {last}, sizes.keys() & {last}):
             for _ in range(PUTS + 1):
                 there = self.sizes(place)
@@ -138,7 +135,7 @@ class Remote:
                     break
                 for name in missing:
                     path = self._path(f"{place}/{name}")
-                    self._try("written", self._fs.put_file, str(folder / name), path)
+                    self._try("written", self._fs.put_file, str(paths[name]), path)
             else:
                 raise Unreachable(
                     f"{self.url}/{place}/{missing[0]} was put {PUTS + 1} times and is not there in its size. "
