@@ -29,6 +29,7 @@ from holdfast.experiment.store import MANIFEST, WEIGHTS, Damaged, Entry, Store, 
 ROWS_SECONDS = 60.0  # between two puts of the rows that a filter or an evaluation has so far
 _LENGTH = 16  # of a version's name
 _KEPT = ("checkpoint/", "metrics.jsonl", "rows.jsonl")  # of a job's work, what it goes on from
+_DESCRIPTION = ("job.json", "result.json")
 _TRIES = 3  # to fetch work that its machine replaces meanwhile
 
 Sizes = dict[str, int]  # bytes of files, by name
@@ -198,10 +199,10 @@ class MirrorStore(Store):
                 return None
             moved = None
             entry = f"{job.kind}/{self.folder(job).name}"
-            for version, _ in _versions(self.remote.sizes(entry), _digest(self.folder(job) / MANIFEST)):
+            here = _digest(self.folder(job) / MANIFEST)
+            for version, _ in _versions(self.remote.sizes(entry), here)[:1]:
                 moved = Path("damaged", f"{entry.replace('/', '-')}-{version}")
                 self.remote.move(f"{entry}/{version}", str(moved), first=MANIFEST)
-                break
             try:
                 self.verify(job)
             except Damaged:
@@ -233,15 +234,15 @@ class MirrorStore(Store):
     def entries(self) -> Iterator[Entry]:
         for kind in KINDS:
             found = _by_first(self.remote.sizes(kind))
-            whole = [(name, versions[0][0]) for name in found if (versions := _versions(found[name]))]
-            described = self.remote.read_all(
-                [
-                    f"{kind}/{name}/{version}/{file}"
-                    for name, version in whole
-                    for file in ("job.json", "result.json")
-                ]
-            )
-            for (name, _), job, result in zip(whole, described[::2], described[1::2], strict=True):
+            whole = {
+                name: f"{kind}/{name}/{version}"
+                for name, sizes in found.items()
+                for version, files_ in _versions(sizes)[:1]
+                if files_.keys() >= set(_DESCRIPTION)
+            }
+            asked = [f"{place}/{file}" for place in whole.values() for file in _DESCRIPTION]
+            said = iter(self.remote.read_all(asked))
+            for name, job, result in zip(whole, said, said, strict=True):
                 try:
                     label = str(files.parse_json(job)["label"])
                     seconds = float(files.parse_json(result).get("seconds", 0.0))
