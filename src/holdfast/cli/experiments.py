@@ -16,6 +16,7 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast import __version__
+from holdfast.cli.ahead import AsJson, CardName, Cards, Completion, Pixels, show_ahead
 from holdfast.cli.console import Debug, err, out, show_table, tell_left_out
 from holdfast.errors import HoldfastError, InputError, shortened
 
@@ -204,9 +205,20 @@ def _count(workers: str, experiment: Experiment, where: Sequence[Place]) -> int:
 
 
 def plan(
-    config: ConfigFile, overrides: Overrides = None, workers: Workers = "1", debug: Debug = False
+    config: ConfigFile,
+    overrides: Overrides = None,
+    workers: Workers = "1",
+    cards: Cards = None,
+    card: CardName = None,
+    completion: Completion = None,
+    pixels: Pixels = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
-    """Show the jobs of an experiment: which are done, and how long the others will take."""
+    """Show the jobs of an experiment: which are done, and how long the others will take.
+
+    With --cards, how a run on so many cards would go, of a kind (--card) that need not be here.
+    """
     from holdfast.config.load import load_experiment
 
     experiment = load_experiment(config, overrides or [], _announce)
@@ -223,12 +235,16 @@ def plan(
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import duration
     from holdfast.experiment.schedule import pending
+    from holdfast.experiment.worktime import Assumed
 
     check_rows(experiment)
     jobs, store = make_plan(experiment), open_store(experiment)
     tell_left_out(jobs.left_out)
     todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
     rates = estimate.measured(store, jobs)
+    if cards is not None or card is not None or as_json:
+        show_ahead(experiment, jobs, todo, rates, cards or 1, card, Assumed(completion, pixels), as_json)
+        return
     guess = not rates and experiment.model.path == "embedded"
     grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
     for job in jobs.jobs.values():

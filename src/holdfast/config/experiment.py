@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from holdfast import plugins
+from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
 from holdfast.files import is_url
@@ -134,6 +135,7 @@ class Experiment(Settings):
     # Devices that learn a stage together; a method's `shards` is a multiple of them. No bit depends on it.
     devices: int = Field(1, ge=1, le=1024)
     shard: Shard = "none"  # what of a stage's training state each device keeps a part of only
+    cards: dict[Name, Card] = Field(default_factory=dict)  # your own, that `holdfast plan --card` may name
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
     ray: Ray = Ray()
 

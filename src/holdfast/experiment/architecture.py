@@ -1,13 +1,14 @@
-"""What a model's memory depends on, from its configuration alone; no weights are read."""
+"""What a model's memory and its operations depend on, from its configuration alone; no weights are read."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.experiment.identity import model_folder
 from holdfast.policy.known import Known
+from holdfast.policy.operations import Operations
 from holdfast.policy.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Architecture:
         vocabulary: rows of the output embedding.
         matrices: those of the trained numbers that are in linear layers but the head.
         adapted: in a LoRA model, the modules with adapters in each part.
+        operations: what a token and an image patch pass through.
     """
 
     parameters: int
@@ -62,6 +64,7 @@ class Architecture:
     sees: bool = True
     adapted: dict[str, int] | None = None
     matrices: int = 0
+    operations: Operations | None = None
 
     def adapters(self) -> str | None:
         """Where a LoRA model has its adapters, in words."""
@@ -81,7 +84,7 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
         memory: of what was found before (`policy/known.py`).
     """
     known = Known(memory, settings.path, settings)
-    if (facts := known.get("architecture")) is not None and "matrices" in facts:
+    if (facts := known.get("architecture")) is not None and "operations" in facts:
         return _from_json(facts)
     found = _built(settings)
     if found is not None:
@@ -94,7 +97,10 @@ def _from_json(facts: dict[str, Any]) -> Architecture:
     vision = facts["vision"]
     if vision is not None:
         vision = Vision(**vision | {"tower": Tower(**vision["tower"])})
-    return Architecture(**facts | {"text": Tower(**facts["text"]), "vision": vision})
+    operations = Operations(**facts["operations"])
+    return Architecture(
+        **facts | {"text": Tower(**facts["text"]), "vision": vision, "operations": operations}
+    )
 
 
 def _built(settings: ModelSettings) -> Architecture | None:
@@ -124,15 +130,17 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
         vision = None if seen is None else _vision(seen, family)
         adapted = _adapted(model, settings, family)
         trained = _trained(model, settings, family, adapted)
+        sees = "vision" not in settings.freeze and (adapted is None or bool(adapted["vision"]))
         return Architecture(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             trained=trained,
             vocabulary=text.vocab_size,
             text=_tower(text),
             vision=vision,
-            sees="vision" not in settings.freeze and (adapted is None or bool(adapted["vision"])),
+            sees=sees,
             adapted=None if adapted is None else {part: len(sizes) for part, sizes in adapted.items()},
             matrices=trained if adapted is not None else _in_matrices(model, settings, family),
+            operations=replace(Operations.of(model), vision_learns=sees),
         )
     except (AttributeError, ImportError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
         return None  # an architecture that does not fit this description

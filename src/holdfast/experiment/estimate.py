@@ -20,7 +20,7 @@ from holdfast.learning.methods import make_method
 from holdfast.measures import Measure
 
 # Seconds per unit on one core with the embedded model: a first guess, good enough to order jobs.
-_GUESS = {
+GUESS = {
     "sft": 0.0035,
     "rft": 0.002,
     "filter": 0.001,
@@ -28,7 +28,7 @@ _GUESS = {
 }
 _LOOK_AT = 200  # results per kind
 _SMALL = 200_000_000  # bytes of weights; training takes some ten times as much
-_UNKNOWN_COUNT = 1000  # examples, where a task takes all it has
+UNKNOWN_COUNT = 1000  # examples, where a task takes all it has
 
 Rates = dict[str, float]
 
@@ -55,7 +55,7 @@ def measured(store: Store, plan: Plan) -> Rates:
                 inputs = store.inputs(kind, folder.name)
                 seconds = files.read_json(folder / "result.json")["seconds"]
                 name = _rate_name(inputs)
-                if (name in _GUESS or name in measures) and model(inputs["policy"]) == own:
+                if (name in GUESS or name in measures) and model(inputs["policy"]) == own:
                     seen[name].append(seconds / _units(inputs, measures.get(name)))
             except (OSError, ValueError, KeyError, TypeError):
                 continue
@@ -65,7 +65,7 @@ def measured(store: Store, plan: Plan) -> Rates:
 def seconds(job: Job, rates: Rates) -> float:
     """Expected time of a job; a kind that is not in `rates` counts with the first guess."""
     name = _rate_name(job.inputs)
-    guess = _GUESS[name] if job.measure is None else job.measure.unit_seconds
+    guess = GUESS[name] if job.measure is None else job.measure.unit_seconds
     return _units(job.inputs, job.measure) * rates.get(name, guess)
 
 
@@ -77,7 +77,7 @@ def _rate_name(inputs: dict) -> str:
 
 def _units(inputs: dict, measure: Measure | None) -> float:
     """Amount of work: completions sampled, or targets learned from."""
-    examples = sum(task["count"] or _UNKNOWN_COUNT for task in inputs.get("tasks", ()))
+    examples = sum(task["count"] or UNKNOWN_COUNT for task in inputs.get("tasks", ()))
     if measure is not None:
         return measure.units(inputs, examples) or 1.0
     if inputs["kind"] == "learn":

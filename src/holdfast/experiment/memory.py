@@ -96,7 +96,7 @@ def estimate(experiment: Experiment) -> Estimate | None:
     known = architecture(experiment.model, experiment.store_folder / KNOWN)
     if known is None:
         return None
-    pixels = _max_pixels(experiment.model)
+    pixels = largest_image(experiment.model)
     made = [of_method(known, experiment.model, method, pixels) for method in experiment.methods.values()]
     return max([*made, *of_measures(known, experiment, pixels)], key=lambda made: made.total)
 
@@ -106,7 +106,7 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     size = BYTES[model.dtype]
     trained = known.trained * (size if model.lora is None else ADAPTER_BYTES)
     adapters = trained if model.lora is not None else 0
-    patches, image = _image(known, max_pixels)
+    patches, image = image_size(known, max_pixels)
     group, longest = method.sampled or (1, TARGET_TOKENS)
     whole = Pass(
         prompts=method.batch,
@@ -159,7 +159,7 @@ def of_measures(known: Architecture, experiment: Experiment, max_pixels: int) ->
     """What measures need, where they are asked for. (A probe is a small stage of SFT.)"""
     model = experiment.model
     size, completion = BYTES[model.dtype], experiment.evaluation.max_tokens
-    patches, image = _image(known, max_pixels)
+    patches, image = image_size(known, max_pixels)
     weights = known.parameters * size
     adapters = 0 if model.lora is None else known.trained * ADAPTER_BYTES
     for measure in experiment.measures.values():
@@ -255,7 +255,7 @@ def does_not_fit(made: Estimate, experiment: Experiment, workers: int, rooms: Se
     lines = []
     if most > 1:
         lines.append(f"  --workers {len(rooms)}: {gigabytes(needed(made, device, 1))}")
-    for change, other in _changes(experiment):
+    for change, other in changes(experiment):
         after = estimate(other)
         if after is not None and after.total < 0.97 * made.total:
             total = needed(after, device, most)
@@ -283,7 +283,7 @@ def _has(rooms: Sequence[Room]) -> str:
     return f"of which {'each' if alike else f'card {room.place.card}'} has {size}"
 
 
-def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
+def changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
     """Settings that need less memory, and the experiment with each."""
     model, methods = experiment.model, experiment.methods
 
@@ -298,7 +298,7 @@ def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
             break
     if model.dtype == "float32":
         yield "model.dtype=bfloat16", with_model(dtype="bfloat16")
-    if _max_pixels(model) > 501760:
+    if largest_image(model) > 501760:
         yield "model.max_pixels=501760", with_model(max_pixels=501760)
     if any(isinstance(method, RFT) and method.looks_at == "base" for method in methods.values()):
         changed = {
@@ -316,7 +316,7 @@ def _changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
         yield "model.lora={rank: 16}", adapted
 
 
-def _image(known: Architecture, max_pixels: int) -> tuple[int, int]:
+def image_size(known: Architecture, max_pixels: int) -> tuple[int, int]:
     """Patches of the largest image, and its tokens in the prompt."""
     if known.vision is None:
         return 0, 0
@@ -355,7 +355,7 @@ def _work(tower: Tower, tokens: int, size: int) -> int:
     return 3 * tokens * tower.intermediate * size
 
 
-def _max_pixels(model: ModelSettings) -> int:
+def largest_image(model: ModelSettings) -> int:
     """The largest area of an image, from the settings or the processor's files."""
     if model.max_pixels is not None:
         return model.max_pixels

@@ -1,18 +1,19 @@
-"""Which job is next: what is left to do, what is ready, what a failure takes with it."""
+"""What is left to do of a run, what a failure takes with it, and which weights may go."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment import estimate
 from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.queue import Queue
 from holdfast.experiment.store import Damaged, Store
 
 RETRY_SECONDS = 0.5  # before asking again for a job that another process has
-TRAINING = ("learn", "filter")  # what later stages wait for; all else judges
 MOST_DAMAGE = 3  # times a result may be found damaged before the disk is not trusted any more
 
 OnDamage = Callable[[Job, Damaged], None]
@@ -47,29 +48,16 @@ def pending(plan: Plan, store: Store, on_damage: OnDamage) -> dict[str, Job]:
     return {name: job for name, job in plan.jobs.items() if name in todo}  # parents first
 
 
-class Schedule:
-    """The state of a run; knows nothing of processes.
-
-    Attributes:
-        todo: jobs without a result, failed and running ones included.
-        running: jobs that were handed out.
-        failed: why a job gave no result; jobs that depend on it are `skipped`.
-    """
+class Schedule(Queue):
+    """The state of a run; knows nothing of processes."""
 
     def __init__(self, experiment: Experiment, plan: Plan, store: Store, on_damage: OnDamage) -> None:
+        super().__init__(plan, partial(estimate.seconds, rates=estimate.measured(store, plan)))
         self.experiment = experiment
-        self.plan = plan
         self.store = store
         self.on_damage = on_damage
-        self.children = plan.children()
         self.last_stages = plan.last_stages()
-        self.running: set[str] = set()
-        self.failed: dict[str, str] = {}
-        self.skipped: set[str] = set()
-        self._wait: dict[str, float] = {}  # until when not to try a job that another process has
         self._damage: Counter[str] = Counter()
-        self.rates = estimate.measured(store, plan)
-        self.todo: dict[str, Job] = {}
         store.prepare()
         store.use(plan.jobs.values())
         self._find_todo()
@@ -78,59 +66,14 @@ class Schedule:
     def _find_todo(self) -> None:
         leased: set[str] = set()
         while True:  # another process may remove weights until they are leased, so look again then
-            self.todo = pending(self.plan, self.store, self._set_aside)
-            needed = {name for job in self.todo.values() for name in job.loads}
+            todo = pending(self.plan, self.store, self._set_aside)
+            needed = {name for job in todo.values() for name in job.loads}
             if needed <= leased:
                 break
             for name in needed:
                 self.store.lease_weights(self.plan.jobs[name])
             leased |= needed
-        self._tail: dict[str, float] = {}  # seconds from a job's start to the end of what waits for it
-        for name in reversed(self.plan.jobs):
-            waiting = max((self._tail.get(child, 0.0) for child in self.children[name]), default=0.0)
-            if name in self.todo:
-                waiting += self.cost(self.plan.jobs[name])
-            self._tail[name] = waiting
-
-    def cost(self, job: Job) -> float:
-        """Seconds the job is expected to take."""
-        return estimate.seconds(job, self.rates)
-
-    # Handing out
-
-    def open(self) -> list[Job]:
-        """Jobs that are neither done, running, failed nor skipped."""
-        closed = self.running | self.failed.keys() | self.skipped
-        return [job for name, job in self.todo.items() if name not in closed]
-
-    def take(self, held: str | None, workers: int) -> Job | None:
-        """The next job for a worker that holds the policy `held` in memory; None if none is ready.
-
-        With as many chains to train as workers, a worker judges the policy it holds before it
-        trains on: nothing is loaded twice and weights go early. Spare workers do the judging, and
-        the longest chain is never kept waiting.
-        """
-        now = time.monotonic()
-        ready = [
-            job
-            for job in self.open()
-            if not any(parent in self.todo for parent in job.parents)
-            and self._wait.get(job.fingerprint, 0.0) <= now
-        ]
-        if not ready:
-            return None
-        training = sum(job.kind in TRAINING for job in ready)
-        training += sum(self.plan.jobs[name].kind in TRAINING for name in self.running)
-        spare = workers > training
-
-        def preference(job: Job) -> tuple[bool, bool, float]:
-            trains, at_hand = job.kind in TRAINING, (job.policy or "base") == held
-            first = trains if spare else at_hand
-            return first, (at_hand if spare else at_hand and not trains), self._tail[job.fingerprint]
-
-        best = max(ready, key=preference)
-        self.running.add(best.fingerprint)
-        return best
+        self.want(todo)
 
     def needs_weights(self, job: Job) -> bool:
         """A job that is still to do loads the weights of this one."""
@@ -142,8 +85,7 @@ class Schedule:
     # Taking back
 
     def done(self, job: Job) -> None:
-        self.running.discard(job.fingerprint)
-        self.todo.pop(job.fingerprint, None)
+        super().done(job)
         if job.kind == "learn":
             self._prune(job)
         for name in job.loads:

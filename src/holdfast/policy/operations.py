@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from holdfast.policy.families import family_of
-
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
 
@@ -34,6 +32,8 @@ class Operations:
 
     @classmethod
     def of(cls, model: Any) -> Operations:
+        from holdfast.policy.families import family_of
+
         family = family_of(model.config)
         parts = list(family.parts(model))
         vision = {id(parameter) for _, parameter in parts}
@@ -48,12 +48,19 @@ class Operations:
 
     def forward(self, prompts: Prompts, completions: Completions) -> float:
         """Of one forward pass over groups."""
-        return 2 * (self.text * _tokens(prompts, completions) + self.vision * self._patches(prompts))
+        return self.passing(_tokens(prompts, completions), self._patches(prompts))
 
     def training(self, prompts: Prompts, completions: Completions) -> float:
         """Of one forward and backward pass over groups."""
-        vision = (3 if self.vision_learns else 1) * self.vision * self._patches(prompts)
-        return 2 * (3 * self.text * _tokens(prompts, completions) + vision)
+        return self.learning(_tokens(prompts, completions), self._patches(prompts))
+
+    def passing(self, tokens: float, patches: float) -> float:
+        """Of a forward pass over so many tokens and image patches."""
+        return 2 * (self.text * tokens + self.vision * patches)
+
+    def learning(self, tokens: float, patches: float) -> float:
+        """Of a forward and backward pass over as many."""
+        return 2 * (3 * self.text * tokens + (3 if self.vision_learns else 1) * self.vision * patches)
 
     def _patches(self, prompts: Prompts) -> float:
         if prompts.pixel_values is not None:

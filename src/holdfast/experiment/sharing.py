@@ -1,0 +1,131 @@
+"""Cards that learn a stage together: what each of them holds, and which ways fit.
+
+A team of n cards shares the prompts of a batch. Bytes of a card, where weights take W, those of them
+that are trained T, gradients G and the optimiser's state S:
+
+    none        W + G + S               every card holds all
+    optimizer   W + G + S / n           the state is shared (ZeRO-1, arXiv 1910.02054)
+    held        W + G + (T + S) / n     the weights, too, and gathered for a whole step
+    full        W + (G + T + S) / n     gathered for sampling, and block by block for learning (ZeRO-3)
+
+References and what strategies keep are shared under `held` and `full`. Evaluations, filters and measures
+have one card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from holdfast.config.cards import CARDS, Card
+from holdfast.config.experiment import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment import memory
+from holdfast.experiment.architecture import Architecture, architecture
+from holdfast.experiment.memory import Estimate, gigabytes
+from holdfast.policy.known import KNOWN
+
+SHARDS = ("none", "optimizer", "held", "full")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How stages are learned: by teams of so many cards, which share (`shard`) what is above."""
+
+    devices: int = 1
+    shard: str = "none"
+
+    @property
+    def offered(self) -> bool:
+        """Whether `holdfast run` has it."""
+        return self.devices == 1
+
+    def text(self) -> str:
+        return "a card a stage" if self.devices == 1 else f"{self.devices} cards a stage, shard {self.shard}"
+
+
+ALONE = Way()
+
+
+def ways(experiment: Experiment, cards: int) -> Iterator[Way]:
+    """Ways to use so many cards: teams of equal size, between which the prompts of every step divide."""
+    yield ALONE
+    steps = [method.batch // method.updates for method in experiment.methods.values()]
+    for devices in range(2, cards + 1):
+        if cards % devices == 0 and not any(step % devices for step in steps):
+            yield from (Way(devices, shard) for shard in SHARDS)
+
+
+def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
+    """Bytes of one card at its largest moment; of one card alone, what `memory.estimate` says."""
+    model, pixels = experiment.model, memory.largest_image(experiment.model)
+    trained = known.trained * (memory.BYTES[model.dtype] if model.lora is None else memory.ADAPTER_BYTES)
+    stages = []
+    for method in experiment.methods.values():
+        own = method.model_copy(update={"batch": method.batch // way.devices})
+        made = memory.of_method(known, model, own, pixels)
+        stages.append(replace(made, parts=shared(made.parts, trained, way)))
+    return max([*stages, *memory.of_measures(known, experiment, pixels)], key=lambda made: made.total)
+
+
+def shared(parts: Mapping[str, int], trained: int, way: Way) -> dict[str, int]:
+    """A card's part of what stays, by the table above.
+
+    Args:
+        trained: bytes of trained weights.
+    """
+    parts = dict(parts)
+    if way.shard in ("held", "full"):
+        parts["optimiser"] += trained
+    names = {"optimizer": ["optimiser"], "held": ["optimiser", "reference", "retention"]}
+    names["full"] = [*names["held"], "gradients"]
+    for name in names.get(way.shard, ()):
+        parts[name] //= way.devices
+    return parts
+
+
+def estimates(experiment: Experiment, cards: int) -> dict[Way, Estimate]:
+    """Bytes of a card in every way.
+
+    Raises:
+        InputError: the model's shape is not known on this machine.
+    """
+    known = architecture(experiment.model, experiment.store / KNOWN)
+    if known is None:
+        path = experiment.model.path
+        raise InputError(f"What {path} needs can be told once it is on this disk (hf download {path}).")
+    return {way: estimate(experiment, known, way) for way in ways(experiment, cards)}
+
+
+def fitting(made: dict[Way, Estimate], card: Card) -> dict[Way, Estimate]:
+    """Those that fit a card."""
+    return {way: one for way, one in made.items() if memory.needed(one, "cuda", 1) <= card.memory * 1e9}
+
+
+def does_not_fit(experiment: Experiment, cards: int, card: Card) -> str:
+    """What is missing in the way that takes least, and single changes after which some way fits."""
+    made = estimates(experiment, cards)
+    least = min(made, key=lambda way: made[way].total)
+    needs = memory.needed(made[least], "cuda", 1)
+    lines = list(_would_fit(experiment, cards, card)) or ["  no single change"]
+    return (
+        f"This fits nowhere. With {least.text()}, which takes least, a card needs about {gigabytes(needs)} "
+        f"({made[least].text()}) and has {card.memory:g} GB; {gigabytes(needs - card.memory * 1e9)} are "
+        "missing. It would fit with\n" + "\n".join(lines)
+    )
+
+
+def _would_fit(experiment: Experiment, cards: int, card: Card) -> Iterator[str]:
+    larger = [(name, one) for name, one in CARDS.items() if one.memory > card.memory]
+    changes = [
+        *((f"--cards {times * cards}", experiment, times * cards, card) for times in (2, 4, 8)),
+        *((f"--card {name}", experiment, cards, one) for name, one in larger),
+        *((text, other, cards, card) for text, other in memory.changes(experiment)),
+    ]
+    named = set()
+    for text, other, count, kind in changes:
+        fit = fitting(estimates(other, count), kind)
+        if fit and (option := text.split()[0]) not in named:  # one number of cards, one kind of card
+            named.add(option)
+            way = min(fit, key=lambda one: (one.devices, fit[one].total))
+            yield f"  {text}: {gigabytes(memory.needed(fit[way], 'cuda', 1))} a card, {way.text()}"

@@ -1,0 +1,284 @@
+"""A run on cards that need not be here: its memory, its times, its schedule, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_helpers import Call
+from experiment_helpers import make_experiment, run_here, write_config
+from holdfast.config.cards import CARDS, find_card
+from holdfast.config.experiment import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment import estimate, memory, sharing
+from holdfast.experiment.ahead import Asked
+from holdfast.experiment.architecture import architecture, of_config
+from holdfast.experiment.plan import Job, Plan, make_plan
+from holdfast.experiment.sharing import ALONE, SHARDS, Way, shared
+from holdfast.experiment.timeline import simulate
+from holdfast.experiment.worktime import Assumed, Lengths, Times, Work, Worker, speed
+from holdfast.learning.methods import make_method
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings
+from test_memory import SEVEN, SMALL
+
+H100 = CARDS["h100-80gb"]
+
+
+def job(name: str, kind: str, policy: str | None = None) -> Job:
+    return Job(kind, name, {}, policy, (), None, "cot", (), name)
+
+
+def asked(experiment: Experiment, cards: int, **changes: Any) -> Asked:
+    plan = make_plan(experiment)
+    return Asked(experiment, plan, plan.jobs, cards, changes.pop("card", H100), Assumed(**changes))
+
+
+@pytest.fixture
+def seven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever model is asked for has the shape of Qwen2.5-VL-7B."""
+    for module in (memory, sharing):
+        monkeypatch.setattr(module, "architecture", lambda model, _: of_config(SEVEN, model))
+
+
+# The schedule
+
+
+def test_five_jobs_on_two_cards_by_hand() -> None:
+    """Two chains: a (3 s) then b (4 s), each judged for 2 s; c (5 s)."""
+    jobs = [
+        job("a", "learn"), job("judge a", "evaluate", "a"), job("b", "learn", "a"),
+        job("judge b", "evaluate", "b"), job("c", "learn"),
+    ]  # fmt: skip
+    seconds = {"a": 3.0, "judge a": 2.0, "b": 4.0, "judge b": 2.0, "c": 5.0}
+    plan = Plan({one.fingerprint: one for one in jobs}, [], len(jobs))
+    made = simulate(plan, plan.jobs, lambda one: seconds[one.label], workers=2)
+    # a has the longest tail (3 + 4 + 2). At 3 s nobody else trains but c, so the first worker, with as many
+    # chains as workers, judges what it holds before it trains on; c's worker has nothing else to do until
+    # b is there.
+    assert [(one.job.label, one.worker, one.start, one.end) for one in made.shifts] == [
+        ("a", 0, 0, 3), ("c", 1, 0, 5), ("judge a", 0, 3, 5), ("b", 0, 5, 9), ("judge b", 0, 9, 11),
+    ]  # fmt: skip
+    assert (made.seconds, made.chain, made.work) == (11, 9, 16)
+    assert (made.busy(0), made.busy(1)) == (1, 5 / 11)
+    assert made.bar(0, 11) == "LLLeeLLLLee" and made.bar(1, 11) == "LLLLL······"
+    assert simulate(plan, plan.jobs, lambda one: seconds[one.label], workers=1).seconds == 16
+
+
+def test_more_cards_are_never_slower(tmp_path: Path) -> None:
+    methods = {name: {"objective": name} for name in ("sft", "grpo", "rloo")}
+    made = make_experiment(tmp_path, methods=methods, seeds=[0, 1])
+    plan = make_plan(made)
+    times = [simulate(plan, plan.jobs, lambda one: estimate.seconds(one, {}), n) for n in (1, 2, 3, 4, 6, 8)]
+    walls = [one.seconds for one in times]
+    assert walls == sorted(walls, reverse=True) and walls[-1] < walls[0] / 3
+    assert all(one.chain <= one.seconds <= one.work + 1e-9 for one in times)
+    assert walls[0] == pytest.approx(times[0].work)
+
+
+def test_every_job_comes_after_those_it_waits_for(tmp_path: Path) -> None:
+    plan = make_plan(make_experiment(tmp_path, methods={"r": {"objective": "grpo", "filter": "rif"}}))
+    made = simulate(plan, plan.jobs, lambda one: estimate.seconds(one, {}), 3)
+    assert {one.job.fingerprint for one in made.shifts} == set(plan.jobs)
+    ends = {one.job.fingerprint: one.end for one in made.shifts}
+    assert all(ends[name] <= one.start for one in made.shifts for name in one.job.parents)
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("shard", "gradients", "state", "total"),
+    [
+        ("none", 2, 4, 66),
+        ("optimizer", 2, 4, 37),
+        ("held", 2, 10, 46),
+        ("held", 4, 10, 62),
+        ("full", 4, 10, 33),
+    ],
+)
+def test_bytes_of_a_card_at_7b(shard: str, gradients: int, state: int, total: int) -> None:
+    """GB, worked out by hand for 8.3e9 bfloat16 weights on 8 cards: 12 bytes of a float32 master and its
+    moments are the weight's own two and ten of state."""
+    count = 8_292_166_656
+    parts = {"weights": 2 * count, "gradients": gradients * count, "optimiser": state * count}
+    parts |= {"reference": 0, "retention": 0, "images": 0}
+    assert sum(shared(parts, 2 * count, Way(8, shard)).values()) / 1e9 == pytest.approx(total, abs=0.6)
+
+
+def test_a_card_alone_is_what_plan_says(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, measures={"drift": {}})
+    known = architecture(experiment.model)
+    assert known is not None
+    assert sharing.estimate(experiment, known, ALONE) == memory.estimate(experiment)
+
+
+def test_teams_divide_cards_and_prompts(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path)  # 4 prompts a step
+    assert [way.devices for way in sharing.ways(experiment, 12)] == [1, *(2,) * 4, *(4,) * 4]
+    assert {way.shard for way in sharing.ways(experiment, 12)} == set(SHARDS)
+
+
+def test_sharing_takes_less_and_sharing_all_least(tmp_path: Path, seven: None) -> None:
+    experiment = make_experiment(tmp_path, model={"dtype": "bfloat16", "max_pixels": 200704})
+    made = sharing.estimates(experiment, 4)
+    totals = {shard: made[Way(4, shard)].total for shard in SHARDS}
+    assert made[ALONE].total > totals["none"] == max(totals.values())
+    assert totals["full"] == min(totals.values()) and len(set(totals.values())) == 4
+
+
+def test_what_fits_nowhere_says_what_would(tmp_path: Path, seven: None) -> None:
+    experiment = make_experiment(tmp_path, model={"dtype": "bfloat16", "max_pixels": 200704})
+    with pytest.raises(InputError) as caught:
+        asked(experiment, 1).ahead()
+    text = str(caught.value)
+    assert "fits nowhere. With a card a stage" in text and "are missing" in text
+    assert "--cards 4: " in text and "4 cards a stage, shard full" in text
+    assert "model.lora={rank: 16}" in text
+    assert "--cards 2:" not in text and "--card h200-141gb" not in text  # too little, both
+
+
+# Times
+
+
+def test_the_work_of_sampling_by_hand() -> None:
+    from dataclasses import replace
+
+    from holdfast.policy.operations import Operations
+
+    known = replace(SMALL, operations=Operations(100, 0, False, 1))
+    worker = Worker(known, ModelSettings(dtype="bfloat16", token_budget=60))
+    # A prompt of 10 tokens may get 2 * 8: two prompts a part, so 2 parts, of 6 steps each.
+    made = worker.sampling(3, 2, Lengths(10, 4, 6, 8, 0), rows=4)
+    # Keys: 6 steps read 3 * 10 of prompts, and 6 completions of 4 tokens half of themselves at a step.
+    keys = (6 * 30 + 6 * 4 * 4 / 2) * 2 * 2 * 2
+    assert made == Work(2 * 100 * (30 + 24), (2 * 6 * 100 + keys) * 2, 2 * (6 * 2 + 2), 0)
+    sft = make_method(objective="sft", learning_rate=1e-6, batch=4, updates=2)
+    learned = worker.learning(sft, Lengths(10, 4, 4, 4, 0))
+    # 4 * 14 tokens, forward and backward; 2 updates of 600 numbers; a part each, three passes of 2 layers.
+    assert learned == Work(6 * 100 * 56, 2 * 90 * 600, 2 * 3 * 2, 0)
+    team = Worker(known, worker.model, Way(2)).learning(sft, Lengths(10, 4, 4, 4, 0))
+    assert team.operations == learned.operations / 2 and team.sent == (1 / 2) * (2 * 4 + 2 * 2) * 600
+
+
+def test_operations_without_weights_are_those_of_the_loaded_model() -> None:
+    settings = ModelSettings(device="cpu", freeze=("vision",))
+    known = architecture(settings)
+    assert known is not None and known.operations is not None and not known.sees
+    whole = architecture(ModelSettings(device="cpu"))
+    assert whole is not None
+    assert whole.operations == Policy.load("embedded", ModelSettings(device="cpu")).operations
+
+
+def test_remembered_shapes_are_whole(tmp_path: Path) -> None:
+    settings, memory_file = ModelSettings(device="cpu"), tmp_path / "facts.json"
+    assert architecture(settings, memory_file) == architecture(settings, memory_file)
+    assert "operations" in memory_file.read_text()
+
+
+def test_seconds_follow_what_a_job_asks_for(tmp_path: Path) -> None:
+    experiment = make_experiment(
+        tmp_path, measures={"drift": {}}, methods={"r": {"objective": "grpo", "filter": "rif"}}
+    )
+    known, plan = architecture(experiment.model), make_plan(experiment)
+    assert known is not None
+    each = speed(H100, "float32")
+    times = {length: Times(experiment, known, each, Assumed(completion=length)) for length in (4, 16)}
+    assert {one.kind for one in plan.jobs.values()} == {"learn", "filter", "evaluate", "drift"}
+    for one in plan.jobs.values():
+        assert 0 < times[4](one) < times[16](one)
+    half = Times(experiment, known, each, Assumed(judged=0.5))
+    for one in plan.jobs.values():
+        whole = Times(experiment, known, each)(one)
+        assert half(one) < whole if one.kind == "evaluate" else half(one) == whole
+
+
+def test_a_card_twice_as_fast_takes_half_the_arithmetic() -> None:
+    slow, fast = (find_card(f"memory=80,flops={rate},bandwidth=1000", {}) for rate in (100, 200))
+    assert speed(slow, "bfloat16").operations == 2 * speed(fast, "bfloat16").operations == 1 / (100e12 * 0.4)
+    with pytest.raises(InputError, match="flops32=TFLOP/s"):
+        speed(slow, "float32")
+
+
+# The command line
+
+
+def test_the_plan_for_cards_of_a_kind(call: Call, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    said = call("plan", config, "--cards", 4, "--card", "h100-80gb", "--completion", 8)
+    assert said.code == 0, said.err
+    assert "17 jobs to do on 4 × h100-80gb, 80 GB each." in said.out
+    assert (
+        "a card a stage" in said.out and "4 cards a stage, shard full" in said.out and "not yet" in said.out
+    )
+    assert "card  4 " in said.out and "Limit: " in said.out and "--cards 8: " in said.out
+    assert "8 tokens of a completion" in said.out
+    told = call("plan", config, "--cards", 4, "--card", "h100-80gb", "--json")
+    facts = json.loads(told.out)
+    assert len(facts["jobs"]) == 17 and len(facts["busy"]) == 4 and len(facts["ways"]) == 9
+    assert facts["seconds"] == max(one["end"] for one in facts["jobs"]) == facts["ways"][0]["seconds"]
+    assert facts["card"]["memory"] == 80 and not (tmp_path / "out").exists()
+
+
+def test_the_plan_for_one_worker_here_is_the_plan(call: Call, tmp_path: Path) -> None:
+    """In sum: with the times of earlier results, of which some jobs are left."""
+    experiment = make_experiment(tmp_path)
+    run_here(experiment)
+    more = ("general=[presence, facts]", "seeds=[0, 1]")
+    whole = call("plan", tmp_path / "tiny.yaml", *more)
+    told = json.loads(call("plan", tmp_path / "tiny.yaml", *more, "--json").out)
+    assert f"{len(told['jobs'])} to do" in whole.out
+    assert f"about {told['seconds']:.0f} s in one process" in whole.out
+    assert (
+        json.loads(call("plan", tmp_path / "tiny.yaml", *more, "--cards", 2, "--json").out)["seconds"]
+        < told["seconds"]
+    )
+
+
+def test_a_plan_where_nothing_is_to_do_or_known(call: Call, tmp_path: Path) -> None:
+    run_here(make_experiment(tmp_path))
+    for options in (("--cards", 2), ("--card", "h100-80gb")):
+        said = call("plan", tmp_path / "tiny.yaml", *options)
+        assert (said.code, said.out) == (0, "Everything is done already.\n")
+    guessed = call("plan", write_config(tmp_path / "other"), "--cards", 20)
+    assert "20 workers with the times of a first guess" in guessed.out and "and 4 more" in guessed.out
+    unknown = call("plan", tmp_path / "tiny.yaml", "--cards", 2, "model.path=some/model")
+    assert unknown.code == 2 and "say which --card" in unknown.err
+    elsewhere = call("plan", tmp_path / "tiny.yaml", "--card", "h100-80gb", "model.path=some/model")
+    assert elsewhere.code == 2 and "hf download some/model" in elsewhere.err
+
+
+def test_a_card_of_ones_own(call: Call, tmp_path: Path) -> None:
+    mine = {"memory": 80, "flops": 989, "flops32": 67, "bandwidth": 3350, "link": 360}
+    config = write_config(tmp_path, {"cards": {"mine": mine}})
+    same = [
+        json.loads(call("plan", config, "--cards", 2, "--card", card, "--json").out)["seconds"]
+        for card in ("mine", "h100-80gb", "memory=80, flops=989,flops32=67,bandwidth=3350,link=360")
+    ]
+    assert len(set(same)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--cards", 4, "--card", "h100"),
+            "there is no such card. Did you mean h100-80gb? There are a100-40gb, ",
+        ),
+        (("--cards", 4, "--card", "memory=80"), "flops: field required. A card has memory, flops, flops32, "),
+        (("--card", "memory=80,flops=-1,bandwidth=1"), "flops: input should be greater than 0"),
+        (("--card", "memory=80,flops=9,bandwidth=1,speed=2"), "speed: extra inputs are not permitted"),
+        (("--cards", 0), "should be greater than or equal to 1"),
+        (
+            ("--card", "memory=0.5,flops=9,flops32=9,bandwidth=1"),
+            "are missing. It would fit with --card a100-40gb: ",
+        ),
+    ],
+)
+def test_cards_that_cannot_be(call: Call, tmp_path: Path, arguments: tuple[Any, ...], said: str) -> None:
+    refused = call("plan", write_config(tmp_path), *arguments)
+    assert refused.code == 2
+    assert said in " ".join(refused.err.replace("│", " ").split())
