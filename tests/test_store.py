@@ -294,23 +294,23 @@ def test_pruning_a_store(tmp_path: Path, experiment: Experiment, plan: Plan, sto
     config = tmp_path / "kept.yaml"
     config.write_text(json.dumps(experiment.resolved()))
 
-    found = prune.candidates(store.root, weights=False, damaged=False, configs=[config])
-    assert [candidate.path for candidate in found] == [store.folder(stranger)]
+    found = prune.candidates(store, weights=False, damaged=False, configs=[config])
+    assert [store.root / candidate.name for candidate in found] == [store.folder(stranger)]
     with contextlib.chdir(store.root.parent):
-        relative = prune.candidates(Path(store.root.name), weights=False, damaged=False, configs=[config])
-    assert relative == found
-    prune.remove(store.root, found)
+        relative = Store(Path(store.root.name))
+        assert prune.candidates(relative, weights=False, damaged=False, configs=[config]) == found
+    prune.remove(store, found)
     assert not store.has(stranger)
     assert not pending(plan, store, fail_on_damage)
 
     store.keep_weights(learn_jobs(plan)[0], "tiny", True)
-    found = prune.candidates(store.root, weights=True, damaged=True)
+    found = prune.candidates(store, weights=True, damaged=True)
     assert len(found) == 2
-    prune.remove(store.root, found)
+    prune.remove(store, found)
     assert not any(store.has(job, weights=True) for job in learn_jobs(plan))
     assert all(store.has(job) for job in learn_jobs(plan))
     with pytest.raises(InputError, match="no store"):
-        prune.candidates(tmp_path / "nothing", weights=True, damaged=False)
+        prune.candidates(Store(tmp_path / "nothing"), weights=True, damaged=False)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -371,8 +371,8 @@ def test_pruning_leaves_what_is_in_use(
     assert f"; {count} of {count} in use just now and left alone." in prune_all()
     assert store.has(first, weights=True)
     assert store.work(second).exists()
-    found = prune.candidates(store.root, weights=True, damaged=False)
-    assert prune.remove(store.root, found) == found
+    found = prune.candidates(store, weights=True, damaged=False)
+    assert prune.remove(store, found) == found
     store.end_leases()
     assert "in use" in prune_all()  # a report follows
     store.end_use()

@@ -54,18 +54,19 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
     """
     from rich.console import Console
 
-    from holdfast.experiment import store as stores
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.fitting import check_rows
+    from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.progress import Progress
 
-    stores.check_writable(experiment.store, "store")
+    store = open_store(experiment)
+    store.prepare()
     check_memory(experiment, workers, places(experiment.model.device))
     check_rows(experiment)
-    plan, store = make_plan(experiment), stores.Store(experiment.store)
+    plan = make_plan(experiment)
     outcome = execute(experiment, plan, store, workers, Progress(Console(quiet=not progress)))
     if outcome.failed:
         label, message = next(iter(outcome.failed.items()))
@@ -82,8 +83,8 @@ def load_results(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]
     """
     from holdfast.config.experiment import Experiment
     from holdfast.experiment.collect import collect
+    from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
-    from holdfast.experiment.store import Store
 
     experiment = source if isinstance(source, Experiment) else load_experiment(source)
-    return collect(experiment, make_plan(experiment), Store(experiment.store), lambda job, damage: None)
+    return collect(experiment, make_plan(experiment), open_store(experiment), lambda job, damage: None)

@@ -101,6 +101,11 @@ def user_path(text: str | Path) -> Path:
         raise InputError(f"{text} is no path: nobody here is called {path.parts[0][1:]}.") from None
 
 
+def is_url(text: str) -> bool:
+    """Whether a text names a place as s3://bucket/runs does."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]

@@ -16,6 +16,7 @@ from holdfast.checkpoints.subject import Subject
 from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError
 from holdfast.experiment.jobs import Busy, OnStep, Runner
+from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job
 from holdfast.experiment.schedule import MOST_DAMAGE, RETRY_SECONDS
 from holdfast.experiment.store import Damaged, Store
@@ -47,7 +48,7 @@ def examine(
     """
     if folder is not None:
         check_owner(folder, subject.name)
-    store = Store(exam.store)
+    store = open_store(exam)
     store.prepare()
     plan = subject.plan(exam)
     on_left_out(plan.left_out)

@@ -101,7 +101,7 @@ def _local(source: str, exam: Exam) -> Subject:
     check_ready(source, settings)
     check_rows(exam.model_copy(update={"model": settings}))
     device_for(settings.device)
-    memory = exam.store / HASHES
+    memory = exam.store_folder / HASHES
     asked = settings
 
     def contents() -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _trained(
 ) -> tuple[str, ModelSettings] | None:
     """The job in the store that made the weights of a folder (a copy, too), and how its experiment loads
     them; what the command line says of that goes before, and may make it another policy."""
-    store, digests = Store(exam.store), folder_digests(folder, exam.store / HASHES)
+    store, digests = Store(exam.store_folder), folder_digests(folder, exam.store_folder / HASHES)
     for path in sorted((store.root / "learn").glob("[!.]*/manifest.json")):
         try:
             manifest = files.read_json(path)
@@ -148,7 +148,7 @@ def _trained(
         if kept["device"] == "cuda":
             kept["device"] = "auto"
         loaded = ModelSettings.model_validate(kept | settings.model_dump(exclude_unset=True))
-        ours = model_identity(loaded, exam.store / HASHES) if adapters else loading_settings(loaded)
+        ours = model_identity(loaded, exam.store_folder / HASHES) if adapters else loading_settings(loaded)
         if ours.items() <= base.items():
             return manifest["fingerprint"], loaded
     return None

@@ -66,15 +66,17 @@ def run(
     """Run an experiment, or go on with it; write its report."""
     from holdfast import files
     from holdfast.config.load import load_experiment
-    from holdfast.experiment import store as stores
     from holdfast.experiment.devices import ranks
+    from holdfast.experiment.mirror import open_store
+    from holdfast.experiment.store import check_writable
 
     start = time.monotonic()
     experiment = load_experiment(config, [*(overrides or []), *_shared(devices, shard, workers)], _announce)
     if ranks() > 1 and _follows(experiment):
         return
-    stores.check_writable(experiment.output, "output")
-    stores.check_writable(experiment.store, "store")
+    check_writable(experiment.output, "output")
+    store = open_store(experiment)
+    store.prepare()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     # One thread per job, also in libraries that read this only when they are loaded.
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
@@ -83,7 +85,7 @@ def run(
     from holdfast.policy.known import KNOWN
     from holdfast.policy.ready import check_ready
 
-    check_ready(experiment.model.path, experiment.model, experiment.store / KNOWN)
+    check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
 
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory
@@ -99,7 +101,7 @@ def run(
     for warning in filter(None, (needed, *rounded_away(experiment))):
         err.print(warning, style="yellow")
     check_rows(experiment)
-    plan, store = make_plan(experiment), stores.Store(experiment.store)
+    plan = make_plan(experiment)
     tell_left_out(plan.left_out)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
     _save_config(experiment)
@@ -159,15 +161,15 @@ def _follows(experiment: Experiment) -> bool:
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
 
     from holdfast.experiment.jobs import Runner
+    from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
-    from holdfast.experiment.store import Store
     from holdfast.policy.team import team_of_environment
 
     team = team_of_environment()
     if team.leads:
         atexit.register(team.call, None)  # however it ends, the others go home
         return False
-    Runner(experiment, make_plan(experiment), Store(experiment.store), team=team).follow()
+    Runner(experiment, make_plan(experiment), open_store(experiment), team=team).follow()
     return True
 
 
@@ -224,19 +226,19 @@ def plan(
     from holdfast.policy.known import KNOWN
     from holdfast.policy.ready import check_ready
 
-    check_ready(experiment.model.path, experiment.model, experiment.store / KNOWN)
+    check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
 
     from holdfast.experiment import estimate
     from holdfast.experiment.fitting import check_rows
+    from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import duration
     from holdfast.experiment.schedule import pending
-    from holdfast.experiment.store import Store
     from holdfast.experiment.worktime import Assumed
 
     check_rows(experiment)
-    jobs, store = make_plan(experiment), Store(experiment.store)
+    jobs, store = make_plan(experiment), open_store(experiment)
     tell_left_out(jobs.left_out)
     todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
     rates = estimate.measured(store, jobs)
@@ -266,7 +268,8 @@ def plan(
     from holdfast.experiment import memory
     from holdfast.experiment.architecture import architecture
 
-    if (known := architecture(experiment.model, experiment.store / KNOWN)) and (adapters := known.adapters()):
+    known = architecture(experiment.model, experiment.store_folder / KNOWN)
+    if known and (adapters := known.adapters()):
         out.print(f"{adapters}.")
     if made := memory.estimate(experiment):
         out.print(
@@ -308,10 +311,11 @@ def report(
     if run.is_dir():  # a copy's settings name the original's folder
         experiment = experiment.model_copy(update={"output": run.absolute()})
 
+    from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
-    from holdfast.experiment.store import Store
 
-    if not _report(experiment, make_plan(experiment), Store(experiment.store)):
+    store = open_store(experiment)
+    if not _report(experiment, make_plan(experiment), store):
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"

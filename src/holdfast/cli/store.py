@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -13,23 +14,29 @@ from holdfast.errors import InputError
 
 store_app = typer.Typer(help="Results on disk: what there is, and making room.", invoke_without_command=True)
 
-StoreFolder = Annotated[Path, typer.Option("--store", help="The store's folder.")]
+StorePlace = Annotated[str, typer.Option("--store", help="The store's folder, or its URL.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="This machine's folder before a store with a URL: cleared of what goes there."),
+]
 
 
 @store_app.callback()
-def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debug: Debug = False) -> None:
+def store(
+    context: typer.Context, place: StorePlace = "runs/store", cache: Cache = None, debug: Debug = False
+) -> None:
     """Show what lies in the store."""
-    context.obj = folder
+    from holdfast.experiment.mirror import open_place
+    from holdfast.experiment.plan import KINDS
+    from holdfast.files import is_url, user_path
+
+    folder = cache or Path(context.with_resource(TemporaryDirectory()))
+    store = context.obj = open_place(place if is_url(place) else user_path(place), folder)
     if context.invoked_subcommand is not None:
         return
-    from holdfast.experiment.plan import KINDS
-    from holdfast.experiment.store import Store
-    from holdfast.files import size
-
-    if not folder.is_dir():
-        raise InputError(f"There is no store in {folder}; say where it is with --store FOLDER.")
+    store.check_there()
     grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
-    entries = list(Store(folder).entries())
+    entries = list(store.entries())
     for entry in entries:
         weights = _bytes(entry.weights) if entry.weights else ""
         size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
@@ -42,7 +49,7 @@ def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debu
         of_which = f", of which weights {weights}" if kind == "learn" else ""
         out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
     for name in ("work", "damaged", "trash"):
-        if left := size(folder / name):
+        if left := sum(store.held(name).values()):
             out.print(f"{name}: {_bytes(left)}")
 
 
@@ -63,16 +70,16 @@ def prune_store(
 
     if not (weights or damaged or unreferenced):
         raise InputError("Say what to remove: --weights, --damaged, or --unreferenced CONFIG.")
-    folder: Path = context.obj
-    found = candidates(folder, weights=weights, damaged=damaged, configs=unreferenced)
+    store = context.obj
+    found = candidates(store, weights=weights, damaged=damaged, configs=unreferenced)
     for candidate in found:
-        line = f"{_bytes(candidate.bytes):>10}  {candidate.path}  {candidate.reason}"
+        line = f"{_bytes(candidate.bytes):>10}  {store.place}/{candidate.name}  {candidate.reason}"
         out.print(line)
     total = sum(candidate.bytes for candidate in found)
     if not yes:
         out.print(f"Would free {_bytes(total)}; add --yes to do it.")
         return
-    left = remove(folder, found)
+    left = remove(store, found)
     total -= sum(candidate.bytes for candidate in left)
     used = f"; {len(left)} of {len(found)} in use just now and left alone" if left else ""
     out.print(f"Freed {_bytes(total)}{used}.")

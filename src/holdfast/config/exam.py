@@ -15,7 +15,7 @@ from holdfast.tasks.task import Split, Task
 # The keys of an experiment that say how a policy is asked; the others are about learning.
 ASKING = (
     *("model", "prompts", "tasks", "scoring", "test_examples", "bad_rows"),
-    *("evaluation", "store", "threads"),
+    *("evaluation", "store", "cache", "threads"),
 )
 
 

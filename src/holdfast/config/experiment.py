@@ -21,6 +21,7 @@ from holdfast import plugins
 from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
 from holdfast.errors import suggestion
+from holdfast.files import is_url
 from holdfast.generate.settings import Served
 from holdfast.learning.methods import Method, Shard
 from holdfast.measures import Measure
@@ -125,14 +126,16 @@ class Experiment(Settings):
     measures: dict[str, SerializeAsAny[Measure]] = Field(default_factory=dict)  # besides accuracy
     max_jobs: int = Field(3000, ge=1)  # more are started only when told to (--yes)
     output: Path  # the run's folder: resolved config and report
-    store: Path = Path("runs/store")  # results of jobs, shared by all experiments that name it
+    # Results of jobs, shared by all experiments that name it: a folder, or a URL (s3://bucket/runs).
+    store: Path | str = Path("runs/store")
+    cache: Path | None = None  # this machine's folder before a store with a URL; None: `cache` in `output`
     threads: int = Field(1, ge=1, le=1024)  # of one job; part of what determines a result, to the last bit
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
-    cards: dict[Name, Card] = Field(default_factory=dict)  # your own, that `holdfast plan --card` may name
     # Devices that learn a stage together; a method's `shards` is a multiple of them. No bit depends on it.
     devices: int = Field(1, ge=1, le=1024)
     shard: Shard = "none"  # what of a stage's training state each device keeps a part of only
+    cards: dict[Name, Card] = Field(default_factory=dict)  # your own, that `holdfast plan --card` may name
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
     ray: Ray = Ray()
 
@@ -156,6 +159,17 @@ class Experiment(Settings):
                 )
         return value
 
+    @field_validator("store", mode="before")
+    @classmethod
+    def _place(cls, value: Any) -> Path | str:
+        if not isinstance(value, str | Path):
+            raise ValueError("must be a folder, or a URL as in s3://bucket/runs")
+        if not (isinstance(value, str) and is_url(value)):
+            return Path(value)
+        if value.endswith("://"):
+            raise ValueError("names no bucket or folder after ://")
+        return value
+
     @field_validator("sequence", "general", "seeds")
     @classmethod
     def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -177,6 +191,11 @@ class Experiment(Settings):
         if self.evaluation.other_style:
             return "cot", "direct"
         return tuple(sorted({method.style for method in self.methods.values()}))
+
+    @property
+    def store_folder(self) -> Path:
+        """The folder of the store on this machine: where it lies, or what is before its URL."""
+        return self.store if isinstance(self.store, Path) else self.cache or self.output / "cache"
 
     def order_of(self, method: Method) -> tuple[str, ...]:
         """The tasks in the order a method trains on them."""

@@ -16,7 +16,7 @@ from holdfast.config.extend import read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, problems_of
 from holdfast.errors import InputError, suggestion
-from holdfast.files import user_path
+from holdfast.files import is_url, user_path
 from holdfast.learning.methods import Method, every_setting, way
 from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
@@ -28,8 +28,8 @@ def load_experiment(
 ) -> Experiment:
     """Read and check an experiment file; nothing is run but the user's own code, to find what it defines.
 
-    Paths of the model and of your own data are relative to the file's folder, `output` and
-    `store` to the current folder.
+    Paths of the model and of your own data are relative to the file's folder, `output`, `store` and
+    `cache` to the current folder.
 
     Args:
         overrides: `key.sub=value` settings that replace the file's; values are YAML.
@@ -285,11 +285,12 @@ def _merge(under: Mapping[str, Any], over: Any) -> Any:
 
 def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
     """The same with the folders that are written absolute, from the current one."""
-    folders = {key: data.get(key, Experiment.model_fields[key].default) for key in ("output", "store")}
+    keys = ("output", "store", "cache")
+    folders = {key: data.get(key, Experiment.model_fields[key].default) for key in keys}
     return data | {
         key: str(user_path(value).absolute())
         for key, value in folders.items()
-        if isinstance(value, str | Path)
+        if isinstance(value, str | Path) and not (key == "store" and is_url(str(value)))
     }
 
 

@@ -58,7 +58,7 @@ class Asked:
         return sorted(found, key=lambda one: one.timeline.seconds)
 
     def _in(self, way: Way, made: Estimate) -> Ahead:
-        known = architecture(self.experiment.model, self.experiment.store / KNOWN)
+        known = architecture(self.experiment.model, self.experiment.store_folder / KNOWN)
         assert known is not None
         each = speed(self.card, self.experiment.model.dtype)
         times = Times(self.experiment, known, each, self.assumed, way)

@@ -1,4 +1,4 @@
-"""Jobs on the machines of a Ray cluster, which share the store on a disk.
+"""Jobs on the machines of a Ray cluster, which share the store.
 
 A worker is an actor that keeps its `Runner`, and with it the policy in memory. One that dies, with its
 process or its machine, gives its job back; another takes it on from its last checkpoint, as after any kill.
@@ -49,11 +49,13 @@ class Cluster(Executor):
         self._head: str = ray.get_runtime_context().gcs_address
         self._needs = _needs(experiment)
         super().__init__(experiment, plan, store, min(workers, _room(self._needs)))
-        self._mark = store.root / f"{MARK}{uuid.uuid4().hex}"
-        self._mark.parent.mkdir(parents=True, exist_ok=True)
-        self._mark.touch()
+        self._mark: Path | None = None
+        if isinstance(experiment.store, Path):  # a URL names the same place everywhere
+            self._mark = store.root / f"{MARK}{uuid.uuid4().hex}"
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            self._mark.touch()
         self._ear = ray.remote(num_cpus=0)(_Ear).remote()
-        self._packed = ray.put(pack(experiment, plan, store))
+        self._packed = ray.put(pack(experiment, plan))
         self._workers = [self._worker() for _ in range(self.workers)]
         self._lost: Counter[str] = Counter()
         self._looked = self._begun = time.monotonic()
@@ -66,7 +68,7 @@ class Cluster(Executor):
     def _worker(self) -> _Worker:
         environment = {"env_vars": {"OMP_NUM_THREADS": str(self.experiment.threads)}}
         made = ray.remote(**self._needs, max_restarts=0, runtime_env=environment)(_Actor)
-        actor = made.remote(self._packed, self._ear, str(self._mark))
+        actor = made.remote(self._packed, self._ear, self._mark)
         return _Worker(actor, actor.facts.remote())
 
     def idle(self) -> list[_Worker]:
@@ -85,7 +87,7 @@ class Cluster(Executor):
             if time.monotonic() - self._begun > ROOM_SECONDS:
                 raise HoldfastError(
                     f"No machine of the Ray cluster has begun a worker for {ROOM_SECONDS:.0f} seconds "
-                    f"(one needs {_words(self._needs)}). Results so far are safe in {self.store.root}; see "
+                    f"(one needs {_words(self._needs)}). Results so far are safe in {self.store.place}; see "
                     "'ray status', and run the same command again."
                 )
         else:
@@ -146,11 +148,12 @@ class Cluster(Executor):
             self._head = ""
             raise HoldfastError(
                 f"The head of the Ray cluster does not answer any more. Results so far are "
-                f"safe in {self.store.root}; start the cluster and run the same command again."
+                f"safe in {self.store.place}; start the cluster and run the same command again."
             )
 
     def stop(self) -> None:
-        self._mark.unlink(missing_ok=True)
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
         if self._head:  # else Ray would wait for it
             ray.shutdown()  # ends the workers, as they belong to this process
 
@@ -173,7 +176,7 @@ class _Worker:
 class _Actor:
     """A worker process."""
 
-    def __init__(self, packed: Packed, ear: Any, mark: str) -> None:
+    def __init__(self, packed: Packed, ear: Any, mark: Path | None) -> None:
         self._packed, self._ear, self._mark = packed, ear, mark
         self._runner: Any = None
 
@@ -182,7 +185,7 @@ class _Actor:
         return {
             "host": platform.node(),
             "versions": package_versions(),
-            "store": Path(self._mark).exists(),
+            "store": self._mark is None or self._mark.exists(),
         }
 
     def do(self, name: str, weights: bool) -> Event:

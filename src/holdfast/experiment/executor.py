@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast import plugins
@@ -23,8 +22,10 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.experiment import presence
 from holdfast.experiment.jobs import Busy, Runner
+from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.progress import Progress
+from holdfast.experiment.remote import Unreachable
 from holdfast.experiment.schedule import RETRY_SECONDS, Schedule
 from holdfast.experiment.store import Damaged, Store
 
@@ -45,7 +46,8 @@ class Event:
     """What a worker says about its job.
 
     Attributes:
-        kind: step, done, busy, damaged, failed, or disk (the store cannot be written: stop).
+        kind: step, done, busy, damaged, failed, disk (the store cannot be written: stop), or away (its place
+            cannot be reached: stop).
         held: the policy the worker has in memory now.
         details: of a failure, for `--debug`.
     """
@@ -132,23 +134,23 @@ class Executor(ABC):
         """End the workers, whatever they are at."""
 
 
-Packed = tuple[tuple[str, ...], bytes, Path]  # files of the user's code, experiment and plan, the store
+Packed = tuple[tuple[str, ...], bytes]  # files of the user's code, experiment and plan
 
 
-def pack(experiment: Experiment, plan: Plan, store: Store) -> Packed:
+def pack(experiment: Experiment, plan: Plan) -> Packed:
     """What another process needs to do jobs."""
-    return tuple(plan.code), pickle.dumps((experiment, plan)), store.root
+    return tuple(plan.code), pickle.dumps((experiment, plan))
 
 
-def unpack(code: tuple[str, ...], pickled: bytes, root: Path, team: Team | None = None) -> Runner:
+def unpack(code: tuple[str, ...], pickled: bytes, team: Team | None = None) -> Runner:
     """What does jobs in this process.
 
     Raises:
-        HoldfastError: a file of the user's code is not what it was.
+        HoldfastError: a file of the user's code is not what it was, or the store cannot be used from here.
     """
     plugins.load_files(code)  # classes of it can be unpickled then
     experiment, plan = pickle.loads(pickled)
-    return Runner(experiment, plan, Store(root), team=team)
+    return Runner(experiment, plan, open_store(experiment), team=team)
 
 
 def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Executor]:
@@ -181,7 +183,7 @@ def run(
     Raises:
         InputError: there is no such executor, torch cannot use the device, or another machine works on the
             store and its locks are not seen.
-        HoldfastError: the store cannot be written any more.
+        HoldfastError: the store cannot be written or reached any more.
         KeyboardInterrupt: asked to stop; the workers are gone, and a new run goes on from here.
     """
 
@@ -250,9 +252,11 @@ class _Run:
             self.schedule.damaged(job, Damaged(event.damaged, event.message))
         elif event.kind == "disk":
             raise HoldfastError(
-                f"{event.message}. Results so far are safe in {self.executor.store.root}; "
+                f"{event.message}. Results so far are safe in {self.executor.store.place}; "
                 "make room there and run the same command again."
             )
+        elif event.kind == "away":
+            raise Unreachable(event.message)
         else:
             self.schedule.fail(job, event.message)
             self.progress.message(f"Failed: {job.label}: {event.message}")
@@ -278,6 +282,8 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
         event = Event("damaged", message=str(damage), damaged=damage.fingerprint)
     except BrokenPipeError:
         raise
+    except Unreachable as error:
+        event = Event("away", message=str(error))
     except HoldfastError as error:
         event = Event("failed", message=str(error), details=traceback.format_exc())
     except MemoryError:

@@ -81,7 +81,7 @@ def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:
 
 def _look(experiment: Experiment) -> list[LeftOut] | None:
     """What is wrong with the rows of each split in use; None of a hub id that is not on this disk."""
-    memory = experiment.store / MEMORY
+    memory = experiment.store_folder / MEMORY
     known, encoder, found = _remembered(memory), None, []
     for task, split in _splits(experiment):
         key = _key(experiment, task, split)

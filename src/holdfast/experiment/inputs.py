@@ -78,7 +78,7 @@ class Inputs:
             InputError: it is not.
         """
         model = self.experiment.model
-        now = plugins.identify(model_identity(model, self.experiment.store / HASHES))
+        now = plugins.identify(model_identity(model, self.experiment.store_folder / HASHES))
         check_unchanged(model.path, self._base, now)
 
     def _places(self, name: str) -> str:

@@ -98,20 +98,25 @@ class Runner:
         with self.store.lock(job) as mine:
             if not mine:
                 raise Busy
-            if self.store.has(job, weights):
+            if self.store.begin(job, weights):
                 return 0.0
             work = self.store.work(job)
             if os.path.lexists(work) and not work.is_dir():
                 self._set_aside(job, f"{work} is not a folder")
             start = time.perf_counter()
+
+            def on_kept_step(step: int, steps: int, numbers: dict[str, float]) -> None:
+                self.store.keep_work(job)
+                on_step(step, steps, numbers)
+
             match job.kind:
                 case "learn":
                     self.team.call(job.fingerprint)
-                    self.team.do(partial(self._learn, job, on_step))
+                    self.team.do(partial(self._learn, job, on_kept_step))
                 case "filter":
-                    self._filter(job, on_step)
+                    self._filter(job, on_kept_step)
                 case "evaluate":
-                    self._evaluate(job, on_step)
+                    self._evaluate(job, on_kept_step)
                 case _:
                     self._measure(job)
             return time.perf_counter() - start
@@ -299,7 +304,7 @@ class Runner:
         try:
             self.inputs.check_pictures(job)
         except InputError:
-            shutil.rmtree(self.store.work(job), ignore_errors=True)
+            self.store.clear_work(job)
             raise
         with self.store.writing(job) as folder:
             yield folder

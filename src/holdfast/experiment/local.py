@@ -75,7 +75,7 @@ class Processes(Executor):
             raise InputError(
                 f"devices: {each} cards are to learn a stage, and there are {len(self._places)}."
             )
-        packed = pack(experiment, plan, store)
+        packed = pack(experiment, plan)
         turns = [self._places[turn % len(self._places)] for turn in range(workers * each)]
         self._workers = [
             _Worker(turns[first : first + each], packed) for first in range(0, len(turns), each)

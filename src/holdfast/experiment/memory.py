@@ -93,7 +93,7 @@ def gigabytes(size: float) -> str:
 
 def estimate(experiment: Experiment) -> Estimate | None:
     """Of the method or measure that needs most; None for a model whose shape is not known on this machine."""
-    known = architecture(experiment.model, experiment.store / KNOWN)
+    known = architecture(experiment.model, experiment.store_folder / KNOWN)
     if known is None:
         return None
     pixels = largest_image(experiment.model)

@@ -146,7 +146,8 @@ class _Planner:
             "evaluate": EVALUATION_VERSION,
         }
         self.experiment = experiment
-        self.base = base if base is not None else model_identity(experiment.model, experiment.store / HASHES)
+        memory = experiment.store_folder / HASHES
+        self.base = base if base is not None else model_identity(experiment.model, memory)
         self.here = here
         self.jobs: dict[str, Job] = {}
         self.left_out = rows_left_out(experiment) if here else ()

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.config.load import load_experiment
-from holdfast.errors import InputError
 from holdfast.experiment.plan import KINDS, make_plan
 from holdfast.experiment.store import WEIGHTS, Store
-from holdfast.files import remove_folder, size
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that may go."""
+    """Something that may go; `name` is its place in the store."""
 
-    path: Path
+    name: str
     bytes: int
     reason: str
 
 
 def candidates(
-    root: Path, *, weights: bool, damaged: bool, configs: Sequence[Path] | None = None
+    store: Store, *, weights: bool, damaged: bool, configs: Sequence[Path] | None = None
 ) -> list[Candidate]:
     """What a pruning would remove.
 
@@ -36,62 +34,54 @@ def candidates(
     Raises:
         InputError: there is no store, or an experiment cannot be read.
     """
-    if not root.is_dir():
-        raise InputError(f"There is no store in {root}; say where it is with --store FOLDER.")
-    root = root.absolute()  # jobs in use are compared by path
-    store, found = Store(root), []
+    store.check_there()
+    found: list[Candidate] = []
+
+    def add(kind: str, reason: str, but: Container[str] = (), part: str = "") -> None:
+        held = store.held(kind, part).items()
+        found.extend(Candidate(name, size, reason) for name, size in held if name not in but)
+
     if configs:
-        used = set()
+        used: set[str] = set()
         for path in configs:
-            plan = make_plan(load_experiment(path))
-            used |= {folder for job in plan.jobs.values() for folder in (store.folder(job), store.work(job))}
+            jobs = make_plan(load_experiment(path)).jobs.values()
+            used |= {f"{kind}/{store.folder(job).name}" for job in jobs for kind in (job.kind, "work")}
         for kind in (*KINDS, "work"):
-            for folder in sorted((root / kind).glob("[!.]*")):
-                if folder not in used:
-                    found.append(Candidate(folder, size(folder), "no experiment uses it"))
-    gone = {candidate.path for candidate in found}
+            add(kind, "no experiment uses it", used)
     if weights:
-        found += [
-            Candidate(folder, size(folder), "weights of a trained policy")
-            for folder in sorted((root / "learn").glob(f"[!.]*/{WEIGHTS}"))
-            if folder.parent not in gone
-        ]
+        gone = {f"{candidate.name}/{WEIGHTS}" for candidate in found}
+        add("learn", "weights of a trained policy", gone, WEIGHTS)
     if damaged:
-        for name in ("damaged", "trash"):
-            found += [
-                Candidate(folder, size(folder), "damaged or half removed")
-                for folder in sorted((root / name).glob("*"))
-            ]
+        add("damaged", "damaged or half removed")
+        add("trash", "damaged or half removed")
     return found
 
 
-def remove(root: Path, found: Sequence[Candidate]) -> list[Candidate]:
+def remove(store: Store, found: Sequence[Candidate]) -> list[Candidate]:
     """Remove them, each whole or not at all.
 
     Returns:
         Those that stayed, as a run or an evaluation uses them.
     """
-    store = Store(root)
-    left = [candidate for candidate in found if not _remove(store, candidate)]
-    shutil.rmtree(root / "trash", ignore_errors=True)
+    left = [candidate for candidate in found if not _remove(store, candidate.name)]
+    shutil.rmtree(store.root / "trash", ignore_errors=True)
     return left
 
 
-def _remove(store: Store, candidate: Candidate) -> bool:
+def _remove(store: Store, place: str) -> bool:
     """False where it is in use."""
-    path, trash = candidate.path, store.root / "trash"
-    if path.parent in (store.root / "damaged", trash):
-        remove_folder(path, trash)
+    kind, name, *part = place.split("/")
+    if kind in ("damaged", "trash"):
+        store.drop(place)
         return True
-    if path.name == WEIGHTS:
-        with store.locked(f"{path.parent.name}.{WEIGHTS}") as mine:
+    if part:
+        with store.locked(f"{name}.{WEIGHTS}") as mine:
             if mine:
-                remove_folder(path, trash)
-                for mark in (store.root / "keep").glob(f"{path.parent.name}.*"):
-                    mark.unlink(missing_ok=True)
+                store.drop(place)
+                store.unkeep(name)
             return mine
-    with store.removing() as used, store.locked(path.name) as mine:
-        if mine and path.name not in used:
-            remove_folder(path, trash)
+    with store.removing() as used, store.locked(name) as mine:
+        if mine and name not in used:
+            store.drop(place)
             return True
     return False

@@ -95,7 +95,7 @@ def estimates(experiment: Experiment, cards: int) -> dict[Way, Estimate]:
     Raises:
         InputError: the model's shape is not known on this machine.
     """
-    known = architecture(experiment.model, experiment.store / KNOWN)
+    known = architecture(experiment.model, experiment.store_folder / KNOWN)
     if known is None:
         path = experiment.model.path
         raise InputError(f"What {path} needs can be told once it is on this disk (hf download {path}).")

@@ -7,8 +7,7 @@
     <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
     <store>/trash/                    what is being removed
     <store>/damaged/                  entries that no longer say what was written
-    <store>/locks/                    one empty file per job, locked by the process that works on it; and one
-                                      per run (`run-...`), locked as long as it lives: the jobs it counts on
+    <store>/locks/                    who is at work (`locks.py`)
     <store>/keep/                     an empty file <fingerprint>.<experiment> where weights are to stay
 
 Only weights may go missing from an entry: they are the bulk, and are removed when no job needs
@@ -22,8 +21,6 @@ import fcntl
 import json
 import os
 import shutil
-import uuid
-import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,10 +29,10 @@ from typing import IO, Any
 
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.locks import Locks
 from holdfast.experiment.plan import KINDS, Job
 
-WEIGHTS = "weights"
-_USE, _RUN = "use", "run-"  # lock files
+WEIGHTS, MANIFEST = "weights", "manifest.json"
 _LENGTH = 16  # of a fingerprint in a name
 
 
@@ -63,13 +60,21 @@ class Entry:
     seconds: float
 
 
-class Store:
-    """The results under one folder."""
+class Store(Locks):
+    """The results under one folder.
+
+    What a run asks of a store is what is public here. One that does not lie on a disk (`mirror.py`) says
+    otherwise what is there, what a file holds, and how things go there and away.
+
+    Attributes:
+        root: its folder on this machine.
+        place: where results are safe, in words.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        super().__init__(root)
+        self.place = str(root)
         self._leases: dict[str, IO[str]] = {}
-        self._use: weakref.finalize | None = None
 
     # Asking
 
@@ -82,6 +87,17 @@ class Store:
 
     def weights(self, job: Job) -> Path:
         return self.folder(job) / WEIGHTS
+
+    def begin(self, job: Job, weights: bool) -> bool:
+        """Get ready to do a job, whose lock the caller holds; True where the result is there, as of `has`."""
+        return self.has(job, weights)
+
+    def keep_work(self, job: Job) -> None:
+        """Called after every step of a job: what it keeps to go on from may have changed."""
+
+    def clear_work(self, job: Job) -> None:
+        """Forget what an unfinished job kept."""
+        shutil.rmtree(self.work(job), ignore_errors=True)
 
     def has(self, job: Job, weights: bool = False) -> bool:
         """The result is there (with its weights), as far as names and sizes tell.
@@ -172,8 +188,8 @@ class Store:
         """Remove a result, and what an unfinished job keeps, so that it is done again."""
         with self.lock(job) as mine:
             if mine:
-                files.remove_folder(self.folder(job), self.root / "trash")
-                shutil.rmtree(self.work(job), ignore_errors=True)
+                self.drop(f"{job.kind}/{job.fingerprint[:_LENGTH]}")
+                self.clear_work(job)
 
     def result(self, job: Job) -> dict[str, Any]:
         """The small facts of a result: totals, seconds, counts."""
@@ -185,7 +201,7 @@ class Store:
         return files.read_jsonl(self.verify(job, name) / name)
 
     def _manifest(self, job: Job) -> dict[str, dict[str, Any]]:
-        path = self.folder(job) / "manifest.json"
+        path = self.folder(job) / MANIFEST
         try:
             manifest = files.read_json(path)
             if manifest["fingerprint"] != job.fingerprint:
@@ -223,48 +239,9 @@ class Store:
         with self.locked(job.fingerprint[:_LENGTH]) as mine:
             yield mine
 
-    @contextmanager
-    def locked(self, name: str) -> Iterator[bool]:
-        """As `lock`, for the entry or (`<name>.weights`) the weights of this name."""
-        with self._open_lock(name) as file:
-            yield _try_lock(file, fcntl.LOCK_EX)
-
-    # Results that are in use
-
     def use(self, jobs: Iterable[Job]) -> None:
-        """Tell other processes that the results of these jobs are counted on.
-
-        Until `end_use`, or as long as this object lives: a report that follows a run counts on them, too.
-        """
-        self.end_use()
-        with self._open_lock(_USE) as gate:
-            fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
-            path = self.root / "locks" / f"{_RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            file = path.open("x")
-            fcntl.flock(file, fcntl.LOCK_SH)
-            file.write("".join(f"{job.fingerprint[:_LENGTH]}\n" for job in jobs))
-            file.flush()
-        self._use = weakref.finalize(self, _end_use, path, file)
-
-    def end_use(self) -> None:
-        if self._use is not None:
-            self._use()
-            self._use = None
-
-    @contextmanager
-    def removing(self) -> Iterator[set[str]]:
-        """The names of results that are in use; no process begins to use any in the block."""
-        with self._open_lock(_USE) as gate:
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            used: set[str] = set()
-            for path in (self.root / "locks").glob(f"{_RUN}*"):
-                with path.open("a+") as file:
-                    if _try_lock(file, fcntl.LOCK_EX):
-                        path.unlink()  # its process is gone
-                    else:
-                        file.seek(0)
-                        used |= set(file.read().split())
-            yield used
+        """As `use_names`, for the results of these jobs."""
+        self.use_names(job.fingerprint[:_LENGTH] for job in jobs)
 
     @contextmanager
     def writing(self, job: Job) -> Iterator[Path]:
@@ -280,8 +257,12 @@ class Store:
             description = {"label": job.label, "fingerprint": job.fingerprint, "inputs": job.inputs}
             files.write_json(temporary / "job.json", description)
             manifest = {"fingerprint": job.fingerprint, "files": files.listing(temporary)}
-            files.write_json(temporary / "manifest.json", manifest)
-        shutil.rmtree(self.work(job), ignore_errors=True)
+            files.write_json(temporary / MANIFEST, manifest)
+        self._written(job)
+
+    def _written(self, job: Job) -> None:
+        """The entry is whole in its folder."""
+        self.clear_work(job)
 
     def set_aside(self, job: Job) -> Path | None:
         """Move a damaged entry out of the way, unless another process is at the job or has mended it.
@@ -327,7 +308,7 @@ class Store:
         Waits for one that is removing them just now: look for the weights once they are leased.
         """
         if job.fingerprint not in self._leases:
-            file = self._open_lock(f"{job.fingerprint[:_LENGTH]}.weights")
+            file = self.open_lock(f"{job.fingerprint[:_LENGTH]}.weights")
             fcntl.flock(file, fcntl.LOCK_SH)
             self._leases[job.fingerprint] = file
 
@@ -354,11 +335,23 @@ class Store:
         lease = self._leases.pop(job.fingerprint, None)
         if lease is not None:
             lease.close()
-        weights = self.weights(job)
-        if not weights.exists() or any((self.root / "keep").glob(f"{job.fingerprint[:_LENGTH]}.*")):
+        name = job.fingerprint[:_LENGTH]
+        if not self._has_weights(job) or self._kept(name):
             return 0
-        with self.locked(f"{job.fingerprint[:_LENGTH]}.weights") as mine:
-            return files.remove_folder(weights, self.root / "trash") if mine else 0
+        with self.locked(f"{name}.{WEIGHTS}") as mine:
+            return self.drop(f"{job.kind}/{name}/{WEIGHTS}") if mine else 0
+
+    def _has_weights(self, job: Job) -> bool:
+        return self.weights(job).exists()
+
+    def _kept(self, name: str) -> bool:
+        """Whether an experiment keeps the weights of this name."""
+        return any((self.root / "keep").glob(f"{name}.*"))
+
+    def unkeep(self, name: str) -> None:
+        """Forget that experiments keep the weights of this name."""
+        for mark in (self.root / "keep").glob(f"{name}.*"):
+            mark.unlink(missing_ok=True)
 
     # Looking over everything
 
@@ -375,23 +368,25 @@ class Store:
                     kind, folder.name, label, files.size(folder), files.size(folder / WEIGHTS), seconds
                 )
 
-    def _open_lock(self, name: str) -> IO[str]:
-        path = self.root / "locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a")  # where a link lies there, its target stays as it is
+    def check_there(self) -> None:
+        """See that there is a store.
 
+        Raises:
+            InputError: there is none.
+        """
+        if not self.root.is_dir():
+            raise InputError(f"There is no store in {self.place}; say where it is with --store FOLDER.")
 
-def _end_use(path: Path, file: IO[str]) -> None:
-    path.unlink(missing_ok=True)
-    file.close()
+    def held(self, kind: str, part: str = "") -> dict[str, int]:
+        """Bytes of the folders of a kind (or `work`, `damaged`, `trash`), or of a part of each, by name."""
+        return {
+            str(path.relative_to(self.root)): files.size(path)
+            for path in sorted((self.root / kind).glob(f"[!.]*/{part}" if part else "[!.]*"))
+        }
 
-
-def _try_lock(file: IO[str], mode: int) -> bool:
-    try:
-        fcntl.flock(file, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def drop(self, name: str) -> int:
+        """Remove what `held` names so that no part of it is ever seen missing; bytes that were freed."""
+        return files.remove_folder(self.root / name, self.root / "trash")
 
 
 def check_writable(folder: Path, purpose: str) -> None:

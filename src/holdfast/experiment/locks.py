@@ -1,0 +1,88 @@
+"""Who is at work in a folder, by locks that the system frees when their holder dies.
+
+<folder>/locks/     one empty file per job, locked by the process that works on it; and one per run
+                    (`run-...`), locked as long as it lives: the jobs it counts on
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_USE, _RUN = "use", "run-"  # lock files
+
+
+class Locks:
+    """The locks of one folder, by name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._use: weakref.finalize | None = None
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[bool]:
+        """Hold a name against other processes; gives False when one of them has it.
+
+        It is that of an entry, or (`<name>.weights`) of the weights of one.
+        """
+        with self.open_lock(name) as file:
+            yield try_lock(file, fcntl.LOCK_EX)
+
+    def use_names(self, names: Iterable[str]) -> None:
+        """Tell other processes that the results of these names are counted on.
+
+        Until `end_use`, or as long as this object lives: a report that follows a run counts on them, too.
+        """
+        self.end_use()
+        with self.open_lock(_USE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
+            path = self.root / "locks" / f"{_RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            file = path.open("x")
+            fcntl.flock(file, fcntl.LOCK_SH)
+            file.write("".join(f"{name}\n" for name in names))
+            file.flush()
+        self._use = weakref.finalize(self, _end_use, path, file)
+
+    def end_use(self) -> None:
+        if self._use is not None:
+            self._use()
+            self._use = None
+
+    @contextmanager
+    def removing(self) -> Iterator[set[str]]:
+        """The names of results that are in use; no process begins to use any in the block."""
+        with self.open_lock(_USE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            used: set[str] = set()
+            for path in (self.root / "locks").glob(f"{_RUN}*"):
+                with path.open("a+") as file:
+                    if try_lock(file, fcntl.LOCK_EX):
+                        path.unlink()  # its process is gone
+                    else:
+                        file.seek(0)
+                        used |= set(file.read().split())
+            yield used
+
+    def open_lock(self, name: str) -> IO[str]:
+        path = self.root / "locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")  # where a link lies there, its target stays as it is
+
+
+def _end_use(path: Path, file: IO[str]) -> None:
+    path.unlink(missing_ok=True)
+    file.close()
+
+
+def try_lock(file: IO[str], mode: int) -> bool:
+    try:
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,205 @@
+"""Files in a place that fsspec reaches (s3://, gs://, file://); where the way there fails, it is tried again.
+
+Nothing that is read there is run or unpickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from holdfast.errors import HoldfastError, InputError, reason
+
+PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between tries
+PUTS = 3  # of a file that is not there afterwards
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ON = "what was done stays, and the same command goes on from there"
+_KEYLESS = ("credential", "anonymous", "access key", "access_key")  # in what packages say where keys lack
+
+T = TypeVar("T")
+
+
+class Unreachable(HoldfastError):
+    """A place cannot be reached or used; what was done here stays."""
+
+
+class Remote:
+    """The files under a URL, by their names from there.
+
+    Every method raises Unreachable, and OSError where a disk is full.
+
+    Raises:
+        InputError: the URL is of no known kind, or of one whose package is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+        from fsspec.registry import known_implementations
+
+        self.url = url.rstrip("/")
+        protocol = url.partition("://")[0]
+        # Folders are made on disks alone; elsewhere there are none, and a bucket is not made by mistake.
+        options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+        try:
+            self._fs, base = fsspec.url_to_fs(url, use_listings_cache=False, **options)
+        except ImportError:
+            package = known_implementations[protocol]["class"].partition(".")[0]
+            release = f"=={fsspec.__version__}" if package in ("s3fs", "gcsfs") else ""  # they go together
+            raise InputError(
+                f"The store {url} needs a package that is not installed: pip install {package}{release}."
+            ) from None
+        except Exception as error:  # each kind checks its addresses in its own way
+            raise InputError(f"The store {url} cannot be used: {reason(error)}.") from None
+        self._base = str(base).rstrip("/")
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Bytes of all files under a folder, by their names from it; none where it is not there."""
+        path = self._path(folder)
+        try:
+            found = self._try("read", self._fs.find, path, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {
+            name.removeprefix(f"{path}/"): facts["size"]
+            for name, facts in found.items()
+            if name.startswith(f"{path}/")
+        }
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a small file; None where there is none."""
+        try:
+            content: bytes = self._try("read", self._fs.cat_file, self._path(name))
+        except FileNotFoundError:
+            return None
+        return content
+
+    def read_all(self, names: Sequence[str]) -> list[bytes]:
+        """The contents of small files that are there, many at a time."""
+        paths = [self._path(name) for name in names]
+        found = self._try("read", self._fs.cat, paths) if paths else {}
+        return [found[path] for path in paths]
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file's content.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+        def digest() -> str:
+            with self._fs.open(self._path(name), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+
+        return self._try("read", digest)
+
+    def fetch(self, place: str, name: str, folder: Path) -> bool:
+        """Bring a file to a folder here, whole; False where there is none, or its name leads out of there."""
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            return False
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            self._try("read", self._fs.get_file, self._path(f"{place}/{name}"), temporary)
+            os.replace(temporary, path)
+        except FileNotFoundError:
+            return False
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return True
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a small file there."""
+        self._try("written", self._fs.pipe_file, self._path(name), content)
+
+    def put(self, folder: Path, place: str, begin: tuple[str, ...] = ("",), last: str = "") -> None:
+        """Put the files of a folder there whose names begin so, and `last` once all others are there.
+
+        What lies there in its size is not put again, and what does not lie there afterwards is.
+        """
+        paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        sizes = {name: path.stat().st_size for name, path in paths.items() if name.startswith(begin)}
+        for names in (sizes.keys() - {last}, sizes.keys() & {last}):
+            for _ in range(PUTS + 1):
+                there = self.sizes(place)
+                missing = sorted(name for name in names if there.get(name) != sizes[name])
+                if not missing:
+                    break
+                for name in missing:
+                    path = self._path(f"{place}/{name}")
+                    self._try("written", self._fs.put_file, str(paths[name]), path)
+            else:
+                raise Unreachable(
+                    f"{self.url}/{place}/{missing[0]} was put {PUTS + 1} times and is not there in its size. "
+                    f"See what is wrong with that place; {_ON}."
+                )
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder, if it is there."""
+        try:
+            self._try("cleared", self._fs.rm, self._path(name), recursive=True)
+        except FileNotFoundError:
+            return
+
+    def move(self, place: str, target: str, first: str) -> None:
+        """Move a folder file by file, one of them before the others."""
+        for name in sorted(self.sizes(place), key=lambda name: name != first):
+            source = f"{place}/{name}"
+            self._try("written", self._fs.cp_file, self._path(source), self._path(f"{target}/{name}"))
+            self.remove(source)
+
+    def _path(self, name: str) -> str:
+        return f"{self._base}/{name}" if name else self._base
+
+    def _try(self, verb: str, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """The result of a call, made again where it fails for what may pass.
+
+        Raises:
+            FileNotFoundError: what is to be read or cleared is not there.
+        """
+        for pause in (*PAUSES, None):
+            try:
+                return call(*arguments, **options)
+            except Exception as error:  # each kind of place has errors of its own
+                if verb != "written" and isinstance(error, FileNotFoundError):
+                    raise
+                if getattr(error, "errno", None) in _FULL:
+                    raise
+                if (lasting := self._lasting(verb, error)) is not None:
+                    raise Unreachable(lasting) from error
+                if pause is None:
+                    raise Unreachable(
+                        f"The store {self.url} cannot be {verb} ({len(PAUSES) + 1} tries; {reason(error)}). "
+                        f"Check the network and the address; {_ON}."
+                    ) from error
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _lasting(self, verb: str, error: Exception) -> str | None:
+        """What is wrong and will be at the next try, too; None where it may pass."""
+        said = f"{type(error).__name__} {error}".lower()
+        if any(word in said for word in _KEYLESS):
+            return (
+                f"The store {self.url} cannot be {verb}: {reason(error)}. Give credentials as to its other "
+                "tools (s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws; gs: 'gcloud auth "
+                f"application-default login'); {_ON}."
+            )
+        if isinstance(error, PermissionError) or getattr(error, "errno", None) in _REFUSED:
+            return (
+                f"The store {self.url} may not be {verb} ({reason(error)}). Ask for the right to, or choose "
+                f"another place with store=URL; {_ON}."
+            )
+        if isinstance(error, FileNotFoundError):
+            return (
+                f"The store {self.url} cannot be written: its bucket is not there. Make it, or correct the "
+                f"address; {_ON}."
+            )
+        return None
