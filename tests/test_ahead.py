@@ -116,10 +116,12 @@ def test_a_card_alone_is_what_plan_says(tmp_path: Path) -> None:
     assert sharing.estimate(experiment, known, ALONE) == memory.estimate(experiment)
 
 
-def test_teams_divide_cards_and_prompts(tmp_path: Path) -> None:
+def test_teams_are_those_that_share_a_batch(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path)  # 4 prompts a step
     assert [way.devices for way in sharing.ways(experiment, 12)] == [1, *(2,) * 4, *(4,) * 4]
     assert {way.shard for way in sharing.ways(experiment, 12)} == set(SHARDS)
+    kept = {"s": {"objective": "sft", "retention": {"kind": "er"}}}  # strategies look at all of the state
+    assert [*sharing.ways(make_experiment(tmp_path, methods=kept), 2)] == [ALONE, Way(2, "none")]
 
 
 def test_sharing_takes_less_and_sharing_all_least(tmp_path: Path, seven: None) -> None:

@@ -110,7 +110,8 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
     times = {one.way: _time(one.timeline.seconds) for one in ways}
     made = estimates(asked.experiment, asked.cards)
     for way in [*times, *(way for way in made if way not in times)]:
-        there = "yes" if way.offered else "not yet"
+        options = "yes" if way.devices == 1 else f"--devices {way.devices} --shard {way.shard}"
+        there = options if way.offered else "not yet"
         grid.add_row(way.text(), gigabytes(made[way].total), times.get(way, "does not fit"), there)
     out.print(f"{len(asked.todo)} jobs to do on {asked.cards} × {name}, {asked.card.memory:g} GB each.")
     out.print(grid)

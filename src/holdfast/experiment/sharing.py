@@ -38,7 +38,7 @@ class Way:
     @property
     def offered(self) -> bool:
         """Whether `holdfast run` has it."""
-        return self.devices == 1
+        return self.shard in ("none", "optimizer")
 
     def text(self) -> str:
         return "a card a stage" if self.devices == 1 else f"{self.devices} cards a stage, shard {self.shard}"
@@ -48,12 +48,13 @@ ALONE = Way()
 
 
 def ways(experiment: Experiment, cards: int) -> Iterator[Way]:
-    """Ways to use so many cards: teams of equal size, between which the prompts of every step divide."""
+    """Ways to use so many cards: teams of equal size, a power of two as the shards of a batch are."""
     yield ALONE
-    steps = [method.batch // method.updates for method in experiment.methods.values()]
-    for devices in range(2, cards + 1):
-        if cards % devices == 0 and not any(step % devices for step in steps):
-            yield from (Way(devices, shard) for shard in SHARDS)
+    methods, devices = experiment.methods.values(), 2
+    shards = SHARDS[:1] if any(method.retention for method in methods) else SHARDS
+    while cards % devices == 0 and all(devices <= method.batch // method.updates for method in methods):
+        yield from (Way(devices, shard) for shard in shards)
+        devices *= 2
 
 
 def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
@@ -62,9 +63,13 @@ def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
     trained = known.trained * (memory.BYTES[model.dtype] if model.lora is None else memory.ADAPTER_BYTES)
     stages = []
     for method in experiment.methods.values():
-        own = method.model_copy(update={"batch": method.batch // way.devices})
+        own = method.model_copy(update={"batch": -(-method.batch // way.devices)})
         made = memory.of_method(known, model, own, pixels)
-        stages.append(replace(made, parts=shared(made.parts, trained, way)))
+        parts = dict(made.parts)
+        if way.devices > 1:  # each has all images; gradients of several shards are added up in float32
+            parts["images"] = memory.of_method(known, model, method, pixels).parts["images"]
+            parts["gradients"] = 4 * known.trained
+        stages.append(replace(made, parts=shared(parts, trained, way)))
     return max([*stages, *memory.of_measures(known, experiment, pixels)], key=lambda made: made.total)
 
 

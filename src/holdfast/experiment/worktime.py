@@ -115,15 +115,13 @@ class Worker:
 
     def learning(self, method: Method, lengths: Lengths) -> Work:
         """One iteration of a stage, its samples included."""
-        prompts, group, operations = (
-            method.batch / self.way.devices,
-            method.completions,
-            self.known.operations,
-        )
+        prompts, group = method.batch / self.way.devices, method.completions
+        operations = self.known.operations
         assert operations is not None
-        made = Work(patches=prompts * lengths.patches)
+        made = Work()
         if method.sampled is not None:
             made = self.sampling(prompts, method.sampled[0], lengths, math.ceil(prompts))
+        made = replace(made, patches=method.batch * lengths.patches)  # each of a team makes all ready
         step = prompts / method.updates
         each = lengths.prompt + group * lengths.completion
         parts = method.updates * self._parts(step, each, method.micro_batch or math.ceil(step))
