@@ -337,6 +337,13 @@ def test_a_run_whose_engine_died_goes_on_from_its_checkpoint(engine: EngineServe
     assert all(row["sampler_gap"] < 1e-4 and row["sampler_ratio_max"] < 1.01 for row in curve)
 
 
+def test_a_stage_of_shards_asks_a_server_too(engine: EngineServer, tmp_path: Path) -> None:
+    sharded = experiment_of(tmp_path, engine, shards=2, iterations=1)
+    assert not run_here(sharded).failed
+    (curve,) = (read_jsonl(path) for path in sharded.store.glob("learn/*/metrics.jsonl"))
+    assert curve[0]["sampler_gap"] < 1e-4
+
+
 def test_an_engine_that_is_not_there_is_said_in_one_line(
     engine: EngineServer, tmp_path: Path, policy: Policy
 ) -> None:
@@ -418,6 +425,9 @@ def test_settings_of_a_sampler_are_checked(engine: EngineServer, tmp_path: Path,
     sampler = {key: value for key, value in engine.sampler().items() if key != "version"}
     with pytest.raises(InputError, match=r"methods\.g\.sampler\.version: is missing"):
         make_experiment(tmp_path, methods={"g": {"objective": "grpo", "sampler": sampler}})
+    many = {"objective": "grpo", "shards": 2, "sampler": engine.sampler()}
+    with pytest.raises(InputError, match=r"methods\.g\.sampler: a server follows one device, not 2"):
+        make_experiment(tmp_path, methods={"g": many}, devices=2)
     with pytest.raises(InputError, match="name a server's address in the place of a model"):
         load_exam([f"evaluation.sampler={engine.sampler()}"], tasks=["counting"])
     experiment = make_experiment(tmp_path, evaluation=TINY["evaluation"] | {"sampler": engine.sampler()})

@@ -53,6 +53,9 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         where = ("methods", name)
         if text := method.not_shared(experiment.devices):
             problems.append(((*where, "shards"), text))
+        if experiment.devices > 1 and isinstance(method, RFT) and method.sampler is not None:
+            text = f"a server follows one device, not {experiment.devices}; take --devices 1, or leave it out"
+            problems.append(((*where, "sampler"), text))
         if text := method.not_sharded(experiment.shard):
             problems.append(((*where, "retention"), text))
         problems += [((*where, "iterations", *key), text) for key, text in _check_counts(method, experiment)]
