@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks import scoring
-from holdfast.tasks.scorers import mathematics, mmmu, options, short, study, vqa
+from holdfast.tasks.scorers import mathematics, mmmu, options, parts, short, study, vqa
 from holdfast.tasks.scorers.text import final_part
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ SCORERS: dict[str, Scorer] = {
     "mmlu_pro": _mmlu_pro,
     "yes_no": _by_reference(short.yes_no),
     "pope": _by_reference(short.pope),
+    "parts": parts.parts,
+    "option_set": parts.option_set,
+    "box": _by_reference(parts.box),
 }
 
 
@@ -99,7 +102,7 @@ def _own(name: str, answer: str, example: Example) -> float:
     )
 
 
-FORMULAS = ("study", "geometry")  # compare formulas, which needs math-verify
+FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = dict.fromkeys(("vqa", "gqa", "pope"), 2) | dict.fromkeys(
     ("study", "number", "options", "mmmu", "mmlu_pro", "yes_no", "pathvqa", "superclevr"), 3

@@ -1,0 +1,68 @@
+"""Answers of several parts (MRCL): values in order, sets of options; and boxes in a picture (CoIN)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from holdfast.tasks.numerals import read_number
+from holdfast.tasks.scorers.mathematics import geometry
+from holdfast.tasks.scorers.text import final_part
+
+if TYPE_CHECKING:
+    from holdfast.tasks.example import Example
+
+_NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?")
+_NO_MATTER = str.maketrans("", "", "\\,; {}$")  # characters that the official script takes out
+LEAST_OVERLAP = 0.5
+
+
+def parts(answer: str, example: Example) -> float:
+    """The share of the reference's parts, parted by semicolons, that stand in their place in the answer."""
+    wanted, given = _split(example.answer, ";"), _split(final_part(answer), ";")
+    right = sum(_same(ours, theirs, example) for ours, theirs in zip(given, wanted, strict=False))
+    return right / len(wanted) if wanted else 0.0
+
+
+def option_set(answer: str, example: Example) -> float:
+    """A set of options, parted by commas: all 1, some and no other 0.5. One option alone is a value."""
+    given = final_part(answer)
+    if "," not in example.answer:
+        return float(_same(given, example.answer, example))
+    theirs, ours = set(_split(example.answer, ",")), set(_split(given, ","))
+    return 1.0 if ours == theirs else 0.5 if ours and ours < theirs else 0.0
+
+
+def box(answer: str, reference: str) -> float:
+    """Whether two boxes `[left, top, right, bottom]` share more than half of what they cover together."""
+    given, wanted = _box(final_part(answer)), _box(reference)
+    if given is None or wanted is None:
+        return 0.0
+    shared = _area(
+        max(given[0], wanted[0]), max(given[1], wanted[1]), min(given[2], wanted[2]), min(given[3], wanted[3])
+    )
+    covered = _area(*given) + _area(*wanted) - shared
+    return float(covered > 0 and shared / covered > LEAST_OVERLAP)
+
+
+def _same(given: str, wanted: str, example: Example) -> bool:
+    if given.casefold().translate(_NO_MATTER) == wanted.casefold().translate(_NO_MATTER):
+        return True
+    tolerance = example.meta.get("tolerance")
+    ours, theirs = read_number(given), read_number(wanted)
+    if tolerance is not None and ours and theirs:
+        return abs(ours[0] - theirs[0]) <= tolerance
+    return geometry(given, wanted) == 1
+
+
+def _split(text: str, mark: str) -> list[str]:
+    return [part.strip() for part in text.split(mark) if part.strip()]
+
+
+def _box(text: str) -> tuple[float, float, float, float] | None:
+    numbers = [float(number) for number in _NUMBER.findall(text)]
+    return (numbers[0], numbers[1], numbers[2], numbers[3]) if len(numbers) == 4 else None
+
+
+def _area(left: float, top: float, right: float, bottom: float) -> float:
+    return max(0.0, right - left) * max(0.0, bottom - top)
