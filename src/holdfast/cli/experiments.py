@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,9 +23,11 @@ from holdfast.errors import HoldfastError, InputError, shortened
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
     from holdfast.experiment.devices import Place
+    from holdfast.experiment.executor import Outcome
     from holdfast.experiment.plan import Job, Plan
     from holdfast.experiment.store import Damaged, Store
 
+NOTHING_TO_RETAIN = 3  # exit code of a run that its pilot stopped
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings in place of the file's.")
@@ -60,6 +62,9 @@ def run(
         typer.Option(
             "--report/--no-report", help="Write the report: one of several machines that share a run should."
         ),
+    ] = True,
+    pilot: Annotated[
+        bool, typer.Option("--pilot/--no-pilot", help="Heed the experiment's `pilot`, or go on regardless.")
     ] = True,
     debug: Debug = False,
 ) -> None:
@@ -108,12 +113,18 @@ def run(
     index = experiment.output / "report" / "index.html"
     state = experiment.output / "finished.json"
     digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
-    while True:
+
+    def work(experiment: Experiment, plan: Plan) -> Outcome:
         try:
-            outcome = execute(experiment, plan, store, count, Progress(out), debug)
+            return execute(experiment, plan, store, count, Progress(out), debug)
         except KeyboardInterrupt:
             err.print("Stopped. What is done stays; the same command goes on from here.")
             raise typer.Exit(130) from None
+
+    if experiment.pilot and pilot:
+        _pass_pilot(experiment, work)
+    while True:
+        outcome = work(experiment, plan)
         if not report:
             break
         if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
@@ -136,6 +147,26 @@ def run(
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")
+
+
+def _pass_pilot(experiment: Experiment, work: Callable[[Experiment, Plan], Outcome]) -> None:
+    """Go on only where there is something to retain; else exit with NOTHING_TO_RETAIN.
+
+    Jobs that fail here fail in the whole experiment, too, and are told there.
+    """
+    from holdfast.api import load_results
+    from holdfast.experiment.pilot import failing, pilot_of
+    from holdfast.experiment.plan import make_plan
+
+    first = pilot_of(experiment)
+    if work(first, make_plan(first)).failed:
+        return
+    if reason := failing(load_results(first)):
+        err.print(
+            f"Stopped at the pilot bar: {reason}. There is nothing to retain; make stages longer or the rate "
+            "higher, or take other tasks. --no-pilot goes on regardless."
+        )
+        raise typer.Exit(NOTHING_TO_RETAIN)
 
 
 def _shared(devices: int | None, shard: str | None, workers: str) -> list[str]:

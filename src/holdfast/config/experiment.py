@@ -124,6 +124,7 @@ class Experiment(Settings):
     variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
     reference: MethodName | None = None  # whom the report compares with; None: the first SFT method
     measures: dict[str, SerializeAsAny[Measure]] = Field(default_factory=dict)  # besides accuracy
+    pilot: bool = False  # two stages of the reference first: stop if nothing is learned, or nothing forgotten
     max_jobs: int = Field(3000, ge=1)  # more are started only when told to (--yes)
     output: Path  # the run's folder: resolved config and report
     # Results of jobs, shared by all experiments that name it: a folder, or a URL (s3://bucket/runs).
