@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,6 +77,7 @@ def run(
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
+    from holdfast.experiment.tracking import Tracking
 
     where = places(experiment.model.device)
     count = _count(workers, experiment, where)
@@ -89,22 +91,26 @@ def run(
     index = experiment.output / "report" / "index.html"
     state = experiment.output / "finished.json"
     digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
-    while True:
-        try:
-            outcome = execute(experiment, plan, store, count, Progress(out), debug)
-        except KeyboardInterrupt:
-            err.print("Stopped. What is done stays; the same command goes on from here.")
-            raise typer.Exit(130) from None
-        if not report:
-            break
-        if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
-            out.print("Everything is done already.")
-            break
-        state.unlink(missing_ok=True)
-        if _report(experiment, plan, store):
-            if not outcome.failed:
-                files.write_json(state, digest)
-            break
+    # Of several machines that share a run, the one that writes the report tells trackers.
+    with closing(Tracking(experiment, plan, store, experiment.track if report else ())) as tracking:
+        while True:
+            try:
+                outcome = execute(experiment, plan, store, count, Progress(out), debug, tracking.hear)
+            except KeyboardInterrupt:
+                err.print("Stopped. What is done stays; the same command goes on from here.")
+                raise typer.Exit(130) from None
+            if not report:
+                break
+            if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
+                out.print("Everything is done already.")
+                break
+            state.unlink(missing_ok=True)
+            if _report(experiment, plan, store):
+                if not outcome.failed:
+                    files.write_json(state, digest)
+                break
+        if report:
+            tracking.report(index.parent)
     if report:
         _headline(experiment.output)
         out.print(f"Report: {index}")

@@ -128,6 +128,7 @@ class Experiment(Settings):
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
     ray: Ray = Ray()
+    track: tuple[str, ...] = ()  # tensorboard, wandb, trackio, mlflow, FILE.py:CLASS; changes no result
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -149,7 +150,7 @@ class Experiment(Settings):
                 )
         return value
 
-    @field_validator("sequence", "general", "seeds")
+    @field_validator("sequence", "general", "seeds", "track")
     @classmethod
     def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         repeated = {item for item, count in Counter(value).items() if count > 1}
