@@ -13,6 +13,7 @@ from holdfast.cli.checkpoints import check, evaluate, help_text
 from holdfast.cli.console import err, out
 from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run
+from holdfast.cli.export import export
 from holdfast.cli.merge import merge
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(plan)
 app.command()(report)
+app.command(help=help_text(export))(export)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
 app.command(help=help_text(merge))(merge)

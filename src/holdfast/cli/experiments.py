@@ -49,6 +49,9 @@ def run(
             "--report/--no-report", help="Write the report: one of several machines that share a run should."
         ),
     ] = True,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also a report of other settings in the run's folder.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
@@ -77,6 +80,7 @@ def run(
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
+    from holdfast.experiment.runindex import check_earlier, write_index
     from holdfast.experiment.tracking import Tracking
 
     where = places(experiment.model.device)
@@ -87,7 +91,10 @@ def run(
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     tell_left_out(plan.left_out)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
+    if not replace:
+        check_earlier(experiment, plan)
     _save_config(experiment)
+    write_index(experiment, plan, store)
     index = experiment.output / "report" / "index.html"
     state = experiment.output / "finished.json"
     digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
@@ -109,6 +116,7 @@ def run(
                 if not outcome.failed:
                     files.write_json(state, digest)
                 break
+        write_index(experiment, plan, store)
         if report:
             tracking.report(index.parent)
     if report:
@@ -236,25 +244,39 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write the report of a run again, finished or not."""
-    from holdfast.config.load import load_experiment
-
-    config = run / "config.yaml" if run.is_dir() else run
-    if run.is_dir() and not config.exists():
-        raise InputError(
-            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
-        )
-    experiment = load_experiment(config)
-    if run.is_dir():  # a copy's settings name the original's folder
-        experiment = experiment.model_copy(update={"output": run.absolute()})
+    experiment = load_run(run)
 
     from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.runindex import write_index
     from holdfast.experiment.store import Store
 
-    if not _report(experiment, make_plan(experiment), Store(experiment.store)):
+    plan, store = make_plan(experiment), Store(experiment.store)
+    whole = _report(experiment, plan, store)
+    write_index(experiment, plan, store)
+    if not whole:
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"
     out.print(f"Report: {index}")
+
+
+def load_run(run: Path) -> Experiment:
+    """The experiment of a run's folder, or of its file.
+
+    Raises:
+        InputError: it is neither.
+    """
+    from holdfast.config.load import load_experiment
+
+    if not run.is_dir():
+        return load_experiment(run)
+    config = run / "config.yaml"
+    if not config.exists():
+        raise InputError(
+            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
+        )
+    # A copy's settings name the original's folder.
+    return load_experiment(config).model_copy(update={"output": run.absolute()})
 
 
 def _causes(failed: Mapping[str, str]) -> str:
@@ -269,7 +291,10 @@ def _causes(failed: Mapping[str, str]) -> str:
 
 
 def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
-    """Write the report; False when results were found damaged (and set aside) on the way."""
+    """Write the report; False when results were found damaged (and set aside) on the way.
+
+    One without any result does not replace an earlier one.
+    """
     from holdfast.experiment.collect import collect
     from holdfast.report.page import build
 
@@ -282,7 +307,11 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
 
     try:
         with out.status("Writing the report"):
-            build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+            results, folder = collect(experiment, plan, store, on_damage), experiment.output / "report"
+            if any(run.cells for run in results.runs) or not (folder / "index.html").exists():
+                build(results, folder)
+            else:
+                err.print("There is no result to report; the earlier report stays.", style="yellow")
     except KeyboardInterrupt:
         err.print("Stopped while the report was written. Results stay; the same command writes it again.")
         raise typer.Exit(130) from None

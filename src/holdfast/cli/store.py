@@ -9,6 +9,7 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast.cli.console import Debug, out
+from holdfast.cli.experiments import load_run
 from holdfast.errors import InputError
 
 store_app = typer.Typer(help="Results on disk: what there is, and making room.", invoke_without_command=True)
@@ -17,19 +18,31 @@ StoreFolder = Annotated[Path, typer.Option("--store", help="The store's folder."
 
 
 @store_app.callback()
-def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debug: Debug = False) -> None:
+def store(
+    context: typer.Context,
+    folder: StoreFolder = Path("runs/store"),
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Only what this run counts on, in its store.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
     """Show what lies in the store."""
     context.obj = folder
     if context.invoked_subcommand is not None:
         return
-    from holdfast.experiment.plan import KINDS
+    from holdfast.experiment.plan import KINDS, make_plan
     from holdfast.experiment.store import Store
     from holdfast.files import size
 
+    names: set[str] | None = None
+    if run is not None:
+        experiment = load_run(run)
+        folder = experiment.store
+        names = {Store(folder).folder(job).name for job in make_plan(experiment).jobs.values()}
     if not folder.is_dir():
         raise InputError(f"There is no store in {folder}; say where it is with --store FOLDER.")
     grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
-    entries = list(Store(folder).entries())
+    entries = [entry for entry in Store(folder).entries() if names is None or entry.name in names]
     for entry in entries:
         weights = _bytes(entry.weights) if entry.weights else ""
         size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
@@ -41,7 +54,7 @@ def store(context: typer.Context, folder: StoreFolder = Path("runs/store"), debu
         weights = _bytes(sum(entry.weights for entry in mine))
         of_which = f", of which weights {weights}" if kind == "learn" else ""
         out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
-    for name in ("work", "damaged", "trash"):
+    for name in ("work", "damaged", "trash") if run is None else ():
         if left := size(folder / name):
             out.print(f"{name}: {_bytes(left)}")
 
