@@ -10,7 +10,7 @@ import typer
 
 from holdfast import __version__
 from holdfast.cli.checkpoints import check, evaluate, help_text
-from holdfast.cli.console import err, out
+from holdfast.cli.console import err, only_json, out
 from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run
 from holdfast.cli.export import export
@@ -21,7 +21,6 @@ from holdfast.errors import HoldfastError, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,6 +57,7 @@ def options(
     ] = False,
 ) -> None:
     """Post-train a vision-language model on a sequence of tasks, and see what it forgets."""
+    only_json(False)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast import __version__
-from holdfast.cli.console import Debug, err, out, show_table, tell_left_out
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import HoldfastError, InputError, shortened
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def run(
     replace: Annotated[
         bool, typer.Option("--replace", help="Also a report of other settings in the run's folder.")
     ] = False,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
@@ -59,6 +60,7 @@ def run(
     from holdfast.config.load import load_experiment
     from holdfast.experiment import store as stores
 
+    only_json(json)
     start = time.monotonic()
     experiment = load_experiment(config, overrides or [], _announce)
     stores.check_writable(experiment.output, "output")
@@ -124,6 +126,9 @@ def run(
         out.print(f"Report: {index}")
     else:
         out.print(f"'holdfast report {config}' writes the report.")
+    if json:
+        counts = {"jobs": len(plan.jobs), "done": outcome.done, "skipped": outcome.skipped}
+        show_json(_paths(experiment) | counts | {"failed": outcome.failed})
     if outcome.failed:
         skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
         raise HoldfastError(
@@ -165,9 +170,14 @@ def _count(workers: str, experiment: Experiment, where: Sequence[Place]) -> int:
 
 
 def plan(
-    config: ConfigFile, overrides: Overrides = None, workers: Workers = "1", debug: Debug = False
+    config: ConfigFile,
+    overrides: Overrides = None,
+    workers: Workers = "1",
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Show the jobs of an experiment: which are done, and how long the others will take."""
+    only_json(json)
     from holdfast.config.load import load_experiment
 
     experiment = load_experiment(config, overrides or [], _announce)
@@ -192,10 +202,14 @@ def plan(
     rates = estimate.measured(store, jobs)
     guess = not rates and experiment.model.path == "embedded"
     grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
+    listed: list[dict[str, Any]] = []
     for job in jobs.jobs.values():
         left = job.fingerprint in todo
-        seconds = duration(estimate.seconds(job, rates)) if left and (rates or guess) else ""
-        grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", seconds)
+        seconds = estimate.seconds(job, rates) if left and (rates or guess) else None
+        shown = "" if seconds is None else duration(seconds)
+        grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", shown)
+        facts = {"kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
+        listed.append({"job": job.label, **facts, "done": not left, "seconds": seconds})
     out.print(grid, soft_wrap=False)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
     time_left = f"about {duration(total)} in one process (from earlier results)"
@@ -224,6 +238,10 @@ def plan(
             f"What memory {experiment.model.path} needs can be told once it is on this disk "
             f"(hf download {experiment.model.path}).",
         )
+    if json:
+        time_told = total if rates or guess else None
+        memory_told = made.total if made else None
+        show_json({"jobs": listed, "to_do": len(todo), "seconds": time_told, "memory_bytes": memory_told})
 
 
 def _tell_devices(workers: str, experiment: Experiment) -> None:
@@ -241,9 +259,11 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write the report of a run again, finished or not."""
+    only_json(json)
     experiment = load_run(run)
 
     from holdfast.experiment.plan import make_plan
@@ -258,6 +278,15 @@ def report(
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"
     out.print(f"Report: {index}")
+    if json:
+        show_json(_paths(experiment) | {"whole": whole})
+
+
+def _paths(experiment: Experiment) -> dict[str, str | None]:
+    """Where a script finds what a run left; None for what is not there."""
+    report, index = experiment.output / "report", experiment.output / "index.jsonl"
+    paths = {"report": report / "index.html", "tables": report / "tables", "index": index}
+    return {name: str(path) if path.exists() else None for name, path in paths.items()}
 
 
 def load_run(run: Path) -> Experiment:

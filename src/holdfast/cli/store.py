@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table as Grid
 
-from holdfast.cli.console import Debug, out
+from holdfast.cli.console import Debug, Json, out, show_json
 from holdfast.cli.experiments import load_run
 from holdfast.errors import InputError
 
@@ -24,6 +24,7 @@ def store(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="Only what this run counts on, in its store.")
     ] = None,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show what lies in the store."""
@@ -41,8 +42,12 @@ def store(
         names = {Store(folder).folder(job).name for job in make_plan(experiment).jobs.values()}
     if not folder.is_dir():
         raise InputError(f"There is no store in {folder}; say where it is with --store FOLDER.")
-    grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
     entries = [entry for entry in Store(folder).entries() if names is None or entry.name in names]
+    others = {name: size(folder / name) for name in ("work", "damaged", "trash")} if run is None else {}
+    if json:
+        show_json({"store": str(folder), "results": [vars(entry) for entry in entries], "bytes": others})
+        return
+    grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
     for entry in entries:
         weights = _bytes(entry.weights) if entry.weights else ""
         size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
@@ -54,8 +59,8 @@ def store(
         weights = _bytes(sum(entry.weights for entry in mine))
         of_which = f", of which weights {weights}" if kind == "learn" else ""
         out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
-    for name in ("work", "damaged", "trash") if run is None else ():
-        if left := size(folder / name):
+    for name, left in others.items():
+        if left:
             out.print(f"{name}: {_bytes(left)}")
 
 
