@@ -162,6 +162,8 @@ def test_a_report_of_other_settings_is_not_replaced_without_a_word(
     said = call("run", config, "methods.sft.learning_rate=0.5")
     assert said.code == 2 and "holds a report of other settings: 6 of its" in said.err
     assert "methods.sft.learning_rate: 0.001, now 0.5" in said.err and "--replace" in said.err
+    changed = write_config(ran, SMALL | {"seeds": [1]}, "changed.yaml")
+    assert "seeds: [0], now [1]" in call("report", changed).err
     assert before == (page.read_bytes(), (ran / "out/config.yaml").read_text())
     assert call("run", config, "keep_weights=last", "--no-report").code == 0  # which loses nothing
 

@@ -267,10 +267,12 @@ def report(
     experiment = load_run(run)
 
     from holdfast.experiment.plan import make_plan
-    from holdfast.experiment.runindex import write_index
+    from holdfast.experiment.runindex import check_earlier, write_index
     from holdfast.experiment.store import Store
 
     plan, store = make_plan(experiment), Store(experiment.store)
+    if not run.is_dir():  # whose file may have changed since
+        check_earlier(experiment, plan)
     whole = _report(experiment, plan, store)
     write_index(experiment, plan, store)
     if not whole:

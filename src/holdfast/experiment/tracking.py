@@ -63,8 +63,11 @@ class Tracking:
             for name in names
         ]
         if self._tellers:
-            for job in plan.jobs.values():
-                self._tell(job, whole=True)
+            try:
+                for job in plan.jobs.values():
+                    self._tell(job, whole=True)
+            finally:
+                self._note()
 
     def hear(self, job: Job, event: Event) -> None:
         """Tell what a job has found, now and then and when it is done."""
@@ -72,6 +75,7 @@ class Tracking:
         if self._tellers and (event.kind == "done" or now - self._looked[job.fingerprint] >= SECONDS):
             self._looked[job.fingerprint] = now
             self._tell(job, whole=event.kind == "done")
+            self._note()
 
     def report(self, folder: Path) -> None:
         """Tell the report and its tables, unless this one was told before."""
@@ -96,6 +100,10 @@ class Tracking:
         for teller in self._tellers:
             teller.tell(job.fingerprint, points)
 
+    def _note(self) -> None:
+        for teller in self._tellers:
+            teller.attempt(teller.note)
+
     def _points(self, job: Job, whole: bool) -> list[list[_Point]]:
         """What there is of a job, in an order that does not change."""
         places = self._places[job.fingerprint]
@@ -118,6 +126,7 @@ class _Teller:
         self.name = name
         self._path = run.folder / "told.json"
         self._told: dict[str, Any] = {"points": {}, "report": ""}
+        self._news = False  # that is not put down yet
         self._tracker: Tracker | None = None
         with self._tolerated():
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +143,8 @@ class _Teller:
         def tell(tracker: Tracker) -> None:
             for line, axis, step, numbers in (point for group in new for point in group):
                 tracker.log(line, axis, step, numbers)
-            self._note(tracker, "points", {**self._told["points"], job: len(points)})
+            self._told["points"][job] = len(points)
+            self._news = True
 
         self.attempt(tell)
 
@@ -146,14 +156,18 @@ class _Teller:
             for table in tables:
                 tracker.table(table)
             tracker.report(folder)
-            self._note(tracker, "report", digest)
+            self._told["report"] = digest
+            self._news = True
+            self.note(tracker)
 
         self.attempt(tell)
 
-    def _note(self, tracker: Tracker, key: str, value: Any) -> None:
-        tracker.flush()  # first: what is noted is never told again
-        self._told[key] = value
-        files.write_json(self._path, self._told)
+    def note(self, tracker: Tracker) -> None:
+        """Put down what was told, so that it is never told again."""
+        if self._news:
+            tracker.flush()
+            files.write_json(self._path, self._told)
+            self._news = False
 
     def attempt(self, tell: Callable[[Tracker], object]) -> None:
         """Have the tracker do something; an error costs one warning and the tracker, never the run."""
