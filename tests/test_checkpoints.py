@@ -69,7 +69,9 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {"id", "prompt", "response", "answer", "reference", "score", "format", "tokens"} <= set(records[0])
     assert "| presence | 40 | 100.0" in (out / "summary.md").read_text()
     said_of_it = files.read_json(out / "records" / "presence.json")
-    assert set(said_of_it) == {"checkpoint", "fingerprint", "sha256", "seconds", "made", "inputs"}
+    assert set(said_of_it) == {
+        "checkpoint", "fingerprint", "sha256", "seconds", "made", "made_with", "inputs"
+    }  # fmt: skip
     assert set(said_of_it["inputs"]) == {
         "task", "version", "data", "scorer", "split", "examples", "style", "template", "sampling"
     }  # fmt: skip

@@ -56,7 +56,7 @@ def examine(
         for job in plan.jobs.values():
             store.remove(job)
     load = cache(subject.load)
-    runner = Runner(exam, plan, store, load)
+    runner = Runner(exam, plan, store, load, model=subject.model)
     store.use(plan.jobs.values())
     examined: list[Examined] = []
     try:
@@ -97,5 +97,6 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
     made = store.folder(job).stat().st_mtime
     left_out = tuple(result.get("left_out", ()))
     return Examined(
-        job.tasks[0], name, inputs, records, result["seconds"], made, job.fingerprint, reused, left_out
+        *(job.tasks[0], name, inputs, records, result["seconds"], made, job.fingerprint, reused, left_out),
+        made_with=store.made(job),
     )

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Examined:
         fingerprint: of the job in the store.
         reused: it had been done before.
         left_out: sampling settings that a server refused, so that its own counted.
+        made_with: machine, versions and the like, where they were noted.
     """
 
     task: str
@@ -51,6 +52,7 @@ class Examined:
     fingerprint: str
     reused: bool = True
     left_out: tuple[str, ...] = ()
+    made_with: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scores_N(self) -> np.ndarray:
@@ -85,6 +87,7 @@ def export(examined: Sequence[Examined], folder: Path) -> None:
         "sha256": files.file_digest(path),
         "seconds": round(last.seconds, 1),
         "made": datetime.fromtimestamp(last.made, UTC).isoformat(timespec="seconds"),
+        "made_with": last.made_with,
         "inputs": last.inputs,
         **({"left_out": last.left_out} if last.left_out else {}),
     }
@@ -130,7 +133,8 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
         made = datetime.fromisoformat(said["made"]).timestamp()
         facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
-        examined.append(Examined(name, *facts, left_out=tuple(said.get("left_out", ()))))
+        more = {"left_out": tuple(said.get("left_out", ())), "made_with": said.get("made_with", {})}
+        examined.append(Examined(name, *facts, **more))
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
     return examined

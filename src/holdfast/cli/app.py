@@ -10,9 +10,10 @@ import typer
 
 from holdfast import __version__
 from holdfast.cli.checkpoints import check, evaluate, help_text
-from holdfast.cli.console import err, out
+from holdfast.cli.console import err, only_json, out
 from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run
+from holdfast.cli.export import export
 from holdfast.cli.merge import merge
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
@@ -20,7 +21,6 @@ from holdfast.errors import HoldfastError, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(plan)
 app.command()(report)
+app.command(help=help_text(export))(export)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
 app.command(help=help_text(merge))(merge)
@@ -56,6 +57,7 @@ def options(
     ] = False,
 ) -> None:
     """Post-train a vision-language model on a sequence of tasks, and see what it forgets."""
+    only_json(False)
 
 
 def main() -> None:

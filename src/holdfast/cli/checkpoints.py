@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast.cli.console import Debug, err, out, show_table, tell_left_out
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def evaluate(
         Path | None, typer.Option("--out", help="Folder of the records; normally runs/evaluate/MODEL.")
     ] = None,
     again: Again = False,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Let a checkpoint answer tasks: a record a sample, and accuracies with intervals.
@@ -64,12 +65,16 @@ def evaluate(
     from holdfast.checkpoints.subject import find_subject
     from holdfast.report.table import to_json
 
+    only_json(json)
     exam = _exam(overrides, like, _names(tasks), debug)
     subject = find_subject(model, exam)
     target = folder or Path("runs/evaluate") / _slug(subject.name)
-    for table in tables(_examine(subject, exam, target, again)):
-        show_table(to_json(table))
+    made = [to_json(table) for table in tables(_examine(subject, exam, target, again))]
+    for table in made:
+        show_table(table)
     out.print(f"Records: {target / 'records'}")
+    if json:
+        show_json({"checkpoint": subject.name, "records": str(target / "records"), "tables": made})
 
 
 def check(
@@ -92,6 +97,7 @@ def check(
         Path | None, typer.Option("--out", help="Folder of the comparison; normally runs/check/BASE-NEW.")
     ] = None,
     again: Again = False,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compare two checkpoints sample by sample; exit code 3 when something was forgotten.
@@ -112,6 +118,7 @@ def check(
     from holdfast.checkpoints.subject import find_subject
     from holdfast.report.table import to_json
 
+    only_json(json)
     names = _names(tasks)
     folders = [Path(side) for side in (before, after) if (Path(side) / RECORDS).is_dir()]
     if folders and not names:
@@ -139,13 +146,17 @@ def check(
 
     old, new = answers(sides[0], "before"), answers(sides[1], "after")
     compared = comparison.compare(old, new, max_drop=max_drop / 100, level=level)
-    show_table(to_json(comparison.write(compared, (old[0].checkpoint, new[0].checkpoint), target)))
+    table = to_json(comparison.write(compared, (old[0].checkpoint, new[0].checkpoint), target))
+    show_table(table)
     forgotten, unclear = compared.named("forgotten"), compared.named("unclear")
     verdict = f"Forgotten: {', '.join(forgotten)}." if forgotten else "Nothing was shown to be forgotten."
     if unclear:
         verdict += f" Unclear: {', '.join(unclear)}; more examples would tell."
     out.print(verdict)
     out.print(f"Items whose answer turned: {target / 'flips.jsonl'}")
+    if json:
+        verdicts = {name: compared.named(name) for name in ("forgotten", "unclear", "kept")}
+        show_json({**verdicts, "flips": str(target / "flips.jsonl"), "table": table})
     if forgotten or (strict and unclear):
         raise typer.Exit(FORGOTTEN)
 

@@ -12,6 +12,7 @@ from holdfast.measures import KINDS
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
+from holdfast.tracking import check_tracker
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath
 
@@ -84,6 +85,11 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         problems.append((("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"))
     problems += check_model(experiment.model)
+    for index, name in enumerate(experiment.track):
+        try:
+            check_tracker(name)
+        except InputError as error:
+            problems.append((("track", index), str(error).rstrip(".")))
     return problems
 
 

@@ -138,6 +138,7 @@ class Experiment(Settings):
     cards: dict[Name, Card] = Field(default_factory=dict)  # your own, that `holdfast plan --card` may name
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
     ray: Ray = Ray()
+    track: tuple[str, ...] = ()  # tensorboard, wandb, trackio, mlflow, FILE.py:CLASS; changes no result
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -170,7 +171,7 @@ class Experiment(Settings):
             raise ValueError("names no bucket or folder after ://")
         return value
 
-    @field_validator("sequence", "general", "seeds")
+    @field_validator("sequence", "general", "seeds", "track")
     @classmethod
     def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         repeated = {item for item, count in Counter(value).items() if count > 1}

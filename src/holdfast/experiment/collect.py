@@ -46,6 +46,7 @@ class _Collector:
             other_style=tuple(self.run(chain, other=True) for chain in self.plan.chains) if other else (),
             options=frozenset(name for name in names if self.experiment.task(name).options),
             left_out=self.plan.left_out,
+            made=tuple(filter(None, map(self.store.made, self.plan.jobs.values()))),
         )
 
     def run(self, chain: Chain, other: bool) -> MethodRun:

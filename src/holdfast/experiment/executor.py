@@ -176,9 +176,18 @@ def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Execut
 
 
 def run(
-    experiment: Experiment, plan: Plan, store: Store, workers: int, progress: Progress, debug: bool = False
+    experiment: Experiment,
+    plan: Plan,
+    store: Store,
+    workers: int,
+    progress: Progress,
+    debug: bool = False,
+    on_event: Callable[[Job, Event], object] = lambda job, event: None,
 ) -> Outcome:
     """Do every job that has no result yet.
+
+    Args:
+        on_event: is told what workers say, before it is acted upon.
 
     Raises:
         InputError: there is no such executor, torch cannot use the device, or another machine works on the
@@ -201,7 +210,7 @@ def run(
         own = experiment.executor if plugins.is_reference(experiment.executor) else None
         with plugins.blamed(own, about="its start"):
             executor = make(experiment, plan, store, min(workers, total))
-        state = _Run(executor, schedule, progress, debug)
+        state = _Run(executor, schedule, progress, debug, on_event)
         try:
             with beside, progress.running(costs, executor.where, already=len(plan.jobs) - total):
                 state.work()
@@ -214,11 +223,19 @@ def run(
 
 
 class _Run:
-    def __init__(self, executor: Executor, schedule: Schedule, progress: Progress, debug: bool) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        schedule: Schedule,
+        progress: Progress,
+        debug: bool,
+        on_event: Callable[[Job, Event], object],
+    ) -> None:
         self.executor = executor
         self.schedule = schedule
         self.progress = progress
         self.debug = debug
+        self.on_event = on_event
         self.done = 0
 
     def work(self) -> None:
@@ -239,6 +256,7 @@ class _Run:
 
     def settle(self, job: Job, event: Event) -> None:
         """Take note of what a worker says."""
+        self.on_event(job, event)
         if event.kind == "step":
             self.progress.step(job, event.step, event.steps, event.numbers)
             return

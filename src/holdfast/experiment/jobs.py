@@ -19,9 +19,11 @@ from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.provenance import provenance
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.methods import RFT, Method
 from holdfast.policy.cache import ByteCache
+from holdfast.policy.settings import ModelSettings
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example, held_bytes
 from holdfast.tasks.task import Split, Task
@@ -57,6 +59,7 @@ class Runner:
     Args:
         load: gives what answers in evaluations, where that is not a policy of the experiment.
         team: who learn stages together; all else the rank that leads does alone.
+        model: how that is loaded, where it is known.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Runner:
         store: Store,
         load: Callable[[], Generator] | None = None,
         team: Team | None = None,
+        model: ModelSettings | None = None,
     ) -> None:
         import torch
 
@@ -80,6 +84,7 @@ class Runner:
         self._policy: Policy | None = None
         self.load = load
         self.team = team or Team()
+        self.model = experiment.model if load is None else model
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
@@ -306,7 +311,7 @@ class Runner:
         except InputError:
             self.store.clear_work(job)
             raise
-        with self.store.writing(job) as folder:
+        with self.store.writing(job, provenance(self.experiment.threads, self.model)) as folder:
             yield folder
 
     def policy_of(self, job: Job) -> Policy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.analysis.views import Analysis
@@ -49,7 +49,24 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
         temperature = evaluation["temperature"]
         sampling = f"sampled at temperature {temperature:g}" if temperature else "greedy"
         facts += [("Evaluation", f"free generation, {sampling}, at most {evaluation['max_tokens']} tokens")]
-    return facts
+    return facts + _made(analysis.results.made)
+
+
+def _made(made: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Where, when and with what the results were made; where they differ, each once."""
+    if not made:
+        return []
+    versions = {", ".join(f"{name} {number}" for name, number in one["versions"].items()) for one in made}
+    machines = {", ".join(filter(None, (one["machine"], one.get("device")))) for one in made}
+    days = sorted(one["date"][:10] for one in made)
+    facts = {
+        "Versions": versions,
+        "Machine": machines,
+        "Threads of a job": {str(one["threads"]) for one in made},
+        "Commit of the base model": {one["commit"] for one in made if "commit" in one},
+        "Made": {" to ".join(dict.fromkeys((days[0], days[-1])))},
+    }
+    return [(name, "; ".join(sorted(values))) for name, values in facts.items() if values]
 
 
 def methods_table(analysis: Analysis) -> Table:
