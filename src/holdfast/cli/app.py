@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from holdfast import __version__
-from holdfast.cli.checkpoints import check, evaluate, help_text
+from holdfast.cli.check import check
+from holdfast.cli.checkpoints import evaluate, help_text
 from holdfast.cli.console import err, out
 from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run

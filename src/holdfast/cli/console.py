@@ -10,7 +10,8 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,6 +51,17 @@ def _escaped(text: str) -> str:
 _TOLD = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
 out = PlainConsole(width=None if _TOLD else 160)
 err = PlainConsole(stderr=True)
+
+
+@contextmanager
+def output_aside() -> Iterator[None]:
+    """What is said goes beside the output, which is for a program to read."""
+    out.file, before = err.file, out.file
+    try:
+        yield
+    finally:
+        out.file = before
+
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")]
 

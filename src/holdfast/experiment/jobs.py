@@ -29,6 +29,7 @@ from holdfast.tasks.task import Split, Task
 if TYPE_CHECKING:
     import torch
 
+    from holdfast.generate.evaluate import Watch
     from holdfast.generate.generator import Generator
     from holdfast.policy.policy import Policy
 
@@ -53,6 +54,7 @@ class Runner:
 
     Args:
         load: gives what answers in evaluations, where that is not a policy of the experiment.
+        watch: gives what looks at the answers of a task while they come, and may end it (`Enough`).
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Runner:
         plan: Plan,
         store: Store,
         load: Callable[[], Generator] | None = None,
+        watch: Callable[[str], Watch] | None = None,
     ) -> None:
         import torch
 
@@ -72,6 +75,7 @@ class Runner:
         self.held: str | None = None  # fingerprint of the policy in memory, or of the one just trained
         self._policy: Policy | None = None
         self.load = load
+        self.watch = watch
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
@@ -196,6 +200,7 @@ class Runner:
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.generate.evaluate import evaluate
         from holdfast.generate.local import LocalGenerator
+        from holdfast.generate.setting import setting_of
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
         generator = LocalGenerator(self.policy_of(job)) if self.load is None else self.load()
@@ -210,11 +215,13 @@ class Runner:
             batch=job.inputs["batch"],
             on_step=on_step,
             kept=kept,
+            **({"watch": self.watch(task.name)} if self.watch is not None else {}),
         )
         result = {
             "examples": len(records),
             "accuracy": sum(record["score"] for record in records) / len(records),
             "seconds": kept.seconds,
+            "setting": setting_of(generator, job.inputs["batch"]),
         }
         if left_out := getattr(generator, "left_out", None):  # of a server
             result["left_out"] = sorted(left_out)
