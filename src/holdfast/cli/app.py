@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from holdfast import __version__
+from holdfast.cli.bundle import bundle, verify
 from holdfast.cli.check import check
 from holdfast.cli.checkpoints import evaluate, help_text
 from holdfast.cli.console import err, out
@@ -32,6 +33,8 @@ app.command()(report)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
 app.command(help=help_text(merge))(merge)
+app.command(help=help_text(bundle))(bundle)
+app.command(help=help_text(verify))(verify)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
