@@ -105,8 +105,10 @@ def test_everything_measured_survives(made: dict[str, bytes], tmp_path: Path) ->
 
 
 def test_texts_leave_what_tables_ask_of_them() -> None:
-    record = {"id": "1", "prompt": "secret", "response": "<think>x</think> it is 7", "answer": None,
-              "reference": "7", "score": 0.0, "lenient": 0.0, "format": 0.0, "meta": {"a": "secret"}}  # fmt: skip
+    record = {
+        "id": "1", "prompt": "secret", "answer": None, "reference": "7", "score": 0.0, "lenient": 0.0,
+        "format": 0.0, "meta": {"a": "secret"},
+    }  # fmt: skip
     from holdfast.analysis.outcomes import Outcome, outcome
 
     for response, expected in (("<think>x</think> it is 7", Outcome.FORMAT), ("eight", Outcome.KNOWLEDGE)):
