@@ -152,8 +152,8 @@ def main() -> None:
             f"# The gate on simulated releases, {date.today()}\n\n"
             f"`python benchmarks/gate.py --releases {count} --save`: {count:,} harmless and {count:,} "
             f"harmful releases each way, the {skills} skills of the core suite. {100 * CHURN:g} % of "
-            f"judgements turn; a harmful release loses {100 * LOSS:g} points net on one skill. `--max-drop 1 --level "
-            f"0.95`, items as `--power {POWER:g}` names them. 95 % intervals (Wilson) in brackets.\n\n"
+            f"judgements turn; a harmful release loses {100 * LOSS:g} points net on one skill. `--max-drop 1 "
+            f"--level 0.95`, items as `--power {POWER:g}` names them. 95 % intervals (Wilson) in brackets.\n\n"
         )
         path = FOLDER / f"{date.today()}-gate.md"
         path.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
