@@ -68,11 +68,11 @@ def test_a_checkpoint_and_a_comparison(tmp_path: Path, call: Call) -> None:
     (row,) = said["tables"][0]["rows"]
     assert row["items"] == 4 and {"value", "low", "high"} <= set(row["accuracy"])
     noted = json.loads((tmp_path / "old/records/reading.json").read_text())
-    assert noted["made_with"]["versions"]["holdfast"] == __version__  # provenance of the records
+    assert noted["setting"]["versions"]["holdfast"] == __version__  # provenance of the records
 
     compared = value(call("check", tmp_path / "old", tmp_path / "old", "--out", tmp_path / "same", "--json"))
     assert compared["forgotten"] == [] and compared["unclear"] + compared["kept"] == ["reading"]
-    assert Path(compared["flips"]).is_file() and compared["table"]["rows"]
+    assert Path(compared["flips"]).is_file() and compared["rows"]
 
 
 def test_a_shell_completes_commands() -> None:

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from holdfast import __version__
-from holdfast.cli.checkpoints import check, evaluate, help_text
+from holdfast.cli.bundle import bundle, verify
+from holdfast.cli.check import check
+from holdfast.cli.checkpoints import evaluate, help_text
 from holdfast.cli.console import err, only_json, out
 from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run
@@ -32,6 +34,8 @@ app.command(help=help_text(export))(export)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
 app.command(help=help_text(merge))(merge)
+app.command(help=help_text(bundle))(bundle)
+app.command(help=help_text(verify))(verify)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")

@@ -52,6 +52,7 @@ _TOLD = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty
 out = PlainConsole(width=None if _TOLD else 160)
 err = PlainConsole(stderr=True)
 
+
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone; what is for people goes to stderr.")]
 
@@ -62,7 +63,7 @@ def only_json(wanted: bool) -> None:
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=1))
+    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def tell_left_out(left_out: Iterable[LeftOut]) -> None:

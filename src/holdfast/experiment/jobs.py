@@ -31,6 +31,7 @@ from holdfast.tasks.task import Split, Task
 if TYPE_CHECKING:
     import torch
 
+    from holdfast.generate.evaluate import Watch
     from holdfast.generate.generator import Generator
     from holdfast.generate.served import ServedGenerator
     from holdfast.generate.settings import Served
@@ -60,6 +61,7 @@ class Runner:
         load: gives what answers in evaluations, where that is not a policy of the experiment.
         team: who learn stages together; all else the rank that leads does alone.
         model: how that is loaded, where it is known.
+        watch: gives what looks at the answers of a task while they come, and may end it (`Enough`).
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Runner:
         load: Callable[[], Generator] | None = None,
         team: Team | None = None,
         model: ModelSettings | None = None,
+        watch: Callable[[str], Watch] | None = None,
     ) -> None:
         import torch
 
@@ -85,6 +88,7 @@ class Runner:
         self.load = load
         self.team = team or Team()
         self.model = experiment.model if load is None else model
+        self.watch = watch
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
@@ -235,6 +239,7 @@ class Runner:
 
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.generate.evaluate import evaluate
+        from holdfast.generate.setting import setting_of
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
         sampler = self.experiment.evaluation.sampler
@@ -250,11 +255,13 @@ class Runner:
             batch=job.inputs["batch"],
             on_step=on_step,
             kept=kept,
+            **({"watch": self.watch(task.name)} if self.watch is not None else {}),
         )
         result = {
             "examples": len(records),
             "accuracy": sum(record["score"] for record in records) / len(records),
             "seconds": kept.seconds,
+            "setting": setting_of(generator, job.inputs["batch"]),
         }
         if left_out := getattr(generator, "left_out", None):  # of a server
             result["left_out"] = sorted(left_out)
