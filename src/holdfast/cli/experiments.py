@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,13 @@ Workers = Annotated[
         help="Processes that work at the same time, one a GPU in turn; auto: as many as GPUs, or cores.",
     ),
 ]
+Pictures = Annotated[
+    str,
+    typer.Option(
+        metavar="N|none",
+        help="How many pictures the report holds at most; none where they must not be passed on.",
+    ),
+]
 
 
 def run(
@@ -48,6 +56,7 @@ def run(
             "--report/--no-report", help="Write the report: one of several machines that share a run should."
         ),
     ] = True,
+    pictures: Pictures = "2000",
     debug: Debug = False,
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
@@ -56,6 +65,7 @@ def run(
     from holdfast.experiment import store as stores
 
     start = time.monotonic()
+    most = _most_pictures(pictures)
     experiment = load_experiment(config, overrides or [], _announce)
     stores.check_writable(experiment.output, "output")
     stores.check_writable(experiment.store, "store")
@@ -101,7 +111,7 @@ def run(
             out.print("Everything is done already.")
             break
         state.unlink(missing_ok=True)
-        if _report(experiment, plan, store):
+        if _report(experiment, plan, store, most):
             if not outcome.failed:
                 files.write_json(state, digest)
             break
@@ -227,9 +237,11 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    pictures: Pictures = "2000",
     debug: Debug = False,
 ) -> None:
     """Write the report of a run again, finished or not."""
+    most = _most_pictures(pictures)
     from holdfast.config.load import load_experiment
 
     config = run / "config.yaml" if run.is_dir() else run
@@ -244,7 +256,7 @@ def report(
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.store import Store
 
-    if not _report(experiment, make_plan(experiment), Store(experiment.store)):
+    if not _report(experiment, make_plan(experiment), Store(experiment.store), most):
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"
@@ -262,9 +274,18 @@ def _causes(failed: Mapping[str, str]) -> str:
     )
 
 
-def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
+def _most_pictures(text: str) -> int:
+    """The number that `--pictures` means."""
+    if text == "none":
+        return 0
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise InputError(f"--pictures {shortened(text)}: give a number, or none.")
+    return int(text)
+
+
+def _report(experiment: Experiment, plan: Plan, store: Store, pictures: int) -> bool:
     """Write the report; False when results were found damaged (and set aside) on the way."""
-    from holdfast.experiment.collect import collect
+    from holdfast.experiment.collect import collect, judged
     from holdfast.report.page import build
 
     damaged = []
@@ -276,7 +297,9 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
 
     try:
         with out.status("Writing the report"):
-            build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+            results = collect(experiment, plan, store, on_damage)
+            examples = partial(judged, experiment, plan)
+            build(results, experiment.output / "report", examples=examples, pictures=pictures)
     except KeyboardInterrupt:
         err.print("Stopped while the report was written. Results stay; the same command writes it again.")
         raise typer.Exit(130) from None
