@@ -12,6 +12,7 @@ from holdfast.analysis.views import Analysis, analyse
 from holdfast.files import sweep, write_json, write_text
 from holdfast.report.gallery.page import NAME, write_gallery
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Examples, Shelf
+from holdfast.report.latex import to_latex
 from holdfast.report.section import Drawing, MakeSection, Part, Sample, Samples, Section
 from holdfast.report.sections import SECTIONS
 from holdfast.report.style import RC, Looks, css, data_colours, looks_of, save
@@ -73,6 +74,7 @@ def _filled(section: Section, analysis: Analysis, looks: Looks, folder: Path, sh
         elif isinstance(part, Table):
             if part.rows:
                 write_text(folder / "tables" / f"{part.name}.csv", to_csv(part))
+                write_text(folder / "tables" / f"{part.name}.tex", to_latex(part))
                 write_json(folder / "tables" / f"{part.name}.json", to_json(part))
                 parts += [part] if part.shown else []
         elif isinstance(part, Samples):
