@@ -104,7 +104,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert "0 to do" in call("plan", config).out
 
     # A cell damaged on disk is done again, and nothing else.
-    monkeypatch.setattr(page, "build", lambda results, folder: folder / "index.html")
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
     experiment = make_experiment(tmp_path)
     plan = make_plan(experiment)
     cell = plan.jobs[plan.chains[1].cells[2, "reading"]]
@@ -183,7 +183,7 @@ def test_a_copy_of_a_run_gets_a_report_of_its_own(
     experiments._save_config(make_experiment(tmp_path))
     shutil.copytree(tmp_path / "out", tmp_path / "copy")
     written: list[Path] = []
-    monkeypatch.setattr(page, "build", lambda results, folder: written.append(folder))
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: written.append(folder))
     said = call("report", tmp_path / "copy")
     assert said.code == 0, said.err
     assert written == [tmp_path / "copy" / "report"]
@@ -193,7 +193,7 @@ def test_a_copy_of_a_run_gets_a_report_of_its_own(
 def test_a_report_that_is_stopped_says_so(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(page, "build", stop)

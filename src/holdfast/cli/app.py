@@ -16,6 +16,7 @@ from holdfast.cli.experiments import plan, report, run
 from holdfast.cli.merge import merge
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
+from holdfast.cli.watch import watch
 from holdfast.errors import HoldfastError, InputError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(plan)
 app.command()(report)
+app.command()(watch)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
 app.command(help=help_text(merge))(merge)

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -237,30 +238,64 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER]", help="A second run, for a gallery of both.")
+    ] = None,
     pictures: Pictures = "2000",
     debug: Debug = False,
 ) -> None:
-    """Write the report of a run again, finished or not."""
+    """Write the report of a run again, finished or not; with two, also their items side by side."""
     most = _most_pictures(pictures)
-    from holdfast.config.load import load_experiment
-
-    config = run / "config.yaml" if run.is_dir() else run
-    if run.is_dir() and not config.exists():
-        raise InputError(
-            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
-        )
-    experiment = load_experiment(config)
-    if run.is_dir():  # a copy's settings name the original's folder
-        experiment = experiment.model_copy(update={"output": run.absolute()})
+    experiment = experiment_of(run)
 
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.store import Store
 
-    if not _report(experiment, make_plan(experiment), Store(experiment.store), most):
+    plan, store = make_plan(experiment), Store(experiment.store)
+    if not _report(experiment, plan, store, most):
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"
     out.print(f"Report: {index}")
+    if other is not None:
+        out.print(f"Side by side: {_side_by_side(experiment, experiment_of(other), most)}")
+
+
+def experiment_of(run: Path) -> Experiment:
+    """The experiment of a run's folder, or of its file.
+
+    Raises:
+        InputError: the folder is none of a run, or its settings cannot be used.
+    """
+    from holdfast.config.load import load_experiment
+
+    if not run.is_dir():
+        return load_experiment(run)
+    config = run / "config.yaml"
+    if not config.exists():
+        raise InputError(
+            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
+        )
+    # A copy's settings name the original's folder.
+    return load_experiment(config).model_copy(update={"output": run.absolute()})
+
+
+def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
+    """Write the gallery of two runs into the report of the first."""
+    from holdfast.api import load_results
+    from holdfast.experiment.collect import judged
+    from holdfast.experiment.plan import make_plan
+    from holdfast.report.gallery.page import write_gallery
+    from holdfast.report.gallery.thumbnails import Album, Shelf
+
+    results = [load_results(first), load_results(second)]
+    if second.name == first.name:
+        results[1] = replace(results[1], name=f"{second.name} ({second.output.name})")
+    path = first.output / "report" / f"gallery-with-{second.output.name}.html"
+    shelf = Shelf(partial(judged, first, make_plan(first)))
+    with out.status("Writing the gallery of both"):
+        write_gallery(path, results, shelf, Album(pictures))
+    return path
 
 
 def _causes(failed: Mapping[str, str]) -> str:

@@ -35,7 +35,8 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.plan import KINDS, Job
 
 WEIGHTS = "weights"
-_USE, _RUN = "use", "run-"  # lock files
+RUN = "run-"  # lock files, as the next
+_USE = "use"
 _LENGTH = 16  # of a fingerprint in a name
 
 
@@ -239,7 +240,7 @@ class Store:
         self.end_use()
         with self._open_lock(_USE) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
-            path = self.root / "locks" / f"{_RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            path = self.root / "locks" / f"{RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
             file = path.open("x")
             fcntl.flock(file, fcntl.LOCK_SH)
             file.write("".join(f"{job.fingerprint[:_LENGTH]}\n" for job in jobs))
@@ -257,7 +258,7 @@ class Store:
         with self._open_lock(_USE) as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             used: set[str] = set()
-            for path in (self.root / "locks").glob(f"{_RUN}*"):
+            for path in (self.root / "locks").glob(f"{RUN}*"):
                 with path.open("a+") as file:
                     if _try_lock(file, fcntl.LOCK_EX):
                         path.unlink()  # its process is gone

@@ -12,7 +12,8 @@ ESCAPES = {
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
     NO_BREAK: "~", "−": "$-$", "→": r"$\rightarrow$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$",
-    "Δ": r"$\Delta$", "²": "$^2$", "ᵀ": r"$^{\top}$", "≈": r"$\approx$", "·": r"$\cdot$", "…": r"\ldots{}", "–": "--", "[": "{[}", "]": "{]}",
+    "Δ": r"$\Delta$", "²": "$^2$", "ᵀ": r"$^{\top}$", "≈": r"$\approx$",
+    "·": r"$\cdot$", "…": r"\ldots{}", "–": "--", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 

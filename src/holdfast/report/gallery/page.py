@@ -18,10 +18,15 @@ from holdfast.report.templating import TEMPLATES, environment
 NAME = "gallery.html"
 
 
-def write_gallery(
-    path: Path, experiments: Sequence[Results], shelf: Shelf, album: Album, report: str | None = "index.html"
-) -> None:
-    """The items of one experiment, or of several side by side.
+def write_gallery(path: Path, experiments: Sequence[Results], shelf: Shelf, album: Album) -> None:
+    """As `gallery`, to a file beside the report."""
+    write_bytes(path, gallery(experiments, shelf, album))
+
+
+def gallery(
+    experiments: Sequence[Results], shelf: Shelf, album: Album, report: str | None = "index.html"
+) -> bytes:
+    """The page of the items of one experiment, or of several side by side.
 
     Args:
         report: where the report lies, from the page.
@@ -33,7 +38,8 @@ def write_gallery(
     script = (TEMPLATES / "gallery.js").read_text(encoding="utf-8")
     content = {"name": data["name"], "report": report, "data": embedded(data), "script": script}
     text = environment().get_template("gallery.html.j2").render(content | {"digest": digest(script)})
-    write_bytes(path, text.encode("utf-8", "replace"))  # half a character cannot be written
+    made: bytes = text.encode("utf-8", "replace")  # half a character cannot be written
+    return made
 
 
 def digest(script: str) -> str:
