@@ -190,6 +190,29 @@ def test_a_copy_of_a_run_gets_a_report_of_its_own(
     assert f"{tmp_path / 'copy' / 'report' / 'index.html'}" in said.out
 
 
+def test_two_runs_get_a_gallery_of_both(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
+    for name in ("first", "second"):
+        experiments._save_config(make_experiment(tmp_path / name))
+    said = call("report", tmp_path / "first" / "out", tmp_path / "second" / "out")
+    assert said.code == 0, said.err
+    html = (tmp_path / "first" / "out" / "report" / "gallery-with-out.html").read_text(encoding="utf-8")
+    for label in ("tiny: sft", "tiny: grpo", "tiny (out): sft", "tiny (out): grpo"):
+        assert f'"label":"{label}"' in html
+    assert call("report", tmp_path / "first" / "out", tmp_path).code == 2
+
+
+def test_pictures_are_a_number_or_none(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(page, "build", lambda results, folder, **more: asked.append(more["pictures"]))
+    config = write_config(tmp_path)
+    for said in ("none", "12"):
+        assert call("report", config, "--pictures", said).code == 0
+    assert asked == [0, 12]
+    wrong = call("report", config, "--pictures", "some")
+    assert wrong.code == 2 and "give a number, or none" in wrong.err
+
+
 def test_a_report_that_is_stopped_says_so(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
