@@ -309,7 +309,8 @@ def test_a_cell_of_the_matrix_opens_its_items_and_the_address_tells_them(tab, pa
 @needs_chromium
 def test_two_runs_side_by_side(tab, page):
     tab.open(page.as_uri())
-    tab.ask("set({run: '0', beside: '1'})")
+    _pick(tab, "beside", "1")  # of the others, the first stands beside it
+    assert tab.ask("[state.run, state.beside]") == ["0", "1"]
     assert tab.ask("document.querySelectorAll('#matrices table').length") == 2
     assert tab.ask("document.querySelectorAll('.row:first-child .strip').length") == 2
     four = ("left", "right", "wrong", "same")

@@ -22,7 +22,7 @@ const FATES = [
   ["passing", "right in passing", "wrong before and now, right at some other stage"],
   ["kept", "kept", "right before, now, and at every stage between"],
 ];
-const KINDS = ["", "format", "convention", "knowledge", "cut"];
+const KINDS = [["", "anything"], ["format", "format"], ["convention", "convention"], ["knowledge", "knowledge"], ["cut", "cut off"]];
 const BOTH = [
   ["", "all"], ["left", "only the run right"], ["right", "only the one beside right"],
   ["wrong", "both wrong"], ["same", "both right"],
@@ -50,7 +50,6 @@ function marksOf(run) {
 }
 
 const stageOf = (run) => (state.stage === "" ? run.last : Math.min(Number(state.stage), run.last));
-const learnedAt = (run, item) => run.cells[taskOf[item]]?.learned ?? 0;
 
 /** The fate of every item at a stage: analysis/fates.py in words of this page. */
 function fatesAt(run, until) {
@@ -79,16 +78,13 @@ function fatesAt(run, until) {
 
 // ---- filtering ------------------------------------------------------------------------------------------
 
-let shown = new Uint32Array(0), counts = [];
-let low = null; // what a search looks through, in small letters
+let shown = new Uint32Array(0), counts = [], low = null;
 
-function lowered() {
-  low ??= {
-    items: data.prompts.map((prompt, i) => `${data.ids[i]}\n${prompt}\n${data.references[i]}`.toLowerCase()),
-    texts: data.texts.map((text) => text.toLowerCase()),
-  };
-  return low;
-}
+/** What a search looks through, in small letters. */
+const lowered = () => low ??= {
+  items: data.prompts.map((prompt, i) => `${data.ids[i]}\n${prompt}\n${data.references[i]}`.toLowerCase()),
+  texts: data.texts.map((text) => text.toLowerCase()),
+};
 
 /** Which texts hold the words looked for. */
 function textsWith(words) {
@@ -105,8 +101,7 @@ function wrote(run, item, hit) {
 function kindFits(mark) {
   if (state.kind === "") return true;
   if (mark === ABSENT) return false;
-  if (state.kind === "cut") return mark >= CUT;
-  return OUTCOMES[mark & 3][1] === state.kind;
+  return state.kind === "cut" ? mark >= CUT : OUTCOMES[mark & 3][1] === state.kind;
 }
 
 function bothFit(left, right, item) {
@@ -177,17 +172,13 @@ function markOf(run, stage, item) {
   const made = make("span", `mark ${name}${mark >= CUT ? " cut" : ""}`, sign);
   made.title = `${run.stages[stage]}: ${name}${mark >= CUT ? ", cut off" : ""}`;
   if (stage === stageOf(run)) made.classList.add("now");
-  if (stage && stage === learnedAt(run, item)) made.classList.add("learned");
+  if (stage && stage === run.cells[taskOf[item]]?.learned) made.classList.add("learned");
   return made;
 }
 
 const MOST_STRIPS = 4;
-
 /** The runs whose marks stand in a row. */
-function strips() {
-  if (state.run === "") return runs.slice(0, MOST_STRIPS);
-  return state.beside === "" ? [runs[state.run]] : [runs[state.run], runs[state.beside]];
-}
+const strips = () => state.run === "" ? runs.slice(0, MOST_STRIPS) : [state.run, state.beside].filter(Boolean).map((i) => runs[i]);
 
 function row(place) {
   const item = shown[place];
@@ -198,8 +189,7 @@ function row(place) {
   made.setAttribute("aria-selected", place === active);
   made.setAttribute("aria-posinset", place + 1);
   made.setAttribute("aria-setsize", shown.length);
-  const first = data.pictures[item]?.[0];
-  made.append(first === undefined ? make("span", "thumb") : picture(first));
+  made.append(data.pictures[item] ? picture(data.pictures[item][0]) : make("span", "thumb"));
   const what = make("div", "what"), wanted = make("div", "wanted", "answer ");
   wanted.append(said("b", "", data.references[item]));
   const where = make("div", "where");
@@ -219,7 +209,6 @@ function row(place) {
 
 const narrow = matchMedia("(max-width: 700px)");
 let active = 0, printing = false;
-
 const rowHeight = () => (narrow.matches ? 104 + 21 * strips().length : Math.max(104, 18 + 20 * strips().length));
 
 function draw() {
@@ -269,14 +258,13 @@ function open(place) {
     button("←", "The item before", () => open(active - 1)), button("→", "The next item", () => open(active + 1)),
     button("✕", "Close", () => dialog.close()),
   );
-  const body = make("div", "open"), pictures = make("div", "pictures"), right = make("div");
+  const body = make("div", "open"), pictures = make("div", "pictures"), right = make("div"), columns = make("div", "columns");
   pictures.append(...(data.pictures[item] ?? []).map(picture));
   if (!pictures.childElementCount) pictures.append(make("p", "note", "No picture here."));
   const wanted = make("p", "wanted", "Answer ");
   wanted.append(said("b", "", data.references[item]));
   right.append(said("p", "question", data.prompts[item]), wanted);
   if (data.whole[item] !== "1") right.append(make("p", "note", "Extracted answers; the records have the whole responses."));
-  const columns = make("div", "columns");
   columns.append(...(state.run === "" ? runs : strips()).map((run) => answers(run, item)));
   right.append(columns);
   body.append(pictures, right);
@@ -325,10 +313,9 @@ function matrix(run) {
     });
     return line;
   });
-  const body = make("tbody");
-  body.append(...rows);
-  const header = make("thead");
+  const header = make("thead"), body = make("tbody");
   header.append(head);
+  body.append(...rows);
   table.append(header, body);
   box.append(table);
   made.append(said("h3", "", run.label), box);
@@ -350,14 +337,13 @@ function controls() {
   const same = runs.every((one) => one.stages.every((name, i) => one.last < longest.last || name === longest.stages[i]));
   const named = (name, i) => (i === 0 ? "base" : state.run !== "" || same ? `${i} ${name}` : `stage ${i}`);
   choose("stage", [["", "the end"], ...run.stages.map((name, i) => [String(i), named(name, i)])]);
-  choose("kind", [["", "anything"], ...KINDS.slice(1).map((kind) => [kind, kind === "cut" ? "cut off" : kind])]);
+  choose("kind", KINDS);
   $("both-label").hidden = state.beside === "";
   if ($("search").value !== state.q) $("search").value = state.q;
 }
 
 function fateButtons() {
-  const all = ["", "all", "whatever became of them"];
-  $("fates").replaceChildren(...[all, ...FATES].map(([name, label, help], i) => {
+  $("fates").replaceChildren(...[["", "all", "whatever became of them"], ...FATES].map(([name, label, help], i) => {
     const button = make("button", "", label);
     button.title = help;
     button.dataset.fate = name;
@@ -370,7 +356,8 @@ function fateButtons() {
 
 function set(changes) {
   Object.assign(state, changes);
-  if (state.run === "" || state.run === state.beside) Object.assign(state, { beside: "" });
+  if (changes.beside && state.run === "") state.run = changes.beside === "0" ? "1" : "0";
+  if (state.run === "" || state.run === state.beside) state.beside = "";
   if (state.beside === "") state.both = "";
   if (state.run !== "" && state.stage !== "" && Number(state.stage) > runs[state.run].last) state.stage = "";
   update();
@@ -412,14 +399,13 @@ $("list").addEventListener("click", (event) => {
 $("list").addEventListener("keydown", (event) => {
   const page = Math.floor($("list").clientHeight / rowHeight());
   const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
-  if (step) move(active + step);
-  else if (event.key === "Enter") open(active);
-  else return;
+  if (!step && event.key !== "Enter") return;
+  step ? move(active + step) : open(active);
   event.preventDefault();
 });
 $("item").addEventListener("keydown", (event) => {
-  if (event.key === "ArrowRight") open(active + 1);
-  else if (event.key === "ArrowLeft") open(active - 1);
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (step) open(active + step);
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !/^(INPUT|SELECT)$/.test(event.target.tagName)) {
