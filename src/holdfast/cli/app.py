@@ -19,6 +19,7 @@ from holdfast.cli.export import export
 from holdfast.cli.merge import merge
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
+from holdfast.cli.watch import watch
 from holdfast.errors import HoldfastError, InputError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command()(run)
 app.command()(plan)
 app.command()(report)
 app.command(help=help_text(export))(export)
+app.command()(watch)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
 app.command(help=help_text(merge))(merge)

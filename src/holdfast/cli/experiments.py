@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +46,13 @@ Devices = Annotated[
         metavar="N", min=1, help="Devices that learn each stage together, sharing the shards of its batches."
     ),
 ]
+Pictures = Annotated[
+    str,
+    typer.Option(
+        metavar="N|none",
+        help="How many pictures the report holds at most; none where they must not be passed on.",
+    ),
+]
 
 
 def run(
@@ -65,6 +74,7 @@ def run(
     replace: Annotated[
         bool, typer.Option("--replace", help="Also a report of other settings in the run's folder.")
     ] = False,
+    pictures: Pictures = "2000",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -77,6 +87,7 @@ def run(
 
     only_json(json)
     start = time.monotonic()
+    most = _most_pictures(pictures)
     experiment = load_experiment(config, [*(overrides or []), *_shared(devices, shard, workers)], _announce)
     if ranks() > 1 and _follows(experiment):
         return
@@ -133,7 +144,7 @@ def run(
                 out.print("Everything is done already.")
                 break
             state.unlink(missing_ok=True)
-            if _report(experiment, plan, store):
+            if _report(experiment, plan, store, most):
                 if not outcome.failed:
                     files.write_json(state, digest)
                 break
@@ -325,11 +336,16 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER]", help="A second run, for a gallery of both.")
+    ] = None,
+    pictures: Pictures = "2000",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the report of a run again, finished or not."""
+    """Write the report of a run again, finished or not; with two, also their items side by side."""
     only_json(json)
+    most = _most_pictures(pictures)
     experiment = load_run(run)
 
     from holdfast.experiment.mirror import open_store
@@ -339,15 +355,19 @@ def report(
     plan, store = make_plan(experiment), open_store(experiment)
     if not run.is_dir():  # whose file may have changed since
         check_earlier(experiment, plan)
-    whole = _report(experiment, plan, store)
+    whole = _report(experiment, plan, store, most)
     write_index(experiment, plan, store)
     if not whole:
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"
     out.print(f"Report: {index}")
+    both = None
+    if other is not None:
+        both = str(_side_by_side(experiment, load_run(other), most))
+        out.print(f"Side by side: {both}")
     if json:
-        show_json(_paths(experiment) | {"whole": whole})
+        show_json(_paths(experiment) | {"whole": whole, "side_by_side": both})
 
 
 def _paths(experiment: Experiment) -> dict[str, str | None]:
@@ -361,7 +381,7 @@ def load_run(run: Path) -> Experiment:
     """The experiment of a run's folder, or of its file.
 
     Raises:
-        InputError: it is neither.
+        InputError: the folder is none of a run, or its settings cannot be used.
     """
     from holdfast.config.load import load_experiment
 
@@ -376,6 +396,24 @@ def load_run(run: Path) -> Experiment:
     return load_experiment(config).model_copy(update={"output": run.absolute()})
 
 
+def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
+    """Write the gallery of two runs into the report of the first."""
+    from holdfast.api import load_results
+    from holdfast.experiment.collect import judged
+    from holdfast.experiment.plan import make_plan
+    from holdfast.report.gallery.page import write_gallery
+    from holdfast.report.gallery.thumbnails import Album, Shelf
+
+    results = [load_results(first), load_results(second)]
+    if second.name == first.name:
+        results[1] = replace(results[1], name=f"{second.name} ({second.output.name})")
+    path = first.output / "report" / f"gallery-with-{second.output.name}.html"
+    shelf = Shelf(partial(judged, first, make_plan(first)))
+    with out.status("Writing the gallery of both"):
+        write_gallery(path, results, shelf, Album(pictures))
+    return path
+
+
 def _causes(failed: Mapping[str, str]) -> str:
     """Messages with the jobs that met them; jobs that failed alike stand together."""
     labels: dict[str, list[str]] = {}
@@ -387,12 +425,21 @@ def _causes(failed: Mapping[str, str]) -> str:
     )
 
 
-def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
+def _most_pictures(text: str) -> int:
+    """The number that `--pictures` means."""
+    if text == "none":
+        return 0
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise InputError(f"--pictures {shortened(text)}: give a number, or none.")
+    return int(text)
+
+
+def _report(experiment: Experiment, plan: Plan, store: Store, pictures: int) -> bool:
     """Write the report; False when results were found damaged (and set aside) on the way.
 
     One without any result does not replace an earlier one.
     """
-    from holdfast.experiment.collect import collect
+    from holdfast.experiment.collect import collect, judged
     from holdfast.report.page import build
 
     damaged = []
@@ -406,7 +453,8 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
         with out.status("Writing the report"):
             results, folder = collect(experiment, plan, store, on_damage), experiment.output / "report"
             if any(run.cells for run in results.runs) or not (folder / "index.html").exists():
-                build(results, folder)
+                examples = partial(judged, experiment, plan)
+                build(results, folder, examples=examples, pictures=pictures)
             else:
                 err.print("There is no result to report; the earlier report stays.", style="yellow")
     except KeyboardInterrupt:

@@ -13,11 +13,12 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from holdfast import plugins
+from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.experiment import presence
@@ -38,6 +39,7 @@ EXECUTORS = {  # loaded when they are used
 }
 PACKAGES = {"ray": "ray"}  # that an executor needs besides
 STEP_SECONDS = 0.2  # at most one message per job in this time
+FAILURE = "failed.json"  # in the folder of an unfinished job, until it is tried again
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -252,6 +254,7 @@ class _Run:
             if job is None:
                 return
             self.progress.start(job)
+            _note(self.executor.store, job, None)
             self.executor.give(worker, job, self.schedule.needs_weights(job))
 
     def settle(self, job: Job, event: Event) -> None:
@@ -277,9 +280,20 @@ class _Run:
             raise Unreachable(event.message)
         else:
             self.schedule.fail(job, event.message)
+            _note(self.executor.store, job, event.message)
             self.progress.message(f"Failed: {job.label}: {event.message}")
             if self.debug and event.details:
                 self.progress.message(event.details)
+
+
+def _note(store: Store, job: Job, failure: str | None) -> None:
+    """Keep why a job failed, for those who watch."""
+    path = store.work(job) / FAILURE
+    with suppress(OSError):  # a note is no reason to stop
+        if failure is not None:
+            files.write_json(path, {"message": failure})
+        else:
+            path.unlink(missing_ok=True)
 
 
 def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], object]) -> Event:
