@@ -81,6 +81,7 @@ def run(
     count = _count(workers, experiment, where)
     for warning in filter(None, (check_memory(experiment, count, where), *rounded_away(experiment))):
         err.print(warning, style="yellow")
+    _remark(experiment)
     check_rows(experiment)
     plan, store = make_plan(experiment), stores.Store(experiment.store)
     tell_left_out(plan.left_out)
@@ -117,6 +118,13 @@ def run(
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")
+
+
+def _remark(experiment: Experiment) -> None:
+    from holdfast.config.remarks import remarks
+
+    for remark in remarks(experiment):
+        err.print(remark, style="yellow")
 
 
 def _announce(reference: str) -> None:
@@ -171,6 +179,7 @@ def plan(
     from holdfast.experiment.schedule import pending
     from holdfast.experiment.store import Store
 
+    _remark(experiment)
     check_rows(experiment)
     jobs, store = make_plan(experiment), Store(experiment.store)
     tell_left_out(jobs.left_out)

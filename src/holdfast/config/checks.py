@@ -30,6 +30,7 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     for name, order in experiment.orders.items():
         problems += [(("orders", name), text) for text in _check_order(order, experiment)]
     problems += _check_grids(experiment)
+    problems += _check_most(experiment)
     problems += _check_reference(experiment)
     problems += _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
@@ -39,11 +40,9 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         for index, name in enumerate(getattr(experiment, key)):
             try:
                 tasks[name] = task = experiment.task(name)
-                check_split(
-                    task, experiment.evaluation.split, experiment.test_examples, own=name in experiment.tasks
-                )
-                if key == "sequence":
-                    check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
+                splits: list[Split] = [experiment.evaluation.split]
+                for split in [*splits, "train"] if key == "sequence" else splits:
+                    check_split(task, split, experiment.count(task, split), own=name in experiment.tasks)
             except TableError as error:
                 problems += [(("tasks", name, setting), text) for setting, text in error.problems]
             except HoldfastError as error:
@@ -68,11 +67,8 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
                 for task in experiment.sequence
                 if task in tasks and not _has_rationale(tasks[task])
             ]
-        if experiment.train_examples is not None:
-            available = experiment.train_examples * (len(experiment.sequence) if method.joint else 1)
-            if method.batch > available:
-                message = f"is {method.batch}, but there are only {available} training examples"
-                problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
+        if problem := _check_batch(method, experiment):
+            problems.append(((*where, "batch"), problem))
     if experiment.model.dtype == "float16" and experiment.model.lora is None:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         problems.append((("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"))
@@ -133,10 +129,30 @@ def check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
     size = task.sizes.get(split, 0)
     if own or size == 0 or (size is None and count is None):
         task.examples(split, count)  # every own row is checked before any work; the others say what is wrong
-    elif size is not None and count is not None and count > size:
-        raise InputError(
-            f"task {task.name} has {size} {split} examples, fewer than {split}_examples: {count}"
-        )
+
+
+def _check_batch(method: Method, experiment: Experiment) -> str | None:
+    """A batch should hold no example twice, of as many as are asked for."""
+    asked = {name: experiment.asked(name, "train") for name in experiment.sequence}
+    counts = [count for count in asked.values() if count is not None]
+    if not counts or (method.joint and len(counts) < len(asked)):
+        return None
+    there = sum(counts) if method.joint else min(counts)
+    if method.batch <= there:
+        return None
+    return (
+        f"is {method.batch}, but there are only {there} training examples; raise train_examples or lower it"
+    )
+
+
+def _check_most(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """Numbers of examples are for tasks that there are; a sequence can be shortened on the command line."""
+    known = _known_tasks(experiment)
+    for key in ("train_examples", "test_examples"):
+        most = getattr(experiment, key)
+        for task in most if isinstance(most, dict) else ():
+            if task not in known:
+                yield (key, task), f"is no task{suggestion(task, known)}"
 
 
 def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:

@@ -43,10 +43,9 @@ class Probe(Measure):
         old, experiment = moment.earlier, moment.experiment
         if not moment.is_last or not old:
             return None
-        judged = self.test_examples or experiment.test_examples
         inputs: dict[str, Any] = {
             "train": [moment.data(task, "train", self.examples) for task in old],
-            "tasks": [moment.data(task, moment.split, judged) for task in old],
+            "tasks": [moment.data(task, moment.split, self.test_examples) for task in old],
         }
         if experiment.evaluation.temperature > 0:  # greedy answers need no more than is said anyway
             inputs["judging"] = experiment.evaluation.sampling().model_dump(mode="json")

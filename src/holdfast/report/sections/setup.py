@@ -43,13 +43,20 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
     if analysis.results.general:
         facts += [("General benchmarks", ", ".join(analysis.results.general))]
     facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
-    facts += [(name, str(settings[key])) for key, name in FACTS if settings.get(key) is not None]
+    facts += [(name, _most(settings[key])) for key, name in FACTS if settings.get(key) is not None]
     evaluation = _mapping(settings.get("evaluation"))
     if "temperature" in evaluation:
         temperature = evaluation["temperature"]
         sampling = f"sampled at temperature {temperature:g}" if temperature else "greedy"
         facts += [("Evaluation", f"free generation, {sampling}, at most {evaluation['max_tokens']} tokens")]
     return facts
+
+
+def _most(value: Any) -> str:
+    """One number, or those of tasks."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{task} at most {most}" for task, most in value.items())
+    return f"at most {value}"
 
 
 def methods_table(analysis: Analysis) -> Table:
