@@ -14,6 +14,7 @@ from holdfast.cli.console import err, out
 from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run
 from holdfast.cli.merge import merge
+from holdfast.cli.start import demo, init
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
 from holdfast.errors import HoldfastError, InputError
@@ -25,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
+app.command(help=help_text(init))(init)
 app.command()(run)
 app.command()(plan)
 app.command()(report)

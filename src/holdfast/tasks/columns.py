@@ -310,6 +310,18 @@ def _missing(settings: Columns, place: str, table: Any, split: str = "columns") 
     ]
 
 
+def columns_at(source: str) -> dict[str, list[str]]:
+    """The splits of a hub id, a folder or a file, and their columns.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = Path(source)
+    reader = {"path": READERS[path.suffix], "data_files": source} if path.is_file() else {"path": source}
+    found = _load("data", source, path.exists(), **reader, streaming=True)
+    return {split: column_names(source, table) for split, table in found.items()}
+
+
 def column_names(place: str, table: Any) -> list[str]:
     """The columns of a table that `datasets` streams.
 
