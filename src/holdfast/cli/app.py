@@ -40,6 +40,16 @@ app.add_typer(store_app, name="store")
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, with which editors complete and check them."""
+    import json
+
+    from holdfast.config.schema import schema as made
+
+    out.print(json.dumps(made(), indent=1, ensure_ascii=False))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     out.print(__version__)

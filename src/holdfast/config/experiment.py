@@ -85,8 +85,8 @@ class Evaluation(Settings):
 
     split: Literal["test", "validation"] = "test"  # validation: to choose settings by
     temperature: float = Field(0.0, ge=0)  # 0 is greedy
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)
+    top_p: float = Field(1.0, gt=0, le=1)  # of sampling, where temperature is not 0
+    max_tokens: int = Field(1024, ge=1)  # longest answer
     batch: int = Field(64, ge=1)  # examples that are generated together
     other_style: bool = False  # judge every method under the prompt style it was not trained in, too
     future_tasks: bool = True  # judge tasks that are still to come, too (no measure needs them)
@@ -111,8 +111,8 @@ class Ray(Settings):
 class Experiment(Settings):
     """One experiment: base model × sequence of tasks × methods × seeds."""
 
-    name: Name
-    model: ModelSettings = ModelSettings()
+    name: Name  # of the run: its results go to runs/NAME
+    model: ModelSettings = ModelSettings()  # what is trained
     prompts: dict[Style, str]  # a template per style, or the name of a set in tasks.prompts.TEMPLATES
     hint: str  # a question with its answer shown, for show_answer; by default that of the prompt set
     tasks: dict[Name, AnyTask] = Field(default_factory=dict)  # your own data
@@ -124,9 +124,9 @@ class Experiment(Settings):
     train_examples: Most = None  # of each task at most, or a number for each; None: all there are
     test_examples: Most = None  # of the split that judges, likewise
     bad_rows: Literal["stop", "skip"] = "stop"  # those that the model cannot take, in any method or style
-    evaluation: Evaluation = Evaluation()
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)
+    evaluation: Evaluation = Evaluation()  # how policies are judged
+    seeds: tuple[int, ...] = Field((0,), min_length=1)  # each method runs once with each
+    methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)  # by names of your own
     variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
     reference: MethodName | None = None  # whom the report compares with; None: the first SFT method
     measures: dict[str, SerializeAsAny[Measure]] = Field(default_factory=dict)  # besides accuracy
@@ -137,7 +137,7 @@ class Experiment(Settings):
     checkpoint_every: int = Field(10, ge=1)  # iterations
     keep_weights: Literal["all", "last", "none"] = "last"  # whose weights stay when all is done
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
-    ray: Ray = Ray()
+    ray: Ray = Ray()  # of executor: ray
 
     @field_validator("prompts", mode="before")
     @classmethod

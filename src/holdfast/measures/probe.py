@@ -22,8 +22,8 @@ class Probe(Measure):
     unit_seconds: ClassVar[float] = 0.003
 
     examples: int = Field(16, ge=1)  # of the old task's training examples
-    steps: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
+    steps: int = Field(8, ge=1)  # of SFT on them
+    learning_rate: float = Field(1e-4, gt=0)  # of these steps
     test_examples: int | None = Field(None, ge=1)  # of those that judge; None: all of them
 
     def determining(self) -> dict[str, Any]:

@@ -55,15 +55,15 @@ class Columns(OwnData):
     `prompt`, `answer` and `rationale` are texts with `{column}` in them; the others name columns.
     """
 
-    prompt: str | None = None
+    prompt: str | None = None  # the question, a text with {column} in it
     messages: str | None = None  # in place of prompt and answer: a column of turns (`chat.py`)
-    answer: str | None = None
+    answer: str | None = None  # the reference, likewise
     answer_index: str | None = None  # a column with the right choice's place, from 0
-    images: str | tuple[str, ...] = ()
+    images: str | tuple[str, ...] = ()  # columns of pictures, of lists of them, or of names of files
     choices: str | tuple[str, ...] = ()  # a column of lists, or a column per choice
     references: str | None = None  # a list of accepted answers; without `answer`, the most frequent is it
-    rationale: str = ""
-    id: str | None = None
+    rationale: str = ""  # a short true reasoning, likewise a text with {column}
+    id: str | None = None  # a column; None: the split and the row's number
 
     @field_validator("prompt", "answer", "rationale")
     @classmethod
@@ -110,19 +110,19 @@ class HubTask(Columns):
     """A table, the splits to take from it, and what its columns are."""
 
     hub: str  # an id (owner/name), a folder, or a file
-    config: str | None = None
-    revision: str | None = None
+    config: str | None = None  # of the data set, where it has several
+    revision: str | None = None  # a commit or branch on the hub
     train: str | None = None  # the split's name there
-    validation: str | None = None
-    test: str | None = None
+    validation: str | None = None  # likewise
+    test: str | None = None  # likewise
 
 
 class TableTask(Columns):
     """A file for each split (parquet, Arrow, CSV, JSON), and what its columns are."""
 
-    train: Path | None = None
-    validation: Path | None = None
-    test: Path | None = None
+    train: Path | None = None  # to learn from; relative to the experiment's file, like the others
+    validation: Path | None = None  # to choose settings by
+    test: Path | None = None  # to judge by
 
     @model_validator(mode="after")
     def _one_kind(self) -> TableTask:

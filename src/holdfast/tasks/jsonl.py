@@ -53,9 +53,9 @@ OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are on
 class OwnData(Settings):
     """What every task of one's own says, wherever its rows lie."""
 
-    scorer: str = "exact"
-    chance: float | None = Field(None, ge=0, le=1)
-    description: str = "own data"
+    scorer: str = "exact"  # the rule that grades answers: a name, or FILE.py:NAME (tasks.md)
+    chance: float | None = Field(None, ge=0, le=1)  # accuracy of guessing without the picture, for the report
+    description: str = "own data"  # a line for people
 
     @field_validator("scorer")
     @classmethod
@@ -70,9 +70,9 @@ class OwnData(Settings):
 class OwnTask(OwnData):
     """Where a task of one's own lies; at least one split."""
 
-    train: Path | None = None
-    validation: Path | None = None
-    test: Path | None = None
+    train: Path | None = None  # to learn from; relative to the experiment's file, like the others
+    validation: Path | None = None  # to choose settings by
+    test: Path | None = None  # to judge by
     shuffle: int | None = Field(None, ge=0)  # by this seed; None: as the rows stand
 
     @model_validator(mode="after")
