@@ -29,8 +29,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 KNOWN = {
     "$schema", "$defs", "$ref", "title", "description", "default", "format", "type", "properties", "required",
     "additionalProperties", "patternProperties", "propertyNames", "items", "prefixItems", "minItems",
-    "maxItems", "minProperties", "anyOf", "oneOf", "enum", "const", "pattern", "minimum", "maximum", "exclusiveMinimum",
-    "exclusiveMaximum", "maxLength",
+    "maxItems", "minProperties", "anyOf", "oneOf", "enum", "const", "pattern", "minimum", "maximum",
+    "exclusiveMinimum", "exclusiveMaximum", "maxLength",
 }  # fmt: skip
 
 

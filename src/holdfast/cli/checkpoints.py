@@ -15,6 +15,7 @@ import typer
 
 from holdfast.cli.console import Debug, err, out, show_table, tell_left_out
 from holdfast.errors import InputError
+from holdfast.tasks.prompts import TEMPLATES
 
 if TYPE_CHECKING:
     from holdfast.checkpoints.folder import Examined
@@ -37,7 +38,8 @@ Tasks = Annotated[
     str, typer.Option("--tasks", metavar="NAME,NAME", help="Tasks, as 'holdfast tasks' lists them.")
 ]
 Like = Annotated[
-    Path | None, typer.Option("--like", metavar="CONFIG", help="Ask as this experiment asks its policies.")
+    Path | None,
+    typer.Option("--like", metavar="CONFIG", help="An experiment, or a run's folder, that says how to ask."),
 ]
 Again = Annotated[bool, typer.Option("--again", help="Ask everything again, also what is in the store.")]
 
@@ -65,6 +67,7 @@ def evaluate(
     from holdfast.report.table import to_json
 
     exam = _exam(overrides, like, _names(tasks), debug)
+    _warn_of_prompts(exam, model)
     subject = find_subject(model, exam)
     target = folder or Path("runs/evaluate") / _slug(subject.name)
     for table in tables(_examine(subject, exam, target, again)):
@@ -121,6 +124,7 @@ def check(
     if len(folders) < 2:
         exam = _exam(overrides, like, names, debug)
         names = list(exam.general)
+        _warn_of_prompts(exam, before, after)
         sides = [
             Path(side) if Path(side) in folders else find_subject(side, exam) for side in (before, after)
         ]
@@ -173,6 +177,15 @@ def _exam(overrides: Sequence[str] | None, like: Path | None, tasks: Sequence[st
         )
     os.environ["OMP_NUM_THREADS"] = str(exam.threads)  # read by libraries only when they are loaded
     return exam
+
+
+def _warn_of_prompts(exam: Exam, *models: str) -> None:
+    """The embedded model knows its own words alone."""
+    if "embedded" in models and exam.prompts != TEMPLATES["embedded"]:
+        err.print(
+            "The embedded model knows its own prompts alone; without prompts=embedded it is mostly wrong.",
+            style="yellow",
+        )
 
 
 def _slug(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
@@ -14,6 +15,8 @@ from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath
+
+ADAPTERS = "adapter_config.json"  # as peft names it
 
 # Columns that stand beside the tasks in the report's tables (report/tables.py).
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
@@ -213,6 +216,15 @@ def _has_rationale(task: Task) -> bool:
         return True
 
 
+def base_of(adapters: Path) -> str | None:
+    """The model that a folder of adapters names, if it lies on this disk."""
+    try:
+        base = files.read_json(adapters / ADAPTERS)["base_model_name_or_path"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return base if isinstance(base, str) and (Path(base) / "config.json").is_file() else None
+
+
 def check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
     """What can be seen of a model without loading it, so that a slip shows before any work."""
     where = ("model", "path")
@@ -225,6 +237,10 @@ def check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
             known = "it is neither 'embedded' nor a folder nor a hub id (owner/name)"
             return [(where, f"there is no model '{model.path}': {known}")]
         return []
+    if (folder / ADAPTERS).is_file():
+        of = f"of {base}" if (base := base_of(folder)) else "of another model"
+        merge = f"holdfast merge {folder} --out FOLDER"
+        return [(where, f"the folder {folder} holds LoRA adapters {of}; '{merge}' makes a model of them")]
     if not (folder / "config.json").is_file():
         return [(where, f"the folder {folder} holds no config.json, so it is not a Hugging Face model")]
     weights = sorted(folder.glob("*.safetensors"))

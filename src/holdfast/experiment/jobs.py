@@ -110,6 +110,7 @@ class Runner:
     def _learn(self, job: Job, on_step: OnStep) -> None:
         from safetensors.torch import save_file
 
+        from holdfast.learning.curve import nothing_right
         from holdfast.learning.filters import select
         from holdfast.learning.loop import learn
         from holdfast.learning.stage import Stage
@@ -145,6 +146,8 @@ class Runner:
         every = self.experiment.checkpoint_every
         on_damage = partial(self._set_aside, job)
         totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
+        if warning := nothing_right(files.read_jsonl(work / "metrics.jsonl")):
+            log.warning("%s: %s", job.label, warning)
         with self._writing(job) as folder:
             policy.save(folder / WEIGHTS)
             for name, tensors in left.items():

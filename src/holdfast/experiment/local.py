@@ -133,7 +133,7 @@ class _Worker:
         except (EOFError, OSError):  # another one takes its place when there is work
             event = Event("failed", message=self._cause_of_death())
             self.stop()
-        if event.kind != "step":
+        if event.is_last:
             self.job, self.held = None, event.held
         return job, event
 
