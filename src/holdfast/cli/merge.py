@@ -36,8 +36,8 @@ def merge(
     """Make an ordinary model folder of adapters and their model, or of a base and models made from it.
 
     Adapters are added into the weights of the model that they name, if it is on this disk, or of
-    model.path=BASE; model.dtype=bfloat16 says in which precision to write it (normally float32). It is done on
-    the CPU and takes twice the model's memory.
+    model.path=BASE; model.dtype=bfloat16 says in which precision to write it (normally float32). It is done
+    on the CPU and takes twice the model's memory.
 
     With --method the new weights are base + alpha · m of the differences from it: of the only one (wise),
     their mean, their sum, TIES, or of each weight the largest (magmax). Beside the tensor that is being made,
