@@ -16,9 +16,10 @@ from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.tasks import columns
 from holdfast.tasks.catalog import get_task
-from holdfast.tasks.columns import HubTask, fill
+from holdfast.tasks.columns import HubTask
 from holdfast.tasks.example import open_image
 from holdfast.tasks.task import Task
+from holdfast.tasks.templates import fill
 from hub_fixtures import IMAGE, hub_image, picture, save, table
 
 MINE = {

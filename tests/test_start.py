@@ -134,6 +134,10 @@ def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:
     assert look_at_table(str(tmp_path), {}).settings == {
         "hub": str(tmp_path), "train": "train", "test": "test", **named,
     }  # fmt: skip
+    assert look_at_table("", files).scorer == "exact"
+    table(tmp_path / "number.parquet", [{"question": "a", "answer": n} for n in (3, 4)])
+    data = look_at_table("", {"train": tmp_path / "number.parquet"})
+    assert (data.scorer, data.why) == ("number", "every answer is a number (in the first 2 rows)")
     table(tmp_path / "other.parquet", [{"text_a": "a", "score": "b"}])
     with pytest.raises(InputError, match="no column is a question with an answer: text_a, score"):
         look_at_table("", {"train": tmp_path / "other.parquet"})

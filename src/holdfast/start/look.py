@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.tasks.columns import READERS, TableError, columns_at
+from holdfast.tasks.columns import READERS, TableError, first_rows
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
@@ -85,8 +85,9 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         InputError: it cannot be read, or none of its columns is a question with an answer.
     """
     place = source or str(next(iter(files.values())))
-    found = columns_at(place)
-    columns = next(iter(found.values()))
+    found = first_rows(place)
+    rows = next(iter(found.values()))
+    columns = list(rows[0]) if rows else []
     meant = {key: name for key, names in _MEANINGS.items() if (name := _first(names, columns))}
     if "messages" in meant:
         named: dict[str, str] = {key: meant[key] for key in ("messages", "images") if key in meant}
@@ -110,10 +111,13 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         settings: dict[str, Any] = {"hub": source, **splits}
     else:
         settings = {split: str(path) for split, path in files.items()}
-    scorer = "options" if "choices" in named else "vqa" if "references" in named else "exact"
-    why = (
-        "by the columns' names; see its table in docs/tasks.md, and change it if answers are of another kind"
-    )
+    scorer, why = "exact", "answers within turns; change it if they are numbers, options or long texts"
+    if "choices" in named or "references" in named:
+        scorer, key = ("options", "choices") if "choices" in named else ("vqa", "references")
+        why = f"there is a column '{named[key]}'"
+    elif "messages" not in named:
+        scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
+        why += f" (in the first {len(rows)} rows)"
     return Data(settings | named, scorer, why, {}, [])
 
 

@@ -20,8 +20,8 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from string import Formatter
 from typing import Any, NoReturn
 
 from pydantic import field_validator, model_validator
@@ -41,6 +41,7 @@ from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
 from holdfast.tasks.tables import ROWS_AT_ONCE, library, plain_rows, said_if_damaged
 from holdfast.tasks.task import Split, Task
+from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
@@ -149,36 +150,6 @@ class TableError(InputError):
     def __init__(self, name: str, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__("\n".join(f"Task {name}, {key}: {text}" for key, text in problems))
         self.problems = problems
-
-
-def columns_in(template: str) -> list[str]:
-    """The columns of a template, which are its only replacements: no attributes, indices or formats.
-
-    Raises:
-        ValueError: it holds anything else in braces.
-    """
-    try:
-        parts = [part for part in Formatter().parse(template) if part[1] is not None]
-    except ValueError as error:
-        raise ValueError(
-            f"is no template: {error}; braces that are text are doubled: {{{{ and }}}}"
-        ) from None
-    for _, column, form, conversion in parts:
-        if not column or form or conversion:
-            raise ValueError("may hold columns as {column} only; braces that are text are doubled: {{ and }}")
-    return [str(column) for _, column, _, _ in parts]
-
-
-def fill(template: str, record: Record) -> str:
-    """A template with a row's values; a value that is missing is blank.
-
-    Raises:
-        BadRow: a value is no text, number or truth value.
-    """
-    return "".join(
-        literal + ("" if column is None else _text(record.get(column), column))
-        for literal, column, _, _ in Formatter().parse(template)
-    )
 
 
 def load_hub_task(name: str, settings: HubTask) -> Task:
@@ -310,8 +281,8 @@ def _missing(settings: Columns, place: str, table: Any, split: str = "columns") 
     ]
 
 
-def columns_at(source: str) -> dict[str, list[str]]:
-    """The splits of a hub id, a folder or a file, and their columns.
+def first_rows(source: str) -> dict[str, list[Record]]:
+    """The splits of a hub id, a folder or a file, and the first rows of each.
 
     Raises:
         InputError: it cannot be read.
@@ -319,7 +290,8 @@ def columns_at(source: str) -> dict[str, list[str]]:
     path = Path(source)
     reader = {"path": READERS[path.suffix], "data_files": source} if path.is_file() else {"path": source}
     found = _load("data", source, path.exists(), **reader, streaming=True)
-    return {split: column_names(source, table) for split, table in found.items()}
+    with said_if_damaged(source):
+        return {split: list(islice(_records(source, table), ROWS_AT_ONCE)) for split, table in found.items()}
 
 
 def column_names(place: str, table: Any) -> list[str]:
@@ -397,20 +369,10 @@ def _example(settings: Columns, root: Path | None, record: Record, split: Split)
     return row.example(tuple(images))
 
 
-def _text(value: Any, column: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if not isinstance(value, str | int | float):
-        raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
-    return str(value)
-
-
 def _choices(columns: str | tuple[str, ...], record: Record) -> list[str]:
     if isinstance(columns, str):
         return list(text_list(record.get(columns), columns))
-    choices = [_text(record.get(column), column) for column in columns]
+    choices = [text_of(record.get(column), column) for column in columns]
     while choices and not choices[-1]:  # questions may have fewer than there are columns
         choices.pop()
     return choices
