@@ -17,6 +17,7 @@ from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run
 from holdfast.cli.export import export
 from holdfast.cli.merge import merge
+from holdfast.cli.start import demo, init
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
 from holdfast.cli.watch import watch
@@ -28,6 +29,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
+app.command(help=help_text(init))(init)
 app.command()(run)
 app.command()(plan)
 app.command()(report)
@@ -41,6 +44,16 @@ app.command(help=help_text(verify))(verify)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, with which editors complete and check them."""
+    import json
+
+    from holdfast.config.schema import schema as made
+
+    out.print(json.dumps(made(), indent=1, ensure_ascii=False))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from holdfast.cli.checkpoints import (
     examine_aloud,
     names_of,
     slug_of,
+    warn_of_prompts,
 )
 from holdfast.cli.console import Debug, Json, only_json, out, show_json, show_table
 from holdfast.errors import InputError
@@ -218,6 +219,7 @@ def _sides(
     exam = None
     if len(folders) < 2:
         exam = exam_of(overrides, like, names, debug, suite)
+        warn_of_prompts(exam, before, after)
         names = list(exam.general)
     elif suite is not None:
         raise InputError("--suite says what is asked, and two folders have answered; leave it out.")

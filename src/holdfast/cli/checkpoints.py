@@ -15,6 +15,7 @@ import typer
 
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import InputError
+from holdfast.tasks.prompts import TEMPLATES
 
 if TYPE_CHECKING:
     from holdfast.checkpoints.folder import Examined
@@ -40,7 +41,8 @@ Suite = Annotated[
     str | None, typer.Option("--suite", metavar="NAME", help="Tasks and how they are asked: core (offline).")
 ]
 Like = Annotated[
-    Path | None, typer.Option("--like", metavar="CONFIG", help="Ask as this experiment asks its policies.")
+    Path | None,
+    typer.Option("--like", metavar="CONFIG", help="An experiment, or a run's folder, that says how to ask."),
 ]
 Again = Annotated[bool, typer.Option("--again", help="Ask everything again, also what is in the store.")]
 
@@ -71,6 +73,7 @@ def evaluate(
 
     only_json(json)
     exam = exam_of(overrides, like, names_of(tasks), debug, suite)
+    warn_of_prompts(exam, model)
     subject = find_subject(model, exam)
     target = folder or Path("runs/evaluate") / slug_of(subject.name)
     made = [to_json(table) for table in tables(examine_aloud(subject, exam, target, again))]
@@ -113,6 +116,15 @@ def exam_of(
         )
     os.environ["OMP_NUM_THREADS"] = str(exam.threads)  # read by libraries only when they are loaded
     return exam
+
+
+def warn_of_prompts(exam: Exam, *models: str) -> None:
+    """The embedded model knows its own words alone."""
+    if "embedded" in models and exam.prompts != TEMPLATES["embedded"]:
+        err.print(
+            "The embedded model knows its own prompts alone; without prompts=embedded it is mostly wrong.",
+            style="yellow",
+        )
 
 
 def slug_of(name: str) -> str:

@@ -119,6 +119,7 @@ def run(
     needed = check_memory(experiment, count * experiment.devices, where)
     for warning in filter(None, (needed, *rounded_away(experiment))):
         err.print(warning, style="yellow")
+    _remark(experiment)
     check_rows(experiment)
     plan = make_plan(experiment)
     tell_left_out(plan.left_out)
@@ -203,6 +204,13 @@ def _follows(experiment: Experiment) -> bool:
     return True
 
 
+def _remark(experiment: Experiment) -> None:
+    from holdfast.config.remarks import remarks
+
+    for remark in remarks(experiment):
+        err.print(remark, style="yellow")
+
+
 def _announce(reference: str) -> None:
     err.print(f"Your code is run: {reference}")
 
@@ -268,6 +276,7 @@ def plan(
     from holdfast.experiment.schedule import pending
     from holdfast.experiment.worktime import Assumed
 
+    _remark(experiment)
     check_rows(experiment)
     jobs, store = make_plan(experiment), open_store(experiment)
     tell_left_out(jobs.left_out)

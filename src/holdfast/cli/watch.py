@@ -36,13 +36,13 @@ def watch(
 
     experiment = load_run(run)
 
+    from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
-    from holdfast.experiment.store import Store
     from holdfast.watch.page import watch_page
     from holdfast.watch.server import Made, Server, as_json
     from holdfast.watch.state import Watch
 
-    plan, store = make_plan(experiment), Store(experiment.store)
+    plan, store = make_plan(experiment), open_store(experiment)
     watched = Watch(experiment, plan, store)
     pages: dict[str, Made] = {
         "/": partial(watch_page, experiment.name),

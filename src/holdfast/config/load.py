@@ -90,7 +90,7 @@ def load_exam(
 
     Args:
         overrides: `key.sub=value`; paths are relative to the current folder.
-        like: an experiment file; checkpoints are asked as it asks its policies.
+        like: an experiment file, or a run's folder; checkpoints are asked as it asks its policies.
         tasks: their names; one's own from the command line that are not among them come after them. None
             at all: those of `like`.
         defaults: settings of a suite; the others go before.
@@ -100,7 +100,7 @@ def load_exam(
     """
     data: dict[str, Any] = dict(defaults or {})
     if like is not None:
-        experiment = load_experiment(like)
+        experiment = load_experiment(like / "config.yaml" if like.is_dir() else like)
         data |= experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
         data.get("evaluation", {}).pop("sampler", None)  # a checkpoint answers itself
         data["style"] = next(iter(experiment.methods.values())).style

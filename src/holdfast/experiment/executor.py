@@ -7,6 +7,7 @@ everything that was done stays done.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pickle
 import time
@@ -48,8 +49,8 @@ class Event:
     """What a worker says about its job.
 
     Attributes:
-        kind: step, done, busy, damaged, failed, disk (the store cannot be written: stop), or away (its place
-            cannot be reached: stop).
+        kind: step or warning while it goes on; done, busy, damaged, failed, disk (the store cannot be
+            written: stop), or away (its place cannot be reached: stop) at its end.
         held: the policy the worker has in memory now.
         details: of a failure, for `--debug`.
     """
@@ -63,6 +64,22 @@ class Event:
     step: int = 0
     steps: int = 0
     numbers: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the job is over."""
+        return self.kind not in ("step", "warning")
+
+
+class _Telling(logging.Handler):
+    """Passes warnings of a worker on: they are the run's, which says each once."""
+
+    def __init__(self, tell: Callable[[Event], object]) -> None:
+        super().__init__(logging.WARNING)
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.tell(Event("warning", message=record.getMessage()))
 
 
 @dataclass(frozen=True)
@@ -239,6 +256,7 @@ class _Run:
         self.debug = debug
         self.on_event = on_event
         self.done = 0
+        self.warned: set[str] = set()
 
     def work(self) -> None:
         while self.schedule.open() or self.schedule.running:
@@ -262,6 +280,11 @@ class _Run:
         self.on_event(job, event)
         if event.kind == "step":
             self.progress.step(job, event.step, event.steps, event.numbers)
+            return
+        if event.kind == "warning":
+            if event.message not in self.warned:
+                self.progress.message(event.message)
+            self.warned.add(event.message)
             return
         self.progress.end(job, event.kind == "done", event.seconds)
         if event.kind == "done":
@@ -306,6 +329,8 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
             last[0] = now
             tell(Event("step", step=step, steps=steps, numbers=numbers))
 
+    logger, telling = logging.getLogger("holdfast"), _Telling(tell)
+    logger.addHandler(telling)
     try:
         event = Event("done", seconds=runner.run(job, weights, on_step))
     except Busy:
@@ -328,4 +353,6 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
         text = f"{type(error).__name__}: {error}"
         full = os.strerror(errno.ENOSPC) in text  # safetensors has its own error for it
         event = Event("disk" if full else "failed", message=text, details=traceback.format_exc())
+    finally:
+        logger.removeHandler(telling)
     return Event(**{**vars(event), "held": runner.held})

@@ -150,6 +150,7 @@ class Runner:
     def _learn(self, job: Job, on_step: OnStep) -> None:
         from safetensors.torch import save_file
 
+        from holdfast.learning.curve import nothing_right
         from holdfast.learning.filters import select
         from holdfast.learning.loop import learn
         from holdfast.learning.stage import Stage
@@ -190,6 +191,8 @@ class Runner:
         totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
         if not self.team.leads:
             return
+        if warning := nothing_right(files.read_jsonl(work / "metrics.jsonl")):
+            log.warning("%s: %s", job.label, warning)
         with self._writing(job) as folder:
             policy.save(folder / WEIGHTS)
             for name, tensors in left.items():

@@ -43,7 +43,7 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
     if analysis.results.general:
         facts += [("General benchmarks", ", ".join(analysis.results.general))]
     facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
-    facts += [(name, str(settings[key])) for key, name in FACTS if settings.get(key) is not None]
+    facts += [(name, _most(settings[key])) for key, name in FACTS if settings.get(key) is not None]
     evaluation = _mapping(settings.get("evaluation"))
     if "temperature" in evaluation:
         temperature = evaluation["temperature"]
@@ -67,6 +67,13 @@ def _made(made: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         "Made": {" to ".join(dict.fromkeys((days[0], days[-1])))},
     }
     return [(name, "; ".join(sorted(values))) for name, values in facts.items() if values]
+
+
+def _most(value: Any) -> str:
+    """One number, or those of tasks."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{task} at most {most}" for task, most in value.items())
+    return f"at most {value}"
 
 
 def methods_table(analysis: Analysis) -> Table:
