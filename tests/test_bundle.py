@@ -81,7 +81,7 @@ def test_a_run_in_one_file(
     # Its tables are those of the report, though no text is in it and no place on this disk.
     files = unpack(Path("one.zip"))
     build(api.load_results(experiment), tmp_path / "report")
-    tables = {f"tables/{path.name}": path.read_bytes() for path in (tmp_path / "report/tables").iterdir()}
+    tables = {f"tables/{path.name}": path.read_bytes() for path in (tmp_path / "report/tables").glob("*.[cj]s*")}
     assert {name: files[name] for name in tables} == tables
     text = b"".join(files.values())
     records = [content for name, content in files.items() if name.startswith("records/")]
