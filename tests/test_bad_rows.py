@@ -19,6 +19,7 @@ from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast import files
 from holdfast.errors import InputError
 from holdfast.experiment.fitting import MEMORY, check_rows
+from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.prune import candidates
 from holdfast.generate.generator import questions
@@ -93,20 +94,31 @@ def test_a_task_without_rows_is_as_if_they_were_not_there(tmp_path: Path) -> Non
             "abcd",
             r"can take none of 3 train rows of sums; take another model, or other rows\. The prompt",
         ),
-        ("abcdx", "abcd", r"can take 3 of 5 train rows of sums; lower train_examples\. The target of sums"),
         (
             "abcd",
-            "axxx",
-            r"can take 1 of 4 test rows of sums; lower test_examples\. .* sums test-x1 \(.*, line 2\)",
+            "xxx",
+            r"can take none of 3 test rows of sums; .* sums test-x0 \(.*, line 1\)",
         ),
     ],
 )
-def test_too_few_rows_that_fit_are_an_error_before_any_work(
+def test_where_no_row_fits_is_an_error_before_any_work(
     tmp_path: Path, train: str, test: str, message: str
 ) -> None:
     changes: dict[str, Any] = {"sequence": ["sums"], "train_examples": None if train == "xxx" else 4}
     with pytest.raises(InputError, match=message):
         make_plan(make_experiment(tmp_path, **settings(tmp_path, train, test, **changes)))
+
+
+def test_of_fewer_rows_than_are_asked_for_all_that_fit_are_taken(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, **settings(tmp_path, "abcdx", "axxx", sequence=["sums"]))
+    plan = make_plan(experiment)
+    assert [(one.split, one.looked_at, [*one.problems]) for one in plan.left_out] == [
+        ("test", 4, [1, 2, 3]),
+        ("train", 5, [3, 4]),
+    ]
+    task = Inputs(experiment, plan).task("sums")
+    assert len(task.examples("train")) == 3 and len(task.examples("test")) == 1
+    assert experiment.count(task, "test") is None
 
 
 def test_a_task_without_an_end_that_never_fits_is_not_drawn_for_ever(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from holdfast.generate.local import LocalGenerator
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 
+SETTING = {"machine": "a machine", "mode": {"dtype": "float32"}, "versions": {"holdfast": "1"}}
 OPTIONS = ("prompts=embedded", "evaluation.max_tokens=32", "test_examples=40")
 
 
@@ -69,7 +70,10 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {"id", "prompt", "response", "answer", "reference", "score", "format", "tokens"} <= set(records[0])
     assert "| presence | 40 | 100.0" in (out / "summary.md").read_text()
     said_of_it = files.read_json(out / "records" / "presence.json")
-    assert set(said_of_it) == {"checkpoint", "fingerprint", "sha256", "seconds", "made", "inputs"}
+    assert set(said_of_it) == {
+        "format", "checkpoint", "fingerprint", "sha256", "seconds", "made",
+        "inputs", "setting", "setting_sha256",
+    }  # fmt: skip
     assert set(said_of_it["inputs"]) == {
         "task", "version", "data", "scorer", "split", "examples", "style", "template", "sampling"
     }  # fmt: skip
@@ -446,7 +450,8 @@ def answers(task: str, scores: Any, **inputs: Any) -> Examined:
          "lenient": 1.0, "format": 1.0, "tokens": None, "finished": True, "meta": {}}
         for i, score in enumerate(scores)
     ]  # fmt: skip
-    return Examined(task, "model", {"task": task, "scorer": "exact", **inputs}, records, 0.0, 0.0, "")
+    asked = {"task": task, "scorer": "exact", **inputs}
+    return Examined(task, "model", asked, records, 0.0, 0.0, "", setting=SETTING)
 
 
 def compare(before: Any, after: Any, max_drop: float = 0.01, level: float = 0.95) -> Comparison:

@@ -104,7 +104,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert "0 to do" in call("plan", config).out
 
     # A cell damaged on disk is done again, and nothing else.
-    monkeypatch.setattr(page, "build", lambda results, folder: folder / "index.html")
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
     experiment = make_experiment(tmp_path)
     plan = make_plan(experiment)
     cell = plan.jobs[plan.chains[1].cells[2, "reading"]]
@@ -183,17 +183,40 @@ def test_a_copy_of_a_run_gets_a_report_of_its_own(
     experiments._save_config(make_experiment(tmp_path))
     shutil.copytree(tmp_path / "out", tmp_path / "copy")
     written: list[Path] = []
-    monkeypatch.setattr(page, "build", lambda results, folder: written.append(folder))
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: written.append(folder))
     said = call("report", tmp_path / "copy")
     assert said.code == 0, said.err
     assert written == [tmp_path / "copy" / "report"]
     assert f"{tmp_path / 'copy' / 'report' / 'index.html'}" in said.out
 
 
+def test_two_runs_get_a_gallery_of_both(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
+    for name in ("first", "second"):
+        experiments._save_config(make_experiment(tmp_path / name))
+    said = call("report", tmp_path / "first" / "out", tmp_path / "second" / "out")
+    assert said.code == 0, said.err
+    html = (tmp_path / "first" / "out" / "report" / "gallery-with-out.html").read_text(encoding="utf-8")
+    for label in ("tiny: sft", "tiny: grpo", "tiny (out): sft", "tiny (out): grpo"):
+        assert f'"label":"{label}"' in html
+    assert call("report", tmp_path / "first" / "out", tmp_path).code == 2
+
+
+def test_pictures_are_a_number_or_none(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(page, "build", lambda results, folder, **more: asked.append(more["pictures"]))
+    config = write_config(tmp_path)
+    for said in ("none", "12"):
+        assert call("report", config, "--pictures", said).code == 0
+    assert asked == [0, 12]
+    wrong = call("report", config, "--pictures", "some")
+    assert wrong.code == 2 and "give a number, or none" in wrong.err
+
+
 def test_a_report_that_is_stopped_says_so(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(page, "build", stop)

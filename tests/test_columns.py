@@ -16,9 +16,10 @@ from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.tasks import columns
 from holdfast.tasks.catalog import get_task
-from holdfast.tasks.columns import HubTask, fill
+from holdfast.tasks.columns import HubTask
 from holdfast.tasks.example import open_image
 from holdfast.tasks.task import Task
+from holdfast.tasks.templates import fill
 from hub_fixtures import IMAGE, hub_image, picture, save, table
 
 MINE = {
@@ -183,7 +184,7 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
         ({"id": "identity", "prompt": "{q}"}, ["2 errors", "mine.prompt: there is no column 'q'", "mine.id"]),
         ({"test": "validaton"}, ["mine.test", "has no split 'validaton'; did you mean 'validation'?"]),
         ({"promt": "x"}, ["mine.promt: unknown key; did you mean 'prompt'?"]),
-        ({"prompt": None}, ["mine.prompt: is missing"]),
+        ({"prompt": None}, ["mine: needs either prompt"]),
         ({"prompt": "{question.upper()}"}, ["mine.prompt: there is no column 'question.upper()'"]),
         ({"scorer": "exacto"}, ["mine.scorer: there is no scorer 'exacto'"]),
         ({"answer": None}, ["mine: needs an answer"]),

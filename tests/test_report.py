@@ -100,7 +100,7 @@ def test_the_page_is_well_formed_self_contained_and_without_scripts(study):
     assert "script" not in page.tags
     assert len(page.ids) == len(set(page.ids))
     outside = [link for link in page.links if not link.startswith(("#", "figures/"))]
-    assert outside == []
+    assert set(outside) == {"gallery.html"}
     for link in page.links:
         assert link[1:] in page.ids if link.startswith("#") else (study.parent / link).is_file()
 

@@ -71,7 +71,8 @@ def test_a_report_of_some_sections_has_those_alone(tmp_path):
     results = make_results(items=10, sequence=("a", "b"), general=())
     html = build(results, tmp_path, [longest]).read_text(encoding="utf-8")
     assert html.count("<section ") == 2  # the findings open every report
-    assert [path.name for path in sorted((tmp_path / "tables").iterdir())] == ["longest.csv", "longest.json"]
+    written = sorted(path.name for path in (tmp_path / "tables").iterdir())
+    assert written == ["longest.csv", "longest.json", "longest.tex"]
 
 
 @pytest.mark.parametrize(

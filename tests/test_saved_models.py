@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from cli_helpers import Call
+from experiment_helpers import write_config
 from family_helpers import make_internvl_folder, make_qwen2_folder
 from family_processors import make_onevision_folder
 from holdfast.files import read_json, write_json
@@ -179,6 +180,20 @@ def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions) -> 
     ]
     base = Policy.load("embedded", ModelSettings(device="cpu"))
     assert policys_answers(policy, questions) != policys_answers(base, questions)
+
+    named = json.loads((adapters / "adapter_config.json").read_text())
+    (adapters / "adapter_config.json").write_text(
+        json.dumps(named | {"base_model_name_or_path": str(EMBEDDED)})
+    )
+    said = call("merge", adapters, "--out", tmp_path / "again")
+    assert said.code == 0 and f"The adapters are of {EMBEDDED}" in said.out
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        merged / "model.safetensors"
+    ).read_bytes()
+    experiment = write_config(tmp_path / "run", {"model": {"path": str(adapters)}})
+    hint = call("plan", experiment)
+    assert f"holds LoRA adapters of {EMBEDDED}; 'holdfast merge {adapters} --out FOLDER'" in hint.err
+    write_json(adapters / "adapter_config.json", named | {"base_model_name_or_path": None})
 
     for arguments, message in (
         ((adapters, "--out", tmp_path / "x"), "model.path=MODEL"),

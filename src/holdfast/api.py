@@ -43,6 +43,8 @@ def load_experiment(
 def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Results:
     """Run an experiment, or go on with it; what is done already is not done again.
 
+    Trackers are told curves and cells; `holdfast run` writes the report and tells them of it.
+
     Args:
         progress: show bars in the terminal.
 
@@ -52,6 +54,8 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
         HoldfastError: jobs failed; what is done stays.
         KeyboardInterrupt: it was stopped; the same call goes on from there.
     """
+    from contextlib import closing
+
     from rich.console import Console
 
     from holdfast.experiment.devices import places
@@ -61,13 +65,16 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.progress import Progress
+    from holdfast.experiment.tracking import Tracking
 
     store = open_store(experiment)
     store.prepare()
     check_memory(experiment, workers, places(experiment.model.device))
     check_rows(experiment)
     plan = make_plan(experiment)
-    outcome = execute(experiment, plan, store, workers, Progress(Console(quiet=not progress)))
+    bars = Progress(Console(quiet=not progress))
+    with closing(Tracking(experiment, plan, store, experiment.track)) as tracking:
+        outcome = execute(experiment, plan, store, workers, bars, on_event=tracking.hear)
     if outcome.failed:
         label, message = next(iter(outcome.failed.items()))
         others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""

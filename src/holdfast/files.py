@@ -148,6 +148,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
+                file.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
                 sync(file)
         if target.exists():
             shutil.rmtree(_replaced(target), ignore_errors=True)

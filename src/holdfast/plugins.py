@@ -1,9 +1,9 @@
 """Code of the user's own, named as `rules.py:score`: found, known by its content, and called with care.
 
 A reference stands wherever the package has a name of its own: a scorer, a reward, a filter, a way of
-learning, a strategy, a measure, a task, an executor. The file's hash is part of every fingerprint that the
-code counts for, so a changed rule is another experiment. What it imports besides is not watched: a rule
-belongs in one file.
+learning, a strategy, a measure, a task, an executor, a tracker. The file's hash is part of every
+fingerprint that the code counts for, so a changed rule is another experiment. What it imports besides is
+not watched: a rule belongs in one file.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ class Results:
         runs: one per method and seed.
         other_style: the same runs judged under the other prompt style, if that was asked for.
         left_out: rows that the model cannot take, which no run saw.
+        made: machine, versions and the like of each result, where they were noted.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Results:
     other_style: tuple[MethodRun, ...] = ()
     options: frozenset[str] = frozenset()
     left_out: tuple[LeftOut, ...] = ()
+    made: tuple[Mapping[str, Any], ...] = ()
 
     def last_stage(self, run: MethodRun) -> int:
         """The stage a finished run ends with."""

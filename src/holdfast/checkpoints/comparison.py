@@ -13,20 +13,20 @@ many tasks there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from holdfast import files
 from holdfast.analysis import paired
 from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.paired import Change
 from holdfast.checkpoints.folder import Examined, questions_of
+from holdfast.checkpoints.looks import Looks
+from holdfast.checkpoints.settings import check_inputs, check_setting
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
 from holdfast.experiment.plan import Plan
-from holdfast.report.table import Column, Table, to_json, to_markdown
+from holdfast.report.table import Column, Table, to_json
 from holdfast.tasks.leftout import without
 from holdfast.tasks.scoring import RIGHT
 
@@ -39,12 +39,14 @@ class Compared:
     """One row: a task, or all of them.
 
     Attributes:
-        p: of McNemar's exact test, adjusted for the number of rows.
+        p: of McNemar's exact test or of the looks, adjusted for the number of rows.
+        unadjusted: the same, not adjusted.
     """
 
     name: str
     change: Change
     p: float
+    unadjusted: float
     verdict: Verdict
 
 
@@ -54,42 +56,67 @@ class Comparison:
 
     Attributes:
         flips: items that were right and are wrong, or the reverse, with both responses.
+        sequential: looks were made on the way, and may have ended tasks early.
+        strict: only what was shown to be kept passes.
     """
 
     rows: tuple[Compared, ...]
     flips: list[dict[str, Any]]
     max_drop: float
     level: float
+    sequential: bool = False
+    strict: bool = False
+
+    @property
+    def failing(self) -> tuple[Verdict, ...]:
+        """The verdicts that stop a release."""
+        return ("forgotten", "unclear") if self.strict else ("forgotten",)
+
+    @property
+    def fails(self) -> bool:
+        return any(row.verdict in self.failing for row in self.rows)
 
     def named(self, verdict: Verdict) -> list[str]:
         return [row.name for row in self.rows if row.verdict == verdict]
 
 
 def compare(
-    before: Sequence[Examined], after: Sequence[Examined], *, max_drop: float, level: float
+    before: Sequence[Examined],
+    after: Sequence[Examined],
+    *,
+    max_drop: float,
+    level: float,
+    allowed: Collection[str] = (),
+    looks: Looks | None = None,
+    strict: bool = False,
 ) -> Comparison:
     """Compare the answers of two checkpoints.
 
     Args:
         max_drop: largest fall in accuracy that is no forgetting, 0..1.
+        allowed: differences that are meant (`settings.ALLOWABLE`).
+        looks: made while the new checkpoint answered, which may have ended tasks. Then p is theirs, and there
+            is no row of all tasks: those that were ended early lost more than they would have in the end.
 
     Raises:
-        InputError: they were not asked the same items in the same way.
+        InputError: they were not asked the same items in the same way, or not in the same setting.
     """
     changes: dict[str, Change] = {}
     flips: list[dict[str, Any]] = []
     for old, new in zip(before, after, strict=True):
-        _check_same(old, new)
+        _check_same(old, new, allowed)
         changes[old.task] = paired.compare(old.task, old.scores_N, new.scores_N)
         flips += _flips(old, new)
-    if len(changes) > 1:
+    if len(changes) > 1 and looks is None:
         changes[ALL] = paired.pool(list(changes.values()))
-    adjusted = paired.holm([change.p for change in changes.values()])
+    values = [change.p for change in changes.values()]
+    if looks is not None:
+        values = [looks.p(new.task, new.scores_N) for new in after]
     rows = tuple(
-        Compared(name, change, p, _verdict(change, p, max_drop, level))
-        for (name, change), p in zip(changes.items(), adjusted, strict=True)
+        Compared(name, change, p, value, _verdict(change, p, max_drop, level))
+        for (name, change), p, value in zip(changes.items(), paired.holm(values), values, strict=True)
     )
-    return Comparison(rows, flips, max_drop, level)
+    return Comparison(rows, flips, max_drop, level, sequential=looks is not None, strict=strict)
 
 
 def _verdict(change: Change, p: float, max_drop: float, level: float) -> Verdict:
@@ -115,9 +142,10 @@ def to_table(comparison: Comparison) -> Table:
     ]
     rows = [_row(row, comparison.level) for row in comparison.rows]
     bound = f"{100 * comparison.max_drop:g}"
+    test = "a group-sequential test with McNemar's" if comparison.sequential else "McNemar's exact test"
     note = (
         f"Points of 100, with {level} bootstrap intervals of the paired change. Forgotten: fell by more "
-        f"than {bound} points, with p ≤ {1 - comparison.level:.3g} (McNemar's exact test over items lost and "
+        f"than {bound} points, with p ≤ {1 - comparison.level:.3g} ({test} over items lost and "
         f"gained, adjusted for the number of rows). Kept: the interval lies above −{bound}. Unclear: "
         "neither. Resolvable: the difference that so many items, and so many of them judged differently, "
         "show in 80 % of cases."
@@ -142,27 +170,26 @@ def _row(row: Compared, level: float) -> dict[str, Any]:
     }
 
 
-def write(comparison: Comparison, names: tuple[str, str], folder: Path) -> Table:
-    """Write comparison.md, comparison.json and flips.jsonl; the table of the first two."""
-    table = to_table(comparison)
+def facts(comparison: Comparison, names: tuple[str, str]) -> dict[str, Any]:
+    """The comparison as plain data: what comparison.json and `--json` say."""
     old, new = names
-    head = f"# What changed\n\nBefore: {old}\\\nAfter: {new}\n"
-    files.write_text(folder / "comparison.md", f"{head}\n{to_markdown(table)}\n{table.note}\n")
-    facts = {
+    return {
         "before": old,
         "after": new,
+        "keep": old if comparison.fails else new,
         "max_drop": comparison.max_drop,
         "level": comparison.level,
+        "sequential": comparison.sequential,
+        "strict": comparison.strict,
         "forgotten": comparison.named("forgotten"),
         "unclear": comparison.named("unclear"),
-        "tests": {row.name: {"p": row.change.p, "adjusted": row.p} for row in comparison.rows},
+        "kept": comparison.named("kept"),
+        "tests": {row.name: {"p": row.unadjusted, "adjusted": row.p} for row in comparison.rows},
+        **to_json(to_table(comparison)),
     }
-    files.write_json(folder / "comparison.json", facts | to_json(table))
-    files.write_jsonl(folder / "flips.jsonl", comparison.flips)
-    return table
 
 
-def check_asked(examined: Sequence[Examined], exam: Exam, plan: Plan) -> None:
+def check_asked(examined: Sequence[Examined], exam: Exam, plan: Plan, allowed: Collection[str] = ()) -> None:
     """Whether answers that are there can be compared with those of an exam to come, whose jobs are planned.
 
     Raises:
@@ -172,32 +199,19 @@ def check_asked(examined: Sequence[Examined], exam: Exam, plan: Plan) -> None:
     for one in examined:
         task, split = without(exam.task(one.task), plan.left_out), exam.evaluation.split
         examples = exam.count(task, split) or task.sizes[split] or 0
-        _check_inputs(one.task, one.inputs, questions_of(asked[one.task], examples), ("in the folder", "now"))
+        now = questions_of(asked[one.task], examples)
+        check_inputs(one.task, one.inputs, now, ("in the folder", "now"), allowed)
 
 
-def _check_inputs(task: str, ours: dict[str, Any], theirs: dict[str, Any], sides: tuple[str, str]) -> None:
-    for key in dict.fromkeys([*ours, *theirs]):
-        if ours.get(key) != theirs.get(key):
-            raise InputError(
-                f"{task} is asked in different ways, so the answers cannot be compared: {key} is "
-                f"{_shown(ours.get(key))} {sides[0]} and {_shown(theirs.get(key))} {sides[1]}. "
-                "Evaluate both with the same options."
-            )
-
-
-def _check_same(old: Examined, new: Examined) -> None:
-    _check_inputs(old.task, old.inputs, new.inputs, ("before", "after"))
+def _check_same(old: Examined, new: Examined, allowed: Collection[str]) -> None:
+    check_inputs(old.task, old.inputs, new.inputs, ("before", "after"), allowed)
+    check_setting(old, new, allowed)
     for position, (one, other) in enumerate(zip(old.records, new.records, strict=True), start=1):
         if (one["id"], one["prompt"], one["reference"]) != (other["id"], other["prompt"], other["reference"]):
             raise InputError(
                 f"{old.task}: item {position} is {one['id']} before and {other['id']} after, or not the same "
                 "question; evaluate both again on the same data."
             )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _flips(old: Examined, new: Examined) -> list[dict[str, Any]]:

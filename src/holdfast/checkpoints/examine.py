@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from holdfast.checkpoints.folder import Examined, check_owner, export, questions_of
 from holdfast.checkpoints.subject import Subject
@@ -20,6 +21,8 @@ from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job
 from holdfast.experiment.schedule import MOST_DAMAGE, RETRY_SECONDS
 from holdfast.experiment.store import Damaged, Store
+from holdfast.generate.evaluate import Enough, Watch
+from holdfast.generate.setting import setting_of
 from holdfast.tasks.leftout import LeftOut
 
 
@@ -32,6 +35,7 @@ def examine(
     on_step: Callable[[str], OnStep] = lambda _: lambda *_: None,
     on_task: Callable[[Examined], None] = lambda _: None,
     on_left_out: Callable[[Sequence[LeftOut]], None] = lambda _: None,
+    watch: Callable[[str], Watch] | None = None,
 ) -> list[Examined]:
     """Let a checkpoint answer the tasks of an exam that it has not answered yet.
 
@@ -41,6 +45,7 @@ def examine(
         on_step: gives what is told the progress of a task.
         on_task: is told every task's answers.
         on_left_out: is told which rows are not asked, as the checkpoint cannot take them.
+        watch: gives what looks at a task's answers and may end it before all of its items are answered.
 
     Raises:
         InputError: the folder belongs to another checkpoint.
@@ -56,7 +61,7 @@ def examine(
         for job in plan.jobs.values():
             store.remove(job)
     load = cache(subject.load)
-    runner = Runner(exam, plan, store, load)
+    runner = Runner(exam, plan, store, load, model=subject.model, watch=watch)
     store.use(plan.jobs.values())
     examined: list[Examined] = []
     try:
@@ -79,12 +84,19 @@ def examine(
 
 def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep) -> Examined:
     """The answers in the store, asked for if they are not there."""
-    damages, reused = 0, True
+    damages, reused, made = 0, True, time.time()
+    result: dict[str, Any] | None = None
     while True:
         try:
             reused = runner.run(job, weights=False, on_step=on_step) == 0 and reused
             records = store.rows(job, "records.jsonl")
             result = store.result(job)
+            made = store.folder(job).stat().st_mtime
+            if runner.watch is not None:
+                runner.watch(job.tasks[0])(dict(enumerate(records)))
+            break
+        except Enough as enough:  # of those that are there, or while others were asked
+            records = enough.records
             break
         except Busy:  # another process is at it
             time.sleep(RETRY_SECONDS)
@@ -93,9 +105,19 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
             if damages == MOST_DAMAGE:
                 raise HoldfastError(f"{damage}, again and again; check the disk") from None
             store.set_aside(job)
-    inputs = questions_of(job, len(records))
-    made = store.folder(job).stat().st_mtime
-    left_out = tuple(result.get("left_out", ()))
+    if result is None:
+        assert runner.load is not None, "a checkpoint is examined by what it loads"
+        result = {"seconds": time.time() - made, "setting": setting_of(runner.load(), job.inputs["batch"])}
+        reused = False
     return Examined(
-        job.tasks[0], name, inputs, records, result["seconds"], made, job.fingerprint, reused, left_out
+        job.tasks[0],
+        name,
+        questions_of(job, len(records)),
+        records,
+        result["seconds"],
+        made,
+        job.fingerprint,
+        reused,
+        tuple(result.get("left_out", ())),
+        result.get("setting"),
     )

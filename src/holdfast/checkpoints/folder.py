@@ -1,7 +1,7 @@
 """The folder that an examination leaves, to read and to compare with.
 
 <folder>/records/<task>.jsonl    a record a line
-<folder>/records/<task>.json     what determined them, their SHA-256, and when they were made
+<folder>/records/<task>.json     what determined them, in which setting and when they were made, their SHA-256
 <folder>/summary.md, .json       accuracy with its interval, format, length; what benchmarks report besides
 """
 
@@ -20,11 +20,13 @@ from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.paired import accuracy
 from holdfast.analysis.results import Record
 from holdfast.errors import InputError
+from holdfast.experiment.identity import digest
 from holdfast.experiment.plan import Job
 from holdfast.report.table import Column, Kind, Table, to_json, to_markdown
 from holdfast.tasks.scorers.summaries import SUMMARIES, summarise
 
 RECORDS = "records"
+FORMAT = 2  # of records/<task>.json; raise when a reader of an older one would misunderstand it
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Examined:
         fingerprint: of the job in the store.
         reused: it had been done before.
         left_out: sampling settings that a server refused, so that its own counted.
+        setting: machine, mode and versions that made them (`generate.setting`); None where nobody noted it.
     """
 
     task: str
@@ -51,6 +54,14 @@ class Examined:
     fingerprint: str
     reused: bool = True
     left_out: tuple[str, ...] = ()
+    setting: dict[str, Any] | None = None
+
+    @property
+    def asked_in(self) -> str:
+        """The fingerprint of machine, mode, versions, sampling and prompt: alike where answers compare."""
+        prompt = {key: self.inputs.get(key) for key in ("style", "template", "sampling")}
+        alike = {key: value for key, value in (self.setting or {}).items() if key != "served"}
+        return digest([alike, prompt])
 
     @property
     def scores_N(self) -> np.ndarray:
@@ -80,12 +91,15 @@ def export(examined: Sequence[Examined], folder: Path) -> None:
     manifest.unlink(missing_ok=True)  # killed between the two files, the folder holds no records of the task
     files.write_jsonl(path, last.records)
     said = {
+        "format": FORMAT,
         "checkpoint": last.checkpoint,
         "fingerprint": last.fingerprint,
         "sha256": files.file_digest(path),
         "seconds": round(last.seconds, 1),
         "made": datetime.fromtimestamp(last.made, UTC).isoformat(timespec="seconds"),
         "inputs": last.inputs,
+        "setting": last.setting,
+        "setting_sha256": last.asked_in,
         **({"left_out": last.left_out} if last.left_out else {}),
     }
     files.write_json(manifest, said)
@@ -126,11 +140,18 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             )
         said, path = _read(folder / RECORDS / f"{name}.json"), folder / RECORDS / f"{name}.jsonl"
         records = files.read_jsonl(path) if said and path.is_file() else []
+        if said is not None and said.get("format", 1) != 1 and said["format"] != FORMAT:
+            raise InputError(
+                f"The records {path} are of format {said['format']!r}, and this version of Holdfast reads up "
+                f"to {FORMAT}: read them with the version that wrote them, or evaluate again with --out."
+            )
         if said is None or not records or files.file_digest(path) != said["sha256"]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
         made = datetime.fromisoformat(said["made"]).timestamp()
         facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
-        examined.append(Examined(name, *facts, left_out=tuple(said.get("left_out", ()))))
+        examined.append(
+            Examined(name, *facts, left_out=tuple(said.get("left_out", ())), setting=said.get("setting"))
+        )
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
     return examined

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table as Grid
 
-from holdfast.cli.console import out
+from holdfast.cli.console import out, show_json
 from holdfast.config.cards import find_card
 from holdfast.errors import InputError
 
@@ -33,7 +32,6 @@ Completion = Annotated[
     float | None, typer.Option(metavar="TOKENS", min=1, help="Mean length of what is written, for --card.")
 ]
 Pixels = Annotated[int | None, typer.Option(metavar="N", min=1, help="Of a picture, for --card.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a plan for cards as JSON.")]
 
 _MOST_SHOWN = 16  # workers
 _INTO = {
@@ -86,7 +84,7 @@ def show_ahead(
             {"job": one.job.label, "worker": one.worker, "start": one.start, "end": one.end}
             for one in timeline.shifts
         ]
-        out.print(json.dumps(facts, indent=2))
+        show_json(facts)
     elif not todo:
         out.print("Everything is done already.")
     elif name is None:

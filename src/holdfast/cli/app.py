@@ -9,31 +9,51 @@ from typing import Annotated
 import typer
 
 from holdfast import __version__
-from holdfast.cli.checkpoints import check, evaluate, help_text
-from holdfast.cli.console import err, out
+from holdfast.cli.bundle import bundle, verify
+from holdfast.cli.check import check
+from holdfast.cli.checkpoints import evaluate, help_text
+from holdfast.cli.console import err, only_json, out
 from holdfast.cli.data import data_app
 from holdfast.cli.experiments import plan, report, run
+from holdfast.cli.export import export
 from holdfast.cli.merge import merge
+from holdfast.cli.start import demo, init
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
+from holdfast.cli.watch import watch
 from holdfast.errors import HoldfastError, InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
+app.command(help=help_text(init))(init)
 app.command()(run)
 app.command()(plan)
 app.command()(report)
+app.command(help=help_text(export))(export)
+app.command()(watch)
 app.command(help=help_text(evaluate))(evaluate)
 app.command(help=help_text(check))(check)
 app.command(help=help_text(merge))(merge)
+app.command(help=help_text(bundle))(bundle)
+app.command(help=help_text(verify))(verify)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, with which editors complete and check them."""
+    import json
+
+    from holdfast.config.schema import schema as made
+
+    out.print(json.dumps(made(), indent=1, ensure_ascii=False))
 
 
 @app.command()
@@ -56,6 +76,7 @@ def options(
     ] = False,
 ) -> None:
     """Post-train a vision-language model on a sequence of tasks, and see what it forgets."""
+    only_json(False)
 
 
 def main() -> None:

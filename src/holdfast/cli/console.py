@@ -6,6 +6,7 @@ markup, and characters that could rule a terminal stand there as escapes.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -51,7 +52,18 @@ _TOLD = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty
 out = PlainConsole(width=None if _TOLD else 160)
 err = PlainConsole(stderr=True)
 
+
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone; what is for people goes to stderr.")]
+
+
+def only_json(wanted: bool) -> None:
+    """Whether `show_json` alone writes to stdout from here on."""
+    out.stderr = wanted
+
+
+def show_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def tell_left_out(left_out: Iterable[LeftOut]) -> None:

@@ -9,6 +9,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +19,8 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast import __version__
-from holdfast.cli.ahead import AsJson, CardName, Cards, Completion, Pixels, show_ahead
-from holdfast.cli.console import Debug, err, out, show_table, tell_left_out
+from holdfast.cli.ahead import CardName, Cards, Completion, Pixels, show_ahead
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import HoldfastError, InputError, shortened
 
 if TYPE_CHECKING:
@@ -45,6 +48,13 @@ Devices = Annotated[
         metavar="N", min=1, help="Devices that learn each stage together, sharing the shards of its batches."
     ),
 ]
+Pictures = Annotated[
+    str,
+    typer.Option(
+        metavar="N|none",
+        help="How many pictures the report holds at most; none where they must not be passed on.",
+    ),
+]
 
 
 def run(
@@ -66,6 +76,11 @@ def run(
     pilot: Annotated[
         bool, typer.Option("--pilot/--no-pilot", help="Heed the experiment's `pilot`, or go on regardless.")
     ] = True,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also a report of other settings in the run's folder.")
+    ] = False,
+    pictures: Pictures = "2000",
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
@@ -75,7 +90,9 @@ def run(
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.store import check_writable
 
+    only_json(json)
     start = time.monotonic()
+    most = _most_pictures(pictures)
     experiment = load_experiment(config, [*(overrides or []), *_shared(devices, shard, workers)], _announce)
     if ranks() > 1 and _follows(experiment):
         return
@@ -99,47 +116,61 @@ def run(
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
+    from holdfast.experiment.runindex import check_earlier, write_index
+    from holdfast.experiment.tracking import Tracking
 
     where = places(experiment.model.device)
     count = _count(workers, experiment, where)
     needed = check_memory(experiment, count * experiment.devices, where)
     for warning in filter(None, (needed, *rounded_away(experiment))):
         err.print(warning, style="yellow")
+    _remark(experiment)
     check_rows(experiment)
     plan = make_plan(experiment)
     tell_left_out(plan.left_out)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
+    if not replace:
+        check_earlier(experiment, plan)
     _save_config(experiment)
+    write_index(experiment, plan, store)
     index = experiment.output / "report" / "index.html"
     state = experiment.output / "finished.json"
     digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
+    # Of several machines that share a run, the one that writes the report tells trackers.
+    with closing(Tracking(experiment, plan, store, experiment.track if report else ())) as tracking:
 
-    def work(experiment: Experiment, plan: Plan) -> Outcome:
-        try:
-            return execute(experiment, plan, store, count, Progress(out), debug)
-        except KeyboardInterrupt:
-            err.print("Stopped. What is done stays; the same command goes on from here.")
-            raise typer.Exit(130) from None
+        def work(experiment: Experiment, plan: Plan) -> Outcome:
+            try:
+                return execute(experiment, plan, store, count, Progress(out), debug, tracking.hear)
+            except KeyboardInterrupt:
+                err.print("Stopped. What is done stays; the same command goes on from here.")
+                raise typer.Exit(130) from None
 
-    if experiment.pilot and pilot:
-        _pass_pilot(experiment, work)
-    while True:
-        outcome = work(experiment, plan)
-        if not report:
-            break
-        if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
-            out.print("Everything is done already.")
-            break
-        state.unlink(missing_ok=True)
-        if _report(experiment, plan, store):
-            if not outcome.failed:
-                files.write_json(state, digest)
-            break
+        if experiment.pilot and pilot:
+            _pass_pilot(experiment, work)
+        while True:
+            outcome = work(experiment, plan)
+            if not report:
+                break
+            if not (outcome.done or outcome.failed) and index.exists() and _read(state) == digest:
+                out.print("Everything is done already.")
+                break
+            state.unlink(missing_ok=True)
+            if _report(experiment, plan, store, most):
+                if not outcome.failed:
+                    files.write_json(state, digest)
+                break
+        write_index(experiment, plan, store)
+        if report:
+            tracking.report(index.parent)
     if report:
         _headline(experiment.output)
         out.print(f"Report: {index}")
     else:
         out.print(f"'holdfast report {config}' writes the report.")
+    if json:
+        counts = {"jobs": len(plan.jobs), "done": outcome.done, "skipped": outcome.skipped}
+        show_json(_paths(experiment) | counts | {"failed": outcome.failed})
     if outcome.failed:
         skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
         raise HoldfastError(
@@ -204,6 +235,13 @@ def _follows(experiment: Experiment) -> bool:
     return True
 
 
+def _remark(experiment: Experiment) -> None:
+    from holdfast.config.remarks import remarks
+
+    for remark in remarks(experiment):
+        err.print(remark, style="yellow")
+
+
 def _announce(reference: str) -> None:
     err.print(f"Your code is run: {reference}")
 
@@ -243,13 +281,14 @@ def plan(
     card: CardName = None,
     completion: Completion = None,
     pixels: Pixels = None,
-    as_json: AsJson = False,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show the jobs of an experiment: which are done, and how long the others will take.
 
     With --cards, how a run on so many cards would go, of a kind (--card) that need not be here.
     """
+    only_json(json)
     from holdfast.config.load import load_experiment
 
     experiment = load_experiment(config, overrides or [], _announce)
@@ -268,20 +307,25 @@ def plan(
     from holdfast.experiment.schedule import pending
     from holdfast.experiment.worktime import Assumed
 
+    _remark(experiment)
     check_rows(experiment)
     jobs, store = make_plan(experiment), open_store(experiment)
     tell_left_out(jobs.left_out)
     todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
     rates = estimate.measured(store, jobs)
-    if cards is not None or card is not None or as_json:
-        show_ahead(experiment, jobs, todo, rates, cards or 1, card, Assumed(completion, pixels), as_json)
+    if cards is not None or card is not None:
+        show_ahead(experiment, jobs, todo, rates, cards or 1, card, Assumed(completion, pixels), json)
         return
     guess = not rates and experiment.model.path == "embedded"
     grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
+    listed: list[dict[str, Any]] = []
     for job in jobs.jobs.values():
         left = job.fingerprint in todo
-        seconds = duration(estimate.seconds(job, rates)) if left and (rates or guess) else ""
-        grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", seconds)
+        seconds = estimate.seconds(job, rates) if left and (rates or guess) else None
+        shown = "" if seconds is None else duration(seconds)
+        grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", shown)
+        facts = {"kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
+        listed.append({"job": job.label, **facts, "done": not left, "seconds": seconds})
     out.print(grid, soft_wrap=False)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
     time_left = f"about {duration(total)} in one process (from earlier results)"
@@ -311,6 +355,10 @@ def plan(
             f"What memory {experiment.model.path} needs can be told once it is on this disk "
             f"(hf download {experiment.model.path}).",
         )
+    if json:
+        time_told = total if rates or guess else None
+        memory_told = made.total if made else None
+        show_json({"jobs": listed, "to_do": len(todo), "seconds": time_told, "memory_bytes": memory_told})
 
 
 def _tell_devices(workers: str, experiment: Experiment) -> None:
@@ -328,29 +376,82 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER]", help="A second run, for a gallery of both.")
+    ] = None,
+    pictures: Pictures = "2000",
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the report of a run again, finished or not."""
-    from holdfast.config.load import load_experiment
-
-    config = run / "config.yaml" if run.is_dir() else run
-    if run.is_dir() and not config.exists():
-        raise InputError(
-            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
-        )
-    experiment = load_experiment(config)
-    if run.is_dir():  # a copy's settings name the original's folder
-        experiment = experiment.model_copy(update={"output": run.absolute()})
+    """Write the report of a run again, finished or not; with two, also their items side by side."""
+    only_json(json)
+    most = _most_pictures(pictures)
+    experiment = load_run(run)
 
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.runindex import check_earlier, write_index
 
-    store = open_store(experiment)
-    if not _report(experiment, make_plan(experiment), store):
+    plan, store = make_plan(experiment), open_store(experiment)
+    if not run.is_dir():  # whose file may have changed since
+        check_earlier(experiment, plan)
+    whole = _report(experiment, plan, store, most)
+    write_index(experiment, plan, store)
+    if not whole:
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     _headline(experiment.output)
     index = experiment.output / "report" / "index.html"
     out.print(f"Report: {index}")
+    both = None
+    if other is not None:
+        both = str(_side_by_side(experiment, load_run(other), most))
+        out.print(f"Side by side: {both}")
+    if json:
+        show_json(_paths(experiment) | {"whole": whole, "side_by_side": both})
+
+
+def _paths(experiment: Experiment) -> dict[str, str | None]:
+    """Where a script finds what a run left; None for what is not there."""
+    report, index = experiment.output / "report", experiment.output / "index.jsonl"
+    paths = {"report": report / "index.html", "tables": report / "tables", "index": index}
+    return {name: str(path) if path.exists() else None for name, path in paths.items()}
+
+
+def load_run(run: Path) -> Experiment:
+    """The experiment of a run's folder, or of its file.
+
+    Raises:
+        InputError: the folder is none of a run, or its settings cannot be used.
+    """
+    from holdfast.config.load import load_experiment
+
+    if not run.is_dir():
+        return load_experiment(run)
+    config = run / "config.yaml"
+    if not config.exists():
+        raise InputError(
+            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
+        )
+    # A copy's settings name the original's folder.
+    return load_experiment(config).model_copy(update={"output": run.absolute()})
+
+
+def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
+    """Write the gallery of two runs into the report of the first."""
+    from holdfast.api import load_results
+    from holdfast.experiment.collect import judged
+    from holdfast.experiment.plan import make_plan
+    from holdfast.report.gallery.page import write_gallery
+    from holdfast.report.gallery.thumbnails import Album, Shelf
+
+    results = [load_results(first), load_results(second)]
+    if second.name == first.name:
+        results[1] = replace(results[1], name=f"{second.name} ({second.output.name})")
+    path = first.output / "report" / f"gallery-with-{second.output.name}.html"
+    shelf = Shelf(partial(judged, first, make_plan(first)))
+    with out.status("Writing the gallery of both"):
+        write_gallery(path, results, shelf, Album(pictures))
+    return path
 
 
 def _causes(failed: Mapping[str, str]) -> str:
@@ -364,9 +465,21 @@ def _causes(failed: Mapping[str, str]) -> str:
     )
 
 
-def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
-    """Write the report; False when results were found damaged (and set aside) on the way."""
-    from holdfast.experiment.collect import collect
+def _most_pictures(text: str) -> int:
+    """The number that `--pictures` means."""
+    if text == "none":
+        return 0
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise InputError(f"--pictures {shortened(text)}: give a number, or none.")
+    return int(text)
+
+
+def _report(experiment: Experiment, plan: Plan, store: Store, pictures: int) -> bool:
+    """Write the report; False when results were found damaged (and set aside) on the way.
+
+    One without any result does not replace an earlier one.
+    """
+    from holdfast.experiment.collect import collect, judged
     from holdfast.report.page import build
 
     damaged = []
@@ -378,7 +491,12 @@ def _report(experiment: Experiment, plan: Plan, store: Store) -> bool:
 
     try:
         with out.status("Writing the report"):
-            build(collect(experiment, plan, store, on_damage), experiment.output / "report")
+            results, folder = collect(experiment, plan, store, on_damage), experiment.output / "report"
+            if any(run.cells for run in results.runs) or not (folder / "index.html").exists():
+                examples = partial(judged, experiment, plan)
+                build(results, folder, examples=examples, pictures=pictures)
+            else:
+                err.print("There is no result to report; the earlier report stays.", style="yellow")
     except KeyboardInterrupt:
         err.print("Stopped while the report was written. Results stay; the same command writes it again.")
         raise typer.Exit(130) from None

@@ -35,9 +35,9 @@ def merge(
 ) -> None:
     """Make an ordinary model folder of adapters and their model, or of a base and models made from it.
 
-    Adapters are added into the weights: say of which model with model.path=BASE, and in which precision to
-    write it with model.dtype=bfloat16 (normally float32). It is done on the CPU and takes twice the model's
-    memory.
+    Adapters are added into the weights of the model that they name, if it is on this disk, or of
+    model.path=BASE; model.dtype=bfloat16 says in which precision to write it (normally float32). It is done
+    on the CPU and takes twice the model's memory.
 
     With --method the new weights are base + alpha · m of the differences from it: of the only one (wise),
     their mean, their sum, TIES, or of each weight the largest (magmax). Beside the tensor that is being made,
@@ -66,6 +66,7 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
 
     torchvision_works()
 
+    from holdfast.config.checks import base_of
     from holdfast.config.load import load_exam
     from holdfast.files import whole_folder
     from holdfast.policy import lora
@@ -77,7 +78,11 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
         )
     chosen = load_exam(overrides).model
     if "path" not in chosen.model_fields_set:
-        raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL.")
+        base = base_of(adapters)
+        if base is None:
+            raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL.")
+        out.print(f"The adapters are of {base}, says {adapters / lora.CONFIG}.")
+        chosen = chosen.model_copy(update={"path": base})
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder with --out.")
     if "device" not in chosen.model_fields_set:

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table as Grid
 
-from holdfast.cli.console import Debug, out
+from holdfast.cli.console import Debug, Json, out, show_json
+from holdfast.cli.experiments import load_run
 from holdfast.errors import InputError
 
+OTHERS = ("work", "damaged", "trash")  # what lies there besides results
 store_app = typer.Typer(help="Results on disk: what there is, and making room.", invoke_without_command=True)
 
 StorePlace = Annotated[str, typer.Option("--store", help="The store's folder, or its URL.")]
@@ -23,7 +25,14 @@ Cache = Annotated[
 
 @store_app.callback()
 def store(
-    context: typer.Context, place: StorePlace = "runs/store", cache: Cache = None, debug: Debug = False
+    context: typer.Context,
+    place: StorePlace = "runs/store",
+    cache: Cache = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Only what this run counts on, in its store.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Show what lies in the store."""
     from holdfast.experiment.mirror import open_place
@@ -34,9 +43,21 @@ def store(
     store = context.obj = open_place(place if is_url(place) else user_path(place), folder)
     if context.invoked_subcommand is not None:
         return
+    names: set[str] | None = None
+    if run is not None:
+        from holdfast.experiment.mirror import open_store
+        from holdfast.experiment.plan import make_plan
+
+        experiment = load_run(run)
+        place, store = str(experiment.store), open_store(experiment)
+        names = {store.folder(job).name for job in make_plan(experiment).jobs.values()}
     store.check_there()
+    entries = [entry for entry in store.entries() if names is None or entry.name in names]
+    others = {name: sum(store.held(name).values()) for name in OTHERS} if run is None else {}
+    if json:
+        show_json({"store": place, "results": [vars(entry) for entry in entries], "bytes": others})
+        return
     grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
-    entries = list(store.entries())
     for entry in entries:
         weights = _bytes(entry.weights) if entry.weights else ""
         size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
@@ -48,8 +69,8 @@ def store(
         weights = _bytes(sum(entry.weights for entry in mine))
         of_which = f", of which weights {weights}" if kind == "learn" else ""
         out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
-    for name in ("work", "damaged", "trash"):
-        if left := sum(store.held(name).values()):
+    for name, left in others.items():
+        if left:
             out.print(f"{name}: {_bytes(left)}")
 
 

@@ -8,18 +8,32 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table as Grid
 
-from holdfast.cli.console import Debug, out
+from holdfast.cli.console import Debug, Json, out, show_json
 
 tasks_app = typer.Typer(help="Tasks that ship with Holdfast.", invoke_without_command=True)
 
 
 @tasks_app.callback()
-def tasks(context: typer.Context, debug: Debug = False) -> None:
+def tasks(context: typer.Context, json: Json = False, debug: Debug = False) -> None:
     """List the tasks that ship with Holdfast."""
     if context.invoked_subcommand is not None:
         return
     from holdfast.tasks.catalog import get_task, names
 
+    if json:
+        show_json(
+            [
+                {
+                    "task": name,
+                    "sizes": dict(task.sizes),  # null: as many as one likes
+                    "chance": task.chance,
+                    "scorer": task.scorer,
+                    "description": task.description,
+                }
+                for name, task in ((name, get_task(name)) for name in names())
+            ]
+        )
+        return
     grid = Grid("Task", "Train", "Validation", "Test", "Chance", "Scorer", "", box=None, pad_edge=False)
     for name in names():
         task = get_task(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
@@ -12,8 +13,11 @@ from holdfast.measures import KINDS
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
+from holdfast.tracking import check_tracker
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import KeyPath
+
+ADAPTERS = "adapter_config.json"  # as peft names it
 
 # Columns that stand beside the tasks in the report's tables (report/tables.py).
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
@@ -30,6 +34,7 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
     for name, order in experiment.orders.items():
         problems += [(("orders", name), text) for text in _check_order(order, experiment)]
     problems += _check_grids(experiment)
+    problems += _check_most(experiment)
     problems += _check_reference(experiment)
     problems += _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
@@ -39,11 +44,9 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         for index, name in enumerate(getattr(experiment, key)):
             try:
                 tasks[name] = task = experiment.task(name)
-                check_split(
-                    task, experiment.evaluation.split, experiment.test_examples, own=name in experiment.tasks
-                )
-                if key == "sequence":
-                    check_split(task, "train", experiment.train_examples, own=name in experiment.tasks)
+                splits: list[Split] = [experiment.evaluation.split]
+                for split in [*splits, "train"] if key == "sequence" else splits:
+                    check_split(task, split, experiment.count(task, split), own=name in experiment.tasks)
             except TableError as error:
                 problems += [(("tasks", name, setting), text) for setting, text in error.problems]
             except HoldfastError as error:
@@ -75,15 +78,17 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
                 for task in experiment.sequence
                 if task in tasks and not _has_rationale(tasks[task])
             ]
-        if experiment.train_examples is not None:
-            available = experiment.train_examples * (len(experiment.sequence) if method.joint else 1)
-            if method.batch > available:
-                message = f"is {method.batch}, but there are only {available} training examples"
-                problems.append(((*where, "batch"), f"{message}; raise train_examples or lower it"))
+        if problem := _check_batch(method, experiment):
+            problems.append(((*where, "batch"), problem))
     if experiment.model.dtype == "float16" and experiment.model.lora is None:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         problems.append((("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"))
     problems += check_model(experiment.model)
+    for index, name in enumerate(experiment.track):
+        try:
+            check_tracker(name)
+        except InputError as error:
+            problems.append((("track", index), str(error).rstrip(".")))
     return problems
 
 
@@ -140,10 +145,30 @@ def check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
     size = task.sizes.get(split, 0)
     if own or size == 0 or (size is None and count is None):
         task.examples(split, count)  # every own row is checked before any work; the others say what is wrong
-    elif size is not None and count is not None and count > size:
-        raise InputError(
-            f"task {task.name} has {size} {split} examples, fewer than {split}_examples: {count}"
-        )
+
+
+def _check_batch(method: Method, experiment: Experiment) -> str | None:
+    """A batch should hold no example twice, of as many as are asked for."""
+    asked = {name: experiment.asked(name, "train") for name in experiment.sequence}
+    counts = [count for count in asked.values() if count is not None]
+    if not counts or (method.joint and len(counts) < len(asked)):
+        return None
+    there = sum(counts) if method.joint else min(counts)
+    if method.batch <= there:
+        return None
+    return (
+        f"is {method.batch}, but there are only {there} training examples; raise train_examples or lower it"
+    )
+
+
+def _check_most(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+    """Numbers of examples are for tasks that there are; a sequence can be shortened on the command line."""
+    known = _known_tasks(experiment)
+    for key in ("train_examples", "test_examples"):
+        most = getattr(experiment, key)
+        for task in most if isinstance(most, dict) else ():
+            if task not in known:
+                yield (key, task), f"is no task{suggestion(task, known)}"
 
 
 def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
@@ -204,6 +229,15 @@ def _has_rationale(task: Task) -> bool:
         return True
 
 
+def base_of(adapters: Path) -> str | None:
+    """The model that a folder of adapters names, if it lies on this disk."""
+    try:
+        base = files.read_json(adapters / ADAPTERS)["base_model_name_or_path"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return base if isinstance(base, str) and (Path(base) / "config.json").is_file() else None
+
+
 def check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
     """What can be seen of a model without loading it, so that a slip shows before any work."""
     where = ("model", "path")
@@ -216,6 +250,10 @@ def check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
             known = "it is neither 'embedded' nor a folder nor a hub id (owner/name)"
             return [(where, f"there is no model '{model.path}': {known}")]
         return []
+    if (folder / ADAPTERS).is_file():
+        of = f"of {base}" if (base := base_of(folder)) else "of another model"
+        merge = f"holdfast merge {folder} --out FOLDER"
+        return [(where, f"the folder {folder} holds LoRA adapters {of}; '{merge}' makes a model of them")]
     if not (folder / "config.json").is_file():
         return [(where, f"the folder {folder} holds no config.json, so it is not a Hugging Face model")]
     weights = sorted(folder.glob("*.safetensors"))

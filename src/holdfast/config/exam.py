@@ -10,7 +10,6 @@ from holdfast.config.experiment import Evaluation, Experiment, MethodName, Name
 from holdfast.generate.settings import ServerSettings
 from holdfast.learning.methods import Method
 from holdfast.tasks.prompts import HINTS, Style
-from holdfast.tasks.task import Split, Task
 
 # The keys of an experiment that say how a policy is asked; the others are about learning.
 ASKING = (
@@ -40,9 +39,3 @@ class Exam(Experiment):
     @property
     def styles(self) -> tuple[Style, ...]:
         return (self.style,)
-
-    def count(self, task: Task, split: Split) -> int | None:
-        """At most `test_examples`: a task that has fewer is asked as a whole."""
-        size = task.sizes.get(split)
-        too_many = size is not None and self.test_examples is not None and self.test_examples > size
-        return None if too_many else self.test_examples

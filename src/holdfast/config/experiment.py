@@ -14,13 +14,15 @@ from pydantic import (
     SerializeAsAny,
     StringConstraints,
     Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
 )
 
 from holdfast import plugins
 from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
-from holdfast.errors import suggestion
+from holdfast.errors import shortened, suggestion
 from holdfast.files import is_url
 from holdfast.generate.settings import Served
 from holdfast.learning.methods import Method, Shard
@@ -28,7 +30,7 @@ from holdfast.measures import Measure
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.settings import Settings
 from holdfast.tasks.catalog import get_task
-from holdfast.tasks.columns import HubTask
+from holdfast.tasks.columns import HubTask, TableTask, is_table
 from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.prompts import TEMPLATES, Style
 from holdfast.tasks.task import Split, Task
@@ -40,13 +42,20 @@ MethodName = Annotated[
 ]
 
 MOST_EXAMPLES = 10_000_000  # that a task without an end may be asked for
+Count = Annotated[int, Field(ge=1, le=MOST_EXAMPLES)]
+Most = Count | dict[str, Count] | None  # of one's own mapping, tasks that it does not name give all they have
 
 
 def _kind_of_task(value: Any) -> str:
     if isinstance(value, str):
         return "[code]"
-    is_table = "hub" in value if isinstance(value, dict) else isinstance(value, HubTask)
-    return "[hub]" if is_table else "[files]"
+    if isinstance(value, dict):
+        if "hub" in value:
+            return "[hub]"
+        return "[table]" if is_table(value) else "[files]"
+    if isinstance(value, HubTask):
+        return "[hub]"
+    return "[table]" if isinstance(value, TableTask) else "[files]"
 
 
 def _is_code(value: str) -> str:
@@ -64,10 +73,11 @@ def _holds(template: str, *names: str) -> bool:
     return set(places) == {(name, "", None) for name in names}
 
 
-# Rows in files of one's own, a table whose columns are named, or code. The tags stand in places of errors.
+# Rows in files of one's own, tables whose columns are named, or code. The tags stand in places of errors.
 AnyTask = Annotated[
     Annotated[OwnTask, Tag("[files]")]
     | Annotated[HubTask, Tag("[hub]")]
+    | Annotated[TableTask, Tag("[table]")]
     | Annotated[str, AfterValidator(_is_code), Tag("[code]")],
     Discriminator(_kind_of_task),
 ]
@@ -78,8 +88,8 @@ class Evaluation(Settings):
 
     split: Literal["test", "validation"] = "test"  # validation: to choose settings by
     temperature: float = Field(0.0, ge=0)  # 0 is greedy
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)
+    top_p: float = Field(1.0, gt=0, le=1)  # of sampling, where temperature is not 0
+    max_tokens: int = Field(1024, ge=1)  # longest answer
     batch: int = Field(64, ge=1)  # examples that are generated together
     sampler: Served | None = None  # another engine that answers; None: the policy itself
     other_style: bool = False  # judge every method under the prompt style it was not trained in, too
@@ -105,8 +115,8 @@ class Ray(Settings):
 class Experiment(Settings):
     """One experiment: base model × sequence of tasks × methods × seeds."""
 
-    name: Name
-    model: ModelSettings = ModelSettings()
+    name: Name  # of the run: its results go to runs/NAME
+    model: ModelSettings = ModelSettings()  # what is trained
     prompts: dict[Style, str]  # a template per style, or the name of a set in tasks.prompts.TEMPLATES
     hint: str  # a question with its answer shown, for show_answer; by default that of the prompt set
     tasks: dict[Name, AnyTask] = Field(default_factory=dict)  # your own data
@@ -115,12 +125,12 @@ class Experiment(Settings):
     general: tuple[str, ...] = ()  # benchmarks that nothing is trained on
     general_every_stage: bool = True  # else for the base and after the last stage only
     scoring: Literal["official", "study"] = "official"  # of published tasks: their own rules, or the study's
-    train_examples: int | None = Field(None, ge=1, le=MOST_EXAMPLES)  # per task; None: all there are
-    test_examples: int | None = Field(None, ge=1, le=MOST_EXAMPLES)  # of the split that judges
+    train_examples: Most = None  # of each task at most, or a number for each; None: all there are
+    test_examples: Most = None  # of the split that judges, likewise
     bad_rows: Literal["stop", "skip"] = "stop"  # those that the model cannot take, in any method or style
-    evaluation: Evaluation = Evaluation()
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)
+    evaluation: Evaluation = Evaluation()  # how policies are judged
+    seeds: tuple[int, ...] = Field((0,), min_length=1)  # each method runs once with each
+    methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)  # by names of your own
     variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
     reference: MethodName | None = None  # whom the report compares with; None: the first SFT method
     measures: dict[str, SerializeAsAny[Measure]] = Field(default_factory=dict)  # besides accuracy
@@ -138,7 +148,8 @@ class Experiment(Settings):
     shard: Shard = "none"  # what of a stage's training state each device keeps a part of only
     cards: dict[Name, Card] = Field(default_factory=dict)  # your own, that `holdfast plan --card` may name
     executor: str = "local"  # where jobs are done: local, ray, or a class of your own (FILE.py:CLASS)
-    ray: Ray = Ray()
+    ray: Ray = Ray()  # of executor: ray
+    track: tuple[str, ...] = ()  # tensorboard, wandb, trackio, mlflow, FILE.py:CLASS; changes no result
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -171,7 +182,20 @@ class Experiment(Settings):
             raise ValueError("names no bucket or folder after ://")
         return value
 
-    @field_validator("sequence", "general", "seeds")
+    @field_validator("train_examples", "test_examples", mode="wrap")
+    @classmethod
+    def _counts(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            if not isinstance(value, bool):  # true would count as 1
+                return validate(value)
+        except ValidationError:  # one message in place of one for each form
+            pass
+        raise ValueError(
+            f"must be a whole number from 1 to {MOST_EXAMPLES:,}, or one for each task (task: number), "
+            f"not {shortened(repr(value))}"
+        )
+
+    @field_validator("sequence", "general", "seeds", "track")
     @classmethod
     def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         repeated = {item for item, count in Counter(value).items() if count > 1}
@@ -210,8 +234,15 @@ class Experiment(Settings):
         return measure.methods is None or name in measure.methods or family in measure.methods
 
     def count(self, task: Task, split: Split) -> int | None:
-        """How many examples of a split are taken; None for all there are."""
-        return self.train_examples if split == "train" else self.test_examples
+        """How many examples of a split are taken: as many as are asked for, or None for all there are."""
+        asked = self.asked(task.name, split)
+        size = task.sizes.get(split)
+        return None if size is not None and asked is not None and asked > size else asked
+
+    def asked(self, task: str, split: Split) -> int | None:
+        """The most examples of a split that the settings ask for; None for all."""
+        most = self.train_examples if split == "train" else self.test_examples
+        return most.get(task) if isinstance(most, dict) else most
 
     def task(self, name: str) -> Task:
         """The task of that name: one of the experiment's own, or one that ships."""

@@ -80,22 +80,28 @@ def load_experiment(
     return experiment
 
 
-def load_exam(overrides: Sequence[str] = (), like: Path | None = None, tasks: Sequence[str] = ()) -> Exam:
+def load_exam(
+    overrides: Sequence[str] = (),
+    like: Path | None = None,
+    tasks: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> Exam:
     """What checkpoints are asked: settings of the command line over those of an experiment, or the defaults.
 
     Args:
         overrides: `key.sub=value`; paths are relative to the current folder.
-        like: an experiment file; checkpoints are asked as it asks its policies.
+        like: an experiment file, or a run's folder; checkpoints are asked as it asks its policies.
         tasks: their names; one's own from the command line that are not among them come after them. None
             at all: those of `like`.
+        defaults: settings of a suite; the others go before.
 
     Raises:
         InputError: with every error of the settings, or the first of the tasks.
     """
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = dict(defaults or {})
     if like is not None:
-        experiment = load_experiment(like)
-        data = experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
+        experiment = load_experiment(like / "config.yaml" if like.is_dir() else like)
+        data |= experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
         data.get("evaluation", {}).pop("sampler", None)  # a checkpoint answers itself
         data["style"] = next(iter(experiment.methods.values())).style
         tasks = tasks or experiment.sequence + experiment.general

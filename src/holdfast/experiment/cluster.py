@@ -202,17 +202,17 @@ class _Actor:
 
 
 class _Ear:
-    """Takes the steps that workers tell until they are asked for; an actor as well."""
+    """Takes the steps and warnings that workers tell until they are asked for; an actor as well."""
 
     def __init__(self) -> None:
-        self._latest: dict[str, Event] = {}
+        self._latest: dict[tuple[str, str], Event] = {}  # of each job one step, and every warning
 
     def hear(self, name: str, event: Event) -> None:
-        self._latest[name] = event
+        self._latest[name, event.message] = event
 
     def heard(self) -> list[tuple[str, Event]]:
         latest, self._latest = self._latest, {}
-        return list(latest.items())
+        return [(name, event) for (name, _), event in latest.items()]
 
 
 def _connect(address: str | None, threads: int) -> None:

@@ -9,6 +9,8 @@ from holdfast.analysis.results import MethodRun, Record, Results
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.store import Damaged, Store
+from holdfast.tasks.example import Example
+from holdfast.tasks.leftout import without
 from holdfast.tasks.prompts import Style
 
 
@@ -21,6 +23,17 @@ def collect(
         on_damage: is told of results that cannot be used; they count as not done.
     """
     return _Collector(experiment, plan, store, on_damage).results()
+
+
+def judged(experiment: Experiment, plan: Plan, task: str) -> list[Example]:
+    """The examples of a task that every policy is judged on, in the order of the records.
+
+    Raises:
+        HoldfastError: the data are no longer there.
+    """
+    split = experiment.evaluation.split
+    found = without(experiment.task(task), plan.left_out)
+    return found.examples(split, experiment.count(found, split))
 
 
 class _Collector:
@@ -46,6 +59,7 @@ class _Collector:
             other_style=tuple(self.run(chain, other=True) for chain in self.plan.chains) if other else (),
             options=frozenset(name for name in names if self.experiment.task(name).options),
             left_out=self.plan.left_out,
+            made=tuple(filter(None, map(self.store.made, self.plan.jobs.values()))),
         )
 
     def run(self, chain: Chain, other: bool) -> MethodRun:

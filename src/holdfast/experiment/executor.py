@@ -7,17 +7,19 @@ everything that was done stays done.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pickle
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from holdfast import plugins
+from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.experiment import presence
@@ -38,6 +40,7 @@ EXECUTORS = {  # loaded when they are used
 }
 PACKAGES = {"ray": "ray"}  # that an executor needs besides
 STEP_SECONDS = 0.2  # at most one message per job in this time
+FAILURE = "failed.json"  # in the folder of an unfinished job, until it is tried again
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -46,8 +49,8 @@ class Event:
     """What a worker says about its job.
 
     Attributes:
-        kind: step, done, busy, damaged, failed, disk (the store cannot be written: stop), or away (its place
-            cannot be reached: stop).
+        kind: step or warning while it goes on; done, busy, damaged, failed, disk (the store cannot be
+            written: stop), or away (its place cannot be reached: stop) at its end.
         held: the policy the worker has in memory now.
         details: of a failure, for `--debug`.
     """
@@ -61,6 +64,22 @@ class Event:
     step: int = 0
     steps: int = 0
     numbers: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the job is over."""
+        return self.kind not in ("step", "warning")
+
+
+class _Telling(logging.Handler):
+    """Passes warnings of a worker on: they are the run's, which says each once."""
+
+    def __init__(self, tell: Callable[[Event], object]) -> None:
+        super().__init__(logging.WARNING)
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.tell(Event("warning", message=record.getMessage()))
 
 
 @dataclass(frozen=True)
@@ -176,9 +195,18 @@ def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Execut
 
 
 def run(
-    experiment: Experiment, plan: Plan, store: Store, workers: int, progress: Progress, debug: bool = False
+    experiment: Experiment,
+    plan: Plan,
+    store: Store,
+    workers: int,
+    progress: Progress,
+    debug: bool = False,
+    on_event: Callable[[Job, Event], object] = lambda job, event: None,
 ) -> Outcome:
     """Do every job that has no result yet.
+
+    Args:
+        on_event: is told what workers say, before it is acted upon.
 
     Raises:
         InputError: there is no such executor, torch cannot use the device, or another machine works on the
@@ -201,7 +229,7 @@ def run(
         own = experiment.executor if plugins.is_reference(experiment.executor) else None
         with plugins.blamed(own, about="its start"):
             executor = make(experiment, plan, store, min(workers, total))
-        state = _Run(executor, schedule, progress, debug)
+        state = _Run(executor, schedule, progress, debug, on_event)
         try:
             with beside, progress.running(costs, executor.where, already=len(plan.jobs) - total):
                 state.work()
@@ -214,12 +242,21 @@ def run(
 
 
 class _Run:
-    def __init__(self, executor: Executor, schedule: Schedule, progress: Progress, debug: bool) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        schedule: Schedule,
+        progress: Progress,
+        debug: bool,
+        on_event: Callable[[Job, Event], object],
+    ) -> None:
         self.executor = executor
         self.schedule = schedule
         self.progress = progress
         self.debug = debug
+        self.on_event = on_event
         self.done = 0
+        self.warned: set[str] = set()
 
     def work(self) -> None:
         while self.schedule.open() or self.schedule.running:
@@ -235,12 +272,19 @@ class _Run:
             if job is None:
                 return
             self.progress.start(job)
+            _note(self.executor.store, job, None)
             self.executor.give(worker, job, self.schedule.needs_weights(job))
 
     def settle(self, job: Job, event: Event) -> None:
         """Take note of what a worker says."""
+        self.on_event(job, event)
         if event.kind == "step":
             self.progress.step(job, event.step, event.steps, event.numbers)
+            return
+        if event.kind == "warning":
+            if event.message not in self.warned:
+                self.progress.message(event.message)
+            self.warned.add(event.message)
             return
         self.progress.end(job, event.kind == "done", event.seconds)
         if event.kind == "done":
@@ -259,9 +303,20 @@ class _Run:
             raise Unreachable(event.message)
         else:
             self.schedule.fail(job, event.message)
+            _note(self.executor.store, job, event.message)
             self.progress.message(f"Failed: {job.label}: {event.message}")
             if self.debug and event.details:
                 self.progress.message(event.details)
+
+
+def _note(store: Store, job: Job, failure: str | None) -> None:
+    """Keep why a job failed, for those who watch."""
+    path = store.work(job) / FAILURE
+    with suppress(OSError):  # a note is no reason to stop
+        if failure is not None:
+            files.write_json(path, {"message": failure})
+        else:
+            path.unlink(missing_ok=True)
 
 
 def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], object]) -> Event:
@@ -274,6 +329,8 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
             last[0] = now
             tell(Event("step", step=step, steps=steps, numbers=numbers))
 
+    logger, telling = logging.getLogger("holdfast"), _Telling(tell)
+    logger.addHandler(telling)
     try:
         event = Event("done", seconds=runner.run(job, weights, on_step))
     except Busy:
@@ -296,4 +353,6 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
         text = f"{type(error).__name__}: {error}"
         full = os.strerror(errno.ENOSPC) in text  # safetensors has its own error for it
         event = Event("disk" if full else "failed", message=text, details=traceback.format_exc())
+    finally:
+        logger.removeHandler(telling)
     return Event(**{**vars(event), "held": runner.held})

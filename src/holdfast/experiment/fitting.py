@@ -44,7 +44,7 @@ def check_rows(experiment: Experiment) -> None:
     """
     if experiment.bad_rows == "skip":
         return
-    found = _look(experiment) or []
+    found = look_at_rows(experiment) or []
     if problems := [problem for one in found for problem in one.problems.values()]:
         said = "\n".join(first_of(problems))
         advice = "change or remove these (bad_rows: skip leaves them out)"
@@ -59,7 +59,7 @@ def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:
     """
     if experiment.bad_rows == "stop":
         return ()
-    found = _look(experiment)
+    found = look_at_rows(experiment)
     if found is None:
         path = experiment.model.path
         raise InputError(
@@ -79,7 +79,7 @@ def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:
     return tuple(one for one in found if one.problems)
 
 
-def _look(experiment: Experiment) -> list[LeftOut] | None:
+def look_at_rows(experiment: Experiment) -> list[LeftOut] | None:
     """What is wrong with the rows of each split in use; None of a hub id that is not on this disk."""
     memory = experiment.store_folder / MEMORY
     known, encoder, found = _remembered(memory), None, []

@@ -19,9 +19,11 @@ from holdfast.errors import InputError
 from holdfast.experiment.identity import model_folder
 from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.provenance import provenance
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.methods import RFT, Method
 from holdfast.policy.cache import ByteCache
+from holdfast.policy.settings import ModelSettings
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example, held_bytes
 from holdfast.tasks.task import Split, Task
@@ -29,6 +31,7 @@ from holdfast.tasks.task import Split, Task
 if TYPE_CHECKING:
     import torch
 
+    from holdfast.generate.evaluate import Watch
     from holdfast.generate.generator import Generator
     from holdfast.generate.served import ServedGenerator
     from holdfast.generate.settings import Served
@@ -57,6 +60,8 @@ class Runner:
     Args:
         load: gives what answers in evaluations, where that is not a policy of the experiment.
         team: who learn stages together; all else the rank that leads does alone.
+        model: how that is loaded, where it is known.
+        watch: gives what looks at the answers of a task while they come, and may end it (`Enough`).
     """
 
     def __init__(
@@ -66,6 +71,8 @@ class Runner:
         store: Store,
         load: Callable[[], Generator] | None = None,
         team: Team | None = None,
+        model: ModelSettings | None = None,
+        watch: Callable[[str], Watch] | None = None,
     ) -> None:
         import torch
 
@@ -80,6 +87,8 @@ class Runner:
         self._policy: Policy | None = None
         self.load = load
         self.team = team or Team()
+        self.model = experiment.model if load is None else model
+        self.watch = watch
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
@@ -141,6 +150,7 @@ class Runner:
     def _learn(self, job: Job, on_step: OnStep) -> None:
         from safetensors.torch import save_file
 
+        from holdfast.learning.curve import nothing_right
         from holdfast.learning.filters import select
         from holdfast.learning.loop import learn
         from holdfast.learning.stage import Stage
@@ -181,6 +191,8 @@ class Runner:
         totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
         if not self.team.leads:
             return
+        if warning := nothing_right(files.read_jsonl(work / "metrics.jsonl")):
+            log.warning("%s: %s", job.label, warning)
         with self._writing(job) as folder:
             policy.save(folder / WEIGHTS)
             for name, tensors in left.items():
@@ -230,6 +242,7 @@ class Runner:
 
     def _evaluate(self, job: Job, on_step: OnStep) -> None:
         from holdfast.generate.evaluate import evaluate
+        from holdfast.generate.setting import setting_of
 
         task, kept = self.task(job.tasks[0]), self._kept(job)
         sampler = self.experiment.evaluation.sampler
@@ -245,11 +258,13 @@ class Runner:
             batch=job.inputs["batch"],
             on_step=on_step,
             kept=kept,
+            **({"watch": self.watch(task.name)} if self.watch is not None else {}),
         )
         result = {
             "examples": len(records),
             "accuracy": sum(record["score"] for record in records) / len(records),
             "seconds": kept.seconds,
+            "setting": setting_of(generator, job.inputs["batch"]),
         }
         if left_out := getattr(generator, "left_out", None):  # of a server
             result["left_out"] = sorted(left_out)
@@ -306,7 +321,7 @@ class Runner:
         except InputError:
             self.store.clear_work(job)
             raise
-        with self.store.writing(job) as folder:
+        with self.store.writing(job, provenance(self.experiment.threads, self.model)) as folder:
             yield folder
 
     def policy_of(self, job: Job) -> Policy:

@@ -181,7 +181,7 @@ class _Worker:
         if event.kind == "failed" and self.helpers:
             event = self._lost_helper(event)
             self.stop()
-        if event.kind != "step":
+        if event.is_last:
             self.job, self.held = None, event.held
         return job, event
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-_USE, _RUN = "use", "run-"  # lock files
+_USE, RUN = "use", "run-"  # lock files
 
 
 class Locks:
@@ -42,7 +42,7 @@ class Locks:
         self.end_use()
         with self.open_lock(_USE) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
-            path = self.root / "locks" / f"{_RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            path = self.root / "locks" / f"{RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
             file = path.open("x")
             fcntl.flock(file, fcntl.LOCK_SH)
             file.write("".join(f"{name}\n" for name in names))
@@ -60,7 +60,7 @@ class Locks:
         with self.open_lock(_USE) as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             used: set[str] = set()
-            for path in (self.root / "locks").glob(f"{_RUN}*"):
+            for path in (self.root / "locks").glob(f"{RUN}*"):
                 with path.open("a+") as file:
                     if try_lock(file, fcntl.LOCK_EX):
                         path.unlink()  # its process is gone

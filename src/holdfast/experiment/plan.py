@@ -167,7 +167,8 @@ class _Planner:
         )
 
     def made(self, chains: list[Chain]) -> Plan:
-        code = plugins.code(self.experiment.resolved())
+        # Trackers are no part of any job.
+        code = plugins.code(self.experiment.model_dump(mode="json", exclude={"track"}))
         return Plan(self.jobs, chains, self.asked, code, self.left_out)
 
     def chain(self, name: str, method: Method, seed: int) -> Chain:

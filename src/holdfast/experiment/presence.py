@@ -14,11 +14,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from holdfast.errors import InputError
+from holdfast.experiment.locks import RUN
 from holdfast.experiment.store import Store
 from holdfast.versions import package_versions
 
@@ -52,6 +53,21 @@ def announced(store: Store, warn: Callable[[str], None]) -> Iterator[None]:
             beat.set()
             writer.join()
             path.unlink(missing_ok=True)
+
+
+def in_use(store: Store) -> set[str]:
+    """The names of results that living processes count on, as far as this machine can tell."""
+    used: set[str] = set()
+    for path in (store.root / "locks").glob(f"{RUN}*"):
+        try:
+            with path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with suppress(FileNotFoundError):
+                used |= set(path.read_text().split())
+        except FileNotFoundError:  # it ended just now
+            continue
+    return used
 
 
 def _meet(path: Path, host: str, store: Store, warn: Callable[[str], None]) -> None:

@@ -1,9 +1,9 @@
 """Where results lie: one folder per job, named by its fingerprint, there whole or not at all.
 
-    <store>/learn/<fingerprint>/      job.json  result.json  metrics.jsonl  weights/  manifest.json
-    <store>/filter/<fingerprint>/     job.json  result.json  records.jsonl  manifest.json
-    <store>/evaluate/<fingerprint>/   job.json  result.json  records.jsonl  manifest.json
-    <store>/drift|risk|probe|measure/<fingerprint>/   job.json  result.json  manifest.json
+    <store>/learn/<fingerprint>/      job.json  made.json  result.json  metrics.jsonl  weights/  manifest.json
+    <store>/filter/<fingerprint>/     job.json  made.json  result.json  records.jsonl  manifest.json
+    <store>/evaluate/<fingerprint>/   job.json  made.json  result.json  records.jsonl  manifest.json
+    <store>/drift|risk|probe|measure/<fingerprint>/   job.json  made.json  result.json  manifest.json
     <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
     <store>/trash/                    what is being removed
     <store>/damaged/                  entries that no longer say what was written
@@ -11,7 +11,8 @@
     <store>/keep/                     an empty file <fingerprint>.<experiment> where weights are to stay
 
 Only weights may go missing from an entry: they are the bulk, and are removed when no job needs
-them any more. `manifest.json` says what belongs to an entry; sizes are compared whenever the store
+them any more. `job.json` says what determined a result, `made.json` where, when and with what it was made;
+`manifest.json` says what belongs to an entry; sizes are compared whenever the store
 is asked for an entry, hashes when its content is read.
 """
 
@@ -21,7 +22,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.locks import Locks
 from holdfast.experiment.plan import KINDS, Job
 
-WEIGHTS, MANIFEST = "weights", "manifest.json"
+WEIGHTS, MANIFEST, MADE = "weights", "manifest.json", "made.json"
 _LENGTH = 16  # of a fingerprint in a name
 
 
@@ -196,6 +197,14 @@ class Store(Locks):
         result: dict[str, Any] = files.read_json(self.verify(job, "result.json") / "result.json")
         return result
 
+    def made(self, job: Job) -> dict[str, Any]:
+        """Where, when and with what a result was made, as far as it was noted."""
+        try:
+            made: dict[str, Any] = files.read_json(self.folder(job) / MADE)
+        except (OSError, ValueError):
+            return {}
+        return made
+
     def rows(self, job: Job, name: str) -> list[dict[str, Any]]:
         """The rows of `records.jsonl` or `metrics.jsonl`."""
         return files.read_jsonl(self.verify(job, name) / name)
@@ -244,10 +253,13 @@ class Store(Locks):
         self.use_names(job.fingerprint[:_LENGTH] for job in jobs)
 
     @contextmanager
-    def writing(self, job: Job) -> Iterator[Path]:
+    def writing(self, job: Job, made: Mapping[str, Any] | None = None) -> Iterator[Path]:
         """A folder to put the result in; it becomes the entry when the block ends without an error.
 
         The caller holds the job's lock.
+
+        Args:
+            made: its provenance.
         """
         folder = self.folder(job)
         for left_over in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
@@ -256,6 +268,7 @@ class Store(Locks):
             yield temporary
             description = {"label": job.label, "fingerprint": job.fingerprint, "inputs": job.inputs}
             files.write_json(temporary / "job.json", description)
+            files.write_json(temporary / MADE, dict(made or {}))
             manifest = {"fingerprint": job.fingerprint, "files": files.listing(temporary)}
             files.write_json(temporary / MANIFEST, manifest)
         self._written(job)

@@ -17,6 +17,21 @@ from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
 
+class Enough(Exception):
+    """Whoever watches has seen enough: the first items are answered, and the others need not be.
+
+    Attributes:
+        records: of the first items, in order.
+    """
+
+    def __init__(self, records: list[Record]) -> None:
+        super().__init__(f"{len(records)} items are enough")
+        self.records = records
+
+
+Watch = Callable[[Mapping[int, Record]], None]  # is shown the answers so far by position; may raise `Enough`
+
+
 def evaluate(
     generator: Generator,
     task: Task,
@@ -29,6 +44,7 @@ def evaluate(
     batch: int | None,
     on_step: Callable[[int, int, dict[str, float]], None],
     kept: RowLog | None = None,
+    watch: Watch = lambda records: None,
 ) -> list[Record]:
     """Have each example answered once, and grade the answers.
 
@@ -36,15 +52,20 @@ def evaluate(
         batch: examples that are asked together; None asks all of them, for a generator that divides
             the work itself.
         kept: what a killed job has got already; answers are added to it as they come.
+        watch: looks at the answers while they come.
 
     Returns:
         A record an example, in order.
+
+    Raises:
+        Enough: of `watch`.
     """
     kept = kept or RowLog()
     # Answers may come in any order; rows without a position are those of a log in the examples' order.
     records = {row.pop("position", index): row for index, row in enumerate(map(dict, kept.rows))}
     asked = questions([(task, example) for example in examples], style, templates)
     size = batch or len(examples)
+    watch(records)
     prepare = getattr(generator, "prepare", lambda questions: None)
     opened = getattr(generator, "opens_thought", True)  # a server does not tell what its prompts end in
     for start in range(0, len(examples), size):
@@ -66,4 +87,5 @@ def evaluate(
             records |= new
             mean = sum(record["score"] for record in records.values()) / len(records)
             on_step(len(records), len(examples), {"accuracy": mean})
+            watch(records)
     return [records[place] for place in range(len(examples))]

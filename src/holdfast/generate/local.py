@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from holdfast.generate.generator import Answers, Question
 from holdfast.policy.drawing import NotFiniteError
@@ -26,6 +26,18 @@ class LocalGenerator:
     def opens_thought(self) -> bool:
         """Whether replies begin within `<think>`."""
         return self.policy.encoder.opens_thought
+
+    @property
+    def mode(self) -> dict[str, Any]:
+        """How the policy computes."""
+        import torch
+
+        weight = next(self.policy.model.parameters())
+        return {
+            "device": weight.device.type,
+            "dtype": str(weight.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        }
 
     def prepare(self, questions: Sequence[Question]) -> None:
         """Begin to decode the pictures of questions that come next."""

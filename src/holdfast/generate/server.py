@@ -52,8 +52,9 @@ NEUTRAL = {
 }
 
 
-# Text and whether it ended by itself, of each choice; and the tokens of all, if the server says.
-Choices = tuple[list[tuple[str, bool]], int | None]
+# Text and whether it ended by itself, of each choice; the tokens of all, if the server says; and what it
+# calls the model that answered, with its `system_fingerprint`.
+Choices = tuple[list[tuple[str, bool]], int | None, tuple[str, str]]
 
 
 class Again(Exception):
@@ -70,6 +71,7 @@ class ServerGenerator:
     Attributes:
         repeated: attempts that were not the first.
         left_out: settings of `NEUTRAL` that the server refuses, so that its own count.
+        backends: fingerprints of what answered, where the server gives them.
 
     Raises:
         InputError: the address is not one, the model's name is missing, or the key's variable is not set.
@@ -81,6 +83,8 @@ class ServerGenerator:
             raise InputError(f"Say what {url} calls the model: {settings.key}.model=NAME.")
         self.repeated = 0
         self.left_out: set[str] = set()
+        self.answering: str | None = None  # what the server says which model answers
+        self.backends: set[str] = set()
         self._headers = {"Accept-Encoding": "identity"}
         self._key = ""
         if settings.key_variable is not None:
@@ -141,6 +145,30 @@ class ServerGenerator:
             loop.call_soon_threadsafe(task.cancel)
             thread.join()
             loop.close()
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """The model that answered and its fingerprints, as the server calls them."""
+        return {"model": self.answering, "fingerprints": sorted(self.backends)}
+
+    @property
+    def mode(self) -> dict[str, Any]:
+        """What of the server's own settings counts, as it takes none from here."""
+        return {"left_out": sorted(self.left_out)} if self.left_out else {}
+
+    def _take_note(self, model: str, fingerprint: str) -> None:
+        """Remember what answered.
+
+        Raises:
+            HoldfastError: another model than before; answers of two are no examination of one.
+        """
+        if model and self.answering not in (None, model):
+            raise HoldfastError(
+                f"{self.url} changed its model while it was asked: {self.answering} answered, now {model} "
+                "does. Evaluate again with --again once it stays the same"
+            )
+        self.answering = model or self.answering
+        self.backends |= {fingerprint} - {""}
 
     async def _complete(
         self,
@@ -214,7 +242,8 @@ class ServerGenerator:
         Raises:
             Again: it is no chat completion with `group` choices.
         """
-        choices, total = _choices(content, group)
+        choices, total, by = _choices(content, group)
+        self._take_note(*by)
         texts, ended = zip(*choices, strict=True)
         lengths = [total if group == 1 else None] * group  # servers count all choices together
         return Answers([place], [list(texts)], [lengths], [list(ended)])
@@ -286,7 +315,12 @@ def _choices(body: bytes, count: int) -> Choices:
     if len(texts) != count:
         raise Again(f"its answer holds {len(texts)} choices instead of {count}")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return texts, tokens if type(tokens) is int and 0 <= tokens <= LARGEST else None
+    by = (_named(value.get("model")), _named(value.get("system_fingerprint")))
+    return texts, tokens if type(tokens) is int and 0 <= tokens <= LARGEST else None, by
+
+
+def _named(value: Any) -> str:
+    return value[:200] if isinstance(value, str) else ""
 
 
 def _text(message: Any, reason: Any) -> str:

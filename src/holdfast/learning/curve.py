@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,16 @@ class Curve:
         if hashlib.sha256(rows).hexdigest() != mark["sha256"]:
             raise ValueError(f"{self.path.name} is not what was written")
         return rows
+
+
+def nothing_right(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """What is to be said of a stage of RFT in which no completion was ever right; None of any other."""
+    graded = [row for row in rows if "reward" in row]
+    if not graded or any(row["accuracy"] for row in graded):
+        return None
+    learned = "form" if any(row["reward"] for row in graded) else "nothing"
+    return (
+        f"no completion was right in any of {len(graded)} iterations, so it learned {learned}"
+        f"{' alone' if learned == 'form' else ''}. Begin with SFT, take easier examples, or see whether the "
+        "scorer and max_tokens fit the answers."
+    )

@@ -22,8 +22,8 @@ class Probe(Measure):
     unit_seconds: ClassVar[float] = 0.003
 
     examples: int = Field(16, ge=1)  # of the old task's training examples
-    steps: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
+    steps: int = Field(8, ge=1)  # of SFT on them
+    learning_rate: float = Field(1e-4, gt=0)  # of these steps
     test_examples: int | None = Field(None, ge=1)  # of those that judge; None: all of them
 
     def determining(self) -> dict[str, Any]:
@@ -43,10 +43,9 @@ class Probe(Measure):
         old, experiment = moment.earlier, moment.experiment
         if not moment.is_last or not old:
             return None
-        judged = self.test_examples or experiment.test_examples
         inputs: dict[str, Any] = {
             "train": [moment.data(task, "train", self.examples) for task in old],
-            "tasks": [moment.data(task, moment.split, judged) for task in old],
+            "tasks": [moment.data(task, moment.split, self.test_examples) for task in old],
         }
         if experiment.evaluation.temperature > 0:  # greedy answers need no more than is said anyway
             inputs["judging"] = experiment.evaluation.sampling().model_dump(mode="json")

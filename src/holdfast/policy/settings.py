@@ -23,7 +23,7 @@ class Lora(Settings):
     There is no dropout: the policy that learns is exactly the one that samples.
     """
 
-    rank: int = Field(16, ge=1)
+    rank: int = Field(16, ge=1)  # of the adapters
     alpha: int = Field(32, ge=1)  # an adapter's output counts alpha / rank times
     # Ends of the names of linear layers, wherever in the model they stand; None: the projections of
     # attention and MLPs in the text model (`policy/lora.py`), and none in the vision tower.
@@ -35,17 +35,17 @@ class ModelSettings(Settings):
 
     path: str = "embedded"  # a folder, a hub id, or `embedded`: the tiny model in the package
     revision: str | None = None  # hub revision
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights and computation
     device: str = "auto"  # auto: cuda if there is one, else cpu
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool = False  # activations twice, none kept: less memory
     lora: Lora | None = None  # None: all weights are trained
     # Tokens (prompts and completions) that a forward pass may hold; larger batches are split, with
     # the same results up to rounding. None: whole batches. Out of memory halves it once.
     token_budget: int | None = Field(None, ge=1)
-    freeze: tuple[Literal["vision", "projector"], ...] = ()
+    freeze: tuple[Literal["vision", "projector"], ...] = ()  # parts that are not trained
     min_pixels: int | None = Field(None, ge=1)  # None: the image processor's own bound
-    max_pixels: int | None = Field(None, ge=1)
-    system_prompt: str | None = None
+    max_pixels: int | None = Field(None, ge=1)  # of a picture; larger ones are scaled down
+    system_prompt: str | None = None  # stands before every prompt
     max_context: int | None = Field(None, ge=1)  # tokens; None: the model's own limit
 
     @model_validator(mode="after")
@@ -64,5 +64,5 @@ class Sampling(Settings):
     """How completions are drawn."""
 
     temperature: float = Field(1.0, ge=0)  # 0 is greedy
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)
+    top_p: float = Field(1.0, gt=0, le=1)  # of the probability that is drawn from
+    max_tokens: int = Field(1024, ge=1)  # longest completion

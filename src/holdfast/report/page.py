@@ -1,4 +1,4 @@
-"""The report: `index.html` in one piece, `report.md`, the tables and the figures."""
+"""The report: `index.html` in one piece, `report.md`, the gallery, the tables and the figures."""
 
 from __future__ import annotations
 
@@ -6,24 +6,32 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from holdfast.analysis.results import Results
 from holdfast.analysis.views import Analysis, analyse
 from holdfast.files import sweep, write_json, write_text
-from holdfast.report.section import Drawing, MakeSection, Part, Section
+from holdfast.report.gallery.page import NAME, write_gallery
+from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Examples, Shelf
+from holdfast.report.latex import to_latex
+from holdfast.report.section import Drawing, MakeSection, Part, Sample, Samples, Section
 from holdfast.report.sections import SECTIONS
 from holdfast.report.style import RC, Looks, css, data_colours, looks_of, save
-from holdfast.report.table import Table, interval, is_shown, number, tested, to_csv, to_json, to_markdown
+from holdfast.report.table import Table, to_csv, to_json
+from holdfast.report.templating import environment
 
-TEMPLATES = Path(__file__).parent / "templates"
 
-
-def build(results: Results, folder: Path, sections: Sequence[MakeSection] = SECTIONS) -> Path:
+def build(
+    results: Results, folder: Path, sections: Sequence[MakeSection] = SECTIONS, *,
+    examples: Examples | None = None, pictures: int = MOST_PICTURES,
+) -> Path:  # fmt: skip
     """Write the whole report to `folder` and return its `index.html`.
 
     A running experiment can be reported too: what is missing is shown as missing. A section of one's own
     joins the others by `sections=[*SECTIONS, mine]`.
+
+    Args:
+        examples: a task's test examples, for their pictures; without it there are none.
+        pictures: how many there may be in the gallery; 0 for none in the whole report.
 
     Raises:
         HoldfastError: cells of one task hold different items.
@@ -31,7 +39,8 @@ def build(results: Results, folder: Path, sections: Sequence[MakeSection] = SECT
     sweep(folder)
     analysis = analyse(results)
     looks = looks_of(analysis.methods)
-    made = [_filled(make(analysis), analysis, looks, folder) for make in sections]
+    shelf = Shelf(examples if pictures else None)
+    made = [_filled(make(analysis), analysis, looks, folder, shelf) for make in sections]
     colours = {name: css(look.colour) for name, look in looks.items()}
     content = {
         "name": results.name,
@@ -42,14 +51,16 @@ def build(results: Results, folder: Path, sections: Sequence[MakeSection] = SECT
         "again": f"holdfast report {shlex.quote(str(_output(results)))}",
         "colours": colours | {method.label: colours[method.name] for method in analysis.methods},
         "data_colours": data_colours(looks),
+        "gallery": NAME,
     }
-    environment = _environment()
+    templates = environment()
     for name in ("report.md", "index.html"):
-        write_text(folder / name, environment.get_template(f"{name}.j2").render(content))
+        write_text(folder / name, templates.get_template(f"{name}.j2").render(content))
+    write_gallery(folder / NAME, [results], shelf, Album(pictures))
     return folder / "index.html"
 
 
-def _filled(section: Section, analysis: Analysis, looks: Looks, folder: Path) -> Section:
+def _filled(section: Section, analysis: Analysis, looks: Looks, folder: Path, shelf: Shelf) -> Section:
     """The section with its figures drawn, its tables written, and without what has nothing to show."""
     import matplotlib
 
@@ -63,40 +74,30 @@ def _filled(section: Section, analysis: Analysis, looks: Looks, folder: Path) ->
         elif isinstance(part, Table):
             if part.rows:
                 write_text(folder / "tables" / f"{part.name}.csv", to_csv(part))
+                write_text(folder / "tables" / f"{part.name}.tex", to_latex(part))
                 write_json(folder / "tables" / f"{part.name}.json", to_json(part))
                 parts += [part] if part.shown else []
+        elif isinstance(part, Samples):
+            parts.append(_pictured(part, shelf))
         else:
             parts.append(part)
     return replace(section, parts=parts)
+
+
+def _pictured(part: Samples, shelf: Shelf) -> Samples:
+    """The samples with what their items show, as far as that is at hand."""
+    album = Album()
+
+    def shown(task: str, sample: Sample) -> Sample:
+        example = shelf.find(task, sample.id)
+        numbers = album.add(example) if example else []
+        return replace(sample, pictures=[album.pictures[number] for number in numbers])
+
+    tasks = {task: [shown(task, sample) for sample in samples] for task, samples in part.tasks.items()}
+    return replace(part, tasks=tasks)
 
 
 def _output(results: Results) -> Path:
     """The run's folder, from the current folder where it lies in it."""
     output = Path(results.settings.get("output", f"runs/{results.name}"))
     return output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
-
-
-def _environment() -> Any:
-    """Templates; what goes into a page is escaped, figures alone are marked as safe there."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=lambda name: name is not None and ".html" in name,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
-    environment.filters |= {"tested": tested, "is_shown": is_shown, "code": _code}
-    return environment
-
-
-def _code(text: str) -> Any:
-    """A note as HTML: what stands in backticks is code."""
-    from markupsafe import Markup, escape
-
-    parts = [escape(part) for part in text.split("`")]
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
-    )

@@ -71,12 +71,17 @@ class Response:
 
 @dataclass(frozen=True)
 class Sample:
-    """One test item and what each policy wrote: (`base model` or method name, responses)."""
+    """One test item and what each policy wrote: (`base model` or method name, responses).
+
+    Attributes:
+        pictures: what it shows, as `data:` addresses.
+    """
 
     id: str
     prompt: str
     reference: str
     policies: list[tuple[str, list[Response]]]
+    pictures: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

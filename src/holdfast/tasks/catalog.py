@@ -9,14 +9,14 @@ from typing import Literal
 
 from holdfast import plugins
 from holdfast.errors import InputError
-from holdfast.tasks.columns import HubTask, load_hub_task
+from holdfast.tasks.columns import HubTask, TableTask, load_hub_task, load_table_task
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.scorers import FORMULAS, latex
 from holdfast.tasks.task import Task
 
 
-def names(own: Mapping[str, OwnTask | HubTask | str] | None = None) -> list[str]:
+def names(own: Mapping[str, OwnTask | HubTask | TableTask | str] | None = None) -> list[str]:
     """Names of the tasks at hand: the embedded suite in its order, prepared benchmarks, one's own."""
     from holdfast.tasks.embedded import TASKS
     from holdfast.tasks.prepared import prepared_names
@@ -26,7 +26,7 @@ def names(own: Mapping[str, OwnTask | HubTask | str] | None = None) -> list[str]
 
 def get_task(
     name: str,
-    own: Mapping[str, OwnTask | HubTask | str] | None = None,
+    own: Mapping[str, OwnTask | HubTask | TableTask | str] | None = None,
     scoring: Literal["official", "study"] = "official",
     styles: Sequence[Style] = STYLES,
 ) -> Task:
@@ -54,6 +54,8 @@ def get_task(
             return _usable(_of_code(name, settings))
         if isinstance(settings, HubTask):
             return _usable(load_hub_task(name, settings))
+        if isinstance(settings, TableTask):
+            return _usable(load_table_task(name, settings))
         return _usable(load_task(name, settings, styles))
     if name in TASKS:
         return TASKS[name]

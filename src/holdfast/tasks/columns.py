@@ -1,11 +1,15 @@
-"""A published set without programming: any table that `datasets` reads, and which column is what.
+"""A set without programming: any table that `datasets` reads, and which column is what.
 
     tasks:
       mine: {hub: owner/name, train: train, test: validation, prompt: "{question}", answer: "{answer}",
              images: image, scorer: vqa}
 
-`hub` may also be a folder or a file (parquet, JSON, CSV). The rows are copied once into the data
-folder, like a prepared set's, and read from there: afterwards nothing is fetched.
+`hub` may also be a folder or a file (parquet, JSON, CSV). Or each split is a file of its own:
+
+      mine: {train: train.parquet, test: test.parquet, prompt: "{question}", answer: "{label}", images: image}
+
+The rows are copied once into the data folder, like a prepared set's, and read from there: afterwards nothing
+is fetched.
 """
 
 from __future__ import annotations
@@ -14,10 +18,10 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from string import Formatter
 from typing import Any, NoReturn
 
 from pydantic import field_validator, model_validator
@@ -25,8 +29,11 @@ from pydantic import field_validator, model_validator
 from holdfast.errors import InputError, suggestion
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at, text_list
-from holdfast.tasks.example import Example, ImageSource
+from holdfast.tasks.chat import ChatError, as_row
+from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
+from holdfast.tasks.picturefiles import inline
+from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
@@ -34,34 +41,30 @@ from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
 from holdfast.tasks.tables import ROWS_AT_ONCE, library, plain_rows, said_if_damaged
 from holdfast.tasks.task import Split, Task
+from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
 VERSION = 3  # raise when the same table gives other examples or scores
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
+READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
 
-class HubTask(OwnData):
-    """A table, the splits to take from it, and what its columns are.
+class Columns(OwnData):
+    """What a table's columns are.
 
     `prompt`, `answer` and `rationale` are texts with `{column}` in them; the others name columns.
     """
 
-    hub: str  # an id (owner/name), a folder, or a file
-    config: str | None = None
-    revision: str | None = None
-    train: str | None = None  # the split's name there
-    validation: str | None = None
-    test: str | None = None
-    prompt: str
-    answer: str | None = None
+    prompt: str | None = None  # the question, a text with {column} in it
+    messages: str | None = None  # in place of prompt and answer: a column of turns (`chat.py`)
+    answer: str | None = None  # the reference, likewise
     answer_index: str | None = None  # a column with the right choice's place, from 0
-    images: str | tuple[str, ...] = ()
+    images: str | tuple[str, ...] = ()  # columns of pictures, of lists of them, or of names of files
     choices: str | tuple[str, ...] = ()  # a column of lists, or a column per choice
     references: str | None = None  # a list of accepted answers; without `answer`, the most frequent is it
-    rationale: str = ""
-    id: str | None = None
+    rationale: str = ""  # a short true reasoning, likewise a text with {column}
+    id: str | None = None  # a column; None: the split and the row's number
 
     @field_validator("prompt", "answer", "rationale")
     @classmethod
@@ -71,28 +74,70 @@ class HubTask(OwnData):
         return value
 
     @model_validator(mode="after")
-    def _whole(self) -> HubTask:
+    def _whole(self) -> Columns:
         if not self.splits():
             raise ValueError("needs at least one of train, validation, test: a split's name in the table")
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError(
+                "needs either prompt, a text with {column} in it, or messages, a column of turns"
+            )
         if self.answer is not None and self.answer_index is not None:
             raise ValueError("answer and answer_index say the same; keep one of them")
-        if self.answer is None and self.answer_index is None and self.references is None:
+        if (
+            self.answer is None
+            and self.answer_index is None
+            and self.references is None
+            and not self.messages
+        ):
             raise ValueError("needs an answer: answer, answer_index or references")
         if self.answer_index is not None and not self.choices:
             raise ValueError("answer_index needs choices")
         return self
 
     def splits(self) -> dict[Split, str]:
-        """The splits that are there, and their names in the table."""
-        return {split: name for split in SPLITS if (name := getattr(self, split)) is not None}
+        """The splits that are there, and their names in the table, or their files."""
+        return {split: str(name) for split in SPLITS if (name := getattr(self, split)) is not None}
 
     def columns(self) -> dict[str, list[str]]:
         """The columns that each setting names."""
         named = {key: columns_in(getattr(self, key) or "") for key in ("prompt", "answer", "rationale")}
-        for key in ("answer_index", "images", "choices", "references", "id"):
+        for key in ("messages", "answer_index", "images", "choices", "references", "id"):
             value = getattr(self, key) or ()
             named[key] = [value] if isinstance(value, str) else list(value)
         return named
+
+
+class HubTask(Columns):
+    """A table, the splits to take from it, and what its columns are."""
+
+    hub: str  # an id (owner/name), a folder, or a file
+    config: str | None = None  # of the data set, where it has several
+    revision: str | None = None  # a commit or branch on the hub
+    train: str | None = None  # the split's name there
+    validation: str | None = None  # likewise
+    test: str | None = None  # likewise
+
+
+class TableTask(Columns):
+    """A file for each split (parquet, Arrow, CSV, JSON), and what its columns are."""
+
+    train: Path | None = None  # to learn from; relative to the experiment's file, like the others
+    validation: Path | None = None  # to choose settings by
+    test: Path | None = None  # to judge by
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> TableTask:
+        kinds = {Path(file).suffix for file in self.splits().values()}
+        if unknown := sorted(kinds - set(READERS)):
+            raise ValueError(f"a table is none of {', '.join(READERS)}, but '{unknown[0]}'")
+        return self
+
+
+def is_table(settings: Mapping[str, Any]) -> bool:
+    """Whether the settings of a task are about files whose columns are named, or that are no JSONL."""
+    named = settings.keys() & (Columns.model_fields.keys() - OwnData.model_fields.keys())
+    files = [str(settings[split]) for split in SPLITS if settings.get(split)]
+    return bool(named) or any(Path(file).suffix in (".parquet", ".arrow", ".csv") for file in files)
 
 
 class TableError(InputError):
@@ -107,36 +152,6 @@ class TableError(InputError):
         self.problems = problems
 
 
-def columns_in(template: str) -> list[str]:
-    """The columns of a template, which are its only replacements: no attributes, indices or formats.
-
-    Raises:
-        ValueError: it holds anything else in braces.
-    """
-    try:
-        parts = [part for part in Formatter().parse(template) if part[1] is not None]
-    except ValueError as error:
-        raise ValueError(
-            f"is no template: {error}; braces that are text are doubled: {{{{ and }}}}"
-        ) from None
-    for _, column, form, conversion in parts:
-        if not column or form or conversion:
-            raise ValueError("may hold columns as {column} only; braces that are text are doubled: {{ and }}")
-    return [str(column) for _, column, _, _ in parts]
-
-
-def fill(template: str, record: Record) -> str:
-    """A template with a row's values; a value that is missing is blank.
-
-    Raises:
-        BadRow: a value is no text, number or truth value.
-    """
-    return "".join(
-        literal + ("" if column is None else _text(record.get(column), column))
-        for literal, column, _, _ in Formatter().parse(template)
-    )
-
-
 def load_hub_task(name: str, settings: HubTask) -> Task:
     """A Task over a table. Its rows are copied when they are asked for first, and when local files change.
 
@@ -145,21 +160,67 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
     """
     path = Path(settings.hub)
     local = path.exists()
-    named_like_a_file = settings.hub.startswith((".", "/", "~")) or path.suffix in _READERS
+    named_like_a_file = settings.hub.startswith((".", "/", "~")) or path.suffix in READERS
     if not local and (named_like_a_file or settings.hub.count("/") != 1):
         problem = f"there is no file or folder '{settings.hub}', and it is no hub id (owner/name)"
         raise TableError(name, [("hub", problem)])
-    state = state_of(path.rglob("*") if path.is_dir() else [path]) if local else ""
+    files = (list(path.rglob("*")) if path.is_dir() else [path]) if local else []
+    root = (path if path.is_dir() else path.parent).resolve() if local else None
+    return _copied(name, settings, settings.hub, root, files, lambda: _splits(name, settings, local))
+
+
+def load_table_task(name: str, settings: TableTask) -> Task:
+    """A Task over a table a split, copied likewise. Pictures that rows name lie in the first file's folder.
+
+    Raises:
+        InputError: a file cannot be read, or has not what the settings name (`TableError`).
+    """
+    files = {split: Path(file) for split, file in settings.splits().items()}
+    if missing := [
+        (split, f"there is no file {file}") for split, file in files.items() if not file.is_file()
+    ]:
+        raise TableError(name, missing)
+    first = next(iter(files.values()))
+
+    def splits() -> dict[Split, Records]:
+        found: dict[Split, Records] = {}
+        for split, file in files.items():
+            reader = {"path": READERS[file.suffix], "data_files": str(file)}
+            table = _load(name, str(file), True, **reader, streaming=True)["train"]
+            if problems := _missing(settings, str(file), table):
+                raise TableError(name, problems)
+            found[split] = partial(_records, str(file), table)
+        return found
+
+    return _copied(name, settings, str(first), first.parent.resolve(), list(files.values()), splits)
+
+
+def _copied(
+    name: str,
+    settings: Columns,
+    origin: str,
+    root: Path | None,
+    local: Sequence[Path],
+    splits: Callable[[], dict[Split, Records]],
+) -> Task:
+    """The Task over the copy of a table, which is made where there is none yet.
+
+    Args:
+        root: the folder of the pictures that rows name; None of a hub's table.
+        local: the files whose changes make another copy.
+    """
+    state = state_of(local) if local else ""
     determining = settings.model_dump(mode="json", exclude={"chance", "description"}) | {"state": state}
+    if settings.messages is None:  # which came later: earlier copies stay valid
+        del determining["messages"]
     digest = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
     folder = data_folder() / "own" / f"{name}-{digest[:12]}"
-    root = (path if path.is_dir() else path.parent).resolve() if local else None
     benchmark = Benchmark(
         name=name,
         version=VERSION,
         description=settings.description,
         licence="",
-        hub=(settings.hub,),
+        hub=(origin,),
         tables={},
         columns=(),
         example=partial(_example, settings, root),
@@ -173,7 +234,7 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
     except InputError:  # not there yet, or damaged: then it stays until the new one is whole
         if read_manifest(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
-    manifest = prepare(benchmark, Source(settings.hub, _splits(name, settings, local), state), folder)
+    manifest = prepare(benchmark, Source(origin, splits(), state), folder)
     for remark in remarks(benchmark, manifest):
         log.warning("Task %s, %s.", name, remark)
     return load_prepared(benchmark, folder)
@@ -183,9 +244,9 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     """The rows of each split, after a look at what the table has."""
     path = Path(settings.hub)
     if path.is_file():
-        if path.suffix not in _READERS:
-            raise TableError(name, [("hub", f"{path} is none of {', '.join(_READERS)}")])
-        source: dict[str, Any] = {"path": _READERS[path.suffix], "data_files": str(path)}
+        if path.suffix not in READERS:
+            raise TableError(name, [("hub", f"{path} is none of {', '.join(READERS)}")])
+        source: dict[str, Any] = {"path": READERS[path.suffix], "data_files": str(path)}
     else:
         source = {"path": settings.hub, "name": settings.config, "revision": settings.revision}
     found = _load(name, settings.hub, local, **source, streaming=True)
@@ -197,16 +258,7 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     if problems:
         raise TableError(name, problems)
     for theirs in settings.splits().values():
-        with said_if_damaged(settings.hub):
-            first = next(iter(found[theirs].with_format("arrow").iter(ROWS_AT_ONCE)), None)
-        names = [] if first is None else first.column_names
-        problems += [
-            (key, f"there is no column '{column}'{suggestion(column, names)} ({theirs}: {', '.join(names)})")
-            for key, columns in settings.columns().items()
-            for column in columns
-            if column not in names
-        ]
-        if problems:
+        if problems := _missing(settings, settings.hub, found[theirs], theirs):
             raise TableError(name, problems)
     if not local:  # a download that broke off goes on
         found = {
@@ -216,6 +268,41 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     return {
         split: partial(_records, settings.hub, found[theirs]) for split, theirs in settings.splits().items()
     }
+
+
+def _missing(settings: Columns, place: str, table: Any, split: str = "columns") -> list[tuple[str, str]]:
+    """Which columns a table lacks."""
+    names = column_names(place, table)
+    return [
+        (key, f"there is no column '{column}'{suggestion(column, names)} ({split}: {', '.join(names)})")
+        for key, columns in settings.columns().items()
+        for column in columns
+        if column not in names
+    ]
+
+
+def first_rows(source: str) -> dict[str, list[Record]]:
+    """The splits of a hub id, a folder or a file, and the first rows of each.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = Path(source)
+    reader = {"path": READERS[path.suffix], "data_files": source} if path.is_file() else {"path": source}
+    found = _load("data", source, path.exists(), **reader, streaming=True)
+    with said_if_damaged(source):
+        return {split: list(islice(_records(source, table), ROWS_AT_ONCE)) for split, table in found.items()}
+
+
+def column_names(place: str, table: Any) -> list[str]:
+    """The columns of a table that `datasets` streams.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    with said_if_damaged(place):
+        first = next(iter(table.with_format("arrow").iter(ROWS_AT_ONCE)), None)
+    return [] if first is None else list(first.column_names)
 
 
 def _load(task: str, hub: str, local: bool, /, **arguments: Any) -> Any:
@@ -251,12 +338,22 @@ class _ColumnRow(Row):
         raise BadRow(f"{field} {problem}" if field else problem)
 
 
-def _example(settings: HubTask, root: Path | None, record: Record, split: Split) -> Example:
+def _example(settings: Columns, root: Path | None, record: Record, split: Split) -> Example:
+    columns = (settings.images,) if isinstance(settings.images, str) else settings.images
+    images: list[Any] = [image for column in columns for image in _images(record.get(column), column, root)]
     values: dict[str, Any] = {
-        "prompt": fill(settings.prompt, record),
         "rationale": fill(settings.rationale, record),
         "id": record.get(settings.id) if settings.id else None,
     }
+    if settings.messages is not None:
+        try:
+            chat = as_row({"messages": record.get(settings.messages), "images": images})
+        except ChatError as error:
+            raise BadRow(str(error)) from None
+        values |= {key: chat[key] for key in ("prompt", "answer")}
+        images = [image for one in chat["images"] for image in _images(one, settings.messages, root)]
+    else:
+        values["prompt"] = fill(settings.prompt or "", record)
     if settings.choices:
         values["choices"] = choices = _choices(settings.choices, record)
     if settings.references:
@@ -266,28 +363,16 @@ def _example(settings: HubTask, root: Path | None, record: Record, split: Split)
     elif settings.answer_index is not None:
         letter = letter_at(record.get(settings.answer_index), choices)
         values["answer"] = letter if settings.scorer in OF_LETTERS else choices[ord(letter) - ord("A")]
-    else:
+    elif settings.references:
         values["answer"] = majority(references)
-    columns = (settings.images,) if isinstance(settings.images, str) else settings.images
-    images = [image for column in columns for image in _images(record.get(column), column, root)]
     row = _ColumnRow(values, settings.scorer, f"{split}-{record['row']}")
     return row.example(tuple(images))
-
-
-def _text(value: Any, column: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if not isinstance(value, str | int | float):
-        raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
-    return str(value)
 
 
 def _choices(columns: str | tuple[str, ...], record: Record) -> list[str]:
     if isinstance(columns, str):
         return list(text_list(record.get(columns), columns))
-    choices = [_text(record.get(column), column) for column in columns]
+    choices = [text_of(record.get(column), column) for column in columns]
     while choices and not choices[-1]:  # questions may have fewer than there are columns
         choices.pop()
     return choices
@@ -297,10 +382,19 @@ def _images(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, Mapping):
             item = item.get("bytes") or item.get("path")
-        if isinstance(item, bytes):
+        if isinstance(item, str) and (data := _inline(item, column)) is not None:
+            item = data
+        if isinstance(item, bytes | LazyImage):
             yield item
         elif isinstance(item, str) and root is not None:
             path = Path(item)
             yield inside(root, str(path.relative_to(root)) if path.is_relative_to(root) else item)
         elif item is not None:
             raise BadRow(f"column '{column}' holds no image ({str(item)[:80]}); nothing is fetched")
+
+
+def _inline(text: str, column: str) -> bytes | None:
+    try:
+        return inline(text)
+    except BadImage as bad:
+        raise BadRow(f"column '{column}': {bad}") from None

@@ -46,7 +46,7 @@ class Example:
             counts them; they tell a lost convention from lost knowledge.
         references: all accepted answers, one an annotator, where the task's rule looks at them.
         rationale: a short true reasoning, for the `reasoned` SFT target.
-        meta: anything a report may group by (a question's kind, say).
+        meta: whatever else is known of it (a question's kind, say), for code that reads examples.
         place: where the row was read, for messages.
     """
 

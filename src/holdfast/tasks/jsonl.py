@@ -1,15 +1,17 @@
 """Your own data as a Task: JSONL files and the name of a scorer, with nothing to program.
 
-A row is a JSON object with
+A row is a JSON object, a line of its own or an item of a JSON array, with
 
     prompt     the question (text)
     answer     the reference answer (text)
-    images     paths relative to the data file's folder: a list, or one path; may be left out
+    images     paths relative to the data file's folder, data URLs or base64: a list, or one; may be left out
     choices    options of a multiple-choice question, shown below the prompt as A., B., ...
     id         unique within the file; without it, the split and the line number
     rationale  a short true reasoning, for the `reasoned` SFT target
     aliases    answers that are right but in another form
     references all accepted answers, for scorers that count them (`vqa`, `mmmu`)
+
+or in the shape of a chat (`chat.py`).
 
 Where the prompt holds an `<image>` marker for each picture, the pictures stand there; else before the text.
 Other fields are kept as `meta`, but one that seems to hold pictures or choices is asked about: an object
@@ -29,10 +31,13 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from holdfast import rng
 from holdfast.errors import InputError
 from holdfast.settings import Settings
-from holdfast.tasks.example import Example
-from holdfast.tasks.picturefiles import locate, look_at
+from holdfast.tasks.chat import ChatError, as_row, is_chat
+from holdfast.tasks.example import Example, ImageSource
+from holdfast.tasks.imagecheck import look
+from holdfast.tasks.picturefiles import inline, locate, look_at
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.rows import RENAME, Row, kind_of
@@ -48,9 +53,9 @@ OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are on
 class OwnData(Settings):
     """What every task of one's own says, wherever its rows lie."""
 
-    scorer: str = "exact"
-    chance: float | None = Field(None, ge=0, le=1)
-    description: str = "own data"
+    scorer: str = "exact"  # the rule that grades answers: a name, or FILE.py:NAME (tasks.md)
+    chance: float | None = Field(None, ge=0, le=1)  # accuracy of guessing without the picture, for the report
+    description: str = "own data"  # a line for people
 
     @field_validator("scorer")
     @classmethod
@@ -65,9 +70,10 @@ class OwnData(Settings):
 class OwnTask(OwnData):
     """Where a task of one's own lies; at least one split."""
 
-    train: Path | None = None
-    validation: Path | None = None
-    test: Path | None = None
+    train: Path | None = None  # to learn from; relative to the experiment's file, like the others
+    validation: Path | None = None  # to choose settings by
+    test: Path | None = None  # to judge by
+    shuffle: int | None = Field(None, ge=0)  # by this seed; None: as the rows stand
 
     @model_validator(mode="after")
     def _has_data(self) -> OwnTask:
@@ -95,7 +101,8 @@ def load_task(name: str, settings: OwnTask, styles: Sequence[Style] = STYLES) ->
         InputError: a file is missing or cannot be read.
     """
     files = {
-        split: JsonlFile(path, split, settings.scorer, styles) for split, path in settings.files().items()
+        split: JsonlFile(path, split, settings.scorer, styles, settings.shuffle)
+        for split, path in settings.files().items()
     }
     digest = hashlib.sha256()
     for split, file in files.items():
@@ -125,8 +132,15 @@ class JsonlFile:
         fingerprint: SHA-256 of the content, and of that of each picture it names.
     """
 
-    def __init__(self, path: Path, split: Split, scorer: str, styles: Sequence[Style] = STYLES) -> None:
-        self.path, self.split, self.scorer, self.styles = path, split, scorer, styles
+    def __init__(
+        self,
+        path: Path,
+        split: Split,
+        scorer: str,
+        styles: Sequence[Style] = STYLES,
+        shuffle: int | None = None,
+    ) -> None:
+        self.path, self.split, self.scorer, self.styles, self.shuffle = path, split, scorer, styles, shuffle
         self.folder = path.parent.resolve()
         self.size = 0
         digest = hashlib.sha256()
@@ -134,11 +148,11 @@ class JsonlFile:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise InputError(f"The {split} data file {path} is no file.")
         try:
-            with path.open("rb") as file:
-                for line in file:
-                    digest.update(line)
-                    self.size += bool(line.strip())
-                    pictures.update(_pictures(line))
+            self.is_array = _is_array(path)
+            for _, line in self._rows():
+                digest.update(line)
+                self.size += bool(line.strip())
+                pictures.update(_pictures(line))
         except OSError as error:
             reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
             raise InputError(f"The {split} data file {path} {reason}.") from None
@@ -150,6 +164,8 @@ class JsonlFile:
         for name in sorted(pictures):
             known = found[there[name]].sha256 if name in there else None
             digest.update(json.dumps([name, known]).encode())
+        if shuffle is not None:
+            digest.update(f"shuffle {shuffle}".encode())
         self.fingerprint = digest.hexdigest()
         self._parsed: list[Example] = []
 
@@ -167,28 +183,59 @@ class JsonlFile:
     def _parse(self, count: int) -> list[Example]:
         examples: list[Example] = []
         lines: dict[str, int] = {}
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if len(examples) == count:
-                    break
-                if line.strip():
-                    row = _Line(self, number, line)
-                    example = row.example(row.images())
-                    if example.id in lines:
-                        row.fail(
-                            "id",
-                            f"'{example.id}' is also the id of line {lines[example.id]}; make ids unique",
-                        )
-                    lines[example.id] = number
-                    examples.append(example)
+        for number, line in self._ordered():
+            if len(examples) == count:
+                break
+            row = _Line(self, number, line)
+            example = row.example(row.images())
+            if example.id in lines:
+                also = f"'{example.id}' is also the id of {self.word} {lines[example.id]}"
+                row.fail("id", f"{also}; make ids unique")
+            lines[example.id] = number
+            examples.append(example)
         return examples
+
+    @property
+    def word(self) -> str:
+        """What a row's number counts."""
+        return "item" if self.is_array else "line"
+
+    def _rows(self) -> Iterator[tuple[int, bytes]]:
+        """The rows with their numbers from 1, blank lines among them."""
+        if self.is_array:
+            items = json.loads(self.path.read_bytes())
+            yield from enumerate((json.dumps(item).encode() for item in items), start=1)
+        else:
+            with self.path.open("rb") as file:
+                yield from enumerate(file, start=1)
+
+    def _ordered(self) -> Iterator[tuple[int, bytes]]:
+        """The rows that count, in the order in which they are taken."""
+        rows = ((number, line) for number, line in self._rows() if line.strip())
+        if self.shuffle is None:
+            yield from rows
+        else:
+            shuffle = self.shuffle
+            yield from sorted(rows, key=lambda row: rng.seed("rows", shuffle, row[0]))
+
+
+def _is_array(path: Path) -> bool:
+    """Whether a file is one JSON array of objects rather than a row a line."""
+    with path.open("rb") as file:
+        if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+            return False
+    try:
+        items = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False  # a line says better what is wrong
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
 class _Line(Row):
     """One line of a file."""
 
     def __init__(self, file: JsonlFile, number: int, line: bytes) -> None:
-        place = f"{file.path}, line {number}"
+        place = f"{file.path}, {file.word} {number}"
         super().__init__({}, file.scorer, f"{file.split}-{number}", place, file.styles)
         self.folder = file.folder
         try:
@@ -208,6 +255,11 @@ class _Line(Row):
         self.values = value
         if _HALF.search(line):
             self._check_characters()
+        if is_chat(value):
+            try:
+                self.values = as_row(value)
+            except ChatError as error:
+                self.fail(error.field, str(error))
 
     def _check_characters(self) -> None:
         for key, value in self.values.items():
@@ -235,11 +287,14 @@ class _Line(Row):
         except BadImage:
             return False
 
-    def images(self) -> tuple[Path, ...]:
+    def images(self) -> tuple[ImageSource, ...]:
         return tuple(self._image(name) for name in self._texts("images", one=True))
 
-    def _image(self, name: str) -> Path:
+    def _image(self, name: str) -> Path | bytes:
         try:
+            if (data := inline(name)) is not None:
+                look(data)
+                return data
             path = locate(self.folder, name)
         except BadImage as bad:
             self.fail("images", str(bad))
@@ -274,10 +329,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _pictures(line: bytes) -> list[str]:
     """The pictures that a line names; what is wrong with a line is said when its row is wanted."""
-    if b'"images"' not in line:
+    if b'"image' not in line:
         return []
     try:
-        value = _parsed(line)["images"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        row = _parsed(line)
+        value = (as_row(row) if is_chat(row) else row)["images"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
-    return [name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
+    names = value if isinstance(value, list) else [value]
+    return [name for name in names if isinstance(name, str) and not name.startswith("data:")]

@@ -6,8 +6,10 @@ path, size and time of change: within the process, and of large sets in a file o
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,10 @@ from holdfast.tasks.prepared import data_folder
 
 CHECK_VERSION = 1  # raise when pictures that were good are to be looked at again
 MEMORY = "pictures.json"
+SHORTEST_INLINE = (
+    200  # characters of base64; all but dots of pictures have more, and hardly a name has as many
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 REMEMBER_FROM = 1 << 26  # bytes of pictures; fewer are soon read again
 
 
@@ -39,6 +45,26 @@ class Found:
 
 
 _found: dict[str, Found] = {}  # in this process, by path, size and time of change
+
+
+def inline(name: str) -> bytes | None:
+    """The picture that stands in a row itself, as a data URL or in base64; None of a name.
+
+    Raises:
+        BadImage: it is a data URL of another kind, or broken.
+    """
+    if name.startswith("data:"):
+        kind, comma, text = name.partition(",")
+        if not comma or not kind.endswith(";base64"):
+            raise BadImage(f"'{name[:40]}' is no data URL in base64")
+    elif len(name) >= SHORTEST_INLINE and _BASE64.fullmatch(name):
+        text = name
+    else:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise BadImage(f"its base64 is broken: {error}") from None
 
 
 def locate(folder: Path, name: str) -> Path:

@@ -97,25 +97,10 @@ class Row:
         return example
 
     def _check_reference(self, example: Example) -> None:
-        """The row's own answer, as SFT would write it, must be right; else no answer could ever be.
-
-        Code of the user's is not tried.
-        """
-        if plugins.is_reference(self.scorer):
-            return
+        """The row's own answer, as SFT would write it, must be right; else no answer could ever be."""
         for style in self.styles:
-            read = extract_answer(render_target(example, style, "answer"), style)
-            score = 0.0 if read is None else get_scorer(self.scorer)(read, example)
-            # Annotators may disagree, and the answer need not be their most frequent one.
-            if score == 1 or (score > 0 and self.scorer == "vqa"):
-                continue
-            if read != example.answer.strip():
-                shown = "nothing" if read is None else f"'{read}'"
-                boxed = r" in \boxed{…} (style cot)" if style == "cot" else ""
-                way_out = r"leave out \boxed and unpaired braces" + (", or ask directly" if boxed else "")
-                self.fail("answer", f"'{example.answer}'{boxed} is read back as {shown}; {way_out}")
-            wanted = _WANTED.get(self.scorer, "change it or the scorer")
-            self.fail("answer", f"the scorer '{self.scorer}' finds '{example.answer}' itself wrong; {wanted}")
+            if problem := misread(example, self.scorer, style):
+                self.fail("answer", problem)
 
     def _check_spelling(self) -> None:
         """A field that nearly has a known name, or another one for the same, is a slip, not more data."""
@@ -196,6 +181,27 @@ class Row:
         self.fail(
             "answer", f"'{answer}' is neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
         )
+
+
+def misread(example: Example, scorer: str, style: Style) -> str | None:
+    """Why a row's own answer, as SFT would write it, is not right; None where it is.
+
+    Code of the user's is not tried.
+    """
+    if plugins.is_reference(scorer):
+        return None
+    read = extract_answer(render_target(example, style, "answer"), style)
+    score = 0.0 if read is None else get_scorer(scorer)(read, example)
+    # Annotators may disagree, and the answer need not be their most frequent one.
+    if score == 1 or (score > 0 and scorer == "vqa"):
+        return None
+    if read != example.answer.strip():
+        shown = "nothing" if read is None else f"'{read}'"
+        boxed = r" in \boxed{…} (style cot)" if style == "cot" else ""
+        way_out = r"leave out \boxed and unpaired braces" + (", or ask directly" if boxed else "")
+        return f"'{example.answer}'{boxed} is read back as {shown}; {way_out}"
+    wanted = _WANTED.get(scorer, "change it or the scorer")
+    return f"the scorer '{scorer}' finds '{example.answer}' itself wrong; {wanted}"
 
 
 _KINDS: Mapping[type, str] = {

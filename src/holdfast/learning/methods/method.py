@@ -50,8 +50,8 @@ class Method(Settings):
 
     group_baseline: ClassVar[bool] = False  # whether completions of one prompt without variance teach nothing
 
-    objective: str
-    style: Style = "cot"
+    objective: str  # how it learns: sft, grpo, …, or FILE.py:CLASS
+    style: Style = "cot"  # of prompts and answers: reasoned, or bare
     joint: bool = False  # all tasks at once (multi-task training), in one stage
     order: str | None = None  # one of the experiment's `orders`; None: as its sequence stands
 
@@ -64,11 +64,11 @@ class Method(Settings):
     # changes a bit of it.
     shards: int = Field(1, ge=1)
 
-    learning_rate: float = Field(gt=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    learning_rate: float = Field(gt=0)  # of the optimiser, at its highest
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate, after its warmup
     warmup: float = Field(0.0, ge=0, lt=1)  # share of the stage's steps
-    weight_decay: float = Field(0.01, ge=0)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    weight_decay: float = Field(0.01, ge=0)  # decoupled, as in AdamW
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon is for matrices, AdamW for the rest (retention.md)
     betas: tuple[Beta, Beta] = (0.9, 0.999)  # of AdamW
     optimizer_state: OptimizerState = "float32"  # of weights in bfloat16
     clip_grad: float = Field(1.0, gt=0)  # norm

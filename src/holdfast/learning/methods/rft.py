@@ -36,22 +36,22 @@ class RFT(Method):
     greedy: ClassVar[bool] = False  # whether each group has one more completion, decoded greedily
 
     group_size: int = Field(8, ge=1)  # completions per prompt
-    sampling: Sampling = Sampling()
+    sampling: Sampling = Sampling()  # how completions are drawn
     sampler: Served | None = None  # another engine that draws roll-outs; None: the policy itself
     # What is learned from: parts with their weights, of `accuracy`, `format` and rules.py:NAME. None: 0.9
     # accuracy and 0.1 format under cot, accuracy under direct.
     reward: dict[str, float] | None = Field(None, min_length=1)
 
     clip_low: float = Field(0.2, ge=0)  # the importance ratio stays in [1 - low, 1 + high]
-    clip_high: float = Field(0.3, ge=0)
+    clip_high: float = Field(0.3, ge=0)  # how far the ratio may go above 1
     # What a token of a completion with advantage A < 0 can cost is at most -dual_clip * A (arXiv 1912.09729).
     dual_clip: float | None = Field(None, gt=1)
     positives_only: bool = False  # wrong completions push nothing
     drop_zero_variance: bool = False  # prompts whose completions all have advantage 0 leave the step
     refills: int = Field(0, ge=0)  # further draws of prompts, until a batch of those that stay is full
-    loss_mean: LossMean = "tokens"
+    loss_mean: LossMean = "tokens"  # over what a step's loss is the mean
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
-    kl_reference: Literal["stage_start", "base"] = "stage_start"
+    kl_reference: Literal["stage_start", "base"] = "stage_start"  # the policy that kl_coef holds to
 
     # RIF-RFT
     filter: Annotated[str, AfterValidator(lambda value: _known(value, FILTERS, "filter"))] = "none"

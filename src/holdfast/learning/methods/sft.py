@@ -44,9 +44,9 @@ class SampledSFT(Likely):
     """SFT on completions that a policy, the *writer*, wrote and got right; one for an example."""
 
     objective: Literal["sft"]
-    target: Literal["sampled"]
+    target: Literal["sampled"]  # it learns to write what a policy wrote and was right
     group_size: int = Field(8, ge=1)  # completions per prompt
-    sampling: Sampling = Sampling()
+    sampling: Sampling = Sampling()  # how they are drawn
     sampled_by: Literal["stage_start", "base"] = "stage_start"  # who writes them
     show_answer: bool = False  # the writer is shown the reference answer (rationalisation)
     resample_every: int | None = Field(None, ge=1)  # iterations until the writer is the policy of that moment
@@ -81,8 +81,8 @@ class SDFT(Method):
     """Self-distillation: own answers, judged by the same model shown the reference (arXiv 2601.19897)."""
 
     objective: Literal["sdft"]
-    sampling: Sampling = Sampling()
-    teacher: Literal["stage_start", "base"] = "stage_start"
+    sampling: Sampling = Sampling()  # how its answers are drawn
+    teacher: Literal["stage_start", "base"] = "stage_start"  # the policy that is shown the reference
 
     @model_validator(mode="after")
     def _writes(self) -> SDFT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.analysis.views import Analysis
@@ -43,13 +43,37 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
     if analysis.results.general:
         facts += [("General benchmarks", ", ".join(analysis.results.general))]
     facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
-    facts += [(name, str(settings[key])) for key, name in FACTS if settings.get(key) is not None]
+    facts += [(name, _most(settings[key])) for key, name in FACTS if settings.get(key) is not None]
     evaluation = _mapping(settings.get("evaluation"))
     if "temperature" in evaluation:
         temperature = evaluation["temperature"]
         sampling = f"sampled at temperature {temperature:g}" if temperature else "greedy"
         facts += [("Evaluation", f"free generation, {sampling}, at most {evaluation['max_tokens']} tokens")]
-    return facts
+    return facts + _made(analysis.results.made)
+
+
+def _made(made: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Where, when and with what the results were made; where they differ, each once."""
+    if not made:
+        return []
+    versions = {", ".join(f"{name} {number}" for name, number in one["versions"].items()) for one in made}
+    machines = {", ".join(filter(None, (one["machine"], one.get("device")))) for one in made}
+    days = sorted(one["date"][:10] for one in made)
+    facts = {
+        "Versions": versions,
+        "Machine": machines,
+        "Threads of a job": {str(one["threads"]) for one in made},
+        "Commit of the base model": {one["commit"] for one in made if "commit" in one},
+        "Made": {" to ".join(dict.fromkeys((days[0], days[-1])))},
+    }
+    return [(name, "; ".join(sorted(values))) for name, values in facts.items() if values]
+
+
+def _most(value: Any) -> str:
+    """One number, or those of tasks."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{task} at most {most}" for task, most in value.items())
+    return f"at most {value}"
 
 
 def methods_table(analysis: Analysis) -> Table:

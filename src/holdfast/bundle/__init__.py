@@ -1,0 +1,1 @@
+"""A run in one file that anyone can check: records, settings, versions, and the tables made from them."""

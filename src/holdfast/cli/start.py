@@ -1,0 +1,152 @@
+"""`holdfast demo` and `holdfast init`: an experiment that is at hand, and the first of one's own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast.cli import experiments
+from holdfast.cli.console import Debug, err, out
+from holdfast.errors import InputError
+
+if TYPE_CHECKING:
+    from holdfast.start.draft import Draft
+    from holdfast.start.look import Data
+    from holdfast.tasks.task import Split
+
+SHOWN = 5  # rows that can never be right
+
+
+def demo(
+    overrides: experiments.Overrides = None,
+    workers: experiments.Workers = "1",
+    copy: Annotated[
+        Path | None, typer.Option("--copy", metavar="FOLDER", help="Copy the experiments there; run nothing.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Run the demonstration: SFT and GRPO over seven tasks with the model in the package, on a CPU."""
+    from holdfast.shipped import configs
+
+    if copy is None:
+        experiments.run(configs() / "demo.yaml", overrides, workers, debug=debug)
+        return
+    names = sorted(path.name for path in configs().glob("*.yaml"))
+    if there := [name for name in names if (copy / name).exists()]:
+        raise InputError(f"{copy / there[0]} is there already; choose another folder with --copy.")
+    copy.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copyfile(configs() / name, copy / name)
+    out.print(f"{len(names)} experiments lie in {copy}; 'holdfast run {copy / 'demo.yaml'}' runs the demo.")
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file to write.")] = Path(
+        "experiment.yaml"
+    ),
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", help="Rows: a file (JSONL, JSON, parquet, Arrow, CSV), a folder, or a hub id."
+        ),
+    ] = "",
+    test: Annotated[
+        Path | None, typer.Option("--test", help="The file of rows to judge by; else a fifth is held out.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="A model's folder, a hub id, or 'embedded' to try it all out.")
+    ] = "",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Write an experiment on your own data, with the reasons for what it says; then show its plan.
+
+    What is not said is asked where there is a terminal. The rows are read, a scorer and a prompt style are
+    proposed, and what would be cut off or never right is counted. No file is overwritten.
+    """
+    from holdfast.start.draft import Draft, text_of
+
+    _check_free(file)
+    data = data or _ask("Your data: a file, a folder or a hub id", "--data")
+    model = model or _ask("The model: a folder, a hub id or 'embedded'", "--model", "embedded")
+    found = _look(data, test)
+    task = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(data).stem).strip("-_") or "mine"
+    draft = Draft(file, task, model, device)
+    _check_free(file)  # a look may take a while
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text_of(draft, found), encoding="utf-8")
+    out.print(f"Wrote {file}. Scorer: {found.scorer} ({found.why}).")
+    if found.never_right:
+        first = "\n  ".join(found.never_right[:SHOWN])
+        raise InputError(
+            f"{len(found.never_right):,} rows can never be right as they stand; mend them, then "
+            f"'holdfast plan {file}':\n  {first}"
+        )
+    _tell_misfits(draft, found)
+    experiments.plan(file)
+
+
+def _check_free(file: Path) -> None:
+    if file.exists():
+        raise InputError(f"{file} is there already, and nothing is overwritten; name another file.")
+
+
+def _ask(question: str, option: str, default: str | None = None) -> str:
+    if not sys.stdin.isatty():
+        if default is not None:
+            return default
+        raise InputError(f"Say {option}: {question[0].lower()}{question[1:]}.")
+    return str(typer.prompt(question, default=default))
+
+
+def _look(data: str, test: Path | None) -> Data:
+    from holdfast.start.look import is_table, look_at_rows, look_at_table
+    from holdfast.start.split import split_file
+
+    path = Path(data)
+    if not path.is_file():
+        if test is not None:
+            raise InputError(f"--test goes with a file of rows, and {data} is none.")
+        return look_at_table(data, {})
+    if is_table(path) and test is None:
+        raise InputError(f"Say with --test which file the rows to judge by are in; {path} is a table.")
+    files: dict[Split, Path] = {"train": path, "test": test} if test else split_file(path)
+    if test is None:
+        out.print(f"Wrote {files['train']} and {files['test']}: a fifth of the rows is held out.")
+    return look_at_table("", files) if is_table(path) else look_at_rows(files)
+
+
+def _tell_misfits(draft: Draft, found: Data) -> None:
+    """Count what the model cannot take or would not finish; the former is left out of the experiment."""
+    from dataclasses import replace
+
+    from holdfast.config.load import load_experiment
+    from holdfast.experiment.fitting import look_at_rows
+    from holdfast.policy.ready import check_ready, encoder_of
+    from holdfast.start.draft import cut_off, text_of
+    from holdfast.tasks.prompts import render_target
+
+    experiment = load_experiment(draft.file)
+    check_ready(experiment.model.path, experiment.model)
+    misfits = [one for one in look_at_rows(experiment) or () if one.problems]
+    for one in misfits:
+        err.print("\n  ".join([f"{one.text}:", *one.first]), style="yellow")
+    if misfits:
+        draft.file.write_text(text_of(replace(draft, skip=True), found), encoding="utf-8")
+    encoder = encoder_of(experiment.model)
+    answers = [one for rows in found.examples.values() for one in rows]
+    if encoder is None or not answers:
+        return
+    style = experiment.styles[0]
+    lengths = [
+        int(encoder.completions([render_target(one, style, "answer")]).mask_BGR.sum())
+        for one in answers
+        if not encoder.unfit_targets([render_target(one, style, "answer")])
+    ]
+    if text := cut_off(lengths, experiment.evaluation.max_tokens):
+        err.print(text, style="yellow")

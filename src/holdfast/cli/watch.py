@@ -1,0 +1,87 @@
+"""`holdfast watch`: a run's page on this machine while the run goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast.cli.console import Debug, err, out
+from holdfast.errors import InputError
+
+if TYPE_CHECKING:
+    from holdfast.config.experiment import Experiment
+    from holdfast.experiment.plan import Plan
+    from holdfast.experiment.store import Store
+
+PORT = 8420
+LOOK_SECONDS = 1.0
+LAST_SECONDS = 5.0  # in which an open page asks once more, and learns that the run has ended
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help=f"Of this machine; {PORT}, or another where that is taken."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show a run in the browser while it goes on: bars, curves, latest answers, failures."""
+    from holdfast.cli.experiments import load_run
+
+    experiment = load_run(run)
+
+    from holdfast.experiment.mirror import open_store
+    from holdfast.experiment.plan import make_plan
+    from holdfast.watch.page import watch_page
+    from holdfast.watch.server import Made, Server, as_json
+    from holdfast.watch.state import Watch
+
+    plan, store = make_plan(experiment), open_store(experiment)
+    watched = Watch(experiment, plan, store)
+    pages: dict[str, Made] = {
+        "/": partial(watch_page, experiment.name),
+        "/state.json": lambda: as_json(watched.state()),
+        "/gallery.html": partial(_gallery, experiment, plan, store),
+    }
+    folder = experiment.output / "report"
+    try:
+        server = Server(PORT if port is None else port, pages, folder)
+    except InputError:
+        if port is not None:
+            raise
+        err.print(f"Port {PORT} is taken; this is another.")
+        server = Server(0, pages, folder)
+    if watched.state()["ended"]:
+        server.server_close()
+        out.print(f"This run has ended; its report is {folder / 'index.html'}.")
+        return
+    try:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        out.print(
+            f"{experiment.name}: {server.url} (on this machine alone; Ctrl-C ends the watch, not the run)"
+        )
+        while watched.at_work or not watched.seen:
+            time.sleep(LOOK_SECONDS)
+        time.sleep(LAST_SECONDS)
+        out.print("The run has ended.")
+    except KeyboardInterrupt:
+        out.print("Stopped watching.")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _gallery(experiment: Experiment, plan: Plan, store: Store) -> bytes:
+    """The items as far as they are judged."""
+    from holdfast.experiment.collect import collect, judged
+    from holdfast.report.gallery.page import gallery
+    from holdfast.report.gallery.thumbnails import Album, Shelf
+
+    results = collect(experiment, plan, store, lambda job, damage: None)
+    return gallery([results], Shelf(partial(judged, experiment, plan)), Album(), report=None)

@@ -1,0 +1,65 @@
+"""What a person should know of an experiment's data before any work; nothing of it is an error."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from holdfast.config.experiment import Experiment
+from holdfast.tasks.example import Example, ImageSource, LazyImage
+from holdfast.tasks.picturefiles import look_at
+from holdfast.tasks.prepared import StoredImage
+from holdfast.tasks.task import Split, Task
+
+
+def remarks(experiment: Experiment) -> Iterator[str]:
+    """Sentences on tasks with fewer rows than are asked for, and own rows that are trained on and judged."""
+    judges = experiment.evaluation.split
+    for name in (*experiment.sequence, *experiment.general):
+        task = experiment.task(name)
+        splits: list[Split] = ["train", judges] if name in experiment.sequence else [judges]
+        for split in splits:
+            asked, size = experiment.asked(name, split), task.sizes.get(split)
+            if asked is not None and size is not None and asked > size:
+                yield f"Task {name} has {size:,} {split} rows; all are taken ({asked:,} were asked for)."
+        if name in experiment.tasks and name in experiment.sequence:
+            yield from _overlap(experiment, task, judges)
+
+
+def _overlap(experiment: Experiment, task: Task, judges: Split) -> Iterator[str]:
+    learned, judged = (task.examples(split, experiment.count(task, split)) for split in ("train", judges))
+    seen = {_content(example) for example in learned}
+    same = [example for example in judged if _content(example) in seen]
+    if same:
+        yield (
+            f"Task {task.name}: {len(same):,} of {len(judged):,} {judges} rows are also trained on (the same "
+            f"text and pictures), the first {same[0].named}; what they are judged by is partly memory."
+        )
+    shown = {picture for example in learned for picture in _pictures(example)}
+    others = [one for one in judged if _content(one) not in seen and shown.intersection(_pictures(one))]
+    if others:
+        yield (
+            f"Task {task.name}: {len(others):,} {'more ' if same else ''}of {len(judged):,} {judges} rows "
+            f"show a picture that is trained on with other questions, the first {others[0].named}."
+        )
+
+
+def _content(example: Example) -> tuple[str, tuple[str, ...]]:
+    """What is asked: the text and the pictures' contents."""
+    return " ".join(example.prompt.split()), _pictures(example)
+
+
+def _pictures(example: Example) -> tuple[str, ...]:
+    return tuple(map(_hash, example.images))
+
+
+def _hash(image: ImageSource) -> str:
+    """SHA-256 of a picture's file."""
+    if isinstance(image, Path):
+        return look_at([image])[image].sha256  # remembered since the row was checked
+    if isinstance(image, StoredImage):
+        return image.sha256
+    if isinstance(image, LazyImage):
+        image = image.read()
+    return hashlib.sha256(image if isinstance(image, bytes) else image.tobytes()).hexdigest()

@@ -1,0 +1,127 @@
+"""JSON Schema of an experiment's file, for editors and other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from holdfast.config.experiment import Experiment
+from holdfast.config.reference import comments, groups
+from holdfast.learning.methods import WAYS
+from holdfast.learning.retention import KINDS as STRATEGIES
+from holdfast.learning.retention import strategy_class
+from holdfast.measures import KINDS as MEASURES
+from holdfast.measures import measure_class
+
+_CODE = r"\.py:\w+$"  # what is the user's own
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of an experiment file, as far as one key alone tells.
+
+    Of a file that extends another, or is extended, any key may be missing, or null.
+    """
+    made = Experiment.model_json_schema(ref_template="#/$defs/{model}")
+    defs = made["$defs"]
+    for name in ("Method", "Strategy", "Measure"):
+        del defs[name]
+    properties = made["properties"] | {
+        "extends": {"type": "string", "description": "an experiment file that this one changes"},
+        "methods": {"type": "object", "additionalProperties": {"$ref": "#/$defs/method"}},
+        "defaults": {"$ref": "#/$defs/method"},
+        "measures": _keyed(MEASURES, measure_class, defs),
+    }
+    properties["prompts"] = {"anyOf": [{"type": "string"}, properties["prompts"]]}
+    defs["method"] = _method(defs)
+    for model in (model for group in groups() for model in group.models):
+        if (inner := defs.get(model.__name__)) is not None:
+            _describe(inner, model)
+    _describe({"properties": properties}, Experiment)
+    result = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Holdfast experiment",
+        "type": "object",
+        "properties": {key: _or_null(value) for key, value in properties.items()},
+        "additionalProperties": False,
+        "$defs": {key: _partial(value) for key, value in defs.items()},
+    }
+    return _without_titles(result)
+
+
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    for key, text in comments(model).items():
+        if text and key in schema["properties"]:
+            schema["properties"][key] = {**schema["properties"][key], "description": text}
+
+
+def _method(defs: dict[str, Any]) -> dict[str, Any]:
+    """A method's settings: those of any objective, or those of code of the user's."""
+    properties: dict[str, list[dict[str, Any]]] = {}
+    for classes in WAYS.values():
+        for model in classes:
+            made = model.model_json_schema(ref_template="#/$defs/{model}")
+            defs |= {key: value for key, value in made.pop("$defs", {}).items() if key != "Strategy"}
+            _describe(made, model)
+            for key, value in made["properties"].items():
+                forms = properties.setdefault(key, [])
+                plain = {name: part for name, part in value.items() if name != "default"}
+                if plain not in forms:
+                    forms.append(plain)
+    known = {key: forms[0] if len(forms) == 1 else {"anyOf": forms} for key, forms in properties.items()}
+    strategy = {"anyOf": [{"$ref": f"#/$defs/retention.{kind}"} for kind in STRATEGIES] + [_code("kind")]}
+    for kind in STRATEGIES:
+        defs[f"retention.{kind}"] = inner = strategy_class(kind).model_json_schema()
+        _describe(inner, strategy_class(kind))
+        inner["properties"]["kind"] = {"const": kind}
+    known["retention"] = {"anyOf": [strategy, {"type": "array", "items": strategy}]}
+    known["grid"] = {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}}
+    ours = {key: _or_null(value) for key, value in known.items()}
+    ours["objective"] = {"enum": [*WAYS]}
+    return {
+        "anyOf": [{"type": "object", "properties": ours, "additionalProperties": False}, _code("objective")]
+    }
+
+
+def _keyed(
+    kinds: Mapping[str, str], of: Callable[[str], type[BaseModel]], defs: dict[str, Any]
+) -> dict[str, Any]:
+    for name in kinds:
+        model = of(name)
+        defs[f"measures.{name}"] = inner = model.model_json_schema()
+        _describe(inner, model)
+    refs = {name: _or_null({"$ref": f"#/$defs/measures.{name}"}) for name in kinds}
+    return {
+        "type": "object",
+        "properties": refs,
+        "patternProperties": {_CODE: {}},
+        "additionalProperties": False,
+    }
+
+
+def _code(key: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {key: {"type": "string", "pattern": _CODE}}, "required": [key]}
+
+
+def _or_null(value: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [value, {"type": "null"}]}
+
+
+def _partial(value: dict[str, Any]) -> dict[str, Any]:
+    """The same without what must be there: a file that is put over another may say little."""
+    if "properties" not in value:
+        return value
+    kept = {key: part for key, part in value.items() if key not in ("required", "description")}
+    return kept | {"required": [key for key in value.get("required", ()) if key == "kind"]}
+
+
+def _without_titles(value: Any) -> Any:
+    """The same without pydantic's titles, which only spell the keys."""
+    if isinstance(value, dict):
+        named = value.get("title")
+        is_title = isinstance(named, str) and "$schema" not in value
+        return {
+            key: _without_titles(part) for key, part in value.items() if not (key == "title" and is_title)
+        }
+    return [_without_titles(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,124 @@
+"""`index.jsonl` in a run's folder: which result in the store is which stage, cell or measure of the run.
+
+It tells what an earlier run of the same name was, too: a report is not replaced by one of other settings
+without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from holdfast import files
+from holdfast.config.experiment import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment.plan import Chain, Job, Plan
+from holdfast.experiment.store import Damaged, Store
+
+INDEX = "index.jsonl"
+# Settings that change no result.
+_INDIFFERENT = {
+    "output", "store", "cache", "max_jobs", "checkpoint_every", "keep_weights",
+    "executor", "ray", "devices", "shard", "cards", "track",
+}  # fmt: skip
+_MOST = 8  # differences that are named
+
+
+def index(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """A row for each job of each method and seed; work that is shared has several."""
+    rows = []
+    for chain in plan.chains:
+        for stage, name in _of(chain):
+            job = plan.jobs[name]
+            done = _has(store, job)
+            rows.append(
+                {
+                    "kind": job.kind,
+                    "method": chain.method,
+                    "seed": chain.seed,
+                    "stage": stage,
+                    "tasks": list(job.tasks),
+                    "style": job.style,
+                    **({"measure": job.measure.name} if job.measure else {}),
+                    "fingerprint": job.fingerprint,
+                    "folder": str(store.folder(job)),
+                    "done": done,
+                    **({"weights": done and store.weights(job).exists()} if job.kind == "learn" else {}),
+                    **({"made": store.made(job)} if done else {}),
+                }
+            )
+    return rows
+
+
+def write_index(experiment: Experiment, plan: Plan, store: Store) -> None:
+    files.write_jsonl(experiment.output / INDEX, index(plan, store))
+
+
+def _of(chain: Chain) -> Iterator[tuple[int, str]]:
+    """The jobs of a chain with their stages, from the first stage to the last."""
+    found = [(stage, name) for stage, name in enumerate(chain.filters, start=1) if name is not None]
+    found += enumerate(chain.learn, start=1)
+    for cells in (chain.cells, chain.other_cells):
+        found += [(stage, name) for (stage, _), name in cells.items()]
+    found += [entry for stages in chain.measures.values() for entry in stages.items()]
+    return iter(sorted(found, key=lambda entry: entry[0]))
+
+
+def _has(store: Store, job: Job) -> bool:
+    try:
+        return store.has(job)
+    except Damaged:
+        return False
+
+
+def check_earlier(experiment: Experiment, plan: Plan) -> None:
+    """See that the report in the run's folder would not lose results that were made with other settings.
+
+    Raises:
+        InputError: it would; what differs is named.
+    """
+    folder = experiment.output
+    if not (folder / "report" / "index.html").exists():
+        return
+    try:
+        done = {row["fingerprint"] for row in files.read_jsonl(folder / INDEX) if row["done"]}
+        before = _settings(folder / "config.yaml")
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # of an earlier version, or no longer readable
+    lost = len(done - plan.jobs.keys())
+    if not lost:
+        return
+    differing = list(_differences(before, experiment.resolved()))
+    more = f"\n  and {len(differing) - _MOST} more" if len(differing) > _MOST else ""
+    what = "\n".join(f"  {line}" for line in differing[:_MOST]) + more
+    raise InputError(
+        f"{folder} holds a report of other settings: {lost} of its {len(done)} results are no part of this "
+        "run. Give this one a name of its own (name=NEW), or replace the report with 'run --replace'. "
+        "Different:\n"
+        + (what or "  what it was made with: the model, the device, data or code")
+    )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    import yaml
+
+    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return settings
+
+
+def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    """What two trees of settings do not share, a line each."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys((*before, *now)):
+            if where or key not in _INDIFFERENT:
+                inner = f"{where}.{key}" if where else str(key)
+                yield from _differences(before.get(key), now.get(key), inner)
+    elif before != now:
+        yield f"{where}: {_short(before)}, now {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{…}"
+    return "none" if value is None else str(value)

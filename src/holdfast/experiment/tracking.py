@@ -1,0 +1,222 @@
+"""What trackers are told of a run: from the store and the curves that jobs leave on disk.
+
+Only the process that a run was started in tells, so that jobs are the same with trackers and without. What
+each tracker was told stands in `told.json` in its folder: a run that goes on tells what is new.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast import files, plugins
+from holdfast.config.experiment import Experiment
+from holdfast.errors import HoldfastError, reason
+from holdfast.experiment.executor import Event
+from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.store import Store
+from holdfast.tracking import TRACKERS, Axis, Tracked, Tracker, tracker_class
+
+SECONDS = 5.0  # between two looks at the curve of a job under way
+_Point = tuple[str, Axis, int, dict[str, float]]  # as `Tracker.log` takes it
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the result of a job stands on a line; equal work stands on several.
+
+    Attributes:
+        before: iterations of the stages before this one.
+        metric: of a cell, its name.
+    """
+
+    line: str
+    stage: int
+    before: int = 0
+    metric: str = ""
+
+
+class Tracking:
+    """The trackers of a run; made, it tells what the store holds already.
+
+    Args:
+        names: of the trackers.
+    """
+
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store, names: Sequence[str]) -> None:
+        self._plan, self._store = plan, store
+        self._looked: dict[str, float] = defaultdict(float)
+        self._places = _places(plan)
+        folder, key = experiment.output / "tracking", plan.digest()[:8]
+        settings = experiment.resolved()
+        self._tellers = [
+            _Teller(name, Tracked(experiment.name, key, folder / _word(name) / key, settings))
+            for name in names
+        ]
+        if self._tellers:
+            try:
+                for job in plan.jobs.values():
+                    self._tell(job, whole=True)
+            finally:
+                self._note()
+
+    def hear(self, job: Job, event: Event) -> None:
+        """Tell what a job has found, now and then and when it is done."""
+        now = time.monotonic()
+        if self._tellers and (event.kind == "done" or now - self._looked[job.fingerprint] >= SECONDS):
+            self._looked[job.fingerprint] = now
+            self._tell(job, whole=event.kind == "done")
+            self._note()
+
+    def report(self, folder: Path) -> None:
+        """Tell the report and its tables, unless this one was told before."""
+        page = folder / "index.html"
+        if not (self._tellers and page.is_file()):
+            return
+        tables = [files.read_json(path) for path in sorted((folder / "tables").glob("*.json"))]
+        for teller in self._tellers:
+            teller.tell_report(folder, tables, files.file_digest(page))
+
+    def close(self) -> None:
+        for teller in self._tellers:
+            teller.attempt(lambda tracker: tracker.close())
+
+    def _tell(self, job: Job, whole: bool) -> None:
+        points = []
+        try:
+            if not whole or self._store.has(job):
+                points = self._points(job, whole)
+        except (HoldfastError, OSError, ValueError, KeyError):
+            return  # it is damaged or just being written; the run says so where that matters
+        for teller in self._tellers:
+            teller.tell(job.fingerprint, points)
+
+    def _note(self) -> None:
+        for teller in self._tellers:
+            teller.attempt(teller.note)
+
+    def _points(self, job: Job, whole: bool) -> list[list[_Point]]:
+        """What there is of a job, in an order that does not change."""
+        places = self._places[job.fingerprint]
+        if job.kind == "learn":
+            if whole:
+                rows = self._store.rows(job, "metrics.jsonl")
+            else:
+                rows = _rows_so_far(self._store.work(job) / "metrics.jsonl")
+            return [[_of_row(row, place) for place in places] for row in rows]
+        if job.kind != "evaluate" or not whole:
+            return []
+        accuracy = self._store.result(job)["accuracy"]
+        return [[(place.line, "stage", place.stage, {place.metric: accuracy}) for place in places]]
+
+
+class _Teller:
+    """One tracker and what it was told; from its first error on it is left alone."""
+
+    def __init__(self, name: str, run: Tracked) -> None:
+        self.name = name
+        self._path = run.folder / "told.json"
+        self._told: dict[str, Any] = {"points": {}, "report": ""}
+        self._news = False  # that is not put down yet
+        self._tracker: Tracker | None = None
+        with self._tolerated():
+            run.folder.mkdir(parents=True, exist_ok=True)
+            if self._path.exists():
+                self._told = files.read_json(self._path)
+            self._tracker = tracker_class(self.name)(run)
+
+    def tell(self, job: str, points: list[list[_Point]]) -> None:
+        """Tell the points of a job that are new."""
+        new = points[self._told["points"].get(job, 0) :]
+        if not new:
+            return
+
+        def tell(tracker: Tracker) -> None:
+            for line, axis, step, numbers in (point for group in new for point in group):
+                tracker.log(line, axis, step, numbers)
+            self._told["points"][job] = len(points)
+            self._news = True
+
+        self.attempt(tell)
+
+    def tell_report(self, folder: Path, tables: Iterable[Mapping[str, Any]], digest: str) -> None:
+        if self._told["report"] == digest:
+            return
+
+        def tell(tracker: Tracker) -> None:
+            for table in tables:
+                tracker.table(table)
+            tracker.report(folder)
+            self._told["report"] = digest
+            self._news = True
+            self.note(tracker)
+
+        self.attempt(tell)
+
+    def note(self, tracker: Tracker) -> None:
+        """Put down what was told, so that it is never told again."""
+        if self._news:
+            tracker.flush()
+            files.write_json(self._path, self._told)
+            self._news = False
+
+    def attempt(self, tell: Callable[[Tracker], object]) -> None:
+        """Have the tracker do something; an error costs one warning and the tracker, never the run."""
+        if self._tracker is not None:
+            with self._tolerated():
+                tell(self._tracker)
+
+    @contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        try:
+            with redirect_stdout(sys.stderr):  # a script may read what the run itself prints
+                yield
+        except (Exception, SystemExit) as error:
+            self._tracker = None
+            lacking = isinstance(error, ImportError) and self.name in TRACKERS
+            advice = f"; pip install {self.name}" if lacking else ""
+            log.warning("The tracker %s is left out of this run: %s%s.", self.name, reason(error), advice)
+
+
+def _places(plan: Plan) -> dict[str, list[_Place]]:
+    """Job -> where it stands."""
+    places: dict[str, list[_Place]] = defaultdict(list)
+    for chain in plan.chains:
+        line, before = f"{chain.method} seed {chain.seed}", 0
+        for stage, name in enumerate(chain.learn, start=1):
+            places[name].append(_Place(line, stage, before))
+            before += plan.jobs[name].inputs["iterations"]
+        for (stage, task), name in chain.cells.items():
+            places[name].append(_Place(line, stage, metric=f"accuracy/{task}"))
+        for (stage, task), name in chain.other_cells.items():
+            style = plan.jobs[name].style
+            places[name].append(_Place(line, stage, metric=f"accuracy/{task} ({style})"))
+    return places
+
+
+def _of_row(row: Mapping[str, float], place: _Place) -> _Point:
+    """A row of a learning curve on a line."""
+    numbers = {f"train/{key}": value for key, value in row.items() if key != "step"}
+    step = place.before + int(row["step"]) + 1
+    return place.line, "iteration", step, {**numbers, "train/stage": float(place.stage)}
+
+
+def _rows_so_far(path: Path) -> list[dict[str, float]]:
+    """The rows of a curve that is being written; the last line may be half there."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def _word(name: str) -> str:
+    """The name of a tracker's folder."""
+    return name.rpartition(":")[2] if plugins.is_reference(name) else name

@@ -1,0 +1,99 @@
+"""Pictures of a page: shrunk, each stored once, and no more than a bounded number of bytes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from holdfast.errors import HoldfastError
+from holdfast.tasks.example import Example, ImageSource, open_image
+
+MOST_PICTURES = 2000
+MOST_BYTES = 9_000_000  # of all pictures of a page, as text
+SIDE = 256  # pixels of a picture's longer side
+SMALL = 96  # up to this side a picture keeps its every pixel
+
+Examples = Callable[[str], Sequence[Example]]  # the test examples of a task
+
+
+def thumbnail(source: ImageSource) -> str:
+    """The picture as a `data:` address.
+
+    Raises:
+        HoldfastError: it cannot be read.
+    """
+    picture = open_image(source).copy()  # may be the task's own
+    lossless = max(picture.size) <= SMALL
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    picture.save(out, format="WEBP", lossless=lossless, quality=60, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+
+
+@dataclass
+class Album:
+    """The pictures of a page.
+
+    Attributes:
+        most: how many there may be; 0 takes none.
+        pictures: as addresses, each once.
+        left_out: items whose pictures found no place.
+        unread: items whose pictures could not be read.
+    """
+
+    most: int = MOST_PICTURES
+    pictures: list[str] = field(default_factory=list)
+    left_out: int = 0
+    unread: int = 0
+
+    def __post_init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._bytes = 0
+
+    def add(self, example: Example) -> list[int]:
+        """The example's pictures by number; none where they find no place or cannot be read."""
+        if not example.images or not self.most:
+            return []
+        if len(self.pictures) >= self.most or self._bytes >= MOST_BYTES:
+            self.left_out += 1
+            return []
+        try:
+            return [self._number(thumbnail(source)) for source in example.images]
+        except HoldfastError:
+            self.unread += 1
+            return []
+
+    def _number(self, address: str) -> int:
+        digest = hashlib.sha256(address.encode()).hexdigest()
+        if digest not in self._known:
+            self._known[digest] = len(self.pictures)
+            self.pictures.append(address)
+            self._bytes += len(address)
+        return self._known[digest]
+
+
+class Shelf:
+    """The examples behind records, task by task; what is no longer at hand is not there."""
+
+    def __init__(self, examples: Examples | None) -> None:
+        self._examples = examples
+        self._tasks: dict[str, Mapping[str, Example]] = {}
+
+    def find(self, task: str, id: str) -> Example | None:
+        """The example of an id."""
+        if task not in self._tasks:
+            self._tasks[task] = {example.id: example for example in self._read(task)}
+        return self._tasks[task].get(id)
+
+    def _read(self, task: str) -> Iterable[Example]:
+        if self._examples is None:
+            return ()
+        try:
+            return self._examples(task)
+        except (HoldfastError, OSError):  # the data were moved since the run: a report needs records alone
+            return ()

@@ -1,0 +1,36 @@
+"""The templates of pages, and how values are written in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from holdfast.report.table import interval, is_shown, number, tested, to_markdown
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def environment() -> Any:
+    """Templates; what goes into a page is escaped, figures alone are marked as safe there."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
+    made.filters |= {"tested": tested, "is_shown": is_shown, "code": _code}
+    return made
+
+
+def _code(text: str) -> Any:
+    """A note as HTML: what stands in backticks is code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )

@@ -1,0 +1,129 @@
+"""An experiment file on data of one's own, with its reasons as comments."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.start.look import Data, style_for
+
+PATHS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is asked of the person.
+
+    Attributes:
+        file: the experiment's, in whose folder its paths begin.
+        task: the name of the task.
+        skip: whether rows that the model cannot take are left out.
+    """
+
+    file: Path
+    task: str
+    model: str
+    device: str
+    skip: bool = False
+
+
+def text_of(draft: Draft, data: Data) -> str:
+    """The YAML text."""
+    embedded = draft.model == "embedded"
+    style, why_style = style_for(data)
+    rows = len(data.examples.get("train", ()))
+    batch = min(16, rows) if rows else 16
+    tokens = 32 if embedded else 1024 if style == "cot" else 256
+    sft, rft = ("2.0e-4", "1.0e-4") if embedded else ("1.0e-5", "1.0e-6")
+    passes = f"; {40 * batch / rows:.1f} passes over {rows:,} rows" if rows else ""
+    task = [f"    {key}: {_plain(value, draft, key)}" for key, value in data.settings.items()]
+    lines = [
+        "# SFT and GRPO on your data, from the same model, under the same prompt and scorer.",
+        "#",
+        f"#   holdfast plan {_shell(draft.file)}",
+        f"#   holdfast run {_shell(draft.file)} --workers auto",
+        "",
+        f"name: {draft.file.stem}  # results go to runs/{draft.file.stem}",
+        "",
+        "model:",
+        f"  path: {_plain(draft.model, draft, 'model')}",
+        f"  device: {draft.device}  # auto: a GPU if there is one",
+        *_model(embedded),
+        "",
+        "tasks:",
+        f"  {draft.task}:",
+        *task,
+        f"    scorer: {data.scorer}  # {data.why}",
+        f"sequence: [{draft.task}]  # more tasks, learned one after another, show what is forgotten",
+        *_general(embedded),
+        "",
+        "train_examples: null  # all; a number is at most so many",
+        f"test_examples: {_counts(embedded)}",
+        f"bad_rows: {'skip' if draft.skip else 'stop'}  # rows that the model cannot take: "
+        + ("some were found, and are left out" if draft.skip else "an error, before any work"),
+        "",
+        f"prompts: {'embedded' if embedded else 'standard'}  # "
+        + ("the words that this model knows" if embedded else "says how to answer, in each style's words"),
+        "evaluation:",
+        f"  max_tokens: {tokens}  # longest answer",
+        "",
+        "defaults:",
+        f"  style: {style}  # {why_style}",
+        f"  iterations: 40  # batches{passes}",
+        f"  batch: {batch}",
+        f"  sampling: {{max_tokens: {tokens}}}",
+        "methods:",
+        f"  sft: {{objective: sft, learning_rate: {sft}}}  # imitates the answers",
+        f"  grpo: {{objective: grpo, learning_rate: {rft}, group_size: 8}}  # from its own answers' scores",
+        "keep_weights: last  # runs/store holds the final models; `holdfast store` lists them",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _model(embedded: bool) -> list[str]:
+    if embedded:
+        return []
+    return [
+        "  dtype: bfloat16",
+        "  activation_checkpointing: true  # the same results in less memory",
+        "  token_budget: 16384  # tokens of a forward pass; lower it where memory is short",
+        "  # lora: {rank: 16, alpha: 32}  # adapters in place of all weights: a fraction of the memory",
+    ]
+
+
+def _general(embedded: bool) -> list[str]:
+    if embedded:
+        return ["general: [presence]  # what nothing is trained on; judged before and after"]
+    return ["general: []  # what nothing is trained on, such as pope after 'holdfast data prepare pope'"]
+
+
+def _counts(embedded: bool) -> str:
+    return "{presence: 200}  # it has no end; the others give all they have" if embedded else "null"
+
+
+def _plain(value: Any, draft: Draft, key: str) -> str:
+    """A setting as YAML; a path from the experiment file's folder."""
+    is_path = key in PATHS or (key in ("hub", "model") and Path(str(value)).exists())
+    if is_path and Path(str(value)).exists():
+        value = os.path.relpath(value, draft.file.parent.absolute())
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _shell(path: Path) -> str:
+    text = str(path)
+    return f"'{text}'" if " " in text else text
+
+
+def cut_off(lengths: Sequence[int], most: int) -> str | None:
+    """A sentence where answers are longer than may be written."""
+    longer = sum(length > most for length in lengths)
+    if not longer:
+        return None
+    return (
+        f"{longer:,} of {len(lengths):,} answers are longer than max_tokens: {most}, so they can never be "
+        f"written whole; the longest has {max(lengths)}: raise evaluation.max_tokens and defaults.sampling."
+    )

@@ -1,0 +1,162 @@
+"""What data of one's own look like: which columns mean what, which scorer fits the answers, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from holdfast.errors import InputError
+from holdfast.tasks.columns import READERS, TableError, first_rows
+from holdfast.tasks.example import Example
+from holdfast.tasks.jsonl import OwnTask, load_task
+from holdfast.tasks.prompts import STYLES, Style
+from holdfast.tasks.rows import misread
+from holdfast.tasks.scorers import get_scorer
+from holdfast.tasks.task import Split
+
+LONG = 8  # words of an answer that is seldom repeated to the letter
+_MEANINGS = {  # what columns are commonly called; the first that is there counts
+    "messages": ("messages", "conversations"),
+    "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
+    "answer": ("answer", "label", "target", "solution", "response", "output"),
+    "images": ("images", "image", "picture", "img", "image_path"),
+    "choices": ("choices", "options"),
+    "references": ("references", "answers"),
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Own data as a task of an experiment.
+
+    Attributes:
+        settings: of the task, without its scorer.
+        examples: by split; of tables, which are copied by the first plan, none.
+        why: what was concluded, for comments.
+        never_right: rows whose own answer the scorer finds wrong, each a sentence.
+    """
+
+    settings: Mapping[str, Any]
+    scorer: str
+    why: str
+    examples: Mapping[Split, Sequence[Example]]
+    never_right: Sequence[str]
+
+
+def look_at_rows(files: Mapping[Split, Path]) -> Data:
+    """Read JSONL files, or JSON arrays, whole.
+
+    Raises:
+        InputError: a row cannot be read; names file, line and field.
+    """
+    settings: dict[str, Any] = {split: str(path) for split, path in files.items()}
+
+    def read(scorer: str) -> dict[Split, list[Example]]:
+        task = load_task("data", OwnTask.model_validate({**settings, "scorer": scorer}), styles=())
+        return {split: task.examples(split) for split in files}
+
+    examples = read("exact")
+    scorer, why = scorer_for([one for rows in examples.values() for one in rows])
+    if scorer == "options":  # whose answers are letters
+        try:
+            examples = read(scorer)
+        except InputError as error:
+            scorer, why = "exact", f"not every answer is one of its row's choices: {error}"
+    wrong = [
+        f"{one.named}: {problem}"
+        for rows in examples.values()
+        for one in rows
+        if (problem := next(filter(None, (misread(one, scorer, style) for style in STYLES)), None))
+    ]
+    return Data(settings, scorer, why, examples, wrong)
+
+
+def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
+    """Find out what a table's columns are, by their names.
+
+    Args:
+        source: a hub id or a folder; "" where `files` are the tables.
+
+    Raises:
+        InputError: it cannot be read, or none of its columns is a question with an answer.
+    """
+    place = source or str(next(iter(files.values())))
+    found = first_rows(place)
+    rows = next(iter(found.values()))
+    columns = list(rows[0]) if rows else []
+    meant = {key: name for key, names in _MEANINGS.items() if (name := _first(names, columns))}
+    if "messages" in meant:
+        named: dict[str, str] = {key: meant[key] for key in ("messages", "images") if key in meant}
+    elif "prompt" in meant and ("answer" in meant or "references" in meant):
+        named = {"prompt": f"{{{meant['prompt']}}}"}
+        named |= {"answer": f"{{{meant['answer']}}}"} if "answer" in meant else {}
+        named |= {key: meant[key] for key in ("images", "choices", "references") if key in meant}
+    else:
+        raise TableError(
+            "data", [("prompt", f"no column is a question with an answer: {', '.join(columns)}")]
+        )
+    if source:
+        known = {
+            "train": ("train",),
+            "validation": ("validation", "val", "dev"),
+            "test": ("test", "validation"),
+        }
+        splits = {ours: name for ours, names in known.items() if (name := _first(names, found))}
+        if len(splits) > 2 or splits.get("validation") == splits.get("test"):
+            splits.pop("validation", None)
+        settings: dict[str, Any] = {"hub": source, **splits}
+    else:
+        settings = {split: str(path) for split, path in files.items()}
+    scorer, why = "exact", "answers within turns; change it if they are numbers, options or long texts"
+    if "choices" in named or "references" in named:
+        scorer, key = ("options", "choices") if "choices" in named else ("vqa", "references")
+        why = f"there is a column '{named[key]}'"
+    elif "messages" not in named:
+        scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
+        why += f" (in the first {len(rows)} rows)"
+    return Data(settings | named, scorer, why, {}, [])
+
+
+def is_table(path: Path) -> bool:
+    return path.suffix in READERS and path.suffix not in (".json", ".jsonl")
+
+
+def scorer_for(examples: Sequence[Example]) -> tuple[str, str]:
+    """The scorer that fits all answers, and the reason."""
+    if all(one.choices for one in examples):
+        return "options", "every row has choices; a letter, an option's text or a statement of either counts"
+    if all(one.references for one in examples):
+        return "vqa", "every row has several accepted answers"
+    for scorer, what in (("yes_no", "is yes or no"), ("number", "is a number")):
+        if all(get_scorer(scorer)(one.answer, one) == 1 and _plain(scorer, one.answer) for one in examples):
+            return scorer, f"every answer {what}"
+    words = median(len(one.answer.split()) for one in examples)
+    if words > LONG:
+        return "exact", (
+            f"answers have {words:.0f} words, which are seldom repeated to the letter: a rule of your own "
+            "(FILE.py:NAME) judges them better"
+        )
+    return "exact", "answers are short texts; case, spaces and a full stop at the end do not count"
+
+
+def _plain(scorer: str, answer: str) -> bool:
+    """Whether an answer is nothing else than what the scorer looks for."""
+    form = r"yes|no" if scorer == "yes_no" else r"[-+−]?[\d.,]+"
+    return bool(re.fullmatch(form, answer.strip().rstrip("."), re.IGNORECASE))
+
+
+def style_for(data: Data) -> tuple[Style, str]:
+    """The prompt style, and the reason."""
+    if data.scorer == "exact" and data.examples:
+        words = median(len(one.answer.split()) for rows in data.examples.values() for one in rows)
+        if words > LONG:
+            return "direct", "the answer is itself a text; there is no short one to put in a box"
+    return "cot", "reasoning before a short answer in a box: what RFT samples then differs"
+
+
+def _first(names: Sequence[str], there: Any) -> str | None:
+    return next((name for name in names if name in there), None)

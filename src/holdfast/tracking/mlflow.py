@@ -1,0 +1,61 @@
+"""MLflow: `mlflow ui --backend-store-uri sqlite:///runs/NAME/tracking/mlflow/KEY/mlflow.db`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from holdfast.tracking import Axis, Tracked, Tracker, cells
+
+
+class MLflow(Tracker):
+    """A run a line in an experiment of the same name; at MLFLOW_TRACKING_URI, or in a database of its own."""
+
+    def __init__(self, run: Tracked) -> None:
+        super().__init__(run)
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault(
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
+        )  # its own 7 would stop the run for minutes
+        place = os.environ.get("MLFLOW_TRACKING_URI")
+        self._client = MlflowClient(place or f"sqlite:///{run.folder / 'mlflow.db'}")
+        found = self._client.get_experiment_by_name(run.name)
+        files = None if place else (run.folder / "files").as_uri()
+        self._experiment = found.experiment_id if found else self._client.create_experiment(run.name, files)
+        self._runs: dict[str, str] = {}
+
+    def log(self, line: str, axis: Axis, step: int, numbers: Mapping[str, float]) -> None:
+        now = int(1000 * time.time())
+        metrics = [Metric(name, number, now, step) for name, number in numbers.items()]
+        self._client.log_batch(self._line(line), metrics)
+
+    def table(self, table: Mapping[str, Any]) -> None:
+        headings, rows = cells(table)
+        columns = {heading: [row[place] for row in rows] for place, heading in enumerate(headings)}
+        self._client.log_table(self._line("report"), columns, f"tables/{table['name']}.json")
+
+    def report(self, folder: Path) -> None:
+        self._client.log_artifacts(self._line("report"), str(folder), "report")
+
+    def close(self) -> None:
+        for run in self._runs.values():
+            self._client.set_terminated(run)
+
+    def _line(self, line: str) -> str:
+        """The id of a line's run, which an earlier process may have made."""
+        if line not in self._runs:
+            tag = f"{self.run.key} {line}"
+            found = self._client.search_runs([self._experiment], f"tags.holdfast = '{tag}'")
+            made = (
+                found[0]
+                if found
+                else self._client.create_run(self._experiment, tags={"holdfast": tag}, run_name=line)
+            )
+            self._runs[line] = made.info.run_id
+        return self._runs[line]

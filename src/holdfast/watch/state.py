@@ -1,0 +1,165 @@
+"""What a run is at, read from its store alone: who watches changes nothing there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from holdfast.config.experiment import Experiment
+from holdfast.experiment.executor import FAILURE
+from holdfast.experiment.plan import Chain, Job, Plan
+from holdfast.experiment.presence import in_use
+from holdfast.experiment.store import Damaged, Store
+from holdfast.report.gallery.items import shorten
+from holdfast.tasks.scoring import RIGHT
+
+MOST_POINTS = 400  # of a curve
+MOST_ANSWERS = 12
+CURVES = ("reward", "accuracy", "loss")
+
+
+class Watch:
+    """A run under way.
+
+    Attributes:
+        seen: it was at work at some time.
+    """
+
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store) -> None:
+        self.experiment = experiment
+        self.plan = plan
+        self.store = store
+        self.seen = False
+        self._names = {store.folder(job).name for job in plan.jobs.values()}
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a process counts on its results: the run, its report included."""
+        working = bool(self._names & in_use(self.store))
+        self.seen = self.seen or working
+        return working
+
+    def done(self) -> set[str]:
+        """The fingerprints of the jobs that are done."""
+        return {name for name, job in self.plan.jobs.items() if self._is_done(job)}
+
+    def state(self) -> dict[str, Any]:
+        """All that the page shows, ready for JSON."""
+        at_work, done = self.at_work, self.done()
+        left = [job for name, job in self.plan.jobs.items() if name not in done]
+        begun = [job for job in left if self.store.work(job).is_dir()]
+        failures = {job.label: message for job in begun if (message := self._failure(job))}
+        return {
+            "name": self.experiment.name,
+            "at_work": at_work,
+            "ended": not at_work and (self.seen or not left),
+            "done": len(done),
+            "total": len(self.plan.jobs),
+            "jobs": [self._job(job) for job in begun if job.label not in failures and at_work],
+            "failures": [{"label": label, "message": message} for label, message in failures.items()],
+            "curves": [curve for chain in self.plan.chains for curve in self._curves(chain)],
+            "answers": self._answers(begun, done),
+            "report": (self.experiment.output / "report" / "index.html").is_file(),
+        }
+
+    def _is_done(self, job: Job) -> bool:
+        try:
+            return self.store.has(job)
+        except Damaged:
+            return False
+
+    def _failure(self, job: Job) -> str | None:
+        try:
+            note = json.loads((self.store.work(job) / FAILURE).read_text(encoding="utf-8"))
+            return str(note["message"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _job(self, job: Job) -> dict[str, Any]:
+        """A job under way: how much of it, as far as its file tells."""
+        if job.kind == "learn":
+            last = max((row.get("step", 0) for row in self._metrics(job)), default=0)
+            return {"label": job.label, "at": last, "of": job.inputs["iterations"]}
+        rows = sum(len(batch) for batch in _batches(self.store.work(job) / "rows.jsonl"))
+        most = self.experiment.test_examples if job.kind == "evaluate" else None
+        return {"label": job.label, "at": rows, "of": most}
+
+    def _metrics(self, job: Job) -> list[dict[str, Any]]:
+        """The metrics of a `learn` job, done or under way; lines that are being written are left out."""
+        for folder in (self.store.folder(job), self.store.work(job)):
+            if (path := folder / "metrics.jsonl").is_file():
+                return [row for row in _lines(path) if isinstance(row, dict)]
+        return []
+
+    def _curves(self, chain: Chain) -> Iterator[dict[str, Any]]:
+        """One curve a quantity, over all stages of a method and seed; `starts` are where stages begin."""
+        rows: list[dict[str, Any]] = []
+        starts = []
+        for name in chain.learn:
+            if stage := self._metrics(self.plan.jobs[name]):
+                starts.append(len(rows))
+                rows += stage
+        every = max(1, math.ceil(len(rows) / MOST_POINTS))
+        for key in CURVES:
+            points = [(index, row[key]) for index, row in enumerate(rows) if _is_number(row.get(key))]
+            if points and not (key == "accuracy" and any("reward" in row for row in rows)):
+                label = f"{chain.method}, seed {chain.seed}"
+                yield {"run": label, "name": key, "points": points[::every], "starts": starts}
+
+    def _answers(self, begun: list[Job], done: set[str]) -> list[dict[str, Any]]:
+        """The last answers: of the evaluation written to last, under way or done."""
+        places = [(job, self.store.work(job) / "rows.jsonl") for job in begun if job.kind == "evaluate"]
+        places += [
+            (job, self.store.folder(job) / "records.jsonl")
+            for name in done
+            if (job := self.plan.jobs[name]).kind == "evaluate"
+        ]
+        dated = [(_written(path), number) for number, (_, path) in enumerate(places)]
+        if not dated or max(dated)[0] == 0:
+            return []
+        job, path = places[max(dated)[1]]
+        rows = [row for batch in _batches(path) for row in batch][-MOST_ANSWERS:]
+        return [
+            {
+                "label": job.label,
+                "id": str(row["id"]),
+                "prompt": shorten(row["prompt"]),
+                "response": shorten(row["response"]),
+                "reference": shorten(str(row["reference"])),
+                "right": row["score"] >= RIGHT,
+            }
+            for row in reversed(rows)
+        ]
+
+
+def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a file, which holds one a line, or batches of them."""
+    for line in _lines(path):
+        if isinstance(line, dict):
+            yield line["rows"] if isinstance(line.get("rows"), list) else [line]
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return
+    for line in content.split(b"\n"):
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,183 @@
+"""What results say of where they come from, finding and exporting them, and reports that are not lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+import pytest
+
+from cli_helpers import Call
+from experiment_helpers import make_experiment, run_here, write_config
+from holdfast.experiment import jobs
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.provenance import hub_commit
+from holdfast.experiment.runindex import index
+from holdfast.experiment.store import Store
+from holdfast.files import read_json, read_jsonl
+from holdfast.policy.settings import ModelSettings
+from holdfast.versions import package_versions
+
+SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "keep_weights": "all"}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run, made under a mask that lets the group read."""
+    folder = tmp_path_factory.mktemp("ran")
+    before = os.umask(0o027)
+    try:
+        assert not run_here(make_experiment(folder, **SMALL)).failed
+    finally:
+        os.umask(before)
+    return folder
+
+
+@pytest.fixture
+def config(ran: Path, call: Call) -> Path:
+    path = write_config(ran, SMALL)
+    if not (ran / "out/report/index.html").exists():
+        assert call("run", path).code == 0
+    return path
+
+
+pytestmark = pytest.mark.usefixtures("unsaved")
+
+
+def test_every_result_says_with_what_it_was_made_and_is_named_without(ran: Path) -> None:
+    experiment = make_experiment(ran, **SMALL)
+    plan, store = make_plan(experiment), Store(experiment.store)
+    for job in plan.jobs.values():
+        made = store.made(job)
+        assert made["versions"] == package_versions() and made["threads"] == 1
+        assert made["machine"] and made["device"].startswith("cpu (") and made["date"].endswith("+00:00")
+        assert "versions" not in read_json(store.folder(job) / "job.json")
+
+
+def test_results_can_be_read_by_the_group_where_the_mask_lets_it(ran: Path) -> None:
+    files = [path for path in (ran / "store/learn").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
+
+
+def test_the_commit_of_a_hub_id_is_that_of_the_files_on_this_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, commit = tmp_path / "models--owner--name", "0123456789abcdef0123456789abcdef01234567"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs/main").write_text(commit)
+    (cache / "snapshots" / commit).mkdir(parents=True)
+    (cache / "snapshots" / commit / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert hub_commit(ModelSettings(path="owner/name")) == commit
+    assert hub_commit(ModelSettings(path="owner/other")) is None
+    assert hub_commit(ModelSettings(path="embedded")) is None
+
+
+def test_the_index_lists_each_job_of_each_method(ran: Path, config: Path) -> None:
+    rows = read_jsonl(ran / "out/index.jsonl")
+    experiment = make_experiment(ran, **SMALL)
+    assert rows == index(make_plan(experiment), Store(experiment.store))
+    (row,) = (r for r in rows if (r["kind"], r["method"], r["stage"]) == ("learn", "grpo", 2))
+    assert row["tasks"] == ["counting"] and row["seed"] == 0 and row["done"] and row["weights"]
+    assert (Path(row["folder"]) / "weights/config.json").exists()
+    cells = [(r["method"], r["stage"], *r["tasks"]) for r in rows if r["kind"] == "evaluate"]
+    assert len(cells) == len(set(cells)) == 2 * 3 * 2  # the base's, which are shared, stand under both
+
+
+def test_the_report_says_with_what_it_was_made(ran: Path, config: Path) -> None:
+    text = (ran / "out/report/report.md").read_text()
+    versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
+    assert versions in text and "Threads of a job" in text
+
+
+def test_a_checkpoint_is_exported(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:
+    said = call("export", ran / "out", "--method", "grpo", "--seed", "0", "--stage", "1", tmp_path / "model")
+    assert said.code == 0 and "grpo seed 0 after stage 1" in said.out
+    rows = read_jsonl(ran / "out/index.jsonl")
+    (row,) = (r for r in rows if (r["kind"], r["method"], r["stage"]) == ("learn", "grpo", 1))
+    source = Path(row["folder"]) / "weights"
+    assert {p.name: p.read_bytes() for p in source.iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()
+    }
+    assert call("export", config, "--method", "grpo", tmp_path / "model").code == 2  # it is there
+    for wrong, expected in (
+        (["--method", "gpro"], "did you mean 'grpo'"),
+        (["--method", "grpo", "--seed", "7"], "There is no seed 7"),
+        (["--method", "grpo", "--stage", "3"], "the stages 1 to 2, not 3"),
+        ([], "Say which checkpoint: --method (sft, grpo)"),
+    ):
+        said = call("export", config, *wrong, tmp_path / "other")
+        assert said.code == 2 and expected in said.err
+
+
+def test_weights_that_were_not_kept_are_said(tmp_path: Path, call: Call) -> None:
+    changes = SMALL | {
+        "sequence": ["reading"],
+        "keep_weights": "none",
+        "methods": {"sft": {"objective": "sft"}},
+    }
+    config = write_config(tmp_path, changes)
+    assert "is not done; 'holdfast run' does it" in call("export", config, tmp_path / "model").err
+    assert call("run", config).code == 0
+    said = call("export", config, tmp_path / "model")
+    assert said.code == 1 and "were not kept. Run it again with keep_weights=all" in said.err
+
+
+def test_records_are_exported_in_three_forms(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:
+    for name in ("all.jsonl", "all.csv", "all.parquet"):
+        assert call("export", ran / "out", "--records", tmp_path / name).code == 0
+    rows = read_jsonl(tmp_path / "all.jsonl")
+    assert len(rows) == 2 * 3 * 2 * 4
+    with (tmp_path / "all.csv").open() as file:
+        from_csv = list(csv.DictReader(file))
+    table = parquet.read_table(tmp_path / "all.parquet").to_pylist()
+    for one, other, third in zip(rows, from_csv, table, strict=True):
+        assert (one["method"], one["id"]) == (other["method"], other["id"]) == (third["method"], third["id"])
+        assert one["score"] == float(other["score"]) == third["score"]
+        assert one["meta"] == json.loads(other["meta"]) == json.loads(third["meta"])
+    said = call("export", config, "--records", "--method", "grpo", "--stage", "2", tmp_path / "few.jsonl")
+    assert said.out.startswith("8 records") and len(read_jsonl(tmp_path / "few.jsonl")) == 8
+    assert "must end in .jsonl, .csv, .parquet" in call("export", config, "--records", tmp_path / "x.xls").err
+
+
+def test_the_store_of_a_run_is_what_it_counts_on(ran: Path, config: Path, call: Call) -> None:
+    fewer = write_config(
+        ran, SMALL | {"sequence": ["reading"], "methods": {"sft": {"objective": "sft"}}}, "few.yaml"
+    )
+    assert "learn: 4 results" in call("store", "--run", ran / "out").out
+    assert "learn: 1 results" in call("store", "--run", fewer).out
+
+
+def test_a_report_of_other_settings_is_not_replaced_without_a_word(
+    ran: Path, config: Path, call: Call
+) -> None:
+    page = ran / "out/report/index.html"
+    before = page.read_bytes(), (ran / "out/config.yaml").read_text()
+    said = call("run", config, "methods.sft.learning_rate=0.5")
+    assert said.code == 2 and "holds a report of other settings: 6 of its" in said.err
+    assert "methods.sft.learning_rate: 0.001, now 0.5" in said.err and "--replace" in said.err
+    changed = write_config(ran, SMALL | {"seeds": [1]}, "changed.yaml")
+    assert "seeds: [0], now [1]" in call("report", changed).err
+    assert before == (page.read_bytes(), (ran / "out/config.yaml").read_text())
+    assert call("run", config, "keep_weights=last", "--no-report").code == 0  # which loses nothing
+
+
+def test_a_report_of_nothing_replaces_none_of_something(
+    ran: Path, config: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (ran / "out/report/index.html").read_bytes()
+
+    def fails(*_: object) -> None:
+        raise OSError("no")
+
+    for name in ("_learn", "_evaluate"):
+        monkeypatch.setattr(jobs.Runner, name, fails)
+    said = call("run", config, "--replace", f"store={ran / 'elsewhere'}")
+    assert said.code == 1 and "the earlier report stays" in said.err
+    assert (ran / "out/report/index.html").read_bytes() == before

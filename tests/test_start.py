@@ -1,0 +1,158 @@
+"""`holdfast init` and `holdfast demo`: the first experiments of somebody who has just installed it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cli_helpers import Call
+from holdfast import shipped
+from holdfast.cli import experiments
+from holdfast.config.load import load_experiment
+from holdfast.errors import InputError
+from holdfast.start.draft import cut_off
+from holdfast.start.look import look_at_rows, look_at_table, style_for
+from holdfast.start.split import split_file
+from hub_fixtures import IMAGE, hub_image, table
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "set"))
+
+
+def write(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def questions(answers: list[str], **more: Any) -> list[dict[str, Any]]:
+    return [{"prompt": f"what is {n} ?", "answer": answer, **more} for n, answer in enumerate(answers)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "scorer"),
+    [
+        (questions(["yes", "No", "no."]), "yes_no"),
+        (questions(["12", "-0.5", "1,200"]), "number"),
+        (questions(["12", "twelve"]), "exact"),
+        (questions(["B", "red"], choices=["red", "blue"]), "options"),
+        (questions(["green"], choices=["red", "blue"]), "exact"),
+        (questions(["dog", "dog"], references=["dog", "dog", "cat"]), "vqa"),
+    ],
+)
+def test_the_scorer_that_fits_all_answers_is_proposed(
+    tmp_path: Path, rows: list[dict[str, Any]], scorer: str
+) -> None:
+    data = look_at_rows({"train": write(tmp_path, rows)})
+    assert (data.scorer, data.never_right) == (scorer, [])
+    assert style_for(data)[0] == "cot"
+
+
+def test_long_answers_are_asked_for_directly(tmp_path: Path) -> None:
+    data = look_at_rows({"train": write(tmp_path, questions(["a b c d e f g h i j k"] * 3))})
+    assert data.scorer == "exact" and "a rule of your own" in data.why
+    assert style_for(data)[0] == "direct"
+
+
+def test_answers_that_are_cut_off_are_counted() -> None:
+    assert cut_off([3, 4], 4) is None
+    assert str(cut_off([3, 9, 5], 4)).startswith("2 of 3 answers are longer than max_tokens: 4")
+
+
+def test_a_fifth_is_held_out_and_no_picture_is_in_both(tmp_path: Path) -> None:
+    rows = [{"prompt": str(n), "answer": "x", "images": [f"{n // 4}.png"]} for n in range(40)]
+    parts = split_file(write(tmp_path, rows))
+    read = {split: list(map(json.loads, path.read_text().splitlines())) for split, path in parts.items()}
+    assert len(read["test"]) == 8 and len(read["train"]) == 32
+    shown = [{row["images"][0] for row in part} for part in read.values()]
+    assert not shown[0] & shown[1]
+    with pytest.raises(InputError, match=r"rows-train\.jsonl is there already"):
+        split_file(tmp_path / "rows.jsonl")
+
+
+def test_init_writes_an_experiment_and_shows_its_plan(tmp_path: Path, call: Call) -> None:
+    Image.new("RGB", (48, 48), "red").save(tmp_path / "a.png")
+    write(tmp_path, questions(["red"] * 20, images="a.png"), "train.jsonl")
+    write(tmp_path, [{"prompt": "which colour ?", "answer": "red"}], "test.jsonl")
+    said = call(
+        "init", "new/mine.yaml", "--data", "train.jsonl", "--test", "test.jsonl", "--model", "embedded"
+    )
+    assert (said.code, said.err) == (0, "")
+    assert "Wrote new/mine.yaml. Scorer: exact" in said.out
+    assert "in one process (a first guess for the embedded model)" in said.out
+    experiment = load_experiment(tmp_path / "new" / "mine.yaml")
+    assert (experiment.name, experiment.sequence) == ("mine", ("train",))
+    assert (experiment.model.path, experiment.prompts["cot"]) == ("embedded", "{prompt} think")
+    before = (tmp_path / "new" / "mine.yaml").read_bytes()
+    said = call("init", "new/mine.yaml", "--data", "train.jsonl", "--test", "test.jsonl")
+    assert said.code == 2 and "nothing is overwritten" in said.err
+    assert (tmp_path / "new" / "mine.yaml").read_bytes() == before
+
+
+def test_init_counts_rows_that_can_never_be_right_or_do_not_fit(tmp_path: Path, call: Call) -> None:
+    write(tmp_path, questions(["a", "b {", "c"]), "train.jsonl")
+    write(tmp_path, questions(["a"]), "test.jsonl")
+    said = call("init", "--data", "train.jsonl", "--test", "test.jsonl", "--model", "embedded")
+    assert said.code == 2
+    assert "1 rows can never be right as they stand" in said.err
+    assert "train-2 (" in said.err and "is read back as" in said.err
+    (tmp_path / "experiment.yaml").unlink()
+    write(tmp_path, [*questions(["a"] * 3), {"prompt": "what " * 900, "answer": "a"}], "train.jsonl")
+    said = call("init", "--data", "train.jsonl", "--test", "test.jsonl", "--model", "embedded")
+    assert said.code == 0, said.err
+    assert "1 of 4 train rows of train is left out" in said.err
+    assert load_experiment(tmp_path / "experiment.yaml").bad_rows == "skip"
+
+
+def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
+    assert "Say --data" in call("init").err
+    table(tmp_path / "a.parquet", [{"question": "a", "answer": "b"}])
+    said = call("init", "--data", "a.parquet", "--model", "embedded")
+    assert said.code == 2 and "Say with --test" in said.err
+
+
+def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        table(
+            tmp_path / f"{split}.parquet",
+            [{"question": "a", "label": "b", "image": hub_image(0)}],
+            image=IMAGE,
+        )
+    files = {split: tmp_path / f"{split}.parquet" for split in ("train", "test")}
+    named = {"prompt": "{question}", "answer": "{label}", "images": "image"}
+    assert look_at_table("", files).settings == {
+        **{split: str(file) for split, file in files.items()},
+        **named,
+    }
+    assert look_at_table(str(tmp_path), {}).settings == {
+        "hub": str(tmp_path), "train": "train", "test": "test", **named,
+    }  # fmt: skip
+    assert look_at_table("", files).scorer == "exact"
+    table(tmp_path / "number.parquet", [{"question": "a", "answer": n} for n in (3, 4)])
+    data = look_at_table("", {"train": tmp_path / "number.parquet"})
+    assert (data.scorer, data.why) == ("number", "every answer is a number (in the first 2 rows)")
+    table(tmp_path / "other.parquet", [{"text_a": "a", "score": "b"}])
+    with pytest.raises(InputError, match="no column is a question with an answer: text_a, score"):
+        look_at_table("", {"train": tmp_path / "other.parquet"})
+
+
+def test_the_demo_runs_the_shipped_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(experiments, "run", lambda *given, **more: asked.append((given, more)))
+    assert call("demo", "seeds=[1]", "--workers", "2").code == 0
+    assert asked == [((shipped.configs() / "demo.yaml", ["seeds=[1]"], "2"), {"debug": False})]
+
+
+def test_the_demos_files_are_copied_and_never_over_others(tmp_path: Path, call: Call) -> None:
+    assert call("demo", "--copy", "mine").code == 0
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    assert copied == {path.name: path.read_bytes() for path in shipped.configs().glob("*.yaml")}
+    said = call("demo", "--copy", "mine")
+    assert said.code == 2 and "is there already" in said.err

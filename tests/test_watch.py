@@ -1,0 +1,232 @@
+"""`holdfast watch`: what it reads of a run, whom it answers, and when it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chromium import browser, needs_chromium
+from cli_helpers import Call
+from experiment_helpers import make_experiment, run_here, write_config
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.jobs import Runner
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
+from holdfast.watch.page import watch_page
+from holdfast.watch.server import Server, as_json
+from holdfast.watch.state import Watch
+
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Watch:
+    experiment = make_experiment(tmp_path_factory.mktemp("done"))
+    run_here(experiment)
+    return Watch(experiment, make_plan(experiment), Store(experiment.store))
+
+
+@contextmanager
+def serving(pages, folder: Path) -> Iterator[Server]:
+    server = Server(0, pages, folder)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _get(server: Server, path: str, method: str = "GET", host: str | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+    connection.request(method, path, headers={} if host is None else {"Host": host})
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_a_run_that_has_not_begun(tmp_path):
+    experiment = make_experiment(tmp_path)
+    watch = Watch(experiment, make_plan(experiment), Store(experiment.store))
+    state = watch.state()
+    assert (state["done"], state["total"]) == (0, 17)
+    assert not state["at_work"] and not state["ended"] and not state["report"]
+    assert state["jobs"] == state["failures"] == state["curves"] == state["answers"] == []
+    assert not experiment.store.exists()  # who watches changes nothing
+
+
+def test_a_run_that_is_done(done):
+    state = done.state()
+    assert (state["done"], state["total"], state["ended"]) == (17, 17, True)
+    assert {(one["run"], one["name"]) for one in state["curves"]} == {
+        ("sft, seed 0", "loss"), ("grpo, seed 0", "reward"), ("grpo, seed 0", "loss"),
+    }  # fmt: skip
+    for curve in state["curves"]:
+        assert [step for step, _ in curve["points"]] == list(range(8))  # two stages of four steps
+        assert curve["starts"] == [0, 4]
+    assert len(state["answers"]) == 8 and ": evaluate " in state["answers"][0]["label"]
+    assert json.loads(as_json(state)) is not None
+
+
+def test_what_is_under_way(tmp_path):
+    experiment = make_experiment(tmp_path)
+    plan, store = make_plan(experiment), Store(experiment.store)
+    store.prepare()
+    store.use(plan.jobs.values())
+    learn = plan.jobs[plan.chains[0].learn[0]]
+    exam = plan.jobs[plan.chains[0].cells[0, "reading"]]
+    for job in (learn, exam):
+        store.work(job).mkdir(parents=True)
+    steps = [json.dumps({"step": step, "loss": 1.0 / step}) for step in (1, 2)]
+    (store.work(learn) / "metrics.jsonl").write_text("\n".join([*steps, '{"step": 3, "lo']))  # torn
+    row = {"id": "a", "prompt": "p", "response": "r" * 900, "reference": "x", "score": 1.0}
+    (store.work(exam) / "rows.jsonl").write_text(json.dumps({"seconds": 1, "rows": [row] * 3}) + "\n")
+    state = Watch(experiment, plan, store).state()
+    assert state["at_work"] and not state["ended"]
+    assert {(job["label"], job["at"], job["of"]) for job in state["jobs"]} == {
+        (learn.label, 2, 4), (exam.label, 3, 8),
+    }  # fmt: skip
+    assert state["curves"] == [
+        {"run": "sft, seed 0", "name": "loss", "points": [(0, 1.0), (1, 0.5)], "starts": [0]}
+    ]
+    assert len(state["answers"]) == 3 and "300 characters left out" in state["answers"][0]["response"]
+
+
+def test_a_failure_is_shown_until_the_job_is_tried_again(tmp_path, monkeypatch):
+    experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}})
+    watch = Watch(experiment, make_plan(experiment), Store(experiment.store))
+
+    def fail(self, job, weights, on_step):
+        raise HoldfastError("no room in the boat")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Runner, "run", fail)
+        assert run_here(experiment).failed
+    failures = watch.state()["failures"]
+    assert failures and {one["message"] for one in failures} == {"no room in the boat"}
+    assert not run_here(experiment).failed
+    assert watch.state()["failures"] == []
+
+
+def test_the_server_answers_this_machine_alone_and_gives_nothing_outside_the_report(tmp_path):
+    report = tmp_path / "run" / "report"
+    (report / "figures").mkdir(parents=True)
+    (report / "index.html").write_text("the report")
+    (report / "notes.txt").write_text("of no kind that it serves")
+    (tmp_path / "run" / "config.html").write_text("beside it")
+    (report / "link.html").symlink_to(tmp_path / "run" / "config.html")
+    with serving({"/": lambda: b"hello"}, report) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        assert _get(server, "/") == (200, b"hello")
+        assert _get(server, "/report/index.html") == (200, b"the report")
+        assert _get(server, "/", host=f"localhost:{server.port}")[0] == 200
+        for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1", ""):
+            assert _get(server, "/", host=host)[0] == 403
+        for method in ("POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
+            assert _get(server, "/", method=method)[0] == 501
+        for path in (
+            "/report/../config.html", "/report/%2e%2e/config.html", "/report//etc/passwd",
+            "/report/link.html", "/report/notes.txt", "/report/figures", "/report/",
+            "/config.html", "/report/a%00.html", "/x",
+        ):  # fmt: skip
+            assert _get(server, path)[0] == 404, path
+
+
+def test_what_cannot_be_read_now_is_an_answer_and_no_end(tmp_path):
+    def broken() -> bytes:
+        raise HoldfastError("half written")
+
+    with serving({"/": broken}, tmp_path) as server:
+        status, said = _get(server, "/")
+        assert status == 500 and b"half written" in said
+        assert _get(server, "/x")[0] == 404
+
+
+def test_a_port_that_is_taken(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"Port {port} .* cannot be used: .*--port"):
+            Server(port, {}, tmp_path)
+
+
+def test_a_run_that_has_ended_is_said(call: Call, done):
+    said = call("watch", done.experiment.output.parent / "tiny.yaml")
+    assert said.code == 0
+    assert "This run has ended" in said.out
+
+
+@contextmanager
+def _watching(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, Store]]:
+    """The command on a run that this process is at work on, and its address."""
+    experiment = make_experiment(folder)
+    plan, store = make_plan(experiment), Store(experiment.store)
+    store.prepare()
+    store.use(plan.jobs.values())
+    command = [sys.executable, "-m", "holdfast", "watch", str(write_config(folder))]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        assert found, line
+        yield process, found[1], store
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_it_ends_with_the_run(tmp_path):
+    with _watching(tmp_path) as (process, port, store):
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=SECONDS)
+        connection.request("GET", "/state.json")
+        assert json.loads(connection.getresponse().read())["at_work"]
+        connection.request("GET", "/gallery.html")
+        assert b"Holdfast gallery" in connection.getresponse().read()
+        store.end_use()
+        assert "The run has ended." in process.communicate(timeout=SECONDS)[0]
+        assert process.returncode == 0
+
+
+def test_ctrl_c_ends_it(tmp_path):
+    with _watching(tmp_path) as (process, _, _store):
+        process.send_signal(signal.SIGINT)
+        assert "Stopped watching." in process.communicate(timeout=SECONDS)[0]
+        assert process.returncode == 0
+
+
+@needs_chromium
+def test_the_page_shows_a_state_as_text(tmp_path):
+    attack = "</script><img src=x onerror=window.hit=1>\u202e"
+    texts = ("label", "id", "prompt", "response", "reference")
+    state = {
+        "name": attack, "at_work": True, "ended": True, "done": 3, "total": 4, "report": True,
+        "jobs": [{"label": attack, "at": 1, "of": 4}], "failures": [{"label": attack, "message": attack}],
+        "curves": [{"run": attack, "name": "loss", "points": [[0, 1.0], [1, 0.5]], "starts": [0]}],
+        "answers": [{"right": True} | dict.fromkeys(texts, attack)],
+    }  # fmt: skip
+    pages = {"/": lambda: watch_page(attack), "/state.json": lambda: as_json(state)}
+    with serving(pages, tmp_path) as server, browser(tmp_path / "chromium") as tab:
+        tab.open(server.url)
+        look = "const look = () => $('jobs').children.length ? done(1) : setTimeout(look, 50); look()"
+        tab.ask(f"new Promise(done => {{ {look} }})")
+        assert "3 of 4 jobs are done." in tab.ask("$('said').textContent")
+        assert tab.ask("[...document.querySelectorAll('.job, .curve, #failures dd, .sample')].length") == 4
+        assert tab.ask("document.querySelector('#failures dd').textContent") == attack
+        assert tab.ask("window.hit === undefined && !document.querySelector('img')")
+        assert {url.removeprefix(server.url) for url in tab.requests if url != "about:blank"} <= {
+            "", "state.json", "favicon.ico",
+        }  # fmt: skip
