@@ -105,7 +105,7 @@ class _Update:
         self.meter.kernel("adamw", 0.0, ADAMW[KEEPS_STEPS] * count / self.parts, 1.0, "optimiser")
 
 
-def _clip(meter: Meter, parameters: Any, norm: float) -> Any:
+def _clip(meter: Meter, parameters: Any, norm: float, shards: Any = None) -> Any:
     """The norm of all gradients, which are then scaled."""
     size = 4 if KEEPS_STEPS else 2  # of a gradient that was added up
     moved = 3 * size * sum(p.grad.numel() for p in parameters if p.grad is not None)

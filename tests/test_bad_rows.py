@@ -22,6 +22,7 @@ from holdfast.experiment.fitting import MEMORY, check_rows
 from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.prune import candidates
+from holdfast.experiment.store import Store
 from holdfast.generate.generator import questions
 from holdfast.generate.local import LocalGenerator
 from holdfast.policy import ready
@@ -171,7 +172,7 @@ def test_rows_left_out_leave_the_bits_of_data_that_lack_them(
     assert holdfast.load_results(experiment).cells().equals(results.cells())
     assert run_here(experiment, workers=1).done == 0
     config = tmp_path / "bad" / "tiny.yaml"
-    assert candidates(experiment.store, weights=False, damaged=False, configs=[config]) == []
+    assert candidates(Store(experiment.store), weights=False, damaged=False, configs=[config]) == []
     monkeypatch.undo()
     known = (experiment.store / MEMORY).read_bytes()
     (experiment.store / MEMORY).unlink()

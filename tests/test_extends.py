@@ -59,7 +59,7 @@ def test_an_error_names_the_file_it_stands_in(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_experiment(path)
     assert f"base.yaml line {lines.index('seeds: []') + 1}, seeds: must not be empty" in str(caught.value)
-    assert "  line 3, test_examples: must be greater" in str(caught.value)
+    assert "  line 3, test_examples: must be a whole number from 1" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_a_plan_asked_again_waits_for_no_torch(tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
         "name: tiny\nmodel: {path: embedded, device: cpu}\nprompts: embedded\nsequence: [photos, reading]\n"
-        "general: []\ntrain_examples: 32\ntest_examples: 8\nmethods:\n"
+        "general: []\ntrain_examples: 32\ntest_examples: 8\nevaluation: {max_tokens: 16}\nmethods:\n"
         "  sft: {objective: sft, learning_rate: 1.0e-4}\n"
         f"output: {tmp_path}/out\nstore: {tmp_path}/store\n"
     )

@@ -147,7 +147,8 @@ def test_a_torchvision_for_another_torch_is_one_line(tmp_path, command):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1\n")
     arguments = [str(write_config(tmp_path))]
     if command == "evaluate":
-        arguments = ["embedded", "test_examples=1", "--tasks", "presence", "--out", str(tmp_path / "out")]
+        arguments = ["embedded", "test_examples=1", "prompts=embedded", "--tasks", "presence"]
+        arguments += ["--out", str(tmp_path / "out")]
     if command == "merge":
         write_json(tmp_path / "adapter_config.json", {})
         arguments = [str(tmp_path), "model.path=embedded", "--out", str(tmp_path / "merged")]

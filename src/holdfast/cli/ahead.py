@@ -104,7 +104,8 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
     from holdfast.experiment.memory import gigabytes
     from holdfast.experiment.sharing import estimates
 
-    grid = Grid("How", "Memory of a card", "Wall time", "In holdfast run", box=None, pad_edge=False)
+    grid = Grid("How", "Memory", "Wall time", "In holdfast run", box=None, pad_edge=False)
+    grid.columns[0].no_wrap = True  # in a narrow terminal options break, between them
     times = {one.way: _time(one.timeline.seconds) for one in ways}
     made = estimates(asked.experiment, asked.cards)
     for way in [*times, *(way for way in made if way not in times)]:
