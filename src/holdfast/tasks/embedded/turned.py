@@ -1,8 +1,8 @@
 """The seven tasks turned round: the base model's own form is the one that is scored.
 
 The questions are those of the tasks they are made from, behind "say :" and with the picture on blue paper.
-What one stage learns is wrong in its counterpart, though nothing keeps one policy from both. In some, a share of the
-pictures has the place of the answer covered: there it can only be guessed, and no training solves it.
+What one stage learns is wrong in its counterpart, though nothing keeps one policy from both. In some, a share
+of the pictures has the place of the answer covered: there it can only be guessed, and no training solves it.
 """
 
 from __future__ import annotations
