@@ -14,7 +14,7 @@ import pytest
 from cli_helpers import Call, Said
 from experiment_helpers import TINY, make_experiment, snapshot, write_config
 from holdfast import __version__
-from holdfast.cli import experiments
+from holdfast.cli import run as runs
 from holdfast.experiment import jobs
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
@@ -180,7 +180,7 @@ def test_a_full_disk_stops_the_run(call: Call, tmp_path: Path, monkeypatch: pyte
 def test_a_copy_of_a_run_gets_a_report_of_its_own(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiments._save_config(make_experiment(tmp_path))
+    runs._save_config(make_experiment(tmp_path))
     shutil.copytree(tmp_path / "out", tmp_path / "copy")
     written: list[Path] = []
     monkeypatch.setattr(page, "build", lambda results, folder, **_: written.append(folder))
@@ -193,7 +193,7 @@ def test_a_copy_of_a_run_gets_a_report_of_its_own(
 def test_two_runs_get_a_gallery_of_both(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
     for name in ("first", "second"):
-        experiments._save_config(make_experiment(tmp_path / name))
+        runs._save_config(make_experiment(tmp_path / name))
     said = call("report", tmp_path / "first" / "out", tmp_path / "second" / "out")
     assert said.code == 0, said.err
     html = (tmp_path / "first" / "out" / "report" / "gallery-with-out.html").read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from holdfast.experiment.provenance import hub_commit
 from holdfast.experiment.runindex import index
 from holdfast.experiment.store import Store
 from holdfast.files import read_json, read_jsonl
+from holdfast.generate.setting import machine
 from holdfast.policy.settings import ModelSettings
 from holdfast.versions import package_versions
 
@@ -55,7 +56,7 @@ def test_every_result_says_with_what_it_was_made_and_is_named_without(ran: Path)
     for job in plan.jobs.values():
         made = store.made(job)
         assert made["versions"] == package_versions() and made["threads"] == 1
-        assert made["machine"] and made["device"].startswith("cpu (") and made["date"].endswith("+00:00")
+        assert made["machine"] and made["device"] == machine("cpu") != "" and made["date"].endswith("+00:00")
         assert "versions" not in read_json(store.folder(job) / "job.json")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cli_helpers import Call
 from holdfast import shipped
-from holdfast.cli import experiments
+from holdfast.cli import run as runs
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.start.draft import cut_off
@@ -145,7 +145,7 @@ def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:
 
 def test_the_demo_runs_the_shipped_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(experiments, "run", lambda *given, **more: asked.append((given, more)))
+    monkeypatch.setattr(runs, "run", lambda *given, **more: asked.append((given, more)))
     assert call("demo", "seeds=[1]", "--workers", "2").code == 0
     assert asked == [((shipped.configs() / "demo.yaml", ["seeds=[1]"], "2"), {"debug": False})]
 

@@ -3,7 +3,16 @@
 import math
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+
+from holdfast.errors import shortened
 
 LARGEST = 10**12  # that a whole number may be
 
@@ -24,6 +33,22 @@ class Settings(BaseModel):
                 if isinstance(item, int) and abs(item) > LARGEST:
                     raise ValueError(f"must be a number of at most {LARGEST:,}")
         return value
+
+
+def whole_or_each(value: Any, validate: ValidatorFunctionWrapHandler, bounds: str) -> Any:
+    """A whole number, or one for each task: one message in place of one for each form.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        if not isinstance(value, bool):  # true would count as 1
+            return validate(value)
+    except ValidationError:
+        pass
+    raise ValueError(
+        f"must be a whole number {bounds}, or one for each task (task: number), not {shortened(repr(value))}"
+    )
 
 
 def value_text(value: Any) -> str:

@@ -14,9 +14,11 @@ from holdfast.cli.check import check
 from holdfast.cli.checkpoints import evaluate, help_text
 from holdfast.cli.console import err, only_json, out
 from holdfast.cli.data import data_app
-from holdfast.cli.experiments import plan, report, run
 from holdfast.cli.export import export
 from holdfast.cli.merge import merge
+from holdfast.cli.plan import plan
+from holdfast.cli.report import report
+from holdfast.cli.run import run
 from holdfast.cli.start import demo, init
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from holdfast.cli.console import Debug, out
-from holdfast.cli.experiments import load_run
+from holdfast.cli.report import load_run
 
 
 def export(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast.cli import experiments
+from holdfast.cli import plan, run
+from holdfast.cli.asked import Overrides, Workers
 from holdfast.cli.console import Debug, err, out
 from holdfast.errors import InputError
 
@@ -23,8 +24,8 @@ SHOWN = 5  # rows that can never be right
 
 
 def demo(
-    overrides: experiments.Overrides = None,
-    workers: experiments.Workers = "1",
+    overrides: Overrides = None,
+    workers: Workers = "1",
     copy: Annotated[
         Path | None, typer.Option("--copy", metavar="FOLDER", help="Copy the experiments there; run nothing.")
     ] = None,
@@ -34,7 +35,7 @@ def demo(
     from holdfast.shipped import configs
 
     if copy is None:
-        experiments.run(configs() / "demo.yaml", overrides, workers, debug=debug)
+        run.run(configs() / "demo.yaml", overrides, workers, debug=debug)
         return
     names = sorted(path.name for path in configs().glob("*.yaml"))
     if there := [name for name in names if (copy / name).exists()]:
@@ -88,7 +89,7 @@ def init(
             f"'holdfast plan {file}':\n  {first}"
         )
     _tell_misfits(draft, found)
-    experiments.plan(file)
+    plan.plan(file)
 
 
 def _check_free(file: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast.cli.console import Debug, Json, out, show_json
-from holdfast.cli.experiments import load_run
+from holdfast.cli.report import load_run
 from holdfast.errors import InputError
 
 OTHERS = ("work", "damaged", "trash")  # what lies there besides results

@@ -32,7 +32,7 @@ def watch(
     debug: Debug = False,
 ) -> None:
     """Show a run in the browser while it goes on: bars, curves, latest answers, failures."""
-    from holdfast.cli.experiments import load_run
+    from holdfast.cli.report import load_run
 
     experiment = load_run(run)
 

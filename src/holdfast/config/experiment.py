@@ -14,7 +14,6 @@ from pydantic import (
     SerializeAsAny,
     StringConstraints,
     Tag,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
 )
@@ -22,13 +21,13 @@ from pydantic import (
 from holdfast import plugins
 from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
-from holdfast.errors import shortened, suggestion
+from holdfast.errors import suggestion
 from holdfast.files import is_url
 from holdfast.generate.settings import Served
 from holdfast.learning.methods import Method, Shard
 from holdfast.measures import Measure
 from holdfast.policy.settings import ModelSettings, Sampling
-from holdfast.settings import Settings
+from holdfast.settings import Settings, whole_or_each
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.columns import HubTask, TableTask, is_table
 from holdfast.tasks.jsonl import OwnTask
@@ -185,15 +184,7 @@ class Experiment(Settings):
     @field_validator("train_examples", "test_examples", mode="wrap")
     @classmethod
     def _counts(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            if not isinstance(value, bool):  # true would count as 1
-                return validate(value)
-        except ValidationError:  # one message in place of one for each form
-            pass
-        raise ValueError(
-            f"must be a whole number from 1 to {MOST_EXAMPLES:,}, or one for each task (task: number), "
-            f"not {shortened(repr(value))}"
-        )
+        return whole_or_each(value, validate, f"from 1 to {MOST_EXAMPLES:,}")
 
     @field_validator("sequence", "general", "seeds", "track")
     @classmethod

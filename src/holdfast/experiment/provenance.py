@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from holdfast.experiment.identity import model_folder
+from holdfast.generate.setting import machine
 from holdfast.policy.device import device_name
 from holdfast.policy.settings import ModelSettings
 from holdfast.versions import package_versions
@@ -25,7 +25,7 @@ def provenance(threads: int, model: ModelSettings | None) -> dict[str, Any]:
         "machine": platform.node(),
     }
     if model is not None:
-        facts["device"] = _device(model.device)
+        facts["device"] = machine(device_name(model.device))
         if (commit := hub_commit(model)) is not None:
             facts["commit"] = commit
     return facts | {"threads": threads, "versions": package_versions()}
@@ -39,11 +39,3 @@ def hub_commit(model: ModelSettings) -> str | None:
 
     found = try_to_load_from_cache(model.path, "config.json", revision=model.revision)
     return Path(found).parent.name if isinstance(found, str) else None
-
-
-def _device(setting: str) -> str:
-    """The name of the card, or of the kind of processor."""
-    name = device_name(setting)
-    if name.startswith("cuda") and (torch := sys.modules.get("torch")) is not None:
-        return str(torch.cuda.get_device_name(name))
-    return f"{name} ({platform.machine()})"

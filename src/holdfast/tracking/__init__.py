@@ -70,6 +70,27 @@ class Tracker(ABC):
         """Nothing more is told."""
 
 
+class ByLine(Tracker):
+    """A tracker that shows each line as a run of its own, opened when it is first told of."""
+
+    def __init__(self, run: Tracked) -> None:
+        super().__init__(run)
+        self._runs: dict[str, Any] = {}
+
+    @abstractmethod
+    def open(self, line: str) -> Any:
+        """The run of a line, which ends with its `finish`; one that was stopped goes on."""
+
+    def line(self, line: str) -> Any:
+        if line not in self._runs:
+            self._runs[line] = self.open(line)
+        return self._runs[line]
+
+    def close(self) -> None:
+        for run in self._runs.values():
+            run.finish()
+
+
 def tracker_class(name: str) -> type[Tracker]:
     """The tracker of that name.
 

@@ -9,16 +9,14 @@ from pydantic import (
     BeforeValidator,
     Field,
     SerializeAsAny,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 
-from holdfast.errors import shortened
 from holdfast.learning.retention import Distributions, Strategy, parse_strategies
 from holdfast.policy.settings import Sampling
-from holdfast.settings import LARGEST, Settings
+from holdfast.settings import LARGEST, Settings, whole_or_each
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
@@ -79,15 +77,7 @@ class Method(Settings):
     @field_validator("iterations", mode="wrap")
     @classmethod
     def _counts(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            if not isinstance(value, bool):  # true would count as 1
-                return validate(value)
-        except ValidationError:  # one message in place of one for each form
-            pass
-        raise ValueError(
-            f"must be a whole number of at least 1, or one for each task (task: number), "
-            f"not {shortened(repr(value))}"
-        )
+        return whole_or_each(value, validate, "of at least 1")
 
     @model_validator(mode="after")
     def _fits(self) -> Method:

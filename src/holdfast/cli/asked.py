@@ -1,0 +1,56 @@
+"""What `run` and `plan` are asked alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast.cli.console import err, out
+from holdfast.errors import InputError, shortened
+
+if TYPE_CHECKING:
+    from holdfast.config.experiment import Experiment
+    from holdfast.experiment.devices import Place
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings in place of the file's.")
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Processes that work at the same time, one a GPU in turn; auto: as many as GPUs, or cores.",
+    ),
+]
+
+
+def remark(experiment: Experiment) -> None:
+    from holdfast.config.remarks import remarks
+
+    for remark in remarks(experiment):
+        err.print(remark, style="yellow")
+
+
+def announce(reference: str) -> None:
+    err.print(f"Your code is run: {reference}")
+
+
+def count_workers(workers: str, experiment: Experiment, where: Sequence[Place]) -> int:
+    """The number that `--workers` means."""
+    from holdfast.experiment.estimate import auto_workers
+
+    if workers != "auto":
+        if not re.fullmatch("[1-9][0-9]{,3}", workers):
+            raise InputError(
+                f"--workers {shortened(workers)}: give a number of 1 or more, or auto. There may be 9999."
+            )
+        return int(workers)
+    count, why = auto_workers(experiment, where)
+    if why:
+        out.print(why)
+    return count

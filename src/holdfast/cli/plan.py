@@ -1,0 +1,116 @@
+"""`holdfast plan`: the jobs of an experiment, before any work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table as Grid
+
+from holdfast.cli.ahead import CardName, Cards, Completion, Pixels, show_ahead
+from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
+from holdfast.errors import InputError
+
+if TYPE_CHECKING:
+    from holdfast.config.experiment import Experiment
+
+
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    workers: Workers = "1",
+    cards: Cards = None,
+    card: CardName = None,
+    completion: Completion = None,
+    pixels: Pixels = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the jobs of an experiment: which are done, and how long the others will take.
+
+    With --cards, how a run on so many cards would go, of a kind (--card) that need not be here.
+    """
+    only_json(json)
+    from holdfast.config.load import load_experiment
+
+    experiment = load_experiment(config, overrides or [], announce)
+
+    from holdfast.policy.known import KNOWN
+    from holdfast.policy.ready import check_ready
+
+    check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
+
+    from holdfast.experiment import estimate
+    from holdfast.experiment.fitting import check_rows
+    from holdfast.experiment.mirror import open_store
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.precision import rounded_away
+    from holdfast.experiment.progress import duration
+    from holdfast.experiment.schedule import pending
+    from holdfast.experiment.worktime import Assumed
+
+    remark(experiment)
+    check_rows(experiment)
+    jobs, store = make_plan(experiment), open_store(experiment)
+    tell_left_out(jobs.left_out)
+    todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
+    rates = estimate.measured(store, jobs)
+    if cards is not None or card is not None:
+        show_ahead(experiment, jobs, todo, rates, cards or 1, card, Assumed(completion, pixels), json)
+        return
+    guess = not rates and experiment.model.path == "embedded"
+    grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
+    listed: list[dict[str, Any]] = []
+    for job in jobs.jobs.values():
+        left = job.fingerprint in todo
+        seconds = estimate.seconds(job, rates) if left and (rates or guess) else None
+        shown = "" if seconds is None else duration(seconds)
+        grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", shown)
+        facts = {"kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
+        listed.append({"job": job.label, **facts, "done": not left, "seconds": seconds})
+    out.print(grid, soft_wrap=False)
+    total = sum(estimate.seconds(job, rates) for job in todo.values())
+    time_left = f"about {duration(total)} in one process (from earlier results)"
+    if guess:
+        time_left = f"about {duration(total)} in one process (a first guess for the embedded model)"
+    elif not rates:
+        time_left = "how long that takes can be told once a few are done"
+    out.print(
+        f"{len(jobs.jobs)} jobs ({jobs.asked - len(jobs.jobs)} more are shared), "
+        f"{len(todo)} to do; {time_left}.",
+    )
+    for warning in rounded_away(experiment):
+        err.print(warning, style="yellow")
+    _tell_devices(workers, experiment)
+    from holdfast.experiment import memory
+    from holdfast.experiment.architecture import architecture
+
+    known = architecture(experiment.model, experiment.store_folder / KNOWN)
+    if known and (adapters := known.adapters()):
+        out.print(f"{adapters}.")
+    if made := memory.estimate(experiment):
+        out.print(
+            f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.",
+        )
+    else:
+        out.print(
+            f"What memory {experiment.model.path} needs can be told once it is on this disk "
+            f"(hf download {experiment.model.path}).",
+        )
+    if json:
+        time_told = total if rates or guess else None
+        memory_told = made.total if made else None
+        show_json({"jobs": listed, "to_do": len(todo), "seconds": time_told, "memory_bytes": memory_told})
+
+
+def _tell_devices(workers: str, experiment: Experiment) -> None:
+    """Where a run on this machine would compute; a plan may be made on another one."""
+    from holdfast.experiment.devices import places, spread
+
+    try:
+        where = places(experiment.model.device)
+    except InputError as error:
+        err.print(str(error), style="yellow")
+        return
+    count = count_workers(workers, experiment, where)
+    out.print(f"{count} {'worker' if count == 1 else 'workers'} on {spread(count, where)}.")

@@ -1,0 +1,160 @@
+"""`holdfast report`: the page of a run, and where what it left is found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from holdfast import files
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table
+from holdfast.errors import InputError, shortened
+
+if TYPE_CHECKING:
+    from holdfast.config.experiment import Experiment
+    from holdfast.experiment.plan import Job, Plan
+    from holdfast.experiment.store import Damaged, Store
+
+Pictures = Annotated[
+    str,
+    typer.Option(
+        metavar="N|none",
+        help="How many pictures the report holds at most; none where they must not be passed on.",
+    ),
+]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER]", help="A second run, for a gallery of both.")
+    ] = None,
+    pictures: Pictures = "2000",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run again, finished or not; with two, also their items side by side."""
+    only_json(json)
+    most = most_pictures(pictures)
+    experiment = load_run(run)
+
+    from holdfast.experiment.mirror import open_store
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.runindex import check_earlier, write_index
+
+    plan, store = make_plan(experiment), open_store(experiment)
+    if not run.is_dir():  # whose file may have changed since
+        check_earlier(experiment, plan)
+    whole = write_report(experiment, plan, store, most)
+    write_index(experiment, plan, store)
+    if not whole:
+        out.print("Some results are missing from this report; 'holdfast run' makes them again.")
+    show_headline(experiment.output)
+    index = experiment.output / "report" / "index.html"
+    out.print(f"Report: {index}")
+    both = None
+    if other is not None:
+        both = str(_side_by_side(experiment, load_run(other), most))
+        out.print(f"Side by side: {both}")
+    if json:
+        show_json(paths(experiment) | {"whole": whole, "side_by_side": both})
+
+
+def paths(experiment: Experiment) -> dict[str, str | None]:
+    """Where a script finds what a run left; None for what is not there."""
+    report, index = experiment.output / "report", experiment.output / "index.jsonl"
+    paths = {"report": report / "index.html", "tables": report / "tables", "index": index}
+    return {name: str(path) if path.exists() else None for name, path in paths.items()}
+
+
+def load_run(run: Path) -> Experiment:
+    """The experiment of a run's folder, or of its file.
+
+    Raises:
+        InputError: the folder is none of a run, or its settings cannot be used.
+    """
+    from holdfast.config.load import load_experiment
+
+    if not run.is_dir():
+        return load_experiment(run)
+    config = run / "config.yaml"
+    if not config.exists():
+        raise InputError(
+            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
+        )
+    # A copy's settings name the original's folder.
+    return load_experiment(config).model_copy(update={"output": run.absolute()})
+
+
+def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
+    """Write the gallery of two runs into the report of the first."""
+    from holdfast.api import load_results
+    from holdfast.experiment.collect import judged
+    from holdfast.experiment.plan import make_plan
+    from holdfast.report.gallery.page import write_gallery
+    from holdfast.report.gallery.thumbnails import Album, Shelf
+
+    results = [load_results(first), load_results(second)]
+    if second.name == first.name:
+        results[1] = replace(results[1], name=f"{second.name} ({second.output.name})")
+    path = first.output / "report" / f"gallery-with-{second.output.name}.html"
+    shelf = Shelf(partial(judged, first, make_plan(first)))
+    with out.status("Writing the gallery of both"):
+        write_gallery(path, results, shelf, Album(pictures))
+    return path
+
+
+def most_pictures(text: str) -> int:
+    """The number that `--pictures` means."""
+    if text == "none":
+        return 0
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise InputError(f"--pictures {shortened(text)}: give a number, or none.")
+    return int(text)
+
+
+def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int) -> bool:
+    """Write the report; False when results were found damaged (and set aside) on the way.
+
+    One without any result does not replace an earlier one.
+    """
+    from holdfast.experiment.collect import collect, judged
+    from holdfast.report.page import build
+
+    damaged = []
+
+    def on_damage(job: Job, damage: Damaged) -> None:
+        damaged.append(job)
+        store.set_aside(job)
+        err.print(f"Damaged result: {job.label} ({damage})")
+
+    try:
+        with out.status("Writing the report"):
+            results, folder = collect(experiment, plan, store, on_damage), experiment.output / "report"
+            if any(run.cells for run in results.runs) or not (folder / "index.html").exists():
+                examples = partial(judged, experiment, plan)
+                build(results, folder, examples=examples, pictures=pictures)
+            else:
+                err.print("There is no result to report; the earlier report stays.", style="yellow")
+    except KeyboardInterrupt:
+        err.print("Stopped while the report was written. Results stay; the same command writes it again.")
+        raise typer.Exit(130) from None
+    return not damaged
+
+
+def show_headline(folder: Path) -> None:
+    """Print the report's first table."""
+    table: dict[str, Any] | None = read_if_there(folder / "report" / "tables" / "headline.json")
+    if table is not None:
+        show_table(table)
+
+
+def read_if_there(path: Path) -> Any:
+    try:
+        return files.read_json(path)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,242 @@
+"""`holdfast run`: an experiment, from its file to its page."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast import __version__
+from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
+from holdfast.cli.report import Pictures, most_pictures, paths, read_if_there, show_headline, write_report
+from holdfast.errors import HoldfastError, InputError
+
+if TYPE_CHECKING:
+    from holdfast.config.experiment import Experiment
+    from holdfast.experiment.executor import Outcome
+    from holdfast.experiment.plan import Plan
+
+NOTHING_TO_RETAIN = 3  # exit code of a run that its pilot stopped
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Devices that learn each stage together, sharing the shards of its batches."
+    ),
+]
+
+
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    workers: Workers = "1",
+    devices: Devices = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="none|optimizer", help="What each of them keeps a part of only."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Start however many jobs there are.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report", help="Write the report: one of several machines that share a run should."
+        ),
+    ] = True,
+    pilot: Annotated[
+        bool, typer.Option("--pilot/--no-pilot", help="Heed the experiment's `pilot`, or go on regardless.")
+    ] = True,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also a report of other settings in the run's folder.")
+    ] = False,
+    pictures: Pictures = "2000",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run an experiment, or go on with it; write its report."""
+    from holdfast import files
+    from holdfast.config.load import load_experiment
+    from holdfast.experiment.devices import ranks
+    from holdfast.experiment.mirror import open_store
+    from holdfast.experiment.store import check_writable
+
+    only_json(json)
+    start = time.monotonic()
+    most = most_pictures(pictures)
+    experiment = load_experiment(config, [*(overrides or []), *_shared(devices, shard, workers)], announce)
+    if ranks() > 1 and _follows(experiment):
+        return
+    check_writable(experiment.output, "output")
+    store = open_store(experiment)
+    store.prepare()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
+    # One thread per job, also in libraries that read this only when they are loaded.
+    os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
+
+    from holdfast.policy.known import KNOWN
+    from holdfast.policy.ready import check_ready
+
+    check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
+
+    from holdfast.experiment.devices import places
+    from holdfast.experiment.estimate import check_memory
+    from holdfast.experiment.executor import run as execute
+    from holdfast.experiment.fitting import check_rows
+    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.precision import rounded_away
+    from holdfast.experiment.progress import Progress, duration
+    from holdfast.experiment.runindex import check_earlier, write_index
+    from holdfast.experiment.tracking import Tracking
+
+    where = places(experiment.model.device)
+    count = count_workers(workers, experiment, where)
+    needed = check_memory(experiment, count * experiment.devices, where)
+    for warning in filter(None, (needed, *rounded_away(experiment))):
+        err.print(warning, style="yellow")
+    remark(experiment)
+    check_rows(experiment)
+    plan = make_plan(experiment)
+    tell_left_out(plan.left_out)
+    _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
+    if not replace:
+        check_earlier(experiment, plan)
+    _save_config(experiment)
+    write_index(experiment, plan, store)
+    index = experiment.output / "report" / "index.html"
+    state = experiment.output / "finished.json"
+    digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
+    # Of several machines that share a run, the one that writes the report tells trackers.
+    with closing(Tracking(experiment, plan, store, experiment.track if report else ())) as tracking:
+
+        def work(experiment: Experiment, plan: Plan) -> Outcome:
+            try:
+                return execute(experiment, plan, store, count, Progress(out), debug, tracking.hear)
+            except KeyboardInterrupt:
+                err.print("Stopped. What is done stays; the same command goes on from here.")
+                raise typer.Exit(130) from None
+
+        if experiment.pilot and pilot:
+            _pass_pilot(experiment, work)
+        while True:
+            outcome = work(experiment, plan)
+            if not report:
+                break
+            if not (outcome.done or outcome.failed) and index.exists() and read_if_there(state) == digest:
+                out.print("Everything is done already.")
+                break
+            state.unlink(missing_ok=True)
+            if write_report(experiment, plan, store, most):
+                if not outcome.failed:
+                    files.write_json(state, digest)
+                break
+        write_index(experiment, plan, store)
+        if report:
+            tracking.report(index.parent)
+    if report:
+        show_headline(experiment.output)
+        out.print(f"Report: {index}")
+    else:
+        out.print(f"'holdfast report {config}' writes the report.")
+    if json:
+        counts = {"jobs": len(plan.jobs), "done": outcome.done, "skipped": outcome.skipped}
+        show_json(paths(experiment) | counts | {"failed": outcome.failed})
+    if outcome.failed:
+        skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
+        raise HoldfastError(
+            f"{len(outcome.failed)} of {len(plan.jobs)} jobs failed{skipped}. "
+            f"Everything else is done and stays.\n{_causes(outcome.failed)}"
+        )
+    out.print(f"Took {duration(time.monotonic() - start)}.")
+
+
+def _pass_pilot(experiment: Experiment, work: Callable[[Experiment, Plan], Outcome]) -> None:
+    """Go on only where there is something to retain; else exit with NOTHING_TO_RETAIN.
+
+    Jobs that fail here fail in the whole experiment, too, and are told there.
+    """
+    from holdfast.api import load_results
+    from holdfast.experiment.pilot import failing, pilot_of
+    from holdfast.experiment.plan import make_plan
+
+    first = pilot_of(experiment)
+    if work(first, make_plan(first)).failed:
+        return
+    if reason := failing(load_results(first)):
+        err.print(
+            f"Stopped at the pilot bar: {reason}. There is nothing to retain; make stages longer or the rate "
+            "higher, or take other tasks. --no-pilot goes on regardless."
+        )
+        raise typer.Exit(NOTHING_TO_RETAIN)
+
+
+def _shared(devices: int | None, shard: str | None, workers: str) -> list[str]:
+    """The settings `devices` and `shard`, as they were asked for or as this process was started.
+
+    Raises:
+        InputError: these are not the same.
+    """
+    from holdfast.experiment.devices import ranks
+
+    if (size := ranks()) > 1:
+        if devices not in (None, size):
+            raise InputError(f"--devices {devices}, but {size} ranks were started; leave it out.")
+        if workers != "1":
+            raise InputError("--workers: ranks that were started together are one worker; leave it out.")
+        devices = size
+    asked = {"devices": devices, "shard": shard}
+    return [f"{key}={value}" for key, value in asked.items() if value is not None]
+
+
+def _follows(experiment: Experiment) -> bool:
+    """Whether this process is a rank that does not lead; if so, it has learned with it, and all is done."""
+    os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
+
+    from holdfast.experiment.jobs import Runner
+    from holdfast.experiment.mirror import open_store
+    from holdfast.experiment.plan import make_plan
+    from holdfast.policy.team import team_of_environment
+
+    team = team_of_environment()
+    if team.leads:
+        atexit.register(team.call, None)  # however it ends, the others go home
+        return False
+    Runner(experiment, make_plan(experiment), open_store(experiment), team=team).follow()
+    return True
+
+
+def _ask_if_large(jobs: int, most: int, yes: bool) -> None:
+    """More jobs than `max_jobs`, as grids soon have, are a question; an error where nobody can answer."""
+    if jobs <= most or yes:
+        return
+    text = f"This experiment has {jobs:,} jobs, more than max_jobs: {most:,}."
+    if not sys.stdin.isatty():
+        raise InputError(f"{text} If that is meant, add --yes or raise max_jobs.")
+    if not typer.confirm(f"{text} Start them?"):
+        raise typer.Exit(1)
+
+
+def _causes(failed: Mapping[str, str]) -> str:
+    """Messages with the jobs that met them; jobs that failed alike stand together."""
+    labels: dict[str, list[str]] = {}
+    for label, message in failed.items():
+        labels.setdefault(message, []).append(label)
+    return "\n".join(
+        f"  {jobs[0]}{f' and {len(jobs) - 1} more' if len(jobs) > 1 else ''}: {message}"
+        for message, jobs in labels.items()
+    )
+
+
+def _save_config(experiment: Experiment) -> None:
+    import yaml
+
+    from holdfast import files
+
+    text = yaml.safe_dump(experiment.resolved(), sort_keys=False, allow_unicode=True)
+    files.write_text(experiment.output / "config.yaml", f"# All settings of this run.\n{text}")
