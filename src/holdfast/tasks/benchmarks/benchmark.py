@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holdfast import files
+from holdfast.errors import InputError
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -61,3 +63,18 @@ class Benchmark:
     pictures: Mapping[Split, str] = field(default_factory=dict)
     official: Callable[[Path], Mapping[Split, Records]] | None = None
     layout: str = ""
+
+
+def json_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of an official release's JSON array; what is no object is a row without columns.
+
+    Raises:
+        InputError: the file is no such array.
+    """
+    try:
+        rows = files.parse_json(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file} is broken or incomplete ({error}); download it again.") from None
+    if not isinstance(rows, list):
+        raise InputError(f"{file} holds no list; is it a file of another data set?")
+    return (row if isinstance(row, dict) else {} for row in rows)

@@ -6,14 +6,12 @@ row to judge by may be another, or `{"question_id": …, "image": NAME, "text": 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import InputError
-from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
+from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records, json_rows
 from holdfast.tasks.benchmarks.fields import FolderImage, inside, text, without_markers
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
@@ -67,14 +65,8 @@ def _official(files: Mapping[Split, Sequence[str]], folder: Path) -> dict[Split,
 
 
 def _records(file: Path, folder: Path) -> Iterator[Record]:
-    try:
-        rows = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} is broken or incomplete ({error}); download it again.") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{file} holds no list; is it a file of another data set?")
-    for row in rows:
-        yield {**(row if isinstance(row, dict) else {}), "folder": folder}
+    for row in json_rows(file):
+        yield {**row, "folder": folder}
 
 
 def _example(pictures: Sequence[str], answer: str, record: Record, split: Split) -> Example:

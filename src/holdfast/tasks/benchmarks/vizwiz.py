@@ -6,13 +6,11 @@ answers, so `test` is the official validation split, as in the study.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from holdfast.errors import InputError
-from holdfast.tasks.benchmarks.benchmark import Benchmark, Record, Records
+from holdfast.tasks.benchmarks.benchmark import Benchmark, Record, Records, json_rows
 from holdfast.tasks.benchmarks.fields import SHORT, answer_list, image_of, inside, text
 from holdfast.tasks.example import Example
 from holdfast.tasks.scorers.vqa import majority, normalise
@@ -51,14 +49,7 @@ def official(folder: Path) -> dict[Split, Records]:
 
 
 def _records(file: Path, photos: Path) -> Iterator[Record]:
-    try:
-        rows = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} is broken or incomplete ({error}); download it again.") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{file} holds no list; is it a file of another data set?")
-    for row in rows:
-        row = row if isinstance(row, dict) else {}
+    for row in json_rows(file):
         answers = row.get("answers")
         if isinstance(answers, list):  # of objects; on the hub, of texts
             answers = [answer.get("answer") if isinstance(answer, dict) else None for answer in answers]
