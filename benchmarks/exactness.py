@@ -14,8 +14,9 @@ from unittest import mock
 import torch
 
 from holdfast.policy.batch import Completions
-from holdfast.policy.policy import TOLERANCE, Policy
+from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.policy.trial import TOLERANCE
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
 

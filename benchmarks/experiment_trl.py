@@ -26,8 +26,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-from holdfast.policy.load import EMBEDDED
 from holdfast.policy.processor import load_processor
+from holdfast.policy.settings import EMBEDDED
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade, reward_of

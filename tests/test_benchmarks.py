@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
 import signal
@@ -26,6 +28,7 @@ from steps.workload import SHAPES, Case, make_model, make_processor, make_rows
 
 from holdfast.policy.settings import Sampling
 
+ROOT = Path(__file__).parents[1]
 CASE = Case("grpo", prompts=2, group=3, completion=4, side=56)
 
 
@@ -231,3 +234,31 @@ def test_the_check_of_a_gpu_goes_on_after_a_part_that_fails(python, state, code)
     summary = done.stdout.partition("== summary")[2].splitlines()[1:]
     assert len(summary) == 8
     assert all(re.search(rf" \d+ s  {state}$", line) for line in summary)
+
+
+def imported_from_holdfast(path):
+    """(module, name) of each such import, but for those that an older checkout answers."""
+    tree = ast.parse(path.read_text())
+    older = {
+        id(node)
+        for handler in ast.walk(tree)
+        if isinstance(handler, ast.ExceptHandler)
+        for node in ast.walk(handler)
+    }
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and str(node.module).startswith("holdfast")
+            and id(node) not in older
+        ):
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tools"])
+def test_scripts_import_only_what_there_is(folder):
+    """Some need packages that tests do not have, and would break without a word."""
+    found = {one for path in (ROOT / folder).rglob("*.py") for one in imported_from_holdfast(path)}
+    assert found
+    for module, name in sorted(found):
+        if not hasattr(importlib.import_module(module), name):
+            importlib.import_module(f"{module}.{name}")
