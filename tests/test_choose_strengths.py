@@ -83,8 +83,9 @@ def test_what_judges_can_be_run(tuning, tmp_path):
     settings = choose_strengths.judging(tuning, chosen, str(TUNING))
     (tmp_path / "arena.yaml").write_text(yaml.safe_dump(settings))
     arena = load_experiment(tmp_path / "arena.yaml")
-    assert arena.evaluation.split == "test" and len(arena.seeds) == 5 and len(arena.sequence) == 10
-    assert arena.sequence[: len(tuning.sequence)] == tuning.sequence
+    assert arena.evaluation.split == "test" and len(arena.seeds) == 5
+    assert arena.sequence == tuning.sequence
+    assert arena.orders == {"backwards": tuple(reversed(tuning.sequence))}
     assert arena.reference == f"{PLAIN} order=none"
     both = {variant.of for variant in arena.variants.values() if variant.axes.get("order")}
     assert both == {"grpo", "ewc", "ewc_sum", "cpo", "er", "l2"}

@@ -20,18 +20,25 @@ from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import Groups, Likelihood, PolicyGradient
 from holdfast.learning.retention import strategy_class
-from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, join, keep_answers, taken
+from holdfast.learning.retention.answers import (
+    answers_of,
+    as_groups,
+    gradient_of,
+    join,
+    keep_answers,
+    mismatch,
+    taken,
+)
 from holdfast.learning.retention.cpr import CPR
-from holdfast.learning.retention.der import mismatch
 from holdfast.learning.retention.mcpo import penalty
 from holdfast.learning.retention.pool import keep_table, key_of, mixed, table
 from holdfast.learning.retention.rapo import RaPO
 from holdfast.learning.retention.remind import Remind
-from holdfast.learning.retention.watch import Watch
 from holdfast.policy.batch import Completions, GroupLogprobs
 from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
+from holdfast.rng import seed
 from holdfast.tasks.prompts import HINTS, TEMPLATES
 from test_learning import SHORT, Scripted, grpo, items_of, scripted_groups, sft, stage_of, weights
 
@@ -553,48 +560,72 @@ def test_rapo_by_hand() -> None:
     assert strategy.advantages(far, first)[0, 1].item() == pytest.approx(0.5 / math.sqrt(0.5), rel=1e-3)
 
 
-def test_a_watched_task_weighs_what_it_has_lost() -> None:
-    memory: dict[str, torch.Tensor] = {}
-    watch = Watch(memory)
-    watch.begin("tissue", 0.9)
-    watch.begin("photos", 0.5)
-    watch.see("tissue", 0.4)  # .9 − .3 · .5
-    watch.see("photos", 1.0)  # a new peak
-    watch.see("facts", 0.0)  # nobody watches it
-    watch.keep(memory)
-    again = Watch(memory)
-    assert again.weight("tissue") == pytest.approx(0.15 + 0.05)
-    assert again.weight("photos") == pytest.approx(0.05)
-    again.see("photos", 0.15)  # .65 − .3 · .5
-    assert again.weight("photos") == pytest.approx(0.15 + 0.05)
-    assert "facts" not in again
+def guarded(policy: Policy, **settings: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The guard, and what it holds after a stage on each of the old tasks, of which all answers are right."""
+    strategy, left = made("holdfast", **settings), {}
+    for task, items in OLD.items():
+        stage = stage_of(policy, sft(), items, 1, earlier=OLD, inherited={"holdfast": left}, stream=(task,))
+        memory: dict[str, torch.Tensor] = {}
+        strategy.begin(stage, memory)
+        strategy.collected(stage, memory, Likelihood(sft(), TEMPLATES["embedded"]).collect(policy, items, ()))
+        left = strategy.end(stage, memory)
+    return strategy, left
 
 
-def test_watched_replay_goes_to_the_task_that_has_lost_and_adds_to_the_batch() -> None:
-    memory: dict[str, torch.Tensor] = {}
-    watch = Watch(memory)
-    for task in OLD:
-        watch.begin(task, 1.0)
-    for _ in range(40):
-        watch.see("counting", 0.0)
-    watch.keep(memory)
-    stage: Any = SimpleNamespace(earlier=OLD, items=NEW, stream=("s",), method=grpo(batch=16))
+def test_the_guard_pulls_to_what_was_said_and_nowhere_before_it_has_changed() -> None:
+    """Its gradient is that of c · KL(z ‖ π), worked for all answers at once."""
+    policy = loaded()
+    strategy, left = guarded(policy, answers=1, coef=0.7, entries=5)
+    kept = answers_of(left)
+    assert len(kept["keys"]) == 16 and kept["ids"].shape[2] == 5
+    stage = stage_of(policy, sft(), NEW, 1, earlier=OLD, inherited={"holdfast": left})
+    memory = dict(left)
+    policy.model.zero_grad()
+    said = strategy.gradient(stage, memory, None)
+    assert said["holdfast_kl"] == pytest.approx(0, abs=1e-6) and gradient(policy).abs().max() < 1e-5
+    nudge(policy)
+    policy.model.zero_grad()
+    said = strategy.gradient(stage, memory, None)
+    own = as_groups(stage, kept)
+    now_TV = policy.distributions(own.prompts, own.completions)
+    then_TK, mask_MR = kept["logprobs"][kept["mask"]], kept["mask"]
+    kl_T = mismatch(then_TK, now_TV.gather(1, kept["ids"][mask_MR]), "kl")
+    means = [one.mean() for one in kl_T.split(mask_MR.sum(1).tolist())]
+    drawn = min(means, key=lambda one: abs(one.item() - said["holdfast_kl"]))
+    assert drawn.item() == pytest.approx(said["holdfast_kl"], rel=1e-4)
+    wanted = flat(0.7 * drawn, trained_parameters(policy))
+    torch.testing.assert_close(gradient(policy), wanted, rtol=1e-3, atol=1e-6)
 
-    def drawn(**settings: Any) -> list[str]:
-        strategy = made("holdfast", **settings)
-        return [task.name for i in range(20) for task, _ in strategy.batch(stage, memory, NEW, i)]
 
-    added, instead = drawn(), drawn(adds=False)
-    assert len(added) == 20 * 20 and added.count("photos") == 20 * 16
-    assert len(instead) == 20 * 16 and instead.count("photos") == 20 * 12
-    assert added.count("counting") > 5 * added.count("reading")  # 1.05 to .05
-    stage.method = grpo(batch=15, updates=3)
-    assert len(made("holdfast").batch(stage, memory, NEW[:15], 0)) == 21  # 4 more would be uneven
-    stage.method = sft()
-    assert made("holdfast").batch(stage, memory, NEW, 0) == NEW
+def test_the_guard_goes_to_the_task_that_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = loaded()
+    strategy, left = guarded(policy, answers=4)
+    stage = stage_of(policy, sft(), NEW, 1, earlier=OLD, inherited={"holdfast": left})
+    asked: list[str] = []
+
+    def moves(stage: Any, groups: Groups, loss: Any, most_rows: Any = None) -> torch.Tensor:
+        asked.extend(item[0].name for item in groups.items)
+        return torch.zeros(())
+
+    monkeypatch.setattr("holdfast.learning.retention.holdfast.gradient_of", moves)
+    monkeypatch.setattr("holdfast.learning.retention.holdfast.add_to_gradient", lambda *_: 0.0)
+    memory = dict(left)
+    for _ in range(50):
+        strategy.gradient(stage, memory, None)
+    assert 70 < asked.count("reading") < 130  # of 200: both alike while neither has moved
+    asked.clear()
+    moved = {key: [1.0] for key in table(memory, "moved")}
+    keep_table(
+        memory,
+        "moved",
+        {key: row if key == seed("task", "counting") else [0.0] for key, row in moved.items()},
+    )
+    strategy.gradient(stage, memory, None)
+    assert asked == ["counting"] * 4  # 1.02 to .02
+    assert table(memory, "moved")[seed("task", "counting")] == pytest.approx([0.7**4])  # KL 0, four times
 
 
-def test_watched_replay_keeps_right_answers_of_the_last_updates_and_averages(tmp_path: Path) -> None:
+def test_the_guard_keeps_right_answers_of_the_last_iterations_and_averages(tmp_path: Path) -> None:
     policy = loaded()
     method = grpo(batch=8, retention={"kind": "holdfast", "keep": 2, "average": 0.25, "answers": 3})
     stage = stage_of(policy, method, OLD["reading"], 4)
@@ -604,9 +635,9 @@ def test_watched_replay_keeps_right_answers_of_the_last_updates_and_averages(tmp
     assert 0 < len(groups.items) <= 2 * 8
     for (_, example), text in zip(groups.items, policy.decode(groups.completions), strict=True):
         assert example.answer in text[0]
-    rows = read_jsonl(tmp_path / "one" / "metrics.jsonl")
-    ((level, peak),) = table(left["holdfast"], "tasks").values()
-    assert level == peak == pytest.approx((rows[2]["accuracy"] + rows[3]["accuracy"]) / 2)
+    now_TV = policy.group_distributions(groups.prompts, groups.completions)  # as the stage ended
+    then_TK = kept["logprobs"][kept["mask"]]
+    torch.testing.assert_close(now_TV.gather(1, kept["ids"][kept["mask"]]), then_TK, rtol=1e-4, atol=1e-4)
 
     before, ends = weights(policy), {}
     for average in (0.0, 0.25):

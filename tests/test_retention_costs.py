@@ -21,7 +21,7 @@ from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.retention import Distributions, strategy_class
-from holdfast.learning.retention.der import mismatch
+from holdfast.learning.retention.answers import mismatch
 from holdfast.policy.logprobs import log_distribution
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings

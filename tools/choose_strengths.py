@@ -24,17 +24,10 @@ if TYPE_CHECKING:
 
 LEARNED, LOST = 0.1, 0.05  # what the reference must do with the first task, or there is nothing to retain
 BEST = 5  # that are run in two orders
-SEQUENCE = (
-    "tissue", "tallies", "phrases", "counting", "diagrams", "relations", "photos", "quotes", "naming",
-    "lengths",
-)  # fmt: skip
 BOTH_ORDERS = {"order": [None, "backwards"]}
 JUDGED: dict[str, Any] = {
     "name": "arena",
-    "sequence": list(SEQUENCE),
-    "orders": {"backwards": list(reversed(SEQUENCE))},
-    "test_examples": 500,
-    "evaluation": {"split": "test", "batch": 125},
+    "evaluation": {"split": "test"},
     "seeds": [0, 1, 2, 3, 4],
     "max_jobs": 20000,
 }
@@ -85,7 +78,8 @@ def judging(experiment: Experiment, chosen: dict[str, tuple[str, float]], tuned:
         grid = {key: [value] for key, value in experiment.variants[name].axes.items()}
         methods[family] = {"grid": grid | (BOTH_ORDERS if family in best else {})}
     reference = f"{experiment.reference} order=none"
-    return {"extends": tuned, **JUDGED, "reference": reference, "methods": methods}
+    orders = {"backwards": list(reversed(experiment.sequence))}
+    return {"extends": tuned, **JUDGED, "orders": orders, "reference": reference, "methods": methods}
 
 
 def _reference_family(experiment: Experiment) -> str:

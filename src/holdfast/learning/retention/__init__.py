@@ -39,7 +39,7 @@ KINDS = {  # loaded when they are used
     "cpr": f"{_HERE}.cpr:CPR",
     "der": f"{_HERE}.der:DarkReplay",
     "er": f"{_HERE}.er:ExperienceReplay",
-    "holdfast": f"{_HERE}.holdfast:WatchedReplay",
+    "holdfast": f"{_HERE}.holdfast:OwnAnswerGuard",
     "opr": f"{_HERE}.opr:OwnAnswerReplay",
     "remind": f"{_HERE}.remind:Remind",
     # function space

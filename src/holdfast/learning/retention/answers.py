@@ -1,4 +1,4 @@
-"""Answers that a strategy keeps, and the gradient of learning from them beside the batch.
+"""Answers that a strategy keeps, how far they have moved, and the gradient of learning from them.
 
 Answers are tensors of one mapping, M rows each: `keys` [M] of their examples, `tokens` and `mask` [M, R], and
 what a strategy keeps of each token besides [M, R, ...].
@@ -6,8 +6,9 @@ what a strategy keeps of each token besides [M, R, ...].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from holdfast.learning.retention.pool import Memory, key_of, known
 from holdfast.policy.batch import Completions
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.gradients import flat, trained_parameters
+from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.learning.stage import Stage
@@ -50,6 +52,22 @@ def taken(completions: Completions, items: Sequence[Item], chosen: Sequence[tupl
         "tokens": completions.tokens_BGR[rows, members].cpu(),
         "mask": completions.mask_BGR[rows, members].cpu(),
     }
+
+
+def right_answers(groups: Groups, rows: Iterable[int], draw: Random | None = None) -> list[tuple[int, int]]:
+    """(row, member) of an answer that is right and whole, for each of these rows that has one.
+
+    The first, or one that is drawn. What is not graded is right: targets, and answers chosen by others.
+    """
+    if groups.scores_BG is None:
+        return [(row, 0) for row in rows]
+    good_BG = (groups.scores_BG >= RIGHT) & groups.completions.finished_BG.cpu()
+    found = []
+    for row in rows:
+        members = good_BG[row].nonzero().flatten().tolist()
+        if members:
+            found.append((row, draw.choice(members) if draw else members[0]))
+    return found
 
 
 def join(*parts: Answers) -> Answers:
@@ -107,6 +125,43 @@ def as_groups(stage: Stage, answers: Answers) -> Groups:
     completions = Completions(tokens[:, None], mask[:, None], torch.ones_like(mask[:, :1]))
     prompts = encode_items(policy, items, stage.method.style, stage.templates)
     return Groups(prompts, completions, torch.ones(len(items), 1), items=tuple(items))
+
+
+@torch.no_grad()
+def with_entries(stage: Stage, answers: Answers, entries: int) -> Answers:
+    """Answers with `ids` and `logprobs` [M, R, K], the most likely entries of each token by the policy."""
+    policy, groups = stage.policy, as_groups(stage, answers)
+    stage.spent["flops"] += policy.operations.forward(groups.prompts, groups.completions)
+    all_TV = policy.group_distributions(groups.prompts, groups.completions)
+    found = all_TV.topk(min(entries, all_TV.shape[1]))
+    mask_MR = answers["mask"]
+    values = {"ids": found.indices, "logprobs": found.values.float()}
+    for name, values_TK in values.items():
+        padded_MRK = values_TK.new_zeros((*mask_MR.shape, values_TK.shape[1])).cpu()
+        padded_MRK[mask_MR] = values_TK.cpu()
+        answers[name] = padded_MRK
+    return answers
+
+
+def mismatches(
+    stage: Stage, groups: Groups, answers: Answers, how: Literal["mse", "kl"]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far each token is from its entries [T]; and log π of all that could be said, [T, V]."""
+    now_TV = stage.policy.distributions(groups.prompts, groups.completions)
+    ids_TK, then_TK = (answers[name][answers["mask"]].to(now_TV.device) for name in ("ids", "logprobs"))
+    return mismatch(then_TK, now_TV.gather(1, ids_TK), how), now_TV
+
+
+def mismatch(then_TK: torch.Tensor, now_TK: torch.Tensor, how: Literal["mse", "kl"]) -> torch.Tensor:
+    """How far log-probabilities are from those of before, [T].
+
+    The mean square over K entries, or KL(then ‖ now) over these and one of all others.
+    """
+    if how == "mse":
+        return (now_TK - then_TK).square().mean(1)
+    rest_T, rest_now_T = ((1 - one.exp().sum(1)).clamp_min(1e-6) for one in (then_TK, now_TK))
+    inside_T = (then_TK.exp() * (then_TK - now_TK)).sum(1)
+    return inside_T + rest_T * (rest_T / rest_now_T).log()
 
 
 def gradient_of(

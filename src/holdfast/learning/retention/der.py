@@ -20,18 +20,19 @@ from pydantic import Field
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Distributions, Strategy
 from holdfast.learning.retention.answers import (
-    Answers,
     answers_of,
     as_groups,
     gradient_of,
     join,
     keep_answers,
+    mismatches,
+    right_answers,
     select,
     taken,
+    with_entries,
 )
 from holdfast.learning.retention.pool import count, not_right
 from holdfast.learning.retention.terms import add_to_gradient
-from holdfast.learning.retention.watch import right_answers
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
@@ -80,27 +81,12 @@ class DarkReplay(Strategy):
                 new[place] = row, member
         if not new:
             return groups
-        fresh = self.with_entries(stage, taken(groups.completions, groups.items, list(new.values())))
+        fresh = with_entries(stage, taken(groups.completions, groups.items, list(new.values())), self.entries)
         kept = [place for place in range(len(keys)) if place not in new]
         everything = join(select(answers, kept), fresh)
         order = sorted(range(len(kept) + len(new)), key=[*kept, *new].__getitem__)
         keep_answers(memory, select(everything, order))
         return groups
-
-    @torch.no_grad()
-    def with_entries(self, stage: Stage, answers: Answers) -> Answers:
-        """Answers with the k largest log-probabilities of each token."""
-        policy, groups = stage.policy, as_groups(stage, answers)
-        stage.spent["flops"] += policy.operations.forward(groups.prompts, groups.completions)
-        all_TV = policy.group_distributions(groups.prompts, groups.completions)
-        found = all_TV.topk(min(self.entries, all_TV.shape[1]))
-        mask_MR = answers["mask"]
-        values = {"ids": found.indices, "logprobs": found.values.float()}
-        for name, values_TK in values.items():
-            padded_MRK = values_TK.new_zeros((*mask_MR.shape, values_TK.shape[1])).cpu()
-            padded_MRK[mask_MR] = values_TK.cpu()
-            answers[name] = padded_MRK
-        return answers
 
     def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
         """Add the replay's, from the second stage on; `der_share` is its part of the gradient."""
@@ -113,25 +99,12 @@ class DarkReplay(Strategy):
         tokens = some["mask"].sum()
 
         def loss(part: Groups, rows: range) -> torch.Tensor:
-            now_TV = stage.policy.distributions(part.prompts, part.completions)
-            own = select(some, rows)
-            device = now_TV.device
-            ids_TK, then_TK = own["ids"][own["mask"]].to(device), own["logprobs"][own["mask"]].to(device)
-            matched = mismatch(then_TK, now_TV.gather(1, ids_TK), self.match).sum()
+            matched_T, now_TV = mismatches(stage, part, select(some, rows), self.match)
             targets_T = part.completions.tokens_BGR[part.completions.mask_BGR]
             likelihood = now_TV.gather(1, targets_T[:, None]).sum()
-            return (self.alpha * matched - self.beta * likelihood) / tokens
+            return (self.alpha * matched_T.sum() - self.beta * likelihood) / tokens
 
         return {"der_share": add_to_gradient(stage.policy, gradient_of(stage, as_groups(stage, some), loss))}
 
     def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: tensor for name, tensor in memory.items() if name != "steps"}
-
-
-def mismatch(then_TK: torch.Tensor, now_TK: torch.Tensor, how: str) -> torch.Tensor:
-    """How far log-probabilities are from those of before, [T]."""
-    if how == "mse":
-        return (now_TK - then_TK).square().mean(1)
-    rest_T, rest_now_T = ((1 - one.exp().sum(1)).clamp_min(1e-6) for one in (then_TK, now_TK))
-    inside_T = (then_TK.exp() * (then_TK - now_TK)).sum(1)
-    return inside_T + rest_T * (rest_T / rest_now_T).log()

@@ -1,31 +1,26 @@
-"""Watched own-answer replay: replay goes where a task has fallen below its own peak.
+"""A guard on own answers: the policy is held to what it said where it was right, most where it has moved.
 
-Ours. Old tasks are watched by their pass rates, which replay itself shows, and prompts are asked again as
-often as their task has lost. The policy's own right answers to them, kept from the last updates of their
-stage for free, are learned again beside the batch. Prompts are added to the batch and take nobody's place,
-and the weights may be averaged with those of the stage's start at its end.
+Ours. Right answers that the policy gave in the last `keep` iterations of a stage cost nothing. They are kept
+with the k largest log-probabilities z of each token, as the stage ends. Each step of later stages draws n:
 
-    level_t ← level_t + .3 (pass rate − level_t)        for each of its prompts; peak_t: the highest so far
-    P(task t) ∝ max(peak_t − level_t, 0) + .05
-    gradient ← gradient − c · ∇ mean_tokens log π(n answers of these tasks)
+    gradient ← gradient + c · ∇ mean_tokens KL(z ‖ π(· | x, y))
+    P(task t) ∝ moved_t + .02        moved_t ← moved_t + .3 (KL of an answer that was drawn − moved_t)
     θ ← θ + average (θ_start − θ)        at the stage's end
 
-At first level and peak are the pass rate in the last `keep` updates of the stage. A way of learning without
-grades (SFT) has references for answers and, for a pass rate, the mean probability of a token of theirs;
-nothing joins its batch but these answers.
+KL is over the k entries and one of all others. Its gradient is 0 where nothing has changed, unlike that of a
+likelihood, and with the draws it goes where a task is being lost. A way of learning without grades (SFT) has
+references for answers.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
 
-from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import RFT, Method
-from holdfast.learning.retention import Strategy
+from holdfast.learning.methods import Method
+from holdfast.learning.retention import Distributions, Strategy
 from holdfast.learning.retention.answers import (
     answers_of,
     as_groups,
@@ -33,109 +28,104 @@ from holdfast.learning.retention.answers import (
     gradient_of,
     join,
     keep_answers,
+    mismatches,
+    right_answers,
     select,
     taken,
+    with_entries,
 )
-from holdfast.learning.retention.pool import count, mixed, not_right, old_rows, pass_rates
+from holdfast.learning.retention.pool import count, keep_table, not_right, old_rows, table
 from holdfast.learning.retention.terms import add_to_gradient, flat_weights, set_weights
-from holdfast.learning.retention.watch import Watch, level_of, likelihoods, right_answers
 from holdfast.learning.stage import Stage
+from holdfast.rng import seed
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups
 
+PACE = 0.3  # of the moving averages
+LEAST = 0.02  # weight of a task that has not moved
 
-class WatchedReplay(Strategy):
+
+class OwnAnswerGuard(Strategy):
     rehearses = True
     copies = 2  # the gradient of old answers, and the weights of the stage's start
 
     kind: Literal["holdfast"] = "holdfast"
-    share: float = Field(0.25, ge=0, lt=1)  # old prompts, of a batch (RFT)
-    adds: bool = True  # to the batch; false: they take the places of new ones, at equal cost
-    answers: int = Field(8, ge=0)  # n, old answers a step
-    coef: float = Field(2.0, gt=0)  # c
-    keep: int = Field(8, ge=1)  # updates at a stage's end whose right answers are kept
+    answers: int = Field(8, ge=1)  # n, old answers a step
+    coef: float = Field(0.3, gt=0)  # c
+    keep: int = Field(8, ge=1)  # iterations at a stage's end whose right answers are kept
+    entries: int = Field(20, ge=1)  # k
     average: float = Field(0.0, ge=0, lt=1)  # towards the stage's start
+
+    def passes(self, method: Method) -> float:
+        """One to train on old answers."""
+        return 3 * self.answers * method.updates / (method.batch * method.completions)
+
+    def distributions(self, method: Method) -> Distributions:
+        """The logarithms, and two on the way back."""
+        return Distributions(3, self.answers, 1)
 
     def unfit(self, method: Method) -> str | None:
         return not_right(method)
 
     def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
-        """Take up the answers, and what is known of each task."""
+        """Take up the answers, and the weights that the end is averaged with."""
         memory |= stage.inherited.get(self.name, {})
         if self.average and memory:
             memory["start"] = flat_weights(stage.policy)
 
-    def batch(
-        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
-    ) -> list[Item]:
-        """The new prompts, and old ones of the tasks that have lost most."""
-        memory["iteration"] = torch.tensor(iteration)
-        watch, updates = Watch(memory), stage.method.updates
-        tasks = [name for name in stage.earlier if name in watch]
-        if not tasks or not self.share or not isinstance(stage.method, RFT):
-            return items
-        places = max(1, round(self.share * len(items)))
-        places = -(-places // updates) * updates if self.adds else places  # each update has as many
-        draw = named_stream(*stage.stream, "holdfast", iteration)
-        drawn = draw.choices(tasks, [watch.weight(name) for name in tasks], k=places)
-        old = [draw.choice(stage.earlier[name]) for name in drawn]
-        return mixed(items if self.adds else items[: len(items) - places], old)
-
     def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
-        """See how old tasks are doing, and keep right answers near the stage's end."""
-        old = set(old_rows(stage, groups.items))
-        new = [row for row in range(len(groups.prompts)) if row not in old]
-        is_late = int(memory["iteration"]) >= stage.iterations - self.keep
-        if groups.scores_BG is not None:
-            watch, rates = Watch(memory), pass_rates(groups)
-            for row in sorted(old):
-                watch.see(groups.items[row][0].name, rates[row])
-            watch.keep(memory)
-            if is_late and new:
-                seen = torch.tensor([sum(rates[row] for row in new), float(len(new))])
-                memory["late"] = memory["late"].cpu() + seen if "late" in memory else seen
-        if is_late:
-            draw = named_stream(*stage.stream, "holdfast", "right", int(memory["iteration"]))
-            fresh = taken(groups.completions, groups.items, right_answers(groups, new, draw))
+        """Keep a right answer to each new prompt of the last iterations."""
+        at = count(memory, "collected")
+        if at >= stage.iterations - self.keep:
+            old = set(old_rows(stage, groups.items))
+            draw = named_stream(*stage.stream, "holdfast", "right", at)
+            new = [row for row in range(len(groups.prompts)) if row not in old]
+            chosen = right_answers(groups, new, draw)
+            fresh = taken(groups.completions, groups.items, chosen)
             keep_answers(memory, join(answers_of(memory, "fresh"), fresh), "fresh")
-        replayed = len(old) / max(1, len(groups.items))
-        return replace(groups, stats={**groups.stats, "holdfast_replayed": replayed})
+        return groups
 
     def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
-        """Add that of old answers; `holdfast_share` is its part of the whole."""
-        answers, watch = answers_of(memory), Watch(memory)
-        rows = {name: rows for name, rows in by_task(stage, answers).items() if name in watch}
-        if not rows or not self.answers:
+        """Add that of old answers; `holdfast_share` is its part, `holdfast_kl` how far they have moved."""
+        answers = answers_of(memory)
+        rows = by_task(stage, answers)
+        if not rows:
             return {}
+        moved = table(memory, "moved")  # [KL] of each task, by the hash of its name
+        keys = {name: seed("task", name) for name in rows}
         draw = named_stream(*stage.stream, "holdfast", "answers", count(memory, "steps"))
-        drawn = draw.choices(list(rows), [watch.weight(name) for name in rows], k=self.answers)
-        old = as_groups(stage, select(answers, [draw.choice(rows[name]) for name in drawn]))
-        tokens, likely_B = old.completions.mask_BGR.sum(), torch.zeros(len(drawn))
+        weights = [moved.get(keys[name], [0.0])[0] + LEAST for name in rows]
+        drawn = draw.choices(list(rows), weights, k=self.answers)
+        old = select(answers, [draw.choice(rows[name]) for name in drawn])
+        kl_M, tokens = torch.zeros(len(drawn)), old["mask"].sum()
 
         def loss(part: Groups, rows: range) -> torch.Tensor:
-            logprobs_BGR = stage.policy.group_logprobs(part.prompts, part.completions).logprobs_BGR
-            likely_B[rows.start : rows.stop] = likelihoods(logprobs_BGR.detach(), part).cpu()
-            return -self.coef * logprobs_BGR.sum() / tokens
+            own = select(old, rows)
+            kl_T, _ = mismatches(stage, part, own, "kl")
+            each = kl_T.detach().cpu().split(own["mask"].sum(1).tolist())
+            kl_M[rows.start : rows.stop] = torch.stack([one.mean() for one in each])
+            return self.coef * kl_T.sum() / tokens
 
-        term = gradient_of(stage, old, loss)
-        if groups.scores_BG is None:
-            for name, likely in zip(drawn, likely_B.tolist(), strict=True):
-                watch.see(name, likely)
-            watch.keep(memory)
-        return {"holdfast_share": add_to_gradient(stage.policy, term)}
+        term = gradient_of(stage, as_groups(stage, old), loss)
+        for name, kl in zip(drawn, kl_M.tolist(), strict=True):
+            now = moved.get(keys[name], [0.0])[0]
+            moved[keys[name]] = [now + PACE * (kl - now)]
+        keep_table(memory, "moved", moved)
+        return {
+            "holdfast_share": add_to_gradient(stage.policy, term),
+            "holdfast_kl": float(kl_M.mean()),
+        }
 
     def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What is known of each task now, all answers; and the average of weights."""
-        watch, fresh = Watch(memory), answers_of(memory, "fresh")
-        level = float(memory["late"][0] / memory["late"][1]) if "late" in memory else level_of(stage, fresh)
-        if level is not None:
-            watch.begin(stage.items[0][0].name, level)
+        """The average of weights; and all answers, the stage's own with what the policy now says of them."""
         if "start" in memory:
             now = flat_weights(stage.policy)
             set_weights(stage.policy, now.lerp(memory["start"], self.average))
+        fresh = answers_of(memory, "fresh")
+        if fresh:
+            fresh = with_entries(stage, fresh, self.entries)
         left: dict[str, torch.Tensor] = {}
-        watch.keep(left)
         keep_answers(left, join(answers_of(memory), fresh))
         return left
