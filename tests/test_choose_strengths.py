@@ -80,7 +80,7 @@ def test_what_judges_can_be_run(tuning, tmp_path):
     better = {f"{name} retention.strength=100": 0.6 for name in ("ewc", "ewc_sum", "cpo")}
     better |= {"er retention.share=0.25": 0.7, "l2 retention.strength=0.1": 0.8}
     chosen = choose_strengths.choose(tuning, metrics(tuning, better.items()))
-    settings = choose_strengths.judging(tuning, chosen, str(TUNING))
+    settings = choose_strengths.judging(tuning, chosen, str(TUNING), "arena")
     (tmp_path / "arena.yaml").write_text(yaml.safe_dump(settings))
     arena = load_experiment(tmp_path / "arena.yaml")
     assert arena.evaluation.split == "test" and len(arena.seeds) == 5

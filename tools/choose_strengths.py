@@ -26,7 +26,6 @@ LEARNED, LOST = 0.1, 0.05  # what the reference must do with the first task, or 
 BEST = 5  # that are run in two orders
 BOTH_ORDERS = {"order": [None, "backwards"]}
 JUDGED: dict[str, Any] = {
-    "name": "arena",
     "evaluation": {"split": "test"},
     "seeds": [0, 1, 2, 3, 4],
     "max_jobs": 20000,
@@ -70,16 +69,19 @@ def choose(experiment: Experiment, metrics: pd.DataFrame) -> dict[str, tuple[str
     return chosen
 
 
-def judging(experiment: Experiment, chosen: dict[str, tuple[str, float]], tuned: str) -> dict[str, Any]:
-    """The settings of the experiment that judges, which extends the one that tuned."""
+def judging(
+    experiment: Experiment, chosen: dict[str, tuple[str, float]], tuned: str, name: str
+) -> dict[str, Any]:
+    """The settings of the experiment of this name that judges, which extends the file that tuned."""
     best = sorted(chosen, key=lambda family: -chosen[family][1])[:BEST]
     methods: dict[str, Any] = {_reference_family(experiment): {"grid": BOTH_ORDERS}}
-    for family, (name, _) in chosen.items():
-        grid = {key: [value] for key, value in experiment.variants[name].axes.items()}
+    for family, (best_of, _) in chosen.items():
+        grid = {key: [value] for key, value in experiment.variants[best_of].axes.items()}
         methods[family] = {"grid": grid | (BOTH_ORDERS if family in best else {})}
     reference = f"{experiment.reference} order=none"
     orders = {"backwards": list(reversed(experiment.sequence))}
-    return {"extends": tuned, **JUDGED, "orders": orders, "reference": reference, "methods": methods}
+    named = {"extends": tuned, "name": name, **JUDGED}
+    return {**named, "orders": orders, "reference": reference, "methods": methods}
 
 
 def _reference_family(experiment: Experiment) -> str:
@@ -106,7 +108,7 @@ def main() -> None:
         results = load_results(experiment)
         chosen = choose(experiment, results.metrics())
         check_bar(results.cells(), experiment.sequence[0], str(experiment.reference))
-        settings = judging(experiment, chosen, given.tuned.name)
+        settings = judging(experiment, chosen, given.tuned.name, given.out.stem)
     except HoldfastError as error:
         parser.exit(1, f"{error}\n")
     body = yaml.dump(settings, Dumper=_Plain, sort_keys=False, default_flow_style=None, width=110)
