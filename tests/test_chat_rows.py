@@ -35,6 +35,9 @@ def picture(folder: Path, name: str, colour: str = "red") -> Path:
     return path
 
 
+OWN_PICTURE = {"type": "image", "image": "a.png"}
+
+
 def rows_of(folder: Path, *rows: Any, name: str = "test.jsonl", **settings: Any) -> list[Example]:
     path = folder / name
     text = json.dumps(rows, indent=1) if name.endswith(".json") else "\n".join(map(json.dumps, rows))
@@ -96,11 +99,20 @@ def test_what_the_system_says_stands_before_the_question() -> None:
         ([said("tool", "a")], "'messages': has a turn of 'tool'; there are system, user, human"),
         ([said("user", [IMAGE_PART]), said("assistant", "b")], "'messages': shows more pictures than"),
         ([said("user", [{"type": "audio"}])], "'messages': has a part that is neither text nor image"),
+        ([{"role": ["user"], "content": "a"}], "'messages': has a turn of"),
+        ([said("user", "a"), said("assistant", [OWN_PICTURE])], "'messages': shows a picture in the as"),
+        ({"role": "user", "content": "a"}, "'messages': must be a list of turns"),
     ],
 )
 def test_chats_that_are_no_single_question(tmp_path: Path, turns: list[Any], message: str) -> None:
     with pytest.raises(InputError, match=f"test.jsonl, line 1, field {message}"):
         rows_of(tmp_path, {"messages": turns})
+
+
+def test_a_system_prompt_beside_the_turns_is_asked_about(tmp_path: Path) -> None:
+    row = {"messages": [said("user", "a"), said("assistant", "b")], "system": "Be brief."}
+    with pytest.raises(InputError, match="line 1, field 'system': is not read; make it the first turn"):
+        rows_of(tmp_path, row)
 
 
 def test_a_changed_picture_of_a_chat_is_other_data(tmp_path: Path) -> None:
@@ -118,6 +130,9 @@ def test_a_json_array_is_its_items(tmp_path: Path) -> None:
     assert [(one.prompt, one.answer) for one in examples] == [("a", "b"), ("c", "d")]
     with pytest.raises(InputError, match=r"test.json, item 2, field 'answer': is missing"):
         rows_of(tmp_path, rows[0], {"prompt": "c"}, name="test.json")
+    (tmp_path / "test.json").write_text('[{"prompt": "a", "answer": "b", "answer": "c"}]')
+    with pytest.raises(InputError, match=r"test.json: an item has the field 'answer' twice"):
+        load_task("mine", OwnTask(test=tmp_path / "test.json"))
 
 
 @pytest.mark.parametrize("before", ["data:image/png;base64,", ""])

@@ -177,6 +177,7 @@ def message(tmp_path: Path, **changes: Any) -> str:
 
 def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
     released(tmp_path / "set")
+    (tmp_path / "ragged.csv").write_text("question,answer\na,b,c\n")
     for changes, parts in (
         ({"prompt": "{questoin} ?"}, ["mine.prompt: there is no column 'questoin'; did you mean 'question'?",
                                       "(train: key, question, answer, image)"]),
@@ -193,6 +194,8 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
         ({"hub": "nowhere.parquet"}, ["mine.hub: there is no file or folder 'nowhere.parquet'"]),
         ({"hub": "data/nowhere.parquet"}, ["mine.hub: there is no file or folder 'data/nowhere.parquet'"]),
         ({"hub": "tiny.yaml"}, ["mine.hub", "tiny.yaml is none of .parquet, .json"]),
+        ({"hub": ""}, ["mine.hub: there is no file or folder ''"]),
+        ({"hub": "ragged.csv"}, ["mine.hub:", "ragged.csv names 2 columns, but its first row has 3 fields"]),
     ):  # fmt: skip
         said = message(tmp_path, **changes)
         assert all(part in said for part in parts), said

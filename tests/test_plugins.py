@@ -114,6 +114,24 @@ def bad_hangs(answer, example):
         except Exception:
             pass
 bad_hangs.seconds = 0.2
+def bad_exits(answer, example): raise SystemExit(0)
+def bad_huge(answer, example): return 10**400
+def bad_shown(answer, example): return Shown()
+def bad_said(answer, example): raise ValueError("one\\ntwo" * 1000)
+def bad_limit(answer, example): return 1.0
+bad_limit.seconds = "slow"
+def bad_catches(answer, example):
+    try:
+        time.sleep(9)
+    except BaseException:
+        return 1.0
+bad_catches.seconds = 0.2
+
+
+class Shown:
+    def __repr__(self):
+        raise ValueError
+
 
 not_a_function = 3
 '''
@@ -247,6 +265,12 @@ def test_code_that_is_no_task(rules: Path, tmp_path: Path, task: str, expected: 
         ("bad_large", "must return a number from 0 to 1"),
         ("bad_raises", "line 88: ZeroDivisionError: division by zero"),
         ("bad_hangs", "took more than 0.2 s over the answer to 0"),
+        ("bad_catches", "took more than 0.2 s over the answer to 0"),
+        ("bad_exits", "SystemExit: 0"),
+        ("bad_huge", "returned 1000"),
+        ("bad_shown", "returned an object of Shown"),
+        ("bad_said", "ValueError: one twoone two"),
+        ("bad_limit", "its attribute `seconds` is 'slow'"),
     ],
 )
 def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, expected: str) -> None:
@@ -259,6 +283,14 @@ def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, ex
         task.score("red", task.examples("test")[0])
     assert expected in str(caught.value)
     assert f"rules.py:{name}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 700
+
+
+def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "TO_RUN", 0.1)
+    (tmp_path / "loops.py").write_text("while True: pass\n")
+    with pytest.raises(InputError, match=r"loops.py takes more than 0.1 s to be run"):
+        plugins.load(f"{tmp_path}/loops.py:score")
 
 
 @pytest.mark.parametrize(
@@ -285,6 +317,7 @@ def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, ex
         ({"objective": "sft", "joint": True, "retention": {"kind": "er"}}, "no earlier tasks to retain"),
         ({"objective": "sft", "retention": [{"kind": "er"}, {"kind": "er"}]}, "names a kind twice"),
         ({"objective": "sft", "retention": "er"}, "must be a mapping such as {kind: er}"),
+        ({"objective": "sft", "retention": {"kind": ["er"]}}, "not ['er']"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_any_work(

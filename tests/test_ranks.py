@@ -151,5 +151,17 @@ def test_how_ranks_were_started_is_checked(
         in call("run", config, "--workers", 2).err
     )
     assert "so this is a rank of several, but RANK is not set" in call("run", config).err
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name, value, said in (
+        ("LOCAL_RANK", "x", "LOCAL_RANK is 'x'; it must be a whole number"),
+        ("MASTER_PORT", "-1", "MASTER_PORT is '-1'; it must be a whole number"),
+        ("RANK", "2", "RANK is 2, but ranks count from 0, and WORLD_SIZE is 2"),
+        ("HOLDFAST_PATIENCE", "inf", "HOLDFAST_PATIENCE is 'inf'; it must be a number of seconds above 0"),
+    ):
+        with monkeypatch.context() as here:
+            here.setenv(name, value)
+            with pytest.raises(InputError, match=said):
+                team_of_environment()
     monkeypatch.setenv("WORLD_SIZE", "two")
     assert "WORLD_SIZE is 'two' in the environment" in call("run", config).err

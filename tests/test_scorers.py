@@ -124,6 +124,7 @@ def test_mmmu_letters(answer, letter):
         # what the official script reads as 3, as 5 and as 5
         (".3", ["0.3"], True), (".3", ["3"], False), (r"5 \times 10^3", ["5000"], True), ("−5", ["-5"], True),
         (r"5 \times 10^3", ["5"], False), ("−5", ["5"], False), ("3", ["3 × 10^{2}"], False),
+        ("- 12", ["-12"], True), ("x = - 12", ["12"], False), ("1.2*10^3", ["1200"], True),
     ],
 )  # fmt: skip
 def test_mmmu_open_answers(answer, references, right):

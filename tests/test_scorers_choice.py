@@ -91,6 +91,23 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         ("cut off at … A multistage", None),
         # an option's text
         ("choice 3", "D"), ("Choice 3.", "D"), ("The answer is choice 3.", "D"), ("**choice 3**", "D"),
+        # ruled out in other words
+        ("I don't think it's B.", None), ("I do not believe it is B", None), ("Anything but B", None),
+        ("B seems wrong", None), ("B must be wrong", None), ("B is clearly wrong", None),
+        ("B, which is wrong", None), ("Excluding A and C, B remains.", "B"), ("I rule out B", None),
+        # letters of a range, a way or a formula
+        ("A–D", None), ("A to D", None), ("It moves from A to B.", None), ("A < B", None), ("B + C", None),
+        ("P(B|A) is small", None), (r"\(A\cup B\)", None), ("A^2 = 4", None), ("|A|", None), ("A*B", None),
+        # a list of all options in one line
+        ("A) cat, B) dog, C) cow, D) pig", None), ("(A) cat (B) dog (C) cow: I pick (B)", "B"),
+        # the pronoun
+        ("I based this on the image", None), ("First, I then looked. I pick B", "B"), ("B I think", "B"),
+        # small letters, arrows, other scripts and dress
+        ("Answer: b) dog", "B"), ("The answer is b because it barks", "B"), ("option b is right", "B"),
+        ("⇒ B", "B"), (r"\Rightarrow B", "B"), ("（B）", "B"), ("Ｂ", "B"), ("答案应该是B", "B"),
+        ("答案不是B", None), ("正解はBです", "B"), (r"\textrm{B}", "B"), (r"\boldsymbol{B}", "B"),
+        ("<|begin_of_box|>B<|end_of_box|>", "B"),
+        ("B appears to be right", "B"), ("Definitely B", "B"), ("I believe B.", "B"),
     ],
 )  # fmt: skip
 def test_letters_that_all_three_rules_read_alike(read, answer, letter):
@@ -104,6 +121,19 @@ def test_options_whose_text_names_another_letter(read):
     assert read("Look at Solution B first", FOUR[:2]) is None
     assert read("The answer is B. Solution A", FOUR) == "B"
     assert read("The answer is A and B.", ("A", "B", "A and B")) == "C"
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("answer", "choices", "letter"),
+    [
+        ("5", ("-5", "7"), None), ("−5", ("-5", "7"), "A"), ("x < 2", ("x > 2", "x > 7"), None),
+        ("x>2", ("x > 2", "x > 7"), "A"), ("5!", ("5", "6"), None), ("|x|", ("x", "y"), None),
+        ("50", ("20%", "50%"), "B"), ("COVID 19", ("COVID-19", "flu"), "A"), ("2 - 3", ("2 + 3", "7"), None),
+    ],
+)  # fmt: skip
+def test_signs_of_an_options_text_count(read, answer, choices, letter):
+    assert read(answer, choices) == letter
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -156,6 +186,20 @@ DECISIONS = [
     ("Sorry, I do not see any image", None), ("It is not clear whether there is one", None),
     ("yes or no", None), ("No/Yes", None), ("a kite", None), ("There is", None), ("notice", None),
     ("No idea.", None), ("No image was provided", None), ("No image of a kite", "no"),
+    # nothing is there; it is seen; agreement
+    ("There is nothing there", "no"), ("There are zero kites", "no"), ("I see nobody", "no"),
+    ("I see.", None), ("There appears to be a kite", "yes"), ("We can see a kite", "yes"),
+    ("A kite is visible.", "yes"),
+    ("A kite is not visible", "no"), ("That's correct", "yes"), ("That is incorrect", "no"),
+    ("Of course.", "yes"), ("Of course not", "no"), ("I think so", "yes"), ("Not true", "no"),
+    ("Yup", "yes"), ("Nah", "no"),
+    ("No doubt there is a kite", "yes"), ("Without a doubt, yes", "yes"),
+    # both, or neither
+    ("Yes and no", None), ("[yes/no]", None), ("Answer yes or no", None), ("The answer is yes or no", None),
+    ("It cannot be determined", None), ("can not tell", None), ("Not applicable", None), ("No comment", None),
+    ("There is no way to tell", None), ("I have no idea", None), ("There isn't enough information", None),
+    ("I don't have access to the image", None), ("I can't view images", None), ("I won't answer", None),
+    ("There is insufficient information", None), ("I can neither confirm nor deny", None), ("No way", "no"),
 ]  # fmt: skip
 
 
@@ -192,7 +236,12 @@ def test_popes_own_script_is_a_scorer_of_its_own():
         ("no objects", "1", 0), ("blue, brown", "Blue and brown", 1), ("blue & brown", "Blue and brown", 1),
         ("brown, and blue", "blue and brown", 1), ("The bus is blue, brown", "Blue and brown", 1),
         ("red, blue & brown", "blue, brown and red", 1), ("blue, red", "Blue and brown", 0),
-        ("1,000", "1,000", 1),
+        ("1,000", "1,000", 1), ("two (2)", "2", 1), ("Two objects are blue.", "2", 1), ("02", "2", 1),
+        ("more than 2", "2", 0), ("not 2", "2", 0), ("at least 2", "2", 0), ("2 and 2", "2", 0),
+        ("There aren't any", "0", 1), ("There is nothing", "0", 1), ("None are blue", "0", 1),
+        ("brown/blue", "Blue and brown", 1), ("blue; brown", "Blue and brown", 1), ("It's a bus", "bus", 1),
+        ("They're brown and blue", "Blue and brown", 1), ("It isn't a bus", "bus", 0),
+        ("The shape of the large metal object on the left is a bus", "bus", 1),
     ],
 )  # fmt: skip
 def test_superclevr_in_other_words(answer, reference, right):

@@ -100,6 +100,20 @@ def test_geometry_in_any_notation(answer, reference, right):
         ("1 2", "12", 0), ("1 200", "1200", 1), ("1 1/2", "11/2", 0), ("2*3*4", "24", 1),
         ("2*1*2", "212", 0),
         ("*24*", "24", 1), ("so **24** or *24*", "24", 0),
+        # other signs for the same
+        ("½", "0.5", 1), ("3½", "3.5", 1), ("10⁴", "10000", 1), ("10⁻³", "0.001", 1), ("2∶3", "2:3", 1),
+        (r"\cfrac{1}{2}", "0.5", 1), ("12^{o}", "12", 1), (r"12\textdegree", "12", 1), ("12'", "12", 0),
+        ("2 rad", "2", 1), (r"\boldsymbol{12}", "12", 1), (r"32\pi\,\text{units}^2", r"32 \pi", 1),
+        ("8*3**0.5", r"8 \sqrt { 3 }", 1), ("2θ", r"2 \theta", 1), ("(-∞, 3]", r"(-\infty, 3]", 1),
+        ("(∞, 3]", r"(-\infty, 3]", 0),
+        # relations from either side, and the name of what is asked for
+        ("x ≤ 3", r"x \leq 3", 1), ("3 >= x", r"x \leq 3", 1), ("x ≥ 3", r"x \leq 3", 0),
+        ("3 < x", "x > 3", 1), ("3 > x", "x > 3", 0), ("7 > x > 3", "3 < x < 7", 1),
+        ("7 < x < 3", "3 < x < 7", 0),
+        ("x != 3", r"x \neq 3", 1), ("3", "x = 3", 1), ("3 cm", "x = 3", 1), ("y = 3", "x = 3", 0),
+        ("x", "x = 3", 0), ("12 = x", "12", 1), ("|AB| = 12", "12", 1), ("12 = 13", "12", 0),
+        ("angle 5", r"\angle 5", 1), ("△ABC", r"\triangle A B C", 1), ("Triangle ABD", r"\triangle A B C", 0),
+        ("AB || CD", r"\overline{A B} \parallel \overline{C D}", 1), ("AD & BE", "A D and B E", 1),
     ],
 )  # fmt: skip
 def test_numbers_and_collections(answer, reference, right):

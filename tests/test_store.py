@@ -146,6 +146,10 @@ def test_weights_somebody_needs_or_keeps_stay(experiment: Experiment, plan: Plan
     store.keep_weights(job, "another", True)
     assert store.prune_weights(job) == 0
     store.keep_weights(job, "another", False)
+    (store.root / "keep" / f"{job.fingerprint[:16]}.another").symlink_to("nowhere/at/all")
+    store.keep_weights(job, "another", True)
+    assert store.prune_weights(job) == 0
+    store.keep_weights(job, "another", False)
     store.lease_weights(job)  # its own lease does not stop it
     assert store.prune_weights(job) > 0
 

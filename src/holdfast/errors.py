@@ -22,7 +22,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     close.sort(key=lambda one: sorted(one) != sorted(word))  # letters that changed places, first
-    return f"; did you mean '{close[0]}'?" if close else f"; there is {', '.join(known)}"
+    return f"; did you mean '{close[0]}'?" if close else f"; there is {', '.join(known) or 'nothing'}"
 
 
 def reason(error: BaseException) -> str:

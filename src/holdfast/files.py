@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, shortened
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as mkstemp makes them
+LONGEST_NAME = 255  # bytes that a file system takes
 _LEFT_OVER = 60.0  # seconds; a temporary file that a living process writes does not grow so old
 
 
@@ -95,6 +96,8 @@ def user_path(text: str | Path) -> Path:
     path = Path(text)
     if "\0" in str(text):
         raise InputError(f"{str(text)!r} is no path: it holds the character NUL.")
+    if max((len(name.encode(errors="replace")) for name in path.parts), default=0) > LONGEST_NAME:
+        raise InputError(f"{shortened(str(text))} is no path: a name has at most {LONGEST_NAME} bytes.")
     try:
         return path.expanduser()
     except RuntimeError:

@@ -23,12 +23,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.errors import HoldfastError, InputError, shortened, suggestion
 from holdfast.files import user_path
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
 SECONDS = 10.0  # that one call may take, unless the function has an attribute `seconds`
+LONGEST = 86_400.0  # seconds that such an attribute may say
+TO_RUN = 60.0  # seconds that a file may take to define what is in it
 
 
 def is_reference(value: object) -> bool:
@@ -181,11 +183,17 @@ def _module(path: Path) -> ModuleType:
     _ran[path] = file_hash(path)
     sys.modules[name] = module  # pydantic looks annotations up there
     try:
-        spec.loader.exec_module(module)
+        with time_limit(TO_RUN):
+            spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
+        if isinstance(error, TooSlow):
+            raise InputError(
+                f"{path} takes more than {TO_RUN:g} s to be run, before anything in it is used; move long "
+                "work into its functions."
+            ) from None
         raise InputError(f"{path} cannot be run: {_where(error, path)}.") from error
     return module
 
@@ -200,7 +208,12 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
         HoldfastError: it raised an error, or took longer than its `seconds` (10 where it does not say).
     """
     function = load_function(reference)
-    seconds = float(getattr(function, "seconds", SECONDS))
+    seconds = getattr(function, "seconds", SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+        raise InputError(
+            f"{reference}: its attribute `seconds` is {shown(seconds)}; it must be a number above 0, of at "
+            f"most {LONGEST:,.0f}."
+        )
     try:
         with time_limit(seconds), blamed(reference, about):
             return function(*arguments)
@@ -223,9 +236,9 @@ def blamed(reference: str | None, about: str) -> Iterator[None]:
     """
     try:
         yield
-    except (HoldfastError, MemoryError):  # which say what is wrong
+    except (HoldfastError, MemoryError, KeyboardInterrupt, TooSlow):  # which say what is wrong
         raise
-    except Exception as error:
+    except BaseException as error:  # also `sys.exit()`, which would end the run without a word
         if reference is None:
             raise
         path = Path(reference.rpartition(":")[0])
@@ -238,14 +251,29 @@ def call_for_number(reference: str, *arguments: Any, about: str, least: float, m
     Raises:
         HoldfastError: as `call`, or it returned something else.
     """
-    value = call(reference, *arguments, about=about)
-    with_item = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
-    if not isinstance(with_item, int | float) or not least <= float(with_item) <= most:
+    number = plain_number(call(reference, *arguments, about=about))
+    if not isinstance(number, int | float) or not least <= number <= most:
         raise HoldfastError(
-            f"{reference} returned {with_item!r} for {about}; it must return a number from {least:g} to "
+            f"{reference} returned {shown(number)} for {about}; it must return a number from {least:g} to "
             f"{most:g}."
         )
-    return float(with_item)
+    return float(number)
+
+
+def plain_number(value: Any) -> Any:
+    """A number of numpy or torch as one of Python's; anything else as it is."""
+    try:
+        return value.item() if value.ndim == 0 else value
+    except Exception:  # no such number
+        return value
+
+
+def shown(value: Any) -> str:
+    """What code of the user's gave, for a message."""
+    try:
+        return shortened(repr(value), 200)
+    except Exception:  # of its own `__repr__`
+        return f"an object of {type(value).__name__}"
 
 
 class TooSlow(BaseException):
@@ -259,7 +287,11 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
+    over = False
+
     def stop(*_: object) -> None:
+        nonlocal over
+        over = True
         raise TooSlow
 
     before = signal.signal(signal.SIGALRM, stop)
@@ -269,6 +301,8 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    if over:  # and the user's code caught it
+        raise TooSlow
 
 
 def _where(error: BaseException, path: Path) -> str:
@@ -278,4 +312,8 @@ def _where(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
     place = f"line {lines[-1]}: " if lines else ""
-    return f"{place}{type(error).__name__}: {error}"
+    try:
+        said = shortened(" ".join(str(error).split()), 300)
+    except Exception:  # of its own `__str__`
+        said = ""
+    return f"{place}{type(error).__name__}" + (f": {said.rstrip('.')}" if said else "")

@@ -5,15 +5,36 @@ Mappings are merged key by key; anything else replaces what the other file says,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
 from holdfast.files import user_path
-from holdfast.yamlfile import YamlFile, read_yaml
+from holdfast.yamlfile import KeyPath, YamlFile, read_yaml
 
 KEY = "extends"
+
+
+class Misplaced(InputError):
+    """A path that cannot be one, and the key that says it."""
+
+    def __init__(self, place: KeyPath, problem: str) -> None:
+        super().__init__(f"{'.'.join(map(str, place))}: {problem}")
+        self.place, self.problem = place, problem.rstrip(".")
+
+
+def path_of(text: str, place: KeyPath) -> Path:
+    """As `user_path`, of what a key says.
+
+    Raises:
+        Misplaced: it is no path.
+    """
+    try:
+        return user_path(text)
+    except InputError as error:
+        raise Misplaced(place, str(error)) from None
 
 
 def read_extended(path: Path, settle: Callable[[dict[str, Any], Path], dict[str, Any]]) -> YamlFile:
@@ -36,13 +57,15 @@ def _read(
         raise InputError(f"{path} holds no settings; it must be a YAML mapping, such as 'name: my-study'.")
     own = {str(key): value for key, value in file.value.items()}
     said = own.pop(KEY, None)
-    file.value = settle(own, path.parent)
+    with _named(path, file):
+        file.value = settle(own, path.parent)
     if said is None:
         return file
     where = f"{path} line {file.line((KEY,))}, {KEY}"
     if not isinstance(said, str):
         raise InputError(f"{where}: must be the path of one experiment file, not {said!r}.")
-    base_path = (path.parent / user_path(said)).resolve()
+    with _named(path, file):
+        base_path = (path.parent / path_of(said, (KEY,))).resolve()
     above = (*above, path.resolve())
     if base_path in above:
         circle = " → ".join(one.name for one in (*above[above.index(base_path) :], base_path))
@@ -57,6 +80,14 @@ def _read(
         {place: base_path for place in base.lines if place not in file.lines}
         | {place: other for place, other in base.others.items() if place not in file.lines},
     )
+
+
+@contextmanager
+def _named(path: Path, file: YamlFile) -> Iterator[None]:
+    try:
+        yield
+    except Misplaced as error:
+        raise InputError(f"{path} {file.where(error.place)}{error}") from None
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

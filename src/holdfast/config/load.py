@@ -12,11 +12,11 @@ from holdfast import plugins
 from holdfast.config.checks import check, check_split
 from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
-from holdfast.config.extend import read_extended
+from holdfast.config.extend import Misplaced, path_of, read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, problems_of
 from holdfast.errors import InputError, suggestion
-from holdfast.files import is_url, user_path
+from holdfast.files import is_url
 from holdfast.learning.methods import Method, every_setting, way
 from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
@@ -61,7 +61,10 @@ def load_experiment(
         data["output"] = "runs/unnamed"  # the missing name is reported
     prompts = data.setdefault("prompts", "standard")
     data.setdefault("hint", HINTS[prompts if isinstance(prompts, str) and prompts in HINTS else "standard"])
-    data = _absolute_folders(_settle(data, path.parent))  # what the command line says, too
+    try:
+        data = _absolute_folders(_settle(data, path.parent))  # what the command line says, too
+    except Misplaced as error:
+        raise InputError(message(path, file, [*problems, (error.place, error.problem)], families)) from None
     experiment = None
     whole = _methods(data, own, families, problems)
     _measures(data, problems)
@@ -294,7 +297,7 @@ def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
     keys = ("output", "store", "cache")
     folders = {key: data.get(key, Experiment.model_fields[key].default) for key in keys}
     return data | {
-        key: str(user_path(value).absolute())
+        key: str(path_of(str(value), (key,)).absolute())
         for key, value in folders.items()
         if isinstance(value, str | Path) and not (key == "store" and is_url(str(value)))
     }
@@ -305,20 +308,22 @@ def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     data = plugins.absolute(data, folder)
     model = data.get("model")
     if isinstance(model, dict) and isinstance(path := model.get("path"), str):
-        found = folder / user_path(path)
+        found = folder / path_of(path, ("model", "path"))
         if found.is_dir() and path != "embedded":
             data["model"] = {**model, "path": str(found.resolve())}
     tasks = data.get("tasks")
     if isinstance(tasks, dict):
-        data["tasks"] = {name: _with_paths(task, folder) for name, task in tasks.items()}
+        data["tasks"] = {name: _with_paths(str(name), task, folder) for name, task in tasks.items()}
     return data
 
 
-def _with_paths(task: Any, folder: Path) -> Any:
+def _with_paths(name: str, task: Any, folder: Path) -> Any:
     """A task's settings with the paths of its files made absolute; what a hub id may be stays as it is."""
     if not isinstance(task, dict):
         return task
+    if task.get("hub") == "":
+        return task  # which would be the folder itself
     keys = ("hub",) if "hub" in task else ("train", "validation", "test")
-    named = {key: user_path(task[key]) for key in keys if isinstance(task.get(key), str)}
+    named = {key: path_of(task[key], ("tasks", name, key)) for key in keys if isinstance(task.get(key), str)}
     paths = {key: (folder / path).resolve() for key, path in named.items()}
     return task | {key: str(path) for key, path in paths.items() if key != "hub" or path.exists()}

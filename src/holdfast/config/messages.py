@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -16,6 +17,7 @@ from holdfast.learning.methods import ways_with
 from holdfast.yamlfile import KeyPath, YamlFile
 
 MOST_ERRORS = 50  # that a message tells
+_LONG_QUOTE = re.compile(r"'([^'\n]{200})[^'\n]+'")
 _PLAIN = {  # pydantic's errors in the words of the file
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping (key: value)",
@@ -143,7 +145,8 @@ def message(
             names |= {str(part) for part in where[1:2] if part in families}
     lines = []
     for (_, at, name, text), names in sorted(found.items(), key=lambda item: item[0]):
-        lines.append(f"  {at}{name}: {text}{_some_of(names, families)}")
+        text = _LONG_QUOTE.sub(r"'\1 …'", f"{shortened(name, 200)}: {text}")
+        lines.append(f"  {at}{text}{_some_of(names, families)}")
     count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
     if len(lines) > MOST_ERRORS:
         lines[MOST_ERRORS:] = [f"  and {len(lines) - MOST_ERRORS} more"]

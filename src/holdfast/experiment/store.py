@@ -335,7 +335,8 @@ class Store(Locks):
         mark = self.root / "keep" / f"{job.fingerprint[:_LENGTH]}.{experiment}"
         if keep:
             mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            if not os.path.lexists(mark):  # a link to nowhere is a mark, too
+                mark.touch()
         else:
             mark.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ never changes a training result.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -179,7 +179,9 @@ class Measure(Settings):
         with plugins.blamed(self.reference, about=f"stage {moment.stage}"):
             found = self.request(moment)
         if not isinstance(found, Request | None):
-            raise HoldfastError(f"{self._key}: `request` returned {found!r}; it must be a Request, or None.")
+            raise HoldfastError(
+                f"{self._key}: `request` returned {plugins.shown(found)}; it must be a Request, or None."
+            )
         return found
 
     def result(self, job: Job, runner: Runner) -> dict[str, Any]:
@@ -243,16 +245,19 @@ def _numbers(reference: str, found: Any) -> dict[str, Any]:
     """
     if not isinstance(found, Mapping) or not found:
         raise HoldfastError(
-            f"{reference} returned {found!r}; `measure` must return numbers by name, such as {{'norm': 0.5}}."
+            f"{reference} returned {plugins.shown(found)}; `measure` must return numbers by name, such as "
+            "{'norm': 0.5}."
         )
     plain: dict[str, Any] = {}
     for name, value in found.items():
-        number = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+        number = plugins.plain_number(value)
         if not isinstance(name, str) or name in COLUMNS:
-            raise HoldfastError(f"{reference} returned a number called {name!r}; give it another name.")
-        if number is not None and not (isinstance(number, int | float) and math.isfinite(number)):
+            called = plugins.shown(name)
+            raise HoldfastError(f"{reference} returned a number called {called}; give it another name.")
+        if number is not None and not (isinstance(number, int | float) and abs(number) <= sys.float_info.max):
             raise HoldfastError(
-                f"{reference} returned {number!r} as {name}; it must be a finite number, or None for none."
+                f"{reference} returned {plugins.shown(number)} as {name}; it must be a finite number, or "
+                "None for none."
             )
         plain[name] = number
     return plain

@@ -14,7 +14,7 @@ import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -108,7 +108,7 @@ class Ranks(Team):
 
     def __init__(self, store: dist.Store, rank: int, size: int) -> None:
         self.rank, self.size, self.store = rank, size, store
-        self.patience = float(os.environ.get(PATIENCE, USUAL_PATIENCE))
+        self.patience = _patience()
         self._meetings = self._calls = 0
         self._told: Exception | None = None  # the last error
         self._names = [f"rank {one} of {size}" for one in range(size)]
@@ -284,6 +284,12 @@ def team_of_environment() -> Team:
     needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if missing := [name for name in needed if not os.environ.get(name)]:
         raise InputError(f"WORLD_SIZE is {size}, so this is a rank of several, but {missing[0]} is not set.")
+    for name in (*needed, "LOCAL_RANK"):
+        if name != "MASTER_ADDR" and not (told := os.environ.get(name, "0")).isdecimal():
+            raise InputError(f"{name} is '{told}'; it must be a whole number.")
+    if (rank := int(os.environ["RANK"])) >= int(size):
+        raise InputError(f"RANK is {rank}, but ranks count from 0, and WORLD_SIZE is {size}.")
+    _patience()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     try:
@@ -291,6 +297,19 @@ def team_of_environment() -> Team:
     except (RuntimeError, ValueError) as error:
         raise TeamLost(f"The {size} ranks did not find each other: {error}") from error
     return Ranks(store, rank, count)
+
+
+def _patience() -> float:
+    """Seconds that ranks wait for each other.
+
+    Raises:
+        InputError: what is set is no such number.
+    """
+    told = os.environ.get(PATIENCE, str(USUAL_PATIENCE))
+    with suppress(ValueError):
+        if 0 < (seconds := float(told)) <= _LONG.total_seconds():
+            return seconds
+    raise InputError(f"{PATIENCE} is '{told}'; it must be a number of seconds above 0.")
 
 
 def tree(values: list[torch.Tensor]) -> torch.Tensor:

@@ -52,10 +52,15 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
     pictures = iter(beside)
     said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     shown: list[Any] = []
-    for turn in [*values[field], *_listed(values.get("completion"))]:
+    for turn in [*_listed(values.get(field)), *_listed(values.get("completion"))]:
         who, content = _turn(field, turn)
+        before = len(shown)
         text = "".join(_texts(field, content, pictures, shown))
+        if who == "assistant" and len(shown) > before:
+            raise ChatError(field, "shows a picture in the assistant's turn; an answer is text")
         said[who].append(text)
+    if isinstance(values.get("system"), str) and values["system"].strip():
+        raise ChatError("system", "is not read; make it the first turn, or move it into 'meta'")
     if len(said["user"]) != 1:
         raise ChatError(
             field, f"has {len(said['user'])} turns of the user; a row is one question: make a row of each"
@@ -89,9 +94,9 @@ def _turn(field: str, turn: Any) -> tuple[str, Any]:
     if not isinstance(turn, Mapping):
         raise ChatError(field, "must hold turns: objects with role and content, or from and value")
     name = turn.get("role", turn.get("from"))
-    if name not in _WHO:
+    if not isinstance(name, str) or name not in _WHO:
         raise ChatError(field, f"has a turn of '{name}'; there are {', '.join(_WHO)}")
-    return _WHO[str(name)], turn.get("content", turn.get("value"))
+    return _WHO[name], turn.get("content", turn.get("value"))
 
 
 def _texts(field: str, content: Any, beside: Iterator[Any], shown: list[Any]) -> Iterator[str]:

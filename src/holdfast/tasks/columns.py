@@ -14,19 +14,21 @@ is fetched.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import field_validator, model_validator
 
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, shortened, suggestion
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
@@ -159,7 +161,7 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
         InputError: the table cannot be read, or has not what the settings name (`TableError`).
     """
     path = Path(settings.hub)
-    local = path.exists()
+    local = bool(settings.hub) and path.exists()
     named_like_a_file = settings.hub.startswith((".", "/", "~")) or path.suffix in READERS
     if not local and (named_like_a_file or settings.hub.count("/") != 1):
         problem = f"there is no file or folder '{settings.hub}', and it is no hub id (owner/name)"
@@ -186,7 +188,8 @@ def load_table_task(name: str, settings: TableTask) -> Task:
         found: dict[Split, Records] = {}
         for split, file in files.items():
             reader = {"path": READERS[file.suffix], "data_files": str(file)}
-            table = _load(name, str(file), True, **reader, streaming=True)["train"]
+            _check_heading(name, split, file)
+            table = _load(name, split, str(file), True, **reader, streaming=True)["train"]
             if problems := _missing(settings, str(file), table):
                 raise TableError(name, problems)
             found[split] = partial(_records, str(file), table)
@@ -246,10 +249,11 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     if path.is_file():
         if path.suffix not in READERS:
             raise TableError(name, [("hub", f"{path} is none of {', '.join(READERS)}")])
+        _check_heading(name, "hub", path)
         source: dict[str, Any] = {"path": READERS[path.suffix], "data_files": str(path)}
     else:
         source = {"path": settings.hub, "name": settings.config, "revision": settings.revision}
-    found = _load(name, settings.hub, local, **source, streaming=True)
+    found = _load(name, "hub", settings.hub, local, **source, streaming=True)
     problems: list[tuple[str, str]] = [
         (split, f"{settings.hub} has no split '{theirs}'{suggestion(theirs, found)}")
         for split, theirs in settings.splits().items()
@@ -262,12 +266,23 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
             raise TableError(name, problems)
     if not local:  # a download that broke off goes on
         found = {
-            theirs: _load(name, settings.hub, local, **source, split=theirs)
+            theirs: _load(name, "hub", settings.hub, local, **source, split=theirs)
             for theirs in settings.splits().values()
         }
     return {
         split: partial(_records, settings.hub, found[theirs]) for split, theirs in settings.splits().items()
     }
+
+
+def _check_heading(task: str, key: str, file: Path) -> None:
+    """Where rows have more fields than columns have names, readers take the first for names of rows."""
+    if file.suffix != ".csv":
+        return
+    with suppress(csv.Error), file.open(encoding="utf-8", errors="replace", newline="") as opened:
+        heading, first = islice(chain(csv.reader(opened), ([], [])), 2)
+        if len(first) > len(heading):
+            problem = f"{file} names {len(heading)} columns, but its first row has {len(first)} fields"
+            raise TableError(task, [(key, f"{problem}; quote texts that hold commas")])
 
 
 def _missing(settings: Columns, place: str, table: Any, split: str = "columns") -> list[tuple[str, str]]:
@@ -289,7 +304,7 @@ def first_rows(source: str) -> dict[str, list[Record]]:
     """
     path = Path(source)
     reader = {"path": READERS[path.suffix], "data_files": source} if path.is_file() else {"path": source}
-    found = _load("data", source, path.exists(), **reader, streaming=True)
+    found = _load("data", "source", source, path.exists(), **reader, streaming=True)
     with said_if_damaged(source):
         return {split: list(islice(_records(source, table), ROWS_AT_ONCE)) for split, table in found.items()}
 
@@ -305,18 +320,18 @@ def column_names(place: str, table: Any) -> list[str]:
     return [] if first is None else list(first.column_names)
 
 
-def _load(task: str, hub: str, local: bool, /, **arguments: Any) -> Any:
+def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> Any:
     try:
         return library().load_dataset(**arguments)
     except Exception as error:  # readers and clients raise almost anything
-        reason = str(error).strip().splitlines()
-        text = f"{hub} cannot be loaded ({reason[0] if reason else type(error).__name__})"
+        said = str(error).strip().splitlines()
+        text = f"{hub} cannot be loaded ({shortened(said[0], 300) if said else type(error).__name__})"
         if not local:
             command = f"hf download {hub} --repo-type dataset --local-dir FOLDER"
             text += (
                 f"; on a machine with access, run '{command}', copy the folder here, and write hub: FOLDER"
             )
-        raise TableError(task, [("hub", text)]) from None
+        raise TableError(task, [(key, text)]) from None
 
 
 def _records(hub: str, table: Any) -> Iterator[Record]:

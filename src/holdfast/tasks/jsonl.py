@@ -34,7 +34,7 @@ from pydantic import Field, field_validator, model_validator
 from holdfast import rng
 from holdfast.errors import InputError
 from holdfast.settings import Settings
-from holdfast.tasks.chat import ChatError, as_row, is_chat
+from holdfast.tasks.chat import TURNS, ChatError, as_row, is_chat
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.imagecheck import look
 from holdfast.tasks.picturefiles import inline, locate, look_at
@@ -225,7 +225,9 @@ def _is_array(path: Path) -> bool:
         if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             return False
     try:
-        items = json.loads(path.read_bytes())
+        items = _parsed(path.read_bytes())
+    except _Twice as error:
+        raise InputError(f"{path}: an item has the field '{error}' twice; keep one.") from None
     except (ValueError, RecursionError):
         return False  # a line says better what is wrong
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
@@ -260,6 +262,8 @@ class _Line(Row):
                 self.values = as_row(value)
             except ChatError as error:
                 self.fail(error.field, str(error))
+        elif "prompt" not in value and (field := next((name for name in TURNS if name in value), None)):
+            self.fail(field, "must be a list of turns: objects with role and content, or from and value")
 
     def _check_characters(self) -> None:
         for key, value in self.values.items():

@@ -217,4 +217,4 @@ _KINDS: Mapping[type, str] = {
 
 def kind_of(value: Any) -> str:
     """What a JSON value is, in words."""
-    return _KINDS[type(value)]
+    return _KINDS.get(type(value), f"a value of type {type(value).__name__}")

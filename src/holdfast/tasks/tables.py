@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.tasks.benchmarks.benchmark import Record
 from holdfast.tasks.example import LazyImage
 
@@ -53,7 +53,7 @@ def said_if_damaged(place: Path | str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, library().exceptions.DatasetsError) as error:
-        raise InputError(f"{place} is damaged or incomplete ({error}); download it again.") from None
+        raise InputError(f"{place} is damaged or incomplete ({reason(error)}); download it again.") from None
 
 
 def plain_rows(table: Any) -> Iterator[dict[str, Any]]:

@@ -191,7 +191,7 @@ def strategy_class(kind: Any) -> type[Strategy]:
     if plugins.is_reference(kind):
         own: type[Strategy] = plugins.load_class(str(kind), Strategy)
         return own
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
         hint = suggestion(kind, KINDS) if isinstance(kind, str) else ""
         raise InputError(f"kind must be one of {known}, or FILE.py:CLASS, not {kind!r}{hint}")

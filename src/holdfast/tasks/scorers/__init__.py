@@ -104,7 +104,9 @@ def _own(name: str, answer: str, example: Example) -> float:
 
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
-VERSIONS = dict.fromkeys(("vqa", "gqa", "pope"), 2) | dict.fromkeys(
-    ("study", "number", "options", "mmmu", "mmlu_pro", "yes_no", "pathvqa", "superclevr"), 3
-)
-VERSIONS["geometry"] = 4
+VERSIONS = {
+    **dict.fromkeys(("parts", "option_set", "box"), 2),
+    **dict.fromkeys(("vqa", "gqa", "pope", "study", "number"), 3),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro", "yes_no", "pathvqa", "superclevr"), 4),
+    "geometry": 5,
+}

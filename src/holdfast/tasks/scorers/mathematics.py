@@ -9,38 +9,61 @@ phrases. Every pattern takes linear time, as answers may be degenerate.
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
 
 from holdfast.tasks.numerals import plain_typography, without_commas
 from holdfast.tasks.scorers import latex
-from holdfast.tasks.scorers.text import final_part, words
+from holdfast.tasks.scorers.text import WRAPPER, final_part, words
 from holdfast.tasks.scorers.units import split_unit
 from holdfast.tasks.scorers.value import value
 
 LONGEST = 400  # characters; a longer text is not an answer of this kind
 EXACT = 1e-9  # relative
 
-_CHARACTERS = str.maketrans(
-    {"∠": r"\angle ", "≈": r"\approx ", "≅": r"\cong ", "∥": r"\parallel ", "⊥": r"\perp "}
-    | {"²": "^2", "³": "^3"}
+_SYMBOLS = {
+    "∠": "angle", "△": "triangle", "≈": "approx", "≅": "cong", "∥": "parallel", "⊥": "perp", "∼": "sim",
+    "≤": "leq", "≥": "geq", "≠": "neq", "∞": "infty", "θ": "theta", "α": "alpha", "β": "beta", "γ": "gamma",
+    "δ": "delta", "φ": "phi",
+}  # fmt: skip
+_CHARACTERS = str.maketrans({symbol: rf"\{name} " for symbol, name in _SYMBOLS.items()} | {"∶": ":"})
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
+_EXPONENT = re.compile(f"[{_RAISED}]+")
+_ON_THE_LINE = str.maketrans(_RAISED, "0123456789-")
+_FRACTION_SIGN = re.compile("[¼-¾⅐-⅞]")
+# Other ways to write what a relation or a name is written with.
+_SYNONYMS = (
+    (re.compile(r"\\(?:le|leqslant)(?![A-Za-z])|<="), r"\\leq "),
+    (re.compile(r"\\(?:ge|geqslant)(?![A-Za-z])|>="), r"\\geq "),
+    (re.compile(r"\\ne(?![A-Za-z])|!="), r"\\neq "),
+    (re.compile(r"\\lt(?![A-Za-z])"), "<"),
+    (re.compile(r"\\gt(?![A-Za-z])"), ">"),
+    (re.compile(r"(?<=[A-Z}]) ?\|\| ?(?=[A-Z\\])"), r" \\parallel "),
+    (re.compile(r"(?<!\\)\b[Aa]ngle\s+(?=[A-Z0-9]\b|[A-Z]{3}\b)"), r"\\angle "),
+    (re.compile(r"(?<!\\)\b[Tt]riangle\s+(?=[A-Z]{3}\b)"), r"\\triangle "),
+    (re.compile(r"\*\*"), "^"),
 )
-_MARKS = re.compile(r"\\?[$%]|\\[!,;: ()\[\]]|~|\\(?:left|right|quad|displaystyle)(?![A-Za-z])")
-_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\(?:degree|circ)(?![A-Za-z])|[°º˚]")
-_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_SPACES = re.compile(r"\\[,;: ]|~|\\q?quad(?![A-Za-z])")
+_MARKS = re.compile(r"\\?[$%]|\\[!()\[\]]|\\(?:left|right|displaystyle)(?![A-Za-z])")
+_DEGREES = re.compile(
+    r"\^\s*(?:\{\s*(?:\\circ|o)\s*\}|\\circ|o\b)|\\(?:text)?(?:degree|circ)(?![A-Za-z])|[°º˚]"
+)
 _LINE = re.compile(r"\\(?:overline|overleftrightarrow|overrightarrow|overarc|widehat)\s*\{([^{}]*)\}")
 _BARE_ARGUMENTS = re.compile(r"\\([dt]?)frac\s*(\d)\s*(\d)")  # LaTeX reads \frac12 as one half
-_RELATION = re.compile(r"(=|\\(?:cong|parallel|perp|sim|ne|neq|leq?|geq?)(?![A-Za-z])|[<>≤≥≠])")
+_RELATION = re.compile(r"(=|\\(?:cong|parallel|perp|sim|neq|leq|geq)(?![A-Za-z])|[<>])")
 _EQUALS = re.compile(r"=|\\(?:approx|simeq|doteq)(?![A-Za-z])")
-_MIRRORED = {"=", r"\cong", r"\parallel", r"\perp", r"\sim", r"\ne", r"\neq", "≠"}
+_MIRRORED = {"=", r"\cong", r"\parallel", r"\perp", r"\sim", r"\neq"}
+_TURNED = {">": "<", r"\geq": r"\leq"}
 _NAME = re.compile(
     r"(?:m\s*)?\\(?:angle|triangle)\s*\w(?:\s*\w){0,3}|\\[A-Za-z]+(?:\s+[A-Z])?"  # m\angle A, \theta, \sin A
-    r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|[A-Za-z](?:_\{?\w\}?)?|area|perimeter|length|answer",
+    r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|\|[A-Z]\s*[A-Z]\||[A-Za-z](?:_\{?\w\}?)?|area|perimeter|length"
+    r"|answer",
     re.IGNORECASE,
 )
 _DECIMALS = re.compile(r"[+-]?\s*\d*\.(\d+)")
 _RATIO = re.compile(r"\s*(-?[\d.]+)\s*:\s*(-?[\d.]+)\s*")
 # What makes another thing of the same words and numbers: >5, 5!, |x|, -x, x', but not the hyphen of a word.
 _OPERATORS = re.compile(
-    r"[<>|√∛∜+*/^±≤≥≠¬′]|(?<=[\d)\]])!|(?<![A-Za-z])-|-(?![A-Za-z])|(?<=[A-Z])'|(?<=\b[a-z])'"
+    r"[<>|√∛∜+*/^±≤≥≠¬′]|(?<=[\d)\]])!|(?<![A-Za-z])-|-(?![A-Za-z])|(?<=[A-Z\d])'|(?<=\b[a-z])'"
 )
 _PARTED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d(?!\d\d(?!\d)))")  # 1 2 is not 12, but 1 200 is 1200
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
@@ -57,10 +80,16 @@ def geometry(answer: str, reference: str) -> float:
         return 0.0
     if _squeezed(given) == _squeezed(wanted):
         return 1.0
+    name, relation, value_of_it = wanted.partition("=")
+    if relation and _NAME.fullmatch(name.strip()) and not _RELATION.search(given + value_of_it):
+        wanted = value_of_it.strip()  # `x = 3` is answered by 3, too
     if _RELATION.search(wanted):
-        return float(_statement(given) == _statement(wanted) or _by_algebra(given, wanted))
-    *sides, last = _EQUALS.split(given)
-    return float(all(_leads_to(side.strip(), wanted) for side in sides) and _same(last.strip(), wanted))
+        return float(_same_statement(_statement(given), _statement(wanted)) or _by_algebra(given, wanted))
+    sides = [side.strip() for side in _EQUALS.split(given)]
+    if len(sides) == 2 and _NAME.fullmatch(sides[1]) and not _same(sides[1], wanted):
+        sides.reverse()  # `12 = x`
+    *others, last = sides
+    return float(all(_leads_to(side, wanted) for side in others) and _same(last, wanted))
 
 
 def _leads_to(side: str, wanted: str) -> bool:
@@ -134,17 +163,24 @@ def _place(member: str) -> tuple[float, str]:
     return (float("inf") if number is None else number, _squeezed(member))
 
 
-def _statement(text: str) -> list[str]:
+def _statement(text: str) -> tuple[list[str], list[str]]:
     """The sides of a statement and what relates them, in an order of their own where it does not matter."""
-    parts = [_squeezed(part) for part in _RELATION.split(text)]
-    if len(parts) == 3 and parts[1] in _MIRRORED:
-        return [parts[1], *sorted(parts[::2])]
-    return parts
+    parts = [part.strip() for part in _RELATION.split(text)]
+    sides, relations = parts[::2], parts[1::2]
+    if all(relation in _TURNED for relation in relations):
+        return sides[::-1], [_TURNED[relation] for relation in relations[::-1]]
+    if len(relations) == 1 and relations[0] in _MIRRORED:
+        sides.sort(key=_squeezed)
+    return sides, relations
+
+
+def _same_statement(ours: tuple[list[str], list[str]], theirs: tuple[list[str], list[str]]) -> bool:
+    return ours[1] == theirs[1] and all(map(_same, ours[0], theirs[0]))
 
 
 def _list(text: str) -> list[str]:
     """The members of `AD and BE` in order of the alphabet; none if the text is no list."""
-    parts = [_squeezed(part) for part in re.split(r",|\band\b", text)]
+    parts = [_squeezed(part) for part in re.split(r",|\\?&|\band\b", text)]
     return sorted(filter(None, parts)) if len(parts) > 1 else []
 
 
@@ -163,17 +199,22 @@ def _symbolic(text: str) -> bool:
 
 def _bare(text: str) -> str:
     """Without what only sets type, degree and percent signs, lines over names and a full stop."""
+    text = _FRACTION_SIGN.sub(lambda sign: f" {normalize('NFKC', sign[0])} ", text)
+    text = _EXPONENT.sub(lambda raised: f"^{{{raised[0].translate(_ON_THE_LINE)}}}", text)
     text = plain_typography(text).translate(_CHARACTERS).replace("{,}", ",").strip()
-    text = _MARKS.sub("", _DEGREES.sub("", text))
-    for pattern, form in ((_TEXT, r" \1 "), (_LINE, r"\1")):
+    text = _MARKS.sub("", _DEGREES.sub("", _SPACES.sub(" ", text)))
+    for pattern, form in ((WRAPPER, r" \1 "), (_LINE, r"\1")):
         while (plain := pattern.sub(form, text)) != text:
             text = plain
+    text = _DEGREES.sub("", text)
+    for pattern, form in _SYNONYMS:
+        text = pattern.sub(form, text)
     return _BARE_ARGUMENTS.sub(r"\\\1frac{\2}{\3}", text).strip().removesuffix(".").strip()
 
 
 def _squeezed(text: str) -> str:
     text = "".join(_PARTED_DIGITS.sub("␣", text).split()).casefold()
-    return text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+    return re.sub(r"\\[dtc]frac", r"\\frac", text)
 
 
 def _number(text: str) -> float | None:

@@ -16,7 +16,8 @@ from holdfast.tasks.scorers.text import final_part
 
 _INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _NUMBER = re.compile(r"-?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
-_TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·) ?10 ?\^ ?\{?(-?\d+)\}?")
+_APART = re.compile(r"(^|[=:] ?|\bis )- (?=[\d.])")  # a sign and its number
+_TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·|\*|x) ?10 ?\^ ?\{?(-?\d+)\}?")
 
 
 def open_answer(answer: str, references: Sequence[str]) -> float:
@@ -35,7 +36,7 @@ def open_answer(answer: str, references: Sequence[str]) -> float:
 
 
 def _plain(text: str) -> str:
-    return _TIMES_TEN.sub(r"e\1", plain_typography(text))
+    return _TIMES_TEN.sub(r"e\1", _APART.sub(r"\1-", plain_typography(text)))
 
 
 def _candidates(text: str) -> list[str]:

@@ -15,33 +15,51 @@ from collections.abc import Callable, Sequence
 from string import ascii_uppercase
 from typing import NamedTuple
 
+from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.text import final_part, unboxed, words
 
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
-_CHINESE = re.compile(r"(?:答案|选择?)(?:是|为|：|:)? ?(?=\(?[A-J])")
+_WIDE = {0xFF01 + place: chr(0x21 + place) for place in range(94)}  # letters and marks of full width
+# "The answer is B" where words are not parted by blanks; 不 and 非 say no.
+_WRITTEN_TOGETHER = re.compile(
+    r"(?<![不非])(?:答案|答え|正解|정답|选项|选择?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])(?:です|입니다|(?!\w))"
+)
 _QUOTED = re.compile(r"(?<!\w)[\"'“”‘’]([A-Za-z])[\"'“”‘’](?!\w)")
 _ALONE = re.compile(r"[\s(\[{]*([A-Za-z])[\s)\]}.:,;!]*")
 
 # A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
+_OF_THINGS = (  # verbs that no article stands before
+    "agrees|appears|contains|corresponds|describes|does|fits|follows|gives|has|holds|is|looks|makes|matches"
+    "|remains|represents|satisfies|seems"
+)
 _VERBS = (
-    "and|are|as|based|because|but|could|due|fits|for|given|has|here|in|is|looks|matches|must|or|seems|should"
-    "|since|so|then|was|which|with|would"
+    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|must|or|should|since|so|then|was"
+    "|which|with|would"
 )
-_PRONOUN = r"I (?:could|must|should|was|would)\b"
-_OPTION = rf"(?!{_PRONOUN})([A-Z])(?![\w'’/+#]|[-.]\w| ?=| (?!(?:{_VERBS})\b)[a-z])"
-# With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "N/A").
-_JOINT = r"(?: ?[,;/&] ?(?:(?:and|or|nor) )?| (?:and|or|nor) )"
+_PRONOUN = re.compile(rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|as|because|but|for|or|since)\b)[a-z])")
+_OPTION = (
+    r"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥∩∪×·]| ?[<>] ?\d"
+    rf"| (?!(?:{_VERBS})\b)[a-z])"
+)
+# With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "A to D", "A < B").
+_JOINT = r"(?: ?[,;/&+*<>→×·∩∪-] ?(?:(?:and|or|nor) )?| (?:and|or|nor|to|through|versus|vs\.?) )"
 _LIST = re.compile(
-    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_JOINT}\(?[A-Z](?![\w'’])\)?(?! (?!(?:{_VERBS})\b)[a-z]))+"
-    r"(?! (?:could|fits|has|is|looks|must|seems|should|was|would)\b)"
+    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_JOINT}\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z]))+"
+    rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
 )
+_IT_IS = r"(?: (?:think|believe|say|choose|pick|select))?(?: that)?(?: (?:it['’]s|it is|the answer is|be))?"
+_WRONG = "not|wrong|incorrect|false|out|off|ruled out|eliminated|excluded|impossible|invalid"
+_BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
 _NEGATED = re.compile(
     r"(?:\b(?i:(?:can)?not|nor|neither|never|except|excludes?|eliminates?|rules? out|rather than|instead of"
-    r"|unlike)|(?i:n['’]t))(?i: be)?(?i: the)? (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
-    r"|(?<![\w'’])\(?[A-Z]\)? (?:(?:is|was) (?:not|wrong|incorrect|false|out|ruled out|eliminated|impossible)"
+    rf"|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))(?i:{_IT_IS})(?i: the)?"
+    r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
+    r"|(?<![\w'’])\(?[A-Z]\)?(?:,? which)? "
+    rf"(?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
     r"|(?:is|was|do|does|can|could|would)n?['’]t|cannot|(?:can|does|would|could) not)\b"
 )
 _LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.)")
+_LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 
 _FILLER = (
@@ -53,17 +71,26 @@ _ANSWER_IS = rf"\banswer(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
 _ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?)"
 _SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{_OPTION}")
 _SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{_OPTION}")
-# At the very end a letter may be small: "the answer is: b".
-_SAID_LAST = re.compile(rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) ){_OPENING}([A-Za-z])$")
+# A letter may be small at the very end ("the answer is: b"), and before what "a" and "i" cannot stand.
+_SAID_SMALL = re.compile(
+    rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) ){_OPENING}([A-Za-z])"
+    r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
+)
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
 
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = (
-    "answer|are|be|but|choice|choose|chose|conclude|guess|hence|is|it's|it’s|letter|mark|only|option|pick|say"
-    "|select|so|suggest|suggests|support|supports|take|then|therefore|think|thus|to|towards|was|with"
+    "answer|are|be|believe|but|certainly|choice|choose|chose|clearly|conclude|definitely|guess|hence|is|it's|it’s"
+    "|letter|likely|mark|obviously|only|option|pick|probably|say|select|so|suggest|suggests|support|supports|take"
+    "|then|therefore|think|thus|to|towards|was|with"
 )
-_STANDING = re.compile(rf"(?:^|[,:;!?>→|] ?|[.–—-] |(?<!\w)[(\[{{]|\b(?i:{_CUES}) )\(?{_OPTION}")
+_STANDING = re.compile(
+    rf"(?:^|[,:;!?>→⇒∴] ?|[|.–—-] |(?<!\w)[(\[{{]|\\(?:[Rr]ightarrow|to|implies|therefore) |\b(?i:{_CUES}) )"
+    rf"\(?{_OPTION}"
+)
+# What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
+_SIGNS = re.compile(r"[<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(])")
 
 Reader = Callable[[str, Sequence[str]], str | None]
 
@@ -158,12 +185,20 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 
 
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
-    lines = _CHINESE.sub(" answer: ", _FORMULA_MARKS.sub("", final_part(answer)))
+    lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", _plain(_FORMULA_MARKS.sub("", final_part(answer))))
     lines = _QUOTED.sub(r"\1", lines).strip()
     listed = len(set(map(str.strip, _LINE_OF_A_LIST.findall(lines))))
     text = _LINE_OF_A_LIST.sub(" ", lines) if listed > 1 else lines
-    text = _LIST.sub(" ", _NEGATED.sub(" ", " ".join(text.split())))
-    return _Answer(lines, " ".join(text.split()), listed, ascii_uppercase[: len(choices) or most])
+    labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
+    if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
+        text, listed = _LABEL.sub(" ", text), len(labels)
+    text = _NEGATED.sub(" ", _PRONOUN.sub("We", " ".join(text.split())))
+    text = " ".join(_LIST.sub(" ", text).split())
+    return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most])
+
+
+def _plain(text: str) -> str:
+    return plain_typography(text.translate(_WIDE))
 
 
 def _sure(
@@ -177,7 +212,7 @@ def _sure(
     for pattern in statements:
         if said := given.named(pattern):
             return said[-1 if last else 0]
-    if (small := _SAID_LAST.search(given.text.rstrip(" .,:;!?)]}*"))) and _among(small[1], given.letters):
+    if (small := _SAID_SMALL.search(given.text.rstrip(" .,:;!?)]}*"))) and _among(small[1], given.letters):
         return small[1].upper()
     if stated := _stated_text(" ".join(given.lines.split()), choices, last):
         return stated
@@ -208,12 +243,12 @@ def _by_text(text: str, choices: Sequence[str]) -> str | None:
     """The option whose text this is, if it is exactly one's, word for word or else without articles."""
     if len(text) > 2 * max(map(len, choices), default=0) + 20:
         return None
-    for form in (_spelt, words):
+    for form in (_spelt, _worded):
         wanted = form(text)
         same = [
             letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if form(choice) == wanted
         ]
-        if wanted and same:
+        if any(wanted) and same:
             return same[0] if len(same) == 1 else None
         if _LETTER_THEN_TEXT.match(text):  # without its article, "A. dog" would be "dog"
             return None
@@ -221,7 +256,13 @@ def _by_text(text: str, choices: Sequence[str]) -> str | None:
 
 
 def _spelt(text: str) -> list[str]:
-    return text.casefold().strip(" .").split()
+    return _plain(text).casefold().strip(" .").split()
+
+
+def _worded(text: str) -> tuple[list[str], list[str]]:
+    """The words of a text, and the signs that make another thing of them."""
+    plain = _plain(text)
+    return words(plain), _SIGNS.findall(plain)
 
 
 def _among(letter: str, letters: str) -> str | None:

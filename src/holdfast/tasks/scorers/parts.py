@@ -29,8 +29,12 @@ def option_set(answer: str, example: Example) -> float:
     given = final_part(answer)
     if "," not in example.answer:
         return float(_same(given, example.answer, example))
-    theirs, ours = set(_split(example.answer, ",")), set(_split(given, ","))
+    theirs, ours = map(_options, (example.answer, given))
     return 1.0 if ours == theirs else 0.5 if ours and ours < theirs else 0.0
+
+
+def _options(text: str) -> set[str]:
+    return {part.strip("(). ").casefold() for part in _split(text, ",")}
 
 
 def box(answer: str, reference: str) -> float:

@@ -4,30 +4,60 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from typing import Literal
 
 from holdfast.tasks.scorers import vqa
 from holdfast.tasks.scorers.text import NUMBER_WORDS, final_part, words
 
-_YES = {"yes", "yeah", "yep", "true"}
-_NO = {"no", "nope", "none", "not", "false", "cannot", "never", "neither"}
+_YES = {"yes", "yeah", "yep", "yup", "true"}
+_NO = {"no", "nope", "nah", "nay", "none", "not", "false", "cannot", "never", "neither"}
+# Where it is the whole answer: "That is correct."
+_AGREES = {"correct", "right", "affirmative", "certainly", "absolutely", "definitely", "sure", "indeed"}
+_DISAGREES = {"incorrect", "wrong", "negative", "untrue"}
+_SO = re.compile(r"of course|i (?:think|believe|guess|suppose) so")
 # Words before the one that decides: "The answer is yes", "Well, I think it is not".
-_LEAD = {"so", "well", "therefore", "thus", "i", "think", "believe", "final", "correct", "answer", "is", "it"}
-_EITHER = re.compile(r"(?:yes|true) ?(?:or|/) ?(?:no|false)|(?:no|false) ?(?:or|/) ?(?:yes|true)")
-_NO_IDEA = re.compile(
-    r"no (?:idea|clue|(?:image|picture|photo) (?:is|was|has been) (?:given|provided|attached))\b"
+_LEAD = {
+    "so", "well", "therefore", "thus", "i", "think", "believe", "final", "correct", "answer", "is", "it",
+    "that", "this", "that's", "it's", "statement",
+}  # fmt: skip
+_DECIDING = re.compile(r"\b(?:yes|no|true|false)\b")
+_EITHER = re.compile(
+    r"(?:yes|true)(?: ?(?:/|\|| or ) ?| and )(?:no|false)\b(?! \w)"
+    r"|(?:no|false)(?: ?(?:/|\|| or ) ?| and )(?:yes|true)\b(?! \w)"
 )
+_NO_DOUBT = re.compile(r"\b(?:no|without (?:a|any)) (?:doubt|question)\b")
+_NOT_TRUE = re.compile(r"(?:\bnot|n't) true\b")
+_PICTURE = r"(?:image|picture|photo)s?"
 # No decision: what neither affirms nor denies.
-_REFUSAL = re.compile(
-    r"\b(?:sorry|apologi[sz]e|unable|(?:not|n't) (?:sure|certain|clear|possible to|enough)|unsure|unclear"
-    r"|(?:cannot|can't|could not|couldn't|do not|don't) "
-    r"(?:answer|assist|confirm|determine|help|identify|judge|know|provide|say|tell|verify)"
-    r"|see (?:the|any|an|your) (?:image|picture|photo))\b"
+_NO_IDEA = re.compile(
+    r"no (?:idea|clue|comment|information|telling|way (?:of|to)|(?:(?:clear|definite|definitive) )?answer"
+    rf"|{_PICTURE} (?:is|was|has been|given|provided|attached)|{_PICTURE}\W*$)(?!\w)"
 )
-_LEAD_IN = re.compile(r"^(?:it|they|there|this|that|these|those|\w+(?: \w+){0,4}?) (?:is|are) (?=\S)")
-_SAME_WORD = {"grey": "gray", "none": "0"}
-_IN_A_LIST = re.compile(r"(?<=[^\W\d]) ?[,&] ?(?:and )?(?=[^\W\d])")
-_WHOLE = re.compile(r"(\d+)\.0+")
+_REFUSAL = re.compile(
+    r"\b(?:sorry|apologi[sz]e|unable|unsure|unclear|uncertain|insufficient|possibility)\b"
+    r"|(?:\b(?:can)?not|n't)(?: be)? (?:sure|certain|clear|possible to|enough|able to|applicable|determinable"
+    r"|specified|mentioned|stated|(?:have )?(?:enough|access|sufficient))\b"
+    r"|\b(?:cannot|can't|can not|could not|couldn't|do not|don't|did not|didn't|won't|will not|neither)"
+    r"(?: be)? "
+    r"(?:answer|assist|confirm|determine|help|identif(?:y|ie)|judge|know|process|provide|say|said|tell|understand"
+    r"|verif(?:y|ie))(?:e?d)?\b"
+    rf"|\b(?:see|view) (?:(?:the|any|an|your) )?{_PICTURE}\b"
+)
+_THERE = re.compile(
+    r"(?:there(?:'s| (?:is|are|was|were|(?:appear|seem)s? to be))|(?:i|we|you)(?: \w+){0,2} see)(?!\S)"
+)
+_TO_BE_SEEN = re.compile(r"\b(?:(?:is|are) (?:present|visible|shown)|can be seen)\b")
+_NOTHING = {"nothing", "nobody", "nowhere", "zero", "0", "absence", "lack"}
+_LEAD_IN = re.compile(
+    r"^(?:(?:it|they|there|this|that|these|those|\w+(?: \w+){0,11}?) (?:is|are)|(?:it|that|there)'s|they're)"
+    r" (?=\S)"
+)
+_SAME_WORD = {"grey": "gray", "none": "0", "nothing": "0"}
+_NOT_ANY = re.compile(r"there (?:are|is)(?:n't| not) any\b")
+_BOUND = re.compile(r"\b(?:not|over|under|(?:more|less|fewer) than|at (?:least|most)) \S")  # "over 2"
+_IN_A_LIST = re.compile(r"(?<=[^\W\d]) ?[,;&/+] ?(?:and )?(?=[^\W\d])")
+_WHOLE = re.compile(r"0*(\d+)(?:\.0+)?")
 Decision = Literal["yes", "no"]
 
 
@@ -35,37 +65,48 @@ def yes_or_no(answer: str) -> Decision | None:
     """What an answer says; None when it says neither.
 
     The first word decides (`Yes, and no other`), after a lead-in such as `The answer is`. Else a
-    refusal is no answer; `There is a kite` and `I see a kite` say yes, `There isn't` and `I cannot
-    see` no; and the words of the first sentence decide, then of all, unless they say both.
+    refusal is no answer; `There is a kite` and `I see a kite` say yes, `There is nothing` and `I cannot
+    see` no; and the words of the first sentence decide, then of all, unless they say both. `That is
+    correct` and `Of course` agree.
     """
     text = " ".join(final_part(answer).casefold().replace("’", "'").split())
-    if _EITHER.match(text) or _NO_IDEA.match(text):
+    text = " ".join(_NOT_TRUE.sub(" false", _NO_DOUBT.sub("", text)).split())
+    deciding = _DECIDING.search(text)
+    if deciding and _EITHER.match(text, deciding.start()):
         return None
     start = next((word for word in words(text) if word not in _LEAD), "")
     if start in _YES:
         return "yes"
-    if start in _NO - {"not", "cannot"}:  # "not sure", "cannot tell"
-        return "no"
-    if _REFUSAL.search(text):
+    if start in _NO - {"not", "cannot", "neither"}:  # "not sure", "cannot tell", "neither confirm nor deny"
+        return None if deciding and _NO_IDEA.match(text, deciding.start()) else "no"
+    if _REFUSAL.search(text) or _NO_IDEA.search(text):
         return None
     first = text.partition(".")[0]
-    return _affirmed(words(first)) or _worded(words(first)) or _worded(words(text))
+    return _affirmed(words(first)) or _worded(words(first)) or _worded(words(text)) or _agreed(text)
 
 
 def _affirmed(sentence: list[str]) -> Decision | None:
-    """Whether a thing is said to be there: `there is a kite`, `I can see a kite`."""
-    if sentence[:1] == ["there's"] or sentence[:2] in (["there", "is"], ["there", "are"]):
-        rest = sentence[1 if sentence[0] == "there's" else 2 :]
-    elif sentence[:1] == ["i"] and "see" in sentence[1:3]:
-        rest = sentence[1:]
-    else:
+    """Whether a thing is said to be there: `there is a kite`, `I can see a kite`, `a kite is visible`."""
+    text = " ".join(sentence)
+    found = _THERE.match(text) or _TO_BE_SEEN.search(text)
+    if found is None or found[0] == text:
         return None
-    return "yes" if rest and not any(map(_denies, rest)) else None
+    if not _NOTHING.isdisjoint(sentence):
+        return "no"
+    return None if any(map(_denies, sentence)) else "yes"
 
 
 def _worded(said: list[str]) -> Decision | None:
     yes, no = not _YES.isdisjoint(said), any(map(_denies, said))
     return None if yes == no else "yes" if yes else "no"
+
+
+def _agreed(text: str) -> Decision | None:
+    """What an answer of a word or two says of the question: `That is correct`."""
+    said = {word for word in words(text) if word not in _LEAD - {"correct"}}
+    if len(said) == 1 and said & (_AGREES | _DISAGREES):
+        return "yes" if said & _AGREES else "no"
+    return "yes" if _SO.fullmatch(text.strip(" .!")) else None
 
 
 def _denies(word: str) -> bool:
@@ -125,12 +166,17 @@ def superclevr(answer: str, reference: str) -> float:
     wanted = _clevr(reference)
     if wanted in (("yes",), ("no",)):
         return float((yes_or_no(answer),) == wanted)
-    given = _clevr(final_part(answer))
-    if given == wanted:
+    said = final_part(answer)
+    if _clevr(said) == wanted:
         return 1.0
-    if len(wanted) == 1 and wanted[0].isdecimal():
-        return float([word for word in given if word[0].isdigit()] == list(wanted))
+    if len(wanted) == 1 and wanted[0].isdecimal() and not _BOUND.search(said.casefold()):
+        return float((_numbers(_clevr(said)) or _numbers(tuple(map(_clevr_word, words(said))))) == [*wanted])
     return 0.0
+
+
+def _numbers(said: tuple[str, ...]) -> list[str]:
+    """The numbers of an answer; one that is said twice at once, `two (2)`, is one."""
+    return [word for before, word in pairwise(("", *said)) if word[0].isdigit() and word != before]
 
 
 def _plain(text: str) -> str:
@@ -139,7 +185,9 @@ def _plain(text: str) -> str:
 
 def _clevr(text: str) -> tuple[str, ...]:
     """Words of an answer in a form that does not depend on how it was put."""
-    plain = " ".join(words(_IN_A_LIST.sub(" and ", " ".join(text.split()))))
+    plain = " ".join(words(_IN_A_LIST.sub(" and ", ", ".join(text.split("\n")))))
+    if _NOT_ANY.match(plain):
+        return ("0",)
     kept = [_clevr_word(word) for word in _LEAD_IN.sub("", plain).split()]
     if kept[0:1] == ["no"] and len(kept) > 1:  # "no objects"
         kept[0] = "0"

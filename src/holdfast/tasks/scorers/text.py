@@ -11,10 +11,15 @@ import re
 
 from holdfast.tasks.scoring import END_OF_THOUGHT, last_box
 
-_ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
+_ANSWER_TAG = re.compile(
+    r"(?:<answer>|<\|begin_of_box\|>)(.*?)(?:</answer>|<\|end_of_box\|>|\Z)", re.DOTALL | re.IGNORECASE
+)
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1", re.DOTALL)
 _STARRED = re.compile(r"(?<![\w)])\*(?!\s)([^*]+)(?<!\s)\*(?![\w(])")  # 2*3*4 is a product
-_WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|boxed)\s*\{([^{}]*)\}")
+WRAPPER = re.compile(  # what only sets type
+    r"\\(?:text[a-z]{0,6}|math(?:rm|bf|it|sf|tt|normal)|boldsymbol|bm|[mf]box|boxed|emph|underline)"
+    r"\s*\{([^{}]*)\}"
+)
 _FORMULA = re.compile(r"\$+([^$]+)\$+")
 _ARTICLES = {"a", "an", "the"}
 DEEPEST = 8  # wrappers in wrappers; each is a pass over the text
@@ -39,7 +44,7 @@ def final_part(answer: str) -> str:
         text = tagged[-1]
     text = last_box(text) or text
     for _ in range(DEEPEST):
-        if (plain := _WRAPPER.sub(r"\1", text)) == text:
+        if (plain := WRAPPER.sub(r"\1", text)) == text:
             break
         text = plain
     text = _STARRED.sub(r"\1", _EMPHASIS.sub(r"\2", text)).strip()

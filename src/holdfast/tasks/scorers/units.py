@@ -22,7 +22,8 @@ _NAMES = {
     "year": "year years",
     "dollar": "dollar dollars",
     "cent": "cent cents",
-    "": "unit units degree degrees deg degs percent point points",  # nothing that another could differ from
+    # nothing that another could differ from
+    "": "unit units degree degrees deg degs radian radians rad percent point points",
 }
 _UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 _POWERS = {"square": "2", "sq": "2", "cubic": "3"}
