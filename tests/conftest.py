@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported: no test waits for a hub
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from cli_helpers import Call, Said
 from holdfast import cli
+from processes import FORKED
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of a run are forked from a process that has everything imported."""
+    monkeypatch.setattr("holdfast.experiment.local.get_context", lambda way: FORKED)
 
 
 @pytest.fixture

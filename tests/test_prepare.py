@@ -437,6 +437,7 @@ def test_downloading_from_a_hub(tmp_path, data):
     environment = os.environ | {
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "home"),
         "HF_HUB_DISABLE_XET": "1", "HOLDFAST_DATA": str(data), "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "0",
     }  # fmt: skip
     command = [sys.executable, "-m", "holdfast", "data", "prepare", "pope"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
