@@ -32,8 +32,14 @@ class Forked(ForkServerContext):
 
 FORKED = Forked()
 FORKED.set_forkserver_preload(
-    ["holdfast.cli", "holdfast.experiment.jobs", "holdfast.learning.loop", "holdfast.policy.policy", "peft"]
-    + ["transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"]
+    [
+        "holdfast.cli",
+        "holdfast.experiment.jobs",
+        "holdfast.learning.loop",
+        "holdfast.policy.policy",
+        "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
+        "peft",
+    ]
 )
 
 

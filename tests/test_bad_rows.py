@@ -190,7 +190,7 @@ def test_workers_leave_out_the_same_rows(tmp_path: Path) -> None:
 def test_a_run_that_is_killed_goes_on_without_the_row_and_says_so(tmp_path: Path, call: Call) -> None:
     """From the command line, with the embedded model and one row that is too long."""
     changes = settings(tmp_path, "axbce", "abcd", checkpoint_every=1)
-    changes["methods"] = {"sft": SFT | {"iterations": 30}}
+    changes["methods"] = {"sft": SFT | {"iterations": 8}}
     config = write_config(tmp_path, changes)
     undisturbed = make_experiment(tmp_path / "whole", **changes)
     assert not run_here(undisturbed).failed

@@ -143,6 +143,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert call("store", "--store", tmp_path / "nothing").code == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failure_while_running(call: Call, tmp_path: Path) -> None:
     rows = [{"id": str(i), "prompt": "red red red", "answer": "red"} for i in range(16)]
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -587,6 +587,7 @@ def test_a_run_prunes_the_weights_that_it_does_not_keep(tmp_path: Path, memory: 
     assert len([name for name in objects(memory) if name.startswith("keep/")]) == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_commands_work_on_it(tmp_path: Path, memory: str, call: Call) -> None:
     config = write_config(tmp_path, SETTINGS | {"store": memory})
     jobs = len(make_plan(away(tmp_path, memory)).jobs)
