@@ -187,6 +187,7 @@ def test_workers_leave_out_the_same_rows(tmp_path: Path) -> None:
     assert snapshot(one.store) == snapshot(two.store)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_is_killed_goes_on_without_the_row_and_says_so(tmp_path: Path, call: Call) -> None:
     """From the command line, with the embedded model and one row that is too long."""
     changes = settings(tmp_path, "axbce", "abcd", checkpoint_every=1)

@@ -478,6 +478,7 @@ def test_a_hub_that_does_not_give_the_data(monkeypatch, error, message):
     """Every id is tried; then it says what went wrong with each, and what to do elsewhere."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), ClosedHub)
     monkeypatch.setattr(ClosedHub, "error", error)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     if error:
         threading.Thread(target=server.serve_forever, daemon=True).start()
