@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported: no test waits for a hub
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from cli_helpers import Call, Said
 from holdfast import cli
+from holdfast.experiment import local
+from holdfast.report import page
+from holdfast.report.section import Drawing, Section
+from processes import FORKED
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of a run are forked from a process that has everything imported."""
+    monkeypatch.setattr(local, "get_context", lambda way: FORKED)
 
 
 @pytest.fixture
@@ -31,4 +45,16 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports draw their figures and write no files of them: for tests of what stands around these."""
-    monkeypatch.setattr("holdfast.report.page.save", lambda figure, folder, name, looks: "<svg></svg>")
+    monkeypatch.setattr(page, "save", lambda figure, folder, name, looks: "<svg></svg>")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have no figures at all: for tests of what is written of the rest, and of commands."""
+
+    def without(section: Section, *rest: Any) -> Section:
+        parts = [part for part in section.parts if not isinstance(part, Drawing)]
+        return filled(replace(section, parts=parts), *rest)
+
+    filled = page._filled
+    monkeypatch.setattr(page, "_filled", without)

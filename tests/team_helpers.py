@@ -1,9 +1,8 @@
-"""Several ranks on this machine, forked from a process that has everything imported."""
+"""Several ranks on this machine."""
 
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,9 +13,7 @@ from typing import Any
 import torch
 
 from holdfast.policy.team import PATIENCE, join, meeting_point
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["holdfast.learning.loop", "holdfast.policy.policy", "peft"])
+from processes import FORKED
 
 
 def together(
@@ -32,8 +29,8 @@ def together(
     point = meeting_point()
     connections, processes = [], []
     for rank in range(size):
-        ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(
+        ours, theirs = FORKED.Pipe()
+        process = FORKED.Process(
             target=_be_rank, args=(theirs, point.port, rank, size, patience, work, arguments), daemon=True
         )
         process.start()

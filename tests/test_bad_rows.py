@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +30,7 @@ from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
+from processes import start
 
 LONG = "discs " * 600
 SFT = {"objective": "sft", "iterations": 2, "batch": 2, "learning_rate": 1e-3}
@@ -189,29 +187,28 @@ def test_workers_leave_out_the_same_rows(tmp_path: Path) -> None:
     assert snapshot(one.store) == snapshot(two.store)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_is_killed_goes_on_without_the_row_and_says_so(tmp_path: Path, call: Call) -> None:
     """From the command line, with the embedded model and one row that is too long."""
     changes = settings(tmp_path, "axbce", "abcd", checkpoint_every=1)
-    changes["methods"] = {"sft": SFT | {"iterations": 30}}
+    changes["methods"] = {"sft": SFT | {"iterations": 8}}
     config = write_config(tmp_path, changes)
     undisturbed = make_experiment(tmp_path / "whole", **changes)
     assert not run_here(undisturbed).failed
 
-    command = [sys.executable, "-m", "holdfast", "run", str(config)]
     work = tmp_path / "store" / "work"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start(tmp_path / "said", "run", config)
     until = time.monotonic() + 60
-    while not any(work.glob("*/metrics.jsonl")) and process.poll() is None and time.monotonic() < until:
+    while not any(work.glob("*/metrics.jsonl")) and process.is_alive() and time.monotonic() < until:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    said = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "300"}
-    )
-    assert said.returncode == 0, said.stderr
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    said = call("run", config, "--no-report")
+    assert said.code == 0, said.err
     what = "1 of 5 train rows of sums is left out: the model cannot take it"
     row = f"The prompt of sums train-x1 ({tmp_path}/data/train.jsonl, line 2) has "
-    assert f"{what}:\n  {row}" in said.stderr
+    assert f"{what}:\n  {row}" in said.err
     assert snapshot(tmp_path / "store") == snapshot(undisturbed.store)
 
     planned = call("plan", config)
@@ -260,10 +257,7 @@ def test_embedded_tasks_are_looked_at_too(tmp_path: Path) -> None:
         check_rows(make_experiment(tmp_path, model={"max_context": 20}))
 
 
-def test_a_model_that_is_not_here_cannot_say_what_to_skip(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_model_that_is_not_here_cannot_say_what_to_skip(tmp_path: Path) -> None:
     path = {"path": "no-one/nothing"}
     with pytest.raises(
         InputError, match=r"no-one/nothing \(model.path\) is not on this disk; 'hf download no-one"

@@ -29,7 +29,9 @@ EMPTY = Plan({}, [], 0)
 @pytest.fixture(scope="module")
 def made() -> dict[str, bytes]:
     """The files of a bundle of made-up results, with texts of every kind."""
-    results = with_measures(make_results(("sft", "grpo"), seeds=(0, 1), items=30))
+    sequence, general = ("diagrams", "reading", "photos"), ("facts",)
+    results = make_results(("sft", "grpo"), seeds=(0, 1), items=30, sequence=sequence, general=general)
+    results = with_measures(results)
     files = unpack_bytes(contents.bundle(results, EMPTY))
     assert files
     return files
@@ -62,9 +64,8 @@ def resealed(files: dict[str, bytes]) -> dict[str, bytes]:
     return files | {"manifest.json": json.dumps(manifest).encode()}
 
 
-def test_a_run_in_one_file(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsaved: None
-) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_in_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     experiment = make_experiment(tmp_path)
     config = tmp_path / "tiny.yaml"

@@ -1,6 +1,5 @@
 """Choosing strengths: the rule, its bar, and an experiment file that can be run."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -67,12 +66,12 @@ def test_there_must_be_something_to_retain(accuracies, passes):
             choose_strengths.check_bar(cells, "tissue", PLAIN)
 
 
-def test_the_command_refuses_a_tuning_that_was_not_run(tmp_path):
-    tool = Path(choose_strengths.__file__)
-    command = [sys.executable, str(tool), str(TUNING), str(tmp_path / "arena.yaml"), f"store={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "87 methods are not done" in done.stderr and "Traceback" not in done.stderr
+def test_the_command_refuses_a_tuning_that_was_not_run(tmp_path, monkeypatch, capsys):
+    arguments = [str(TUNING), str(tmp_path / "arena.yaml"), f"store={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["choose_strengths.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        choose_strengths.main()
+    assert end.value.code == 1 and "87 methods are not done" in capsys.readouterr().err
     assert not (tmp_path / "arena.yaml").exists()
 
 

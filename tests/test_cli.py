@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_helpers import Call, Said
+from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, snapshot, write_config
 from holdfast import __version__
 from holdfast.cli import run as runs
@@ -143,7 +143,8 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert call("store", "--store", tmp_path / "nothing").code == 2
 
 
-def test_a_failure_while_running(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_failure_while_running(call: Call, tmp_path: Path) -> None:
     rows = [{"id": str(i), "prompt": "red red red", "answer": "red"} for i in range(16)]
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "rules.py").write_text("def score(answer, example):\n    return {'red': 1}[answer]\n")
@@ -154,9 +155,7 @@ def test_a_failure_while_running(tmp_path: Path) -> None:
         "general": [],
         "methods": {"s": {"objective": "sft"}},
     }
-    command = [sys.executable, "-m", "holdfast", "run", str(write_config(tmp_path, changes))]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = Said(ran.returncode, ran.stdout, ran.stderr)
+    said = call("run", write_config(tmp_path, changes))
     assert said.code == 1
     assert "jobs failed" in said.err
     assert "long" in said.err

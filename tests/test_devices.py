@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,13 @@ from holdfast.experiment import devices, local
 from holdfast.experiment.devices import Place, places, spread
 from holdfast.policy.device import device_for, device_name
 
-BOTH = {"methods": {"one": {"objective": "sft"}, "two": {"objective": "sft", "batch": 2}}, "general": []}
+BOTH = {
+    "methods": {"one": {"objective": "sft"}, "two": {"objective": "sft", "batch": 2}},
+    "sequence": ["reading"],
+    "general": [],
+    "test_examples": 2,
+    "defaults": {"iterations": 1, "learning_rate": 1e-3, "batch": 4},
+}
 
 
 @pytest.fixture
@@ -137,10 +144,11 @@ class Watched(local._Worker):
 
 @pytest.fixture
 def watched(visible: Any, monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
-    """Workers that are given cards, and that compute on the CPU, having none."""
+    """Workers as users have them, which are given cards, and that compute on the CPU, having none."""
     visible(2, "GPU-a,3")
     Watched.seen.clear()
     monkeypatch.setattr(local, "_Worker", Watched)
+    monkeypatch.setattr(local, "get_context", get_context)
     return Watched
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from holdfast.generate.server import ServerGenerator, chat_address, data_url
 from holdfast.generate.settings import ServerSettings
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
+from processes import start
 
 OK = {
     "choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}],
@@ -359,17 +359,12 @@ def test_stopped_in_the_background(server: ChatServer, tmp_path: Path) -> None:
     command = ["evaluate", server.url, f"server.model={NAME}", "--tasks", "presence"]
     command += ["prompts=embedded", "test_examples=40", "--out", str(tmp_path / "out")]
     command += [f"store={tmp_path / 'store'}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "holdfast", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    )
+    ignoring = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    process = start(tmp_path / "said", *command, first=ignoring)
     deadline = time.monotonic() + 60
     while not server.requests and time.monotonic() < deadline:
         time.sleep(0.05)
     process.terminate()
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "the same command goes on from here" in said
+    process.join(30)
+    assert process.exitcode == 130
+    assert "the same command goes on from here" in (tmp_path / "said").read_text()

@@ -84,7 +84,7 @@ def rules(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_one_from_outside_ends_with_the_same_results(rules: Path, tmp_path: Path, call: Call) -> None:
     ours = make_experiment(tmp_path / "ours", **SMALL)
     config = write_config(tmp_path / "theirs", SMALL | {"executor": "../cluster.py:Serial"})
@@ -104,6 +104,7 @@ def test_several_workers_failures_and_the_end_are_its_own(rules: Path, tmp_path:
     assert (experiment.store / "stopped").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL | {"executor": "cluster.py:Stopped"})
     said = call("run", config)

@@ -217,8 +217,7 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
         assert check([{}] * 5) == 1
 
 
-def test_a_hub_id_that_is_not_on_this_disk_is_not_fetched(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_hub_id_that_is_not_on_this_disk_is_not_fetched(tmp_path):
     tasks = own(tmp_path / "data", [{}] * 4)
     settings = {"tasks": tasks, "sequence": ["strips"], "general": [], "model": {"path": "no-one/nothing"}}
     check_rows(make_experiment(tmp_path, **settings, train_examples=None, test_examples=None))

@@ -171,7 +171,7 @@ def test_the_same_id_with_another_prompt_is_another_item():
         page_data([first, second], SHELF, Album())
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_links_its_gallery_and_samples_have_pictures(tmp_path):
     html = build(_results(), tmp_path, examples=_examples(20, 3)).read_text(encoding="utf-8")
     assert 'href="gallery.html"' in html and '<img src="data:image/webp;base64,' in html

@@ -301,7 +301,7 @@ def test_a_measure_with_nothing_behind_it_is_not_taken_for_none(tmp_path: Path) 
     assert load_experiment(path).measures == {}
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, {"max_jobs": 5})
     said = call("run", str(config))

@@ -31,7 +31,7 @@ def value(said: Said) -> Any:
     return json.loads(said.out)
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_an_experiment_from_plan_to_store(tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL)
     plan = value(call("plan", config, "--json"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli_helpers import Call
 from holdfast.errors import InputError
 from holdfast.experiment.architecture import architecture
 from holdfast.policy.known import KNOWN, Known
@@ -30,7 +31,7 @@ print("imported:", *sorted(heavy))
 """
 
 
-def test_a_plan_asked_again_waits_for_no_torch(tmp_path: Path) -> None:
+def test_a_plan_asked_again_waits_for_no_torch(tmp_path: Path, call: Call) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
         "name: tiny\nmodel: {path: embedded, device: cpu}\nprompts: embedded\nsequence: [photos, reading]\n"
@@ -38,14 +39,10 @@ def test_a_plan_asked_again_waits_for_no_torch(tmp_path: Path) -> None:
         "  sft: {objective: sft, learning_rate: 1.0e-4}\n"
         f"output: {tmp_path}/out\nstore: {tmp_path}/store\n"
     )
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", PLAN, "plan", str(config)], capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    ]
-    assert said[0].splitlines()[:-1] == said[1].splitlines()[:-1]
-    assert said[1].splitlines()[-1] == "imported:"
+    first = call("plan", config).out
+    command = [sys.executable, "-c", PLAN, "plan", str(config)]
+    again = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert again.splitlines() == [*first.splitlines(), "imported:"]
 
 
 def test_what_is_remembered_is_what_was_found(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_text_stands_there_as_it_is(text, said):
     assert escaped(text) == said
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_every_table_of_a_report_has_a_latex_form(tmp_path):
     build(make_results(items=10, sequence=("diagrams", "reading"), general=("facts",)), tmp_path)
     tables = tmp_path / "tables"

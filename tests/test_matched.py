@@ -133,7 +133,7 @@ def _grid(items: int = 200, seeds: tuple[int, ...] = (0,)) -> Results:
     return replace(results, runs=tuple(runs))
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_the_table_and_its_sentences(tmp_path):
     html = build(_grid(), tmp_path).read_text(encoding="utf-8")
     table = json.loads((tmp_path / "tables/matched.json").read_text())

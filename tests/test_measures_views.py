@@ -357,7 +357,7 @@ def test_every_section_stands_in_the_page(page):
     assert not re.search(r">\s*\[?nan", html)
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_without_measurements_stays_as_it_was(tmp_path):
     build(make_results(items=10, sequence=SHORT, general=("facts",)), tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from holdfast.experiment.remote import Remote, Unreachable
 from holdfast.experiment.schedule import Schedule, pending
 from holdfast.experiment.store import Damaged, Store
 from holdfast.learning import loop
+from processes import start
 
 SETTINGS: dict[str, Any] = {
     "sequence": ["reading", "counting"],
@@ -317,29 +316,25 @@ def test_work_that_is_replaced_while_it_is_fetched_is_looked_for_again(
     assert files.read_json(other.work(job) / "checkpoint" / "state.json") == {"iteration": 2}
 
 
-KILLED = """
-import os, signal, sys
-from holdfast import cli
-from holdfast.experiment.remote import Remote
-real, left = Remote.write, [{left}]
-def write(self, name, content):
-    real(self, name, content)
-    left[0] -= name.endswith("latest")
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-Remote.write = write
-sys.argv = ["holdfast", "run", {config!r}]
-cli.main()
-"""
+def die_in_the_second_stage() -> None:
+    """Kill this process when it has written four checkpoints."""
+    real, written = Remote.write, []
+
+    def write(self: Any, name: str, content: Any) -> None:
+        real(self, name, content)
+        written.extend([1] * name.endswith("latest"))
+        if len(written) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Remote.write = write  # type: ignore[method-assign]
 
 
 def test_a_killed_run_goes_on_elsewhere(tmp_path: Path, undisturbed: dict) -> None:
     url = f"file://{tmp_path}/place"
     config = write_config(tmp_path, SETTINGS | {"store": url, "cache": str(tmp_path / "lost")})
-    script = KILLED.format(left=4, config=str(config))  # in the second stage
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    died = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, env=environment)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    process = start(tmp_path / "said", "run", config, first=die_in_the_second_stage)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "said").read_text()
     other = away(tmp_path, url, cache=str(tmp_path / "other"))
     outcome = run(other)
     assert not outcome.failed and 0 < outcome.done < len(make_plan(other).jobs)
@@ -592,6 +587,7 @@ def test_a_run_prunes_the_weights_that_it_does_not_keep(tmp_path: Path, memory: 
     assert len([name for name in objects(memory) if name.startswith("keep/")]) == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_commands_work_on_it(tmp_path: Path, memory: str, call: Call) -> None:
     config = write_config(tmp_path, SETTINGS | {"store": memory})
     jobs = len(make_plan(away(tmp_path, memory)).jobs)

@@ -86,7 +86,7 @@ def test_tables_keep_the_columns_and_name_the_stages(results):
     assert [row["part"] for row in tasks_table(analysis).rows] == ["stage 2", "stage 3", "stage 1"]
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_of_two_orders_names_both(tmp_path):
     results = make_results(("sft", "grpo"), items=20, sequence=("diagrams", "reading", "photos"), general=())
     turned = replace(results.runs[1], order=("photos", "diagrams", "reading"))

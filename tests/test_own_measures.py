@@ -86,6 +86,7 @@ METHODS = {
 SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "methods": METHODS}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_measure_of_ones_own_from_the_command_line_to_the_report(
     rules: Path, tmp_path: Path, call: Call
 ) -> None:

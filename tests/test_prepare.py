@@ -437,6 +437,7 @@ def test_downloading_from_a_hub(tmp_path, data):
     environment = os.environ | {
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "home"),
         "HF_HUB_DISABLE_XET": "1", "HOLDFAST_DATA": str(data), "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "0",
     }  # fmt: skip
     command = [sys.executable, "-m", "holdfast", "data", "prepare", "pope"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -477,6 +478,7 @@ def test_a_hub_that_does_not_give_the_data(monkeypatch, error, message):
     """Every id is tried; then it says what went wrong with each, and what to do elsewhere."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), ClosedHub)
     monkeypatch.setattr(ClosedHub, "error", error)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     if error:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -72,6 +72,7 @@ def test_other_versions_at_work_are_said(store: Store, monkeypatch: pytest.Monke
             assert "this machine with torch 1.0: results may differ" in said[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_may_leave_the_report_to_another(tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL)
     said = call("run", config, "--no-report")

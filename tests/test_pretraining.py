@@ -1,9 +1,11 @@
 """Making the embedded model: two cycles of a few steps, from scratch, the same bits again."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -50,7 +52,7 @@ def test_the_vision_probe_reads_cells_in_the_order_in_which_they_are_told():
     assert losses[-1] < 0.5 < 2 < losses[0]
 
 
-def test_the_tool_trains_in_two_processes_to_the_end(tmp_path):
+def test_the_tool_trains_in_two_processes_to_the_end(tmp_path, monkeypatch, capsys):
     tool = Path(__file__).parents[1] / "tools" / "pretrain_embedded"
     steps = ["--steps", "2", "--processes", "2", "--examples", "1"]
     command = [sys.executable, str(tool), "--out", str(tmp_path), *steps]
@@ -59,5 +61,8 @@ def test_the_tool_trains_in_two_processes_to_the_end(tmp_path):
     assert "step 1 of 2, cycle 1" in done.stdout
     assert (tmp_path / "model.safetensors").exists()
     assert "--steps 2 --processes 2" in (tmp_path / "README.md").read_text()
-    refused = subprocess.run([*command, "--processes", "3"], capture_output=True, text=True, check=False)
-    assert refused.returncode == 2 and "must divide 128" in refused.stderr
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "argv", [*command[1:], "--processes", "3"])
+    with pytest.raises(SystemExit) as refused:
+        runpy.run_path(str(tool), run_name="__main__")
+    assert refused.value.code == 2 and "must divide 128" in capsys.readouterr().err

@@ -47,7 +47,7 @@ def config(ran: Path, call: Call) -> Path:
     return path
 
 
-pytestmark = pytest.mark.usefixtures("unsaved")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_every_result_says_with_what_it_was_made_and_is_named_without(ran: Path) -> None:

@@ -68,7 +68,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    results = make_results(tuple(METHODS), seeds=(0, 1), items=40, general_every_stage=False)
+    results = make_results(tuple(METHODS), seeds=(0, 1), items=40, sequence=SHORT, general_every_stage=False)
     return build(results, tmp_path_factory.mktemp("study"))
 
 

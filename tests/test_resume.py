@@ -8,8 +8,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from holdfast.experiment.store import Store
 from holdfast.files import listing, read_json, write_json
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning import loop
+from processes import Process, start
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},
@@ -57,24 +56,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return content
 
 
-def start(config: Path, workers: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "holdfast", "run", str(config), "--workers", str(workers)]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        # As in a terminal; what a script starts in the background ignores Ctrl-C.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def wait_for(happened: object, process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_for(happened: Callable[[], bool], process: Process, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
-    while time.monotonic() < until and process.poll() is None:
-        if happened():  # type: ignore[operator]
-            return
+    while time.monotonic() < until and process.is_alive() and not happened():
         time.sleep(0.01)
 
 
@@ -84,7 +68,7 @@ def test_killed_at_random_moments(tmp_path: Path, undisturbed: dict) -> None:
     killed = 0
     for workers in (1, 2, 1):
         before = set(snapshot(store))
-        process = start(config, workers)
+        process = start(tmp_path / "said", "run", config, "--workers", workers)
         wait_for(
             lambda before=before: (
                 any((store / "work").glob("*/metrics.jsonl")) or set(snapshot(store)) != before
@@ -92,9 +76,9 @@ def test_killed_at_random_moments(tmp_path: Path, undisturbed: dict) -> None:
             process,
         )
         time.sleep(moments.uniform(0, 0.8))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        process.communicate()
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
     assert killed
     assert not run_here(make_experiment(tmp_path, **SETTINGS)).failed
     assert snapshot(store) == undisturbed
@@ -103,10 +87,10 @@ def test_killed_at_random_moments(tmp_path: Path, undisturbed: dict) -> None:
 
 def test_a_stage_goes_on_from_its_step_checkpoint(tmp_path: Path, undisturbed: dict) -> None:
     config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
-    process = start(config, workers=1)
+    process = start(tmp_path / "said", "run", config)
     wait_for(lambda: any((store / "work").glob("*/checkpoint/state.json")), process)
     process.kill()
-    process.communicate()
+    process.join()
     (state,) = (store / "work").glob("*/checkpoint/state.json")
     assert 0 < json.loads(state.read_text())["iteration"] < 12
     outcome = run_here(make_experiment(tmp_path, **SETTINGS))
@@ -202,21 +186,17 @@ def only_the_first(attempt: Callable[..., executor.Event]) -> Callable[..., exec
     return attempt_learn
 
 
-DIES = """
-import os, signal, sys
-from holdfast import cli
-from holdfast.generate.local import LocalGenerator
-real, calls = LocalGenerator.generate, []
-def generate(self, questions, group, sampling, stream):
-    if stream[0] == {kind!r}:
-        calls.append(1)
-        if len(calls) == {call}:
+def die_at(kind: str, call: int) -> None:
+    """Kill this process when it asks for answers of a kind for the so manieth time."""
+    real, calls = LocalGenerator.generate, []
+
+    def generate(self: Any, questions: Any, group: int, sampling: Any, stream: Any) -> Any:
+        calls.extend([1] * (stream[0] == kind))
+        if len(calls) == call:
             os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, questions, group, sampling, stream)
-LocalGenerator.generate = generate
-sys.argv = ["holdfast", "run", {config!r}, "--workers", "1"]
-cli.main()
-"""
+        return real(self, questions, group, sampling, stream)
+
+    LocalGenerator.generate = generate  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -230,9 +210,9 @@ def test_filters_and_evaluations_go_on_after_their_last_batch(
     kind: str, call: int, batches: int, tmp_path: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
-    script = DIES.format(kind=kind, call=call, config=str(config))
-    died = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    process = start(tmp_path / "said", "run", config, first=partial(die_at, kind, call))
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "said").read_text()
     (log,) = (store / "work").glob("*/rows.jsonl")
     assert len(log.read_text().splitlines()) == call - 1
     asked = []
@@ -285,10 +265,11 @@ def test_a_worker_that_died_idle_gets_no_job(tmp_path: Path) -> None:
 
 def test_stopping_is_clean(tmp_path: Path) -> None:
     config, store = write_config(tmp_path, SETTINGS), tmp_path / "store"
-    process = start(config, workers=2)
+    process = start(tmp_path / "said", "run", config, "--workers", 2)
     wait_for(lambda: any((store / "work").glob("*/checkpoint")), process)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join(30)
+    assert process.exitcode == 130
+    output = (tmp_path / "said").read_text()
     assert "goes on from here" in output
     assert "Traceback" not in output

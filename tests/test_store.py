@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import multiprocessing
 import shutil
 import threading
 from multiprocessing.connection import Connection
@@ -23,6 +22,7 @@ from holdfast.experiment import prune
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.schedule import MOST_DAMAGE, Schedule, pending
 from holdfast.experiment.store import Damaged, Store, check_writable
+from processes import FORKED
 
 
 @pytest.fixture
@@ -199,9 +199,8 @@ def _hold(store: Store, job: Job, connection: Connection) -> None:
 
 def test_one_process_at_a_time_works_on_a_job(plan: Plan, store: Store) -> None:
     job = learn_jobs(plan)[0]
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_hold, args=(store, job, theirs))
+    ours, theirs = FORKED.Pipe()
+    process = FORKED.Process(target=_hold, args=(store, job, theirs))
     process.start()
     assert ours.recv()
     with store.lock(job) as mine:
@@ -393,9 +392,8 @@ def test_pruning_leaves_what_is_in_use(
 
 def test_what_a_run_that_was_killed_used_is_not_in_use(plan: Plan, store: Store) -> None:
     store.prepare()
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_use, args=(store.root, plan, theirs))
+    ours, theirs = FORKED.Pipe()
+    process = FORKED.Process(target=_use, args=(store.root, plan, theirs))
     process.start()
     ours.recv()
     names = {store.folder(job).name for job in plan.jobs.values()}

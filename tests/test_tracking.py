@@ -86,7 +86,7 @@ def _read(path: Path) -> list[list[Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_curves_cells_tables_and_report_are_told(mine: Path, tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL | {"track": ["mine.py:Lines"]})
     said = call("run", config)
@@ -164,7 +164,7 @@ def test_a_stopped_run_goes_on_without_telling_a_step_twice(
     assert len(stages) == len(set(stages)) == 2 * 3 * 2
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("name", "cause"), [("Raises", "no key was given"), ("Exits", "1")])
 def test_one_that_raises_costs_one_warning_and_not_the_run(
     name: str, cause: str, mine: Path, tmp_path: Path, call: Call, caplog: pytest.LogCaptureFixture

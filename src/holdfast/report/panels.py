@@ -26,15 +26,23 @@ def panels(count: int, across: int, width: float = WIDTH, **options: Any) -> tup
 
     So all columns end in the last row, where a shared axis has its tick labels.
     """
-    from matplotlib.figure import Figure
-
     down = -(-count // across)
-    figure = Figure(figsize=(width, 4 * down), layout="constrained")  # `fit` makes it as high as it has to be
+    figure = blank(width, 4 * down)
     grid = list(figure.subplots(down, across, squeeze=False, **options).flat)
     spare = -count % across
     for axes in grid[across - spare : across]:
         axes.remove()
     return figure, grid[: across - spare] + grid[across:]
+
+
+def blank(width: float, height: float) -> Figure:
+    """A figure of so many inches, which `fit` makes as high as it has to be."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)  # measures words at once; without it every word would have a canvas of its own
+    return figure
 
 
 def first_column(axes: Axes) -> bool:

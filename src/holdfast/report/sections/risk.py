@@ -22,7 +22,7 @@ from holdfast.analysis.regularisation import (
     fit as fit_claim,
 )
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import arms, entry, family_look, fit, legend, method_legend, panels
+from holdfast.report.panels import arms, blank, entry, family_look, fit, legend, method_legend, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Part, Section
 from holdfast.report.sections.training import draw_lines, training_lines
@@ -220,8 +220,6 @@ def _risk_panel(
 
 def selective_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     """Update norm and effect on old answers by pass rate; zero-advantage share over training."""
-    from matplotlib.figure import Figure
-
     measured = [run for method in analysis.methods for run in method.runs if run.measured("risk")]
     # At the policies that RFT meets: SFT may lead to others, at which updates do something else.
     by_rft = [run for run in measured if run.objective != "sft"]
@@ -229,7 +227,7 @@ def selective_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     if not instances:
         return None
     shares = [one for one in training_lines(analysis, "zero_variance") if one[0].runs[0].group_baseline]
-    figure = Figure(figsize=(WIDTH, 4), layout="constrained")
+    figure = blank(WIDTH, 4)
     rows = [["norm", "effect"], ["shares", "shares"]] if shares else [["norm", "effect"]]
     grid: dict[str, Axes] = figure.subplot_mosaic(rows, height_ratios=(2.2, 1.4)[: len(rows)])
     norm, effect = grid["norm"], grid["effect"]
