@@ -11,7 +11,7 @@ import numpy as np
 
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.method import MethodView, by_family
-from holdfast.report.style import GRID, WIDTH, Look, Looks
+from holdfast.report.style import GRID, WIDTH, Look, Looks, room, scaled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,13 +21,26 @@ MOST_COLUMNS = 7  # of a legend
 MOST_NAMED = 8  # methods with a legend entry each; of more, families alone
 
 
-def panels(count: int, across: int, width: float = WIDTH, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels in rows of `across`; what is left over stays empty in the first row.
+def beside(across: int) -> int:
+    """How many panels stand side by side, of so many in the page: as many as keep their size."""
+    return max(1, round(across * room() / scaled(WIDTH)))
+
+
+def panels(
+    count: int, across: int, width: float = WIDTH, *, exactly: bool = False, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels in rows; what is left over stays empty in the first row.
 
     So all columns end in the last row, where a shared axis has its tick labels.
+
+    Args:
+        across: panels in a row of the page; in a narrower paper there are fewer, unless `exactly` so many.
+        width: of the figure in the page, in inches.
     """
     from matplotlib.figure import Figure
 
+    across = across if exactly else min(across, beside(across))
+    width = min(room(), scaled(width))
     down = -(-count // across)
     figure = Figure(figsize=(width, 4 * down), layout="constrained")  # `fit` makes it as high as it has to be
     grid = list(figure.subplots(down, across, squeeze=False, **options).flat)
@@ -44,7 +57,8 @@ def first_column(axes: Axes) -> bool:
 
 
 def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
-    """Let the figure grow until its first panel is so large, in inches, whatever is written around it.
+    """Let the figure grow until its first panel is so large, in inches of the page, whatever is written
+    around it.
 
     Titles wider than their panel are broken into lines; ticks that run into one another are turned.
     """
@@ -62,7 +76,7 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
             for axes in figure.axes:
                 _turn_ticks(axes)
                 _break_lines(axes)
-        wants = np.array([has[0] if width is None else width, height])
+        wants = np.array([has[0] if width is None else scaled(width), scaled(height)])
         figure.set_size_inches(figure.get_size_inches() + (wants - has) * shares)
     layout.execute(figure)
     figure.set_layout_engine("none")  # three files, one layout
@@ -180,7 +194,7 @@ def heat(
             axes.add_patch(Rectangle(inner, 0.9, 0.9, facecolor="none", edgecolor="#e8590c", linewidth=1.5))
         axes.text(
             corner[0] + 0.5, corner[1] + 0.5, written(row, column), ha="center", va="center_baseline",
-            fontsize=7.5, fontweight="bold" if marked else "normal",
+            fontsize=scaled(7.5), fontweight="bold" if marked else "normal",
             color="#ffffff" if share > 0.55 else "#14212b", in_layout=False,
         )  # fmt: skip
     axes.set_xlim(-0.5, x[-1] + 0.5)
