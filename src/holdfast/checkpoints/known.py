@@ -62,7 +62,7 @@ class Known:
 def known_of(sources: Sequence[str]) -> Known | None:
     """What is known of the first of some checkpoints that was asked before; None where nothing is.
 
-    Of answers that are there (folders of `evaluate`), others have to be asked in the same way: only they count.
+    Where answers are there (folders of `evaluate`), only they count: others have to be asked in the same way.
     """
     answered = [folder for folder in map(Path, sources) if (folder / RECORDS).is_dir()]
     if answered:
@@ -86,15 +86,15 @@ def _stage(folder: Path) -> Known | None:
     if folder.name != WEIGHTS or entry.parent.name != "learn":
         return None
     store = entry.parents[1]
-    runs = {index.parent.resolve(): index for root in (RUNS, store.parent) for index in root.glob(f"*/{INDEX}")}
-    for run, index in sorted(runs.items(), key=lambda found: -found[1].stat().st_mtime):
+    indices = [index for root in (RUNS, store.parent) for index in root.glob(f"*/{INDEX}")]
+    for index in sorted(indices, key=lambda index: -index.stat().st_mtime):
         try:
             row = next(
                 row
                 for row in files.read_jsonl(index)
                 if row["kind"] == "learn" and row["fingerprint"].startswith(entry.name)
             )
-            config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+            config = yaml.safe_load((index.parent / "config.yaml").read_text(encoding="utf-8"))
             method, seed = row["method"], row["seed"]
             settings = {key: config[key] for key in ASKING if key not in ("store", "cache")}
             settings |= {"style": config["methods"][method]["style"], "seeds": [seed]}

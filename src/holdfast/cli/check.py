@@ -98,8 +98,8 @@ def check(
 
     BASE and NEW are models, servers' addresses, or folders that 'holdfast evaluate' wrote, whose tasks are
     taken where --tasks says nothing. What such a folder, or a stage that 'holdfast run' stored, says of how
-    it was asked counts but for what is said here. Every item whose answer turned is in flips.jsonl; card.md is for a pull
-    request, junit.xml for a pipeline.
+    it was asked counts, but for what is said here. Every item whose answer turned is in flips.jsonl; card.md
+    is for a pull request, junit.xml for a pipeline.
     """
     from holdfast.checkpoints import comparison, outputs
     from holdfast.checkpoints.looks import Looks, alike
