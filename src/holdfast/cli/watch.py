@@ -49,7 +49,7 @@ def watch(
         "/state.json": lambda: as_json(watched.state()),
         "/gallery.html": partial(_gallery, experiment, plan, store),
     }
-    folder = experiment.output / "report"
+    folder = watched.report.parent
     try:
         server = Server(PORT if port is None else port, pages, folder)
     except InputError:
@@ -59,7 +59,7 @@ def watch(
         server = Server(0, pages, folder)
     if watched.state()["ended"]:
         server.server_close()
-        out.print(f"This run has ended; its report is {folder / 'index.html'}.")
+        out.print(f"This run has ended; its report is {watched.report}.")
         return
     try:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -69,7 +69,9 @@ def watch(
         while watched.at_work or not watched.seen:
             time.sleep(LOOK_SECONDS)
         time.sleep(LAST_SECONDS)
-        out.print("The run has ended.")
+        out.print(
+            f"The run has ended{f'; its report is {watched.report}' if watched.report.is_file() else ''}."
+        )
     except KeyboardInterrupt:
         out.print("Stopped watching.")
     finally:
