@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL = 0.315  # inches, of a matrix where nothing forces it smaller
+CELL, LEAST_CELL = 0.315, 0.22  # inches: the width of a cell, and what its number needs
 SEA = ("#f4f7f5", "#b9dcd8", "#5aa9b5", "#23698f", "#12305a")
 
 
@@ -94,13 +94,15 @@ def matrix_figure(analysis: Analysis, looks: Looks) -> Figure:
     """Accuracy matrix of every method, mean over seeds: stages down, tasks across, the base on top."""
     most = 1.3 * WIDTH if room() == WIDTH else room()  # a page has margins to spare, a column has none
     for across in range(min(beside(2), len(analysis.methods)), 0, -1):
-        figure = _matrices(analysis, across, CELL)
-        if figure.get_figwidth() <= most:
-            return figure
-    return _matrices(analysis, 1)
+        for cell in (CELL, None):
+            figure = _matrices(analysis, across, cell)
+            wide = figure.axes[0].bbox.width / figure.dpi / len(analysis.tasks)
+            if figure.get_figwidth() <= most and wide >= scaled(LEAST_CELL):
+                return figure
+    return figure
 
 
-def _matrices(analysis: Analysis, across: int, cell: float | None = None) -> Figure:
+def _matrices(analysis: Analysis, across: int, cell: float | None) -> Figure:
     """So many side by side, with cells of a width in inches; None: as wide as there is room."""
     # Sequential methods first: joint runs have two rows only, and stand side by side.
     groups = [list(analysis.sequential), list(analysis.joint)]
