@@ -132,7 +132,12 @@ def test_nothing_that_a_folder_names_is_run(ran: Path, call: Call, tmp_path: Pat
 
 
 def test_what_no_run_counts_on_is_asked_as_ever(ran: Path, tmp_path: Path) -> None:
-    alone = tmp_path / "store" / "learn" / stage(ran, "sft").parent.name
+    alone = tmp_path / "runs" / "store" / "learn" / stage(ran, "sft").parent.name
     shutil.copytree(stage(ran, "sft").parent, alone)
     assert known_of([str(alone / "weights")]) is None
+    # A copy is known by its files.
+    shutil.copytree(alone / "weights", tmp_path / "model")
+    shutil.copytree(ran / "out", tmp_path / "runs" / "mine")
+    known = known_of([str(tmp_path / "model")])
+    assert known and known.place == "runs/mine asks it (sft, seed 4, stage 1)"
     assert known_of(["embedded", "https://server/v1", str(tmp_path)]) is None

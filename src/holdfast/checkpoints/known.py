@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from holdfast import files, plugins
 from holdfast.checkpoints.folder import RECORDS, read_folder
+from holdfast.checkpoints.subject import makers
 from holdfast.config.exam import ASKING, Exam
 from holdfast.experiment.runindex import INDEX
 from holdfast.experiment.store import WEIGHTS
@@ -81,18 +82,23 @@ def _answered(folder: Path) -> Known | None:
 
 
 def _stage(folder: Path) -> Known | None:
-    """What the run that trained a stage asks of it; the newest, where several count on it."""
-    entry = folder.absolute().parent
-    if folder.name != WEIGHTS or entry.parent.name != "learn":
+    """What the run that trained a policy asks of it; the newest, where several count on it.
+
+    It is known by its place in a store, or elsewhere by its files, if `runs/store` holds the same.
+    """
+    absolute = folder.absolute()
+    in_store = absolute.name == WEIGHTS and absolute.parent.parent.name == "learn"
+    store = absolute.parents[2] if in_store else (RUNS / "store").absolute()
+    if not in_store and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         return None
-    store = entry.parents[1]
+    names = [absolute.parent.name] if in_store else list(makers(store, folder))
     indices = [index for root in (RUNS, store.parent) for index in root.glob(f"*/{INDEX}")]
     for index in sorted(indices, key=lambda index: -index.stat().st_mtime):
         try:
             row = next(
                 row
                 for row in files.read_jsonl(index)
-                if row["kind"] == "learn" and row["fingerprint"].startswith(entry.name)
+                if row["kind"] == "learn" and any(map(row["fingerprint"].startswith, names))
             )
             config = yaml.safe_load((index.parent / "config.yaml").read_text(encoding="utf-8"))
             method, seed = row["method"], row["seed"]

@@ -97,8 +97,8 @@ def check(
     3 forgotten (with --strict: or unclear), 2 wrong input, 1 another failure (also: too much noise).
 
     BASE and NEW are models, servers' addresses, or folders that 'holdfast evaluate' wrote, whose tasks are
-    taken where --tasks says nothing. What such a folder, or a stage that 'holdfast run' stored, says of how
-    it was asked counts, but for what is said here. Every item whose answer turned is in flips.jsonl; card.md
+    taken where --tasks says nothing. What such a folder, or the run that trained one of them, says of how
+    to ask counts, but for what is said here. Every item whose answer turned is in flips.jsonl; card.md
     is for a pull request, junit.xml for a pipeline.
     """
     from holdfast.checkpoints import comparison, outputs

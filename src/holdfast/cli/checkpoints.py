@@ -66,8 +66,8 @@ def evaluate(
     """Let a checkpoint answer tasks: a record a sample, and accuracies with intervals.
 
     Results lie in the store of experiments: what a run or an earlier call has asked the same checkpoint in
-    the same way is not asked again. A stage that 'holdfast run' stored is asked as its run asks it, but for
-    what is said here.
+    the same way is not asked again. What 'holdfast run' trained is asked as its run asks it, but for what
+    is said here.
     """
     from holdfast.checkpoints.folder import tables
     from holdfast.checkpoints.subject import find_subject
