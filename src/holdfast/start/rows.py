@@ -8,15 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.tasks.chat import ChatError, as_row, is_chat
-
-_MEANINGS = {  # what columns are commonly called; the first that is there counts
-    "messages": ("messages", "conversations"),
-    "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
-    "answer": ("answer", "label", "target", "solution", "response", "output"),
-    "images": ("images", "image", "picture", "img", "image_path"),
-    "choices": ("choices", "options"),
-    "references": ("references", "answers"),
-}
+from holdfast.tasks.rows import COMMON_NAMES
 
 
 def rows_of(path: Path) -> list[Any]:
@@ -33,7 +25,7 @@ def rows_of(path: Path) -> list[Any]:
 
 def meanings(columns: Collection[str]) -> dict[str, str]:
     """What is meant by some columns: setting of a task -> column."""
-    return {key: name for key, names in _MEANINGS.items() if (name := first(names, columns))}
+    return {key: name for key, names in COMMON_NAMES.items() if (name := first(names, columns))}
 
 
 def first(names: Sequence[str], there: Collection[str]) -> str | None:
