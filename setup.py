@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the wheel holds `configs/embedded`, for `holdfast demo`."""
+"""What pyproject.toml cannot say: the wheel holds `configs`, for `holdfast demo`."""
 
 import shutil
 from pathlib import Path
@@ -13,8 +13,7 @@ class WithConfigs(build_py):
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            target = Path(self.build_lib) / "holdfast" / "configs" / "embedded"
-            shutil.copytree("configs/embedded", target, dirs_exist_ok=True)
+            shutil.copytree("configs", Path(self.build_lib) / "holdfast" / "configs", dirs_exist_ok=True)
 
 
 setup(cmdclass={"build_py": WithConfigs})

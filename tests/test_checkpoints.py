@@ -72,7 +72,7 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     said_of_it = files.read_json(out / "records" / "presence.json")
     assert set(said_of_it) == {
         "format", "checkpoint", "fingerprint", "sha256", "seconds", "made",
-        "inputs", "setting", "setting_sha256",
+        "inputs", "setting", "setting_sha256", "asked",
     }  # fmt: skip
     assert set(said_of_it["inputs"]) == {
         "task", "version", "data", "scorer", "split", "examples", "style", "template", "sampling"

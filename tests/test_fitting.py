@@ -208,8 +208,11 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
         check([{}] * 5, prompts={"cot": "{prompt} please", "direct": "{prompt}"}, hint="{prompt} {answer}")
         == 1
     )
-    with pytest.raises(InputError, match="no room in the context of 512 for max_tokens 505"):
+    no_room = "(?s)no room in the context of 512 for max_tokens 505.*"
+    with pytest.raises(InputError, match=no_room + "test rows, which are judged.*is evaluation.max_tokens"):
         check([{}] * 5, evaluation={"max_tokens": 505})
+    with pytest.raises(InputError, match=no_room + "train rows, .* it is sampling.max_tokens"):
+        check([{}] * 5, methods={"grpo": {"objective": "grpo", "sampling": {"max_tokens": 505}}})
     with pytest.raises(InputError, match="more than the context of 5"):
         check([{}] * 5, model={"max_context": 5})
     for damage in ("", "[]", '{"version": 1}'):

@@ -107,7 +107,8 @@ ROW = {"prompt": "?", "answer": "x"}
     [
         ('{"prompt": "?", "answer": ', r"line 2: is broken JSON: .* at column"),
         ("[1, 2]", r"line 2: must be a JSON object .* not a list"),
-        ({"prompt": "?"}, r"line 2, field 'answer': is missing"),
+        ({"prompt": "?"}, r"line 2, field 'answer': is missing\.$"),
+        ({"question": "?", "answer": "x"}, r"line 2, .* is missing; if 'question' is it, .*\{question\}"),
         ({"answer": "x"}, r"line 2, field 'prompt': is missing"),
         ({"prompt": "?", "answer": "  "}, r"line 2, field 'answer': is empty"),
         ({"prompt": "?", "answer": 3}, r"line 2, field 'answer': must be text, not a number; write it"),

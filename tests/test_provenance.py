@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,30 @@ def test_records_are_exported_in_three_forms(ran: Path, config: Path, tmp_path: 
     said = call("export", config, "--records", "--method", "grpo", "--stage", "2", tmp_path / "few.jsonl")
     assert said.out.startswith("8 records") and len(read_jsonl(tmp_path / "few.jsonl")) == 8
     assert "must end in .jsonl, .csv, .parquet" in call("export", config, "--records", tmp_path / "x.xls").err
+
+
+def test_figures_are_drawn_for_a_column(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:
+    sizes = {}
+    for width in (3.25, 6.75):
+        said = call("export", config, "--figures", "--width", width, tmp_path / str(width))
+        assert said.code == 0, said.err
+        for file in (tmp_path / str(width)).iterdir():
+            assert str(file) in said.out.splitlines() and file.suffix == ".pdf"
+            content = file.read_bytes()
+            sizes[width, file.stem] = re.findall(rb"/MediaBox \[ *0 0 ([0-9.]+) ([0-9.]+) *\]", content)
+            assert b"/FontFile2" in content  # fonts are in it
+    names = {name for _, name in sizes}
+    assert {"learned_forgotten", "accuracy_matrices", "task_curves", "training_curves"} <= names
+    for name in names:
+        ((narrow, _),), ((wide, _),) = sizes[3.25, name], sizes[6.75, name]
+        assert float(narrow) <= 3.25 * 72 + 0.01 and float(narrow) <= float(wide) <= 6.75 * 72 + 0.01
+    assert sizes[3.25, "training_curves"][0][0] == b"234"
+    again = call("export", config, "--figures", tmp_path / "again")
+    assert again.code == 0
+    for file in (tmp_path / "again").iterdir():
+        assert file.read_bytes() == (tmp_path / "3.25" / file.name).read_bytes()
+    assert "not both" in call("export", config, "--figures", "--records", tmp_path / "x").err
+    assert call("export", config, "--figures", "--width", "20", tmp_path / "x").code == 2
 
 
 def test_the_store_of_a_run_is_what_it_counts_on(ran: Path, config: Path, call: Call) -> None:

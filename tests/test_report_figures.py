@@ -17,7 +17,7 @@ from holdfast.report.panels import broken
 from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
 from holdfast.report.sections.tasks import task_curves
-from holdfast.report.style import RC, data_colours, inline_svg, looks_of
+from holdfast.report.style import RC, WIDTH, data_colours, inline_svg, looks_of, sized
 from measured_results import make_grid, with_measures
 from results_helpers import Profile, make_results
 
@@ -67,17 +67,19 @@ def _within(axis, tick):
     return low <= tick.get_loc() <= high
 
 
+@pytest.mark.parametrize(("wide", "points"), [(WIDTH, 9), (6.75, 8), (3.25, 8), (3.25, 7)])
 @pytest.mark.parametrize("made", [long_names, nine_methods])
-def test_nothing_is_cut_and_nothing_lies_on_anything_else(made):
+def test_nothing_is_cut_and_nothing_lies_on_anything_else(made, wide, points):
     analysis = analyse(made())
     looks = looks_of(analysis.methods)
     drawings = [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(sized(wide, points)):
         for drawing in drawings:
             if (figure := drawing.draw(analysis, looks)) is None:
                 continue
             figure.draw_without_rendering()
             width, height = figure.bbox.size
+            assert figure.get_figwidth() <= (wide if wide < WIDTH else 1.3 * WIDTH) + 1e-6, drawing.name
             boxes = texts_of(figure)
             for text, box in boxes:
                 said = (drawing.name, text.get_text())

@@ -15,7 +15,7 @@ from holdfast.cli import run as runs
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.start.draft import cut_off
-from holdfast.start.look import look_at_rows, look_at_table, style_for
+from holdfast.start.look import is_table, look_at_rows, look_at_table, style_for
 from holdfast.start.split import split_file
 from hub_fixtures import IMAGE, hub_image, table
 
@@ -143,6 +143,26 @@ def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:
         look_at_table("", {"train": tmp_path / "other.parquet"})
 
 
+def test_jsonl_with_names_of_its_own_is_a_table(tmp_path: Path, call: Call) -> None:
+    for n in range(10):
+        Image.new("RGB", (48, 48), (20 * n, 0, 0)).save(tmp_path / f"{n}.png")
+    rows = [{"question": f"how many {n} ?", "image": f"{n // 2}.png", "answer": n} for n in range(20)]
+    write(tmp_path, rows, "mine.jsonl")
+    said = call("init", "mine.yaml", "--data", "mine.jsonl", "--model", "embedded")
+    assert said.code == 0, said.err
+    assert "a fifth of the rows is held out" in said.out and "Scorer: number" in said.out
+    task = load_experiment(tmp_path / "mine.yaml").task("mine")
+    assert task.sizes == {"train": 16, "test": 4}
+    train, test = ({one.images[0].read() for one in task.examples(split)} for split in ("train", "test"))
+    assert not train & test and len(test) == 2  # questions about one picture stay together
+    assert {one.prompt for one in task.examples("test")} <= {row["question"] for row in rows}
+    # A file that cannot be read, and rows in the names of JSONL, are read as before.
+    assert not is_table(write(tmp_path, questions(["a"], images="0.png"), "ours.jsonl"))
+    assert not is_table(write(tmp_path, [{"messages": [], "image": "a"}], "chat.jsonl"))
+    (tmp_path / "broken.jsonl").write_text('{"question": \n')
+    assert not is_table(tmp_path / "broken.jsonl")
+
+
 def test_the_demo_runs_the_shipped_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(runs, "run", lambda *given, **more: asked.append((given, more)))
@@ -152,7 +172,10 @@ def test_the_demo_runs_the_shipped_file(call: Call, monkeypatch: pytest.MonkeyPa
 
 def test_the_demos_files_are_copied_and_never_over_others(tmp_path: Path, call: Call) -> None:
     assert call("demo", "--copy", "mine").code == 0
-    copied = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
-    assert copied == {path.name: path.read_bytes() for path in shipped.configs().glob("*.yaml")}
+    copied = {path.relative_to("mine"): path.read_bytes() for path in Path("mine").rglob("*.yaml")}
+    root = shipped.configs().parent
+    there = {path.relative_to(root): path.read_bytes() for path in root.rglob("*.yaml")}
+    assert copied == {Path(*name.parts[name.parts[0] == "embedded" :]): text for name, text in there.items()}
+    assert {"demo.yaml", "paper/common.yaml", "streams/mrcl.yaml"} <= set(map(str, copied))
     said = call("demo", "--copy", "mine")
     assert said.code == 2 and "is there already" in said.err

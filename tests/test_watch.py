@@ -213,10 +213,10 @@ def test_the_page_shows_a_state_as_text(tmp_path):
     attack = "</script><img src=x onerror=window.hit=1>\u202e"
     texts = ("label", "id", "prompt", "response", "reference")
     state = {
-        "name": attack, "at_work": True, "ended": True, "done": 3, "total": 4, "report": True,
+        "name": attack, "at_work": True, "ended": True, "done": 3, "total": 4, "report": attack,
         "jobs": [{"label": attack, "at": 1, "of": 4}], "failures": [{"label": attack, "message": attack}],
         "curves": [{"run": attack, "name": "loss", "points": [[0, 1.0], [1, 0.5]], "starts": [0]}],
-        "answers": [{"right": True} | dict.fromkeys(texts, attack)],
+        "answers": [{"right": True} | dict.fromkeys(texts, attack + " and so on" * 20)],
     }  # fmt: skip
     pages = {"/": lambda: watch_page(attack), "/state.json": lambda: as_json(state)}
     with serving(pages, tmp_path) as server, browser(tmp_path / "chromium") as tab:
@@ -226,6 +226,10 @@ def test_the_page_shows_a_state_as_text(tmp_path):
         assert "3 of 4 jobs are done." in tab.ask("$('said').textContent")
         assert tab.ask("[...document.querySelectorAll('.job, .curve, #failures dd, .sample')].length") == 4
         assert tab.ask("document.querySelector('#failures dd').textContent") == attack
+        assert tab.ask("$('links').textContent") == f"Its report: {attack}"
+        assert not tab.ask("document.querySelector('#links a')")  # nobody answers there any more
+        tab.size(390, 844)
+        assert tab.ask("document.documentElement.scrollWidth") <= 390
         assert tab.ask("window.hit === undefined && !document.querySelector('img')")
         assert {url.removeprefix(server.url) for url in tab.requests if url != "about:blank"} <= {
             "", "state.json", "favicon.ico",

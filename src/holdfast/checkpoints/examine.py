@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def examine(
         for job in plan.jobs.values():
             (task,) = job.tasks
             try:
-                examined.append(_examined(job, subject.name, runner, store, on_step(task)))
+                one = _examined(job, subject.name, runner, store, on_step(task))
+                examined.append(replace(one, asked=exam.asking(task)))
             except HoldfastError as error:
                 text = str(error).rstrip(".")
                 kept = "What was answered is kept; the same command goes on from there."

@@ -43,6 +43,7 @@ class Examined:
         reused: it had been done before.
         left_out: sampling settings that a server refused, so that its own counted.
         setting: machine, mode and versions that made them (`generate.setting`); None where nobody noted it.
+        asked: the settings of the exam (`Exam.asking`); None likewise.
     """
 
     task: str
@@ -55,6 +56,7 @@ class Examined:
     reused: bool = True
     left_out: tuple[str, ...] = ()
     setting: dict[str, Any] | None = None
+    asked: dict[str, Any] | None = None
 
     @property
     def asked_in(self) -> str:
@@ -100,6 +102,7 @@ def export(examined: Sequence[Examined], folder: Path) -> None:
         "inputs": last.inputs,
         "setting": last.setting,
         "setting_sha256": last.asked_in,
+        "asked": last.asked,
         **({"left_out": last.left_out} if last.left_out else {}),
     }
     files.write_json(manifest, said)
@@ -149,9 +152,8 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
         made = datetime.fromisoformat(said["made"]).timestamp()
         facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
-        examined.append(
-            Examined(name, *facts, left_out=tuple(said.get("left_out", ())), setting=said.get("setting"))
-        )
+        left_out, setting = tuple(said.get("left_out", ())), said.get("setting")
+        examined.append(Examined(name, *facts, left_out=left_out, setting=setting, asked=said.get("asked")))
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
     return examined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from holdfast.experiment.identity import (
     model_identity,
 )
 from holdfast.experiment.plan import Plan, evaluation_plan
-from holdfast.experiment.store import WEIGHTS, Store
+from holdfast.experiment.store import MANIFEST, WEIGHTS, Store
 from holdfast.generate.generator import Generator
 from holdfast.policy.device import device_for
 from holdfast.policy.ready import check_ready
@@ -134,14 +134,10 @@ def _trained(
 ) -> tuple[str, ModelSettings] | None:
     """The job in the store that made the weights of a folder (a copy, too), and how its experiment loads
     them; what the command line says of that goes before, and may make it another policy."""
-    store, digests = Store(exam.store_folder), folder_digests(folder, exam.store_folder / HASHES)
-    for path in sorted((store.root / "learn").glob("[!.]*/manifest.json")):
+    store = Store(exam.store_folder)
+    for fingerprint in makers(store.root, folder):
         try:
-            manifest = files.read_json(path)
-            made = {name: facts["sha256"] for name, facts in manifest["files"].items()}
-            if any(made.get(f"{WEIGHTS}/{name}") != digest for name, digest in digests.items()):
-                continue
-            base = store.base(manifest["fingerprint"])
+            base = store.base(fingerprint)
         except (OSError, ValueError, KeyError, TypeError):
             continue
         kept = {key: value for key, value in base.items() if key in ModelSettings.model_fields}
@@ -150,5 +146,23 @@ def _trained(
         loaded = ModelSettings.model_validate(kept | settings.model_dump(exclude_unset=True))
         ours = model_identity(loaded, exam.store_folder / HASHES) if adapters else loading_settings(loaded)
         if ours.items() <= base.items():
-            return manifest["fingerprint"], loaded
+            return fingerprint, loaded
     return None
+
+
+def makers(store: Path, folder: Path) -> Iterator[str]:
+    """The fingerprints of the `learn` jobs in a store whose weights a folder holds, itself or as a copy.
+
+    Raises:
+        InputError: its index of weights names files outside it.
+    """
+    manifests = sorted((store / "learn").glob(f"[!.]*/{MANIFEST}"))
+    digests = folder_digests(folder, store / HASHES) if manifests else {}
+    for path in manifests:
+        try:
+            manifest = files.read_json(path)
+            made = {name: facts["sha256"] for name, facts in manifest["files"].items()}
+            if all(made.get(f"{WEIGHTS}/{name}") == digest for name, digest in digests.items()):
+                yield str(manifest["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue

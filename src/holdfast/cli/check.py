@@ -97,8 +97,9 @@ def check(
     3 forgotten (with --strict: or unclear), 2 wrong input, 1 another failure (also: too much noise).
 
     BASE and NEW are models, servers' addresses, or folders that 'holdfast evaluate' wrote, whose tasks are
-    taken where --tasks says nothing. Every item whose answer turned is in flips.jsonl; card.md is for a pull
-    request, junit.xml for a pipeline.
+    taken where --tasks says nothing. What such a folder, or the run that trained one of them, says of how
+    to ask counts, but for what is said here. Every item whose answer turned is in flips.jsonl; card.md
+    is for a pull request, junit.xml for a pipeline.
     """
     from holdfast.checkpoints import comparison, outputs
     from holdfast.checkpoints.looks import Looks, alike
@@ -218,7 +219,7 @@ def _sides(
         names = [one.task for one in read_folder(Path(folders[0]))]
     exam = None
     if len(folders) < 2:
-        exam = exam_of(overrides, like, names, debug, suite)
+        exam = exam_of(overrides, like, names, debug, suite, (after, before))
         warn_of_prompts(exam, before, after)
         names = list(exam.general)
     elif suite is not None:

@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,14 +66,15 @@ def evaluate(
     """Let a checkpoint answer tasks: a record a sample, and accuracies with intervals.
 
     Results lie in the store of experiments: what a run or an earlier call has asked the same checkpoint in
-    the same way is not asked again.
+    the same way is not asked again. What 'holdfast run' trained is asked as its run asks it, but for what
+    is said here.
     """
     from holdfast.checkpoints.folder import tables
     from holdfast.checkpoints.subject import find_subject
     from holdfast.report.table import to_json
 
     only_json(json)
-    exam = exam_of(overrides, like, names_of(tasks), debug, suite)
+    exam = exam_of(overrides, like, names_of(tasks), debug, suite, [model])
     warn_of_prompts(exam, model)
     subject = find_subject(model, exam)
     target = folder or Path("runs/evaluate") / slug_of(subject.name)
@@ -100,20 +102,33 @@ def exam_of(
     tasks: Sequence[str],
     debug: bool,
     suite: str | None = None,
+    sources: Sequence[str] = (),
 ) -> Exam:
-    """What is asked; and this process made ready to ask it."""
+    """What is asked; and this process made ready to ask it.
+
+    Args:
+        sources: checkpoints and folders of answers; where nothing else says how to ask, what they say counts.
+    """
+    from holdfast.checkpoints.known import known_of
     from holdfast.config.load import load_exam
     from holdfast.config.suites import suite as find_suite
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
+    known, overrides = known_of(sources) if like is None and suite is None else None, overrides or ()
     of_suite, defaults = find_suite(suite) if suite is not None else ((), {})
-    exam = load_exam(overrides or (), like, tasks or of_suite, defaults)
+    if known is not None:
+        of_suite, defaults = known.tasks, deepcopy(known.settings)  # into which the command line goes
+    exam = load_exam(overrides, like, tasks or of_suite, defaults)
     if not exam.general:
         raise InputError(
             "Say which tasks: --tasks NAME,NAME, --suite core, or your own with "
             "'tasks.NAME={test: FILE.jsonl}'."
         )
+    if known is not None and known.trouble:
+        err.print(f"Not asked as {known.place}: {known.trouble}.", style="yellow")
+    elif known is not None and (said := known.taken(tasks, overrides)):
+        out.print(said)
     os.environ["OMP_NUM_THREADS"] = str(exam.threads)  # read by libraries only when they are loaded
     return exam
 

@@ -1,20 +1,30 @@
-"""`holdfast export`: a checkpoint or the records of a run, out of the store."""
+"""`holdfast export`: a checkpoint, the records or the figures of a run, out of the store."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from holdfast.cli.console import Debug, out
 from holdfast.cli.report import load_run
+from holdfast.errors import InputError
+
+if TYPE_CHECKING:
+    from holdfast.analysis.results import Results
+
+SIZE = 8.0  # points of a figure's text: that of captions in papers whose text has 9 or 10
 
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A new folder; of records a .jsonl, .csv or .parquet file.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="A new folder; of records a .jsonl, .csv or .parquet file; of figures any folder.",
+        ),
     ],
     method: Annotated[
         str | None, typer.Option("--method", help="Whose; needed where there are several.")
@@ -24,29 +34,60 @@ def export(
     records: Annotated[
         bool, typer.Option("--records", help="Every record with its method, seed, stage and task.")
     ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="The report's figures as PDF, for a paper.")
+    ] = False,
+    width: Annotated[
+        float, typer.Option(min=2.0, max=8.5, help="Inches a figure may be wide: that of a column.")
+    ] = 3.25,
+    font_size: Annotated[
+        float, typer.Option("--font-size", min=4.0, max=14.0, help="Points of a figure's text.")
+    ] = SIZE,
     debug: Debug = False,
 ) -> None:
-    """Copy a run's checkpoint into a folder of its own, or write its records into one file.
+    """Copy a run's checkpoint into a folder of its own, or write its records or its figures.
 
     The folder loads with from_pretrained, or with PEFT where the run trained adapters. With --records,
-    --method, --seed and --stage choose among them (stage 0 is the base).
+    --method, --seed and --stage choose among them (stage 0 is the base). With --figures, every figure of the
+    report is drawn anew, at most --width inches wide, with text of --font-size.
     """
+    if records and figures:
+        raise InputError("Say --records or --figures, not both.")
     experiment = load_run(run)
 
     from holdfast.experiment.collect import collect
-    from holdfast.experiment.export import export_checkpoint, export_records, find_chain
+    from holdfast.experiment.export import export_checkpoint, find_chain
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
 
     plan, store = make_plan(experiment), open_store(experiment)
-    if not records:
+    if not records and not figures:
         chain = find_chain(plan, method, seed)
         number = export_checkpoint(chain, stage, plan, store, target)
         out.print(f"{chain.method} seed {chain.seed} after stage {number}: {target}")
         return
-    frame = collect(experiment, plan, store, lambda job, damage: None).records()
-    for column, value in {"method": method, "seed": seed, "stage": stage}.items():
+    results = collect(experiment, plan, store, lambda job, damage: None)
+    if figures:
+        _figures(results, target, width, font_size)
+    else:
+        _records(results, target, {"method": method, "seed": seed, "stage": stage})
+
+
+def _records(results: Results, file: Path, chosen: dict[str, str | int | None]) -> None:
+    from holdfast.experiment.export import export_records
+
+    frame = results.records()
+    for column, value in chosen.items():
         if value is not None and not frame.empty:
             frame = frame[frame[column] == value]
-    export_records(frame, target)
-    out.print(f"{len(frame):,} records: {target}")
+    export_records(frame, file)
+    out.print(f"{len(frame):,} records: {file}")
+
+
+def _figures(results: Results, folder: Path, width: float, size: float) -> None:
+    from holdfast.report.paper import write_figures
+
+    if not any(run.cells for run in results.runs):
+        raise InputError(f"Nothing of {results.name} is there to draw yet; 'holdfast run' makes it.")
+    for name in write_figures(results, folder, width, size):
+        out.print(str(folder / f"{name}.pdf"))

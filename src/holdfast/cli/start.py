@@ -37,13 +37,20 @@ def demo(
     if copy is None:
         run.run(configs() / "demo.yaml", overrides, workers, debug=debug)
         return
-    names = sorted(path.name for path in configs().glob("*.yaml"))
-    if there := [name for name in names if (copy / name).exists()]:
-        raise InputError(f"{copy / there[0]} is there already; choose another folder with --copy.")
-    copy.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copyfile(configs() / name, copy / name)
-    out.print(f"{len(names)} experiments lie in {copy}; 'holdfast run {copy / 'demo.yaml'}' runs the demo.")
+    shipped = configs()
+    targets = {path: copy / path.name for path in sorted(shipped.glob("*.yaml"))}
+    for name in ("paper", "streams"):
+        folder = shipped.parent / name
+        targets |= {path: copy / name / path.name for path in sorted(folder.glob("*.yaml"))}
+    if there := [target for target in targets.values() if target.exists()]:
+        raise InputError(f"{there[0]} is there already; choose another folder with --copy.")
+    for path, target in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    out.print(
+        f"{len(targets)} experiments lie in {copy}, the study's in paper, other papers' in streams; "
+        f"'holdfast run {copy / 'demo.yaml'}' runs the demo."
+    )
 
 
 def init(
@@ -106,7 +113,7 @@ def _ask(question: str, option: str, default: str | None = None) -> str:
 
 
 def _look(data: str, test: Path | None) -> Data:
-    from holdfast.start.look import is_table, look_at_rows, look_at_table
+    from holdfast.start.look import is_json, is_table, look_at_rows, look_at_table
     from holdfast.start.split import split_file
 
     path = Path(data)
@@ -114,12 +121,13 @@ def _look(data: str, test: Path | None) -> Data:
         if test is not None:
             raise InputError(f"--test goes with a file of rows, and {data} is none.")
         return look_at_table(data, {})
-    if is_table(path) and test is None:
+    table = is_table(path)
+    if table and test is None and not is_json(path):
         raise InputError(f"Say with --test which file the rows to judge by are in; {path} is a table.")
     files: dict[Split, Path] = {"train": path, "test": test} if test else split_file(path)
     if test is None:
         out.print(f"Wrote {files['train']} and {files['test']}: a fifth of the rows is held out.")
-    return look_at_table("", files) if is_table(path) else look_at_rows(files)
+    return look_at_table("", files) if table else look_at_rows(files)
 
 
 def _tell_misfits(draft: Draft, found: Data) -> None:

@@ -49,17 +49,17 @@ def watch(
         "/state.json": lambda: as_json(watched.state()),
         "/gallery.html": partial(_gallery, experiment, plan, store),
     }
-    folder = experiment.output / "report"
+    report = watched.report
     try:
-        server = Server(PORT if port is None else port, pages, folder)
+        server = Server(PORT if port is None else port, pages, report.parent)
     except InputError:
         if port is not None:
             raise
         err.print(f"Port {PORT} is taken; this is another.")
-        server = Server(0, pages, folder)
+        server = Server(0, pages, report.parent)
     if watched.state()["ended"]:
         server.server_close()
-        out.print(f"This run has ended; its report is {folder / 'index.html'}.")
+        out.print(f"This run has ended; its report is {report}.")
         return
     try:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -69,7 +69,7 @@ def watch(
         while watched.at_work or not watched.seen:
             time.sleep(LOOK_SECONDS)
         time.sleep(LAST_SECONDS)
-        out.print("The run has ended.")
+        out.print(f"The run has ended; its report is {report}." if report.is_file() else "The run has ended.")
     except KeyboardInterrupt:
         out.print("Stopped watching.")
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SerializeAsAny, field_validator
 
@@ -35,6 +36,12 @@ class Exam(Experiment):
         if value.sampler is not None:
             raise ValueError("sampler: is of experiments; name a server's address in the place of a model")
         return value
+
+    def asking(self, task: str) -> dict[str, Any]:
+        """The settings that say how a task is asked, as plain data; where results lie is none of them."""
+        keys = {*ASKING, "style", "seeds"} - {"store", "cache"}
+        said = self.model_dump(mode="json", include=keys, exclude_unset=True)
+        return said | {"tasks": {name: one for name, one in said.get("tasks", {}).items() if name == task}}
 
     @property
     def styles(self) -> tuple[Style, ...]:

@@ -46,9 +46,18 @@ def check_rows(experiment: Experiment) -> None:
         return
     found = look_at_rows(experiment) or []
     if problems := [problem for one in found for problem in one.problems.values()]:
-        said = "\n".join(first_of(problems))
+        said = "\n".join([*first_of(problems), *_where_room_is_said(experiment, found)])
         advice = "change or remove these (bad_rows: skip leaves them out)"
         raise InputError(f"The model cannot take every row; {advice}:\n{said}")
+
+
+def _where_room_is_said(experiment: Experiment, found: Sequence[LeftOut]) -> Iterator[str]:
+    """Which settings the `max_tokens` are that leave rows no room."""
+    splits = {one.split for one in found if any("max_tokens" in text for text in one.problems.values())}
+    if experiment.evaluation.split in splits:
+        yield f"Of {experiment.evaluation.split} rows, which are judged, max_tokens is evaluation.max_tokens."
+    if "train" in splits - {experiment.evaluation.split}:
+        yield "Of train rows, which RFT samples for, it is sampling.max_tokens of the defaults or a method."
 
 
 def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:

@@ -11,21 +11,35 @@ import numpy as np
 
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.method import MethodView, by_family
-from holdfast.report.style import GRID, WIDTH, Look, Looks
+from holdfast.report.style import GRID, WIDTH, Look, Looks, room, scaled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_COLUMNS = 7  # of a legend
+MOST_NAME = 0.4  # of the width there is, for names beside the first panel
 MOST_NAMED = 8  # methods with a legend entry each; of more, families alone
 
 
-def panels(count: int, across: int, width: float = WIDTH, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels in rows of `across`; what is left over stays empty in the first row.
+def beside(across: int) -> int:
+    """How many panels stand side by side, of so many in the page: as many as keep their size."""
+    return max(1, round(across * room() / scaled(WIDTH)))
+
+
+def panels(
+    count: int, across: int, width: float = WIDTH, *, exactly: bool = False, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels in rows; what is left over stays empty in the first row.
 
     So all columns end in the last row, where a shared axis has its tick labels.
+
+    Args:
+        across: panels in a row of the page; in a narrower paper there are fewer, unless `exactly` so many.
+        width: of the figure in the page, in inches.
     """
+    across = across if exactly else min(across, beside(across))
+    width = min(room(), scaled(width))
     down = -(-count // across)
     figure = blank(width, 4 * down)
     grid = list(figure.subplots(down, across, squeeze=False, **options).flat)
@@ -52,9 +66,11 @@ def first_column(axes: Axes) -> bool:
 
 
 def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
-    """Let the figure grow until its first panel is so large, in inches, whatever is written around it.
+    """Let the figure grow until its first panel is so large, in inches of the page, whatever is written
+    around it.
 
-    Titles wider than their panel are broken into lines; ticks that run into one another are turned.
+    Titles wider than their panel are broken into lines, and so are names beside the panels that would leave
+    them little room; ticks that run into one another are turned.
     """
     first, layout, place = figure.axes[0], figure.get_layout_engine(), figure.axes[0].get_subplotspec()
     assert layout and place
@@ -62,7 +78,9 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
     ratios: list[Any] = [grid.get_width_ratios(), grid.get_height_ratios()]
     shares = np.array([sum(one) / one[0] for one in ratios])
     for axes in figure.axes:
+        _break_names(axes)
         _turn_ticks(axes)
+    height = max(scaled(height), _broken_height(first))
     for step in range(3):
         layout.execute(figure)
         has = np.array(first.bbox.size) / figure.dpi
@@ -70,11 +88,27 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
             for axes in figure.axes:
                 _turn_ticks(axes)
                 _break_lines(axes)
-        wants = np.array([has[0] if width is None else width, height])
+        wants = np.array([has[0] if width is None else scaled(width), height])
         figure.set_size_inches(figure.get_size_inches() + (wants - has) * shares)
     layout.execute(figure)
     figure.set_layout_engine("none")  # three files, one layout
     return figure
+
+
+def _break_names(axes: Axes) -> None:
+    names = [label for label in axes.get_yticklabels() if label.get_visible() and label.get_text()]
+    needs, most = max((name.get_window_extent().width for name in names), default=0), MOST_NAME * room()
+    if needs > most * axes.figure.dpi:
+        characters = int(max(len(name.get_text()) for name in names) * most * axes.figure.dpi / needs)
+        axes.set_yticks(axes.get_yticks(), [broken(name.get_text(), characters) for name in names])
+
+
+def _broken_height(axes: Axes) -> float:
+    """Inches that names beside a panel take, one below the other, if some were broken."""
+    names = axes.get_yticklabels()
+    if not any("\n" in name.get_text() for name in names):
+        return 0
+    return len(names) * 1.15 * max(name.get_window_extent().height for name in names) / axes.figure.dpi
 
 
 def _break_lines(axes: Axes) -> None:
@@ -101,13 +135,15 @@ def broken(text: str, most: int) -> str:
 
 
 def _turn_ticks(axes: Axes) -> None:
-    labels = [label for label in axes.get_xticklabels() if label.get_visible() and label.get_text()]
-    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    labels = axes.get_xticklabels(which="both")
+    shown = [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
+    inside = [box for box in shown if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
+    boxes = sorted(inside, key=lambda box: box.x0)
     if all(left.x1 + 3 < right.x0 for left, right in pairwise(boxes)):
         return
     apart = min(right.x0 + right.x1 - left.x0 - left.x1 for left, right in pairwise(boxes)) / 2
     steep = apart < 2.2 * min(box.height for box in boxes) or axes.xaxis.get_ticks_position() == "top"
-    for label in axes.get_xticklabels():
+    for label in labels:
         label.set(rotation=90 if steep else 35, ha="center" if steep else "right")
         label.set_rotation_mode("default" if steep else "anchor")
 
@@ -188,7 +224,7 @@ def heat(
             axes.add_patch(Rectangle(inner, 0.9, 0.9, facecolor="none", edgecolor="#e8590c", linewidth=1.5))
         axes.text(
             corner[0] + 0.5, corner[1] + 0.5, written(row, column), ha="center", va="center_baseline",
-            fontsize=7.5, fontweight="bold" if marked else "normal",
+            fontsize=scaled(7.5), fontweight="bold" if marked else "normal",
             color="#ffffff" if share > 0.55 else "#14212b", in_layout=False,
         )  # fmt: skip
     axes.set_xlim(-0.5, x[-1] + 0.5)

@@ -1,4 +1,8 @@
-"""How figures look: one colour and marker per method, everywhere, and two files per figure."""
+"""How figures look: one colour and marker per method, everywhere, and two files per figure.
+
+In the page they are `WIDTH` inches wide. For a paper they are drawn anew at its width, with text of its
+size and everything else in proportion (`sized`).
+"""
 
 from __future__ import annotations
 
@@ -26,42 +30,66 @@ INK, MUTED, GRID = "#1c2128", "#68707a", "#dde1e6"
 CSS_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
 DARKEST = 0.38  # lightness of the darkest colour of data on a dark page
 
-RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
+POINTS: dict[str, float] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 4.5,
+}
+RC: dict[str, Any] = {
+    **POINTS,
+    "figure.figsize": (WIDTH, 4),
+    "font.family": "DejaVu Sans",
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 9,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": GRID,
-    "grid.linewidth": 0.6,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
     "text.color": INK,
     "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.7,
-    "lines.markersize": 4.5,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own font
     "pdf.fonttype": 42,
 }
+
+
+def sized(width: float, size: float) -> dict[str, Any]:
+    """The same settings for figures of another width, in inches, and text of another size, in points."""
+    share = size / POINTS["font.size"]
+    return RC | {key: share * value for key, value in POINTS.items()} | {"figure.figsize": (width, 4)}
+
+
+def room() -> float:
+    """Inches that a figure may be wide where it is drawn now."""
+    import matplotlib
+
+    return float(matplotlib.rcParams["figure.figsize"][0])
+
+
+def scaled(length: float) -> float:
+    """A length or size of the page's figures, where they are drawn now."""
+    import matplotlib
+
+    return float(length * matplotlib.rcParams["font.size"] / POINTS["font.size"])
 
 
 @dataclass(frozen=True)
@@ -122,18 +150,23 @@ def save(figure: Figure, folder: Path, name: str, looks: Looks) -> str:
     """Write `name`.png and `name`.pdf to `folder`; returns SVG text to stand inside a page."""
     import matplotlib
 
-    with matplotlib.rc_context(RC | {"svg.hashsalt": name}):
-        undated = {"CreationDate": None, "ModDate": None}
-        pdf, png = io.BytesIO(), io.BytesIO()  # in memory: the writer of PDF hides that a disk is full
-        figure.savefig(pdf, format="pdf", facecolor="white", metadata=undated)
+    save_pdf(figure, folder, name)
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        png, out = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", facecolor="white", dpi=170)
-        out = io.StringIO()
         figure.savefig(
             out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
-    write_bytes(folder / f"{name}.pdf", pdf.getvalue())
     write_bytes(folder / f"{name}.png", png.getvalue())
     return inline_svg(out.getvalue(), name, data_colours(looks))
+
+
+def save_pdf(figure: Figure, folder: Path, name: str) -> None:
+    """Write `name`.pdf to `folder`, the same bytes at any time."""
+    pdf = io.BytesIO()  # in memory: the writer of PDF hides that a disk is full
+    undated = {"CreationDate": None, "ModDate": None}
+    figure.savefig(pdf, format="pdf", facecolor="white", metadata=undated)
+    write_bytes(folder / f"{name}.pdf", pdf.getvalue())
 
 
 def inline_svg(svg: str, name: str, data: Collection[str] = ()) -> str:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from holdfast.errors import InputError
+from holdfast.start.rows import first, has_own_names, meanings, rows_of
 from holdfast.tasks.columns import READERS, TableError, first_rows
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
@@ -19,14 +20,6 @@ from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.task import Split
 
 LONG = 8  # words of an answer that is seldom repeated to the letter
-_MEANINGS = {  # what columns are commonly called; the first that is there counts
-    "messages": ("messages", "conversations"),
-    "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
-    "answer": ("answer", "label", "target", "solution", "response", "output"),
-    "images": ("images", "image", "picture", "img", "image_path"),
-    "choices": ("choices", "options"),
-    "references": ("references", "answers"),
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
     found = first_rows(place)
     rows = next(iter(found.values()))
     columns = list(rows[0]) if rows else []
-    meant = {key: name for key, names in _MEANINGS.items() if (name := _first(names, columns))}
+    meant = meanings(columns)
     if "messages" in meant:
         named: dict[str, str] = {key: meant[key] for key in ("messages", "images") if key in meant}
     elif "prompt" in meant and ("answer" in meant or "references" in meant):
@@ -105,7 +98,7 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
             "validation": ("validation", "val", "dev"),
             "test": ("test", "validation"),
         }
-        splits = {ours: name for ours, names in known.items() if (name := _first(names, found))}
+        splits = {ours: name for ours, names in known.items() if (name := first(names, found))}
         if len(splits) > 2 or splits.get("validation") == splits.get("test"):
             splits.pop("validation", None)
         settings: dict[str, Any] = {"hub": source, **splits}
@@ -122,7 +115,17 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
 
 
 def is_table(path: Path) -> bool:
-    return path.suffix in READERS and path.suffix not in (".json", ".jsonl")
+    """Whether a file's columns have to be named: it is no JSONL, or its rows have names of their own."""
+    if not is_json(path):
+        return path.suffix in READERS
+    try:
+        return has_own_names(next(iter(rows_of(path)), None))
+    except (OSError, ValueError, RecursionError):
+        return False  # what is wrong is said, with its line, when the rows are read
+
+
+def is_json(path: Path) -> bool:
+    return path.suffix in (".json", ".jsonl")
 
 
 def scorer_for(examples: Sequence[Example]) -> tuple[str, str]:
@@ -156,7 +159,3 @@ def style_for(data: Data) -> tuple[Style, str]:
         if words > LONG:
             return "direct", "the answer is itself a text; there is no short one to put in a box"
     return "cot", "reasoning before a short answer in a box: what RFT samples then differs"
-
-
-def _first(names: Sequence[str], there: Any) -> str | None:
-    return next((name for name in names if name in there), None)

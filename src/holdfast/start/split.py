@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from holdfast import files, rng
 from holdfast.errors import InputError, reading
-from holdfast.tasks.chat import ChatError, as_row, is_chat
+from holdfast.start.rows import rows_of, together
 from holdfast.tasks.task import Split
 
 HELD_OUT = 0.2  # of the rows
@@ -23,11 +21,10 @@ def split_file(path: Path) -> dict[Split, Path]:
         InputError: it cannot be read, has too few rows, or one of the files is there already.
     """
     with reading(path, "split"):
-        text = path.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if text.lstrip().startswith("[") else list(map(json.loads, _lines(text)))
+        rows = rows_of(path)
     groups: dict[str, list[Any]] = {}
     for row in rows:
-        groups.setdefault(_group(row), []).append(row)
+        groups.setdefault(together(row), []).append(row)
     order = sorted(groups, key=lambda group: rng.seed("hold out", SEED, group))
     parts: dict[Split, list[Any]] = {"test": [], "train": []}
     for group in order:
@@ -44,18 +41,3 @@ def split_file(path: Path) -> dict[Split, Path]:
     for split, file in written.items():
         files.write_jsonl(file, parts[split])
     return written
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]
-
-
-def _group(row: Any) -> str:
-    """What keeps rows together: their pictures, or else their text."""
-    if not isinstance(row, Mapping):
-        return json.dumps(row)
-    try:
-        flat = as_row(row) if is_chat(row) else row
-    except ChatError:  # said with its line when the rows are read
-        flat = row
-    return json.dumps(flat.get("images") or flat.get("prompt"), sort_keys=True)

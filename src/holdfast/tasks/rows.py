@@ -19,6 +19,14 @@ FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases",
 META = "meta"  # more data, whatever its fields are called
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
+COMMON_NAMES = {  # what fields and columns are called elsewhere, the most telling first
+    "messages": ("messages", "conversations"),
+    "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
+    "answer": ("answer", "label", "target", "solution", "response", "output"),
+    "images": ("images", "image", "picture", "img", "image_path"),
+    "choices": ("choices", "options"),
+    "references": ("references", "answers"),
+}
 _OTHER_NAMES = {
     "images": re.compile(
         r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes|base64|b64)?s?\d*",
@@ -128,7 +136,7 @@ class Row:
         value = self.values.get(field)
         if value is None:
             if needed:
-                self.fail(field, "is missing")
+                self.fail(field, f"is missing{self._called_otherwise(field)}")
             return ""
         if not isinstance(value, str):
             hint = f'; write it in quotes: "{value}"' if isinstance(value, int | float) else ""
@@ -136,6 +144,16 @@ class Row:
         if needed and not value.strip():
             self.fail(field, "is empty")
         return value
+
+    def _called_otherwise(self, field: str) -> str:
+        """What to do where a field has another common name."""
+        others = [name for name in COMMON_NAMES[field] if name != field and self.values.get(name) is not None]
+        if not others:
+            return ""
+        return (
+            f"; if '{others[0]}' is it, rename it, or say which field is which in the experiment "
+            f'({field}: "{{{others[0]}}}")'
+        )
 
     def _texts(self, field: str, one: bool = False) -> tuple[str, ...]:
         """A list of texts; with `one`, a single text will do."""

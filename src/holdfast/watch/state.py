@@ -36,6 +36,11 @@ class Watch:
         self._names = {store.folder(job).name for job in plan.jobs.values()}
 
     @property
+    def report(self) -> Path:
+        """The report's page, whether it is there or not."""
+        return self.experiment.output / "report" / "index.html"
+
+    @property
     def at_work(self) -> bool:
         """Whether a process counts on its results: the run, its report included."""
         working = bool(self._names & in_use(self.store))
@@ -62,7 +67,7 @@ class Watch:
             "failures": [{"label": label, "message": message} for label, message in failures.items()],
             "curves": [curve for chain in self.plan.chains for curve in self._curves(chain)],
             "answers": self._answers(begun, done),
-            "report": (self.experiment.output / "report" / "index.html").is_file(),
+            "report": str(self.report) if self.report.is_file() else None,
         }
 
     def _is_done(self, job: Job) -> bool:

@@ -15,7 +15,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import fit, heat, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Section
-from holdfast.report.style import Looks
+from holdfast.report.style import WIDTH, Looks, room, scaled
 from holdfast.report.table import Column, Table, Value, used
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ KINDS = (
 MOVEMENT = ("l2", "relative", "share_1e-5", "share_1e-4", "share_1e-3", "cosine")
 
 HEAT = ("#f7f3ee", "#f2c9a1", "#e08a4f", "#b3452c", "#611a24")
-MOST_NUMBERED = 14  # columns wide enough for a number in every cell
+MOST_NUMBERED = 14  # columns that are wide enough in the page for a number in every cell
 
 Record = dict[str, Any]
 
@@ -215,8 +215,10 @@ def movement_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     shares = values / max(float(np.nanmax(values)), 1e-12)
     x = np.arange(len(groups)) + 0.3 * np.array([group == "all" for group in groups])  # it stands apart
 
+    numbered = len(groups) <= MOST_NUMBERED * room() / scaled(WIDTH)
+
     def written(row: int, column: int) -> str:
-        return f"{values[row, column]:.2g}" if len(groups) <= MOST_NUMBERED else ""
+        return f"{values[row, column]:.2g}" if numbered else ""
 
     figure, (axes,) = panels(1, 1)
     heat(axes, x, np.arange(len(methods)), shares, HEAT, written)

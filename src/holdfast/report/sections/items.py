@@ -13,7 +13,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import fit, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Section
-from holdfast.report.style import INK, Looks
+from holdfast.report.style import INK, WIDTH, Looks, room, scaled
 from holdfast.report.table import Column, Table, rounded
 
 if TYPE_CHECKING:
@@ -141,12 +141,13 @@ def turnover_figure(analysis: Analysis, looks: Looks) -> Figure | None:
             axes.plot(ends, (row, row), color=INK, linewidth=1)
             axes.annotate(
                 rounded(found.value, 1, times=100), (ends[1], row), xytext=(5 * sign, 0),
-                textcoords="offset points", ha="left" if sign > 0 else "right", va="center", fontsize=8,
+                textcoords="offset points", ha="left" if sign > 0 else "right", va="center",
+                fontsize=scaled(8),
             )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_yticks(range(len(methods)), [method.label for method in methods])
     axes.set_ylim(len(methods) - 0.5, -0.5)
-    axes.margins(x=0.12)
+    axes.margins(x=0.12 * scaled(WIDTH) / room())  # for the numbers at the ends
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")

@@ -23,7 +23,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import entry, family_look, first_column, fit, legend, panels
 from holdfast.report.rows import Row
 from holdfast.report.section import Drawing, Section
-from holdfast.report.style import MUTED, WIDTH, Looks
+from holdfast.report.style import MUTED, WIDTH, Looks, scaled
 from holdfast.report.table import Column, Table, rounded
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def predictor_figure(analysis: Analysis, looks: Looks) -> Figure | None:
                 )  # fmt: skip
         _fit_curve(axes, one, units)
         rho, r2 = rounded(one.rho.value, 2), rounded(one.adjusted.value, 2)
-        axes.set_title(f"rank correlation {rho}, adjusted R² {r2}", fontweight="normal", fontsize=8.5)
+        axes.set_title(f"rank correlation {rho}, adjusted R² {r2}", fontweight="normal", fontsize=scaled(8.5))
         unit_name = ", nats" if one.predictor.startswith("kl") else ""
         axes.set_xlabel(STAGE_PREDICTORS[one.predictor] + unit_name)
         if first_column(axes):

@@ -22,11 +22,21 @@ from holdfast.analysis.regularisation import (
     fit as fit_claim,
 )
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import arms, blank, entry, family_look, fit, legend, method_legend, panels
+from holdfast.report.panels import (
+    arms,
+    beside,
+    blank,
+    entry,
+    family_look,
+    fit,
+    legend,
+    method_legend,
+    panels,
+)
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Part, Section
 from holdfast.report.sections.training import draw_lines, training_lines
-from holdfast.report.style import MUTED, PALETTE, WIDTH, Looks
+from holdfast.report.style import MUTED, PALETTE, Looks, room, scaled
 from holdfast.report.table import Column, Table, text, used
 
 if TYPE_CHECKING:
@@ -215,7 +225,7 @@ def _risk_panel(
     said = f"slope {text(found.slope, 'coefficient')}" + (
         f"; {still} of {found.instances} at 0" if still else ""
     )
-    axes.set_title(f"{title}\n{said}", fontsize=8.5, fontweight="normal")
+    axes.set_title(f"{title}\n{said}", fontsize=scaled(8.5), fontweight="normal")
 
 
 def selective_figure(analysis: Analysis, looks: Looks) -> Figure | None:
@@ -227,9 +237,11 @@ def selective_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     if not instances:
         return None
     shares = [one for one in training_lines(analysis, "zero_variance") if one[0].runs[0].group_baseline]
-    figure = blank(WIDTH, 4)
-    rows = [["norm", "effect"], ["shares", "shares"]] if shares else [["norm", "effect"]]
-    grid: dict[str, Axes] = figure.subplot_mosaic(rows, height_ratios=(2.2, 1.4)[: len(rows)])
+    figure = blank(room(), 4)
+    rows, heights = ([["norm", "effect"]], [2.2]) if beside(2) > 1 else ([["norm"], ["effect"]], [2.2, 2.2])
+    if shares:
+        rows, heights = [*rows, ["shares"] * len(rows[0])], [*heights, 1.4]
+    grid: dict[str, Axes] = figure.subplot_mosaic(rows, height_ratios=heights)
     norm, effect = grid["norm"], grid["effect"]
     kinds = _bins_panel(norm, instances, "norm")
     norm.set_title("Length of one instance's update")

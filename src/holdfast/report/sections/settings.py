@@ -15,7 +15,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, cross, entry, family_look, fit, legend, panels
 from holdfast.report.rows import METHOD, SEEDS, Row, many, measures
 from holdfast.report.section import Drawing, Section
-from holdfast.report.style import MUTED, WIDTH, Looks
+from holdfast.report.style import MUTED, WIDTH, Looks, scaled
 from holdfast.report.table import Column, Table
 
 if TYPE_CHECKING:
@@ -227,5 +227,5 @@ def _name_points(axes: Axes, members: Sequence[MethodView], ordered: Mapping[str
         at = (100 * method.measure("learned").value, 100 * method.measure("fm").value)
         axes.annotate(
             shown(method.axes[name]), at, (5 * side, 5), textcoords="offset points",
-            ha="left" if side > 0 else "right", fontsize=7, color=MUTED, zorder=5,
+            ha="left" if side > 0 else "right", fontsize=scaled(7), color=MUTED, zorder=5,
         )  # fmt: skip

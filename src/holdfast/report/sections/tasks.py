@@ -8,16 +8,17 @@ import numpy as np
 
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import first_column, fit, heat, method_legend, panels
+from holdfast.report.panels import beside, first_column, fit, heat, method_legend, panels
 from holdfast.report.rows import METHOD, STYLE, Row, base_rows, many, named
 from holdfast.report.section import Drawing, Section
-from holdfast.report.style import GRID, MUTED, WIDTH, Looks
+from holdfast.report.style import GRID, MUTED, WIDTH, Looks, room, scaled
 from holdfast.report.table import Column, Table, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CELL, LEAST_CELL = 0.315, 0.22  # inches: the width of a cell, and what its number needs
 SEA = ("#f4f7f5", "#b9dcd8", "#5aa9b5", "#23698f", "#12305a")
 
 
@@ -91,24 +92,31 @@ def per_task(analysis: Analysis) -> Table:
 
 def matrix_figure(analysis: Analysis, looks: Looks) -> Figure:
     """Accuracy matrix of every method, mean over seeds: stages down, tasks across, the base on top."""
-    figure = _matrices(analysis, across=min(2, len(analysis.methods)))
-    return figure if figure.get_figwidth() < 1.3 * WIDTH else _matrices(analysis, across=1)
+    most = 1.3 * WIDTH if room() == WIDTH else room()  # a page has margins to spare, a column has none
+    for across in range(min(beside(2), len(analysis.methods)), 0, -1):
+        for cell in (CELL, None):
+            figure = _matrices(analysis, across, cell)
+            wide = figure.axes[0].bbox.width / figure.dpi / len(analysis.tasks)
+            if figure.get_figwidth() <= most and wide >= scaled(LEAST_CELL):
+                return figure
+    return figure
 
 
-def _matrices(analysis: Analysis, across: int) -> Figure:
+def _matrices(analysis: Analysis, across: int, cell: float | None) -> Figure:
+    """So many side by side, with cells of a width in inches; None: as wide as there is room."""
     # Sequential methods first: joint runs have two rows only, and stand side by side.
     groups = [list(analysis.sequential), list(analysis.joint)]
     methods = [method for group in groups for method in (*group, *[None] * (-len(group) % across))]
     deep = [
         max(m.stages + 1.2 for m in methods[at : at + across] if m) for at in range(0, len(methods), across)
     ]
-    figure, grid = panels(len(methods), across, height_ratios=deep)
+    figure, grid = panels(len(methods), across, exactly=True, height_ratios=deep)
     for axes, method in zip(grid, methods, strict=True):
         if method:
             _matrix(axes, analysis, method)
         else:
             axes.remove()
-    return fit(figure, 0.245 * deep[0], 0.315 * (len(analysis.tasks) + 0.25))
+    return fit(figure, 0.245 * deep[0], cell and cell * (len(analysis.tasks) + 0.25))
 
 
 def _matrix(axes: Axes, analysis: Analysis, method: MethodView) -> None:
@@ -120,7 +128,7 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView) -> None:
     heat(axes, x, y, shares, SEA, lambda row, column: rounded(shares[row, column], 0, times=100), trained)
     axes.set_xticks(x, analysis.tasks)
     axes.set_yticks(y, [method.trained_on(stage) for stage in range(len(stages))])
-    axes.set_title(method.label, fontsize=10)
+    axes.set_title(method.label, fontsize=scaled(10))
 
 
 def task_curves(analysis: Analysis, looks: Looks) -> Figure:

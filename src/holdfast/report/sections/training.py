@@ -15,7 +15,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import fit, method_legend, panels
 from holdfast.report.rows import METHOD, Row, many
 from holdfast.report.section import Drawing, Section
-from holdfast.report.style import GRID, MUTED, Looks
+from holdfast.report.style import GRID, MUTED, Looks, scaled
 from holdfast.report.table import Column, Table, Value, rounded, used
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def draw_lines(axes: Axes, lines: Sequence[Line], looks: Looks, stages: Sequence
     for method, x, y in lines:
         axes.plot(x, y, color=looks[method.name].colour, linestyle=looks[method.name].line, linewidth=1.2)
     axes.set_xlim(0, len(stages))
-    axes.set_xticks(np.arange(len(stages)) + 0.5, stages, fontsize=7)
+    axes.set_xticks(np.arange(len(stages)) + 0.5, stages, fontsize=scaled(7))
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
 
@@ -217,10 +217,10 @@ def filter_histogram(analysis: Analysis, looks: Looks) -> Figure | None:
         bars[0].set(facecolor=GRID, edgecolor=MUTED)  # never right: no reward to learn from
         kept = rounded(_kept(entries) or 0.0, 0, times=100)
         title = f"{method.trained_on(stage + 1)}\nkept {kept} %"
-        axes.set_title(title, fontsize=8, fontweight="normal")
+        axes.set_title(title, fontsize=scaled(8), fontweight="normal")
         axes.set_xticks([0, len(histogram) // 2, len(histogram) - 1])
         axes.grid(axis="x", visible=False)
-    figure.supxlabel("samples right, of those drawn per example", fontsize=9)
+    figure.supxlabel("samples right, of those drawn per example", fontsize=scaled(9))
     return fit(figure, 0.95)
 
 

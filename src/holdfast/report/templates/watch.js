@@ -39,8 +39,11 @@ function curve({ run, name, points, starts }) {
   const svg = drawn("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img" });
   svg.setAttribute("aria-label", `${run}, ${name}: ${last[1].toPrecision(3)} at step ${last[0] + 1}`);
   svg.append(...starts.map((step) => drawn("line", { x1: x(step), x2: x(step), y1: 0, y2: 100 })));
-  svg.append(drawn("polyline", { points: points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ") }));
-  title.append(make("b", "", last[1].toPrecision(3)));
+  const line = points.length > 1 ? points : [last, last]; // one point is a dot
+  svg.append(drawn("polyline", {
+    class: points.length > 1 ? "" : "dot", points: line.map(([step, value]) => `${x(step)},${y(value)}`).join(" "),
+  }));
+  title.append(make("b", "", last[1].toPrecision(3).replace("-", "−")));
   made.append(title, svg);
   return made;
 }
@@ -57,11 +60,14 @@ function answer({ id, prompt, response, reference, right }) {
 
 function show(state) {
   const share = state.total ? (100 * state.done) / state.total : 100;
-  const how = state.ended ? "The run has ended." : state.at_work ? "At work." : "No process is at work on it; waiting for one.";
+  const how = state.ended ? "The run has ended." : !state.at_work ? "No process is at work on it; waiting for one."
+    : state.done < state.total ? "At work." : "Writing the report.";
   $("said").textContent = `${how} ${state.done} of ${state.total} jobs are done.`;
   $("whole").style.width = `${share}%`;
   $("jobs").replaceChildren(...state.jobs.map(job));
   $("report").hidden = !state.report;
+  // Nobody answers here any more: what is left lies on the disk.
+  if (state.ended) $("links").replaceChildren(...(state.report ? ["Its report: ", make("code", "", state.report)] : []));
   $("failures-section").hidden = !state.failures.length;
   $("failures").replaceChildren(...state.failures.flatMap(({ label, message }) => [make("dt", "", label), make("dd", "", message)]));
   $("curves").replaceChildren(...state.curves.map(curve));
