@@ -65,6 +65,7 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         ("C. Vitamin D", "C"), (r"\boxed{C. Vitamin D}", "C"), ("(C) Hepatitis B", "C"), ("A: type I", "A"),
         ("H. Machine A is fast; Machine B is slow", "H"), ("D. Increase in C, I, G", "D"),
         ("C\nVitamin D", "C"), ("D.C. is far", None),
+        ("(a) The band is 16 kHz. (b) It falls to 13 kHz. So it is (G).", "G"),  # parts of the question
         ("Some reasoning on vitamin D\n\nB", "B"), ("e.g. iron", None), ("U.S. law", None),
         # formulas and quotation marks round the letter
         (r"Answer: \(E\)", "E"), (r"Answer: \( \text{B} \)", "B"), (r"\[B\]", "B"), (r"\(B\)", "B"),

@@ -226,7 +226,10 @@ def _labelled(given: _Answer) -> str | None:
     if others and len(set(ends)) == 1 and ends[0].isupper():
         return _among(ends[0], given.letters)
     if given.listed <= 1 and (label := _LETTER_THEN_TEXT.match(given.text)):
-        return _among(label[1] or label[2], given.letters)
+        letter = label[1] or label[2]
+        part = label[0].replace(letter, chr(ord(letter) + 1))
+        if f" {part}" not in given.text:  # else (a) and (b) are parts of the question
+            return _among(letter, given.letters)
     return None
 
 
