@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--shards", type=int, help="by default, as many as the most ranks")
     parser.add_argument("--only", choices=METHODS, nargs="+", default=list(METHODS))
-    parser.add_argument("--shard", choices=("none", "optimizer"), default="none")
+    parser.add_argument("--shard", choices=("none", "optimizer", "full"), default="none")
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")

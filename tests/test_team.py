@@ -27,71 +27,7 @@ from holdfast.policy.shards import Shards, TreeSum
 from holdfast.policy.team import Team
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES
-from team_helpers import together
-
-RFT = {"group_size": 4, "sampling": Sampling(max_tokens=16)}
-METHODS: dict[str, dict[str, Any]] = {
-    "sft": {"objective": "sft"},
-    "grpo": {"objective": "grpo"} | RFT,
-    "kl, two updates": {"objective": "grpo", "kl_coef": 0.1, "updates": 2} | RFT,
-    "base as reference": {"objective": "rloo", "kl_coef": 0.1, "kl_reference": "base"} | RFT,
-    "remax": {"objective": "remax"} | RFT,
-    "own answers": {"objective": "sft", "target": "sampled", **RFT},
-    "self-distillation": {"objective": "sdft", "sampling": RFT["sampling"]},
-    "uneven parts": {"objective": "grpo", "drop_zero_variance": True, "micro_batch": 1} | RFT,
-    "lora": {"objective": "grpo"} | RFT,
-    "bfloat16": {"objective": "grpo"} | RFT,
-    "compact": {"objective": "sft", "optimizer_state": "compact"},
-    "strategies": {"objective": "grpo", "retention": [{"kind": "ewc", "strength": 1}, {"kind": "mofo"}]}
-    | RFT,
-}
-MODELS = {
-    "lora": {"lora": Lora(rank=4, alpha=8)},
-    "bfloat16": {"dtype": "bfloat16"},
-    "compact": {"dtype": "bfloat16"},
-    "uneven parts": {"token_budget": 300},
-}
-
-
-def learned(
-    team: Team, name: str, folder: Path, shards: int = 4, until: int | None = None, shard: Shard = "none"
-) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    """Weights and learning curve of a small stage, which can be killed once it has written a checkpoint."""
-    method = make_method(**{"learning_rate": 1e-3, "batch": 8, "shards": shards} | METHODS[name])
-    settings = ModelSettings(device="cpu", **MODELS.get(name, {}))
-    policy = Policy.load("embedded", settings)
-    task = TASKS["counting" if name == "own answers" else "reading"]
-    stage = Stage(
-        policy=policy,
-        items=[(task, example) for example in task.examples("train", 16)],
-        method=method,
-        iterations=2,
-        templates=TEMPLATES["embedded"],
-        stream=("team",),
-        load_base=lambda: Policy.load("embedded", settings),
-        hint="{prompt} The answer is {answer}.",
-        team=team,
-        shard=shard,
-    )
-
-    def on_step(done: int, *_: object) -> None:
-        if done == until:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    learn(stage, folder=folder, checkpoint_every=1, on_step=on_step)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for row in rows:
-        del row["seconds"], row["tokens_per_s"]
-    return {name: tensor.detach().clone() for name, tensor in policy.model.state_dict().items()}, rows
-
-
-def check_same(given: list[Any], expected: Any) -> None:
-    for rank, one in enumerate(given):
-        assert isinstance(one, tuple), one
-        assert rank or one[1] == expected[1]  # the others may be done before the last row is written
-        for name, tensor in expected[0].items():
-            assert torch.equal(one[0][name], tensor), (rank, name)
-
+from team_helpers import METHODS, check_same, learned, together
 
 @pytest.mark.parametrize(
     "name",

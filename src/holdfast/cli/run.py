@@ -40,7 +40,7 @@ def run(
     devices: Devices = None,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="none|optimizer", help="What each of them keeps a part of only."),
+        typer.Option(metavar="none|optimizer|full", help="What each of them keeps a part of only."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start however many jobs there are.")] = False,
     report: Annotated[

@@ -38,7 +38,7 @@ class Way:
     @property
     def offered(self) -> bool:
         """Whether `holdfast run` has it."""
-        return self.shard in ("none", "optimizer")
+        return self.shard != "held"
 
     def text(self) -> str:
         return "a card a stage" if self.devices == 1 else f"{self.devices} cards a stage, shard {self.shard}"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from holdfast.errors import HoldfastError
 from holdfast.files import listing, read_json, recover_folder, whole_folder, write_json
@@ -23,6 +23,7 @@ from holdfast.learning.curve import Curve
 from holdfast.learning.partition import Partition
 
 MANIFEST = "manifest.json"
+WEIGHTS, MOMENTS, MEMORY = "weights", "optimizer", "memory"  # files, and `NAME-RANK` of other ranks
 
 
 class DamagedCheckpoint(HoldfastError):
@@ -40,40 +41,37 @@ def save_checkpoint(
 ) -> None:
     """Replace the checkpoint in `folder`; whenever the process dies, the old one or the new one is left.
 
-    All ranks of a team call this. The one that leads writes; each of the others, its part of the optimiser's
-    state where that is shared out.
+    All ranks of a team call this. The one that leads writes; each of the others, its part of what is shared
+    out, in files of its own.
 
     Args:
         state: small facts, as JSON.
         memory: tensors that the objective goes on with.
         curve: the rows so far, which belong to the checkpoint.
-        partition: of the optimiser's state, among the ranks of a team.
+        partition: of the optimiser's state and maybe of the weights, among the ranks of a team.
     """
     partition = partition or Partition(optimizer)
     team = partition.team
     moments = optimizer.state_dict()["state"]
     tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
+    trained = _trainable(model)
+    weights = {name: one.detach() for name, one in trained.items() if partition.holds(one)}
+    parts = {WEIGHTS: weights, MOMENTS: tensors, MEMORY: dict(memory or {})}
     if not team.leads:
         place = team.agreed(Path, folder.name)
-        if partition.shared:
-            save_file(tensors, place / f"optimizer-{team.rank}.safetensors")
+        for name in (parts if partition.in_parts else [MOMENTS] if partition.shared else []):
+            _save(parts[name], place / f"{name}-{team.rank}.safetensors")
         team.together(lambda: list(tensors), MANIFEST)
         return
     for left_over in folder.parent.glob(f".{folder.name}.*"):  # of a killed process
         shutil.rmtree(left_over, ignore_errors=True)
-    weights = _trainable(model)
     with whole_folder(folder) as temporary:
         team.agreed(lambda: temporary, folder.name)
-        save_file(
-            {name: parameter.detach() for name, parameter in weights.items()},
-            temporary / "weights.safetensors",
-        )
-        save_file(tensors, temporary / "optimizer.safetensors")
-        if memory:
-            save_file(dict(memory), temporary / "memory.safetensors")
+        for name, part in parts.items():
+            _save(part, temporary / f"{name}.safetensors")
         names = {name for part in team.together(lambda: list(tensors), MANIFEST) for name in part}
         facts = {
-            "parameters": list(weights),
+            "parameters": list(trained),
             "moments": sorted(names),
             "curve": curve.mark() if curve else None,
         }
@@ -111,7 +109,7 @@ def load_checkpoint(
 
     def read() -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]], bytes]:
         try:
-            read = _read(folder, model, optimizer, partition.own)
+            read = _read(folder, model, optimizer, partition)
             return *read, b"" if curve is None else curve.before(read[0]["curve"])
         except MemoryError:
             raise
@@ -122,16 +120,17 @@ def load_checkpoint(
     if curve is not None:
         curve.begin(rows)
     with torch.no_grad():
-        for name, parameter in _trainable(model).items():
-            parameter.copy_(weights[name])
+        parameters = _trainable(model)
+        for name, weight in weights.items():
+            parameters[name].copy_(weight)
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return state
 
 
 def _read(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, own: frozenset[int]
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, partition: Partition
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]]:
-    """State, weights and own moments, after comparing them with the manifest and with what they are for."""
+    """State, own weights and moments, after comparing them with the manifest and with what they are for."""
     manifest = read_json(folder / MANIFEST)
     if manifest["work"] != folder.parent.name:
         raise ValueError("it belongs to another stage")
@@ -141,32 +140,49 @@ def _read(
         if found.get(name) != manifest["files"].get(name):
             raise ValueError(f"{name} is not what was written")
     state = read_json(folder / "state.json")
-    weights = load_file(folder / "weights.safetensors")
-    memory = folder / "memory.safetensors"
-    state["memory"] = load_file(memory) if memory.exists() else {}
+    _, state["memory"] = _tensors(folder, MEMORY)
     trainable = _trainable(model)
-    if state["parameters"] != list(trainable) or weights.keys() != trainable.keys():
+    held = {name for name, parameter in trainable.items() if partition.holds(parameter)}
+    names, weights = _tensors(folder, WEIGHTS, held.__contains__)
+    if state["parameters"] != list(trainable) or names != trainable.keys():
         raise ValueError("it was written for other trainable parameters")
-    for name, parameter in trainable.items():
-        if (weights[name].shape, weights[name].dtype) != (parameter.shape, parameter.dtype):
+    for name, weight in weights.items():
+        parameter = trainable[name]
+        if (weight.shape, weight.dtype) != (parameter.shape, parameter.dtype):
             raise ValueError(f"{name} has another shape or type than the model's")
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    names: set[str] = set()
-    for path in folder.glob("optimizer*.safetensors"):  # of each rank that had a part
-        with safe_open(path, "pt") as file:
-            names |= set(file.keys())
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                index, key = name.split(".", 1)
-                if int(index) in own:
-                    moments.setdefault(int(index), {})[key] = file.get_tensor(name)
+    names, tensors = _tensors(folder, MOMENTS, lambda name: int(name.partition(".")[0]) in partition.own)
     if state["moments"] != sorted(names):
         raise ValueError("it lacks some of the optimiser's moments")
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        moments.setdefault(int(index), {})[key] = tensor
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     for place, tensors in moments.items():
         for key, tensor in tensors.items():
             if tensor.shape != (() if key == "step" else shapes[place]):
                 raise ValueError(f"{key} of parameter {place} has another shape than the optimiser's")
     return state, weights, moments
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Tensors into a file; one of what is remembered is there only where something is."""
+    if tensors or path.stem != MEMORY:
+        save_file(tensors, path)
+
+
+def _tensors(
+    folder: Path, kind: str, wanted: Callable[[str], bool] = lambda _: True
+) -> tuple[set[str], dict[str, torch.Tensor]]:
+    """The names of all tensors of a kind, whichever ranks wrote them, and those that are wanted."""
+    names: set[str] = set()
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob(f"{kind}*.safetensors")):
+        with safe_open(path, "pt") as file:
+            names |= set(file.keys())
+            for name in filter(wanted, file.keys()):
+                tensors[name] = file.get_tensor(name)
+    return names, tensors
 
 
 def _trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -25,7 +25,6 @@ from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
 from holdfast.policy.drawing import NotFiniteError
-from holdfast.policy.shards import Shards
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
@@ -64,10 +63,10 @@ def learn(
             metrics are not, or the objective found nothing to learn from.
     """
     policy, method, iterations, team = stage.policy, stage.method, stage.iterations, stage.team
-    policy.share(Shards(method.shards, team, policy.budget))
+    policy.share(method.shards, team, stage.shard == "full")
     objective = method.make(stage)
     optimizer = make_optimizer(policy.model, method, stage.stream)
-    partition = Partition(optimizer, team, stage.shard == "optimizer")
+    partition = Partition(optimizer, team, stage.shard, policy.shards.holds)
     strategies = Strategies(stage)
     folder.mkdir(parents=True, exist_ok=True)
     curve = Curve(folder / "metrics.jsonl", writes=team.leads)
@@ -138,17 +137,17 @@ def learn(
         done = iteration + 1
         if done % checkpoint_every == 0 and done < iterations:
             state = {"iteration": done, "totals": totals, "skips": skips}
-            check_weights(policy.model)
-            team.check_alike(dict(policy.model.named_parameters()))
+            team.do(partial(check_weights, policy))
+            policy.shards.check_alike(policy.model)
             kept = {**objective.memory, **strategies.memory}
             place = folder / "checkpoint"
             team.do(partial(save_checkpoint, place, policy.model, optimizer, state, kept, curve, partition))
         on_step(done, iterations, row)
     objective.finish(totals)
     left = strategies.end()
-    check_weights(policy.model)
-    team.check_alike(dict(policy.model.named_parameters()))
-    policy.shards = Shards()
+    team.do(partial(check_weights, policy))
+    policy.shards.check_alike(policy.model)
+    policy.share()
     if stage.spent["flops"]:
         totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
     return totals, left
@@ -165,14 +164,14 @@ def check_metrics(row: Mapping[str, float]) -> None:
             raise HoldfastError(f"'{name}' is not finite in iteration {row['step']}; {_CALMER}.")
 
 
-def check_weights(model: torch.nn.Module) -> None:
+def check_weights(policy: Policy) -> None:
     """Keep weights that diverged, which no later step mends, out of checkpoints and results.
 
     Raises:
         HoldfastError: naming the first that is not finite.
     """
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not torch.isfinite(parameter).all():
+    for name, parameter in policy.trained().items():
+        if not torch.isfinite(parameter).all():
             raise HoldfastError(f"The weights have diverged: {name} is not finite; {_CALMER}.")
 
 
@@ -243,7 +242,8 @@ def step(
             sums: list[LossSums] = []
             parts = own.within(policy.budget, method.micro_batch)
             add_up_in_float32(trained, len(parts) * policy.shards.count)
-            for rows in parts:
+            for number, rows in enumerate(parts, 1):
+                policy.shards.last = number == len(parts)
                 try:
                     sums.append(objective.loss(policy, own.rows(rows)))
                 except NotFiniteError as error:

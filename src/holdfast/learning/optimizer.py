@@ -55,11 +55,9 @@ def add_up_in_float32(parameters: Iterable[torch.nn.Parameter], parts: int) -> N
 
 def clip(parameters: Iterable[torch.nn.Parameter], bound: float, shards: Shards | None = None) -> float:
     """Scale gradients down to a norm of `bound`; their norm before, added up in at least float32."""
-    having = [parameter for parameter in parameters if parameter.grad is not None]
-    if not having:
-        return 0.0
-    norm = (shards or Shards()).norm([parameter.grad for parameter in having if parameter.grad is not None])
-    torch.nn.utils.clip_grads_with_norm_(having, bound, norm)
+    parameters = list(parameters)
+    norm = (shards or Shards()).norm(parameters)
+    torch.nn.utils.clip_grads_with_norm_(parameters, bound, norm)
     return norm.item()
 
 

@@ -64,8 +64,7 @@ class SampledLikelihood(Objective):
 
     def recall(self, policy: Policy, memory: Mapping[str, torch.Tensor]) -> None:
         if memory:
-            weights = {name: tensor.to(policy.device) for name, tensor in memory.items()}
-            self.writer = Reference(policy, weights)
+            self.writer = policy.with_weights(memory)
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         """Targets for the examples that the writer gets right; the others are left out, and counted."""

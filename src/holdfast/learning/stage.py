@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import Method, Shard
-from holdfast.policy.shards import Shards
 from holdfast.policy.team import Team
 from holdfast.tasks.prompts import Style
 
@@ -70,5 +69,5 @@ class Stage:
 
     def _base(self) -> Policy:
         base = self.load_base()
-        base.share(Shards(self.method.shards, self.team, base.budget))
+        base.share(self.method.shards, self.team, self.shard == "full")
         return base

@@ -106,9 +106,13 @@ class Layer:
 
     Args:
         layer: transformers' module.
+
+    Attributes:
+        within: what calls it, where its weights are to be gathered first.
     """
 
     def __init__(self, layer: Any):
+        self.within: Callable[..., torch.Tensor] | None = None
         _expect(layer, PARTS["layer"])
         attention = layer.self_attn
         self.layer, self.attention, self.size = layer, attention, attention.head_dim
@@ -120,6 +124,14 @@ class Layer:
     def __call__(
         self, rows_NC: torch.Tensor, angles: Angles, layout: Layout, read: torch.Tensor | None = None
     ) -> torch.Tensor:
+        if self.within is None:
+            return self.rows(rows_NC, angles, layout, read)
+        return self.within(self.rows, rows_NC, angles, layout, read)
+
+    def rows(
+        self, rows_NC: torch.Tensor, angles: Angles, layout: Layout, read: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Those that come out of it, or of them those that are read."""
         layer, attention = self.layer, self.attention
         heads = self.heads(normed(layer.input_layernorm, rows_NC), angles)
         query, key, value = (x.transpose(0, 1)[None] for x in heads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from holdfast.policy.prefill import Prefill, prefill
 from holdfast.policy.reference import Reference
 from holdfast.policy.sampling import sample_packed
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.policy.sharding import shards_of
 from holdfast.policy.shards import Shards
-from holdfast.policy.trial import replays_are_wrong, try_packed
+from holdfast.policy.team import Team
+from holdfast.policy.trial import agree, replays_are_wrong, try_packed
 from holdfast.tasks.example import ImageSource
 
 log = logging.getLogger(__name__)
@@ -120,16 +122,21 @@ class Policy:
 
     def snapshot(self) -> Reference:
         """The policy as it is now, whatever is learned later; keeps a copy of the trained weights alone."""
-        trained = {
-            name: parameter.detach().clone()
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad
-        }
-        return Reference(self, trained)
+        return Reference(self, {name: weight.detach().clone() for name, weight in self.trained().items()})
+
+    def with_weights(self, weights: Mapping[str, torch.Tensor]) -> Reference:
+        """The policy with these in place of its own, by name; those that this rank holds."""
+        own = {name for name, parameter in self.model.named_parameters() if self.shards.holds(parameter)}
+        return Reference(self, {name: weights[name].to(self.device) for name in weights if name in own})
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """What is trained, by name; where ranks share that out, of this one."""
+        named = self.model.named_parameters()
+        return {name: one for name, one in named if one.requires_grad and self.shards.holds(one)}
 
     def without_adapters(self) -> Reference:
         """The model under the adapters."""
-        return Reference(self, lora.switched_off(self.model))
+        return self.with_weights(lora.switched_off(self.model))
 
     def encode(self, prompts: Sequence[str], images: Sequence[Sequence[ImageSource]]) -> Prompts:
         """User turns and their images, ready for sampling; each distinct image is kept once.
@@ -232,7 +239,8 @@ class Policy:
             return Completions.join(self.budget.attempt(parts), self.draw.pad)
 
         def whole() -> Completions:
-            parts = self.shards.each(len(prompts), shard)
+            with self.shards.whole():
+                parts = self.shards.each(len(prompts), shard)
             return Completions.join(parts, self.draw.pad).to(self.device)
 
         completions = whole()
@@ -315,21 +323,18 @@ class Policy:
             raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
         return all_TV
 
-    def share(self, shards: Shards) -> None:
-        """Cut batches so from now on. All take over what the leading rank has found out about the model."""
-        self.shards = shards
+    def share(self, count: int = 1, team: Team | None = None, full: bool = False) -> None:
+        """Cut batches into so many shards from now on, for a team. It takes over what the leading rank knows.
 
-        def found() -> tuple[str, bool, bool, bool, bool, int | None]:
-            backbone = self.backbone
-            replays, lean = backbone is not None and backbone.replays, getattr(backbone, "lean", None)
-            return self.way, self.checked, self.replays_checked, replays, lean is not None, self.budget.tokens
+        Args:
+            full: each rank has a part of the model's weights only, until this is called again.
 
-        way, self.checked, self.replays_checked, replays, lean, self.budget.tokens = shards.team.agreed(found)
-        self.way = way
-        if self.backbone is not None:
-            self.backbone.replays = replays
-            if not lean:
-                self.backbone.lean = None
+        Raises:
+            InputError: as `Shards`, or the model cannot be taken apart.
+        """
+        self.shards.end()
+        self.shards = shards_of(self, count, team or Team(), full)
+        agree(self)
 
     def check(
         self, prompts: Prompts, completions: Completions, temperature: float = 1.0, new: bool = False

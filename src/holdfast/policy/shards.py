@@ -9,7 +9,7 @@ same bits on 1, 2 or 4 ranks. One shard, the default, is the whole batch, and no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -28,6 +28,9 @@ class Shards:
         count: a power of two, and a multiple of the team's size.
         budget: of the policy, on which ranks agree again where one's memory ran out.
 
+    Attributes:
+        last: whether a shard's gradient is complete after the coming backward pass.
+
     Raises:
         InputError: they cannot be shared out evenly.
     """
@@ -37,6 +40,7 @@ class Shards:
         if count % self.team.size:
             raise InputError(f"{self.team.size} ranks cannot share {count} shards evenly; change either.")
         self._apart = False
+        self.last = True
 
     def of(self, rows: int) -> list[range]:
         """The rows of each shard; where there are fewer rows than shards, some have none."""
@@ -57,7 +61,13 @@ class Shards:
 
     def agreed(self, work: Callable[[], T]) -> T:
         """What `work` finds out on the rank that leads, for all; within `each`, here."""
-        return work() if self._apart else self.team.agreed(work)
+        if self._apart:
+            return work()
+
+        def led() -> T | None:
+            return work() if self.team.leads else None
+
+        return self._together(led, work.__qualname__)[0]  # type: ignore[return-value]
 
     def gradients(
         self, parameters: Sequence[torch.nn.Parameter], rows: int, work: Callable[[range], T]
@@ -69,9 +79,7 @@ class Shards:
         if self.count == 1:
             return [work(range(rows))]
         sums = TreeSum()
-        for parameter in parameters:
-            parameter.grad = None
-            parameter.grad_dtype = torch.promote_types(parameter.dtype, torch.float32)
+        clear(parameters)
 
         def own() -> tuple[list[T], list[bool]]:
             made = []
@@ -92,14 +100,37 @@ class Shards:
         self.team.add_up([parameter.grad for parameter in parameters if parameter.grad is not None])
         return [one for made, _ in told for one in made]
 
-    def norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Of all of them together; of several shards, added up in float64, where the order hardly matters."""
-        least = torch.float32 if self.count == 1 else torch.float64
-        norms = [
+    def norm(self, parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+        """Of all their gradients; of several shards, added up in float64, where the order hardly matters."""
+        norms = self._norms(parameters, torch.float32 if self.count == 1 else torch.float64)
+        norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+        return norm if self.count == 1 else norm.float()
+
+    def holds(self, parameter: torch.nn.Parameter) -> bool:
+        """Whether this rank has its numbers, and steps it where ranks share that out."""
+        return True
+
+    def whole(self) -> AbstractContextManager[None]:
+        """All weights are at hand within the block."""
+        return nullcontext()
+
+    def check_alike(self, model: torch.nn.Module) -> None:
+        """See that all ranks have the same weights.
+
+        Raises:
+            HoldfastError: naming the first that is not.
+        """
+        self.team.check_alike(dict(model.named_parameters()))
+
+    def end(self) -> None:
+        """Leave the model as it was found."""
+
+    def _norms(self, parameters: Sequence[torch.nn.Parameter], least: torch.dtype) -> list[torch.Tensor]:
+        """Of each gradient that there is, in at least this type."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        return [
             torch.linalg.vector_norm(one, dtype=torch.promote_types(one.dtype, least)) for one in gradients
         ]
-        norm = torch.linalg.vector_norm(torch.stack(norms))
-        return norm if self.count == 1 else norm.float()
 
     def _own(self, rows: int) -> list[range]:
         each = self.count // self.team.size
@@ -120,6 +151,13 @@ class Shards:
             yield
         finally:
             self._apart = False
+
+
+def clear(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Have their gradients added up anew, in at least float32."""
+    for parameter in parameters:
+        parameter.grad = None
+        parameter.grad_dtype = torch.promote_types(parameter.dtype, torch.float32)
 
 
 class TreeSum:

@@ -31,6 +31,8 @@ USUAL_PATIENCE = 1800.0
 HERE = "127.0.0.1"
 BUCKET = 2**25  # numbers that are exchanged at once
 _LONG = timedelta(days=3650)
+# Its name since torch 2.13, or its old one.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 class TeamLost(HoldfastError):
@@ -74,9 +76,9 @@ class Team:
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors by their sums over ranks, added up as a binary tree over rank numbers."""
 
-    def reduce_scatter(self, flat: torch.Tensor) -> torch.Tensor:
-        """This rank's part, of `size` equal ones, of the sum over ranks of a flat tensor."""
-        return flat
+    def sum_of(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The sum over ranks of what they have for this one: of flat tensors, one for each rank."""
+        return flats[0]
 
     def from_rank(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors by those of one rank."""
@@ -87,6 +89,10 @@ class Team:
         Raises:
             HoldfastError: naming the first that is not.
         """
+
+    def say(self, numbers: Sequence[int]) -> list[list[int]]:
+        """What every rank says in as many numbers. A quick `together`, where no rank can fail in between."""
+        return [list(numbers)]
 
     def call(self, what: str | None) -> None:
         """Have the other ranks, which wait in `called`, begin something; None: go home."""
@@ -166,23 +172,31 @@ class Ranks(Team):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             padded = flat.new_zeros(-(-flat.numel() // self.size) * self.size)
             padded[: flat.numel()] = flat
-            part = self.reduce_scatter(padded)
+            part = self.sum_of(padded.chunk(self.size))
             with self._exchange():
-                dist.all_gather_into_tensor(padded, part)
+                _all_gather(padded, part)
             _put(padded, bucket)
 
-    def reduce_scatter(self, flat: torch.Tensor) -> torch.Tensor:
-        parts = torch.empty_like(flat)
-        with self._exchange():
-            dist.all_to_all_single(parts, flat)
-        return tree(list(parts.chunk(self.size)))
+    def sum_of(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
+        sums = [flats[self.rank][:0]]
+        for start in range(0, max(len(flat) for flat in flats), BUCKET):
+            parts = [flat[start : start + BUCKET] for flat in flats]
+            own = len(parts[self.rank])
+            theirs = flats[0].new_empty(self.size, own)
+            with self._exchange():
+                dist.all_to_all_single(
+                    theirs.flatten(), torch.cat(parts), [own] * self.size, [len(part) for part in parts]
+                )
+            sums.append(tree(list(theirs.unbind())))
+        return sums[1] if len(sums) == 2 else torch.cat(sums)
 
     def from_rank(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             with self._exchange():
                 dist.broadcast(flat, rank)
-            _put(flat, bucket)
+            if rank != self.rank:
+                _put(flat, bucket)
 
     def check_alike(self, named: Mapping[str, torch.Tensor]) -> None:
         def sums() -> list[float]:
@@ -197,6 +211,13 @@ class Ranks(Team):
                         "own?) computes differently on them."
                     )
 
+    def say(self, numbers: Sequence[int]) -> list[list[int]]:
+        said = torch.tensor(numbers)
+        everyone = [torch.empty_like(said) for _ in range(self.size)]
+        with self._meeting():
+            dist.all_gather(everyone, said)
+        return [one.tolist() for one in everyone]
+
     def call(self, what: str | None) -> None:
         self.store.set(f"call/{self._calls}", what or "")
         self._calls += 1
@@ -209,17 +230,23 @@ class Ranks(Team):
 
     def _tell(self, place: str, made: Any, failure: Exception | None) -> list[tuple[str, Any, Any]]:
         """What every rank says of itself: where it is, what it made, or why it could not."""
-        self._meetings += 1
         said = io.BytesIO()
         torch.save((place, None if failure else made, _portable(failure)), said)
         everyone: list[Any] = [None] * self.size
-        with self._exchange():
-            self.store.set(f"at/{self.rank}", str(self._meetings))
+        with self._meeting():
             dist.all_gather_object(everyone, said.getvalue())
         return [
             torch.load(io.BytesIO(one), map_location="cpu", weights_only=False)  # of our own making
             for one in everyone
         ]
+
+    @contextmanager
+    def _meeting(self) -> Iterator[None]:
+        """An exchange that is counted, so that who does not come to it can be named."""
+        self._meetings += 1
+        with self._exchange():
+            self.store.set(f"at/{self.rank}", str(self._meetings))
+            yield
 
     @contextmanager
     def _exchange(self) -> Iterator[None]:

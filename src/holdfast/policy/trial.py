@@ -76,3 +76,19 @@ def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions
         log.warning("Replayed decoding steps are not used: their log-probabilities are off by %.2g on "
                     "average. Sampling is slower.", difference)  # fmt: skip
     return not backbone.replays
+
+
+def agree(policy: Policy) -> None:
+    """Have all ranks take over what the leading one has found out about the model."""
+
+    def found() -> tuple[str, bool, bool, bool, bool, int | None]:
+        backbone = policy.backbone
+        replays, lean = backbone is not None and backbone.replays, getattr(backbone, "lean", None) is not None
+        return policy.way, policy.checked, policy.replays_checked, replays, lean, policy.budget.tokens
+
+    way, policy.checked, policy.replays_checked, replays, lean, tokens = policy.shards.team.agreed(found)
+    policy.way, policy.budget.tokens = way, tokens
+    if policy.backbone is not None:
+        policy.backbone.replays = replays
+        if not lean:
+            policy.backbone.lean = None

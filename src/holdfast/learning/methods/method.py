@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # What is kept beside weights in bfloat16, so that none of their steps is lost (`bfloat16.py`).
 OptimizerState = Literal["float32", "compact", "kahan"]
-# What of a stage's training state a rank keeps a part of only: nothing, or the optimiser's state.
-Shard = Literal["none", "optimizer"]
+# What of a stage's training state a rank keeps a part of only: nothing, the optimiser's state, or all of it.
+Shard = Literal["none", "optimizer", "full"]
 Iterations = Annotated[int, Field(ge=1, le=LARGEST)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from holdfast.learning.methods.method import Method, needs_differing_completions
+from holdfast.learning.methods.method import Method, Shard, needs_differing_completions
 from holdfast.learning.retention import Distributions
 from holdfast.policy.settings import Sampling
 
@@ -93,6 +93,11 @@ class SDFT(Method):
         from holdfast.learning.distillation import SelfDistillation
 
         return SelfDistillation(self, stage.templates, stage.past(self.teacher), stage.hint)
+
+    def not_sharded(self, shard: Shard) -> str | None:
+        if shard == "full":
+            return "its teacher is asked within a step, where shard: full has other weights; take optimizer"
+        return super().not_sharded(shard)
 
     @property
     def sampled(self) -> tuple[int, int] | None:

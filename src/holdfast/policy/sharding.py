@@ -1,0 +1,428 @@
+"""Weights, gradients and moments in parts: each parameter lies on one rank of the team (`shard: full`).
+
+On the others it has its shape and no numbers. A *block*, a layer of a tower, is gathered for its forward pass,
+and again for its backward pass, which computes it once more; then its gradients go to the ranks that hold its
+parameters. What is outside blocks (embeddings, head, last norms) is gathered for a shard. Sampling gathers
+everything once. (Stage 3 of Rajbhandari et al., arXiv 1910.02054, by whole parameters, so that every optimiser
+steps what it always does. PyTorch's FSDP2 has all ranks make the same calls, on pain of a hang.)
+
+Ranks need not do the same: before each exchange all say what they ask for, and all serve what any asked for. Who
+is done goes on serving. So parts of unequal number, prompts without images and errors in the midst of a pass
+leave nobody waiting.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from holdfast.errors import InputError
+from holdfast.policy.budget import TokenBudget
+from holdfast.policy.lean import Lean
+from holdfast.policy.shards import Shards, TreeSum, clear
+from holdfast.policy.team import Team, TeamLost
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
+
+T = TypeVar("T")
+NOTHING = -1  # is asked for
+WITHOUT, WITH = 1, 2  # a gradient that waits to be sent, or would
+LINE = 64  # bytes, within which the place of a weight changes the last bits of products on a CPU
+STATE_BYTES = 16  # of a trained number beside its weight: gradient, moments and what bfloat16 cannot hold
+
+
+def shards_of(policy: Policy, count: int, team: Team, full: bool) -> Shards:
+    """So many, of a policy's batches; if `full`, with its weights in parts.
+
+    Raises:
+        InputError: ranks cannot share them evenly, or the model cannot be taken apart.
+    """
+    if not full or team.size == 1:
+        return Shards(count, team, policy.budget)
+    lean = policy.backbone.lean if policy.backbone is not None else None
+    return Sharded(count, team, policy.budget, policy.model, lean)
+
+
+class Unit:
+    """Parameters that are gathered together.
+
+    Attributes:
+        trained: those with gradients, and `places` their numbers among all that are trained.
+        here: whether this rank has the numbers of all of them.
+        calls: passes whose backward pass is to come.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.trained = [parameter for parameter in parameters if parameter.requires_grad]
+        self.places: range = range(0)
+        self.here = False
+        self.calls = 0
+
+
+class Sharded(Shards):
+    """Shards of batches, computed by ranks that have a part of the model each.
+
+    Args:
+        lean: the model's text layers as they are written out, where they are.
+
+    Raises:
+        InputError: the model is not made of blocks that are known, or as `Shards`.
+    """
+
+    def __init__(
+        self, count: int, team: Team, budget: TokenBudget, model: nn.Module, lean: Lean | None = None
+    ) -> None:
+        super().__init__(count, team, budget)
+        blocks = _blocks(model)
+        self._blocks, self._rest = _units(model, blocks)
+        self._units = [*self._blocks, *self._rest]
+        trained = 0
+        for unit in self._units:
+            unit.places = range(trained, trained + len(unit.trained))
+            trained = unit.places.stop
+        self._waits = [0] * trained  # of each trained parameter: WITH, WITHOUT, or nothing to send
+        self._unsent: dict[int, list[torch.Tensor | None]] = {}  # gradients, by number of the unit
+        self._left: set[int] = set()  # numbers of units whose gradients of this shard left
+        self._sums: dict[nn.Parameter, torch.Tensor] = {}  # over ranks, of parameters that are held here
+        self._owner = _owners([one for unit in self._units for one in unit.parameters], team.size)
+        self._held = [one for one, rank in self._owner.items() if rank == team.rank]
+        self._places: dict[nn.Parameter, int] = {}  # in the line of memory that its numbers begin in
+        self._open = False
+        self._anchor = torch.empty(0, requires_grad=True)  # has a block of trained weights be on autograd's way
+        self._undo: list[Callable[[], None]] = []
+        for number, block in enumerate(blocks):
+            self._wrap(number, block)
+            for layer in lean.layers if lean is not None else ():
+                if layer.layer is block:
+                    layer.within = partial(self._run, number)
+                    self._undo.append(partial(setattr, layer, "within", None))
+        for unit in self._units:
+            self._drop(unit)
+
+    def holds(self, parameter: nn.Parameter) -> bool:
+        return self._owner[parameter] == self.team.rank
+
+    def check_alike(self, model: nn.Module) -> None:
+        """No weight is on two ranks."""
+
+    def end(self) -> None:
+        self._gather_all()
+        while self._undo:
+            self._undo.pop()()
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        self._gather_all()
+        try:
+            yield
+        finally:
+            for unit in self._units:
+                self._drop(unit)
+
+    def gradients(
+        self, parameters: Sequence[nn.Parameter], rows: int, work: Callable[[range], T]
+    ) -> list[T]:
+        """As of all shards: here of parameters that this rank holds.
+
+        Ranks take shards in turn, so that a round of them is a branch of the tree, whose sum is all that is kept.
+        """
+        clear(parameters)
+        sums, made = TreeSum(), list[T]()
+
+        def own(some: range) -> list[T]:
+            given = [work(some)] if some else []
+            for number in range(len(self._units)):
+                self._leave(number)
+            return given
+
+        for first in range(0, self.count, self.team.size):
+            some = self.of(rows)[first + self.team.rank]
+            told = self._together(partial(own, some), work.__qualname__)
+            made += [one for given in told for one in given]
+            sums.push([self._sums.get(parameter) for parameter in parameters])
+        for parameter, gradient in zip(parameters, sums.total(), strict=True):
+            parameter.grad = gradient
+        return made
+
+    def _norms(self, parameters: Sequence[nn.Parameter], least: torch.dtype) -> list[torch.Tensor]:
+        def own() -> dict[int, torch.Tensor]:
+            held = {place: one for place, one in enumerate(parameters) if one.grad is not None}
+            return dict(zip(held, super(Sharded, self)._norms(list(held.values()), least), strict=True))
+
+        norms = {place: norm for told in self.team.together(own) for place, norm in told.items()}
+        return [norms[place].to(parameters[place].device) for place in sorted(norms)]
+
+    def _together(self, work: Callable[[], T], place: str) -> list[T]:
+        def served() -> T:
+            with self._passes():
+                return work()
+
+        self._begin(place)
+        return super()._together(served, place)
+
+    @contextmanager
+    def _passes(self) -> Iterator[None]:
+        """Within the block ranks compute apart; none leaves it before all have what they ask for."""
+        if all(unit.here for unit in self._units):
+            yield
+            return
+        for unit in self._units:
+            unit.calls = 0
+        self._left.clear()
+        self._unsent.clear()
+        self._sums.clear()
+        self._waits = [0] * len(self._waits)
+        for unit in self._rest:
+            self._gather(unit)
+        self._open = True
+        try:
+            yield
+        except TeamLost:
+            raise
+        except Exception:
+            self._serve()
+            raise
+        else:
+            self._serve()
+        finally:
+            self._open = False
+            for unit in self._rest:
+                self._drop(unit)
+
+    def _serve(self) -> None:
+        while self._meet(NOTHING):
+            pass
+
+    def _meet(self, asked: int) -> bool:
+        """Gather what any rank asks for, and add up the gradients that all have; whether any asked."""
+        told = self.team.say([asked, *self._waits])
+        wanted = sorted({one[0] for one in told} - {NOTHING})
+        for number in wanted:
+            self._gather(self._units[number], keep=number == asked)
+        for number in sorted(self._unsent):
+            unit = self._units[number]
+            waits = [one[1 + unit.places.start : 1 + unit.places.stop] for one in told]
+            if all(map(all, waits)):
+                self._add_up(number, [WITH in ranks for ranks in zip(*waits, strict=True)])
+        return bool(wanted)
+
+    def _gather(self, unit: Unit, keep: bool = True) -> None:
+        for rank in range(self.team.size):
+            theirs = [one for one in unit.parameters if self._owner[one] == rank]
+            if rank == self.team.rank:
+                self.team.from_rank(rank, [one.data for one in theirs])
+                continue
+            copies = [_room(one, self._places[one]) for one in theirs]
+            self.team.from_rank(rank, copies)
+            if keep:
+                for parameter, copy in zip(theirs, copies, strict=True):
+                    parameter.data = copy
+        unit.here = keep
+
+    def _begin(self, place: str) -> None:
+        """Hear of errors from before, and where the numbers lie that are going to be asked for."""
+        told = self.team.together(lambda: [one.data_ptr() % LINE for one in self._held], place)
+        for rank, places in enumerate(told):
+            theirs = [one for one, owner in self._owner.items() if owner == rank]
+            self._places |= dict(zip(theirs, places, strict=True))
+
+    def _gather_all(self) -> None:
+        self._begin("weights")
+        for unit in self._units:
+            self._gather(unit)
+
+    def _drop(self, unit: Unit) -> None:
+        """Keep the shape of what other ranks hold; whoever uses it all the same gets what is not a number."""
+        for parameter in unit.parameters:
+            if not self.holds(parameter):
+                nan = torch.full((), torch.nan, dtype=parameter.dtype, device=parameter.device)
+                parameter.data = nan.expand(parameter.shape)
+        unit.here = False
+
+    def _leave(self, number: int) -> None:
+        """Take a unit's gradients, which are complete, to be sent; those of another try are dropped."""
+        unit = self._units[number]
+        gradients = [parameter.grad for parameter in unit.trained]
+        for parameter in unit.trained:
+            parameter.grad = None
+        if number not in self._left and gradients:
+            self._left.add(number)
+            self._unsent[number] = gradients
+            for place, gradient in zip(unit.places, gradients, strict=True):
+                self._waits[place] = WITHOUT if gradient is None else WITH
+
+    def _add_up(self, number: int, anywhere: list[bool]) -> None:
+        """Sum a unit's gradients over ranks, each where its parameter is held."""
+        unit = self._units[number]
+        sent: list[list[torch.Tensor]] = [[] for _ in range(self.team.size)]
+        mine = []
+        for parameter, gradient, there in zip(
+            unit.trained, self._unsent.pop(number), anywhere, strict=True
+        ):
+            if there:
+                if gradient is None:  # changes no sum
+                    like = {"dtype": parameter.grad_dtype, "device": parameter.device}
+                    gradient = torch.full(parameter.shape, -0.0, **like)
+                sent[self._owner[parameter]].append(gradient.flatten())
+                mine += [parameter] * self.holds(parameter)
+        empty = torch.empty(0, dtype=unit.trained[0].grad_dtype, device=unit.trained[0].device)
+        total = self.team.sum_of([torch.cat([empty, *gradients]) for gradients in sent])
+        for parameter, part in zip(mine, total.split([one.numel() for one in mine]), strict=True):
+            self._sums[parameter] = part.view(parameter.shape)
+        self._waits[unit.places.start : unit.places.stop] = [0] * len(unit.places)
+
+    def _wrap(self, number: int, block: Any) -> None:
+        """Have a block gathered where it is called; its own checkpointing would compute it a third time."""
+        before, checkpointing = block.forward, block.gradient_checkpointing
+
+        def undo() -> None:
+            del block.forward
+            block.gradient_checkpointing = checkpointing
+
+        block.forward, block.gradient_checkpointing = partial(self._run, number, before), False
+        self._undo.append(undo)
+
+    def _run(self, number: int, work: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+        """What `work`, the pass of a block, makes of its inputs."""
+        unit = self._units[number]
+        if unit.here:
+            return work(*inputs, **named)
+
+        def call(*values: Any) -> Any:
+            return work(*values[: len(inputs)], **dict(zip(named, values[len(inputs) :], strict=True)))
+
+        values = (*inputs, *named.values())
+        learns = [*unit.trained, *(one for one in values if torch.is_tensor(one) and one.requires_grad)]
+        if torch.is_grad_enabled() and learns:
+            return _Block.apply(self, number, call, self._anchor, *values)
+        with self.gathered(number):
+            return call(*values)
+
+    @contextmanager
+    def gathered(self, number: int) -> Iterator[None]:
+        assert self._open, "weights in parts are computed with where all ranks serve them"
+        self._meet(number)
+        try:
+            yield
+        finally:
+            self._drop(self._units[number])
+
+    def begun(self, number: int) -> None:
+        """A block has a pass more whose backward pass is to come."""
+        self._units[number].calls += 1
+
+    def ended(self, number: int) -> None:
+        """That came; the last one of a shard completes the block's gradients."""
+        unit = self._units[number]
+        unit.calls -= 1
+        if self.last and not unit.calls:
+            self._leave(number)
+
+
+class _Block(torch.autograd.Function):
+    """The pass of a block, of which nothing but the inputs is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, shards: Sharded, number: int, call: Callable[..., Any], _: torch.Tensor, *values: Any
+    ) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.rest = shards, number, call
+        ctx.values = [None if torch.is_tensor(value) else value for value in values]
+        ctx.places = [place for place, value in enumerate(values) if torch.is_tensor(value)]
+        ctx.save_for_backward(*(values[place] for place in ctx.places))
+        shards.begun(number)
+        with shards.gathered(number), torch.enable_grad():  # by the kernels that compute it once more
+            made = call(*_leaves(values, ctx.needs_input_grad[4:]))
+        return tuple(map(_detached, made)) if isinstance(made, tuple) else _detached(made)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor | None) -> Any:
+        (shards, number, call), values = ctx.rest, list(ctx.values)
+        for place, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
+            values[place] = tensor
+        leaves = _leaves(values, ctx.needs_input_grad[4:])
+        with shards.gathered(number):
+            with torch.enable_grad():
+                made = call(*leaves)
+            outputs = made if isinstance(made, tuple) else (made,)
+            known = [place for place, slope in enumerate(slopes) if slope is not None]
+            torch.autograd.backward([outputs[place] for place in known], [slopes[place] for place in known])
+        shards.ended(number)
+        return None, None, None, None, *(leaf.grad if torch.is_tensor(leaf) else None for leaf in leaves)
+
+
+def _room(parameter: nn.Parameter, place: int) -> torch.Tensor:
+    """Memory for its numbers, at this place of a line."""
+    size = parameter.element_size()
+    flat = torch.empty(parameter.numel() + LINE // size, dtype=parameter.dtype, device=parameter.device)
+    start = (place - flat.data_ptr()) % LINE // size
+    return flat[start : start + parameter.numel()].view(parameter.shape)
+
+
+def _leaves(values: Sequence[Any], needed: Sequence[bool]) -> list[Any]:
+    """Tensors apart from the graph that they come from."""
+    return [
+        value.detach().requires_grad_(needs) if torch.is_tensor(value) else value
+        for value, needs in zip(values, needed, strict=True)
+    ]
+
+
+def _detached(made: Any) -> Any:
+    return made.detach() if torch.is_tensor(made) else made
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """The layers of the model's towers, not those within others.
+
+    Raises:
+        InputError: there are none.
+    """
+    blocks: list[nn.Module] = []
+    inner: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer) and module not in inner:
+            blocks.append(module)
+            inner.update(module.modules())
+    if not blocks:
+        raise InputError(
+            f"shard: full gathers a model layer by layer, and {type(model).__name__} has none that "
+            "transformers marks as such; take shard: optimizer."
+        )
+    return blocks
+
+
+def _units(model: nn.Module, blocks: Sequence[nn.Module]) -> tuple[list[Unit], list[Unit]]:
+    """Of blocks, and of the modules that have the other parameters; what blocks share is among these."""
+    uses = Counter(parameter for block in blocks for parameter in block.parameters())
+    inside = [Unit([one for one in block.parameters() if uses[one] == 1]) for block in blocks]
+    seen = {parameter for unit in inside for parameter in unit.parameters}
+    rest = []
+    for module in model.modules():
+        own = [one for one in module.parameters(recurse=False) if one not in seen]
+        seen.update(own)
+        if own:
+            rest.append(Unit(own))
+    return inside, rest
+
+
+def _owners(parameters: Sequence[nn.Parameter], ranks: int) -> dict[nn.Parameter, int]:
+    """Who holds which: the largest first, each by whom has least."""
+
+    def size(parameter: nn.Parameter) -> int:
+        return parameter.numel() * (parameter.element_size() + STATE_BYTES * parameter.requires_grad)
+
+    owners, load = dict[nn.Parameter, int](), [0] * ranks
+    for parameter in sorted(parameters, key=size, reverse=True):
+        owners[parameter] = rank = load.index(min(load))
+        load[rank] += size(parameter)
+    return owners
