@@ -98,6 +98,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "muon": {"objective": "sft", "optimizer": "muon"},
     "checkpointed": {"objective": "grpo", "kl_coef": 0.1} | RFT,
     "frozen tower": {"objective": "grpo"} | RFT,
+    "some without pictures": {"objective": "sft", "batch": 4},
     "strategies": {"objective": "grpo", "retention": [{"kind": "ewc", "strength": 1}, {"kind": "mofo"}]}
     | RFT,
 }
@@ -109,6 +110,7 @@ MODELS = {
     "frozen tower": {"freeze": ("vision", "projector")},
     "uneven parts": {"token_budget": 300},
 }
+TASKS_OF = {"own answers": ("counting",), "some without pictures": ("reading", "facts")}
 
 
 def learned(
@@ -118,10 +120,10 @@ def learned(
     method = make_method(**{"learning_rate": 1e-3, "batch": 8, "shards": shards} | METHODS[name])
     settings = ModelSettings(device="cpu", **MODELS.get(name, {}))
     policy = Policy.load("embedded", settings)
-    task = TASKS["counting" if name == "own answers" else "reading"]
+    tasks = [TASKS[one] for one in TASKS_OF.get(name, ("reading",))]
     stage = Stage(
         policy=policy,
-        items=[(task, example) for example in task.examples("train", 16)],
+        items=[(task, example) for task in tasks for example in task.examples("train", 16 // len(tasks))],
         method=method,
         iterations=2,
         templates=TEMPLATES["embedded"],

@@ -188,7 +188,7 @@ class Ranks(Team):
                     theirs.flatten(), torch.cat(parts), [own] * self.size, [len(part) for part in parts]
                 )
             sums.append(tree(list(theirs.unbind())))
-        return sums[1] if len(sums) == 2 else torch.cat(sums)
+        return torch.cat(sums)  # a copy: the parts are freed
 
     def from_rank(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
         for bucket in _buckets(tensors):
