@@ -1,4 +1,4 @@
-"""A model in parts (`shard: full`): the bits that it has whole, a part of the memory, and nobody waits in vain."""
+"""A model in parts (`shard: full`): the bits of a whole one, less memory, and nobody waits in vain."""
 
 from __future__ import annotations
 
@@ -176,10 +176,12 @@ def fails_within(team: Team, folder: Path, how: str) -> Any:
         return real(shards, number)
 
     Sharded.gathered = gathered  # type: ignore[method-assign]
+    said = ""
     try:
         learned(team, "sft", folder, 2, None, "full")
     except InputError as error:
-        return team.together(lambda: str(error), "after it")
+        said = str(error)
+    return team.together(lambda: said, "after it")
 
 
 def test_an_error_in_a_layer_is_that_of_all_and_a_death_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -14,20 +13,17 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.learning import objectives
-from holdfast.learning.loop import learn
 from holdfast.learning.methods import Shard, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
-from holdfast.learning.stage import Stage
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from holdfast.policy.settings import ModelSettings
 from holdfast.policy.shards import Shards, TreeSum
 from holdfast.policy.team import Team
-from holdfast.tasks.embedded import TASKS
-from holdfast.tasks.prompts import TEMPLATES
 from team_helpers import METHODS, check_same, learned, together
+
 
 @pytest.mark.parametrize(
     "name",
@@ -155,7 +151,7 @@ def part_of_the_state(team: Team) -> tuple[int, bool]:
     team.from_rank(0, [one.data for model in models for one in model.parameters()])
     method = make_method(objective="sft", learning_rate=1e-2)
     whole, shared = (make_optimizer(model, method) for model in models)
-    Partition(shared, team, shared=True)
+    Partition(shared, team, "optimizer")
     for number in range(2):
         for parameter in (*models[0].parameters(), *models[1].parameters()):
             parameter.grad = torch.full_like(parameter, 1.0 + number)

@@ -59,7 +59,7 @@ def save_checkpoint(
     parts = {WEIGHTS: weights, MOMENTS: tensors, MEMORY: dict(memory or {})}
     if not team.leads:
         place = team.agreed(Path, folder.name)
-        for name in (parts if partition.in_parts else [MOMENTS] if partition.shared else []):
+        for name in parts if partition.in_parts else [MOMENTS] if partition.shared else []:
             _save(parts[name], place / f"{name}-{team.rank}.safetensors")
         team.together(lambda: list(tensors), MANIFEST)
         return

@@ -1,7 +1,7 @@
 """The optimiser's state in parts: each rank of a team keeps, and steps, some of the parameters.
 
 Sharing out whole parameters changes no bit of a step: AdamW and Muon see one parameter at a time. After a
-step each rank has the parameters that the others stepped from them, unless the weights themselves are in parts
+step each rank has the parameters that the others stepped from them, unless weights are in parts, too
 (`policy/sharding.py`). (Stage 1 of Rajbhandari et al., arXiv 1910.02054.)
 """
 

@@ -1,29 +1,27 @@
 """Weights, gradients and moments in parts: each parameter lies on one rank of the team (`shard: full`).
 
-On the others it has its shape and no numbers. A *block*, a layer of a tower, is gathered for its forward pass,
-and again for its backward pass, which computes it once more; then its gradients go to the ranks that hold its
-parameters. What is outside blocks (embeddings, head, last norms) is gathered for a shard. Sampling gathers
-everything once. (Stage 3 of Rajbhandari et al., arXiv 1910.02054, by whole parameters, so that every optimiser
-steps what it always does. PyTorch's FSDP2 has all ranks make the same calls, on pain of a hang.)
+On the others it has its shape and no numbers. A block (`blocks.py`) is gathered for its forward pass, and
+again for its backward pass, which computes it once more; then its gradients go to the ranks that hold its
+parameters. What is outside blocks (embeddings, head, last norms) is gathered for a shard; for sampling,
+everything is. (Stage 3 of Rajbhandari et al., arXiv 1910.02054, by whole parameters, so that an optimiser
+steps what it always does.)
 
-Ranks need not do the same: before each exchange all say what they ask for, and all serve what any asked for. Who
-is done goes on serving. So parts of unequal number, prompts without images and errors in the midst of a pass
-leave nobody waiting.
+Ranks need not do the same, as they must with PyTorch's FSDP2: before each exchange all say what they ask
+for, and all serve what any asked for. Who is done goes on serving. So parts of unequal number, prompts
+without images and errors in the midst of a pass leave nobody waiting.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
-from holdfast.errors import InputError
+from holdfast.policy.blocks import Recomputed, Unit, blocks_of, owners, room, units_of
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.lean import Lean
 from holdfast.policy.shards import Shards, TreeSum, clear
@@ -33,10 +31,10 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
 T = TypeVar("T")
+P = ParamSpec("P")
 NOTHING = -1  # is asked for
-WITHOUT, WITH = 1, 2  # a gradient that waits to be sent, or would
+WITHOUT, WITH = 1, 2  # a gradient: of a parameter that waits to be added up
 LINE = 64  # bytes, within which the place of a weight changes the last bits of products on a CPU
-STATE_BYTES = 16  # of a trained number beside its weight: gradient, moments and what bfloat16 cannot hold
 
 
 def shards_of(policy: Policy, count: int, team: Team, full: bool) -> Shards:
@@ -51,21 +49,19 @@ def shards_of(policy: Policy, count: int, team: Team, full: bool) -> Shards:
     return Sharded(count, team, policy.budget, policy.model, lean)
 
 
-class Unit:
-    """Parameters that are gathered together.
+def _with_others(exchange: Callable[P, T]) -> Callable[P, T]:
+    """Where memory runs out in the midst of it, others wait for this rank, and it cannot be tried again."""
 
-    Attributes:
-        trained: those with gradients, and `places` their numbers among all that are trained.
-        here: whether this rank has the numbers of all of them.
-        calls: passes whose backward pass is to come.
-    """
+    @wraps(exchange)
+    def tried(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return exchange(*arguments, **named)
+        except torch.OutOfMemoryError as error:
+            raise TeamLost(
+                f"Out of memory as weights or gradients were exchanged ({error}). Lower model.token_budget."
+            ) from error
 
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self.parameters = parameters
-        self.trained = [parameter for parameter in parameters if parameter.requires_grad]
-        self.places: range = range(0)
-        self.here = False
-        self.calls = 0
+    return tried
 
 
 class Sharded(Shards):
@@ -82,8 +78,8 @@ class Sharded(Shards):
         self, count: int, team: Team, budget: TokenBudget, model: nn.Module, lean: Lean | None = None
     ) -> None:
         super().__init__(count, team, budget)
-        blocks = _blocks(model)
-        self._blocks, self._rest = _units(model, blocks)
+        blocks = blocks_of(model)
+        self._blocks, self._rest = units_of(model, blocks)
         self._units = [*self._blocks, *self._rest]
         trained = 0
         for unit in self._units:
@@ -93,11 +89,11 @@ class Sharded(Shards):
         self._unsent: dict[int, list[torch.Tensor | None]] = {}  # gradients, by number of the unit
         self._left: set[int] = set()  # numbers of units whose gradients of this shard left
         self._sums: dict[nn.Parameter, torch.Tensor] = {}  # over ranks, of parameters that are held here
-        self._owner = _owners([one for unit in self._units for one in unit.parameters], team.size)
+        self._owner = owners([one for unit in self._units for one in unit.parameters], team.size)
         self._held = [one for one, rank in self._owner.items() if rank == team.rank]
         self._places: dict[nn.Parameter, int] = {}  # in the line of memory that its numbers begin in
         self._open = False
-        self._anchor = torch.empty(0, requires_grad=True)  # has a block of trained weights be on autograd's way
+        self._anchor = torch.empty(0, requires_grad=True)  # by which autograd comes to trained weights
         self._undo: list[Callable[[], None]] = []
         for number, block in enumerate(blocks):
             self._wrap(number, block)
@@ -128,12 +124,10 @@ class Sharded(Shards):
             for unit in self._units:
                 self._drop(unit)
 
-    def gradients(
-        self, parameters: Sequence[nn.Parameter], rows: int, work: Callable[[range], T]
-    ) -> list[T]:
+    def gradients(self, parameters: Sequence[nn.Parameter], rows: int, work: Callable[[range], T]) -> list[T]:
         """As of all shards: here of parameters that this rank holds.
 
-        Ranks take shards in turn, so that a round of them is a branch of the tree, whose sum is all that is kept.
+        Ranks take shards in turn, so that a round of them is a branch of the tree: its sum alone is kept.
         """
         clear(parameters)
         sums, made = TreeSum(), list[T]()
@@ -215,13 +209,15 @@ class Sharded(Shards):
                 self._add_up(number, [WITH in ranks for ranks in zip(*waits, strict=True)])
         return bool(wanted)
 
+    @_with_others
     def _gather(self, unit: Unit, keep: bool = True) -> None:
+        """Have what other ranks hold of a unit; all call this at once, and those that need not keep it."""
         for rank in range(self.team.size):
             theirs = [one for one in unit.parameters if self._owner[one] == rank]
             if rank == self.team.rank:
                 self.team.from_rank(rank, [one.data for one in theirs])
                 continue
-            copies = [_room(one, self._places[one]) for one in theirs]
+            copies = [room(one, self._places[one], LINE) for one in theirs]
             self.team.from_rank(rank, copies)
             if keep:
                 for parameter, copy in zip(theirs, copies, strict=True):
@@ -260,18 +256,16 @@ class Sharded(Shards):
             for place, gradient in zip(unit.places, gradients, strict=True):
                 self._waits[place] = WITHOUT if gradient is None else WITH
 
+    @_with_others
     def _add_up(self, number: int, anywhere: list[bool]) -> None:
         """Sum a unit's gradients over ranks, each where its parameter is held."""
         unit = self._units[number]
         sent: list[list[torch.Tensor]] = [[] for _ in range(self.team.size)]
         mine = []
-        for parameter, gradient, there in zip(
-            unit.trained, self._unsent.pop(number), anywhere, strict=True
-        ):
+        for parameter, gradient, there in zip(unit.trained, self._unsent.pop(number), anywhere, strict=True):
             if there:
                 if gradient is None:  # changes no sum
-                    like = {"dtype": parameter.grad_dtype, "device": parameter.device}
-                    gradient = torch.full(parameter.shape, -0.0, **like)
+                    gradient = torch.full_like(parameter, -0.0, dtype=parameter.grad_dtype)
                 sent[self._owner[parameter]].append(gradient.flatten())
                 mine += [parameter] * self.holds(parameter)
         empty = torch.empty(0, dtype=unit.trained[0].grad_dtype, device=unit.trained[0].device)
@@ -303,7 +297,7 @@ class Sharded(Shards):
         values = (*inputs, *named.values())
         learns = [*unit.trained, *(one for one in values if torch.is_tensor(one) and one.requires_grad)]
         if torch.is_grad_enabled() and learns:
-            return _Block.apply(self, number, call, self._anchor, *values)
+            return Recomputed.apply(self, number, call, self._anchor, *values)
         with self.gathered(number):
             return call(*values)
 
@@ -326,103 +320,3 @@ class Sharded(Shards):
         unit.calls -= 1
         if self.last and not unit.calls:
             self._leave(number)
-
-
-class _Block(torch.autograd.Function):
-    """The pass of a block, of which nothing but the inputs is kept."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, shards: Sharded, number: int, call: Callable[..., Any], _: torch.Tensor, *values: Any
-    ) -> Any:
-        ctx.set_materialize_grads(False)
-        ctx.rest = shards, number, call
-        ctx.values = [None if torch.is_tensor(value) else value for value in values]
-        ctx.places = [place for place, value in enumerate(values) if torch.is_tensor(value)]
-        ctx.save_for_backward(*(values[place] for place in ctx.places))
-        shards.begun(number)
-        with shards.gathered(number), torch.enable_grad():  # by the kernels that compute it once more
-            made = call(*_leaves(values, ctx.needs_input_grad[4:]))
-        return tuple(map(_detached, made)) if isinstance(made, tuple) else _detached(made)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: torch.Tensor | None) -> Any:
-        (shards, number, call), values = ctx.rest, list(ctx.values)
-        for place, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
-            values[place] = tensor
-        leaves = _leaves(values, ctx.needs_input_grad[4:])
-        with shards.gathered(number):
-            with torch.enable_grad():
-                made = call(*leaves)
-            outputs = made if isinstance(made, tuple) else (made,)
-            known = [place for place, slope in enumerate(slopes) if slope is not None]
-            torch.autograd.backward([outputs[place] for place in known], [slopes[place] for place in known])
-        shards.ended(number)
-        return None, None, None, None, *(leaf.grad if torch.is_tensor(leaf) else None for leaf in leaves)
-
-
-def _room(parameter: nn.Parameter, place: int) -> torch.Tensor:
-    """Memory for its numbers, at this place of a line."""
-    size = parameter.element_size()
-    flat = torch.empty(parameter.numel() + LINE // size, dtype=parameter.dtype, device=parameter.device)
-    start = (place - flat.data_ptr()) % LINE // size
-    return flat[start : start + parameter.numel()].view(parameter.shape)
-
-
-def _leaves(values: Sequence[Any], needed: Sequence[bool]) -> list[Any]:
-    """Tensors apart from the graph that they come from."""
-    return [
-        value.detach().requires_grad_(needs) if torch.is_tensor(value) else value
-        for value, needs in zip(values, needed, strict=True)
-    ]
-
-
-def _detached(made: Any) -> Any:
-    return made.detach() if torch.is_tensor(made) else made
-
-
-def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The layers of the model's towers, not those within others.
-
-    Raises:
-        InputError: there are none.
-    """
-    blocks: list[nn.Module] = []
-    inner: set[nn.Module] = set()
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer) and module not in inner:
-            blocks.append(module)
-            inner.update(module.modules())
-    if not blocks:
-        raise InputError(
-            f"shard: full gathers a model layer by layer, and {type(model).__name__} has none that "
-            "transformers marks as such; take shard: optimizer."
-        )
-    return blocks
-
-
-def _units(model: nn.Module, blocks: Sequence[nn.Module]) -> tuple[list[Unit], list[Unit]]:
-    """Of blocks, and of the modules that have the other parameters; what blocks share is among these."""
-    uses = Counter(parameter for block in blocks for parameter in block.parameters())
-    inside = [Unit([one for one in block.parameters() if uses[one] == 1]) for block in blocks]
-    seen = {parameter for unit in inside for parameter in unit.parameters}
-    rest = []
-    for module in model.modules():
-        own = [one for one in module.parameters(recurse=False) if one not in seen]
-        seen.update(own)
-        if own:
-            rest.append(Unit(own))
-    return inside, rest
-
-
-def _owners(parameters: Sequence[nn.Parameter], ranks: int) -> dict[nn.Parameter, int]:
-    """Who holds which: the largest first, each by whom has least."""
-
-    def size(parameter: nn.Parameter) -> int:
-        return parameter.numel() * (parameter.element_size() + STATE_BYTES * parameter.requires_grad)
-
-    owners, load = dict[nn.Parameter, int](), [0] * ranks
-    for parameter in sorted(parameters, key=size, reverse=True):
-        owners[parameter] = rank = load.index(min(load))
-        load[rank] += size(parameter)
-    return owners
