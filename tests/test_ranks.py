@@ -51,7 +51,7 @@ def by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return snapshot(experiment.store)
 
 
-@pytest.mark.parametrize("shard", [pytest.param("none", marks=pytest.mark.cluster), "optimizer"])
+@pytest.mark.parametrize("shard", [pytest.param("none", marks=pytest.mark.cluster), "optimizer", "full"])
 def test_two_devices_give_what_one_gives(shard: str, tmp_path: Path, by_one: dict[str, Any]) -> None:
     experiment = make_experiment(tmp_path, **SMALL, devices=2, shard=shard)
     assert not run_here(experiment).failed
@@ -122,6 +122,9 @@ def test_devices_that_do_not_fit_the_shards_are_one_line(tmp_path: Path, call: C
         "methods.sft.retention: strategies look at all of the optimiser's state, so shard: optimizer does not"
     )
     assert said in call("run", config, "--devices", 2, "--shard", "optimizer", replay).err
+    distilled = "methods.sft={objective: sdft, shards: 2}"
+    said = "methods.sft.objective: its teacher is asked within a step"
+    assert said in call("run", config, "--devices", 2, "--shard", "full", distilled).err
 
 
 def test_ranks_take_cards_in_turn_and_never_one_twice(

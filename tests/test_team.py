@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,18 @@ def error_within(team: Team) -> list[str]:
 
 def test_ranks_are_together_again_after_an_error() -> None:
     assert together(2, error_within) == [["0: no", "1: no"]] * 2
+
+
+def sums_without_warnings(team: Team) -> torch.Tensor:
+    numbers = torch.arange(5.0) + team.rank
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        team.add_up([numbers])
+    return numbers
+
+
+def test_exchanges_use_nothing_that_torch_gives_up() -> None:
+    assert [one.tolist() for one in together(2, sums_without_warnings)] == [[1, 3, 5, 7, 9]] * 2
 
 
 def part_of_the_state(team: Team) -> tuple[int, bool]:

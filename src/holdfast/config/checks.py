@@ -59,8 +59,8 @@ def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
         if experiment.devices > 1 and isinstance(method, RFT) and method.sampler is not None:
             text = f"a server follows one device, not {experiment.devices}; take --devices 1, or leave it out"
             problems.append(((*where, "sampler"), text))
-        if text := method.not_sharded(experiment.shard):
-            problems.append(((*where, "retention"), text))
+        if experiment.devices > 1 and (text := method.not_sharded(experiment.shard)):
+            problems.append(((*where, "retention" if method.retention else "objective"), text))
         problems += [((*where, "iterations", *key), text) for key, text in _check_counts(method, experiment)]
         if method.order is not None and method.order not in experiment.orders:
             known = f"there is no order '{method.order}'{suggestion(method.order, experiment.orders)}"
