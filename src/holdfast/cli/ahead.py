@@ -97,21 +97,20 @@ def show_ahead(
 
 def _facts(ahead: Ahead) -> dict[str, Any]:
     made = {"bytes": ahead.memory.total, "bytes_by_part": asdict(ahead.memory)}
-    return {**asdict(ahead.way), "offered": ahead.way.offered, **made, "seconds": ahead.timeline.seconds}
+    return {**asdict(ahead.way), **made, "seconds": ahead.timeline.seconds}
 
 
 def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, float]) -> None:
     from holdfast.experiment.memory import gigabytes
     from holdfast.experiment.sharing import estimates
 
-    grid = Grid("How", "Memory", "Wall time", "In holdfast run", box=None, pad_edge=False)
+    grid = Grid("How", "Memory", "Wall time", "Options of holdfast run", box=None, pad_edge=False)
     grid.columns[0].no_wrap = True  # in a narrow terminal options break, between them
     times = {one.way: _time(one.timeline.seconds) for one in ways}
     made = estimates(asked.experiment, asked.cards)
     for way in [*times, *(way for way in made if way not in times)]:
-        options = "yes" if way.devices == 1 else f"--devices {way.devices} --shard {way.shard}"
-        there = options if way.offered else "not yet"
-        grid.add_row(way.text(), gigabytes(made[way].total), times.get(way, "does not fit"), there)
+        options = "" if way.devices == 1 else f"--devices {way.devices} --shard {way.shard}"
+        grid.add_row(way.text(), gigabytes(made[way].total), times.get(way, "does not fit"), options)
     out.print(f"{len(asked.todo)} jobs to do on {asked.cards} × {name}, {asked.card.memory:g} GB each.")
     out.print(grid)
     best, timeline = ways[0], ways[0].timeline

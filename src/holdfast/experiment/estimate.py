@@ -111,12 +111,12 @@ def auto_workers(experiment: Experiment, where: Sequence[Place]) -> tuple[int, s
     Returns:
         The number, and a sentence where memory makes it fewer than there are cores.
     """
-    from holdfast.experiment import memory
+    from holdfast.experiment import memory, sharing
 
     if where[0].on_gpu:
         return len(where), None
     workers = max(1, devices.cores() // experiment.threads)
-    if _is_small(experiment, workers) or (made := memory.estimate(experiment)) is None:
+    if _is_small(experiment, workers) or (made := sharing.of_run(experiment)) is None:
         return workers, None
     device, room = where[0].device, devices.rooms(where)[0]
     fitting = max(1, room.available // memory.needed(made, device, 1))
@@ -139,17 +139,17 @@ def check_memory(experiment: Experiment, workers: int, where: Sequence[Place]) -
     Raises:
         InputError: weights, gradients and optimiser alone need more memory than a device has.
     """
-    from holdfast.experiment import memory
+    from holdfast.experiment import memory, sharing
 
     where = where[:workers]
     share = devices.share(workers, len(where))
-    if _is_small(experiment, share) or (made := memory.estimate(experiment)) is None:
+    if _is_small(experiment, share) or (made := sharing.of_run(experiment)) is None:
         return None
     rooms = devices.rooms(where)
     room = memory.least(rooms)
     if memory.needed(made, room.place.device, share) <= room.available:
         return None
-    message = memory.does_not_fit(made, experiment, workers, rooms)
+    message = memory.does_not_fit(made, experiment, workers, rooms, sharing.of_run)
     if share * made.state > room.available:
         raise InputError(f"This cannot run: {message}")
     return f"This may not fit, if images and completions are as large as they may be: {message}"

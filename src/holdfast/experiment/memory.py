@@ -10,7 +10,7 @@ and a part of a batch as large as `token_budget` (or the batch) allows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from holdfast.config.experiment import Experiment
@@ -106,26 +106,19 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     size = BYTES[model.dtype]
     trained = known.trained * (size if model.lora is None else ADAPTER_BYTES)
     adapters = trained if model.lora is not None else 0
-    patches, image = image_size(known, max_pixels)
-    group, longest = method.sampled or (1, TARGET_TOKENS)
-    whole = Pass(
-        prompts=method.batch,
-        prompt=image + TEXT_TOKENS,
-        group=method.completions,
-        completion=longest,
-        patches=patches * method.batch,
-    )
+    whole = _batch(known, method, max_pixels)
     past = {method.looks_at, *(strategy.looks_at for strategy in method.retention)} - {None}
     reference = trained * ("stage_start" in past)
     if "base" in past:
         reference += trained if model.lora is not None else known.parameters * size
     features = known.vision.features if known.vision is not None else 0
     step = method.batch // method.updates
-    part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
+    part = _part_of_step(whole, model, method)
     # Patches of the batch lie on the device, with a copy of those of a step and of a part of it.
     copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
-    images = (method.batch + copied) * patches * features * size
-    sampled = Pass(whole.prompts, whole.prompt, group, longest, 0)
+    images = (method.batch + copied) * (whole.patches // method.batch) * features * size
+    group = method.sampled[0] if method.sampled is not None else 1
+    sampled = replace(whole, group=group, patches=0)
     learning = activations(known, part, size, model.activation_checkpointing)
     for held in (method.distributions, *(strategy.distributions(method) for strategy in method.retention)):
         if held is not None:
@@ -146,6 +139,11 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
         if method.sampled is None
         else keys(known, _part(sampled, method.batch, model.token_budget), size),
     )
+
+
+def prompts_together(known: Architecture, model: ModelSettings, method: Method, max_pixels: int) -> int:
+    """Prompts of a step that are computed in one part, at least."""
+    return _part_of_step(_batch(known, method, max_pixels), model, method).prompts
 
 
 def optimizer_bytes(model: ModelSettings, state: OptimizerState) -> int:
@@ -244,10 +242,17 @@ def needed(made: Estimate, device: str, workers: int) -> int:
     return round(workers * (made.total * SLACK + (CONTEXT if device.startswith("cuda") else 0)))
 
 
-def does_not_fit(made: Estimate, experiment: Experiment, workers: int, rooms: Sequence[Room]) -> str:
+def does_not_fit(
+    made: Estimate,
+    experiment: Experiment,
+    workers: int,
+    rooms: Sequence[Room],
+    estimate: Callable[[Experiment], Estimate | None],
+) -> str:
     """What is needed, what there is, and what could be changed, with its effect.
 
     Args:
+        estimate: what `made` is by.
         rooms: of the places that the workers share.
     """
     room = least(rooms)
@@ -290,6 +295,8 @@ def changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
     def with_model(**changes: object) -> Experiment:
         return experiment.model_copy(update={"model": model.model_copy(update=changes)})
 
+    if experiment.devices > 1 and not any(one.not_sharded("full") for one in methods.values()):
+        yield "--shard full", experiment.model_copy(update={"shard": "full"})
     if not model.activation_checkpointing:
         yield "model.activation_checkpointing=true", with_model(activation_checkpointing=True)
     for tokens in (32768, 16384, 8192):
@@ -322,6 +329,23 @@ def image_size(known: Architecture, max_pixels: int) -> tuple[int, int]:
         return 0, 0
     patches = max_pixels // known.vision.patch**2
     return patches, patches // known.vision.merge**2
+
+
+def _batch(known: Architecture, method: Method, max_pixels: int) -> Pass:
+    """All that an iteration learns from."""
+    patches, image = image_size(known, max_pixels)
+    return Pass(
+        prompts=method.batch,
+        prompt=image + TEXT_TOKENS,
+        group=method.completions,
+        completion=method.sampled[1] if method.sampled is not None else TARGET_TOKENS,
+        patches=patches * method.batch,
+    )
+
+
+def _part_of_step(whole: Pass, model: ModelSettings, method: Method) -> Pass:
+    step = method.batch // method.updates
+    return _part(whole, min(step, method.micro_batch or step), model.token_budget)
 
 
 def _part(whole: Pass, rows: int, budget: int | None) -> Pass:

@@ -1,21 +1,22 @@
 """Cards that learn a stage together: what each of them holds, and which ways fit.
 
-A team of n cards shares the prompts of a batch. Bytes of a card, where weights take W, those of them
-that are trained T, gradients G and the optimiser's state S:
+A team of n cards shares the prompts of a batch. Bytes of a card, where weights take W, gradients G and the
+optimiser's state S:
 
     none        W + G + S               every card holds all
     optimizer   W + G + S / n           the state is shared (ZeRO-1, arXiv 1910.02054)
-    held        W + G + (T + S) / n     the weights, too, and gathered for a whole step
-    full        W + (G + T + S) / n     gathered for sampling, and block by block for learning (ZeRO-3)
+    full        W + (G + S) / n         all is; weights are gathered for sampling, else by layers (ZeRO-3)
 
-References and what strategies keep are shared under `held` and `full`. Evaluations, filters and measures
-have one card.
+Under `full` references are shared, too, and a layer keeps its inputs alone for the backward pass. Gradients
+are whole there where a shard is computed in several parts, which more shards avoid. Evaluations, filters and
+measures have one card.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from holdfast.config.cards import CARDS, Card
 from holdfast.config.experiment import Experiment
@@ -23,9 +24,10 @@ from holdfast.errors import InputError
 from holdfast.experiment import memory
 from holdfast.experiment.architecture import Architecture, architecture
 from holdfast.experiment.memory import Estimate, gigabytes
+from holdfast.learning.methods import Shard
 from holdfast.policy.known import KNOWN
 
-SHARDS = ("none", "optimizer", "held", "full")
+SHARDS: tuple[Shard, ...] = get_args(Shard)
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,7 @@ class Way:
     """How stages are learned: by teams of so many cards, which share (`shard`) what is above."""
 
     devices: int = 1
-    shard: str = "none"
-
-    @property
-    def offered(self) -> bool:
-        """Whether `holdfast run` has it."""
-        return self.shard != "held"
+    shard: Shard = "none"
 
     def text(self) -> str:
         return "a card a stage" if self.devices == 1 else f"{self.devices} cards a stage, shard {self.shard}"
@@ -51,7 +48,7 @@ def ways(experiment: Experiment, cards: int) -> Iterator[Way]:
     """Ways to use so many cards: teams of equal size, a power of two as the shards of a batch are."""
     yield ALONE
     methods, devices = experiment.methods.values(), 2
-    shards = SHARDS[:1] if any(method.retention for method in methods) else SHARDS
+    shards = [shard for shard in SHARDS if not any(method.not_sharded(shard) for method in methods)]
     while cards % devices == 0 and all(devices <= method.batch // method.updates for method in methods):
         yield from (Way(devices, shard) for shard in shards)
         devices *= 2
@@ -59,9 +56,9 @@ def ways(experiment: Experiment, cards: int) -> Iterator[Way]:
 
 def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
     """Bytes of one card at its largest moment; of one card alone, what `memory.estimate` says."""
-    model, pixels = experiment.model, memory.largest_image(experiment.model)
-    trained = known.trained * (memory.BYTES[model.dtype] if model.lora is None else memory.ADAPTER_BYTES)
-    stages = []
+    model, pixels, stages = experiment.model, memory.largest_image(experiment.model), []
+    if in_parts := way.shard == "full" and way.devices > 1:
+        model = model.model_copy(update={"activation_checkpointing": True})
     for method in experiment.methods.values():
         own = method.model_copy(update={"batch": -(-method.batch // way.devices)})
         made = memory.of_method(known, model, own, pixels)
@@ -69,24 +66,26 @@ def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
         if way.devices > 1:  # each has all images; gradients of several shards are added up in float32
             parts["images"] = memory.of_method(known, model, method, pixels).parts["images"]
             parts["gradients"] = 4 * known.trained
-        stages.append(replace(made, parts=shared(parts, trained, way)))
+        parts = shared(parts, way)
+        of_shard = -(-(method.batch // method.updates) // max(method.shards, way.devices))
+        if in_parts and memory.prompts_together(known, model, method, pixels) < of_shard:
+            parts["gradients"] = 4 * known.trained
+        stages.append(replace(made, parts=parts))
     return max([*stages, *memory.of_measures(known, experiment, pixels)], key=lambda made: made.total)
 
 
-def shared(parts: Mapping[str, int], trained: int, way: Way) -> dict[str, int]:
-    """A card's part of what stays, by the table above.
+def of_run(experiment: Experiment) -> Estimate | None:
+    """Bytes of one device of `holdfast run`; None for a model whose shape is not known on this machine."""
+    if experiment.devices == 1:
+        return memory.estimate(experiment)
+    known = architecture(experiment.model, experiment.store_folder / KNOWN)
+    return None if known is None else estimate(experiment, known, Way(experiment.devices, experiment.shard))
 
-    Args:
-        trained: bytes of trained weights.
-    """
-    parts = dict(parts)
-    if way.shard in ("held", "full"):
-        parts["optimiser"] += trained
-    names = {"optimizer": ["optimiser"], "held": ["optimiser", "reference", "retention"]}
-    names["full"] = [*names["held"], "gradients"]
-    for name in names.get(way.shard, ()):
-        parts[name] //= way.devices
-    return parts
+
+def shared(parts: Mapping[str, int], way: Way) -> dict[str, int]:
+    """A card's part of what stays, by the table above."""
+    names = {"none": [], "optimizer": ["optimiser"], "full": ["optimiser", "gradients", "reference"]}
+    return {name: size // way.devices if name in names[way.shard] else size for name, size in parts.items()}
 
 
 def estimates(experiment: Experiment, cards: int) -> dict[Way, Estimate]:

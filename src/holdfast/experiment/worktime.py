@@ -129,15 +129,19 @@ class Worker:
         # Log-probabilities of the policy before several updates, and of a reference.
         others = float(isinstance(method, RFT) and method.updates > 1) + (method.looks_at is not None)
         others += sum(strategy.passes(method) for strategy in method.retention)
-        again = 4 / 3 if self.model.activation_checkpointing else 1
+        full = self.way.shard == "full"
+        again = 4 / 3 if self.model.activation_checkpointing or full else 1
         update = UPDATE_BFLOAT16 if self.model.trains_bfloat16 else UPDATE
-        gathered = 2 * parts if self.way.shard == "full" else method.updates
-        sent = 4 * method.updates + memory.BYTES[self.model.dtype] * gathered  # gradients, and weights
+        sent = 4.0 * method.updates * self.known.trained  # gradients in float32; and weights
+        if full:  # gathered for each pass, and to sample
+            sent += memory.BYTES[self.model.dtype] * (2 * parts + others + 1) * self.known.parameters
+        else:  # taken over after a step
+            sent += memory.BYTES[self.model.dtype] * method.updates * self.known.trained
         return made + Work(
             again * operations.learning(*tokens) + others * operations.passing(*tokens),
             method.updates * update * self.known.trained,
             parts * (3 * again + others) * self._depth,
-            sent=(1 - 1 / self.way.devices) * sent * self.known.trained,
+            sent=(1 - 1 / self.way.devices) * sent,
         )
 
     @property
