@@ -150,11 +150,11 @@ def test_gradients_are_whole_where_a_shard_is_in_several_parts(tmp_path: Path, s
     known, way = of_config(SEVEN, ModelSettings(dtype="bfloat16")), Way(4, "full")
     assert known is not None
     gradients = []
-    for shards in (4, 8):  # of two prompts each, and of one
+    for shards in (4, 8):  # of two prompts each, and two for each card of one
         methods["sft"]["shards"] = shards
         made = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})
         gradients.append(sharing.estimate(made, known, way).parts["gradients"])
-    assert gradients == [4 * known.trained, 4 * known.trained // 4]
+    assert gradients == [known.trained + 4 * known.trained, 2 * known.trained]
 
 
 def test_what_fits_nowhere_says_what_would(tmp_path: Path, seven: None) -> None:

@@ -113,7 +113,7 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
         reference += trained if model.lora is not None else known.parameters * size
     features = known.vision.features if known.vision is not None else 0
     step = method.batch // method.updates
-    part = _part_of_step(whole, model, method)
+    part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
     # Patches of the batch lie on the device, with a copy of those of a step and of a part of it.
     copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
     images = (method.batch + copied) * (whole.patches // method.batch) * features * size
@@ -142,8 +142,12 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
 
 
 def prompts_together(known: Architecture, model: ModelSettings, method: Method, max_pixels: int) -> int:
-    """Prompts of a step that are computed in one part, at least."""
-    return _part_of_step(_batch(known, method, max_pixels), model, method).prompts
+    """Prompts of a step that are computed in one part, however large images and completions are."""
+    whole, step = _batch(known, method, max_pixels), method.batch // method.updates
+    rows = min(step, method.micro_batch or step)
+    if model.token_budget is None:
+        return rows
+    return max(1, min(rows, model.token_budget // (whole.prompt + whole.group * whole.completion)))
 
 
 def optimizer_bytes(model: ModelSettings, state: OptimizerState) -> int:
@@ -297,6 +301,14 @@ def changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
 
     if experiment.devices > 1 and not any(one.not_sharded("full") for one in methods.values()):
         yield "--shard full", experiment.model_copy(update={"shard": "full"})
+    finer = {
+        name: method.model_copy(update={"shards": 2 ** ((method.batch // method.updates).bit_length() - 1)})
+        for name, method in methods.items()
+    }
+    yield (
+        "methods.NAME.shards, as many as a step's examples",
+        experiment.model_copy(update={"methods": finer}),
+    )
     if not model.activation_checkpointing:
         yield "model.activation_checkpointing=true", with_model(activation_checkpointing=True)
     for tokens in (32768, 16384, 8192):
@@ -341,11 +353,6 @@ def _batch(known: Architecture, method: Method, max_pixels: int) -> Pass:
         completion=method.sampled[1] if method.sampled is not None else TARGET_TOKENS,
         patches=patches * method.batch,
     )
-
-
-def _part_of_step(whole: Pass, model: ModelSettings, method: Method) -> Pass:
-    step = method.batch // method.updates
-    return _part(whole, min(step, method.micro_batch or step), model.token_budget)
 
 
 def _part(whole: Pass, rows: int, budget: int | None) -> Pass:

@@ -7,9 +7,9 @@ optimiser's state S:
     optimizer   W + G + S / n           the state is shared (ZeRO-1, arXiv 1910.02054)
     full        W + (G + S) / n         all is; weights are gathered for sampling, else by layers (ZeRO-3)
 
-Under `full` references are shared, too, and a layer keeps its inputs alone for the backward pass. Gradients
-are whole there where a shard is computed in several parts, which more shards avoid. Evaluations, filters and
-measures have one card.
+Under `full` references are shared, too, and a layer keeps its inputs alone for the backward pass. A card that
+has r shards holds log2 r sums of them besides, and, where a shard is computed in several parts, G until it is
+complete. Evaluations, filters and measures have one card.
 """
 
 from __future__ import annotations
@@ -61,15 +61,17 @@ def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
         model = model.model_copy(update={"activation_checkpointing": True})
     for method in experiment.methods.values():
         own = method.model_copy(update={"batch": -(-method.batch // way.devices)})
-        made = memory.of_method(known, model, own, pixels)
+        made, step = memory.of_method(known, model, own, pixels), method.batch // method.updates
         parts = dict(made.parts)
         if way.devices > 1:  # each has all images; gradients of several shards are added up in float32
             parts["images"] = memory.of_method(known, model, method, pixels).parts["images"]
             parts["gradients"] = 4 * known.trained
         parts = shared(parts, way)
-        of_shard = -(-(method.batch // method.updates) // max(method.shards, way.devices))
-        if in_parts and memory.prompts_together(known, model, method, pixels) < of_shard:
-            parts["gradients"] = 4 * known.trained
+        if in_parts:
+            shards = max(method.shards, way.devices)
+            parts["gradients"] *= (shards // way.devices).bit_length()
+            if memory.prompts_together(known, model, method, pixels) < -(-step // shards):
+                parts["gradients"] += 4 * known.trained
         stages.append(replace(made, parts=parts))
     return max([*stages, *memory.of_measures(known, experiment, pixels)], key=lambda made: made.total)
 
