@@ -47,7 +47,7 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {key: _partial(value) for key, value in defs.items()},
     }
-    return _without_titles(result)
+    return _removable(_without_titles(result))
 
 
 def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -125,3 +125,13 @@ def _without_titles(value: Any) -> Any:
             key: _without_titles(part) for key, part in value.items() if not (key == "title" and is_title)
         }
     return [_without_titles(part) for part in value] if isinstance(value, list) else value
+
+
+def _removable(value: Any) -> Any:
+    """The same with null for entries under names of the user's own: it takes away what another file has."""
+    if isinstance(value, dict):
+        made = {key: _removable(part) for key, part in value.items()}
+        if isinstance(entry := made.get("additionalProperties"), dict):
+            made["additionalProperties"] = _or_null(entry)
+        return made
+    return [_removable(part) for part in value] if isinstance(value, list) else value

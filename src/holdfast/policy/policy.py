@@ -94,8 +94,7 @@ class Policy:
             InputError: there is no usable model; the message says what is missing.
         """
         with loading("model", folder):
-            policy = cls(*load_model(folder, settings), settings)
-            policy._try_picture()
+            (policy := cls(*load_model(folder, settings), settings))._try_picture()
         return policy
 
     @torch.no_grad()
@@ -131,8 +130,8 @@ class Policy:
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """What is trained, by name; where ranks share that out, of this one."""
-        named = self.model.named_parameters()
-        return {name: one for name, one in named if one.requires_grad and self.shards.holds(one)}
+        holds, named = self.shards.holds, self.model.named_parameters()
+        return {name: one for name, one in named if one.requires_grad and holds(one)}
 
     def without_adapters(self) -> Reference:
         """The model under the adapters."""
@@ -179,9 +178,8 @@ class Policy:
         That is for CPUs: on a GPU, where decoding takes the time, memory is worth more; so it is where
         activations are checkpointed or the batch is split. None then.
         """
-        if self.way != "packed" or self.backbone is None or self.device.type != "cpu":
-            return None
-        if self.settings.activation_checkpointing or self.budget.tokens is not None or self.shards.count > 1:
+        split = self.settings.activation_checkpointing or self.budget.tokens or self.shards.count > 1
+        if self.way != "packed" or self.backbone is None or self.device.type != "cpu" or split:
             return None
         self._mode(False)
         with torch.enable_grad():
