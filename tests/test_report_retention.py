@@ -43,6 +43,17 @@ def test_shares_are_of_the_stages_that_have_something_to_retain() -> None:
     assert trade(analysis, looks_of(analysis.methods)) is not None
 
 
+def test_ctm_is_the_final_average_over_that_of_joint_training() -> None:
+    results = with_strategies(ewc=0.02, er=0.25)
+    joint = replace(results.runs[0], method="joint", objective="grpo", joint=True)
+    settings = dict(results.settings) | {
+        "methods": results.settings["methods"] | {"joint": {"objective": "grpo", "joint": True}}
+    }
+    analysis = analyse(replace(results, runs=(*results.runs, joint), settings=settings))
+    row = strategies(analysis).rows[0]
+    assert row["ctm"].value == row["avg_acc"].value / analysis.joint[0].draws.measures["avg_acc"][0]
+
+
 def test_a_strategy_that_counts_is_not_warned_of() -> None:
     assert not section(analyse(with_strategies(ewc=0.02, er=0.25))).cautions
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from holdfast.analysis.bootstrap import resample
+from holdfast.analysis.bootstrap import Estimate, estimate, resample
 from holdfast.analysis.comparisons import Comparison, compare, references
 from holdfast.analysis.matrix import check_items, finished_stages, group_by_method, mean_matrix
 from holdfast.analysis.method import MethodView
@@ -66,6 +66,12 @@ class Analysis:
         """The finished method that learned all tasks at once in the same way: the first of this objective."""
         same = (one for one in self.joint if one.objective == method.objective and one.style == method.style)
         return next((one for one in same if one.draws.complete), None)
+
+    def ctm(self, method: MethodView) -> Estimate | None:
+        """AvgAcc over that of joint training in the same way, where there is such."""
+        if (joint := self.joint_of(method)) is None:
+            return None
+        return estimate(method.draws.measures["avg_acc"] / joint.draws.measures["avg_acc"])
 
     @property
     def shared_order(self) -> tuple[str, ...] | None:

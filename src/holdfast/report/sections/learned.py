@@ -83,9 +83,7 @@ def origins(analysis: Analysis) -> Table:
             "bwt": estimate(old * draws["bwt"]),
             "avg_acc": method.measure("avg_acc"),
         }
-        if (joint := analysis.joint_of(method)) is not None:
-            row["ctm"] = estimate(draws["avg_acc"] / joint.draws.measures["avg_acc"])
-        rows.append(row)
+        rows.append(row | {"ctm": analysis.ctm(method)})
     columns = [
         METHOD,
         Column("base", "Base", "points", "mean accuracy of the base on the same tasks"),

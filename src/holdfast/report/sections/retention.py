@@ -47,7 +47,7 @@ def strategies(analysis: Analysis) -> Table:
         for kind in kinds(analysis, method):
             row: Row = {"method": method.label, "strategy": kind, "share": shares.get(kind)}
             row |= {key: value for key, value in measures(method).items() if key != "seeds"}
-            rows.append(row | {"flops": _operations(method)})
+            rows.append(row | {"ctm": analysis.ctm(method), "flops": _operations(method)})
     columns = [
         METHOD,
         Column("strategy", "Strategy"),
@@ -57,6 +57,7 @@ def strategies(analysis: Analysis) -> Table:
         Column("bwt", "BWT", "change"),
         Column("plasticity", "Plasticity", "points"),
         Column("general", "General", "change"),
+        Column("ctm", "CTM", "coefficient", "AvgAcc over that of joint training by the same objective"),
         Column("flops", "Operations", "flop", "of learning, all stages of a seed"),
     ]
     note = "Shares are medians over the steps of all stages but the first, where there is nothing to retain."
