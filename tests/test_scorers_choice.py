@@ -83,6 +83,11 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         ("A isn't right, hence C.", "C"), ("(A), (B) and (D)", None), ("The answer is either A or B.", None),
         # a list of all options is no answer; a statement after it is one
         ("A. cat\nB. cow\nC. dog\nThe answer is B.", "B"), ("A. cat\nB. cow\nC. dog", None),
+        ("- **A:** 5%\n- **B:** 6%\n\nAnswer: A, B", None), ("* A. cat\n* B. cow", None),
+        # small letters are the parts of a question
+        ("(a) It is 10 H.\n\n(b) It is 2 F.\n\nThe closest options are (G) 10 H and 2 F.", "G"),
+        ("a) 10 H\nb) 2 F", None), ("(b) 2 F", "B"), ("G. 10 H\n\n(a) E = 20 J\n(b) L = 2 E", "G"),
+        ("**A. P, Q**\n\nThe others:\n* **R:** chiral\n* **S:** the same", "A"),
         # letters of words, things and formulas
         ("N/A", None), ("vitamin C deficiency", None), ("Hepatitis B", None), ("at 25 °C", None),
         ("C++", None), ("well-known vitamin-C", None),

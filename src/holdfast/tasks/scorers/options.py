@@ -61,6 +61,8 @@ _NEGATED = re.compile(
 _LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.)")
 _LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
+_BULLET_OF_A_LIST = re.compile(r"^[ \t]*[-*•][ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
+_PART_OF_A_QUESTION = re.compile(r"^[ \t]*(?:\([a-z]\)|[a-z][.):])(?![a-z]\.)", re.MULTILINE)
 
 _FILLER = (
     r"(?:(?:most likely|probably|likely|clearly|definitely|indeed|therefore|thus|option|choice|letter) ){0,2}"
@@ -187,14 +189,20 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
     lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", _plain(_FORMULA_MARKS.sub("", final_part(answer))))
     lines = _QUOTED.sub(r"\1", lines).strip()
-    listed = len(set(map(str.strip, _LINE_OF_A_LIST.findall(lines))))
-    text = _LINE_OF_A_LIST.sub(" ", lines) if listed > 1 else lines
+    listed, text = _different(_LINE_OF_A_LIST, lines), lines
+    for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST, _PART_OF_A_QUESTION):
+        if _different(label, lines) > 1:
+            text = label.sub(" ", text)
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
     text = _NEGATED.sub(" ", _PRONOUN.sub("We", " ".join(text.split())))
     text = " ".join(_LIST.sub(" ", text).split())
     return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most])
+
+
+def _different(labels: re.Pattern[str], lines: str) -> int:
+    return len(set(map(str.strip, labels.findall(lines))))
 
 
 def _plain(text: str) -> str:
