@@ -84,6 +84,10 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         # a list of all options is no answer; a statement after it is one
         ("A. cat\nB. cow\nC. dog\nThe answer is B.", "B"), ("A. cat\nB. cow\nC. dog", None),
         ("- **A:** 5%\n- **B:** 6%\n\nAnswer: A, B", None), ("* A. cat\n* B. cow", None),
+        # options that are weighed
+        ("Option A is too small, and option B is too large. The next step is (D).", "D"),
+        ("option a is plausible, option c is better", None),
+        ("It may be the scribes (option D). The rest is no option.", "D"),
         # small letters are the parts of a question
         ("(a) It is 10 H.\n\n(b) It is 2 F.\n\nThe closest options are (G) 10 H and 2 F.", "G"),
         ("a) 10 H\nb) 2 F", None), ("(b) 2 F", "B"), ("G. 10 H\n\n(a) E = 20 J\n(b) L = 2 E", "G"),

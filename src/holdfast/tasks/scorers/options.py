@@ -74,10 +74,11 @@ _ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?)"
 _SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{_OPTION}")
 _SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{_OPTION}")
 # A letter may be small at the very end ("the answer is: b"), and before what "a" and "i" cannot stand.
+_SMALL = r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
 _SAID_SMALL = re.compile(
-    rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) ){_OPENING}([A-Za-z])"
-    r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
+    rf"(?i:{_ANSWER}{_FILLER}){_OPENING}([A-Za-z]){_SMALL}|(?i:\b(?:option|choice) ){_OPENING}([A-Za-z])$"
 )
+_CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
 
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
@@ -220,8 +221,10 @@ def _sure(
     for pattern in statements:
         if said := given.named(pattern):
             return said[-1 if last else 0]
-    if (small := _SAID_SMALL.search(given.text.rstrip(" .,:;!?)]}*"))) and _among(small[1], given.letters):
-        return small[1].upper()
+    said_small = _SAID_SMALL.search(text := given.text.rstrip(" .,:;!?)]}*"))
+    small = {said_small[1] or said_small[2]} if said_small else set(_CALLED_SMALL.findall(text))
+    if len(small) == 1 and (letter := _among(*small, given.letters)):  # of several, options are only weighed
+        return letter
     if stated := _stated_text(" ".join(given.lines.split()), choices, last):
         return stated
     return _labelled(given)
