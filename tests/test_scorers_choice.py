@@ -161,6 +161,12 @@ def test_of_several_statements_mmlu_pro_takes_the_first_and_the_others_the_last(
     assert options.mmmu_letter("Smallpox (J) or measles (D)? Answer: A", TEN[:9]) == "A"
 
 
+def test_an_option_called_so_outweighs_the_letters_of_a_list_after_it():
+    said = "The correct answer, by those rates, is option **G**:\nA: -26%; B: 51%; C: 33%; E: -16%"
+    assert options.mmmu_letter(said, TEN[:9]) == options.option_letter(said, TEN[:9]) == "G"
+    assert options.mmlu_pro_letter(said, TEN) == "E"  # as its script: the last letter
+
+
 def graded(scorer: str, answer: str, response: str, style: Style, choices: tuple[str, ...] = TEN) -> Grade:
     task = Task("x", 1, "", lambda split, count: [], {}, scorer)
     return grade(task, Example(id="1", prompt="?", answer=answer, choices=choices), response, style)

@@ -81,6 +81,8 @@ _SAID_SMALL = re.compile(
 _CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
 
+# "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
+_CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{_OPTION}")
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = (
@@ -121,13 +123,13 @@ def option_letter(answer: str, choices: Sequence[str]) -> str | None:
     """The letter an answer picks, or None.
 
     In this order: the letter alone (`A`, `(a)`, `A.`), the text of exactly one option, the last
-    statement (`the answer is B`), a letter before its text (`A. Ohio`), the only letter in
-    brackets, the only letter that stands alone.
+    statement (`the answer is B`), a letter before its text (`A. Ohio`), the only one called so
+    (`it is option B`), the only letter in brackets, the only letter that stands alone.
     """
     given = _read(answer, choices, most=26)
     if sure := _sure(given, choices, (_SAID,), last=True):
         return sure
-    for pattern in (_IN_BRACKETS, _STANDING):
+    for pattern in (_CALLED, _IN_BRACKETS, _STANDING):
         if len(set(said := given.named(pattern))) == 1:
             return said[0]
     return None
@@ -148,14 +150,15 @@ def mmlu_pro_letter(answer: str, choices: Sequence[str]) -> str | None:
 def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
     """As MMMU-Pro's parser reads it: the last `Answer: X`; then as MMMU's: `(A)`, else ` A `, else a text.
 
-    Of several the last one counts. Without the random guess, without the letters of words, and
-    with the first steps of `option_letter`.
+    Of several the last one counts; `is option A` goes before `(A)`. Without the random guess, without
+    the letters of words, and with the first steps of `option_letter`.
     """
     given = _read(answer, choices, most=9)
     if sure := _sure(given, choices, (_SAID,), last=True):
         return sure
-    if said := _last(given.named(_IN_BRACKETS)) or _last(given.named(_STANDING)):
-        return said
+    for pattern in (_CALLED, _IN_BRACKETS, _STANDING):
+        if said := _last(given.named(pattern)):
+            return said
     if len(given.text.split()) <= 5:
         return None
     low = given.text.lower()
