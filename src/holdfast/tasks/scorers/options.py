@@ -226,7 +226,7 @@ def _sure(
             return said[-1 if last else 0]
     said_small = _SAID_SMALL.search(text := given.text.rstrip(" .,:;!?)]}*"))
     small = {said_small[1] or said_small[2]} if said_small else set(_CALLED_SMALL.findall(text))
-    if len(small) == 1 and (letter := _among(*small, given.letters)):  # of several, options are only weighed
+    if len(small) == 1 and (letter := _among(small.pop(), given.letters)):  # several are only weighed
         return letter
     if stated := _stated_text(" ".join(given.lines.split()), choices, last):
         return stated
