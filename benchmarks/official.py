@@ -25,6 +25,8 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -313,7 +315,8 @@ def compare(one: Comparison, folder: Path) -> tuple[str, list[str]]:
     judge = one.judge(folder)
     file = folder / "outputs" / f"{one.scorer}.jsonl"
     rows = list(outputs(file) if file.exists() else one.made())
-    scores = [(row, one.rule(row) if one.rule else ours(one.scorer, row), judge(row)) for row in rows]
+    with redirect_stdout(StringIO()):  # scripts print the answers that they cannot read
+        scores = [(row, one.rule(row) if one.rule else ours(one.scorer, row), judge(row)) for row in rows]
     same = [abs(mine - theirs) <= TOLERANCE for _, mine, theirs in scores]
 
     def right(place: int) -> str:

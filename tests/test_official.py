@@ -21,6 +21,8 @@ print("a script that is run would say this")
 
 def extract_answer(text):
     found = re.search(r"answer is \\(?([A-J])", text)
+    if not found:
+        print("what a script says of an answer that it cannot read")
     return found[1] if found else random.choice(LETTERS)
 
 
@@ -55,6 +57,7 @@ def test_outputs_are_scored_by_both_and_disagreements_shown(folder: Path) -> Non
     assert lines["MMLU-Pro"][2:4] == ["4", "75.00 %"]
     assert "1  ours higher  choice: 'B. a cat' for 'B'" in said
     assert "would say this" not in said
+    assert "what a script says" not in said
 
 
 def test_without_outputs_answers_are_made_and_what_is_not_at_hand_is_said(folder: Path) -> None:

@@ -83,6 +83,15 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         ("A isn't right, hence C.", "C"), ("(A), (B) and (D)", None), ("The answer is either A or B.", None),
         # a list of all options is no answer; a statement after it is one
         ("A. cat\nB. cow\nC. dog\nThe answer is B.", "B"), ("A. cat\nB. cow\nC. dog", None),
+        ("- **A:** 5%\n- **B:** 6%\n\nAnswer: A, B", None), ("* A. cat\n* B. cow", None),
+        # options that are weighed
+        ("Option A is too small, and option B is too large. The next step is (D).", "D"),
+        ("option a is plausible, option c is better", None),
+        ("It may be the scribes (option D). The rest is no option.", "D"),
+        # small letters are the parts of a question
+        ("(a) It is 10 H.\n\n(b) It is 2 F.\n\nThe closest options are (G) 10 H and 2 F.", "G"),
+        ("a) 10 H\nb) 2 F", None), ("(b) 2 F", "B"), ("G. 10 H\n\n(a) E = 20 J\n(b) L = 2 E", "G"),
+        ("**A. P, Q**\n\nThe others:\n* **R:** chiral\n* **S:** the same", "A"),
         # letters of words, things and formulas
         ("N/A", None), ("vitamin C deficiency", None), ("Hepatitis B", None), ("at 25 °C", None),
         ("C++", None), ("well-known vitamin-C", None),
@@ -150,6 +159,12 @@ def test_of_several_statements_mmlu_pro_takes_the_first_and_the_others_the_last(
     assert [read(said, TEN[:9]) for read in READERS] == ["C", "B", "C"]
     assert options.mmlu_pro_letter("Answer: B? No. The answer is C.", TEN) == "C"  # `answer is` goes first
     assert options.mmmu_letter("Smallpox (J) or measles (D)? Answer: A", TEN[:9]) == "A"
+
+
+def test_an_option_called_so_outweighs_the_letters_of_a_list_after_it():
+    said = "The correct answer, by those rates, is option **G**:\nA: -26%; B: 51%; C: 33%; E: -16%"
+    assert options.mmmu_letter(said, TEN[:9]) == options.option_letter(said, TEN[:9]) == "G"
+    assert options.mmlu_pro_letter(said, TEN) == "E"  # as its script: the last letter
 
 
 def graded(scorer: str, answer: str, response: str, style: Style, choices: tuple[str, ...] = TEN) -> Grade:

@@ -61,6 +61,8 @@ _NEGATED = re.compile(
 _LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.)")
 _LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
+_BULLET_OF_A_LIST = re.compile(r"^[ \t]*[-*•][ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
+_PART_OF_A_QUESTION = re.compile(r"^[ \t]*(?:\([a-z]\)|[a-z][.):])(?![a-z]\.)", re.MULTILINE)
 
 _FILLER = (
     r"(?:(?:most likely|probably|likely|clearly|definitely|indeed|therefore|thus|option|choice|letter) ){0,2}"
@@ -72,12 +74,15 @@ _ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?)"
 _SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{_OPTION}")
 _SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{_OPTION}")
 # A letter may be small at the very end ("the answer is: b"), and before what "a" and "i" cannot stand.
+_SMALL = r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
 _SAID_SMALL = re.compile(
-    rf"(?i:{_ANSWER}{_FILLER}|\b(?:option|choice) ){_OPENING}([A-Za-z])"
-    r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
+    rf"(?i:{_ANSWER}{_FILLER}){_OPENING}([A-Za-z]){_SMALL}|(?i:\b(?:option|choice) ){_OPENING}([A-Za-z])$"
 )
+_CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
 
+# "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
+_CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{_OPTION}")
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = (
@@ -118,13 +123,13 @@ def option_letter(answer: str, choices: Sequence[str]) -> str | None:
     """The letter an answer picks, or None.
 
     In this order: the letter alone (`A`, `(a)`, `A.`), the text of exactly one option, the last
-    statement (`the answer is B`), a letter before its text (`A. Ohio`), the only letter in
-    brackets, the only letter that stands alone.
+    statement (`the answer is B`), a letter before its text (`A. Ohio`), the only one called so
+    (`it is option B`), the only letter in brackets, the only letter that stands alone.
     """
     given = _read(answer, choices, most=26)
     if sure := _sure(given, choices, (_SAID,), last=True):
         return sure
-    for pattern in (_IN_BRACKETS, _STANDING):
+    for pattern in (_CALLED, _IN_BRACKETS, _STANDING):
         if len(set(said := given.named(pattern))) == 1:
             return said[0]
     return None
@@ -145,14 +150,15 @@ def mmlu_pro_letter(answer: str, choices: Sequence[str]) -> str | None:
 def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
     """As MMMU-Pro's parser reads it: the last `Answer: X`; then as MMMU's: `(A)`, else ` A `, else a text.
 
-    Of several the last one counts. Without the random guess, without the letters of words, and
-    with the first steps of `option_letter`.
+    Of several the last one counts; `is option A` goes before `(A)`. Without the random guess, without
+    the letters of words, and with the first steps of `option_letter`.
     """
     given = _read(answer, choices, most=9)
     if sure := _sure(given, choices, (_SAID,), last=True):
         return sure
-    if said := _last(given.named(_IN_BRACKETS)) or _last(given.named(_STANDING)):
-        return said
+    for pattern in (_CALLED, _IN_BRACKETS, _STANDING):
+        if said := _last(given.named(pattern)):
+            return said
     if len(given.text.split()) <= 5:
         return None
     low = given.text.lower()
@@ -187,14 +193,20 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
     lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", _plain(_FORMULA_MARKS.sub("", final_part(answer))))
     lines = _QUOTED.sub(r"\1", lines).strip()
-    listed = len(set(map(str.strip, _LINE_OF_A_LIST.findall(lines))))
-    text = _LINE_OF_A_LIST.sub(" ", lines) if listed > 1 else lines
+    listed, text = _different(_LINE_OF_A_LIST, lines), lines
+    for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST, _PART_OF_A_QUESTION):
+        if _different(label, lines) > 1:
+            text = label.sub(" ", text)
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
     text = _NEGATED.sub(" ", _PRONOUN.sub("We", " ".join(text.split())))
     text = " ".join(_LIST.sub(" ", text).split())
     return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most])
+
+
+def _different(labels: re.Pattern[str], lines: str) -> int:
+    return len(set(map(str.strip, labels.findall(lines))))
 
 
 def _plain(text: str) -> str:
@@ -212,8 +224,10 @@ def _sure(
     for pattern in statements:
         if said := given.named(pattern):
             return said[-1 if last else 0]
-    if (small := _SAID_SMALL.search(given.text.rstrip(" .,:;!?)]}*"))) and _among(small[1], given.letters):
-        return small[1].upper()
+    said_small = _SAID_SMALL.search(text := given.text.rstrip(" .,:;!?)]}*"))
+    small = {said_small[1] or said_small[2]} if said_small else set(_CALLED_SMALL.findall(text))
+    if len(small) == 1 and (letter := _among(small.pop(), given.letters)):  # several are only weighed
+        return letter
     if stated := _stated_text(" ".join(given.lines.split()), choices, last):
         return stated
     return _labelled(given)
