@@ -83,7 +83,9 @@ def origins(analysis: Analysis) -> Table:
             "bwt": estimate(old * draws["bwt"]),
             "avg_acc": method.measure("avg_acc"),
         }
-        rows.append(row | {"ctm": analysis.ctm(method)})
+        if (ctm := analysis.ctm(method)) is not None:
+            row["ctm"] = ctm
+        rows.append(row)
     columns = [
         METHOD,
         Column("base", "Base", "points", "mean accuracy of the base on the same tasks"),
