@@ -54,6 +54,16 @@ def test_ctm_is_the_final_average_over_that_of_joint_training() -> None:
     assert row["ctm"].value == row["avg_acc"].value / analysis.joint[0].draws.measures["avg_acc"][0]
 
 
+def test_many_methods_have_their_names_beside_them() -> None:
+    results, names = with_strategies(ewc=0.02, er=0.25), [f"m{number}" for number in range(13)]
+    runs = tuple(replace(results.runs[0], method=name) for name in names)
+    settings = dict(results.settings) | {"methods": {name: {"objective": "sft"} for name in names}}
+    analysis = analyse(replace(results, runs=runs, settings=settings))
+    figure = trade(analysis, looks_of(analysis.methods))
+    assert figure is not None and not figure.legends
+    assert [text.get_text() for text in figure.axes[0].texts] == names
+
+
 def test_a_strategy_that_counts_is_not_warned_of() -> None:
     assert not section(analyse(with_strategies(ewc=0.02, er=0.25))).cautions
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARE = "_share"  # what keys of a strategy's share, of the gradient or the batch, end with
+CROWDED = 12  # methods; of more, each has its family's name beside it and no legend
 LEAST = 0.01  # below which a strategy hardly counts
 
 
@@ -79,20 +80,25 @@ def trade(analysis: Analysis, looks: Looks) -> Figure | None:
     most = max((cost for cost in costs.values() if cost), default=0)
     if len(methods) < 2 or len(analysis.results.sequence) < 2:
         return None
-    figure, (axes,) = panels(1, 1, WIDTH * 0.75)
+    crowded = len(methods) > CROWDED
+    figure, (axes,) = panels(1, 1, WIDTH * (1 if crowded else 0.75))
     for method in methods:
         fm, average, look = method.measure("fm"), method.measure("avg_acc"), looks[method.name]
-        cost = costs[method.name]
+        cost, place = costs[method.name], (100 * fm.value, 100 * average.value)
+        size = 4 + 8 * (cost / most) ** 0.5 if cost and most else 6
         axes.errorbar(
-            100 * fm.value, 100 * average.value, xerr=arms(fm), yerr=arms(average), color=look.colour,
-            marker=look.marker, markersize=4 + 8 * (cost / most) ** 0.5 if cost and most else 6,
-            elinewidth=1, alpha=0.85, capsize=0,
+            *place, xerr=arms(fm), yerr=arms(average), color=look.colour, fmt="none",
+            elinewidth=0.5 if crowded else 1, alpha=0.3 if crowded else 0.85,
         )  # fmt: skip
+        axes.plot(*place, look.marker, color=look.colour, markersize=size, alpha=0.85)
+        if crowded:
+            axes.annotate(method.family, place, (size / 2 + 1, 2), textcoords="offset points", size="x-small")
     axes.set_xlabel("FM, points")
     axes.set_ylabel("AvgAcc, points")
     axes.margins(0.08)
-    method_legend(figure, methods, looks)
-    return fit(figure, 3.4)
+    if not crowded:
+        method_legend(figure, methods, looks)
+    return fit(figure, 5 if crowded else 3.4)
 
 
 def _shares(method: MethodView) -> dict[str, float]:
