@@ -58,3 +58,20 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     filled = page._filled
     monkeypatch.setattr(page, "_filled", without)
+
+
+@pytest.fixture(scope="session")
+def hurt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has forgotten: the embedded one with its last layer switched off."""
+    import torch
+
+    from holdfast.policy.policy import Policy
+    from holdfast.policy.settings import ModelSettings
+
+    policy = Policy.load("embedded", ModelSettings())
+    with torch.no_grad():
+        for parameter in policy.model.model.language_model.layers[-1].parameters():
+            parameter.zero_()
+    folder = tmp_path_factory.mktemp("models") / "hurt"
+    policy.save(folder)
+    return folder

@@ -41,20 +41,6 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that has forgotten: the embedded one with its last layer switched off."""
-    import torch
-
-    policy = Policy.load("embedded", ModelSettings())
-    with torch.no_grad():
-        for parameter in policy.model.model.language_model.layers[-1].parameters():
-            parameter.zero_()
-    folder = tmp_path_factory.mktemp("models") / "hurt"
-    policy.save(folder)
-    return folder
-
-
 def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"prompt": "find the perimeter of the figure", "answer": "12"} for _ in range(3)]
     data = tmp_path / "mine.jsonl"

@@ -24,8 +24,6 @@ from holdfast.checkpoints.settings import served_remarks
 from holdfast.errors import InputError
 from holdfast.generate.evaluate import Enough
 from holdfast.generate.local import LocalGenerator
-from holdfast.policy.policy import Policy
-from holdfast.policy.settings import ModelSettings
 
 OPTIONS = ("prompts=embedded", "evaluation.max_tokens=32", "test_examples=40")
 SETTING: dict[str, Any] = {
@@ -45,20 +43,6 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def server() -> Iterator[ChatServer]:
     with serving() as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded model with its last layer switched off."""
-    import torch
-
-    policy = Policy.load("embedded", ModelSettings())
-    with torch.no_grad():
-        for parameter in policy.model.model.language_model.layers[-1].parameters():
-            parameter.zero_()
-    folder = tmp_path_factory.mktemp("models") / "hurt"
-    policy.save(folder)
-    return folder
 
 
 def answers(scores: Any, task: str = "t", setting: dict[str, Any] | None = SETTING) -> Examined:

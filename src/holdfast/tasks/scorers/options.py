@@ -62,7 +62,6 @@ _LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]
 _LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 _BULLET_OF_A_LIST = re.compile(r"^[ \t]*[-*•][ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
-_PART_OF_A_QUESTION = re.compile(r"^[ \t]*(?:\([a-z]\)|[a-z][.):])(?![a-z]\.)", re.MULTILINE)
 
 _FILLER = (
     r"(?:(?:most likely|probably|likely|clearly|definitely|indeed|therefore|thus|option|choice|letter) ){0,2}"
@@ -194,7 +193,7 @@ def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
     lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", _plain(_FORMULA_MARKS.sub("", final_part(answer))))
     lines = _QUOTED.sub(r"\1", lines).strip()
     listed, text = _different(_LINE_OF_A_LIST, lines), lines
-    for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST, _PART_OF_A_QUESTION):
+    for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST):
         if _different(label, lines) > 1:
             text = label.sub(" ", text)
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
