@@ -5,7 +5,7 @@
 FOLDER holds what nobody may redistribute here; what is missing is left out and said:
 
     mathruler/grader.py                     of the package mathruler 0.1.0 (or installed)    study
-    MMLU-Pro/evaluate_from_local.py         TIGER-AI-Lab/MMLU-Pro                            mmlu_pro
+    MMLU-Pro/evaluate_from_local.py         TIGER-AI-Lab/MMLU-Pro          mmlu_pro, mmlu_pro_script
     MMMU/mmmu-pro/evaluate.py               MMMU-Benchmark/MMMU                              mmmu
     lmms_eval/tasks/                        of the package lmms-eval, unpacked           options, vqa, mmmu
     outputs/SCORER.jsonl                    model outputs, if any: response, answer, choices, references
@@ -285,6 +285,7 @@ COMPARISONS = (
         "study", "mathruler 0.1.0", mathruler, study_rows, lambda row: study.same(row.answer, row.reference)
     ),
     Comparison("mmlu_pro", "MMLU-Pro", mmlu_pro, choice_rows),
+    Comparison("mmlu_pro_script", "MMLU-Pro", mmlu_pro, choice_rows),
     Comparison("options", "lmms-eval, ScienceQA", scienceqa, choice_rows),
     Comparison("mmmu", "MMMU-Pro", mmmu_pro, choice_rows),
     Comparison("mmmu", "lmms-eval, MMMU", mmmu_choice, choice_rows),
@@ -313,8 +314,10 @@ def compare(one: Comparison, folder: Path) -> tuple[str, list[str]]:
         LookupError, OSError, ImportError: the script is not at hand, or has not what is wanted.
     """
     judge = one.judge(folder)
-    file = folder / "outputs" / f"{one.scorer}.jsonl"
-    rows = list(outputs(file) if file.exists() else one.made())
+    file = folder / "outputs" / f"{one.scorer.removesuffix('_script')}.jsonl"
+    made = list(one.made())
+    given = outputs(file) if file.exists() else ()
+    rows = [row for row in given if bool(row.choices) == bool(made[0].choices)] or made
     with redirect_stdout(StringIO()):  # scripts print the answers that they cannot read
         scores = [(row, one.rule(row) if one.rule else ours(one.scorer, row), judge(row)) for row in rows]
     same = [abs(mine - theirs) <= TOLERANCE for _, mine, theirs in scores]
@@ -324,7 +327,7 @@ def compare(one: Comparison, folder: Path) -> tuple[str, list[str]]:
         return f"{100 * sum(known) / len(known):.1f} %" if known else "–"
 
     agreement = f"{100 * sum(same) / len(same):.2f} %"
-    line = f"| {one.scorer} | {one.script} | {len(rows):,} | {agreement} | {right(0)} | {right(1)} |"
+    line = f"| {one.scorer} | {one.script} | {len(same):,} | {agreement} | {right(0)} | {right(1)} |"
     apart = defaultdict(list)
     for (row, mine, theirs), agree in zip(scores, same, strict=True):
         if not agree:

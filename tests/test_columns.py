@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cli_helpers import Call
@@ -116,6 +117,32 @@ def test_every_form_of_a_table(tmp_path: Path) -> None:
     assert [row[:3] for row in seen["csv"]] == [row[:3] for row in seen["jsonl"]]
 
 
+def test_fields_of_csv_are_text_as_written(tmp_path: Path) -> None:
+    """Guessed types would make 007 a number, `NA` (Namibia) nothing, and 1.50 one digit shorter."""
+    save(tmp_path / "pictures" / "1.jpg", picture(1))
+    written = [("007", "NA", "pictures/1.jpg", "01"), ("1.50", "None", "", ""), ("True", "x, y", "", "1e3")]
+    lines = [f'{answer},"{question}",{image},{key}' for answer, question, image, key in written]
+    heading = "\ufeffanswer,question,image,key\n"
+    save(tmp_path / "rows.csv", (heading + "\n\n".join(lines) + "\n").encode())
+    mine = task(tmp_path / "rows.csv", test="train", prompt="{question}")
+    examples = mine.examples("test")
+    assert [one.answer for one in examples] == ["007", "1.50", "True"]
+    assert [one.prompt.split("\n")[0] for one in examples] == ["NA", "None", "x, y"]
+    assert [len(one.images) for one in examples] == [1, 0, 0]
+    assert [one.id for one in examples] == ["01", "test-1", "1e3"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "rows.csv").rename(tmp_path / "folder" / "train.csv")
+    in_folder = task(tmp_path / "folder", test="train", prompt="{question}", images=[])
+    assert [one.answer for one in in_folder.examples("test")] == ["007", "1.50", "True"]
+    indexed = MINE | {"answer": None, "answer_index": "place", "choices": ["a", "b"], "id": None}
+    save(tmp_path / "places.csv", b"question,place,a,b\nwhich ?,1,NA,007\nwhich ?,2,x,y\n")
+    del indexed["images"]
+    (one,) = get_task("mine", {"mine": HubTask.model_validate(
+        indexed | {"hub": str(tmp_path / "places.csv"), "train": "train", "test": None, "scorer": "exact"}
+    )}).examples("train")  # fmt: skip
+    assert (one.answer, one.choices) == ("007", ("NA", "007"))
+
+
 def test_a_folder_of_pictures_with_their_words(tmp_path: Path) -> None:
     """The form that `datasets` calls an image folder."""
     rows = [{"file_name": f"{n}.jpg", "question": "what ?", "answer": f"a{n}"} for n in range(3)]
@@ -178,6 +205,9 @@ def message(tmp_path: Path, **changes: Any) -> str:
 def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
     released(tmp_path / "set")
     (tmp_path / "ragged.csv").write_text("question,answer\na,b,c\n")
+    pq.write_table(pa.table({"question": pa.array([], pa.string())}), tmp_path / "none.parquet")
+    (tmp_path / "none.csv").write_text("question,answer,image,key\n")
+    (tmp_path / "twice.csv").write_text("question,answer,answer\na,b,c\n")
     for changes, parts in (
         ({"prompt": "{questoin} ?"}, ["mine.prompt: there is no column 'questoin'; did you mean 'question'?",
                                       "(train: key, question, answer, image)"]),
@@ -196,6 +226,9 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
         ({"hub": "tiny.yaml"}, ["mine.hub", "tiny.yaml is none of .parquet, .json"]),
         ({"hub": ""}, ["mine.hub: there is no file or folder ''"]),
         ({"hub": "ragged.csv"}, ["mine.hub:", "ragged.csv names 2 columns, but its first row has 3 fields"]),
+        ({"hub": "twice.csv"}, ["mine.hub:", "twice.csv has more than one column 'answer'"]),
+        ({"hub": "none.parquet"}, ["mine.hub:", "none.parquet has no rows"]),
+        ({"hub": "none.csv", "test": None}, ["mine.hub:", "none.csv has no rows"]),
     ):  # fmt: skip
         said = message(tmp_path, **changes)
         assert all(part in said for part in parts), said
@@ -209,12 +242,19 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(
         def load_dataset(self, **arguments: Any) -> Any:
             raise ConnectionError("no route\nmore")
 
+    def offline(self: Any, hub: str, revision: str | None, timeout: float) -> None:
+        raise ConnectionError(f"no way to {hub} at {revision} in {timeout:g} s")
+
     monkeypatch.setattr(columns, "library", Unreachable)
     said = message(tmp_path, hub="owner/name")
     assert (
         "mine.hub: owner/name cannot be loaded (no route); on a machine with access, run 'hf download" in said
     )
     assert "copy the folder here, and write hub: FOLDER" in said
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", offline)  # asked first, once
+    said = message(tmp_path, hub="owner/name", revision="v1")
+    assert "mine.hub: owner/name cannot be loaded (no way to owner/name at v1 in 10 s)" in said
 
 
 def test_rows_are_copied_once_and_again_when_the_table_changes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast import run
+from holdfast.config.experiment import EXECUTORS
 from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.executor import CLASSES
 
 SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "keep_weights": "all"}
 
@@ -116,7 +119,6 @@ def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path
 @pytest.mark.parametrize(
     ("executor", "expected"),
     [
-        ("locl", "executor must be one of local, ray, or FILE.py:CLASS, not 'locl'; did you mean 'local'?"),
         ("nowhere.py:Mine", "nowhere.py cannot be read: No such file"),
         ("cluster.py:Forgetful", "must be a class made from holdfast.experiment.executor.Executor"),
         ("cluster.py:Half", "has no `give`; add it to the class"),
@@ -130,6 +132,13 @@ def test_what_is_no_executor_is_said_before_any_work(
         run(experiment)
     assert expected in str(caught.value)
     assert not any((tmp_path / "store").glob("learn/*"))
+
+
+def test_a_name_that_no_executor_has_is_found_in_the_file(tmp_path: Path) -> None:
+    said = "executor: must be one of local, ray, or FILE.py:CLASS, not 'locl'; did you mean 'local'"
+    with pytest.raises(InputError, match=rf"line \d+, {re.escape(said)}"):
+        make_experiment(tmp_path, **SMALL, executor="locl")
+    assert set(EXECUTORS) == set(CLASSES)
 
 
 def test_one_that_cannot_start_says_where(rules: Path, tmp_path: Path) -> None:

@@ -38,13 +38,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def table(folder: Path) -> tuple[dict[str, list[str]], str]:
-    """Lines of the table by their script, and all that was printed."""
+def table(folder: Path) -> tuple[dict[tuple[str, ...], list[str]], str]:
+    """Lines of the table by scorer and script, and all that was printed."""
     said = subprocess.run(
         [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, check=True
     )
     lines = [line.strip("| ").split(" | ") for line in said.stdout.splitlines() if line.startswith("| ")]
-    return {cells[1]: cells for cells in lines[1:]}, said.stdout
+    return {tuple(cells[:2]): cells for cells in lines[1:]}, said.stdout
 
 
 def test_outputs_are_scored_by_both_and_disagreements_shown(folder: Path) -> None:
@@ -54,7 +54,8 @@ def test_outputs_are_scored_by_both_and_disagreements_shown(folder: Path) -> Non
     rows = [{"response": text, "answer": "B", "choices": ["a dog", "a cat", "a cow"]} for text in answers]
     (folder / "outputs" / "mmlu_pro.jsonl").write_text("\n".join(map(json.dumps, rows)))
     lines, said = table(folder)
-    assert lines["MMLU-Pro"][2:4] == ["4", "75.00 %"]
+    assert lines["mmlu_pro", "MMLU-Pro"][2:4] == ["4", "75.00 %"]
+    assert lines["mmlu_pro_script", "MMLU-Pro"][2] == "4"  # the same outputs
     assert "1  ours higher  choice: 'B. a cat' for 'B'" in said
     assert "would say this" not in said
     assert "what a script says" not in said
@@ -62,12 +63,13 @@ def test_outputs_are_scored_by_both_and_disagreements_shown(folder: Path) -> Non
 
 def test_without_outputs_answers_are_made_and_what_is_not_at_hand_is_said(folder: Path) -> None:
     lines, said = table(folder)
-    ours, official = (float(cell.split()[0]) for cell in lines["MMLU-Pro"][4:])
+    ours, official = (float(cell.split()[0]) for cell in lines["mmlu_pro", "MMLU-Pro"][4:])
     assert official < ours < 100  # of a corrected statement the first counts, as in the real script
-    assert lines["MMMU-Pro"][2] == "not at hand" and "mmmu-pro/evaluate.py" in said
+    assert lines["mmmu", "MMMU-Pro"][2] == "not at hand" and "mmmu-pro/evaluate.py" in said
 
 
 def test_a_script_that_lacks_a_function_is_named(folder: Path) -> None:
     (folder / "MMLU-Pro" / "evaluate_from_local.py").write_text("extract = 1\n")
     lines, said = table(folder)
-    assert lines["MMLU-Pro"][2] == "not at hand" and "evaluate_from_local.py has no extract_answer" in said
+    assert lines["mmlu_pro", "MMLU-Pro"][2] == "not at hand"
+    assert "evaluate_from_local.py has no extract_answer" in said

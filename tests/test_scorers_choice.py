@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -152,6 +153,32 @@ def test_a_letter_outweighs_the_text_after_it_but_for_a_text_that_starts_with_on
     assert [read(answer, animals) for answer in ("A. dog", "a dog", "dog", "E. coli", "C. elegans")] == [
         "A", "D", "B", "C", "E",
     ]  # fmt: skip
+
+
+def test_mmlu_pros_own_rule_reads_what_its_three_searches_find():
+    """Parity with the script's searches on texts of their parts, and by hand where ours is another."""
+
+    def script(text: str) -> str | None:
+        for search in (r"answer is \(?([A-J])\)?", r".*[aA]nswer:\s*([A-J])"):
+            if found := re.search(search, text):
+                return found[1]
+        last = re.search(r"\b[A-J]\b(?!.*\b[A-J]\b)", text, re.DOTALL)
+        return last and last[0]
+
+    parts = ["answer is ", "Answer: ", "answer:", "(", "A", "B", "J", "K", "\n", " ", "Dog", "°F", "_", "b"]
+    draw = random.Random(0)
+    for _ in range(3000):
+        text = "".join(draw.choices(parts, k=draw.randrange(12)))
+        assert options.mmlu_pro_script_letter(text, TEN) == script(text), text
+    for text, theirs, ours in [
+        ("at 1800 °F", "F", None), ("The answer is Fluorine", "F", None), ("so it isn't D", "D", None),
+        ("the answer is b", None, "B"), ("Answer: A or Answer: C", "C", "A"),
+    ]:  # fmt: skip
+        assert options.mmlu_pro_script_letter(text, TEN) == theirs, text
+        assert options.mmlu_pro_letter(text, TEN) == ours, text
+    assert graded("mmlu_pro_script", "F", "It boils at 1800 °F", "direct").score == 1
+    boxed = graded("mmlu_pro_script", "C", r"The answer is (F). No: \boxed{C}", "cot")
+    assert (boxed.answer, boxed.score) == ("C", 1)
 
 
 def test_of_several_statements_mmlu_pro_takes_the_first_and_the_others_the_last():

@@ -40,6 +40,7 @@ MethodName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*( [a-z_.]+=[A-Za-z0-9_.+-]+)*$")
 ]
 
+EXECUTORS = ("local", "ray")  # what does jobs; their classes: experiment/executor.py
 MOST_EXAMPLES = 10_000_000  # that a task without an end may be asked for
 Count = Annotated[int, Field(ge=1, le=MOST_EXAMPLES)]
 Most = Count | dict[str, Count] | None  # of one's own mapping, tasks that it does not name give all they have
@@ -180,6 +181,14 @@ class Experiment(Settings):
         if value.endswith("://"):
             raise ValueError("names no bucket or folder after ://")
         return value
+
+    @field_validator("executor")
+    @classmethod
+    def _known_executor(cls, value: str) -> str:
+        if value in EXECUTORS or plugins.is_reference(value):
+            return value
+        known = f"must be one of {', '.join(EXECUTORS)}, or FILE.py:CLASS"
+        raise ValueError(f"{known}, not '{value}'{suggestion(value, EXECUTORS)}")
 
     @field_validator("train_examples", "test_examples", mode="wrap")
     @classmethod

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
-from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment import presence
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.mirror import open_store
@@ -34,7 +34,7 @@ from holdfast.experiment.store import Damaged, Store
 if TYPE_CHECKING:
     from holdfast.policy.team import Team
 
-EXECUTORS = {  # loaded when they are used
+CLASSES = {  # loaded when they are used
     "local": "holdfast.experiment.local:local",
     "ray": "holdfast.experiment.cluster:Cluster",
 }
@@ -183,14 +183,9 @@ def executor_class(name: str) -> Callable[[Experiment, Plan, Store, int], Execut
         if lacking := sorted(own.__abstractmethods__):
             raise InputError(f"{name} has no `{lacking[0]}`; add it to the class.")
         return own
-    if name not in EXECUTORS:
-        raise InputError(
-            f"executor must be one of {', '.join(EXECUTORS)}, or FILE.py:CLASS, not '{name}'"
-            f"{suggestion(name, EXECUTORS)}."
-        )
     if (package := PACKAGES.get(name)) and find_spec(package) is None:
         raise InputError(f"executor: {name} needs a package that is not installed: pip install {package}.")
-    made: Callable[[Experiment, Plan, Store, int], Executor] = plugins.load_own(EXECUTORS[name])
+    made: Callable[[Experiment, Plan, Store, int], Executor] = plugins.load_own(CLASSES[name])
     return made
 
 

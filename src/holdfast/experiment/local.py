@@ -77,9 +77,7 @@ class Processes(Executor):
             )
         packed = pack(experiment, plan)
         turns = [self._places[turn % len(self._places)] for turn in range(workers * each)]
-        self._workers = [
-            _Worker(turns[first : first + each], packed) for first in range(0, len(turns), each)
-        ]
+        self._workers = [_Worker(turns[first : first + each], packed) for first in range(0, len(turns), each)]
 
     @property
     def where(self) -> str:

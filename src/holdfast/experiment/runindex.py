@@ -95,8 +95,7 @@ def check_earlier(experiment: Experiment, plan: Plan) -> None:
     raise InputError(
         f"{folder} holds a report of other settings: {lost} of its {len(done)} results are no part of this "
         "run. Give this one a name of its own (name=NEW), or replace the report with 'run --replace'. "
-        "Different:\n"
-        + (what or "  what it was made with: the model, the device, data or code")
+        "Different:\n" + (what or "  what it was made with: the model, the device, data or code")
     )
 
 

@@ -14,15 +14,13 @@ is fetched.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +30,7 @@ from holdfast.errors import InputError, shortened, suggestion
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
+from holdfast.tasks.csvfiles import as_text, problem_of_heading
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
 from holdfast.tasks.picturefiles import inline
@@ -41,13 +40,14 @@ from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
-from holdfast.tasks.tables import ROWS_AT_ONCE, library, plain_rows, said_if_damaged
+from holdfast.tasks.tables import ROWS_AT_ONCE, column_names, library, plain_rows, rows_of, said_if_damaged
 from holdfast.tasks.task import Split, Task
 from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # raise when the same table gives other examples or scores
+VERSION = 4  # raise when the same table gives other examples or scores
+REACH_SECONDS = 10.0  # for the hub's first answer
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -187,10 +187,9 @@ def load_table_task(name: str, settings: TableTask) -> Task:
     def splits() -> dict[Split, Records]:
         found: dict[Split, Records] = {}
         for split, file in files.items():
-            reader = {"path": READERS[file.suffix], "data_files": str(file)}
-            _check_heading(name, split, file)
+            reader = _reader(name, split, file)
             table = _load(name, split, str(file), True, **reader, streaming=True)["train"]
-            if problems := _missing(settings, str(file), table):
+            if problems := _missing(settings, split, str(file), table):
                 raise TableError(name, problems)
             found[split] = partial(_records, str(file), table)
         return found
@@ -249,8 +248,7 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     if path.is_file():
         if path.suffix not in READERS:
             raise TableError(name, [("hub", f"{path} is none of {', '.join(READERS)}")])
-        _check_heading(name, "hub", path)
-        source: dict[str, Any] = {"path": READERS[path.suffix], "data_files": str(path)}
+        source: dict[str, Any] = _reader(name, "hub", path)
     else:
         source = {"path": settings.hub, "name": settings.config, "revision": settings.revision}
     found = _load(name, "hub", settings.hub, local, **source, streaming=True)
@@ -262,11 +260,12 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     if problems:
         raise TableError(name, problems)
     for theirs in settings.splits().values():
-        if problems := _missing(settings, settings.hub, found[theirs], theirs):
+        if problems := _missing(settings, "hub", settings.hub, found[theirs], theirs):
             raise TableError(name, problems)
     if not local:  # a download that broke off goes on
+        types = as_text(settings.hub, next(iter(found.values())))
         found = {
-            theirs: _load(name, "hub", settings.hub, local, **source, split=theirs)
+            theirs: _load(name, "hub", settings.hub, local, **source, **types, split=theirs)
             for theirs in settings.splits().values()
         }
     return {
@@ -274,20 +273,22 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     }
 
 
-def _check_heading(task: str, key: str, file: Path) -> None:
-    """Where rows have more fields than columns have names, readers take the first for names of rows."""
-    if file.suffix != ".csv":
-        return
-    with suppress(csv.Error), file.open(encoding="utf-8", errors="replace", newline="") as opened:
-        heading, first = islice(chain(csv.reader(opened), ([], [])), 2)
-        if len(first) > len(heading):
-            problem = f"{file} names {len(heading)} columns, but its first row has {len(first)} fields"
-            raise TableError(task, [(key, f"{problem}; quote texts that hold commas")])
+def _reader(task: str, key: str, file: Path) -> dict[str, str]:
+    """What `load_dataset` needs to read a file."""
+    if file.suffix == ".csv" and (problem := problem_of_heading(file)):
+        raise TableError(task, [(key, f"{file} {problem}")])
+    if file.suffix == ".parquet" and not rows_of(file):  # which `datasets` cannot read
+        raise TableError(task, [(key, f"{file} has no rows")])
+    return {"path": READERS[file.suffix], "data_files": str(file)}
 
 
-def _missing(settings: Columns, place: str, table: Any, split: str = "columns") -> list[tuple[str, str]]:
+def _missing(
+    settings: Columns, key: str, place: str, table: Any, split: str = "columns"
+) -> list[tuple[str, str]]:
     """Which columns a table lacks."""
     names = column_names(place, table)
+    if not names:
+        return [(key, f"{place} has no rows")]
     return [
         (key, f"there is no column '{column}'{suggestion(column, names)} ({split}: {', '.join(names)})")
         for key, columns in settings.columns().items()
@@ -303,26 +304,20 @@ def first_rows(source: str) -> dict[str, list[Record]]:
         InputError: it cannot be read.
     """
     path = Path(source)
-    reader = {"path": READERS[path.suffix], "data_files": source} if path.is_file() else {"path": source}
+    reader = _reader("data", "source", path) if path.is_file() else {"path": source}
     found = _load("data", "source", source, path.exists(), **reader, streaming=True)
     with said_if_damaged(source):
         return {split: list(islice(_records(source, table), ROWS_AT_ONCE)) for split, table in found.items()}
 
 
-def column_names(place: str, table: Any) -> list[str]:
-    """The columns of a table that `datasets` streams.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    with said_if_damaged(place):
-        first = next(iter(table.with_format("arrow").iter(ROWS_AT_ONCE)), None)
-    return [] if first is None else list(first.column_names)
-
-
 def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> Any:
     try:
-        return library().load_dataset(**arguments)
+        if not local:
+            _reach(hub, arguments["revision"])
+        found = library().load_dataset(**arguments)
+        if arguments.get("streaming") and (types := as_text(hub, next(iter(found.values())))):
+            found = library().load_dataset(**arguments, **types)
+        return found
     except Exception as error:  # readers and clients raise almost anything
         said = str(error).strip().splitlines()
         text = f"{hub} cannot be loaded ({shortened(said[0], 300) if said else type(error).__name__})"
@@ -332,6 +327,14 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
                 f"; on a machine with access, run '{command}', copy the folder here, and write hub: FOLDER"
             )
         raise TableError(task, [(key, text)]) from None
+
+
+def _reach(hub: str, revision: str | None) -> None:
+    """Fail at once where no way leads to the hub: `datasets` would try for half a minute."""
+    from huggingface_hub import HfApi, constants
+
+    if not constants.HF_HUB_OFFLINE:  # else what was fetched before is taken
+        HfApi().dataset_info(hub, revision=revision, timeout=REACH_SECONDS)
 
 
 def _records(hub: str, table: Any) -> Iterator[Record]:
@@ -356,10 +359,8 @@ class _ColumnRow(Row):
 def _example(settings: Columns, root: Path | None, record: Record, split: Split) -> Example:
     columns = (settings.images,) if isinstance(settings.images, str) else settings.images
     images: list[Any] = [image for column in columns for image in _images(record.get(column), column, root)]
-    values: dict[str, Any] = {
-        "rationale": fill(settings.rationale, record),
-        "id": record.get(settings.id) if settings.id else None,
-    }
+    id = record.get(settings.id) if settings.id else None
+    values: dict[str, Any] = {"rationale": fill(settings.rationale, record), "id": None if id == "" else id}
     if settings.messages is not None:
         try:
             chat = as_row({"messages": record.get(settings.messages), "images": images})
@@ -401,10 +402,10 @@ def _images(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]
             item = data
         if isinstance(item, bytes | LazyImage):
             yield item
-        elif isinstance(item, str) and root is not None:
+        elif item and isinstance(item, str) and root is not None:
             path = Path(item)
             yield inside(root, str(path.relative_to(root)) if path.is_relative_to(root) else item)
-        elif item is not None:
+        elif item not in (None, ""):
             raise BadRow(f"column '{column}' holds no image ({str(item)[:80]}); nothing is fetched")
 
 

@@ -17,7 +17,7 @@ from holdfast.tasks.scoring import extract_answer
 
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
 META = "meta"  # more data, whatever its fields are called
-OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro")
+OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro", "mmlu_pro_script")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
 COMMON_NAMES = {  # what fields and columns are called elsewhere, the most telling first
     "messages": ("messages", "conversations"),
@@ -43,7 +43,7 @@ _WANTED = {  # what a reference must be, for messages
     "pope": "it must be yes or no",
     "vqa": "it must be among the references",
     "mmmu": "it must be an option's letter (B), or among the references of an open question",
-    **dict.fromkeys(("choice", "options", "mmlu_pro"), _LETTER),
+    **dict.fromkeys(("choice", "options", "mmlu_pro", "mmlu_pro_script"), _LETTER),
 }
 
 

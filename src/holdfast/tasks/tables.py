@@ -45,6 +45,17 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str]) -> Iterator[Reco
             yield {"row": row, **record}
 
 
+def column_names(place: str, table: Any) -> list[str]:
+    """The columns of a table that `datasets` streams.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    with said_if_damaged(place):
+        first = next(iter(table.with_format("arrow").iter(ROWS_AT_ONCE)), None)
+    return [] if first is None else list(first.column_names)
+
+
 @contextmanager
 def said_if_damaged(place: Path | str) -> Iterator[None]:
     """Errors of readers as one line that names what is read (InputError)."""
@@ -72,6 +83,18 @@ def columns_of(file: Path) -> list[str]:
 
     with said_if_damaged(file):
         return list(pq.read_schema(file).names)
+
+
+def rows_of(file: Path) -> int:
+    """How many rows a parquet file has.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with said_if_damaged(file):
+        return int(pq.read_metadata(file).num_rows)
 
 
 def files_of(table: str, names: Sequence[str]) -> list[str]:

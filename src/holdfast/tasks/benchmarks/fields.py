@@ -26,11 +26,13 @@ def lettered(choices: Sequence[str], form: str = "{letter}. {choice}") -> str:
 
 
 def letter_at(index: Any, choices: Sequence[str]) -> str:
-    """The letter of a 0-based index.
+    """The letter of a 0-based index, which may be text (in CSV).
 
     Raises:
         BadRow: it is no index of these choices.
     """
+    if isinstance(index, str) and index.isdecimal() and len(index) < 5:
+        index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
         raise BadRow(f"answer {index!r} is no index of {len(choices)} choices")
     return ascii_uppercase[index]

@@ -43,6 +43,10 @@ def _mmlu_pro(answer: str, example: Example) -> float:
     return float(options.mmlu_pro_letter(answer, example.choices) == example.answer)
 
 
+def _mmlu_pro_script(answer: str, example: Example) -> float:
+    return float(options.mmlu_pro_script_letter(answer, example.choices) == example.answer)
+
+
 def _mmmu(answer: str, example: Example) -> float:
     if example.choices:
         return float(options.mmmu_letter(answer, example.choices) == example.answer)
@@ -62,6 +66,7 @@ SCORERS: dict[str, Scorer] = {
     "superclevr": _by_reference(short.superclevr),
     "mmmu": _mmmu,
     "mmlu_pro": _mmlu_pro,
+    "mmlu_pro_script": _mmlu_pro_script,
     "yes_no": _by_reference(short.yes_no),
     "pope": _by_reference(short.pope),
     "parts": parts.parts,

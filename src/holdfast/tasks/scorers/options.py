@@ -96,6 +96,11 @@ _STANDING = re.compile(
 # What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
 _SIGNS = re.compile(r"[<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(])")
 
+# The three searches of MMLU-Pro's own script; of the third it takes the last.
+_SCRIPT_IS = re.compile(r"answer is \(?([A-J])")
+_SCRIPT_COLON = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
+_CAPITAL = re.compile(r"\b[A-J]\b")
+
 Reader = Callable[[str, Sequence[str]], str | None]
 
 
@@ -144,6 +149,21 @@ def mmlu_pro_letter(answer: str, choices: Sequence[str]) -> str | None:
     if sure := _sure(given, choices, (_SAID_IS, _SAID), last=False):
         return sure
     return _last(given.named(_STANDING))
+
+
+def mmlu_pro_script_letter(answer: str, choices: Sequence[str]) -> str | None:
+    """As TIGER-AI-Lab/MMLU-Pro's `evaluate_from_local.py` reads it, to the letter, but for its random guess.
+
+    The first `answer is X`, however the word goes on; else of the first line with an `answer: X` the last;
+    else the last capital A to J that stands alone, whatever it names.
+    """
+    if said := _SCRIPT_IS.search(answer):
+        return said[1]
+    if first := _SCRIPT_COLON.search(answer):
+        end = answer.find("\n", first.start())
+        of_line = [said for said in _SCRIPT_COLON.finditer(answer) if end < 0 or said.start() < end]
+        return of_line[-1][1]
+    return _last(_CAPITAL.findall(answer))
 
 
 def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:

@@ -96,7 +96,7 @@ SUMMARIES: dict[str, tuple[Callable[[Sequence[Record]], dict[str, float]], Calla
     "pope": (partial(yes_no_figures, decide=pope_decision), _meta("category")),
     "options": (_accuracy, _meta("subject")),
     "mmmu": (_accuracy, _meta("subject")),
-    "mmlu_pro": (_accuracy, _meta("category")),
+    **dict.fromkeys(("mmlu_pro", "mmlu_pro_script"), (_accuracy, _meta("category"))),
     "vqa": (_accuracy, _answerable),
     "pathvqa": (_path, _closed),
 }
