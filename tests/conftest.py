@@ -24,7 +24,7 @@ from processes import FORKED
 @pytest.fixture(autouse=True)
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of a run are forked from a process that has everything imported."""
-    monkeypatch.setattr(local, "get_context", lambda way: FORKED)
+    monkeypatch.setattr(local, "context_for", lambda device: FORKED)
 
 
 @pytest.fixture

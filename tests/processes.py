@@ -7,39 +7,26 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+from holdfast.experiment.forked import PRELOAD, Forked, ForkedProcess
 
-class Process(ForkServerProcess):
-    """Has the environment of the process that starts it, not of the one that is forked."""
 
-    def start(self) -> None:
-        self._environment = dict(os.environ)
-        super().start()
+class Process(ForkedProcess):
+    """The server that forked this process forks its workers, too."""
 
     def run(self) -> None:
-        # The server that forked this process forks its workers, too.
         forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
-        os.environ.clear()
-        os.environ.update(self._environment)
         super().run()
 
 
-class Forked(ForkServerContext):
+class Nested(Forked):
     Process = Process
 
 
-FORKED = Forked()
+FORKED = Nested()
 FORKED.set_forkserver_preload(
-    [
-        "holdfast.cli",
-        "holdfast.experiment.jobs",
-        "holdfast.learning.loop",
-        "holdfast.policy.policy",
-        "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
-        "peft",
-    ]
+    [*PRELOAD, "holdfast.cli", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft"]
 )
 
 
@@ -59,7 +46,7 @@ def _be_holdfast(said: Path, arguments: list[str], first: Callable[[], object] |
         os.dup2(file.fileno(), sys.stderr.fileno())
     # As in a terminal; what a script starts in the background ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    local.get_context = lambda way: FORKED
+    local.context_for = lambda device: FORKED
     sys.argv = ["holdfast", *arguments]
     if first is not None:
         first()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +19,7 @@ from experiment_helpers import make_experiment, run_here, write_config
 from holdfast.errors import InputError
 from holdfast.experiment import devices, local
 from holdfast.experiment.devices import Place, places, spread
+from holdfast.experiment.forked import context_for
 from holdfast.policy.device import device_for, device_name
 
 BOTH = {
@@ -148,7 +152,7 @@ def watched(visible: Any, monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     visible(2, "GPU-a,3")
     Watched.seen.clear()
     monkeypatch.setattr(local, "_Worker", Watched)
-    monkeypatch.setattr(local, "get_context", get_context)
+    monkeypatch.setattr(local, "context_for", lambda device: get_context("spawn"))
     return Watched
 
 
@@ -167,6 +171,47 @@ def test_who_comes_after_a_dead_worker_takes_its_card(
     assert len(outcome.failed) == 1
     assert watched.seen[0] == "GPU-a"
     assert sorted(watched.seen[1:]) == ["3", "GPU-a"]
+
+
+def test_workers_of_a_cpu_are_copied_and_those_of_cards_start_from_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A socket's path must fit 108 characters: where it would not, they start from nothing, too."""
+    here = "forkserver" if sys.platform == "linux" else "spawn"
+    assert context_for("cpu").get_start_method() == here
+    assert {context_for(device).get_start_method() for device in ("cuda", "cuda:1", "mps")} == {"spawn"}
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "long" * 20)
+    assert context_for("cpu").get_start_method() == "spawn"
+
+
+SCRIPT = """
+import os
+from holdfast.experiment.forked import context_for
+
+
+def tell(connection):
+    import sys
+    connection.send((os.environ.get("SAID"), "torch" in sys.modules, os.getppid()))
+
+
+if __name__ == "__main__":
+    for said in ("one", "two"):
+        os.environ["SAID"] = said
+        ours, theirs = context_for("cpu").Pipe()
+        process = context_for("cpu").Process(target=tell, args=(theirs,), daemon=True)
+        process.start()
+        print(*ours.recv(), os.getpid())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they start from nothing")
+def test_copies_have_imported_all_and_know_the_environment_of_their_time(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    one, two = (line.split() for line in done.stdout.splitlines())
+    assert (one[:2], two[:2]) == (["one", "True"], ["two", "True"])
+    assert one[2] == two[2] != one[3]  # one process has both copied, and it is not the script
 
 
 def test_plan_and_run_name_the_cards(tmp_path: Path, visible: Any, call: Call) -> None:

@@ -80,10 +80,16 @@ def run(
     os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
-    from holdfast.policy.known import KNOWN
+    from holdfast.experiment.forked import prepare_copies
+    from holdfast.policy.device import device_name
+    from holdfast.policy.known import KNOWN, Known
     from holdfast.policy.ready import check_ready
 
-    check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
+    model, facts = experiment.model, experiment.store_folder / KNOWN
+    if not Known(facts, model.path, model).get("ready"):
+        if workers != "1":  # what they import, they import meanwhile
+            prepare_copies(device_name(model.device))
+        check_ready(model.path, model, facts)
 
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory

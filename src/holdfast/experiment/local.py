@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -18,6 +18,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.devices import Place, places, ranks, spread
 from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack, unpack
+from holdfast.experiment.forked import context_for
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.schedule import RETRY_SECONDS
@@ -137,7 +138,7 @@ class _Worker:
         return [*filter(None, [self.connection]), *(one.sentinel for one in self.helpers)]
 
     def start(self) -> None:
-        context = get_context("spawn")
+        context = context_for(self.places[0].device)
         self.connection, theirs = context.Pipe()
         port = 0
         if len(self.places) > 1:
