@@ -31,7 +31,8 @@ from holdfast.versions import package_versions
 
 CONNECT_SECONDS = 10.0
 HEAD_EVERY_SECONDS = 5.0  # how often the head is looked for: without one Ray ends this process in a minute
-ROOM_SECONDS = 60.0  # without a worker that has begun, until it is said what is lacking
+ROOM_SECONDS = 60.0  # without a machine for a worker, until it is said what is lacking
+START_SECONDS = 600.0  # the same with one: it may be busy, or import torch from a slow disk
 MARK = "locks/ray-"  # a file by which workers see that they have the store of who sent them
 
 
@@ -48,7 +49,13 @@ class Cluster(Executor):
         _connect(self._address, experiment.threads)
         self._head: str = ray.get_runtime_context().gcs_address
         self._needs = _needs(experiment)
-        super().__init__(experiment, plan, store, min(workers, _room(self._needs)))
+        room = _room(self._needs)
+        if not room:
+            raise InputError(
+                f"No machine of the Ray cluster has what a worker needs ({_words(self._needs)}). Add one, or "
+                "ask for less with ray.cpus and ray.gpus."
+            )
+        super().__init__(experiment, plan, store, min(workers, room))
         self._mark: Path | None = None
         if isinstance(experiment.store, Path):  # a URL names the same place everywhere
             self._mark = store.root / f"{MARK}{uuid.uuid4().hex}"
@@ -84,9 +91,10 @@ class Cluster(Executor):
                 self._replace(worker)
         if len(waiting) == len(self._workers):
             self._see_the_head()
-            if time.monotonic() - self._begun > ROOM_SECONDS:
+            patience = START_SECONDS if _room(self._needs) else ROOM_SECONDS
+            if time.monotonic() - self._begun > patience:
                 raise HoldfastError(
-                    f"No machine of the Ray cluster has begun a worker for {ROOM_SECONDS:.0f} seconds "
+                    f"No machine of the Ray cluster has begun a worker for {patience:.0f} seconds "
                     f"(one needs {_words(self._needs)}). Results so far are safe in {self.store.place}; see "
                     "'ray status', and run the same command again."
                 )
@@ -257,11 +265,6 @@ def _room(needs: dict[str, float]) -> int:
         if node["Alive"]:
             has = node["Resources"]
             count += min(int(has.get(names[key], 0) / need) for key, need in needs.items() if need)
-    if not count:
-        raise InputError(
-            f"No machine of the Ray cluster has what a worker needs ({_words(needs)}). Add one, or ask for "
-            "less with ray.cpus and ray.gpus."
-        )
     return count
 
 
