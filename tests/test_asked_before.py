@@ -12,7 +12,7 @@ import yaml
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
 from holdfast import files
-from holdfast.checkpoints.known import known_of
+from holdfast.checkpoints.known import Known, known_of
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.runindex import write_index
 from holdfast.experiment.store import Store
@@ -141,3 +141,10 @@ def test_what_no_run_counts_on_is_asked_as_ever(ran: Path, tmp_path: Path) -> No
     known = known_of([str(tmp_path / "model")])
     assert known and known.place == "runs/mine asks it (sft, seed 4, stage 1)"
     assert known_of(["embedded", "https://server/v1", str(tmp_path)]) is None
+
+
+def test_a_number_for_each_task_is_said_as_it_would_be_typed() -> None:
+    known = Known("runs/mine asks it", {"test_examples": {"reading": 5, "presence": 20}}, ("reading",))
+    assert "; test_examples={presence: 20, reading: 5}." in known.taken((), ())
+    many = Known("runs/mine asks it", {"test_examples": {f"task_{n}": n for n in range(40)}}, ("reading",))
+    assert many.taken((), ()).endswith("; test_examples.")

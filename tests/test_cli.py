@@ -134,7 +134,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
 
     listed = call("store", "--store", store)
     assert "learn: 4 results" in listed.out
-    assert "evaluate: 13 results" in listed.out
+    assert "evaluate: 13 results" in listed.out and "filter: 0" not in listed.out
     assert call("store", "--store", store, "prune").code == 2
     would = call("store", "--store", store, "prune", "--weights", "--damaged")
     assert "Would free" in would.out

@@ -235,6 +235,21 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
     assert "line " in message(tmp_path, prompt="{q}")
 
 
+def test_a_column_of_pictures_that_nothing_names_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "a.csv").write_text("file,question,label\na.png,which ?,red\n,none ?,red\n")
+    named = {"train": tmp_path / "a.csv", "prompt": "{question}", "answer": "{label}", "scorer": "exact"}
+    with pytest.raises(
+        InputError, match=r"Task x, images: column 'file' of .* holds pictures; say images: file"
+    ):
+        columns.load_table_task("x", columns.TableTask.model_validate(named))
+    for images in ("file", []):
+        columns.load_table_task("x", columns.TableTask.model_validate(named | {"images": images}))
+    # Where the pictures are elsewhere, or something else stands beside them, it is a text.
+    (tmp_path / "a.csv").write_text("file,question,label\na.png,which ?,red\nnone,which ?,red\n")
+    columns.load_table_task("x", columns.TableTask.model_validate(named))
+
+
 def test_a_hub_that_cannot_be_reached_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

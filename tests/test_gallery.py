@@ -17,11 +17,12 @@ from chromium import Tab, browser, needs_chromium
 from holdfast.analysis.fates import Fate, fates
 from holdfast.analysis.results import Results
 from holdfast.analysis.transitions import MISSING, ItemHistory
+from holdfast.cli.report import MOST
 from holdfast.errors import HoldfastError
 from holdfast.report.gallery import items as gallery_items
 from holdfast.report.gallery.items import page_data, shorten
 from holdfast.report.gallery.page import write_gallery
-from holdfast.report.gallery.thumbnails import Album, Shelf
+from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Shelf
 from holdfast.report.page import build
 from holdfast.tasks.example import Example
 from results_helpers import make_results
@@ -127,6 +128,10 @@ def test_pictures_are_stored_once_and_bounded():
     assert len(few["album"]) == 2 and any("2 pictures" in note for note in few["notes"])
     none = page_data([results], Shelf(_examples(20, 3)), Album(0))
     assert not none["album"] and not none["pictures"] and none["notes"] == ["Pictures were left out."]
+
+
+def test_the_command_line_holds_as_many_as_the_album():
+    assert int(MOST) == MOST_PICTURES == Album().most
 
 
 def test_pictures_that_cannot_be_read_are_said(tmp_path):
@@ -249,6 +254,21 @@ def test_the_page_counts_fates_as_the_analysis_does(tab, page):
             found = fates(np.array(outcomes), results.learned_at(results.runs[1], task), stage)
             expected.update(Fate(fate).name.lower() for fate in found.tolist())
         assert _counts(tab) == {fate.name.lower(): expected[fate.name.lower()] for fate in Fate}
+
+
+@needs_chromium
+def test_what_has_no_picture_and_what_marks_mean_is_said(tab, tmp_path):
+    write_gallery(tmp_path / "few.html", [_results()], Shelf(_examples(20, 20)), Album(2))
+    tab.open((tmp_path / "few.html").as_uri())
+    assert tab.ask("document.querySelector('.row span.thumb').textContent") == "no picture here"
+    marks = tab.ask("document.getElementById('marks').textContent")
+    assert all(name in marks for name in ("right", "format", "convention", "knowledge", "just trained"))
+    assert "the first run's" in tab.ask("document.querySelector('#matrix-fold summary').textContent")
+    _pick(tab, "run", "1")
+    assert "the first run's" not in tab.ask("document.querySelector('#matrix-fold summary').textContent")
+    write_gallery(tmp_path / "none.html", [_results()], Shelf(None), Album(0))
+    tab.open((tmp_path / "none.html").as_uri())  # where the page has none at all, no place is kept
+    assert tab.ask("getComputedStyle(document.querySelector('.row .thumb')).display") == "none"
 
 
 @needs_chromium

@@ -77,6 +77,38 @@ def test_a_fifth_is_held_out_and_no_picture_is_in_both(tmp_path: Path) -> None:
         split_file(tmp_path / "rows.jsonl")
 
 
+def test_the_same_picture_under_two_names_is_in_one_part(tmp_path: Path) -> None:
+    for n in range(40):
+        Image.new("RGB", (8, 8), (6 * (n // 4), 0, 0)).save(tmp_path / f"{n}.png")
+    rows = [{"prompt": "which ?", "answer": "x", "images": [f"{n}.png"]} for n in range(40)]
+    parts = split_file(write(tmp_path, rows))
+    read = [list(map(json.loads, path.read_text().splitlines())) for path in parts.values()]
+    shown = [{(tmp_path / row["images"][0]).read_bytes() for row in part} for part in read]
+    assert not shown[0] & shown[1] and sorted(map(len, shown)) == [2, 8]
+
+
+def test_init_takes_csv_and_finds_its_pictures_by_what_they_are(tmp_path: Path, call: Call) -> None:
+    lines = ["file,question,label,note"]
+    for n in range(20):
+        Image.new("RGB", (48, 48), (12 * n, 0, 0)).save(tmp_path / f"{n}.png")
+        lines.append(f'{n}.png,which ?,00{n % 3},"a, ""b"""')
+    (tmp_path / "mine.csv").write_bytes("\r\n".join([*lines, ""]).encode())
+    said = call("init", "mine.yaml", "--data", "mine.csv", "--model", "embedded")
+    assert said.code == 0, said.err
+    assert "Wrote mine-train.csv and mine-test.csv" in said.out
+    task = load_experiment(tmp_path / "mine.yaml").task("mine")
+    assert task.sizes == {"train": 16, "test": 4}
+    assert {one.answer for one in task.examples("train")} == {"000", "001", "002"}  # as written
+    assert all(len(one.images) == 1 for one in task.examples("test"))
+    said = call(
+        "init", "two.yaml", "--data", "mine-train.csv", "--test", "mine-test.csv", "--model", "embedded"
+    )
+    assert said.code == 0 and load_experiment(tmp_path / "two.yaml").sequence == ("mine",)
+    (tmp_path / "ragged.csv").write_text("question,label\na,b\nc,d,e\n")
+    said = call("init", "three.yaml", "--data", "ragged.csv", "--model", "embedded")
+    assert said.code == 2 and "a row of more fields than columns (c, d, ['e'])" in said.err
+
+
 def test_init_writes_an_experiment_and_shows_its_plan(tmp_path: Path, call: Call) -> None:
     Image.new("RGB", (48, 48), "red").save(tmp_path / "a.png")
     write(tmp_path, questions(["red"] * 20, images="a.png"), "train.jsonl")

@@ -162,6 +162,12 @@ def test_a_port_that_is_taken(tmp_path):
             Server(port, {}, tmp_path)
 
 
+def test_a_run_that_has_no_folder_yet(call: Call, tmp_path):
+    said = call("watch", tmp_path / "runs" / "soon")
+    assert said.code == 2 and "There is no run in" in said.err and "experiment file may be named" in said.err
+    assert "soon.yaml does not exist" in call("watch", tmp_path / "soon.yaml").err
+
+
 def test_a_run_that_has_ended_is_said(call: Call, done):
     said = call("watch", done.experiment.output.parent / "tiny.yaml")
     assert said.code == 0

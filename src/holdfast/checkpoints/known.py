@@ -23,6 +23,7 @@ from holdfast.experiment.store import WEIGHTS
 from holdfast.tasks.prompts import TEMPLATES
 
 MOST_TASKS = 8  # that are named
+LONGEST = 80  # characters of a mapping that is shown
 RUNS = Path("runs")  # where they lie, unless told otherwise
 
 
@@ -141,4 +142,8 @@ def _part(key: str, value: Any) -> list[str]:
     if key == "prompts":
         named = [name for name, templates in TEMPLATES.items() if templates == value]
         return [f"prompts={named[0]}" if named else "its prompts"]
-    return [] if key == "model.path" else [key if isinstance(value, dict | list) else f"{key}={value}"]
+    if key == "model.path":
+        return []
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=LONGEST).strip()
+    plain = not isinstance(value, dict | list)
+    return [f"{key}={value}" if plain else f"{key}={text}" if len(text) < LONGEST else key]

@@ -60,6 +60,6 @@ def check_power(
         has = ", ".join(f"{task} has {items:,}" for task, items in few.items())
         raise InputError(
             f"Too few items for --power {power:g}: {text}, and {has}. Say test_examples={needed} (if there "
-            "are so many), find a larger --loss enough, or leave --power out."
+            "are so many), be content with a larger --loss, or leave --power out."
         )
     return f"{text[0].upper()}{text[1:]}."

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.experiment.plan import Job, Plan
     from holdfast.experiment.store import Damaged, Store
 
+MOST = "6000"  # as `thumbnails.MOST_PICTURES`, whose imports are heavy
 Pictures = Annotated[
     str,
     typer.Option(
@@ -33,7 +34,7 @@ def report(
     other: Annotated[
         Path | None, typer.Argument(metavar="[OTHER]", help="A second run, for a gallery of both.")
     ] = None,
-    pictures: Pictures = "2000",
+    pictures: Pictures = MOST,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -79,6 +80,11 @@ def load_run(run: Path) -> Experiment:
     """
     from holdfast.config.load import load_experiment
 
+    if not run.exists() and run.suffix not in (".yaml", ".yml"):
+        raise InputError(
+            f"There is no run in {run}. A run has its folder some seconds after 'holdfast run' has begun; "
+            "its experiment file may be named, too."
+        )
     if not run.is_dir():
         return load_experiment(run)
     config = run / "config.yaml"

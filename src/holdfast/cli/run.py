@@ -16,7 +16,15 @@ import typer
 from holdfast import __version__
 from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
-from holdfast.cli.report import Pictures, most_pictures, paths, read_if_there, show_headline, write_report
+from holdfast.cli.report import (
+    MOST,
+    Pictures,
+    most_pictures,
+    paths,
+    read_if_there,
+    show_headline,
+    write_report,
+)
 from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
@@ -55,7 +63,7 @@ def run(
     replace: Annotated[
         bool, typer.Option("--replace", help="Also a report of other settings in the run's folder.")
     ] = False,
-    pictures: Pictures = "2000",
+    pictures: Pictures = MOST,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -62,9 +62,10 @@ def store(
         weights = _bytes(entry.weights) if entry.weights else ""
         size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
         grid.add_row(entry.name, entry.kind, entry.label, size_, weights, seconds)
-    out.print(grid, soft_wrap=False)
+    out.print(grid if entries else "No results.", soft_wrap=False)
     for kind in KINDS:
-        mine = [entry for entry in entries if entry.kind == kind]
+        if not (mine := [entry for entry in entries if entry.kind == kind]):
+            continue
         whole = _bytes(sum(entry.bytes for entry in mine))
         weights = _bytes(sum(entry.weights for entry in mine))
         of_which = f", of which weights {weights}" if kind == "learn" else ""

@@ -81,7 +81,7 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
     found = first_rows(place)
     rows = next(iter(found.values()))
     columns = list(rows[0]) if rows else []
-    meant = meanings(columns)
+    meant = meanings(rows, Path(place) if Path(place).is_dir() else Path(place).parent)
     if "messages" in meant:
         named: dict[str, str] = {key: meant[key] for key in ("messages", "images") if key in meant}
     elif "prompt" in meant and ("answer" in meant or "references" in meant):
@@ -119,9 +119,14 @@ def is_table(path: Path) -> bool:
     if not is_json(path):
         return path.suffix in READERS
     try:
-        return has_own_names(next(iter(rows_of(path)), None))
+        return has_own_names(next(iter(rows_of(path)), None), path.parent)
     except (OSError, ValueError, RecursionError):
         return False  # what is wrong is said, with its line, when the rows are read
+
+
+def can_be_split(path: Path) -> bool:
+    """Whether a part of a file's rows can be held out."""
+    return path.suffix in (".json", ".jsonl", ".csv")
 
 
 def is_json(path: Path) -> bool:

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from holdfast.tasks.chat import ChatError, as_row, is_chat
+from holdfast.tasks.picturecolumns import pictured
 from holdfast.tasks.rows import COMMON_NAMES
 
 
 def rows_of(path: Path) -> list[Any]:
-    """The rows of a JSONL file, or of a JSON array.
+    """The rows of a JSONL file, of a JSON array, or of CSV, whose fields are text.
 
     Raises:
         OSError, ValueError: it cannot be read.
     """
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            return list(csv.DictReader(opened))
     text = path.read_text(encoding="utf-8-sig")
     if text.lstrip().startswith("["):
         return list(json.loads(text))
     return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
-def meanings(columns: Collection[str]) -> dict[str, str]:
-    """What is meant by some columns: setting of a task -> column."""
-    return {key: name for key, names in COMMON_NAMES.items() if (name := first(names, columns))}
+def meanings(rows: Sequence[Any], folder: Path) -> dict[str, str]:
+    """What columns mean by their names, and those of pictures by what they hold: setting of a task -> column.
+
+    Args:
+        rows: those that are objects count; the first says which columns there are.
+        folder: where pictures that rows name lie.
+    """
+    rows = [row for row in rows if isinstance(row, Mapping)]
+    columns = rows[0] if rows else {}
+    meant = {key: name for key, names in COMMON_NAMES.items() if (name := first(names, columns))}
+    if "images" not in meant and (shown := set(pictured(rows, folder)) - set(meant.values())):
+        meant["images"] = next(name for name in columns if name in shown)
+    return meant
 
 
 def first(names: Sequence[str], there: Collection[str]) -> str | None:
@@ -33,21 +49,30 @@ def first(names: Sequence[str], there: Collection[str]) -> str | None:
     return next((name for name in names if name in there), None)
 
 
-def has_own_names(row: Any) -> bool:
+def has_own_names(row: Any, folder: Path) -> bool:
     """Whether a row is a question with an answer whose fields are not called as JSONL rows call them."""
-    meant = meanings(row) if isinstance(row, Mapping) else {}
+    meant = meanings([row], folder)
     named = "messages" not in meant and {"prompt", "answer"} <= meant.keys()
     return named and any(key != name for key, name in meant.items())
 
 
-def together(row: Any) -> str:
-    """What keeps rows together: their pictures, or else their text."""
+def together(row: Any, folder: Path) -> str:
+    """What keeps rows together: what their pictures show, under whatever name, or else their text."""
     if not isinstance(row, Mapping):
         return json.dumps(row)
     try:
         flat = as_row(row) if is_chat(row) else row
     except ChatError:  # said with its line when the rows are read
         flat = row
-    meant = meanings(flat)
-    shown = flat.get(meant.get("images", ""))
-    return json.dumps(shown or flat.get(meant.get("prompt", "")), sort_keys=True)
+    meant = meanings([flat], folder)
+    if not (shown := flat.get(meant.get("images", ""))):
+        return json.dumps(flat.get(meant.get("prompt", "")), sort_keys=True)
+    return json.dumps([_content(item, folder) for item in (shown if isinstance(shown, list) else [shown])])
+
+
+def _content(item: Any, folder: Path) -> Any:
+    """The hash of a file beside the rows; anything else as it stands."""
+    try:
+        return hashlib.sha256((folder / item).read_bytes()).hexdigest()
+    except (OSError, TypeError, ValueError):
+        return item

@@ -33,6 +33,7 @@ from holdfast.tasks.chat import ChatError, as_row
 from holdfast.tasks.csvfiles import as_text, problem_of_heading
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
+from holdfast.tasks.picturecolumns import pictured
 from holdfast.tasks.picturefiles import inline
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepare import prepare, remarks
@@ -189,7 +190,7 @@ def load_table_task(name: str, settings: TableTask) -> Task:
         for split, file in files.items():
             reader = _reader(name, split, file)
             table = _load(name, split, str(file), True, **reader, streaming=True)["train"]
-            if problems := _missing(settings, split, str(file), table):
+            if problems := _missing(settings, split, str(file), first.parent, table):
                 raise TableError(name, problems)
             found[split] = partial(_records, str(file), table)
         return found
@@ -259,8 +260,9 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     ]
     if problems:
         raise TableError(name, problems)
+    folder = path if path.is_dir() else path.parent
     for theirs in settings.splits().values():
-        if problems := _missing(settings, "hub", settings.hub, found[theirs], theirs):
+        if problems := _missing(settings, "hub", settings.hub, folder, found[theirs], theirs):
             raise TableError(name, problems)
     if not local:  # a download that broke off goes on
         types = as_text(settings.hub, next(iter(found.values())))
@@ -283,12 +285,23 @@ def _reader(task: str, key: str, file: Path) -> dict[str, str]:
 
 
 def _missing(
-    settings: Columns, key: str, place: str, table: Any, split: str = "columns"
+    settings: Columns, key: str, place: str, folder: Path, table: Any, split: str = "columns"
 ) -> list[tuple[str, str]]:
-    """Which columns a table lacks."""
+    """Which columns a table lacks; or those of pictures that nothing names, as nothing else would tell."""
     names = column_names(place, table)
     if not names:
         return [(key, f"{place} has no rows")]
+    used = [column for columns in settings.columns().values() for column in columns]
+    if set(used) <= set(names):
+        if "images" in settings.model_fields_set or settings.messages:
+            return []
+        shown = pictured(list(islice(_records(place, table), ROWS_AT_ONCE)), folder)
+        hint = "or images: [] if the model is not to see them"
+        return [
+            ("images", f"column '{name}' of {place} holds pictures; say images: {name}, {hint}")
+            for name in shown
+            if name not in used
+        ]
     return [
         (key, f"there is no column '{column}'{suggestion(column, names)} ({split}: {', '.join(names)})")
         for key, columns in settings.columns().items()

@@ -13,7 +13,7 @@ from PIL import Image
 from holdfast.errors import HoldfastError
 from holdfast.tasks.example import Example, ImageSource, open_image
 
-MOST_PICTURES = 2000
+MOST_PICTURES = 6000  # small ones; of photographs MOST_BYTES has room for some 900
 MOST_BYTES = 9_000_000  # of all pictures of a page, as text
 SIDE = 256  # pixels of a picture's longer side
 SMALL = 96  # up to this side a picture keeps its every pixel

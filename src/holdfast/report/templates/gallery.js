@@ -189,7 +189,7 @@ function row(place) {
   made.setAttribute("aria-selected", place === active);
   made.setAttribute("aria-posinset", place + 1);
   made.setAttribute("aria-setsize", shown.length);
-  made.append(data.pictures[item] ? picture(data.pictures[item][0]) : make("span", "thumb"));
+  made.append(data.pictures[item] ? picture(data.pictures[item][0]) : make("span", "thumb none", data.album.length ? "no picture here" : ""));
   const what = make("div", "what"), wanted = make("div", "wanted", "answer ");
   wanted.append(said("b", "", data.references[item]));
   const where = make("div", "where");
@@ -367,6 +367,7 @@ function update() {
   filter();
   controls();
   fateButtons();
+  $("matrix-of").textContent = state.run === "" && runs.length > 1 ? "; the first run's until one is chosen" : "";
   $("matrices").replaceChildren(...(state.run === "" ? runs.slice(0, 1) : strips()).map(matrix));
   $("count").textContent = `${shown.length.toLocaleString("en")} of ${total.toLocaleString("en")} items`;
   active = 0;
@@ -422,6 +423,9 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => { printing = false; draw(); });
 
+const short = OUTCOMES.flatMap(([sign, name]) => [make("span", `mark ${name}`, sign), ` ${name} `]);
+const [now, learned] = ["now", "learned"].map((kind) => make("span", `mark right ${kind}`, "✓"));
+$("marks").append("One mark a stage, the base first: ", ...short, learned, " just trained ", now, " the stage looked at");
 const legend = [...OUTCOMES.map(([sign, name, help]) => [`${sign} ${name}`, help]), ...FATES.map(([, label, help]) => [label, help])];
 $("legend").replaceChildren(...legend.filter(([, help]) => help).flatMap(([term, help]) => [make("dt", "", term), make("dd", "", help)]));
 $("legend").append(make("dt", "", "before"), make("dd", "", "just after training on the task; the base for general benchmarks, the task learned last and joint training"));
