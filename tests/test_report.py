@@ -24,7 +24,7 @@ from holdfast.report.sections import SECTIONS, learned
 from holdfast.report.sections.differences import differences, findings
 from holdfast.report.sections.learned import cautions, headline, origins
 from holdfast.report.sections.setup import methods_table
-from holdfast.report.style import inline_svg, looks_of
+from holdfast.report.style import PAGE_PIXELS, WIDTH, inline_svg, looks_of
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
 from results_helpers import METHODS, make_results
 
@@ -400,3 +400,16 @@ def test_looks_differ_and_svg_ids_are_its_own():
     )
     assert svg == '<svg><g id="f-a" clip-path="url(#f-a)"/></svg>'
     assert not re.search("metadata|xml", svg)
+
+
+def test_a_narrow_figure_is_shown_at_the_scale_of_a_wide_one(tmp_path):
+    widths = [
+        int(inline_svg(f'<svg width="{72 * inches}pt" height="9pt"/>', "f")[16:].partition("px")[0])
+        for inches in (WIDTH, WIDTH / 4)
+    ]
+    assert widths == [PAGE_PIXELS, PAGE_PIXELS / 4]
+
+
+def test_one_task_is_said_as_one(tmp_path):
+    one = make_results(("sft",), items=10, sequence=SHORT[:1], general=())
+    assert "1 method, 1 task, 1 seed" in build(one, tmp_path).read_text(encoding="utf-8")

@@ -25,6 +25,7 @@ PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 
 WIDTH = 8.6  # inches: scaled to a page's width, text stays legible
+PAGE_PIXELS = 1060  # that such a figure takes on a page
 INK, MUTED, GRID = "#1c2128", "#68707a", "#dde1e6"
 # In the page these follow its light or dark mode.
 CSS_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
@@ -179,4 +180,7 @@ def inline_svg(svg: str, name: str, data: Collection[str] = ()) -> str:
         "(fill|stroke): (#[0-9a-f]{6})", lambda found: f"{found[1]}: {variables.get(found[2], found[2])}", svg
     )
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    if found := re.match(r'<svg [^>]*\bwidth="([\d.]+)pt"', svg):  # narrow ones at the scale of wide ones
+        pixels = round(float(found[1]) / 72 / WIDTH * PAGE_PIXELS)
+        svg = f'<svg style="--w: {pixels}px"{svg[4:]}'
     return svg.strip()
