@@ -13,7 +13,11 @@ from holdfast.cli.console import Debug, Json, out, show_json
 from holdfast.cli.report import load_run
 from holdfast.errors import InputError
 
-OTHERS = ("work", "damaged", "trash")  # what lies there besides results
+OTHERS = {  # what lies there besides results
+    "work": "of jobs that are under way or were stopped, which go on from it",
+    "damaged": "set aside; 'holdfast store prune --damaged' removes it",
+    "trash": "on its way out",
+}
 store_app = typer.Typer(help="Results on disk: what there is, and making room.", invoke_without_command=True)
 
 StorePlace = Annotated[str, typer.Option("--store", help="The store's folder, or its URL.")]
@@ -72,7 +76,7 @@ def store(
         out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
     for name, left in others.items():
         if left:
-            out.print(f"{name}: {_bytes(left)}")
+            out.print(f"{name}: {_bytes(left)} ({OTHERS[name]})")
 
 
 @store_app.command("prune")
