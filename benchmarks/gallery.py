@@ -1,6 +1,6 @@
 """What a gallery of many items weighs, and how long it takes to open and to filter.
 
-    python benchmarks/gallery.py                   50,000 items, two runs of ten stages, photographs as far as there is room
+    python benchmarks/gallery.py                   50,000 items, two runs of ten stages, some 900 photographs
     python benchmarks/gallery.py --items 5000
     python benchmarks/gallery.py --save            and a dated table in benchmarks/results
 
