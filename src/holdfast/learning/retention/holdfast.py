@@ -53,7 +53,7 @@ class OwnAnswerGuard(Strategy):
 
     kind: Literal["holdfast"] = "holdfast"
     answers: int = Field(8, ge=1)  # n, old answers a step
-    coef: float = Field(0.3, gt=0)  # c
+    coef: float = Field(3.0, gt=0)  # c
     keep: int = Field(8, ge=1)  # iterations at a stage's end whose right answers are kept
     entries: int = Field(20, ge=1)  # k
     average: float = Field(0.0, ge=0, lt=1)  # towards the stage's start
