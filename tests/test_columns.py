@@ -183,6 +183,7 @@ def test_ten_answers_give_the_reference(tmp_path: Path) -> None:
 def test_templates_take_columns_and_nothing_else(tmp_path: Path) -> None:
     row = {"hint": None, "n": 3, "yes": True, "{odd}": "x", "a.b": "dotted", "list": [1]}
     assert fill("{hint}n is {n}, {yes}: {{as it is}} {a.b}", row) == "n is 3, yes: {as it is} dotted"
+    assert fill("{n}", {"n": float("nan")}) == ""  # a place left empty in a column of numbers
     with pytest.raises(Exception, match="column 'list' holds list, not text"):
         fill("{list}", row)
     for template in ("{}", "{question!r}", "{question:>9000000000}", "{question", "}", "{0}{"):

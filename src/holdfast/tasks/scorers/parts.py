@@ -35,7 +35,7 @@ def option_set(answer: str, example: Example) -> float:
     if "," not in example.answer:
         return float(_same(given, example.answer, example))
     theirs, ours = map(_options, (example.answer, given))
-    return 1.0 if ours == theirs else 0.5 if ours and ours < theirs else 0.0
+    return 0.0 if not ours else 1.0 if ours == theirs else 0.5 if ours < theirs else 0.0
 
 
 def _options(text: str) -> set[str]:
