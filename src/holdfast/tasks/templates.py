@@ -40,9 +40,7 @@ def fill(template: str, record: Record) -> str:
 
 
 def text_of(value: Any, column: str) -> str:
-    if value is None or (
-        isinstance(value, float) and math.isnan(value)
-    ):  # NaN is how tables of numbers leave a place empty
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # empty in a column of numbers
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
