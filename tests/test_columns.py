@@ -325,6 +325,22 @@ def test_pictures_stay_inside_their_folder(tmp_path: Path) -> None:
     assert [example.id for example in mine.examples("test")] == ["4"]
 
 
+def test_what_is_not_there_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in ("/nowhere/rows", "./rows", "rows.csv"):
+        with pytest.raises(InputError, match=f"There is no file or folder {source}"):
+            columns.first_rows(source)
+    asked: list[tuple[str, str | None]] = []
+
+    def reach(hub: str, revision: str | None) -> None:
+        asked.append((hub, revision))
+        raise OSError("no way")
+
+    monkeypatch.setattr(columns, "_reach", reach)
+    with pytest.raises(InputError, match=r"owner/name cannot be loaded \(no way\); on a machine with access"):
+        columns.first_rows("owner/name")
+    assert asked == [("owner/name", None)]
+
+
 def test_class_labels_are_said_by_name(tmp_path: Path) -> None:
     import datasets
 
