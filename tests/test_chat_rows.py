@@ -96,6 +96,10 @@ def test_what_the_system_says_stands_before_the_question() -> None:
             "'messages': has 2 turns of the user; a row",
         ),
         ([said("user", "a")], "'messages': has 0 turns of the assistant, and no field 'answer'"),
+        (
+            [said("assistant", "b"), said("user", "a")],
+            "'messages': answers before it is asked; put the user's",
+        ),
         ([said("tool", "a")], "'messages': has a turn of 'tool'; there are system, user, human"),
         ([said("user", [IMAGE_PART]), said("assistant", "b")], "'messages': shows more pictures than"),
         ([said("user", [{"type": "audio"}])], "'messages': has a part that is neither text nor image"),

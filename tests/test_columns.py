@@ -183,6 +183,7 @@ def test_ten_answers_give_the_reference(tmp_path: Path) -> None:
 def test_templates_take_columns_and_nothing_else(tmp_path: Path) -> None:
     row = {"hint": None, "n": 3, "yes": True, "{odd}": "x", "a.b": "dotted", "list": [1]}
     assert fill("{hint}n is {n}, {yes}: {{as it is}} {a.b}", row) == "n is 3, yes: {as it is} dotted"
+    assert fill("{n}", {"n": float("nan")}) == ""  # a place left empty in a column of numbers
     with pytest.raises(Exception, match="column 'list' holds list, not text"):
         fill("{list}", row)
     for template in ("{}", "{question!r}", "{question:>9000000000}", "{question", "}", "{0}{"):
@@ -337,6 +338,22 @@ def test_pictures_stay_inside_their_folder(tmp_path: Path) -> None:
     save(tmp_path / "set" / "there.jpg", picture(1))
     mine = task(tmp_path / "set" / "rows.jsonl", test="train")
     assert [example.id for example in mine.examples("test")] == ["4"]
+
+
+def test_what_is_not_there_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in ("/nowhere/rows", "./rows", "rows.csv"):
+        with pytest.raises(InputError, match=f"There is no file or folder {source}"):
+            columns.first_rows(source)
+    asked: list[tuple[str, str | None]] = []
+
+    def reach(hub: str, revision: str | None) -> None:
+        asked.append((hub, revision))
+        raise OSError("no way")
+
+    monkeypatch.setattr(columns, "_reach", reach)
+    with pytest.raises(InputError, match=r"owner/name cannot be loaded \(no way\); on a machine with access"):
+        columns.first_rows("owner/name")
+    assert asked == [("owner/name", None)]
 
 
 def test_class_labels_are_said_by_name(tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
     [
         ({"sequence": ["raeding"]}, "reading"),
         ({"sequence": []}, "sequence"),
+        ({"seeds": [*range(1001)]}, "seeds: must hold at most 1,000, not 1,001"),
+        (
+            {"methods": {"a": {"objective": "sft", "retention": {"kind": "er", "sise": 3}}}},
+            "er: sise: there is no such setting; there is kind,",
+        ),
+        ({"methods": {"a" * 301: {"objective": "sft"}}}, "at most 300 characters"),
         ({"sequence": ["reading", "reading"]}, "more than once"),
         ({"general": ["reading"]}, "trained on"),
         ({"methods": {}}, "methods"),

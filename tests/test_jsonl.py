@@ -128,6 +128,7 @@ ROW = {"prompt": "?", "answer": "x"}
         ({**ROW, "images": "a\0.png"}, r"line 2, field 'images': .* is no usable path"),
         ({**ROW, "id": "first"}, r"line 2, field 'id': 'first' is also the id of line 1"),
         ({**ROW, "id": 1.5}, r"line 2, field 'id': must be text or a whole number, not a number"),
+        ({**ROW, "id": " "}, r"line 2, field 'id': is empty; leave it out"),
         ({**ROW, "image": "a.png"}, r"line 2, field 'image': is not a known field; did you mean 'images'\?"),
         ({**ROW, "rationale": 3}, r"line 2, field 'rationale': must be text"),
     ],
@@ -143,6 +144,23 @@ def test_errors_name_file_line_and_field(tmp_path, row, message):
     task = task_of(folder, {**ROW, "id": "first"}, row)
     with pytest.raises(InputError, match=rf"{folder}/test.jsonl, {message}"):
         task.examples("test")
+
+
+@pytest.mark.parametrize("tolerance", ["0.1", True, -1, float("nan"), [1]])
+def test_a_tolerance_is_a_number(tmp_path, tolerance):
+    row = {"prompt": "?", "answer": "3; 4"}
+    for told in ({"tolerance": tolerance}, {"meta": {"tolerance": tolerance}}):
+        with pytest.raises(
+            InputError, match=r"line 1, field 'tolerance': must be a number of at least 0, not"
+        ):
+            task_of(tmp_path, {**row, **told}, scorer="parts").examples("test")
+    task = task_of(tmp_path, {**row, "tolerance": 0.5}, scorer="parts")
+    assert task.score("3.4; 4.6", task.examples("test")[0]) == 0.5
+
+
+def test_a_set_of_no_options_is_no_reference(tmp_path):
+    with pytest.raises(InputError, match=r"the scorer 'option_set' finds ',' itself wrong"):
+        task_of(tmp_path, {"prompt": "?", "answer": ","}, scorer="option_set").examples("test")
 
 
 def test_an_answer_that_is_no_option(tmp_path):

@@ -124,6 +124,8 @@ def test_mmmu_letters(answer, letter):
         # what the official script reads as 3, as 5 and as 5
         (".3", ["0.3"], True), (".3", ["3"], False), (r"5 \times 10^3", ["5000"], True), ("−5", ["-5"], True),
         (r"5 \times 10^3", ["5"], False), ("−5", ["5"], False), ("3", ["3 × 10^{2}"], False),
+        ("10^3", ["1000"], True), ("10⁴", ["10000"], True), ("2 × 10⁻³", ["0.02"], False),
+        ("10^3", ["10"], False),
         ("- 12", ["-12"], True), ("x = - 12", ["12"], False), ("1.2*10^3", ["1200"], True),
     ],
 )  # fmt: skip
@@ -152,6 +154,7 @@ def test_yes_no(answer, decision):
 
 
 def test_gqa_matches_exactly_but_for_case_punctuation_and_articles():
+    assert short.gqa("vitamin a", "vitamin") == 0
     for answer in ("Shirt", "shirt.", "a shirt", "The shirt", r"\text{shirt}"):
         assert short.gqa(answer, "shirt") == short.gqa(answer, "Shirt") == 1  # as in the study
     assert short.gqa("no", "on") == 0 and short.gqa("on", "no") == 0

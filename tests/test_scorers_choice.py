@@ -109,6 +109,22 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         # letters of a range, a way or a formula
         ("A–D", None), ("A to D", None), ("It moves from A to B.", None), ("A < B", None), ("B + C", None),
         ("P(B|A) is small", None), (r"\(A\cup B\)", None), ("A^2 = 4", None), ("|A|", None), ("A*B", None),
+        # a conclusion, what is left over, and other words for "the answer"
+        ("A is a cat, but it barks, so B", "B"), ("(A) fails, (B) too; therefore (C).", "C"),
+        ("So A or B", None),
+        ("Eliminating A, C and D leaves B.", "B"), ("Ruling out A and D leaves us with C", "C"),
+        ("The correct choice is: (d)", "D"), ("The best option would be D.", "D"),
+        ("The correct option isn't B", None), ("The best option is unclear", None),
+        ("A and/or B", None), ("A ⊂ B", None), ("A ∥ B", None), ("A ✗ B ✓ C ✗ D ✗", None), ("A ✗\nB ✓", "B"),
+        # a letter with nothing but dress, and letters of other types
+        ("_B_", "B"), ("_The answer is B_", "B"), ("# B", "B"), ("• B", "B"), ("```\nB\n```", "B"),
+        ("<B>", "B"),
+        ("【B】", "B"), ("\ufeffB", "B"), ("✓ B", "B"), ("✅ C", "C"), ("1) B", "B"), ("Ⓑ", "B"), ("ⓒ", "C"),
+        ("Option Ⓒ", "C"), ("𝐁", "B"), ("«B»", "B"),
+        # other languages
+        ("选项B正确", "B"), ("选项C是正确的", "C"), ("选项C是错误的", None), ("选项A不对", None),
+        ("选择D最合适", "D"),
+        ("La respuesta es D", "D"), ("Die Antwort ist C.", "C"), ("La réponse est B.", "B"),
         # a list of all options in one line
         ("A) cat, B) dog, C) cow, D) pig", None), ("(A) cat (B) dog (C) cow: I pick (B)", "B"),
         # the pronoun
@@ -140,6 +156,9 @@ def test_options_whose_text_names_another_letter(read):
     [
         ("5", ("-5", "7"), None), ("−5", ("-5", "7"), "A"), ("x < 2", ("x > 2", "x > 7"), None),
         ("x>2", ("x > 2", "x > 7"), "A"), ("5!", ("5", "6"), None), ("|x|", ("x", "y"), None),
+        ("type A", ("type", "type B"), None), ("the type", ("type", "type B"), "A"),
+        ("The answer is dog, since it barks.", ("cat", "dog"), "B"),
+        ("The answer is dog (it barks)", ("cat", "dog"), "B"),
         ("50", ("20%", "50%"), "B"), ("COVID 19", ("COVID-19", "flu"), "A"), ("2 - 3", ("2 + 3", "7"), None),
     ],
 )  # fmt: skip
@@ -240,6 +259,14 @@ DECISIONS = [
     # both, or neither
     ("Yes and no", None), ("[yes/no]", None), ("Answer yes or no", None), ("The answer is yes or no", None),
     ("It cannot be determined", None), ("can not tell", None), ("Not applicable", None), ("No comment", None),
+    # agreement and denial in a word, and after an apology
+    ("Y", "yes"), ("n", "no"), ("Sorry, no.", "no"), ("I'm sorry, but yes", "yes"), ("It is.", "yes"),
+    ("They are", "yes"), ("It does", "yes"), ("It isn't", "no"), ("Indeed, there is a kite.", "yes"),
+    ("Absolutely, there is", "yes"), ("Certainly, there is nothing", "no"), ("Indeed it is", "yes"),
+    ("Absolutely not", "no"), ("It is not false", "yes"), ("That isn't wrong", "yes"),
+    ("A kite is in the picture", "yes"),
+    ("There is hardly a kite", None), ("Sorry, no idea", None), ("Sorry, not sure", None),
+    ("I'm sorry, but no image was provided", None), ("The image shows a kite", None),
     ("There is no way to tell", None), ("I have no idea", None), ("There isn't enough information", None),
     ("I don't have access to the image", None), ("I can't view images", None), ("I won't answer", None),
     ("There is insufficient information", None), ("I can neither confirm nor deny", None), ("No way", "no"),
@@ -280,6 +307,8 @@ def test_popes_own_script_is_a_scorer_of_its_own():
         ("brown, and blue", "blue and brown", 1), ("The bus is blue, brown", "Blue and brown", 1),
         ("red, blue & brown", "blue, brown and red", 1), ("blue, red", "Blue and brown", 0),
         ("1,000", "1,000", 1), ("two (2)", "2", 1), ("Two objects are blue.", "2", 1), ("02", "2", 1),
+        ("2 or more", "2", 0), ("up to 2", "2", 0), ("> 2", "2", 0), ("≥2", "2", 0), ("2+", "2", 0),
+        ("1 : 2", "1:2", 1), ("red + blue", "red and blue", 1), ("about 2", "2", 1),
         ("more than 2", "2", 0), ("not 2", "2", 0), ("at least 2", "2", 0), ("2 and 2", "2", 0),
         ("There aren't any", "0", 1), ("There is nothing", "0", 1), ("None are blue", "0", 1),
         ("brown/blue", "Blue and brown", 1), ("blue; brown", "Blue and brown", 1), ("It's a bus", "bus", 1),
@@ -313,7 +342,7 @@ def rows_of(folder: Path, scorer: str, *rows: dict[str, object]) -> list[Example
 @pytest.mark.parametrize(
     ("scorer", "row", "reason"),
     [
-        ("yes_no", {"answer": "Y"}, "it must be yes or no"),
+        ("yes_no", {"answer": "perhaps"}, "it must be yes or no"),
         ("pope", {"answer": "maybe"}, "it must be yes or no"),
         ("number", {"answer": "about twelve"}, "plain number"),
         ("number", {"answer": "three"}, "plain number"),

@@ -112,6 +112,8 @@ def test_geometry_in_any_notation(answer, reference, right):
         ("7 < x < 3", "3 < x < 7", 0),
         ("x != 3", r"x \neq 3", 1), ("3", "x = 3", 1), ("3 cm", "x = 3", 1), ("y = 3", "x = 3", 0),
         ("x", "x = 3", 0), ("12 = x", "12", 1), ("|AB| = 12", "12", 1), ("12 = 13", "12", 0),
+        (r"\Delta ABC", r"\triangle A B C", 1), ("ΔABC", r"\triangle A B C", 1), ("Δ", r"\triangle A B C", 0),
+        ("A B", "B", 0), ("A, B", "B", 0), ("a square", "square", 1), ("1.000.000", "1000000", 1),
         ("angle 5", r"\angle 5", 1), ("△ABC", r"\triangle A B C", 1), ("Triangle ABD", r"\triangle A B C", 0),
         ("AB || CD", r"\overline{A B} \parallel \overline{C D}", 1), ("AD & BE", "A D and B E", 1),
     ],
@@ -128,6 +130,8 @@ def test_numbers_and_collections(answer, reference, right):
         ("12", "12 cm", 1), ("12 CM", "12 cm", 1), ("12 m", "12 cm", 0), ("1.2.3", "1.2", 0), ("", "0", 0),
         ("1_000", "1000", 0), ("inf", "inf", 0), (".5", "0.5", 1), ("+7", "7", 1), ("3 ,", "3", 1),
         ("１２", "12", 1), ("5 m^2", "5 m^2", 1), ("5 m2", "5 M2", 1),
+        ("999999", "1000000", 0), ("999999.5", "1000000", 1), ("1.000.000", "1000000", 1),
+        ("1.000", "1000", 0),
         # more than one number is none
         ("12 or 13", "12 or 13", 0), ("12", "12 or 13", 0), ("1/2", "1/2", 0), ("1", "1/2", 0),
     ],
@@ -155,6 +159,8 @@ FROM_MATHRULER = [
     (r"32 \pi \text{ cm}^2", r"32 \pi", 1), (r"65\degree", "65", 1), ("red, white", "red and white", 1),
     ("red and white", "red, white", 1), ("white, red", "red and white", 0), ("2/4", "1/2", 0),
     ("0.5", "1/2", 1),
+    ("(0,100)", "100", 0), (r"08\sqrt{3}", r"8 \sqrt { 3 }", 0), ("08", "8", 1),
+    (r"0.5\pi", r"\frac{\pi}{2}", 1),
     ("x = 3", "3", 1), ("1,000", "1000", 1), ("1+x", "x + 1", 1), ("x*2", "2 x", 1), ("(2,1)", "(1,2)", 0),
     ("[1,2)", "(1,2)", 0), ("1.6e-19", "6.63e-34", 1), ("4 4/11", r"4 \frac { 4 } { 11 }", 1),
     (r"\sqrt{\frac{4}{3}}", r"\frac{4}{3}", 0), (r"\frac{\sqrt{4}}{3}", "4/3", 0), ("ADandBE",
@@ -217,7 +223,7 @@ def test_who_grades_is_part_of_what_determines_a_result(monkeypatch):
     own = task("study").scoring
     monkeypatch.setattr(latex, "mathruler_version", lambda: "0.1.0")
     assert (
-        own["scorer"] == "study 3 by own" and task("study").scoring["scorer"] == "study 3 by mathruler 0.1.0"
+        own["scorer"] == "study 4 by own" and task("study").scoring["scorer"] == "study 4 by mathruler 0.1.0"
     )
     assert identity("exact") == "exact" and identity("rules.py:score") == "rules.py:score"
     assert task("number", source="").scoring == {"scorer": "number"}  # its version says it

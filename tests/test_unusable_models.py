@@ -148,14 +148,51 @@ def test_found_while_loading(folder: Path, file: str, key: str, value: Any, expe
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": "x.bin"}, "metadata": {}}']
+    ("content", "expected"),
+    [
+        ("[]", "weights .* cannot be used"),
+        ("{}", "weights .* cannot be used"),
+        ('{"weight_map": []}', "weights .* cannot be used"),
+        ('{"weight_map": {"a": "x.bin"}, "metadata": {}}', "names 'x.bin', but weights must be safetensors"),
+        ('{"weight_map": {"a": 5}, "metadata": {}}', "names '5', but weights must be safetensors"),
+        (
+            '{"weight_map": {"a": "x.safetensors"}, "metadata": {}}',
+            "names 'x.safetensors', which is not there",
+        ),
+        ('{"weight_map": {"a": "x\\u0000.safetensors"}}', r"names 'x\\x00.safetensors', which is not there"),
+    ],
 )
-def test_an_index_of_weights_that_is_none(folder: Path, content: str) -> None:
+def test_an_index_of_weights_that_is_none(folder: Path, content: str, expected: str) -> None:
+    """A pickle beside the weights is not even opened."""
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / "x.bin").write_bytes(b"no weights")
     (folder / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(InputError, match=r"[Ww]eights .* cannot be (used|loaded)") as told:
+    with pytest.raises(InputError, match=expected) as told:
         Policy.load(folder, ModelSettings())
     one_line(told.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("text_config.hidden_size", 10**9, "hidden_size 1,000,000,000, and there are .* numbers in all"),
+        ("text_config.num_hidden_layers", 10**9, "there are .* tensors|must be equal to the number of"),
+        ("vision_config.depth", 10**9, "1,000,000,000, and there are .* tensors"),
+        ("text_config", None, "do not fit its config.json"),
+    ],
+)
+def test_a_configuration_of_a_far_larger_model_is_not_built(
+    folder: Path, key: str, value: Any, expected: str
+) -> None:
+    """It would take all the memory before a shape could be compared."""
+    change(folder / "config.json", key, value)
+    for look in (
+        lambda: Policy.load(folder, ModelSettings()),
+        lambda: check_ready(str(folder), ModelSettings()),
+    ):
+        with pytest.raises(InputError, match=expected) as told:
+            look()
+        one_line(told.value)
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,22 @@ def message(folder: Path, content: str | bytes) -> str:
         ("a: " + "{a: " * 5000, "nested too deeply"),
         (BOMB, "stands for more than 1,000,000 values"),
         (MERGES, "stands for more than 1,000,000 values"),
+        (
+            "a: 1\nb: !!set {x, y}\n",
+            "line 2, column 4: this is not valid YAML: could not determine a constructor",
+        ),
+        ("a: !!binary aGVsbG8=\n", "could not determine a constructor"),
+        ("a: !!map x\n", "line 1, column 4: this is not valid YAML"),
+        (
+            "a:\n  yes: 1\n",
+            "line 2, column 3: this is not valid YAML: the key 'yes' is no text; put it in quotes",
+        ),
+        ("1.5: 1\n", "the key '1.5' is no text"),
+        ("~: 1\n", "the key '~' is no text"),
         ("a: &a [*a]", "a value contains itself"),
         ("a: &a {<<: *a}", "a value contains itself"),
     ],
-    ids=range(18),
+    ids=range(24),
 )
 def test_one_line_that_says_where(tmp_path: Path, content: str | bytes, expected: str) -> None:
     start = time.monotonic()

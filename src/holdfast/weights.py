@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.errors import InputError, reading, reason
+from holdfast.errors import InputError, reading, reason, shortened
 from holdfast.files import parse_json, read_json
 
 INDEX = "model.safetensors.index.json"
@@ -19,20 +19,28 @@ def indexed(folder: Path) -> list[Path]:
     """The files that a model folder's index of weights names; [] where it has no index.
 
     Raises:
-        InputError: it cannot be read, or names a file that is not in the folder itself.
+        InputError: it cannot be read, or names what is no safetensors file in the folder itself.
     """
     path = folder / INDEX
     if not path.is_file():
         return []
     with reading(f"The index of weights {path}", advice="Copy or download it again."):
-        names = {str(name) for name in read_json(path)["weight_map"].values()}
-    outside = sorted(name for name in names if name in ("", ".", "..") or "/" in name or "\\" in name)
-    if outside:
-        raise InputError(
-            f"{path} names '{outside[0]}', but weights must lie in the model's own folder: "
-            "move the file there and write its name alone."
-        )
-    return [folder / name for name in sorted(names)]
+        names = sorted({str(name) for name in read_json(path)["weight_map"].values()})
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise InputError(
+                f"{path} names '{name}', but weights must lie in the model's own folder: "
+                "move the file there and write its name alone."
+            )
+        if not name.endswith(".safetensors"):
+            raise InputError(
+                f"{path} names '{shortened(name)}', but weights must be safetensors; convert them."
+            )
+        if "\0" in name or not (folder / name).is_file():
+            raise InputError(
+                f"{path} names {shortened(name)!r}, which is not there; copy or download it again."
+            )
+    return [folder / name for name in names]
 
 
 def count_parameters(path: Path) -> int:
@@ -42,6 +50,15 @@ def count_parameters(path: Path) -> int:
         InputError: it is damaged or cut off.
     """
     return sum(math.prod(tensor["shape"]) for tensor in _tensors(path)[1])
+
+
+def count_tensors(path: Path) -> int:
+    """Tensors in a safetensors file.
+
+    Raises:
+        InputError: it is damaged or cut off.
+    """
+    return len(_tensors(path)[1])
 
 
 def sample_weights(path: Path, most: int = 4096) -> np.ndarray:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -105,8 +105,25 @@ def parse_value(text: str) -> Any:
 _KINDS = {"int": "whole number", "float": "number", "bool": "truth value", "timestamp": "date"}
 
 
+_NO_TEXT = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "float", "timestamp")}
+_NO_SETTINGS = {
+    f"tag:yaml.org,2002:{kind}" for kind in ("set", "omap", "pairs", "binary")
+}  # sets have no order
+
+
 class _Loader(yaml.SafeLoader):
     """Says where a value stands that is not of its type: a date such as 2024-13-01, `!!int abc`."""
+
+    yaml_constructors: ClassVar = {
+        tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag not in _NO_SETTINGS
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag in _NO_TEXT:
+                text = f"the key '{shortened(str(key.value))}' is no text; put it in quotes"
+                raise ConstructorError(None, None, text, key.start_mark)
+        return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

@@ -37,7 +37,8 @@ from holdfast.tasks.task import Split, Task
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
 # A method made by a grid carries its values in its name.
 MethodName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*( [a-z_.]+=[A-Za-z0-9_.+-]+)*$")
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*( [a-z_.]+=[A-Za-z0-9_.+-]+)*$", max_length=300),
 ]
 
 EXECUTORS = ("local", "ray")  # what does jobs; their classes: experiment/executor.py
@@ -129,7 +130,7 @@ class Experiment(Settings):
     test_examples: Most = None  # of the split that judges, likewise
     bad_rows: Literal["stop", "skip"] = "stop"  # those that the model cannot take, in any method or style
     evaluation: Evaluation = Evaluation()  # how policies are judged
-    seeds: tuple[int, ...] = Field((0,), min_length=1)  # each method runs once with each
+    seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=1000)  # each method runs once with each
     methods: dict[MethodName, SerializeAsAny[Method]] = Field(min_length=1)  # by names of your own
     variants: dict[MethodName, Variant] = Field(default_factory=dict)  # methods that a grid made
     reference: MethodName | None = None  # whom the report compares with; None: the first SFT method

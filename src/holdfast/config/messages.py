@@ -62,6 +62,8 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
         return path, message
     if kind == "string_pattern_mismatch":
         return path, f"'{shortened(details['input'])}' may hold only letters, digits, '-' and '_'"
+    if kind == "too_long":
+        return path, f"must hold at most {context['max_length']:,}, not {context['actual_length']:,}"
     if kind == "value_error":
         return path, str(context["error"])
     message = _PLAIN.get(kind) or details["msg"].replace("Input should be", "must be")

@@ -82,7 +82,7 @@ def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
         InputError: its index of weights names files outside it.
     """
     paths = {path for path in folder.iterdir() if path.suffix in _DETERMINING and path.is_file()}
-    paths |= {path for path in indexed(folder) if path.is_file()}
+    paths |= {*indexed(folder)}
     return _file_digests(sorted(paths), memory)
 
 

@@ -7,10 +7,13 @@ end in an index error somewhere in the model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
+from holdfast.weights import count_parameters, count_tensors, indexed
 
+_DEPTHS = ("num_hidden_layers", "depth", "num_layers")
 # Of the image processor, and of the model's vision_config.
 _SIZES = (
     ("patch_size", "patch_size"),
@@ -46,6 +49,38 @@ def check_fit(source: object, model: Any, processor: Any) -> None:
         cut, wanted = getattr(images, ours, None), getattr(vision, theirs, None)
         if isinstance(cut, int) and isinstance(wanted, int) and cut != wanted:
             _fail(source, f"the image processor has {ours} {cut}, the vision tower {theirs} {wanted}")
+
+
+def check_scale(folder: Path, config: Any) -> None:
+    """See that a configuration is not that of a far larger model than its weights are of.
+
+    Such a model would be built at that size, whatever it takes, before a shape could be compared.
+
+    Raises:
+        InputError: it has more layers than there are tensors, or a matrix of more numbers than there are.
+    """
+    if getattr(config, "quantization_config", None) is not None:  # its numbers are packed
+        return
+    files = indexed(folder) or sorted(folder.glob("*.safetensors"))
+    tensors, numbers = sum(map(count_tensors, files)), sum(map(count_parameters, files))
+    text = config.get_text_config()
+    for part in (text, getattr(config, "vision_config", None)):
+        for name in _DEPTHS:
+            if isinstance(layers := getattr(part, name, None), int) and layers > tensors:
+                _fail_scale(folder, f"{name} {layers:,}, and there are {tensors:,} tensors")
+        width = getattr(part, "hidden_size", None)
+        for name in ("intermediate_size", "vocab_size") if part is text else ("intermediate_size",):
+            rows = getattr(part, name, None)
+            if isinstance(width, int) and isinstance(rows, int) and rows * width > numbers:
+                what = f"{name} {rows:,} and hidden_size {width:,}"
+                _fail_scale(folder, f"{what}, and there are {numbers:,} numbers in all")
+
+
+def _fail_scale(folder: Path, reason: str) -> None:
+    raise InputError(
+        f"The weights of {folder} do not fit its config.json: that says {reason}. "
+        "Copy both from the same checkpoint."
+    )
 
 
 def check_shapes(trouble: str, mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> None:

@@ -16,7 +16,7 @@ from holdfast.policy.device import device_for
 from holdfast.policy.encode import Encoder
 from holdfast.policy.environment import MissingPackage, loading
 from holdfast.policy.families import FAMILIES, family_of
-from holdfast.policy.fit import check_fit, check_shapes
+from holdfast.policy.fit import check_fit, check_scale, check_shapes
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings, model_path
@@ -127,7 +127,10 @@ def without_weights(config: Any) -> Any:
 
 def _config(folder: str, options: dict[str, Any]) -> Any:
     with loading("config.json", folder):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+    if Path(folder).is_dir():
+        check_scale(Path(folder), config)
+    return config
 
 
 def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str, Any]]:

@@ -52,12 +52,14 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
     pictures = iter(beside)
     said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     shown: list[Any] = []
+    turned = False
     for turn in [*_listed(values.get(field)), *_listed(values.get("completion"))]:
         who, content = _turn(field, turn)
         before = len(shown)
         text = "".join(_texts(field, content, pictures, shown))
         if who == "assistant" and len(shown) > before:
             raise ChatError(field, "shows a picture in the assistant's turn; an answer is text")
+        turned = turned or (who == "user" and bool(said["assistant"]))
         said[who].append(text)
     if isinstance(values.get("system"), str) and values["system"].strip():
         raise ChatError("system", "is not read; make it the first turn, or move it into 'meta'")
@@ -68,6 +70,8 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
     answers = [others["answer"]] if others.get("answer") is not None else said["assistant"]
     if len(answers) != 1:
         raise ChatError(field, f"has {len(answers)} turns of the assistant, and no field 'answer'; give one")
+    if turned:
+        raise ChatError(field, "answers before it is asked; put the user's turn before the assistant's")
     prompt = "\n".join([*said["system"], *said["user"]])
     return others | {
         "prompt": _without_leading(prompt, len(beside) or len(shown)),

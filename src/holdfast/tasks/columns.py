@@ -163,7 +163,7 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
     """
     path = Path(settings.hub)
     local = bool(settings.hub) and path.exists()
-    named_like_a_file = settings.hub.startswith((".", "/", "~")) or path.suffix in READERS
+    named_like_a_file = _named_like_a_file(settings.hub)
     if not local and (named_like_a_file or settings.hub.count("/") != 1):
         problem = f"there is no file or folder '{settings.hub}', and it is no hub id (owner/name)"
         raise TableError(name, [("hub", problem)])
@@ -317,6 +317,8 @@ def first_rows(source: str) -> dict[str, list[Record]]:
         InputError: it cannot be read.
     """
     path = Path(source)
+    if not path.exists() and _named_like_a_file(source):
+        raise InputError(f"There is no file or folder {source}.")
     reader = _reader("data", "source", path) if path.is_file() else {"path": source}
     found = _load("data", "source", source, path.exists(), **reader, streaming=True)
     with said_if_damaged(source):
@@ -326,7 +328,7 @@ def first_rows(source: str) -> dict[str, list[Record]]:
 def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> Any:
     try:
         if not local:
-            _reach(hub, arguments["revision"])
+            _reach(hub, arguments.get("revision"))
         found = library().load_dataset(**arguments)
         if arguments.get("streaming") and (types := as_text(hub, next(iter(found.values())))):
             found = library().load_dataset(**arguments, **types)
@@ -340,6 +342,10 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
                 f"; on a machine with access, run '{command}', copy the folder here, and write hub: FOLDER"
             )
         raise TableError(task, [(key, text)]) from None
+
+
+def _named_like_a_file(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or Path(source).suffix in READERS
 
 
 def _reach(hub: str, revision: str | None) -> None:

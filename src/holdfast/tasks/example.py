@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, shortened
 from holdfast.tasks.pictures import as_seen, opened, upright_size
 
 IMAGE_MARKER = "<image>"  # in a prompt: here stands an image
@@ -64,7 +64,8 @@ class Example:
     @property
     def named(self) -> str:
         """What messages call it."""
-        return f"{self.id} ({self.place})" if self.place else self.id
+        name = shortened(self.id)
+        return f"{name} ({self.place})" if self.place else name
 
 
 def held_bytes(source: ImageSource) -> int:

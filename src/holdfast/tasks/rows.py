@@ -9,7 +9,7 @@ from string import ascii_uppercase
 from typing import Any, NoReturn
 
 from holdfast import plugins
-from holdfast.errors import InputError
+from holdfast.errors import InputError, shortened
 from holdfast.tasks.example import IMAGE_MARKER, Example, ImageSource
 from holdfast.tasks.prompts import STYLES, Style, render_target
 from holdfast.tasks.scorers import get_scorer
@@ -17,6 +17,7 @@ from holdfast.tasks.scoring import extract_answer
 
 FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
 META = "meta"  # more data, whatever its fields are called
+OF_PARTS, TOLERANCE = ("parts", "option_set"), "tolerance"  # numbers of these may differ by as much
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro", "mmlu_pro_script")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
 COMMON_NAMES = {  # what fields and columns are called elsewhere, the most telling first
@@ -130,7 +131,10 @@ class Row:
         meta = self.values.get(META)
         if not isinstance(meta, dict | None):
             self.fail(META, f"must be an object, not {kind_of(meta)}")
-        return {**dict(self._others()), **(meta or {})}
+        meta = {**dict(self._others()), **(meta or {})}
+        if self.scorer in OF_PARTS and TOLERANCE in meta and not _is_tolerance(meta[TOLERANCE]):
+            self.fail(TOLERANCE, f"must be a number of at least 0, not {shortened(str(meta[TOLERANCE]))}")
+        return meta
 
     def _text(self, field: str, needed: bool = True) -> str:
         value = self.values.get(field)
@@ -177,6 +181,8 @@ class Row:
             return self.default_id
         if isinstance(value, bool) or not isinstance(value, str | int):
             self.fail("id", f"must be text or a whole number, not {kind_of(value)}")
+        if not str(value).strip():
+            self.fail("id", "is empty; leave it out to have rows numbered")
         return str(value)
 
     def _letter(self, answer: str, choices: tuple[str, ...]) -> str:
@@ -199,6 +205,10 @@ class Row:
         self.fail(
             "answer", f"'{answer}' is neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
         )
+
+
+def _is_tolerance(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
 
 
 def misread(example: Example, scorer: str, style: Style) -> str | None:

@@ -17,6 +17,7 @@ EXTRACTION_VERSION = 2  # raise when another part of a response is its answer
 THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
 BOX = r"\boxed{"
 ACCURACY_WEIGHT, FORMAT_WEIGHT = 0.9, 0.1
+LARGEST_COUNT = 2.0**53  # up to here whole numbers that differ by one are two numbers
 RIGHT = 0.5  # a soft score counts as right from here on
 
 
@@ -107,7 +108,7 @@ def choice(answer: str, reference: str) -> float:
 
 
 def number(answer: str, reference: str) -> float:
-    """The same number, within 1e-6 of it (relative), however it is written (`1,200`, `3,5`, `−2`, `1e3`).
+    """The same number, however it is written (`1,200`, `3,5`, `−2`, `1e3`); fractions within 1e-6 (relative).
 
     A reference with a unit may be answered without it, but not in another one.
     """
@@ -116,7 +117,8 @@ def number(answer: str, reference: str) -> float:
         return 0.0
     (ours, unit), (theirs, expected) = given, wanted
     same_unit = not unit or _squeezed(unit) == _squeezed(expected)
-    return float(same_unit and abs(ours - theirs) <= 1e-6 * abs(theirs))
+    counts = ours.is_integer() and theirs.is_integer() and max(abs(ours), abs(theirs)) < LARGEST_COUNT
+    return float(same_unit and abs(ours - theirs) <= (0 if counts else 1e-6 * abs(theirs)))
 
 
 def _squeezed(text: str) -> str:

@@ -64,7 +64,8 @@ def said_if_damaged(place: Path | str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, library().exceptions.DatasetsError) as error:
-        raise InputError(f"{place} is damaged or incomplete ({reason(error)}); download it again.") from None
+        advice = "save it as UTF-8" if isinstance(error, UnicodeError) else "download it again"
+        raise InputError(f"{place} is damaged or incomplete ({reason(error)}); {advice}.") from None
 
 
 def plain_rows(table: Any) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from string import Formatter
 from typing import Any
 
@@ -39,7 +40,7 @@ def fill(template: str, record: Record) -> str:
 
 
 def text_of(value: Any, column: str) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # empty in a column of numbers
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -223,6 +223,9 @@ def parse_strategies(value: Any) -> Any:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             text = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
+            if first["type"] == "extra_forbidden":
+                known = strategy_class(settings["kind"]).model_fields
+                text = f"there is no such setting; there is {', '.join(known)}"
             raise ValueError(f"{settings['kind']}: {place}: {text[0].lower()}{text[1:]}") from None
     names = [one.name for one in made]
     if len(set(names)) < len(names):

@@ -110,8 +110,8 @@ def _own(name: str, answer: str, example: Example) -> float:
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
-    **dict.fromkeys(("parts", "option_set", "box"), 2),
-    **dict.fromkeys(("vqa", "gqa", "pope", "study", "number"), 3),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro", "yes_no", "pathvqa", "superclevr"), 4),
-    "geometry": 5,
+    **dict.fromkeys(("parts", "option_set", "box", "vqa", "pope"), 3),
+    **dict.fromkeys(("gqa", "study", "number"), 4),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro", "yes_no", "pathvqa", "superclevr"), 5),
+    "geometry": 6,
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from unicodedata import normalize
 
-from holdfast.tasks.numerals import plain_typography, without_commas
+from holdfast.tasks.numerals import on_the_line, plain_typography, without_commas
 from holdfast.tasks.scorers import latex
 from holdfast.tasks.scorers.text import WRAPPER, final_part, words
 from holdfast.tasks.scorers.units import split_unit
@@ -26,9 +26,6 @@ _SYMBOLS = {
     "δ": "delta", "φ": "phi",
 }  # fmt: skip
 _CHARACTERS = str.maketrans({symbol: rf"\{name} " for symbol, name in _SYMBOLS.items()} | {"∶": ":"})
-_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
-_EXPONENT = re.compile(f"[{_RAISED}]+")
-_ON_THE_LINE = str.maketrans(_RAISED, "0123456789-")
 _FRACTION_SIGN = re.compile("[¼-¾⅐-⅞]")
 # Other ways to write what a relation or a name is written with.
 _SYNONYMS = (
@@ -39,7 +36,10 @@ _SYNONYMS = (
     (re.compile(r"\\gt(?![A-Za-z])"), ">"),
     (re.compile(r"(?<=[A-Z}]) ?\|\| ?(?=[A-Z\\])"), r" \\parallel "),
     (re.compile(r"(?<!\\)\b[Aa]ngle\s+(?=[A-Z0-9]\b|[A-Z]{3}\b)"), r"\\angle "),
-    (re.compile(r"(?<!\\)\b[Tt]riangle\s+(?=[A-Z]{3}\b)"), r"\\triangle "),
+    (
+        re.compile(r"(?:(?<!\\)\b[Tt]riangle\s+|(?:\\Delta(?![A-Za-z])|Δ)\s*)(?=[A-Z] ?[A-Z] ?[A-Z]\b)"),
+        r"\\triangle ",
+    ),
     (re.compile(r"\*\*"), "^"),
 )
 _SPACES = re.compile(r"\\[,;: ]|~|\\q?quad(?![A-Za-z])")
@@ -200,8 +200,7 @@ def _symbolic(text: str) -> bool:
 def _bare(text: str) -> str:
     """Without what only sets type, degree and percent signs, lines over names and a full stop."""
     text = _FRACTION_SIGN.sub(lambda sign: f" {normalize('NFKC', sign[0])} ", text)
-    text = _EXPONENT.sub(lambda raised: f"^{{{raised[0].translate(_ON_THE_LINE)}}}", text)
-    text = plain_typography(text).translate(_CHARACTERS).replace("{,}", ",").strip()
+    text = plain_typography(on_the_line(text)).translate(_CHARACTERS).replace("{,}", ",").strip()
     text = _MARKS.sub("", _DEGREES.sub("", _SPACES.sub(" ", text)))
     for pattern, form in ((WRAPPER, r" \1 "), (_LINE, r"\1")):
         while (plain := pattern.sub(form, text)) != text:

@@ -2,7 +2,7 @@ r"""MMMU's open questions: short texts and numbers, scored as the official `eval
 
 An answer counts when one of the accepted texts stands in it, or one of its numbers equals an
 accepted number. A reference of one letter must stand alone: as a substring it would be in
-nearly every answer. `.3`, `5 \times 10^3` and the minus sign of typesetting are read as what they
+nearly every answer. `.3`, `5 \times 10^3`, `10^3` and the minus sign of typesetting are read as what they
 say, where the script finds 3, 5 and no sign.
 """
 
@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from holdfast.tasks.numerals import plain_typography
+from holdfast.tasks.numerals import on_the_line, plain_typography
 from holdfast.tasks.scorers.text import final_part
 
 _INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _NUMBER = re.compile(r"-?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
 _APART = re.compile(r"(^|[=:] ?|\bis )- (?=[\d.])")  # a sign and its number
 _TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·|\*|x) ?10 ?\^ ?\{?(-?\d+)\}?")
+_TEN = re.compile(r"(?<![\w.])10 ?\^ ?\{?(-?\d+)\}?")
 
 
 def open_answer(answer: str, references: Sequence[str]) -> float:
@@ -36,7 +37,8 @@ def open_answer(answer: str, references: Sequence[str]) -> float:
 
 
 def _plain(text: str) -> str:
-    return _TIMES_TEN.sub(r"e\1", _APART.sub(r"\1-", plain_typography(text)))
+    text = _APART.sub(r"\1-", plain_typography(on_the_line(text)))
+    return _TEN.sub(r"1e\1", _TIMES_TEN.sub(r"e\1", text))
 
 
 def _candidates(text: str) -> list[str]:

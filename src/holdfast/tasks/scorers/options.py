@@ -14,18 +14,25 @@ import re
 from collections.abc import Callable, Sequence
 from string import ascii_uppercase
 from typing import NamedTuple
+from unicodedata import normalize
 
 from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.text import final_part, unboxed, words
 
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
-_WIDE = {0xFF01 + place: chr(0x21 + place) for place in range(94)}  # letters and marks of full width
+_LETTERS_OF_TYPE = {  # of full width, in brackets, in circles and of mathematics: Ｂ ⒝ Ⓑ 𝐁
+    code: normalize("NFKC", chr(code))
+    for first, last in ((0xFF01, 0xFF5E), (0x249C, 0x24E9), (0x1D400, 0x1D6A3), (0x1F110, 0x1F149))
+    for code in range(first, last + 1)
+}
 # "The answer is B" where words are not parted by blanks; 不 and 非 say no.
 _WRITTEN_TOGETHER = re.compile(
-    r"(?<![不非])(?:答案|答え|正解|정답|选项|选择?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])(?:です|입니다|(?!\w))"
+    r"(?<![不非])(?:答案|答え|正解|정답|选项|选择?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
+    r"(?:です|입니다|(?=(?:是|为|最)?(?:正确|对|合适))|(?!\w))"
 )
-_QUOTED = re.compile(r"(?<!\w)[\"'“”‘’]([A-Za-z])[\"'“”‘’](?!\w)")
-_ALONE = re.compile(r"[\s(\[{]*([A-Za-z])[\s)\]}.:,;!]*")
+_QUOTED = re.compile(r"(?<!\w)[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?!\w)")
+_ITALIC = re.compile(r"(?<![\w\\])_([^_\n]+)_(?!\w)")
+_ALONE = re.compile(r"(?:# )?[\s(\[{<【`~•✓✔✅☑\ufeff]*([A-Za-z])[\s)\]}>】`.:,;!?✓✔✅\ufeff]*")
 
 # A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
 _OF_THINGS = (  # verbs that no article stands before
@@ -33,16 +40,20 @@ _OF_THINGS = (  # verbs that no article stands before
     "|remains|represents|satisfies|seems"
 )
 _VERBS = (
-    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|must|or|should|since|so|then|was"
-    "|which|with|would"
+    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|leaves|must|or|should|since|so|then"
+    "|was|which|with|would"
 )
 _PRONOUN = re.compile(rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|as|because|but|for|or|since)\b)[a-z])")
+_RELATIONS = "∩∪⊂⊆⊃⊇∈∖⊕⊗∧∨∥⊥≅≡∼↔⇔"
 _OPTION = (
-    r"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥∩∪×·]| ?[<>] ?\d"
+    rf"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥×·✗✘❌{_RELATIONS}]| ?[<>] ?\d"
     rf"| (?!(?:{_VERBS})\b)[a-z])"
 )
 # With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "A to D", "A < B").
-_JOINT = r"(?: ?[,;/&+*<>→×·∩∪-] ?(?:(?:and|or|nor) )?| (?:and|or|nor|to|through|versus|vs\.?) )"
+_JOINT = (
+    rf"(?: ?[,;/&+*<>→×·{_RELATIONS}-] ?(?:(?:and|or|nor) )?"
+    r"| (?:and|or|nor|and/or|to|through|versus|vs\.?) )"
+)
 _LIST = re.compile(
     rf"(?<![\w'’])\(?[A-Z]\)?(?:{_JOINT}\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z]))+"
     rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
@@ -51,8 +62,8 @@ _IT_IS = r"(?: (?:think|believe|say|choose|pick|select))?(?: that)?(?: (?:it['�
 _WRONG = "not|wrong|incorrect|false|out|off|ruled out|eliminated|excluded|impossible|invalid"
 _BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
 _NEGATED = re.compile(
-    r"(?:\b(?i:(?:can)?not|nor|neither|never|except|excludes?|eliminates?|rules? out|rather than|instead of"
-    rf"|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))(?i:{_IT_IS})(?i: the)?"
+    r"(?:\b(?i:(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
+    rf"|rather than|instead of|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))(?i:{_IT_IS})(?i: the)?"
     r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
     r"|(?<![\w'’])\(?[A-Z]\)?(?:,? which)? "
     rf"(?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
@@ -68,8 +79,9 @@ _FILLER = (
 )
 _OPENING = r"[(\[{\"'“‘]{0,2}"
 _IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
-_ANSWER_IS = rf"\banswer(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
-_ANSWER = rf"(?:{_ANSWER_IS}|\banswer\b ?[:=–—-]? ?)"
+_WHAT = r"\b(?:answer|(?:correct|right|best) (?:option|choice|letter))\b"
+_ANSWER_IS = rf"{_WHAT}(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
+_ANSWER = rf"(?:{_ANSWER_IS}|{_WHAT} ?[:=–—-]? ?)"
 _SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{_OPTION}")
 _SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{_OPTION}")
 # A letter may be small at the very end ("the answer is: b"), and before what "a" and "i" cannot stand.
@@ -78,6 +90,7 @@ _SAID_SMALL = re.compile(
     rf"(?i:{_ANSWER}{_FILLER}){_OPENING}([A-Za-z]){_SMALL}|(?i:\b(?:option|choice) ){_OPENING}([A-Za-z])$"
 )
 _CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
+_AFTER_TEXT = re.compile(r"\. |; | \(|,? (?:because|since|as it|which) ")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
 
 # "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
@@ -86,12 +99,16 @@ _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = (
     "answer|are|be|believe|but|certainly|choice|choose|chose|clearly|conclude|definitely|guess|hence|is|it's|it’s"
-    "|letter|likely|mark|obviously|only|option|pick|probably|say|select|so|suggest|suggests|support|supports|take"
-    "|then|therefore|think|thus|to|towards|was|with"
+    "|leaves|leaving|letter|likely|mark|obviously|only|option|pick|probably|say|select|so|suggest|suggests|support|supports|take"
+    "|then|therefore|think|thus|to|towards|was|with|è|é|es|est|ist"
 )
 _STANDING = re.compile(
-    rf"(?:^|[,:;!?>→⇒∴] ?|[|.–—-] |(?<!\w)[(\[{{]|\\(?:[Rr]ightarrow|to|implies|therefore) |\b(?i:{_CUES}) )"
-    rf"\(?{_OPTION}"
+    r"(?:^|[,:;!?>→⇒∴✓✔✅] ?|\d\) |[|.–—-] |(?<!\w)[(\[{]|\\(?:[Rr]ightarrow|to|implies|therefore) "
+    rf"|\b(?i:{_CUES}) )\(?{_OPTION}"
+)
+_CONCLUDED = re.compile(
+    rf"(?i:\b(?:so|hence|thus|therefore|consequently)\b,? (?:it(?:['’]s| is) |we \w{{3,8}} )?)"
+    rf"{_OPENING}{_OPTION}\W*$"
 )
 # What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
 _SIGNS = re.compile(r"[<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(])")
@@ -127,13 +144,13 @@ def option_letter(answer: str, choices: Sequence[str]) -> str | None:
     """The letter an answer picks, or None.
 
     In this order: the letter alone (`A`, `(a)`, `A.`), the text of exactly one option, the last
-    statement (`the answer is B`), a letter before its text (`A. Ohio`), the only one called so
-    (`it is option B`), the only letter in brackets, the only letter that stands alone.
+    statement (`the answer is B`), a letter before its text (`A. Ohio`), the last words (`hence B.`), the only
+    one called so (`it is option B`), the only letter in brackets, the only letter that stands alone.
     """
     given = _read(answer, choices, most=26)
     if sure := _sure(given, choices, (_SAID,), last=True):
         return sure
-    for pattern in (_CALLED, _IN_BRACKETS, _STANDING):
+    for pattern in (_CONCLUDED, _CALLED, _IN_BRACKETS, _STANDING):
         if len(set(said := given.named(pattern))) == 1:
             return said[0]
     return None
@@ -211,7 +228,7 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
     lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", _plain(_FORMULA_MARKS.sub("", final_part(answer))))
-    lines = _QUOTED.sub(r"\1", lines).strip()
+    lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines)).strip()
     listed, text = _different(_LINE_OF_A_LIST, lines), lines
     for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST):
         if _different(label, lines) > 1:
@@ -229,7 +246,7 @@ def _different(labels: re.Pattern[str], lines: str) -> int:
 
 
 def _plain(text: str) -> str:
-    return plain_typography(text.translate(_WIDE))
+    return plain_typography(text.translate(_LETTERS_OF_TYPE))
 
 
 def _sure(
@@ -272,7 +289,7 @@ def _stated_text(text: str, choices: Sequence[str], last: bool) -> str | None:
     if not ends:
         return None
     said = text[ends[-1 if last else 0] :]
-    return _by_text(said, choices) or _by_text(said.partition(". ")[0], choices)
+    return _by_text(said, choices) or _by_text(_AFTER_TEXT.split(said, maxsplit=1)[0], choices)
 
 
 def _by_text(text: str, choices: Sequence[str]) -> str | None:

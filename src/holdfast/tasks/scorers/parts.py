@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from holdfast.tasks.numerals import read_number
+from holdfast.tasks.numerals import plain_typography, read_number
 from holdfast.tasks.scorers.mathematics import geometry
 from holdfast.tasks.scorers.text import final_part
 
 if TYPE_CHECKING:
     from holdfast.tasks.example import Example
 
-_NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?")
+_NUMBER = re.compile(
+    r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?(?!\w)"
+)  # not those of names: x1
+_BETWEEN = re.compile(r"[,;&/、，\s]+(?:and\b[,\s]*)?")
+_AROUND = "()[]{}\\. "
+_LETTERS = re.compile(r"[A-Z]{2,}")
 _NO_MATTER = str.maketrans("", "", "\\,; {}$")  # characters that the official script takes out
 LEAST_OVERLAP = 0.5
 
@@ -30,11 +35,17 @@ def option_set(answer: str, example: Example) -> float:
     if "," not in example.answer:
         return float(_same(given, example.answer, example))
     theirs, ours = map(_options, (example.answer, given))
-    return 1.0 if ours == theirs else 0.5 if ours and ours < theirs else 0.0
+    return 0.0 if not ours else 1.0 if ours == theirs else 0.5 if ours < theirs else 0.0
 
 
 def _options(text: str) -> set[str]:
-    return {part.strip("(). ").casefold() for part in _split(text, ",")}
+    """The options that a text names; options that are words or numbers are parted by commas alone."""
+    parts = [part.strip(_AROUND) for part in _BETWEEN.split(text.strip(_AROUND))]
+    if len(parts) == 1 and _LETTERS.fullmatch(parts[0]):  # AC
+        parts = [*parts[0]]
+    if any(len(part) > 1 for part in parts):
+        parts = [part.strip(_AROUND) for part in text.split(",")]
+    return {part.casefold() for part in parts if part}
 
 
 def box(answer: str, reference: str) -> float:
@@ -64,7 +75,7 @@ def _split(text: str, mark: str) -> list[str]:
 
 
 def _box(text: str) -> tuple[float, float, float, float] | None:
-    numbers = [float(number) for number in _NUMBER.findall(text)]
+    numbers = [float(number) for number in _NUMBER.findall(plain_typography(text))]
     return (numbers[0], numbers[1], numbers[2], numbers[3]) if len(numbers) == 4 else None
 
 

@@ -13,13 +13,18 @@ from holdfast.tasks.scorers.text import NUMBER_WORDS, final_part, words
 _YES = {"yes", "yeah", "yep", "yup", "true"}
 _NO = {"no", "nope", "nah", "nay", "none", "not", "false", "cannot", "never", "neither"}
 # Where it is the whole answer: "That is correct."
-_AGREES = {"correct", "right", "affirmative", "certainly", "absolutely", "definitely", "sure", "indeed"}
-_DISAGREES = {"incorrect", "wrong", "negative", "untrue"}
-_SO = re.compile(r"of course|i (?:think|believe|guess|suppose) so")
-# Words before the one that decides: "The answer is yes", "Well, I think it is not".
+_AGREES = {"correct", "right", "affirmative", "certainly", "absolutely", "definitely", "sure", "indeed", "y"}
+_DISAGREES = {"incorrect", "wrong", "negative", "untrue", "n"}
+_SO = re.compile(
+    r"of course|i (?:think|believe|guess|suppose) so"
+    r"|(?:surely )?(?:it|he|she|they|this|that|these|those) (?:is|are|was|were|does|do|did|has|have|can)"
+    r"|surely there (?:is|are)"
+)
+_SURELY = re.compile(r"\A(?:indeed|absolutely|certainly|definitely|of course)[,!.;:]? (?=\w)")
+# Words before the one that decides: "The answer is yes", "Well, I think it is not", "Sorry, no".
 _LEAD = {
-    "so", "well", "therefore", "thus", "i", "think", "believe", "final", "correct", "answer", "is", "it",
-    "that", "this", "that's", "it's", "statement",
+    "so", "well", "surely", "sorry", "i'm", "but", "therefore", "thus", "i", "think", "believe", "final",
+    "correct", "answer", "is", "it", "that", "this", "that's", "it's", "statement",
 }  # fmt: skip
 _DECIDING = re.compile(r"\b(?:yes|no|true|false)\b")
 _EITHER = re.compile(
@@ -28,6 +33,7 @@ _EITHER = re.compile(
 )
 _NO_DOUBT = re.compile(r"\b(?:no|without (?:a|any)) (?:doubt|question)\b")
 _NOT_TRUE = re.compile(r"(?:\bnot|n't) true\b")
+_NOT_FALSE = re.compile(r"(?:\bnot|n't) (?:false|untrue|wrong|incorrect)\b")
 _PICTURE = r"(?:image|picture|photo)s?"
 # No decision: what neither affirms nor denies.
 _NO_IDEA = re.compile(
@@ -45,9 +51,11 @@ _REFUSAL = re.compile(
     rf"|\b(?:see|view) (?:(?:the|any|an|your) )?{_PICTURE}\b"
 )
 _THERE = re.compile(
+    r"(?:surely )?"
     r"(?:there(?:'s| (?:is|are|was|were|(?:appear|seem)s? to be))|(?:i|we|you)(?: \w+){0,2} see)(?!\S)"
 )
-_TO_BE_SEEN = re.compile(r"\b(?:(?:is|are) (?:present|visible|shown)|can be seen)\b")
+_TO_BE_SEEN = re.compile(rf"\b(?:(?:is|are) (?:present|visible|shown|in (?:the )?{_PICTURE})|can be seen)\b")
+_HARDLY = re.compile(r"\b(?:hardly|scarcely)\b")
 _NOTHING = {"nothing", "nobody", "nowhere", "zero", "0", "absence", "lack"}
 _LEAD_IN = re.compile(
     r"^(?:(?:it|they|there|this|that|these|those|\w+(?: \w+){0,11}?) (?:is|are)|(?:it|that|there)'s|they're)"
@@ -55,9 +63,13 @@ _LEAD_IN = re.compile(
 )
 _SAME_WORD = {"grey": "gray", "none": "0", "nothing": "0"}
 _NOT_ANY = re.compile(r"there (?:are|is)(?:n't| not) any\b")
-_BOUND = re.compile(r"\b(?:not|over|under|(?:more|less|fewer) than|at (?:least|most)) \S")  # "over 2"
+_BOUND = re.compile(  # "over 2", "2 or more", "> 2"
+    r"\b(?:not|over|under|up to|(?:more|less|fewer) than|at (?:least|most)) \S"
+    r"|\b(?:or|and) (?:more|less|fewer)\b|[<>≤≥]|\d ?\+(?!\S)"
+)
 _IN_A_LIST = re.compile(r"(?<=[^\W\d]) ?[,;&/+] ?(?:and )?(?=[^\W\d])")
 _WHOLE = re.compile(r"0*(\d+)(?:\.0+)?")
+_RATIO = re.compile(r"(?<=\d) ?: ?(?=\d)")
 Decision = Literal["yes", "no"]
 
 
@@ -70,7 +82,8 @@ def yes_or_no(answer: str) -> Decision | None:
     correct` and `Of course` agree.
     """
     text = " ".join(final_part(answer).casefold().replace("’", "'").split())
-    text = " ".join(_NOT_TRUE.sub(" false", _NO_DOUBT.sub("", text)).split())
+    text = _NOT_FALSE.sub(" true", _NOT_TRUE.sub(" false", _NO_DOUBT.sub("", text)))
+    text = _SURELY.sub("surely ", " ".join(text.split()), count=1)
     deciding = _DECIDING.search(text)
     if deciding and _EITHER.match(text, deciding.start()):
         return None
@@ -89,7 +102,7 @@ def _affirmed(sentence: list[str]) -> Decision | None:
     """Whether a thing is said to be there: `there is a kite`, `I can see a kite`, `a kite is visible`."""
     text = " ".join(sentence)
     found = _THERE.match(text) or _TO_BE_SEEN.search(text)
-    if found is None or found[0] == text:
+    if found is None or found[0] == text or _HARDLY.search(text):
         return None
     if not _NOTHING.isdisjoint(sentence):
         return "no"
@@ -167,9 +180,12 @@ def superclevr(answer: str, reference: str) -> float:
     if wanted in (("yes",), ("no",)):
         return float((yes_or_no(answer),) == wanted)
     said = final_part(answer)
+    counted = len(wanted) == 1 and wanted[0].isdecimal()
+    if counted and _BOUND.search(said.casefold()):
+        return 0.0
     if _clevr(said) == wanted:
         return 1.0
-    if len(wanted) == 1 and wanted[0].isdecimal() and not _BOUND.search(said.casefold()):
+    if counted:
         return float((_numbers(_clevr(said)) or _numbers(tuple(map(_clevr_word, words(said))))) == [*wanted])
     return 0.0
 
@@ -185,7 +201,7 @@ def _plain(text: str) -> str:
 
 def _clevr(text: str) -> tuple[str, ...]:
     """Words of an answer in a form that does not depend on how it was put."""
-    plain = " ".join(words(_IN_A_LIST.sub(" and ", ", ".join(text.split("\n")))))
+    plain = " ".join(words(_IN_A_LIST.sub(" and ", ", ".join(_RATIO.sub(":", text).split("\n")))))
     if _NOT_ANY.match(plain):
         return ("0",)
     kept = [_clevr_word(word) for word in _LEAD_IN.sub("", plain).split()]

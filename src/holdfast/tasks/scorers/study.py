@@ -28,6 +28,7 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _FRACTION = re.compile(r"-?[0-9]+.?/0*[1-9][0-9]*.?")
 _UNSAFE_POWER = re.compile(r"\^[({]|\^[0-9]+\^|\^[0-9][0-9]")
 _EXPRESSION = re.compile(r"[0-9a-z.+\-*/^() ]+")
+_ZERO_FIRST = re.compile(r"(?<![\w.])0+[1-9]\d*(?![\d.]|e\d)")  # Python, which mathruler asks, knows no 08
 
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+ *|.|$)", re.DOTALL)
 _ROOT = re.compile(r"\\sqrt *(?:\[[^\[\]{}]*\] *)?(?:\{([^{}]*)\}|([^\\{}]))")
@@ -120,7 +121,9 @@ def _equal(ours: str, theirs: str) -> bool:
     if not all(_EXPRESSION.fullmatch(text) for text in (ours, theirs)):
         return False
     letters = {letter for letter in re.sub("sqrt|frac", "", ours + theirs) if letter.isalpha()}
-    if len(letters) > 2 or any(_UNSAFE_POWER.search(text) for text in (ours, theirs)):
+    if len(letters) > 2 or any(
+        bad.search(ours) or bad.search(theirs) for bad in (_UNSAFE_POWER, _ZERO_FIRST)
+    ):
         return False
     left, right = value(ours), value(theirs)
     if left is not None and right is not None:

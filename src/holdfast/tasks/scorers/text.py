@@ -8,6 +8,7 @@ normaliser would turn `<answer>dog</answer>` into `answer dog answer`.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from holdfast.tasks.scoring import END_OF_THOUGHT, last_box
 
@@ -21,7 +22,6 @@ WRAPPER = re.compile(  # what only sets type
     r"\s*\{([^{}]*)\}"
 )
 _FORMULA = re.compile(r"\$+([^$]+)\$+")
-_ARTICLES = {"a", "an", "the"}
 DEEPEST = 8  # wrappers in wrappers; each is a pass over the text
 
 # GQA, Super-CLEVR and counting answers go further than the VQA normaliser's ten.
@@ -60,4 +60,9 @@ def unboxed(response: str) -> str:
 def words(text: str) -> list[str]:
     """Lower-case words and numbers of a text, without punctuation and articles."""
     found = re.findall(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.casefold())
-    return [word for word in found if word not in _ARTICLES]
+    return [word for word, after in pairwise((*found, "")) if not _is_article(word, after)]
+
+
+def _is_article(word: str, after: str) -> bool:
+    """Vitamin A and the segment A B hold none."""
+    return (word == "a" and len(after) > 1) or (word in ("an", "the") and bool(after))
