@@ -21,9 +21,10 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from holdfast.policy.policy import Policy
-from holdfast.policy.processor import Qwen2VLImageProcessorPil, build_processor
+from holdfast.policy.processor import build_processor
 from holdfast.policy.settings import ModelSettings
 
 SPECIAL = (

@@ -41,8 +41,9 @@ def asked(experiment: Experiment, cards: int, **changes: Any) -> Asked:
 @pytest.fixture
 def seven(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever model is asked for has the shape of Qwen2.5-VL-7B."""
-    for module in (memory, sharing):
-        monkeypatch.setattr(module, "architecture", lambda model, _: of_config(SEVEN, model))
+    monkeypatch.setattr(
+        "holdfast.experiment.architecture.architecture", lambda model, _: of_config(SEVEN, model)
+    )
 
 
 # The schedule

@@ -30,7 +30,7 @@ def _variant(
         "plasticity": np.concatenate([[plasticity], plasticity + noise]),
         "avg_acc": np.full(2001, avg_acc),
     }
-    return Variant(name, order, MethodDraws(draws, np.empty(0), np.empty(0), 1, 1, {}), flops, rollouts)
+    return Variant(name, order, MethodDraws(draws, np.empty(0), np.empty(0), 1, 1), flops, rollouts)
 
 
 def test_matched_gain_takes_the_most_plastic_of_the_closest_pairs():

@@ -15,6 +15,7 @@ from transformers import (
     GraniteForCausalLM,
     Qwen2_5_VLForConditionalGeneration,
 )
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from family_helpers import make_qwen2_folder
 from holdfast.errors import HoldfastError, InputError
@@ -23,7 +24,7 @@ from holdfast.policy.batch import Completions
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
-from holdfast.policy.processor import Qwen2VLImageProcessorPil, load_processor
+from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import (
     make_folder,

@@ -79,6 +79,14 @@ def read_json(path: Path) -> Any:
     return parse_json(path.read_text(encoding="utf-8"))
 
 
+def read_if_there(path: Path) -> Any:
+    """As `read_json`; None where it cannot be read."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
+
+
 def parse_json(text: str | bytes) -> Any:
     """The same of a text, which Python cannot follow down to any depth."""
     try:

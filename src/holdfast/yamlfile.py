@@ -16,6 +16,7 @@ from yaml.reader import ReaderError
 from holdfast.errors import InputError, reading, shortened
 
 KeyPath = tuple[str | int, ...]
+Problem = tuple[KeyPath, str]  # a place in a file, and what is wrong there
 LARGEST = 1 << 24  # characters of a file; the largest grid that may be makes about half of them
 MOST_VALUES = 1_000_000  # that a file stands for
 DEEPEST = 100  # values within values

@@ -58,7 +58,6 @@ class MethodDraws:
         change_BT: accuracy at the end minus base, per task, over the seeds that have both.
         seeds: R, started.
         complete: seeds that have every cell their measures need.
-        per_seed: name of a measure -> value_R of each seed, as observed.
     """
 
     measures: dict[str, np.ndarray]
@@ -66,7 +65,6 @@ class MethodDraws:
     change_BT: np.ndarray
     seeds: int
     complete: int
-    per_seed: dict[str, np.ndarray]
 
 
 def resample(
@@ -158,7 +156,7 @@ def _combine(cells_RBST: np.ndarray, order: list[int], joint: bool) -> MethodDra
     """`order`: the column of each task, in the order of training."""
     sequence = len(order)
     trained, general = cells_RBST[..., order], cells_RBST[..., sequence:]
-    per_seed_RB = dict(measure(trained, general, joint=joint).items())
+    measures_RB = dict(measure(trained, general, joint=joint).items())
     *_, stages, tasks = cells_RBST.shape
     accuracy_BST = np.stack(
         [
@@ -173,12 +171,11 @@ def _combine(cells_RBST: np.ndarray, order: list[int], joint: bool) -> MethodDra
         needed.append("fm")  # every cell since a task was learned, and so BWT's as well
     if tasks > sequence:
         needed.append("general")
-    missing_R = np.isnan([per_seed_RB[name][:, 0] for name in needed]).any(axis=0)
+    missing_R = np.isnan([measures_RB[name][:, 0] for name in needed]).any(axis=0)
     return MethodDraws(
-        measures={name: combine_seeds(values) for name, values in per_seed_RB.items()},
+        measures={name: combine_seeds(values) for name, values in measures_RB.items()},
         accuracy_BST=accuracy_BST,
         change_BT=np.stack([combine_seeds(change_RBT[..., task]) for task in range(tasks)], axis=-1),
         seeds=len(cells_RBST),
         complete=int((~missing_R).sum()),
-        per_seed={name: values[:, 0] for name, values in per_seed_RB.items()},
     )

@@ -86,10 +86,10 @@ def bins_of(weights: np.ndarray, bins: int = BINS) -> np.ndarray:
     return np.minimum((bins * middle / total).astype(int), bins - 1)
 
 
-def chance_error(confidence: np.ndarray, stream: tuple[object, ...], draws: int = RESAMPLES) -> np.ndarray:
-    """ECE [draws] that these confidences, in rising order, would have if they were perfect."""
+def chance_error(confidence: np.ndarray, stream: tuple[object, ...]) -> np.ndarray:
+    """ECE [RESAMPLES] that these confidences, in rising order, would have if they were perfect."""
     generator = np.random.default_rng(rng.seed("calibration", *stream))
-    right = (generator.random((draws, len(confidence))) < confidence).astype(float)
+    right = (generator.random((RESAMPLES, len(confidence))) < confidence).astype(float)
     return calibration_error(confidence, right, np.ones_like(right))
 
 
@@ -99,13 +99,13 @@ def mirrored(found: Estimate) -> Estimate:
     return Estimate(value, min(2 * value - found.high, value), max(2 * value - found.low, value))
 
 
-def reliability(judged: Sequence[Judged], bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
+def reliability(judged: Sequence[Judged]) -> tuple[np.ndarray, np.ndarray]:
     """Mean confidence and share of right answers in each bin of all answers together."""
     right, confidence = (
         np.concatenate([getattr(one, key) for one in judged]) for key in ("right_N", "confidence_N")
     )
     _, confidence, right = Judged("", right, confidence).sorted()
-    bins = min(bins, len(confidence))
+    bins = min(BINS, len(confidence))
     place = bins_of(np.ones((1, len(confidence))), bins)[0]
     counts = np.bincount(place, minlength=bins)
     return np.bincount(place, confidence, bins) / counts, np.bincount(place, right, bins) / counts

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from holdfast.analysis.matrix import accuracy_matrix
 from holdfast.analysis.metrics import measure
 
@@ -52,14 +50,9 @@ def metrics(results: Results) -> pd.DataFrame:
     for run in results.runs:
         stages = results.last_stage(run) + 1
         order = results.sequence if run.joint else results.order_of(run)
-        found = measure(
-            accuracy_matrix(run, order, stages),
-            accuracy_matrix(run, results.general, stages) if results.general else np.empty((stages, 0)),
-            joint=run.joint,
-        )
-        rows.append(
-            {"method": run.method, "seed": run.seed} | {name: float(value) for name, value in found.items()}
-        )
+        accuracies = accuracy_matrix(run, order, stages), accuracy_matrix(run, results.general, stages)
+        found = measure(*accuracies, joint=run.joint).items()
+        rows.append({"method": run.method, "seed": run.seed} | {name: float(value) for name, value in found})
     return _frame(rows)
 
 

@@ -7,14 +7,11 @@ NaN, never zero.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
 from holdfast.analysis.results import MethodRun, Record, Results
 from holdfast.errors import HoldfastError
-
-Field = Literal["score", "lenient", "format", "tokens", "finished"]
 
 
 def item_ids(run: MethodRun, task: str) -> tuple[str, ...]:
@@ -60,24 +57,25 @@ def check_items(runs: Iterable[MethodRun], tasks: Sequence[str]) -> dict[str, in
     return counts
 
 
-def task_scores(run: MethodRun, task: str, stages: int, field: Field = "score") -> np.ndarray:
-    """One number per stage and item, scores_SN; a stage without a cell is a row of NaN.
+def task_scores(run: MethodRun, task: str, stages: int) -> np.ndarray:
+    """The score of each item at each stage, scores_SN; a stage without a cell is a row of NaN.
 
     Args:
         stages: S, the base included.
-        field: which number of the record.
     """
     cells = dict(_cells_of(run, task))
     items = max((len(records) for records in cells.values()), default=0)
     scores_SN = np.full((stages, items), np.nan)
     for stage, records in cells.items():
         if stage < stages:
-            scores_SN[stage] = [record[field] for record in records]
+            scores_SN[stage] = [record["score"] for record in records]
     return scores_SN
 
 
 def accuracy_matrix(run: MethodRun, tasks: Sequence[str], stages: int) -> np.ndarray:
     """Mean score of every cell, accuracy_ST; NaN where a cell is missing."""
+    if not tasks:
+        return np.empty((stages, 0))
     columns = [task_scores(run, task, stages) for task in tasks]
     return np.stack([_mean_items(scores_SN) for scores_SN in columns], axis=1)
 

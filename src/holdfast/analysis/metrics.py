@@ -13,6 +13,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+POWER = 0.8  # with which a resolvable difference is found
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -101,21 +103,19 @@ def resolvable_difference(
     items: int,
     *,
     paired: bool = False,
-    accuracy: float = 0.5,
     discordant: float = 0.2,
-    power: float = 0.8,
     level: float = 0.95,
 ) -> float:
     """The smallest true difference of two accuracies that `items` test items will usually show.
 
-    "Usually": with probability `power`, a two-sided test at `level` finds it (normal approximation,
+    "Usually": with probability `POWER`, a two-sided test at `level` finds it (normal approximation,
     (z_level + z_power) standard errors of the difference). Training seeds vary on top of this.
 
     Args:
         items: test items behind each accuracy; for a mean over tasks, their items together.
         paired: both accuracies are from the same items, so only items on which the two disagree
-            count (McNemar); otherwise the items are independent.
-        accuracy: of both, 0..1, where not paired; one half is the worst case.
+            count (McNemar); otherwise the items are independent, and both accuracies one half, the worst
+            case.
         discordant: where paired, share of items that exactly one of the two gets right.
 
     Returns:
@@ -124,6 +124,6 @@ def resolvable_difference(
     if items < 1:
         raise ValueError(f"items must be at least 1, not {items}")
     normal = NormalDist()
-    z = normal.inv_cdf(0.5 + level / 2) + normal.inv_cdf(power)
-    variance = discordant if paired else 2 * accuracy * (1 - accuracy)
+    z = normal.inv_cdf(0.5 + level / 2) + normal.inv_cdf(POWER)
+    variance = discordant if paired else 2 * 0.5 * 0.5
     return z * (variance / items) ** 0.5

@@ -241,12 +241,9 @@ def _interval(draws_B: np.ndarray, methods: int) -> Estimate:
 
 def _accuracies(run: MethodRun, results: Results) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy per stage of the tasks in the run's own order, and of the general benchmarks."""
-    order = results.order_of(run)
-    stages, general = len(order) + 1, results.general
-    return (
-        accuracy_matrix(run, order, stages),
-        accuracy_matrix(run, general, stages) if general else np.empty((stages, 0)),
-    )
+    order, general = results.order_of(run), results.general
+    stages = len(order) + 1
+    return accuracy_matrix(run, order, stages), accuracy_matrix(run, general, stages)
 
 
 def _divergences(rows: list[dict[str, Any]], prompts: Mapping[str, Sequence[str]]) -> dict[str, float]:

@@ -167,7 +167,7 @@ def _weights(name: str, instances: int) -> np.ndarray:
     return item_weights(name, instances, min(RESAMPLES, max(200, MOST_DRAWN // instances)))
 
 
-def recovery(pairs_N2: np.ndarray, resamples: int = RESAMPLES) -> Estimate:
+def recovery(pairs_N2: np.ndarray) -> Estimate:
     """Share of a loss that came back: sum of what came back over the sum of what was lost.
 
     Args:
@@ -183,7 +183,7 @@ def recovery(pairs_N2: np.ndarray, resamples: int = RESAMPLES) -> Estimate:
         lost, back = pairs_N2.sum(axis=0)
         return replace(none, value=float(back / lost)) if count and pairs_N2[:, 0].min() > 0 else none
     generator = np.random.default_rng(rng.seed("bootstrap", "recovery", count))
-    picked = generator.integers(count, size=(resamples, count))
+    picked = generator.integers(count, size=(RESAMPLES, count))
     sums_B2 = np.concatenate([pairs_N2.sum(axis=0)[None], pairs_N2[picked].sum(axis=1)])
     lost_B, back_B = widened(sums_B2[:, 0], count), widened(sums_B2[:, 1], count)
     if estimate(lost_B).low <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -34,7 +34,10 @@ class Analysis:
     other_style: list[MethodView]
     tasks: tuple[str, ...]
     items: dict[str, int]
-    by_name: dict[str, MethodView] = field(default_factory=dict)
+
+    @cached_property
+    def by_name(self) -> dict[str, MethodView]:
+        return {method.name: method for method in self.methods}
 
     @property
     def sequential(self) -> list[MethodView]:
@@ -110,14 +113,12 @@ def analyse(results: Results) -> Analysis:
         HoldfastError: cells of one task hold different items.
     """
     tasks = (*results.sequence, *results.general)
-    methods = _views(results, results.runs, tasks)
     return Analysis(
         results=results,
-        methods=methods,
+        methods=_views(results, results.runs, tasks),
         other_style=_views(results, results.other_style, tasks),
         tasks=tasks,
         items=check_items(results.runs, tasks),
-        by_name={method.name: method for method in methods},
     )
 
 

@@ -17,12 +17,12 @@ from holdfast.checkpoints.folder import Examined, check_owner, export, questions
 from holdfast.checkpoints.subject import Subject
 from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError
-from holdfast.experiment.jobs import Busy, OnStep, Runner
+from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job
 from holdfast.experiment.schedule import MOST_DAMAGE, RETRY_SECONDS
 from holdfast.experiment.store import Damaged, Store
-from holdfast.generate.evaluate import Enough, Watch
+from holdfast.generate.evaluate import Enough, OnStep, Watch
 from holdfast.generate.setting import setting_of
 from holdfast.tasks.leftout import LeftOut
 

@@ -161,10 +161,7 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     """What is said of a task's records; None where that cannot be read."""
-    try:
-        said = files.read_json(path)
-    except (OSError, ValueError):
-        return None
+    said = files.read_if_there(path)
     needed = {"checkpoint", "fingerprint", "sha256", "seconds", "made", "inputs"}
     return said if isinstance(said, dict) and needed <= set(said) else None
 

@@ -123,13 +123,13 @@ def _cause(noise: Noise, exam: Exam, find: Callable[[Exam], Subject]) -> str:
 def _steadier(exam: Exam) -> Iterator[tuple[str, Exam]]:
     """Settings that can make answers differ, each made steady, and those before it too."""
     if exam.evaluation.temperature > 0:
-        exam = exam.model_copy(update={"evaluation": exam.evaluation.model_copy(update={"temperature": 0.0})})
+        exam = exam.changed("evaluation", temperature=0.0)
         yield "evaluation.temperature=0", exam
     if exam.server.model and exam.server.concurrency > 1:
-        exam = exam.model_copy(update={"server": exam.server.model_copy(update={"concurrency": 1})})
+        exam = exam.changed("server", concurrency=1)
         yield "server.concurrency=1", exam
     if not exam.server.model and exam.model.dtype != "float32":
-        exam = exam.model_copy(update={"model": exam.model.model_copy(update={"dtype": "float32"})})
+        exam = exam.changed("model", dtype="float32")
         yield "model.dtype=float32", exam
 
 
@@ -147,7 +147,6 @@ def _answers(generator: Generator, noise: Noise, exam: Exam, draw: int) -> list[
         sampling=exam.evaluation.sampling(),
         stream=("noise", draw, noise.task),
         batch=None if exam.server.model else exam.evaluation.batch,
-        on_step=lambda *_: None,
     )
 
 

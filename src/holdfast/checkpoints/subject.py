@@ -102,31 +102,26 @@ def _local(source: str, exam: Exam) -> Subject:
     check_rows(exam.model_copy(update={"model": settings}))
     device_for(settings.device)
     memory = exam.store_folder / HASHES
-    asked = settings
 
     def contents() -> dict[str, Any]:
         made_of = {"adapters": folder_digests(folder, memory)} if adapters else {}
-        return model_identity(asked, memory) | made_of
+        return model_identity(settings, memory) | made_of
 
     found = contents()
-    identity: str | dict[str, Any]
     trained = _trained(folder, settings, exam, adapters) if folder.is_dir() else None
-    if trained is not None:
-        identity, settings = trained
-    else:
-        identity = found
+    identity, loading = trained or (found, settings)
 
     def load() -> Generator:
         from holdfast.generate.local import LocalGenerator
         from holdfast.policy.policy import Policy
 
         check_unchanged(source, found, contents())
-        policy = Policy.load(source, settings)
+        policy = Policy.load(source, loading)
         check_unchanged(source, found, contents())
         return LocalGenerator(policy)
 
     name = str(folder.resolve()) if folder.is_dir() else source
-    return Subject(name, identity, load, here=True, model=settings)
+    return Subject(name, identity, load, here=True, model=loading)
 
 
 def _trained(

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from holdfast.checkpoints.folder import Examined
     from holdfast.checkpoints.subject import Subject
     from holdfast.config.exam import Exam
-    from holdfast.experiment.jobs import OnStep
-    from holdfast.generate.evaluate import Watch
+    from holdfast.generate.evaluate import OnStep, Watch
 
 LINE_SECONDS = 30.0  # between two plain lines about a task that goes well
 
@@ -165,8 +164,7 @@ def examine_aloud(
         if one.reused:
             how = time.strftime("done %Y-%m-%d %H:%M", time.localtime(one.made))
         mean = f"{100 * one.scores_N.mean():.1f} of 100 on {len(one.records):,} examples"
-        line = f"  {one.task}: {mean} ({how})"
-        out.print(line)
+        out.print(f"  {one.task}: {mean} ({how})")
 
     try:
         with err.status("") as status:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli.console import err, out
+from holdfast.cli.console import Debug, err, out
 from holdfast.errors import InputError
 
 data_app = typer.Typer(
@@ -17,12 +17,7 @@ data_app = typer.Typer(
 
 
 @data_app.callback()
-def data(
-    context: typer.Context,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show where in the code an error came from.")
-    ] = False,
-) -> None:
+def data(context: typer.Context, debug: Debug = False) -> None:
     """List the benchmarks that can be prepared, and those that are."""
     if context.invoked_subcommand is not None:
         return
@@ -66,9 +61,7 @@ def prepare_task(
         Path | None,
         typer.Option("--out", help="Folder of the set; normally $HOLDFAST_DATA/TASK or data/TASK."),
     ] = None,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show where in the code an error came from.")
-    ] = False,
+    debug: Debug = False,
 ) -> None:
     """Prepare a data set once: check it, and store it as training and evaluation read it."""
     from holdfast.tasks.benchmarks import BENCHMARKS
@@ -92,20 +85,11 @@ def prepare_task(
         def on_progress(split: str, rows: int) -> None:
             status.update(f"{split}: {rows:,} rows read")
 
-        manifest: dict[str, Any] = prepare(
-            benchmark,
-            found,
-            target,
-            subset=counts,
-            seed=seed,
-            on_progress=on_progress,
-        )
+        manifest = prepare(benchmark, found, target, subset=counts, seed=seed, on_progress=on_progress)
     for line in remarks(benchmark, manifest):
         out.print(f"  {line}")
     sizes = ", ".join(f"{entry['rows']:,} {split}" for split, entry in manifest["splits"].items())
-    out.print(
-        f"{name}: {sizes} examples in {target}. Licence: {benchmark.licence}.",
-    )
+    out.print(f"{name}: {sizes} examples in {target}. Licence: {benchmark.licence}.")
 
 
 def _counts(subset: list[str]) -> dict[Any, int]:

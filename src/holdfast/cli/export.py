@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast.cli.console import Debug, out
-from holdfast.cli.report import load_run
+from holdfast.cli.report import open_run
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,14 +53,11 @@ def export(
     """
     if records and figures:
         raise InputError("Say --records or --figures, not both.")
-    experiment = load_run(run)
+    experiment, plan, store = open_run(run)
 
     from holdfast.experiment.collect import collect
     from holdfast.experiment.export import export_checkpoint, find_chain
-    from holdfast.experiment.mirror import open_store
-    from holdfast.experiment.plan import make_plan
 
-    plan, store = make_plan(experiment), open_store(experiment)
     if not records and not figures:
         chain = find_chain(plan, method, seed)
         number = export_checkpoint(chain, stage, plan, store, target)

@@ -83,15 +83,12 @@ def plan(
         err.print(warning, style="yellow")
     _tell_devices(workers, experiment)
     from holdfast.experiment import memory
-    from holdfast.experiment.architecture import architecture
+    from holdfast.experiment.architecture import architecture_of
 
-    known = architecture(experiment.model, experiment.store_folder / KNOWN)
-    if known and (adapters := known.adapters()):
+    if (known := architecture_of(experiment)) and (adapters := known.adapters()):
         out.print(f"{adapters}.")
     if made := memory.estimate(experiment):
-        out.print(
-            f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.",
-        )
+        out.print(f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.")
     else:
         out.print(
             f"What memory {experiment.model.path} needs can be told once it is on this disk "

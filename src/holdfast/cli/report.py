@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,13 +41,10 @@ def report(
     """Write the report of a run again, finished or not; with two, also their items side by side."""
     only_json(json)
     most = most_pictures(pictures)
-    experiment = load_run(run)
+    experiment, plan, store = open_run(run)
 
-    from holdfast.experiment.mirror import open_store
-    from holdfast.experiment.plan import make_plan
     from holdfast.experiment.runindex import check_earlier, write_index
 
-    plan, store = make_plan(experiment), open_store(experiment)
     if not run.is_dir():  # whose file may have changed since
         check_earlier(experiment, plan)
     whole = write_report(experiment, plan, store, most)
@@ -94,6 +91,16 @@ def load_run(run: Path) -> Experiment:
         )
     # A copy's settings name the original's folder.
     return load_experiment(config).model_copy(update={"output": run.absolute()})
+
+
+def open_run(run: Path) -> tuple[Experiment, Plan, Store]:
+    """The experiment, as of `load_run`, its jobs, and where their results lie."""
+    experiment = load_run(run)
+
+    from holdfast.experiment.mirror import open_store
+    from holdfast.experiment.plan import make_plan
+
+    return experiment, make_plan(experiment), open_store(experiment)
 
 
 def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
@@ -154,13 +161,5 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
 
 def show_headline(folder: Path) -> None:
     """Print the report's first table."""
-    table: dict[str, Any] | None = read_if_there(folder / "report" / "tables" / "headline.json")
-    if table is not None:
+    if (table := files.read_if_there(folder / "report" / "tables" / "headline.json")) is not None:
         show_table(table)
-
-
-def read_if_there(path: Path) -> Any:
-    try:
-        return files.read_json(path)
-    except (OSError, ValueError):
-        return None

@@ -16,15 +16,7 @@ import typer
 from holdfast import __version__
 from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
-from holdfast.cli.report import (
-    MOST,
-    Pictures,
-    most_pictures,
-    paths,
-    read_if_there,
-    show_headline,
-    write_report,
-)
+from holdfast.cli.report import MOST, Pictures, most_pictures, paths, show_headline, write_report
 from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
@@ -142,7 +134,11 @@ def run(
             outcome = work(experiment, plan)
             if not report:
                 break
-            if not (outcome.done or outcome.failed) and index.exists() and read_if_there(state) == digest:
+            if (
+                not (outcome.done or outcome.failed)
+                and index.exists()
+                and files.read_if_there(state) == digest
+            ):
                 out.print("Everything is done already.")
                 break
             state.unlink(missing_ok=True)

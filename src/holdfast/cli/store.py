@@ -10,7 +10,7 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast.cli.console import Debug, Json, out, show_json
-from holdfast.cli.report import load_run
+from holdfast.cli.report import open_run
 from holdfast.errors import InputError
 
 OTHERS = {  # what lies there besides results
@@ -49,12 +49,9 @@ def store(
         return
     names: set[str] | None = None
     if run is not None:
-        from holdfast.experiment.mirror import open_store
-        from holdfast.experiment.plan import make_plan
-
-        experiment = load_run(run)
-        place, store = str(experiment.store), open_store(experiment)
-        names = {store.folder(job).name for job in make_plan(experiment).jobs.values()}
+        experiment, plan, store = open_run(run)
+        place = str(experiment.store)
+        names = {store.folder(job).name for job in plan.jobs.values()}
     store.check_there()
     entries = [entry for entry in store.entries() if names is None or entry.name in names]
     others = {name: sum(store.held(name).values()) for name in OTHERS} if run is None else {}
@@ -99,8 +96,7 @@ def prune_store(
     store = context.obj
     found = candidates(store, weights=weights, damaged=damaged, configs=unreferenced)
     for candidate in found:
-        line = f"{_bytes(candidate.bytes):>10}  {store.place}/{candidate.name}  {candidate.reason}"
-        out.print(line)
+        out.print(f"{_bytes(candidate.bytes):>10}  {store.place}/{candidate.name}  {candidate.reason}")
     total = sum(candidate.bytes for candidate in found)
     if not yes:
         out.print(f"Would free {_bytes(total)}; add --yes to do it.")

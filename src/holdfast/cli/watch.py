@@ -32,17 +32,14 @@ def watch(
     debug: Debug = False,
 ) -> None:
     """Show a run in the browser while it goes on: bars, curves, latest answers, failures."""
-    from holdfast.cli.report import load_run
+    from holdfast.cli.report import open_run
 
-    experiment = load_run(run)
+    experiment, plan, store = open_run(run)
 
-    from holdfast.experiment.mirror import open_store
-    from holdfast.experiment.plan import make_plan
     from holdfast.watch.page import watch_page
     from holdfast.watch.server import Made, Server, as_json
     from holdfast.watch.state import Watch
 
-    plan, store = make_plan(experiment), open_store(experiment)
     watched = Watch(experiment, plan, store)
     pages: dict[str, Made] = {
         "/": partial(watch_page, experiment.name),

@@ -15,7 +15,7 @@ from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
 from holdfast.tracking import check_tracker
 from holdfast.weights import count_parameters
-from holdfast.yamlfile import KeyPath
+from holdfast.yamlfile import Problem
 
 ADAPTERS = "adapter_config.json"  # as peft names it
 
@@ -23,9 +23,9 @@ ADAPTERS = "adapter_config.json"  # as peft names it
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 
 
-def check(experiment: Experiment) -> list[tuple[KeyPath, str]]:
+def check(experiment: Experiment) -> list[Problem]:
     """Whatever the types cannot say."""
-    problems: list[tuple[KeyPath, str]] = []
+    problems: list[Problem] = []
     for name in sorted(TABLE_KEYS & set(experiment.tasks)):
         problems.append((("tasks", name), "is the name of a column in the report's tables; choose another"))
     for style in sorted(set(experiment.styles) - set(experiment.prompts)):
@@ -103,7 +103,7 @@ def _check_order(order: Sequence[str], experiment: Experiment) -> Iterator[str]:
         yield f"{task} is not in the sequence and is no task{suggestion(task, known)}"
 
 
-def _check_grids(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+def _check_grids(experiment: Experiment) -> Iterator[Problem]:
     """Two ways to write one value make two names, but one method."""
     known: dict[str, str] = {}
     for name, variant in experiment.variants.items():
@@ -112,7 +112,7 @@ def _check_grids(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
             yield ("methods", variant.of, "grid"), f"makes '{same}' and '{name}', which are the same"
 
 
-def _check_reference(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+def _check_reference(experiment: Experiment) -> Iterator[Problem]:
     name, methods = experiment.reference, experiment.methods
     if name is None:
         return
@@ -122,7 +122,7 @@ def _check_reference(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
         yield ("reference",), f"{name} learns all tasks at once and has none to forget; name another method"
 
 
-def _check_measures(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+def _check_measures(experiment: Experiment) -> Iterator[Problem]:
     known = {*experiment.methods, *(variant.of for variant in experiment.variants.values())}
     named: set[str] = set()
     for key, measure in experiment.measures.items():
@@ -161,7 +161,7 @@ def _check_batch(method: Method, experiment: Experiment) -> str | None:
     )
 
 
-def _check_most(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+def _check_most(experiment: Experiment) -> Iterator[Problem]:
     """Numbers of examples are for tasks that there are; a sequence can be shortened on the command line."""
     known = _known_tasks(experiment)
     for key in ("train_examples", "test_examples"):
@@ -171,7 +171,7 @@ def _check_most(experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
                 yield (key, task), f"is no task{suggestion(task, known)}"
 
 
-def _check_counts(method: Method, experiment: Experiment) -> Iterator[tuple[KeyPath, str]]:
+def _check_counts(method: Method, experiment: Experiment) -> Iterator[Problem]:
     """Iterations that are set by task must be set for every task that is trained on. Others may be
     named too: a sequence can be shortened on the command line."""
     if isinstance(method.iterations, int):
@@ -238,7 +238,7 @@ def base_of(adapters: Path) -> str | None:
     return base if isinstance(base, str) and (Path(base) / "config.json").is_file() else None
 
 
-def check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
+def check_model(model: ModelSettings) -> list[Problem]:
     """What can be seen of a model without loading it, so that a slip shows before any work."""
     where = ("model", "path")
     if model.path == "embedded":
@@ -259,7 +259,7 @@ def check_model(model: ModelSettings) -> list[tuple[KeyPath, str]]:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         return [(where, f"the folder {folder} has no weights (*.safetensors); copy or download them there")]
-    problems: list[tuple[KeyPath, str]] = []
+    problems: list[Problem] = []
     for path in weights:
         try:
             count_parameters(path)

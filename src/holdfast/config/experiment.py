@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -248,6 +248,10 @@ class Experiment(Settings):
     def task(self, name: str) -> Task:
         """The task of that name: one of the experiment's own, or one that ships."""
         return get_task(name, self.tasks, self.scoring, self.styles)
+
+    def changed(self, part: str, **settings: Any) -> Self:
+        """The same with other settings in `model`, `evaluation` or the like; they are not checked."""
+        return self.model_copy(update={part: getattr(self, part).model_copy(update=settings)})
 
     def resolved(self) -> dict[str, Any]:
         """All settings as plain data; saved with a run, and readable as an experiment file."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any
 
@@ -98,27 +98,29 @@ def _is_usable(grid: Any, method: Mapping[str, Any], where: KeyPath, report: Rep
     if not isinstance(grid, dict):
         report(where, "must be a mapping, such as {learning_rate: [1.0e-5, 1.0e-6]}")
         return False
-    usable, known = True, every_setting([method])
-    for key, values in grid.items():
-        head = str(key).split(".")[0]
-        if head not in known:
-            hint = "; seeds are an axis of every experiment (seeds: [0, 1, 2])" if "seed" in head else ""
-            report((*where, str(key)), f"is no method setting{hint or suggestion(head, known)}")
-            usable = False
-        elif not isinstance(values, list) or not values:
-            report((*where, str(key)), f"must be a list of values, not {values!r}")
-            usable = False
-        elif any(values.count(value) > 1 for value in values):
-            report((*where, str(key)), "holds a value more than once")
-            usable = False
-        elif any(isinstance(value, list) for value in values):
-            report((*where, str(key)), "takes plain values; write one method for each list")
-            usable = False
-        elif mappings := [value for value in values if isinstance(value, dict)]:
-            name = f"{key}.{next(iter(mappings[0]), 'key')}"
-            report((*where, str(key)), f"takes plain values; name an inner key with a dot ({name}: [...])")
-            usable = False
-    return usable
+    known = every_setting([method])
+    problems = {str(key): text for key, values in grid.items() if (text := _problem(str(key), values, known))}
+    for key, text in problems.items():
+        report((*where, key), text)
+    return not problems
+
+
+def _problem(key: str, values: Any, known: Sequence[str]) -> str | None:
+    """What is wrong with an axis."""
+    head = key.split(".")[0]
+    if head not in known:
+        hint = "; seeds are an axis of every experiment (seeds: [0, 1, 2])" if "seed" in head else ""
+        return f"is no method setting{hint or suggestion(head, known)}"
+    if not isinstance(values, list) or not values:
+        return f"must be a list of values, not {values!r}"
+    if any(values.count(value) > 1 for value in values):
+        return "holds a value more than once"
+    if any(isinstance(value, list) for value in values):
+        return "takes plain values; write one method for each list"
+    if mappings := [value for value in values if isinstance(value, dict)]:
+        name = f"{key}.{next(iter(mappings[0]), 'key')}"
+        return f"takes plain values; name an inner key with a dot ({name}: [...])"
+    return None
 
 
 def _get(method: Method, key: str, otherwise: Any) -> Any:

@@ -20,7 +20,7 @@ from holdfast.files import is_url
 from holdfast.learning.methods import Method, every_setting, way
 from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
-from holdfast.yamlfile import KeyPath, YamlFile, parse_value
+from holdfast.yamlfile import KeyPath, Problem, YamlFile, parse_value
 
 
 def load_experiment(
@@ -65,16 +65,14 @@ def load_experiment(
         data = _absolute_folders(_settle(data, path.parent))  # what the command line says, too
     except Misplaced as error:
         raise InputError(message(path, file, [*problems, (error.place, error.problem)], families)) from None
-    experiment = None
     whole = _methods(data, own, families, problems)
     _measures(data, problems)
+    experiment = None
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
         problems += [found for found in problems_of(error) if whole or found[0] != ("methods",)]
-    if not whole:
-        experiment = None
-    if experiment is not None:
+    if experiment is not None and whole:
         variants = as_validated(experiment.variants, experiment.methods)
         experiment = experiment.model_copy(update={"variants": variants})
         problems += check(experiment)
@@ -109,7 +107,7 @@ def load_exam(
         data["style"] = next(iter(experiment.methods.values())).style
         tasks = tasks or experiment.sequence + experiment.general
     known, others = [*ASKING, "style", "server"], {*tasks, *data.get("tasks", ())}
-    problems: list[tuple[KeyPath, str]] = []
+    problems: list[Problem] = []
     for override in overrides:
         key = _override_path(override)[0]
         if key in known or "=" not in override:
@@ -167,9 +165,7 @@ def _forget_lines(file: YamlFile, override: str) -> None:
         del file.lines[known]
 
 
-def _set_twice(
-    data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ...]]
-) -> Iterator[tuple[KeyPath, str]]:
+def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
     """Settings of a method that its grid, or that of the defaults, would replace without a word. An axis
     from the command line may replace what the file says, and any axis what a YAML merge brings in.
 
@@ -190,7 +186,7 @@ def _set_twice(
                     yield axis, f"is set in the method '{name}', too; take one of them out"
 
 
-def _merge_defaults(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> dict[str, set[str]]:
+def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, set[str]]:
     """Put `defaults` under every method and take the key away; the keys that each method says itself."""
     defaults = data.pop("defaults", None) or {}
     methods = data.get("methods")
@@ -219,7 +215,7 @@ def _methods(
     data: dict[str, Any],
     own: Mapping[str, set[str]],
     families: Mapping[str, str],
-    problems: list[tuple[KeyPath, str]],
+    problems: list[Problem],
 ) -> bool:
     """Make each method of the class that it chooses; whether all could be made.
 
@@ -253,7 +249,7 @@ def _methods(
     return whole
 
 
-def _measures(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None:
+def _measures(data: dict[str, Any], problems: list[Problem]) -> None:
     """Make each measure of the class that its key names; null stands for none."""
     said = data.get("measures", {})
     if not isinstance(said, dict):
@@ -271,7 +267,7 @@ def _measures(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> None
     data["measures"] = made
 
 
-def _expand_grids(data: dict[str, Any], problems: list[tuple[KeyPath, str]]) -> dict[str, str]:
+def _expand_grids(data: dict[str, Any], problems: list[Problem]) -> dict[str, str]:
     """Put the methods that a grid stands for in its place; the result says whose grid made which."""
     if not isinstance(methods := data.get("methods"), dict):
         return {}

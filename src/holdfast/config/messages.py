@@ -14,7 +14,7 @@ from pydantic import BaseModel, Tag, ValidationError
 from holdfast.config.experiment import Experiment
 from holdfast.errors import shortened, suggestion
 from holdfast.learning.methods import ways_with
-from holdfast.yamlfile import KeyPath, YamlFile
+from holdfast.yamlfile import KeyPath, Problem, YamlFile
 
 MOST_ERRORS = 50  # that a message tells
 _LONG_QUOTE = re.compile(r"'([^'\n]{200})[^'\n]+'")
@@ -29,7 +29,7 @@ _PLAIN = {  # pydantic's errors in the words of the file
 
 def problems_of(
     error: ValidationError, model: type[BaseModel] = Experiment, where: KeyPath = ()
-) -> list[tuple[KeyPath, str]]:
+) -> list[Problem]:
     """Paths and texts of pydantic's errors, without those that only follow from others.
 
     Args:
@@ -42,7 +42,7 @@ def problems_of(
     ]
 
 
-def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) -> tuple[KeyPath, str]:
+def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) -> Problem:
     """Path and text of one of them; to `guess` what an unknown key was meant to be takes time."""
     # "[key]" and the tags of alternatives, which stand in brackets, are no keys of the file.
     inner = tuple(part for part in details["loc"] if not str(part).startswith("["))
@@ -136,7 +136,7 @@ def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPa
 
 
 def message(
-    path: Path | str, file: YamlFile, problems: Sequence[tuple[KeyPath, str]], families: Mapping[str, str]
+    path: Path | str, file: YamlFile, problems: Sequence[Problem], families: Mapping[str, str]
 ) -> str:
     found: dict[tuple[int, str, str, str], set[str]] = {}  # which methods of grids have the error
     for where, text in problems:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
+import sys
 import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,38 +38,36 @@ class Group:
 
     Attributes:
         place: where in the file, as a path of keys.
-        models: the classes that have them.
+        model: the class that has them.
     """
 
     place: str
-    models: tuple[type[BaseModel], ...]
+    model: type[BaseModel]
     about: str = ""
 
 
 def groups() -> list[Group]:
     """All settings, in the order in which a file is written."""
     return [
-        Group("", (Experiment,), "`extends` and `defaults` are read before: experiments.md."),
-        Group("model", (ModelSettings,)),
-        Group("model.lora", (Lora,)),
-        Group("tasks.NAME: rows in JSONL files", (OwnTask,)),
-        Group("tasks.NAME: a table a split", (TableTask,)),
-        Group("tasks.NAME: a table of a hub id, a folder or a file", (HubTask,)),
-        Group("evaluation", (Evaluation,)),
-        Group(
-            "methods.NAME, defaults", (Method,), "Of every objective; `grid` makes several: experiments.md."
-        ),
-        Group("methods.NAME of RFT", (RFT,), "That is `grpo` to `reinforce`, below."),
+        Group("", Experiment, "`extends` and `defaults` are read before: experiments.md."),
+        Group("model", ModelSettings),
+        Group("model.lora", Lora),
+        Group("tasks.NAME: rows in JSONL files", OwnTask),
+        Group("tasks.NAME: a table a split", TableTask),
+        Group("tasks.NAME: a table of a hub id, a folder or a file", HubTask),
+        Group("evaluation", Evaluation),
+        Group("methods.NAME, defaults", Method, "Of every objective; `grid` makes several: experiments.md."),
+        Group("methods.NAME of RFT", RFT, "That is `grpo` to `reinforce`, below."),
         *(
-            Group(f"objective: {name}" + (", target: sampled" if number else ""), (one,))
+            Group(f"objective: {name}" + (", target: sampled" if number else ""), one)
             for name, classes in WAYS.items()
             for number, one in enumerate(classes)
         ),
-        Group("methods.NAME.sampling", (Sampling,)),
-        *(Group(f"retention, kind: {kind}", (strategy_class(kind),)) for kind in STRATEGIES),
-        *(Group(f"measures.{name}", (measure_class(name),)) for name in MEASURES),
-        Group("ray", (Ray,)),
-        Group("server (of evaluate and check)", (ServerSettings,)),
+        Group("methods.NAME.sampling", Sampling),
+        *(Group(f"retention, kind: {kind}", strategy_class(kind)) for kind in STRATEGIES),
+        *(Group(f"measures.{name}", measure_class(name)) for name in MEASURES),
+        Group("ray", Ray),
+        Group("server (of evaluate and check)", ServerSettings),
     ]
 
 
@@ -134,9 +134,8 @@ def type_text(schema: Mapping[str, Any]) -> str:
     if kind == "object":
         inner = schema.get("additionalProperties")
         return f"mapping to {type_text(inner)}" if isinstance(inner, dict) and inner else "mapping"
-    return {"integer": "whole number", "string": "text", "boolean": "true/false"}.get(
-        kind, str(kind)
-    ) + _bounds(schema)
+    words = {"integer": "whole number", "string": "text", "boolean": "true/false"}
+    return words.get(kind, str(kind)) + _bounds(schema)
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
@@ -162,7 +161,7 @@ def page() -> str:
 
 
 def _section(group: Group) -> Iterator[str]:
-    (model,) = group.models
+    model = group.model
     made = model.model_json_schema()
     said, rows = comments(model), shown(model)
     yield ""
@@ -183,7 +182,8 @@ def _section(group: Group) -> Iterator[str]:
 
 
 def _about(group: Group, model: type[BaseModel]) -> str:
-    first = re.split(r"\n\s*\n", inspect.getdoc(model) or "")[0].replace("\n", " ")
+    said = model.__doc__ or sys.modules[model.__module__].__doc__ or ""  # not that of its base
+    first = re.split(r"\n\s*\n", inspect.cleandoc(said))[0].replace("\n", " ")
     return f"{first} {group.about}".strip()
 
 
@@ -193,10 +193,4 @@ def _default(model: type[BaseModel], key: str) -> str:
         return "{}"
     if isinstance(value, tuple):
         return "[" + ", ".join(map(str, value)) + "]"
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value)) if _plain(value) else str(value)
-    )
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -35,9 +35,9 @@ def schema() -> dict[str, Any]:
     }
     properties["prompts"] = {"anyOf": [{"type": "string"}, properties["prompts"]]}
     defs["method"] = _method(defs)
-    for model in (model for group in groups() for model in group.models):
-        if (inner := defs.get(model.__name__)) is not None:
-            _describe(inner, model)
+    for group in groups():
+        if (inner := defs.get(group.model.__name__)) is not None:
+            _describe(inner, group.model)
     _describe({"properties": properties}, Experiment)
     result = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from holdfast.config.cards import Card
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment.architecture import architecture
+from holdfast.experiment.architecture import architecture_of
 from holdfast.experiment.memory import Estimate
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.sharing import Way, does_not_fit, estimates, fitting
 from holdfast.experiment.timeline import Timeline, simulate
 from holdfast.experiment.worktime import Assumed, Times, Work, speed
-from holdfast.policy.known import KNOWN
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Asked:
         return sorted(found, key=lambda one: one.timeline.seconds)
 
     def _in(self, way: Way, made: Estimate) -> Ahead:
-        known = architecture(self.experiment.model, self.experiment.store_folder / KNOWN)
+        known = architecture_of(self.experiment)
         assert known is not None
         each = speed(self.card, self.experiment.model.dtype)
         times = Times(self.experiment, known, each, self.assumed, way)
@@ -88,7 +87,7 @@ class Asked:
             ("activation_checkpointing", False),
         ):
             if getattr(model, key):
-                other = self.experiment.model_copy(update={"model": model.model_copy(update={key: value})})
+                other = self.experiment.changed("model", **{key: value})
                 changes.append((f"model.{key}={str(value).lower()}", replace(self, experiment=other)))
         for text, asked in changes:
             if fit := fitting(estimates(asked.experiment, asked.cards), asked.card):

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import model_folder
-from holdfast.policy.known import Known
+from holdfast.policy.known import KNOWN, Known
 from holdfast.policy.operations import Operations
 from holdfast.policy.settings import ModelSettings
 
@@ -73,6 +74,11 @@ class Architecture:
         places = {"text": "text model", "vision": "vision tower", "projector": "projector"}
         counts = [f"{self.adapted[part] or 'none'} in the {place}" for part, place in places.items()]
         return f"Modules with adapters: {', '.join(counts if self.vision else counts[:1])}"
+
+
+def architecture_of(experiment: Experiment) -> Architecture | None:
+    """Of an experiment's model; what is found is remembered in its store."""
+    return architecture(experiment.model, experiment.store_folder / KNOWN)
 
 
 def architecture(settings: ModelSettings, memory: Path | None = None) -> Architecture | None:

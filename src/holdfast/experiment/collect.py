@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.analysis.results import MethodRun, Record, Results
@@ -36,15 +37,13 @@ def judged(experiment: Experiment, plan: Plan, task: str) -> list[Example]:
     return found.examples(split, experiment.count(found, split))
 
 
+@dataclass
 class _Collector:
-    def __init__(
-        self, experiment: Experiment, plan: Plan, store: Store, on_damage: Callable[[Job, Damaged], None]
-    ) -> None:
-        self.experiment = experiment
-        self.plan = plan
-        self.store = store
-        self.on_damage = on_damage
-        self.records: dict[str, list[Record] | None] = {}  # shared cells and filters are read once
+    experiment: Experiment
+    plan: Plan
+    store: Store
+    on_damage: Callable[[Job, Damaged], None]
+    records: dict[str, list[Record] | None] = field(default_factory=dict)  # shared ones are read once
 
     def results(self) -> Results:
         names = (*self.experiment.sequence, *self.experiment.general)

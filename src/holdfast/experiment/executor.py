@@ -15,7 +15,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -236,22 +236,15 @@ def run(
     return Outcome(state.done, failed, len(schedule.skipped))
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        executor: Executor,
-        schedule: Schedule,
-        progress: Progress,
-        debug: bool,
-        on_event: Callable[[Job, Event], object],
-    ) -> None:
-        self.executor = executor
-        self.schedule = schedule
-        self.progress = progress
-        self.debug = debug
-        self.on_event = on_event
-        self.done = 0
-        self.warned: set[str] = set()
+    executor: Executor
+    schedule: Schedule
+    progress: Progress
+    debug: bool
+    on_event: Callable[[Job, Event], object]
+    done: int = 0
+    warned: set[str] = field(default_factory=set)
 
     def work(self) -> None:
         while self.schedule.open() or self.schedule.running:
@@ -350,4 +343,4 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
         event = Event("disk" if full else "failed", message=text, details=traceback.format_exc())
     finally:
         logger.removeHandler(telling)
-    return Event(**{**vars(event), "held": runner.held})
+    return replace(event, held=runner.held)

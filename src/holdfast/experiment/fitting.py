@@ -121,8 +121,7 @@ def _splits(experiment: Experiment) -> Iterator[tuple[Task, Split]]:
 def _targets(experiment: Experiment, split: Split) -> list[tuple[Style, Target]]:
     """What SFT writes; what a policy writes itself is as long as `max_tokens` lets it."""
     methods = experiment.methods.values() if split == "train" else ()
-    targets = {(method.style, method.target) for method in methods if isinstance(method, SFT)}
-    return sorted(target for target in targets if target[1] != "sampled")
+    return sorted({(method.style, method.target) for method in methods if isinstance(method, SFT)})
 
 
 def _room(experiment: Experiment, split: Split) -> int:
@@ -138,9 +137,8 @@ def _key(experiment: Experiment, task: Task, split: Split) -> str:
         {
             "model": _processor_identity(experiment.model),
             "task": [task.name, task.version, task.source, split, experiment.count(task, split)],
-            "own": experiment.model_dump(
-                mode="json", include={"tasks": {task.name}}
-            ),  # whose places are named
+            # Its places are named.
+            "own": experiment.model_dump(mode="json", include={"tasks": {task.name}}),
             "prompts": {style: experiment.prompts[style] for style in experiment.styles},
             "targets": _targets(experiment, split),
             "room": _room(experiment, split),
@@ -205,8 +203,8 @@ def _size(image: ImageSource, known: dict[ImageSource, tuple[int, int]]) -> tupl
 
 
 def _remembered(memory: Path) -> dict[str, Any]:
+    content = files.read_if_there(memory)
     try:
-        content = files.read_json(memory)
         return dict(content["rows"]) if content["version"] == FITTING_VERSION else {}
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         return {}

@@ -87,10 +87,7 @@ def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
 
 
 def _file_digests(paths: list[Path], memory: Path) -> dict[str, str]:
-    try:
-        known: dict[str, str] = files.read_json(memory)
-    except (OSError, ValueError):
-        known = {}
+    known: dict[str, str] = files.read_if_there(memory) or {}
     digests, learned = {}, False
     for path in paths:
         facts = path.stat()

@@ -31,7 +31,7 @@ from holdfast.tasks.task import Split, Task
 if TYPE_CHECKING:
     import torch
 
-    from holdfast.generate.evaluate import Watch
+    from holdfast.generate.evaluate import OnStep, Watch
     from holdfast.generate.generator import Generator
     from holdfast.generate.served import ServedGenerator
     from holdfast.generate.settings import Served
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from holdfast.policy.team import Team
 
 log = logging.getLogger(__name__)
-
-OnStep = Callable[[int, int, dict[str, float]], None]
 
 _BASE = "base"
 EXAMPLE_BYTES = 64 << 20  # of examples that are kept for later jobs; sets that do not fit are read again
@@ -156,7 +154,7 @@ class Runner:
         from holdfast.learning.stage import Stage
 
         method = _method(job)
-        items = self._items(job, "train")
+        items = self._training_items(job)
         result: dict[str, Any] = {"available": len(items)}
         iterations = job.inputs["iterations"]
         if job.filter is not None and isinstance(method, RFT):
@@ -223,7 +221,7 @@ class Runner:
         assert isinstance(method, RFT), "only RFT filters"
         rows = pass_rates(
             self._generator(job, method.sampler),
-            self._items(job, "train"),
+            self._training_items(job),
             method,
             templates=self.experiment.prompts,
             stream=job.stream,
@@ -250,7 +248,7 @@ class Runner:
         records = evaluate(
             generator,
             task,
-            self._examples(job.tasks[0], self.experiment.evaluation.split),
+            self.examples(job.tasks[0], self.experiment.evaluation.split),
             style=job.style,
             templates=self.experiment.prompts,
             sampling=self.experiment.evaluation.sampling(),
@@ -394,8 +392,8 @@ class Runner:
             for data in job.inputs["tasks"]
         }
 
-    def _items(self, job: Job, split: Split) -> list[tuple[Task, Example]]:
-        return [item for name in job.tasks for item in self.items(name, split)]
+    def _training_items(self, job: Job) -> list[tuple[Task, Example]]:
+        return [item for name in job.tasks for item in self.items(name, "train")]
 
     def items(self, name: str, split: Split, most: int | None = None) -> list[tuple[Task, Example]]:
         """The examples of a task with it, or the first of them."""
@@ -403,14 +401,11 @@ class Runner:
 
     def examples(self, name: str, split: Split, most: int | None = None) -> list[Example]:
         """The examples of a task, or the first of them."""
-        return self._examples(name, split)[:most]
-
-    def _examples(self, name: str, split: Split) -> list[Example]:
         known = self._kept_examples.get((name, split))
         if known is None:
             known = self.inputs.examples(self.task(name), split)
             self._kept_examples.put((name, split), known, sum(map(_bytes, known)))
-        return known
+        return known[:most]
 
 
 def _bytes(example: Example) -> int:

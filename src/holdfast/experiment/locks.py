@@ -32,7 +32,7 @@ class Locks:
         It is that of an entry, or (`<name>.weights`) of the weights of one.
         """
         with self.open_lock(name) as file:
-            yield try_lock(file, fcntl.LOCK_EX)
+            yield try_lock(file)
 
     def use_names(self, names: Iterable[str]) -> None:
         """Tell other processes that the results of these names are counted on.
@@ -62,7 +62,7 @@ class Locks:
             used: set[str] = set()
             for path in (self.root / "locks").glob(f"{RUN}*"):
                 with path.open("a+") as file:
-                    if try_lock(file, fcntl.LOCK_EX):
+                    if try_lock(file):
                         path.unlink()  # its process is gone
                     else:
                         file.seek(0)
@@ -80,9 +80,10 @@ def _end_use(path: Path, file: IO[str]) -> None:
     file.close()
 
 
-def try_lock(file: IO[str], mode: int) -> bool:
+def try_lock(file: IO[str]) -> bool:
+    """Whether nobody else had its lock; this process has it then."""
     try:
-        fcntl.flock(file, mode | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

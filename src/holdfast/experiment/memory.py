@@ -12,15 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from holdfast.config.experiment import Experiment
-from holdfast.experiment.architecture import Architecture, Tower, architecture
+from holdfast.experiment.architecture import Architecture, Tower, architecture_of
 from holdfast.experiment.devices import CONTEXT, Room, share
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
 from holdfast.learning.methods import RFT, Method, OptimizerState
 from holdfast.learning.retention import Distributions
-from holdfast.policy.known import KNOWN
 from holdfast.policy.settings import Lora, ModelSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -93,7 +93,7 @@ def gigabytes(size: float) -> str:
 
 def estimate(experiment: Experiment) -> Estimate | None:
     """Of the method or measure that needs most; None for a model whose shape is not known on this machine."""
-    known = architecture(experiment.model, experiment.store_folder / KNOWN)
+    known = architecture_of(experiment)
     if known is None:
         return None
     pixels = largest_image(experiment.model)
@@ -295,9 +295,7 @@ def _has(rooms: Sequence[Room]) -> str:
 def changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
     """Settings that need less memory, and the experiment with each."""
     model, methods = experiment.model, experiment.methods
-
-    def with_model(**changes: object) -> Experiment:
-        return experiment.model_copy(update={"model": model.model_copy(update=changes)})
+    with_model = partial(experiment.changed, "model")
 
     if experiment.devices > 1 and not any(one.not_sharded("full") for one in methods.values()):
         yield "--shard full", experiment.model_copy(update={"shard": "full"})

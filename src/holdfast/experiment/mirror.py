@@ -24,7 +24,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.plan import KINDS, Job
 from holdfast.experiment.remote import Remote, Unreachable
-from holdfast.experiment.store import MANIFEST, WEIGHTS, Damaged, Entry, Store, check_writable
+from holdfast.experiment.store import MANIFEST, WEIGHTS, Damaged, Entry, Store, check_writable, is_weights
 
 ROWS_SECONDS = 60.0  # between two puts of the rows that a filter or an evaluation has so far
 _LENGTH = 16  # of a version's name
@@ -106,13 +106,13 @@ class MirrorStore(Store):
         if not sizes:
             return False
         listed = self._manifest(job)
-        pruned = any(name not in sizes for name in listed if _is_weights(name))  # wholly, or just now
+        pruned = any(name not in sizes for name in listed if is_weights(name))  # wholly, or just now
         for name, facts in listed.items():
-            if not (pruned and _is_weights(name)) and sizes.get(name) != facts["bytes"]:
+            if not (pruned and is_weights(name)) and sizes.get(name) != facts["bytes"]:
                 size = sizes.get(name, "no")
                 text = f"{self.place}/{place}/{name} has {size} bytes instead of {facts['bytes']}"
                 raise Damaged(job.fingerprint, text)
-        return not weights or (not pruned and any(map(_is_weights, listed)))
+        return not weights or (not pruned and any(map(is_weights, listed)))
 
     def _manifest(self, job: Job) -> dict[str, dict[str, Any]]:
         if not (self.folder(job) / MANIFEST).exists():
@@ -219,7 +219,7 @@ class MirrorStore(Store):
             self.remote.remove(mark)
 
     def _has_weights(self, job: Job) -> bool:
-        return any(map(_is_weights, self._find(job)[1]))
+        return any(map(is_weights, self._find(job)[1]))
 
     def _kept(self, name: str) -> bool:
         return any(mark.startswith(f"{name}.") for mark in self.remote.sizes("keep"))
@@ -286,10 +286,6 @@ def _versions(sizes: Mapping[str, int], here: str = "") -> list[tuple[str, Sizes
     that is here."""
     whole = [(version, found) for version, found in _by_first(sizes).items() if MANIFEST in found]
     return sorted(whole, key=lambda one: (-len(one[1]), one[0] != here, one[0]))
-
-
-def _is_weights(name: str) -> bool:
-    return name.startswith(f"{WEIGHTS}/")
 
 
 def _digest(manifest: Path) -> str:

@@ -24,6 +24,7 @@ from holdfast.tasks.task import Split
 from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION, LEARNER_VERSION
 
 KINDS = ("learn", "filter", "evaluate", *measures.KINDS, measures.OWN)  # of jobs
+VERSIONS = {"learn": LEARNER_VERSION, "filter": FILTER_VERSION, "evaluate": EVALUATION_VERSION}
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,6 @@ class _Planner:
     def __init__(
         self, experiment: Experiment, base: str | dict[str, Any] | None = None, here: bool = True
     ) -> None:
-        self.versions = {
-            "learn": LEARNER_VERSION,
-            "filter": FILTER_VERSION,
-            "evaluate": EVALUATION_VERSION,
-        }
         self.experiment = experiment
         memory = experiment.store_folder / HASHES
         self.base = base if base is not None else model_identity(experiment.model, memory)
@@ -349,7 +345,7 @@ class _Planner:
         measure: Measure | None = None,
     ) -> str:
         self.asked += 1
-        version = self.versions[kind] if measure is None else measure.version
+        version = VERSIONS[kind] if measure is None else measure.version
         inputs = {"kind": kind, "version": version, "threads": self.experiment.threads, **inputs}
         inputs = plugins.identify(inputs)
         name = digest(inputs)

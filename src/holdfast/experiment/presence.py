@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from holdfast.errors import InputError
-from holdfast.experiment.locks import RUN
+from holdfast.experiment.locks import RUN, try_lock
 from holdfast.experiment.store import Store
 from holdfast.versions import package_versions
 
@@ -59,14 +59,9 @@ def in_use(store: Store) -> set[str]:
     """The names of results that living processes count on, as far as this machine can tell."""
     used: set[str] = set()
     for path in (store.root / "locks").glob(f"{RUN}*"):
-        try:
-            with path.open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with suppress(FileNotFoundError):
-                used |= set(path.read_text().split())
-        except FileNotFoundError:  # it ended just now
-            continue
+        with suppress(FileNotFoundError), path.open() as file:  # else it ended just now
+            if not try_lock(file):
+                used |= set(file.read().split())
     return used
 
 
@@ -101,12 +96,9 @@ def _free(path: Path) -> bool:
     """Whether nobody holds the lock of a file, as far as this machine can tell."""
     try:
         with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+            return try_lock(file)
     except FileNotFoundError:
         return True
-    return True
 
 
 def _keep_writing(file: IO[str], host: str, beat: threading.Event) -> None:

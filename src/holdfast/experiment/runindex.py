@@ -7,8 +7,9 @@ without a word.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
+
+import yaml
 
 from holdfast import files
 from holdfast.config.experiment import Experiment
@@ -83,7 +84,7 @@ def check_earlier(experiment: Experiment, plan: Plan) -> None:
         return
     try:
         done = {row["fingerprint"] for row in files.read_jsonl(folder / INDEX) if row["done"]}
-        before = _settings(folder / "config.yaml")
+        before = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
         return  # of an earlier version, or no longer readable
     lost = len(done - plan.jobs.keys())
@@ -97,13 +98,6 @@ def check_earlier(experiment: Experiment, plan: Plan) -> None:
         "run. Give this one a name of its own (name=NEW), or replace the report with 'run --replace'. "
         "Different:\n" + (what or "  what it was made with: the model, the device, data or code")
     )
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    import yaml
-
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return settings
 
 
 def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:

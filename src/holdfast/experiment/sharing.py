@@ -22,10 +22,9 @@ from holdfast.config.cards import CARDS, Card
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment import memory
-from holdfast.experiment.architecture import Architecture, architecture
+from holdfast.experiment.architecture import Architecture, architecture_of
 from holdfast.experiment.memory import Estimate, gigabytes
 from holdfast.learning.methods import Shard
-from holdfast.policy.known import KNOWN
 
 SHARDS: tuple[Shard, ...] = get_args(Shard)
 
@@ -80,7 +79,7 @@ def of_run(experiment: Experiment) -> Estimate | None:
     """Bytes of one device of `holdfast run`; None for a model whose shape is not known on this machine."""
     if experiment.devices == 1:
         return memory.estimate(experiment)
-    known = architecture(experiment.model, experiment.store_folder / KNOWN)
+    known = architecture_of(experiment)
     return None if known is None else estimate(experiment, known, Way(experiment.devices, experiment.shard))
 
 
@@ -96,7 +95,7 @@ def estimates(experiment: Experiment, cards: int) -> dict[Way, Estimate]:
     Raises:
         InputError: the model's shape is not known on this machine.
     """
-    known = architecture(experiment.model, experiment.store_folder / KNOWN)
+    known = architecture_of(experiment)
     if known is None:
         path = experiment.model.path
         raise InputError(f"What {path} needs can be told once it is on this disk (hf download {path}).")

@@ -23,7 +23,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -131,7 +131,7 @@ class Store(Locks):
         folder = self.folder(job)
         pruned = not (folder / WEIGHTS).exists()
         for name, facts in self._manifest(job).items():
-            if pruned and name.startswith(WEIGHTS + "/"):
+            if pruned and is_weights(name):
                 continue
             try:
                 size = (folder / name).stat().st_size
@@ -199,10 +199,7 @@ class Store(Locks):
 
     def made(self, job: Job) -> dict[str, Any]:
         """Where, when and with what a result was made, as far as it was noted."""
-        try:
-            made: dict[str, Any] = files.read_json(self.folder(job) / MADE)
-        except (OSError, ValueError):
-            return {}
+        made: dict[str, Any] = files.read_if_there(self.folder(job) / MADE) or {}
         return made
 
     def rows(self, job: Job, name: str) -> list[dict[str, Any]]:
@@ -220,7 +217,7 @@ class Store(Locks):
                 if not isinstance(facts["bytes"], int) or not isinstance(facts["sha256"], str):
                     raise ValueError("sizes or hashes are missing")
             return listed
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(job.fingerprint, f"{path} cannot be read ({error})") from None
 
     # Changing
@@ -239,14 +236,12 @@ class Store(Locks):
                     f"{path} is not a folder, but the store keeps some of its own there; move it away."
                 )
 
-    @contextmanager
-    def lock(self, job: Job) -> Iterator[bool]:
+    def lock(self, job: Job) -> AbstractContextManager[bool]:
         """Hold the job against other processes; gives False when one of them has it.
 
         The system frees the lock when its holder dies, however it dies.
         """
-        with self.locked(job.fingerprint[:_LENGTH]) as mine:
-            yield mine
+        return self.locked(job.fingerprint[:_LENGTH])
 
     def use(self, jobs: Iterable[Job]) -> None:
         """As `use_names`, for the results of these jobs."""
@@ -298,7 +293,7 @@ class Store(Locks):
                 return False
             pruned = not self.weights(job).exists()
             for name, facts in self._manifest(job).items():
-                if not (pruned and name.startswith(WEIGHTS + "/")):
+                if not (pruned and is_weights(name)):
                     self._compare(job, name, facts)
         except Damaged:
             return False
@@ -376,7 +371,7 @@ class Store(Locks):
                 try:
                     label = str(files.read_json(folder / "job.json")["label"])
                     seconds = float(files.read_json(folder / "result.json").get("seconds", 0.0))
-                except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                except (OSError, ValueError, KeyError, TypeError, AttributeError):
                     continue
                 yield Entry(
                     kind, folder.name, label, files.size(folder), files.size(folder / WEIGHTS), seconds
@@ -401,6 +396,11 @@ class Store(Locks):
     def drop(self, name: str) -> int:
         """Remove what `held` names so that no part of it is ever seen missing; bytes that were freed."""
         return files.remove_folder(self.root / name, self.root / "trash")
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of an entry may go missing."""
+    return name.startswith(f"{WEIGHTS}/")
 
 
 def check_writable(folder: Path, purpose: str) -> None:

@@ -29,6 +29,7 @@ class Enough(Exception):
         self.records = records
 
 
+OnStep = Callable[[int, int, dict[str, float]], None]  # is told what is done, of how much, and how well
 Watch = Callable[[Mapping[int, Record]], None]  # is shown the answers so far by position; may raise `Enough`
 
 
@@ -42,7 +43,7 @@ def evaluate(
     sampling: Sampling,
     stream: tuple[object, ...],
     batch: int | None,
-    on_step: Callable[[int, int, dict[str, float]], None],
+    on_step: OnStep = lambda done, total, numbers: None,
     kept: RowLog | None = None,
     watch: Watch = lambda records: None,
 ) -> list[Record]:

@@ -7,8 +7,8 @@ of a reward makes groups look different that are all wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from holdfast import plugins
 from holdfast.errors import HoldfastError
@@ -20,6 +20,9 @@ from holdfast.rowlog import RowLog
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.scoring import RIGHT
+
+if TYPE_CHECKING:
+    from holdfast.generate.evaluate import OnStep
 
 EQUAL_LIMIT = 7500  # released code: examples in each of the three sets
 _NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"} | dict.fromkeys(
@@ -34,7 +37,7 @@ def pass_rates(
     *,
     templates: Mapping[Style, str],
     stream: tuple[object, ...],
-    on_step: Callable[[int, int, dict[str, float]], None],
+    on_step: OnStep,
     kept: RowLog | None = None,
 ) -> list[dict[str, Any]]:
     """How often each example is answered right in `method.filter_samples` samples.

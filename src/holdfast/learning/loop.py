@@ -25,9 +25,11 @@ from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
 from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.gradients import trained_parameters
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
+    from holdfast.generate.evaluate import OnStep
     from holdfast.policy.policy import Policy
 
 TOLERATED_SKIPS = 3  # iterations in a row without a finite gradient
@@ -40,7 +42,7 @@ def learn(
     *,
     folder: Path,
     checkpoint_every: int,
-    on_step: Callable[[int, int, dict[str, float]], None],
+    on_step: OnStep,
     on_damage: Callable[[str], object] = log.warning,
 ) -> tuple[dict[str, float], dict[str, dict[str, torch.Tensor]]]:
     """Train the stage's policy in place on its items.
@@ -83,7 +85,7 @@ def learn(
     objective.recall(policy, {name: tensor for name, tensor in kept.items() if "/" not in name})
     strategies.recall(kept)
     if state["iteration"]:
-        stage.spent.clear()  # what `begin` took is in the totals
+        stage.taken()  # by `begin`, and in the totals
     skips: int = state["skips"]  # in a row
     totals: dict[str, float] = state["totals"]
     meter = EnergyMeter()
@@ -128,12 +130,10 @@ def learn(
         check_metrics(row)
         curve.add(row)
         amounts = {"seconds": seconds, "examples": len(batch), "skipped": row["skipped"]} | spent
-        if stage.spent["flops"]:
-            amounts["flops"] = amounts.get("flops", 0) + stage.spent.pop("flops")
+        _add(amounts, stage.taken())
         if (joules := meter.joules()) is not None:
             amounts["joules"] = joules
-        for key, amount in amounts.items():
-            totals[key] = totals.get(key, 0) + amount
+        _add(totals, amounts)
         done = iteration + 1
         if done % checkpoint_every == 0 and done < iterations:
             state = {"iteration": done, "totals": totals, "skips": skips}
@@ -148,9 +148,13 @@ def learn(
     team.do(partial(check_weights, policy))
     policy.shards.check_alike(policy.model)
     policy.share()
-    if stage.spent["flops"]:
-        totals["flops"] = totals.get("flops", 0) + stage.spent.pop("flops")
+    _add(totals, stage.taken())
     return totals, left
+
+
+def _add(sums: dict[str, float], amounts: Mapping[str, float]) -> None:
+    for key, amount in amounts.items():
+        sums[key] = sums.get(key, 0) + amount
 
 
 def check_metrics(row: Mapping[str, float]) -> None:
@@ -232,7 +236,7 @@ def step(
     `skipped`; a warning names the example whose log-probabilities they are.
     """
     tokens, groups = groups.completions.mask_BGR.sum().item(), objective.weighed(groups)
-    trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    trained = trained_parameters(policy)
 
     def gradients(shard: range) -> list[LossSums]:
         own = groups.rows(shard)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -94,24 +94,18 @@ class Groups:
         if len(rows) == len(self.prompts):
             return self
         index_B = torch.as_tensor(rows, dtype=torch.long)  # of no rows, too
-
-        def part(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor[index_B.to(tensor.device)]
-
+        tensors: dict[str, Any] = {
+            name: one[index_B.to(one.device)]
+            for name, one in vars(self).items()
+            if isinstance(one, torch.Tensor)
+        }
         return replace(
             self,
             prompts=self.prompts.select(rows),
             completions=self.completions.select(rows),
-            advantages_BG=self.advantages_BG[index_B.to(self.advantages_BG.device)],
-            old_logprobs_BGR=part(self.old_logprobs_BGR),
-            reference_BGR=part(self.reference_BGR),
-            kl_B=part(self.kl_B),
-            scores_BG=part(self.scores_BG),
-            rewards_BG=part(self.rewards_BG),
-            advantages_BGR=part(self.advantages_BGR),
             items=tuple(self.items[row] for row in rows) if self.items else (),
             prefill=None,
-            token_weights_BG=part(self.token_weights_BG),
+            **tensors,
         )
 
     def averaged_over(self, size: int) -> Groups:

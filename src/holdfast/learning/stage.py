@@ -54,6 +54,12 @@ class Stage:
     shard: Shard = "none"
     _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 
+    def taken(self) -> dict[str, float]:
+        """What strategies took since this was last asked."""
+        taken = {name: amount for name, amount in self.spent.items() if amount}
+        self.spent.clear()
+        return taken
+
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:
         """The policy as it was, without a second model where that can be.
 

@@ -68,6 +68,14 @@ class Moment:
         """The one that judges."""
         return self.experiment.evaluation.split
 
+    def judging(self, tasks: tuple[str, ...], examples: int | None) -> Request:
+        """To have the policy answer the first items that judge, as evaluations have it answer."""
+        inputs = {
+            "tasks": [self.data(task, self.split, examples) for task in tasks],
+            "judging": self.experiment.evaluation.sampling().model_dump(mode="json"),
+        }
+        return Request(self.policies[-1], tasks, inputs)
+
 
 @dataclass(frozen=True)
 class Request:

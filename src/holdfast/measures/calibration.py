@@ -43,11 +43,7 @@ class Calibration(Measure):
 
     def request(self, moment: Moment) -> Request | None:
         tasks = (*moment.earlier, *moment.new) if moment.stage else moment.experiment.sequence
-        inputs: dict[str, Any] = {
-            "tasks": [moment.data(task, moment.split, self.examples) for task in tasks],
-            "judging": moment.experiment.evaluation.sampling().model_dump(mode="json"),
-        }
-        return Request(moment.policies[-1], tasks, inputs)
+        return moment.judging(tasks, self.examples)
 
     def measure(self, job: Job, runner: Runner) -> dict[str, Any]:
         """For each task, whether each item was answered right, and how confidently."""

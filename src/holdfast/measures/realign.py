@@ -87,7 +87,7 @@ def realign(
     def scores() -> list[float]:
         records = evaluate(
             LocalGenerator(policy), task, test, style=style, templates=templates, sampling=sampling,
-            stream=stream, batch=batch, on_step=lambda *_: None,
+            stream=stream, batch=batch,
         )  # fmt: skip
         return [record["score"] for record in records]
 

@@ -6,7 +6,7 @@ tell. (After reliance vectors over channels of evidence, arXiv 2607.02020; here 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -34,12 +34,7 @@ class Reliance(Measure):
         return {"pictures": self.pictures}
 
     def request(self, moment: Moment) -> Request | None:
-        tasks = (*moment.earlier, *moment.new)
-        inputs: dict[str, Any] = {
-            "tasks": [moment.data(task, moment.split, self.examples) for task in tasks],
-            "judging": moment.experiment.evaluation.sampling().model_dump(mode="json"),
-        }
-        return Request(moment.policies[-1], tasks, inputs)
+        return moment.judging((*moment.earlier, *moment.new), self.examples)
 
     def measure(self, job: Job, runner: Runner) -> dict[str, Any]:
         """The scores of each task's items without their pictures, in order; of texts alone nothing."""
@@ -60,13 +55,9 @@ class Reliance(Measure):
                 sampling=experiment.evaluation.sampling(),
                 stream=(*job.stream, task),
                 batch=experiment.evaluation.batch,
-                on_step=lambda *_: None,
             )
             rows.append({"task": task, "scores": [record["score"] for record in records]})
         return {"rows": rows}
-
-    def units(self, inputs: Mapping[str, Any], examples: int) -> float:
-        return float(examples)
 
 
 def without_pictures(examples: Sequence[Example], pictures: Literal["blank", "exchanged"]) -> list[Example]:

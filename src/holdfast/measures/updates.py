@@ -26,7 +26,6 @@ from holdfast.policy.gradients import (
     fisher_diagonal,
     forgetting_risk,
     mean_gradient,
-    trained_parameters,
 )
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
@@ -93,26 +92,7 @@ def risks(
         raise InputError("Risk needs differing completions: set sampling.temperature above 0.")
     if samples < 2:
         raise InputError("Risk needs at least 2 samples.")
-    was_training = policy.model.training
-    try:
-        return _risks(policy, old, new, style, templates, sampling, samples, batch, stream, micro_batch)
-    finally:
-        policy.model.train(was_training)
-
-
-def _risks(
-    policy: Policy,
-    old: Sequence[Item],
-    new: Sequence[Item],
-    style: Style,
-    templates: Mapping[Style, str],
-    sampling: Sampling,
-    samples: int,
-    batch: int,
-    stream: tuple[object, ...],
-    micro_batch: int | None,
-) -> dict[str, Any]:
-    temperature = sampling.temperature
+    temperature, was_training = sampling.temperature, policy.model.training
 
     def sampled(name: str, items: Sequence[Item]) -> Iterable[tuple[Sequence[Item], Rollouts]]:
         for start in range(0, len(items), batch):
@@ -123,7 +103,6 @@ def _risks(
                 generator=generator,
             )  # fmt: skip
 
-    count = sum(parameter.numel() for parameter in trained_parameters(policy))
     fisher_N, keep_N, right = None, None, 0
     for items, rollouts in sampled("old", old):
         prompts, share = rollouts.prompts, len(items) / len(old)
@@ -152,12 +131,13 @@ def _risks(
                     **_sft_risks(policy, prompt, example, style, fisher_N, keep_N),
                 }
             )
+    policy.model.train(was_training)
     return {
         "instances": rows,
         "old": len(old),
         "old_right": right,
         "fisher_trace": fisher_N.sum(dtype=torch.float64).item(),
-        "parameters": count,
+        "parameters": len(fisher_N),
         "samples": samples,
     }
 

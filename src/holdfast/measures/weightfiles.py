@@ -52,7 +52,7 @@ class Folder:
             return self._read(name)
         a_RI, b_OR = (self._read(f"{name}.lora_{side}.weight").float() for side in "AB")
         rank = a_RI.shape[0]
-        alpha = self._override("alpha_pattern", name) or self._config.get("lora_alpha", rank)
+        alpha = self._own_alpha(name) or self._config.get("lora_alpha", rank)
         scale = alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
         return scale * (b_OR @ a_RI)
 
@@ -114,9 +114,9 @@ class Folder:
                 raise InputError(f"The adapters in {self.path} are incomplete: {name}.lora_B is missing.")
         return names
 
-    def _override(self, key: str, name: str) -> float | None:
+    def _own_alpha(self, name: str) -> float | None:
         """What peft's alpha_pattern says of a matrix, by the end of its name."""
-        patterns: dict[str, float] = self._config.get(key) or {}
+        patterns: dict[str, float] = self._config.get("alpha_pattern") or {}
         return next((value for end, value in patterns.items() if name.endswith(f".{end}")), None)
 
 

@@ -6,7 +6,7 @@ position axes (3 for M-RoPE: time, height, width; 1 otherwise).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,11 +124,12 @@ class Completions:
 
     def select(self, rows: Sequence[int]) -> Completions:
         """The groups of these prompts, in this order."""
-        return self._index((torch.as_tensor(rows, dtype=torch.long, device=self.tokens_BGR.device),))
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.tokens_BGR.device)
+        return self._each(lambda tensor: tensor[index])
 
     def columns(self, members: slice | list[int]) -> Completions:
         """These members of every group."""
-        return self._index((slice(None), members))
+        return self._each(lambda tensor: tensor[:, members])
 
     @classmethod
     def join(cls, parts: Sequence[Completions], pad: int, axis: int = 0) -> Completions:
@@ -144,14 +145,12 @@ class Completions:
         )
 
     def to(self, device: torch.device | str) -> Completions:
-        logprobs = None if self.logprobs_BGR is None else self.logprobs_BGR.to(device)
-        return Completions(
-            self.tokens_BGR.to(device), self.mask_BGR.to(device), self.finished_BG.to(device), logprobs
-        )
+        return self._each(lambda tensor: tensor.to(device))
 
-    def _index(self, index: tuple) -> Completions:
-        logprobs = None if self.logprobs_BGR is None else self.logprobs_BGR[index]
-        return Completions(self.tokens_BGR[index], self.mask_BGR[index], self.finished_BG[index], logprobs)
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Completions:
+        """With every tensor changed."""
+        logprobs = None if self.logprobs_BGR is None else change(self.logprobs_BGR)
+        return Completions(change(self.tokens_BGR), change(self.mask_BGR), change(self.finished_BG), logprobs)
 
 
 def _join(parts: Sequence[torch.Tensor], fill: float, axis: int) -> torch.Tensor:

@@ -25,13 +25,7 @@ class Decode:
         steps: most tokens a completion may have.
     """
 
-    def __init__(
-        self,
-        prompt_keys: list[tuple[torch.Tensor, torch.Tensor]],
-        prompt_mask_BP: torch.Tensor,
-        group: int,
-        steps: int,
-    ):
+    def __init__(self, prompt_keys: list[Keys], prompt_mask_BP: torch.Tensor, group: int, steps: int):
         first = prompt_keys[0][0]
         prompts, kv_heads, _, size = first.shape
         # As the products read them: a step would copy them again.
@@ -66,9 +60,7 @@ class Decode:
             self.hidden_BP = self.hidden_BP[live]
         self._arrange()
 
-    def _store(
-        self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _store(self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor) -> Keys:
         """Keep a step's keys and values; all of the completions so far, [N, h, R, D]."""
         own_k, own_v = self.own_keys[layer]
         own_k[:, :, self.step] = key_NhD

@@ -72,7 +72,13 @@ def _invert(weights_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> 
 
 
 class Recorder:
-    """Draws tokens for the live rows and keeps what was drawn; arguments as `sample_packed` takes them.
+    """Draws tokens for the live rows of a batch, `group` for each prompt, and keeps what was drawn.
+
+    Args:
+        greedy_last: the last completion of each group takes the likeliest token at every step.
+        uniform_TX: numbers in [0, 1), for each of `max_tokens` steps and each completion; what a
+            completion gets depends on no other's.
+        first: index of the first prompt in the whole batch, for error messages.
 
     Attributes:
         finished, infinite: for each completion, whether it has ended, and whether `record` met a logit

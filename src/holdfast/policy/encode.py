@@ -137,10 +137,8 @@ class Encoder:
         for index, row in enumerate(rows):
             self._check_target(index, row)
         shape = len(rows), 1, max(map(len, rows))
-        tokens, mask = (
-            np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64),
-            np.zeros(shape, dtype=bool),
-        )
+        tokens = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=bool)
         for index, row in enumerate(rows):
             tokens[index, 0, : len(row)] = row
             mask[index, 0, : len(row)] = True

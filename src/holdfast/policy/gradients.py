@@ -7,6 +7,7 @@ Axes: N trained parameters, B prompts, G completions of one prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
@@ -75,14 +76,13 @@ def mean_gradient(
         NotFiniteError: a log-probability is not finite.
     """
     parameters = trained_parameters(policy)
-    total = None
-    for part in rows:
-        with torch.enable_grad():
-            out = policy.group_logprobs(prompts.select(part), completions.select(part), temperature)
-            gradient = flat(out.logprobs_BGR.sum() / len(prompts), parameters)
-        total = gradient if total is None else total.add_(gradient)
-    assert total is not None, "there is at least one prompt"
-    return total
+
+    @torch.enable_grad()
+    def gradient(part: range) -> torch.Tensor:
+        out = policy.group_logprobs(prompts.select(part), completions.select(part), temperature)
+        return flat(out.logprobs_BGR.sum() / len(prompts), parameters)
+
+    return reduce(torch.Tensor.add_, map(gradient, rows))
 
 
 def flat(value: torch.Tensor, parameters: Sequence[torch.nn.Parameter], keep: bool = False) -> torch.Tensor:
@@ -121,15 +121,14 @@ def fisher_diagonal(
     Raises:
         NotFiniteError: a log-probability is not finite.
     """
-    total = None
     weight = 1 / completions.tokens_BGR[:, :, 0].numel()
-    for row in range(len(prompts)):
-        one = prompts.select([row]), completions.select([row])
-        for members, gradient in completion_gradients(policy, *one, temperature):
-            squares = gradient.square_().mul_(weight * len(members))
-            total = squares if total is None else total.add_(squares)
-    assert total is not None, "there is at least one prompt"
-    return total
+    groups = ((prompts.select([row]), completions.select([row])) for row in range(len(prompts)))
+    squares = (
+        gradient.square_().mul_(weight * len(members))
+        for group in groups
+        for members, gradient in completion_gradients(policy, *group, temperature)
+    )
+    return reduce(torch.Tensor.add_, squares)
 
 
 def forgetting_risk(gradient_N: torch.Tensor, fisher_N: torch.Tensor) -> float:

@@ -51,11 +51,9 @@ class Known:
 
     def _all(self) -> dict[str, dict[str, Any]]:
         assert self.memory is not None
-        with suppress(OSError, ValueError):
-            known = files.read_json(self.memory)
-            if isinstance(known, dict) and all(isinstance(facts, dict) for facts in known.values()):
-                return known
-        return {}
+        known = files.read_if_there(self.memory)
+        is_sound = isinstance(known, dict) and all(isinstance(facts, dict) for facts in known.values())
+        return known if is_sound else {}
 
 
 def configuration(folder: Path) -> dict[str, str]:

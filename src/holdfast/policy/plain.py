@@ -7,18 +7,18 @@ architecture falls back to. It leaves everything, positions included, to the tra
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
-from holdfast.policy.drawing import Draw, Recorder
+from holdfast.policy.drawing import Recorder
 from holdfast.policy.generation import own_settings_aside
 from holdfast.policy.logprobs import logits_to_logprobs, scatter
 from holdfast.policy.processed import check_features, collate, image_features
-from holdfast.policy.settings import Sampling
 
 
 def plain_logprobs(
@@ -47,18 +47,13 @@ def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torc
     lengths_X = torch.tensor([len(row) for row in rows], device=tokens_XL.device)
     steps_L = torch.arange(tokens_XL.shape[1], device=tokens_XL.device)
     mask_XL = steps_L < lengths_X[:, None]
-    logits_XLV = _named_errors(
-        model,
-        prompts,
-        lambda: (
-            model(
-                input_ids=tokens_XL,
-                attention_mask=mask_XL.long(),
-                use_cache=False,
-                **_image_inputs(model, prompts, group, tokens_XL),
-            ).logits
-        ),
-    )
+    with _named_errors(model, prompts):
+        logits_XLV = model(
+            input_ids=tokens_XL,
+            attention_mask=mask_XL.long(),
+            use_cache=False,
+            **_image_inputs(model, prompts, group, tokens_XL),
+        ).logits
     starts_X = prompts.lengths_B.repeat_interleave(group)
     is_target_XR = completions.mask_BGR.flatten(0, 1)
     source_XR = (starts_X[:, None] - 1 + torch.arange(length, device=tokens_XL.device)).clamp_max(
@@ -71,38 +66,24 @@ def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torc
 
 
 @torch.no_grad()
-def sample_plain(
-    model: Any,
-    prompts: Prompts,
-    group: int,
-    greedy_last: bool,
-    sampling: Sampling,
-    draw: Draw,
-    uniform_TX: torch.Tensor,
-    first: int = 0,
-) -> Completions:
+def sample_plain(model: Any, prompts: Prompts, out: Recorder) -> None:
     """Like `sample_packed`, through the model's own `generate` on repeated prompts."""
-    recorder = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
+    group = out.shape[1]
     tokens_XP = prompts.tokens_BP.repeat_interleave(group, 0)
     settings = GenerationConfig(
         do_sample=False,
-        max_new_tokens=sampling.max_tokens,
-        eos_token_id=draw.ends.tolist(),
-        pad_token_id=draw.pad,
+        max_new_tokens=out.sampling.max_tokens,
+        eos_token_id=out.draw.ends.tolist(),
+        pad_token_id=out.draw.pad,
     )
-    with own_settings_aside(model):
-        _named_errors(
-            model,
-            prompts,
-            lambda: model.generate(
-                input_ids=tokens_XP,
-                attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
-                **_image_inputs(model, prompts, group, tokens_XP),
-                logits_processor=LogitsProcessorList([_Drawer(recorder, tokens_XP.shape[1])]),
-                generation_config=settings,
-            ),
+    with own_settings_aside(model), _named_errors(model, prompts):
+        model.generate(
+            input_ids=tokens_XP,
+            attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
+            **_image_inputs(model, prompts, group, tokens_XP),
+            logits_processor=LogitsProcessorList([_Drawer(out, tokens_XP.shape[1])]),
+            generation_config=settings,
         )
-    return recorder.completions()
 
 
 class _Drawer(LogitsProcessor):
@@ -131,10 +112,11 @@ def _image_inputs(
     return inputs
 
 
-def _named_errors(model: Any, prompts: Prompts, work: Callable[[], Any]) -> Any:
-    """What `work` returns; where a model refuses its images, an error that names the prompt."""
+@contextmanager
+def _named_errors(model: Any, prompts: Prompts) -> Iterator[None]:
+    """Where a model refuses its images inside, an error that names the prompt."""
     try:
-        return work()
+        yield
     except torch.OutOfMemoryError:
         raise
     except (ValueError, RuntimeError):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -16,7 +16,7 @@ from holdfast.policy import control, fused, generation, heap, lora
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens, some_rows
 from holdfast.policy.budget import TokenBudget
-from holdfast.policy.drawing import Draw, NotFiniteError
+from holdfast.policy.drawing import Draw, NotFiniteError, Recorder
 from holdfast.policy.encode import Unfit
 from holdfast.policy.environment import loading
 from holdfast.policy.families import family_of
@@ -34,6 +34,7 @@ from holdfast.policy.team import Team
 from holdfast.policy.trial import agree, replays_are_wrong, try_packed
 from holdfast.tasks.example import ImageSource
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -220,12 +221,13 @@ class Policy:
         before = self.way, getattr(self.backbone, "lean", None)
 
         def part(rows: range) -> Completions:
-            some = prompts if len(rows) == len(prompts) else prompts.select(rows)
-            uniform_TX = uniform_TBG[:, rows.start : rows.stop].flatten(1)
-            rest = (some, group, greedy_row, sampling, self.draw, uniform_TX, rows.start)
+            some, uniform_TX = some_rows(prompts, rows), uniform_TBG[:, rows.start : rows.stop].flatten(1)
+            out = Recorder(len(some), group, greedy_row, sampling, self.draw, uniform_TX, rows.start)
             if self.way == "packed" and self.backbone is not None:
-                return sample_packed(self.backbone, *rest, known if some is prompts else None)
-            return sample_plain(self.model, *rest)
+                sample_packed(self.backbone, some, out, known if some is prompts else None)
+            else:
+                sample_plain(self.model, some, out)
+            return out.completions()
 
         def shard(rows: range) -> Completions:
             def parts() -> list[Completions]:
@@ -274,11 +276,10 @@ class Policy:
             result = self.logprobs_by(self.way, prompts, completions, temperature, known)
         else:
 
-            def shard(rows: range) -> GroupLogprobs:
-                some = some_rows(prompts, rows), some_rows(completions, rows)
-                return self.budget.attempt(lambda: self._logprobs_split(*some, temperature))
+            def logprobs(prompts: Prompts, completions: Completions) -> GroupLogprobs:
+                return self.logprobs_by(self.way, prompts, completions, temperature)
 
-            result = GroupLogprobs.join(self.shards.each(len(prompts), shard)).to(self.device)
+            result = GroupLogprobs.join(self._in_parts(prompts, completions, logprobs)).to(self.device)
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
             raise NotFiniteError(int(bad_B.int().argmax()))
@@ -304,18 +305,10 @@ class Policy:
         """
         self.check(prompts, completions, temperature)
 
-        def shard(rows: range) -> torch.Tensor:
-            some = some_rows(prompts, rows), some_rows(completions, rows)
+        def distributions(prompts: Prompts, completions: Completions) -> torch.Tensor:
+            return self.distributions(prompts, completions, temperature)
 
-            def parts() -> list[torch.Tensor]:
-                return [
-                    self.distributions(some[0].select(part), some[1].select(part), temperature)
-                    for part in self.budget.split(group_tokens(*some))
-                ]
-
-            return torch.cat(self.budget.attempt(parts))
-
-        all_TV = torch.cat(self.shards.each(len(prompts), shard)).to(self.device)
+        all_TV = torch.cat(self._in_parts(prompts, completions, distributions)).to(self.device)
         if not bool(torch.isfinite(all_TV.sum())):
             owner_T = completions.mask_BGR.nonzero()[:, 0]
             raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
@@ -357,18 +350,21 @@ class Policy:
         group = completions.tokens_BGR.shape[1]
         return [texts[start : start + group] for start in range(0, len(texts), group)]
 
-    def _logprobs_split(
-        self, prompts: Prompts, completions: Completions, temperature: float
-    ) -> GroupLogprobs:
-        parts = self.budget.split(group_tokens(prompts, completions))
-        if len(parts) == 1:
-            return self.logprobs_by(self.way, prompts, completions, temperature)
-        return GroupLogprobs.join(
-            [
-                self.logprobs_by(self.way, prompts.select(rows), completions.select(rows), temperature)
-                for rows in parts
-            ]
-        )
+    def _in_parts(
+        self, prompts: Prompts, completions: Completions, work: Callable[[Prompts, Completions], T]
+    ) -> list[T]:
+        """What `work` makes of groups, in order: by shards, in parts within the token budget."""
+
+        def shard(rows: range) -> list[T]:
+            own = some_rows(prompts, rows), some_rows(completions, rows)
+
+            def parts() -> list[T]:
+                each = self.budget.split(group_tokens(*own))
+                return [work(some_rows(own[0], part), some_rows(own[1], part)) for part in each]
+
+            return self.budget.attempt(parts)
+
+        return [one for parts in self.shards.each(len(prompts), shard) for one in parts]
 
     def logprobs_by(
         self,

@@ -13,7 +13,6 @@ from typing import Any
 
 from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLProcessor, Qwen3VLProcessor
 from transformers.models import pixtral
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from holdfast.policy.environment import loading, torchvision_works
 from holdfast.policy.videos import VideoSettings, video_settings_alone
@@ -61,6 +60,3 @@ def pixtral_processor() -> Any:
         del sys.modules[blocked]
     pixtral.PixtralProcessor = opened.PixtralProcessor  # where AutoProcessor looks it up
     return pixtral.PixtralProcessor
-
-
-__all__ = ["Qwen2VLImageProcessorPil", "build_processor", "load_processor", "pixtral_processor"]

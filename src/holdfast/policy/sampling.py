@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 
 from holdfast.policy.backbone import Backbone
-from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.batch import Prompts
 from holdfast.policy.decoding import Decode
-from holdfast.policy.drawing import Draw, Recorder
+from holdfast.policy.drawing import Recorder
 from holdfast.policy.prefill import Prefill, prefill
-from holdfast.policy.settings import Sampling
 from holdfast.policy.stretches import FixedDecode, decode_in_stretches
 
 # Ended rows are removed once they are this share of the rows computed: moving keys costs, too.
@@ -17,32 +16,17 @@ DROP_SHARE = 0.15
 
 
 @torch.no_grad()
-def sample_packed(
-    backbone: Backbone,
-    prompts: Prompts,
-    group: int,
-    greedy_last: bool,
-    sampling: Sampling,
-    draw: Draw,
-    uniform_TX: torch.Tensor,
-    first: int = 0,
-    known: Prefill | None = None,
-) -> Completions:
-    """Draw `group` completions for each prompt.
+def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Prefill | None = None) -> None:
+    """Draw the completions of each prompt, into `out`.
 
     Args:
-        greedy_last: the last completion of each group takes the likeliest token at every step.
-        uniform_TX: numbers in [0, 1), for each of `max_tokens` steps and each completion; what a
-            completion gets depends on no other's.
-        first: index of the first prompt in the whole batch, for error messages.
         known: of these prompts, if it was computed already.
     """
-    start = known or prefill(backbone, prompts)
+    start, group = known or prefill(backbone, prompts), out.shape[1]
     hidden_ND = start.ends_BD.repeat_interleave(group, 0)
     steps_P = torch.arange(prompts.tokens_BP.shape[1], device=hidden_ND.device)
-    keys = (list(start.keys.values()), steps_P < prompts.lengths_B[:, None], group, sampling.max_tokens)
+    keys = (list(start.keys.values()), steps_P < prompts.lengths_B[:, None], group, out.sampling.max_tokens)
 
-    out = Recorder(len(prompts), group, greedy_last, sampling, draw, uniform_TX, first)
     positions_N = prompts.next_positions_B.repeat_interleave(group)
     live = torch.arange(len(prompts) * group, device=hidden_ND.device)
     tokens_N, _ = out.step(0, live, backbone.head(hidden_ND))
@@ -50,7 +34,6 @@ def sample_packed(
         decode_in_stretches(backbone, FixedDecode(*keys), out, tokens_N, positions_N)
     else:
         _decode(backbone, Decode(*keys), out, tokens_N, positions_N)
-    return out.completions()
 
 
 @torch.inference_mode()  # operations this small are noticeably faster in it

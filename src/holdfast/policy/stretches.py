@@ -38,13 +38,7 @@ class FixedDecode(Decode):
         visible: own keys that are looked at, of which those after `step_1` are hidden.
     """
 
-    def __init__(
-        self,
-        prompt_keys: list[tuple[torch.Tensor, torch.Tensor]],
-        prompt_mask_BP: torch.Tensor,
-        group: int,
-        steps: int,
-    ):
+    def __init__(self, prompt_keys: list[Keys], prompt_mask_BP: torch.Tensor, group: int, steps: int):
         super().__init__(prompt_keys, prompt_mask_BP, group, steps)
         for keys, values in self.own_keys:  # a hidden value counts 0 times: it must not be NaN
             keys.zero_()
@@ -52,9 +46,7 @@ class FixedDecode(Decode):
         self.step_1 = torch.zeros(1, dtype=torch.long, device=prompt_mask_BP.device)
         self.visible = steps
 
-    def _store(
-        self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _store(self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor) -> Keys:
         own_k, own_v = self.own_keys[layer]
         own_k.index_copy_(2, self.step_1, key_NhD.unsqueeze(2))
         own_v.index_copy_(2, self.step_1, value_NhD.unsqueeze(2))

@@ -71,6 +71,7 @@ KINDS = {  # loaded when they are used
     "ties": f"{_HERE}.taskvectors:Ties",
     "wise": f"{_HERE}.wise:WiSE",
 }
+Memory = dict[str, "torch.Tensor"]  # what a strategy holds, or leaves to the next stage
 
 
 @dataclass(frozen=True)
@@ -127,24 +128,22 @@ class Strategy(Settings):
         """Why it cannot be used with a method; None if it can."""
         return None
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Before the first step, and again when a killed stage goes on: the policy is as the stage found it.
 
         Args:
             memory: empty; what is put there is kept, and replaced by what a checkpoint holds of it.
         """
 
-    def batch(
-        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
-    ) -> list[Item]:
+    def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The examples of an iteration."""
         return items
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """What an iteration learns from: advantages, references, targets; `groups.items` are its examples."""
         return groups
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Change the gradients of a step, or add to them, before they are clipped.
 
         Called once a step, when every trained parameter that the loss depends on has its `grad`.
@@ -155,7 +154,7 @@ class Strategy(Settings):
         """
         return {}
 
-    def rate(self, stage: Stage, memory: dict[str, torch.Tensor], rate: float, loss: float) -> float:
+    def rate(self, stage: Stage, memory: Memory, rate: float, loss: float) -> float:
         """The learning rate of a step that is about to be made.
 
         Args:
@@ -164,9 +163,7 @@ class Strategy(Settings):
         """
         return rate
 
-    def stepped(
-        self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-    ) -> dict[str, float]:
+    def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """After each optimiser step that was made; it may change weights.
 
         Returns:
@@ -174,12 +171,22 @@ class Strategy(Settings):
         """
         return {}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """After the last step, before the policy is saved: what the next stage's strategy inherits.
 
         It may change weights.
         """
         return {}
+
+
+class Continuing(Strategy):
+    """What it holds at the end of a stage, it holds at the beginning of the next one."""
+
+    def begin(self, stage: Stage, memory: Memory) -> None:
+        memory |= stage.inherited.get(self.name, {})
+
+    def end(self, stage: Stage, memory: Memory) -> Memory:
+        return dict(memory)
 
 
 def strategy_class(kind: Any) -> type[Strategy]:

@@ -16,8 +16,9 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.methods import SampledSFT
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import objective_gradient
+from holdfast.learning.retention.pool import count
 from holdfast.learning.retention.terms import add_to_gradient, flat_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
@@ -46,16 +47,11 @@ class AveragedGEM(Strategy):
             "needs references or RFT; leave target: sampled out" if isinstance(method, SampledSFT) else None
         )
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
-        """Steps are counted: each draws other examples."""
-        memory["steps"] = torch.zeros((), dtype=torch.int64)
-
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Take away what points against g_ref; the share of the gradient's norm is logged."""
         if not stage.earlier:
             return {}
-        names = (*stage.stream, "agem", int(memory["steps"]))
-        memory["steps"] = memory["steps"] + 1
+        names = (*stage.stream, "agem", count(memory, "steps"))  # each step draws other examples
         pool = [item for items in stage.earlier.values() for item in items[: self.per_task]]
         size = self.examples or stage.method.batch // stage.method.updates
         items = named_stream(*names).sample(pool, min(size, len(pool)))

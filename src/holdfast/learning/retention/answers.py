@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, encode_items
 from holdfast.learning.objectives import Groups
-from holdfast.learning.retention.pool import Memory, key_of, known
+from holdfast.learning.retention import Memory
+from holdfast.learning.retention.pool import key_of, known
 from holdfast.policy.batch import Completions
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.gradients import flat, trained_parameters

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import (
     add_to_gradient,
     flat_weights,
@@ -40,12 +40,12 @@ class CPO(Strategy):
     share: float = Field(0.1, gt=0, le=1)  # of each tensor, that joins R after a stage
     control: Literal["random"] | None = None
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up R and θ*."""
         memory |= inherited(stage, self.name, "mask") | {"anchor": flat_weights(stage.policy)}
 
     @torch.no_grad()
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add λ / |R| · sign(θ − θ*) on R."""
         if "mask" not in memory:
             return {}
@@ -54,7 +54,7 @@ class CPO(Strategy):
         pull = force * mask * torch.sign(flat_weights(stage.policy) - memory["anchor"])
         return {"cpo_share": add_to_gradient(stage.policy, pull)}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """R with what this stage moved."""
         moved = (flat_weights(stage.policy) - memory["anchor"]).abs()
         generator = torch_stream(*stage.stream, "cpo", device=str(stage.policy.device))

@@ -14,12 +14,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import Method
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.retention.pool import (
     count,
     keep_table,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups
 
 
-class CPR(Strategy):
+class CPR(Continuing):
     """`prompts` in memory has each prompt's pass rate and the update that used it last, over all stages."""
 
     rehearses = True
@@ -58,13 +57,7 @@ class CPR(Strategy):
     def unfit(self, method: Method) -> str | None:
         return not_graded(method)
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
-        """Go on with the pass rates and the clock of earlier stages."""
-        memory |= stage.inherited.get(self.name, {})
-
-    def batch(
-        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
-    ) -> list[Item]:
+    def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and as many old ones as there are in the window, up to ρ."""
         now, rows = count(memory, "clock"), table(memory, "prompts")
         places = int(self.share * len(items))
@@ -78,13 +71,10 @@ class CPR(Strategy):
         old = [examples[key] for key in likely + tests]
         return mixed(items[: len(items) - len(old)], old)
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Note the pass rates, of new prompts as well; `cpr_share` is the part of the batch that is old."""
         rows, now = table(memory, "prompts"), int(memory["clock"]) - 1
         for item, rate in zip(groups.items, pass_rates(groups), strict=True):
             rows[key_of(item)] = [rate, now]
         keep_table(memory, "prompts", rows)
         return replace(groups, stats={**groups.stats, **share_of(stage, groups, self.name)})
-
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return dict(memory)

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.methods import Method
-from holdfast.learning.retention import Distributions, Strategy
+from holdfast.learning.retention import Continuing, Distributions, Memory
 from holdfast.learning.retention.answers import (
     answers_of,
     as_groups,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups
 
 
-class DarkReplay(Strategy):
+class DarkReplay(Continuing):
     rehearses = True
     copies = 1  # the gradient of what is replayed
 
@@ -63,11 +63,7 @@ class DarkReplay(Strategy):
     def unfit(self, method: Method) -> str | None:
         return not_right(method)
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
-        """Take up the buffer, and how many examples it has seen."""
-        memory |= stage.inherited.get(self.name, {})
-
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Let each example of the batch into the buffer with the same chance as all before it."""
         answers = answers_of(memory)
         keys: list[int] = answers["keys"].tolist() if answers else []
@@ -88,7 +84,7 @@ class DarkReplay(Strategy):
         keep_answers(memory, select(everything, order))
         return groups
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add the replay's, from the second stage on; `der_share` is its part of the gradient."""
         answers = answers_of(memory)
         if self.name not in stage.inherited or not answers:
@@ -106,5 +102,5 @@ class DarkReplay(Strategy):
 
         return {"der_share": add_to_gradient(stage.policy, gradient_of(stage, as_groups(stage, some), loss))}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         return {name: tensor for name, tensor in memory.items() if name != "steps"}

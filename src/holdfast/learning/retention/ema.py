@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import exact_weights, flat_weights, set_weights
 from holdfast.learning.stage import Stage
 
@@ -23,18 +23,16 @@ class EMA(Strategy):
     kind: Literal["ema"] = "ema"
     beta: float = Field(0.99, gt=0, lt=1)  # β
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """θ̄ begins with the stage."""
         memory["average"] = flat_weights(stage.policy)
 
-    def stepped(
-        self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-    ) -> dict[str, float]:
+    def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Follow the weights."""
         memory["average"].lerp_(exact_weights(stage.policy, optimizer), 1 - self.beta)
         return {}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """The average becomes the policy."""
         set_weights(stage.policy, memory["average"])
         return {}

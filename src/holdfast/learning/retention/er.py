@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.pool import share_of, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
-    import torch
-
     from holdfast.learning.objectives import Groups
 
 
@@ -33,9 +31,7 @@ class ExperienceReplay(Strategy):
     per_task: int | None = Field(None, ge=1)  # examples of each earlier task that are kept; None: all
     padding_control: bool = False  # repeats new examples in the places of old ones: what replay itself adds
 
-    def batch(
-        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
-    ) -> list[Item]:
+    def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new examples, and old ones: of all tasks alike, each once where there are enough."""
         if not stage.earlier:
             return items
@@ -47,7 +43,7 @@ class ExperienceReplay(Strategy):
         pools = [pool[: self.per_task] for pool in stage.earlier.values()]
         return items[: len(items) - old] + spread(pools, old, draw)
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """`er_share` is the part of the batch that is old."""
         if not stage.earlier or self.padding_control:
             return groups

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
+from holdfast.learning.retention import Memory
 from holdfast.learning.retention.quadratic import QuadraticPull
 from holdfast.learning.retention.terms import flat_weights, inherited
 from holdfast.learning.stage import Stage
@@ -46,11 +47,11 @@ class SummedEWC(OnlineEWC):
     kind: Literal["ewc_sum"] = "ewc_sum"  # type: ignore[assignment]
     decay: float = Field(1.0, ge=1, le=1)
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up Σ F_t and the mean of the anchors."""
         memory |= inherited(stage, self.name, "fisher", "anchor")
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """Both, with this stage's task among them."""
         total, weights = super().end(stage, memory)["fisher"], flat_weights(stage.policy)
         if "fisher" in memory:

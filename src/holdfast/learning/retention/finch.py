@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.methods.sft import Likely
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class FINCH(Strategy):
             return "follows a likelihood; use it with objective: sft and loss: nll"
         return None
 
-    def rate(self, stage: Stage, memory: dict[str, torch.Tensor], rate: float, loss: float) -> float:
+    def rate(self, stage: Stage, memory: Memory, rate: float, loss: float) -> float:
         """The smaller of κ / √ℓ̄ and the schedule's."""
         mean = torch.tensor(loss, dtype=torch.float64)
         if "loss" in memory:
@@ -46,8 +46,6 @@ class FINCH(Strategy):
         memory["loss"], memory["taken"] = mean, torch.tensor(1 - lowered / rate)
         return lowered
 
-    def stepped(
-        self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-    ) -> dict[str, float]:
+    def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """`finch_share` is the part of the schedule's rate that was taken away."""
         return {"finch_share": float(memory["taken"])}

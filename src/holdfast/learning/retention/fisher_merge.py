@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import mean_over_answers
 from holdfast.learning.retention.terms import flat_weights, inherited, set_weights
 from holdfast.learning.stage import Stage
@@ -31,12 +31,12 @@ class FisherMerge(Strategy):
     examples: int = Field(64, ge=1)  # whose answers the Fisher information is of
     max_tokens: int = Field(64, ge=1)  # of an answer
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up θ_{k−1} and its F."""
         if found := inherited(stage, self.name, "fisher"):
             memory |= found | {"start": flat_weights(stage.policy)}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """Merge; F is that of the task at what was learned for it."""
         policy = stage.policy
         fisher = mean_over_answers(

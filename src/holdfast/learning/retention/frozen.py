@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.learning.bfloat16 import put, whole
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import flat_weights, share_of, views
 from holdfast.learning.stage import Stage
 
@@ -20,7 +20,7 @@ class Frozen(Strategy):
 
     copies = 1.25  # θ*, a mask
 
-    def freeze(self, stage: Stage, memory: dict[str, torch.Tensor], frozen_N: torch.Tensor) -> None:
+    def freeze(self, stage: Stage, memory: Memory, frozen_N: torch.Tensor) -> None:
         """To be called by `begin`.
 
         Args:
@@ -29,7 +29,7 @@ class Frozen(Strategy):
         memory |= {"frozen": frozen_N, "start": flat_weights(stage.policy)}
 
     @torch.no_grad()
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Take away the gradient of what is frozen; the share of its norm is logged."""
         total = taken = torch.zeros((), device=memory["frozen"].device)
         for parameter, frozen in views(stage.policy, memory["frozen"]):
@@ -39,9 +39,7 @@ class Frozen(Strategy):
                 parameter.grad.masked_fill_(frozen, 0)
         return {f"{self.name}_share": share_of(taken, total)}
 
-    def stepped(
-        self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-    ) -> dict[str, float]:
+    def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Put back what is frozen."""
         starts = views(stage.policy, memory["start"])
         for (parameter, frozen), (_, start) in zip(

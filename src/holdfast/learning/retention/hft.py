@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import share_of
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters
@@ -26,14 +26,14 @@ class HalfFineTuning(Strategy):
     kind: Literal["hft"] = "hft"
     share: float = Field(0.5, gt=0, lt=1)  # of the tensors that are frozen
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Draw the tensors."""
         count = len(trained_parameters(stage.policy))
         frozen = torch.zeros(count, dtype=torch.bool)
         frozen[named_stream(*stage.stream, "hft").sample(range(count), round(self.share * count))] = True
         memory["frozen"] = frozen
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Take away the gradients of the frozen half; the share of the gradient's norm is logged."""
         total = taken = torch.zeros((), device=stage.policy.device)
         for parameter, frozen in zip(

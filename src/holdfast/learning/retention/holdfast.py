@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.methods import Method
-from holdfast.learning.retention import Distributions, Strategy
+from holdfast.learning.retention import Continuing, Distributions, Memory
 from holdfast.learning.retention.answers import (
     answers_of,
     as_groups,
@@ -47,7 +47,7 @@ PACE = 0.3  # of the moving averages
 LEAST = 0.02  # weight of a task that has not moved
 
 
-class OwnAnswerGuard(Strategy):
+class OwnAnswerGuard(Continuing):
     rehearses = True
     copies = 2  # the gradient of old answers, and the weights of the stage's start
 
@@ -69,17 +69,17 @@ class OwnAnswerGuard(Strategy):
     def unfit(self, method: Method) -> str | None:
         return not_right(method)
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up the answers, and the weights that the end is averaged with."""
-        memory |= stage.inherited.get(self.name, {})
+        super().begin(stage, memory)
         if self.average and memory:
             memory["start"] = flat_weights(stage.policy)
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Keep a right answer to each new prompt of the last iterations."""
         at = count(memory, "collected")
         if at >= stage.iterations - self.keep:
-            old = set(old_rows(stage, groups.items))
+            old = set(old_rows(stage, groups))
             draw = named_stream(*stage.stream, "holdfast", "right", at)
             new = [row for row in range(len(groups.prompts)) if row not in old]
             chosen = right_answers(groups, new, draw)
@@ -87,7 +87,7 @@ class OwnAnswerGuard(Strategy):
             keep_answers(memory, join(answers_of(memory, "fresh"), fresh), "fresh")
         return groups
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add that of old answers; `holdfast_share` is its part, `holdfast_kl` how far they have moved."""
         answers = answers_of(memory)
         rows = by_task(stage, answers)
@@ -113,12 +113,9 @@ class OwnAnswerGuard(Strategy):
             now = moved.get(keys[name], [0.0])[0]
             moved[keys[name]] = [now + PACE * (kl - now)]
         keep_table(memory, "moved", moved)
-        return {
-            "holdfast_share": add_to_gradient(stage.policy, term),
-            "holdfast_kl": float(kl_M.mean()),
-        }
+        return {"holdfast_share": add_to_gradient(stage.policy, term), "holdfast_kl": float(kl_M.mean())}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """The average of weights; and all answers, the stage's own with what the policy now says of them."""
         if "start" in memory:
             now = flat_weights(stage.policy)
@@ -126,6 +123,6 @@ class OwnAnswerGuard(Strategy):
         fresh = answers_of(memory, "fresh")
         if fresh:
             fresh = with_entries(stage, fresh, self.entries)
-        left: dict[str, torch.Tensor] = {}
+        left: Memory = {}
         keep_answers(left, join(answers_of(memory), fresh))
         return left

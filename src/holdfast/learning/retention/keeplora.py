@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
+from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import objective_gradient
 from holdfast.learning.retention.subspaces import Subspace
 from holdfast.learning.retention.terms import unusable, views
@@ -42,7 +43,7 @@ class KeepLoRA(Subspace):
     base_energy: float = Field(0.6, gt=0, lt=1)  # of the base's matrices, in protected directions
     task_energy: float = Field(0.995, gt=0, lt=1)  # of a stage's gradient, likewise
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Find the directions of this stage, and those that are protected after it."""
         matrices = trained_matrices(stage.policy.model)
         protected = self.protected(stage, matrices)
@@ -94,7 +95,7 @@ class KeepLoRA(Subspace):
         rows = memory[f"{name}/rows"]
         return (change_OI @ rows.T) @ rows
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Project the matrices' gradients; nothing else learns."""
         learned = {id(weight) for weight in trained_matrices(stage.policy.model).values()}
         for parameter in trained_parameters(stage.policy):
@@ -102,7 +103,7 @@ class KeepLoRA(Subspace):
                 parameter.grad = None
         return super().gradient(stage, memory, groups)
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """U_p of the next stage."""
         return {name: memory[f"{name}/protected"] for name in trained_matrices(stage.policy.model)}
 

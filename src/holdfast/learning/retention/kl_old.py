@@ -20,7 +20,7 @@ from pydantic import Field
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.objectives import Groups, k3
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.pool import mixed, not_graded, old_rows, refilled, share_of, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
@@ -44,14 +44,12 @@ class AskedAgain(Strategy):
     def unfit(self, method: Method) -> str | None:
         return not_graded(method) or refilled(method)
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Keep the policy as it is, where there is something to ask it."""
         if stage.earlier:
             stage.past("stage_start")
 
-    def batch(
-        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
-    ) -> list[Item]:
+    def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and old ones evenly between them."""
         if not stage.earlier:
             return items
@@ -83,9 +81,9 @@ class KLOnOldPrompts(AskedAgain):
             return "has a reference of its own; leave kl_coef out"
         return super().unfit(method)
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Give old prompts the penalty, and take their advantages; `kl_old` is its mean in nats."""
-        rows = old_rows(stage, groups.items)
+        rows = old_rows(stage, groups)
         if not rows:
             return groups
         assert groups.completions.logprobs_BGR is not None, "it samples"
@@ -102,9 +100,5 @@ class KLOnOldPrompts(AskedAgain):
             advantages_BG=advantages_BG,
             reference_BGR=reference_BGR,
             kl_B=kl_B,
-            stats={
-                **groups.stats,
-                **share_of(stage, groups, self.name),
-                "kl_old": float(divergence),
-            },
+            stats={**groups.stats, **share_of(stage, groups, self.name), "kl_old": float(divergence)},
         )

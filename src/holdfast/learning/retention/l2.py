@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import add_to_gradient, flat_weights
 from holdfast.learning.stage import Stage
 
@@ -26,18 +25,18 @@ class L2(Strategy):
     strength: float = Field(gt=0)  # λ
     to: Literal["stage_start", "base"] = "stage_start"
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up θ*; in the first stage they are the base's."""
         inherited = stage.inherited.get(self.name, {})
         memory["anchor"] = (
             inherited["base"].to(stage.policy.device) if "base" in inherited else flat_weights(stage.policy)
         )
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add λ (θ − θ*)."""
         pull = self.strength * (flat_weights(stage.policy) - memory["anchor"])
         return {"l2_share": add_to_gradient(stage.policy, pull)}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """The base's weights, where they are what it pulls to."""
         return {"base": memory["anchor"]} if self.to == "base" else {}

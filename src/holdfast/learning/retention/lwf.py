@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
-from holdfast.learning.retention import Distributions, Strategy
+from holdfast.learning.retention import Distributions, Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
@@ -46,11 +46,11 @@ class LearningWithoutForgetting(Strategy):
         step = method.batch // method.updates
         return Distributions(TABLES, step, method.completions, ENTRIES)
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Keep the policy as it is."""
         stage.past(self.looks_at)
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add that of the divergence; `NAME_share` is its part of the whole."""
         teacher, tokens = stage.past(self.looks_at), groups.completions.mask_BGR.sum()
 

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, Method
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, keep_answers, taken
 from holdfast.learning.retention.pool import not_graded, refilled
 from holdfast.learning.retention.terms import add_to_gradient
@@ -50,7 +50,7 @@ class MCPO(Strategy):
             return "levels advantages that are divided by their standard deviation; use grpo, or level: false"
         return None
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Keep the mastered answers with their log-probabilities, and level the advantages."""
         assert groups.scores_BG is not None, "RFT grades"
         right_BG = groups.scores_BG >= RIGHT
@@ -81,7 +81,7 @@ class MCPO(Strategy):
         asked = (groups.prompts, groups.completions, method.sampling.temperature)
         return stage.policy.group_logprobs(*asked).logprobs_BGR
 
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add that of the penalty; `mcpo_share` is its part of the whole."""
         method = stage.method
         assert isinstance(method, RFT), "RFT grades"

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.bfloat16 import put, whole
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import (
     exact_weights,
     flat_weights,
@@ -44,13 +44,11 @@ class MoFO(Strategy):
             "filters by AdamW's momentum; leave optimizer: muon out" if method.optimizer == "muon" else None
         )
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Note the weights before the first step."""
         memory["before"] = flat_weights(stage.policy)
 
-    def stepped(
-        self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-    ) -> dict[str, float]:
+    def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Take back the step where momentum is small; the share of its norm is logged."""
         total = taken = torch.zeros((), device=stage.policy.device)
         for number, (parameter, before) in enumerate(views(stage.policy, memory["before"])):

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 
 from holdfast.errors import HoldfastError
+from holdfast.learning.retention import Memory
 from holdfast.learning.retention.frozen import Frozen
 from holdfast.learning.retention.terms import unusable
 from holdfast.learning.stage import Stage
@@ -34,7 +35,7 @@ class OLoRA(Frozen):
     strength: float = Field(0.5, gt=0)  # λ
     rank: int = Field(ge=1)  # of a task's adapter
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Freeze all slices but this stage's."""
         left = stage.inherited.get(self.name)
         if left and ("used" not in left or left["used"].numel() != 1):
@@ -58,7 +59,7 @@ class OLoRA(Frozen):
         memory["used"] = torch.tensor(used)
 
     @torch.no_grad()
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add λ sign(A_t A_oldᵀ) A_old to the gradient of A_t; its share of the whole is logged."""
         super().gradient(stage, memory, groups)
         used, added = int(memory["used"]), torch.zeros((), device=stage.policy.device)
@@ -73,6 +74,6 @@ class OLoRA(Frozen):
         total = sum(gradient.square().sum() for gradient in gradients)
         return {"olora_share": float((added / total).sqrt()) if used else 0.0}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """How many rows are used."""
         return {"used": memory["used"] + self.rank}

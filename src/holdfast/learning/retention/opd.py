@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field
 
+from holdfast.learning.retention import Memory
 from holdfast.learning.retention.kl_old import AskedAgain
 from holdfast.learning.retention.pool import old_rows, share_of
 from holdfast.learning.stage import Stage
@@ -29,9 +29,9 @@ class OnPolicyDistillation(AskedAgain):
     kind: Literal["opd"] = "opd"
     coef: float = Field(1.0, gt=0)  # c
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Give tokens of old prompts the teacher's advantage, and no other."""
-        rows = old_rows(stage, groups.items)
+        rows = old_rows(stage, groups)
         if not rows:
             return groups
         teacher_BGR = self.logprobs(stage, groups, rows)

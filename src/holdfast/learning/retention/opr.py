@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import roll_out
 from holdfast.learning.objectives import likelihood_loss
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.retention.answers import (
     answers_of,
     as_groups,
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 ANSWERED_AT_ONCE = 64
 
 
-class OwnAnswerReplay(Strategy):
+class OwnAnswerReplay(Continuing):
     rehearses = True
     copies = 1  # the gradient of old answers
 
@@ -53,11 +52,7 @@ class OwnAnswerReplay(Strategy):
     temperature: float = Field(0.1, ge=0)
     max_tokens: int = Field(64, ge=1)  # of an answer
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
-        """Take up the answers."""
-        memory |= stage.inherited.get(self.name, {})
-
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add the likelihood of as many answers as are due; `opr_share` is their part of the gradient."""
         answers = answers_of(memory)
         if not answers:
@@ -70,7 +65,7 @@ class OwnAnswerReplay(Strategy):
         term = gradient_of(stage, old, lambda part, _: likelihood_loss(stage.policy, part).loss / tokens)
         return {"opr_share": add_to_gradient(stage.policy, term)}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """Answer prompts of all tasks, and keep what is right and whole."""
         names = (*stage.stream, "opr", "end")
         pools = [*stage.earlier.values(), stage.items]
@@ -95,6 +90,6 @@ class OwnAnswerReplay(Strategy):
                 good_BG = (rollouts.scores_BG >= RIGHT) & rollouts.completions.finished_BG.cpu()
                 right = [(row, 0) for row in good_BG[:, 0].nonzero().flatten().tolist()]
                 parts.append(taken(rollouts.completions, some, right))
-        left: dict[str, torch.Tensor] = {}
+        left: Memory = {}
         keep_answers(left, join(*parts))
         return left

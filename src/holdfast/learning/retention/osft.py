@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from holdfast.learning.retention import Memory
 from holdfast.learning.retention.subspaces import Subspace
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices
@@ -30,7 +31,7 @@ class OSFT(Subspace):
     kind: Literal["osft"] = "osft"
     share: float = Field(0.5, gt=0, lt=1)  # of the singular values whose directions are frozen
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Take the matrices apart, as the stage found them."""
         self.remember(stage, memory)
         for name, weight in trained_matrices(stage.policy.model).items():

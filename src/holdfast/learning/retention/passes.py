@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,16 +40,16 @@ def mean_over_answers(
     """
     policy, names = stage.policy, (*stage.stream, purpose)
     items = named_stream(*names).sample(list(items), min(examples, len(items)))
-    sampling, total = Sampling(temperature=1.0, max_tokens=max_tokens), None
-    for number, item in enumerate(items):
+    sampling, operations = Sampling(temperature=1.0, max_tokens=max_tokens), policy.operations
+
+    def measured(number: int, item: Item) -> torch.Tensor:
         prompt = encode_items(policy, [item], stage.method.style, stage.templates)
         generator = torch_stream(*names, number, device=str(policy.device))
         answer = policy.sample(prompt, 1, sampling, generator)
-        part = measure(prompt, answer) / len(items)
-        total = part if total is None else total.add_(part)
-        count(stage, policy.operations.forward(prompt, answer) + policy.operations.training(prompt, answer))
-    assert total is not None, "a stage has examples"
-    return total
+        add_flops(stage, operations.forward(prompt, answer) + operations.training(prompt, answer))
+        return measure(prompt, answer) / len(items)
+
+    return reduce(torch.Tensor.add_, starmap(measured, enumerate(items)))
 
 
 def objective_gradient(
@@ -67,7 +69,7 @@ def objective_gradient(
     try:
         groups = objective.chosen(objective.collect(policy, items, stream))
         tokens = int(groups.completions.mask_BGR.sum())
-        count(stage, groups.spent.flops + policy.operations.training(groups.prompts, groups.completions))
+        add_flops(stage, groups.spent.flops + policy.operations.training(groups.prompts, groups.completions))
         parameters, total = trained_parameters(policy), None
         for rows in groups.within(policy.budget, method.micro_batch) if tokens else ():
             loss = objective.loss(policy, groups.rows(rows)).loss / tokens
@@ -78,6 +80,6 @@ def objective_gradient(
     return total
 
 
-def count(stage: Stage, flops: float) -> None:
+def add_flops(stage: Stage, flops: float) -> None:
     """Operations that the loop adds to what the stage took."""
     stage.spent["flops"] += round(flops)

@@ -6,7 +6,7 @@ remembered of it is a row of numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
@@ -15,13 +15,12 @@ import torch
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import RFT, SDFT, Method
+from holdfast.learning.retention import Memory
 from holdfast.rng import seed
 
 if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups
     from holdfast.learning.stage import Stage
-
-Memory = MutableMapping[str, torch.Tensor]
 
 
 def key_of(item: Item) -> int:
@@ -35,10 +34,10 @@ def known(stage: Stage) -> dict[int, Item]:
     return {key_of(item): item for pool in pools for item in pool}
 
 
-def old_rows(stage: Stage, items: Sequence[Item]) -> list[int]:
-    """Which of these examples are of earlier tasks, whoever chose them."""
-    own = {task.name for task, _ in stage.items}
-    return [row for row, (task, _) in enumerate(items) if task.name in stage.earlier and task.name not in own]
+def old_rows(stage: Stage, groups: Groups) -> list[int]:
+    """Which prompts are of earlier tasks, whoever chose them."""
+    earlier = stage.earlier.keys() - {task.name for task, _ in stage.items}
+    return [row for row, (task, _) in enumerate(groups.items) if task.name in earlier]
 
 
 def spread(pools: Sequence[Sequence[Item]], count: int, draw: Random) -> list[Item]:
@@ -64,7 +63,7 @@ def mixed(new: Sequence[Item], old: Sequence[Item]) -> list[Item]:
 
 def share_of(stage: Stage, groups: Groups, name: str) -> dict[str, float]:
     """For the log: the share of a batch that is of earlier tasks."""
-    return {f"{name}_share": len(old_rows(stage, groups.items)) / max(1, len(groups.items))}
+    return {f"{name}_share": len(old_rows(stage, groups)) / max(1, len(groups.items))}
 
 
 def pass_rates(groups: Groups) -> list[float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import mean_over_answers
 from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inherited
 from holdfast.learning.stage import Stage
@@ -33,13 +33,13 @@ class QuadraticPull(Strategy):
         """How much each weight matters for one answer, [N]."""
         raise NotImplementedError
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up I, and the weights the stage begins with as θ*."""
         if found := inherited(stage, self.name, self.measured):
             memory |= found | {"anchor": flat_weights(stage.policy)}
 
     @torch.no_grad()
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add λ I (θ − θ*); its share of the whole gradient is logged."""
         if self.measured not in memory:
             return {}
@@ -47,7 +47,7 @@ class QuadraticPull(Strategy):
         pull = self.strength * memory[self.measured] * away
         return {f"{self.name}_share": add_to_gradient(stage.policy, pull)}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """I of this stage's task, added to that of the earlier ones."""
         total = mean_over_answers(
             stage,

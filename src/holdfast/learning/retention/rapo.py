@@ -22,7 +22,7 @@ from pydantic import Field
 
 from holdfast.learning.advantages import EPSILON, group_relative
 from holdfast.learning.methods import GRPO, Method
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LEAST, MOST = 1e-3, 5.0  # of σ; of |A|
 
 
-class RaPO(Strategy):
+class RaPO(Continuing):
     kind: Literal["rapo"] = "rapo"
     alpha: float = Field(20.0, gt=0)  # α
     weight: float = Field(0.5, gt=0)  # λ
@@ -50,13 +50,13 @@ class RaPO(Strategy):
             return None
         return "makes advantages of its own in place of GRPO's; use objective: grpo without positives_only"
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Go on with σ, and from the second task on keep the policy as it is."""
-        memory |= stage.inherited.get(self.name, {})
+        super().begin(stage, memory)
         if self.name in stage.inherited:
             stage.past("stage_start")
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Add the reward, and weigh all anew; `rapo_share` is the part of it in the mean reward."""
         assert groups.rewards_BG is not None, "GRPO rewards"
         kept_BG = torch.zeros_like(groups.rewards_BG)
@@ -82,7 +82,7 @@ class RaPO(Strategy):
         difference_BGR = (completions.logprobs_BGR - then_BGR) * completions.mask_BGR
         return (difference_BGR.sum(-1) / completions.lengths_BG.clamp_min(1)).clamp_min(0)
 
-    def advantages(self, memory: dict[str, torch.Tensor], rewards_BG: torch.Tensor) -> torch.Tensor:
+    def advantages(self, memory: Memory, rewards_BG: torch.Tensor) -> torch.Tensor:
         """By the batches so far, this one included."""
         now, updates = rewards_BG.std().cpu(), int(memory.get("updates", 0))
         decay = (0.0, min(0.9, self.decay), self.decay)[min(updates, 2)]
@@ -91,6 +91,3 @@ class RaPO(Strategy):
         advantages_BG = group_relative(rewards_BG, normalise_std=False) / (memory["std"] + EPSILON)
         is_far_B1 = (advantages_BG.abs() > MOST).any(1, keepdim=True)
         return torch.where(is_far_B1, group_relative(rewards_BG), advantages_BG)
-
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return dict(memory)

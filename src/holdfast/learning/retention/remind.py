@@ -21,7 +21,7 @@ from pydantic import Field
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import Method
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.retention.pool import (
     count,
     keep_table,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MASTERED, TWICE = 7 / 8, 2
 
 
-class Remind(Strategy):
+class Remind(Continuing):
     """`prompts` in memory has of each: successes running, Δ, when it is due. Δ = 0: not under review."""
 
     rehearses = True
@@ -53,13 +53,7 @@ class Remind(Strategy):
     def unfit(self, method: Method) -> str | None:
         return not_graded(method)
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
-        """Go on with the reviews and the clock of earlier stages."""
-        memory |= stage.inherited.get(self.name, {})
-
-    def batch(
-        self, stage: Stage, memory: dict[str, torch.Tensor], items: list[Item], iteration: int
-    ) -> list[Item]:
+    def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and the reviews that are due."""
         now, rows, examples = count(memory, "clock"), table(memory, "prompts"), known(stage)
         due = sorted((row[2], key) for key, row in rows.items() if row[1] and row[2] <= now)
@@ -67,7 +61,7 @@ class Remind(Strategy):
         memory["reviewed"] = torch.tensor(len(chosen) / len(items))
         return mixed(items[: len(items) - len(chosen)], [examples[key] for key in chosen])
 
-    def collected(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> Groups:
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Set the next reviews; `remind_share` is the part of the batch that was one."""
         rows, now = table(memory, "prompts"), int(memory["clock"]) - 1
         for item, rate in zip(groups.items, pass_rates(groups), strict=True):
@@ -87,6 +81,3 @@ class Remind(Strategy):
         elif running >= TWICE:
             delay = self.first
         return [running, delay, now + delay]
-
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return dict(memory)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from holdfast.generate.rollouts import Item
+from holdfast.learning.retention import Memory, Strategy
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,7 @@ class Strategies:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self._each = [(strategy, {}) for strategy in stage.method.retention]  # type: ignore[var-annotated]
+        self._each: list[tuple[Strategy, Memory]] = [(strategy, {}) for strategy in stage.method.retention]
         for strategy, memory in self._each:
             strategy.begin(stage, memory)
 
@@ -50,13 +51,13 @@ class Strategies:
             said |= strategy.stepped(self.stage, memory, optimizer)
         return said
 
-    def end(self) -> dict[str, dict[str, torch.Tensor]]:
+    def end(self) -> dict[str, Memory]:
         """What each leaves to the next stage, by its name."""
         left = {strategy.name: strategy.end(self.stage, memory) for strategy, memory in self._each}
         return {name: tensors for name, tensors in left.items() if tensors}
 
     @property
-    def memory(self) -> dict[str, torch.Tensor]:
+    def memory(self) -> Memory:
         """All of theirs, in one mapping."""
         return {
             f"{strategy.name}/{name}": tensor

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import Field
 
+from holdfast.learning.retention import Memory
 from holdfast.learning.retention.frozen import Frozen
 from holdfast.learning.retention.passes import mean_over_answers
 from holdfast.learning.retention.terms import random_mask, top_mask
@@ -42,7 +43,7 @@ class SSU(Frozen):
     max_tokens: int = Field(64, ge=1)  # of an answer
     control: Literal["random"] | None = None
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Calibrate, and choose the columns."""
         policy = stage.policy
         columns = self.columns(trained_matrices(policy.model), self.activations(stage))

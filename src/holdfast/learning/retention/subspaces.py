@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.learning.bfloat16 import put, whole
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import share_of
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices
@@ -28,13 +28,13 @@ class Subspace(Strategy):
         """The part of a change of a matrix that may be made, [O, I]."""
         raise NotImplementedError
 
-    def remember(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def remember(self, stage: Stage, memory: Memory) -> None:
         """To be called by `begin`: changes are counted from the weights as they are now."""
         for name, weight in trained_matrices(stage.policy.model).items():
             memory[f"{name}/start"] = weight.detach().float().clone()
 
     @torch.no_grad()
-    def gradient(self, stage: Stage, memory: dict[str, torch.Tensor], groups: Groups) -> dict[str, float]:
+    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Project the matrices' gradients; the share of their norm that this takes away is logged."""
         total = taken = torch.zeros((), device=stage.policy.device)
         for name, weight in trained_matrices(stage.policy.model).items():
@@ -47,9 +47,7 @@ class Subspace(Strategy):
         return {f"{self.name}_share": share_of(taken, total)}
 
     @torch.no_grad()
-    def stepped(
-        self, stage: Stage, memory: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
-    ) -> dict[str, float]:
+    def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Project what the matrices have learned in this stage."""
         for name, weight in trained_matrices(stage.policy.model).items():
             state, start = optimizer.state.get(weight, {}), memory[f"{name}/start"]

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import flat_weights, inherited, set_weights, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.merging import larger, trim
@@ -35,17 +35,15 @@ class TaskVectors(Strategy):
     scale: float = Field(1.0, gt=0)  # λ
     start: Literal["learned", "base"]  # which weights a stage begins with: θ_{t−1} or θ_0
 
-    def add(
-        self, stage: Stage, left: dict[str, torch.Tensor], vector_N: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def add(self, stage: Stage, left: Memory, vector_N: torch.Tensor) -> Memory:
         """`sums` with one more task vector; `left` is empty for the first."""
         raise NotImplementedError
 
-    def merged(self, sums: dict[str, torch.Tensor]) -> torch.Tensor:
+    def merged(self, sums: Memory) -> torch.Tensor:
         """m(τ_1 … τ_t) [N]."""
         raise NotImplementedError
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Begin as the rule says; the first stage, with the base."""
         found = inherited(stage, self.name, "base", "learned", *self.sums)
         if not found:
@@ -54,7 +52,7 @@ class TaskVectors(Strategy):
         set_weights(stage.policy, found[self.start])
         memory |= {key: found[key] for key in ("base", *self.sums)}
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """Merge; what was learned goes on beside it."""
         learned = flat_weights(stage.policy)
         left = {key: memory[key] for key in self.sums if key in memory}
@@ -70,13 +68,11 @@ class MagMax(TaskVectors):
     kind: Literal["magmax"] = "magmax"
     start: Literal["learned", "base"] = "learned"
 
-    def add(
-        self, stage: Stage, left: dict[str, torch.Tensor], vector_N: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def add(self, stage: Stage, left: Memory, vector_N: torch.Tensor) -> Memory:
         """The largest so far."""
         return {"largest": larger(left["largest"], vector_N) if left else vector_N}
 
-    def merged(self, sums: dict[str, torch.Tensor]) -> torch.Tensor:
+    def merged(self, sums: Memory) -> torch.Tensor:
         """It is the largest."""
         return sums["largest"]
 
@@ -89,16 +85,14 @@ class Ties(TaskVectors):
     start: Literal["learned", "base"] = "base"
     share: float = Field(0.2, gt=0, le=1)  # of each tensor that is kept
 
-    def add(
-        self, stage: Stage, left: dict[str, torch.Tensor], vector_N: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def add(self, stage: Stage, left: Memory, vector_N: torch.Tensor) -> Memory:
         """Trim, and add to the sums of its sign."""
         parts = [trim(part, self.share).flatten() for _, part in views(stage.policy, vector_N)]
         kept = torch.cat(parts)
         one = {"up": kept.clamp_min(0), "down": kept.clamp_max(0), "ups": kept > 0, "downs": kept < 0}
         return {key: left[key] + part if left else part.float() for key, part in one.items()}
 
-    def merged(self, sums: dict[str, torch.Tensor]) -> torch.Tensor:
+    def merged(self, sums: Memory) -> torch.Tensor:
         """The mean of those that agree with the sign of the sum."""
         up, down = (sums[f"{side}"] / sums[f"{side}s"].clamp_min(1) for side in ("up", "down"))
         return torch.where(sums["up"] + sums["down"] > 0, up, down)

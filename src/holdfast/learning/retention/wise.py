@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import flat_weights, set_weights
 from holdfast.learning.stage import Stage
 
@@ -22,11 +22,11 @@ class WiSE(Strategy):
     kind: Literal["wise"] = "wise"
     alpha: float = Field(0.5, gt=0, lt=1)  # α: the share of what was learned
 
-    def begin(self, stage: Stage, memory: dict[str, torch.Tensor]) -> None:
+    def begin(self, stage: Stage, memory: Memory) -> None:
         """Note θ_prev."""
         memory["start"] = flat_weights(stage.policy)
 
-    def end(self, stage: Stage, memory: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def end(self, stage: Stage, memory: Memory) -> Memory:
         """Go back part of the way."""
         set_weights(stage.policy, torch.lerp(memory["start"], flat_weights(stage.policy), self.alpha))
         return {}
