@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -19,6 +20,12 @@ from holdfast.experiment import local
 from holdfast.report import page
 from holdfast.report.section import Drawing, Section
 from processes import FORKED
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests are there to stay: the garbage collector need not go through them time and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
