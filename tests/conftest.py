@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -16,9 +17,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from cli_helpers import Call, Said
 from holdfast import cli
 from holdfast.experiment import local
-from holdfast.report import page
+from holdfast.report import page, style
 from holdfast.report.section import Drawing, Section
 from processes import FORKED
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests are there to stay: the garbage collector need not go through them time and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +53,12 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports draw their figures and write no files of them: for tests of what stands around these."""
     monkeypatch.setattr(page, "save", lambda figure, folder, name, looks: "<svg></svg>")
+
+
+@pytest.fixture
+def unprinted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures have no file for print, whose fonts take longest: for tests of pages that are not about it."""
+    monkeypatch.setattr(style, "save_pdf", lambda *_: None)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from holdfast.experiment import devices, local
 from holdfast.experiment.devices import Place, places, spread
 from holdfast.experiment.forked import context_for
 from holdfast.policy.device import device_for, device_name
+from processes import FORKED, Process
 
 BOTH = {
     "methods": {"one": {"objective": "sft"}, "two": {"objective": "sft", "batch": 2}},
@@ -126,6 +127,19 @@ def test_each_card_is_asked_for_its_room(monkeypatch: pytest.MonkeyPatch) -> Non
         devices.rooms([Place("cuda:1")])
 
 
+def card_of(process: Any) -> str:
+    """What the process was started with."""
+    if isinstance(process, Process):
+        return process._environment[devices.VISIBLE]
+    place = Path(f"/proc/{process.pid}")
+    until = time.monotonic() + 30
+    while b"spawn_main" not in (place / "cmdline").read_bytes() and time.monotonic() < until:
+        time.sleep(0.01)
+    variables = (place / "environ").read_text().split("\0")
+    (card,) = [one.partition("=")[2] for one in variables if one.startswith(devices.VISIBLE)]
+    return card
+
+
 class Watched(local._Worker):
     """Notes which card its process was started with; the first one may be killed at its first job."""
 
@@ -135,24 +149,18 @@ class Watched(local._Worker):
     def start(self) -> None:
         super().start()
         assert self.process is not None
-        process = Path(f"/proc/{self.process.pid}")
-        until = time.monotonic() + 30
-        while b"spawn_main" not in (process / "cmdline").read_bytes() and time.monotonic() < until:
-            time.sleep(0.01)
-        variables = (process / "environ").read_text().split("\0")
-        (card,) = [one.partition("=")[2] for one in variables if one.startswith(devices.VISIBLE)]
-        self.seen.append(card)
+        self.seen.append(card_of(self.process))
         if self.kill_first and len(self.seen) == 1:
             self.process.kill()
 
 
 @pytest.fixture
 def watched(visible: Any, monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
-    """Workers as users have them, which are given cards, and that compute on the CPU, having none."""
+    """Workers that are given cards, and compute on the CPU, having none; the first as users have it."""
     visible(2, "GPU-a,3")
     Watched.seen.clear()
     monkeypatch.setattr(local, "_Worker", Watched)
-    monkeypatch.setattr(local, "context_for", lambda device: get_context("spawn"))
+    monkeypatch.setattr(local, "context_for", lambda device: FORKED if Watched.seen else get_context("spawn"))
     return Watched
 
 

@@ -40,8 +40,8 @@ def taught(folder: Path, sequence: list[str]) -> Path:
     policy = Policy.load("embedded", ModelSettings(device="cpu"))
     tasks = [get_task(name) for name in sequence]
     items = [(task, example) for task in tasks for example in task.examples("train", TRAIN)]
-    method = make_method(objective="sft", style="cot", learning_rate=3e-3, batch=len(items))
-    stage = Stage(policy, items, method, 20, TEMPLATES["embedded"], ("taught",), lambda: policy)
+    method = make_method(objective="sft", style="cot", learning_rate=4e-3, batch=len(items))
+    stage = Stage(policy, items, method, 12, TEMPLATES["embedded"], ("taught",), lambda: policy)
     learn(stage, folder=folder / "work", checkpoint_every=100, on_step=lambda *_: None)
     policy.save(folder / "model")
     return folder / "model"
@@ -51,8 +51,7 @@ def taught(folder: Path, sequence: list[str]) -> Path:
 def test_from_releases_to_a_report(
     form: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    if form == "original":  # figures show the same
-        request.getfixturevalue("undrawn")
+    request.getfixturevalue("undrawn" if form == "original" else "unsaved")  # figures show the same
     monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
     releases = FORMS[form]
     for name, release in releases.items():

@@ -202,16 +202,14 @@ def test_micro_batches_do_not_change_a_step(method, tmp_path):
     )  # AdamW's first step is learning_rate · sign: rounding shows where a gradient is near zero
 
 
-IN_PARTS = {"updates": 2, "micro_batch": 2, "kl_coef": 0.05}
-
-
 @pytest.mark.parametrize(
     ("method", "dtype"),
     [
         (sft(), "float32"),
         (grpo(updates=2, kl_coef=0.05), "float32"),
         (grpo(objective="remax"), "float32"),
-        *((grpo(optimizer_state=state, **IN_PARTS), "bfloat16") for state in ("float32", "compact", "kahan")),
+        (grpo(updates=2, micro_batch=2, kl_coef=0.05, optimizer_state="float32"), "bfloat16"),
+        *((sft(optimizer_state=state, micro_batch=3), "bfloat16") for state in ("compact", "kahan")),
     ],
     ids=["sft", "grpo", "remax", "bfloat16", "compact", "kahan"],
 )
@@ -245,7 +243,7 @@ def test_training_does_what_it_is_for(tmp_path):
     losses = [row["loss"] for row in read_jsonl(tmp_path / "sft" / "metrics.jsonl")]
     assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
     policy = Policy.load("embedded", ModelSettings())
-    train(policy, grpo(batch=16, group_size=8), tmp_path / "grpo", 15, items)
+    train(policy, grpo(batch=8, group_size=8), tmp_path / "grpo", 10, items)
     rewards = [row["reward"] for row in read_jsonl(tmp_path / "grpo" / "metrics.jsonl")]
     assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 + 0.1
 

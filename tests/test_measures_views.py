@@ -22,6 +22,7 @@ from holdfast.analysis.regularisation import (
     recovery,
 )
 from holdfast.analysis.views import analyse
+from holdfast.report import style
 from holdfast.report.page import build
 from holdfast.report.sections.drift import divergence, group_movement, groups_of, movement, movement_figure
 from holdfast.report.sections.predictors import predictor_figure, predictor_tables
@@ -340,7 +341,9 @@ def page(tmp_path_factory):
     results = with_measures(
         make_grid(ladder=(1e-4, 4e-4), seeds=(0, 1), items=20, sequence=SHORT, general=("facts",))
     )
-    return build(results, tmp_path_factory.mktemp("grid"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(style, "save_pdf", lambda *_: None)  # as `unprinted`
+        return build(results, tmp_path_factory.mktemp("grid"))
 
 
 def test_every_section_stands_in_the_page(page):

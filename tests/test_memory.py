@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ SEVEN = Qwen2_5_VLConfig(  # the published shape of Qwen2.5-VL-7B
     },
     tie_word_embeddings=False,
 )  # fmt: skip
+seven = cache(partial(of_config, SEVEN))
 RFT: dict[str, Any] = {"objective": "grpo", "learning_rate": 1e-6, "batch": 4, "group_size": 2}
 
 
@@ -110,9 +112,7 @@ def test_measures_by_hand(tmp_path: Path) -> None:
 def test_a_risk_that_does_not_fit_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = make_experiment(tmp_path, measures={"risk": {}}, model={"dtype": "bfloat16"})
     monkeypatch.setattr(estimate, "_SMALL", 0)
-    monkeypatch.setattr(
-        "holdfast.experiment.architecture.architecture", lambda model, _: of_config(SEVEN, model)
-    )
+    monkeypatch.setattr("holdfast.experiment.architecture.architecture", lambda model, _: seven(model))
     monkeypatch.setattr(devices, "rooms", lambda where: [room(150)])
     with pytest.raises(InputError) as caught:
         estimate.check_memory(experiment, 1, ONE)
@@ -217,9 +217,7 @@ def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytes
     methods = {"r": RFT | {"kl_coef": 0.01, "kl_reference": "base"}}
     experiment = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})
     monkeypatch.setattr(estimate, "_SMALL", 0)  # look closely at small models, too
-    monkeypatch.setattr(
-        "holdfast.experiment.architecture.architecture", lambda model, _: of_config(SEVEN, model)
-    )
+    monkeypatch.setattr("holdfast.experiment.architecture.architecture", lambda model, _: seven(model))
     have = 500
     monkeypatch.setattr(devices, "rooms", lambda where: [room(have)])
     assert estimate.check_memory(experiment, 1, ONE) is None
@@ -236,9 +234,7 @@ def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_memory_is_that_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"sft": {"objective": "sft", "learning_rate": 1e-6, "batch": 4}}
     experiment = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})
-    monkeypatch.setattr(
-        "holdfast.experiment.architecture.architecture", lambda model, _: of_config(SEVEN, model)
-    )
+    monkeypatch.setattr("holdfast.experiment.architecture.architecture", lambda model, _: seven(model))
     monkeypatch.setattr(estimate, "_SMALL", 0)
     two = [Place("cuda", "0"), Place("cuda", "GPU-b")]
     have: list[Room] = []

@@ -1,8 +1,9 @@
 """Making the embedded model: two cycles of a few steps, from scratch, the same bits again."""
 
+import os
 import runpy
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from holdfast.rng import stream
 from pretrain_embedded import train
 from pretrain_embedded.card import write_card
 from pretrain_embedded.curriculum import caption_drill
+from processes import FORKED
 
 
 def test_a_short_pre_training_is_deterministic_and_gives_a_loadable_model(tmp_path, monkeypatch):
@@ -52,17 +54,28 @@ def test_the_vision_probe_reads_cells_in_the_order_in_which_they_are_told():
     assert losses[-1] < 0.5 < 2 < losses[0]
 
 
+def be_tool(said, arguments):
+    """Run the tool, whose processes are forked from this one; what they say goes to a file."""
+    with said.open("w") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+    torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method="fork")
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
 def test_the_tool_trains_in_two_processes_to_the_end(tmp_path, monkeypatch, capsys):
     tool = Path(__file__).parents[1] / "tools" / "pretrain_embedded"
     steps = ["--steps", "2", "--processes", "2", "--examples", "1"]
-    command = [sys.executable, str(tool), "--out", str(tmp_path), *steps]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "step 1 of 2, cycle 1" in done.stdout
+    command = [str(tool), "--out", str(tmp_path), *steps]
+    process = FORKED.Process(target=be_tool, args=(tmp_path / "said", command))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert "step 1 of 2, cycle 1" in (tmp_path / "said").read_text()
     assert (tmp_path / "model.safetensors").exists()
     assert "--steps 2 --processes 2" in (tmp_path / "README.md").read_text()
     monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "argv", [*command[1:], "--processes", "3"])
+    monkeypatch.setattr(sys, "argv", [*command, "--processes", "3"])
     with pytest.raises(SystemExit) as refused:
         runpy.run_path(str(tool), run_name="__main__")
     assert refused.value.code == 2 and "must divide 128" in capsys.readouterr().err

@@ -42,13 +42,15 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         lora.load_adapters(model, Path(source))
         return model, processor
     folder, options = resolve(source, settings)
-    is_text_only = not hasattr(_config(folder, options), "vision_config")
+    config = _config(folder, options)
+    is_text_only = not hasattr(config, "vision_config")
     processor = load_processor(folder, is_text_only, **options)
     check_settings(folder, options)
     auto = AutoModelForCausalLM if is_text_only else AutoModelForImageTextToText
     with loading("weights", source):
         model, report = auto.from_pretrained(
             folder,
+            config=config,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told here
             dtype=getattr(torch, settings.dtype),

@@ -83,15 +83,18 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
     height = max(scaled(height), _broken_height(first))
     for step in range(3):
         layout.execute(figure)
-        has = np.array(first.bbox.size) / figure.dpi
+        changed: list[Axes] = []
         if step == 1:  # the panels have their size now
-            for axes in figure.axes:
-                _turn_ticks(axes)
-                _break_lines(axes)
+            changed = [axes for axes in figure.axes if _turn_ticks(axes) | _break_lines(axes)]
+        has = np.array(first.bbox.size) / figure.dpi
         wants = np.array([has[0] if width is None else scaled(width), height])
+        if step and not changed and np.allclose(has, wants, rtol=0, atol=1e-6):
+            break  # as it stands
         figure.set_size_inches(figure.get_size_inches() + (wants - has) * shares)
-    layout.execute(figure)
-    figure.set_layout_engine("none")  # three files, one layout
+    else:
+        layout.execute(figure)
+    # Three files, one layout. (With the engine "none" every file would be drawn twice.)
+    figure.set_layout_engine(None)
     return figure
 
 
@@ -111,17 +114,20 @@ def _broken_height(axes: Axes) -> float:
     return len(names) * 1.15 * max(name.get_window_extent().height for name in names) / axes.figure.dpi
 
 
-def _break_lines(axes: Axes) -> None:
+def _break_lines(axes: Axes) -> bool:
+    """Whether anything was broken."""
     from matplotlib.text import Text
 
     titles = [text for text in axes.get_children() if isinstance(text, Text) and text not in axes.texts]
     sides = [(text, 0) for text in (*titles, axes.xaxis.label)] + [(axes.yaxis.label, 1)]
+    before = [text.get_text() for text, _ in sides]
     for text, side in sides:
         room, needs = axes.bbox.size[side], text.get_window_extent().size[side]
         if needs > room and text.get_text():
             lines = text.get_text().split("\n")
             most = max(int(max(map(len, lines)) * room / needs), 4)
             text.set_text("\n".join(broken(line, most) for line in lines))
+    return [text.get_text() for text, _ in sides] != before
 
 
 def broken(text: str, most: int) -> str:
@@ -134,18 +140,22 @@ def broken(text: str, most: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _turn_ticks(axes: Axes) -> None:
+def _turn_ticks(axes: Axes) -> bool:
+    """Whether any were turned."""
     labels = axes.get_xticklabels(which="both")
     shown = [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
     inside = [box for box in shown if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
     boxes = sorted(inside, key=lambda box: box.x0)
     if all(left.x1 + 3 < right.x0 for left, right in pairwise(boxes)):
-        return
+        return False
     apart = min(right.x0 + right.x1 - left.x0 - left.x1 for left, right in pairwise(boxes)) / 2
     steep = apart < 2.2 * min(box.height for box in boxes) or axes.xaxis.get_ticks_position() == "top"
+    angle = 90 if steep else 35
+    turned = any(label.get_rotation() != angle for label in labels)
     for label in labels:
-        label.set(rotation=90 if steep else 35, ha="center" if steep else "right")
+        label.set(rotation=angle, ha="center" if steep else "right")
         label.set_rotation_mode("default" if steep else "anchor")
+    return turned
 
 
 def legend(figure: Figure, handles: Sequence[Any], where: str = "outside upper center") -> None:
