@@ -19,6 +19,7 @@ from holdfast.tasks import columns
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.columns import HubTask
 from holdfast.tasks.example import open_image
+from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.task import Task
 from holdfast.tasks.templates import fill
 from hub_fixtures import IMAGE, hub_image, picture, save, table
@@ -251,6 +252,11 @@ def test_a_column_of_pictures_that_nothing_names_is_asked_about(tmp_path: Path) 
     columns.load_table_task("x", columns.TableTask.model_validate(named))
 
 
+def test_bytes_that_are_no_picture_are_none(tmp_path: Path) -> None:
+    rows = [{"image": {"bytes": picture(0)}, "sound": {"bytes": b"RIFF" + bytes(40)}, "note": "a.png"}]
+    assert pictured(rows, tmp_path) == ["image"]
+
+
 def test_a_hub_that_cannot_be_reached_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,9 +389,9 @@ def test_class_labels_are_said_by_name(tmp_path: Path) -> None:
 def test_a_type_that_is_no_image_is_a_bad_row() -> None:
     assert pa.types.is_struct(IMAGE)
     with pytest.raises(Exception, match="column 'image' holds no image"):
-        list(columns._images(3, "image", None))
+        list(pictures_in(3, "image", None))
     with pytest.raises(Exception, match="nothing is fetched"):
-        list(columns._images("https://example.org/x.jpg", "image", None))
+        list(pictures_in("https://example.org/x.jpg", "image", None))
 
 
 def test_rows_whose_own_answer_is_wrong_are_left_out(

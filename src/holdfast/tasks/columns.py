@@ -28,14 +28,12 @@ from pydantic import field_validator, model_validator
 
 from holdfast.errors import InputError, shortened, suggestion
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
-from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at, text_list
+from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
 from holdfast.tasks.csvfiles import as_text, problem_of_heading
-from holdfast.tasks.example import Example, ImageSource, LazyImage
+from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
-from holdfast.tasks.picturecolumns import pictured
-from holdfast.tasks.picturefiles import inline
-from holdfast.tasks.pictures import BadImage
+from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
@@ -377,7 +375,9 @@ class _ColumnRow(Row):
 
 def _example(settings: Columns, root: Path | None, record: Record, split: Split) -> Example:
     columns = (settings.images,) if isinstance(settings.images, str) else settings.images
-    images: list[Any] = [image for column in columns for image in _images(record.get(column), column, root)]
+    images: list[Any] = [
+        image for column in columns for image in pictures_in(record.get(column), column, root)
+    ]
     id = record.get(settings.id) if settings.id else None
     values: dict[str, Any] = {"rationale": fill(settings.rationale, record), "id": None if id == "" else id}
     if settings.messages is not None:
@@ -386,7 +386,7 @@ def _example(settings: Columns, root: Path | None, record: Record, split: Split)
         except ChatError as error:
             raise BadRow(str(error)) from None
         values |= {key: chat[key] for key in ("prompt", "answer")}
-        images = [image for one in chat["images"] for image in _images(one, settings.messages, root)]
+        images = [image for one in chat["images"] for image in pictures_in(one, settings.messages, root)]
     else:
         values["prompt"] = fill(settings.prompt or "", record)
     if settings.choices:
@@ -411,25 +411,3 @@ def _choices(columns: str | tuple[str, ...], record: Record) -> list[str]:
     while choices and not choices[-1]:  # questions may have fewer than there are columns
         choices.pop()
     return choices
-
-
-def _images(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]:
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, Mapping):
-            item = item.get("bytes") or item.get("path")
-        if isinstance(item, str) and (data := _inline(item, column)) is not None:
-            item = data
-        if isinstance(item, bytes | LazyImage):
-            yield item
-        elif item and isinstance(item, str) and root is not None:
-            path = Path(item)
-            yield inside(root, str(path.relative_to(root)) if path.is_relative_to(root) else item)
-        elif item not in (None, ""):
-            raise BadRow(f"column '{column}' holds no image ({str(item)[:80]}); nothing is fetched")
-
-
-def _inline(text: str, column: str) -> bytes | None:
-    try:
-        return inline(text)
-    except BadImage as bad:
-        raise BadRow(f"column '{column}': {bad}") from None

@@ -37,7 +37,7 @@ from holdfast.settings import Settings
 from holdfast.tasks.chat import TURNS, ChatError, as_row, is_chat
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.imagecheck import look
-from holdfast.tasks.picturefiles import inline, locate, look_at
+from holdfast.tasks.picturefiles import PICTURE_NAME, inline, locate, look_at
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.rows import RENAME, Row, kind_of
@@ -46,7 +46,6 @@ from holdfast.tasks.task import Split, Task
 
 VERSION = 6  # raise when the same file gives other examples or scores
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
-_PICTURE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|ppm|pgm|jp2|avif)$", re.IGNORECASE)
 OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are one of several options
 
 
@@ -284,7 +283,7 @@ class _Line(Row):
                     )
 
     def _is_picture(self, text: str) -> bool:
-        if not _PICTURE_NAME.search(text):
+        if not PICTURE_NAME.search(text):
             return False
         try:
             return bool(locate(self.folder, text))

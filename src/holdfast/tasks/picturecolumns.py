@@ -1,14 +1,16 @@
-"""Which columns of a table hold pictures, whatever they are called."""
+"""Pictures in the columns of a table, and which columns hold some, whatever they are called."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from holdfast.tasks.example import LazyImage
+from holdfast.tasks.benchmarks.benchmark import BadRow
+from holdfast.tasks.benchmarks.fields import inside
+from holdfast.tasks.example import ImageSource, LazyImage
+from holdfast.tasks.picturefiles import PICTURE_NAME, inline
+from holdfast.tasks.pictures import BadImage, opened
 
 
 def pictured(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
@@ -25,8 +27,46 @@ def _pictures(rows: Sequence[Mapping[str, Any]], column: str, folder: Path) -> b
 def _is_picture(item: Any, folder: Path) -> bool:
     if isinstance(item, Mapping):
         item = item.get("bytes") or item.get("path")
-    if isinstance(item, bytes | LazyImage):
+    if isinstance(item, LazyImage):
         return True
-    Image.init()
-    named = isinstance(item, str) and Path(item).suffix.lower() in Image.EXTENSION
-    return named and (folder / item).is_file()
+    try:
+        if isinstance(item, str) and PICTURE_NAME.search(item):
+            return ".." not in Path(item).parts and (folder / item).is_file()
+        if isinstance(item, bytes):  # or a sound's, say
+            opened(item)
+            return True
+    except OSError:
+        return False
+    except BadImage:  # too large a picture
+        return True
+    return False
+
+
+def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]:
+    """The pictures of a cell: bytes, files inside a folder, or data URLs.
+
+    Args:
+        root: that folder; None of a table that has none.
+
+    Raises:
+        BadRow: it holds something else.
+    """
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, Mapping):
+            item = item.get("bytes") or item.get("path")
+        if isinstance(item, str) and (data := _inline(item, column)) is not None:
+            item = data
+        if isinstance(item, bytes | LazyImage):
+            yield item
+        elif item and isinstance(item, str) and root is not None:
+            path = Path(item)
+            yield inside(root, str(path.relative_to(root)) if path.is_relative_to(root) else item)
+        elif item not in (None, ""):
+            raise BadRow(f"column '{column}' holds no image ({str(item)[:80]}); nothing is fetched")
+
+
+def _inline(text: str, column: str) -> bytes | None:
+    try:
+        return inline(text)
+    except BadImage as bad:
+        raise BadRow(f"column '{column}': {bad}") from None

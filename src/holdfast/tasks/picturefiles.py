@@ -24,9 +24,8 @@ from holdfast.tasks.prepared import data_folder
 
 CHECK_VERSION = 1  # raise when pictures that were good are to be looked at again
 MEMORY = "pictures.json"
-SHORTEST_INLINE = (
-    200  # characters of base64; all but dots of pictures have more, and hardly a name has as many
-)
+SHORTEST_INLINE = 200  # characters of base64: pictures but dots have more, and hardly a name has as many
+PICTURE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|ppm|pgm|jp2|avif)$", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 REMEMBER_FROM = 1 << 26  # bytes of pictures; fewer are soon read again
 
