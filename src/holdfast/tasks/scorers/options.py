@@ -98,9 +98,9 @@ _CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{_OPTION}")
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = """
-    answer are be believe but certainly choice choose chose clearly conclude definitely guess hence is it's it’s
-    leaves leaving letter likely mark obviously only option pick probably say select so suggest suggests support
-    supports take then therefore think thus to towards was with è é es est ist
+    answer are be believe but certainly choice choose chose clearly conclude definitely guess hence is it's
+    it’s leaves leaving letter likely mark obviously only option pick probably say select so suggest suggests
+    support supports take then therefore think thus to towards was with è é es est ist
 """
 # In any case; the first letter stands apart, as a search passes quickly over words that begin with another.
 _CUE = "|".join(f"[{word[0].upper()}{word[0]}](?i:{word[1:]})" for word in _CUES.split())
