@@ -178,10 +178,11 @@ def test_a_grid_does_not_replace_a_handwritten_method(tmp_path: Path, handwritte
     assert "methods.g kl_coef=0.1" in said and 'methods.g.grid {"kl_coef": 0.1}' in said
 
 
-@pytest.mark.parametrize("name", [1, None])
-def test_a_family_without_a_proper_name(tmp_path: Path, name: Any) -> None:
-    said = problems(tmp_path, methods={name: GRPO | {"grid": {"kl_coef": [0.1]}}})
-    assert f"must be text (in quotes), not {name}" in said
+@pytest.mark.parametrize(
+    ("name", "expected"), [(1, "must be text (in quotes), not 1"), (None, "the key 'null' is no text")]
+)
+def test_a_family_without_a_proper_name(tmp_path: Path, name: Any, expected: str) -> None:
+    assert expected in problems(tmp_path, methods={name: GRPO | {"grid": {"kl_coef": [0.1]}}})
 
 
 @pytest.mark.parametrize("variants", [[1], "x"])

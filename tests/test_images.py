@@ -7,12 +7,12 @@ import random
 import pytest
 import torch
 from PIL import Image
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from holdfast.errors import HoldfastError
 from holdfast.policy import images
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.images import PatchMaker
-from holdfast.policy.processor import Qwen2VLImageProcessorPil
 from policy_helpers import random_image
 
 

@@ -206,10 +206,10 @@ def test_an_index_that_is_none_is_refused_in_clear_words(tmp_path: Path, text: s
 
 
 def test_what_an_index_names_is_part_of_the_identity(tmp_path: Path) -> None:
-    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": "part.one"}}))
-    (tmp_path / "part.one").write_text("1")
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": "part-1.safetensors"}}))
+    (tmp_path / "part-1.safetensors").write_text("1")
     before = folder_digests(tmp_path, tmp_path / "memory" / HASHES)
-    (tmp_path / "part.one").write_text("2")
+    (tmp_path / "part-1.safetensors").write_text("2")
     after = folder_digests(tmp_path, tmp_path / "memory" / HASHES)
-    assert before.keys() == after.keys() == {"part.one", INDEX}
-    assert before["part.one"] != after["part.one"]
+    assert before.keys() == after.keys() == {"part-1.safetensors", INDEX}
+    assert before["part-1.safetensors"] != after["part-1.safetensors"]

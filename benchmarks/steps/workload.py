@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from holdfast.policy.processor import Qwen2VLImageProcessorPil, build_processor
+from holdfast.policy.processor import build_processor
 
 PATCH, MERGE = 14, 2  # a token stands for 28 × 28 pixels
 SPECIAL = (

@@ -38,6 +38,7 @@ class Rollouts:
 
     Attributes:
         texts: responses, [B][G].
+        answers: what was extracted from them, None where nothing was.
         scores_BG, formats_BG, rewards_BG: float32, 0..1.
         prefill: of the prompts, with its graph, where it was asked for and the policy keeps it.
     """
@@ -45,6 +46,7 @@ class Rollouts:
     prompts: Prompts
     completions: Completions
     texts: list[list[str]]
+    answers: list[list[str | None]]
     scores_BG: torch.Tensor
     formats_BG: torch.Tensor
     rewards_BG: torch.Tensor
@@ -61,6 +63,7 @@ class Rollouts:
             prompts,
             Completions.join([part.completions.select(kept) for part, kept in parts], pad),
             [part.texts[row] for part, kept in parts for row in kept],
+            [part.answers[row] for part, kept in parts for row in kept],
             rows([part.scores_BG for part, _ in parts]),
             rows([part.formats_BG for part, _ in parts]),
             rows([part.rewards_BG for part, _ in parts]),
@@ -129,6 +132,7 @@ def roll_out(
         prompts,
         completions,
         texts,
+        [[one.answer for one in group] for group, _ in grades],
         torch.tensor([[one.score for one in group] for group, _ in grades]),
         torch.tensor([[one.format for one in group] for group, _ in grades]),
         torch.tensor([rewards for _, rewards in grades]),
