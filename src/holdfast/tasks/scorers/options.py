@@ -115,10 +115,12 @@ _CONCLUDED = re.compile(
 # What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
 _SIGNS = re.compile(r"[<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(])")
 
+_CAPITAL = re.compile(r"\b[A-Z]\b")
+
 # The three searches of MMLU-Pro's own script; of the third it takes the last.
 _SCRIPT_IS = re.compile(r"answer is \(?([A-J])")
 _SCRIPT_COLON = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
-_CAPITAL = re.compile(r"\b[A-J]\b")
+_SCRIPT_LETTER = re.compile(r"\b[A-J]\b")
 
 Reader = Callable[[str, Sequence[str]], str | None]
 
@@ -131,15 +133,18 @@ class _Answer(NamedTuple):
         text: in one line, without the letters that it rules out or lists.
         listed: how many options it lists, a line each.
         letters: of the options there are.
+        names: whether a capital stands alone in the text at all; without one, no search need run over it.
     """
 
     lines: str
     text: str
     listed: int
     letters: str
+    names: bool
 
     def named(self, pattern: re.Pattern[str]) -> list[str]:
-        return [letter for letter in pattern.findall(self.text) if letter in self.letters]
+        found = pattern.findall(self.text) if self.names else []
+        return [letter for letter in found if letter in self.letters]
 
 
 def option_letter(answer: str, choices: Sequence[str]) -> str | None:
@@ -182,7 +187,7 @@ def mmlu_pro_script_letter(answer: str, choices: Sequence[str]) -> str | None:
         end = answer.find("\n", first.start())
         of_line = [said for said in _SCRIPT_COLON.finditer(answer) if end < 0 or said.start() < end]
         return of_line[-1][1]
-    return _last(_CAPITAL.findall(answer))
+    return _last(_SCRIPT_LETTER.findall(answer))
 
 
 def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
@@ -238,9 +243,11 @@ def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
-    text = _NEGATED.sub(" ", _PRONOUN.sub("We", " ".join(text.split())))
-    text = " ".join(_LIST.sub(" ", text).split())
-    return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most])
+    text = " ".join(text.split())
+    if names := bool(_CAPITAL.search(text)):
+        text = _NEGATED.sub(" ", _PRONOUN.sub("We", text))
+        text = " ".join(_LIST.sub(" ", text).split())
+    return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most], names)
 
 
 def _different(labels: re.Pattern[str], lines: str) -> int:
