@@ -87,15 +87,16 @@ def yes_or_no(answer: str) -> Decision | None:
     deciding = _DECIDING.search(text)
     if deciding and _EITHER.match(text, deciding.start()):
         return None
-    start = next((word for word in words(text) if word not in _LEAD), "")
+    said = words(text)
+    start = next((word for word in said if word not in _LEAD), "")
     if start in _YES:
         return "yes"
     if start in _NO - {"not", "cannot", "neither"}:  # "not sure", "cannot tell", "neither confirm nor deny"
         return None if deciding and _NO_IDEA.match(text, deciding.start()) else "no"
     if _REFUSAL.search(text) or _NO_IDEA.search(text):
         return None
-    first = text.partition(".")[0]
-    return _affirmed(words(first)) or _worded(words(first)) or _worded(words(text)) or _agreed(text)
+    sentence = words(text.partition(".")[0]) if "." in text else said
+    return _affirmed(sentence) or _worded(sentence) or _worded(said) or _agreed(text, said)
 
 
 def _affirmed(sentence: list[str]) -> Decision | None:
@@ -114,11 +115,11 @@ def _worded(said: list[str]) -> Decision | None:
     return None if yes == no else "yes" if yes else "no"
 
 
-def _agreed(text: str) -> Decision | None:
+def _agreed(text: str, said: list[str]) -> Decision | None:
     """What an answer of a word or two says of the question: `That is correct`."""
-    said = {word for word in words(text) if word not in _LEAD - {"correct"}}
-    if len(said) == 1 and said & (_AGREES | _DISAGREES):
-        return "yes" if said & _AGREES else "no"
+    telling = set(said) - (_LEAD - {"correct"})
+    if len(telling) == 1 and telling & (_AGREES | _DISAGREES):
+        return "yes" if telling & _AGREES else "no"
     return "yes" if _SO.fullmatch(text.strip(" .!")) else None
 
 
