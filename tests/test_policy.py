@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.tasks.embedded import TASKS
 from policy_helpers import (
     make_folder,
     make_policy,
@@ -452,3 +455,19 @@ def test_frozen_features_are_reused_and_equal(tmp_path, make, monkeypatch):
     other = dict(trained.model.named_parameters())
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, other[name].grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_policy_that_is_dropped_frees_its_weights_at_once():
+    """Not when the collector of cycles comes to it: until then two models would be on the card."""
+    policy = Policy.load("embedded", ModelSettings())
+    examples = TASKS["counting"].examples("train", 2)
+    prompts = policy.encode([one.prompt for one in examples], [one.images for one in examples])
+    policy.sample(prompts, 2, Sampling(max_tokens=4), torch.Generator())
+    parts = [weakref.ref(part) for part in (policy.model.model.visual, policy.model.model.language_model)]
+    gc.collect()
+    gc.disable()
+    try:
+        del policy
+        assert [part() for part in parts] == [None, None]
+    finally:
+        gc.enable()

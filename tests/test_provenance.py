@@ -192,6 +192,8 @@ def test_a_report_of_other_settings_is_not_replaced_without_a_word(
     assert "seeds: [0], now [1]" in call("report", changed).err
     assert before == (page.read_bytes(), (ran / "out/config.yaml").read_text())
     assert call("run", config, "keep_weights=last", "--no-report").code == 0  # which loses nothing
+    (ran / "out/config.yaml").write_text("seeds: [1")  # damaged: nothing can be said of it
+    assert call("run", config, "methods.sft.learning_rate=0.5", "--no-report").code == 0
 
 
 def test_a_report_of_nothing_replaces_none_of_something(

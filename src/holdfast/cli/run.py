@@ -82,14 +82,15 @@ def run(
 
     from holdfast.experiment.forked import prepare_copies
     from holdfast.policy.device import device_name
-    from holdfast.policy.known import KNOWN, Known
+    from holdfast.policy.known import KNOWN
     from holdfast.policy.ready import check_ready
 
-    model, facts = experiment.model, experiment.store_folder / KNOWN
-    if not Known(facts, model.path, model).get("ready"):
-        if workers != "1":  # what they import, they import meanwhile
-            prepare_copies(device_name(model.device))
-        check_ready(model.path, model, facts)
+    def import_for_workers() -> None:
+        if workers != "1":
+            prepare_copies(device_name(experiment.model.device))
+
+    facts = experiment.store_folder / KNOWN
+    check_ready(experiment.model.path, experiment.model, facts, beside=import_for_workers)
 
     from holdfast.experiment.devices import places
     from holdfast.experiment.estimate import check_memory

@@ -85,7 +85,7 @@ def check_earlier(experiment: Experiment, plan: Plan) -> None:
     try:
         done = {row["fingerprint"] for row in files.read_jsonl(folder / INDEX) if row["done"]}
         before = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return  # of an earlier version, or no longer readable
     lost = len(done - plan.jobs.keys())
     if not lost:

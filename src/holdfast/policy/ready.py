@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
     from holdfast.policy.encode import Encoder
 
 
-def check_ready(source: str, settings: ModelSettings, memory: Path | None = None) -> None:
+def check_ready(
+    source: str,
+    settings: ModelSettings,
+    memory: Path | None = None,
+    beside: Callable[[], object] = lambda: None,
+) -> None:
     """Look at packages, configuration and processor.
 
     Args:
         source: as `load_model` takes it. Of a hub id only what is on this disk is looked at.
         memory: of what was found ready before (`known.py`).
+        beside: begins what can go on meanwhile, where this takes seconds.
 
     Raises:
         InputError: a package is missing or does not work, there is no such model folder, or its
@@ -28,6 +35,7 @@ def check_ready(source: str, settings: ModelSettings, memory: Path | None = None
     known = Known(memory, source, settings)
     if known.get("ready"):
         return
+    beside()
     torchvision_works()
     from holdfast.policy.load import check_loadable  # imports transformers: not beside a broken torchvision
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast import files
 from holdfast.tasks.chat import ChatError, as_row, is_chat
 from holdfast.tasks.picturecolumns import pictured
+from holdfast.tasks.picturefiles import locate
+from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.rows import COMMON_NAMES
 
 
@@ -73,6 +75,6 @@ def together(row: Any, folder: Path) -> str:
 def _content(item: Any, folder: Path) -> Any:
     """The hash of a file beside the rows; anything else as it stands."""
     try:
-        return hashlib.sha256((folder / item).read_bytes()).hexdigest()
-    except (OSError, TypeError, ValueError):
+        return files.file_digest(locate(folder.resolve(), item)) if isinstance(item, str) else item
+    except (OSError, BadImage):
         return item

@@ -39,7 +39,7 @@ from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
-from holdfast.tasks.tables import ROWS_AT_ONCE, column_names, library, plain_rows, rows_of, said_if_damaged
+from holdfast.tasks.tables import ROWS_AT_ONCE, column_names, library, plain_rows, row_count, said_if_damaged
 from holdfast.tasks.task import Split, Task
 from holdfast.tasks.templates import columns_in, fill, text_of
 
@@ -161,8 +161,7 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
     """
     path = Path(settings.hub)
     local = bool(settings.hub) and path.exists()
-    named_like_a_file = _named_like_a_file(settings.hub)
-    if not local and (named_like_a_file or settings.hub.count("/") != 1):
+    if not local and (_named_like_a_file(settings.hub) or settings.hub.count("/") != 1):
         problem = f"there is no file or folder '{settings.hub}', and it is no hub id (owner/name)"
         raise TableError(name, [("hub", problem)])
     files = (list(path.rglob("*")) if path.is_dir() else [path]) if local else []
@@ -277,7 +276,7 @@ def _reader(task: str, key: str, file: Path) -> dict[str, str]:
     """What `load_dataset` needs to read a file."""
     if file.suffix == ".csv" and (problem := problem_of_heading(file)):
         raise TableError(task, [(key, f"{file} {problem}")])
-    if file.suffix == ".parquet" and not rows_of(file):  # which `datasets` cannot read
+    if file.suffix == ".parquet" and not row_count(file):  # which `datasets` cannot read
         raise TableError(task, [(key, f"{file} has no rows")])
     return {"path": READERS[file.suffix], "data_files": str(file)}
 
@@ -325,10 +324,11 @@ def first_rows(source: str) -> dict[str, list[Record]]:
 
 def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> Any:
     try:
-        if not local:
+        streaming = arguments.get("streaming", False)
+        if streaming and not local:  # the first that is asked of it
             _reach(hub, arguments.get("revision"))
         found = library().load_dataset(**arguments)
-        if arguments.get("streaming") and (types := as_text(hub, next(iter(found.values())))):
+        if streaming and (types := as_text(hub, next(iter(found.values())))):
             found = library().load_dataset(**arguments, **types)
         return found
     except Exception as error:  # readers and clients raise almost anything

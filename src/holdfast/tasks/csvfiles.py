@@ -34,5 +34,6 @@ def as_text(place: str, table: Any) -> dict[str, Any]:
     """
     if table.info.builder_name != "csv":
         return {}
-    texts = dict.fromkeys(column_names(place, table), library().Value("string"))
+    names = table.features or column_names(place, table)  # known once it was read in this way
+    texts = dict.fromkeys(names, library().Value("string"))
     return {"features": library().Features(texts), "keep_default_na": False}

@@ -37,7 +37,7 @@ from holdfast.settings import Settings
 from holdfast.tasks.chat import TURNS, ChatError, as_row, is_chat
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.imagecheck import look
-from holdfast.tasks.picturefiles import PICTURE_NAME, inline, locate, look_at
+from holdfast.tasks.picturefiles import inline, locate, look_at, names_one
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.rows import RENAME, Row, kind_of
@@ -277,18 +277,10 @@ class _Line(Row):
         shown = self._texts("images", one=True)
         for key, value in self._others():
             for text in _texts_in(value):
-                if text not in shown and self._is_picture(text):
+                if text not in shown and names_one(self.folder, text):
                     self.fail(
                         key, f"names the picture '{text}', but pictures are read from 'images'; {RENAME}"
                     )
-
-    def _is_picture(self, text: str) -> bool:
-        if not PICTURE_NAME.search(text):
-            return False
-        try:
-            return bool(locate(self.folder, text))
-        except BadImage:
-            return False
 
     def images(self) -> tuple[ImageSource, ...]:
         return tuple(self._image(name) for name in self._texts("images", one=True))

@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.benchmarks.fields import inside
 from holdfast.tasks.example import ImageSource, LazyImage
-from holdfast.tasks.picturefiles import PICTURE_NAME, inline
+from holdfast.tasks.picturefiles import inline, names_one
 from holdfast.tasks.pictures import BadImage, opened
 
 
@@ -30,16 +30,13 @@ def _is_picture(item: Any, folder: Path) -> bool:
     if isinstance(item, LazyImage):
         return True
     try:
-        if isinstance(item, str) and PICTURE_NAME.search(item):
-            return ".." not in Path(item).parts and (folder / item).is_file()
-        if isinstance(item, bytes):  # or a sound's, say
+        if isinstance(item, bytes):
             opened(item)
-            return True
-    except OSError:
+    except OSError:  # a sound, say
         return False
     except BadImage:  # too large a picture
         return True
-    return False
+    return isinstance(item, bytes) or (isinstance(item, str) and names_one(folder.resolve(), item))
 
 
 def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]:

@@ -89,6 +89,16 @@ def locate(folder: Path, name: str) -> Path:
     return path
 
 
+def names_one(folder: Path, text: str) -> bool:
+    """Whether a text is the name of a picture beside rows."""
+    if not PICTURE_NAME.search(text):
+        return False
+    try:
+        return bool(locate(folder, text))
+    except BadImage:
+        return False
+
+
 def look_at(paths: Iterable[Path]) -> dict[Path, Found]:
     """What is in these files; only those that are new or changed are read."""
     keys = {path: _key(path) for path in paths}

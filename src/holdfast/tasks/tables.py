@@ -86,7 +86,7 @@ def columns_of(file: Path) -> list[str]:
         return list(pq.read_schema(file).names)
 
 
-def rows_of(file: Path) -> int:
+def row_count(file: Path) -> int:
     """How many rows a parquet file has.
 
     Raises:

@@ -5,9 +5,9 @@ The tower is driven here, one segment of attention per image or window.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,14 +31,13 @@ class QwenVL(Family):
 
     def __init__(self, config: Any):
         super().__init__(config)
-        self._known_geometry = lru_cache(GEOMETRIES)(self._geometry_of)
+        self._geometries: OrderedDict[tuple, dict[str, Any]] = OrderedDict()
 
     def features(self, model: Any, images: Sequence[Mapping[str, torch.Tensor]]) -> list[ImageFeatures]:
         tower, inputs = model.model.visual, collate(images, model.dtype)
         grids = inputs["image_grid_thw"]
-        geometry = self._known_geometry(tower, tuple(map(tuple, grids.tolist())), grids.device)
         with _embedding_by_product(tower.patch_embed):
-            output = tower(inputs["pixel_values"], grid_thw=grids, **geometry)
+            output = tower(inputs["pixel_values"], grid_thw=grids, **self._geometry_once(tower, grids))
         counts = (grids.prod(-1) // self.merge**2).tolist()
         layers = [layer.split(counts) for layer in getattr(output, "deepstack_features", None) or []]
         return [
@@ -56,10 +55,15 @@ class QwenVL(Family):
             "layout": Segments(whole, whole, None, grids.device),
         }
 
-    def _geometry_of(
-        self, tower: Any, grids: tuple[tuple[int, ...], ...], device: torch.device
-    ) -> dict[str, Any]:
-        return self.geometry(tower, torch.tensor(grids, device=device))
+    def _geometry_once(self, tower: Any, grids: torch.Tensor) -> dict[str, Any]:
+        """The geometry, remembered per batch shape; a copy, for the tower takes things out of it."""
+        key = tuple(map(tuple, grids.tolist()))
+        if key not in self._geometries:
+            self._geometries[key] = self.geometry(tower, grids)
+        self._geometries.move_to_end(key)
+        if len(self._geometries) > GEOMETRIES:
+            self._geometries.popitem(last=False)
+        return dict(self._geometries[key])
 
 
 class Qwen2_5VL(QwenVL):
