@@ -373,6 +373,29 @@ def test_the_group_is_shown_of_methods_that_sample():
     ]  # fmt: skip
 
 
+def test_settings_in_which_methods_differ_have_a_column():
+    results = make_results(("sft", "grpo", "rloo"), items=10, sequence=SHORT, general=())
+    same = {"iterations": 4, "clip_grad": 1.0, "retention": []}
+    configured = {
+        "sft": same | {"target": "answer", "resample_every": 1, "optimizer": "adamw"},
+        "grpo": same | {"optimizer": "muon", "sampling": {"temperature": 1.0, "max_tokens": 32}},
+        "rloo": same
+        | {"resample_every": 5, "optimizer": "adamw", "sampling": {"temperature": 0.7, "max_tokens": 32}},
+    }
+    configured["grpo"]["retention"] = [{"kind": "er", "share": 0.125}, {"kind": "mine.py:Pull"}]
+    settings = {**results.settings, "methods": configured}
+    table = methods_table(analyse(replace(results, settings=settings)))
+    keys = [column.key for column in table.columns]
+    assert keys[-4:] == ["strategies", "resample_every", "optimizer", "sampling.temperature"]
+    shown = [tuple(row.get(key) for key in keys[-4:]) for row in table.rows]
+    assert shown == [
+        (None, None, "adamw", None),
+        ("er, Pull", None, "muon", "1"),
+        (None, "5", "adamw", "0.7"),
+    ]
+    assert "clip_grad" not in keys  # all have the same
+
+
 def test_numbers():
     assert (signed(1.25), signed(-3.14), signed(-0.04)) == ("+1.3", "−3.1", "0.0")
     assert number(0.5, "points") == "50.0"

@@ -33,9 +33,9 @@ def with_strategies(ewc: float, er: float) -> Results:
 def test_shares_are_of_the_stages_that_have_something_to_retain() -> None:
     analysis = analyse(with_strategies(ewc=0.004, er=0.25))
     table = strategies(analysis)
-    assert [(row["method"], row["strategy"], row["share"]) for row in table.rows] == [
-        ("grpo", "ewc", 0.004),
-        ("grpo", "er", 0.25),
+    assert [(row["method"], row["strategy"], row["settings"], row["share"]) for row in table.rows] == [
+        ("grpo", "ewc", "strength 1", 0.004),
+        ("grpo", "er", "", 0.25),
     ]
     assert table.rows[0]["flops"] == 6e9
     (caution,) = section(analysis).cautions

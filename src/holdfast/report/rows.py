@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
@@ -32,6 +33,17 @@ def base_rows(
     styles = analysis.styles(analysis.methods if methods is None else methods)
     rows: list[Row] = [{"method": BASE, "style": style, **cells(source)} for style, source in styles.items()]
     return rows, dict.fromkeys(range(len(rows)), "base")
+
+
+def strategies_of(analysis: Analysis, method: MethodView) -> dict[str, Mapping[str, Any]]:
+    """A method's strategies against forgetting: name (of a class in a user's file, its own) -> settings."""
+    settings = analysis.results.settings.get("methods", {}).get(method.name, {})
+    given = settings.get("retention") or [] if isinstance(settings, Mapping) else []
+    listed = [given] if isinstance(given, Mapping) else given
+    return {
+        str(one["kind"]).rpartition(":")[2]: {key: value for key, value in one.items() if key != "kind"}
+        for one in listed
+    }
 
 
 def measures(method: MethodView) -> Row:

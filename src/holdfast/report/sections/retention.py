@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from holdfast.analysis.axes import shown
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, fit, method_legend, panels
-from holdfast.report.rows import METHOD, Row, measures
+from holdfast.report.rows import METHOD, Row, measures, strategies_of
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import WIDTH, Looks
 from holdfast.report.table import Column, Table, rounded, used
@@ -45,13 +46,15 @@ def strategies(analysis: Analysis) -> Table:
     rows: list[Row] = []
     for method in analysis.sequential:
         shares = _shares(method)
-        for kind in kinds(analysis, method):
-            row: Row = {"method": method.label, "strategy": kind, "share": shares.get(kind)}
+        for kind, settings in strategies_of(analysis, method).items():
+            said = ", ".join(f"{key} {shown(value)}" for key, value in settings.items())
+            row: Row = {"method": method.label, "strategy": kind, "settings": said, "share": shares.get(kind)}
             row |= {key: value for key, value in measures(method).items() if key != "seeds"}
             rows.append(row | {"ctm": analysis.ctm(method), "flops": _operations(method)})
     columns = [
         METHOD,
         Column("strategy", "Strategy"),
+        Column("settings", "Its settings"),
         Column("share", "Its share", "points", "of a step's gradient, by norm; of replay, that of the batch"),
         Column("avg_acc", "AvgAcc", "points"),
         Column("fm", "FM", "change"),
@@ -63,14 +66,6 @@ def strategies(analysis: Analysis) -> Table:
     ]
     note = "Shares are medians over the steps of all stages but the first, where there is nothing to retain."
     return Table("retention", "Strategies against forgetting", used(columns, rows), rows, note)
-
-
-def kinds(analysis: Analysis, method: MethodView) -> list[str]:
-    """The names of a method's strategies, as its settings have them."""
-    settings = analysis.results.settings.get("methods", {}).get(method.name, {})
-    given = settings.get("retention") or [] if isinstance(settings, Mapping) else []
-    listed = [given] if isinstance(given, Mapping) else given
-    return [str(one["kind"]).rpartition(":")[2] for one in listed]
 
 
 def trade(analysis: Analysis, looks: Looks) -> Figure | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from holdfast.analysis.axes import shown
 from holdfast.analysis.views import Analysis
-from holdfast.report.rows import METHOD, STYLE, Row, named
+from holdfast.report.rows import METHOD, STYLE, Row, named, strategies_of
 from holdfast.report.section import Part, Section, Terms
 from holdfast.report.table import Column, Table, used
 
@@ -23,7 +24,7 @@ METHOD_KEYS: tuple[tuple[str, str], ...] = (
     ("target", "SFT target"),
 )
 SFT_ONLY, RFT_ONLY = ("target",), ("kl_coef", "filter")
-SAMPLING = ("group_size",)  # RFT and SFT on sampled targets
+SAMPLING = ("group_size", "sampled_by", "show_answer", "resample_every")  # RFT and SFT on sampled targets
 
 
 def section(analysis: Analysis) -> Section:
@@ -77,15 +78,44 @@ def _most(value: Any) -> str:
 
 
 def methods_table(analysis: Analysis) -> Table:
-    """The settings that tell the methods apart; those that none sets are left out."""
+    """The settings that say most, and those in which methods differ; what none sets is left out."""
     configured = _mapping(analysis.results.settings.get("methods"))
+    flat = {method.name: _flat(_mapping(configured.get(method.name))) for method in analysis.methods}
+    others = _differing(list(flat.values()))
     rows: list[Row] = []
     for method in analysis.methods:
-        chosen = _mapping(configured.get(method.name))
+        chosen = flat[method.name]
         row = named(method) | {key: _shown(key, chosen, method.objective) for key, _ in METHOD_KEYS}
+        row |= {key: _text(chosen.get(key)) for key in others if key not in _unused(chosen, method.objective)}
+        row["strategies"] = ", ".join(strategies_of(analysis, method)) or None
         rows.append(row | {"objective": method.objective})
-    columns = [METHOD, STYLE, *(Column(key, name) for key, name in METHOD_KEYS)]
+    columns = [
+        METHOD,
+        STYLE,
+        *(Column(key, name) for key, name in METHOD_KEYS),
+        Column("strategies", "Strategies"),
+        *(Column(key, key, help="as the experiment's file has it") for key in others),
+    ]
     return Table("methods", "Methods", used(columns, rows), rows, tight=True)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, as the command line takes them; numbers for each task stay together."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and key != "iterations":
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _differing(flat: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Settings without a column of their own in which methods that have them differ, in the file's order."""
+    known = {"style", "retention", *(key for key, _ in METHOD_KEYS)}
+    keys = dict.fromkeys(key for settings in flat for key in settings if key not in known)
+    values = {key: {repr(settings[key]) for settings in flat if key in settings} for key in keys}
+    return [key for key in keys if len(values[key]) > 1]
 
 
 def tasks_table(analysis: Analysis) -> Table:
@@ -135,11 +165,13 @@ def _part(analysis: Analysis, task: str) -> str:
 def _shown(key: str, chosen: Mapping[str, Any], objective: str) -> str | None:
     """A setting as text; None where it is not set, off, or says nothing about this objective."""
     value = chosen.get(key)
-    if value in (None, 0, "none") or key in _unused(chosen, objective):
+    if value in (0, "none") or key in _unused(chosen, objective):
         return None
-    if isinstance(value, Mapping):
-        return ", ".join(map(str, value.values()))  # a number for each task, in the file's order
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else shown(value)
 
 
 def _unused(chosen: Mapping[str, Any], objective: str) -> tuple[str, ...]:
