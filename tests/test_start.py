@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -109,6 +111,34 @@ def test_init_takes_csv_and_finds_its_pictures_by_what_they_are(tmp_path: Path, 
     assert said.code == 2 and "a row of more fields than columns (c, d, ['e'])" in said.err
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_init_holds_out_of_tables_with_their_pictures_and_types(
+    tmp_path: Path, call: Call, suffix: str
+) -> None:
+    rows = [
+        {"question": f"how many {n} ?", "label": n % 3, "image": hub_image(n // 2, form="PNG")}
+        for n in range(600)  # more than are read at once
+    ]
+    table(tmp_path / "mine.parquet", rows, image=IMAGE)
+    if suffix == ".arrow":
+        whole = pq.read_table(tmp_path / "mine.parquet")
+        with pa.ipc.new_stream(tmp_path / "mine.arrow", whole.schema) as stream:
+            stream.write_table(whole)
+    said = call("init", "mine.v1.yaml", "--data", f"mine{suffix}", "--model", "embedded")
+    assert said.code == 0, said.err
+    assert "Wrote mine-train.parquet and mine-test.parquet" in said.out
+    experiment = load_experiment(tmp_path / "mine.v1.yaml")
+    task = experiment.task("mine")
+    assert experiment.name == "mine-v1"
+    assert task.sizes == {"train": 480, "test": 120}
+    parts = [pq.read_table(tmp_path / f"mine-{split}.parquet") for split in ("train", "test")]
+    assert all(part.schema.equals(pq.read_schema(tmp_path / "mine.parquet")) for part in parts)
+    read = [part.to_pylist() for part in parts]
+    assert sorted(read[0] + read[1], key=lambda row: int(row["question"].split()[2])) == rows
+    shown = [{row["image"]["bytes"] for row in part} for part in read]
+    assert not shown[0] & shown[1]
+
+
 def test_init_writes_an_experiment_and_shows_its_plan(tmp_path: Path, call: Call) -> None:
     Image.new("RGB", (48, 48), "red").save(tmp_path / "a.png")
     write(tmp_path, questions(["red"] * 20, images="a.png"), "train.jsonl")
@@ -126,6 +156,12 @@ def test_init_writes_an_experiment_and_shows_its_plan(tmp_path: Path, call: Call
     said = call("init", "new/mine.yaml", "--data", "train.jsonl", "--test", "test.jsonl")
     assert said.code == 2 and "nothing is overwritten" in said.err
     assert (tmp_path / "new" / "mine.yaml").read_bytes() == before
+
+
+def test_init_gives_data_a_name_of_its_own(tmp_path: Path, call: Call) -> None:
+    write(tmp_path, questions(["red"] * 20), "reading.jsonl")
+    assert call("init", "mine.yaml", "--data", "reading.jsonl", "--model", "embedded").code == 0
+    assert load_experiment(tmp_path / "mine.yaml").sequence == ("my-reading",)
 
 
 def test_init_counts_rows_that_can_never_be_right_or_do_not_fit(tmp_path: Path, call: Call) -> None:
@@ -147,7 +183,17 @@ def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
     assert "Say --data" in call("init").err
     table(tmp_path / "a.parquet", [{"question": "a", "answer": "b"}])
     said = call("init", "--data", "a.parquet", "--model", "embedded")
-    assert said.code == 2 and "Say with --test" in said.err
+    assert said.code == 2 and "a.parquet has too few rows" in said.err and "--test FILE" in said.err
+    (tmp_path / "rows.tsv").write_text("question\tanswer\n")
+    said = call("init", "--data", "rows.tsv", "--model", "embedded")
+    assert said.code == 2 and "rows.tsv is none of .parquet, .json" in said.err
+    table(tmp_path / "one" / "train.parquet", [{"question": "a", "answer": "b"}])
+    said = call("init", "--data", "one", "--model", "embedded")
+    assert said.code == 2 and "one has no split to judge by, only train. Give one of" in said.err
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
+    said = call("init", "--data", "cut.parquet", "--model", "embedded")
+    assert said.code == 2 and "cut.parquet" in said.err
+    assert not list(tmp_path.glob("*-train*")) and not list(tmp_path.glob("*.yaml"))
 
 
 def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:

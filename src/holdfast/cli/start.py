@@ -78,14 +78,15 @@ def init(
     proposed, and what would be cut off or never right is counted. No file is overwritten.
     """
     from holdfast.start.draft import Draft, text_of
+    from holdfast.tasks.catalog import taken
 
     _check_free(file)
     data = data or _ask("Your data: a file, a folder or a hub id", "--data")
     model = model or _ask("The model: a folder, a hub id or 'embedded'", "--model", "embedded")
     found = _look(data, test)
     stem = re.sub(r"[-_.]train$", "", Path(data).stem) if test else Path(data).stem
-    task = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "mine"
-    draft = Draft(file, task, model, device)
+    task = _name(stem)
+    draft = Draft(file, _name(file.stem), f"my-{task}" if taken(task) else task, model, device)
     _check_free(file)  # a look may take a while
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text_of(draft, found), encoding="utf-8")
@@ -98,6 +99,11 @@ def init(
         )
     _tell_misfits(draft, found)
     plan.plan(file)
+
+
+def _name(stem: str) -> str:
+    """As tasks and experiments are called."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "mine"
 
 
 def _check_free(file: Path) -> None:
@@ -114,7 +120,7 @@ def _ask(question: str, option: str, default: str | None = None) -> str:
 
 
 def _look(data: str, test: Path | None) -> Data:
-    from holdfast.start.look import can_be_split, is_table, look_at_rows, look_at_table
+    from holdfast.start.look import is_table, look_at_rows, look_at_table
     from holdfast.start.split import split_file
 
     path = Path(data)
@@ -123,11 +129,6 @@ def _look(data: str, test: Path | None) -> Data:
             raise InputError(f"--test goes with a file of rows, and {data} is none.")
         return look_at_table(data, {})
     table = is_table(path)
-    if test is None and not can_be_split(path):
-        raise InputError(
-            f"Say with --test which file the rows to judge by are in; a part can be held out of JSONL, JSON "
-            f"and CSV, and {path} is none of them."
-        )
     files: dict[Split, Path] = {"train": path, "test": test} if test else split_file(path)
     if test is None:
         out.print(f"Wrote {files['train']} and {files['test']}: a fifth of the rows is held out.")

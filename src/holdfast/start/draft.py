@@ -20,11 +20,13 @@ class Draft:
 
     Attributes:
         file: the experiment's, in whose folder its paths begin.
+        name: of the experiment.
         task: the name of the task.
         skip: whether rows that the model cannot take are left out.
     """
 
     file: Path
+    name: str
     task: str
     model: str
     device: str
@@ -47,7 +49,7 @@ def text_of(draft: Draft, data: Data) -> str:
         f"#   holdfast plan {_shell(draft.file)}",
         f"#   holdfast run {_shell(draft.file)} --workers auto",
         "",
-        f"name: {draft.file.stem}  # results go to runs/{draft.file.stem}",
+        f"name: {draft.name}  # results go to runs/{draft.name}",
         "",
         "model:",
         f"  path: {_plain(draft.model, draft, 'model')}",

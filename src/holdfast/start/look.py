@@ -101,6 +101,12 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         splits = {ours: name for ours, names in known.items() if (name := first(names, found))}
         if len(splits) > 2 or splits.get("validation") == splits.get("test"):
             splits.pop("validation", None)
+        if missing := {"train", "test"} - set(splits):
+            problem = f"{source} has no split to {'train on' if 'train' in missing else 'judge by'}, only "
+            raise InputError(
+                f"{problem}{', '.join(found)}. Give one of its files with --data, of which a fifth is held "
+                "out, or two with --data and --test."
+            )
         settings: dict[str, Any] = {"hub": source, **splits}
     else:
         settings = {split: str(path) for split, path in files.items()}
@@ -122,11 +128,6 @@ def is_table(path: Path) -> bool:
         return has_own_names(next(iter(rows_of(path)), None), path.parent)
     except (OSError, ValueError, RecursionError):
         return False  # what is wrong is said, with its line, when the rows are read
-
-
-def can_be_split(path: Path) -> bool:
-    """Whether a part of a file's rows can be held out."""
-    return path.suffix in (".json", ".jsonl", ".csv")
 
 
 def is_json(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -73,7 +74,11 @@ def together(row: Any, folder: Path) -> str:
 
 
 def _content(item: Any, folder: Path) -> Any:
-    """The hash of a file beside the rows; anything else as it stands."""
+    """The hash of a picture in a table, or of a file beside the rows; anything else as it stands."""
+    if isinstance(item, Mapping):
+        item = item.get("bytes") or item.get("path")
+    if isinstance(item, bytes):
+        return hashlib.sha256(item).hexdigest()
     try:
         return files.file_digest(locate(folder.resolve(), item)) if isinstance(item, str) else item
     except (OSError, BadImage):

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from holdfast import files, rng
 from holdfast.errors import InputError, reading
 from holdfast.start.rows import rows_of, together
+from holdfast.tasks.columns import READERS
 from holdfast.tasks.task import Split
 
 HELD_OUT = 0.2  # of the rows
 SEED = 0
+ROWS_AT_ONCE = 256  # of a table, whose pictures may be many
 
 
 def split_file(path: Path) -> dict[Split, Path]:
-    """Write `NAME-train` and `NAME-test` beside a file (of CSV as CSV); rows of one picture stay together.
+    """Write `NAME-train` and `NAME-test` beside a file, in its order; rows of one picture stay together.
+
+    CSV becomes CSV, parquet and Arrow parquet, with their types; all else JSONL.
 
     Raises:
-        InputError: it cannot be read, has too few rows, or one of the files is there already.
+        InputError: it cannot be read, is of no known form or too short, or one of the files is there already.
     """
+    if path.suffix not in READERS:
+        raise InputError(f"{path} is none of {', '.join(READERS)}; rows are read from these.")
+    table = path.suffix in (".parquet", ".arrow")
     with reading(path, "split"):
-        rows = rows_of(path)
+        rows = [] if table else rows_of(path)
+        groups = [together(row, path.parent) for row in (_rows(path) if table else rows)]
     if path.suffix == ".csv" and (beyond := next((row for row in rows if None in row), None)):
         first = ", ".join(map(str, beyond.values()))[:80]
         raise InputError(f"{path} has a row of more fields than columns ({first}); quote texts with commas.")
-    groups: dict[str, list[Any]] = {}
-    for row in rows:
-        groups.setdefault(together(row, path.parent), []).append(row)
-    order = sorted(groups, key=lambda group: rng.seed("hold out", SEED, group))
-    parts: dict[Split, list[Any]] = {"test": [], "train": []}
-    for group in order:
-        wanted = len(parts["test"]) < HELD_OUT * len(rows)
-        parts["test" if wanted else "train"] += groups[group]
-    if not parts["train"] or not parts["test"]:
+    test = _held_out(groups)
+    if not 0 < len(test) < len(groups):
         raise InputError(f"{path} has too few rows, or pictures, to hold some out; give --test FILE.")
-    suffix = ".csv" if path.suffix == ".csv" else ".jsonl"
+    suffix = ".csv" if path.suffix == ".csv" else ".parquet" if table else ".jsonl"
     written: dict[Split, Path] = {
         split: path.with_name(f"{path.stem}-{split}{suffix}") for split in ("train", "test")
     }
@@ -46,16 +47,74 @@ def split_file(path: Path) -> dict[Split, Path]:
         if file.exists():
             raise InputError(f"{file} is there already; give it with --data or --test, or take it away.")
     for split, file in written.items():
-        if suffix == ".csv":
-            _write_csv(file, parts[split])
+        kept = test if split == "test" else set(range(len(groups))) - test
+        if table:
+            _write_table(file, path, kept)
         else:
-            files.write_jsonl(file, parts[split])
+            _write_rows(file, [row for number, row in enumerate(rows) if number in kept])
     return written
 
 
-def _write_csv(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
+def _held_out(groups: Iterable[str]) -> set[int]:
+    """The numbers of the rows to judge by: whole groups by chance, until they are enough."""
+    members: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        members.setdefault(group, []).append(number)
+    rows = sum(map(len, members.values()))
+    test: set[int] = set()
+    for group in sorted(members, key=lambda group: rng.seed("hold out", SEED, group)):
+        if len(test) < HELD_OUT * rows:
+            test.update(members[group])
+    return test
+
+
+def _write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    if file.suffix != ".csv":
+        files.write_jsonl(file, rows)
+        return
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
     files.write_text(file, out.getvalue())
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    for batch in _batches(path)[1]:
+        yield from batch.to_pylist()
+
+
+def _batches(path: Path) -> tuple[Any, Iterable[Any]]:
+    """The schema of a table, with what `datasets` notes in it, and its rows, a few at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        parquet = pq.ParquetFile(path)
+        return parquet.schema_arrow, parquet.iter_batches(ROWS_AT_ONCE)
+    mapped = pa.memory_map(str(path))
+    try:
+        arrow: Any = pa.ipc.open_stream(mapped)  # as `datasets` writes it
+        return arrow.schema, arrow
+    except pa.ArrowInvalid:
+        arrow = pa.ipc.open_file(mapped)
+        return arrow.schema, map(arrow.get_batch, range(arrow.num_record_batches))
+
+
+def _write_table(file: Path, path: Path, kept: Collection[int]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema, batches = _batches(path)
+    unfinished = file.with_name(f".{file.name}")  # a part may be as large as a disk
+    try:
+        with pq.ParquetWriter(unfinished, schema) as writer:
+            first = 0
+            for batch in batches:
+                writer.write_batch(
+                    batch.filter(pa.array(first + place in kept for place in range(batch.num_rows)))
+                )
+                first += batch.num_rows
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -24,6 +24,14 @@ def names(own: Mapping[str, OwnTask | HubTask | TableTask | str] | None = None) 
     return [*TASKS, *prepared_names(), *(own or {})]
 
 
+def taken(name: str) -> str | None:
+    """Whose name it is, so that no task of one's own can have it; None where it is free."""
+    from holdfast.tasks.benchmarks import BENCHMARKS
+    from holdfast.tasks.embedded import TASKS
+
+    return "an embedded one" if name in TASKS else "a benchmark" if name in BENCHMARKS else None
+
+
 def get_task(
     name: str,
     own: Mapping[str, OwnTask | HubTask | TableTask | str] | None = None,
@@ -46,8 +54,7 @@ def get_task(
     from holdfast.tasks.prepared import load_benchmark
 
     if own and name in own:
-        if name in TASKS or name in BENCHMARKS:
-            whose = "an embedded one" if name in TASKS else "a benchmark"
+        if whose := taken(name):
             raise InputError(f"Your own task '{name}' has the name of {whose}; give it another name.")
         settings = own[name]
         if isinstance(settings, str):
