@@ -231,7 +231,7 @@ def test_unequal_learning_is_said_of_tested_differences_in_accuracy():
     said = {finding.topic: finding.text for finding in findings(analyse(results))}
     gap = analyse(results).comparisons[0].differences["plasticity"]
     assert gap.shown and gap.value < 0
-    expected = "Accuracy just after training differs from sft's: grpo by −"
+    expected = "Accuracy just after training differs from that of sft: grpo by −"
     assert said["Unequal learning"].startswith(expected)
     (sft, _) = results.runs
     no_base = {
@@ -338,6 +338,32 @@ def test_methods_are_compared_within_their_order():
     said = [finding.text for finding in findings(analysis) if finding.topic == "Forgetting"]
     assert len(said) == 2
     assert "grpo_turned" in said[1] and "sft_turned" in said[1]
+
+
+def test_in_another_order_the_reference_is_its_counterpart():
+    results = make_results(("sft", "grpo"), items=30, sequence=SHORT, general=())
+    turned = ("photos", "diagrams", "reading")
+    runs = [
+        replace(
+            run,
+            method=f"{run.method} learning_rate={rate} order={order or 'none'}",
+            family=run.method,
+            axes={"learning_rate": rate, "order": order},
+            order=turned if order else run.order,
+        )
+        for run in results.runs
+        for order in (None, "turned")
+        for rate in (0.1, 0.2)
+    ]
+    settings = {**results.settings, "reference": "grpo learning_rate=0.2 order=none"}
+    analysis = analyse(replace(results, runs=tuple(runs), settings=settings))
+    assert [reference.name for reference, _ in analysis.references] == [
+        "grpo learning_rate=0.2 order=none",
+        "grpo learning_rate=0.2 order=turned",
+    ]
+    said = {finding.topic: finding.text for finding in findings(analysis)}
+    assert said["Forgetting, order=turned"].startswith("Compared with grpo learning_rate=0.2 (FM")
+    assert not any("order=" in text for text in said.values())
 
 
 def test_p_values_are_adjusted_over_the_whole_table():

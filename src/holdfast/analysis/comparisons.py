@@ -56,20 +56,25 @@ def references(
 ) -> list[tuple[MethodView, list[MethodView]]]:
     """Per task order: what its methods are compared with, and the others.
 
-    The reference is the method that the experiment names, or else the first sequential SFT method
-    that is finished, or else the first method.
+    The reference is the method that the experiment names; in another order, that which differs from
+    it in nothing else. Or else it is the first sequential SFT method that is finished, or the first method.
     """
+    asked = [_but_for_order(method) for method in methods if method.name == chosen]
     by_order: dict[tuple[str, ...], list[MethodView]] = {}
     for method in methods:
         if not method.joint and method.draws.complete:
             by_order.setdefault(method.order, []).append(method)
     found = []
     for group in by_order.values():
-        named = [method for method in group if method.name == chosen]
+        named = [method for method in group if _but_for_order(method) in asked]
         sft = [method for method in group if method.objective == "sft"]
         reference = (named or sft or group)[0]
         found.append((reference, [method for method in group if method is not reference]))
     return found
+
+
+def _but_for_order(method: MethodView) -> tuple[str, dict[str, object]]:
+    return method.family, {name: value for name, value in method.axes.items() if name != "order"}
 
 
 def compare(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings in place of the file's.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings in place of the file's.")
 ]
 Workers = Annotated[
     str,

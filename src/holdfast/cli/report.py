@@ -32,7 +32,7 @@ Pictures = Annotated[
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
     other: Annotated[
-        Path | None, typer.Argument(metavar="[OTHER]", help="A second run, for a gallery of both.")
+        Path | None, typer.Argument(metavar="OTHER", help="A second run, for a gallery of both.")
     ] = None,
     pictures: Pictures = MOST,
     json: Json = False,

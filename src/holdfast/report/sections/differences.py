@@ -1,15 +1,16 @@
 """Methods against their reference: the table of differences, and what they allow to be said, no more.
 
-The reference is the method that the experiment names, or else the first sequential SFT method (or the
-first sequential method) that learned the tasks in the same order. A difference counts as shown when the
-95 % interval of the paired difference leaves zero out and the permutation test, corrected for the number
-of comparisons, agrees.
+The reference is the method that the experiment names (in another order, its counterpart), or else the
+first sequential SFT method, or the first sequential method, that learned the tasks in the same order. A
+difference counts as shown when the 95 % interval of the paired difference leaves zero out and the
+permutation test, corrected for the number of comparisons, agrees.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from holdfast.analysis.axes import shown
 from holdfast.analysis.comparisons import MEASURES, Comparison
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.permutation import Difference
@@ -80,15 +81,23 @@ def findings(analysis: Analysis) -> list[Finding]:
         for reference, others in groups:
             if others and not np.isnan(reference.measure(measure).value):
                 say = _compare_two if len(others) == 1 else _compare_many
-                found.append(say([compared[method.name] for method in others], measure))
+                found.append(_in_order(say([compared[method.name] for method in others], measure), reference))
     if not compared:
         found = [_alone(reference) for reference, _ in groups]
     unequal = [
-        one
+        _in_order(one, reference)
         for reference, others in groups
         for one in _unequal_learning([compared[method.name] for method in others])
     ]
     return found + unequal + _joint(analysis)
+
+
+def _in_order(finding: Finding, reference: MethodView) -> Finding:
+    """Where the order of tasks is a setting that varies, the topic names it, once for all methods."""
+    if "order" not in reference.axes:
+        return finding
+    order = f"order={shown(reference.axes['order'])}"
+    return Finding(f"{finding.topic}, {order}", finding.text.replace(f" {order}", ""))
 
 
 def _alone(method: MethodView) -> Finding:
@@ -123,8 +132,8 @@ def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
     for comparison in comparisons:
         gap = comparison.differences[measure]
         word = (above if gap.value > 0 else below) if gap.shown else ""
-        shown = f" ({with_p(gap)})" if len(comparisons) <= MOST_IN_FULL else ""
-        said[word].append(f"{comparison.method.name}{shown}")
+        by = f" ({with_p(gap)})" if len(comparisons) <= MOST_IN_FULL else ""
+        said[word].append(f"{comparison.method.name}{by}")
     parts = [f"{word} with {listed(said[word])}" for word in (above, below) if said[word]]
     if said[""]:
         parts.append(f"no difference shown for {listed(said[''])}")
@@ -151,12 +160,13 @@ def _unequal_learning(comparisons: list[Comparison]) -> list[Finding]:
     ]
     if not unequal:
         return []
-    unit, theirs = " points" if in_full else "", f"{comparisons[0].reference.name}'s"
+    unit = " points" if in_full else ""
     return [
         Finding(
             "Unequal learning",
-            f"Accuracy just after training differs from {theirs}: {listed(unequal)}{unit}. "
-            "Who learns less has less to forget, so read forgetting together with learning.",
+            f"Accuracy just after training differs from that of {comparisons[0].reference.name}: "
+            f"{listed(unequal)}{unit}. Who learns less has less to forget, so read forgetting together with "
+            "learning.",
         )
     ]
 
