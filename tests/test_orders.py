@@ -92,7 +92,7 @@ def test_a_report_of_two_orders_names_both(tmp_path):
     turned = replace(results.runs[1], order=("photos", "diagrams", "reading"))
     results = replace(results, runs=(results.runs[0], turned))
     html = build(results, tmp_path).read_text(encoding="utf-8")
-    assert "Order of grpo" in html
+    assert "Tasks of grpo" in html
     assert "photos → diagrams → reading" in html
 
 

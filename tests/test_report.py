@@ -23,7 +23,7 @@ from holdfast.report.page import build
 from holdfast.report.sections import SECTIONS, learned
 from holdfast.report.sections.differences import differences, findings
 from holdfast.report.sections.learned import cautions, headline, origins
-from holdfast.report.sections.setup import methods_table
+from holdfast.report.sections.setup import methods_table, setup
 from holdfast.report.style import PAGE_PIXELS, WIDTH, inline_svg, looks_of
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
 from results_helpers import METHODS, make_results
@@ -364,6 +364,8 @@ def test_in_another_order_the_reference_is_its_counterpart():
     said = {finding.topic: finding.text for finding in findings(analysis)}
     assert said["Forgetting, order=turned"].startswith("Compared with grpo learning_rate=0.2 (FM")
     assert not any("order=" in text for text in said.values())
+    facts = dict(setup(analysis))
+    assert facts["Tasks of order=turned"] == "photos → diagrams → reading" and "Sequence" not in facts
 
 
 def test_p_values_are_adjusted_over_the_whole_table():

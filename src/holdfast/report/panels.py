@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLUMNS = 7  # of a legend
+GAP = 0.08  # inches, between a title and what stands beside its panel
 MOST_NAME = 0.4  # of the width there is, for names beside the first panel
 MOST_NAMED = 8  # methods with a legend entry each; of more, families alone
 
@@ -83,14 +84,19 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
     height = max(scaled(height), _broken_height(first))
     for step in range(3):
         layout.execute(figure)
-        changed: list[Axes] = []
-        if step == 1:  # the panels have their size now
-            changed = [axes for axes in figure.axes if _turn_ticks(axes) | _break_lines(axes)]
         has = np.array(first.bbox.size) / figure.dpi
         wants = np.array([has[0] if width is None else scaled(width), height])
+        changed, higher = False, 0.0
+        if step == 1:  # the panels have nearly their size now
+            turned = [_turn_ticks(axes) for axes in figure.axes]
+            added = [_break_lines(axes, min(1, wants[0] / has[0])) for axes in figure.axes]
+            changed = any(turned) or any(inches is not None for inches in added)
+            higher = max(filter(None, added), default=0.0)
         if step and not changed and np.allclose(has, wants, rtol=0, atol=1e-6):
             break  # as it stands
-        figure.set_size_inches(figure.get_size_inches() + (wants - has) * shares)
+        wide, high = figure.get_size_inches() + (wants - has) * shares
+        # New lines must not push the panels out of the figure: no layout would be found.
+        figure.set_size_inches(wide, high + higher * grid.nrows)
     else:
         layout.execute(figure)
     # Three files, one layout. (With the engine "none" every file would be drawn twice.)
@@ -114,26 +120,48 @@ def _broken_height(axes: Axes) -> float:
     return len(names) * 1.15 * max(name.get_window_extent().height for name in names) / axes.figure.dpi
 
 
-def _break_lines(axes: Axes) -> bool:
-    """Whether anything was broken."""
+def _break_lines(axes: Axes, narrower: float) -> float | None:
+    """Inches by which what is written above and below a panel became higher; None if nothing was broken.
+
+    Args:
+        narrower: the share of its width that the panel will have.
+    """
     from matplotlib.text import Text
 
     titles = [text for text in axes.get_children() if isinstance(text, Text) and text not in axes.texts]
-    sides = [(text, 0) for text in (*titles, axes.xaxis.label)] + [(axes.yaxis.label, 1)]
-    before = [text.get_text() for text, _ in sides]
-    for text, side in sides:
-        room, needs = axes.bbox.size[side], text.get_window_extent().size[side]
-        if needs > room and text.get_text():
+    higher = None
+    for text in (*titles, axes.xaxis.label, axes.yaxis.label):
+        side = int(text is axes.yaxis.label)
+        before, room = text.get_window_extent().size, axes.bbox.size[side] * (1 if side else narrower)
+        if before[side] > room and text in titles:
+            room = _room_for_title(axes) * narrower
+        if before[side] > room and text.get_text():
             lines = text.get_text().split("\n")
-            most = max(int(max(map(len, lines)) * room / needs), 4)
+            most = max(int(max(map(len, lines)) * room / before[side]), 4)
             text.set_text("\n".join(broken(line, most) for line in lines))
-    return [text.get_text() for text, _ in sides] != before
+            added = 0 if side else text.get_window_extent().height - before[1]
+            higher = (higher or 0.0) + added / axes.figure.dpi
+    return higher
+
+
+def _room_for_title(axes: Axes) -> float:
+    """Pixels from the left of a panel to whatever stands beside it, or else to its own right."""
+    figure = axes.get_figure()
+    assert figure is not None
+    others = [
+        other.get_tightbbox(for_layout_only=True)
+        for other in figure.axes
+        if other.bbox.x0 > axes.bbox.x1 and other.bbox.y1 > axes.bbox.y0 and other.bbox.y0 < axes.bbox.y1
+    ]
+    edge = min((box.x0 - GAP * figure.dpi for box in others if box), default=axes.bbox.x1)
+    return float(edge - axes.bbox.x0)
 
 
 def broken(text: str, most: int) -> str:
-    """The text in lines of at most so many characters, which end behind a space or `_` where they can."""
+    """The text in lines of at most so many characters, which end behind a space, or else `_` and the like."""
     lines = [""]
-    for piece in re.findall(rf".{{0,{most - 1}}}?(?:[\s_,=-]|.$)|.{{1,{most}}}", text):
+    ends = r"\s" if max(map(len, text.split()), default=0) <= most else r"[\s_,=]|(?<!\de)-"
+    for piece in re.findall(rf".{{0,{most - 1}}}?(?:{ends}|.$)|.{{1,{most}}}", text):
         if lines[-1] and len(lines[-1] + piece.rstrip()) > most:
             lines.append("")
         lines[-1] += piece

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.analysis.axes import shown
+from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import METHOD, STYLE, Row, named, strategies_of
 from holdfast.report.section import Part, Section, Terms
@@ -40,7 +41,7 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
     if analysis.shared_order:
         facts += [("Sequence", " → ".join(analysis.shared_order))]
     else:
-        facts += [(f"Order of {method.name}", " → ".join(method.order)) for method in analysis.sequential]
+        facts += [(f"Tasks of {whose}", " → ".join(order)) for whose, order in _orders(analysis)]
     if analysis.results.general:
         facts += [("General benchmarks", ", ".join(analysis.results.general))]
     facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
@@ -51,6 +52,19 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
         sampling = f"sampled at temperature {temperature:g}" if temperature else "greedy"
         facts += [("Evaluation", f"free generation, {sampling}, at most {evaluation['max_tokens']} tokens")]
     return facts + _made(analysis.results.made)
+
+
+def _orders(analysis: Analysis) -> list[tuple[str, tuple[str, ...]]]:
+    """Each order of tasks, behind the value of the setting that makes it or else the names of its methods."""
+    methods: dict[tuple[str, ...], list[MethodView]] = {}
+    for method in analysis.sequential:
+        methods.setdefault(method.order, []).append(method)
+    found = []
+    for order, group in methods.items():
+        values = {shown(method.axes["order"]) for method in group if "order" in method.axes}
+        named = f"order={values.pop()}" if len(values) == 1 else ", ".join(method.name for method in group)
+        found.append((named, order))
+    return found
 
 
 def _made(made: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

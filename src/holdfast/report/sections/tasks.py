@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL, LEAST_CELL = 0.315, 0.22  # inches: the width of a cell, and what its number needs
+NAMES = 0.8  # inches that names of stages take beside a matrix, in general
 SEA = ("#f4f7f5", "#b9dcd8", "#5aa9b5", "#23698f", "#12305a")
 
 
@@ -93,7 +94,8 @@ def per_task(analysis: Analysis) -> Table:
 def matrix_figure(analysis: Analysis, looks: Looks) -> Figure:
     """Accuracy matrix of every method, mean over seeds: stages down, tasks across, the base on top."""
     most = 1.3 * WIDTH if room() == WIDTH else room()  # a page has margins to spare, a column has none
-    for across in range(min(beside(2), len(analysis.methods)), 0, -1):
+    narrow = int(most / scaled(CELL * len(analysis.tasks) + NAMES))
+    for across in range(min(max(beside(2), narrow), len(analysis.methods)), 0, -1):
         for cell in (CELL, None):
             figure = _matrices(analysis, across, cell)
             wide = figure.axes[0].bbox.width / figure.dpi / len(analysis.tasks)
@@ -114,6 +116,7 @@ def _matrices(analysis: Analysis, across: int, cell: float | None) -> Figure:
     for axes, method in zip(grid, methods, strict=True):
         if method:
             _matrix(axes, analysis, method)
+            axes.set_title(method.label, fontsize=scaled(10 if across <= 2 else 8))
         else:
             axes.remove()
     return fit(figure, 0.245 * deep[0], cell and cell * (len(analysis.tasks) + 0.25))
@@ -128,7 +131,6 @@ def _matrix(axes: Axes, analysis: Analysis, method: MethodView) -> None:
     heat(axes, x, y, shares, SEA, lambda row, column: rounded(shares[row, column], 0, times=100), trained)
     axes.set_xticks(x, analysis.tasks)
     axes.set_yticks(y, [method.trained_on(stage) for stage in range(len(stages))])
-    axes.set_title(method.label, fontsize=scaled(10))
 
 
 def task_curves(analysis: Analysis, looks: Looks) -> Figure:
