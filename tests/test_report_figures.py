@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from itertools import combinations
 
@@ -16,7 +17,7 @@ from holdfast.analysis.views import analyse
 from holdfast.report.panels import broken
 from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
-from holdfast.report.sections.tasks import task_curves
+from holdfast.report.sections.tasks import matrix_figure, task_curves
 from holdfast.report.style import RC, WIDTH, data_colours, inline_svg, looks_of, sized
 from measured_results import make_grid, with_measures
 from results_helpers import Profile, make_results
@@ -75,20 +76,41 @@ def test_nothing_is_cut_and_nothing_lies_on_anything_else(made, wide, points):
     drawings = [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
     with matplotlib.rc_context(sized(wide, points)):
         for drawing in drawings:
-            if (figure := drawing.draw(analysis, looks)) is None:
-                continue
-            figure.draw_without_rendering()
-            width, height = figure.bbox.size
-            assert figure.get_figwidth() <= (wide if wide < WIDTH else 1.3 * WIDTH) + 1e-6, drawing.name
-            boxes = texts_of(figure)
-            for text, box in boxes:
-                said = (drawing.name, text.get_text())
-                assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, said
-            for (one, a), (other, b) in combinations(boxes, 2):
-                if one.get_rotation() == other.get_rotation() == 35:
-                    continue  # side by side on a slant, where only the boxes meet
-                across, up = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-                assert across <= 1 or up <= 1, (drawing.name, one.get_text(), other.get_text())
+            if (figure := drawing.draw(analysis, looks)) is not None:
+                holds(figure, wide, drawing.name)
+
+
+def holds(figure, wide, name):
+    """Fail where something is cut or lies on something else."""
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    assert figure.get_figwidth() <= (wide if wide < WIDTH else 1.3 * WIDTH) + 1e-6, name
+    boxes = texts_of(figure)
+    for text, box in boxes:
+        said = (name, text.get_text())
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, said
+    for (one, a), (other, b) in combinations(boxes, 2):
+        if one.get_rotation() == other.get_rotation() == 35:
+            continue  # side by side on a slant, where only the boxes meet
+        across, up = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert across <= 1 or up <= 1, (name, one.get_text(), other.get_text())
+
+
+@pytest.mark.parametrize(("wide", "points"), [(WIDTH, 9), (3.25, 8)])
+def test_small_matrices_of_many_methods_hold(wide, points):
+    """An arena: few tasks, and names longer than their matrix is wide."""
+    strengths = ["30", "100", "300", "1000"]
+    names = [
+        f"{kind} retention.strength={one} order=none" for kind in ("ewc", "ewc_sum") for one in strengths
+    ]
+    (run,) = make_results(("grpo",), items=8, sequence=TASKS[2:], general=()).runs
+    runs = tuple(replace(run, method=name) for name in names)
+    results = make_results(("grpo",), items=8, sequence=TASKS[2:], general=())
+    analysis = analyse(replace(results, runs=runs))
+    with matplotlib.rc_context(sized(wide, points)), warnings.catch_warnings(action="error"):
+        figure = matrix_figure(analysis, looks_of(analysis.methods))
+        holds(figure, wide, "matrices")
+    assert len({axes.bbox.x0 for axes in figure.axes}) == (4 if wide == WIDTH else 1)
 
 
 def test_a_curve_has_a_gap_where_a_stage_was_not_judged():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from holdfast.report.style import GRID, WIDTH, Look, Looks, room, scaled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import LayoutEngine
 
+MOST_GROWTHS = 4  # of a figure that has no room for its panels
 MOST_COLUMNS = 7  # of a legend
 GAP = 0.08  # inches, between a title and what stands beside its panel
 MOST_NAME = 0.4  # of the width there is, for names beside the first panel
@@ -83,7 +86,7 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
         _turn_ticks(axes)
     height = max(scaled(height), _broken_height(first))
     for step in range(3):
-        layout.execute(figure)
+        _lay_out(figure, layout)
         has = np.array(first.bbox.size) / figure.dpi
         wants = np.array([has[0] if width is None else scaled(width), height])
         changed, higher = False, 0.0
@@ -98,10 +101,22 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
         # New lines must not push the panels out of the figure: no layout would be found.
         figure.set_size_inches(wide, high + higher * grid.nrows)
     else:
-        layout.execute(figure)
+        _lay_out(figure, layout)
     # Three files, one layout. (With the engine "none" every file would be drawn twice.)
     figure.set_layout_engine(None)
     return figure
+
+
+def _lay_out(figure: Figure, layout: LayoutEngine) -> None:
+    """Give the panels their places; in a larger figure, where words alone fill this one."""
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        for _ in range(MOST_GROWTHS):
+            try:
+                return layout.execute(figure)
+            except UserWarning:  # "axes sizes collapsed to zero"
+                wide, high = figure.get_size_inches()
+                figure.set_size_inches(1.5 * wide, 1.5 * high)
+    layout.execute(figure)
 
 
 def _break_names(axes: Axes) -> None:
