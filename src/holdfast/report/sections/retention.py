@@ -54,7 +54,6 @@ def strategies(analysis: Analysis) -> Table:
     columns = [
         METHOD,
         Column("strategy", "Strategy"),
-        Column("settings", "Its settings"),
         Column("share", "Its share", "points", "of a step's gradient, by norm; of replay, that of the batch"),
         Column("avg_acc", "AvgAcc", "points"),
         Column("fm", "FM", "change"),
@@ -63,6 +62,7 @@ def strategies(analysis: Analysis) -> Table:
         Column("general", "General", "change"),
         Column("ctm", "CTM", "coefficient", "AvgAcc over that of joint training by the same objective"),
         Column("flops", "Operations", "flop", "of learning, all stages of a seed"),
+        Column("settings", "Its settings"),
     ]
     note = "Shares are medians over the steps of all stages but the first, where there is nothing to retain."
     return Table("retention", "Strategies against forgetting", used(columns, rows), rows, note)
