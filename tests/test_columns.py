@@ -144,6 +144,47 @@ def test_fields_of_csv_are_text_as_written(tmp_path: Path) -> None:
     assert (one.answer, one.choices) == ("007", ("NA", "007"))
 
 
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ["2024-05-01", "2023-11-30"],
+        ["2024-05-01T10:00:00", "2023-11-30 09:30:00"],
+        [7, "cat", "007", "1.50", "true", "null", 2.5],
+    ],
+)
+def test_values_of_json_are_as_written(tmp_path: Path, form: str, answers: list[Any]) -> None:
+    """Guessed types would make times of texts like dates, and JSON's text of values of several types."""
+    rows = [
+        {"key": n, "question": "?", "answer": answer, "some": [answer, "other", 3]}
+        for n, answer in enumerate(answers)
+    ]
+    lines = "\n".join(map(json.dumps, rows)) if form == "jsonl" else json.dumps(rows)
+    save(tmp_path / f"rows.{form}", lines.encode())
+    mine = task(tmp_path / f"rows.{form}", test="train", images=[], choices="some", scorer="exact")
+    examples = sorted(mine.examples("test"), key=lambda example: example.id)
+    assert [one.answer for one in examples] == list(map(str, answers))
+    assert [one.choices for one in examples] == [(str(answer), "other", "3") for answer in answers]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+def test_turns_of_typed_parts_in_json(tmp_path: Path, form: str) -> None:
+    """`datasets` keeps parts with other keys each as JSON's text."""
+    save(tmp_path / "pictures" / "1.jpg", picture(1))
+    asked = [{"type": "image", "image": "pictures/1.jpg"}, {"type": "text", "text": "what ?"}]
+    rows = [
+        {"key": n, "turns": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
+        for n, answer in enumerate(["red", [{"type": "text", "text": "red"}]])
+    ]
+    lines = "\n".join(map(json.dumps, rows)) if form == "jsonl" else json.dumps(rows)
+    save(tmp_path / f"rows.{form}", lines.encode())
+    named = {"train": "train", "messages": "turns", "scorer": "exact"}
+    settings = {"hub": str(tmp_path / f"rows.{form}"), **named}
+    for one in get_task("mine", {"mine": HubTask.model_validate(settings)}).examples("train"):
+        assert (one.prompt, one.answer) == ("what ?", "red")
+        assert [image.read() for image in one.images] == [picture(1)]
+
+
 def test_a_folder_of_pictures_with_their_words(tmp_path: Path) -> None:
     """The form that `datasets` calls an image folder."""
     rows = [{"file_name": f"{n}.jpg", "question": "what ?", "answer": f"a{n}"} for n in range(3)]

@@ -30,7 +30,7 @@ from holdfast.errors import InputError, shortened, suggestion
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
-from holdfast.tasks.csvfiles import as_text, problem_of_heading
+from holdfast.tasks.csvfiles import problem_of_heading
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
 from holdfast.tasks.picturecolumns import pictured, pictures_in
@@ -39,13 +39,21 @@ from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
-from holdfast.tasks.tables import ROWS_AT_ONCE, column_names, library, plain_rows, row_count, said_if_damaged
+from holdfast.tasks.tables import (
+    ROWS_AT_ONCE,
+    as_written,
+    column_names,
+    library,
+    plain_rows,
+    row_count,
+    said_if_damaged,
+)
 from holdfast.tasks.task import Split, Task
 from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
-VERSION = 4  # raise when the same table gives other examples or scores
+VERSION = 5  # raise when the same table gives other examples or scores
 REACH_SECONDS = 10.0  # for the hub's first answer
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
@@ -262,7 +270,7 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
         if problems := _missing(settings, "hub", settings.hub, folder, found[theirs], theirs):
             raise TableError(name, problems)
     if not local:  # a download that broke off goes on
-        types = as_text(settings.hub, next(iter(found.values())))
+        types = as_written(settings.hub, next(iter(found.values())))
         found = {
             theirs: _load(name, "hub", settings.hub, local, **source, **types, split=theirs)
             for theirs in settings.splits().values()
@@ -328,7 +336,7 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
         if streaming and not local:  # the first that is asked of it
             _reach(hub, arguments.get("revision"))
         found = library().load_dataset(**arguments)
-        if streaming and (types := as_text(hub, next(iter(found.values())))):
+        if streaming and (types := as_written(hub, next(iter(found.values())))):
             found = library().load_dataset(**arguments, **types)
         return found
     except Exception as error:  # readers and clients raise almost anything

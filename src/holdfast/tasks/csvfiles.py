@@ -1,4 +1,4 @@
-"""CSV files, whose fields are text as it is written, whatever it looks like."""
+"""The heading of CSV files, whose fields are text as it is written (`tables.py`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections import Counter
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
-
-from holdfast.tasks.tables import column_names, library
 
 
 def problem_of_heading(file: Path) -> str | None:
@@ -25,15 +22,3 @@ def problem_of_heading(file: Path) -> str | None:
         if twice := [name for name, count in Counter(heading).items() if count > 1]:
             return f"has more than one column '{twice[0]}'"
     return None
-
-
-def as_text(place: str, table: Any) -> dict[str, Any]:
-    """What `load_dataset` needs besides to read a table of CSV as it is written; nothing for another table.
-
-    The types that it guesses make 7 of `007`, and no value of the answers `None` and `NA`.
-    """
-    if table.info.builder_name != "csv":
-        return {}
-    names = table.features or column_names(place, table)  # known once it was read in this way
-    texts = dict.fromkeys(names, library().Value("string"))
-    return {"features": library().Features(texts), "keep_default_na": False}
