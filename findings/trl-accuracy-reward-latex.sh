@@ -2,7 +2,7 @@
 # TRL's accuracy_reward takes the reference as plain text, and of one in LaTeX without dollar signs, as Geometry3K
 # writes it, math-verify takes a part: 12\sqrt{3} is 12. The right answer in a box gets 0 and \boxed{12} gets 1,
 # while \frac{1}{3}, the example of its documentation, goes well. (An answer without LaTeX, 7 for 7, gets 0, too.)
-# Exits with 0 while that is so. Takes about 1.2 GB and the package index; Holdfast has no part in it.
+# Exits with 0 while that is so. Takes about 1.5 GB and the package index; Holdfast has no part in it.
 set -euo pipefail
 TRL=1.16.0 MATH_VERIFY=0.9.0 LATEX2SYMPY2=1.11.0 TORCH=2.13.0 TRANSFORMERS=5.23.0
 

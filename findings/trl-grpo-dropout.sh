@@ -2,7 +2,7 @@
 # TRL's GRPO draws its completions in training mode: with a dropout in LoRA (or in the model) every completion of a
 # group comes from another random part of the policy, the greedy ones too, and the log-probabilities of the loss from
 # yet another. Eight greedy completions of one prompt are eight different ones. (disable_dropout is not the default.)
-# Exits with 0 while that is so. Takes about 1.2 GB and the package index; Holdfast has no part in it.
+# Exits with 0 while that is so. Takes about 1.5 GB and the package index; Holdfast has no part in it.
 set -euo pipefail
 TRL=1.16.0 TRANSFORMERS=5.23.0 PEFT=0.21.2 TORCH=2.13.0
 

@@ -2,7 +2,7 @@
 # TRL's SFTTrainer trains on the placeholders of a picture where rows are chats ("messages"): 576 of the 581 tokens
 # that count in a LLaVA row with a short question. Loss and mean_token_accuracy tell how well the model repeats
 # <image>: 99 % after a few steps in which it has learned no answer.
-# Exits with 0 while that is so. Takes about 1.2 GB and the package index; Holdfast has no part in it.
+# Exits with 0 while that is so. Takes about 1.5 GB and the package index; Holdfast has no part in it.
 set -euo pipefail
 TRL=1.16.0 TRANSFORMERS=5.23.0 TORCH=2.13.0 PILLOW=13.0.0
 
