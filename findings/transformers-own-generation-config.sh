@@ -24,7 +24,8 @@ from transformers.utils import logging
 logging.disable_progress_bar()
 torch.manual_seed(0)
 sizes = dict(vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2)
-LlamaForCausalLM(LlamaConfig(**sizes, initializer_range=0.2, eos_token_id=None, pad_token_id=0)).save_pretrained("model")
+config = LlamaConfig(**sizes, initializer_range=0.2, eos_token_id=None, pad_token_id=0)
+LlamaForCausalLM(config).save_pretrained("model")
 prompt = torch.tensor([[5, 6, 7]])
 
 

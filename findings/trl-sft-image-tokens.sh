@@ -88,7 +88,7 @@ placeholders = ((batch["labels"] == 2) & counted).sum() / counted.sum()
 logged = [entry["mean_token_accuracy"] for entry in trainer.state.log_history if "mean_token_accuracy" in entry][-1]
 print(f"trl {metadata.version('trl')}, transformers {metadata.version('transformers')}")
 print(f"Of the {int(counted[0].sum())} labels of a row that count, {placeholders:.1%} are placeholders of its picture.")
-print(f"After {trainer.state.global_step} steps mean_token_accuracy is {logged:.1%}; of the answers {right:.0%} are right.")
+print(f"After 8 steps mean_token_accuracy is {logged:.1%}; of the answers {right:.0%} are right.")
 if not (placeholders > 0.95 and logged > 0.95 and right < 0.7):
     print("Changed.")
     sys.exit(1)
