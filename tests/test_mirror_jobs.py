@@ -28,7 +28,7 @@ from mirror_helpers import (
     in_memory,
     objects,
     only,
-)  # fmt: skip
+)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from mirror_helpers import (
     objects,
     only,
     run,
-)  # fmt: skip
+)
 from processes import start
 
 
