@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from rich.console import Console
 
-from experiment_helpers import make_experiment
+from experiment_helpers import TINY, make_experiment
 from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.experiment import executor, remote
@@ -26,6 +26,7 @@ SETTINGS: dict[str, Any] = {
     "sequence": ["reading", "counting"],
     "general": [],
     "methods": {"rif": {"objective": "grpo", "filter": "random_matched"}},
+    "defaults": TINY["defaults"] | {"iterations": 4},
     "checkpoint_every": 1,
     "keep_weights": "all",
 }
