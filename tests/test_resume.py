@@ -32,14 +32,20 @@ from processes import Process, start
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},
-    "rif": {"objective": "grpo", "filter": "random_matched", "group_size": 4, "micro_batch": 4},
+    "rif": {
+        "objective": "grpo",
+        "filter": "random_matched",
+        "group_size": 4,
+        "micro_batch": 4,
+        "iterations": 4,
+    },
 }
 JOBS = 2 + 2 * 2 + 2 + 2 * 2 * 2  # base cells, stages, filters, cells
 SETTINGS = {
     "methods": METHODS,
     "keep_weights": "all",
     "general": [],
-    "checkpoint_every": 1,
+    "checkpoint_every": 2,
     "evaluation": {"max_tokens": 16, "batch": 4},
 }
 
@@ -104,7 +110,7 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which the first stage was killed after its second checkpoint and a row more."""
+    """A store in which the first stage was killed after its first checkpoint and a row more."""
     experiment, steps = make_experiment(tmp_path_factory.mktemp("half"), **SETTINGS), []
 
     def step(*arguments: Any) -> dict[str, float]:
