@@ -73,7 +73,7 @@ def test_a_run_that_is_done(done):
         ("sft, seed 0", "loss"), ("grpo, seed 0", "reward"), ("grpo, seed 0", "loss"),
     }  # fmt: skip
     for curve in state["curves"]:
-        assert [step for step, _ in curve["points"]] == list(range(8))  # two stages of four steps
+        assert [step for step, _ in curve["points"]] == list(range(4))  # two stages of two steps
         assert curve["starts"] == [0, 4]
     assert len(state["answers"]) == 8 and ": evaluate " in state["answers"][0]["label"]
     assert json.loads(as_json(state)) is not None
@@ -95,7 +95,7 @@ def test_what_is_under_way(tmp_path):
     state = Watch(experiment, plan, store).state()
     assert state["at_work"] and not state["ended"]
     assert {(job["label"], job["at"], job["of"]) for job in state["jobs"]} == {
-        (learn.label, 2, 4), (exam.label, 3, 8),
+        (learn.label, 2, 2), (exam.label, 3, 8),
     }  # fmt: skip
     assert state["curves"] == [
         {"run": "sft, seed 0", "name": "loss", "points": [(0, 1.0), (1, 0.5)], "starts": [0]}
