@@ -14,6 +14,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported: no test waits for a hub
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
+import unsynced  # noqa: F401
 from cli_helpers import Call, Said
 from holdfast import cli
 from holdfast.experiment import local

@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
     "test_examples": 8,
     "evaluation": {"max_tokens": 16, "batch": 8},
     "defaults": {
-        "iterations": 4,
+        "iterations": 2,
         "learning_rate": 1e-3,
         "batch": 4,
         "group_size": 2,
@@ -36,7 +36,7 @@ TINY: dict[str, Any] = {
         "sampling": {"max_tokens": 16},
     },
     "methods": {"sft": {"objective": "sft"}, "grpo": {"objective": "grpo"}},
-    "checkpoint_every": 2,
+    "checkpoint_every": 1,
 }
 
 

@@ -26,7 +26,7 @@ class Nested(Forked):
 
 FORKED = Nested()
 FORKED.set_forkserver_preload(
-    [*PRELOAD, "holdfast.cli", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft"]
+    ["unsynced", *PRELOAD, "holdfast.cli", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft"]
 )
 
 

@@ -1,11 +1,9 @@
 """Reads model folders with transformers alone; the tests run it in a process of its own.
 
-    python stock_reader.py REQUEST.json
-
-REQUEST holds `[folder, [[question, [image file, ...]], ...]]` pairs. Printed is, as JSON, a list of what
-each folder lacks and how its model answers. Where torchvision is missing, stock processors that have a
-video part cannot be built. Then every part but that is loaded, and of that the settings which
-the stock class would look up.
+Each line of its input is JSON, a list of `[folder, [[question, [image file, ...]], ...]]` pairs. Printed
+is, as a line of JSON, a list of what each folder lacks and how its model answers. Where torchvision is
+missing, stock processors that have a video part cannot be built. Then every part but that is loaded, and
+of that the settings which the stock class would look up.
 """
 
 from __future__ import annotations
@@ -106,6 +104,7 @@ def read(folder: str, questions: list[tuple[str, list[str]]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    found = [read(*each) for each in json.loads(Path(sys.argv[1]).read_text())]
-    assert "holdfast" not in sys.modules
-    print(json.dumps(found))
+    for line in sys.stdin:
+        found = [read(*each) for each in json.loads(line)]
+        assert "holdfast" not in sys.modules
+        print(json.dumps(found), flush=True)

@@ -180,8 +180,8 @@ def test_colours_stand_for_families():
 @pytest.mark.usefixtures("unsaved")
 def test_the_page_of_a_large_grid(tmp_path):
     results = make_grid(
-        ladder=(1e-4, 2e-4, 4e-4, 8e-4),
-        kl=(0.0, 0.001, 0.01, 0.1, 1.0),
+        ladder=(1e-4, 2e-4, 8e-4),
+        kl=(0.0, 0.01, 0.1),
         items=10,
         sequence=SHORT,
         general=("facts",),
@@ -190,12 +190,12 @@ def test_the_page_of_a_large_grid(tmp_path):
     assert 'id="settings"' in page and 'id="drift"' not in page and 'id="why"' not in page
     assert page.count("Made again by <code>holdfast report runs/made-up</code>") == page.count("<figure>")
     rows = list(csv.DictReader((tmp_path / "tables/along_learning_rate.csv").open(encoding="utf-8")))
-    assert len(rows) == 24 and {"fm", "fm_low", "fm_high", "setting_kl_coef"} <= set(rows[0])
-    assert len(json.loads((tmp_path / "tables/along_kl_coef.json").read_text())["rows"]) == 20
+    assert len(rows) == 12 and {"fm", "fm_low", "fm_high", "setting_kl_coef"} <= set(rows[0])
+    assert len(json.loads((tmp_path / "tables/along_kl_coef.json").read_text())["rows"]) == 9
     analysis = analyse(results)
     (legend,) = training_curves(analysis, looks_of(analysis.methods)).legends
     named = {text.get_text() for text in legend.get_texts()}
-    assert named.isdisjoint(analysis.by_name) and named  # 24 entries would cover the panels
+    assert named.isdisjoint(analysis.by_name) and named  # 12 entries would cover the panels
     assert "holdfast report runs/made-up" in (tmp_path / "report.md").read_text()
 
 

@@ -161,7 +161,7 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
         ({"methods": {"g": {"objective": "grpo", "filter_shortens": True}}}, "needs a filter"),
         (
             {"methods": {"s": {"objective": "sft", "target": "sampled", "resample_every": 5}}},
-            "methods.s.resample_every: is 5, but no stage has more than 4 iterations; lower it",
+            "methods.s.resample_every: is 5, but no stage has more than 2 iterations; lower it",
         ),
         ({"model": {"path": "./nowhere"}}, "no model './nowhere'"),
         ({"model": {"path": "not a hub id"}}, "hub id"),

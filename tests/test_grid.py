@@ -304,7 +304,7 @@ def test_a_measure_with_nothing_behind_it_is_not_taken_for_none(tmp_path: Path) 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
-    config = write_config(tmp_path, {"max_jobs": 5})
+    config = write_config(tmp_path, {"max_jobs": 5, "train_examples": 4, "test_examples": 2})
     said = call("run", str(config))
     assert said.code != 0
     assert "17 jobs" in said.err and "--yes" in said.err
@@ -314,7 +314,7 @@ def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
 
 def test_measures_change_nothing_that_is_learned_or_judged(tmp_path: Path) -> None:
     """Every measure runs between the jobs it could disturb, in the process that holds their policy."""
-    settings = {"keep_weights": "all", "general_every_stage": True}
+    settings = {"keep_weights": "all", "general_every_stage": True, "test_examples": 4}
     bare, measured = (
         make_experiment(tmp_path / name, measures=measures, **settings)
         for name, measures in (("bare", {}), ("measured", MEASURES))

@@ -48,10 +48,10 @@ def taught(folder: Path, sequence: list[str]) -> Path:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.usefixtures("undrawn")
 def test_from_releases_to_a_report(
-    form: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    form: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request.getfixturevalue("undrawn" if form == "original" else "unsaved")  # figures show the same
     monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
     releases = FORMS[form]
     for name, release in releases.items():

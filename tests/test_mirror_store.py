@@ -1,93 +1,54 @@
-"""A store away from a disk: whole or not there, from any machine, through errors, to the same bits."""
+"""Runs of a store away from a disk: from any machine, through errors, to the same bits as on a disk."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import uuid
-from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
-from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment import mirror, prune, remote
-from holdfast.experiment.mirror import MirrorStore, open_place, open_store
-from holdfast.experiment.plan import Job, Plan, make_plan
+from holdfast.experiment.mirror import open_place, open_store
+from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.remote import Remote, Unreachable
-from holdfast.experiment.schedule import Schedule, pending
-from holdfast.experiment.store import Damaged, Store
 from holdfast.learning import loop
+from mirror_helpers import (
+    SETTINGS,
+    WRITING,
+    Faults,
+    Killed,
+    a_stage,
+    away,
+    faulty,
+    in_memory,
+    objects,
+    only,
+    run,
+)
 from processes import start
-
-SETTINGS: dict[str, Any] = {
-    "sequence": ["reading", "counting"],
-    "general": [],
-    "methods": {"rif": {"objective": "grpo", "filter": "random_matched"}},
-    "checkpoint_every": 1,
-    "keep_weights": "all",
-}
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL in this process."""
-
-
-class Faults:
-    """What happens at calls of a place in memory.
-
-    Attributes:
-        at: is told of each call and its path before it is made; an error that it raises is the call's, and
-            True loses the call without a word.
-        calls: the names of those that were made.
-    """
-
-    def __init__(self) -> None:
-        self.at: Callable[[str, str], bool | None] = lambda call, path: None
-        self.calls: list[tuple[str, str]] = []
-
-
-WRITING = ("put_file", "pipe_file", "rm", "cp_file")
 
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    made = Faults()
-
-    def faulty(name: str) -> Callable[..., Any]:
-        real = getattr(MemoryFileSystem, name)
-
-        def call(self: MemoryFileSystem, *arguments: Any, **options: Any) -> Any:
-            path = str(arguments[1] if name in ("put_file", "cp_file") else arguments[0])
-            made.calls.append((name, path))
-            return None if made.at(name, path) else real(self, *arguments, **options)
-
-        return call
-
-    for name in (*WRITING, "cat_file", "get_file", "find"):
-        monkeypatch.setattr(MemoryFileSystem, name, faulty(name))
-    monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0))
-    return made
-
-
-@pytest.fixture(params=["memory", "file"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}/place" if request.param == "file" else f"memory://{uuid.uuid4().hex}/runs"
+    return faulty(monkeypatch)
 
 
 @pytest.fixture
 def memory() -> str:
-    return f"memory://{uuid.uuid4().hex}/runs"
+    return in_memory()
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"file://{tmp_path}/place" if request.param == "file" else in_memory()
 
 
 @pytest.fixture(scope="module")
@@ -103,57 +64,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return snapshot(experiment.store_folder)
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Callable[..., MirrorStore]:
-    """A store as another machine opens it: with a cache of its own."""
-    numbers = iter(range(100))
-    return lambda url: MirrorStore(url, tmp_path / f"machine-{next(numbers)}")
-
-
-def away(folder: Path, url: str, **changes: Any) -> Experiment:
-    return make_experiment(folder, **SETTINGS | {"store": url} | changes)
-
-
-def run(experiment: Experiment, workers: int = 1) -> Any:
-    from rich.console import Console
-
-    from holdfast.experiment.executor import run
-    from holdfast.experiment.progress import Progress
-
-    plan = make_plan(experiment)
-    return run(experiment, plan, open_store(experiment), workers, Progress(Console(quiet=True)))
-
-
 def verify_all(experiment: Experiment) -> None:
     """Have everything in the cache, as it was written."""
     store = open_store(experiment)
     for job in make_plan(experiment).jobs.values():
         store.verify(job)
-
-
-def fill(store: Store, job: Job, text: str = "0123456789", seconds: float = 1.0) -> None:
-    with store.writing(job) as folder:
-        files.write_jsonl(folder / "records.jsonl", [{"text": text}])
-        files.write_json(folder / "result.json", {"seconds": seconds})
-        if job.kind == "learn":
-            files.write_text(folder / "weights" / "model.safetensors", text)
-
-
-def a_stage(plan: Plan, number: int = 0) -> Job:
-    return plan.jobs[plan.chains[0].learn[number]]
-
-
-def objects(url: str) -> list[str]:
-    return sorted(Remote(url).sizes())
-
-
-def only(url: str, end: str) -> str:
-    (name,) = (name for name in objects(url) if name.endswith(end))
-    return name
-
-
-def change(url: str, end: str, content: bytes) -> None:
-    Remote(url).write(only(url, end), content)
 
 
 def test_an_experiment_gives_the_files_of_a_store_on_a_disk(
@@ -177,59 +92,6 @@ def test_an_experiment_gives_the_files_of_a_store_on_a_disk(
 
 def test_where_a_store_lies_is_in_no_fingerprint(tmp_path: Path, plan: Plan) -> None:
     assert make_plan(away(tmp_path, "s3://bucket/runs", cache="c")).digest() == plan.digest()
-
-
-def test_an_entry_that_is_cut_at_any_put_is_not_there_and_is_put_on(
-    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
-) -> None:
-    job, cuts = a_stage(plan), 0
-    while True:
-        url, left = f"{memory}/{cuts}", [cuts]
-        store = machine(url)
-
-        def cut(call: str, path: str, left: list[int] = left) -> None:
-            left[0] -= call in WRITING
-            if left[0] < 0:
-                raise Killed
-
-        faults.at = cut
-        try:
-            fill(store, job)
-        except Killed:
-            faults.at = lambda call, path: None
-            whole = any(name.endswith("manifest.json") for name in objects(url))
-            assert machine(url).has(job) == whole
-            again = MirrorStore(url, store.root)
-            before = len(faults.calls)
-            assert again.begin(job, weights=True)  # put on, not done again
-            put = [path for call, path in faults.calls[before:] if call == "put_file"]
-            assert len(put) == max(6 - cuts, 0) and all(path.endswith("manifest.json") for path in put[-1:])
-            assert machine(url).rows(job, "records.jsonl") == [{"text": "0123456789"}]
-            cuts += 1
-        else:
-            break
-    assert cuts == 6 + 1  # the last was when the work was cleared
-
-
-def test_two_machines_at_one_job_do_no_harm(
-    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
-) -> None:
-    job, first, second = a_stage(plan), machine(memory), machine(memory)
-
-    def meanwhile(call: str, path: str) -> None:
-        if call == "put_file" and path.endswith("result.json"):
-            faults.at = lambda call, path: None
-            fill(second, job, seconds=2.0)
-
-    faults.at = meanwhile
-    fill(first, job, seconds=1.0)
-    assert len([name for name in objects(memory) if name.endswith("manifest.json")]) == 2
-    for store in (first, second, machine(memory)):
-        assert store.has(job, weights=True)
-        assert store.result(job)["seconds"] in (1.0, 2.0)
-        assert (store.verify(job) / "weights" / "model.safetensors").read_text() == "0123456789"
-    fill(machine(memory), job, seconds=2.0)  # to the last bit the same: nothing more lies there
-    assert len([name for name in objects(memory) if name.endswith("manifest.json")]) == 2
 
 
 def test_another_machine_goes_on_from_the_step_checkpoint(
@@ -260,62 +122,6 @@ def test_another_machine_goes_on_from_the_step_checkpoint(
     assert not [name for name in objects(url) if name.startswith("work")]
 
 
-def test_a_machine_that_came_further_than_what_lies_there_goes_on_from_its_own(
-    plan: Plan, memory: str, machine: Callable[[str], MirrorStore]
-) -> None:
-    job, here, there = a_stage(plan), machine(memory), machine(memory)
-    for store, step in ((there, 2), (here, 3)):
-        assert not store.begin(job, weights=True)
-        files.write_json(store.work(job) / "checkpoint" / "state.json", {"iteration": step})
-    there.keep_work(job)
-    assert not here.begin(job, weights=True)
-    assert files.read_json(here.work(job) / "checkpoint" / "state.json") == {"iteration": 3}
-    here.keep_work(job)
-    assert not there.begin(job, weights=True)
-    assert files.read_json(there.work(job) / "checkpoint" / "state.json") == {"iteration": 3}
-
-
-def test_rows_of_an_evaluation_are_put_now_and_then(
-    plan: Plan, memory: str, machine: Callable[[str], MirrorStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job, store = plan.jobs[plan.chains[0].cells[0, "reading"]], machine(memory)
-    assert not store.begin(job, weights=False)
-    files.write_text(store.work(job) / "rows.jsonl", "{}\n")
-    files.write_text(store.work(job) / "served" / "model.safetensors", "on its way to a server")
-    store.keep_work(job)
-    assert not objects(memory)
-    monkeypatch.setattr(mirror, "ROWS_SECONDS", 0.0)
-    store.keep_work(job)
-    other = machine(memory)
-    assert not other.begin(job, weights=False)
-    assert (other.work(job) / "rows.jsonl").read_text() == "{}\n"
-    assert not (other.work(job) / "served").exists()
-    store.clear_work(job)
-    assert not objects(memory)
-
-
-def test_work_that_is_replaced_while_it_is_fetched_is_looked_for_again(
-    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
-) -> None:
-    job, store = a_stage(plan), machine(memory)
-
-    def reach(step: int) -> None:
-        files.write_json(store.work(job) / "checkpoint" / "state.json", {"iteration": step})
-        store.keep_work(job)
-
-    def replace(call: str, path: str) -> None:
-        if call == "get_file":
-            faults.at = lambda call, path: None
-            reach(2)
-
-    assert not store.begin(job, weights=True)
-    reach(1)
-    faults.at = replace
-    other = machine(memory)
-    assert not other.begin(job, weights=True)
-    assert files.read_json(other.work(job) / "checkpoint" / "state.json") == {"iteration": 2}
-
-
 def die_in_the_second_stage() -> None:
     """Kill this process when it has written four checkpoints."""
     real, written = Remote.write, []
@@ -342,44 +148,6 @@ def test_a_killed_run_goes_on_elsewhere(tmp_path: Path, undisturbed: dict) -> No
     assert snapshot(other.store_folder) == undisturbed
 
 
-# Damage
-
-
-@pytest.mark.parametrize("file", ["records.jsonl", "weights/model.safetensors", "manifest.json"])
-@pytest.mark.parametrize("longer", [False, True])
-def test_damage_there_is_found_set_aside_and_mended_by_who_has_it_whole(
-    plan: Plan, memory: str, machine: Callable[[str], MirrorStore], file: str, longer: bool
-) -> None:
-    job, good, other = a_stage(plan), machine(memory), machine(memory)
-    fill(good, job)
-    content = bytearray(Remote(memory).read(only(memory, file)) or b"")
-    content[-3] ^= 1
-    change(memory, file, bytes(content) + b" " * longer)
-    look = other.has if longer or "manifest" in file else other.verify
-    with pytest.raises(Damaged, match="bytes instead of" if longer and "man" not in file else "has changed"):
-        look(job)
-    assert other.set_aside(job) is not None
-    assert other.set_aside(job) is None
-    assert all(name.startswith("damaged/") for name in objects(memory))
-    assert not other.has(job) and not other.begin(job, weights=True)
-    assert not good.has(job)
-    assert good.begin(job, weights=True)
-    assert other.verify(job) == other.folder(job)
-
-
-def test_damage_in_the_cache_is_mended_from_there(
-    plan: Plan, memory: str, machine: Callable[[str], MirrorStore]
-) -> None:
-    job, store = a_stage(plan), machine(memory)
-    fill(store, job)
-    (store.folder(job) / "records.jsonl").write_text("")
-    (store.weights(job) / "model.safetensors").unlink()
-    (store.folder(job) / "manifest.json").write_text("{")
-    assert store.has(job, weights=True)
-    assert store.rows(job, "records.jsonl") == [{"text": "0123456789"}]
-    assert (store.verify(job) / "weights" / "model.safetensors").read_text() == "0123456789"
-
-
 def test_a_run_does_again_what_is_damaged_there(
     tmp_path: Path, memory: str, plan: Plan, undisturbed: dict
 ) -> None:
@@ -397,61 +165,6 @@ def test_a_run_does_again_what_is_damaged_there(
     made = snapshot(other.store_folder)
     assert {name: made.get(name) for name in undisturbed} == undisturbed
     assert any(name.startswith("damaged/learn-") for name in objects(memory))
-
-
-def test_a_name_that_leads_out_of_the_cache_is_not_fetched(
-    plan: Plan, memory: str, machine: Callable[[str], MirrorStore], tmp_path: Path
-) -> None:
-    there = Remote(memory)
-    there.write("a/b", b"text")
-    for name in ("../b", "/b", "c/../../b"):
-        assert not there.fetch("a", name, tmp_path / "inside")
-    assert there.fetch("a", "b", tmp_path / "inside")
-
-
-# Errors
-
-
-def test_a_put_that_is_lost_is_done_again(
-    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
-) -> None:
-    lost: set[str] = set()
-
-    def lose_once(call: str, path: str) -> bool:
-        if call != "put_file" or path in lost:
-            return False
-        lost.add(path)
-        return True
-
-    faults.at = lose_once
-    fill(machine(memory), a_stage(plan))
-    assert len(lost) == 6
-    assert machine(memory).verify(a_stage(plan))
-
-
-def test_puts_that_are_always_lost_are_given_up(
-    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
-) -> None:
-    faults.at = lambda call, path: call == "put_file"
-    with pytest.raises(Unreachable, match=rf"{memory}/learn/.* was put 4 times and is not there") as error:
-        fill(machine(memory), a_stage(plan))
-    assert "\n" not in str(error.value)
-
-
-def test_errors_that_pass_are_not_seen(
-    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
-) -> None:
-    turns: Counter[str] = Counter()
-
-    def fail_twice(call: str, path: str) -> None:
-        turns[call] += 1
-        if turns[call] <= 2:
-            raise (TimeoutError, ConnectionResetError)[turns[call] - 1]("no answer")
-
-    faults.at = fail_twice
-    fill(machine(memory), a_stage(plan))
-    assert machine(memory).verify(a_stage(plan))
-    assert turns.keys() == {"put_file", "find", "rm", "get_file"}
 
 
 def test_a_network_that_stays_away_stops_the_run_which_goes_on_afterwards(
@@ -507,16 +220,6 @@ def test_what_cannot_be_written_is_said_in_one_line_before_any_work(
     assert len(tries) == (3 if "tries" in said else 1)
 
 
-def test_a_full_disk_is_told_apart(plan: Plan, memory: str, faults: Faults, tmp_path: Path) -> None:
-    def full(call: str, path: str) -> None:
-        raise OSError(28, "No space left on device")
-
-    faults.at = full
-    with pytest.raises(OSError, match="No space"):
-        Remote(memory).write("a", b"")
-    assert len(faults.calls) == 1
-
-
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -549,35 +252,6 @@ def test_a_missing_package_is_named_in_the_release_that_fits(
 def test_a_store_that_is_neither_folder_nor_url(tmp_path: Path, store: object) -> None:
     with pytest.raises(InputError, match="store: must be a folder, or a URL as in s3://bucket/runs"):
         make_experiment(tmp_path, store=store)
-
-
-# Weights, and the commands
-
-
-def test_weights_come_and_go(plan: Plan, url: str, machine: Callable[[str], MirrorStore]) -> None:
-    store, other = machine(url), machine(url)
-    for job in plan.jobs.values():
-        fill(store, job)
-    first, second = a_stage(plan, 0), a_stage(plan, 1)
-
-    def none(job: Job, damage: Damaged) -> None:
-        pytest.fail(str(damage))
-
-    assert not pending(plan, other, none)
-    store.keep_weights(first, "another", True)
-    assert other.prune_weights(first) == 0
-    store.keep_weights(first, "another", False)
-    store.keep_weights(first, "another", False)
-    assert other.prune_weights(first) == 10
-    assert other.prune_weights(first) == 0
-    for one in (store, other):
-        assert one.has(first) and not one.has(first, weights=True)
-    assert not pending(plan, other, none)
-    other.remove(second)
-    assert set(pending(plan, other, none)) == {first.fingerprint, second.fingerprint}
-    fill(other, first, seconds=3.0)  # learned again
-    assert machine(url).has(first, weights=True)
-    assert machine(url).verify(first)
 
 
 def test_a_run_prunes_the_weights_that_it_does_not_keep(tmp_path: Path, memory: str) -> None:
@@ -615,16 +289,3 @@ def test_the_commands_work_on_it(tmp_path: Path, memory: str, call: Call) -> Non
     )
     shared = [name for name in objects(memory) if name.endswith("manifest.json")]
     assert len(shared) == 2 and all(name.startswith("evaluate/") for name in shared)  # the base's cells
-
-
-def test_pruning_leaves_what_a_run_on_this_machine_uses(plan: Plan, memory: str, tmp_path: Path) -> None:
-    experiment = away(tmp_path, memory)
-    store = open_store(experiment)
-    for job in plan.jobs.values():
-        fill(store, job)
-    schedule = Schedule(experiment, plan, store, lambda job, damage: None)
-    found = [prune.Candidate(f"learn/{store.folder(a_stage(plan)).name}", 1, "")]
-    assert prune.remove(open_store(experiment), found) == found
-    store.end_use()
-    assert prune.remove(open_store(experiment), found) == []
-    assert not schedule.todo and not store.has(a_stage(plan))

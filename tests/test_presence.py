@@ -13,7 +13,13 @@ from holdfast.errors import InputError
 from holdfast.experiment import presence
 from holdfast.experiment.store import Store
 
-SMALL = {"general": [], "train_examples": 8, "test_examples": 4}
+SMALL = {
+    "sequence": ["reading"],
+    "general": [],
+    "train_examples": 8,
+    "test_examples": 4,
+    "methods": {"sft": {"objective": "sft"}},
+}
 
 
 @pytest.fixture

@@ -68,12 +68,28 @@ def _within(axis, tick):
     return low <= tick.get_loc() <= high
 
 
-@pytest.mark.parametrize(("wide", "points"), [(WIDTH, 9), (6.75, 8), (3.25, 8), (3.25, 7)])
-@pytest.mark.parametrize("made", [long_names, nine_methods])
-def test_nothing_is_cut_and_nothing_lies_on_anything_else(made, wide, points):
-    analysis = analyse(made())
+@pytest.fixture(scope="module")
+def drawn(request):
+    """What is analysed, and all that draws it."""
+    analysis = analyse(request.param())
+    return analysis, [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "wide", "points"),
+    [
+        *(
+            (made, *size)
+            for made in (long_names, nine_methods)
+            for size in ((WIDTH, 9), (6.75, 8), (3.25, 8))
+        ),
+        (long_names, 3.25, 7),  # smaller text in the same room
+    ],
+    indirect=["drawn"],
+)
+def test_nothing_is_cut_and_nothing_lies_on_anything_else(drawn, wide, points):
+    analysis, drawings = drawn
     looks = looks_of(analysis.methods)
-    drawings = [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
     with matplotlib.rc_context(sized(wide, points)):
         for drawing in drawings:
             if (figure := drawing.draw(analysis, looks)) is not None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import threading
 import time
@@ -21,7 +22,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
-from holdfast.config.experiment import Experiment
 from holdfast.experiment import executor, local
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
@@ -32,14 +32,20 @@ from processes import Process, start
 
 METHODS = {
     "sft": {"objective": "sft", "iterations": 12},
-    "rif": {"objective": "grpo", "filter": "random_matched", "group_size": 4, "micro_batch": 4},
+    "rif": {
+        "objective": "grpo",
+        "filter": "random_matched",
+        "group_size": 4,
+        "micro_batch": 4,
+        "iterations": 4,
+    },
 }
 JOBS = 2 + 2 * 2 + 2 + 2 * 2 * 2  # base cells, stages, filters, cells
 SETTINGS = {
     "methods": METHODS,
     "keep_weights": "all",
     "general": [],
-    "checkpoint_every": 1,
+    "checkpoint_every": 2,
     "evaluation": {"max_tokens": 16, "batch": 4},
 }
 
@@ -102,9 +108,10 @@ class Killed(BaseException):
     """Stands for SIGKILL in this process."""
 
 
-def half_a_stage(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The work of a first stage that was killed after its second checkpoint and a row more."""
-    steps = []
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which the first stage was killed after its first checkpoint and a row more."""
+    experiment, steps = make_experiment(tmp_path_factory.mktemp("half"), **SETTINGS), []
 
     def step(*arguments: Any) -> dict[str, float]:
         steps.append(1)
@@ -113,12 +120,11 @@ def half_a_stage(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> Pat
         return real(*arguments)
 
     real = loop.step
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "step", step)
         with pytest.raises(Killed):
             run_here(experiment)
-    (work,) = (experiment.store / "work").iterdir()
-    return work
+    return experiment.store
 
 
 def flip(path: Path) -> None:
@@ -157,12 +163,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_stage_done_again(
     damage: Callable[[Path], object],
     said: str | None,
     tmp_path: Path,
+    half: Path,
     undisturbed: dict,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     experiment = make_experiment(tmp_path, **SETTINGS)
-    work = half_a_stage(experiment, monkeypatch)
+    shutil.copytree(half, experiment.store)
+    (work,) = (experiment.store / "work").iterdir()
     damage(work)
     monkeypatch.setattr(local, "attempt", only_the_first(executor.attempt))
     run_here(experiment)

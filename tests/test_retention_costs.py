@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -46,22 +48,28 @@ def test_operations_are_near_those_of_a_run(case: str, tmp_path: Path) -> None:
     """Of the second stage, whose old examples are as long as its new ones."""
     make, settings = COSTLY[case]
     loss = {"loss": "dft"} if case == "asft" else {}
-    plain = make(batch=8, learning_rate=1e-9, **loss)
     method = make(batch=8, learning_rate=1e-9, **loss, retention={"kind": case} | settings)
+    measured = flops(method, tmp_path) / flops_without(make, loss.get("loss"))
+    assert estimate.work(method.determining(["counting"])) == pytest.approx(measured, rel=0.05)
+
+
+def flops(method: Any, folder: Path) -> float:
+    """Operations of the second of two stages by a method."""
     both = items_of("counting", 32)
     first, second = [(replace(task, name="before"), example) for task, example in both[:16]], both[16:]
+    policy, left = Policy.load("embedded", ModelSettings()), {}
+    for number, items in enumerate((first, second)):
+        earlier = {"before": first} if number else {}
+        stage = stage_of(policy, method, items, 4, inherited=left, earlier=earlier, stream=("costs", number))
+        totals, left = learn(stage, folder=folder / str(number), checkpoint_every=9, on_step=lambda *_: None)
+    return totals["flops"]
 
-    def flops(of: Any, name: str) -> float:
-        policy, left = Policy.load("embedded", ModelSettings()), {}
-        for number, items in enumerate((first, second)):
-            earlier = {"before": first} if number else {}
-            stage = stage_of(policy, of, items, 4, inherited=left, earlier=earlier, stream=("costs", number))
-            folder = tmp_path / name / str(number)
-            totals, left = learn(stage, folder=folder, checkpoint_every=9, on_step=lambda *_: None)
-        return totals["flops"]
 
-    measured = flops(method, "with") / flops(plain, "without")
-    assert estimate.work(method.determining(["counting"])) == pytest.approx(measured, rel=0.05)
+@cache
+def flops_without(make: Callable[..., Any], loss: str | None) -> float:
+    """The same without a strategy, run once for all of them."""
+    with TemporaryDirectory() as folder:
+        return flops(make(batch=8, learning_rate=1e-9, **({"loss": loss} if loss else {})), Path(folder))
 
 
 def test_time_follows_operations(tmp_path: Path) -> None:

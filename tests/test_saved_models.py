@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ LONGEST = 24
 EXAMPLES = [TASKS[name].examples("test", 1)[0] for name in ("counting", "reading", "tissue", "knowledge")]
 PROCESSOR = "processor_config.json"
 Questions = Sequence[tuple[str, Sequence[str]]]
+Stock = Callable[[Mapping[Path, Questions]], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +59,25 @@ def policys_answers(policy: Policy, questions: Questions) -> list[str]:
     return [group[0] for group in policy.decode(policy.sample(prompts, 1, greedy, torch.Generator()))]
 
 
-def stock(tmp_path: Path, asked: Mapping[Path, Questions]) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     """What a process that never imports holdfast finds in model folders; see `stock_reader.py`."""
-    request = tmp_path / "request.json"
-    request.write_text(json.dumps([[str(folder), questions] for folder, questions in asked.items()]))
-    reader = Path(__file__).with_name("stock_reader.py")
-    run = subprocess.run(
-        [sys.executable, str(reader), str(request)],
-        capture_output=True,
-        text=True,
+    errors = tmp_path_factory.mktemp("stock") / "errors"
+    with errors.open("w") as file, subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("stock_reader.py")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
         env=os.environ | {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"},
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    ) as process:  # fmt: skip
+        assert process.stdin and process.stdout
+        reads, says = process.stdin, process.stdout
+
+        def ask(asked: Mapping[Path, Questions]) -> list[dict[str, Any]]:
+            print(json.dumps([[str(folder), its] for folder, its in asked.items()]), file=reads, flush=True)
+            said = says.readline()
+            assert said, errors.read_text()
+            return json.loads(said)
+
+        yield ask
 
 
 def disturbed(path: Path | str, settings: ModelSettings) -> Policy:
@@ -131,7 +138,7 @@ BASES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None]]] = {
 }
 
 
-def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Questions) -> None:
+def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Questions, stock: Stock) -> None:
     policies = {"embedded": disturbed("embedded", ModelSettings(device="cpu"))}
     for name, (make, change) in BASES.items():
         change(make(tmp_path / "bases" / name))
@@ -143,7 +150,7 @@ def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Que
         its = questions if name == "embedded" else random_questions(questions)
         asked[tmp_path / name] = its if "Qwen" in name or name == "embedded" else []
         wanted.append(policys_answers(policy, its) if asked[tmp_path / name] else [])
-    for folder, found, answers in zip(asked, stock(tmp_path, asked), wanted, strict=True):
+    for folder, found, answers in zip(asked, stock(asked), wanted, strict=True):
         assert found["missing"] == [], folder
         # Control tokens, which a random model may write, are no part of a policy's text.
         assert [re.sub(r" ?<\|\w+\|>", "", text) for text in found["answers"]] == answers, folder
@@ -167,7 +174,7 @@ def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Que
     assert "size" not in made  # Qwen3-VL's bounds are of a whole video
 
 
-def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions) -> None:
+def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions, stock: Stock) -> None:
     pytest.importorskip("peft")
     policy = disturbed("embedded", ModelSettings(device="cpu", lora=Lora(target_modules=USUAL)))
     adapters, merged = tmp_path / "adapters", tmp_path / "merged"
@@ -175,9 +182,7 @@ def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions) -> 
     said = call("merge", adapters, "model.path=embedded", "--out", merged)
     assert said.code == 0, said.err
     assert not (merged / "adapter_config.json").exists()
-    assert stock(tmp_path, {merged: questions}) == [
-        {"missing": [], "answers": policys_answers(policy, questions)}
-    ]
+    assert stock({merged: questions}) == [{"missing": [], "answers": policys_answers(policy, questions)}]
     base = Policy.load("embedded", ModelSettings(device="cpu"))
     assert policys_answers(policy, questions) != policys_answers(base, questions)
 

@@ -311,7 +311,7 @@ def test_a_token_counts_by_its_truncated_ratio() -> None:
 
 
 def experiment_of(folder: Path, engine: EngineServer, **method: Any) -> Any:
-    settings = {"objective": "grpo", "sampler": engine.sampler(), **method}
+    settings = {"objective": "grpo", "sampler": engine.sampler(), "iterations": 4, **method}
     return make_experiment(
         folder, methods={"grpo": settings}, sequence=["counting"], general=[], checkpoint_every=1
     )

@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from cli_helpers import Call
-from experiment_helpers import make_experiment, run_here, snapshot, write_config
+from experiment_helpers import TINY, make_experiment, run_here, snapshot, write_config
 from holdfast import run
 from holdfast.errors import InputError
 from holdfast.experiment import jobs, tracking
@@ -21,7 +21,13 @@ from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.tracking import TRACKERS, Tracked, cells, tracker_class
 
-SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4}
+SMALL: dict[str, Any] = {
+    "general": [],
+    "train_examples": 8,
+    "test_examples": 4,
+    "defaults": TINY["defaults"] | {"iterations": 4},
+    "checkpoint_every": 2,
+}
 
 MINE = """
 import json

@@ -19,7 +19,7 @@ import pytest
 
 from chromium import browser, needs_chromium
 from cli_helpers import Call
-from experiment_helpers import make_experiment, run_here, write_config
+from experiment_helpers import TINY, make_experiment, run_here, write_config
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import make_plan
@@ -73,14 +73,14 @@ def test_a_run_that_is_done(done):
         ("sft, seed 0", "loss"), ("grpo, seed 0", "reward"), ("grpo, seed 0", "loss"),
     }  # fmt: skip
     for curve in state["curves"]:
-        assert [step for step, _ in curve["points"]] == list(range(8))  # two stages of four steps
-        assert curve["starts"] == [0, 4]
+        assert [step for step, _ in curve["points"]] == list(range(4))  # two stages of two steps
+        assert curve["starts"] == [0, 2]
     assert len(state["answers"]) == 8 and ": evaluate " in state["answers"][0]["label"]
     assert json.loads(as_json(state)) is not None
 
 
 def test_what_is_under_way(tmp_path):
-    experiment = make_experiment(tmp_path)
+    experiment = make_experiment(tmp_path, defaults=TINY["defaults"] | {"iterations": 4})
     plan, store = make_plan(experiment), Store(experiment.store)
     store.prepare()
     store.use(plan.jobs.values())

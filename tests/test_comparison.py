@@ -1,0 +1,86 @@
+"""What `holdfast check` says of two checkpoints' records: verdicts, false alarms, what cannot be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from holdfast.checkpoints import comparison, folder
+from holdfast.checkpoints.comparison import Comparison
+from holdfast.checkpoints.folder import Examined
+from holdfast.errors import InputError
+
+SETTING = {"machine": "a machine", "mode": {"dtype": "float32"}, "versions": {"holdfast": "1"}}
+
+
+def answers(task: str, scores: Any, **inputs: Any) -> Examined:
+    records = [
+        {"id": str(i), "prompt": "?", "reference": "1", "response": "", "answer": "1", "score": float(score),
+         "lenient": 1.0, "format": 1.0, "tokens": None, "finished": True, "meta": {}}
+        for i, score in enumerate(scores)
+    ]  # fmt: skip
+    asked = {"task": task, "scorer": "exact", **inputs}
+    return Examined(task, "model", asked, records, 0.0, 0.0, "", setting=SETTING)
+
+
+def compare(before: Any, after: Any, max_drop: float = 0.01, level: float = 0.95) -> Comparison:
+    return comparison.compare([answers("t", before)], [answers("t", after)], max_drop=max_drop, level=level)
+
+
+def test_verdicts() -> None:
+    ones, zeros = np.ones(1000), np.zeros(1000)
+
+    def lost(count: int) -> Any:
+        return np.where(np.arange(1000) < count, 0.0, 1.0)
+
+    def verdict(after: Any, **options: float) -> str:
+        return compare(ones, after, **options).rows[0].verdict
+
+    assert verdict(ones) == "kept"
+    assert verdict(lost(3)) == "kept"
+    assert verdict(lost(9)) == "unclear"  # less than a point, but it might be more
+    assert verdict(lost(12)) == "forgotten"
+    assert verdict(lost(12), max_drop=0.05) == "kept"
+    assert verdict(lost(12), level=0.9999) == "unclear"
+    assert compare(zeros, ones).rows[0].verdict == "kept"
+    # Five of ten lost is much, and little to go by; without a fall in the mean nothing is forgotten.
+    assert compare([1] * 5 + [0] * 5, [0] * 5 + [0] * 5).rows[0].verdict == "unclear"
+    soft = compare([0.6] * 50, [0.4] * 25 + [1.0] * 25)
+    assert soft.rows[0].change.lost == 25
+    assert soft.rows[0].verdict != "forgotten"
+    assert {flip["lost"] for flip in soft.flips} == {"convention"}
+
+
+def test_false_alarms_do_not_grow_with_the_number_of_tasks() -> None:
+    """Ten tasks of 300 items on which both checkpoints are equally good and disagree on a fifth."""
+    generator = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(60):
+        before, after = [], []
+        for task in range(10):
+            flip = generator.choice(3, size=300, p=[0.8, 0.1, 0.1])
+            before.append(answers(f"t{task}", np.where(flip == 1, 1.0, 0.0)))
+            after.append(answers(f"t{task}", np.where(flip == 2, 1.0, 0.0)))
+        found = comparison.compare(before, after, max_drop=0.0, level=0.95)
+        alarms += bool(found.named("forgotten"))
+    assert alarms <= 60 * 0.1
+
+
+def test_what_cannot_be_compared() -> None:
+    with pytest.raises(InputError, match="style is 'cot' before and 'direct' after"):
+        comparison.compare(
+            [answers("t", [1], style="cot")], [answers("t", [1], style="direct")], max_drop=0.01, level=0.95
+        )
+    other = answers("t", [1])
+    other.records[0]["reference"] = "2"
+    with pytest.raises(InputError, match="not the same question"):
+        comparison.compare([answers("t", [1])], [other], max_drop=0.01, level=0.95)
+
+
+def test_summary_without_token_counts() -> None:
+    (table,) = folder.tables([answers("t", [1, 0])])
+    row = table.rows[0]
+    assert row["tokens"] is None
+    assert row["lenient"] == 1.0
