@@ -24,6 +24,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from holdfast.errors import HoldfastError, InputError
+from holdfast.policy.board import Board
 
 T = TypeVar("T")
 PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
@@ -117,6 +118,7 @@ class Ranks(Team):
         self.patience = _patience()
         self._meetings = self._calls = 0
         self._told: Exception | None = None  # the last error
+        self._board = Board(self)
         self._names = [f"rank {one} of {size}" for one in range(size)]
         try:
             dist.init_process_group(
@@ -169,6 +171,8 @@ class Ranks(Team):
 
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
         for bucket in _buckets(tensors):
+            if bucket[0].is_cpu and self._added_on_board(bucket):
+                continue
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             padded = flat.new_zeros(-(-flat.numel() // self.size) * self.size)
             padded[: flat.numel()] = flat
@@ -176,6 +180,21 @@ class Ranks(Team):
             with self._exchange():
                 _all_gather(padded, part)
             _put(padded, bucket)
+
+    def _added_on_board(self, bucket: Sequence[torch.Tensor]) -> bool:
+        """Add up a bucket in memory that all ranks see; False, and nothing is done, where there is none."""
+        count = sum(tensor.numel() for tensor in bucket)
+        board = self._board.rows(self.size + 1, count, bucket[0].dtype)
+        if board is None:
+            return False
+        *rows, total = board
+        torch.cat([tensor.flatten() for tensor in bucket], out=rows[self.rank])
+        self.say([0])  # all have written
+        part = slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+        total[part] = tree([row[part] for row in rows])
+        self.say([0])
+        _put(total, bucket)  # until all have done so, none comes to where it is written anew
+        return True
 
     def sum_of(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
         sums = [flats[self.rank][:0]]
