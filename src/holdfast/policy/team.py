@@ -31,6 +31,7 @@ PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
 USUAL_PATIENCE = 1800.0
 HERE = "127.0.0.1"
 BUCKET = 2**25  # numbers that are exchanged at once
+SHORT = 4096  # bytes of what a rank tells that are sent without asking how many there are
 _LONG = timedelta(days=3650)
 # Its name since torch 2.13, or its old one.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -251,13 +252,26 @@ class Ranks(Team):
         """What every rank says of itself: where it is, what it made, or why it could not."""
         said = io.BytesIO()
         torch.save((place, None if failure else made, _portable(failure)), said)
-        everyone: list[Any] = [None] * self.size
-        with self._meeting():
-            dist.all_gather_object(everyone, said.getvalue())
         return [
             torch.load(io.BytesIO(one), map_location="cpu", weights_only=False)  # of our own making
-            for one in everyone
+            for one in self._gathered(said.getvalue())
         ]
+
+    def _gathered(self, content: bytes) -> list[bytes]:
+        """What every rank says. At once where it is short; else its length comes first."""
+        with self._meeting():
+            told = self._gathered_rows(len(content).to_bytes(8) + content[:SHORT], 8 + SHORT)
+            lengths = [int.from_bytes(one[:8]) for one in told]
+            if (longest := max(lengths)) > SHORT:
+                rest = self._gathered_rows(content[SHORT:], longest - SHORT)
+                told = [one + more for one, more in zip(told, rest, strict=True)]
+        return [one[8 : 8 + length] for one, length in zip(told, lengths, strict=True)]
+
+    def _gathered_rows(self, content: bytes, size: int) -> list[bytes]:
+        own = torch.frombuffer(bytearray(content.ljust(size, b"\0")), dtype=torch.uint8)
+        everyone = own.new_empty(self.size * size)
+        _all_gather(everyone, own)
+        return [one.numpy().tobytes() for one in everyone.split(size)]
 
     @contextmanager
     def _meeting(self) -> Iterator[None]:
