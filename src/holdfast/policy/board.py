@@ -41,29 +41,26 @@ class Board:
 
 
 def _shared(team: Team, rows: int, size: int) -> torch.Tensor | None:
-    """Bytes [rows, size] of a file that has no name any more: it ends with the last process that has it."""
-    path = team.agreed(lambda: _new_file(rows * size), "board")
-    seen = None if path is None else _seen(path)
-    everywhere = all(team.together(lambda: seen is not None, "board"))
-    if team.leads and path is not None:
-        path.unlink()
-    return torch.frombuffer(seen, dtype=torch.uint8).view(rows, size) if seen is not None and everywhere else None
+    """Bytes [rows, size] of a file that soon has no name: it ends with the last process that sees it."""
+    path = FOLDER / team.agreed(lambda: f"holdfast-{uuid4().hex}", "board")
+    try:
+        team.agreed(lambda: _make(path, rows * size), "board")
+        seen = _seen(path, rows * size)
+        everywhere = all(team.together(lambda: seen is not None, "board"))
+    finally:
+        if team.leads:
+            path.unlink(missing_ok=True)
+    return torch.frombuffer(seen, dtype=torch.uint8).view(rows, size) if seen and everywhere else None
 
 
-def _new_file(size: int) -> Path | None:
-    """Whose room is taken at once: a lack of it later would kill the process."""
-    path = FOLDER / f"holdfast-{uuid4().hex}"
-    with suppress(OSError):
-        with path.open("xb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-        return path
-    with suppress(OSError):
-        path.unlink()
-    return None
+def _make(path: Path, size: int) -> None:
+    """A file whose room is taken at once: a lack of it later would kill the process."""
+    with suppress(OSError), path.open("xb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
-def _seen(path: Path) -> mmap.mmap | None:
-    """None on another machine, which has no file of this name."""
-    with suppress(OSError), path.open("r+b") as file:
-        return mmap.mmap(file.fileno(), 0)
+def _seen(path: Path, size: int) -> mmap.mmap | None:
+    """None on another machine, which has no file of this name, or where there was no room for it."""
+    with suppress(OSError, ValueError), path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), size)
     return None

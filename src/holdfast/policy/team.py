@@ -251,11 +251,8 @@ class Ranks(Team):
     def _tell(self, place: str, made: Any, failure: Exception | None) -> list[tuple[str, Any, Any]]:
         """What every rank says of itself: where it is, what it made, or why it could not."""
         said = io.BytesIO()
-        torch.save((place, None if failure else made, _portable(failure)), said)
-        return [
-            torch.load(io.BytesIO(one), map_location="cpu", weights_only=False)  # of our own making
-            for one in self._gathered(said.getvalue())
-        ]
+        _Pickler(said).dump((place, None if failure else made, _portable(failure)))
+        return [pickle.loads(one) for one in self._gathered(said.getvalue())]  # of our own making
 
     def _gathered(self, content: bytes) -> list[bytes]:
         """What every rank says. At once where it is short; else its length comes first."""
@@ -314,6 +311,20 @@ class Ranks(Team):
         except RuntimeError:
             return self._names[0]  # it keeps the store, or went with who does
         return ", ".join(self._names[rank] for rank, at in enumerate(last) if at < self._meetings)
+
+
+class _Pickler(pickle.Pickler):
+    """Of tensors it takes the numbers alone; they come out on the CPU."""
+
+    def reducer_override(self, one: Any) -> Any:
+        if not isinstance(one, torch.Tensor):
+            return NotImplemented
+        numbers = one.detach().cpu().flatten().view(torch.uint8)
+        return _tensor, (bytearray(numbers.numpy()), one.dtype, one.shape)
+
+
+def _tensor(numbers: bytearray, dtype: torch.dtype, shape: torch.Size) -> torch.Tensor:
+    return (torch.frombuffer(numbers, dtype=dtype) if numbers else torch.empty(0, dtype=dtype)).view(shape)
 
 
 def meeting_point() -> dist.TCPStore:
