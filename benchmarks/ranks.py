@@ -1,11 +1,11 @@
-"""A stage by 1, 2, 4 ... ranks: seconds of an iteration, of a rank's processor, and whether bits are the same.
+"""A stage by 1, 2, 4 ... ranks: seconds of an iteration, and of a processor, and whether bits are the same.
 
     python benchmarks/ranks.py                     the embedded model on the CPU, by 1, 2 and 4 ranks
     python benchmarks/ranks.py --only sft --shard optimizer
     python benchmarks/ranks.py --device cuda --dtype bfloat16 --model Qwen/Qwen2.5-VL-3B-Instruct
 
-Seconds mean something on an idle machine with a core or a card for each rank; those of processors on a busy one,
-too; and bits always do.
+Seconds mean something on an idle machine with a core or a card for each rank; those of processors on a busy
+one, too; bits always do.
 """
 
 from __future__ import annotations
