@@ -19,15 +19,15 @@ LINE = 64  # bytes, of which rows are a multiple
 
 
 class Board:
-    """Rows of numbers, which every rank of a team reads and writes. All ranks ask for them at once."""
+    """Rows of numbers that every rank of a team reads and writes: one for each of them, and one more."""
 
     def __init__(self, team: Team) -> None:
         self.team = team
         self._bytes: torch.Tensor | None = None
         self._may_be = True
 
-    def rows(self, rows: int, count: int, dtype: torch.dtype) -> torch.Tensor | None:
-        """So many numbers in each; what they hold is not known.
+    def rows(self, count: int, dtype: torch.dtype) -> torch.Tensor | None:
+        """Of so many numbers; what they hold is not known. All ranks ask for them at once.
 
         Returns:
             None where ranks are on several machines, or there is not enough of such memory.
@@ -35,7 +35,7 @@ class Board:
         size = count * dtype.itemsize
         if self._may_be and (self._bytes is None or size > self._bytes.shape[1]):
             self._bytes = None  # leaves its memory to the larger one
-            self._bytes = _shared(self.team, rows, -(-size // LINE) * LINE)
+            self._bytes = _shared(self.team, self.team.size + 1, -(-size // LINE) * LINE)
             self._may_be = self._bytes is not None
         return None if self._bytes is None else self._bytes[:, :size].view(dtype)
 

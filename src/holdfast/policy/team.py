@@ -185,8 +185,7 @@ class Ranks(Team):
     def _added_on_board(self, bucket: Sequence[torch.Tensor]) -> bool:
         """Add up a bucket in memory that all ranks see; False, and nothing is done, where there is none."""
         count = sum(tensor.numel() for tensor in bucket)
-        board = self._board.rows(self.size + 1, count, bucket[0].dtype)
-        if board is None:
+        if (board := self._board.rows(count, bucket[0].dtype)) is None:
             return False
         *rows, total = board
         torch.cat([tensor.flatten() for tensor in bucket], out=rows[self.rank])
@@ -194,7 +193,7 @@ class Ranks(Team):
         part = slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
         total[part] = tree([row[part] for row in rows])
         self.say([0])
-        _put(total, bucket)  # until all have done so, none comes to where it is written anew
+        _put(total, bucket)  # none writes another sum before all have come to the next one
         return True
 
     def sum_of(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
