@@ -1,10 +1,11 @@
-"""A stage by 1, 2, 4 ... ranks: seconds of an iteration, what ranks wait, and whether the bits are the same.
+"""A stage by 1, 2, 4 ... ranks: seconds of an iteration, and of a processor, and whether bits are the same.
 
     python benchmarks/ranks.py                     the embedded model on the CPU, by 1, 2 and 4 ranks
     python benchmarks/ranks.py --only sft --shard optimizer
     python benchmarks/ranks.py --device cuda --dtype bfloat16 --model Qwen/Qwen2.5-VL-3B-Instruct
 
-Seconds mean something on an idle machine with a core or a card for each rank; bits always do.
+Seconds mean something on an idle machine with a core or a card for each rank; those of processors on a busy
+one, too; bits always do.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import hashlib
 import os
 import tempfile
 import time
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -46,16 +48,20 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=4)
     options = parser.parse_args()
     options.shards = options.shards or max(options.ranks)
-    print("method  ranks  seconds/iteration  CPU seconds/rank  of that idle  weights")
+    print("method  ranks  seconds/iteration  CPU seconds/iteration  weights")
     for method in options.only:
         for size in options.ranks:
             told = by_ranks(size, method, options)
-            seconds = median(told[0]["seconds"][1:] or told[0]["seconds"])  # the first one warms up
-            cpu = sum(one["cpu"] for one in told) / size
-            idle = 1 - cpu / sum(told[0]["seconds"])
+            seconds = usual(told[0]["seconds"])
+            cpu = mean(usual(one["cpu"]) for one in told)
             digests = {one["digest"] for one in told}
-            numbers = f"{seconds:17.3f}  {cpu:16.2f}  {idle:12.0%}"
+            numbers = f"{seconds:17.3f}  {cpu:21.3f}"
             print(f"{method:6}  {size:5}  {numbers}  {' '.join(sorted(digests))}", flush=True)
+
+
+def usual(seconds: list[float]) -> float:
+    """Of an iteration; the first one warms up."""
+    return median(seconds[1:] or seconds)
 
 
 def by_ranks(size: int, method: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -120,18 +126,18 @@ def be_rank(
         shard=options.shard,
     )
     seconds: list[float] = []
-    before = time.process_time()
-    learn(
-        stage,
-        folder=Path(folder),
-        checkpoint_every=options.iterations,
-        on_step=lambda _, __, row: seconds.append(row["seconds"]),
-    )
-    cpu = time.process_time() - before
+    cpu = [time.process_time()]
+
+    def on_step(_: int, __: int, row: dict[str, float]) -> None:
+        seconds.append(row["seconds"])
+        cpu.append(time.process_time())
+
+    learn(stage, folder=Path(folder), checkpoint_every=options.iterations, on_step=on_step)
     content = hashlib.sha256()
     for tensor in policy.model.state_dict().values():
         content.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    connection.send({"seconds": seconds, "cpu": cpu, "digest": content.hexdigest()[:12]})
+    taken = [after - before for before, after in pairwise(cpu)]
+    connection.send({"seconds": seconds, "cpu": taken, "digest": content.hexdigest()[:12]})
 
 
 if __name__ == "__main__":

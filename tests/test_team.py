@@ -17,12 +17,13 @@ from holdfast.learning import objectives
 from holdfast.learning.methods import Shard, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
+from holdfast.policy import board
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.shards import Shards, TreeSum
-from holdfast.policy.team import Team
+from holdfast.policy.team import SHORT, Team
 from team_helpers import METHODS, check_same, learned, together
 
 
@@ -155,6 +156,52 @@ def sums_without_warnings(team: Team) -> torch.Tensor:
 
 def test_exchanges_use_nothing_that_torch_gives_up() -> None:
     assert [one.tolist() for one in together(2, sums_without_warnings)] == [[1, 3, 5, 7, 9]] * 2
+
+
+def added_up(team: Team, folder: Path, seen_by: int) -> list[torch.Tensor]:
+    """Sums of tensors of several kinds, then of larger ones; so many ranks see the same files."""
+    board.FOLDER = folder if team.rank < seen_by else folder / "of another machine"
+    given = []
+    for count in (3, 1000):
+        generator = torch.Generator().manual_seed(team.rank)
+        numbers = torch.randn(count, 5, generator=generator)
+        tensors = [numbers, numbers.T[1:], numbers.double(), numbers.bfloat16()[:, 0]]
+        team.together(lambda: None)
+        team.add_up(tensors)
+        given += tensors
+    assert not list(folder.iterdir())
+    return [*given, torch.tensor(team._board._may_be)]  # type: ignore[attr-defined]
+
+
+def test_sums_in_shared_memory_are_those_of_messages(tmp_path: Path) -> None:
+    by_memory, by_messages = (together(4, added_up, tmp_path, seen_by) for seen_by in (4, 3))
+    for ranks, shared in ((by_memory, True), (by_messages, False)):
+        for given in ranks:
+            assert given[-1] == shared, given
+            assert all(map(torch.equal, given[:-1], by_memory[0][:-1]))
+    first, *others = [torch.randn(3, 5, generator=torch.Generator().manual_seed(rank)) for rank in range(4)]
+    assert torch.equal(by_memory[0][0], (first + others[0]) + (others[1] + others[2]))
+
+
+def told(team: Team) -> list[Any]:
+    """One says little, one much; tensors of several kinds come out as they were."""
+    tensors = [
+        torch.ones(2, 3).T,
+        torch.tensor(0.1, requires_grad=True) * 3,
+        torch.full((2,), 0.3, dtype=torch.bfloat16),
+        torch.empty(0, 4, dtype=torch.long),
+        torch.tensor([True, False]),
+    ]
+    said = team.together(lambda: (tensors, "x" * (10 * SHORT * team.rank)))
+    for theirs, _ in said:
+        assert [one.dtype for one in theirs] == [one.dtype for one in tensors]
+        assert all(map(torch.equal, theirs, tensors))
+        assert not any(one.requires_grad for one in theirs)
+    return [len(text) // SHORT for _, text in said]
+
+
+def test_whatever_a_rank_says_is_heard_by_all() -> None:
+    assert together(3, told) == [[0, 10, 20]] * 3
 
 
 def part_of_the_state(team: Team) -> tuple[int, bool]:

@@ -81,7 +81,7 @@ class Shards:
         sums = TreeSum()
         clear(parameters)
 
-        def own() -> tuple[list[T], list[bool]]:
+        def own() -> tuple[list[T], bytes]:
             made = []
             for some in self._own(rows):
                 if some:
@@ -89,7 +89,7 @@ class Shards:
                 sums.push([parameter.grad for parameter in parameters])
                 for parameter in parameters:
                     parameter.grad = None
-            return made, [gradient is not None for gradient in sums.total()]
+            return made, bytes(gradient is not None for gradient in sums.total())
 
         told = self._together(own, work.__qualname__)
         anywhere = [any(ranks) for ranks in zip(*(there for _, there in told), strict=True)]

@@ -24,12 +24,14 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from holdfast.errors import HoldfastError, InputError
+from holdfast.policy.board import Board
 
 T = TypeVar("T")
 PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
 USUAL_PATIENCE = 1800.0
 HERE = "127.0.0.1"
 BUCKET = 2**25  # numbers that are exchanged at once
+SHORT = 4096  # bytes of what a rank tells that are sent without asking how many there are
 _LONG = timedelta(days=3650)
 # Its name since torch 2.13, or its old one.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -117,6 +119,7 @@ class Ranks(Team):
         self.patience = _patience()
         self._meetings = self._calls = 0
         self._told: Exception | None = None  # the last error
+        self._board = Board(self)
         self._names = [f"rank {one} of {size}" for one in range(size)]
         try:
             dist.init_process_group(
@@ -169,6 +172,8 @@ class Ranks(Team):
 
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
         for bucket in _buckets(tensors):
+            if bucket[0].is_cpu and self._added_on_board(bucket):
+                continue
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             padded = flat.new_zeros(-(-flat.numel() // self.size) * self.size)
             padded[: flat.numel()] = flat
@@ -176,6 +181,20 @@ class Ranks(Team):
             with self._exchange():
                 _all_gather(padded, part)
             _put(padded, bucket)
+
+    def _added_on_board(self, bucket: Sequence[torch.Tensor]) -> bool:
+        """Add up a bucket in memory that all ranks see; False, and nothing is done, where there is none."""
+        count = sum(tensor.numel() for tensor in bucket)
+        if (board := self._board.rows(count, bucket[0].dtype)) is None:
+            return False
+        *rows, total = board
+        torch.cat([tensor.flatten() for tensor in bucket], out=rows[self.rank])
+        self.say([0])  # all have written
+        part = slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+        total[part] = tree([row[part] for row in rows])
+        self.say([0])
+        _put(total, bucket)  # none writes another sum before all have come to the next one
+        return True
 
     def sum_of(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
         sums = [flats[self.rank][:0]]
@@ -231,14 +250,24 @@ class Ranks(Team):
     def _tell(self, place: str, made: Any, failure: Exception | None) -> list[tuple[str, Any, Any]]:
         """What every rank says of itself: where it is, what it made, or why it could not."""
         said = io.BytesIO()
-        torch.save((place, None if failure else made, _portable(failure)), said)
-        everyone: list[Any] = [None] * self.size
+        _Pickler(said).dump((place, None if failure else made, _portable(failure)))
+        return [pickle.loads(one) for one in self._gathered(said.getvalue())]  # of our own making
+
+    def _gathered(self, content: bytes) -> list[bytes]:
+        """What every rank says. At once where it is short; else its length comes first."""
         with self._meeting():
-            dist.all_gather_object(everyone, said.getvalue())
-        return [
-            torch.load(io.BytesIO(one), map_location="cpu", weights_only=False)  # of our own making
-            for one in everyone
-        ]
+            told = self._gathered_rows(len(content).to_bytes(8) + content[:SHORT], 8 + SHORT)
+            lengths = [int.from_bytes(one[:8]) for one in told]
+            if (longest := max(lengths)) > SHORT:
+                rest = self._gathered_rows(content[SHORT:], longest - SHORT)
+                told = [one + more for one, more in zip(told, rest, strict=True)]
+        return [one[8 : 8 + length] for one, length in zip(told, lengths, strict=True)]
+
+    def _gathered_rows(self, content: bytes, size: int) -> list[bytes]:
+        own = torch.frombuffer(bytearray(content.ljust(size, b"\0")), dtype=torch.uint8)
+        everyone = own.new_empty(self.size * size)
+        _all_gather(everyone, own)
+        return [one.numpy().tobytes() for one in everyone.split(size)]
 
     @contextmanager
     def _meeting(self) -> Iterator[None]:
@@ -281,6 +310,20 @@ class Ranks(Team):
         except RuntimeError:
             return self._names[0]  # it keeps the store, or went with who does
         return ", ".join(self._names[rank] for rank, at in enumerate(last) if at < self._meetings)
+
+
+class _Pickler(pickle.Pickler):
+    """Of tensors it takes the numbers alone; they come out on the CPU."""
+
+    def reducer_override(self, one: Any) -> Any:
+        if not isinstance(one, torch.Tensor):
+            return NotImplemented
+        numbers = one.detach().cpu().flatten().view(torch.uint8)
+        return _tensor, (bytearray(numbers.numpy()), one.dtype, one.shape)
+
+
+def _tensor(numbers: bytearray, dtype: torch.dtype, shape: torch.Size) -> torch.Tensor:
+    return (torch.frombuffer(numbers, dtype=dtype) if numbers else torch.empty(0, dtype=dtype)).view(shape)
 
 
 def meeting_point() -> dist.TCPStore:
