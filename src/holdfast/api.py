@@ -78,7 +78,8 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
     if outcome.failed:
         label, message = next(iter(outcome.failed.items()))
         others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""
-        raise HoldfastError(f"{label}{others} failed: {message} Everything else is done and stays.")
+        said = message.rstrip(". ")  # not all end as sentences do
+        raise HoldfastError(f"{label}{others} failed: {said}. Everything else is done and stays.")
     return load_results(experiment)
 
 
