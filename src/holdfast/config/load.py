@@ -299,6 +299,16 @@ def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def settled(data: dict[str, Any]) -> dict[str, Any]:
+    """Settings that no file says, as one in the current folder would mean them."""
+    if isinstance(extended := data.get("extends"), str):
+        data = data | {"extends": str(Path(extended).absolute())}
+    try:
+        return _settle(data, Path())
+    except Misplaced:  # which is told where they are read
+        return data
+
+
 def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same with paths of data and of code absolute, from the folder of the file that says them."""
     data = plugins.absolute(data, folder)
