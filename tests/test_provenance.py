@@ -214,7 +214,7 @@ def test_data_that_changed_lose_no_report(tmp_path: Path, call: Call) -> None:
 
 
 def test_a_bundle_says_what_it_lacks(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:
-    methods = {"sft": {"objective": "sft"}, "more": {"objective": "sft", "learning_rate": 0.5}}
+    methods = {"sft": {"objective": "sft"}, "more": {"objective": "sft", "learning_rate": 0.25}}
     more = write_config(ran, SMALL | {"methods": methods}, "more.yaml")
     said = call("bundle", more, "--out", tmp_path / "x.zip")
     assert said.code == 0 and "results are not there; 'holdfast run' makes them" in said.err

@@ -138,8 +138,8 @@ def load_exam(
 
 
 def _override(data: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
+    _, equals, text = override.partition("=")
+    if not equals or not all(_override_path(override)):
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
     *parents, last = _override_path(override)
     methods = data.get("methods")
