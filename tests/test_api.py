@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import holdfast
@@ -67,3 +70,44 @@ def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(blocks) >= 4
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
+
+
+def test_paths_in_a_mapping_are_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": str(number), "prompt": f"Say w{number}.", "answer": "red"} for number in range(16)]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("ways.py").write_text("def score(answer, example): return 1\n")
+    mine = {"train": Path("rows.jsonl"), "test": "rows.jsonl", "scorer": "ways.py:score"}
+    settings = TINY | {"tasks": {"mine": mine}, "sequence": ("mine",), "general": [], "seeds": np.arange(2)}
+    experiment = holdfast.load_experiment(settings)
+    assert experiment.task("mine").examples("test", 1)[0].id == "0" and experiment.seeds == (0, 1)
+    write_config(tmp_path, {"name": "first"})
+    assert holdfast.load_experiment({"extends": "tiny.yaml", "name": "second"}).sequence == (
+        "reading",
+        "counting",
+    )
+    with pytest.raises(holdfast.InputError, match="The mapping holds what no experiment file can: <function"):
+        holdfast.load_experiment(settings | {"seeds": test_failures_are_raised})
+    with pytest.raises(holdfast.InputError, match="The mapping has an error:"):
+        holdfast.load_experiment(settings | {"seeds": []})
+
+
+def test_what_is_run_and_by_how_many(tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"sequense": []})
+    with pytest.raises(holdfast.InputError, match="sequense"):
+        holdfast.run(config)
+    for workers in (0, -1, 1.5, "2", None):
+        with pytest.raises(holdfast.InputError, match="must be a whole number of at least 1"):
+            holdfast.run(config, workers=workers)  # type: ignore[arg-type]
+
+
+def test_threads_load_one_after_another() -> None:
+    def load(_: int) -> float:
+        policy = holdfast.Policy.load("embedded", holdfast.ModelSettings(device="cpu"))
+        return float(next(iter(policy.model.parameters())).detach().sum())
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(load, range(8)))) == 1
+    load(0)  # and the process is as before

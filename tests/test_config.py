@@ -46,6 +46,10 @@ def test_an_override_that_makes_no_sense(tmp_path: Path, override: str) -> None:
     assert override.partition("=")[2] in message(write_config(tmp_path), override)
 
 
+def test_an_override_of_a_key_without_a_name_is_told_as_such(tmp_path: Path) -> None:
+    assert "'.=3' is not an override" in message(write_config(tmp_path), ".=3")
+
+
 def test_an_override_makes_no_method_by_a_slip(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     assert "there is no method 'grppo', only sft, grpo" in message(path, "methods.grppo.learning_rate=1")

@@ -196,6 +196,31 @@ def test_a_report_of_other_settings_is_not_replaced_without_a_word(
     assert call("run", config, "methods.sft.learning_rate=0.5", "--no-report").code == 0
 
 
+def test_data_that_changed_lose_no_report(tmp_path: Path, call: Call) -> None:
+    rows = [{"id": str(number), "prompt": f"Say w{number}.", "answer": "red"} for number in range(16)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    tasks = {"mine": {"train": "rows.jsonl", "test": "rows.jsonl", "scorer": "exact"}}
+    methods = {"sft": {"objective": "sft", "iterations": 1}}
+    config = write_config(tmp_path, SMALL | {"tasks": tasks, "sequence": ["mine"], "methods": methods})
+    assert call("run", config).code == 0
+    page = tmp_path / "out/report/index.html"
+    before = page.read_bytes()
+    data.write_text("\n".join(map(json.dumps, rows[1:])))
+    said = call("report", tmp_path / "out")
+    assert said.code == 2 and "3 of its 3 results are no part of this run" in said.err
+    assert "the model, the device, data or code" in said.err
+    assert page.read_bytes() == before
+
+
+def test_a_bundle_says_what_it_lacks(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:
+    methods = {"sft": {"objective": "sft"}, "more": {"objective": "sft", "learning_rate": 0.25}}
+    more = write_config(ran, SMALL | {"methods": methods}, "more.yaml")
+    said = call("bundle", more, "--out", tmp_path / "x.zip")
+    assert said.code == 0 and "results are not there; 'holdfast run' makes them" in said.err
+    assert "not there" not in call("bundle", config, "--out", tmp_path / "y.zip").err
+
+
 def test_a_report_of_nothing_replaces_none_of_something(
     ran: Path, config: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,19 @@ def test_one_that_raises_costs_one_warning_and_not_the_run(
     assert lines(tmp_path / "out", "report")  # the other one goes on
 
 
+@pytest.mark.parametrize("said", ["{}", "[]", '{"points": {"JOB": "3"}, "report": ""}', '{"points": {'])
+def test_a_damaged_note_of_what_was_told_costs_one_warning(
+    said: str, mine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = make_experiment(tmp_path, **SMALL | {"sequence": ["reading"]}, track=["mine.py:Lines"])
+    run(experiment)
+    (note,) = (tmp_path / "out/tracking/Lines").glob("*/told.json")
+    note.write_text(said.replace("JOB", next(iter(make_plan(experiment).jobs))))
+    run(experiment)
+    (warning,) = (record.getMessage() for record in caplog.records if "tracker" in record.getMessage())
+    assert f"{note} is damaged; remove it" in warning
+
+
 def test_one_that_is_not_installed_costs_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
     from holdfast.analysis.results import Results
@@ -20,6 +20,7 @@ def load_experiment(
     """An experiment from its file, from the folder of a run, or from the same keys as a mapping.
 
     Args:
+        source: paths in a mapping are relative to the current folder.
         overrides: `key.sub=value` settings in place of the file's.
 
     Raises:
@@ -30,22 +31,54 @@ def load_experiment(
     import yaml
 
     from holdfast.config.load import load_experiment as load
+    from holdfast.config.load import settled
 
     if not isinstance(source, Mapping):
         path = Path(source)
         return load(path / "config.yaml" if path.is_dir() else path, overrides)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "experiment.yaml"
-        file.write_text(yaml.safe_dump(dict(source), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        return load(file, overrides)
+        try:
+            text = yaml.safe_dump(settled(_plain(source)), sort_keys=False, allow_unicode=True)
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"The mapping holds what no experiment file can: {error.args[-1]!r:.200}."
+            ) from None
+        file.write_text(text, encoding="utf-8")
+        try:
+            return load(file, overrides)
+        except InputError as error:  # which names the file, that nobody knows
+            raise InputError(str(error).replace(str(file), "The mapping")) from None
 
 
-def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Results:
+def _plain(value: Any) -> Any:
+    """The same as YAML has it: paths are text, arrays and ranges lists, numbers of numpy Python's."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _experiment(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
+    from holdfast.config.experiment import Experiment
+
+    return source if isinstance(source, Experiment) else load_experiment(source)
+
+
+def run(
+    experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any],
+    workers: int = 1,
+    progress: bool = False,
+) -> Results:
     """Run an experiment, or go on with it; what is done already is not done again.
 
     Trackers are told curves and cells; `holdfast run` writes the report and tells them of it.
 
     Args:
+        experiment: or what `load_experiment` takes.
         progress: show bars in the terminal.
 
     Raises:
@@ -67,6 +100,9 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
     from holdfast.experiment.progress import Progress
     from holdfast.experiment.tracking import Tracking
 
+    if type(workers) is not int or workers < 1:
+        raise InputError(f"workers is {workers!r:.100}; it must be a whole number of at least 1.")
+    experiment = _experiment(experiment)
     store = open_store(experiment)
     store.prepare()
     check_memory(experiment, workers, places(experiment.model.device))
@@ -78,7 +114,8 @@ def run(experiment: Experiment, workers: int = 1, progress: bool = False) -> Res
     if outcome.failed:
         label, message = next(iter(outcome.failed.items()))
         others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""
-        raise HoldfastError(f"{label}{others} failed: {message} Everything else is done and stays.")
+        said = message.rstrip(". ")  # not all end as sentences do
+        raise HoldfastError(f"{label}{others} failed: {said}. Everything else is done and stays.")
     return load_results(experiment)
 
 
@@ -88,10 +125,9 @@ def load_results(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]
     Args:
         source: the experiment, or what `load_experiment` takes.
     """
-    from holdfast.config.experiment import Experiment
     from holdfast.experiment.collect import collect
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
 
-    experiment = source if isinstance(source, Experiment) else load_experiment(source)
+    experiment = _experiment(source)
     return collect(experiment, make_plan(experiment), open_store(experiment), lambda job, damage: None)

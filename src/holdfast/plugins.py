@@ -245,6 +245,13 @@ def blamed(reference: str | None, about: str) -> Iterator[None]:
         raise HoldfastError(f"{reference} failed on {about}: {_where(error, path)}.") from error
 
 
+def fault(error: BaseException) -> str | None:
+    """An error that came through a file of the user's in words, with its line; None of any other."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    path = next((path for frame in frames if (path := Path(frame.filename)) in _ran), None)
+    return None if path is None else f"{path} failed: {_where(error, path)}."
+
+
 def call_for_number(reference: str, *arguments: Any, about: str, least: float, most: float) -> float:
     """As `call`, of a function that returns a number between `least` and `most`.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast import __version__
+from holdfast import __version__, plugins
 from holdfast.cli.bundle import bundle, verify
 from holdfast.cli.check import check
 from holdfast.cli.checkpoints import evaluate, help_text
@@ -94,6 +94,8 @@ def main() -> None:
         place = f": {error.filename}" if error.filename else ""
         _fail(f"{error.strerror or error}{place}. Check that the disk has room and can be written.", 1, debug)
     except Exception as error:
+        if of_users := plugins.fault(error):
+            _fail(of_users, 2, debug)
         advice = "This is a mistake in Holdfast; --debug shows where. Results that were done are safe."
         _fail(f"{type(error).__name__}: {error}. {advice}", 1, debug)
 

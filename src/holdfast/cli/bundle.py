@@ -28,15 +28,18 @@ def bundle(
     No pictures, no weights, and no texts of data sets or models unless asked for. The same run gives the same
     bytes.
     """
-    from holdfast import api, files
+    from holdfast import files
     from holdfast.bundle import contents
-    from holdfast.experiment.plan import make_plan
+    from holdfast.cli.report import open_run
+    from holdfast.experiment.collect import collect
+    from holdfast.experiment.runindex import index
 
-    experiment = api.load_experiment(run)
-    plan = make_plan(experiment)
-    results = api.load_results(experiment)
+    experiment, plan, store = open_run(run)
+    results = collect(experiment, plan, store, lambda job, damage: None)
     if not any(one.cells for one in results.runs):
         raise InputError(f"Nothing of {experiment.name} is in the store yet; 'holdfast run' makes it.")
+    if missing := len({row["fingerprint"] for row in index(plan, store) if not row["done"]}):
+        err.print(f"{missing} of {len(plan.jobs)} results are not there; 'holdfast run' makes them.")
     packed = contents.bundle(results, plan, with_texts)
     target = file or Path(f"{experiment.name}.bundle.zip")
     files.write_bytes(target, packed)

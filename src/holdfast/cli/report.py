@@ -45,8 +45,7 @@ def report(
 
     from holdfast.experiment.runindex import check_earlier, write_index
 
-    if not run.is_dir():  # whose file may have changed since
-        check_earlier(experiment, plan)
+    check_earlier(experiment, plan)
     whole = write_report(experiment, plan, store, most)
     write_index(experiment, plan, store)
     if not whole:

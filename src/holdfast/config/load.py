@@ -138,8 +138,8 @@ def load_exam(
 
 
 def _override(data: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals or not name.strip():
+    _, equals, text = override.partition("=")
+    if not equals or not all(_override_path(override)):
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
     *parents, last = _override_path(override)
     methods = data.get("methods")
@@ -297,6 +297,16 @@ def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
         for key, value in folders.items()
         if isinstance(value, str | Path) and not (key == "store" and is_url(str(value)))
     }
+
+
+def settled(data: dict[str, Any]) -> dict[str, Any]:
+    """Settings that no file says, as one in the current folder would mean them."""
+    if isinstance(extended := data.get("extends"), str):
+        data = data | {"extends": str(Path(extended).absolute())}
+    try:
+        return _settle(data, Path())
+    except Misplaced:  # which is told where they are read
+        return data
 
 
 def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -337,8 +337,8 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
         text = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         kind = "disk" if error.errno in _DISK else "failed"
         event = Event(kind, message=text, details=traceback.format_exc())
-    except Exception as error:  # a bug, here or in a library, must not take the other jobs with it
-        text = f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # a bug, wherever it is, must not take the other jobs with it
+        text = plugins.fault(error) or f"{type(error).__name__}: {error}"
         full = os.strerror(errno.ENOSPC) in text  # safetensors has its own error for it
         event = Event("disk" if full else "failed", message=text, details=traceback.format_exc())
     finally:

@@ -23,6 +23,7 @@ from holdfast.experiment.provenance import provenance
 from holdfast.experiment.store import WEIGHTS, Store
 from holdfast.learning.methods import RFT, Method
 from holdfast.policy.cache import ByteCache
+from holdfast.policy.device import torch_settled
 from holdfast.policy.settings import ModelSettings
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example, held_bytes
@@ -72,12 +73,9 @@ class Runner:
         model: ModelSettings | None = None,
         watch: Callable[[str], Watch] | None = None,
     ) -> None:
-        import torch
-
         from holdfast.policy.team import Team
 
         plugins.check_unchanged(plan.code)
-        torch.set_num_threads(experiment.threads)
         self.experiment = experiment
         self.plan = plan
         self.store = store
@@ -116,16 +114,17 @@ class Runner:
                 self.store.keep_work(job)
                 on_step(step, steps, numbers)
 
-            match job.kind:
-                case "learn":
-                    self.team.call(job.fingerprint)
-                    self.team.do(partial(self._learn, job, on_kept_step))
-                case "filter":
-                    self._filter(job, on_kept_step)
-                case "evaluate":
-                    self._evaluate(job, on_kept_step)
-                case _:
-                    self._measure(job)
+            with torch_settled(self.experiment.threads):
+                match job.kind:
+                    case "learn":
+                        self.team.call(job.fingerprint)
+                        self.team.do(partial(self._learn, job, on_kept_step))
+                    case "filter":
+                        self._filter(job, on_kept_step)
+                    case "evaluate":
+                        self._evaluate(job, on_kept_step)
+                    case _:
+                        self._measure(job)
             return time.perf_counter() - start
 
     def follow(self) -> None:
@@ -139,7 +138,8 @@ class Runner:
         while (name := self.team.called()) is not None:
             job = self.plan.jobs[name]
             try:
-                self.team.do(partial(self._learn, job, lambda *_: None))
+                with torch_settled(self.experiment.threads):
+                    self.team.do(partial(self._learn, job, lambda *_: None))
             except TeamLost:
                 raise
             except Exception as error:  # the rank that leads has it, too, and tells it

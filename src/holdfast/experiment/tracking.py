@@ -131,7 +131,7 @@ class _Teller:
         with self._tolerated():
             run.folder.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
-                self._told = files.read_json(self._path)
+                self._told = _read_told(self._path)
             self._tracker = tracker_class(self.name)(run)
 
     def tell(self, job: str, points: list[list[_Point]]) -> None:
@@ -215,6 +215,19 @@ def _rows_so_far(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def _read_told(path: Path) -> dict[str, Any]:
+    """What a tracker was told.
+
+    Raises:
+        ValueError: it does not say that.
+    """
+    told = files.read_if_there(path)
+    points = told.get("points") if isinstance(told, dict) else None
+    if not isinstance(points, dict) or "report" not in told or {*map(type, points.values())} - {int}:
+        raise ValueError(f"{path} is damaged; remove it, and this tracker is told all again")
+    return {**told}
 
 
 def _word(name: str) -> str:

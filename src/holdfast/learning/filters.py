@@ -124,7 +124,12 @@ def _own_choice(filter: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
         HoldfastError: it failed, or returned something else.
     """
     found = plugins.call(filter, [dict(row) for row in rows], about=f"{len(rows)} pass rates")
-    kept: list[Any] = list(found) if isinstance(found, list | tuple | set | range) else [None]
-    if not all(isinstance(index, int) and 0 <= index < len(rows) for index in kept):
-        raise HoldfastError(f"{filter} must return a list of positions from 0 to {len(rows) - 1}.")
+    listed = found.tolist() if hasattr(found, "tolist") else found  # of numpy or torch
+    several = isinstance(listed, list | tuple | set | range)
+    kept: list[Any] = list(map(plugins.plain_number, listed)) if several else [None]
+    if not all(type(index) is int and 0 <= index < len(rows) for index in kept):  # True is no position
+        raise HoldfastError(
+            f"{filter} returned {plugins.shown(found)}; it must return a list of positions from 0 to "
+            f"{len(rows) - 1}."
+        )
     return sorted(set(kept))

@@ -255,7 +255,9 @@ class PolicyGradient(Objective):
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
         greedy_B = rollouts.rewards_BG[:, -1] if method.greedy else None
-        advantages_BG = _checked(method.advantages(rewards_BG, greedy_B), rewards_BG, method)
+        # Of copies, for one of the user's own may work in place.
+        advantages_BG = method.advantages(rewards_BG.clone(), None if greedy_B is None else greedy_B.clone())
+        advantages_BG = _checked(advantages_BG, rewards_BG, method)
         if method.positives_only:
             advantages_BG = advantages_BG.masked_fill(rollouts.scores_BG[:, sampled] < RIGHT, 0.0)
 

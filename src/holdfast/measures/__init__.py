@@ -10,6 +10,7 @@ never changes a training result.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -190,6 +191,17 @@ class Measure(Settings):
             raise HoldfastError(
                 f"{self._key}: `request` returned {plugins.shown(found)}; it must be a Request, or None."
             )
+        if found is not None and (strange := {found.policy, *found.others} - {*moment.policies}):
+            raise HoldfastError(
+                f"{self._key}: `request` names {plugins.shown(strange.pop())}, which is none of the moment's "
+                "policies."
+            )
+        try:
+            json.dumps(found and dict(found.inputs))
+        except (TypeError, ValueError) as error:
+            raise HoldfastError(
+                f"{self._key}: the inputs of its Request must be plain values, as JSON has them ({error})."
+            ) from None
         return found
 
     def result(self, job: Job, runner: Runner) -> dict[str, Any]:

@@ -1,10 +1,15 @@
-"""The device that a setting names. Nothing here makes a context on a GPU but `device_for`."""
+"""The device that a setting names, and how torch works in a job.
+
+Nothing here makes a context on a GPU but `device_for`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,3 +57,25 @@ def device_for(setting: str) -> torch.device:
             f"device: {name} cannot be used ({reason(error)}). Use auto, cpu or cuda."
         ) from error
     return torch.device(name)
+
+
+@contextmanager
+def torch_settled(threads: int) -> Iterator[None]:
+    """What results depend on and a process shares is as it must be in the block, whatever code of the user's
+    did to it before, which finds it again as it was, but for the threads.
+    """
+    import torch
+
+    dtype = torch.get_default_dtype()
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(torch.float32)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+            yield
+    finally:
+        torch.set_default_dtype(dtype)

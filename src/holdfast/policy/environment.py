@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ _MISSING = (
     r"Package `([\w-]+)` is required",
     r"No module named '(\w+)",
 )
+_ONE_AT_A_TIME = threading.RLock()  # transformers changes classes of its own while it builds a model
 _NOT_FETCHED = "LocalEntryNotFoundError"  # of huggingface_hub
 
 
@@ -48,11 +50,13 @@ def torchvision_works() -> bool:
 def loading(part: str, source: object) -> Iterator[None]:
     """A part of a checkpoint is read inside; whatever a library raises is one line that names both.
 
+    One thread after another is in the block.
+
     Raises:
         InputError: it cannot be loaded; a `MissingPackage` where a package is all that it lacks.
     """
     try:
-        with reading(f"The {part} of {source}", "loaded"):
+        with _ONE_AT_A_TIME, reading(f"The {part} of {source}", "loaded"):
             yield
     except InputError as error:
         if package := missing_package(error):

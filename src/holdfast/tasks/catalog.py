@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks.columns import HubTask, TableTask, load_hub_task, load_table_task
+from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
-from holdfast.tasks.scorers import FORMULAS, latex
-from holdfast.tasks.task import Task
+from holdfast.tasks.scorers import FORMULAS, get_scorer, latex
+from holdfast.tasks.task import Split, Task
 
 
 def names(own: Mapping[str, OwnTask | HubTask | TableTask | str] | None = None) -> list[str]:
@@ -87,7 +90,44 @@ def _of_code(name: str, reference: str) -> Task:
         found = plugins.call(reference, about=f"the task {name}")
     if not isinstance(found, Task):
         raise InputError(f"{reference} must be a holdfast.Task, or a function that returns one.")
-    return replace(found, name=name, source=f"{found.source} {plugins.identify(reference)}".strip())
+    if not isinstance(found.sizes, Mapping) or not all(map(_is_size, found.sizes.items())):
+        raise InputError(
+            f"{reference}: `sizes` is {plugins.shown(found.sizes)}; it must give each of train, validation, "
+            "test that there is a number of examples, or None without an end."
+        )
+    get_scorer(found.scorer)
+    load = partial(_examples_of_code, reference, found)
+    source = f"{found.source} {plugins.identify(reference)}".strip()
+    return replace(found, name=name, load=load, source=source)
+
+
+def _is_size(item: tuple[Any, Any]) -> bool:
+    split, size = item
+    return split in get_args(Split) and (size is None or (type(size) is int and size >= 0))
+
+
+def _examples_of_code(reference: str, task: Task, split: Split, count: int | None) -> list[Example]:
+    """What code of the user's gives as the first examples of a split.
+
+    Raises:
+        HoldfastError: it raised an error.
+        InputError: it gave something else, or not as many.
+    """
+    with plugins.blamed(reference, about=f"its {split} examples"):
+        found: Any = task.load(split, count)
+    wanted = task.sizes[split] if count is None else count
+    texts = ("id", "prompt", "answer")
+    if not isinstance(found, list) or not all(isinstance(one, Example) for one in found):
+        wrong = f"{plugins.shown(found)}; it must give a list of Examples"
+    elif len(found) != wanted:
+        wrong = f"{len(found)} where {wanted} were asked for"
+    elif odd := [one for one in found if not all(isinstance(getattr(one, text), str) for text in texts)]:
+        wrong = f"{plugins.shown(odd[0])}; id, prompt and answer must be text"
+    elif len(ids := Counter(one.id for one in found)) < len(found):
+        wrong = f"several of the id '{ids.most_common(1)[0][0]}'; each needs its own"
+    else:
+        return found
+    raise InputError(f"{reference}: `load` gave for its {split} examples {wrong}.")
 
 
 def _usable(task: Task) -> Task:

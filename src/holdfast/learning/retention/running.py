@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from holdfast import plugins
+from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Memory, Strategy
 
 if TYPE_CHECKING:
-    import torch
-
     from holdfast.learning.objectives import Groups
     from holdfast.learning.stage import Stage
 
 
 class Strategies:
-    """Begins them; the policy is as the stage found it."""
+    """Begins them; the policy is as the stage found it.
+
+    Raises:
+        HoldfastError: by any method, where a hook returns something else than it must.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -27,33 +33,40 @@ class Strategies:
     def batch(self, items: list[Item], iteration: int) -> list[Item]:
         for strategy, memory in self._each:
             items = strategy.batch(self.stage, memory, items, iteration)
+            listed = isinstance(items, list | tuple) and all(isinstance(item, tuple) for item in items)
+            _check(strategy, "batch", items, bool(items) and listed, "some of the items, or others like them")
         return items
 
     def collected(self, groups: Groups) -> Groups:
+        kind = type(groups)
         for strategy, memory in self._each:
             groups = strategy.collected(self.stage, memory, groups)
+            _check(strategy, "collected", groups, isinstance(groups, kind), "groups")
         return groups
 
     def gradient(self, groups: Groups) -> dict[str, float]:
         said: dict[str, float] = {}
         for strategy, memory in self._each:
-            said |= strategy.gradient(self.stage, memory, groups)
+            said |= _numbers(strategy, "gradient", strategy.gradient(self.stage, memory, groups))
         return said
 
     def rate(self, rate: float, loss: float) -> float:
         for strategy, memory in self._each:
-            rate = strategy.rate(self.stage, memory, rate, loss)
+            rate = _number(strategy, "rate", strategy.rate(self.stage, memory, rate, loss))
         return rate
 
     def stepped(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         said: dict[str, float] = {}
         for strategy, memory in self._each:
-            said |= strategy.stepped(self.stage, memory, optimizer)
+            said |= _numbers(strategy, "stepped", strategy.stepped(self.stage, memory, optimizer))
         return said
 
     def end(self) -> dict[str, Memory]:
         """What each leaves to the next stage, by its name."""
-        left = {strategy.name: strategy.end(self.stage, memory) for strategy, memory in self._each}
+        left = {
+            strategy.name: _tensors(strategy, "end", strategy.end(self.stage, memory))
+            for strategy, memory in self._each
+        }
         return {name: tensors for name, tensors in left.items() if tensors}
 
     @property
@@ -62,7 +75,7 @@ class Strategies:
         return {
             f"{strategy.name}/{name}": tensor
             for strategy, memory in self._each
-            for name, tensor in memory.items()
+            for name, tensor in _tensors(strategy, "memory", memory).items()
         }
 
     def recall(self, kept: Mapping[str, torch.Tensor]) -> None:
@@ -72,3 +85,27 @@ class Strategies:
             owner, _, name = place.partition("/")
             if name:
                 memories[owner][name] = tensor.to(self.stage.policy.device)
+
+
+def _number(strategy: Strategy, hook: str, found: Any) -> float:
+    number = plugins.plain_number(found)
+    _check(strategy, hook, found, isinstance(number, int | float), "a number")
+    return float(number)
+
+
+def _numbers(strategy: Strategy, hook: str, found: Any) -> dict[str, float]:
+    named = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
+    _check(strategy, hook, found, named or found is None, "numbers by name")
+    return {name: _number(strategy, hook, number) for name, number in (found or {}).items()}
+
+
+def _tensors(strategy: Strategy, hook: str, found: Any) -> Memory:
+    named = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
+    whole = named and all(isinstance(tensor, torch.Tensor) for tensor in found.values())
+    _check(strategy, hook, found, whole or found is None, "tensors by name")
+    return dict(found or {})
+
+
+def _check(strategy: Strategy, hook: str, found: object, fits: bool, wanted: str) -> None:
+    if not fits:
+        raise HoldfastError(f"{strategy.kind}: `{hook}` gave {plugins.shown(found)}; it must give {wanted}.")

@@ -1,0 +1,231 @@
+"""What code of the user's may do wrong: each is one line that names it, and reaches nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiment_helpers import make_experiment, run_here, write_config
+from holdfast import files
+from holdfast.config.load import load_experiment
+from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.store import Store
+
+SMALL: dict[str, Any] = {
+    "general": [],
+    "train_examples": 8,
+    "test_examples": 4,
+    "sequence": ["reading", "counting"],
+}
+MISTAKES = """
+import sys
+
+import numpy as np
+import torch
+
+from holdfast import Example, Task
+from holdfast.learning.methods import RFT
+from holdfast.learning.retention import Strategy
+from holdfast.measures import Measure, Request
+
+
+def mask(rows): return [True] * len(rows)
+def array(rows): return np.flatnonzero([row["correct"] < 9 for row in rows])[:4]
+
+
+class InPlace(RFT):
+    objective: str
+
+    def advantages(self, rewards_BG, greedy_B):
+        rewards_BG -= 5
+        return rewards_BG
+
+
+class Fails(RFT):
+    objective: str
+
+    def advantages(self, rewards_BG, greedy_B):
+        raise ValueError("no idea")
+
+
+class Exits(Strategy):
+    kind: str
+
+    def stepped(self, stage, memory, optimizer):
+        sys.exit("enough")
+
+
+class Says(Strategy):
+    kind: str
+    what: str
+
+    def batch(self, stage, memory, items, iteration):
+        memory["seen"] = 3 if self.what == "memory" else torch.ones(1)
+        return [] if self.what == "batch" else items
+
+    def gradient(self, stage, memory, groups):
+        return {"x": "much"} if self.what == "gradient" else None
+
+    def rate(self, stage, memory, rate, loss):
+        return None if self.what == "rate" else torch.tensor(rate)
+
+    def collected(self, stage, memory, groups):
+        return None if self.what == "collected" else groups
+
+    def end(self, stage, memory):
+        return {"x": 1} if self.what == "end" else None
+
+
+class Meddles(Measure):
+    def measure(self, job, runner):
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(2)
+        return {"x": 1}
+
+
+class Asks(Meddles):
+    what: str
+
+    def request(self, moment):
+        inputs = {"x": object()} if self.what == "inputs" else {}
+        return Request("nobody" if self.what == "policy" else moment.policies[-1], moment.new, inputs)
+
+
+def give(count): return [Example(str(n), "How many?", "1") for n in range(count)]
+
+
+GIVES = {
+    "nothing": lambda split, count: None,
+    "too_many": lambda split, count: give(count + 1),
+    "repeated": lambda split, count: give(1) * count,
+    "number": lambda split, count: [Example(str(n), "How many?", n) for n in range(count)],
+    "raises": lambda split, count: give(count)[99],
+}
+for name, load in GIVES.items():
+    globals()[name] = Task(name, 1, name, load, {"train": 8, "test": 8})
+sizeless = Task("sizeless", 1, "", GIVES["nothing"], {"train": "8", "test": 8})
+unscored = Task("unscored", 1, "", GIVES["nothing"], {"train": 8, "test": 8}, scorer="exakt")
+"""
+
+
+@pytest.fixture
+def mistakes(tmp_path: Path) -> Path:
+    path = tmp_path / "mistakes.py"
+    path.write_text(MISTAKES)
+    return path
+
+
+def failure(folder: Path, **method: Any) -> str:
+    """What ends the first stage of a method."""
+    experiment = make_experiment(folder, **SMALL, methods={"m": {"iterations": 2, **method}})
+    return next(iter(run_here(experiment).failed.values()))
+
+
+def test_a_mask_is_no_list_of_positions(mistakes: Path, tmp_path: Path) -> None:
+    said = failure(tmp_path, objective="grpo", filter="mistakes.py:mask")
+    assert "mask returned [True, True" in said and "it must return a list of positions from 0 to 7" in said
+
+
+def test_positions_may_be_an_array(mistakes: Path, tmp_path: Path) -> None:
+    method = {"objective": "grpo", "filter": "mistakes.py:array", "iterations": 1}
+    assert not run_here(make_experiment(tmp_path, **SMALL, methods={"m": method})).failed
+
+
+def test_advantages_worked_out_in_place_leave_the_rewards_as_they_were(
+    mistakes: Path, tmp_path: Path
+) -> None:
+    method = {"objective": "mistakes.py:InPlace", "iterations": 1}
+    experiment = make_experiment(tmp_path, **SMALL, methods={"m": method})
+    assert not run_here(experiment).failed
+    plan = make_plan(experiment)
+    (row,) = Store(experiment.store).rows(plan.jobs[plan.chains[0].learn[0]], "metrics.jsonl")
+    assert 0 <= row["reward"] <= 1
+
+
+def test_errors_of_classes_of_ones_own_have_their_line_and_end_a_job_alone(
+    mistakes: Path, tmp_path: Path
+) -> None:
+    line = {name: MISTAKES[: MISTAKES.index(name)].count("\n") + 1 for name in ("no idea", "enough")}
+    said = failure(tmp_path / "a", objective=f"{mistakes}:Fails")
+    assert said == f"{mistakes} failed: line {line['no idea']}: ValueError: no idea."
+    said = failure(tmp_path / "b", objective="sft", retention={"kind": f"{mistakes}:Exits"})
+    assert said == f"{mistakes} failed: line {line['enough']}: SystemExit: enough."
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("batch", "`batch` gave []; it must give some of the items"),
+        ("gradient", "`gradient` gave 'much'; it must give a number"),
+        ("rate", "`rate` gave None; it must give a number"),
+        ("collected", "`collected` gave None; it must give groups"),
+        ("memory", "`memory` gave {'seen': 3}; it must give tensors by name"),
+        ("end", "`end` gave {'x': 1}; it must give tensors by name"),
+    ],
+)
+def test_what_a_hook_gives_is_looked_at(mistakes: Path, tmp_path: Path, what: str, expected: str) -> None:
+    said = failure(
+        tmp_path, objective="sft", iterations=4, retention={"kind": "mistakes.py:Says", "what": what}
+    )
+    assert f"mistakes.py:Says: {expected}" in said
+
+
+def test_hooks_may_give_nothing_and_numbers_of_torch(mistakes: Path, tmp_path: Path) -> None:
+    method = {"objective": "sft", "iterations": 4, "retention": {"kind": "mistakes.py:Says", "what": "fine"}}
+    assert not run_here(make_experiment(tmp_path, **SMALL, methods={"m": method})).failed
+
+
+def test_what_code_does_to_torch_reaches_no_other_job(mistakes: Path, tmp_path: Path) -> None:
+    methods = {"m": {"objective": "sft", "iterations": 1}}
+    meddled = make_experiment(tmp_path / "a", **SMALL, methods=methods, measures={f"{mistakes}:Meddles": {}})
+    assert not run_here(meddled).failed
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+    plain = make_experiment(tmp_path / "b", **SMALL, methods=methods)
+    torch.set_default_dtype(torch.float64)  # as a notebook may
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            assert not run_here(plain).failed
+    finally:
+        torch.set_default_dtype(torch.float32)
+    plan = make_plan(plain)
+    last = plan.jobs[plan.chains[0].learn[-1]]
+    first, second = (files.listing(Store(one.store).weights(last)) for one in (meddled, plain))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("policy", "`request` names 'nobody'"), ("inputs", "must be plain values, as JSON has them")],
+)
+def test_what_a_measure_asks_for_must_be_there(
+    mistakes: Path, tmp_path: Path, what: str, expected: str
+) -> None:
+    changes = {**SMALL, "measures": {"mistakes.py:Asks": {"what": what}}}
+    with pytest.raises(HoldfastError, match=expected):
+        make_plan(make_experiment(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nothing", "`load` gave for its test examples None; it must give a list of Examples"),
+        ("too_many", "`load` gave for its test examples 5 where 4 were asked for"),
+        ("repeated", "several of the id '0'; each needs its own"),
+        ("number", "id, prompt and answer must be text"),
+        ("raises", "failed on its test examples: line"),
+        ("sizeless", "`sizes` is {'train': '8', 'test': 8}"),
+        ("unscored", "There is no scorer 'exakt'"),
+    ],
+)
+def test_examples_of_a_task_in_code_are_looked_at(
+    mistakes: Path, tmp_path: Path, name: str, expected: str
+) -> None:
+    changes = {**SMALL, "tasks": {"mine": f"mistakes.py:{name}"}, "sequence": ["mine"]}
+    with pytest.raises(InputError) as caught:
+        load_experiment(write_config(tmp_path, changes))
+    assert expected in str(caught.value) and len(str(caught.value).splitlines()) <= 3
