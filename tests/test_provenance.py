@@ -169,6 +169,9 @@ def test_figures_are_drawn_for_a_column(ran: Path, config: Path, tmp_path: Path,
     for file in (tmp_path / "again").iterdir():
         assert file.read_bytes() == (tmp_path / "3.25" / file.name).read_bytes()
     assert "not both" in call("export", config, "--figures", "--records", tmp_path / "x").err
+    (tmp_path / "file").touch()
+    said = call("export", config, "--figures", tmp_path / "file")
+    assert said.code == 2 and "file is a file; figures go to a folder." in said.err
     assert call("export", config, "--figures", "--width", "20", tmp_path / "x").code == 2
 
 

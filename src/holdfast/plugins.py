@@ -136,7 +136,7 @@ def load(reference: str) -> Any:
     if not hasattr(module, found["name"]):
         known = [name for name in vars(module) if not name.startswith("_")]
         raise InputError(
-            f"{found['file']} has nothing called {found['name']}{suggestion(found['name'], known)}."
+            f"{found['file']} has nothing called {found['name']}{suggestion(found['name'], known)}"
         )
     return getattr(module, found["name"])
 

@@ -37,7 +37,7 @@ def merge_folders(
     """
     if method not in RULES:
         raise InputError(
-            f"--method must be one of {', '.join(RULES)}, not {method}{suggestion(method, RULES)}."
+            f"--method must be one of {', '.join(RULES)}, not {method}{suggestion(method, RULES)}"
         )
     if not checkpoints:
         raise InputError(

@@ -22,9 +22,7 @@ def parse_allowed(names: Sequence[str]) -> frozenset[str]:
     """
     for name in names:
         if name not in ALLOWABLE:
-            raise InputError(
-                f"--allow names {', '.join(ALLOWABLE)}, not {name}{suggestion(name, ALLOWABLE)}."
-            )
+            raise InputError(f"--allow names {', '.join(ALLOWABLE)}, not {name}{suggestion(name, ALLOWABLE)}")
     return frozenset(names)
 
 

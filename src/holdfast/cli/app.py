@@ -92,7 +92,9 @@ def main() -> None:
         _fail(str(error), 1, debug)
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{place}. Check that the disk has room and can be written.", 1, debug)
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
+        advice = "Another name may do" if in_the_way else "Check that the disk has room and can be written"
+        _fail(f"{error.strerror or error}{place}. {advice}.", 1, debug)
     except Exception as error:
         if of_users := plugins.fault(error):
             _fail(of_users, 2, debug)

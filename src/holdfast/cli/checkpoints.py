@@ -136,7 +136,8 @@ def warn_of_prompts(exam: Exam, *models: str) -> None:
     """The embedded model knows its own words alone."""
     if "embedded" in models and exam.prompts != TEMPLATES["embedded"]:
         err.print(
-            "The embedded model knows its own prompts alone; without prompts=embedded it is mostly wrong.",
+            "The embedded model knows its own prompts alone; without prompts=embedded it is mostly wrong. "
+            "Its answers are short: evaluation.max_tokens=32.",
             style="yellow",
         )
 

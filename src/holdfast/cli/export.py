@@ -86,5 +86,7 @@ def _figures(results: Results, folder: Path, width: float, size: float) -> None:
 
     if not any(run.cells for run in results.runs):
         raise InputError(f"Nothing of {results.name} is there to draw yet; 'holdfast run' makes it.")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; figures go to a folder.")
     for name in write_figures(results, folder, width, size):
         out.print(str(folder / f"{name}.pdf"))

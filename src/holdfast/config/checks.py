@@ -132,7 +132,9 @@ def _check_measures(experiment: Experiment) -> Iterator[Problem]:
         unknown = [name for name in measure.methods or () if name not in known]
         for name in unknown:
             yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
-        for text in measure.problems(experiment) if not unknown else ():
+        for text in (
+            (measure.problems(experiment) or ()) if not unknown else ()
+        ):  # of the user's own, anything
             yield ("measures", key), text
 
 

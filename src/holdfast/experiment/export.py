@@ -56,7 +56,7 @@ def find_chain(plan: Plan, method: str | None, seed: int | None) -> Chain:
     methods = list(dict.fromkeys(chain.method for chain in plan.chains))
     seeds = list(dict.fromkeys(chain.seed for chain in plan.chains))
     if method is not None and method not in methods:
-        raise InputError(f"There is no method '{method}' in this run{suggestion(method, methods)}.")
+        raise InputError(f"There is no method '{method}' in this run{suggestion(method, methods)}")
     if seed is not None and seed not in seeds:
         raise InputError(f"There is no seed {seed} in this run; there is {', '.join(map(str, seeds))}.")
     found = [c for c in plan.chains if method in (None, c.method) and seed in (None, c.seed)]
