@@ -55,6 +55,23 @@ def test_an_experiment_from_plan_to_store(tmp_path: Path, call: Call) -> None:
     )  # the next one is for people
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_code_of_the_users_may_print(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "rules.py").write_text(
+        "print('imported')\ndef score(response, example):\n    print('scored')\n    return 1.0\n"
+    )
+    config = write_config(tmp_path, SMALL | {"tasks": {}})
+    rows = [{"prompt": f"what {n} ?", "answer": "red"} for n in range(8)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = ["tasks.mine.train=rows.jsonl", "tasks.mine.test=rows.jsonl", "tasks.mine.scorer=rules.py:score"]
+    own.append("sequence=[mine]")
+    planned = call("plan", config, "--json", *own)
+    assert value(planned)["to_do"] == 3 and "imported" in planned.err
+    ran = call("run", config, "--json", *own)
+    assert value(ran)["done"] == 3 and "scored" in ran.err
+    assert "Report:" in call("report", tmp_path / "out").out  # what follows is printed as before
+
+
 def test_tasks_with_their_sizes(call: Call) -> None:
     (reading,) = (task for task in value(call("tasks", "--json")) if task["task"] == "reading")
     assert {"train", "test"} <= set(reading["sizes"]) and reading["scorer"]

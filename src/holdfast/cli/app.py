@@ -78,7 +78,6 @@ def options(
     ] = False,
 ) -> None:
     """Post-train a vision-language model on a sequence of tasks, and see what it forgets."""
-    only_json(False)
 
 
 def main() -> None:
@@ -100,6 +99,8 @@ def main() -> None:
             _fail(of_users, 2, debug)
         advice = "This is a mistake in Holdfast; --debug shows where. Results that were done are safe."
         _fail(f"{type(error).__name__}: {error}. {advice}", 1, debug)
+    finally:
+        only_json(False)
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

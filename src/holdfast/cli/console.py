@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -57,13 +57,21 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show where in the code an 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone; what is for people goes to stderr.")]
 
 
+_stdout: list[TextIO] = []  # as it was, while `show_json` alone writes to it
+
+
 def only_json(wanted: bool) -> None:
-    """Whether `show_json` alone writes to stdout from here on."""
+    """Whether `show_json` alone writes to stdout from here on, and not code of the user's that prints."""
     out.stderr = wanted
+    if wanted and not _stdout:
+        _stdout.append(sys.stdout)
+        sys.stdout = sys.stderr
+    elif not wanted and _stdout:
+        sys.stdout = _stdout.pop()
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    print(json.dumps(value, indent=1, ensure_ascii=False), file=_stdout[0] if _stdout else sys.stdout)
 
 
 def tell_left_out(left_out: Iterable[LeftOut]) -> None:

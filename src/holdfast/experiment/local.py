@@ -245,6 +245,7 @@ def _work(connection: Connection | None, place: tuple[int, int, int], packed: Pa
     from holdfast.policy.team import TeamLost, join
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    sys.stdout = sys.stderr  # what code of the user's prints is no result of a command
     threading.Thread(target=_die_with_parent, daemon=True).start()
     runner, trouble = None, ""
     try:
