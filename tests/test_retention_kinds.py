@@ -141,6 +141,9 @@ def test_adapters_of_all_tasks_through_plan_and_store(tmp_path: Path) -> None:
     model = {"path": "embedded", "lora": {"rank": 4, "alpha": 8}}
     experiment = make_experiment(tmp_path, methods=methods, general=[], model=model)
     assert not run_here(experiment).failed
+    small = {"path": "embedded", "lora": {"rank": 3, "alpha": 8}}
+    with pytest.raises(InputError, match=r"olora needs model\.lora\.rank 4 for 2 stages, not 3"):
+        make_experiment(tmp_path, methods=methods, general=[], model=small)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KNOWN if strategy_class(kind).adapters is not None])

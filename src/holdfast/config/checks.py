@@ -204,6 +204,10 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str,
                 else "is for whole weights; leave model.lora out"
             )
             yield "retention", f"{strategy.kind} {what}"
+        least, lora = strategy.least_rank(len(experiment.sequence)), experiment.model.lora
+        if lora is not None and lora.rank < least:
+            text = f"{strategy.kind} needs model.lora.rank {least} for {len(experiment.sequence)} stages"
+            yield "retention", f"{text}, not {lora.rank}"
     shortens = isinstance(method, RFT) and method.filter_shortens
     if shortens and not any(other.filters for other in experiment.methods.values()):
         yield "filter_shortens", "needs a filter, and no method has one"

@@ -128,6 +128,10 @@ class Strategy(Settings):
         """Why it cannot be used with a method; None if it can."""
         return None
 
+    def least_rank(self, stages: int) -> int:
+        """The rank that LoRA must have for a sequence of so many stages."""
+        return 0
+
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Before the first step, and again when a killed stage goes on: the policy is as the stage found it.
 

@@ -35,6 +35,9 @@ class OLoRA(Frozen):
     strength: float = Field(0.5, gt=0)  # λ
     rank: int = Field(ge=1)  # of a task's adapter
 
+    def least_rank(self, stages: int) -> int:
+        return self.rank * stages
+
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Freeze all slices but this stage's."""
         left = stage.inherited.get(self.name)
