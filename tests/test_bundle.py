@@ -106,6 +106,19 @@ def test_everything_measured_survives(made: dict[str, bytes], tmp_path: Path) ->
     assert {"headline.csv", "headline.json"} <= names
 
 
+def test_grids_along_any_setting_are_in_a_bundle(tmp_path: Path) -> None:
+    results = make_results(("sft", "grpo"), items=10, sequence=("diagrams", "reading"), general=())
+    runs = [
+        replace(run, method=f"{run.method} a.b={value}", family=run.method, axes={"retention.share": value})
+        for run in results.runs
+        for value in (0.1, 0.2)
+    ]
+    packed = contents.bundle(replace(results, runs=tuple(runs)), EMPTY)
+    (tmp_path / "grid.zip").write_bytes(packed)
+    assert "tables/along_retention_share.csv" in unpack(tmp_path / "grid.zip")
+    assert contents.verify(tmp_path / "grid.zip").problems == ()
+
+
 def test_texts_leave_what_tables_ask_of_them() -> None:
     record = {
         "id": "1", "prompt": "secret", "answer": None, "reference": "7", "score": 0.0, "lenient": 0.0,

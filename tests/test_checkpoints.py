@@ -330,6 +330,7 @@ def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) ->
     ("arguments", "message"),
     [
         (("embedded",), "Say which tasks"),
+        (("modle/",), "There is no model 'modle/': it is neither"),
         (("embedded", "--tasks", "measures"), "say with test_examples how many"),
         (("embedded", "--tasks", "raeding", *OPTIONS), "did you mean 'reading'"),
         (("embedded", "--tasks", "measures,measures", *OPTIONS), "more than once"),

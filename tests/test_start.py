@@ -75,8 +75,13 @@ def test_a_fifth_is_held_out_and_no_picture_is_in_both(tmp_path: Path) -> None:
     assert len(read["test"]) == 8 and len(read["train"]) == 32
     shown = [{row["images"][0] for row in part} for part in read.values()]
     assert not shown[0] & shown[1]
-    with pytest.raises(InputError, match=r"rows-train\.jsonl is there already"):
+    before = {path: path.read_bytes() for path in parts.values()}
+    assert split_file(tmp_path / "rows.jsonl") == parts  # once more the same
+    assert {path: path.read_bytes() for path in parts.values()} == before
+    parts["train"].write_text("mine")
+    with pytest.raises(InputError, match=r"rows-train\.jsonl is there already, with other rows"):
         split_file(tmp_path / "rows.jsonl")
+    assert parts["train"].read_text() == "mine" and len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_same_picture_under_two_names_is_in_one_part(tmp_path: Path) -> None:
@@ -184,6 +189,8 @@ def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
     table(tmp_path / "a.parquet", [{"question": "a", "answer": "b"}])
     said = call("init", "--data", "a.parquet", "--model", "embedded")
     assert said.code == 2 and "a.parquet has too few rows" in said.err and "--test FILE" in said.err
+    said = call("init", "--data", "a.parquet", "--model", "embeded")
+    assert said.code == 2 and "There is no model 'embeded'" in said.err
     (tmp_path / "rows.tsv").write_text("question\tanswer\n")
     said = call("init", "--data", "rows.tsv", "--model", "embedded")
     assert said.code == 2 and "rows.tsv is none of .parquet, .json" in said.err

@@ -45,14 +45,16 @@ def cells(results: Results) -> pd.DataFrame:
 
 
 def metrics(results: Results) -> pd.DataFrame:
-    """A row for each method and seed: those of `Measures` (0..1, or NaN)."""
+    """A row for each method and seed: its value on each axis of a grid, and the measures (0..1, or NaN)."""
     rows = []
+    axes = dict.fromkeys(name for run in results.runs for name in run.axes)
     for run in results.runs:
         stages = results.last_stage(run) + 1
         order = results.sequence if run.joint else results.order_of(run)
         accuracies = accuracy_matrix(run, order, stages), accuracy_matrix(run, results.general, stages)
         found = measure(*accuracies, joint=run.joint).items()
-        rows.append({"method": run.method, "seed": run.seed} | {name: float(value) for name, value in found})
+        where = {"method": run.method, "seed": run.seed} | axes | dict(run.axes)
+        rows.append(where | {name: float(value) for name, value in found})
     return _frame(rows)
 
 

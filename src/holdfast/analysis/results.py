@@ -93,7 +93,7 @@ class MethodRun:
         return self.measures.get(name, {})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """All runs of an experiment, finished or not.
 
@@ -121,6 +121,10 @@ class Results:
     options: frozenset[str] = frozenset()
     left_out: tuple[LeftOut, ...] = ()
     made: tuple[Mapping[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        methods = list(dict.fromkeys(run.method for run in self.runs))
+        return f"<Results of {self.name}: {', '.join(methods)}; {len(self.runs)} runs>"
 
     def last_stage(self, run: MethodRun) -> int:
         """The stage a finished run ends with."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.analysis.results import Record, Results
-from holdfast.bundle.archive import pack, unpack
+from holdfast.bundle.archive import NAMES, pack, unpack
 from holdfast.bundle.plain import from_plain, to_plain
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.plan import Plan
@@ -67,6 +67,7 @@ def bundle(results: Results, plan: Plan, with_texts: bool = False) -> bytes:
         },
         "records": {name: _line_hashes(content) for name, content in sorted(records.items())},
     }
+    assert all(map(NAMES.fullmatch, files)), "a table's name that `unpack` refuses"
     return pack(files | {"manifest.json": _dumped(manifest)})
 
 

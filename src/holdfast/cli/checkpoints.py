@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from holdfast import files
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import InputError
 from holdfast.tasks.prompts import TEMPLATES
@@ -109,24 +110,28 @@ def exam_of(
         sources: checkpoints and folders of answers; where nothing else says how to ask, what they say counts.
     """
     from holdfast.checkpoints.known import known_of
+    from holdfast.config.checks import no_model
     from holdfast.config.load import load_exam
     from holdfast.config.suites import suite as find_suite
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
+    for source in sources:
+        if not files.is_url(source) and (text := no_model(source)):
+            raise InputError(f"{text[0].upper()}{text[1:]}.")
     known, overrides = known_of(sources) if like is None and suite is None else None, overrides or ()
     of_suite, defaults = find_suite(suite) if suite is not None else ((), {})
     if known is not None:
         of_suite, defaults = known.tasks, deepcopy(known.settings)  # into which the command line goes
     exam = load_exam(overrides, like, tasks or of_suite, defaults)
+    if known is not None and known.trouble:
+        err.print(f"Not asked as {known.place}: {known.trouble}.", style="yellow")
     if not exam.general:
         raise InputError(
             "Say which tasks: --tasks NAME,NAME, --suite core, or your own with "
             "'tasks.NAME={test: FILE.jsonl}'."
         )
-    if known is not None and known.trouble:
-        err.print(f"Not asked as {known.place}: {known.trouble}.", style="yellow")
-    elif known is not None and (said := known.taken(tasks, overrides)):
+    if known is not None and not known.trouble and (said := known.taken(tasks, overrides)):
         out.print(said)
     os.environ["OMP_NUM_THREADS"] = str(exam.threads)  # read by libraries only when they are loaded
     return exam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -244,6 +245,13 @@ def base_of(adapters: Path) -> str | None:
     return base if isinstance(base, str) and (Path(base) / "config.json").is_file() else None
 
 
+def no_model(path: str) -> str | None:
+    """Why this names no model: it is no folder, and cannot be a hub id; None where it may name one."""
+    if path == "embedded" or Path(path).is_dir() or re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
+        return None
+    return f"there is no model '{path}': it is neither 'embedded' nor a folder nor a hub id (owner/name)"
+
+
 def check_model(model: ModelSettings) -> list[Problem]:
     """What can be seen of a model without loading it, so that a slip shows before any work."""
     where = ("model", "path")
@@ -251,11 +259,8 @@ def check_model(model: ModelSettings) -> list[Problem]:
         return []
     folder = Path(model.path)
     if not folder.is_dir():
-        looks_like_path = model.path.startswith((".", "/", "~")) or model.path.count("/") != 1
-        if looks_like_path:
-            known = "it is neither 'embedded' nor a folder nor a hub id (owner/name)"
-            return [(where, f"there is no model '{model.path}': {known}")]
-        return []
+        text = no_model(model.path)
+        return [(where, text)] if text else []
     if (folder / ADAPTERS).is_file():
         of = f"of {base}" if (base := base_of(folder)) else "of another model"
         merge = f"holdfast merge {folder} --out FOLDER"

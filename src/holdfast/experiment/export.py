@@ -56,6 +56,8 @@ def find_chain(plan: Plan, method: str | None, seed: int | None) -> Chain:
     methods = list(dict.fromkeys(chain.method for chain in plan.chains))
     seeds = list(dict.fromkeys(chain.seed for chain in plan.chains))
     if method is not None and method not in methods:
+        if family := [one for one in methods if one.startswith(f"{method} ")]:  # made by a grid
+            raise InputError(f"Of {method} there are several; say which: {', '.join(map(repr, family))}.")
         raise InputError(f"There is no method '{method}' in this run{suggestion(method, methods)}")
     if seed is not None and seed not in seeds:
         raise InputError(f"There is no seed {seed} in this run; there is {', '.join(map(str, seeds))}.")

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from holdfast import files, rng
@@ -24,8 +25,10 @@ def split_file(path: Path) -> dict[Split, Path]:
 
     CSV becomes CSV, parquet and Arrow parquet, with their types; all else JSONL.
 
+    Files that are there already with the same rows are taken as they are.
+
     Raises:
-        InputError: it cannot be read, is of no known form or too short, or one of the files is there already.
+        InputError: it cannot be read, is of no known form or too short, or a file is there with other rows.
     """
     if path.suffix not in READERS:
         raise InputError(f"{path} is none of {', '.join(READERS)}; rows are read from these.")
@@ -43,15 +46,24 @@ def split_file(path: Path) -> dict[Split, Path]:
     written: dict[Split, Path] = {
         split: path.with_name(f"{path.stem}-{split}{suffix}") for split in ("train", "test")
     }
-    for file in written.values():
-        if file.exists():
-            raise InputError(f"{file} is there already; give it with --data or --test, or take it away.")
-    for split, file in written.items():
-        kept = test if split == "test" else set(range(len(groups))) - test
-        if table:
-            _write_table(file, path, kept)
-        else:
-            _write_rows(file, [row for number, row in enumerate(rows) if number in kept])
+    with TemporaryDirectory(dir=path.parent, prefix=".split-") as folder:
+        for split, file in written.items():
+            kept = test if split == "test" else set(range(len(groups))) - test
+            if table:
+                _write_table(Path(folder) / file.name, path, kept)
+            else:
+                _write_rows(
+                    Path(folder) / file.name, [row for number, row in enumerate(rows) if number in kept]
+                )
+        made = [(Path(folder) / file.name, file) for file in written.values()]
+        for new, file in made:
+            if file.exists() and files.file_digest(new) != files.file_digest(file):
+                raise InputError(
+                    f"{file} is there already, with other rows; give it with --data or --test, or "
+                    "take it away."
+                )
+        for new, file in made:
+            new.replace(file)
     return written
 
 
@@ -106,15 +118,10 @@ def _write_table(file: Path, path: Path, kept: Collection[int]) -> None:
     import pyarrow.parquet as pq
 
     schema, batches = _batches(path)
-    unfinished = file.with_name(f".{file.name}")  # a part may be as large as a disk
-    try:
-        with pq.ParquetWriter(unfinished, schema) as writer:
-            first = 0
-            for batch in batches:
-                writer.write_batch(
-                    batch.filter(pa.array(first + place in kept for place in range(batch.num_rows)))
-                )
-                first += batch.num_rows
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with pq.ParquetWriter(file, schema) as writer:
+        first = 0
+        for batch in batches:
+            writer.write_batch(
+                batch.filter(pa.array(first + place in kept for place in range(batch.num_rows)))
+            )
+            first += batch.num_rows

@@ -42,13 +42,15 @@ def section(analysis: Analysis) -> Section:
 
 
 def strategies(analysis: Analysis) -> Table:
-    """What each strategy took of the gradient, and how its method came out."""
+    """What each strategy took of the gradient, and how its method came out; and methods without one."""
     rows: list[Row] = []
-    for method in analysis.sequential:
+    used_by = {method.name: strategies_of(analysis, method) for method in analysis.sequential}
+    for method in analysis.sequential if any(used_by.values()) else ():
         shares = _shares(method)
-        for kind, settings in strategies_of(analysis, method).items():
+        for kind, settings in used_by[method.name].items() or ((None, {}),):  # without one, to compare with
             said = ", ".join(f"{key} {shown(value)}" for key, value in settings.items())
-            row: Row = {"method": method.label, "strategy": kind, "settings": said, "share": shares.get(kind)}
+            row: Row = {"method": method.label, "strategy": kind, "settings": said or None}
+            row["share"] = shares.get(kind) if kind else None
             row |= {key: value for key, value in measures(method).items() if key != "seeds"}
             rows.append(row | {"ctm": analysis.ctm(method), "flops": _operations(method)})
     columns = [

@@ -51,7 +51,7 @@ def section(analysis: Analysis) -> Section:
 
 
 def _name(axis: Axis) -> str:
-    return "along_" + re.sub(r"[^\w.-]+", "_", axis.name)
+    return "along_" + re.sub(r"[^\w-]+", "_", axis.name, flags=re.ASCII)[:80]  # as bundles take it
 
 
 def axis_table(analysis: Analysis, axis: Axis, *, fold: bool = False) -> Table:
