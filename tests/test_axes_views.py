@@ -6,11 +6,14 @@ import csv
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from holdfast.analysis.axes import axes_of, series_along, shown
 from holdfast.analysis.views import Analysis, analyse
+from holdfast.errors import InputError
+from holdfast.experiment.export import find_chain
 from holdfast.report.page import build
 from holdfast.report.sections.settings import axis_figure, axis_table, pareto_figure, section
 from holdfast.report.sections.training import training_curves
@@ -33,6 +36,22 @@ def test_an_axis_is_ordered_whatever_the_order_of_the_file():
     assert (rate.name, rate.values, rate.logarithmic) == ("learning_rate", (1e-4, 2e-4, 8e-4), True)
     assert (kl.name, kl.values, kl.logarithmic) == ("kl_coef", (0.0, 0.1), False)  # 0 has no logarithm
     assert [kl.position(value) for value in kl.values] == [0, 1]
+
+
+def test_frames_have_a_column_for_each_axis():
+    results = make_grid(ladder=(1e-4, 2e-4), items=5, sequence=SHORT, general=(), kl=(0.0, 0.1))
+    frame = results.metrics()
+    assert list(frame.columns)[:4] == ["method", "seed", "learning_rate", "kl_coef"]
+    assert {1e-4, 2e-4} <= set(frame["learning_rate"]) and len(frame) == len(results.runs)
+    assert len(repr(results)) < 1000  # in a notebook
+
+
+def test_a_grids_name_alone_is_none_of_its_methods():
+    chains = [SimpleNamespace(method=name, seed=0) for name in ("sft", "sft_ewc a=1", "sft_ewc a=2")]
+    with pytest.raises(
+        InputError, match="Of sft_ewc there are several; say which: 'sft_ewc a=1', 'sft_ewc a=2'"
+    ):
+        find_chain(SimpleNamespace(chains=chains), "sft_ewc", None)
 
 
 def test_series_differ_along_their_axis_alone():
