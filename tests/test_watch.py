@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -183,7 +184,10 @@ def _watching(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, Store]
     store.use(plan.jobs.values())
     command = [sys.executable, "-m", "holdfast", "watch", str(write_config(folder))]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has it ignored
+    )  # fmt: skip
     try:
         assert process.stdout
         line = process.stdout.readline()
