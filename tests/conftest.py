@@ -22,6 +22,8 @@ from holdfast.report import page, style
 from holdfast.report.section import Drawing, Section
 from processes import FORKED
 
+pytest_plugins = ["mirror_helpers"]  # its fixtures
+
 
 def pytest_collection_finish() -> None:
     """Modules and tests are there to stay: the garbage collector need not go through them time and again."""

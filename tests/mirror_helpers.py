@@ -51,7 +51,8 @@ class Faults:
         self.calls: list[tuple[str, str]] = []
 
 
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Faults:
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     """Calls of places in memory go through what is given back."""
     made = Faults()
 
@@ -74,6 +75,21 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Faults:
 def in_memory() -> str:
     """The URL of a store that is there for this test alone."""
     return f"memory://{uuid.uuid4().hex}/runs"
+
+
+@pytest.fixture
+def memory() -> str:
+    return in_memory()
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"file://{tmp_path}/place" if request.param == "file" else in_memory()
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return make_plan(make_experiment(tmp_path_factory.mktemp("plan"), **SETTINGS))
 
 
 def away(folder: Path, url: str, **changes: Any) -> Experiment:

@@ -8,47 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from experiment_helpers import make_experiment
 from holdfast import files
 from holdfast.experiment import mirror, prune
 from holdfast.experiment.mirror import MirrorStore, open_store
-from holdfast.experiment.plan import Job, Plan, make_plan
+from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.remote import Remote, Unreachable
 from holdfast.experiment.schedule import Schedule, pending
 from holdfast.experiment.store import Damaged
 from mirror_helpers import (
-    SETTINGS,
     WRITING,
     Faults,
     Killed,
     a_stage,
     away,
-    faulty,
     fill,
-    in_memory,
     objects,
     only,
 )
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    return faulty(monkeypatch)
-
-
-@pytest.fixture
-def memory() -> str:
-    return in_memory()
-
-
-@pytest.fixture(params=["memory", "file"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}/place" if request.param == "file" else in_memory()
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return make_plan(make_experiment(tmp_path_factory.mktemp("plan"), **SETTINGS))
 
 
 @pytest.fixture

@@ -27,33 +27,11 @@ from mirror_helpers import (
     Killed,
     a_stage,
     away,
-    faulty,
-    in_memory,
     objects,
     only,
     run,
 )
 from processes import start
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    return faulty(monkeypatch)
-
-
-@pytest.fixture
-def memory() -> str:
-    return in_memory()
-
-
-@pytest.fixture(params=["memory", "file"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}/place" if request.param == "file" else in_memory()
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return make_plan(make_experiment(tmp_path_factory.mktemp("plan"), **SETTINGS))
 
 
 @pytest.fixture(scope="module")

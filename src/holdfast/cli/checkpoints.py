@@ -110,15 +110,15 @@ def exam_of(
         sources: checkpoints and folders of answers; where nothing else says how to ask, what they say counts.
     """
     from holdfast.checkpoints.known import known_of
-    from holdfast.config.checks import no_model
+    from holdfast.config.checks import require_model
     from holdfast.config.load import load_exam
     from holdfast.config.suites import suite as find_suite
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
     for source in sources:
-        if not files.is_url(source) and (text := no_model(source)):
-            raise InputError(f"{text[0].upper()}{text[1:]}.")
+        if not files.is_url(source):
+            require_model(source)
     known, overrides = known_of(sources) if like is None and suite is None else None, overrides or ()
     of_suite, defaults = find_suite(suite) if suite is not None else ((), {})
     if known is not None:

@@ -77,15 +77,14 @@ def init(
     What is not said is asked where there is a terminal. The rows are read, a scorer and a prompt style are
     proposed, and what would be cut off or never right is counted. No file is overwritten.
     """
-    from holdfast.config.checks import no_model
+    from holdfast.config.checks import require_model
     from holdfast.start.draft import Draft, text_of
     from holdfast.tasks.catalog import taken
 
     _check_free(file)
     data = data or _ask("Your data: a file, a folder or a hub id", "--data")
     model = model or _ask("The model: a folder, a hub id or 'embedded'", "--model", "embedded")
-    if text := no_model(model):
-        raise InputError(f"{text[0].upper()}{text[1:]}.")
+    require_model(model)
     found = _look(data, test)
     stem = re.sub(r"[-_.]train$", "", Path(data).stem) if test else Path(data).stem
     task = _name(stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -133,9 +132,8 @@ def _check_measures(experiment: Experiment) -> Iterator[Problem]:
         unknown = [name for name in measure.methods or () if name not in known]
         for name in unknown:
             yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
-        for text in (
-            (measure.problems(experiment) or ()) if not unknown else ()
-        ):  # of the user's own, anything
+        found = () if unknown else measure.problems(experiment) or ()  # one of the user's own may give None
+        for text in found:
             yield ("measures", key), text
 
 
@@ -247,9 +245,19 @@ def base_of(adapters: Path) -> str | None:
 
 def no_model(path: str) -> str | None:
     """Why this names no model: it is no folder, and cannot be a hub id; None where it may name one."""
-    if path == "embedded" or Path(path).is_dir() or re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
+    if path == "embedded" or Path(path).is_dir() or files.is_hub_id(path):
         return None
     return f"there is no model '{path}': it is neither 'embedded' nor a folder nor a hub id (owner/name)"
+
+
+def require_model(path: str) -> None:
+    """Refuse what names no model, before anything is read or written.
+
+    Raises:
+        InputError: as `no_model` says.
+    """
+    if text := no_model(path):
+        raise InputError(f"T{text[1:]}.")
 
 
 def check_model(model: ModelSettings) -> list[Problem]:

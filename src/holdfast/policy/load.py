@@ -10,6 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
+from holdfast import files
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
@@ -141,8 +142,7 @@ def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str,
     The network may be used only for a hub id that names no folder.
     """
     folder = model_path(source)
-    looks_like_hub_id = str(source).count("/") == 1 and not str(source).startswith((".", "/", "~"))
-    if not folder.exists() and looks_like_hub_id:
+    if not folder.exists() and files.is_hub_id(str(source)):
         return str(source), {} if settings.revision is None else {"revision": settings.revision}
     if not folder.is_dir():
         raise InputError(

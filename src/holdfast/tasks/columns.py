@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 from pydantic import field_validator, model_validator
 
 from holdfast.errors import InputError, shortened, suggestion
+from holdfast.files import is_hub_id
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
@@ -169,7 +170,7 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
     """
     path = Path(settings.hub)
     local = bool(settings.hub) and path.exists()
-    if not local and (_named_like_a_file(settings.hub) or settings.hub.count("/") != 1):
+    if not local and (_named_like_a_file(settings.hub) or not is_hub_id(settings.hub)):
         problem = f"there is no file or folder '{settings.hub}', and it is no hub id (owner/name)"
         raise TableError(name, [("hub", problem)])
     files = (list(path.rglob("*")) if path.is_dir() else [path]) if local else []
