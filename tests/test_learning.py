@@ -268,6 +268,7 @@ def test_a_step_with_a_broken_gradient_is_skipped_and_said():
     parameter = next(policy.model.parameters())
     broken = SimpleNamespace(
         weighed=lambda groups: groups,
+        teaching=lambda groups: [0, 1],
         loss=lambda policy, part: SimpleNamespace(
             loss=parameter.sum() * math.nan, entropy=0.0, kl=0.0, clipped=0.0
         ),

@@ -21,10 +21,10 @@ from holdfast.measures import Measure, Moment, Request
 from holdfast.tasks.leftout import LeftOut, without
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Split
-from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION, LEARNER_VERSION
+from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION
 
 KINDS = ("learn", "filter", "evaluate", *measures.KINDS, measures.OWN)  # of jobs
-VERSIONS = {"learn": LEARNER_VERSION, "filter": FILTER_VERSION, "evaluate": EVALUATION_VERSION}
+VERSIONS = {"filter": FILTER_VERSION, "evaluate": EVALUATION_VERSION}  # a method and a measure have their own
 
 
 @dataclass(frozen=True)
@@ -345,7 +345,8 @@ class _Planner:
         measure: Measure | None = None,
     ) -> str:
         self.asked += 1
-        version = VERSIONS[kind] if measure is None else measure.version
+        maker = measure or (method if kind == "learn" else None)
+        version = VERSIONS[kind] if maker is None else maker.version
         inputs = {"kind": kind, "version": version, "threads": self.experiment.threads, **inputs}
         inputs = plugins.identify(inputs)
         name = digest(inputs)

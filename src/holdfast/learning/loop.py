@@ -221,6 +221,19 @@ def _spent(policy: Policy, groups: Groups) -> dict[str, float]:
     }
 
 
+def to_pass(objective: Objective, groups: Groups) -> list[int]:
+    """The rows that a step passes through the model: those that teach, and where none does, the first.
+
+    All, where prompts were computed in sampling, and leaving rows out would save less than that.
+    """
+    rows = objective.teaching(groups) or [0]
+    if groups.prefill is not None:
+        if 3 * len(rows) > 2 * len(groups.prompts):  # a pass back costs two forward
+            return list(range(len(groups.prompts)))
+        groups.prefill.release()
+    return rows
+
+
 def step(
     policy: Policy,
     objective: Objective,
@@ -240,18 +253,20 @@ def step(
 
     def gradients(shard: range) -> list[LossSums]:
         own = groups.rows(shard)
+        places = to_pass(objective, own)
+        taught = own.rows(places)
 
         def parts() -> list[LossSums]:
             optimizer.zero_grad(set_to_none=True)
-            sums: list[LossSums] = []
-            parts = own.within(policy.budget, method.micro_batch)
+            sums = [] if taught is own else [LossSums(torch.zeros(()), own.drawn_entropy(besides=places))]
+            parts = taught.within(policy.budget, method.micro_batch)
             add_up_in_float32(trained, len(parts) * policy.shards.count)
             for number, rows in enumerate(parts, 1):
                 policy.shards.last = number == len(parts)
                 try:
-                    sums.append(objective.loss(policy, own.rows(rows)))
+                    sums.append(objective.loss(policy, taught.rows(rows)))
                 except NotFiniteError as error:
-                    raise NotFiniteError(shard.start + rows.start + error.index) from error
+                    raise NotFiniteError(shard.start + places[rows.start + error.index]) from error
                 (sums[-1].loss / tokens).backward()
             return sums
 

@@ -108,6 +108,13 @@ class Groups:
             **tensors,
         )
 
+    def drawn_entropy(self, besides: Sequence[int]) -> float:
+        """The sum of the entropies that tokens were drawn with, of all prompts but these."""
+        entropy_BGR = self.completions.entropy_BGR
+        assert entropy_BGR is not None, "the policy drew them"
+        others = sorted(set(range(len(self.prompts))) - set(besides))
+        return float(entropy_BGR[others].sum())
+
     def averaged_over(self, size: int) -> Groups:
         """With weights that make the mean over all tokens one of means, each over `size` completions.
 
@@ -164,6 +171,10 @@ class Objective(ABC):
     def chosen(self, groups: Groups) -> Groups:
         """Those of the collected groups that are learned from."""
         return groups
+
+    def teaching(self, groups: Groups) -> list[int]:
+        """The rows of a step whose loss has a gradient; of the others it is known how they were drawn."""
+        return list(range(len(groups.prompts)))
 
     @abstractmethod
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
@@ -240,6 +251,8 @@ class PolicyGradient(Objective):
     ) -> None:
         self.method, self.templates, self.reference, self.pool = method, templates, reference, pool
         self.sampler = sampler
+        # One of the user's own may push what has no advantage.
+        self._pushes_by_advantage = type(method).surrogate.__module__.startswith("holdfast.")
 
     def begin(self, policy: Policy, iteration: int) -> None:
         if self.sampler is not None:
@@ -347,14 +360,11 @@ class PolicyGradient(Objective):
         return chosen, Rollouts.join(parts, prompts, policy.draw.pad), spent, drawn
 
     def chosen(self, groups: Groups) -> Groups:
-        if not self.method.drop_zero_variance:
-            return groups
-        teaches_B = (groups.advantages_BG != 0).any(dim=1)
-        if groups.kl_B is not None:
-            teaches_B |= groups.kl_B != 0
-        if groups.advantages_BGR is not None:
-            teaches_B |= (groups.advantages_BGR != 0).flatten(1).any(1).to(teaches_B.device)
-        return groups.rows(teaches_B.nonzero().squeeze(1).tolist())
+        return groups.rows(_pushed(groups)) if self.method.drop_zero_variance else groups
+
+    def teaching(self, groups: Groups) -> list[int]:
+        known = groups.reference_BGR is None and groups.completions.entropy_BGR is not None
+        return _pushed(groups) if known and self._pushes_by_advantage else super().teaching(groups)
 
     def weighed(self, groups: Groups) -> Groups:
         match self.method.loss_mean:
@@ -394,6 +404,16 @@ class PolicyGradient(Objective):
                 loss = loss + (groups.kl_B.to(logprobs).view(-1, 1, 1) * divergence_BGR).sum()
         clipped = (is_clipped * mask).sum()
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
+
+
+def _pushed(groups: Groups) -> list[int]:
+    """The prompts of which a completion has an advantage, or that a reference holds."""
+    pushed_B = (groups.advantages_BG != 0).any(dim=1)
+    if groups.kl_B is not None:
+        pushed_B |= groups.kl_B != 0
+    if groups.advantages_BGR is not None:
+        pushed_B |= (groups.advantages_BGR != 0).flatten(1).any(1).to(pushed_B.device)
+    return pushed_B.nonzero().squeeze(1).tolist()
 
 
 def k3(reference_BGR: torch.Tensor, logprobs_BGR: torch.Tensor, mask_BGR: torch.Tensor) -> torch.Tensor:

@@ -108,12 +108,15 @@ class Completions:
         finished_BG: True where the end token was reached within the limit.
         logprobs_BGR: log-probability of each token at the temperature it was drawn with, before
             top-p; 0 on padding. None for encoded targets.
+        entropy_BGR: in nats, of the distributions they were drawn from, likewise. None where another
+            engine drew them, too.
     """
 
     tokens_BGR: torch.Tensor
     mask_BGR: torch.Tensor
     finished_BG: torch.Tensor
     logprobs_BGR: torch.Tensor | None = None
+    entropy_BGR: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return self.tokens_BGR.shape[0]
@@ -131,17 +134,52 @@ class Completions:
         """These members of every group."""
         return self._each(lambda tensor: tensor[:, members])
 
+    def distinct(self) -> tuple[Completions, torch.Tensor] | None:
+        """What is left to compute where members of a group are equal; None where none are.
+
+        Returns:
+            Each group's distinct members in their order, and empty ones where it has fewer than others
+            [B, U, R], without log-probabilities; and the place of each member among them [B, G].
+        """
+        group = self.tokens_BGR.shape[1]
+        if group == 1:
+            return None
+        tokens_BGR = self.tokens_BGR.masked_fill(~self.mask_BGR, -1)
+        members_G = torch.arange(group, device=tokens_BGR.device)
+        first_BG = members_G.expand(len(self), -1)  # equal member of each
+        for member in reversed(range(group - 1)):
+            equal_BG = (tokens_BGR == tokens_BGR[:, member : member + 1]).all(-1)
+            first_BG = torch.where(equal_BG, member, first_BG)
+        is_first_BG = first_BG == members_G
+        if bool(is_first_BG.all()):
+            return None
+        count_B = is_first_BG.sum(-1)
+        chosen_BU = is_first_BG.int().argsort(dim=-1, descending=True, stable=True)[:, : int(count_B.max())]
+        rows_B1 = torch.arange(len(self), device=tokens_BGR.device)[:, None]
+        there_BU = members_G[: chosen_BU.shape[1]] < count_B[:, None]
+        once = Completions(
+            self.tokens_BGR[rows_B1, chosen_BU],
+            self.mask_BGR[rows_B1, chosen_BU] & there_BU[..., None],
+            self.finished_BG[rows_B1, chosen_BU],
+        )
+        return once, (is_first_BG.cumsum(-1) - 1).gather(-1, first_BG)
+
     @classmethod
     def join(cls, parts: Sequence[Completions], pad: int, axis: int = 0) -> Completions:
         """The groups of all parts, one after the other; along axis 1, groups of all parts' members."""
         if len(parts) == 1:
             return parts[0]
-        logprobs = [part.logprobs_BGR for part in parts if part.logprobs_BGR is not None]
+
+        def known(values: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+            there = [value for value in values if value is not None]
+            return _join(there, 0.0, axis) if len(there) == len(parts) else None
+
         return cls(
             _join([part.tokens_BGR for part in parts], pad, axis),
             _join([part.mask_BGR for part in parts], False, axis),
             torch.cat([part.finished_BG for part in parts], axis),
-            _join(logprobs, 0.0, axis) if logprobs else None,
+            known([part.logprobs_BGR for part in parts]),
+            known([part.entropy_BGR for part in parts]),
         )
 
     def to(self, device: torch.device | str) -> Completions:
@@ -150,7 +188,9 @@ class Completions:
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Completions:
         """With every tensor changed."""
         logprobs = None if self.logprobs_BGR is None else change(self.logprobs_BGR)
-        return Completions(change(self.tokens_BGR), change(self.mask_BGR), change(self.finished_BG), logprobs)
+        entropy = None if self.entropy_BGR is None else change(self.entropy_BGR)
+        mask_BGR, finished_BG = change(self.mask_BGR), change(self.finished_BG)
+        return Completions(change(self.tokens_BGR), mask_BGR, finished_BG, logprobs, entropy)
 
 
 def _join(parts: Sequence[torch.Tensor], fill: float, axis: int) -> torch.Tensor:
@@ -182,6 +222,30 @@ class GroupLogprobs:
 
     def to(self, device: torch.device | str) -> GroupLogprobs:
         return GroupLogprobs(self.logprobs_BGR.to(device), self.entropy_BGR.to(device))
+
+    def of_members(self, places_BG: torch.Tensor) -> GroupLogprobs:
+        """Of all members of groups whose distinct ones these are (`Completions.distinct`)."""
+        places_BGR = places_BG[..., None].expand(-1, -1, self.logprobs_BGR.shape[-1])
+        logprobs_BGR = _Members.apply(self.logprobs_BGR, places_BGR)
+        return GroupLogprobs(logprobs_BGR, self.entropy_BGR.gather(1, places_BGR))
+
+
+class _Members(torch.autograd.Function):
+    """A gather, whose way back adds up members one after the other: on any device the same bits."""
+
+    @staticmethod
+    def forward(ctx: Any, distinct_BUR: torch.Tensor, places_BGR: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(places_BGR)
+        ctx.shape = distinct_BUR.shape
+        return distinct_BUR.gather(1, places_BGR)
+
+    @staticmethod
+    def backward(ctx: Any, grad_BGR: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (places_BGR,) = ctx.saved_tensors
+        grad_BUR = grad_BGR.new_zeros(ctx.shape)
+        for grad_B1R, places_B1R in zip(grad_BGR.split(1, 1), places_BGR.split(1, 1), strict=True):
+            grad_BUR.scatter_add_(1, places_B1R, grad_B1R)
+        return grad_BUR, None
 
 
 def group_tokens(prompts: Prompts, completions: Completions) -> list[int]:

@@ -15,13 +15,13 @@ from holdfast.policy.attention import Keys
 class Decode:
     """One new token for each live completion, over its prompt's keys and its own.
 
-    The keys of a prompt are held once for its whole group, and all live completions of a prompt
-    read them in one product. Completions that ended are removed by `drop`.
+    The keys of a prompt are held once for its whole group, and all its rows read them in one product.
+    A row is a completion, or all those that began alike; which there are, `keep` changes.
 
     Args:
         prompt_keys: for each layer, keys and values of the prompts, [B, h, P, D].
         prompt_mask_BP: True on prompt tokens.
-        group: completions per prompt; row b * group + g is completion g of prompt b.
+        group: rows of each prompt at first; row b * group + g is of prompt b.
         steps: most tokens a completion may have.
     """
 
@@ -49,10 +49,10 @@ class Decode:
         self.slots = self.prompt_of_row * self.width + rows - starts[self.prompt_of_row]
         self.full = bool((counts == self.width).all())
 
-    def drop(self, keep: torch.Tensor) -> None:
-        """Keep only these rows (sorted indices)."""
-        self.own_keys = [(k.index_select(0, keep), v.index_select(0, keep)) for k, v in self.own_keys]
-        live, self.prompt_of_row = self.prompt_of_row[keep].unique_consecutive(return_inverse=True)
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on from these rows (sorted indices; what comes more than once goes on in several ways)."""
+        self.own_keys = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.own_keys]
+        live, self.prompt_of_row = self.prompt_of_row[rows].unique_consecutive(return_inverse=True)
         if len(live) < len(self.hidden_BP):
             self.prompt_keys = [
                 (k.index_select(0, live), v.index_select(0, live)) for k, v in self.prompt_keys

@@ -30,8 +30,9 @@ class Draw:
         greedy_N: torch.Tensor | bool,
         uniform_N: torch.Tensor,
         sampling: Sampling,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens [N] and their log-probabilities [N] at the sampling temperature (1 if it is 0).
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Tokens [N], their log-probabilities [N] and the distributions' entropies [N], before top-p and
+        at the sampling temperature (1 if it is 0).
 
         `uniform_N` holds one number in [0, 1) per row; the token is where the cumulative
         distribution passes it. `greedy_N` marks rows that take the likeliest token; or all do, or none.
@@ -45,8 +46,10 @@ class Draw:
             tokens_N = _invert(weights_NV, uniform_N, sampling.top_p)
             if greedy_N is not False:
                 tokens_N = torch.where(greedy_N, logits_NV.argmax(-1), tokens_N)
-        logp_N = logits_NV.gather(-1, tokens_N[:, None]).squeeze(-1) - weights_NV.sum(-1).log()
-        return tokens_N, logp_N
+        total_N = weights_NV.sum(-1)
+        logp_N = logits_NV.gather(-1, tokens_N[:, None]).squeeze(-1) - total_N.log()
+        entropy_N = total_N.log() - logits_NV.mul_(weights_NV).sum(-1) / total_N
+        return tokens_N, logp_N, entropy_N
 
 
 def _invert(weights_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -106,6 +109,7 @@ class Recorder:
             self.greedy.view(self.shape)[:, -1] = True
         self.tokens = torch.full((rows, sampling.max_tokens), draw.pad, dtype=torch.long, device=device)
         self.logprobs = torch.zeros(rows, sampling.max_tokens, device=device)
+        self.entropies = torch.zeros(rows, sampling.max_tokens, device=device)
         self.mask = torch.zeros(rows, sampling.max_tokens, dtype=torch.bool, device=device)
         self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
         self.infinite = torch.zeros(rows, dtype=torch.bool, device=device)
@@ -126,12 +130,15 @@ class Recorder:
             if len(bad):
                 raise NotFiniteError(self.first + int(live[bad[0, 0]]) // self.shape[1])
         greedy_N = self.all_greedy if self.greedy is None else self.greedy[live]
-        tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step, live], self.sampling)
+        uniform_N = self.uniform_TX[step, live]
+        tokens_N, logprobs_N, entropy_N = self.draw(logits_NV, greedy_N, uniform_N, self.sampling)
         going_N = ~self.finished[live]
         rows = live[going_N]
-        self.logprobs = self.logprobs.to(logprobs_N.dtype)  # float64 where the model computes in it
+        # float64 where the model computes in it
+        self.logprobs, self.entropies = (x.to(logprobs_N.dtype) for x in (self.logprobs, self.entropies))
         self.tokens[rows, step] = tokens_N[going_N]
         self.logprobs[rows, step] = logprobs_N[going_N]
+        self.entropies[rows, step] = entropy_N[going_N]
         self.mask[rows, step] = True
         self.finished[rows] = torch.isin(tokens_N[going_N], self.draw.ends)
         return tokens_N, self.finished[live]
@@ -144,10 +151,12 @@ class Recorder:
         """
         self.infinite[live] |= ~torch.isfinite(logits_NV).all(-1)
         greedy_N = self.all_greedy if self.greedy is None else self.greedy[live]
-        tokens_N, logprobs_N = self.draw(logits_NV, greedy_N, self.uniform_TX[step_1, live], self.sampling)
+        uniform_N = self.uniform_TX[step_1, live]
+        tokens_N, logprobs_N, entropy_N = self.draw(logits_NV, greedy_N, uniform_N, self.sampling)
         going_N = ~self.finished[live]
         self.tokens[live, step_1] = tokens_N.masked_fill(~going_N, self.draw.pad)
         self.logprobs[live, step_1] = logprobs_N.masked_fill(~going_N, 0.0)
+        self.entropies[live, step_1] = entropy_N.masked_fill(~going_N, 0.0)
         self.mask[live, step_1] = going_N
         self.finished[live] |= torch.isin(tokens_N, self.draw.ends)
         return tokens_N
@@ -164,6 +173,7 @@ class Recorder:
             self.mask[:, :longest].unflatten(0, self.shape),
             self.finished.unflatten(0, self.shape),
             self.logprobs[:, :longest].unflatten(0, self.shape),
+            self.entropies[:, :longest].unflatten(0, self.shape),
         )
 
 

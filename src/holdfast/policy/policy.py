@@ -260,6 +260,8 @@ class Policy:
     ) -> GroupLogprobs:
         """Log-probability and entropy of every completion token, with gradient if it is enabled.
 
+        Equal completions of a prompt are computed once.
+
         Without gradient, a large batch is split by the token budget. With it, who calls must split
         and take the backward pass of a part before the next: a graph holds its part's activations.
 
@@ -272,6 +274,8 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         self.check(prompts, completions, temperature)
+        equal = completions.distinct()
+        completions, places_BG = equal or (completions, None)
         if torch.is_grad_enabled():
             result = self.logprobs_by(self.way, prompts, completions, temperature, known)
         else:
@@ -283,7 +287,7 @@ class Policy:
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
             raise NotFiniteError(int(bad_B.int().argmax()))
-        return result
+        return result if places_BG is None else result.of_members(places_BG)
 
     @torch.no_grad()
     def group_distributions(

@@ -29,6 +29,12 @@ class Prefill:
     ends_BD: torch.Tensor
     spent: bool = False
 
+    def release(self) -> None:
+        """Let go of it, where no step goes on from it."""
+        self.spent = True
+        self.keys.clear()
+        self.ends_BD = torch.empty(0)
+
 
 def prefill(backbone: Backbone, prompts: Prompts) -> Prefill:
     """Prompts and their images, with gradient if it is enabled."""

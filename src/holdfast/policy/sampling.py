@@ -1,4 +1,8 @@
-"""Group sampling: each prompt is prefilled once, and its completions decode on top."""
+"""Group sampling: each prompt is prefilled once, and its completions decode on top.
+
+On a CPU completions that begin alike are computed once for as long as they do: a policy that is sure of
+its answer writes the same one several times.
+"""
 
 from __future__ import annotations
 
@@ -23,35 +27,50 @@ def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Pr
         known: of these prompts, if it was computed already.
     """
     start, group = known or prefill(backbone, prompts), out.shape[1]
-    hidden_ND = start.ends_BD.repeat_interleave(group, 0)
-    steps_P = torch.arange(prompts.tokens_BP.shape[1], device=hidden_ND.device)
-    keys = (list(start.keys.values()), steps_P < prompts.lengths_B[:, None], group, out.sampling.max_tokens)
-
-    positions_N = prompts.next_positions_B.repeat_interleave(group)
-    live = torch.arange(len(prompts) * group, device=hidden_ND.device)
-    tokens_N, _ = out.step(0, live, backbone.head(hidden_ND))
+    steps_P = torch.arange(prompts.tokens_BP.shape[1], device=start.ends_BD.device)
+    keys = list(start.keys.values()), steps_P < prompts.lengths_B[:, None]
+    positions_B, most = prompts.next_positions_B, out.sampling.max_tokens
+    row_X = torch.arange(len(prompts), device=positions_B.device).repeat_interleave(group)
+    live = torch.arange(len(row_X), device=row_X.device)
+    tokens_X, _ = out.step(0, live, backbone.head(start.ends_BD).index_select(0, row_X))
     if backbone.replays:
-        decode_in_stretches(backbone, FixedDecode(*keys), out, tokens_N, positions_N)
+        decode_in_stretches(backbone, FixedDecode(*keys, group, most), out, tokens_X, positions_B[row_X])
     else:
-        _decode(backbone, Decode(*keys), out, tokens_N, positions_N)
+        _decode(backbone, Decode(*keys, 1, most), out, tokens_X, positions_B, row_X)
 
 
 @torch.inference_mode()  # operations this small are noticeably faster in it
 def _decode(
-    backbone: Backbone, decode: Decode, out: Recorder, tokens_N: torch.Tensor, positions_N: torch.Tensor
+    backbone: Backbone,
+    decode: Decode,
+    out: Recorder,
+    tokens_X: torch.Tensor,
+    positions_N: torch.Tensor,
+    row_X: torch.Tensor,
 ) -> None:
-    """All steps after the first, into `out`; arguments as `decode_in_stretches` takes them."""
-    live = torch.arange(len(tokens_N), device=tokens_N.device)
-    ended_N = out.finished
+    """All steps after the first, into `out`. Completions of a prompt are one row until they differ.
+
+    Args:
+        tokens_X: the first token of every completion, which `out` has.
+        positions_N: its rotary position in every row.
+        row_X: the row of every completion.
+    """
+    live = torch.arange(len(row_X), device=row_X.device)
     hidden = backbone.stepper(int(positions_N.max()) + out.sampling.max_tokens)
     for step in range(1, out.sampling.max_tokens):
-        ended = int(ended_N.sum())
-        if ended == len(live):
+        going = (~out.finished[live]).nonzero().squeeze(1)
+        if not len(going):
             break
-        if ended > DROP_SHARE * len(live):
-            keep = (~ended_N).nonzero().squeeze(1)
-            decode.drop(keep)
-            live, tokens_N, positions_N = live[keep], tokens_N[keep], positions_N[keep]
+        if len(going) < len(live):
+            live, tokens_X, row_X = live[going], tokens_X[going], row_X[going]
+        size, vocabulary = len(positions_N), len(out.draw.banned_V)
+        ways, way_X = (row_X * vocabulary + tokens_X).unique(return_inverse=True)
+        rows, tokens_N = ways // vocabulary, ways % vocabulary
+        if bool((rows[1:] == rows[:-1]).any()) or size - len(rows) > DROP_SHARE * size:
+            decode.keep(rows)
+            positions_N, row_X = positions_N[rows], way_X
+        elif len(rows) < size:
+            tokens_N = tokens_N.new_full((size,), out.draw.pad).index_copy_(0, rows, tokens_N)
         decode.step = step - 1
         hidden_ND = hidden(tokens_N, positions_N + decode.step, decode)
-        tokens_N, ended_N = out.step(step, live, backbone.head(hidden_ND))
+        tokens_X, _ = out.step(step, live, backbone.head(hidden_ND).index_select(0, row_X))

@@ -79,7 +79,7 @@ def decode_in_stretches(
     while done < last and not bool(out.finished[live].all()):
         going = (~out.finished[live]).nonzero().squeeze(1)
         if len(going) < len(live):
-            decode.drop(going)
+            decode.keep(going)
             live, tokens_N, positions_N = live[going], tokens_N[going], positions_N[going]
         count = min(STRETCH, last - done)
         decode.visible = done + count

@@ -33,6 +33,7 @@ LossMean = Literal["tokens", "sequences", "constant"] | Annotated[int, Field(ge=
 class RFT(Method):
     """Reinforcement fine-tuning: sample groups, grade them, push each completion by its advantage."""
 
+    version: ClassVar[int] = 3
     greedy: ClassVar[bool] = False  # whether each group has one more completion, decoded greedily
 
     group_size: int = Field(8, ge=1)  # completions per prompt
@@ -108,9 +109,7 @@ class RFT(Method):
             settings["sampler"] = self.sampler.determining(learns=True)
         unused = {"filter", "filter_samples", "filter_shortens"} if self.filter == "none" else set()
         unused |= set() if self.kl_coef else {"kl_reference"}
-        # With a penalty, results are others since it is the divergence that is clamped.
-        clamp = {"kl_clamp": "k3"} if self.kl_coef else {}
-        return {key: value for key, value in settings.items() if key not in unused} | clamp
+        return {key: value for key, value in settings.items() if key not in unused}
 
     @property
     def completions(self) -> int:

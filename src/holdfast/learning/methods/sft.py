@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,7 @@ class SFT(Likely):
 class SampledSFT(Likely):
     """SFT on completions that a policy, the *writer*, wrote and got right; one for an example."""
 
+    version: ClassVar[int] = 3
     objective: Literal["sft"]
     target: Literal["sampled"]  # it learns to write what a policy wrote and was right
     group_size: int = Field(8, ge=1)  # completions per prompt
