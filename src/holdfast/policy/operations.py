@@ -1,8 +1,9 @@
 """Floating-point operations of a pass, as usually counted: 2 N per token forward, twice that again backward.
 
 (Kaplan et al., arXiv 2001.08361, sec. 2.1.) Attention scores, norms and the optimiser's arithmetic are
-left out. Prompts and images count once per group, as they are computed here. The count says what a
-method asks for, not what a machine achieves.
+left out. Prompts and images count once per group, as they are computed here; equal completions count each,
+and so do prompts that teach nothing: the count says what a method asks for, however sure the policy is, not
+what a machine achieves.
 """
 
 from __future__ import annotations
