@@ -50,18 +50,14 @@ def completion_gradients(
     Raises:
         NotFiniteError: a log-probability is not finite.
     """
-    members: dict[tuple[int, ...], list[int]] = {}
-    for index, (tokens, mask) in enumerate(
-        zip(completions.tokens_BGR[0], completions.mask_BGR[0], strict=True)
-    ):
-        members.setdefault(tuple(tokens[mask].tolist()), []).append(index)
-    same = list(members.values())
-    distinct = completions.columns([first for first, *_ in same])
+    group = torch.arange(completions.tokens_BGR.shape[1])
+    distinct, places_BG = completions.distinct() or (completions, group[None])
     parameters = trained_parameters(policy)
     with torch.enable_grad():
         sums = policy.group_logprobs(prompt, distinct, temperature).logprobs_BGR[0].sum(-1).unbind()
-    for number, who in enumerate(same, 1):
-        yield who, flat(sums[number - 1], parameters, keep=number < len(same))
+    for place, logprob in enumerate(sums):
+        members = group[places_BG[0].cpu() == place].tolist()
+        yield members, flat(logprob, parameters, keep=place + 1 < len(sums))
 
 
 def mean_gradient(
