@@ -137,6 +137,12 @@ def collected(policy, method, count=6):
     return objective, objective.weighed(type(groups)(**vars(groups) | {"advantages_BG": advantages}))
 
 
+def test_how_much_is_distinct_is_said(policy):
+    _, groups = collected(policy, grpo(batch=6))
+    once, _ = groups.completions.distinct()
+    assert groups.stats["distinct"] == int(once.mask_BGR.any(-1).sum()) / groups.advantages_BG.numel() < 1
+
+
 def stepped(policy, method, objective, groups):
     row = step(policy, objective, make_optimizer(policy.model, method), groups, method, 0.0)
     return row, {name: one.grad.clone() for name, one in policy.trained().items()}

@@ -293,6 +293,7 @@ class PolicyGradient(Objective):
             "length": completions.mask_BGR.sum(-1).float().mean().item(),
             "unfinished": 1 - completions.finished_BG.float().mean().item(),
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
+            "distinct": sum(len(set(group[sampled])) for group in rollouts.texts) / rewards_BG.numel(),
         }
         stats |= drift
         if method.refills:

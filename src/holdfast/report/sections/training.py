@@ -41,6 +41,7 @@ PANELS: tuple[tuple[str, str], ...] = (
     ("kl", "KL to the reference"),
     ("grad_norm", "gradient norm before clipping"),
     ("zero_variance", "groups with equal rewards"),
+    ("distinct", "distinct samples, share"),
     ("clipped", "clipped ratios"),
 )
 POINTS_PER_STAGE = 40
