@@ -30,7 +30,7 @@ from holdfast.policy.batch import Completions
 from holdfast.policy.settings import Sampling
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Prompts
+    from holdfast.policy.batch import GroupLogprobs, Prompts
     from holdfast.policy.policy import Policy
 
 # What a server remembers that it computed with the weights before.
@@ -113,19 +113,19 @@ class ServedGenerator(LocalGenerator):
     @torch.no_grad()
     def recompute(
         self, prompts: Prompts, drawn: Completions, temperature: float
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    ) -> tuple[GroupLogprobs, dict[str, float]]:
         """What the policy itself thinks of what the server drew.
 
         Returns:
-            Log-probabilities [B, G, R]. And how far the server's are from them: `sampler_gap`, the mean of
+            Log-probabilities and entropies. And how far the server's are from the former: `sampler_gap`, the mean of
             |difference| over tokens, in nats, and `sampler_ratio_max`, the largest ratio of probabilities.
 
         Raises:
             HoldfastError: the gap is larger than `sampler.refuse`.
         """
-        old_BGR = self.policy.group_logprobs(prompts, drawn, temperature).logprobs_BGR
+        own = self.policy.group_logprobs(prompts, drawn, temperature)
         assert drawn.logprobs_BGR is not None
-        difference_T = (old_BGR - drawn.logprobs_BGR)[drawn.mask_BGR]
+        difference_T = (own.logprobs_BGR - drawn.logprobs_BGR)[drawn.mask_BGR]
         gap = difference_T.abs().mean().item()
         if not gap <= self.settings.refuse:
             raise HoldfastError(
@@ -133,7 +133,7 @@ class ServedGenerator(LocalGenerator):
                 f"on average, more than sampler.refuse ({self.settings.refuse:g}). It has other weights, or "
                 "computes otherwise: see its dtype, and --logprobs-mode processed_logprobs."
             )
-        return old_BGR, {"sampler_gap": gap, "sampler_ratio_max": difference_T.max().exp().item()}
+        return own, {"sampler_gap": gap, "sampler_ratio_max": difference_T.max().exp().item()}
 
     def _check_weights(self) -> None:
         if (found := self.server.call("/weight_info").get("weight_version")) != self._weights:

@@ -282,7 +282,8 @@ class PolicyGradient(Objective):
 
         old, drift = None, dict[str, float]()
         if self.sampler is not None:
-            old, drift = self.sampler.recompute(rollouts.prompts, completions, method.sampling.temperature)
+            own, drift = self.sampler.recompute(rollouts.prompts, completions, method.sampling.temperature)
+            old, completions = own.logprobs_BGR, replace(completions, entropy_BGR=own.entropy_BGR)
         elif method.updates > 1:  # with one, a step is exactly on-policy: the old policy is the current one
             old = logprobs(policy)
         reference = logprobs(self.reference) if self.reference is not None else None

@@ -108,8 +108,7 @@ class Completions:
         finished_BG: True where the end token was reached within the limit.
         logprobs_BGR: log-probability of each token at the temperature it was drawn with, before
             top-p; 0 on padding. None for encoded targets.
-        entropy_BGR: in nats, of the distributions they were drawn from, likewise. None where another
-            engine drew them, too.
+        entropy_BGR: in nats, of the distributions they were drawn from, likewise.
     """
 
     tokens_BGR: torch.Tensor
