@@ -117,8 +117,8 @@ class ServedGenerator(LocalGenerator):
         """What the policy itself thinks of what the server drew.
 
         Returns:
-            Log-probabilities and entropies. And how far the server's are from the former: `sampler_gap`, the mean of
-            |difference| over tokens, in nats, and `sampler_ratio_max`, the largest ratio of probabilities.
+            Log-probabilities and entropies. And how far the server's are from the former: `sampler_gap`, the
+            mean of |difference| over tokens, in nats, and `sampler_ratio_max`, the largest ratio of probabilities.
 
         Raises:
             HoldfastError: the gap is larger than `sampler.refuse`.
