@@ -118,7 +118,8 @@ class ServedGenerator(LocalGenerator):
 
         Returns:
             Log-probabilities and entropies. And how far the server's are from the former: `sampler_gap`, the
-            mean of |difference| over tokens, in nats, and `sampler_ratio_max`, the largest ratio of probabilities.
+            mean of |difference| over tokens, in nats, and `sampler_ratio_max`, the largest ratio of two
+            probabilities.
 
         Raises:
             HoldfastError: the gap is larger than `sampler.refuse`.
