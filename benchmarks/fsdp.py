@@ -1,12 +1,12 @@
-"""Steps on weights in parts: by Holdfast's `shard: full`, and by PyTorch's FSDP2 as a script of its users has it.
+"""Steps on weights in parts: by Holdfast's `shard: full`, and by PyTorch's FSDP2 as its users write it.
 
     python benchmarks/fsdp.py                 the embedded model on the CPU, by 2 and 4 ranks that gloo joins
     python benchmarks/fsdp.py --save          and a dated table in benchmarks/results
 
-Each rank has the model three times and steps them in turn, on the same batches of as many shards as there are
-ranks. Batches are collected beforehand, on the weights of the start: sampling is in no step. All take
+Each rank has the model three times and steps them in turn, on the same few batches of as many shards as there
+are ranks. Batches are collected beforehand, on the weights of the start: sampling is in no step. All take
 Holdfast's packed pass, its loss and its AdamW, and compute layers once more in the backward pass. On a CPU
-Holdfast writes layers out in fewer operations, which FSDP2's hooks keep it from: one way is Holdfast's without.
+Holdfast writes layers out in fewer operations, which FSDP2's hooks keep it from: one way is its own without.
 Processor seconds mean something on a busy machine, too; the clock's on an idle one with a core for each rank.
 """
 
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import cycle, islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
@@ -43,6 +44,7 @@ from holdfast.tasks.prompts import TEMPLATES
 
 WAYS = LEAN, STOCK, FSDP2 = "Holdfast", "Holdfast, transformers' layers", "FSDP2"
 METHODS: dict[str, dict[str, Any]] = {"sft": {"objective": "sft"}, "grpo": {"objective": "grpo"}}
+BATCHES = 4
 TASKS_OF = {"sft": ("reading",), "grpo": ("reading", "facts")}  # which take turns; facts have no picture
 
 
@@ -75,13 +77,15 @@ def main() -> None:
 
 def save(lines: Sequence[str], options: argparse.Namespace) -> None:
     day = datetime.now(UTC).date().isoformat()
-    sizes = f"--batch {options.batch} --group {options.group} --tokens {options.tokens} --steps {options.steps}"
+    sizes = (
+        f"--batch {options.batch} --group {options.group} --tokens {options.tokens} --steps {options.steps}"
+    )
     text = (
         f"# fsdp, {day}\n\n`python benchmarks/fsdp.py {sizes} --save`\n\n"
         f"The embedded model (1.27 M weights, float32) on a CPU, one thread a rank, gloo; torch "
-        f"{torch.__version__}. Of a step: medians of {options.steps} after one of warm-up, ways in turn. A rank's "
-        "kB are its weights, gradients and moments between steps. Weights are off by a share of what one "
-        "process's moved by.\n\n"
+        f"{torch.__version__}. Of a step: medians of {options.steps} after one of warm-up, ways in turn. A "
+        "rank's kB are its weights, gradients and moments between steps. Weights are off by a share of what "
+        "one process's moved by.\n\n"
     )
     path = Path(__file__).parent / "results" / f"{day}-fsdp.md"
     path.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
@@ -130,7 +134,7 @@ def measure(team: Team, name: str, shards: int, options: argparse.Namespace) -> 
         rest |= {"group_size": options.group, "sampling": Sampling(max_tokens=options.tokens)}
     method = make_method(**METHODS[name], **rest)
     stages = {way: stage_of(method, way) for way in WAYS}
-    policy, batches = stages[STOCK].policy, collected(stages[STOCK], TASKS_OF[name], options.steps + 1)
+    policy, batches = stages[STOCK].policy, collected(stages[STOCK], TASKS_OF[name])
     told: dict[str, Any] = {"start": torch.cat([one.detach().flatten() for one in policy.model.parameters()])}
     arms: dict[str, Holdfast | Theirs] = {}
     for way, stage in stages.items():
@@ -140,7 +144,7 @@ def measure(team: Team, name: str, shards: int, options: argparse.Namespace) -> 
         elif team.size > 1:
             arms[way] = Theirs(stage, team)
         told[way] = {"seconds": [], "cpu": []}
-    for groups in batches:
+    for groups in islice(cycle(batches), options.steps + 1):
         for way, arm in arms.items():
             team.say([0])
             seconds, cpu = time.perf_counter(), time.process_time()
@@ -167,14 +171,16 @@ def stage_of(method: Method, way: str) -> Stage:
     )
 
 
-def collected(stage: Stage, tasks: Sequence[str], count: int) -> list[Groups]:
-    """So many batches; tasks take turns in them, so that each rank has pictures, without which FSDP2 hangs."""
+def collected(stage: Stage, tasks: Sequence[str]) -> list[Groups]:
+    """Batches in which tasks take turns: each rank has pictures, without which FSDP2's would not meet."""
     size, objective = stage.method.batch, stage.method.make(stage)
-    columns = [[(TASKS[one], example) for example in TASKS[one].examples("train", count * size)] for one in tasks]
+    columns = [
+        [(TASKS[one], example) for example in TASKS[one].examples("train", BATCHES * size)] for one in tasks
+    ]
     items = [item for row in zip(*columns, strict=True) for item in row]
     return [
         objective.collect(stage.policy, items[place * size : (place + 1) * size], ("fsdp", place))
-        for place in range(count)
+        for place in range(BATCHES)
     ]
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import fsdp
 from steps import command, duel
 from steps.arm import Failed, Rival
 from steps.arm_holdfast import make_policy
@@ -27,6 +29,7 @@ from steps.tables import failures, tables
 from steps.workload import SHAPES, Case, make_model, make_processor, make_rows
 
 from holdfast.policy.settings import Sampling
+from team_helpers import together
 
 ROOT = Path(__file__).parents[1]
 CASE = Case("grpo", prompts=2, group=3, completion=4, side=56)
@@ -223,6 +226,22 @@ def test_arms_are_chosen_on_the_command_line(tmp_path):
         names("--arms", "holdfast,verl")
     with pytest.raises(SystemExit, match="there is no src/holdfast"):
         names("--base", str(tmp_path / "src" / "holdfast"))
+
+
+def test_fsdp2_goes_where_one_process_goes():
+    """Up to rounding, with prompts without pictures among them; Holdfast to the same bits."""
+    options = Namespace(batch=4, group=2, tokens=8, steps=2)
+    (alone,), ranks = (together(size, fsdp.measure, "grpo", 2, options) for size in (1, 2))
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in fsdp.rows("grpo", alone, ranks)]
+    assert [row[:3] for row in rows] == [["grpo", "2", way] for way in fsdp.WAYS]
+    *ours, theirs = [row[-1] for row in rows]
+    assert ours == ["same bits"] * 2
+    assert theirs == "same bits" or float(theirs) < 1e-3
+    whole = alone[fsdp.STOCK]["bytes"]
+    assert whole == pytest.approx(4 * 4 * alone["start"].numel(), rel=0.01)  # weight, gradient, two moments
+    for way in fsdp.WAYS:
+        assert [one[way]["bytes"] for one in ranks] == [pytest.approx(whole / 2, rel=0.02)] * 2
+        assert len(ranks[0][way]["cpu"]) == options.steps
 
 
 @pytest.mark.parametrize(("python", "state", "code"), [("true", "PASS", 0), ("false", "FAIL", 1)])

@@ -19,7 +19,7 @@ from team_helpers import together
 
 
 def trained_by_fsdp2(team: Team, folder: Path, out: Path) -> dict[str, Any]:
-    """A step from the weights of a folder, as a script of FSDP2's users makes it; weights before and after."""
+    """A step from the weights of a folder, as FSDP2's users write it; weights before and after."""
     mesh = init_device_mesh("cpu", (team.size,))
     model = AutoModelForImageTextToText.from_pretrained(folder)
     for layer in model.modules():
@@ -36,7 +36,11 @@ def trained_by_fsdp2(team: Team, folder: Path, out: Path) -> dict[str, Any]:
     if team.leads:
         model.save_pretrained(out, state_dict=state)
     team.say([0])
-    return {"before": before, "after": whole(model), "part": sum(p.to_local().numel() for p in model.parameters())}
+    return {
+        "before": before,
+        "after": whole(model),
+        "part": sum(p.to_local().numel() for p in model.parameters()),
+    }
 
 
 def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
