@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A number that is taken of a weight of PyTorch's FSDP2 is of this rank's part: weight.norm().item() differs between
 # ranks, and bool(gradient.isfinite().all()) is true on one and false on the other. "Skip the step unless all is
-# finite", which is right on one device, then steps one half of a matrix and leaves the other. clip_grad_norm_ alone
-# gives the whole norm.
+# finite", which is right on one device, then steps one half of a matrix and leaves the other. (The norm that
+# clip_grad_norm_ gives is of the whole.)
 # Exits with 0 while that is so. Takes about 1 GB and the package index; Holdfast has no part in it.
 set -euo pipefail
 TORCH=2.13.0
