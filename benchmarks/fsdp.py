@@ -13,9 +13,12 @@ Processor seconds mean something on a busy machine, too; the clock's on an idle 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import cycle, islice
 from multiprocessing import get_context
@@ -72,20 +75,17 @@ def main() -> None:
                 print(row, flush=True)
                 lines.append(row)
     if options.save:
-        save(lines, options)
+        save(lines, options.steps)
 
 
-def save(lines: Sequence[str], options: argparse.Namespace) -> None:
+def save(lines: Sequence[str], steps: int) -> None:
     day = datetime.now(UTC).date().isoformat()
-    sizes = (
-        f"--batch {options.batch} --group {options.group} --tokens {options.tokens} --steps {options.steps}"
-    )
     text = (
-        f"# fsdp, {day}\n\n`python benchmarks/fsdp.py {sizes} --save`\n\n"
-        f"The embedded model (1.27 M weights, float32) on a CPU, one thread a rank, gloo; torch "
-        f"{torch.__version__}. Of a step: medians of {options.steps} after one of warm-up, ways in turn. A "
-        "rank's kB are its weights, gradients and moments between steps. Weights are off by a share of what "
-        "one process's moved by.\n\n"
+        f"# fsdp, {day}\n\n`python benchmarks/fsdp.py {' '.join(sys.argv[1:])}`\n\n"
+        "The embedded model (1.27 M weights, float32), a thread a rank, gloo, by torch "
+        f"{torch.__version__}; {os.cpu_count()} cores under a load of {os.getloadavg()[2]:.0f}. Seconds are "
+        f"of a step, medians of {steps} after one that warms up, ways in turn. A rank's kB are its weights, "
+        "gradients and moments between steps. Weights are off by a share of what one process's moved by.\n\n"
     )
     path = Path(__file__).parent / "results" / f"{day}-fsdp.md"
     path.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
@@ -172,16 +172,21 @@ def stage_of(method: Method, way: str) -> Stage:
 
 
 def collected(stage: Stage, tasks: Sequence[str]) -> list[Groups]:
-    """Batches in which tasks take turns: each rank has pictures, without which FSDP2's would not meet."""
+    """Batches in which tasks take turns: each rank has pictures, without which FSDP2's would not meet.
+
+    Completions are pushed up and down in turn, so that each prompt teaches and none is left out of a pass.
+    """
     size, objective = stage.method.batch, stage.method.make(stage)
     columns = [
         [(TASKS[one], example) for example in TASKS[one].examples("train", BATCHES * size)] for one in tasks
     ]
     items = [item for row in zip(*columns, strict=True) for item in row]
-    return [
-        objective.collect(stage.policy, items[place * size : (place + 1) * size], ("fsdp", place))
-        for place in range(BATCHES)
-    ]
+    batches = []
+    for place in range(BATCHES):
+        groups = objective.collect(stage.policy, items[place * size : (place + 1) * size], ("fsdp", place))
+        signs_G = 1.0 - 2 * (torch.arange(groups.advantages_BG.shape[1]) % 2)
+        batches.append(replace(groups, advantages_BG=signs_G.expand_as(groups.advantages_BG)))
+    return batches
 
 
 class Holdfast:
