@@ -30,7 +30,7 @@ H100 = CARDS["h100-80gb"]
 
 
 def job(name: str, kind: str, policy: str | None = None) -> Job:
-    return Job(kind, name, {}, policy, (), None, "cot", (), name)
+    return Job(kind, {}, policy, (), None, "cot", (), name, fingerprint=name)
 
 
 def asked(experiment: Experiment, cards: int, **changes: Any) -> Asked:

@@ -46,7 +46,7 @@ class Cluster(Executor):
     def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int) -> None:
         self._settings = experiment.ray
         self._address = self._settings.address or os.environ.get("RAY_ADDRESS")
-        _connect(self._address, experiment.threads)
+        _connect(self._address)
         self._head: str = ray.get_runtime_context().gcs_address
         self._needs = _needs(experiment)
         room = _room(self._needs)
@@ -128,10 +128,9 @@ class Cluster(Executor):
 
     def _heard(self) -> list[tuple[str, Event]]:
         try:
-            heard: list[tuple[str, Event]] = ray.get(self._ear.heard.remote(), timeout=RETRY_SECONDS)
+            return ray.get(self._ear.heard.remote(), timeout=RETRY_SECONDS)
         except RayError:  # nobody sees the steps then
             return []
-        return heard
 
     def _after_loss(self, job: Job, error: RayError) -> Event:
         """A job whose worker died goes to another one, but not for ever."""
@@ -223,7 +222,7 @@ class _Ear:
         return [(name, event) for (name, _), event in latest.items()]
 
 
-def _connect(address: str | None, threads: int) -> None:
+def _connect(address: str | None) -> None:
     if address and address not in ("auto", "local") and "://" not in address and not _answers(address):
         raise InputError(
             f"There is no Ray cluster at {address} (ray.address, or RAY_ADDRESS). Start one with "

@@ -8,7 +8,7 @@ named by the fingerprint of the `learn` job that made it, or None for the base.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holdfast import measures, plugins
@@ -32,7 +32,6 @@ class Job:
     """One unit of work with one result.
 
     Attributes:
-        fingerprint: names the result.
         inputs: everything that determines the result, as plain data.
         policy: `learn` job whose weights this one loads; None for the base model.
         others: `learn` jobs whose weights it loads besides.
@@ -43,10 +42,10 @@ class Job:
         style: prompt style of the job.
         stream: names of the random streams it draws from.
         label: what a person reads, from the first method that asked for it.
+        fingerprint: names the result; the plan gives it.
     """
 
     kind: str
-    fingerprint: str
     inputs: dict[str, Any]
     policy: str | None
     tasks: tuple[str, ...]
@@ -57,6 +56,7 @@ class Job:
     filter: str | None = None
     others: tuple[str, ...] = ()
     measure: Measure | None = None
+    fingerprint: str = ""
 
     @property
     def loads(self) -> tuple[str, ...]:
@@ -230,9 +230,7 @@ class _Planner:
         if self.experiment.model.trains_bfloat16:
             inputs["optimizer_state"] = method.optimizer_state
         stream = ("stage", seed, *tasks)
-        return self.add(
-            "learn", inputs, policy, tasks, method.style, stream, label, method=method, filter=filter
-        )
+        return self.add(Job("learn", inputs, policy, tasks, method, method.style, stream, label, filter))
 
     def filter(self, policy: str | None, tasks: tuple[str, ...], method: RFT, seed: int, label: str) -> str:
         inputs = {
@@ -248,7 +246,7 @@ class _Planner:
         if method.sampler is not None:
             inputs["sampler"] = method.sampler.determining(learns=False)
         stream = ("filter", seed, *tasks)
-        return self.add("filter", inputs, policy, tasks, method.style, stream, label, method=method)
+        return self.add(Job("filter", inputs, policy, tasks, method, method.style, stream, label))
 
     def evaluate(self, policy: str | None, task: str, style: Style, seed: int, label: str) -> str:
         evaluation = self.experiment.evaluation
@@ -264,7 +262,7 @@ class _Planner:
         if evaluation.sampler is not None:
             inputs["sampler"] = evaluation.sampler.determining(learns=False)
         stream = ("evaluate", inputs["seed"], task)
-        return self.add("evaluate", inputs, policy, (task,), style, stream, label)
+        return self.add(Job("evaluate", inputs, policy, (task,), None, style, stream, label))
 
     def measures(self, chain: Chain, stages: Sequence[tuple[str, ...]]) -> None:
         """What is measured of a chain besides accuracy: jobs that load its policies and change nothing."""
@@ -301,16 +299,18 @@ class _Planner:
         if measure.reference is not None:
             inputs["measure"] = measure.reference
         return self.add(
-            measure.kind,
-            inputs,
-            request.policy,
-            request.tasks,
-            style,
-            (measure.name, chain.seed, *request.tasks),
-            f"{chain.method} seed {chain.seed} stage {stage}: {measure.name}",
-            method=chain.settings,
-            others=request.others,
-            measure=measure,
+            Job(
+                measure.kind,
+                inputs,
+                request.policy,
+                request.tasks,
+                chain.settings,
+                style,
+                stream=(measure.name, chain.seed, *request.tasks),
+                label=f"{chain.method} seed {chain.seed} stage {stage}: {measure.name}",
+                others=request.others,
+                measure=measure,
+            )
         )
 
     def data(self, name: str, split: Split, most: int | None = None) -> dict[str, Any]:
@@ -329,29 +329,15 @@ class _Planner:
             **({"without": passed} if (passed := task.passed_over(split, count)) else {}),
         }
 
-    def add(
-        self,
-        kind: str,
-        inputs: dict[str, Any],
-        policy: str | None,
-        tasks: tuple[str, ...],
-        style: Style,
-        stream: tuple[object, ...],
-        label: str,
-        *,
-        method: Method | None = None,
-        filter: str | None = None,
-        others: tuple[str, ...] = (),
-        measure: Measure | None = None,
-    ) -> str:
+    def add(self, job: Job) -> str:
+        """The fingerprint of a job, with what determines every job among its inputs; of equal ones the
+        first stays."""
         self.asked += 1
-        maker = measure or (method if kind == "learn" else None)
-        version = VERSIONS[kind] if maker is None else maker.version
-        inputs = {"kind": kind, "version": version, "threads": self.experiment.threads, **inputs}
+        maker = job.measure or (job.method if job.kind == "learn" else None)
+        version = VERSIONS[job.kind] if maker is None else maker.version
+        inputs = {"kind": job.kind, "version": version, "threads": self.experiment.threads, **job.inputs}
         inputs = plugins.identify(inputs)
         name = digest(inputs)
         if name not in self.jobs:
-            self.jobs[name] = Job(
-                kind, name, inputs, policy, tasks, method, style, stream, label, filter, others, measure
-            )
+            self.jobs[name] = replace(job, inputs=inputs, fingerprint=name)
         return name

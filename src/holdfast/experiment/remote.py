@@ -75,10 +75,9 @@ class Remote:
     def read(self, name: str) -> bytes | None:
         """The content of a small file; None where there is none."""
         try:
-            content: bytes = self._try("read", self._fs.cat_file, self._path(name))
+            return self._try("read", self._fs.cat_file, self._path(name))
         except FileNotFoundError:
             return None
-        return content
 
     def read_all(self, names: Sequence[str]) -> list[bytes]:
         """The contents of small files that are there, many at a time."""

@@ -169,10 +169,7 @@ class Store(Locks):
         Raises:
             OSError, ValueError, KeyError: it is not there, or not readable.
         """
-        inputs: dict[str, Any] = files.read_json(self.root / kind / fingerprint[:_LENGTH] / "job.json")[
-            "inputs"
-        ]
-        return inputs
+        return files.read_json(self.root / kind / fingerprint[:_LENGTH] / "job.json")["inputs"]
 
     def base(self, learn: str) -> dict[str, Any]:
         """What the policy of a `learn` job was before any training.
@@ -194,13 +191,11 @@ class Store(Locks):
 
     def result(self, job: Job) -> dict[str, Any]:
         """The small facts of a result: totals, seconds, counts."""
-        result: dict[str, Any] = files.read_json(self.verify(job, "result.json") / "result.json")
-        return result
+        return files.read_json(self.verify(job, "result.json") / "result.json")
 
     def made(self, job: Job) -> dict[str, Any]:
         """Where, when and with what a result was made, as far as it was noted."""
-        made: dict[str, Any] = files.read_if_there(self.folder(job) / MADE) or {}
-        return made
+        return files.read_if_there(self.folder(job) / MADE) or {}
 
     def rows(self, job: Job, name: str) -> list[dict[str, Any]]:
         """The rows of `records.jsonl` or `metrics.jsonl`."""

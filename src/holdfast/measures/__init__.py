@@ -235,14 +235,13 @@ def measure_class(key: Any) -> type[Measure]:
         InputError: there is none.
     """
     if plugins.is_reference(key):
-        own: type[Measure] = plugins.load_class(str(key), Measure)
+        own = plugins.load_class(str(key), Measure)
         if own.measure is Measure.measure:
             raise InputError("has no `measure`, which says what it finds; add it to the class")
         return own
     if key not in KINDS:
         raise InputError(f"is neither a measure nor FILE.py:CLASS{suggestion(str(key), KINDS)}")
-    found: type[Measure] = plugins.load_own(KINDS[key])
-    return found
+    return plugins.load_own(KINDS[key])
 
 
 def make_measure(key: str, settings: Any) -> Measure:
