@@ -21,7 +21,7 @@ from holdfast.cli.report import MOST
 from holdfast.errors import HoldfastError
 from holdfast.report.gallery import items as gallery_items
 from holdfast.report.gallery.items import page_data, shorten
-from holdfast.report.gallery.page import write_gallery
+from holdfast.report.gallery.page import gallery
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Shelf
 from holdfast.report.page import build
 from holdfast.tasks.example import Example
@@ -221,7 +221,7 @@ def tab(tmp_path_factory) -> Iterator[Tab]:
 
 @pytest.fixture
 def page(tmp_path) -> Path:
-    write_gallery(tmp_path / "gallery.html", [_results()], Shelf(_examples(20, 3)), Album())
+    (tmp_path / "gallery.html").write_bytes(gallery([_results()], Shelf(_examples(20, 3)), Album()))
     return tmp_path / "gallery.html"
 
 
@@ -258,7 +258,7 @@ def test_the_page_counts_fates_as_the_analysis_does(tab, page):
 
 @needs_chromium
 def test_what_has_no_picture_and_what_marks_mean_is_said(tab, tmp_path):
-    write_gallery(tmp_path / "few.html", [_results()], Shelf(_examples(20, 20)), Album(2))
+    (tmp_path / "few.html").write_bytes(gallery([_results()], Shelf(_examples(20, 20)), Album(2)))
     tab.open((tmp_path / "few.html").as_uri())
     assert tab.ask("document.querySelector('.row span.thumb').textContent") == "no picture here"
     marks = tab.ask("document.getElementById('marks').textContent")
@@ -266,7 +266,7 @@ def test_what_has_no_picture_and_what_marks_mean_is_said(tab, tmp_path):
     assert "the first run's" in tab.ask("document.querySelector('#matrix-fold summary').textContent")
     _pick(tab, "run", "1")
     assert "the first run's" not in tab.ask("document.querySelector('#matrix-fold summary').textContent")
-    write_gallery(tmp_path / "none.html", [_results()], Shelf(None), Album(0))
+    (tmp_path / "none.html").write_bytes(gallery([_results()], Shelf(None), Album(0)))
     tab.open((tmp_path / "none.html").as_uri())  # where the page has none at all, no place is kept
     assert tab.ask("getComputedStyle(document.querySelector('.row .thumb')).display") == "none"
 
@@ -344,7 +344,7 @@ def test_two_runs_side_by_side(tab, page):
 @needs_chromium
 def test_only_rows_in_view_are_built(tab, tmp_path):
     results = make_results(("sft",), items=2000, sequence=SHORT[:2], general=())
-    write_gallery(tmp_path / "g.html", [results], SHELF, Album())
+    (tmp_path / "g.html").write_bytes(gallery([results], SHELF, Album()))
     tab.open((tmp_path / "g.html").as_uri())
     assert tab.ask("shown.length") == 4000
     assert tab.ask("document.querySelectorAll('.row').length") < 40
@@ -358,7 +358,7 @@ def test_only_rows_in_view_are_built(tab, tmp_path):
 
 @needs_chromium
 def test_hostile_text_stays_text_and_nothing_is_fetched(tab, tmp_path):
-    write_gallery(tmp_path / "g.html", [_hostile()], Shelf(_examples(5, 3)), Album())
+    (tmp_path / "g.html").write_bytes(gallery([_hostile()], Shelf(_examples(5, 3)), Album()))
     tab.requests.clear()
     tab.said.clear()
     tab.open((tmp_path / "g.html").as_uri())

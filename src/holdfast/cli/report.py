@@ -107,7 +107,7 @@ def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
     from holdfast.api import load_results
     from holdfast.experiment.collect import judged
     from holdfast.experiment.plan import make_plan
-    from holdfast.report.gallery.page import write_gallery
+    from holdfast.report.gallery.page import gallery
     from holdfast.report.gallery.thumbnails import Album, Shelf
 
     results = [load_results(first), load_results(second)]
@@ -116,7 +116,7 @@ def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
     path = first.output / "report" / f"gallery-with-{second.output.name}.html"
     shelf = Shelf(partial(judged, first, make_plan(first)))
     with out.status("Writing the gallery of both"):
-        write_gallery(path, results, shelf, Album(pictures))
+        files.write_bytes(path, gallery(results, shelf, Album(pictures)))
     return path
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from holdfast.analysis.results import Results
 from holdfast.analysis.views import Analysis, analyse
-from holdfast.files import sweep, write_json, write_text
-from holdfast.report.gallery.page import NAME, write_gallery
+from holdfast.files import sweep, write_bytes, write_json, write_text
+from holdfast.report.gallery.page import NAME, gallery
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Examples, Shelf
 from holdfast.report.latex import to_latex
 from holdfast.report.section import Drawing, MakeSection, Part, Sample, Samples, Section
@@ -56,7 +56,7 @@ def build(
     templates = environment()
     for name in ("report.md", "index.html"):
         write_text(folder / name, templates.get_template(f"{name}.j2").render(content))
-    write_gallery(folder / NAME, [results], shelf, Album(pictures))
+    write_bytes(folder / NAME, gallery([results], shelf, Album(pictures)))
     return folder / "index.html"
 
 

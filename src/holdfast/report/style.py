@@ -124,8 +124,8 @@ def looks_of(methods: Sequence[MethodView]) -> dict[str, Look]:
 def _shade(colour: str, depth: float) -> str:
     """The colour from half way to white (depth 0) through itself (0.5) to a third of the way to black (1)."""
     other, share = (255, 1 - 2 * depth) if depth < 0.5 else (0, 0.7 * (2 * depth - 1))
-    parts = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return "#" + "".join(f"{round(part + share * 0.5 * (other - part)):02x}" for part in parts)
+    parts = bytes.fromhex(colour[1:])
+    return "#" + bytes(round(part + share * 0.5 * (other - part)) for part in parts).hex()
 
 
 def data_colours(looks: Looks) -> dict[str, str]:
@@ -135,11 +135,9 @@ def data_colours(looks: Looks) -> dict[str, str]:
 
 
 def _at_night(colour: str) -> str:
-    hue, lightness, saturation = rgb_to_hls(
-        *(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
-    )
+    hue, lightness, saturation = rgb_to_hls(*(part / 255 for part in bytes.fromhex(colour[1:])))
     parts = hls_to_rgb(hue, DARKEST + (1 - DARKEST) * lightness, saturation)
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+    return "#" + bytes(round(255 * part) for part in parts).hex()
 
 
 def css(colour: str) -> str:

@@ -39,7 +39,6 @@ Cells = dict[tuple[int, int], list[Record | None]]  # (task number, stage) -> a 
 class Item:
     """A test item; `rank` is the fate most worth seeing that it met in any run."""
 
-    task: int
     id: str
     prompt: str
     reference: str
@@ -94,7 +93,7 @@ class Items:
             id, prompt = str(record["id"]), shorten(record["prompt"], self._longest)
             if id not in places:
                 places[id] = len(items)
-                items.append(Item(task, id, prompt, shorten(str(record["reference"]), SHORTEST)))
+                items.append(Item(id, prompt, shorten(str(record["reference"]), SHORTEST)))
             elif items[places[id]].prompt != prompt:
                 raise HoldfastError(
                     f"Item {id} of task {self.tasks[task]} has another prompt in {label} than in what stands "
@@ -115,10 +114,13 @@ class Items:
                 if fate != MISSING:
                     item.rank = min(item.rank, fate)
 
-    def by_interest(self) -> Iterator[tuple[int, int]]:
-        """(task number, place) of every item: what changed first, all tasks in turn."""
-        every = ((number, place) for number, items in enumerate(self.of_task) for place in range(len(items)))
-        return iter(sorted(every, key=lambda one: (self.of_task[one[0]][one[1]].rank, one[1], one[0])))
+    def places(self) -> Iterator[tuple[int, int]]:
+        """(task number, place) of every item, task by task."""
+        return ((number, place) for number, items in enumerate(self.of_task) for place in range(len(items)))
+
+    def by_interest(self) -> list[tuple[int, int]]:
+        """The same: what changed first, all tasks in turn."""
+        return sorted(self.places(), key=lambda one: (self.of_task[one[0]][one[1]].rank, one[1], one[0]))
 
 
 def page_data(experiments: Sequence[Results], shelf: Shelf, album: Album) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def page_data(experiments: Sequence[Results], shelf: Shelf, album: Album) -> dic
         "ids": [item.id for item in flat],
         "prompts": [item.prompt for item in flat],
         "references": [item.reference for item in flat],
-        "whole": "".join("01"[(item.task, place) in whole] for item, place in _placed(items)),
+        "whole": "".join("01"[one in whole] for one in items.places()),
         "pictures": pictures,
         "album": album.pictures,
         "runs": [_run(column, items, texts) for column in items.columns],
@@ -233,12 +235,6 @@ def _marks(records: Sequence[Record | None], outcomes: Sequence[int]) -> str:
         NOTHING if record is None else str(found + (0 if record["finished"] else CUT))
         for record, found in zip(records, outcomes, strict=True)
     )
-
-
-def _placed(items: Items) -> Iterator[tuple[Item, int]]:
-    for of_task in items.of_task:
-        for place, item in enumerate(of_task):
-            yield item, place
 
 
 def shorten(text: str, most: int = LONGEST) -> str:

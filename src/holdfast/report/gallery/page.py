@@ -6,21 +6,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from holdfast.analysis.results import Results
-from holdfast.files import write_bytes
 from holdfast.report.gallery.items import page_data
 from holdfast.report.gallery.thumbnails import Album, Shelf
 from holdfast.report.templating import TEMPLATES, environment
 
 NAME = "gallery.html"
-
-
-def write_gallery(path: Path, experiments: Sequence[Results], shelf: Shelf, album: Album) -> None:
-    """As `gallery`, to a file beside the report."""
-    write_bytes(path, gallery(experiments, shelf, album))
 
 
 def gallery(
@@ -38,8 +31,7 @@ def gallery(
     script = (TEMPLATES / "gallery.js").read_text(encoding="utf-8")
     content = {"name": data["name"], "report": report, "data": embedded(data), "script": script}
     text = environment().get_template("gallery.html.j2").render(content | {"digest": digest(script)})
-    made: bytes = text.encode("utf-8", "replace")  # half a character cannot be written
-    return made
+    return text.encode("utf-8", "replace")  # half a character cannot be written
 
 
 def digest(script: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,10 +49,8 @@ class Album:
     pictures: list[str] = field(default_factory=list)
     left_out: int = 0
     unread: int = 0
-
-    def __post_init__(self) -> None:
-        self._known: dict[str, int] = {}
-        self._bytes = 0
+    _known: dict[str, int] = field(default_factory=dict, init=False)  # number by address
+    _bytes: int = field(default=0, init=False)
 
     def add(self, example: Example) -> list[int]:
         """The example's pictures by number; none where they find no place or cannot be read."""
@@ -69,12 +66,11 @@ class Album:
             return []
 
     def _number(self, address: str) -> int:
-        digest = hashlib.sha256(address.encode()).hexdigest()
-        if digest not in self._known:
-            self._known[digest] = len(self.pictures)
+        if address not in self._known:
+            self._known[address] = len(self.pictures)
             self.pictures.append(address)
             self._bytes += len(address)
-        return self._known[digest]
+        return self._known[address]
 
 
 class Shelf:
