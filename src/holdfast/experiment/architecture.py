@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import model_folder
 from holdfast.policy.known import KNOWN, Known
@@ -91,22 +93,11 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
     """
     known = Known(memory, settings.path, settings)
     if (facts := known.get("architecture")) is not None and "operations" in facts:
-        return _from_json(facts)
+        return TypeAdapter(Architecture).validate_python(facts)
     found = _built(settings)
     if found is not None:
         known.keep("architecture", asdict(found))
     return found
-
-
-def _from_json(facts: dict[str, Any]) -> Architecture:
-    """What `asdict` made."""
-    vision = facts["vision"]
-    if vision is not None:
-        vision = Vision(**vision | {"tower": Tower(**vision["tower"])})
-    operations = Operations(**facts["operations"])
-    return Architecture(
-        **facts | {"text": Tower(**facts["text"]), "vision": vision, "operations": operations}
-    )
 
 
 def _built(settings: ModelSettings) -> Architecture | None:

@@ -66,11 +66,11 @@ class _Collector:
         if other:
             style = "direct" if style == "cot" else "cot"
         variant = self.experiment.variants.get(chain.method)
-        cells = {}
-        for cell, name in (chain.other_cells if other else chain.cells).items():
-            records = self.rows(name)
-            if records is not None:
-                cells[cell] = records
+        cells = {
+            cell: records
+            for cell, name in (chain.other_cells if other else chain.cells).items()
+            if (records := self.rows(name)) is not None
+        }
         return MethodRun(
             method=chain.method,
             seed=chain.seed,

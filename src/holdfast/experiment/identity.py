@@ -83,13 +83,9 @@ def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
     """
     paths = {path for path in folder.iterdir() if path.suffix in _DETERMINING and path.is_file()}
     paths |= {*indexed(folder)}
-    return _file_digests(sorted(paths), memory)
-
-
-def _file_digests(paths: list[Path], memory: Path) -> dict[str, str]:
     known: dict[str, str] = files.read_if_there(memory) or {}
     digests, learned = {}, False
-    for path in paths:
+    for path in sorted(paths):
         facts = path.stat()
         key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
         if facts.st_size < REMEMBER_FROM:

@@ -153,7 +153,8 @@ class Runner:
         from holdfast.learning.loop import learn
         from holdfast.learning.stage import Stage
 
-        method = _method(job)
+        method = job.method
+        assert method is not None, "only evaluations have none"
         items = self._training_items(job)
         result: dict[str, Any] = {"available": len(items)}
         iterations = job.inputs["iterations"]
@@ -327,10 +328,7 @@ class Runner:
         name = job.policy or _BASE
         if self.held != name or self._policy is None:
             self.held = self._policy = None  # free the memory first
-            if job.policy is None:
-                self._policy = self.load_base()
-            else:
-                self._policy = self.load_trained(job.policy)
+            self._policy = self.load_base() if job.policy is None else self.load_trained(job.policy)
             self.held = name
         return self._policy
 
@@ -412,8 +410,3 @@ def _bytes(example: Example) -> int:
     """About what an example takes in memory."""
     texts = (example.prompt, example.answer, example.rationale, *example.choices, *example.references)
     return 1024 + sum(map(len, texts)) + sum(map(held_bytes, example.images))
-
-
-def _method(job: Job) -> Method:
-    assert job.method is not None, "only evaluations have no method"
-    return job.method

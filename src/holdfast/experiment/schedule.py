@@ -61,7 +61,9 @@ class Schedule(Queue):
         store.prepare()
         store.use(plan.jobs.values())
         self._find_todo()
-        self._prune_all()
+        for job in plan.jobs.values():
+            if job.kind == "learn":
+                self._prune(job)
 
     def _find_todo(self) -> None:
         leased: set[str] = set()
@@ -137,8 +139,3 @@ class Schedule(Queue):
         self.store.keep_weights(learn, self.experiment.name, kept)
         if not kept and not self.needs_weights(learn):
             self.store.prune_weights(learn)
-
-    def _prune_all(self) -> None:
-        for job in self.plan.jobs.values():
-            if job.kind == "learn":
-                self._prune(job)
