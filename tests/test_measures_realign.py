@@ -1,5 +1,7 @@
 """The re-alignment probe: it counts what comes back, and puts the policy back."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ TRAIN, TEST = TASK.examples("train", 8), TASK.examples("test", 20)
 
 def measure(policy, **changes):
     settings = {
+        "steps": 5,
         "learning_rate": 2e-4,
         "style": "cot",
         "templates": TEMPLATES["embedded"],
@@ -48,7 +51,7 @@ def test_a_few_steps_bring_back_what_was_overwritten(policy):
 def test_the_target_follows_style_and_rationales(policy):
     short = {"steps": 1, "test": TEST[:2]}
     assert measure(policy, style="direct", **short)["target"] == "answer"
-    assert measure(policy, target="answer", **short)["target"] == "answer"
+    assert measure(policy, train=[replace(TRAIN[0], rationale="")], **short)["target"] == "answer"
 
 
 def test_adapters_are_put_back(tmp_path):
@@ -75,10 +78,6 @@ def test_a_failure_leaves_the_policy_as_it_was(policy, monkeypatch):
     assert_untouched(policy, before)
 
 
-def test_what_cannot_be_probed(policy):
-    with pytest.raises(InputError, match="needs examples"):
-        measure(policy, train=[])
+def test_it_is_not_judged_by_what_it_trains_on(policy):
     with pytest.raises(InputError, match="test on what it trains on"):
         measure(policy, test=TRAIN)
-    with pytest.raises(InputError, match="at least one step"):
-        measure(policy, steps=0)

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from holdfast.errors import InputError
 from holdfast.generate.rollouts import encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.methods import make_method
@@ -349,14 +348,3 @@ def test_adapters_alone_are_measured():
     assert made["fisher_trace"] > 0
     assert all(math.isfinite(row["risk_sft_answer"]) for row in made["instances"])
     assert_untouched(policy, before)
-
-
-def test_what_cannot_be_measured():
-    policy = Policy.load("embedded", ModelSettings())
-    items = embedded_items("facts", 1)
-    with pytest.raises(InputError, match="at least one old"):
-        risks(policy, [], items, **ASKED)
-    with pytest.raises(InputError, match="temperature above 0"):
-        risks(policy, items, items, **ASKED | {"sampling": Sampling(temperature=0)})
-    with pytest.raises(InputError, match="at least 2 samples"):
-        risks(policy, items, items, **ASKED | {"samples": 1})

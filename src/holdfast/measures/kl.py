@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdfast.errors import InputError
 from holdfast.generate.rollouts import Item, encode_items
 from holdfast.policy.batch import Completions
 from holdfast.policy.budget import TokenBudget
@@ -75,14 +74,8 @@ def divergences(
         tokens); prompts, samples, tokens (of both kinds of completions), exact.
 
     Raises:
-        InputError: there is no reference, or a task without items.
         NotFiniteError: a policy's output is not finite.
     """
-    if not references:
-        raise InputError("Drift needs a policy to compare with; there is none.")
-    for task, some in items.items():
-        if not some:
-            raise InputError(f"Drift on {task} needs at least one example; there is none.")
     flat = [(task, item) for task, some in items.items() for item in some]
     names = list(references)
     longest = (1 + len(names)) * samples * sampling.max_tokens

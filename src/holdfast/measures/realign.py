@@ -35,10 +35,9 @@ def realign(
     train: Sequence[Example],
     test: Sequence[Example],
     *,
-    steps: int = 5,
+    steps: int,
     learning_rate: float,
     style: Style,
-    target: Target | None = None,
     templates: Mapping[Style, str],
     sampling: Sampling,
     stream: tuple[object, ...],
@@ -46,13 +45,12 @@ def realign(
 ) -> dict[str, Any]:
     """Accuracy on `test` before and after a few steps of SFT on `train`.
 
-    The optimiser is a new AdamW without weight decay; every step sees all of `train`. The policy is
+    What SFT writes is `reasoned` where style is cot and every example has a rationale, else `answer`. The
+    optimiser is a new AdamW without weight decay; every step sees all of `train`. The policy is
     put back to the bit. Memory: the optimiser's, and a copy of the trained weights.
 
     Args:
         train: a handful of the old task's examples, none of them in `test`.
-        target: what SFT writes; None: `reasoned` where style is cot and every example has a
-            rationale, else `answer`.
         stream: names of the random stream; both evaluations draw the same numbers.
         batch: test examples that are answered together.
 
@@ -63,18 +61,13 @@ def realign(
         whose gradient was not finite).
 
     Raises:
-        InputError: there are no examples, an example stands in both, no step, or the target does not fit.
+        InputError: an example stands in both.
     """
-    if not train or not test:
-        raise InputError(f"The probe on {task.name} needs examples to train on and to test.")
     both = {example.id for example in train} & {example.id for example in test}
     if both:
         raise InputError(f"The probe on {task.name} would test on what it trains on: {sorted(both)[0]}.")
-    if steps < 1:
-        raise InputError("The probe needs at least one step.")
-    if target is None:
-        reasons = style == "cot" and all(example.rationale for example in train)
-        target = "reasoned" if reasons else "answer"
+    reasons = style == "cot" and all(example.rationale for example in train)
+    target: Target = "reasoned" if reasons else "answer"
     method = SFT(
         objective="sft",
         style=style,

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdfast.errors import InputError
 from holdfast.generate.rollouts import Item, Rollouts, roll_out
 from holdfast.learning import advantages
 from holdfast.policy.batch import Completions, group_tokens
@@ -57,9 +56,11 @@ def risks(
     prompt with its group, and about eight vectors as long as the trained parameters.
 
     Args:
-        old: items of earlier tasks; they give the Fisher information, and what must be kept.
+        old: items of earlier tasks, at least one; they give the Fisher information, and what must be kept.
         new: items of the task that is (to be) learned.
-        samples: G, completions of each item; of an old one the first gives the Fisher information.
+        sampling: with a temperature above 0.
+        samples: G, completions of each item, at least 2; the first of an old one gives the Fisher
+            information.
         batch: prompts that are sampled together.
         micro_batch: prompts that are computed together with a gradient; None: all of a batch.
         stream: names of the random stream.
@@ -83,15 +84,8 @@ def risks(
         draws, or else its reference target (`reasoned` where it can be).
 
     Raises:
-        InputError: there are no old or new items; G below 2; greedy sampling.
         NotFiniteError: the policy's output is not finite.
     """
-    if not old or not new:
-        raise InputError("Risk needs at least one old and one new example.")
-    if sampling.temperature == 0:
-        raise InputError("Risk needs differing completions: set sampling.temperature above 0.")
-    if samples < 2:
-        raise InputError("Risk needs at least 2 samples.")
     temperature, was_training = sampling.temperature, policy.model.training
 
     def sampled(name: str, items: Sequence[Item]) -> Iterable[tuple[Sequence[Item], Rollouts]]:

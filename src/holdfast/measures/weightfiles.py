@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from holdfast.errors import InputError
+from holdfast.files import read_json
 from holdfast.policy import lora
 from holdfast.weights import indexed
 
@@ -86,7 +86,7 @@ class Folder:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            return read_json(self.path / name)
         except (OSError, ValueError) as error:
             raise InputError(f"{self.path / name} cannot be read: {error}.") from None
 
