@@ -79,7 +79,7 @@ def calibration_error(
         return np.abs(off).reshape(-1, bins).sum(1) / weights.sum(1)
 
 
-def bins_of(weights: np.ndarray, bins: int = BINS) -> np.ndarray:
+def bins_of(weights: np.ndarray, bins: int) -> np.ndarray:
     """The bin of each answer [B, answers], that in which the middle of its mass lies."""
     total = np.maximum(weights.sum(1, keepdims=True), 1)
     middle = np.cumsum(weights, 1) - weights / 2
@@ -99,13 +99,13 @@ def mirrored(found: Estimate) -> Estimate:
     return Estimate(value, min(2 * value - found.high, value), max(2 * value - found.low, value))
 
 
-def reliability(judged: Sequence[Judged], bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
+def reliability(judged: Sequence[Judged]) -> tuple[np.ndarray, np.ndarray]:
     """Mean confidence and share of right answers in each bin of all answers together."""
     right, confidence = (
         np.concatenate([getattr(one, key) for one in judged]) for key in ("right_N", "confidence_N")
     )
     _, confidence, right = Judged("", right, confidence).sorted()
-    bins = min(bins, len(confidence))
+    bins = min(BINS, len(confidence))
     place = bins_of(np.ones((1, len(confidence))), bins)[0]
     counts = np.bincount(place, minlength=bins)
     return np.bincount(place, confidence, bins) / counts, np.bincount(place, right, bins) / counts
@@ -120,9 +120,8 @@ def judged_at(results: Results, run: MethodRun, moment: Moment) -> list[Judged]:
     if moment == "just" and run.joint:
         return []
     last, measured = results.last_stage(run), run.measured("calibration")
-    stages = {"base": lambda place: 0, "just": lambda place: place, "end": lambda place: last}
     found = [
-        _judged(measured.get(stages[moment](place), {}), task)
+        _judged(measured.get({"base": 0, "just": place, "end": last}[moment], {}), task)
         for place, task in enumerate(results.order_of(run), start=1)
     ]
     return [one for one in found if one is not None] if all(found) else []

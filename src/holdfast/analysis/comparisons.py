@@ -6,7 +6,7 @@ The p-values of one call of `compare` are adjusted together, so one call makes o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -88,29 +88,26 @@ def compare(
     permutations = max(PERMUTATIONS, PERMUTATIONS_PER_TEST * len(pairs) * len(measures))
     sides = [(scores[method.name], scores[reference.name]) for method, reference in pairs]
     tests = permutation_tests(sides, permutations)
+    gaps = [{name: difference(*pair, name) for name in measures} for pair in pairs]
+    tested = {
+        (index, name): p[name]
+        for index, p in enumerate(tests)
+        for name, gap in gaps[index].items()
+        if not np.isnan([gap.value, p[name]]).any()
+    }
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
     found = []
-    for (method, reference), side, p in zip(pairs, sides, tests, strict=True):
-        effects, differences = effect_sizes(*side), {}
-        for name in measures:
-            gap = difference(method, reference, name)
-            tested = np.nan if np.isnan(gap.value) else p[name]
-            differences[name] = Difference(
-                gap.value, gap.low, gap.high, p=tested, effect=effects.get(name, np.nan)
+    for index, (pair, side) in enumerate(zip(pairs, sides, strict=True)):
+        effects = effect_sizes(*side)
+        differences = {
+            name: Difference(
+                gap.value,
+                gap.low,
+                gap.high,
+                p=adjusted.get((index, name), np.nan),
+                effect=effects.get(name, np.nan),
             )
-        found.append(Comparison(method, reference, differences))
-    return _adjusted(found)
-
-
-def _adjusted(comparisons: list[Comparison]) -> list[Comparison]:
-    tested = [
-        (index, name)
-        for index, comparison in enumerate(comparisons)
-        for name, gap in comparison.differences.items()
-        if not np.isnan(gap.p)
-    ]
-    p = holm([comparisons[index].differences[name].p for index, name in tested])
-    for (index, name), value in zip(tested, p, strict=True):
-        gaps = comparisons[index].differences
-        changed = {**gaps, name: replace(gaps[name], p=value)}
-        comparisons[index] = replace(comparisons[index], differences=changed)
-    return comparisons
+            for name, gap in gaps[index].items()
+        }
+        found.append(Comparison(*pair, differences))
+    return found

@@ -88,9 +88,9 @@ def pool(changes: Sequence[Change]) -> Change:
     )
 
 
-def accuracy(name: str, scores_N: np.ndarray, level: float = LEVEL) -> Estimate:
+def accuracy(name: str, scores_N: np.ndarray) -> Estimate:
     """The mean score with its bootstrap interval."""
-    return estimate(resampled_means(scores_N, (0.0, 1.0), name), level)
+    return estimate(resampled_means(scores_N, (0.0, 1.0), name))
 
 
 def resampled_means(values_N: np.ndarray, extremes: tuple[float, float], name: str) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from holdfast.analysis.association import cluster_weights, quadratic, spearman, unseen_r2
-from holdfast.analysis.bootstrap import LEVEL, RESAMPLES, Estimate
+from holdfast.analysis.bootstrap import RESAMPLES, Estimate, estimate
 from holdfast.analysis.matrix import accuracy_matrix
 from holdfast.analysis.metrics import measure
 from holdfast.analysis.results import MethodRun, Results
@@ -232,11 +232,9 @@ def _strengths(
 
 def _interval(draws_B: np.ndarray, methods: int) -> Estimate:
     """The observed value; its interval is NaN where methods are too few."""
-    draws = draws_B[1:][~np.isnan(draws_B[1:])]
-    if methods < MIN_METHODS or not len(draws):
+    if methods < MIN_METHODS or np.isnan(draws_B[1:]).all():
         return Estimate(float(draws_B[0]), np.nan, np.nan)
-    low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    return Estimate(float(draws_B[0]), float(low), float(high))
+    return estimate(draws_B)
 
 
 def _accuracies(run: MethodRun, results: Results) -> tuple[np.ndarray, np.ndarray]:

@@ -140,10 +140,6 @@ class Results:
             return 0
         return 1 if run.joint else self.order_of(run).index(task) + 1
 
-    def methods(self) -> tuple[str, ...]:
-        """Method names in the order they first appear."""
-        return tuple(dict.fromkeys(run.method for run in self.runs))
-
     def records(self) -> pd.DataFrame:
         """As `frames.records`."""
         from holdfast.analysis import frames

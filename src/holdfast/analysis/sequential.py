@@ -37,9 +37,9 @@ class Look:
     gained: int
 
 
-def looks_at(items: int, looks: int = LOOKS) -> list[int]:
+def looks_at(items: int) -> list[int]:
     """The counts of items at which to look; the last is all of them."""
-    return sorted({-(-items * look // looks) for look in range(1, looks + 1)})
+    return sorted({-(-items * look // LOOKS) for look in range(1, LOOKS + 1)})
 
 
 def spent(alpha: float, share: float) -> float:
