@@ -235,10 +235,18 @@ def method_legend(
     legend(figure, handles, where)
 
 
-def family_look(methods: Sequence[MethodView], family: str, looks: Looks) -> Look:
-    """That of the family's middle method."""
-    members = [method for method in methods if method.family == family]
-    return looks[members[len(members) // 2].name]
+def family_colours(methods: Sequence[MethodView], looks: Looks) -> dict[str, str]:
+    """The colour of each family: that of its middle method."""
+    families = by_family(methods).items()
+    return {family: looks[members[len(members) // 2].name].colour for family, members in families}
+
+
+def method_rows(axes: Axes, methods: Sequence[MethodView]) -> None:
+    """Let each method have a row, the first on top."""
+    axes.set_yticks(range(len(methods)), [method.label for method in methods])
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
 
 
 def cross(axes: Axes, x: Estimate, y: Estimate, look: Look, size: float = 8, width: float = 1.3) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
@@ -12,6 +14,13 @@ from holdfast.report.table import Column, Value
 METHOD = Column("method", "Method")
 STYLE = Column("style", "Style", help="prompt style it was trained and judged in")
 SEEDS = Column("seeds", "Seeds", help="finished seeds, of those started")
+MEASURE_COLUMNS = (
+    Column("avg_acc", "AvgAcc", "points"),
+    Column("fm", "FM", "change"),
+    Column("bwt", "BWT", "change"),
+    Column("plasticity", "Plasticity", "points"),
+    Column("general", "General", "change"),
+)
 BASE = "base model"
 MANY = 12  # methods from which what has a row or a panel of each starts folded
 
@@ -51,6 +60,12 @@ def measures(method: MethodView) -> Row:
     total, complete = method.draws.seeds, method.draws.complete
     seeds = str(total) if complete == total else f"{complete} of {total}"
     return {"seeds": seeds} | {name: method.measure(name) for name in method.draws.measures}
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are there; None if none is."""
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
 
 
 def many(analysis: Analysis) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from holdfast import rng
 from holdfast.analysis.bootstrap import RESAMPLES, combine_seeds, estimate
 from holdfast.analysis.method import MethodView
-from holdfast.analysis.results import MethodRun
+from holdfast.analysis.results import MethodRun, Record, Results
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import fit, heat, panels
 from holdfast.report.rows import METHOD, Row
@@ -30,8 +31,6 @@ MOVEMENT = ("l2", "relative", "share_1e-5", "share_1e-4", "share_1e-3", "cosine"
 
 HEAT = ("#f7f3ee", "#f2c9a1", "#e08a4f", "#b3452c", "#611a24")
 MOST_NUMBERED = 14  # columns that are wide enough in the page for a number in every cell
-
-Record = dict[str, Any]
 
 
 def section(analysis: Analysis) -> Section:
@@ -63,8 +62,10 @@ def divergence(analysis: Analysis) -> Table:
         row: Row = {"method": method.label}
         for direction in ("forward", "reverse"):
             for kind, _, _ in KINDS:
-                row[f"{direction}_{kind}"] = _seeds_mean(method, direction, _stage_rows(analysis, kind))
-            row[f"{direction}_base"] = _seeds_mean(method, direction, _base_rows(analysis))
+                row[f"{direction}_{kind}"] = _seeds_mean(
+                    method, direction, partial(_stage_rows, analysis.results, kind)
+                )
+            row[f"{direction}_base"] = _seeds_mean(method, direction, partial(_base_rows, analysis.results))
         rows.append(row)
     note = (
         "Kullback-Leibler divergence in nats per completion between each stage's policy and the one before "
@@ -141,33 +142,22 @@ def _drifts(method: MethodView) -> list[dict[str, Any]]:
     return [drift for run in method.runs for drift in run.measured("drift").values()]
 
 
-def _stage_rows(analysis: Analysis, kind: str) -> Callable[[MethodRun], list[Record]]:
-    """What finds a run's KL rows of one kind of prompt, against the policy before the stage."""
-
-    def find(run: MethodRun) -> list[Record]:
-        order = analysis.results.order_of(run)
-        found = []
-        for stage, drift in run.measured("drift").items():
-            new = order if run.joint else order[stage - 1 : stage]
-            old = () if run.joint else order[: stage - 1]
-            tasks = {"new": new, "old": old, "general": analysis.results.general}[kind]
-            previous = "previous" if stage > 1 else "base"  # before the first stage there is but the base
-            found += [row for row in drift["kl"] if row["reference"] == previous and row["task"] in tasks]
-        return found
-
-    return find
+def _stage_rows(results: Results, kind: str, run: MethodRun) -> list[Record]:
+    """A run's KL rows of one kind of prompt, against the policy before the stage."""
+    order, found = results.order_of(run), []
+    for stage, drift in run.measured("drift").items():
+        new = order if run.joint else order[stage - 1 : stage]
+        old = () if run.joint else order[: stage - 1]
+        tasks = {"new": new, "old": old, "general": results.general}[kind]
+        previous = "previous" if stage > 1 else "base"  # before the first stage there is but the base
+        found += [row for row in drift["kl"] if row["reference"] == previous and row["task"] in tasks]
+    return found
 
 
-def _base_rows(analysis: Analysis) -> Callable[[MethodRun], list[Record]]:
-    """What finds a finished run's KL rows against the base on the sequence's tasks."""
-
-    def find(run: MethodRun) -> list[Record]:
-        drift = run.measured("drift").get(analysis.results.last_stage(run))
-        tasks = analysis.results.sequence
-        rows = drift["kl"] if drift else []
-        return [row for row in rows if row["reference"] == "base" and row["task"] in tasks]
-
-    return find
+def _base_rows(results: Results, run: MethodRun) -> list[Record]:
+    """A finished run's KL rows against the base on the sequence's tasks."""
+    rows = run.measured("drift").get(results.last_stage(run), {"kl": []})["kl"]
+    return [row for row in rows if row["reference"] == "base" and row["task"] in results.sequence]
 
 
 def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], list[Record]]) -> Value:

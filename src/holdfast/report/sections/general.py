@@ -8,7 +8,7 @@ import numpy as np
 
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import arms, fit, panels
+from holdfast.report.panels import arms, fit, method_rows, panels
 from holdfast.report.rows import METHOD, STYLE, Row, base_rows, named
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, Looks
@@ -71,10 +71,7 @@ def general_figure(analysis: Analysis, looks: Looks) -> Figure | None:
                     both[1], row, xerr=arms(after), color=look.colour, marker=look.marker, markersize=6.5,
                     elinewidth=1.3,
                 )  # fmt: skip
-        axes.set_yticks(range(len(methods)), [method.label for method in methods])
-        axes.set_ylim(len(methods) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
+        method_rows(axes, methods)
         present = [value for value in values if not np.isnan(value)]
         if present:
             axes.set_xlim(max(-2, 100 * min(present) - 6), min(102, 100 * max(present) + 6))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.transitions import Transitions
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import fit, panels
-from holdfast.report.rows import METHOD, Row
+from holdfast.report.panels import fit, method_rows, panels
+from holdfast.report.rows import METHOD, Row, mean
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import INK, WIDTH, Looks, room, scaled
 from holdfast.report.table import Column, Table, rounded
@@ -58,7 +55,7 @@ def turnover(analysis: Analysis) -> Table:
     for method in analysis.sequential:
         if method.turnover:
             old = [entry for entry in method.persistence if entry.since > 0]
-            lasting = {one.key: _mean(getattr(entry, one.key) for entry in old) for one in LASTING}
+            lasting = {one.key: mean(getattr(entry, one.key) for entry in old) for one in LASTING}
             rows.append({"method": method.label, **method.turnover, **lasting})
     note = (
         "Shares of test items, %, mean over the old tasks [95 % interval]: just after training on the task "
@@ -116,12 +113,6 @@ def _transition_row(method: MethodView, entry: Transitions) -> Row:
     return row | {one.key: getattr(entry, one.key) for one in TURNOVER}
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    """Mean of those that are there; None if none is."""
-    present = [value for value in values if value is not None]
-    return float(np.mean(present)) if present else None
-
-
 def turnover_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     """Items lost (left, by kind) and gained (right) on old tasks, per method."""
     methods = [method for method in analysis.sequential if method.turnover]
@@ -145,11 +136,8 @@ def turnover_figure(analysis: Analysis, looks: Looks) -> Figure | None:
                 fontsize=scaled(8),
             )  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_yticks(range(len(methods)), [method.label for method in methods])
-    axes.set_ylim(len(methods) - 0.5, -0.5)
+    method_rows(axes, methods)
     axes.margins(x=0.12 * scaled(WIDTH) / room())  # for the numbers at the ends
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel("share of test items of old tasks, %")
     title = "lost: knowledge (full), convention (pale), format (palest); gained (outline)"

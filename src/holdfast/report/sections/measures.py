@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from holdfast.analysis.views import Analysis
 from holdfast.measures import KINDS
-from holdfast.report.rows import METHOD, Row
+from holdfast.report.rows import METHOD, Row, mean
 from holdfast.report.section import Section
 from holdfast.report.table import Column, Table
 
@@ -26,8 +24,7 @@ def numbers(analysis: Analysis, name: str) -> Table:
             here = [measured[stage] for measured in found if stage in measured]
             row: Row = {"method": method.label, "stage": stage}
             for key in dict.fromkeys(key for one in here for key in one if key != "seconds"):
-                values = [one[key] for one in here if one.get(key) is not None]
-                row[key] = float(np.mean(values)) if values else None
+                row[key] = mean(one.get(key) for one in here)
             rows.append(row)
     keys = dict.fromkeys(key for row in rows for key in row)
     columns = [METHOD, Column("stage", "Stage", "count")]

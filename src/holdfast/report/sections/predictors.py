@@ -20,7 +20,7 @@ from holdfast.analysis.predictors import (
     fitted,
 )
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import entry, family_look, first_column, fit, legend, panels
+from holdfast.report.panels import entry, family_colours, first_column, fit, legend, panels
 from holdfast.report.rows import Row
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks, scaled
@@ -111,7 +111,7 @@ def predictor_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     if not best:
         return None
     families = by_family(analysis.methods)
-    colours = {family: family_look(analysis.methods, family, looks).colour for family in families}
+    colours = family_colours(analysis.methods, looks)
     markers = dict(zip(families, "os^DvPXh*<>pd", strict=False))
     across = min(2, len(best))
     figure, grid = panels(len(best), across, WIDTH / 2 * across, sharey=True)

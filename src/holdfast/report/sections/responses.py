@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from holdfast.analysis.outcomes import Outcome, outcome
 from holdfast.analysis.results import MethodRun, Record
 from holdfast.analysis.views import Analysis
-from holdfast.report.rows import BASE, METHOD, STYLE, Row, base_rows, named
+from holdfast.report.gallery.items import shorten
+from holdfast.report.rows import BASE, METHOD, STYLE, Row, base_rows, mean, named
 from holdfast.report.section import Part, Response, Sample, Samples, Section
 from holdfast.report.table import Column, Table
 from holdfast.tasks.scoring import RIGHT
-
-LONGEST = 600  # characters shown of a prompt or response
 
 
 def section(analysis: Analysis) -> Section:
@@ -50,13 +47,13 @@ def responses(analysis: Analysis) -> Table:
 
 
 def _means(analysis: Analysis, runs: Sequence[MethodRun], stage: int) -> Row:
-    means: dict[str, float | None] = {}
+    """Means over the tasks' means."""
     cells = [run.cells.get((stage, task), []) for run in runs for task in analysis.results.sequence]
-    for field in ("format", "tokens", "finished"):
-        per_cell = [float(np.mean([record[field] for record in records])) for records in cells if records]
-        means[field] = float(np.mean(per_cell)) if per_cell else None
-    finished = means.pop("finished")
-    return {**means, "cut": None if finished is None else 1 - finished}
+    format, tokens, finished = (
+        mean(mean(record[field] for record in records) for records in cells)
+        for field in ("format", "tokens", "finished")
+    )
+    return {"format": format, "tokens": tokens, "cut": None if finished is None else 1 - finished}
 
 
 def samples(analysis: Analysis) -> dict[str, list[Sample]]:
@@ -112,8 +109,3 @@ def _sample(analysis: Analysis, runs: list[MethodRun], task: str, position: int)
     item = records[0]
     reference = shorten(str(item["reference"]))
     return Sample(str(item["id"]), shorten(item["prompt"]), reference, list(policies.items()))
-
-
-def shorten(text: str) -> str:
-    """At most `LONGEST` characters; says how many were left out."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"

@@ -11,7 +11,7 @@ from holdfast.analysis.axes import shown
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, fit, method_legend, panels
-from holdfast.report.rows import METHOD, Row, measures, strategies_of
+from holdfast.report.rows import MEASURE_COLUMNS, METHOD, Row, measures, strategies_of
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import WIDTH, Looks
 from holdfast.report.table import Column, Table, rounded, used
@@ -57,11 +57,7 @@ def strategies(analysis: Analysis) -> Table:
         METHOD,
         Column("strategy", "Strategy"),
         Column("share", "Its share", "points", "of a step's gradient, by norm; of replay, that of the batch"),
-        Column("avg_acc", "AvgAcc", "points"),
-        Column("fm", "FM", "change"),
-        Column("bwt", "BWT", "change"),
-        Column("plasticity", "Plasticity", "points"),
-        Column("general", "General", "change"),
+        *MEASURE_COLUMNS,
         Column("ctm", "CTM", "coefficient", "AvgAcc over that of joint training by the same objective"),
         Column("flops", "Operations", "flop", "of learning, all stages of a seed"),
         Column("settings", "Its settings"),

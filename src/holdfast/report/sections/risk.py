@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from holdfast.report.panels import (
     beside,
     blank,
     entry,
-    family_look,
+    family_colours,
     fit,
     legend,
     method_legend,
@@ -137,9 +138,10 @@ def selective_table(analysis: Analysis) -> Table:
     """Norm, one-step effect and risk of one instance's update, by whose policy it is at and its pass rate."""
     rows: list[Row] = []
     for family, instances in _by_family(analysis).items():
+        counts = Counter(bin_of(one["pass_rate"]) for one in instances)
         bins: list[Row] = [
-            {"family": family, "pass_rate": name, "instances": count}
-            for name, count in zip(BINS, _count_bins(instances), strict=True)
+            {"family": family, "pass_rate": name, "instances": counts[index]}
+            for index, name in enumerate(BINS)
         ]
         for key, _ in QUANTITIES:
             for row, mean in zip(bins, mean_by_bin(instances, key), strict=True):
@@ -161,11 +163,6 @@ def selective_table(analysis: Analysis) -> Table:
     return Table("selective", title, used(columns, rows), rows, note, tight=True, fold=True)
 
 
-def _count_bins(instances: Sequence[Instance]) -> list[int]:
-    bins = [bin_of(row["pass_rate"]) for row in instances]
-    return [bins.count(index) for index in range(len(BINS))]
-
-
 def _measured(analysis: Analysis) -> list[MethodView]:
     """Methods whose policies' risks were measured."""
     return [method for method in analysis.methods if instances_of(method.runs)]
@@ -183,7 +180,7 @@ def risk_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     families = _by_family(analysis)
     if not families:
         return None
-    colours = {family: family_look(analysis.methods, family, looks).colour for family in families}
+    colours = family_colours(analysis.methods, looks)
     figure, grid = panels(len(PANELS), 2)
     for axes, (claim, title) in zip(grid, PANELS, strict=True):
         _risk_panel(axes, claim, title, families, colours)
@@ -274,14 +271,10 @@ def _bins_panel(axes: Axes, instances: list[Instance], quantity: str) -> list[tu
         there = [index for index, mean in enumerate(means) if not np.isnan(mean.value)]
         found = [means[index] for index in there]
         value = np.array([mean.value for mean in found])
-        style: dict[str, Any] = {
-            "color": COLOURS[key],
-            "marker": "o",
-            "markersize": 4,
-            "linewidth": 1,
-            "elinewidth": 1.2,
-        }
-        axes.errorbar(x[there], value, yerr=arms(*found, scale=1), **style)
+        axes.errorbar(
+            x[there], value, yerr=arms(*found, scale=1), color=COLOURS[key], marker="o", markersize=4,
+            linewidth=1, elinewidth=1.2,
+        )  # fmt: skip
     axes.axhline(0, color=MUTED, linewidth=0.9)
     axes.set_xticks(range(len(BINS)), BINS)
     axes.grid(axis="x", visible=False)

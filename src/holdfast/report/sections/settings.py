@@ -12,8 +12,8 @@ import numpy as np
 from holdfast.analysis.axes import Axis, Series, axes_of, plain, series_along, shown
 from holdfast.analysis.method import MethodView, by_family
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import arms, cross, entry, family_look, fit, legend, panels
-from holdfast.report.rows import METHOD, SEEDS, Row, many, measures
+from holdfast.report.panels import arms, cross, entry, family_colours, fit, legend, panels
+from holdfast.report.rows import MEASURE_COLUMNS, METHOD, SEEDS, Row, many, measures
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks, scaled
 from holdfast.report.table import Column, Table
@@ -64,11 +64,7 @@ def axis_table(analysis: Analysis, axis: Axis, *, fold: bool = False) -> Table:
         ),
         METHOD,
         SEEDS,
-        Column("avg_acc", "AvgAcc", "points"),
-        Column("fm", "FM", "change"),
-        Column("bwt", "BWT", "change"),
-        Column("plasticity", "Plasticity", "points"),
-        Column("general", "General", "change"),
+        *MEASURE_COLUMNS,
     ]
     if not analysis.results.general:
         columns.pop()
@@ -171,7 +167,7 @@ def pareto_figure(analysis: Analysis, looks: Looks) -> Figure | None:
         if (name := _one_axis(members)) in ordered:
             position = ordered[name].position
             members.sort(key=lambda method: position(method.axes[name]))
-    middle = {family: family_look(analysis.methods, family, looks).colour for family in families}
+    middle = family_colours(analysis.methods, looks)
     marks = _marks(families.values(), looks)
     figure, grid = panels(len(measured), len(measured), WIDTH / 2 * len(measured))
     for axes, (measure, axis_label, title) in zip(grid, measured, strict=True):

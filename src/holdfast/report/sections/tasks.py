@@ -9,7 +9,7 @@ import numpy as np
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import beside, first_column, fit, heat, method_legend, panels
-from holdfast.report.rows import METHOD, STYLE, Row, base_rows, many, named
+from holdfast.report.rows import METHOD, STYLE, Row, base_rows, many, mean, named
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import GRID, MUTED, WIDTH, Looks, room, scaled
 from holdfast.report.table import Column, Table, rounded
@@ -64,8 +64,7 @@ def matrices(analysis: Analysis) -> Table:
                 row: Row = {"method": method.name, "style": method.style, "seed": run.seed}
                 row |= {"stage": stage, "trained_on": method.trained_on(stage)}
                 for task in analysis.tasks:
-                    records = run.cells.get((stage, task))
-                    row[task] = float(np.mean([record["score"] for record in records])) if records else None
+                    row[task] = mean(record["score"] for record in run.cells.get((stage, task), ()))
                 rows.append(row)
     return Table("matrices", "Accuracy matrices, every seed", columns, rows, "Accuracy, %.", shown=False)
 

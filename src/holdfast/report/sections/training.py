@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holdfast.analysis.bootstrap import combine_seeds, estimate
+from holdfast.analysis.bootstrap import RESAMPLES, combine_seeds, estimate
 from holdfast.analysis.matrix import nan_mean
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.results import MethodRun
@@ -266,4 +266,5 @@ def zero_shares(run: MethodRun) -> list[float]:
 def _mean_of_seeds(values: Sequence[float]) -> Value:
     if len(values) == 1:
         return values[0]
-    return estimate(combine_seeds(np.repeat(np.array(values)[:, None], 1001, axis=1))).within(0.0, 1.0)
+    draws_RB = np.repeat(np.array(values)[:, None], RESAMPLES + 1, axis=1)
+    return estimate(combine_seeds(draws_RB)).within(0.0, 1.0)
