@@ -117,12 +117,12 @@ def simulated(methods: int, generator: np.random.Generator, seeds: int = 1) -> l
     units = []
     for method in range(methods):
         level, other, fate = generator.normal(size=3)
-        for seed in range(seeds):
+        for _ in range(seeds):
             for stage in range(2, 7):
                 cause = level + 0.5 * generator.normal()
                 noise = other + 0.5 * generator.normal()
                 lost = -0.05 * cause + 0.02 * (fate + generator.normal())
-                unit = Unit(f"m{method}", seed, stage, {"cause": cause, "noise": noise}, {"old": lost})
+                unit = Unit(f"m{method}", stage, {"cause": cause, "noise": noise}, {"old": lost})
                 units.append(unit)
     return units
 
@@ -155,7 +155,7 @@ def test_few_methods_have_no_interval():
 
 def test_the_study_of_a_grid():
     found = study(with_measures(make_grid(seeds=(0, 1), items=60)), 100)
-    assert len(found.stages) == 20 * 6 and len(found.chains) == 20
+    assert len(found.stages) == 20 * 6 and max(one.units for one in found.by_chain) == 20
     best = max((s for s in found.by_stage if s.outcome == "old"), key=lambda s: s.adjusted.value)
     assert best.predictor.startswith("kl_")
     assert best.rho.high < 0

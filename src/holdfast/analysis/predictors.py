@@ -66,7 +66,6 @@ class Unit:
     """
 
     method: str
-    seed: int
     stage: int | None
     predictors: Mapping[str, float]
     outcomes: Mapping[str, float]
@@ -99,10 +98,9 @@ class Strength:
 
 @dataclass(frozen=True)
 class Study:
-    """Strengths of all predictors, with the units behind them."""
+    """Strengths of all predictors, and the units behind those by stage."""
 
     stages: list[Unit]
-    chains: list[Unit]
     by_stage: list[Strength]
     by_chain: list[Strength]
 
@@ -113,7 +111,6 @@ def study(results: Results, resamples: int = RESAMPLES) -> Study:
     chains = [unit for run in results.runs for unit in chain_units(run, results)]
     return Study(
         stages,
-        chains,
         _strengths(stages, STAGE_PREDICTORS, STAGE_OUTCOMES, resamples),
         _strengths(chains, CHAIN_PREDICTORS, CHAIN_OUTCOMES, resamples),
     )
@@ -137,7 +134,6 @@ def stage_units(run: MethodRun, results: Results) -> list[Unit]:
         units.append(
             Unit(
                 run.method,
-                run.seed,
                 stage,
                 predictors=_divergences(kl, prompts)
                 | {name: _number(whole.get(name)) for name in ("l2", "relative", "share_1e-4", "cosine")}
@@ -165,7 +161,6 @@ def chain_units(run: MethodRun, results: Results) -> list[Unit]:
     return [
         Unit(
             run.method,
-            run.seed,
             None,
             predictors=_divergences(kl, {"trained": order, "general": results.general})
             | {

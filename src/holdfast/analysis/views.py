@@ -65,16 +65,11 @@ class Analysis:
         """The method that the experiment wants the others compared with."""
         return self.results.settings.get("reference")
 
-    def joint_of(self, method: MethodView) -> MethodView | None:
-        """The finished method that learned all tasks at once in the same way: the first of this objective."""
-        same = (one for one in self.joint if one.objective == method.objective and one.style == method.style)
-        return next((one for one in same if one.draws.complete), None)
-
     def ctm(self, method: MethodView) -> Estimate | None:
-        """AvgAcc over that of joint training in the same way, where there is such."""
-        if (joint := self.joint_of(method)) is None:
-            return None
-        return estimate(method.draws.measures["avg_acc"] / joint.draws.measures["avg_acc"])
+        """AvgAcc over that of joint training in the same objective and style, where that is finished."""
+        same = (one for one in self.joint if one.objective == method.objective and one.style == method.style)
+        joint = next((one for one in same if one.draws.complete), None)
+        return None if joint is None else estimate(method.draws.measures["avg_acc"] / joint.draws.measures["avg_acc"])
 
     @property
     def shared_order(self) -> tuple[str, ...] | None:

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 from rich.table import Table as Grid
 
 from holdfast.cli.console import Debug, Json, out, show_json
@@ -60,20 +61,20 @@ def store(
         return
     grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
     for entry in entries:
-        weights = _bytes(entry.weights) if entry.weights else ""
-        size_, seconds = _bytes(entry.bytes), f"{entry.seconds:.1f}"
+        weights = decimal(entry.weights) if entry.weights else ""
+        size_, seconds = decimal(entry.bytes), f"{entry.seconds:.1f}"
         grid.add_row(entry.name, entry.kind, entry.label, size_, weights, seconds)
     out.print(grid if entries else "No results.", soft_wrap=False)
     for kind in KINDS:
         if not (mine := [entry for entry in entries if entry.kind == kind]):
             continue
-        whole = _bytes(sum(entry.bytes for entry in mine))
-        weights = _bytes(sum(entry.weights for entry in mine))
+        whole = decimal(sum(entry.bytes for entry in mine))
+        weights = decimal(sum(entry.weights for entry in mine))
         of_which = f", of which weights {weights}" if kind == "learn" else ""
         out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
     for name, left in others.items():
         if left:
-            out.print(f"{name}: {_bytes(left)} ({OTHERS[name]})")
+            out.print(f"{name}: {decimal(left)} ({OTHERS[name]})")
 
 
 @store_app.command("prune")
@@ -96,21 +97,12 @@ def prune_store(
     store = context.obj
     found = candidates(store, weights=weights, damaged=damaged, configs=unreferenced)
     for candidate in found:
-        out.print(f"{_bytes(candidate.bytes):>10}  {store.place}/{candidate.name}  {candidate.reason}")
+        out.print(f"{decimal(candidate.bytes):>10}  {store.place}/{candidate.name}  {candidate.reason}")
     total = sum(candidate.bytes for candidate in found)
     if not yes:
-        out.print(f"Would free {_bytes(total)}; add --yes to do it.")
+        out.print(f"Would free {decimal(total)}; add --yes to do it.")
         return
     left = remove(store, found)
     total -= sum(candidate.bytes for candidate in left)
     used = f"; {len(left)} of {len(found)} in use just now and left alone" if left else ""
-    out.print(f"Freed {_bytes(total)}{used}.")
-
-
-def _bytes(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    out.print(f"Freed {decimal(total)}{used}.")

@@ -19,7 +19,7 @@ from holdfast.yamlfile import Problem
 
 ADAPTERS = "adapter_config.json"  # as peft names it
 
-# Columns that stand beside the tasks in the report's tables (report/tables.py).
+# Columns that stand beside the tasks in the report's tables (report/rows.py, report/sections).
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -31,7 +30,7 @@ def schema() -> dict[str, Any]:
         "extends": {"type": "string", "description": "an experiment file that this one changes"},
         "methods": {"type": "object", "additionalProperties": {"$ref": "#/$defs/method"}},
         "defaults": {"$ref": "#/$defs/method"},
-        "measures": _keyed(MEASURES, measure_class, defs),
+        "measures": _measures(defs),
     }
     properties["prompts"] = {"anyOf": [{"type": "string"}, properties["prompts"]]}
     defs["method"] = _method(defs)
@@ -47,7 +46,7 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {key: _partial(value) for key, value in defs.items()},
     }
-    return _removable(_without_titles(result))
+    return _tidied(result)
 
 
 def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -84,14 +83,13 @@ def _method(defs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _keyed(
-    kinds: Mapping[str, str], of: Callable[[str], type[BaseModel]], defs: dict[str, Any]
-) -> dict[str, Any]:
-    for name in kinds:
-        model = of(name)
+def _measures(defs: dict[str, Any]) -> dict[str, Any]:
+    """Our measures by name, and those of code of the user's."""
+    for name in MEASURES:
+        model = measure_class(name)
         defs[f"measures.{name}"] = inner = model.model_json_schema()
         _describe(inner, model)
-    refs = {name: _or_null({"$ref": f"#/$defs/measures.{name}"}) for name in kinds}
+    refs = {name: _or_null({"$ref": f"#/$defs/measures.{name}"}) for name in MEASURES}
     return {
         "type": "object",
         "properties": refs,
@@ -116,22 +114,16 @@ def _partial(value: dict[str, Any]) -> dict[str, Any]:
     return kept | {"required": [key for key in value.get("required", ()) if key == "kind"]}
 
 
-def _without_titles(value: Any) -> Any:
-    """The same without pydantic's titles, which only spell the keys."""
-    if isinstance(value, dict):
-        named = value.get("title")
-        is_title = isinstance(named, str) and "$schema" not in value
-        return {
-            key: _without_titles(part) for key, part in value.items() if not (key == "title" and is_title)
-        }
-    return [_without_titles(part) for part in value] if isinstance(value, list) else value
-
-
-def _removable(value: Any) -> Any:
-    """The same with null for entries under names of the user's own: it takes away what another file has."""
-    if isinstance(value, dict):
-        made = {key: _removable(part) for key, part in value.items()}
-        if isinstance(entry := made.get("additionalProperties"), dict):
-            made["additionalProperties"] = _or_null(entry)
-        return made
-    return [_removable(part) for part in value] if isinstance(value, list) else value
+def _tidied(value: Any) -> Any:
+    """The same without pydantic's titles, which only spell the keys; and with null for entries under names of
+    the user's own, as it takes away what another file has."""
+    if isinstance(value, list):
+        return [_tidied(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: _tidied(part) for key, part in value.items()}
+    if isinstance(made.get("title"), str) and "$schema" not in made:  # not a setting of that name
+        del made["title"]
+    if isinstance(entry := made.get("additionalProperties"), dict):
+        made["additionalProperties"] = _or_null(entry)
+    return made

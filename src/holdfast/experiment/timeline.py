@@ -37,10 +37,6 @@ class Timeline:
     def seconds(self) -> float:
         return max((shift.end for shift in self.shifts), default=0.0)
 
-    @property
-    def work(self) -> float:
-        return sum(shift.end - shift.start for shift in self.shifts)
-
     def busy(self, worker: int) -> float:
         """Share of the whole time."""
         own = sum(shift.end - shift.start for shift in self.shifts if shift.worker == worker)
