@@ -69,7 +69,9 @@ class Analysis:
         """AvgAcc over that of joint training in the same objective and style, where that is finished."""
         same = (one for one in self.joint if one.objective == method.objective and one.style == method.style)
         joint = next((one for one in same if one.draws.complete), None)
-        return None if joint is None else estimate(method.draws.measures["avg_acc"] / joint.draws.measures["avg_acc"])
+        if joint is None:
+            return None
+        return estimate(method.draws.measures["avg_acc"] / joint.draws.measures["avg_acc"])
 
     @property
     def shared_order(self) -> tuple[str, ...] | None:
