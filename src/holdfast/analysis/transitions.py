@@ -180,7 +180,7 @@ def _changes(before_N: np.ndarray, after_N: np.ndarray) -> np.ndarray:
 
 
 def _beyond_chance(before_N: np.ndarray, after_N: np.ndarray, chance: float) -> tuple[float, float]:
-    """lost_true, gained_true."""
+    """`lost_true` and `gained_true`: shares lost and gained beyond what guessing explains."""
     was_N, is_N = before_N == Outcome.RIGHT, after_N == Outcome.RIGHT
     lucky_per_wrong = chance / (1 - chance)  # 1 / (k − 1)
     by_chance = (1 - was_N.mean()) * (1 - is_N.mean()) * lucky_per_wrong

@@ -104,7 +104,7 @@ def init(
 
 
 def _name(stem: str) -> str:
-    """As tasks and experiments are called."""
+    """A file's stem in the characters that names of tasks and experiments may have."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "mine"
 
 

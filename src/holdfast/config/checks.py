@@ -24,7 +24,7 @@ TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 
 
 def check(experiment: Experiment) -> list[Problem]:
-    """Whatever the types cannot say."""
+    """All that is wrong with an experiment whose keys have the right types."""
     problems: list[Problem] = []
     for name in sorted(TABLE_KEYS & set(experiment.tasks)):
         problems.append((("tasks", name), "is the name of a column in the report's tables; choose another"))

@@ -119,17 +119,17 @@ def ranks() -> int:
 
 
 def cores() -> int:
-    """That this process may use."""
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share(workers: int, places: int) -> int:
-    """Workers of the fullest place."""
+    """Workers at the place that has most of them."""
     return math.ceil(workers / places)
 
 
 def spread(workers: int, where: Sequence[Place]) -> str:
-    """In words: `2 cards (cuda)`."""
+    """Where workers compute, in words: `2 cards (cuda)`."""
     device, most = where[0].device, share(workers, len(where))
     if where[0].card is None or len(where) == 1:
         return f"{device}, all on one card" if where[0].on_gpu and workers > 1 else device
@@ -139,7 +139,7 @@ def spread(workers: int, where: Sequence[Place]) -> str:
 
 
 def rooms(where: Sequence[Place]) -> list[Room]:
-    """Of each place, in order. The cards are asked at the same time.
+    """The memory of each place, in order. The cards are asked at the same time.
 
     Raises:
         InputError: a card does not answer.

@@ -125,7 +125,7 @@ class Executor(ABC):
 
     @property
     def where(self) -> str:
-        """In words."""
+        """Where jobs are done, in words."""
         return f"by {type(self).__name__}"
 
     @abstractmethod

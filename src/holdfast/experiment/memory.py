@@ -77,7 +77,7 @@ class Estimate:
         return sum(self.parts.values()) + max(self.learning, self.sampling)
 
     def text(self) -> str:
-        """In words, the largest parts first."""
+        """The parts in words, the largest first."""
         parts = dict(self.parts)
         if self.learning >= self.sampling:
             parts["activations"] = self.learning

@@ -107,7 +107,7 @@ class Progress:
         self._show_overall()
 
     def message(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _line(self, job: Job, text: str) -> None:

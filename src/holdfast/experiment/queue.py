@@ -34,7 +34,7 @@ class Queue:
         self._wait: dict[str, float] = {}  # until when not to try a job that another process has
 
     def want(self, todo: Mapping[str, Job]) -> None:
-        """These are to be done."""
+        """Make these the jobs that are to be done."""
         self.todo = dict(todo)
         self.tail = {}
         for name in reversed(self.plan.jobs):

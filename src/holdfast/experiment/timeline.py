@@ -38,7 +38,7 @@ class Timeline:
         return max((shift.end for shift in self.shifts), default=0.0)
 
     def busy(self, worker: int) -> float:
-        """Share of the whole time."""
+        """Share of the whole time in which a worker has a job."""
         own = sum(shift.end - shift.start for shift in self.shifts if shift.worker == worker)
         return own / self.seconds if self.seconds else 0.0
 

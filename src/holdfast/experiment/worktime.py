@@ -149,7 +149,7 @@ class Worker:
         return self.known.text.layers + (self.known.vision.tower.layers if self.known.vision else 0)
 
     def _parts(self, prompts: float, each: float, rows: int) -> int:
-        """That so many prompts are split into, which are given `each` so many tokens."""
+        """How many parts of at most `rows` prompts, of `each` so many tokens, there are."""
         if self.model.token_budget is not None:
             rows = max(1, min(rows, int(self.model.token_budget // each)))
         return math.ceil(prompts / rows)
@@ -185,7 +185,7 @@ class Times:
     way: Way = ALONE
 
     def parts(self, job: Job) -> Work:
-        """Of one job."""
+        """Seconds of one job, by what they go into."""
         worker, evaluation = Worker(self.known, self.experiment.model, self.way), self.experiment.evaluation
         if job.kind == "learn":
             assert job.method is not None

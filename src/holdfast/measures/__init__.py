@@ -45,11 +45,12 @@ class Moment:
     """A stage of one method and seed, when a measure may look.
 
     Attributes:
-        base: what the base is.
+        base: identity of the base model, as jobs name it.
         stage: its number, from 1; 0 is before the first, for measures whose `first_stage` it is.
         policies: the base, which is None, and the `learn` job of every stage so far, this one last.
         earlier: tasks that were trained on before.
         new: tasks that the stage trains on.
+        is_last: no stage follows.
         data: what determines a split of a task, or its first examples:
             (name, split, at most so many; None for all that the experiment takes).
     """
@@ -66,11 +67,11 @@ class Moment:
 
     @property
     def split(self) -> Split:
-        """The one that judges."""
+        """The split that policies are judged on."""
         return self.experiment.evaluation.split
 
     def judging(self, tasks: tuple[str, ...], examples: int | None) -> Request:
-        """To have the policy answer the first items that judge, as evaluations have it answer."""
+        """Have the newest policy answer the first items that it is judged on, sampled as in evaluations."""
         inputs = {
             "tasks": [self.data(task, self.split, examples) for task in tasks],
             "judging": self.experiment.evaluation.sampling().model_dump(mode="json"),
@@ -101,10 +102,10 @@ class Needs:
     """What a measure holds at once, besides the policy.
 
     Attributes:
-        policies: weights of other policies.
-        vectors: as long as the trained weights, in float32.
-        numbers: in float32, while it looks.
-        graph: completions of one prompt whose graph it keeps.
+        policies: how many other policies' weights.
+        vectors: how many vectors as long as the trained weights, in float32.
+        numbers: how many other numbers in float32, while it looks.
+        graph: how many completions of one prompt in a graph of autograd's.
     """
 
     policies: int = 0
@@ -134,17 +135,17 @@ class Measure(Settings):
 
     @property
     def name(self) -> str:
-        """The key; of the user's own, the class."""
+        """Its key in the experiment file; of one of the user's own, the name of the class."""
         return self._key.rpartition(":")[2]
 
     @property
     def reference(self) -> str | None:
-        """FILE.py:CLASS of the user's own."""
+        """FILE.py:CLASS of one of the user's own; None of ours."""
         return self._key if plugins.is_reference(self._key) else None
 
     @property
     def kind(self) -> str:
-        """Of its jobs."""
+        """The kind of its jobs."""
         return self.name if self.reference is None else OWN
 
     def determining(self) -> dict[str, Any]:
@@ -152,7 +153,7 @@ class Measure(Settings):
         return self.model_dump(mode="json", exclude={"methods"})
 
     def problems(self, experiment: Experiment) -> Iterator[str]:
-        """Why it cannot be used in an experiment."""
+        """Why it cannot be used in an experiment, a text for each reason."""
         if self.looks_back and not (
             len(experiment.sequence) > 1
             and any(
@@ -224,7 +225,7 @@ class Measure(Settings):
         return float(examples)
 
     def needs(self, experiment: Experiment, vocabulary: int) -> Needs:
-        """Memory."""
+        """The memory that it takes, with a vocabulary of so many tokens."""
         return Needs()
 
 

@@ -64,7 +64,7 @@ def blank(width: float, height: float) -> Figure:
 
 
 def first_column(axes: Axes) -> bool:
-    """Whether the panel stands at the left."""
+    """Whether the panel is the first of its row."""
     place = axes.get_subplotspec()
     return place is not None and place.is_first_col()
 
@@ -184,7 +184,7 @@ def broken(text: str, most: int) -> str:
 
 
 def _turn_ticks(axes: Axes) -> bool:
-    """Whether any were turned."""
+    """Turn tick labels that run into one another; whether any were turned."""
     labels = axes.get_xticklabels(which="both")
     shown = [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
     inside = [box for box in shown if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
@@ -211,7 +211,7 @@ def legend(figure: Figure, handles: Sequence[Any], where: str = "outside upper c
 
 
 def entry(name: str, colour: str, **style: Any) -> Any:
-    """What stands in a legend."""
+    """A line or marker with its name, for a legend."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, label=name, **style)

@@ -107,7 +107,7 @@ def _shares(method: MethodView) -> dict[str, float]:
 
 
 def _operations(method: MethodView) -> float | None:
-    """Of a seed's learning."""
+    """Floating-point operations of learning per seed, as far as stages tell them; None where none does."""
     totals: Sequence[Mapping[str, Any]] = [total for run in method.runs for total in run.totals if total]
     amounts = [total["flops"] for total in totals if total.get("flops") is not None]
     seeds = sum(any(run.totals) for run in method.runs)

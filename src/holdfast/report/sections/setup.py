@@ -85,7 +85,7 @@ def _made(made: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _most(value: Any) -> str:
-    """One number, or those of tasks."""
+    """A bound on examples in words: one number, or one for each task."""
     if isinstance(value, Mapping):
         return ", ".join(f"{task} at most {most}" for task, most in value.items())
     return f"at most {value}"
