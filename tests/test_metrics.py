@@ -27,14 +27,14 @@ GENERAL = np.array([[0.90, 0.60], [0.80, 0.60], [0.75, 0.65], [0.70, 0.70]])
 
 def test_worked_example():
     measures = measure(BASE_AND_STAGES, GENERAL)
-    assert measures.avg_acc == pytest.approx((0.74 + 0.60 + 0.70) / 3)
-    assert measures.fm == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
-    assert measures.bwt == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
-    assert measures.plasticity == pytest.approx((0.80 + 0.90 + 0.70) / 3)
-    assert measures.learned == pytest.approx((0.80 + 0.90 + 0.70) / 3 - (0.20 + 0.30 + 0.10) / 3)
-    assert measures.general == pytest.approx(((0.70 - 0.90) + (0.70 - 0.60)) / 2)
-    assert measures.fwt == pytest.approx(((0.35 - 0.30) + (0.15 - 0.10)) / 2)
-    assert measures.tlg == pytest.approx(((0.80 - 0.20) + (0.90 - 0.35) + (0.70 - 0.15)) / 3)
+    assert measures["avg_acc"] == pytest.approx((0.74 + 0.60 + 0.70) / 3)
+    assert measures["fm"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
+    assert measures["bwt"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
+    assert measures["plasticity"] == pytest.approx((0.80 + 0.90 + 0.70) / 3)
+    assert measures["learned"] == pytest.approx((0.80 + 0.90 + 0.70) / 3 - (0.20 + 0.30 + 0.10) / 3)
+    assert measures["general"] == pytest.approx(((0.70 - 0.90) + (0.70 - 0.60)) / 2)
+    assert measures["fwt"] == pytest.approx(((0.35 - 0.30) + (0.15 - 0.10)) / 2)
+    assert measures["tlg"] == pytest.approx(((0.80 - 0.20) + (0.90 - 0.35) + (0.70 - 0.15)) / 3)
 
 
 def test_the_final_average_is_the_sum_of_its_origins():
@@ -42,11 +42,11 @@ def test_the_final_average_is_the_sum_of_its_origins():
     accuracy = np.random.default_rng(0).random((50, 6, 5))
     measures = measure(accuracy, np.empty((50, 6, 0)))
     base = accuracy[:, 0].mean(-1)
-    whole = base + 0.8 * measures.fwt + measures.tlg + 0.8 * measures.bwt
-    np.testing.assert_allclose(whole, measures.avg_acc, atol=1e-12)
+    whole = base + 0.8 * measures["fwt"] + measures["tlg"] + 0.8 * measures["bwt"]
+    np.testing.assert_allclose(whole, measures["avg_acc"], atol=1e-12)
     joint = measure(accuracy[:, :2], np.empty((50, 2, 0)), joint=True)
-    np.testing.assert_allclose(base + joint.tlg, joint.avg_acc, atol=1e-12)
-    assert np.isnan(joint.fwt).all()
+    np.testing.assert_allclose(base + joint["tlg"], joint["avg_acc"], atol=1e-12)
+    assert np.isnan(joint["fwt"]).all()
 
 
 def test_fm_takes_the_best_since_learning_and_bwt_the_moment_of_learning():
@@ -54,44 +54,44 @@ def test_fm_takes_the_best_since_learning_and_bwt_the_moment_of_learning():
     accuracy[2, 0] = 0.95  # a later stage helped the first task before it was forgotten
     accuracy[1, 1] = 0.99  # before training on the second task: does not count
     measures = measure(accuracy, GENERAL)
-    assert measures.fm == pytest.approx(((0.74 - 0.95) + (0.60 - 0.90)) / 2)
-    assert measures.bwt == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
+    assert measures["fm"] == pytest.approx(((0.74 - 0.95) + (0.60 - 0.90)) / 2)
+    assert measures["bwt"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
 
 
 def test_fm_is_never_positive_and_bwt_can_be():
     accuracy = BASE_AND_STAGES.copy()
     accuracy[3] = [0.9, 0.95, 0.7]
     measures = measure(accuracy, GENERAL)
-    assert measures.fm == 0
-    assert measures.bwt == pytest.approx((0.10 + 0.05) / 2)
+    assert measures["fm"] == 0
+    assert measures["bwt"] == pytest.approx((0.10 + 0.05) / 2)
 
 
 def test_leading_axes_are_kept():
     many = np.stack([BASE_AND_STAGES, BASE_AND_STAGES / 2])
-    assert measure(many, np.stack([GENERAL, GENERAL])).fm == pytest.approx([-0.18, -0.09])
+    assert measure(many, np.stack([GENERAL, GENERAL]))["fm"] == pytest.approx([-0.18, -0.09])
 
 
 def test_joint_runs_have_no_forgetting():
     measures = measure(BASE_AND_STAGES[[0, 3]], GENERAL[[0, 3]], joint=True)
-    assert np.isnan(measures.fm)
-    assert np.isnan(measures.bwt)
-    assert measures.plasticity == measures.avg_acc == pytest.approx(0.68)
+    assert np.isnan(measures["fm"])
+    assert np.isnan(measures["bwt"])
+    assert measures["plasticity"] == measures["avg_acc"] == pytest.approx(0.68)
 
 
 def test_one_task_and_no_general_benchmarks():
     measures = measure(np.array([[0.2], [0.8]]), np.empty((2, 0)))
-    assert measures.avg_acc == 0.8
-    assert np.isnan(measures.fm)
-    assert np.isnan(measures.general)
+    assert measures["avg_acc"] == 0.8
+    assert np.isnan(measures["fm"])
+    assert np.isnan(measures["general"])
 
 
 def test_missing_cells_are_missing_not_zero():
     accuracy = BASE_AND_STAGES.copy()
     accuracy[3, 1] = np.nan
     measures = measure(accuracy, GENERAL)
-    assert np.isnan(measures.avg_acc)
-    assert np.isnan(measures.fm)
-    assert measures.plasticity == pytest.approx(0.8)
+    assert np.isnan(measures["avg_acc"])
+    assert np.isnan(measures["fm"])
+    assert measures["plasticity"] == pytest.approx(0.8)
 
 
 def test_wrong_number_of_rows():

@@ -46,7 +46,7 @@ def _enumerated(name: str) -> float:
                 swap_N = np.array(swapped[start : start + items])
                 columns.append(np.where(swap_N, other[task], mine[task]).mean(axis=1))
                 start += items
-            sides.append(float(getattr(measure(np.stack(columns, axis=1), np.empty((3, 0))), name)))
+            sides.append(float(measure(np.stack(columns, axis=1), np.empty((3, 0)))[name]))
         return sides[0] - sides[1]
 
     observed = abs(gap((False,) * 5))

@@ -156,7 +156,7 @@ def _combine(cells_RBST: np.ndarray, order: list[int], joint: bool) -> MethodDra
     """`order`: the column of each task, in the order of training."""
     sequence = len(order)
     trained, general = cells_RBST[..., order], cells_RBST[..., sequence:]
-    measures_RB = dict(measure(trained, general, joint=joint).items())
+    measures_RB = measure(trained, general, joint=joint)
     *_, stages, tasks = cells_RBST.shape
     accuracy_BST = np.stack(
         [

@@ -99,13 +99,13 @@ def mirrored(found: Estimate) -> Estimate:
     return Estimate(value, min(2 * value - found.high, value), max(2 * value - found.low, value))
 
 
-def reliability(judged: Sequence[Judged]) -> tuple[np.ndarray, np.ndarray]:
+def reliability(judged: Sequence[Judged], bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
     """Mean confidence and share of right answers in each bin of all answers together."""
     right, confidence = (
         np.concatenate([getattr(one, key) for one in judged]) for key in ("right_N", "confidence_N")
     )
     _, confidence, right = Judged("", right, confidence).sorted()
-    bins = min(BINS, len(confidence))
+    bins = min(bins, len(confidence))
     place = bins_of(np.ones((1, len(confidence))), bins)[0]
     counts = np.bincount(place, minlength=bins)
     return np.bincount(place, confidence, bins) / counts, np.bincount(place, right, bins) / counts

@@ -8,7 +8,6 @@ before. Definitions and a worked example: docs/metrics.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from statistics import NormalDist
 
 import numpy as np
@@ -16,11 +15,21 @@ import numpy as np
 POWER = 0.8  # with which a resolvable difference is found
 
 
-@dataclass(frozen=True)
-class Measures:
-    """The measures of one or many accuracy matrices; each array has their leading axes.
+MEASURES = ("avg_acc", "fm", "bwt", "plasticity", "learned", "general", "fwt", "tlg")
 
-    Attributes:
+
+def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = False) -> dict[str, np.ndarray]:
+    """All measures of a matrix (or of many, along leading axes), by name.
+
+    A measure that needs a cell which is missing (NaN) is NaN. A joint run has rows 0 and 1 only and
+    trains every task in its one stage: its plasticity is its AvgAcc, all it learned is tlg, and FM, BWT and
+    fwt, which need another stage, are NaN.
+
+    Args:
+        accuracy_ST: stages (row 0 the base) by tasks, in the order they were trained on.
+        general_SG: the same stages by general benchmarks; G may be 0.
+
+    Returns:
         avg_acc: AvgAcc, mean accuracy over the sequence's tasks at the end.
         fm: forgetting measure, mean over old tasks of final minus best accuracy since learning it
             (at most 0; closer to 0 is better).
@@ -31,34 +40,8 @@ class Measures:
         fwt: forward transfer, mean over tasks but the first of accuracy just before training minus base.
         tlg: task learning gain, mean over tasks of accuracy just after minus just before training.
 
-    With T tasks, avg_acc = base + (T - 1) / T fwt + tlg + (T - 1) / T bwt, exactly: what was there, what
-    came before a task's turn, in it, and after it.
-    """
-
-    avg_acc: np.ndarray
-    fm: np.ndarray
-    bwt: np.ndarray
-    plasticity: np.ndarray
-    learned: np.ndarray
-    general: np.ndarray
-    fwt: np.ndarray
-    tlg: np.ndarray
-
-    def items(self) -> list[tuple[str, np.ndarray]]:
-        """(name, values) in the order of definition."""
-        return [(field.name, getattr(self, field.name)) for field in fields(self)]
-
-
-def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = False) -> Measures:
-    """All measures of a matrix (or of many, along leading axes).
-
-    A measure that needs a cell which is missing (NaN) is NaN. A joint run has rows 0 and 1 only and
-    trains every task in its one stage: its plasticity is its AvgAcc, all it learned is tlg, and FM, BWT and
-    fwt, which need another stage, are NaN.
-
-    Args:
-        accuracy_ST: stages (row 0 the base) by tasks, in the order they were trained on.
-        general_SG: the same stages by general benchmarks; G may be 0.
+        Each has the leading axes. With T tasks, avg_acc = base + (T - 1) / T fwt + tlg + (T - 1) / T bwt,
+        exactly: what was there, what came before a task's turn, in it, and after it.
 
     Raises:
         ValueError: the number of rows is not 1 + tasks (2 for a joint run).
@@ -81,16 +64,16 @@ def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = Fa
         fm = (last_T[..., :-1] - np.stack(best, axis=-1)).mean(axis=-1)
         bwt = (last_T[..., :-1] - just_trained_T[..., :-1]).mean(axis=-1)
         fwt = (before_T[..., 1:] - base_T[..., 1:]).mean(axis=-1)
-    return Measures(
-        avg_acc=last_T.mean(axis=-1),
-        fm=fm,
-        bwt=bwt,
-        plasticity=plasticity,
-        learned=plasticity - base_T.mean(axis=-1),
-        general=_mean_change(general_SG),
-        fwt=fwt,
-        tlg=(just_trained_T - before_T).mean(axis=-1),
-    )
+    return {
+        "avg_acc": last_T.mean(axis=-1),
+        "fm": fm,
+        "bwt": bwt,
+        "plasticity": plasticity,
+        "learned": plasticity - base_T.mean(axis=-1),
+        "general": _mean_change(general_SG),
+        "fwt": fwt,
+        "tlg": (just_trained_T - before_T).mean(axis=-1),
+    }
 
 
 def _mean_change(general_SG: np.ndarray) -> np.ndarray:

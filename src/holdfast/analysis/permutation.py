@@ -20,14 +20,14 @@ Axes: P permutations, S stages, T tasks, N items of one task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from holdfast import rng
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.matrix import nan_mean, task_scores
-from holdfast.analysis.metrics import Measures, measure
+from holdfast.analysis.metrics import MEASURES, measure
 from holdfast.analysis.results import MethodRun, Results
 
 PERMUTATIONS = 2000  # and drawn this many at a time
@@ -135,7 +135,7 @@ def _aligned(first: ItemScores, second: ItemScores) -> tuple[ItemScores, ItemSco
     Of methods with different orders that is base and end, as of a method with one stage.
     """
     if (list(first.sequence), first.joint) == (list(second.sequence), second.joint):
-        return first, second, tuple(field.name for field in fields(Measures))
+        return first, second, MEASURES
     tasks = sorted(first.sequence)
 
     def ends(scores: ItemScores) -> ItemScores:
@@ -194,7 +194,7 @@ def _differences(
     ours_PSG, theirs_PSG = accuracies(first.general, second.general)
     ours = measure(ours_PST, ours_PSG, joint=first.joint)
     theirs = measure(theirs_PST, theirs_PSG, joint=first.joint)
-    return {name: values_P - getattr(theirs, name) for name, values_P in ours.items()}
+    return {name: values_P - theirs[name] for name, values_P in ours.items()}
 
 
 def _item_values(scores: ItemScores) -> dict[str, list[np.ndarray]]:
