@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from holdfast import files
@@ -25,20 +25,23 @@ TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 
 def check(experiment: Experiment) -> list[Problem]:
     """All that is wrong with an experiment whose keys have the right types."""
-    problems: list[Problem] = []
-    for name in sorted(TABLE_KEYS & set(experiment.tasks)):
-        problems.append((("tasks", name), "is the name of a column in the report's tables; choose another"))
-    for style in sorted(set(experiment.styles) - set(experiment.prompts)):
-        problems.append((("prompts",), f"has no template for the style {style}, which is used"))
+    return list(_check(experiment))
 
+
+def _check(experiment: Experiment) -> Iterator[Problem]:
+    for name in sorted(TABLE_KEYS & set(experiment.tasks)):
+        yield ("tasks", name), "is the name of a column in the report's tables; choose another"
+    for style in sorted(set(experiment.styles) - set(experiment.prompts)):
+        yield ("prompts",), f"has no template for the style {style}, which is used"
     for name, order in experiment.orders.items():
-        problems += [(("orders", name), text) for text in _check_order(order, experiment)]
-    problems += _check_grids(experiment)
-    problems += _check_most(experiment)
-    problems += _check_reference(experiment)
-    problems += _check_measures(experiment)
+        for text in _check_order(order, experiment):
+            yield ("orders", name), text
+    yield from _check_grids(experiment)
+    yield from _check_most(experiment)
+    yield from _check_reference(experiment)
+    yield from _check_measures(experiment)
     for name in sorted(set(experiment.sequence) & set(experiment.general)):
-        problems.append((("general",), f"{name} is trained on, so it cannot be a general benchmark"))
+        yield ("general",), f"{name} is trained on, so it cannot be a general benchmark"
     tasks: dict[str, Task] = {}
     for key in ("sequence", "general"):
         for index, name in enumerate(getattr(experiment, key)):
@@ -48,48 +51,52 @@ def check(experiment: Experiment) -> list[Problem]:
                 for split in [*splits, "train"] if key == "sequence" else splits:
                     check_split(task, split, experiment.count(task, split), own=name in experiment.tasks)
             except TableError as error:
-                problems += [(("tasks", name, setting), text) for setting, text in error.problems]
+                for setting, text in error.problems:
+                    yield ("tasks", name, setting), text
             except HoldfastError as error:
-                problems.append(((key, index), str(error)))
-
+                yield (key, index), str(error)
     for name, method in experiment.methods.items():
-        where = ("methods", name)
-        if text := method.not_shared(experiment.devices):
-            problems.append(((*where, "shards"), text))
-        if experiment.devices > 1 and isinstance(method, RFT) and method.sampler is not None:
-            text = f"a server follows one device, not {experiment.devices}; take --devices 1, or leave it out"
-            problems.append(((*where, "sampler"), text))
-        if experiment.devices > 1 and (text := method.not_sharded(experiment.shard)):
-            problems.append(((*where, "retention" if method.retention else "objective"), text))
-        problems += [((*where, "iterations", *key), text) for key, text in _check_counts(method, experiment)]
-        if method.order is not None and method.order not in experiment.orders:
-            known = f"there is no order '{method.order}'{suggestion(method.order, experiment.orders)}"
-            problems.append(((*where, "order"), known if experiment.orders else "needs a key `orders`"))
-        if method.joint and method.order is not None:
-            problems.append(
-                ((*where, "order"), "a joint method trains on all tasks at once; leave order out")
-            )
-        if method.joint and method.filters:
-            problems.append(((*where, "filter"), "a joint method trains on everything; leave filter out"))
-        problems += [((*where, key), text) for key, text in _check_unused(method, experiment)]
-        if isinstance(method, SFT) and method.target == "reasoned":
-            problems += [
-                ((*where, "target"), f"task {task} has no rationales; use target: answer")
-                for task in experiment.sequence
-                if task in tasks and not _has_rationale(tasks[task])
-            ]
-        if problem := _check_batch(method, experiment):
-            problems.append(((*where, "batch"), problem))
+        for place, text in _check_method(method, experiment, tasks):
+            yield ("methods", name, *place), text
     if experiment.model.dtype == "float16" and experiment.model.lora is None:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
-        problems.append((("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"))
-    problems += check_model(experiment.model)
+        yield ("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"
+    yield from check_model(experiment.model)
     for index, name in enumerate(experiment.track):
         try:
             check_tracker(name)
         except InputError as error:
-            problems.append((("track", index), str(error).rstrip(".")))
-    return problems
+            yield ("track", index), str(error).rstrip(".")
+
+
+def _check_method(method: Method, experiment: Experiment, tasks: Mapping[str, Task]) -> Iterator[Problem]:
+    """What is wrong with one method, by its keys.
+
+    Args:
+        tasks: those that could be found.
+    """
+    if text := method.not_shared(experiment.devices):
+        yield ("shards",), text
+    if experiment.devices > 1 and isinstance(method, RFT) and method.sampler is not None:
+        text = f"a server follows one device, not {experiment.devices}; take --devices 1, or leave it out"
+        yield ("sampler",), text
+    if experiment.devices > 1 and (text := method.not_sharded(experiment.shard)):
+        yield ("retention" if method.retention else "objective",), text
+    for key, text in _check_counts(method, experiment):
+        yield ("iterations", *key), text
+    if method.order is not None and method.order not in experiment.orders:
+        known = f"there is no order '{method.order}'{suggestion(method.order, experiment.orders)}"
+        yield ("order",), known if experiment.orders else "needs a key `orders`"
+    if method.joint and method.order is not None:
+        yield ("order",), "a joint method trains on all tasks at once; leave order out"
+    if method.joint and method.filters:
+        yield ("filter",), "a joint method trains on everything; leave filter out"
+    yield from _check_unused(method, experiment)
+    if isinstance(method, SFT) and method.target == "reasoned":
+        for task in experiment.sequence:
+            if task in tasks and not _has_rationale(tasks[task]):
+                yield ("target",), f"task {task} has no rationales; use target: answer"
+    yield from _check_batch(method, experiment)
 
 
 def _check_order(order: Sequence[str], experiment: Experiment) -> Iterator[str]:
@@ -148,18 +155,16 @@ def check_split(task: Task, split: Split, count: int | None, own: bool) -> None:
         task.examples(split, count)  # every own row is checked before any work; the others say what is wrong
 
 
-def _check_batch(method: Method, experiment: Experiment) -> str | None:
+def _check_batch(method: Method, experiment: Experiment) -> Iterator[Problem]:
     """A batch should hold no example twice, of as many as are asked for."""
     asked = {name: experiment.asked(name, "train") for name in experiment.sequence}
     counts = [count for count in asked.values() if count is not None]
     if not counts or (method.joint and len(counts) < len(asked)):
-        return None
+        return
     there = sum(counts) if method.joint else min(counts)
-    if method.batch <= there:
-        return None
-    return (
-        f"is {method.batch}, but there are only {there} training examples; raise train_examples or lower it"
-    )
+    if method.batch > there:
+        text = f"is {method.batch}, but there are only {there} training examples"
+        yield ("batch",), f"{text}; raise train_examples or lower it"
 
 
 def _check_most(experiment: Experiment) -> Iterator[Problem]:
@@ -184,39 +189,33 @@ def _check_counts(method: Method, experiment: Experiment) -> Iterator[Problem]:
             yield (task,), f"is no task{suggestion(task, known)}"
 
 
-def _check_unused(method: Method, experiment: Experiment) -> Iterator[tuple[str, str]]:
+def _check_unused(method: Method, experiment: Experiment) -> Iterator[Problem]:
     """Settings that would change nothing. One that only some methods use may stand for all."""
     if method.optimizer_state != "float32" and not experiment.model.trains_bfloat16:
         model = experiment.model
         trained = "adapters are float32" if model.lora else f"model.dtype is {model.dtype}"
-        yield "optimizer_state", f"is about training weights in bfloat16, but {trained}; leave it out"
+        yield ("optimizer_state",), f"is about training weights in bfloat16, but {trained}; leave it out"
     if method.optimizer == "muon" and experiment.model.trains_bfloat16:
-        yield (
-            "optimizer",
-            "muon would lose its steps in bfloat16 weights; use model.dtype: float32 or model.lora",
-        )
+        text = "muon would lose its steps in bfloat16 weights; use model.dtype: float32 or model.lora"
+        yield ("optimizer",), text
     for strategy in method.retention:
         if strategy.adapters is not None and strategy.adapters != (experiment.model.lora is not None):
-            what = (
-                "is for LoRA; set model.lora"
-                if strategy.adapters
-                else "is for whole weights; leave model.lora out"
-            )
-            yield "retention", f"{strategy.kind} {what}"
+            what = "LoRA; set model.lora" if strategy.adapters else "whole weights; leave model.lora out"
+            yield ("retention",), f"{strategy.kind} is for {what}"
         least, lora = strategy.least_rank(len(experiment.sequence)), experiment.model.lora
         if lora is not None and lora.rank < least:
             text = f"{strategy.kind} needs model.lora.rank {least} for {len(experiment.sequence)} stages"
-            yield "retention", f"{text}, not {lora.rank}"
+            yield ("retention",), f"{text}, not {lora.rank}"
     shortens = isinstance(method, RFT) and method.filter_shortens
     if shortens and not any(other.filters for other in experiment.methods.values()):
-        yield "filter_shortens", "needs a filter, and no method has one"
+        yield ("filter_shortens",), "needs a filter, and no method has one"
     if not isinstance(method, SampledSFT) or any(_check_counts(method, experiment)):
         return
     stages = [experiment.sequence] if method.joint else [(task,) for task in experiment.sequence]
     longest = max(map(method.iterations_on, stages))
     if method.resample_every and method.resample_every > longest:
         text = f"is {method.resample_every}, but no stage has more than {longest} iterations; lower it"
-        yield "resample_every", text
+        yield ("resample_every",), text
 
 
 def _known_tasks(experiment: Experiment) -> list[str]:

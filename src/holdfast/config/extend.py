@@ -37,21 +37,18 @@ def path_of(text: str, place: KeyPath) -> Path:
         raise Misplaced(place, str(error)) from None
 
 
-def read_extended(path: Path, settle: Callable[[dict[str, Any], Path], dict[str, Any]]) -> YamlFile:
+def read_extended(
+    path: Path, settle: Callable[[dict[str, Any], Path], dict[str, Any]], above: tuple[Path, ...] = ()
+) -> YamlFile:
     """Read an experiment file over those that it extends.
 
     Args:
         settle: makes what a file says independent of the folder it lies in.
+        above: the files that extend this one.
 
     Raises:
         InputError: a file is missing or no mapping, or extends itself.
     """
-    return _read(path, settle, ())
-
-
-def _read(
-    path: Path, settle: Callable[[dict[str, Any], Path], dict[str, Any]], above: tuple[Path, ...]
-) -> YamlFile:
     file = read_yaml(path)
     if not isinstance(file.value, dict):
         raise InputError(f"{path} holds no settings; it must be a YAML mapping, such as 'name: my-study'.")
@@ -72,7 +69,7 @@ def _read(
         raise InputError(f"{where}: the files extend one another in a circle: {circle}.")
     if not base_path.is_file():
         raise InputError(f"{where}: there is no file {base_path}.")
-    base = _read(base_path, settle, above)
+    base = read_extended(base_path, settle, above)
     return YamlFile(
         merge(base.value, file.value),
         base.lines | file.lines,
@@ -90,14 +87,18 @@ def _named(path: Path, file: YamlFile) -> Iterator[None]:
         raise InputError(f"{path} {file.where(error.place)}{error}") from None
 
 
-def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `under`."""
+def merge(under: Mapping[str, Any], over: Mapping[str, Any], *, null_removes: bool = True) -> dict[str, Any]:
+    """`over` on top of `under`, mappings key by key.
+
+    Args:
+        null_removes: null in `over` takes away what `under` has; else it is a value.
+    """
     merged = dict(under)
     for key, value in over.items():
-        if value is None and key in under:
+        if value is None and null_removes and key in under:
             del merged[key]
         elif isinstance(value, dict) and isinstance(under.get(key), dict):
-            merged[key] = merge(under[key], value)
+            merged[key] = merge(under[key], value, null_removes=null_removes)
         else:
             merged[key] = value
     return merged

@@ -12,7 +12,7 @@ from holdfast import plugins
 from holdfast.config.checks import check, check_split
 from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
-from holdfast.config.extend import Misplaced, path_of, read_extended
+from holdfast.config.extend import Misplaced, merge, path_of, read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, problems_of
 from holdfast.errors import InputError, suggestion
@@ -200,7 +200,8 @@ def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, 
     if not isinstance(methods, dict):
         return {}
     data["methods"] = {
-        name: _merge(defaults, {} if method is None else method) for name, method in methods.items()
+        name: merge(defaults, method or {}, null_removes=False) if isinstance(method, dict | None) else method
+        for name, method in methods.items()
     }
     own = {}
     for name, method in methods.items():
@@ -278,16 +279,6 @@ def _expand_grids(data: dict[str, Any], problems: list[Problem]) -> dict[str, st
     return {name: variant["of"] for name, variant in made.items()}
 
 
-def _merge(under: Mapping[str, Any], over: Any) -> Any:
-    if not isinstance(over, dict):
-        return over
-    merged = {**under, **over}
-    for key in under:
-        if isinstance(under[key], dict) and isinstance(over.get(key), dict):
-            merged[key] = _merge(under[key], over[key])
-    return merged
-
-
 def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
     """The same with the folders that are written absolute, from the current one."""
     keys = ("output", "store", "cache")
@@ -325,10 +316,8 @@ def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _with_paths(name: str, task: Any, folder: Path) -> Any:
     """A task's settings with the paths of its files made absolute; what a hub id may be stays as it is."""
-    if not isinstance(task, dict):
+    if not isinstance(task, dict) or task.get("hub") == "":  # which would be the folder itself
         return task
-    if task.get("hub") == "":
-        return task  # which would be the folder itself
     keys = ("hub",) if "hub" in task else ("train", "validation", "test")
     named = {key: path_of(task[key], ("tasks", name, key)) for key in keys if isinstance(task.get(key), str)}
     paths = {key: (folder / path).resolve() for key, path in named.items()}

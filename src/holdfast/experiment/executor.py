@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
@@ -97,17 +97,6 @@ class Outcome:
     skipped: int
 
 
-class Worker(Protocol):
-    """Who does one job at a time.
-
-    Attributes:
-        held: the policy in its memory, as `Runner` says; it had better get jobs of that.
-    """
-
-    @property
-    def held(self) -> str | None: ...
-
-
 class Executor(ABC):
     """Where jobs are done: some workers, which share the store and are handed one job each.
 
@@ -129,8 +118,11 @@ class Executor(ABC):
         return f"by {type(self).__name__}"
 
     @abstractmethod
-    def idle(self) -> Iterable[Worker]:
-        """Workers that can take a job now."""
+    def idle(self) -> Iterable[Any]:
+        """Workers that can take a job now.
+
+        Each has an attribute `held`, as `Runner` has: the policy in its memory, whose jobs it had better get.
+        """
 
     @abstractmethod
     def give(self, worker: Any, job: Job, weights: bool) -> None:

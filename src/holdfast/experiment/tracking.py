@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast import files, plugins
+from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, reason
 from holdfast.experiment.executor import Event
@@ -59,7 +59,7 @@ class Tracking:
         folder, key = experiment.output / "tracking", plan.digest()[:8]
         settings = experiment.resolved()
         self._tellers = [
-            _Teller(name, Tracked(experiment.name, key, folder / _word(name) / key, settings))
+            _Teller(name, Tracked(experiment.name, key, folder / name.rpartition(":")[2] / key, settings))
             for name in names
         ]
         if self._tellers:
@@ -228,8 +228,3 @@ def _read_told(path: Path) -> dict[str, Any]:
     if not isinstance(points, dict) or "report" not in told or {*map(type, points.values())} - {int}:
         raise ValueError(f"{path} is damaged; remove it, and this tracker is told all again")
     return {**told}
-
-
-def _word(name: str) -> str:
-    """The name of a tracker's folder."""
-    return name.rpartition(":")[2] if plugins.is_reference(name) else name
