@@ -137,8 +137,8 @@ class Executor(ABC):
     def listen(self, tell: Callable[[Job, Event], None]) -> None:
         """Pass on what workers say, for half a second or until one has said something.
 
-        Called while at least one job was given and is not over. A job is over with the first event that is
-        no `step`; a worker that dies has `failed`.
+        Called while at least one job was given and is not over. A job is over with the first event that
+        `is_last`; a worker that dies has `failed`.
         """
 
     def stop(self) -> None:  # noqa: B027 - not all have something to end

@@ -62,6 +62,11 @@ def measures(method: MethodView) -> Row:
     return {"seeds": seeds} | {name: method.measure(name) for name in method.draws.measures}
 
 
+def rules(rows: Sequence[Row], key: str) -> dict[int, str]:
+    """CSS classes with a rule above each row but the first that has another value under the key."""
+    return {at: "next" for at in range(1, len(rows)) if rows[at][key] != rows[at - 1][key]}
+
+
 def mean(values: Iterable[float | None]) -> float | None:
     """Of those that are there; None if none is."""
     there = [value for value in values if value is not None]

@@ -21,7 +21,7 @@ from holdfast.analysis.predictors import (
 )
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import entry, family_colours, first_column, fit, legend, panels
-from holdfast.report.rows import Row
+from holdfast.report.rows import Row, rules
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks, scaled
 from holdfast.report.table import Column, Table, rounded
@@ -69,10 +69,11 @@ def predictor_tables(analysis: Analysis) -> tuple[Table, Table]:
     stages = _rows(analysis.study.by_stage, STAGE_PREDICTORS, STAGE_OUTCOMES)
     chains = _rows(analysis.study.by_chain, CHAIN_PREDICTORS, CHAIN_OUTCOMES)
     title = "What predicts forgetting"
+    by_outcome = rules(stages, "outcome"), rules(chains, "outcome")
     return (
-        Table("predictors", f"{title}, stage by stage", COLUMNS, stages, NOTE, _rules(stages), tight=True),
+        Table("predictors", f"{title}, stage by stage", COLUMNS, stages, NOTE, by_outcome[0], tight=True),
         Table(
-            "predictors_chains", f"{title}, base to end", COLUMNS, chains, NOTE, _rules(chains),
+            "predictors_chains", f"{title}, base to end", COLUMNS, chains, NOTE, by_outcome[1],
             tight=True, fold=True,
         ),
     )  # fmt: skip
@@ -86,13 +87,6 @@ def _rows(found: list[Strength], predictors: Mapping[str, str], outcomes: Mappin
         | {"outcome": outcomes[one.outcome], "predictor": predictors[one.predictor]}
         for one in sorted(found, key=lambda one: (place(one.outcome), -one.adjusted.value))
     ]
-
-
-def _rules(rows: list[Row]) -> dict[int, str]:
-    """A rule above each outcome but the first."""
-    return {
-        index: "next" for index in range(1, len(rows)) if rows[index]["outcome"] != rows[index - 1]["outcome"]
-    }
 
 
 def _best(found: list[Strength]) -> list[Strength]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, fit, method_legend, panels
 from holdfast.report.rows import MEASURE_COLUMNS, METHOD, Row, measures, strategies_of
 from holdfast.report.section import Drawing, Section
+from holdfast.report.sections.training import per_seed
 from holdfast.report.style import WIDTH, Looks
 from holdfast.report.table import Column, Table, rounded, used
 
@@ -108,10 +108,8 @@ def _shares(method: MethodView) -> dict[str, float]:
 
 def _operations(method: MethodView) -> float | None:
     """Floating-point operations of learning per seed, as far as stages tell them; None where none does."""
-    totals: Sequence[Mapping[str, Any]] = [total for run in method.runs for total in run.totals if total]
-    amounts = [total["flops"] for total in totals if total.get("flops") is not None]
-    seeds = sum(any(run.totals) for run in method.runs)
-    return sum(amounts) / seeds if amounts and seeds else None
+    totals = [total for run in method.runs for total in run.totals]
+    return per_seed(totals, "flops", sum(any(run.totals) for run in method.runs))
 
 
 def _silent(found: Table) -> list[str]:

@@ -13,7 +13,7 @@ from holdfast.analysis.axes import Axis, Series, axes_of, plain, series_along, s
 from holdfast.analysis.method import MethodView, by_family
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, cross, entry, family_colours, fit, legend, panels
-from holdfast.report.rows import MEASURE_COLUMNS, METHOD, SEEDS, Row, many, measures
+from holdfast.report.rows import MEASURE_COLUMNS, METHOD, SEEDS, Row, many, measures, rules
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks, scaled
 from holdfast.report.table import Column, Table
@@ -69,16 +69,14 @@ def axis_table(analysis: Analysis, axis: Axis, *, fold: bool = False) -> Table:
     if not analysis.results.general:
         columns.pop()
     rows: list[Row] = []
-    classes = {}
     for series in series_along(axis, analysis.methods):
-        if rows and rows[-1]["family"] != series.family:
-            classes[len(rows)] = "next"
         for method in series.methods:
             row: Row = {"family": series.family, "method": method.label}
             row |= {f"setting_{name}": shown(value) for name, value in method.axes.items()}
             rows.append(row | measures(method))
     note = "Percentage points, mean over seeds [95 % interval]. Settings that do not vary are left out."
-    return Table(_name(axis), f"Along {axis.name}", columns, rows, note, classes, tight=True, fold=fold)
+    title, classes = f"Along {axis.name}", rules(rows, "family")
+    return Table(_name(axis), title, columns, rows, note, classes, tight=True, fold=fold)
 
 
 def axis_figure(axis: Axis, analysis: Analysis, looks: Looks) -> Figure:

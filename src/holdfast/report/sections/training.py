@@ -100,8 +100,8 @@ def budget(analysis: Analysis) -> Table:
         seeds = sum(any(run.totals) for run in method.runs)
         filters = [entry for run in method.runs for entry in run.filters if entry]
         row: Row = {"method": method.label, "kept": _kept(filters)}
-        row |= {name: _per_seed(spent, name, seeds) for name in AMOUNTS}
-        rows.append(row | {f"filter_{name}": _per_seed(filters, name, seeds) for name in FILTER_AMOUNTS})
+        row |= {name: per_seed(spent, name, seeds) for name in AMOUNTS}
+        rows.append(row | {f"filter_{name}": per_seed(filters, name, seeds) for name in FILTER_AMOUNTS})
     # What no method measured is no column, beyond what every report shows.
     measured = used(columns, rows)
     columns = [column for column in columns if column.key in ALWAYS or column in measured]
@@ -109,7 +109,8 @@ def budget(analysis: Analysis) -> Table:
     return Table("budget", "Training budget", columns, rows, note)
 
 
-def _per_seed(entries: Sequence[Mapping[str, Any]], name: str, seeds: int) -> float | None:
+def per_seed(entries: Sequence[Mapping[str, Any]], name: str, seeds: int) -> float | None:
+    """An amount of what some seeds spent; None where nobody measured it."""
     amounts = [entry[name] for entry in entries if entry.get(name) is not None]
     return float(sum(amounts)) / seeds if amounts else None
 
