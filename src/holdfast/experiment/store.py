@@ -3,7 +3,7 @@
     <store>/learn/<fingerprint>/      job.json  made.json  result.json  metrics.jsonl  weights/  manifest.json
     <store>/filter/<fingerprint>/     job.json  made.json  result.json  records.jsonl  manifest.json
     <store>/evaluate/<fingerprint>/   job.json  made.json  result.json  records.jsonl  manifest.json
-    <store>/<measure>/<fingerprint>/  job.json  made.json  result.json  manifest.json  (`plan.KINDS` names them)
+    <store>/<measure>/<fingerprint>/  job.json  made.json  result.json  manifest.json  (kinds: `plan.KINDS`)
     <store>/work/<fingerprint>/       what an unfinished job keeps to go on from
     <store>/trash/                    what is being removed
     <store>/damaged/                  entries that no longer say what was written
