@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.analysis.results import Results
 from holdfast.analysis.views import analyse
-from holdfast.report.section import Drawing, MakeSection
+from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
 from holdfast.report.style import looks_of, save_pdf, sized
 
 
-def write_figures(
-    results: Results, folder: Path, width: float, size: float, sections: Sequence[MakeSection] = SECTIONS
-) -> list[str]:
+def write_figures(results: Results, folder: Path, width: float, size: float) -> list[str]:
     """Write `NAME.pdf` to `folder` for every figure that the results have something to show in; the names.
 
     Args:
@@ -28,7 +25,7 @@ def write_figures(
 
     analysis = analyse(results)
     looks = looks_of(analysis.methods)
-    drawings = [part for make in sections for part in make(analysis).parts if isinstance(part, Drawing)]
+    drawings = [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
     written = []
     with matplotlib.rc_context(sized(width, size)):
         for drawing in drawings:
