@@ -1,9 +1,10 @@
-"""What `run` and `plan` are asked alike."""
+"""What several commands are asked alike, and how they are stopped."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,16 @@ Workers = Annotated[
         help="Processes that work at the same time, one a GPU in turn; auto: as many as GPUs, or cores.",
     ),
 ]
+
+
+@contextmanager
+def stoppable(said: str) -> Iterator[None]:
+    """Ctrl-C in the block ends the command with a sentence and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(said)
+        raise typer.Exit(130) from None
 
 
 def remark(experiment: Experiment) -> None:

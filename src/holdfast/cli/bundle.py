@@ -35,7 +35,7 @@ def bundle(
     from holdfast.experiment.runindex import index
 
     experiment, plan, store = open_run(run)
-    results = collect(experiment, plan, store, lambda job, damage: None)
+    results = collect(experiment, plan, store)
     if not any(one.cells for one in results.runs):
         raise InputError(f"Nothing of {experiment.name} is in the store yet; 'holdfast run' makes it.")
     if missing := len({row["fingerprint"] for row in index(plan, store) if not row["done"]}):

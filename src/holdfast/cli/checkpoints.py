@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import files
+from holdfast.cli.asked import stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import InputError
 from holdfast.tasks.prompts import TEMPLATES
@@ -172,22 +173,19 @@ def examine_aloud(
         mean = f"{100 * one.scores_N.mean():.1f} of 100 on {len(one.records):,} examples"
         out.print(f"  {one.task}: {mean} ({how})")
 
-    try:
-        with err.status("") as status:
-            show = status.update if err.is_terminal else None
-            examined = examine(
-                subject,
-                exam,
-                folder,
-                again=again,
-                on_step=lambda task: _steps(task, show),
-                on_task=done,
-                on_left_out=tell_left_out,
-                watch=watch,
-            )
-    except KeyboardInterrupt:
-        err.print("Stopped. What was answered stays; the same command goes on from here.")
-        raise typer.Exit(130) from None
+    stopped = "Stopped. What was answered stays; the same command goes on from here."
+    with stoppable(stopped), err.status("") as status:
+        show = status.update if err.is_terminal else None
+        examined = examine(
+            subject,
+            exam,
+            folder,
+            again=again,
+            on_step=lambda task: _steps(task, show),
+            on_task=done,
+            on_left_out=tell_left_out,
+            watch=watch,
+        )
     left_out = sorted({name for one in examined for name in one.left_out})
     refused = [f"the server does not take {', '.join(left_out)}: what it does itself counts"]
     for remark in [*subject.remarks(), *(refused if left_out else ())]:

@@ -63,7 +63,7 @@ def export(
         number = export_checkpoint(chain, stage, plan, store, target)
         out.print(f"{chain.method} seed {chain.seed} after stage {number}: {target}")
         return
-    results = collect(experiment, plan, store, lambda job, damage: None)
+    results = collect(experiment, plan, store)
     if figures:
         _figures(results, target, width, font_size)
     else:

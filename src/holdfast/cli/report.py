@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import files
+from holdfast.cli.asked import stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table
 from holdfast.errors import InputError, shortened
 
@@ -144,17 +145,13 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
         store.set_aside(job)
         err.print(f"Damaged result: {job.label} ({damage})")
 
-    try:
-        with out.status("Writing the report"):
-            results, folder = collect(experiment, plan, store, on_damage), experiment.output / "report"
-            if any(run.cells for run in results.runs) or not (folder / "index.html").exists():
-                examples = partial(judged, experiment, plan)
-                build(results, folder, examples=examples, pictures=pictures)
-            else:
-                err.print("There is no result to report; the earlier report stays.", style="yellow")
-    except KeyboardInterrupt:
-        err.print("Stopped while the report was written. Results stay; the same command writes it again.")
-        raise typer.Exit(130) from None
+    stopped = "Stopped while the report was written. Results stay; the same command writes it again."
+    with stoppable(stopped), out.status("Writing the report"):
+        results, folder = collect(experiment, plan, store, on_damage), experiment.output / "report"
+        if any(run.cells for run in results.runs) or not (folder / "index.html").exists():
+            build(results, folder, examples=partial(judged, experiment, plan), pictures=pictures)
+        else:
+            err.print("There is no result to report; the earlier report stays.", style="yellow")
     return not damaged
 
 

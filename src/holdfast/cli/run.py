@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import __version__
-from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark
+from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
 from holdfast.cli.report import MOST, Pictures, most_pictures, paths, show_headline, write_report
 from holdfast.errors import HoldfastError, InputError
@@ -123,11 +123,8 @@ def run(
     with closing(Tracking(experiment, plan, store, experiment.track if report else ())) as tracking:
 
         def work(experiment: Experiment, plan: Plan) -> Outcome:
-            try:
+            with stoppable("Stopped. What is done stays; the same command goes on from here."):
                 return execute(experiment, plan, store, count, Progress(out), debug, tracking.hear)
-            except KeyboardInterrupt:
-                err.print("Stopped. What is done stays; the same command goes on from here.")
-                raise typer.Exit(130) from None
 
         if experiment.pilot and pilot:
             _pass_pilot(experiment, work)

@@ -80,5 +80,5 @@ def _gallery(experiment: Experiment, plan: Plan, store: Store) -> bytes:
     from holdfast.report.gallery.page import gallery
     from holdfast.report.gallery.thumbnails import Album, Shelf
 
-    results = collect(experiment, plan, store, lambda job, damage: None)
+    results = collect(experiment, plan, store)
     return gallery([results], Shelf(partial(judged, experiment, plan)), Album(), report=None)

@@ -16,7 +16,10 @@ from holdfast.tasks.prompts import Style
 
 
 def collect(
-    experiment: Experiment, plan: Plan, store: Store, on_damage: Callable[[Job, Damaged], None]
+    experiment: Experiment,
+    plan: Plan,
+    store: Store,
+    on_damage: Callable[[Job, Damaged], None] = lambda job, damage: None,
 ) -> Results:
     """Everything the store holds of an experiment; what is not done is not there.
 
