@@ -23,6 +23,7 @@ from holdfast.report.page import build
 from holdfast.report.sections import SECTIONS, learned
 from holdfast.report.sections.differences import differences, findings
 from holdfast.report.sections.learned import cautions, headline, origins
+from holdfast.report.sections.responses import samples
 from holdfast.report.sections.setup import methods_table, setup
 from holdfast.report.style import PAGE_PIXELS, WIDTH, inline_svg, looks_of
 from holdfast.report.table import Column, Table, interval, number, signed, to_csv, to_json, to_markdown
@@ -142,6 +143,16 @@ def test_model_output_is_escaped(tmp_path):
     page = Page(html)
     assert not page.tags & {"script", "img", "b" if "<b>bold" in html else "script"}
     assert "onerror=alert(1)&gt;" in html
+
+
+def test_a_long_response_is_shown_with_its_end_where_the_answer_stands():
+    found = samples(analyse(make_results(items=10, response="word " * 400 + "\\boxed{%s}")))
+    texts = [
+        one.text for some in found.values() for sample in some for _, said in sample.policies for one in said
+    ]
+    assert texts and all(
+        len(text) < 650 and re.search(r"left out\) … .*\\boxed\{(3|three)\}$", text) for text in texts
+    )
 
 
 @pytest.mark.usefixtures("unsaved")
