@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from holdfast.analysis.results import MethodRun, Record, Results
-from holdfast.report.gallery.page import write_gallery
+from holdfast.report.gallery.page import gallery
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Shelf
 from holdfast.tasks.example import Example, LazyImage
 
@@ -125,7 +125,7 @@ def measure(items: int, repeats: int) -> list[str]:
     made, folder = results(items), Path(tempfile.mkdtemp())
     page, start = folder / "gallery.html", time.process_time()
     album = Album(MOST_PICTURES)
-    write_gallery(page, [made], Shelf(lambda task: examples(task, items // len(TASKS))), album)
+    page.write_bytes(gallery([made], Shelf(lambda task: examples(task, items // len(TASKS))), album))
     seconds = time.process_time() - start
     lines = [
         f"| written | {seconds:.1f} s of CPU |",
