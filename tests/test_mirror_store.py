@@ -261,7 +261,7 @@ def test_the_commands_work_on_it(tmp_path: Path, memory: str, call: Call) -> Non
     assert "Freed" in call("store", "--store", memory, "prune", "--weights", "--yes").out
     assert not [name for name in objects(memory) if "/weights/" in name]
     prune_for = partial(call, "store", "--store", memory, "prune", "--yes", "--unreferenced")
-    assert prune_for(config).out.startswith("Freed 0 B")
+    assert prune_for(config).out.startswith("Freed 0 bytes")
     assert (
         prune_for(write_config(tmp_path, SETTINGS | {"store": memory, "seeds": [7]}, "other.yaml")).code == 0
     )
