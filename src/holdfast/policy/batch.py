@@ -22,10 +22,10 @@ class Prompts:
         tokens_BP: token ids; padding holds the pad id.
         mask_BP: True on tokens.
         positions_KBP: rotary positions; 0 on padding.
-        pixel_values: patches of the distinct images, one after the other, or None without images.
-        image_grid_thw: [distinct images, 3] patches in time, height and width.
         images: for each prompt, the indices of its images, in the order they appear.
         image_keys: digests of the distinct images; equal ones show the same.
+        pixel_values: patches of the distinct images, one after the other, or None without images.
+        image_grid_thw: [distinct images, 3] patches in time, height and width.
         image_inputs: where a model's own processor prepares images (`processed.py`), the tensors it makes
             of each distinct image; `pixel_values` and `image_grid_thw` are None then.
     """
@@ -33,10 +33,10 @@ class Prompts:
     tokens_BP: torch.Tensor
     mask_BP: torch.Tensor
     positions_KBP: torch.Tensor
-    pixel_values: torch.Tensor | None
-    image_grid_thw: torch.Tensor | None
     images: tuple[tuple[int, ...], ...]
     image_keys: tuple[bytes, ...]
+    pixel_values: torch.Tensor | None = None
+    image_grid_thw: torch.Tensor | None = None
     image_inputs: tuple[Mapping[str, torch.Tensor], ...] = ()
 
     def __len__(self) -> int:
@@ -77,25 +77,21 @@ class Prompts:
             self.tokens_BP[index, start:],
             mask_BP[:, start:],
             self.positions_KBP[:, index, start:],
-            pixels,
-            grids,
             tuple(tuple(renamed[image] for image in self.images[row]) for row in rows),
             tuple(self.image_keys[image] for image in used),
+            pixels,
+            grids,
             tuple(self.image_inputs[image] for image in used) if self.image_inputs else (),
         )
 
     def to(self, device: torch.device | str) -> Prompts:
-        return replace(
-            self,
-            tokens_BP=self.tokens_BP.to(device),
-            mask_BP=self.mask_BP.to(device),
-            positions_KBP=self.positions_KBP.to(device),
-            pixel_values=None if self.pixel_values is None else self.pixel_values.to(device),
-            image_grid_thw=None if self.image_grid_thw is None else self.image_grid_thw.to(device),
-            image_inputs=tuple(
-                {name: tensor.to(device) for name, tensor in image.items()} for image in self.image_inputs
-            ),
+        moved: dict[str, Any] = {
+            name: tensor.to(device) for name, tensor in vars(self).items() if isinstance(tensor, torch.Tensor)
+        }
+        moved["image_inputs"] = tuple(
+            {name: tensor.to(device) for name, tensor in image.items()} for image in self.image_inputs
         )
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)

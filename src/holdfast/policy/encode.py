@@ -87,7 +87,7 @@ class Encoder:
         distinct, uses = self._distinct(images)
         rows, positions, inputs = self._tokenise(self.template.render(messages), distinct, uses)
         for index, row in enumerate(rows):
-            self._check_length(index, len(row))
+            self._check_prompt(index, len(row))
         keys = tuple(picture.key for picture in distinct)
         padded = _pad_left(rows, positions, self.tokenizer.pad_token_id)
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
@@ -136,14 +136,12 @@ class Encoder:
         rows = self._target_ids(texts)
         for index, row in enumerate(rows):
             self._check_target(index, row)
-        shape = len(rows), 1, max(map(len, rows))
-        tokens = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64)
-        mask = np.zeros(shape, dtype=bool)
-        for index, row in enumerate(rows):
-            tokens[index, 0, : len(row)] = row
-            mask[index, 0, : len(row)] = True
-        finished = torch.ones(len(rows), 1, dtype=torch.bool)
-        return Completions(torch.from_numpy(tokens), torch.from_numpy(mask), finished)
+        lengths_B = torch.tensor([len(row) for row in rows])
+        mask_BR = torch.arange(int(lengths_B.max())) < lengths_B[:, None]
+        tokens_BR = torch.full(mask_BR.shape, self.tokenizer.pad_token_id)
+        tokens_BR[mask_BR] = torch.tensor([id for row in rows for id in row], dtype=torch.long)
+        finished_B1 = torch.ones(len(rows), 1, dtype=torch.bool)
+        return Completions(tokens_BR.unsqueeze(1), mask_BR.unsqueeze(1), finished_B1)
 
     def unfit(
         self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]], room: int = 0
@@ -169,7 +167,7 @@ class Encoder:
             try:
                 stand = self._image_places(text, ids)
                 check_images(index, stand, len(sizes[index]))
-                self._check_length(index, len(ids) - stand + tokens, room)
+                self._check_prompt(index, len(ids) - stand + tokens, room)
             except Unfit as problem:
                 found.append(problem)
         return found
@@ -191,29 +189,30 @@ class Encoder:
 
     def _check_target(self, index: int, ids: list[int]) -> None:
         length = len(ids) + (self.end is None)
-        if length > self.max_context:
-            text = f"has {length} tokens, more than the context of {self.max_context}. Shorten it, or"
-            raise Unfit("target", index, f"{text} raise max_context.")
+        self._check_length("target", index, length, "Shorten it, or raise max_context.")
 
-    def _check_length(self, index: int, length: int, room: int = 0) -> None:
-        if length > self.max_context:
-            text = f"has {length} tokens, more than the context of {self.max_context}. Shorten it, lower"
-            raise Unfit("prompt", index, f"{text} max_pixels, or raise max_context.")
+    def _check_prompt(self, index: int, length: int, room: int = 0) -> None:
+        self._check_length("prompt", index, length, "Shorten it, lower max_pixels, or raise max_context.")
         if length + room > self.max_context:
-            text = (
-                f"has {length} tokens and leaves no room in the context of {self.max_context} for max_tokens"
-            )
             raise Unfit(
-                "prompt", index, f"{text} {room}. Lower max_tokens or max_pixels, or raise max_context."
+                "prompt",
+                index,
+                f"has {length} tokens and leaves no room in the context of {self.max_context} for max_tokens "
+                f"{room}. Lower max_tokens or max_pixels, or raise max_context.",
             )
+
+    def _check_length(self, row: str, index: int, length: int, advice: str) -> None:
+        if length > self.max_context:
+            context = f"more than the context of {self.max_context}"
+            raise Unfit(row, index, f"has {length} tokens, {context}. {advice}")
 
     def _check_characters(self, row: str, index: int, text: str) -> None:
         """Some texts take minutes to be tokenised."""
         if len(text) > MOST_CHARACTERS * self.max_context:
-            text = (
-                f"has {len(text):,} characters, far more than a context of {self.max_context} tokens holds."
+            context = f"a context of {self.max_context} tokens"
+            raise Unfit(
+                row, index, f"has {len(text):,} characters, far more than {context} holds. Shorten it."
             )
-            raise Unfit(row, index, f"{text} Shorten it.")
 
     def _turns(self, index: int, text: str, images: int) -> list[dict[str, Any]]:
         self._check_characters("prompt", index, text)
@@ -260,9 +259,8 @@ class Encoder:
         self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
     ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
         """Ids and positions [K, length] of each rendered prompt, and the fields of `Prompts` with images."""
-        rows = [np.asarray(ids, dtype=np.int64) for ids in self._ids(rendered)]
-        positions = [np.arange(len(row))[None] for row in rows]
-        return rows, positions, {"pixel_values": None, "image_grid_thw": None}
+        rows = [np.asarray(ids, dtype=np.int64) for ids in self._prompt_ids(rendered)]
+        return rows, [np.arange(len(row))[None] for row in rows], {}
 
     def _prompt_ids(self, rendered: list[str]) -> list[list[int]]:
         """Of rendered prompts, in which each image is one token still."""
@@ -292,17 +290,12 @@ class Encoder:
         self, images: Sequence[Sequence[ImageSource]]
     ) -> tuple[list[Any], tuple[tuple[int, ...], ...]]:
         """Each picture once, and which of them each prompt shows."""
-        places: dict[bytes, int] = {}
-        distinct: list[Any] = []
-        uses = []
-        for index, row in enumerate(images):
-            pictures = [self._named(index, self._picture, image) for image in row]
-            for picture in pictures:
-                if picture.key not in places:
-                    places[picture.key] = len(distinct)
-                    distinct.append(picture)
-            uses.append(tuple(places[picture.key] for picture in pictures))
-        return distinct, tuple(uses)
+        pictures = [
+            [self._named(index, self._picture, image) for image in row] for index, row in enumerate(images)
+        ]
+        distinct = {picture.key: picture for row in pictures for picture in row}
+        places = {key: place for place, key in enumerate(distinct)}
+        return list(distinct.values()), tuple(tuple(places[one.key] for one in row) for row in pictures)
 
     def _named(self, index: int, made_of: Callable[[Any], Any], image: Any) -> Any:
         try:
@@ -328,22 +321,22 @@ def check_images(index: int, tokens: int, images: int) -> None:
         Unfit: it did not.
     """
     if tokens != images:
-        text = (
-            f"has {tokens} image tokens after the chat template, but {images} images. Remove the image token"
+        raise Unfit(
+            "prompt",
+            index,
+            f"has {tokens} image tokens after the chat template, but {images} images. Remove the image token "
+            "from its text, or restore the model's own chat template.",
         )
-        raise Unfit("prompt", index, f"{text} from its text, or restore the model's own chat template.")
 
 
 def _pad_left(
     rows: list[np.ndarray], positions: list[np.ndarray], pad: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """tokens_BP, mask_BP, positions_KBP."""
-    longest = max(len(row) for row in rows)
-    tokens = np.full((len(rows), longest), pad, dtype=np.int64)
-    mask = np.zeros((len(rows), longest), dtype=bool)
-    places = np.zeros((len(positions[0]), len(rows), longest), dtype=np.int64)
-    for index, (row, position) in enumerate(zip(rows, positions, strict=True)):
-        tokens[index, longest - len(row) :] = row
-        mask[index, longest - len(row) :] = True
-        places[:, index, longest - len(row) :] = position
-    return torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(places)
+    lengths_B = torch.tensor([len(row) for row in rows])
+    mask_BP = torch.arange(int(lengths_B.max())).flip(0) < lengths_B[:, None]
+    tokens_BP = torch.full(mask_BP.shape, pad)
+    tokens_BP[mask_BP] = torch.from_numpy(np.concatenate(rows))
+    positions_KBP = torch.zeros((len(positions[0]), *mask_BP.shape), dtype=torch.long)
+    positions_KBP[:, mask_BP] = torch.from_numpy(np.concatenate(positions, axis=1))
+    return tokens_BP, mask_BP, positions_KBP

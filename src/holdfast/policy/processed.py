@@ -128,13 +128,8 @@ class ProcessorEncoder(Encoder):
             texts.append(
                 first + "".join(distinct[i].text + rest for i, rest in zip(used, others, strict=True))
             )
-        rows = [np.asarray(row, dtype=np.int64) for row in self._prompt_ids(texts)]
-        inputs = {
-            "pixel_values": None,
-            "image_grid_thw": None,
-            "image_inputs": tuple(image.inputs for image in distinct),
-        }
-        return rows, [np.arange(len(row))[None] for row in rows], inputs
+        rows, positions, _ = super()._tokenise(texts, distinct, uses)
+        return rows, positions, {"image_inputs": tuple(image.inputs for image in distinct)}
 
     def _prompt_ids(self, rendered: list[str]) -> list[list[int]]:
         """As processors do: tokens such as BOS are added unless the template has written them."""
