@@ -72,13 +72,9 @@ class ControlTokens:
 
 def silent_ids(tokenizer: Any) -> set[int]:
     """Ids that are no part of a completion's text."""
-    vocabulary = tokenizer.get_vocab()
-    named = {
-        token
-        for token in (*tokenizer.all_special_tokens, *vocabulary)
-        if token.startswith("<|") and token.endswith("|>")
+    return {tokenizer.pad_token_id} | {
+        id for token, id in tokenizer.get_vocab().items() if token.startswith("<|") and token.endswith("|>")
     }
-    return {vocabulary[token] for token in named} | {tokenizer.pad_token_id}
 
 
 def _any_of(patterns: list[str]) -> re.Pattern[str]:

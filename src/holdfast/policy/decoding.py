@@ -46,8 +46,8 @@ class Decode:
         self.width = int(counts.max())
         starts = counts.cumsum(0) - counts
         rows = torch.arange(len(self.prompt_of_row), device=counts.device)
-        self.slots = self.prompt_of_row * self.width + rows - starts[self.prompt_of_row]
-        self.full = bool((counts == self.width).all())
+        slots = self.prompt_of_row * self.width + rows - starts[self.prompt_of_row]
+        self.slots = None if bool((counts == self.width).all()) else slots  # none is empty
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on from these rows (sorted indices; what comes more than once goes on in several ways)."""
@@ -78,8 +78,7 @@ class Decode:
 
     def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
         """Attention over own keys and values, and the prompts'; arguments as `look_back` takes them."""
-        slots = None if self.full else self.slots
-        return look_back(q_NhMD, scaling, own, prompt, self.hidden_BP, slots, self.width)
+        return look_back(q_NhMD, scaling, own, prompt, self.hidden_BP, self.slots, self.width)
 
 
 def look_back(
@@ -111,7 +110,7 @@ def look_back(
         return rows_NhMX.unflatten(0, (prompts, width)).transpose(1, 2).flatten(2, 3)
 
     def apart(rows_BhQX: torch.Tensor) -> torch.Tensor:
-        """And back."""
+        """The inverse of `shared`."""
         rows_NhMX = rows_BhQX.unflatten(2, (width, -1)).transpose(1, 2).flatten(0, 1)
         return rows_NhMX if slots_N is None else rows_NhMX.index_select(0, slots_N)
 

@@ -61,8 +61,8 @@ def device_for(setting: str) -> torch.device:
 
 @contextmanager
 def torch_settled(threads: int) -> Iterator[None]:
-    """What results depend on and a process shares is as it must be in the block, whatever code of the user's
-    did to it before, which finds it again as it was, but for the threads.
+    """Within the block, torch's settings of the whole process that results depend on: threads, default dtype,
+    gradients and autocast. Afterwards they are again what the user's code had made them, but for the threads.
     """
     import torch
 

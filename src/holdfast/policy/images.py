@@ -63,16 +63,14 @@ class PatchMaker:
         dtype: torch.dtype = torch.float32,
     ):
         self.device, self.dtype = torch.device(device), dtype
-        size = {key: image_processor.size[key] for key in ("shortest_edge", "longest_edge")}
         self.patch = image_processor.patch_size
         self.merge = image_processor.merge_size
         self.frames = image_processor.temporal_patch_size
-        if min_pixels is not None:
-            size["shortest_edge"] = min_pixels
-        if max_pixels is not None:
-            size["longest_edge"] = max_pixels
-        self.min_pixels, self.max_pixels = size["shortest_edge"], size["longest_edge"]
+        own = image_processor.size
+        self.min_pixels = own["shortest_edge"] if min_pixels is None else min_pixels
+        self.max_pixels = own["longest_edge"] if max_pixels is None else max_pixels
         counts = {"patch_size": self.patch, "merge_size": self.merge, "temporal_patch_size": self.frames}
+        size = {"shortest_edge": self.min_pixels, "longest_edge": self.max_pixels}
         for name, count in (counts | size).items():
             if type(count) is not int or count < 1:
                 raise InputError(
@@ -178,22 +176,14 @@ class PatchMaker:
         8-bit pixels, an eighth of the patches, are laid out; then their values are looked up.
         """
         count, height, width, channels = pixels_NHWC.shape
-        rows, columns = height // self.patch, width // self.patch
+        patch, merge = self.patch, self.merge
+        rows, columns = height // patch, width // patch
         cut = (
             torch.from_numpy(pixels_NHWC)
             .to(self.device)
-            .view(
-                count,
-                rows // self.merge,
-                self.merge,
-                self.patch,
-                columns // self.merge,
-                self.merge,
-                self.patch,
-                channels,
-            )
+            .view(count, rows // merge, merge, patch, columns // merge, merge, patch, channels)
             .permute(0, 1, 4, 2, 5, 7, 3, 6)  # image, block row, block column, row, column, channel, y, x
-            .reshape(count, rows * columns, channels, 1, self.patch**2)
+            .reshape(count, rows * columns, channels, 1, patch**2)
         )
         starts = torch.arange(0, 256 * channels, 256, dtype=torch.int32, device=self.device)
         places = (cut.int() + starts.view(-1, 1, 1)).flatten()

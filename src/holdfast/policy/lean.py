@@ -174,8 +174,8 @@ class Joined(Layer):
         attention, mlp = self.attention, self.layer.mlp
         self.project = _side_by_side(attention.q_proj, attention.k_proj, attention.v_proj)
         self.widen = _side_by_side(mlp.gate_proj, mlp.up_proj)
-        self.turned = self.project[0].shape[0] // self.size - attention.v_proj.out_features // self.size
         self.queries = attention.q_proj.out_features // self.size
+        self.turned = self.queries + attention.k_proj.out_features // self.size
 
     def heads(self, rows_NC: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, ...]:
         all_NHD = F.linear(rows_NC, *self.project).unflatten(-1, (-1, self.size))

@@ -87,7 +87,9 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
         lora.require()
     folder, options = resolve(settings.path if is_adapters else source, settings)
 
-    def check() -> None:
+    is_folder = "local_files_only" in options
+    options["local_files_only"] = True
+    try:
         encoder = make_encoder(folder, options, settings)
         with loading("processor", folder):
             encoder.try_out()
@@ -96,17 +98,11 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
             with loading("config.json", folder):
                 model = without_weights(_config(folder, options))
             lora.adapted_modules(model, family_of(model.config), settings.lora)
-
-    if options.get("local_files_only"):
-        check()
-        return
-    options["local_files_only"] = True
-    try:
-        check()
     except MissingPackage:
         raise
     except InputError:
-        pass  # it is not on this disk, or in part
+        if is_folder:
+            raise  # else it is not on this disk, or in part
 
 
 def make_encoder(folder: str, options: dict[str, Any], settings: ModelSettings) -> Encoder:

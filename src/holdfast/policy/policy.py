@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -279,11 +280,8 @@ class Policy:
         if torch.is_grad_enabled():
             result = self.logprobs_by(self.way, prompts, completions, temperature, known)
         else:
-
-            def logprobs(prompts: Prompts, completions: Completions) -> GroupLogprobs:
-                return self.logprobs_by(self.way, prompts, completions, temperature)
-
-            result = GroupLogprobs.join(self._in_parts(prompts, completions, logprobs)).to(self.device)
+            work = partial(self.logprobs_by, self.way, temperature=temperature)
+            result = GroupLogprobs.join(self._in_parts(prompts, completions, work)).to(self.device)
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
             raise NotFiniteError(int(bad_B.int().argmax()))
@@ -308,11 +306,8 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         self.check(prompts, completions, temperature)
-
-        def distributions(prompts: Prompts, completions: Completions) -> torch.Tensor:
-            return self.distributions(prompts, completions, temperature)
-
-        all_TV = torch.cat(self._in_parts(prompts, completions, distributions)).to(self.device)
+        work = partial(self.distributions, temperature=temperature)
+        all_TV = torch.cat(self._in_parts(prompts, completions, work)).to(self.device)
         if not bool(torch.isfinite(all_TV.sum())):
             owner_T = completions.mask_BGR.nonzero()[:, 0]
             raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))

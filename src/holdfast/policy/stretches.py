@@ -53,8 +53,8 @@ class FixedDecode(Decode):
         return own_k[:, :, : self.visible], own_v[:, :, : self.visible]
 
     def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
-        slots, step_1 = None if self.full else self.slots, self.step_1
-        return compiled(look_back)(q_NhMD, scaling, own, prompt, self.hidden_BP, slots, self.width, step_1)
+        rest = self.hidden_BP, self.slots, self.width, self.step_1
+        return compiled(look_back)(q_NhMD, scaling, own, prompt, *rest)
 
 
 def decode_in_stretches(
