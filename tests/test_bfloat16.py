@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from holdfast.learning.bfloat16 import BFloat16AdamW, join, round_stochastically, split
+from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
+from holdfast.learning.curve import Curve
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
+from holdfast.learning.partition import Partition
+from holdfast.policy.shards import Shards
 
 STATES = ("float32", "compact", "kahan")
 
@@ -172,15 +176,13 @@ def test_norms_are_those_of_float32() -> None:
         a.grad = gradient.bfloat16()
         b.grad = gradient.bfloat16().float()
     expected = torch.nn.utils.clip_grad_norm_(whole, 1.0).item()
-    assert clip(half, 1.0) == expected
+    assert clip(half, 1.0, Shards()) == expected
     assert sum(float((one.grad.float() ** 2).sum()) for one in half) == pytest.approx(1, abs=0.01)
-    assert clip([torch.nn.Parameter(torch.zeros(2))], 1.0) == 0.0  # without a gradient
+    assert clip([torch.nn.Parameter(torch.zeros(2))], 1.0, Shards()) == 0.0  # without a gradient
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_what_is_kept_comes_back_as_it_was(state: str, tmp_path: Path) -> None:
-    from holdfast.learning.checkpoint import load_checkpoint, save_checkpoint
-
     def made() -> tuple[torch.nn.Module, BFloat16AdamW]:
         model = torch.nn.Module()
         model.weight = torch.nn.Parameter(bfloat16_weights())
@@ -191,9 +193,11 @@ def test_what_is_kept_comes_back_as_it_was(state: str, tmp_path: Path) -> None:
 
     model, optimizer = made()
     walk(optimizer, model.weight, 3)
-    save_checkpoint(tmp_path / "checkpoint", model, optimizer, {"iteration": 3})
+    folder, curve = tmp_path / "checkpoint", Curve(tmp_path / "metrics.jsonl")
+    curve.begin()
+    save_checkpoint(folder, model, optimizer, {"iteration": 3}, {}, curve, Partition(optimizer))
     again, resumed = made()
-    load_checkpoint(tmp_path / "checkpoint", again, resumed)
+    load_checkpoint(folder, again, resumed, curve, Partition(resumed))
     for name, tensor in optimizer.state[model.weight].items():
         kept = resumed.state[again.weight][name]
         assert kept.dtype == tensor.dtype and torch.equal(kept, tensor), name

@@ -25,6 +25,9 @@ from holdfast.learning.methods import OptimizerState
 from holdfast.rng import seed
 
 EPSILON = 1e-8
+MOMENTS = "exp_avg", "exp_avg_sq"
+State = dict[str, torch.Tensor]  # an optimiser's, of one parameter
+Group = dict[str, Any]  # of parameters, with its settings
 
 
 class BFloat16AdamW(torch.optim.Optimizer):
@@ -38,7 +41,7 @@ class BFloat16AdamW(torch.optim.Optimizer):
 
     def __init__(
         self,
-        groups: list[dict[str, Any]],
+        groups: list[Group],
         rate: float,
         betas: tuple[float, float],
         state: OptimizerState = "float32",
@@ -74,12 +77,12 @@ class BFloat16AdamW(torch.optim.Optimizer):
                 for name, tensor in tensors.items()
             }
 
-    def _begin(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+    def _begin(self, parameter: torch.Tensor) -> State:
         whole = parameter.dtype == torch.float32
         moments = torch.float32 if whole or self.kept == "float32" else torch.bfloat16
         state = self.state[parameter]
         state["step"] = torch.zeros(())  # read by the host
-        for name in ("exp_avg", "exp_avg_sq"):
+        for name in MOMENTS:
             state[name] = torch.zeros_like(parameter, dtype=moments)
         if not whole:
             name, dtype = ("compensation", torch.bfloat16) if self.kept == "kahan" else ("rest", torch.int16)
@@ -87,38 +90,26 @@ class BFloat16AdamW(torch.optim.Optimizer):
         return state
 
     def _step(
-        self,
-        parameter: torch.nn.Parameter,
-        gradient: torch.Tensor,
-        state: dict[str, torch.Tensor],
-        group: dict[str, Any],
-        number: int,
+        self, parameter: torch.Tensor, gradient: torch.Tensor, state: State, group: Group, number: int
     ) -> None:
         """torch's own AdamW, on the float32 weight and moments that the state stands for."""
         weight = join(parameter, state["rest"]) if "rest" in state else parameter.data
-        moments = [state["exp_avg"].float(), state["exp_avg_sq"].float()]  # themselves where they are float32
-        adamw_step(weight, gradient.float(), moments, state["step"], group)
+        moments = {name: state[name].float() for name in MOMENTS}  # themselves where they are float32
+        adamw_step(weight, gradient.float(), {"step": state["step"], **moments}, group)
         if "rest" in state:
-            high, state["rest"] = split(weight)
-            parameter.copy_(high)
+            put(parameter, state, weight)
         if state["exp_avg"].dtype == torch.bfloat16:
             generator = torch.Generator(parameter.device)
             generator.manual_seed(seed(*self.stream, "rounding", state["step"].item(), number))
-            for name, moment in zip(("exp_avg", "exp_avg_sq"), moments, strict=True):
+            for name, moment in moments.items():
                 state[name] = round_stochastically(moment, generator)
 
 
-def adamw_step(
-    weight: torch.Tensor,
-    gradient: torch.Tensor,
-    moments: list[torch.Tensor],
-    step: torch.Tensor,
-    group: dict[str, Any],
-) -> None:
-    """One of torch's own, in place, on a float32 weight and its two moments; `step` counts those before."""
-    first, second = group["betas"]
+def adamw_step(weight: torch.Tensor, gradient: torch.Tensor, state: State, group: Group) -> None:
+    """One of torch's own, in place, on a weight and its moments in float32; `step` counts those before."""
+    (first, second), done = group["betas"], state["step"].to(weight, copy=True)
     adamw(
-        [weight], [gradient], moments[:1], moments[1:], [], [step.to(weight, copy=True)],
+        [weight], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [done],
         fused=True, amsgrad=False, beta1=first, beta2=second, lr=group["lr"],
         weight_decay=group["weight_decay"], eps=EPSILON, maximize=False,
     )  # fmt: skip
@@ -139,7 +130,7 @@ def join(weight: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
     return bits.add_(rest).view(torch.float32)
 
 
-def whole(parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> torch.Tensor:
+def whole(parameter: torch.Tensor, state: State) -> torch.Tensor:
     """The weight in float32 that a parameter and an optimiser's state of it stand for; a copy."""
     if "rest" in state:
         return join(parameter, state["rest"])
@@ -148,7 +139,7 @@ def whole(parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> torc
 
 
 @torch.no_grad()
-def put(parameter: torch.nn.Parameter, state: dict[str, torch.Tensor], weight: torch.Tensor) -> None:
+def put(parameter: torch.Tensor, state: State, weight: torch.Tensor) -> None:
     """Let a parameter and the optimiser's state of it stand for a float32 weight."""
     if "rest" in state:
         high, state["rest"] = split(weight)
@@ -165,12 +156,7 @@ def round_stochastically(values: torch.Tensor, generator: torch.Generator) -> to
     return (noise.add_(values.view(torch.int32)) >> 16).to(torch.int16).view(torch.bfloat16)
 
 
-def _kahan_step(
-    parameter: torch.nn.Parameter,
-    gradient: torch.Tensor,
-    state: dict[str, torch.Tensor],
-    group: dict[str, Any],
-) -> None:
+def _kahan_step(parameter: torch.Tensor, gradient: torch.Tensor, state: State, group: Group) -> None:
     """AdamW in bfloat16 throughout; what an addition loses is added the next time."""
     (first, second), rate = group["betas"], group["lr"]
     gradient = gradient.to(parameter.dtype)

@@ -35,9 +35,9 @@ def save_checkpoint(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
-    memory: Mapping[str, torch.Tensor] | None = None,
-    curve: Curve | None = None,
-    partition: Partition | None = None,
+    memory: Mapping[str, torch.Tensor],
+    curve: Curve,
+    partition: Partition,
 ) -> None:
     """Replace the checkpoint in `folder`; whenever the process dies, the old one or the new one is left.
 
@@ -50,13 +50,12 @@ def save_checkpoint(
         curve: the rows so far, which belong to the checkpoint.
         partition: of the optimiser's state and maybe of the weights, among the ranks of a team.
     """
-    partition = partition or Partition(optimizer)
     team = partition.team
     moments = optimizer.state_dict()["state"]
     tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
     trained = _trainable(model)
     weights = {name: one.detach() for name, one in trained.items() if partition.holds(one)}
-    parts = {WEIGHTS: weights, MOMENTS: tensors, MEMORY: dict(memory or {})}
+    parts = {WEIGHTS: weights, MOMENTS: tensors, MEMORY: dict(memory)}
     if not team.leads:
         place = team.agreed(Path, folder.name)
         for name in parts if partition.in_parts else [MOMENTS] if partition.shared else []:
@@ -70,22 +69,13 @@ def save_checkpoint(
         for name, part in parts.items():
             _save(part, temporary / f"{name}.safetensors")
         names = {name for part in team.together(lambda: list(tensors), MANIFEST) for name in part}
-        facts = {
-            "parameters": list(trained),
-            "moments": sorted(names),
-            "curve": curve.mark() if curve else None,
-        }
+        facts = {"parameters": list(trained), "moments": sorted(names), "curve": curve.mark()}
         write_json(temporary / "state.json", state | facts)
-        manifest = {"work": folder.parent.name, "files": listing(temporary)}
-        write_json(temporary / MANIFEST, manifest)
+        write_json(temporary / MANIFEST, {"work": folder.parent.name, "files": listing(temporary)})
 
 
 def load_checkpoint(
-    folder: Path,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    curve: Curve | None = None,
-    partition: Partition | None = None,
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, curve: Curve, partition: Partition
 ) -> dict[str, Any] | None:
     """Put the checkpoint's weights, moments and rows back; None when there is no checkpoint.
 
@@ -98,7 +88,6 @@ def load_checkpoint(
         DamagedCheckpoint: it, or the curve, is not what was written, or belongs to other weights. Weights and
             moments are as they were.
     """
-    partition = partition or Partition(optimizer)
     team = partition.team
     team.agreed(lambda: recover_folder(folder))
     there = team.together(lambda: os.path.lexists(folder))
@@ -109,16 +98,15 @@ def load_checkpoint(
 
     def read() -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]], bytes]:
         try:
-            read = _read(folder, model, optimizer, partition)
-            return *read, b"" if curve is None else curve.before(read[0]["curve"])
+            state, weights, moments = _read(folder, model, optimizer, partition)
+            return state, weights, moments, curve.before(state["curve"])
         except MemoryError:
             raise
         except Exception as error:  # safetensors and json raise many kinds
             raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
 
     state, weights, moments, rows = team.do(read)
-    if curve is not None:
-        curve.begin(rows)
+    curve.begin(rows)
     with torch.no_grad():
         parameters = _trainable(model)
         for name, weight in weights.items():

@@ -11,11 +11,10 @@ Jordan et al. (2024, "Muon: an optimizer for hidden layers in neural networks"),
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 
-from holdfast.learning.bfloat16 import adamw_step
+from holdfast.learning.bfloat16 import MOMENTS, Group, State, adamw_step
 
 MOMENTUM = 0.95
 STEPS = 5
@@ -32,7 +31,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        groups: list[dict[str, Any]],
+        groups: list[Group],
         matrices: Iterable[torch.nn.Parameter],
         rate: float,
         betas: tuple[float, float],
@@ -54,12 +53,7 @@ class Muon(torch.optim.Optimizer):
                     _adamw_step(parameter, parameter.grad, state, group)
 
 
-def _orthogonal_step(
-    parameter: torch.nn.Parameter,
-    gradient: torch.Tensor,
-    state: dict[str, torch.Tensor],
-    group: dict[str, Any],
-) -> None:
+def _orthogonal_step(parameter: torch.Tensor, gradient: torch.Tensor, state: State, group: Group) -> None:
     if not state:
         state["momentum"] = torch.zeros_like(parameter)
     momentum = state["momentum"].mul_(MOMENTUM).add_(gradient)
@@ -68,16 +62,11 @@ def _orthogonal_step(
     parameter.add_(direction, alpha=-group["lr"] * 0.2 * max(parameter.shape) ** 0.5)
 
 
-def _adamw_step(
-    parameter: torch.nn.Parameter,
-    gradient: torch.Tensor,
-    state: dict[str, torch.Tensor],
-    group: dict[str, Any],
-) -> None:
+def _adamw_step(parameter: torch.Tensor, gradient: torch.Tensor, state: State, group: Group) -> None:
     if not state:
         state["step"] = torch.zeros(())  # kept by the host
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-    adamw_step(parameter, gradient, [state["exp_avg"], state["exp_avg_sq"]], state["step"], group)
+        state |= {name: torch.zeros_like(parameter) for name in MOMENTS}
+    adamw_step(parameter, gradient, state, group)
     state["step"] += 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -50,16 +50,12 @@ def add_up_in_float32(parameters: Iterable[torch.nn.Parameter], parts: int) -> N
     part alone keeps its own precision, and half the memory. To be called while there are no gradients.
     """
     for parameter in parameters:
-        parameter.grad_dtype = _at_least_float32(parameter) if parts > 1 else parameter.dtype
+        dtype = parameter.dtype
+        parameter.grad_dtype = torch.promote_types(dtype, torch.float32) if parts > 1 else dtype
 
 
-def clip(parameters: Iterable[torch.nn.Parameter], bound: float, shards: Shards | None = None) -> float:
+def clip(parameters: Sequence[torch.nn.Parameter], bound: float, shards: Shards) -> float:
     """Scale gradients down to a norm of `bound`; their norm before, added up in at least float32."""
-    parameters = list(parameters)
-    norm = (shards or Shards()).norm(parameters)
+    norm = shards.norm(parameters)
     torch.nn.utils.clip_grads_with_norm_(parameters, bound, norm)
     return norm.item()
-
-
-def _at_least_float32(tensor: torch.Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
