@@ -25,8 +25,8 @@ from holdfast.learning.retention.pool import (
     key_of,
     mixed,
     not_graded,
+    old_share,
     pass_rates,
-    share_of,
     table,
 )
 from holdfast.learning.stage import Stage
@@ -77,4 +77,4 @@ class CPR(Continuing):
         for item, rate in zip(groups.items, pass_rates(groups), strict=True):
             rows[key_of(item)] = [rate, now]
         keep_table(memory, "prompts", rows)
-        return replace(groups, stats={**groups.stats, **share_of(stage, groups, self.name)})
+        return replace(groups, stats={**groups.stats, f"{self.name}_share": old_share(stage, groups)})

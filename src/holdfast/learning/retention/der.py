@@ -70,9 +70,8 @@ class DarkReplay(Continuing):
         new: dict[int, tuple[int, int]] = {}  # place in the buffer: (row, member)
         for row, member in right_answers(groups, range(len(groups.prompts))):
             seen = count(memory, "seen")
-            place = (
-                seen if seen < self.buffer else named_stream(*stage.stream, "der", seen).randrange(seen + 1)
-            )
+            draw = named_stream(*stage.stream, "der", seen)
+            place = seen if seen < self.buffer else draw.randrange(seen + 1)
             if place < self.buffer:
                 new[place] = row, member
         if not new:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.pool import share_of, spread
+from holdfast.learning.retention.pool import old_share, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
@@ -47,4 +47,4 @@ class ExperienceReplay(Strategy):
         """`er_share` is the part of the batch that is old."""
         if not stage.earlier or self.padding_control:
             return groups
-        return replace(groups, stats={**groups.stats, **share_of(stage, groups, self.name)})
+        return replace(groups, stats={**groups.stats, f"{self.name}_share": old_share(stage, groups)})

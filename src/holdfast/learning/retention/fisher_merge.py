@@ -11,6 +11,7 @@ mean.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -39,14 +40,8 @@ class FisherMerge(Strategy):
     def end(self, stage: Stage, memory: Memory) -> Memory:
         """Merge; F is that of the task at what was learned for it."""
         policy = stage.policy
-        fisher = mean_over_answers(
-            stage,
-            "fisher",
-            stage.items,
-            self.examples,
-            self.max_tokens,
-            lambda prompt, answer: fisher_diagonal(policy, prompt, answer, temperature=1.0),
-        )
+        measure = partial(fisher_diagonal, policy, temperature=1.0)
+        fisher = mean_over_answers(stage, "fisher", stage.items, self.examples, self.max_tokens, measure)
         if "fisher" in memory:
             new, old = self.weight * fisher, (1 - self.weight) * memory["fisher"]
             total = new + old

@@ -25,7 +25,7 @@ from pydantic import Field
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import objective_gradient
 from holdfast.learning.retention.subspaces import Subspace
-from holdfast.learning.retention.terms import unusable, views
+from holdfast.learning.retention.terms import flat_weights, unusable, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices, trained_parameters
 from holdfast.rng import stream as named_stream
@@ -63,14 +63,9 @@ class KeepLoRA(Subspace):
                 for name, weight in matrices.items()
             }
         for name, weight in matrices.items():
-            if (
-                name not in left
-                or left[name].shape[0] != weight.shape[1]
-                or not bool(left[name].isfinite().all())
-            ):
-                raise unusable(
-                    self.name, f"it has no usable directions of {name} with {weight.shape[1]} inputs"
-                )
+            found, inputs = left.get(name), weight.shape[1]
+            if found is None or len(found) != inputs or not bool(found.isfinite().all()):
+                raise unusable(self.name, f"it has no usable directions of {name} with {inputs} inputs")
         return {name: left[name].to(stage.policy.device) for name in matrices}
 
     def mean_gradient(self, stage: Stage) -> torch.Tensor:
@@ -78,9 +73,7 @@ class KeepLoRA(Subspace):
         names = (*stage.stream, "keeplora")
         count = max(1, round(self.examples * len(stage.items)))
         chosen = named_stream(*names).sample(list(stage.items), count)
-        total = torch.cat(
-            [torch.zeros_like(one).flatten().float() for one in trained_parameters(stage.policy)]
-        )
+        total = torch.zeros_like(flat_weights(stage.policy))
         for start in range(0, count, stage.method.batch):
             batch = chosen[start : start + stage.method.batch]
             gradient = objective_gradient(stage, batch, (*names, start))

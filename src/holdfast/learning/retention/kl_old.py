@@ -18,10 +18,11 @@ import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import RFT, Method
+from holdfast.learning.methods import Method
 from holdfast.learning.objectives import Groups, k3
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.pool import mixed, not_graded, old_rows, refilled, share_of, spread
+from holdfast.learning.retention.passes import logprobs_under
+from holdfast.learning.retention.pool import mixed, not_graded, old_rows, old_share, refilled, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
@@ -59,15 +60,10 @@ class AskedAgain(Strategy):
 
     def logprobs(self, stage: Stage, groups: Groups, rows: list[int]) -> torch.Tensor:
         """Of the teacher, at these rows; elsewhere of the policy as it sampled. [B, G, R]"""
-        method, some = stage.method, groups.rows(rows)
-        assert isinstance(method, RFT) and groups.completions.logprobs_BGR is not None, "it samples"
-        stage.spent["flops"] += stage.policy.operations.forward(some.prompts, some.completions)
+        assert groups.completions.logprobs_BGR is not None, "it samples"
         result_BGR = groups.completions.logprobs_BGR.clone()
-        teacher = stage.past("stage_start")
-        with torch.no_grad():
-            result_BGR[torch.tensor(rows, device=result_BGR.device)] = teacher.group_logprobs(
-                some.prompts, some.completions, method.sampling.temperature
-            ).logprobs_BGR
+        teacher_BGR = logprobs_under(stage.past("stage_start"), stage, groups.rows(rows))
+        result_BGR[torch.tensor(rows, device=result_BGR.device)] = teacher_BGR
         return result_BGR
 
 
@@ -94,11 +90,12 @@ class KLOnOldPrompts(AskedAgain):
         if not self.reward:
             advantages_BG[rows] = 0
         reference_BGR = self.logprobs(stage, groups, rows)
+        share = old_share(stage, groups)
         divergence = k3(reference_BGR, groups.completions.logprobs_BGR, mask_BGR).sum() / mask_BGR[rows].sum()
         return replace(
             groups,
             advantages_BG=advantages_BG,
             reference_BGR=reference_BGR,
             kl_B=kl_B,
-            stats={**groups.stats, **share_of(stage, groups, self.name), "kl_old": float(divergence)},
+            stats={**groups.stats, f"{self.name}_share": share, "kl_old": float(divergence)},
         )

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.filters import RIGHT
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, keep_answers, taken
+from holdfast.learning.retention.passes import logprobs_under
 from holdfast.learning.retention.pool import not_graded, refilled
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
+from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.learning.objectives import Groups
@@ -61,25 +62,17 @@ class MCPO(Strategy):
             some, members = groups.rows(mastered), range(right_BG.shape[1])
             chosen = [(row, member) for row in range(len(mastered)) for member in members]
             answers = taken(some.completions, some.items, chosen)
-            answers["logprobs"] = self.logprobs(stage, some).flatten(0, 1).cpu()
+            # Under the policy as it is: those of sampling differ by more than δ in half precision.
+            answers["logprobs"] = logprobs_under(stage.policy, stage, some).flatten(0, 1).cpu()
             keep_answers(memory, answers, "now")
-        rates_B = right_BG.float().mean(1)
-        spread_B = torch.where(
-            (rates_B > 0.5) & (rates_B < 1), 2 * (rates_B * (1 - rates_B)).sqrt(), torch.ones_like(rates_B)
-        )
         if self.level:
-            spread_B1 = spread_B[:, None].to(groups.advantages_BG.device)
-            groups = replace(groups, advantages_BG=groups.advantages_BG / spread_B1)
+            rates_B1 = right_BG.float().mean(1, keepdim=True)
+            spread_B1 = torch.where(
+                (rates_B1 > 0.5) & (rates_B1 < 1), 2 * (rates_B1 * (1 - rates_B1)).sqrt(), 1.0
+            )
+            levelled_BG = groups.advantages_BG / spread_B1.to(groups.advantages_BG.device)
+            groups = replace(groups, advantages_BG=levelled_BG)
         return replace(groups, stats={**groups.stats, "mcpo_mastered": len(mastered) / len(right_BG)})
-
-    @torch.no_grad()
-    def logprobs(self, stage: Stage, groups: Groups) -> torch.Tensor:
-        """Of the policy as it is; those of sampling differ by more than δ in half precision. [B, G, R]"""
-        method = stage.method
-        assert isinstance(method, RFT), "RFT grades"
-        stage.spent["flops"] += stage.policy.operations.forward(groups.prompts, groups.completions)
-        asked = (groups.prompts, groups.completions, method.sampling.temperature)
-        return stage.policy.group_logprobs(*asked).logprobs_BGR
 
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add that of the penalty; `mcpo_share` is its part of the whole."""

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.kl_old import AskedAgain
-from holdfast.learning.retention.pool import old_rows, share_of
+from holdfast.learning.retention.pool import old_rows, old_share
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
@@ -43,5 +43,5 @@ class OnPolicyDistillation(AskedAgain):
             groups,
             advantages_BG=advantages_BG,
             advantages_BGR=self.coef * (teacher_BGR - own_BGR),  # 0 where there is no teacher
-            stats={**groups.stats, **share_of(stage, groups, self.name)},
+            stats={**groups.stats, f"{self.name}_share": old_share(stage, groups)},
         )

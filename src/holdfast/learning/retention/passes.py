@@ -20,7 +20,10 @@ from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 
 if TYPE_CHECKING:
+    from holdfast.learning.objectives import Groups
     from holdfast.policy.batch import Completions, Prompts
+    from holdfast.policy.policy import Policy
+    from holdfast.policy.reference import Reference
 
 
 def mean_over_answers(
@@ -78,6 +81,15 @@ def objective_gradient(
     except NotFiniteError:
         return None
     return total
+
+
+@torch.no_grad()
+def logprobs_under(policy: Policy | Reference, stage: Stage, groups: Groups) -> torch.Tensor:
+    """Log-probabilities of sampled answers by a policy, at the temperature of sampling, [B, G, R]."""
+    method = stage.method
+    assert isinstance(method, RFT), "it samples"
+    stage.spent["flops"] += stage.policy.operations.forward(groups.prompts, groups.completions)
+    return policy.group_logprobs(groups.prompts, groups.completions, method.sampling.temperature).logprobs_BGR
 
 
 def add_flops(stage: Stage, flops: float) -> None:

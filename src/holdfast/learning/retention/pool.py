@@ -61,9 +61,9 @@ def mixed(new: Sequence[Item], old: Sequence[Item]) -> list[Item]:
     return [item for *_, item in sorted(placed, key=lambda one: one[:3])]
 
 
-def share_of(stage: Stage, groups: Groups, name: str) -> dict[str, float]:
-    """For the log: the share of a batch that is of earlier tasks."""
-    return {f"{name}_share": len(old_rows(stage, groups)) / max(1, len(groups.items))}
+def old_share(stage: Stage, groups: Groups) -> float:
+    """The share of a batch that is of earlier tasks."""
+    return len(old_rows(stage, groups)) / max(1, len(groups.items))
 
 
 def pass_rates(groups: Groups) -> list[float]:

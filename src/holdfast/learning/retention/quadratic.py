@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -49,13 +50,9 @@ class QuadraticPull(Strategy):
 
     def end(self, stage: Stage, memory: Memory) -> Memory:
         """I of this stage's task, added to that of the earlier ones."""
+        importance = partial(self.importance, stage.policy)
         total = mean_over_answers(
-            stage,
-            self.measured,
-            stage.items,
-            self.examples,
-            self.max_tokens,
-            lambda prompt, answer: self.importance(stage.policy, prompt, answer),
+            stage, self.measured, stage.items, self.examples, self.max_tokens, importance
         )
         if self.measured in memory:
             total = total.add_(memory[self.measured], alpha=self.decay)

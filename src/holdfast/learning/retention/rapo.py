@@ -23,6 +23,8 @@ from pydantic import Field
 from holdfast.learning.advantages import EPSILON, group_relative
 from holdfast.learning.methods import GRPO, Method
 from holdfast.learning.retention import Continuing, Memory
+from holdfast.learning.retention.passes import logprobs_under
+from holdfast.learning.retention.pool import count
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
@@ -70,24 +72,20 @@ class RaPO(Continuing):
             stats={**groups.stats, "rapo_share": share},
         )
 
-    @torch.no_grad()
     def drift(self, stage: Stage, groups: Groups) -> torch.Tensor:
         """d of each completion [B, G]."""
-        method, completions = stage.method, groups.completions
-        assert isinstance(method, GRPO) and completions.logprobs_BGR is not None, "it samples"
-        stage.spent["flops"] += stage.policy.operations.forward(groups.prompts, completions)
-        then_BGR = stage.past("stage_start").group_logprobs(
-            groups.prompts, completions, method.sampling.temperature
-        ).logprobs_BGR  # fmt: skip
+        completions = groups.completions
+        assert completions.logprobs_BGR is not None, "it samples"
+        then_BGR = logprobs_under(stage.past("stage_start"), stage, groups)
         difference_BGR = (completions.logprobs_BGR - then_BGR) * completions.mask_BGR
         return (difference_BGR.sum(-1) / completions.lengths_BG.clamp_min(1)).clamp_min(0)
 
     def advantages(self, memory: Memory, rewards_BG: torch.Tensor) -> torch.Tensor:
         """By the batches so far, this one included."""
-        now, updates = rewards_BG.std().cpu(), int(memory.get("updates", 0))
+        now, updates = rewards_BG.std().cpu(), count(memory, "updates")
         decay = (0.0, min(0.9, self.decay), self.decay)[min(updates, 2)]
         scale = decay * memory["std"].cpu() + (1 - decay) * now if updates else now
-        memory["std"], memory["updates"] = scale.clamp_min(LEAST), torch.tensor(updates + 1)
+        memory["std"] = scale.clamp_min(LEAST)
         advantages_BG = group_relative(rewards_BG, normalise_std=False) / (memory["std"] + EPSILON)
         is_far_B1 = (advantages_BG.abs() > MOST).any(1, keepdim=True)
         return torch.where(is_far_B1, group_relative(rewards_BG), advantages_BG)
