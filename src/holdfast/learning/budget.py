@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +29,11 @@ class Spent:
     flops: float = 0.0
 
     @classmethod
-    def sampling(
-        cls, operations: Operations, prompts: Prompts, completions: Completions, passes: int = 0
-    ) -> Spent:
-        """Of drawing `completions`, and of `passes` further forward passes over them (references)."""
-        prompts_B, group = completions.mask_BGR.shape[:2]
-        flops = (1 + passes) * operations.forward(prompts, completions)
-        return cls(prompts_B * group, int(completions.mask_BGR.sum()), flops)
+    def sampling(cls, operations: Operations, prompts: Prompts, completions: Completions) -> Spent:
+        """What drawing `completions` took."""
+        mask_BGR = completions.mask_BGR
+        flops = operations.forward(prompts, completions)
+        return cls(mask_BGR[:, :, 0].numel(), int(mask_BGR.sum()), flops)
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(
@@ -70,12 +67,14 @@ class EnergyMeter:
         return sum((now - then) % size for (now, size), (then, _) in pairs) / 1e6
 
     def _read(self) -> list[tuple[int, int]] | None:
-        with suppress(OSError, ValueError):
-            return list(self._values()) or None
-        return None
-
-    def _values(self) -> Iterator[tuple[int, int]]:
         """Microjoules and the range of each counter."""
-        for counter in self._counters:
-            energy, size = counter / "energy_uj", counter / "max_energy_range_uj"
-            yield int(energy.read_text()), int(size.read_text()) + 1
+
+        def number(file: Path) -> int:
+            return int(file.read_text())
+
+        with suppress(OSError, ValueError):
+            return [
+                (number(counter / "energy_uj"), number(counter / "max_energy_range_uj") + 1)
+                for counter in self._counters
+            ] or None
+        return None

@@ -62,9 +62,8 @@ def nothing_right(rows: Sequence[Mapping[str, Any]]) -> str | None:
     graded = [row for row in rows if "reward" in row]
     if not graded or any(row["accuracy"] for row in graded):
         return None
-    learned = "form" if any(row["reward"] for row in graded) else "nothing"
+    learned = "form alone" if any(row["reward"] for row in graded) else "nothing"
     return (
-        f"no completion was right in any of {len(graded)} iterations, so it learned {learned}"
-        f"{' alone' if learned == 'form' else ''}. Begin with SFT, take easier examples, or see whether the "
-        "scorer and max_tokens fit the answers."
+        f"no completion was right in any of {len(graded)} iterations, so it learned {learned}. Begin with "
+        "SFT, take easier examples, or see whether the scorer and max_tokens fit the answers."
     )

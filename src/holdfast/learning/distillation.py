@@ -58,13 +58,12 @@ class SelfDistillation(Objective):
         completions = policy.sample(prompts, 1, method.sampling, generator)
         shown = self._shown(policy, items)
         spent = Spent.sampling(policy.operations, prompts, completions)
-        lengths = completions.mask_BGR.sum(-1).float()
         return Groups(
             prompts,
             completions,
             torch.ones(len(items), 1),
             stats={
-                "length": lengths.mean().item(),
+                "length": completions.lengths_BG.float().mean().item(),
                 "unfinished": 1 - completions.finished_BG.float().mean().item(),
             },
             items=tuple(items),

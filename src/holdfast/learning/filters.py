@@ -87,26 +87,24 @@ def select(filter: str, rows: Sequence[Mapping[str, Any]], stream: tuple[object,
     Raises:
         HoldfastError: nothing would be left, or a function of the user's failed.
     """
-    solvable = [index for index, row in enumerate(rows) if row["correct"] > 0]
+    everything = list(range(len(rows)))
+    solvable = [index for index in everything if rows[index]["correct"] > 0]
+    unsolvable = [index for index in everything if rows[index]["correct"] == 0]
     match filter:
         case "none":
-            kept = list(range(len(rows)))
+            kept = everything
         case "rif":
             kept = solvable
         case "rif_strict":
             kept = [index for index in solvable if rows[index]["correct"] < rows[index]["samples"]]
         case "unsolvable":
-            kept = [index for index, row in enumerate(rows) if row["correct"] == 0]
+            kept = unsolvable
         case "random_matched":
-            kept = sorted(named_stream(*stream, "random_matched").sample(range(len(rows)), len(solvable)))
+            kept = sorted(named_stream(*stream, filter).sample(everything, len(solvable)))
         case "rif_equal" | "unsolvable_equal" | "random_equal":
-            among = {
-                "rif_equal": solvable,
-                "unsolvable_equal": sorted({*range(len(rows))} - {*solvable}),
-                "random_equal": list(range(len(rows))),
-            }[filter]
-            size = min(len(solvable), len(rows) - len(solvable), EQUAL_LIMIT)
-            kept = sorted(named_stream(*stream, filter).sample(among, size))
+            among = {"rif_equal": solvable, "unsolvable_equal": unsolvable, "random_equal": everything}
+            size = min(len(solvable), len(unsolvable), EQUAL_LIMIT)
+            kept = sorted(named_stream(*stream, filter).sample(among[filter], size))
         case _:
             kept = _own_choice(filter, rows)
     if not kept:

@@ -65,6 +65,7 @@ def learn(
             metrics are not, or the objective found nothing to learn from.
     """
     policy, method, iterations, team = stage.policy, stage.method, stage.iterations, stage.team
+    steps, place = iterations * method.updates, folder / "checkpoint"
     policy.share(method.shards, team, stage.shard == "full")
     objective = method.make(stage)
     optimizer = make_optimizer(policy.model, method, stage.stream)
@@ -73,7 +74,7 @@ def learn(
     folder.mkdir(parents=True, exist_ok=True)
     curve = Curve(folder / "metrics.jsonl", writes=team.leads)
     try:
-        state = load_checkpoint(folder / "checkpoint", policy.model, optimizer, curve, partition)
+        state = load_checkpoint(place, policy.model, optimizer, curve, partition)
     except DamagedCheckpoint as error:
         damage = str(error)
         team.agreed(lambda: on_damage(damage))
@@ -103,15 +104,7 @@ def learn(
             policy.prepare([example.images for _, example in coming])
         parts: Iterable[Groups] = () if groups is None else groups.split(len(batch) // method.updates)
         rows = [
-            step(
-                policy,
-                objective,
-                optimizer,
-                part,
-                method,
-                learning_rate(method, number, iterations * method.updates),
-                strategies,
-            )
+            step(policy, objective, optimizer, part, method, learning_rate(method, number, steps), strategies)
             for number, part in enumerate(parts, iteration * method.updates)
         ] or [{"skipped": float(groups is None)}]  # or nothing was left to learn from
         keys = dict.fromkeys(key for row in rows for key in row)  # a step that was skipped has fewer
@@ -140,7 +133,6 @@ def learn(
             team.do(partial(check_weights, policy))
             policy.shards.check_alike(policy.model)
             kept = {**objective.memory, **strategies.memory}
-            place = folder / "checkpoint"
             team.do(partial(save_checkpoint, place, policy.model, optimizer, state, kept, curve, partition))
         on_step(done, iterations, row)
     objective.finish(totals)

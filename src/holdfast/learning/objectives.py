@@ -120,7 +120,7 @@ class Groups:
 
         These follow each other as in the batch, group by group; the last ones may be fewer.
         """
-        tokens_N = self.completions.mask_BGR.sum(-1).flatten().float()
+        tokens_N = self.completions.lengths_BG.flatten().float()
         sums_N = torch.cat([part.sum().expand(len(part)) for part in tokens_N.split(size)])
         parts = -(-len(tokens_N) // size)
         weights_N = tokens_N.sum() / (parts * sums_N.clamp(min=1))
@@ -128,7 +128,7 @@ class Groups:
 
     def averaged_as(self, length: int) -> Groups:
         """With weights that make the mean over all tokens one over completions of this length."""
-        tokens_BG = self.completions.mask_BGR.sum(-1).float()
+        tokens_BG = self.completions.lengths_BG.float()
         weight = tokens_BG.sum() / (tokens_BG.numel() * length)
         return replace(self, token_weights_BG=weight.expand_as(tokens_BG))
 
@@ -203,14 +203,8 @@ class Likelihood(Objective):
         except Unfit as problem:
             raise problem.named([f"{task.name} {example.named}" for task, example in items]) from None
         prompts = encode_items(policy, items, style, self.templates)
-        lengths = completions.mask_BGR.sum(-1).float()
-        return Groups(
-            prompts,
-            completions,
-            torch.ones(len(items), 1),
-            stats={"length": lengths.mean().item()},
-            items=tuple(items),
-        )
+        ones, stats = torch.ones(len(items), 1), {"length": completions.lengths_BG.float().mean().item()}
+        return Groups(prompts, completions, ones, stats=stats, items=tuple(items))
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         return likelihood_loss(policy, groups, self.method.loss)
@@ -261,8 +255,7 @@ class PolicyGradient(Objective):
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         method = self.method
         rollouts = self._roll_out(policy, items, (*stream, "sample"))
-        spent = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions)
-        drawn = 1
+        spent, drawn = Spent.sampling(policy.operations, rollouts.prompts, rollouts.completions), 1
         if method.refills:
             items, rollouts, spent, drawn = self._refilled(policy, list(items), rollouts, spent, stream)
         sampled = slice(0, method.group_size)
@@ -291,7 +284,7 @@ class PolicyGradient(Objective):
             "reward": rewards_BG.mean().item(),
             "accuracy": rollouts.scores_BG[:, sampled].mean().item(),
             "format": rollouts.formats_BG[:, sampled].mean().item(),
-            "length": completions.mask_BGR.sum(-1).float().mean().item(),
+            "length": completions.lengths_BG.float().mean().item(),
             "unfinished": 1 - completions.finished_BG.float().mean().item(),
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
             "distinct": sum(len(set(group[sampled])) for group in rollouts.texts) / rewards_BG.numel(),

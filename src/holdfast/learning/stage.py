@@ -66,14 +66,12 @@ class Stage:
         First asked before the first step; who asks again gets the same.
         """
         if which not in self._past:
-            if which == "stage_start":
-                self._past[which] = self.policy.snapshot()
-            else:
-                adapted = self.policy.adapted
-                self._past[which] = self.policy.without_adapters() if adapted else self._base()
+            self._past[which] = self._base() if which == "base" else self.policy.snapshot()
         return self._past[which]
 
-    def _base(self) -> Policy:
+    def _base(self) -> Policy | Reference:
+        if self.policy.adapted:
+            return self.policy.without_adapters()
         base = self.load_base()
         base.share(self.method.shards, self.team, self.shard == "full")
         return base

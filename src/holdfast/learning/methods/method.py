@@ -166,8 +166,10 @@ class Method(Settings):
 
 
 def needs_differing_completions(who: str, sampling: Sampling) -> None:
-    """Raises:
-    ValueError: what is sampled would always be the same.
+    """See that what is sampled may differ.
+
+    Raises:
+        ValueError: it would always be the same.
     """
     if sampling.temperature == 0:
         raise ValueError(
