@@ -363,6 +363,7 @@ def test_each_task_has_low_rank_directions_of_its_own() -> None:
     ("kind", "settings", "left", "message"),
     [
         ("cpo", {}, {"mask": torch.ones(5, dtype=torch.bool)}, "cpo .*its mask has 5 usable numbers"),
+        ("l2", {"strength": 1, "to": "base"}, {"base": torch.ones(3)}, "l2 .*its base has 3"),
         ("ewc", {"strength": 1}, {"omega": torch.ones(40)}, "ewc .*its fisher has 0"),
         ("mas", {"strength": 1}, {"omega": torch.full((40,), torch.nan)}, "mas .*its omega"),
         ("fisher_merge", {}, {"fisher": torch.ones(1)}, "fisher_merge .*another model"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import add_to_gradient, flat_weights
+from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inherited
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ class L2(Strategy):
 
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up θ*; in the first stage they are the base's."""
-        inherited = stage.inherited.get(self.name, {})
-        memory["anchor"] = (
-            inherited["base"].to(stage.policy.device) if "base" in inherited else flat_weights(stage.policy)
-        )
+        base = inherited(stage, self.name, "base").get("base")
+        memory["anchor"] = flat_weights(stage.policy) if base is None else base
 
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add λ (θ − θ*)."""

@@ -45,7 +45,9 @@ class OLoRA(Frozen):
             raise unusable(self.name, "it does not say how many slices are used")
         used = int(left["used"]) if left else 0
         masks = []
-        for name, parameter in stage.policy.trained().items():
+        for name, parameter in stage.policy.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             axis = 0 if ".lora_A." in name else 1
             room = parameter.shape[axis]
             if used + self.rank > room:
