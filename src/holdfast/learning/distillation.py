@@ -12,7 +12,6 @@ that stands still (their ablation), which needs no more than a stage has.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -67,7 +66,7 @@ class SelfDistillation(Objective):
                 "unfinished": 1 - completions.finished_BG.float().mean().item(),
             },
             items=tuple(items),
-            spent=replace(spent, flops=spent.flops + policy.operations.forward(shown, completions)),
+            spent=spent + Spent(flops=policy.operations.forward(shown, completions)),
         )
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:

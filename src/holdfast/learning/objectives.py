@@ -293,8 +293,7 @@ class PolicyGradient(Objective):
         if method.refills:
             stats["drawn"] = float(drawn)
         passes = (old is not None) + (reference is not None)
-        again = passes * policy.operations.forward(rollouts.prompts, rollouts.completions)
-        spent = replace(spent, flops=spent.flops + again)
+        spent += Spent(flops=passes * policy.operations.forward(rollouts.prompts, rollouts.completions))
         return Groups(
             rollouts.prompts,
             completions,

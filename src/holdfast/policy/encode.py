@@ -22,6 +22,9 @@ from holdfast.tasks.prompts import parts_of
 from holdfast.tasks.scoring import END_OF_THOUGHT, THOUGHT
 
 _TEXT_ALONE = "the model takes text alone; choose a vision model"
+Uses = tuple[tuple[int, ...], ...]  # of each prompt, its pictures among the distinct ones
+# Ids and positions [K, length] of each prompt, and the fields of `Prompts` that hold its pictures.
+Tokenised = tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]
 MOST_CHARACTERS = 64  # a token of the context; a longer text is not tokenised to find that it is too long
 
 
@@ -136,12 +139,14 @@ class Encoder:
         rows = self._target_ids(texts)
         for index, row in enumerate(rows):
             self._check_target(index, row)
-        lengths_B = torch.tensor([len(row) for row in rows])
-        mask_BR = torch.arange(int(lengths_B.max())) < lengths_B[:, None]
-        tokens_BR = torch.full(mask_BR.shape, self.tokenizer.pad_token_id)
-        tokens_BR[mask_BR] = torch.tensor([id for row in rows for id in row], dtype=torch.long)
-        finished_B1 = torch.ones(len(rows), 1, dtype=torch.bool)
-        return Completions(tokens_BR.unsqueeze(1), mask_BR.unsqueeze(1), finished_B1)
+        shape = len(rows), 1, max(map(len, rows))
+        tokens = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=bool)
+        for index, row in enumerate(rows):
+            tokens[index, 0, : len(row)] = row
+            mask[index, 0, : len(row)] = True
+        finished = torch.ones(len(rows), 1, dtype=torch.bool)
+        return Completions(torch.from_numpy(tokens), torch.from_numpy(mask), finished)
 
     def unfit(
         self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]], room: int = 0
@@ -255,19 +260,17 @@ class Encoder:
             for part in parts_of(text, images)
         ]
 
-    def _tokenise(
-        self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
-    ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
-        """Ids and positions [K, length] of each rendered prompt, and the fields of `Prompts` with images."""
+    def _tokenise(self, rendered: list[str], distinct: Sequence[Any], uses: Uses) -> Tokenised:
+        """Rendered prompts, of which each shows those of the distinct pictures that `uses` says."""
         rows = [np.asarray(ids, dtype=np.int64) for ids in self._prompt_ids(rendered)]
         return rows, [np.arange(len(row))[None] for row in rows], {}
 
     def _prompt_ids(self, rendered: list[str]) -> list[list[int]]:
-        """Of rendered prompts, in which each image is one token still."""
+        """The ids of rendered prompts, in which each image is still one token."""
         return self._ids(rendered)
 
     def _image_places(self, rendered: str, ids: list[int]) -> int:
-        """How many tokens of such a prompt stand for images."""
+        """How many tokens of such a prompt, rendered, stand for images."""
         return 0
 
     def _image_tokens(self, size: tuple[int, int]) -> int:
@@ -286,9 +289,7 @@ class Encoder:
             for text, row in zip(texts, ids, strict=True)
         ]
 
-    def _distinct(
-        self, images: Sequence[Sequence[ImageSource]]
-    ) -> tuple[list[Any], tuple[tuple[int, ...], ...]]:
+    def _distinct(self, images: Sequence[Sequence[ImageSource]]) -> tuple[list[Any], Uses]:
         """Each picture once, and which of them each prompt shows."""
         pictures = [
             [self._named(index, self._picture, image) for image in row] for index, row in enumerate(images)
@@ -298,6 +299,7 @@ class Encoder:
         return list(distinct.values()), tuple(tuple(places[one.key] for one in row) for row in pictures)
 
     def _named(self, index: int, made_of: Callable[[Any], Any], image: Any) -> Any:
+        """What is made of an image of prompt `index`, which an error names."""
         try:
             return made_of(image)
         except HoldfastError:
@@ -333,10 +335,12 @@ def _pad_left(
     rows: list[np.ndarray], positions: list[np.ndarray], pad: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """tokens_BP, mask_BP, positions_KBP."""
-    lengths_B = torch.tensor([len(row) for row in rows])
-    mask_BP = torch.arange(int(lengths_B.max())).flip(0) < lengths_B[:, None]
-    tokens_BP = torch.full(mask_BP.shape, pad)
-    tokens_BP[mask_BP] = torch.from_numpy(np.concatenate(rows))
-    positions_KBP = torch.zeros((len(positions[0]), *mask_BP.shape), dtype=torch.long)
-    positions_KBP[:, mask_BP] = torch.from_numpy(np.concatenate(positions, axis=1))
-    return tokens_BP, mask_BP, positions_KBP
+    longest = max(len(row) for row in rows)
+    tokens = np.full((len(rows), longest), pad, dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=bool)
+    places = np.zeros((len(positions[0]), len(rows), longest), dtype=np.int64)
+    for index, (row, position) in enumerate(zip(rows, positions, strict=True)):
+        tokens[index, longest - len(row) :] = row
+        mask[index, longest - len(row) :] = True
+        places[:, index, longest - len(row) :] = position
+    return torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(places)

@@ -63,10 +63,10 @@ def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
     names = {name for some in found.values() for name in some}
     modules = {name: module for name, module in inside.items() if name in names}
     both = model.get_input_embeddings(), model.get_output_embeddings()
-    if _are_tied(model) and all(any(module is one for module in modules.values()) for one in both):
-        inner, head = (name for name, module in modules.items() if any(module is one for one in both))
+    tied = [name for name, module in modules.items() if module in both]
+    if _are_tied(model) and len(tied) == 2:
         raise InputError(
-            f"model.lora.target_modules names both {inner} and {head}, which share their weights in "
+            f"model.lora.target_modules names both {' and '.join(tied)}, which share their weights in "
             f"{kind}: such adapters cannot be saved. Name one of them."
         )
     return modules

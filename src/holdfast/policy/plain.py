@@ -32,7 +32,7 @@ def plain_logprobs(
 
 def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torch.Tensor:
     """The logits [T, V] that predict the T completion tokens, in the order of the mask."""
-    group, length = completions.tokens_BGR.shape[1:]
+    group = completions.tokens_BGR.shape[1]
     rows = [
         torch.cat(
             [
@@ -54,15 +54,9 @@ def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torc
             use_cache=False,
             **_image_inputs(model, prompts, group, tokens_XL),
         ).logits
+    rows_T, steps_T = completions.mask_BGR.flatten(0, 1).nonzero(as_tuple=True)
     starts_X = prompts.lengths_B.repeat_interleave(group)
-    is_target_XR = completions.mask_BGR.flatten(0, 1)
-    source_XR = (starts_X[:, None] - 1 + torch.arange(length, device=tokens_XL.device)).clamp_max(
-        tokens_XL.shape[1] - 1
-    )
-    return logits_XLV[
-        torch.arange(len(rows), device=tokens_XL.device)[:, None].expand_as(source_XR)[is_target_XR],
-        source_XR[is_target_XR],
-    ]
+    return logits_XLV[rows_T, starts_X[rows_T] - 1 + steps_T]
 
 
 @torch.no_grad()

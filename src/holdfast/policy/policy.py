@@ -337,12 +337,8 @@ class Policy:
     def decode(self, completions: Completions) -> list[list[str]]:
         """The text of each completion, without end, padding and control tokens."""
         keep_BGR = completions.mask_BGR & ~torch.isin(completions.tokens_BGR, self.silent)
-        rows = [
-            row[keep].tolist()
-            for row, keep in zip(
-                completions.tokens_BGR.flatten(0, 1).cpu(), keep_BGR.flatten(0, 1).cpu(), strict=True
-            )
-        ]
+        tokens_XR, keep_XR = (one.flatten(0, 1).cpu() for one in (completions.tokens_BGR, keep_BGR))
+        rows = [row[keep].tolist() for row, keep in zip(tokens_XR, keep_XR, strict=True)]
         texts = self.tokenizer.batch_decode(
             rows, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )

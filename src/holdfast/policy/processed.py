@@ -13,7 +13,6 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -21,7 +20,7 @@ from PIL import Image
 from holdfast.errors import InputError
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
-from holdfast.policy.encode import Encoder, check_images
+from holdfast.policy.encode import Encoder, Tokenised, Uses, check_images
 from holdfast.tasks.example import ImageSource, open_image
 
 PROCESSED_BYTES = 1 << 30  # of processed images that are kept
@@ -118,9 +117,7 @@ class ProcessorEncoder(Encoder):
             )
         return replaced[0][0]["replacement"], inputs
 
-    def _tokenise(
-        self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
-    ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
+    def _tokenise(self, rendered: list[str], distinct: Sequence[Any], uses: Uses) -> Tokenised:
         texts = []
         for index, (text, used) in enumerate(zip(rendered, uses, strict=True)):
             first, *others = text.split(self.placeholder)

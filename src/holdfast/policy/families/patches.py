@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.policy.encode import Encoder, check_images
+from holdfast.policy.encode import Encoder, Tokenised, Uses, check_images
 from holdfast.policy.images import PatchMaker, Picture
 from holdfast.tasks.example import ImageSource
 
@@ -44,9 +44,7 @@ class PatchEncoder(Encoder):
     def _picture(self, image: ImageSource) -> Picture:
         return self.patches.picture(image)
 
-    def _tokenise(
-        self, rendered: list[str], distinct: Sequence[Any], uses: Sequence[tuple[int, ...]]
-    ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
+    def _tokenise(self, rendered: list[str], distinct: Sequence[Any], uses: Uses) -> Tokenised:
         pixels, grids = self.patches.patches(distinct) if distinct else (None, None)
         shapes = [] if grids is None else grids.tolist()
         rows, positions = [], []
