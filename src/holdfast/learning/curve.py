@@ -58,7 +58,7 @@ class Curve:
 
 
 def nothing_right(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """What is to be said of a stage of RFT in which no completion was ever right; None of any other."""
+    """A warning about a stage of RFT in which no completion was ever right; None for any other."""
     graded = [row for row in rows if "reward" in row]
     if not graded or any(row["accuracy"] for row in graded):
         return None

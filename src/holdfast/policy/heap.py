@@ -19,7 +19,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 @cache
 def keep_freed_memory(device: torch.device) -> None:
-    """Ask for it, once and for all of this process, if it computes on the CPU."""
+    """Have this process keep the memory that it frees, from now on, if it computes on the CPU."""
     if device.type != "cpu":
         return
     with suppress(AttributeError, OSError, TypeError):  # another C library

@@ -72,7 +72,7 @@ class ChatTemplate:
 
 @contextmanager
 def _memory_limit(extra: int) -> Iterator[None]:
-    """MemoryError in the block where this process takes so many bytes more; on Linux alone."""
+    """Raise MemoryError in the block once this process has taken so many bytes more; on Linux alone."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:

@@ -30,20 +30,20 @@ Answers = dict[str, torch.Tensor]
 
 
 def answers_of(memory: Mapping[str, torch.Tensor], name: str = "answers") -> Answers:
-    """Those in a memory under a name, not on the device; none is an empty mapping."""
+    """The answers that a memory holds under a name, on the CPU; empty where there are none."""
     start = f"{name}."
     return {key.removeprefix(start): one.cpu() for key, one in memory.items() if key.startswith(start)}
 
 
 def keep_answers(memory: Memory, answers: Answers, name: str = "answers") -> None:
-    """Put them there, in the place of those that are."""
+    """Put answers into a memory under a name, in place of what is there."""
     for key in [key for key in memory if key.startswith(f"{name}.")]:
         del memory[key]
     memory.update({f"{name}.{key}": tensor for key, tensor in answers.items()})
 
 
 def taken(completions: Completions, items: Sequence[Item], chosen: Sequence[tuple[int, int]]) -> Answers:
-    """Answers to these examples, as (row, member) each."""
+    """Completions as answers to their examples: those at these places, each a (row, member)."""
     if not chosen:
         return {}
     device = completions.mask_BGR.device

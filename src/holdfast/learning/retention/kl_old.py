@@ -28,7 +28,7 @@ from holdfast.rng import stream as named_stream
 
 
 class AskedAgain(Strategy):
-    """What has a teacher, the policy at the stage's start, on the answers to old prompts."""
+    """Asks old prompts again; a teacher, the policy at the stage's start, judges the answers."""
 
     rehearses = True
 

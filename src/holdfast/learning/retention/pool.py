@@ -80,7 +80,7 @@ def table(memory: Mapping[str, torch.Tensor], name: str) -> dict[int, list[float
 
 
 def keep_table(memory: Memory, name: str, rows: Mapping[int, Sequence[float]]) -> None:
-    """Put them there, in float32."""
+    """Put a table into a memory under a name, in float32."""
     memory[f"{name}_keys"] = torch.tensor(list(rows), dtype=torch.long)
     memory[name] = torch.tensor(list(rows.values()), dtype=torch.float32)
 

@@ -107,6 +107,6 @@ def random_mask(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return mask.view_as(like)
 
 
-def share_of(part: torch.Tensor | float, total: torch.Tensor | float) -> float:
-    """A norm over another, of their squares."""
+def share_of(part: torch.Tensor, total: torch.Tensor) -> float:
+    """The ratio of two norms, from their squares; 0 where both are 0."""
     return float(part / total) ** 0.5 if float(total) > 0 else 0.0
