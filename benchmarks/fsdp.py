@@ -32,9 +32,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.loop import step
 from holdfast.learning.methods import Method, make_method
-from holdfast.learning.objectives import Groups
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
 from holdfast.policy.blocks import blocks_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from holdfast.learning.objectives import Groups
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import strategy_class
 from holdfast.policy.gradients import trained_parameters
 from holdfast.policy.policy import Policy

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from holdfast.errors import HoldfastError
+from holdfast.learning.groups import Groups
 from holdfast.learning.loop import step
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Groups, PolicyGradient
+from holdfast.learning.objectives import PolicyGradient
 from holdfast.policy import policy as policy_module
 from holdfast.policy.batch import group_tokens
 from holdfast.policy.budget import TokenBudget

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from holdfast.files import read_jsonl
 from holdfast.learning.distillation import divergence
+from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Groups, Likelihood, PolicyGradient
+from holdfast.learning.objectives import Likelihood, PolicyGradient
 from holdfast.learning.retention.answers import answers_of
 from holdfast.learning.retention.mcpo import penalty
 from holdfast.learning.retention.rapo import RaPO

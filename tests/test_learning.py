@@ -11,9 +11,10 @@ from holdfast.files import read_jsonl
 from holdfast.generate.generator import Answers
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning.filters import pass_rates, select
+from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn, pick, step
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Groups, Likelihood, PolicyGradient
+from holdfast.learning.objectives import Likelihood, PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage

@@ -13,9 +13,10 @@ from experiment_helpers import make_experiment, run_here
 from family_helpers import make_idefics3_folder, make_llava_folder, make_qwen2_folder
 from holdfast.errors import InputError
 from holdfast.experiment.architecture import architecture
+from holdfast.learning.groups import Groups
 from holdfast.learning.loop import step
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Groups, PolicyGradient
+from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
 from holdfast.policy import lora

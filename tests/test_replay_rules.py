@@ -11,8 +11,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn
-from holdfast.learning.objectives import Groups, Likelihood
+from holdfast.learning.objectives import Likelihood
 from holdfast.learning.retention.answers import answers_of, as_groups, mismatch
 from holdfast.learning.retention.cpr import CPR
 from holdfast.learning.retention.pool import keep_table, key_of, table

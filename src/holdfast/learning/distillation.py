@@ -17,8 +17,9 @@ import torch
 
 from holdfast.generate.rollouts import Item, encode_items
 from holdfast.learning.budget import Spent
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import SDFT
-from holdfast.learning.objectives import Groups, LossSums, Objective
+from holdfast.learning.objectives import LossSums, Objective
 from holdfast.learning.sampled_targets import hinted
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.policy import Policy

@@ -17,8 +17,9 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import DamagedCheckpoint, load_checkpoint, save_checkpoint
 from holdfast.learning.curve import Curve
+from holdfast.learning.groups import Groups, item_name
 from holdfast.learning.methods import Method
-from holdfast.learning.objectives import Groups, LossSums, Objective, item_name
+from holdfast.learning.objectives import LossSums, Objective
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
 from holdfast.learning.partition import Partition
 from holdfast.learning.retention.running import Strategies

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import torch
 
     from holdfast.generate.rollouts import Item
+    from holdfast.learning.groups import Groups
     from holdfast.learning.methods import Method
-    from holdfast.learning.objectives import Groups
     from holdfast.learning.stage import Stage
 
 _HERE = "holdfast.learning.retention"

@@ -24,8 +24,8 @@ from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
+    from holdfast.learning.groups import Groups
     from holdfast.learning.methods import Method
-    from holdfast.learning.objectives import Groups
 
 
 class AveragedGEM(Strategy):

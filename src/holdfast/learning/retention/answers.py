@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, encode_items
-from holdfast.learning.objectives import Groups
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.pool import key_of, known
 from holdfast.policy.batch import Completions

@@ -29,7 +29,7 @@ from holdfast.learning.stage import Stage
 from holdfast.rng import torch_stream
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class CPO(Strategy):

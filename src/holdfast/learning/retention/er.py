@@ -18,7 +18,7 @@ from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class ExperienceReplay(Strategy):

@@ -12,7 +12,7 @@ from holdfast.learning.retention.terms import flat_weights, share_of, views
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class Frozen(Strategy):

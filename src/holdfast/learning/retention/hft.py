@@ -19,7 +19,7 @@ from holdfast.policy.gradients import trained_parameters
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class HalfFineTuning(Strategy):

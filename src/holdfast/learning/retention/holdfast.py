@@ -41,7 +41,7 @@ from holdfast.rng import seed
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 PACE = 0.3  # of the moving averages
 LEAST = 0.02  # weight of a task that has not moved

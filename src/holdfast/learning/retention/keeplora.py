@@ -31,7 +31,7 @@ from holdfast.policy.gradients import trained_matrices, trained_parameters
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class KeepLoRA(Subspace):

@@ -18,8 +18,9 @@ import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
-from holdfast.learning.objectives import Groups, k3
+from holdfast.learning.objectives import k3
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import logprobs_under
 from holdfast.learning.retention.pool import mixed, not_graded, old_rows, old_share, refilled, spread

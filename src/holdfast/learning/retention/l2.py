@@ -15,7 +15,7 @@ from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inh
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class L2(Strategy):

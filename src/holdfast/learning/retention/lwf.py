@@ -22,8 +22,8 @@ from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
+    from holdfast.learning.groups import Groups
     from holdfast.learning.methods import Method
-    from holdfast.learning.objectives import Groups
 
 
 class LearningWithoutForgetting(Strategy):

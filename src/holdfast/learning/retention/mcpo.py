@@ -32,7 +32,7 @@ from holdfast.learning.stage import Stage
 from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class MCPO(Strategy):

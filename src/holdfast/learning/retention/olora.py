@@ -25,7 +25,7 @@ from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class OLoRA(Frozen):

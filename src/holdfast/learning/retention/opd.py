@@ -22,7 +22,7 @@ from holdfast.learning.retention.pool import old_rows, old_share
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class OnPolicyDistillation(AskedAgain):

@@ -38,7 +38,7 @@ from holdfast.rng import torch_stream
 from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 ANSWERED_AT_ONCE = 64
 

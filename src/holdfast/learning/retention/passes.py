@@ -20,7 +20,7 @@ from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
     from holdfast.policy.reference import Reference

@@ -19,7 +19,7 @@ from holdfast.learning.retention import Memory
 from holdfast.rng import seed
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
     from holdfast.learning.stage import Stage
 
 

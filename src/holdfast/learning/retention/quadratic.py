@@ -14,7 +14,7 @@ from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inh
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
 

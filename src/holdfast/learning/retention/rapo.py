@@ -28,7 +28,7 @@ from holdfast.learning.retention.pool import count
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 LEAST, MOST = 1e-3, 5.0  # of σ; of |A|
 

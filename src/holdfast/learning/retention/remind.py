@@ -35,7 +35,7 @@ from holdfast.learning.retention.pool import (
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 MASTERED, TWICE = 7 / 8, 2
 

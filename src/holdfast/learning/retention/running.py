@@ -13,7 +13,7 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Memory, Strategy
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
     from holdfast.learning.stage import Stage
 
 

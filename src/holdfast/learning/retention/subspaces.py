@@ -14,7 +14,7 @@ from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices
 
 if TYPE_CHECKING:
-    from holdfast.learning.objectives import Groups
+    from holdfast.learning.groups import Groups
 
 
 class Subspace(Strategy):
