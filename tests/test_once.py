@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from holdfast.generate import rollouts
 from holdfast.generate.rollouts import encode_items
 from holdfast.learning.loop import step, to_pass
 from holdfast.learning.methods import GRPO
@@ -17,6 +18,7 @@ from holdfast.policy.decoding import Decode
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import TEMPLATES
 from test_learning import grpo, items_of
 
@@ -210,3 +212,24 @@ def test_an_example_whose_loss_is_not_finite_is_named_by_its_own_place(policy, c
     row = step(policy, objective, make_optimizer(policy.model, method), groups, method, 0.0)
     assert row["skipped"] == 1 and math.isfinite(row["loss"])
     assert groups.name(4) in caplog.text  # the third of those that teach: 1, 2, 4, 5
+
+
+def test_equal_responses_are_graded_once(policy, monkeypatch):
+    """Each as often as it was written, by a rule that was asked once."""
+    asked = []
+
+    def watched(task, example, text, *rest):
+        asked.append((example.id, text))
+        return grade(task, example, text, *rest)
+
+    monkeypatch.setattr(rollouts, "grade", watched)
+    items = items_of("counting", 4)
+    drawn = rollouts.roll_out(
+        policy, items, style="cot", templates=TEMPLATES["embedded"],
+        sampling=Sampling(max_tokens=12), group_size=8, generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    pairs = zip(items, drawn.texts, strict=True)
+    written = [(example.id, text) for (_, example), texts in pairs for text in texts]
+    assert asked == list(dict.fromkeys(written)) and len(asked) < len(written) == 32
+    for (task, example), texts, scores in zip(items, drawn.texts, drawn.scores_BG.tolist(), strict=True):
+        assert scores == [grade(task, example, text, "cot").score for text in texts]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.generate.generator import questions
-from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions, some_rows
 from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
@@ -115,26 +115,27 @@ def roll_out(
     else:
         asked = questions(items, style, templates)
         completions = sampler.draw(asked, prompts, group_size, sampling, stream, greedy_row)
-    texts = policy.decode(completions)
 
-    def graded(rows: range) -> list[tuple[list[Grade], list[float]]]:
+    def graded(rows: range) -> list[list[tuple[str, Grade, float]]]:
         made = []
-        for (task, example), group in zip(items[rows.start : rows.stop], texts[rows.start :], strict=False):
-            grades = [grade(task, example, text, style, policy.encoder.opens_thought) for text in group]
-            rewards = [
-                reward_of(one, text, example, style, parts) for one, text in zip(grades, group, strict=True)
-            ]
-            made.append((grades, rewards))
+        texts = policy.decode(some_rows(completions, rows))
+        for (task, example), group in zip(items[rows.start : rows.stop], texts, strict=True):
+            known: dict[str, tuple[str, Grade, float]] = {}  # equal responses are graded once
+            for text in group:
+                if text not in known:
+                    one = grade(task, example, text, style, policy.encoder.opens_thought)
+                    known[text] = text, one, reward_of(one, text, example, style, parts)
+            made.append([known[text] for text in group])
         return made
 
-    grades = [one for made in policy.shards.each(len(items), graded) for one in made]
+    groups = [group for made in policy.shards.each(len(items), graded) for group in made]
     return Rollouts(
         prompts,
         completions,
-        texts,
-        [[one.answer for one in group] for group, _ in grades],
-        torch.tensor([[one.score for one in group] for group, _ in grades]),
-        torch.tensor([[one.format for one in group] for group, _ in grades]),
-        torch.tensor([rewards for _, rewards in grades]),
+        [[text for text, _, _ in group] for group in groups],
+        [[one.answer for _, one, _ in group] for group in groups],
+        torch.tensor([[one.score for _, one, _ in group] for group in groups]),
+        torch.tensor([[one.format for _, one, _ in group] for group in groups]),
+        torch.tensor([[reward for _, _, reward in group] for group in groups]),
         prefill,
     )
