@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.start.look import Data, style_for
-
-PATHS = ("train", "validation", "test")
+from holdfast.tasks.task import SPLITS
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,7 @@ def _counts(embedded: bool) -> str:
 
 def _plain(value: Any, draft: Draft, key: str) -> str:
     """A setting as YAML; a path from the experiment file's folder."""
-    is_path = key in PATHS or (key in ("hub", "model") and Path(str(value)).exists())
-    if is_path and Path(str(value)).exists():
+    if key in (*SPLITS, "hub", "model") and Path(str(value)).exists():
         value = os.path.relpath(value, draft.file.parent.absolute())
     return json.dumps(value, ensure_ascii=False)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from holdfast import plugins
 from holdfast.errors import InputError
@@ -16,7 +16,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.scorers import FORMULAS, get_scorer, latex
-from holdfast.tasks.task import Split, Task
+from holdfast.tasks.task import SPLITS, Split, Task
 
 
 def names(own: Mapping[str, OwnTask | HubTask | TableTask | str] | None = None) -> list[str]:
@@ -103,7 +103,7 @@ def _of_code(name: str, reference: str) -> Task:
 
 def _is_size(item: tuple[Any, Any]) -> bool:
     split, size = item
-    return split in get_args(Split) and (size is None or (type(size) is int and size >= 0))
+    return split in SPLITS and (size is None or (type(size) is int and size >= 0))
 
 
 def _examples_of_code(reference: str, task: Task, split: Split, count: int | None) -> list[Example]:

@@ -49,14 +49,13 @@ from holdfast.tasks.tables import (
     row_count,
     said_if_damaged,
 )
-from holdfast.tasks.task import Split, Task
+from holdfast.tasks.task import SPLITS, Split, Task
 from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
 VERSION = 5  # raise when the same table gives other examples or scores
 REACH_SECONDS = 10.0  # for the hub's first answer
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
 

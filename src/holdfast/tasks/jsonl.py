@@ -42,7 +42,7 @@ from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.rows import RENAME, Row, kind_of
 from holdfast.tasks.scorers import get_scorer
-from holdfast.tasks.task import Split, Task
+from holdfast.tasks.task import SPLITS, Split, Task
 
 VERSION = 6  # raise when the same file gives other examples or scores
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
@@ -82,12 +82,7 @@ class OwnTask(OwnData):
 
     def files(self) -> dict[Split, Path]:
         """The splits that are there."""
-        splits: dict[Split, Path | None] = {
-            "train": self.train,
-            "validation": self.validation,
-            "test": self.test,
-        }
-        return {split: path for split, path in splits.items() if path is not None}
+        return {split: path for split in SPLITS if (path := getattr(self, split)) is not None}
 
 
 def load_task(name: str, settings: OwnTask, styles: Sequence[Style] = STYLES) -> Task:

@@ -21,14 +21,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_json
 from holdfast.tasks.benchmarks import BENCHMARKS, Benchmark
 from holdfast.tasks.example import Example, LazyImage
 from holdfast.tasks.tables import library
-from holdfast.tasks.task import Split, Task
+from holdfast.tasks.task import SPLITS, Split, Task
 
 FORMAT = 2
 ROWS, IMAGES = "rows.arrow", "images.arrow"
@@ -95,7 +95,7 @@ def changed_file(folder: Path, manifest: Mapping[str, Any], thorough: bool = Fal
         KeyError: the manifest lacks something, or names other splits.
     """
     for split, entry in manifest["splits"].items():
-        if split not in get_args(Split):
+        if split not in SPLITS:
             raise KeyError(split)  # nothing outside the folder is read
         for name in (ROWS, IMAGES):
             file, known = folder / split / name, entry["files"][name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from holdfast.errors import InputError
 from holdfast.tasks.example import Example
@@ -12,6 +12,7 @@ from holdfast.tasks.scorers import get_scorer, identity
 from holdfast.tasks.scoring import EXTRACTION_VERSION, exact
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
