@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ def text_of(draft: Draft, data: Data) -> str:
     lines = [
         "# SFT and GRPO on your data, from the same model, under the same prompt and scorer.",
         "#",
-        f"#   holdfast plan {_shell(draft.file)}",
-        f"#   holdfast run {_shell(draft.file)} --workers auto",
+        f"#   holdfast plan {shlex.quote(str(draft.file))}",
+        f"#   holdfast run {shlex.quote(str(draft.file))} --workers auto",
         "",
         f"name: {draft.name}  # results go to runs/{draft.name}",
         "",
@@ -111,11 +112,6 @@ def _plain(value: Any, draft: Draft, key: str) -> str:
     if key in (*SPLITS, "hub", "model") and Path(str(value)).exists():
         value = os.path.relpath(value, draft.file.parent.absolute())
     return json.dumps(value, ensure_ascii=False)
-
-
-def _shell(path: Path) -> str:
-    text = str(path)
-    return f"'{text}'" if " " in text else text
 
 
 def cut_off(lengths: Sequence[int], most: int) -> str | None:

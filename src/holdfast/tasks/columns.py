@@ -229,13 +229,10 @@ def _copied(
         description=settings.description,
         licence="",
         hub=(origin,),
-        tables={},
-        columns=(),
         example=partial(_example, settings, root),
         scorer=settings.scorer,
         chance=settings.chance,
         options=settings.scorer in OPTION_SCORERS,
-        sizes={},
     )
     try:
         return load_prepared(benchmark, folder)

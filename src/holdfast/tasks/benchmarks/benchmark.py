@@ -30,15 +30,14 @@ class Benchmark:
         description: one line.
         licence: what the releases say, conflicts included.
         hub: ids on the Hugging Face hub, tried in order.
-        tables: per split the parquet tables that may hold it, as `split` or `config/split` (`*` for
-            any config); the first one found counts.
-        columns: what those tables must have.
-        optional: columns that are read where they exist.
         example: makes an Example from a row; None for one that is not part of the task. A row has its
             columns, and its number from 0 as `row`. Raises BadRow.
         scorer: the official rule; `study` is the study's, for every task.
-        chance: accuracy of guessing without the image.
-        options: as a Task's.
+        chance, options: as a Task's.
+        tables: per split the parquet tables that may hold it, as `split` or `config/split` (`*` for
+            any config); the first one found counts. None: it is no table on the hub.
+        columns: what those tables must have.
+        optional: columns that are read where they exist.
         sizes: published number of rows, after leaving out what is not part of the task.
         pictures: per split a table of its own with `id` and `image`, where rows name images by
             `imageId` and hold none.
@@ -52,14 +51,14 @@ class Benchmark:
     description: str
     licence: str
     hub: tuple[str, ...]
-    tables: Mapping[Split, tuple[str, ...]]
-    columns: tuple[str, ...]
     example: Callable[[Record, Split], Example | None]
     scorer: str
-    chance: float | None
-    sizes: Mapping[Split, int]
+    chance: float | None = None
     options: bool = False
+    tables: Mapping[Split, tuple[str, ...]] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    sizes: Mapping[Split, int] = field(default_factory=dict)
     pictures: Mapping[Split, str] = field(default_factory=dict)
     official: Callable[[Path], Mapping[Split, Records]] | None = None
     layout: str = ""

@@ -27,7 +27,6 @@ def conversations(
     scorer: str,
     licence: str = "not confirmed",
     answer: str = "answer",
-    chance: float | None = None,
     sizes: Mapping[Split, int] | None = None,
 ) -> Benchmark:
     """A set of such files, which are read from a folder.
@@ -45,11 +44,8 @@ def conversations(
         description=description,
         licence=licence,
         hub=(hub,),
-        tables={},
-        columns=(),
         example=partial(_example, pictures, answer),
         scorer=scorer,
-        chance=chance,
         sizes=sizes or {},
         official=partial(_official, files),
         layout=f"{layout}, and the images they name ('hf download {hub} --repo-type dataset' has the files)",

@@ -38,6 +38,5 @@ BENCHMARK = Benchmark(
     example=example,
     pictures={split: f"{tier}_balanced_images/{tier}" for split, tier in _TIERS.items()},
     scorer="gqa",
-    chance=None,
     sizes={"train": 943_000, "test": 12_578},
 )

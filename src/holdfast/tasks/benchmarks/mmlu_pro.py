@@ -38,6 +38,5 @@ BENCHMARK = Benchmark(
     optional=("answer",),
     example=example,
     scorer="mmlu_pro",
-    chance=None,
     sizes={"validation": 70, "test": 12032},
 )

@@ -55,6 +55,5 @@ BENCHMARK = Benchmark(
     optional=_IMAGES[1:],
     example=example,
     scorer="mmmu",
-    chance=None,
     sizes={"validation": 150, "test": 900},
 )

@@ -27,6 +27,5 @@ BENCHMARK = Benchmark(
     columns=("image", "question", "answer"),
     example=example,
     scorer="pathvqa",
-    chance=None,
     sizes={"train": 19654, "validation": 6259, "test": 6719},
 )

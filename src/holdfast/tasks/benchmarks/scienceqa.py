@@ -47,6 +47,5 @@ BENCHMARK = Benchmark(
     optional=("hint", "subject", "topic", "grade"),
     example=example,
     scorer="options",
-    chance=None,
     sizes={"train": 6218, "validation": 2097, "test": 2017},
 )

@@ -39,8 +39,8 @@ def example(record: Record, split: Split) -> Example | None:
 
 
 def official(folder: Path) -> dict[Split, Records]:
-    file = next(iter(sorted(folder.glob("superCLEVR_questions_30k.json"))), None)
-    if file is None:
+    file = folder / "superCLEVR_questions_30k.json"
+    if not file.is_file():
         return {}
     if not (folder / "images").is_dir():
         raise InputError(f"Task superclevr: there is no folder {folder / 'images'}; unpack images.zip there.")
@@ -74,8 +74,6 @@ BENCHMARK = Benchmark(
     description="rendered vehicles: truth values, counts, attributes (Super-CLEVR, original release)",
     licence="MIT (card), CC BY 4.0 (in the file), BSD (code)",
     hub=("RyanWW/Super-CLEVR",),
-    tables={},
-    columns=(),
     example=example,
     scorer="superclevr",
     chance=0.216,

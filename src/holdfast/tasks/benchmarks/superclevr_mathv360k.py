@@ -47,6 +47,4 @@ BENCHMARK = Benchmark(
     columns=("image", "conversations"),
     example=example,
     scorer="superclevr",
-    chance=None,
-    sizes={},
 )

@@ -39,6 +39,5 @@ BENCHMARK = Benchmark(
     optional=("ocr_tokens",),
     example=example,
     scorer="vqa",
-    chance=None,
     sizes={"train": 34602, "test": 5000},
 )

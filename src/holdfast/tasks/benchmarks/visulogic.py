@@ -101,12 +101,9 @@ BENCHMARKS = tuple(
         description=f"{stage.replace('_', ' ')}, four choices in the picture (VisuLogic, {stream})",
         licence="Apache 2.0 by the repository",
         hub=("VisuLogic/VisuLogic-Train",),
-        tables={},
-        columns=(),
         example=partial(example, stage),
         scorer="choice",
         chance=0.25,
-        sizes={},
         official=partial(official, stream),
         layout=_LAYOUT.format(stream=stream),
     )
