@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records, json_rows
-from holdfast.tasks.benchmarks.fields import FolderImage, inside, text, without_markers
+from holdfast.tasks.benchmarks.benchmark import Benchmark, Record, Records, json_rows
+from holdfast.tasks.benchmarks.fields import FolderImage, inside, question_and_answer, text, without_markers
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -66,7 +66,10 @@ def _records(file: Path, folder: Path) -> Iterator[Record]:
 
 
 def _example(pictures: Sequence[str], answer: str, record: Record, split: Split) -> Example:
-    question, reference = _turns(record, answer)
+    if (turns := record.get("conversations")) is None:
+        question, reference = record.get("text"), record.get(answer)
+    else:
+        question, reference = question_and_answer(turns)
     name = record.get("image")
     images = () if name is None else (_image(record["folder"], pictures, name),)
     tolerance = record.get("tolerance")
@@ -77,16 +80,6 @@ def _example(pictures: Sequence[str], answer: str, record: Record, split: Split)
         images=images,
         meta={"tolerance": tolerance} if isinstance(tolerance, int | float) else {},
     )
-
-
-def _turns(record: Record, answer: str) -> tuple[Any, Any]:
-    turns = record.get("conversations")
-    if turns is None:
-        return record.get("text"), record.get(answer)
-    if not isinstance(turns, list) or len(turns) < 2:
-        raise BadRow("no question and answer")
-    question, reference = (turn.get("value") if isinstance(turn, Mapping) else None for turn in turns[:2])
-    return question, reference
 
 
 def _image(folder: Path, pictures: Sequence[str], name: Any) -> FolderImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -117,16 +118,16 @@ def stored(value: Any) -> ImageSource | None:
     return value or None
 
 
-def image_of(value: Any) -> tuple[ImageSource, ...]:
-    """The one image of a row.
+def images_of(*cells: Any) -> tuple[ImageSource, ...]:
+    """The images of a row; cells without one are left out.
 
     Raises:
-        BadRow: it has none.
+        BadRow: there is none.
     """
-    image = stored(value)
-    if image is None:
+    images = tuple(image for cell in cells if (image := stored(cell)))
+    if not images:
         raise BadRow("no image")
-    return (image,)
+    return images
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,23 @@ def inside(folder: Path, name: Any) -> FolderImage:
     if path.is_absolute() or ".." in path.parts or "\0" in str(path):
         raise BadRow(f"the image path '{path}' leads out of the data folder")
     return FolderImage(folder, str(path))
+
+
+def question_and_answer(turns: Any) -> tuple[Any, Any]:
+    """What the first two turns of a conversation in LLaVA's form say.
+
+    Raises:
+        BadRow: they are not there.
+    """
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise BadRow("no question and answer")
+    question, answer = (turn.get("value") if isinstance(turn, Mapping) else None for turn in turns[:2])
+    return question, answer
+
+
+def is_for_test(name: bytes, share: float) -> bool:
+    """Whether a row of a set without splits is one to judge by, drawn by the hash of its name."""
+    return int.from_bytes(hashlib.sha256(name).digest()[:6], "big") / 2**48 < share
 
 
 def without_markers(prompt: str, images: int) -> str:

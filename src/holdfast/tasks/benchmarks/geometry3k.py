@@ -5,16 +5,14 @@ The free form that RL work uses (`hiyouga/geometry3k`), not the official release
 
 from __future__ import annotations
 
-from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record
-from holdfast.tasks.benchmarks.fields import answer_texts, stored, text, without_markers
+from holdfast.tasks.benchmarks.benchmark import Benchmark, Record
+from holdfast.tasks.benchmarks.fields import answer_texts, images_of, text, without_markers
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
 
 def example(record: Record, split: Split) -> Example:
-    images = tuple(data for value in record["images"] or () if (data := stored(value)))
-    if not images:
-        raise BadRow("no image")
+    images = images_of(*(record["images"] or ()))
     return Example(
         id=f"{split}-{record['row']}",
         prompt=without_markers(text(record["problem"], "problem"), len(images)),

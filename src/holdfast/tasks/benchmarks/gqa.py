@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from holdfast.tasks.benchmarks.benchmark import Benchmark, Record
-from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, image_of, text
+from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, images_of, text
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -22,7 +22,7 @@ def example(record: Record, split: Split) -> Example:
         id=f"{split}-{record['id']}",
         prompt=f"{text(record['question'], 'question')}\n{SHORT}",
         answer=answer_texts(record["answer"])[0],
-        images=image_of(record["image"]),
+        images=images_of(record["image"]),
         meta={"image_id": record["imageId"]},
     )
 

@@ -8,7 +8,7 @@ of their numbers, which the markers `<image 1>` in the text refer to.
 from __future__ import annotations
 
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record
-from holdfast.tasks.benchmarks.fields import LETTER, SHORT, answer_texts, lettered, stored, text, text_list
+from holdfast.tasks.benchmarks.fields import LETTER, SHORT, answer_texts, images_of, lettered, text, text_list
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -16,9 +16,7 @@ _IMAGES = tuple(f"image_{number}" for number in range(1, 8))
 
 
 def example(record: Record, split: Split) -> Example:
-    images = tuple(data for name in _IMAGES if (data := stored(record.get(name))))
-    if not images:
-        raise BadRow("no image")
+    images = images_of(*map(record.get, _IMAGES))
     id, question = text(record["id"], "id"), text(record["question"], "question")
     choices = text_list(record["options"], "options")
     subject = "_".join(id.split("_")[1:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.tasks.benchmarks.benchmark import Benchmark, Record
-from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, image_of, text
+from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, images_of, text
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -13,7 +13,7 @@ def example(record: Record, split: Split) -> Example:
         id=f"{split}-{record['row']}",
         prompt=f"{text(record['question'], 'question')}\n{SHORT}",
         answer=answer_texts(record["answer"])[0],
-        images=image_of(record["image"]),
+        images=images_of(record["image"]),
     )
 
 

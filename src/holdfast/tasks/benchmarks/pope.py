@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record
-from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, image_of, text
+from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, images_of, text
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -17,7 +17,7 @@ def example(record: Record, split: Split) -> Example:
         id=f"{category}-{record['question_id']}",  # numbers repeat across the categories
         prompt=f"{text(record['question'], 'question')}\n{SHORT}",
         answer=decision,
-        images=image_of(record["image"]),
+        images=images_of(record["image"]),
         meta={"category": category},
     )
 

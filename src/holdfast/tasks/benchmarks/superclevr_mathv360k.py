@@ -6,11 +6,16 @@ image, so that no image is in both splits.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record
-from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, stored, text, without_markers
+from holdfast.tasks.benchmarks.fields import (
+    SHORT,
+    answer_texts,
+    is_for_test,
+    question_and_answer,
+    stored,
+    text,
+    without_markers,
+)
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -21,13 +26,9 @@ def example(record: Record, split: Split) -> Example | None:
     image = stored(record["image"])
     if not isinstance(image, bytes):
         raise BadRow("no image")
-    draw = int.from_bytes(hashlib.sha256(image).digest()[:6], "big") / 2**48
-    if (draw < _TEST_SHARE) != (split == "test"):
+    if is_for_test(image, _TEST_SHARE) != (split == "test"):
         return None
-    turns = record["conversations"]
-    if not isinstance(turns, list) or len(turns) < 2:
-        raise BadRow("no question and answer")
-    question, answer = (turn.get("value") if isinstance(turn, Mapping) else None for turn in turns[:2])
+    question, answer = question_and_answer(record["conversations"])
     prompt = without_markers(text(question, "question"), 1)
     return Example(
         id=f"row-{record['row']}",  # the set's own ids may repeat

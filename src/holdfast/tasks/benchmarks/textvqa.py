@@ -8,7 +8,7 @@ test split has no answers, so `test` is the official validation split, as in the
 from __future__ import annotations
 
 from holdfast.tasks.benchmarks.benchmark import Benchmark, Record
-from holdfast.tasks.benchmarks.fields import SHORT, answer_list, image_of, text, text_list
+from holdfast.tasks.benchmarks.fields import SHORT, answer_list, images_of, text, text_list
 from holdfast.tasks.example import Example
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.task import Split
@@ -22,7 +22,7 @@ def example(record: Record, split: Split) -> Example:
         id=f"{split}-{record['question_id']}",
         prompt="\n".join((text(record["question"], "question"), *tokens, SHORT)),
         answer=majority(answers),
-        images=image_of(record["image"]),
+        images=images_of(record["image"]),
         references=answers,
         meta={"image_id": record["image_id"]},
     )

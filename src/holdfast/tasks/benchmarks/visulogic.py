@@ -6,7 +6,6 @@ is kept for judging: here by the hash of a question's id, not by their draw.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 
 from holdfast.errors import InputError
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
-from holdfast.tasks.benchmarks.fields import inside, text, without_markers
+from holdfast.tasks.benchmarks.fields import inside, is_for_test, text, without_markers
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
@@ -37,8 +36,7 @@ def example(stage: str, record: Record, split: Split) -> Example | None:
     if record["kind"] != stage:
         return None
     name = text(record.get("id"), "id")
-    draw = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
-    if (draw < _TEST_SHARE) != (split == "test"):
+    if is_for_test(name.encode(), _TEST_SHARE) != (split == "test"):
         return None
     parts = _parts(record.get("message"))
     images = [part.get("image") for part in parts if part.get("type") == "image"]

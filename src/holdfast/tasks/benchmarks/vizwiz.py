@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from holdfast.tasks.benchmarks.benchmark import Benchmark, Record, Records, json_rows
-from holdfast.tasks.benchmarks.fields import SHORT, answer_list, image_of, inside, text
+from holdfast.tasks.benchmarks.fields import SHORT, answer_list, images_of, inside, text
 from holdfast.tasks.example import Example
 from holdfast.tasks.scorers.vqa import majority, normalise
 from holdfast.tasks.task import Split
@@ -26,7 +26,7 @@ def example(record: Record, split: Split) -> Example:
     answers = answer_list(record["answers"])
     answer = majority(["unanswerable" if normalise(said) in _UNSUITABLE else said for said in answers])
     folder = record.get("folder")  # of an official release
-    images = (inside(folder, record["image"]),) if folder else image_of(record["image"])
+    images = (inside(folder, record["image"]),) if folder else images_of(record["image"])
     answerable = record.get("answerable")  # the official release says it, the hub's copy does not
     return Example(
         id=f"{split}-{Path(text(record['question_id'], 'question_id')).stem}",
