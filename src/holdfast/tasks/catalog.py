@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,28 +9,25 @@ from functools import partial
 from typing import Any, Literal
 
 from holdfast import plugins
-from holdfast.errors import InputError
+from holdfast.errors import InputError, suggestion
+from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.columns import HubTask, TableTask, load_hub_task, load_table_task
+from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
+from holdfast.tasks.prepared import load_benchmark, prepared_names
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.scorers import FORMULAS, get_scorer, latex
 from holdfast.tasks.task import SPLITS, Split, Task
 
 
-def names(own: Mapping[str, OwnTask | HubTask | TableTask | str] | None = None) -> list[str]:
-    """Names of the tasks at hand: the embedded suite in its order, prepared benchmarks, one's own."""
-    from holdfast.tasks.embedded import TASKS
-    from holdfast.tasks.prepared import prepared_names
-
-    return [*TASKS, *prepared_names(), *(own or {})]
+def names() -> list[str]:
+    """Names of the tasks at hand: the embedded suite in its order, and prepared benchmarks."""
+    return [*TASKS, *prepared_names()]
 
 
 def taken(name: str) -> str | None:
     """Whose name it is, so that no task of one's own can have it; None where it is free."""
-    from holdfast.tasks.benchmarks import BENCHMARKS
-    from holdfast.tasks.embedded import TASKS
-
     return "an embedded one" if name in TASKS else "a benchmark" if name in BENCHMARKS else None
 
 
@@ -52,10 +48,6 @@ def get_task(
         InputError: there is no such task (with a suggestion), or two, or its data cannot be read or
             is not prepared yet (with the command that does it).
     """
-    from holdfast.tasks.benchmarks import BENCHMARKS
-    from holdfast.tasks.embedded import TASKS
-    from holdfast.tasks.prepared import load_benchmark
-
     if own and name in own:
         if whose := taken(name):
             raise InputError(f"Your own task '{name}' has the name of {whose}; give it another name.")
@@ -72,10 +64,7 @@ def get_task(
     if name in BENCHMARKS:
         task = load_benchmark(name)
         return _usable(task.scored_by("study") if scoring == "study" else task)
-    known = [*TASKS, *BENCHMARKS, *(own or {})]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there is {', '.join(known)}."
-    raise InputError(f"There is no task '{name}'; {hint}")
+    raise InputError(f"There is no task '{name}'{suggestion(name, [*TASKS, *BENCHMARKS, *(own or {})])}")
 
 
 def _of_code(name: str, reference: str) -> Task:
@@ -86,7 +75,6 @@ def _of_code(name: str, reference: str) -> Task:
     """
     found = plugins.load(reference)
     if not isinstance(found, Task):
-        plugins.load_function(reference)
         found = plugins.call(reference, about=f"the task {name}")
     if not isinstance(found, Task):
         raise InputError(f"{reference} must be a holdfast.Task, or a function that returns one.")

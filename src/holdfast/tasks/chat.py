@@ -17,10 +17,7 @@ from typing import Any
 from holdfast.tasks.example import IMAGE_MARKER
 
 TURNS = ("messages", "conversations", "prompt")  # the fields that may hold them, the first that does counts
-_WHO = {
-    **{"system": "system", "user": "user", "human": "user"},
-    **{"assistant": "assistant", "gpt": "assistant"},
-}
+_WHO = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 
 class ChatError(ValueError):

@@ -79,7 +79,7 @@ def format_score(response: str, style: Style, opened: bool = False) -> float:
         return 1.0
     begins = response.lstrip().startswith(THOUGHT) or (opened and THOUGHT not in response)
     _, closed, rest = response.partition(END_OF_THOUGHT)
-    _, boxed, rest = rest.partition(r"\boxed{")
+    _, boxed, rest = rest.partition(BOX)
     return float(bool(begins and closed and boxed and "}" in rest))
 
 

@@ -31,20 +31,17 @@ def _by_reference(rule: Callable[[str, str], float]) -> Scorer:
     return score
 
 
+def _by_letter(read: options.Reader) -> Scorer:
+    """A rule that compares the option that an answer picks."""
+
+    def score(answer: str, example: Example) -> float:
+        return float(read(answer, example.choices) == example.answer)
+
+    return score
+
+
 def _vqa(answer: str, example: Example) -> float:
     return vqa.soft_accuracy(final_part(answer), example.references or (example.answer,))
-
-
-def _options(answer: str, example: Example) -> float:
-    return float(options.option_letter(answer, example.choices) == example.answer)
-
-
-def _mmlu_pro(answer: str, example: Example) -> float:
-    return float(options.mmlu_pro_letter(answer, example.choices) == example.answer)
-
-
-def _mmlu_pro_script(answer: str, example: Example) -> float:
-    return float(options.mmlu_pro_script_letter(answer, example.choices) == example.answer)
 
 
 def _mmmu(answer: str, example: Example) -> float:
@@ -58,15 +55,15 @@ SCORERS: dict[str, Scorer] = {
     "choice": _by_reference(scoring.choice),
     "number": _by_reference(scoring.number),
     "study": _by_reference(study.study),
-    "options": _options,
+    "options": _by_letter(options.option_letter),
     "vqa": _vqa,
     "gqa": _by_reference(short.gqa),
     "geometry": _by_reference(mathematics.geometry),
     "pathvqa": _by_reference(short.pathvqa),
     "superclevr": _by_reference(short.superclevr),
     "mmmu": _mmmu,
-    "mmlu_pro": _mmlu_pro,
-    "mmlu_pro_script": _mmlu_pro_script,
+    "mmlu_pro": _by_letter(options.mmlu_pro_letter),
+    "mmlu_pro_script": _by_letter(options.mmlu_pro_script_letter),
     "yes_no": _by_reference(short.yes_no),
     "pope": _by_reference(short.pope),
     "parts": parts.parts,
