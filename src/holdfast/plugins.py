@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.errors import HoldfastError, InputError, shortened, suggestion
-from holdfast.files import user_path
+from holdfast.files import file_digest, user_path
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
@@ -43,13 +43,7 @@ def absolute(value: Any, folder: Path) -> Any:
 
     A weighted reference (`rules.py:score` as a key) counts, too.
     """
-    if isinstance(value, dict):
-        return {absolute(key, folder): absolute(inner, folder) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [absolute(inner, folder) for inner in value]
-    if isinstance(value, str) and (found := _REFERENCE.fullmatch(value)):
-        return f"{(folder / user_path(found['file'])).resolve()}:{found['name']}"
-    return value
+    return _changed(value, lambda found: f"{(folder / user_path(found['file'])).resolve()}:{found['name']}")
 
 
 def references(value: Any) -> Iterator[str]:
@@ -71,12 +65,17 @@ def identify(value: Any) -> Any:
     Raises:
         InputError: a file cannot be read.
     """
+    return _changed(value, lambda found: f"{found['name']} of {file_hash(Path(found['file']))}")
+
+
+def _changed(value: Any, change: Callable[[re.Match[str]], str]) -> Any:
+    """A tree of settings with another text in the place of every reference."""
     if isinstance(value, dict):
-        return {identify(key): identify(inner) for key, inner in value.items()}
+        return {_changed(key, change): _changed(inner, change) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [identify(inner) for inner in value]
+        return [_changed(inner, change) for inner in value]
     if isinstance(value, str) and (found := _REFERENCE.fullmatch(value)):
-        return f"{found['name']} of {file_hash(Path(found['file']))}"
+        return change(found)
     return value
 
 
@@ -87,7 +86,7 @@ def file_hash(path: Path) -> str:
         InputError: it cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise InputError(f"The file {path} cannot be read: {error.strerror}.") from None
 

@@ -101,15 +101,11 @@ def load_task(name: str, settings: OwnTask, styles: Sequence[Style] = STYLES) ->
     digest = hashlib.sha256()
     for split, file in files.items():
         digest.update(f"{split}:{file.fingerprint};".encode())
-
-    def load(split: Split, count: int | None) -> list[Example]:
-        return files[split].examples(count)
-
     return Task(
         name=name,
         version=VERSION,
         description=settings.description,
-        load=load,
+        load=lambda split, count: files[split].examples(count),
         sizes={split: file.size for split, file in files.items()},
         scorer=settings.scorer,
         chance=settings.chance,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.files import read_json
+from holdfast.files import file_digest, read_json
 from holdfast.tasks.benchmarks import BENCHMARKS, Benchmark
 from holdfast.tasks.example import Example, LazyImage
 from holdfast.tasks.tables import library
@@ -79,8 +79,7 @@ def facts(file: Path) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _digest(file: Path, size: int, changed: int) -> str:
     """Of a file's content, which is read again when it has another size or time."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return file_digest(file)
 
 
 def changed_file(folder: Path, manifest: Mapping[str, Any], thorough: bool = False) -> str | None:
@@ -145,14 +144,11 @@ def load_prepared(benchmark: Benchmark, folder: Path) -> Task:
     except OSError as error:
         raise InputError(f"The prepared set {folder} is damaged ({error}); {again}") from None
 
-    def load(split: Split, count: int | None) -> list[Example]:
-        return parts[split].examples(count)
-
     return Task(
         name=benchmark.name,
         version=benchmark.version,
         description=benchmark.description,
-        load=load,
+        load=lambda split, count: parts[split].examples(count),
         sizes=sizes,
         scorer=benchmark.scorer,
         chance=benchmark.chance,

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from holdfast import plugins
 from holdfast.errors import InputError, shortened
+from holdfast.tasks.benchmarks.fields import lettered
 from holdfast.tasks.example import IMAGE_MARKER, Example, ImageSource
 from holdfast.tasks.prompts import STYLES, Style, render_target
 from holdfast.tasks.scorers import get_scorer
@@ -80,16 +81,11 @@ class Row:
                 self.fail("choices", f"must hold 2 to {len(ascii_uppercase)} options, not {len(choices)}")
             if self.scorer in OF_LETTERS:
                 answer = self._letter(answer, choices)
-            options = (
-                f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)
-            )
-            prompt = "\n".join((prompt, *options))
+            prompt = f"{prompt}\n{lettered(choices)}"
         markers = prompt.count(IMAGE_MARKER)
         if markers not in (0, len(images)):
-            problem = (
-                f"has {markers} {IMAGE_MARKER} markers for {len(images)} images; write one for each, or none"
-            )
-            self.fail("prompt", problem)
+            counts = f"has {markers} {IMAGE_MARKER} markers for {len(images)} images"
+            self.fail("prompt", f"{counts}; write one for each, or none")
         example = Example(
             id=self._id(),
             prompt=prompt,

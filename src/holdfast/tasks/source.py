@@ -70,25 +70,25 @@ def _tables(benchmark: Benchmark, folder: Path) -> dict[Split, Records]:
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.is_file()]
     found: dict[Split, Records] = {}
     for split, alternatives in benchmark.tables.items():
-        if not (files := next(filter(None, (files_of(table, names) for table in alternatives)), None)):
+        if not (files := [folder / name for name in _first(alternatives, names)]):
             continue
-        rows = _table(benchmark, [folder / name for name in files], (*benchmark.columns, *benchmark.optional))
+        _check(benchmark, files, benchmark.columns)
+        rows: Records = partial(read_parquet, files, (*benchmark.columns, *benchmark.optional))
         if pictures := benchmark.pictures.get(split):
-            files = files_of(pictures, names)
-            if not files:
+            if not (shown := [folder / name for name in files_of(pictures, names)]):
                 raise InputError(
                     f"Task {benchmark.name}: the {split} questions are in {folder}, but not their images; "
                     f"download the folder {pictures.partition('/')[0]} too."
                 )
-            _check(benchmark, [folder / name for name in files], ("id", "image"))
-            rows = partial(_joined, rows, [folder / name for name in files])
+            _check(benchmark, shown, ("id", "image"))
+            rows = partial(_joined, rows, shown)
         found[split] = rows
     return found
 
 
-def _table(benchmark: Benchmark, files: Sequence[Path], columns: Sequence[str]) -> Records:
-    _check(benchmark, files, benchmark.columns)
-    return partial(read_parquet, files, columns)
+def _first(tables: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The files of the first of these tables that is there."""
+    return next(filter(None, (files_of(table, names) for table in tables)), [])
 
 
 def _joined(rows: Records, files: Sequence[Path]) -> Iterator[Record]:
@@ -199,7 +199,7 @@ def _wanted(benchmark: Benchmark, names: Sequence[str]) -> list[str]:
     """The files of the tables that count, the image tables with them."""
     found: list[str] = []
     for split, alternatives in benchmark.tables.items():
-        if files := next(filter(None, (files_of(table, names) for table in alternatives)), None):
+        if files := _first(alternatives, names):
             found += files
             if split in benchmark.pictures:
                 found += files_of(benchmark.pictures[split], names)
