@@ -79,7 +79,11 @@ class ByLine(Tracker):
 
     @abstractmethod
     def open(self, line: str) -> Any:
-        """The run of a line, which ends with its `finish`; one that was stopped goes on."""
+        """The run of a line; one that was stopped goes on."""
+
+    def end(self, run: Any) -> None:
+        """End what `open` gave."""
+        run.finish()
 
     def line(self, line: str) -> Any:
         if line not in self._runs:
@@ -88,7 +92,7 @@ class ByLine(Tracker):
 
     def close(self) -> None:
         for run in self._runs.values():
-            run.finish()
+            self.end(run)
 
 
 def tracker_class(name: str) -> type[Tracker]:

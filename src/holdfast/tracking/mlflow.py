@@ -11,51 +11,43 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from holdfast.tracking import Axis, Tracked, Tracker, cells
+from holdfast.tracking import Axis, ByLine, Tracked, cells
 
 
-class MLflow(Tracker):
+class MLflow(ByLine):
     """A run a line in an experiment of the same name; at MLFLOW_TRACKING_URI, or in a database of its own."""
 
     def __init__(self, run: Tracked) -> None:
         super().__init__(run)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault(
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
-        )  # its own 7 would stop the run for minutes
+        # Its own 7 would stop the run for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         place = os.environ.get("MLFLOW_TRACKING_URI")
         self._client = MlflowClient(place or f"sqlite:///{run.folder / 'mlflow.db'}")
         found = self._client.get_experiment_by_name(run.name)
         files = None if place else (run.folder / "files").as_uri()
         self._experiment = found.experiment_id if found else self._client.create_experiment(run.name, files)
-        self._runs: dict[str, str] = {}
 
     def log(self, line: str, axis: Axis, step: int, numbers: Mapping[str, float]) -> None:
         now = int(1000 * time.time())
         metrics = [Metric(name, number, now, step) for name, number in numbers.items()]
-        self._client.log_batch(self._line(line), metrics)
+        self._client.log_batch(self.line(line), metrics)
 
     def table(self, table: Mapping[str, Any]) -> None:
         headings, rows = cells(table)
         columns = {heading: [row[place] for row in rows] for place, heading in enumerate(headings)}
-        self._client.log_table(self._line("report"), columns, f"tables/{table['name']}.json")
+        self._client.log_table(self.line("report"), columns, f"tables/{table['name']}.json")
 
     def report(self, folder: Path) -> None:
-        self._client.log_artifacts(self._line("report"), str(folder), "report")
+        self._client.log_artifacts(self.line("report"), str(folder), "report")
 
-    def close(self) -> None:
-        for run in self._runs.values():
-            self._client.set_terminated(run)
-
-    def _line(self, line: str) -> str:
+    def open(self, line: str) -> str:
         """The id of a line's run, which an earlier process may have made."""
-        if line not in self._runs:
-            tag = f"{self.run.key} {line}"
-            found = self._client.search_runs([self._experiment], f"tags.holdfast = '{tag}'")
-            made = (
-                found[0]
-                if found
-                else self._client.create_run(self._experiment, tags={"holdfast": tag}, run_name=line)
-            )
-            self._runs[line] = made.info.run_id
-        return self._runs[line]
+        tag = f"{self.run.key} {line}"
+        found = self._client.search_runs([self._experiment], f"tags.holdfast = '{tag}'")
+        if not found:
+            found = [self._client.create_run(self._experiment, tags={"holdfast": tag}, run_name=line)]
+        return str(found[0].info.run_id)
+
+    def end(self, run: str) -> None:
+        self._client.set_terminated(run)
