@@ -104,12 +104,9 @@ def parse_value(text: str) -> Any:
 
 
 _KINDS = {"int": "whole number", "float": "number", "bool": "truth value", "timestamp": "date"}
-
-
 _NO_TEXT = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "float", "timestamp")}
-_NO_SETTINGS = {
-    f"tag:yaml.org,2002:{kind}" for kind in ("set", "omap", "pairs", "binary")
-}  # sets have no order
+# Sets have no order, and none of the others is a plain value.
+_NO_SETTINGS = {f"tag:yaml.org,2002:{kind}" for kind in ("set", "omap", "pairs", "binary")}
 
 
 class _Loader(yaml.SafeLoader):
@@ -129,10 +126,8 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             made = super().construct_object(node, deep)
-            if isinstance(node, yaml.ScalarNode):
-                str(
-                    made
-                ).encode()  # numbers of thousands of digits and halves of characters cannot be written
+            if isinstance(node, yaml.ScalarNode):  # thousands of digits, half a character: no file holds them
+                str(made).encode()
             return made
         except (yaml.YAMLError, RecursionError):
             raise
@@ -151,10 +146,8 @@ def _loader(text: str, name: str) -> Iterator[_Loader]:
         yield loader
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        character = (
-            f"the character U+{error.character:04X}" if isinstance(error.character, int) else "a character"
-        )
-        raise InputError(f"{name} line {line}: this is not valid YAML: it holds {character}.") from None
+        code = f"the character U+{error.character:04X}" if isinstance(error.character, int) else "a character"
+        raise InputError(f"{name} line {line}: this is not valid YAML: it holds {code}.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""

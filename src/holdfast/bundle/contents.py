@@ -97,7 +97,10 @@ def verify(path: Path) -> Verified:
     files = unpack(path)
     if "manifest.json" not in files or "results.json" not in files:
         raise InputError(f"{path} is no bundle: it has no manifest.json or no results.json.")
-    manifest = _parsed(files["manifest.json"], path, "manifest.json")
+    try:
+        manifest = parse_json(files["manifest.json"])
+    except ValueError as error:
+        raise InputError(f"{path} is no bundle: manifest.json is not JSON ({error}).") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         version = manifest.get("format") if isinstance(manifest, dict) else None
         raise InputError(
@@ -166,9 +169,8 @@ def _changed_records(name: str, content: bytes, hashes: list[str]) -> Iterator[s
     if len(found) != len(hashes):
         yield f"{len(found)} records instead of {len(hashes)}"
         return
-    for number, (line, now, then) in enumerate(
-        zip(content.splitlines(), found, hashes, strict=True), start=1
-    ):
+    lines = zip(content.splitlines(), found, hashes, strict=True)
+    for number, (line, now, then) in enumerate(lines, start=1):
         if now != then:
             yield f"record {number} ({_record(line, name).get('id')!r:.200}) was changed"
 
@@ -206,12 +208,5 @@ def _line_hashes(content: bytes) -> list[str]:
     return [hashlib.sha256(line).hexdigest()[:_LINE_HASH] for line in content.splitlines()]
 
 
-def _parsed(content: bytes, path: Path, name: str) -> Any:
-    try:
-        return parse_json(content)
-    except ValueError as error:
-        raise InputError(f"{path} is no bundle: {name} is not JSON ({error}).") from None
-
-
 def _dumped(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False, default=float) + "\n").encode()
+    return (json.dumps(value, indent=1, ensure_ascii=False, default=float) + "\n").encode()

@@ -28,7 +28,7 @@ def to_plain(results: Results, with_texts: bool) -> tuple[dict[str, Any], dict[s
     def put(rows: list[Record]) -> str:
         if id(rows) not in kept:
             lines = rows if with_texts else map(without_texts, rows)
-            content = "".join(_line(row) for row in lines).encode()
+            content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in lines).encode()
             name = f"records/{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
             records[name] = content
             kept[id(rows)] = name
@@ -115,7 +115,3 @@ def without_texts(record: Record) -> Record:
         "meta": {},
         "texts_sha256": hashlib.sha256(texts.encode()).hexdigest()[:16],
     }
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n"

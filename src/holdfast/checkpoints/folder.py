@@ -143,7 +143,7 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             )
         said, path = _read(folder / RECORDS / f"{name}.json"), folder / RECORDS / f"{name}.jsonl"
         records = files.read_jsonl(path) if said and path.is_file() else []
-        if said is not None and said.get("format", 1) != 1 and said["format"] != FORMAT:
+        if said is not None and said.get("format", 1) not in (1, FORMAT):
             raise InputError(
                 f"The records {path} are of format {said['format']!r}, and this version of Holdfast reads up "
                 f"to {FORMAT}: read them with the version that wrote them, or evaluate again with --out."

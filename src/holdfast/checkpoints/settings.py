@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from holdfast.checkpoints.folder import Examined
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, shortened, suggestion
 
 # What `--allow` names, with the keys of a record file's inputs that it stands for.
 ASKED = {"sampling": ("sampling",), "prompt": ("style", "template")}
@@ -117,5 +117,4 @@ def _difference(ours: Any, theirs: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    return shortened(repr(value))

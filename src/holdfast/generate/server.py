@@ -51,7 +51,6 @@ NEUTRAL = {
     "frequency_penalty": 0.0,
 }
 
-
 # Text and whether it ended by itself, of each choice; the tokens of all, if the server says; and what it
 # calls the model that answered, with its `system_fingerprint`.
 Choices = tuple[list[tuple[str, bool]], int | None, tuple[str, str]]
@@ -231,10 +230,16 @@ class ServerGenerator:
         raise InputError(f"{self.url} refuses the request: {said}. {_advice(code, self.settings.key)}")
 
     def said(self, response: httpx2.Response, content: bytes) -> str:
-        """What a refusal says, without the key."""
+        """Status of a refusal and what the server says about it, without the key."""
         if len(self._key) >= 8:  # some servers repeat it; a shorter one is no secret
             content = content.replace(self._key.encode(), b"(the key)")
-        return _said(response, content)
+        try:
+            error = parse_json(content)["error"]
+            message = error["message"] if isinstance(error, dict) else error
+        except (ValueError, KeyError, TypeError):
+            message = _short(content)
+        status = f"{response.status_code} {response.reason_phrase}"
+        return f"{status} ({str(message).strip().rstrip('.')[:300]})" if message else status
 
     def read(self, place: int, group: int, content: bytes) -> Answers:
         """The answers to the question at `place`, as a good reply holds them.
@@ -333,17 +338,6 @@ def _text(message: Any, reason: Any) -> str:
     if isinstance(reasoning, str):
         content = f"<think>{reasoning}</think>{content}"
     return content.encode("utf-8", "replace").decode()  # half a character cannot be written to a file
-
-
-def _said(response: httpx2.Response, body: bytes) -> str:
-    """Status and what the server says about it."""
-    try:
-        error = parse_json(body)["error"]
-        message = error["message"] if isinstance(error, dict) else error
-    except (ValueError, KeyError, TypeError):
-        message = _short(body)
-    status = f"{response.status_code} {response.reason_phrase}"
-    return f"{status} ({str(message).strip().rstrip('.')[:300]})" if message else status
 
 
 def _short(body: bytes) -> str:

@@ -144,10 +144,8 @@ def _key(path: Path) -> str:
 def _remembered() -> dict[str, Found]:
     try:
         known = files.read_json(data_folder() / MEMORY)
-        return (
-            {key: Found(str(sha256)) for key, sha256 in known["sha256"].items()}
-            if (known["version"] == CHECK_VERSION)
-            else {}
-        )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        if known["version"] != CHECK_VERSION:
+            return {}
+        return {key: Found(str(sha256)) for key, sha256 in known["sha256"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

@@ -42,10 +42,8 @@ def draw(rng: random.Random) -> Drawn:
     elif rectangle:
         value, working = 2 * sum(sides), f"{lengths[0]} plus {lengths[1]} is {sum(sides)} , times 2"
     else:
-        value, working = (
-            sum(sides),
-            f"{lengths[0]} plus {lengths[1]} is {sides[0] + sides[1]} , plus {lengths[2]}",
-        )
+        two = sides[0] + sides[1]
+        value, working = sum(sides), f"{lengths[0]} plus {lengths[1]} is {two} , plus {lengths[2]}"
     name = f"{colour} {'rectangle' if rectangle else 'triangle'}"
     prompt = f"find the {'area' if area else 'perimeter'} of the figure"
     return Drawn(

@@ -89,7 +89,6 @@ def procedural_task(
     *,
     chance: float,
     options: bool = False,
-    version: int = 1,
     scorer: str = "exact",
     contents_of: str | None = None,
 ) -> Task:
@@ -100,7 +99,7 @@ def procedural_task(
     """
     return Task(
         name=name,
-        version=version,
+        version=1,
         description=description,
         load=partial(_load, name, contents_of or name, draw),
         sizes={"train": None, "validation": None, "test": None},

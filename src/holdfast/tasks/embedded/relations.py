@@ -24,8 +24,7 @@ def draw(rng: random.Random) -> Drawn:
     ]
     if not pairs:  # no two neighbours: very rare with four objects
         return draw(rng)
-    # `cell` lies left of (above, …) nothing yet: the found object is the neighbour in that direction.
-    cell, relation, found = rng.choice(pairs)
+    cell, relation, found = rng.choice(pairs)  # `found` lies left of (right of, …) `cell`
     colour, shape = scene[found].split()
     asked = rng.choice(("color", "shape"))
     prompt = f"what {asked} is {relation} the {scene[cell]} ?"

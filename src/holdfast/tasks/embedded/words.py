@@ -5,8 +5,7 @@ from __future__ import annotations
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "cross")
 KINDS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-ROWS, COLUMNS = "abc", "123"
-CELLS = tuple(row + column for row in ROWS for column in COLUMNS)  # reading order, a1 is top left
+CELLS = tuple(row + column for row in "abc" for column in "123")  # reading order, a1 is top left
 OPTIONS = ("A", "B", "C", "D")
 LETTERS = ("h", "k", "l", "m", "r", "t", "u", "x")
 SIDES = ("2", "3", "4", "5", "6")

@@ -12,9 +12,8 @@ from holdfast.tasks.scorers.text import final_part
 if TYPE_CHECKING:
     from holdfast.tasks.example import Example
 
-_NUMBER = re.compile(
-    r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?(?!\w)"
-)  # not those of names: x1
+# Not those of names, such as x1.
+_NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?(?!\w)")
 _BETWEEN = re.compile(r"[,;&/、，\s]+(?:and\b[,\s]*)?")
 _AROUND = "()[]{}\\. "
 _LETTERS = re.compile(r"[A-Z]{2,}")
