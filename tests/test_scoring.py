@@ -4,8 +4,9 @@ import pytest
 
 from holdfast.errors import InputError
 from holdfast.tasks.example import Example
+from holdfast.tasks.grading import Grade, reward_of
 from holdfast.tasks.prompts import TEMPLATES, render_prompt, render_target
-from holdfast.tasks.scoring import choice, exact, extract_answer, format_score, number, reward
+from holdfast.tasks.scoring import choice, exact, extract_answer, format_score, number
 
 EXAMPLE = Example(id="1", prompt="how many?", answer="3", rationale="a1 a2 a3")
 
@@ -44,6 +45,9 @@ def test_format_under_cot(response, expected):
 
 
 def test_reward_weighs_accuracy_and_format_under_cot_only():
+    def reward(score, format, style):
+        return reward_of(Grade("3", score, format), "3", EXAMPLE, style)
+
     assert reward(1.0, 1.0, "cot") == pytest.approx(1.0)
     assert reward(1.0, 0.0, "cot") == pytest.approx(0.9)
     assert reward(0.0, 1.0, "cot") == pytest.approx(0.1)

@@ -1,4 +1,8 @@
-"""Grading one response: the same for roll-outs, evaluation and answers that a server generated."""
+"""Grading one response: the same for roll-outs, evaluation and answers that a server generated.
+
+A *score* says whether the answer is right. The *reward* that RFT learns from adds the format. Filters and
+reports use scores, learners use rewards.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,14 @@ from holdfast import plugins
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.scorers.options import beside_the_box
-from holdfast.tasks.scoring import extract_answer, format_score, reward
+from holdfast.tasks.scoring import extract_answer, format_score
 from holdfast.tasks.task import Task
+
+# The study's reward (arXiv 2507.05386, released reward function).
+REWARDS: dict[Style, dict[str, float]] = {
+    "cot": {"accuracy": 0.9, "format": 0.1},
+    "direct": {"accuracy": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -47,16 +57,13 @@ def reward_of(
 
     Args:
         parts: weights of `accuracy`, `format`, and functions of the user's (`rules.py:brevity`), which get
-            the response and its Example and return a number from -1 to 1. None: the study's 0.9 and 0.1
-            under `cot`, accuracy alone under `direct`.
+            the response and its Example and return a number from -1 to 1. None: the study's (`REWARDS`).
 
     Raises:
         HoldfastError: a function of the user's failed, took too long, or returned something else.
     """
-    if parts is None:
-        return reward(grade.score, grade.format, style)
     total = 0.0
-    for part, weight in parts.items():
+    for part, weight in (REWARDS[style] if parts is None else parts).items():
         if part in ("accuracy", "format"):
             value = grade.score if part == "accuracy" else grade.format
         else:

@@ -1,9 +1,4 @@
-"""From a response to numbers: extract the answer, score it, check the format, shape the reward.
-
-A *score* says whether the answer is right (0..1). The *reward* that RFT learns from adds the
-format: 0.9 accuracy + 0.1 format under `cot`, accuracy alone under `direct` (arXiv 2507.05386,
-released reward function). Filters and reports use scores, learners use rewards.
-"""
+"""From a response to numbers: extract the answer, score it (0..1), check the format."""
 
 from __future__ import annotations
 
@@ -16,7 +11,6 @@ from holdfast.tasks.prompts import Style
 EXTRACTION_VERSION = 2  # raise when another part of a response is its answer
 THOUGHT, END_OF_THOUGHT = "<think>", "</think>"
 BOX = r"\boxed{"
-ACCURACY_WEIGHT, FORMAT_WEIGHT = 0.9, 0.1
 LARGEST_COUNT = 2.0**53  # up to here whole numbers that differ by one are two numbers
 RIGHT = 0.5  # a soft score counts as right from here on
 
@@ -81,13 +75,6 @@ def format_score(response: str, style: Style, opened: bool = False) -> float:
     _, closed, rest = response.partition(END_OF_THOUGHT)
     _, boxed, rest = rest.partition(BOX)
     return float(bool(begins and closed and boxed and "}" in rest))
-
-
-def reward(score: float, format: float, style: Style) -> float:
-    """What RFT maximises, 0..1."""
-    if style == "direct":
-        return score
-    return ACCURACY_WEIGHT * score + FORMAT_WEIGHT * format
 
 
 def normalise(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.executor import FAILURE
 from holdfast.experiment.plan import Chain, Job, Plan
@@ -77,11 +78,8 @@ class Watch:
             return False
 
     def _failure(self, job: Job) -> str | None:
-        try:
-            note = json.loads((self.store.work(job) / FAILURE).read_text(encoding="utf-8"))
-            return str(note["message"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        note = files.read_if_there(self.store.work(job) / FAILURE)
+        return str(note["message"]) if isinstance(note, dict) and "message" in note else None
 
     def _job(self, job: Job) -> dict[str, Any]:
         """A job under way: how much of it, as far as its file tells."""
