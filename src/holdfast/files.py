@@ -88,11 +88,26 @@ def read_if_there(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The same of a text, which Python cannot follow down to any depth."""
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is not JSON, or nested deeper than Python can follow.
+    """
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file with one JSON object a line; blank lines do not count.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is not JSON.
+    """
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
 
 
 def user_path(text: str | Path) -> Path:
@@ -120,11 +135,6 @@ def is_url(text: str) -> bool:
 def is_hub_id(text: str) -> bool:
     """Whether a text has the form of a hub's ids: owner/name."""
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) is not None
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
 
 
 def file_digest(path: Path) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from holdfast.analysis import paired
 from holdfast.analysis.metrics import resolvable_difference
@@ -30,7 +30,7 @@ from holdfast.report.table import Column, Table, to_json
 from holdfast.tasks.leftout import without
 from holdfast.tasks.scoring import RIGHT
 
-Verdict = Literal["forgotten", "kept", "unclear"]
+Verdict = Literal["forgotten", "unclear", "kept"]
 ALL = "all tasks"
 
 
@@ -181,9 +181,7 @@ def facts(comparison: Comparison, names: tuple[str, str]) -> dict[str, Any]:
         "level": comparison.level,
         "sequential": comparison.sequential,
         "strict": comparison.strict,
-        "forgotten": comparison.named("forgotten"),
-        "unclear": comparison.named("unclear"),
-        "kept": comparison.named("kept"),
+        **{verdict: comparison.named(verdict) for verdict in get_args(Verdict)},
         "tests": {row.name: {"p": row.unadjusted, "adjusted": row.p} for row in comparison.rows},
         **to_json(to_table(comparison)),
     }

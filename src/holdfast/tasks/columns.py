@@ -31,7 +31,6 @@ from holdfast.files import is_hub_id
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
-from holdfast.tasks.csvfiles import problem_of_heading
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
 from holdfast.tasks.picturecolumns import pictured, pictures_in
@@ -46,6 +45,7 @@ from holdfast.tasks.tables import (
     column_names,
     library,
     plain_rows,
+    problem_of_heading,
     row_count,
     said_if_damaged,
 )
@@ -92,12 +92,7 @@ class Columns(OwnData):
             )
         if self.answer is not None and self.answer_index is not None:
             raise ValueError("answer and answer_index say the same; keep one of them")
-        if (
-            self.answer is None
-            and self.answer_index is None
-            and self.references is None
-            and not self.messages
-        ):
+        if {self.answer, self.answer_index, self.references} == {None} and not self.messages:
             raise ValueError("needs an answer: answer, answer_index or references")
         if self.answer_index is not None and not self.choices:
             raise ValueError("answer_index needs choices")
@@ -249,8 +244,6 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
     """The rows of each split, after a look at what the table has."""
     path = Path(settings.hub)
     if path.is_file():
-        if path.suffix not in READERS:
-            raise TableError(name, [("hub", f"{path} is none of {', '.join(READERS)}")])
         source: dict[str, Any] = _reader(name, "hub", path)
     else:
         source = {"path": settings.hub, "name": settings.config, "revision": settings.revision}
@@ -279,6 +272,8 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
 
 def _reader(task: str, key: str, file: Path) -> dict[str, str]:
     """What `load_dataset` needs to read a file."""
+    if file.suffix not in READERS:
+        raise TableError(task, [(key, f"{file} is none of {', '.join(READERS)}")])
     if file.suffix == ".csv" and (problem := problem_of_heading(file)):
         raise TableError(task, [(key, f"{file} {problem}")])
     if file.suffix == ".parquet" and not row_count(file):  # which `datasets` cannot read

@@ -123,12 +123,7 @@ class JsonlFile:
     """
 
     def __init__(
-        self,
-        path: Path,
-        split: Split,
-        scorer: str,
-        styles: Sequence[Style] = STYLES,
-        shuffle: int | None = None,
+        self, path: Path, split: Split, scorer: str, styles: Sequence[Style], shuffle: int | None
     ) -> None:
         self.path, self.split, self.scorer, self.styles, self.shuffle = path, split, scorer, styles, shuffle
         self.folder = path.parent.resolve()

@@ -5,12 +5,15 @@ Nothing is decoded on the way: an image stays the bytes of its file, whatever ty
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -93,6 +96,21 @@ def as_written(place: str, table: Any) -> dict[str, Any]:
         if times:
             return {"features": library().Features(guessed | dict.fromkeys(times, library().Json()))}
     return {}
+
+
+def problem_of_heading(file: Path) -> str | None:
+    """What is wrong with a CSV file's first row, if anything.
+
+    Where rows have more fields than columns have names, pandas takes the first for names of rows.
+    """
+    with suppress(csv.Error), file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
+        heading, first = islice(chain(filter(None, csv.reader(opened)), ([], [])), 2)
+        if len(first) > len(heading):
+            counts = f"names {len(heading)} columns, but its first row has {len(first)} fields"
+            return f"{counts}; quote texts that hold commas"
+        if twice := [name for name, count in Counter(heading).items() if count > 1]:
+            return f"has more than one column '{twice[0]}'"
+    return None
 
 
 def plain_rows(table: Any) -> Iterator[dict[str, Any]]:

@@ -204,19 +204,21 @@ def _symbol(found: re.Match[str]) -> str:
 
 
 def _whole(text: str) -> bool:
-    try:
-        number = float(_THOUSANDS.sub("", text))
-        return abs(number - round(number)) <= 1e-7
-    except (ValueError, OverflowError):
-        return False
+    return _rounded(_THOUSANDS.sub("", text)) is not None
 
 
 def _whole_number(text: str) -> str:
+    number = _rounded(text)
+    return text if number is None else str(number)
+
+
+def _rounded(text: str) -> int | None:
+    """The whole number that a text says, within 1e-7; None where it says none."""
     try:
         number = float(text)
-        return str(round(number)) if abs(number - round(number)) <= 1e-7 else text
+        return round(number) if abs(number - round(number)) <= 1e-7 else None
     except (ValueError, OverflowError):
-        return text
+        return None
 
 
 def _parts(text: str) -> list[str]:
