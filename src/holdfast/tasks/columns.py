@@ -32,11 +32,12 @@ from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Recor
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
 from holdfast.tasks.example import Example
-from holdfast.tasks.jsonl import OPTION_SCORERS, OwnData
+from holdfast.tasks.jsonl import OwnData
 from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
+from holdfast.tasks.scorers import OPTION_SCORERS
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
 from holdfast.tasks.tables import (

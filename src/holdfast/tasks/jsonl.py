@@ -41,12 +41,11 @@ from holdfast.tasks.picturefiles import inline, locate, look_at, names_one
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.rows import RENAME, Row, kind_of
-from holdfast.tasks.scorers import get_scorer
+from holdfast.tasks.scorers import OPTION_SCORERS, get_scorer
 from holdfast.tasks.task import SPLITS, Split, Task
 
 VERSION = 6  # raise when the same file gives other examples or scores
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
-OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are one of several options
 
 
 class OwnData(Settings):

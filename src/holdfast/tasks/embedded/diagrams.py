@@ -38,10 +38,5 @@ def draw(rng: random.Random) -> Drawn:
 
 
 TASK = procedural_task(
-    "diagrams",
-    draw,
-    "diagrams with lettered options (after ScienceQA)",
-    chance=0.29,
-    scorer="choice",
-    options=True,
+    "diagrams", draw, "diagrams with lettered options (after ScienceQA)", chance=0.29, scorer="choice"
 )

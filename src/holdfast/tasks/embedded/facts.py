@@ -26,10 +26,5 @@ def draw(rng: random.Random) -> Drawn:
 
 
 TASK = procedural_task(
-    "facts",
-    draw,
-    "text-only multiple choice on facts (after MMLU-Pro)",
-    chance=0.25,
-    scorer="choice",
-    options=True,
+    "facts", draw, "text-only multiple choice on facts (after MMLU-Pro)", chance=0.25, scorer="choice"
 )

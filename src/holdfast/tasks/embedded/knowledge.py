@@ -31,10 +31,5 @@ def draw(rng: random.Random) -> Drawn:
 
 
 TASK = procedural_task(
-    "knowledge",
-    draw,
-    "picture-and-knowledge questions (after MMMU)",
-    chance=0.25,
-    scorer="choice",
-    options=True,
+    "knowledge", draw, "picture-and-knowledge questions (after MMMU)", chance=0.25, scorer="choice"
 )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from holdfast.rng import seed, stream
 from holdfast.tasks.example import Example
+from holdfast.tasks.scorers import OPTION_SCORERS
 from holdfast.tasks.task import Split, Task
 
 # A picture's content (objects, places, question) belongs to one split, by its hash. The `base`
@@ -95,6 +96,7 @@ def procedural_task(
     """A Task that draws its examples.
 
     Args:
+        options: every answer is one of several options, though the scorer does not say so.
         contents_of: the task whose contents it shows, and whose splits it therefore keeps; None: its own.
     """
     return Task(
@@ -105,5 +107,5 @@ def procedural_task(
         sizes={"train": None, "validation": None, "test": None},
         scorer=scorer,
         chance=chance,
-        options=options,
+        options=options or scorer in OPTION_SCORERS,
     )

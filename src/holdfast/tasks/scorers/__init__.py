@@ -104,6 +104,7 @@ def _own(name: str, answer: str, example: Example) -> float:
     )
 
 
+OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are one of several options
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
