@@ -54,14 +54,15 @@ def shortened(text: str, most: int = 80) -> str:
 
 @contextmanager
 def reading(what: object, verb: str = "used", advice: str = "") -> Iterator[None]:
-    """Whatever goes wrong inside, where something of the user's is read, is one line that names it.
+    """Turn whatever goes wrong while something of the user's is read into one line that names it.
 
     Args:
-        what: the file, or what else is read; `verb` is what it cannot be.
+        what: the file, or whatever else is read.
+        verb: what it cannot be, such as "used".
         advice: a sentence about what to do.
 
     Raises:
-        InputError: something did. Errors that are meant for people go through as they are.
+        InputError: something went wrong. Errors that are meant for people pass unchanged.
     """
     try:
         yield

@@ -43,7 +43,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed in `write_bytes` left in a folder and those below it."""
+    """Remove the temporary files that processes killed in `write_bytes` left in a folder or below it."""
     for path in folder.rglob(".*"):
         try:
             old = time.time() - path.stat().st_mtime > _LEFT_OVER
@@ -111,7 +111,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def user_path(text: str | Path) -> Path:
-    """A path as a person writes it, where `~` is a home folder.
+    """A path as a person writes it: `~` is a home folder.
 
     Raises:
         InputError: there is no such home, or it cannot be a path.
@@ -128,7 +128,7 @@ def user_path(text: str | Path) -> Path:
 
 
 def is_url(text: str) -> bool:
-    """Whether a text names a place as s3://bucket/runs does."""
+    """Whether a text is a URL, such as s3://bucket/runs."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
@@ -219,7 +219,7 @@ def size(folder: Path) -> int:
 
 
 def remove_folder(folder: Path, trash: Path) -> int:
-    """Remove a folder so that no part of it is ever seen missing; bytes that were freed."""
+    """Remove a folder, which nobody ever sees half removed; returns the bytes that were freed."""
     freed = size(folder)
     trash.mkdir(parents=True, exist_ok=True)
     hidden = free_name(trash / f"{folder.parent.name}-{folder.name}-{os.getpid()}")

@@ -225,7 +225,7 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
 
 @contextmanager
 def blamed(reference: str | None, about: str) -> Iterator[None]:
-    """Errors in the block as those of the user's code, with its line.
+    """Raise errors of the block as errors of the user's code, with its line.
 
     Args:
         reference: of the code; None where it is the package's own, whose errors stay as they are.
@@ -245,14 +245,14 @@ def blamed(reference: str | None, about: str) -> Iterator[None]:
 
 
 def fault(error: BaseException) -> str | None:
-    """An error that came through a file of the user's in words, with its line; None of any other."""
+    """What went wrong in a file of the user's, with its line; None for an error from elsewhere."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     path = next((path for frame in frames if (path := Path(frame.filename)) in _ran), None)
     return None if path is None else f"{path} failed: {_where(error, path)}."
 
 
 def call_for_number(reference: str, *arguments: Any, about: str, least: float, most: float) -> float:
-    """As `call`, of a function that returns a number between `least` and `most`.
+    """As `call`, for a function that returns a number from `least` to `most`.
 
     Raises:
         HoldfastError: as `call`, or it returned something else.
@@ -275,7 +275,7 @@ def plain_number(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """What code of the user's gave, for a message."""
+    """A value that the user's code gave, for a message."""
     try:
         return shortened(repr(value), 200)
     except Exception:  # of its own `__repr__`
@@ -288,7 +288,7 @@ class TooSlow(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `TooSlow` in the block after so long; only in a main thread, which jobs run in."""
+    """Raise `TooSlow` in the block when the time is over; only in the main thread, where jobs run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -45,7 +45,7 @@ class Looks:
         return look
 
     def p(self, task: str, scores_N: np.ndarray) -> float:
-        """Of the looks that so many answers allow; that at the last item is one of them."""
+        """The p-value of the looks that so many answers allow, the one at the last item included."""
         was_N, is_N = self.base[task][: len(scores_N)] >= RIGHT, scores_N >= RIGHT
         lost_N, gained_N = np.cumsum(was_N & ~is_N), np.cumsum(~was_N & is_N)
         items = len(self.base[task])

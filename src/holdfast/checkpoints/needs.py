@@ -12,7 +12,7 @@ from holdfast.errors import InputError
 
 
 def churn_seen(folder: Path) -> float | None:
-    """Share of items that turned in the comparison that a folder holds, the largest of its tasks."""
+    """The largest share of a task's items that turned in the comparison in a folder; None without one."""
     try:
         rows = files.read_json(folder / "comparison.json")["rows"]
         shares = [(row["lost"] + row["gained"]) / row["items"] for row in rows if row["task"] != ALL]

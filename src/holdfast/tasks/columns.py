@@ -174,7 +174,7 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
 
 
 def load_table_task(name: str, settings: TableTask) -> Task:
-    """A Task over a table a split, copied likewise. Pictures that rows name lie in the first file's folder.
+    """A Task over one table for each split, copied likewise. Rows name pictures from the first file's folder.
 
     Raises:
         InputError: a file cannot be read, or has not what the settings name (`TableError`).
@@ -210,7 +210,7 @@ def _copied(
     """The Task over the copy of a table, which is made where there is none yet.
 
     Args:
-        root: the folder of the pictures that rows name; None of a hub's table.
+        root: the folder of the pictures that rows name; None for a table of the hub.
         local: the files whose changes make another copy.
     """
     state = state_of(local) if local else ""
@@ -285,7 +285,7 @@ def _reader(task: str, key: str, file: Path) -> dict[str, str]:
 def _missing(
     settings: Columns, key: str, place: str, folder: Path, table: Any, split: str = "columns"
 ) -> list[tuple[str, str]]:
-    """Which columns a table lacks; or those of pictures that nothing names, as nothing else would tell."""
+    """Problems: columns that a table lacks, or columns of pictures that the settings do not mention."""
     names = column_names(place, table)
     if not names:
         return [(key, f"{place} has no rows")]

@@ -26,7 +26,7 @@ class LeftOut:
 
     @property
     def text(self) -> str:
-        """How many of what, as a sentence without its end."""
+        """How many rows are left out, as a sentence without its full stop."""
         many = len(self.problems) > 1
         rows = f"{len(self.problems):,} of {self.looked_at:,} {self.split} rows of {self.task}"
         are, them = ("are", "them") if many else ("is", "it")
@@ -34,12 +34,12 @@ class LeftOut:
 
     @property
     def first(self) -> list[str]:
-        """The first problems, and how many more there are."""
+        """As `first_of`."""
         return first_of([*self.problems.values()])
 
 
 def without(task: Task, left_out: Sequence[LeftOut]) -> Task:
-    """The task as if its rows among these were not in its data."""
+    """The task as if those of these rows that are its own were not in its data."""
     return task.without({one.split: [*one.problems] for one in left_out if one.task == task.name})
 
 

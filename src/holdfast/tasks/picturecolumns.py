@@ -43,7 +43,7 @@ def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSou
     """The pictures of a cell: bytes, files inside a folder, or data URLs.
 
     Args:
-        root: that folder; None of a table that has none.
+        root: that folder; None for a table of the hub, which has none.
 
     Raises:
         BadRow: it holds something else.

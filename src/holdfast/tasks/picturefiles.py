@@ -47,7 +47,7 @@ _found: dict[str, Found] = {}  # in this process, by path, size and time of chan
 
 
 def inline(name: str) -> bytes | None:
-    """The picture that stands in a row itself, as a data URL or in base64; None of a name.
+    """The picture that stands in a row itself, as a data URL or in base64; None where it is a name.
 
     Raises:
         BadImage: it is a data URL of another kind, or broken.

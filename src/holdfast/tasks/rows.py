@@ -146,7 +146,7 @@ class Row:
         return value
 
     def _called_otherwise(self, field: str) -> str:
-        """What to do where a field has another common name."""
+        """What to do where the row has the field under another common name."""
         others = [name for name in COMMON_NAMES[field] if name != field and self.values.get(name) is not None]
         if not others:
             return ""
@@ -208,9 +208,9 @@ def _is_tolerance(value: Any) -> bool:
 
 
 def misread(example: Example, scorer: str, style: Style) -> str | None:
-    """Why a row's own answer, as SFT would write it, is not right; None where it is.
+    """Why a row's own answer, as SFT would write it, is scored as wrong; None where it is right.
 
-    Code of the user's is not tried.
+    Scorers that are code of the user's are not tried.
     """
     if plugins.is_reference(scorer):
         return None

@@ -68,7 +68,7 @@ def _first(place: str, table: Any) -> Any:
 
 @contextmanager
 def said_if_damaged(place: Path | str) -> Iterator[None]:
-    """Errors of readers as one line that names what is read (InputError)."""
+    """Raise errors of readers as an InputError of one line that names what is read."""
     import pyarrow as pa
 
     try:
@@ -114,7 +114,7 @@ def problem_of_heading(file: Path) -> str | None:
 
 
 def plain_rows(table: Any) -> Iterator[dict[str, Any]]:
-    """Rows of a `datasets` table as they are stored, but for JSON's text in them (`_said`)."""
+    """Rows of a `datasets` table as they are stored, with JSON text decoded (`_said`)."""
     for batch in table.with_format("arrow").iter(ROWS_AT_ONCE):
         written = [field for field in batch.schema if JSON in str(field.type)]
         for row in batch.to_pylist():
@@ -122,10 +122,10 @@ def plain_rows(table: Any) -> Iterator[dict[str, Any]]:
 
 
 def _said(value: Any, kind: Any) -> Any:
-    """A value of an arrow type, with the words, lists and objects that JSON's text in it says.
+    """A value of an arrow type, with JSON text in it decoded to strings, lists and objects.
 
-    Values of several types are stored so. Numbers and truth values stay text: a word that looks like one
-    (`007`, `1.50`, `true`) is stored without its quotation marks.
+    A column of several types is stored as JSON text. Numbers and truth values stay text: a string that looks
+    like one (`007`, `1.50`, `true`) is stored without its quotation marks.
     """
     if value is None:
         return None
