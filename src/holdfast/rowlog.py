@@ -55,9 +55,6 @@ class RowLog:
             self._chain = _link(self._chain, text)
             with self.path.open("ab") as file:
                 file.write(text + _CHAIN + f'"{self._chain}"}}\n'.encode())
-        self._take(rows, seconds)
-
-    def _take(self, rows: Sequence[dict[str, Any]], seconds: float) -> None:
         self.rows += rows
         self.seconds += seconds
 
@@ -74,7 +71,8 @@ class RowLog:
                 on_damage(f"line {number} of {path} is not what was written")
                 break
             batch = json.loads(text + b"}")
-            self._take(batch["rows"], batch["seconds"])
+            self.rows += batch["rows"]
+            self.seconds += batch["seconds"]
             self._chain = chain
             whole += line + b"\n"
         if whole != content:

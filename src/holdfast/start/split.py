@@ -49,12 +49,11 @@ def split_file(path: Path) -> dict[Split, Path]:
     with TemporaryDirectory(dir=path.parent, prefix=".split-") as folder:
         for split, file in written.items():
             kept = test if split == "test" else set(range(len(groups))) - test
+            new = Path(folder) / file.name
             if table:
-                _write_table(Path(folder) / file.name, path, kept)
+                _write_table(new, path, kept)
             else:
-                _write_rows(
-                    Path(folder) / file.name, [row for number, row in enumerate(rows) if number in kept]
-                )
+                _write_rows(new, [row for number, row in enumerate(rows) if number in kept])
         made = [(Path(folder) / file.name, file) for file in written.values()]
         for new, file in made:
             if file.exists() and files.file_digest(new) != files.file_digest(file):

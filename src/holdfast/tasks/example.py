@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,16 +82,8 @@ def size_seen(source: ImageSource) -> tuple[int, int]:
     Raises:
         HoldfastError: it is missing or no picture.
     """
-    if isinstance(source, Image.Image):
-        return upright_size(source)
-    if isinstance(source, LazyImage):
-        source = source.read()
-    try:
-        with opened(source) as image:
-            return upright_size(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        where = "in the row's own bytes" if isinstance(source, bytes) else str(source)
-        raise HoldfastError(f"The image {where} cannot be read: {error}.") from None
+    with _stored(source) as image:
+        return upright_size(image)
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -99,13 +92,18 @@ def open_image(source: ImageSource) -> Image.Image:
     Raises:
         HoldfastError: it is missing, cannot be read, or has greys outside the range of its format.
     """
+    with _stored(source) as image:
+        return as_seen(image)
+
+
+@contextmanager
+def _stored(source: ImageSource) -> Iterator[Image.Image]:
+    """The picture as it is stored, not decoded yet; what goes wrong with it names where it lies."""
     if isinstance(source, LazyImage):
         source = source.read()
     try:
-        if isinstance(source, Image.Image):
-            return as_seen(source)
-        with opened(source) as image:
-            return as_seen(image)
+        with nullcontext(source) if isinstance(source, Image.Image) else opened(source) as image:
+            yield image
     except FileNotFoundError:
         raise HoldfastError(f"The image {source!s} is missing.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,7 @@ def prepare(
         "state": source.state, "subset": subset, "seed": seed,
     }  # fmt: skip
     there = read_manifest(folder)
-    same = there and all(there.get(key) == value for key, value in request.items())
-    if there and same and _intact(folder, there):
+    if there and all(there.get(key) == value for key, value in request.items()) and _intact(folder, there):
         return there
     if there is None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no prepared set; choose another --out.")
@@ -94,8 +94,7 @@ def prepare(
             "splits": splits,
             "overlap": {
                 f"{one}/{other}": len(writers[one].shown & writers[other].shown)
-                for position, one in enumerate(splits)
-                for other in list(splits)[position + 1 :]
+                for one, other in combinations(splits, 2)
             },
         }
         files.write_json(work / "manifest.json", manifest)

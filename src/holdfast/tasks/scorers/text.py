@@ -39,8 +39,7 @@ def final_part(answer: str) -> str:
     `\boxed{…}`, else all; then without `**bold**`, `` `code` ``, `\text{…}` and `$` around all of it.
     """
     text = answer.rpartition(END_OF_THOUGHT)[2]
-    tagged = _ANSWER_TAG.findall(text)
-    if tagged:
+    if tagged := _ANSWER_TAG.findall(text):
         text = tagged[-1]
     text = last_box(text) or text
     for _ in range(DEEPEST):

@@ -79,8 +79,6 @@ def majority(references: Sequence[str]) -> str:
 
     The one reference that the study's scorer and SFT use. Ties go to the one given first.
     """
-    counts: dict[str, int] = {}
-    for reference in references:
-        counts[normalise(reference)] = counts.get(normalise(reference), 0) + 1
+    counts = Counter(map(normalise, references))
     best = max(counts.values())
     return next(reference for reference in references if counts[normalise(reference)] == best).strip()
