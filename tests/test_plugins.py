@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,16 @@ def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, ex
     assert expected in str(caught.value)
     assert f"rules.py:{name}" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 700
+
+
+def test_a_limit_goes_on_after_one_within_it() -> None:
+    def work() -> None:
+        with plugins.time_limit(9):
+            pass
+        time.sleep(3)
+
+    with pytest.raises(plugins.TooSlow), plugins.time_limit(0.2):
+        work()
 
 
 def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,10 +51,6 @@ NEUTRAL = {
     "frequency_penalty": 0.0,
 }
 
-# Text and whether it ended by itself, of each choice; the tokens of all, if the server says; and what it
-# calls the model that answered, with its `system_fingerprint`.
-Choices = tuple[list[tuple[str, bool]], int | None, tuple[str, str]]
-
 
 class Again(Exception):
     """This attempt failed, another may not; `pause` is what the server asks for, in seconds."""
@@ -247,11 +243,23 @@ class ServerGenerator:
         Raises:
             Again: it is no chat completion with `group` choices.
         """
-        choices, total, by = _choices(content, group)
-        self._take_note(*by)
-        texts, ended = zip(*choices, strict=True)
-        lengths = [total if group == 1 else None] * group  # servers count all choices together
-        return Answers([place], [list(texts)], [lengths], [list(ended)])
+        try:
+            value = parse_json(content)
+            choices = [(one["message"], one.get("finish_reason")) for one in value["choices"]]
+            texts = [_text(message, reason) for message, reason in choices]
+            usage = value.get("usage")
+        except ValueError:  # also text that is not UTF-8, or nested too deeply
+            raise Again(f"its answer is not JSON: {_short(content)}") from None
+        except (KeyError, TypeError, AttributeError):
+            raise Again(f"its answer is not a chat completion: {_short(content)}") from None
+        if len(texts) != group:
+            raise Again(f"its answer holds {len(texts)} choices instead of {group}")
+        self._take_note(_named(value.get("model")), _named(value.get("system_fingerprint")))
+        total = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        # Servers count all choices together.
+        told = group == 1 and type(total) is int and 0 <= total <= LARGEST
+        finished = [reason != "length" for _, reason in choices]
+        return Answers([place], [texts], [[total if told else None] * group], [finished])
 
     def body(
         self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
@@ -305,23 +313,6 @@ def chat_address(url: str) -> str:
     if not path.endswith("/chat/completions"):
         path += "/chat/completions"
     return f"{parts.scheme}://{parts.netloc}{path}"
-
-
-def _choices(body: bytes, count: int) -> Choices:
-    try:
-        value = parse_json(body)
-        choices = [(one["message"], one.get("finish_reason")) for one in value["choices"]]
-        texts = [(_text(message, reason), reason != "length") for message, reason in choices]
-        usage = value.get("usage")
-    except ValueError:  # also text that is not UTF-8, or nested too deeply
-        raise Again(f"its answer is not JSON: {_short(body)}") from None
-    except (KeyError, TypeError, AttributeError):
-        raise Again(f"its answer is not a chat completion: {_short(body)}") from None
-    if len(texts) != count:
-        raise Again(f"its answer holds {len(texts)} choices instead of {count}")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    by = (_named(value.get("model")), _named(value.get("system_fingerprint")))
-    return texts, tokens if type(tokens) is int and 0 <= tokens <= LARGEST else None, by
 
 
 def _named(value: Any) -> str:
