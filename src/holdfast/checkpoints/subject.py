@@ -127,8 +127,10 @@ def _local(source: str, exam: Exam) -> Subject:
 def _trained(
     folder: Path, settings: ModelSettings, exam: Exam, adapters: bool
 ) -> tuple[str, ModelSettings] | None:
-    """The job in the store that made the weights of a folder (a copy, too), and how its experiment loads
-    them; what the command line says of that goes before, and may make it another policy."""
+    """The `learn` job that made the weights in a folder (a copy, too), and how its experiment loads them.
+
+    What the command line says of loading counts first; a policy that is another for it was made by no job.
+    """
     store = Store(exam.store_folder)
     for fingerprint in makers(store.root, folder):
         try:

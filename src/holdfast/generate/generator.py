@@ -67,9 +67,12 @@ class Answers:
 
 
 class Generator(Protocol):
-    """Something that answers. An engine beside the learner has `refresh()` besides, to follow the policy that
-    learns (`served.py`); evaluation and filters ask of a policy that stays as it is. One that has a method
-    `prepare(questions)` is told which questions come next while it answers those before."""
+    """Something that answers.
+
+    Two methods may come on top: `prepare(questions)` is told which questions come next while those before are
+    answered; `refresh()` of an engine beside the learner takes the weights of the policy that learns
+    (`served.py`).
+    """
 
     def generate(
         self, questions: Sequence[Question], group: int, sampling: Sampling, stream: tuple[object, ...]

@@ -190,8 +190,16 @@ class ServerGenerator:
         raise HoldfastError(f"{self.url} failed in {count}, last: {failure}.")
 
     async def _send(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
-        """The body of a good answer. Time counts from the first byte sent to the last one read, so that a
-        server which sends a byte now and then holds nothing up."""
+        """The body of a good answer.
+
+        Time counts from the first byte sent to the last one read, so that a server which sends a byte now and
+        then holds nothing up.
+
+        Raises:
+            Again: it may go better later.
+            InputError: the server refuses the request.
+            HoldfastError: `run_limit` is over.
+        """
         left, longest = self._deadline - time.monotonic(), self.settings.timeout
         if left <= 0:
             hours = self.settings.run_limit / 3600
@@ -264,8 +272,10 @@ class ServerGenerator:
     def body(
         self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
     ) -> dict[str, Any]:
-        """The request for one question: its images and text, and every setting that decides what is sampled,
-        so that a checkpoint's own do not.
+        """The request for one question.
+
+        It holds images and text, and every setting that decides what is sampled, so that the checkpoint's own
+        generation settings do not count.
 
         Raises:
             InputError: the prompt has more or fewer markers than images.
