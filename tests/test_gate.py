@@ -18,9 +18,9 @@ from holdfast.analysis import paired
 from holdfast.analysis.power import items_needed, power
 from holdfast.analysis.sequential import Look, looks_at, p_value, spent
 from holdfast.checkpoints import comparison
+from holdfast.checkpoints.comparable import served_remarks
 from holdfast.checkpoints.folder import Examined, export, read_folder
 from holdfast.checkpoints.looks import Looks, alike
-from holdfast.checkpoints.settings import served_remarks
 from holdfast.errors import InputError
 from holdfast.generate.evaluate import Enough
 from holdfast.generate.local import LocalGenerator

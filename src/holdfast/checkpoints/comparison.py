@@ -20,9 +20,9 @@ from typing import Any, Literal, get_args
 from holdfast.analysis import paired
 from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.paired import Change
+from holdfast.checkpoints.comparable import check_inputs, check_setting
 from holdfast.checkpoints.folder import Examined, questions_of
 from holdfast.checkpoints.looks import Looks
-from holdfast.checkpoints.settings import check_inputs, check_setting
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
 from holdfast.experiment.plan import Plan
@@ -94,7 +94,7 @@ def compare(
 
     Args:
         max_drop: largest fall in accuracy that is no forgetting, 0..1.
-        allowed: differences that are meant (`settings.ALLOWABLE`).
+        allowed: differences that are meant (`comparable.ALLOWABLE`).
         looks: made while the new checkpoint answered, which may have ended tasks. Then p is theirs, and there
             is no row of all tasks: those that were ended early lost more than they would have in the end.
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.analysis.results import Record
+from holdfast.checkpoints.comparable import MADE
 from holdfast.checkpoints.examine import examine
 from holdfast.checkpoints.folder import Examined
-from holdfast.checkpoints.settings import MADE
 from holdfast.checkpoints.subject import Subject
 from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError

@@ -102,9 +102,9 @@ def check(
     is for a pull request, junit.xml for a pipeline.
     """
     from holdfast.checkpoints import comparison, outputs
+    from holdfast.checkpoints.comparable import parse_allowed, served_remarks
     from holdfast.checkpoints.looks import Looks, alike
     from holdfast.checkpoints.needs import check_power
-    from holdfast.checkpoints.settings import parse_allowed, served_remarks
 
     allowed = parse_allowed(names_of(allow))
     only_json(json)
