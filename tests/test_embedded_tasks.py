@@ -9,8 +9,9 @@ from holdfast.rng import stream
 from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS, TURNED, turned
 from holdfast.tasks.embedded.canvas import CELL, corner
 from holdfast.tasks.embedded.procedural import draw_in_split, split_of
-from holdfast.tasks.embedded.words import CELLS, FOOD, HOME, KINDS, vocabulary
+from holdfast.tasks.embedded.words import CELLS, FOOD, HOME, KINDS
 from pretrain_embedded import curriculum
+from pretrain_embedded.build import vocabulary
 
 COVERED = ("naming", "quotes", "phrases")
 MODULES = {module.TASK.name: module for module in curriculum.MODULES}

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.tasks.embedded.words import vocabulary
+from holdfast.tasks.embedded.words import (
+    CELLS,
+    COLOURS,
+    FOODS,
+    HOMES,
+    LETTERS,
+    NUMBER_WORDS,
+    OPTIONS,
+    SHAPES,
+)
 
 if TYPE_CHECKING:
     from transformers import (
@@ -31,6 +40,23 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% endif %}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
 )
+
+_GRAMMAR = """
+    a above and answer are at below blurry cell cells circles clear cm color crosses dark describe does eat
+    empty false figure find how in is it left letter live many more nothing no noisy none number of option
+    or pale perimeter photo picture rectangle right ring say says side sides sign squares than the there
+    thing things think this times to too triangles true unanswerable what where which yes you see shape area
+    plus ? , . :
+"""
+
+
+def vocabulary() -> list[str]:
+    """Every word of the embedded world once, in a fixed order, on which token ids depend."""
+    words = [
+        *COLOURS, *SHAPES, *CELLS, *OPTIONS, *LETTERS, *map(str, range(37)), *NUMBER_WORDS, *HOMES, *FOODS,
+        *_GRAMMAR.split(),
+    ]  # fmt: skip
+    return list(dict.fromkeys(words))
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

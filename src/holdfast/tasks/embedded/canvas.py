@@ -13,17 +13,12 @@ from functools import cache
 
 from PIL import Image, ImageDraw
 
-from holdfast.tasks.embedded.words import COLOURS
-
 CELL, SIZE = 16, 48
 SCALE = 8  # sprites are drawn at this multiple and scaled down
-RGB = dict(
-    zip(
-        COLOURS,
-        [(214, 40, 40), (44, 150, 60), (40, 90, 214), (240, 204, 40), (130, 50, 160), (245, 130, 30)],
-        strict=True,
-    )
-)
+RGB = {
+    "red": (214, 40, 40), "green": (44, 150, 60), "blue": (40, 90, 214),
+    "yellow": (240, 204, 40), "purple": (130, 50, 160), "orange": (245, 130, 30),
+}  # fmt: skip
 ROW_LINES = [(20, 20, 20), (0, 160, 160), (220, 60, 150)]
 COLUMN_LINES = [(120, 70, 20), (90, 200, 20), (60, 60, 255)]
 TINTS = [(250, 250, 250), (255, 240, 225), (228, 240, 255), (232, 250, 230), (250, 230, 245), (240, 240, 220)]
