@@ -215,6 +215,12 @@ def test_choices_by_letter_by_text_and_by_place(tmp_path: Path) -> None:
     assert {example.answer for example in said.examples("test")} == {"red", "blue", "green"}
 
 
+def test_more_choices_than_letters_are_told_of_their_row(tmp_path: Path) -> None:
+    released(tmp_path, options=[list(map(str, range(30)))] * 6, place=[28] * 6)
+    with pytest.raises(InputError, match="row 1: 30 choices are more than there are letters"):
+        task(tmp_path, choices="options", answer=None, answer_index="place", scorer="options")
+
+
 def test_ten_answers_give_the_reference(tmp_path: Path) -> None:
     released(tmp_path, answers=[["a dog", "Dog", "cat"]] * 6)
     mine = task(tmp_path, answer=None, references="answers", scorer="vqa")

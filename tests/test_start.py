@@ -169,6 +169,17 @@ def test_init_gives_data_a_name_of_its_own(tmp_path: Path, call: Call) -> None:
     assert load_experiment(tmp_path / "mine.yaml").sequence == ("my-reading",)
 
 
+@pytest.mark.parametrize("name", ["2024", "true", "null", "2024-01-31", "1e3"])
+def test_init_quotes_names_that_yaml_would_read_as_something_else(
+    tmp_path: Path, call: Call, name: str
+) -> None:
+    write(tmp_path, questions(["1", "2", "3", "4", "5"]), f"{name}.jsonl")
+    said = call("init", f"{name}.yaml", "--data", f"{name}.jsonl", "--model", "embedded")
+    assert said.code == 0, said.err
+    experiment = load_experiment(tmp_path / f"{name}.yaml")
+    assert (experiment.name, experiment.sequence) == (name, (name,))
+
+
 def test_init_counts_rows_that_can_never_be_right_or_do_not_fit(tmp_path: Path, call: Call) -> None:
     write(tmp_path, questions(["a", "b {", "c"]), "train.jsonl")
     write(tmp_path, questions(["a"]), "test.jsonl")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from holdfast.start.look import Data, style_for
 from holdfast.tasks.task import SPLITS
 
@@ -49,7 +51,7 @@ def text_of(draft: Draft, data: Data) -> str:
         f"#   holdfast plan {shlex.quote(str(draft.file))}",
         f"#   holdfast run {shlex.quote(str(draft.file))} --workers auto",
         "",
-        f"name: {draft.name}  # results go to runs/{draft.name}",
+        f"name: {_word(draft.name)}  # results go to runs/{draft.name}",
         "",
         "model:",
         f"  path: {_plain(draft.model, draft, 'model')}",
@@ -57,10 +59,10 @@ def text_of(draft: Draft, data: Data) -> str:
         *_model(embedded),
         "",
         "tasks:",
-        f"  {draft.task}:",
+        f"  {_word(draft.task)}:",
         *task,
         f"    scorer: {data.scorer}  # {data.why}",
-        f"sequence: [{draft.task}]  # more tasks, learned one after another, show what is forgotten",
+        f"sequence: [{_word(draft.task)}]  # more tasks, learned one after another, show what is forgotten",
         *_general(embedded),
         "",
         "train_examples: null  # all; a number is at most so many",
@@ -105,6 +107,11 @@ def _general(embedded: bool) -> list[str]:
 
 def _counts(embedded: bool) -> str:
     return "{presence: 200}  # it has no end; the others give all they have" if embedded else "null"
+
+
+def _word(name: str) -> str:
+    """A name as YAML: in quotes where it would be read as a number, a date or a truth value."""
+    return yaml.safe_dump(name).splitlines()[0]
 
 
 def _plain(value: Any, draft: Draft, key: str) -> str:

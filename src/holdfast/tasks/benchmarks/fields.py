@@ -30,8 +30,10 @@ def letter_at(index: Any, choices: Sequence[str]) -> str:
     """The letter of a 0-based index, which may be text (in CSV).
 
     Raises:
-        BadRow: it is no index of these choices.
+        BadRow: it is no index of these choices, or they are more than there are letters.
     """
+    if len(choices) > len(ascii_uppercase):
+        raise BadRow(f"{len(choices)} choices are more than there are letters")
     if isinstance(index, str) and index.isdecimal() and len(index) < 5:
         index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
