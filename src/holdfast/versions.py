@@ -14,7 +14,7 @@ PACKAGES = ("torch", "transformers", "peft")  # whose versions may show in the b
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Of Holdfast, Python and the packages that compute; those that are not installed are left out."""
+    """Versions of Holdfast, Python and the packages that compute; what is not installed is left out."""
     versions = {"holdfast": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:

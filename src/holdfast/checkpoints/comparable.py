@@ -108,7 +108,7 @@ def _backend(served: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _difference(ours: Any, theirs: Any) -> str:
-    """Of two mappings, the first entry that differs."""
+    """How two values differ, in words; of two mappings, their first entry that differs."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in dict.fromkeys([*ours, *theirs]):
             if ours.get(key) != theirs.get(key):

@@ -44,7 +44,7 @@ class Noise:
 
     @property
     def share(self) -> float:
-        """Of the items, how many turned, 0..1."""
+        """The share of items that turned, 0..1."""
         return len(self.turned) / self.items
 
     @property

@@ -11,12 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.versions import PACKAGES, package_versions
+from holdfast.versions import package_versions
 
 if TYPE_CHECKING:
     from holdfast.generate.generator import Generator
-
-_SHOWING = ("holdfast", *PACKAGES)  # versions that may show in answers
 
 
 def setting_of(generator: Generator, batch: int | None) -> dict[str, Any]:
@@ -33,7 +31,7 @@ def setting_of(generator: Generator, batch: int | None) -> dict[str, Any]:
     versions = package_versions()
     if (served := getattr(generator, "served", None)) is not None:
         return {"mode": mode, "versions": {"holdfast": versions["holdfast"]}, "served": served}
-    shown = {name: versions[name] for name in _SHOWING if name in versions}
+    shown = {name: version for name, version in versions.items() if name != "python"}  # no answer shows that
     return {"machine": machine(str(mode.get("device", "cpu"))), "mode": mode, "versions": shown}
 
 

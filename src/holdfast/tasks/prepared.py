@@ -71,14 +71,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def facts(file: Path) -> dict[str, Any]:
-    """What tells a file from a damaged one."""
+    """Size and SHA-256 of a file, which tell it from a damaged one."""
     about = file.stat()
     return {"bytes": about.st_size, "sha256": _digest(file, about.st_size, about.st_mtime_ns)}
 
 
 @lru_cache(maxsize=64)
 def _digest(file: Path, size: int, changed: int) -> str:
-    """Of a file's content, which is read again when it has another size or time."""
+    """SHA-256 of a file, which is read again when its size or time of change is another."""
     return file_digest(file)
 
 
