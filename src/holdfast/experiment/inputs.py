@@ -85,7 +85,7 @@ class Inputs:
         settings = self.experiment.tasks.get(name)
         if not isinstance(settings, OwnTask):
             return ""
-        return f" ({', '.join(map(str, settings.files().values()))}, or a picture there)"
+        return f" ({', '.join(map(str, settings.splits().values()))}, or a picture there)"
 
 
 _CHANGED = "changed after the run was planned; run again."

@@ -99,10 +99,6 @@ class Columns(OwnData):
             raise ValueError("answer_index needs choices")
         return self
 
-    def splits(self) -> dict[Split, str]:
-        """The splits that are there, and their names in the table, or their files."""
-        return {split: str(name) for split in SPLITS if (name := getattr(self, split)) is not None}
-
     def columns(self) -> dict[str, list[str]]:
         """The columns that each setting names."""
         named = {key: columns_in(getattr(self, key) or "") for key in ("prompt", "answer", "rationale")}
@@ -132,7 +128,7 @@ class TableTask(Columns):
 
     @model_validator(mode="after")
     def _one_kind(self) -> TableTask:
-        kinds = {Path(file).suffix for file in self.splits().values()}
+        kinds = {file.suffix for file in self.splits().values()}
         if unknown := sorted(kinds - set(READERS)):
             raise ValueError(f"a table is none of {', '.join(READERS)}, but '{unknown[0]}'")
         return self
@@ -179,10 +175,9 @@ def load_table_task(name: str, settings: TableTask) -> Task:
     Raises:
         InputError: a file cannot be read, or has not what the settings name (`TableError`).
     """
-    files = {split: Path(file) for split, file in settings.splits().items()}
-    if missing := [
-        (split, f"there is no file {file}") for split, file in files.items() if not file.is_file()
-    ]:
+    files: dict[Split, Path] = settings.splits()
+    missing = [(split, f"there is no file {file}") for split, file in files.items() if not file.is_file()]
+    if missing:
         raise TableError(name, missing)
     first = next(iter(files.values()))
 

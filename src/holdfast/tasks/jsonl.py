@@ -64,6 +64,10 @@ class OwnData(Settings):
             raise ValueError(f"{str(error)[0].lower()}{str(error)[1:].rstrip('.')}") from None
         return value
 
+    def splits(self) -> dict[Split, Any]:
+        """The splits that are there, and what is said of each: its file, or its name in a table."""
+        return {split: said for split in SPLITS if (said := getattr(self, split)) is not None}
+
 
 class OwnTask(OwnData):
     """Where a task of one's own lies; at least one split."""
@@ -75,13 +79,9 @@ class OwnTask(OwnData):
 
     @model_validator(mode="after")
     def _has_data(self) -> OwnTask:
-        if not self.files():
+        if not self.splits():
             raise ValueError("needs at least one of train, validation, test: the path of a JSONL file")
         return self
-
-    def files(self) -> dict[Split, Path]:
-        """The splits that are there."""
-        return {split: path for split in SPLITS if (path := getattr(self, split)) is not None}
 
 
 def load_task(name: str, settings: OwnTask, styles: Sequence[Style] = STYLES) -> Task:
@@ -95,7 +95,7 @@ def load_task(name: str, settings: OwnTask, styles: Sequence[Style] = STYLES) ->
     """
     files = {
         split: JsonlFile(path, split, settings.scorer, styles, settings.shuffle)
-        for split, path in settings.files().items()
+        for split, path in settings.splits().items()
     }
     digest = hashlib.sha256()
     for split, file in files.items():
