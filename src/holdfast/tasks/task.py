@@ -65,10 +65,7 @@ class Task:
             key = "train_examples" if split == "train" else "test_examples"
             raise InputError(f"Task {self.name} has no end: say with {key} how many to take.")
         if size is not None and count is not None and count > size:
-            raise InputError(
-                f"Task {self.name} has {size} {split} examples, but {count} were asked for; "
-                f"lower {split}_examples."
-            )
+            raise InputError(f"Task {self.name} has {size} {split} examples, but {count} were asked for.")
         return self.load(split, count)
 
     def without(self, positions: Mapping[Split, Sequence[int]]) -> Task:
