@@ -24,6 +24,7 @@ from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.imagecheck import SMALLEST_SIDE, size_of
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepared import (
+    COLUMNS,
     FORMAT,
     IMAGES,
     ROWS,
@@ -255,17 +256,8 @@ class _Split:
 
 def _stored(example: Example, images: list[str]) -> dict[str, Any]:
     """An Example as a row of a prepared set."""
-    return {
-        "id": example.id,
-        "prompt": example.prompt,
-        "answer": example.answer,
-        "images": images,
-        "choices": list(example.choices),
-        "aliases": list(example.aliases),
-        "references": list(example.references),
-        "rationale": example.rationale,
-        "meta": json.dumps(example.meta, ensure_ascii=False, default=str),
-    }
+    fields = {name: getattr(example, name) for name in COLUMNS}
+    return fields | {"images": images, "meta": json.dumps(example.meta, ensure_ascii=False, default=str)}
 
 
 def _sort(unsorted: Path, target: Path) -> str:

@@ -32,6 +32,8 @@ from holdfast.tasks.task import SPLITS, Split, Task
 
 FORMAT = 2
 ROWS, IMAGES = "rows.arrow", "images.arrow"
+# Fields of an Example, as columns of rows.
+COLUMNS = ("id", "prompt", "answer", "images", "choices", "aliases", "references", "rationale", "meta")
 FOLDER_VARIABLE = "HOLDFAST_DATA"
 
 
@@ -228,16 +230,13 @@ class _Rows:
                 meta=json.loads(meta),
             )
             for id, prompt, answer, images, choices, aliases, references, rationale, meta in zip(
-                *(columns[name] for name in _COLUMNS), strict=True
+                *(columns[name] for name in COLUMNS), strict=True
             )
         ]
 
     @cached_property
     def _places(self) -> dict[str, int]:
         return {digest: row for row, digest in enumerate(_table(self.folder / IMAGES)["sha256"][:])}
-
-
-_COLUMNS = ("id", "prompt", "answer", "images", "choices", "aliases", "references", "rationale", "meta")
 
 
 def _table(file: Path) -> Any:
