@@ -129,7 +129,7 @@ def _trained(
 ) -> tuple[str, ModelSettings] | None:
     """The `learn` job that made the weights in a folder (a copy, too), and how its experiment loads them.
 
-    What the command line says of loading counts first; a policy that is another for it was made by no job.
+    What the command line says of loading counts first; if that makes it another policy, no job made it.
     """
     store = Store(exam.store_folder)
     for fingerprint in makers(store.root, folder):

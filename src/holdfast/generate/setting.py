@@ -31,7 +31,7 @@ def setting_of(generator: Generator, batch: int | None) -> dict[str, Any]:
     versions = package_versions()
     if (served := getattr(generator, "served", None)) is not None:
         return {"mode": mode, "versions": {"holdfast": versions["holdfast"]}, "served": served}
-    shown = {name: version for name, version in versions.items() if name != "python"}  # no answer shows that
+    shown = {name: version for name, version in versions.items() if name != "python"}  # which changes none
     return {"machine": machine(str(mode.get("device", "cpu"))), "mode": mode, "versions": shown}
 
 

@@ -35,7 +35,7 @@ class Benchmark:
         scorer: the official rule; `study` is the study's, for every task.
         chance, options: as a Task's.
         tables: per split the parquet tables that may hold it, as `split` or `config/split` (`*` for
-            any config); the first one found counts. None: it is no table on the hub.
+            any config); the first one found counts. Empty: it is no table on the hub.
         columns: what those tables must have.
         optional: columns that are read where they exist.
         sizes: published number of rows, after leaving out what is not part of the task.
