@@ -32,6 +32,7 @@ def indexed(folder: Path) -> list[Path]:
                 f"{path} names '{name}', but weights must lie in the model's own folder: "
                 "move the file there and write its name alone."
             )
+    for name in names:
         if not name.endswith(".safetensors"):
             raise InputError(
                 f"{path} names '{shortened(name)}', but weights must be safetensors; convert them."
