@@ -84,6 +84,9 @@ def fit(figure: Figure, height: float, width: float | None = None) -> Figure:
     for axes in figure.axes:
         _break_names(axes)
         _turn_ticks(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0, 0)  # else every layout goes through all ticks to find its place
     height = max(scaled(height), _broken_height(first))
     for step in range(3):
         _lay_out(figure, layout)
