@@ -18,7 +18,7 @@ import unsynced  # noqa: F401
 from cli_helpers import Call, Said
 from holdfast import cli
 from holdfast.experiment import local
-from holdfast.report import page, style
+from holdfast.report import page, panels, style
 from holdfast.report.section import Drawing, Section
 from processes import FORKED
 
@@ -52,16 +52,23 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return call
 
 
+@pytest.fixture(autouse=True)
+def _unprinted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's figures have no file for print, whose fonts take longest, where no test asks for it."""
+    if "printed" not in request.fixturenames:
+        monkeypatch.setattr(style, "save_pdf", lambda *_: None)
+
+
+@pytest.fixture
+def printed() -> None:
+    """A page's figures have their file for print."""
+
+
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports draw their figures and write no files of them: for tests of what stands around these."""
+    """Reports draw figures that are neither laid out nor saved: for tests of what stands around these."""
+    monkeypatch.setattr(panels, "_lay_out", lambda *_: None)
     monkeypatch.setattr(page, "save", lambda figure, folder, name, looks: "<svg></svg>")
-
-
-@pytest.fixture
-def unprinted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures have no file for print, whose fonts take longest: for tests of pages that are not about it."""
-    monkeypatch.setattr(style, "save_pdf", lambda *_: None)
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert sum(name.endswith(".safetensors") for name in first) == 2  # of the last stages
 
     # Again: nothing is done, and soon.
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
     start = time.monotonic()
     again = call("run", config)
     assert again.code == 0
@@ -104,7 +105,6 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert "0 to do" in call("plan", config).out
 
     # A cell damaged on disk is done again, and nothing else.
-    monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
     experiment = make_experiment(tmp_path)
     plan = make_plan(experiment)
     cell = plan.jobs[plan.chains[1].cells[2, "reading"]]

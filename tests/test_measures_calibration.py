@@ -195,7 +195,6 @@ def test_base_once_for_all_methods_and_stages_on_the_tasks_so_far(tmp_path: Path
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("unprinted")
 def test_from_the_command_line_to_the_report(tmp_path: Path, call: Call) -> None:
     changes = {
         "methods": {"sft": {"objective": "sft", "iterations": 1}},

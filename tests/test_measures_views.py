@@ -22,7 +22,7 @@ from holdfast.analysis.regularisation import (
     recovery,
 )
 from holdfast.analysis.views import analyse
-from holdfast.report import style
+from holdfast.report import panels, style
 from holdfast.report.page import build
 from holdfast.report.sections.drift import divergence, group_movement, groups_of, movement, movement_figure
 from holdfast.report.sections.predictors import predictor_figure, predictor_tables
@@ -342,7 +342,8 @@ def page(tmp_path_factory):
         make_grid(ladder=(1e-4, 4e-4), seeds=(0, 1), items=20, sequence=SHORT, general=("facts",))
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(style, "save_pdf", lambda *_: None)  # as `unprinted`
+        patched.setattr(style, "save_pdf", lambda *_: None)
+        patched.setattr(panels, "_lay_out", lambda *_: None)
         return build(results, tmp_path_factory.mktemp("grid"))
 
 

@@ -69,7 +69,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    results = make_results(tuple(METHODS), seeds=(0, 1), items=40, sequence=SHORT, general_every_stage=False)
+    methods = ("sft", "grpo", "rif_grpo", "joint_sft")
+    results = make_results(methods, seeds=(0, 1), items=40, sequence=SHORT, general_every_stage=False)
     return build(results, tmp_path_factory.mktemp("study"))
 
 
@@ -130,7 +131,7 @@ def test_every_figure_says_how_it_is_made_again(tmp_path, monkeypatch, output, s
     assert text.count(f"Made again by `holdfast report {said}`") == figures
 
 
-@pytest.mark.usefixtures("unprinted")
+@pytest.mark.usefixtures("unsaved")
 def test_model_output_is_escaped(tmp_path):
     attack = "</pre><script>alert('x')</script><img src=x onerror=alert(1)> %s"
     results = make_results(items=10, sequence=("diagrams", "reading"), general=(), response=attack)

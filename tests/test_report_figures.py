@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 
 import matplotlib
@@ -68,15 +69,15 @@ def _within(axis, tick):
     return low <= tick.get_loc() <= high
 
 
-@pytest.fixture(scope="module")
-def drawn(request):
+@cache
+def drawn(make):
     """What is analysed, and all that draws it."""
-    analysis = analyse(request.param())
+    analysis = analyse(make())
     return analysis, [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
 
 
 @pytest.mark.parametrize(
-    ("drawn", "wide", "points"),
+    ("make", "wide", "points"),
     [
         *(
             (made, *size)
@@ -85,10 +86,9 @@ def drawn(request):
         ),
         (long_names, 3.25, 7),  # smaller text in the same room
     ],
-    indirect=["drawn"],
 )
-def test_nothing_is_cut_and_nothing_lies_on_anything_else(drawn, wide, points):
-    analysis, drawings = drawn
+def test_nothing_is_cut_and_nothing_lies_on_anything_else(make, wide, points):
+    analysis, drawings = drawn(make)
     looks = looks_of(analysis.methods)
     with matplotlib.rc_context(sized(wide, points)):
         for drawing in drawings:

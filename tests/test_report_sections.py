@@ -48,6 +48,7 @@ def longest(analysis) -> Section:
     )
 
 
+@pytest.mark.usefixtures("printed")
 def test_a_section_from_outside_stands_everywhere(tmp_path):
     results = make_results(items=10, sequence=("a", "b"), general=())
     html = build(results, tmp_path, [*SECTIONS[:2], longest]).read_text(encoding="utf-8")
