@@ -26,6 +26,8 @@ SETTINGS: dict[str, Any] = {
     "sequence": ["reading", "counting"],
     "general": [],
     "methods": {"rif": {"objective": "grpo", "filter": "random_matched"}},
+    "train_examples": 8,
+    "test_examples": 4,
     "defaults": TINY["defaults"] | {"iterations": 4},
     "checkpoint_every": 1,
     "keep_weights": "all",

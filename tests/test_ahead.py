@@ -249,31 +249,33 @@ def test_the_plan_for_cards_of_a_kind(call: Call, tmp_path: Path) -> None:
     assert facts["card"]["memory"] == 80 and not (tmp_path / "out").exists()
 
 
-def test_the_plan_for_one_worker_here_is_the_plan(call: Call, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an experiment whose results are there."""
+    folder = tmp_path_factory.mktemp("done")
+    run_here(make_experiment(folder))
+    return folder / "tiny.yaml"
+
+
+def test_the_plan_for_one_worker_here_is_the_plan(call: Call, done: Path) -> None:
     """In sum: with the times of earlier results, of which some jobs are left."""
-    experiment = make_experiment(tmp_path)
-    run_here(experiment)
     more = ("general=[presence, facts]", "seeds=[0, 1]")
-    whole = call("plan", tmp_path / "tiny.yaml", *more)
-    told = json.loads(call("plan", tmp_path / "tiny.yaml", *more, "--json").out)
+    whole = call("plan", done, *more)
+    told = json.loads(call("plan", done, *more, "--json").out)
     assert f"{told['to_do']} to do" in whole.out
     assert f"about {told['seconds']:.0f} s in one process" in whole.out
-    assert (
-        json.loads(call("plan", tmp_path / "tiny.yaml", *more, "--cards", 2, "--json").out)["seconds"]
-        < told["seconds"]
-    )
+    assert json.loads(call("plan", done, *more, "--cards", 2, "--json").out)["seconds"] < told["seconds"]
 
 
-def test_a_plan_where_nothing_is_to_do_or_known(call: Call, tmp_path: Path) -> None:
-    run_here(make_experiment(tmp_path))
+def test_a_plan_where_nothing_is_to_do_or_known(call: Call, done: Path, tmp_path: Path) -> None:
     for options in (("--cards", 2), ("--card", "h100-80gb")):
-        said = call("plan", tmp_path / "tiny.yaml", *options)
+        said = call("plan", done, *options)
         assert (said.code, said.out) == (0, "Everything is done already.\n")
     guessed = call("plan", write_config(tmp_path / "other"), "--cards", 20)
     assert "20 workers with the times of a first guess" in guessed.out and "and 4 more" in guessed.out
-    unknown = call("plan", tmp_path / "tiny.yaml", "--cards", 2, "model.path=some/model")
+    unknown = call("plan", done, "--cards", 2, "model.path=some/model")
     assert unknown.code == 2 and "say which --card" in unknown.err
-    elsewhere = call("plan", tmp_path / "tiny.yaml", "--card", "h100-80gb", "model.path=some/model")
+    elsewhere = call("plan", done, "--card", "h100-80gb", "model.path=some/model")
     assert elsewhere.code == 2 and "hf download some/model" in elsewhere.err
 
 

@@ -196,34 +196,32 @@ def test_what_cannot_be_used_is_said_before_any_work(
     assert "has an error" in str(caught.value)  # and no other
 
 
-@pytest.mark.parametrize(
-    ("how", "expected"),
-    [
-        ("None", "returned None; `measure` must return numbers by name"),
-        ("'0.5'", "returned '0.5'; `measure` must return numbers by name"),
-        ("{}", "returned {}; `measure` must return"),
-        ("{'x': float('nan')}", "returned nan as x; it must be a finite number, or None for none"),
-        ("{'x': 'large'}", "returned 'large' as x; it must be a finite number"),
-        ("{'x': [1, 2]}", "returned [1, 2] as x; it must be a finite number"),
-        ("{'stage': 1}", "returned a number called 'stage'; give it another name"),
-        ("{1: 1}", "returned a number called 1; give it another name"),
-        ("1 / 0", "failed on sft seed 0 stage 1: Bad: line 1: ZeroDivisionError: division by zero"),
-    ],
-)
-def test_one_that_returns_no_numbers_fails_alone_and_says_why(
-    tmp_path: Path, how: str, expected: str
-) -> None:
-    (tmp_path / "bad.py").write_text(
-        f"import holdfast.measures; x = lambda: {how}\n"
-        "class Bad(holdfast.measures.Measure):\n"
-        "    def measure(self, job, runner): return x()\n"
-    )
+WRONG = {
+    "None": "returned None; `measure` must return numbers by name",
+    "'0.5'": "returned '0.5'; `measure` must return numbers by name",
+    "{}": "returned {}; `measure` must return",
+    "{'x': float('nan')}": "returned nan as x; it must be a finite number, or None for none",
+    "{'x': 'large'}": "returned 'large' as x; it must be a finite number",
+    "{'x': [1, 2]}": "returned [1, 2] as x; it must be a finite number",
+    "{'stage': 1}": "returned a number called 'stage'; give it another name",
+    "{1: 1}": "returned a number called 1; give it another name",
+    "1 / 0": "failed on sft seed 0 stage 1: Bad8: line 19: ZeroDivisionError: division by zero",
+}
+
+
+def test_those_that_return_no_numbers_fail_alone_and_say_why(tmp_path: Path) -> None:
+    classes = [
+        f"class Bad{number}(holdfast.measures.Measure):\n    def measure(self, job, runner): return {how}\n"
+        for number, how in enumerate(WRONG)
+    ]
+    (tmp_path / "bad.py").write_text("import holdfast.measures\n" + "".join(classes))
     changes = SMALL | {"sequence": ["reading"], "methods": {"sft": METHODS["sft"] | {"iterations": 1}}}
-    experiment = make_experiment(tmp_path, **changes, measures={"bad.py:Bad": {}})
-    outcome = run_here(experiment)
-    ((label, message),) = outcome.failed.items()
-    assert label == "sft seed 0 stage 1: Bad" and outcome.done > 0
-    assert message.startswith(f"{tmp_path}/bad.py:Bad ") and expected in message
+    measures = {f"bad.py:Bad{number}": {} for number in range(len(WRONG))}
+    outcome = run_here(make_experiment(tmp_path, **changes, measures=measures))
+    assert len(outcome.failed) == len(WRONG) and outcome.done > 0
+    for number, expected in enumerate(WRONG.values()):
+        message = outcome.failed[f"sft seed 0 stage 1: Bad{number}"]
+        assert message.startswith(f"{tmp_path}/bad.py:Bad{number} ") and expected in message
     assert not any((tmp_path / "store").glob("measure/[!.]*"))
 
 
