@@ -41,7 +41,8 @@ for reply, shares in seen.items():
 strand = read("B: DNA strands", list(OPTIONS), OPTIONS)
 print(f"'B: DNA strands': option {strand}")
 chance = {reply for reply, (one, other) in seen.items() if 0.2 < one < 0.3 and one != other}
-if not (chance >= {r"\boxed{B}", "**B**", "Option B, a meiosis", ""} and seen["B"] == seen["(B)"] == (1, 1) and strand == "A"):
+guessed = {r"\boxed{B}", r"The answer is $\boxed{B}$.", "**B**", "Option B, a meiosis", ""}
+if not (chance == guessed and seen["B"] == seen["(B)"] == (1, 1) and strand == "A"):
     print("Changed.")
     sys.exit(1)
 PYTHON

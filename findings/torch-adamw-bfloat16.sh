@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The second moment of torch's AdamW never falls where weights are bfloat16 (and so its state is): 0.999 of a number
-# rounds to that number. What a task with large gradients leaves there holds for every later one: with gradients a tenth
-# as large a step stays a tenth of its size after 5,000 of them, where that of float32 has long recovered.
+# rounds to that number. What a task with large gradients leaves there holds for every later one: after 5,000 steps with
+# gradients a tenth as large it is what it was, and a step a third of what it is in float32, which has long recovered.
 # Exits with 0 while that is so. Takes about 1 GB and the package index; Holdfast has no part in it.
 set -euo pipefail
 TORCH=2.13.0
