@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # peft calls "cat" and "svd" the precise ways of add_weighted_adapter. "svd", the default, keeps the rank of one adapter
-# for the sum of all: of two tasks' adapters of rank 8 with weights of 1 it drops the lesser half, 45 % of the sum by
-# length; the sum of five is 70 % away. "linear" is no sum at all: what it gives is as far from it as nothing would be.
+# for the sum of all: of two tasks' adapters of rank 8 it drops half of the directions and is 45 % of the sum's length
+# away from it, of five 64 %. "linear" is no sum at all: it is as far away as no adapter would be, of five twice that.
 # Exits with 0 while that is so. Takes about 1 GB and the package index; Holdfast has no part in it.
 set -euo pipefail
 TRANSFORMERS=5.23.0 PEFT=0.21.2 TORCH=2.13.0
@@ -14,7 +14,7 @@ python="$folder/venv/bin/python"
     "torch==$TORCH" "transformers==$TRANSFORMERS" "peft==$PEFT"
 
 cd "$folder" # nothing of a checkout is imported
-HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error "$python" - <<'PYTHON'
+HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error "$python" -W ignore - <<'PYTHON'
 import importlib.metadata as metadata
 import sys
 import warnings
@@ -53,9 +53,9 @@ for tasks in (2, 5):
         kind = how.get("combination_type", "the default, svd")
         seen[tasks, kind] = distance, rank, told = away(tasks, **how)
         print(f"{tasks} tasks, {kind}: rank {rank}, {distance:.1%} away from the sum; warnings: {told}")
-default, linear, exact = seen[2, "the default, svd"], seen[2, "linear"], seen[2, "cat"]
-more = seen[5, "the default, svd"]
-if not (0.3 < default[0] < 0.6 < more[0] and default[1:] == (8, 0) and linear[0] > 0.8 and exact[0] < 1e-5):
+default, linear, exact, more, farther, _ = seen.values()
+short = 0.3 < default[0] < 0.6 < more[0] and default[1:] == more[1:] == (8, 0)
+if not (short and 0.8 < linear[0] < farther[0] and exact[0] < 1e-5):
     print("Changed.")
     sys.exit(1)
 PYTHON
