@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Where MMMU's rules find no option in a reply, lmms-eval draws one by chance. \boxed{B}, **B** and "Option B, a
 # meiosis" are such replies, as is an empty one: a model that is always right in a box and one that no longer answers
-# at all both score a quarter, and how much exactly hangs on the seed. A word that ends in a capital letter is an option.
+# at all both score a quarter, and how much hangs on the seed. A word that ends in a capital letter is an option.
 # Exits with 0 while that is so. Takes about 100 MB and the package index; Holdfast has no part in it.
 set -euo pipefail
 LMMS_EVAL=0.7.3 NUMPY=2.4.6

@@ -57,7 +57,8 @@ def moved(parts, strength):
 
 
 print(f"transformers {metadata.version('transformers')}, Trainer; distance to the old weights after ten steps")
-seen = {(parts, strength): moved(parts, strength) for parts, strength in ((1, 0), (8, 0), (1, 0.02), (8, 0.02), (1, 0.16))}
+CASES = (1, 0), (8, 0), (1, 0.02), (8, 0.02), (1, 0.16)
+seen = {case: moved(*case) for case in CASES}
 for (parts, strength), distance in seen.items():
     print(f"16 rows in {parts} part(s), penalty of {strength}: {distance:.4f}")
 plain, plain_parts, whole, parts, eightfold = seen.values()
