@@ -71,7 +71,7 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         # formulas and quotation marks round the letter
         (r"Answer: \(E\)", "E"), (r"Answer: \( \text{B} \)", "B"), (r"\[B\]", "B"), (r"\(B\)", "B"),
         ("The answer is $B$.", "B"), ('"B"', "B"), ("The answer is “B”.", "B"), (r"$\mathrm{B}$", "B"),
-        ("答案是B", "B"), ("所以选 C。", "C"),
+        ("答案是B", "B"), ("所以选 C。", "C"), ("選B", "B"), ("選項B", "B"), ("不選B", None),
         # more after the letter
         ("Answer: D (1.9)", "D"), ("Answer: B) 0.1", "B"), ("The answer is B because D is small.", "B"),
         ("The answer to this question is most likely option B.", "B"), ("Answer - B", "B"),
@@ -172,6 +172,12 @@ def test_a_letter_outweighs_the_text_after_it_but_for_a_text_that_starts_with_on
     assert [read(answer, animals) for answer in ("A. dog", "a dog", "dog", "E. coli", "C. elegans")] == [
         "A", "D", "B", "C", "E",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_letter_and_the_text_of_its_option_need_no_mark_between_them(read):
+    animals = ("cat", "dog", "cow")
+    assert [read(answer, animals) for answer in ("B dog", "A cat", "A dog", "C dog")] == ["B", "A", "B", None]
 
 
 def test_mmlu_pros_own_rule_reads_what_its_three_searches_find():

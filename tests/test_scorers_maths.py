@@ -94,6 +94,8 @@ def test_geometry_in_any_notation(answer, reference, right):
         ("6.63e-34", "1.6e-19", 0), (r"6.63 \times 10^{-34}", "6.63e-34", 1), ("4, 3", "3, 4", 1),
         # what stands round words and numbers makes them other things
         (">5", "5", 0), ("5!", "5", 0), ("∛5", "5", 0), ("-x", "x", 0), ("|x|", "x", 0),
+        ("∓5", "5", 0), ("x!", "x", 0), ("n''", "n'", 0), ("⌊5.5⌋", "5.5", 0), ("A∪B", "A∩B", 0),
+        ("x→5", "x, 5", 0), ("±5", r"\pm 5", 1), ("A’B’", "A'B'", 1),
         ("AB - CD", "AB CD", 0), ("right-angled", "right angled", 1), ("a square!", "square", 1),
         ("= 5", "5", 1), (r"\approx 5", "5", 1),
         # digits apart and stars between them
@@ -106,6 +108,10 @@ def test_geometry_in_any_notation(answer, reference, right):
         ("2 rad", "2", 1), (r"\boldsymbol{12}", "12", 1), (r"32\pi\,\text{units}^2", r"32 \pi", 1),
         ("8*3**0.5", r"8 \sqrt { 3 }", 1), ("2θ", r"2 \theta", 1), ("(-∞, 3]", r"(-\infty, 3]", 1),
         ("(∞, 3]", r"(-\infty, 3]", 0),
+        ("40^∘", "40", 1), ("2 pi cm", r"2\pi", 1), (r"0.\overline{6}", "0.67", 1),
+        (r"0.\overline{6}", "0.6", 0), (r"0.1\overline{6}", "1/6", 1),
+        # what orders is no equality
+        (r"\leq 5", "x = 5", 0), ("≠5", "x = 5", 0), (r"\leq 5/2", r"\frac{5}{2}", 0), ("y ≤ 2x+1", "y = 2x+1", 0),
         # relations from either side, and the name of what is asked for
         ("x ≤ 3", r"x \leq 3", 1), ("3 >= x", r"x \leq 3", 1), ("x ≥ 3", r"x \leq 3", 0),
         ("3 < x", "x > 3", 1), ("3 > x", "x > 3", 0), ("7 > x > 3", "3 < x < 7", 1),

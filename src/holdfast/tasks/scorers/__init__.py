@@ -108,8 +108,9 @@ OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are on
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
-    **dict.fromkeys(("parts", "option_set", "box", "vqa", "pope"), 3),
-    **dict.fromkeys(("gqa", "study", "number"), 4),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro", "yes_no", "pathvqa", "superclevr"), 5),
-    "geometry": 6,
+    **dict.fromkeys(("box", "vqa", "pope"), 3),
+    **dict.fromkeys(("gqa", "study", "number", "parts", "option_set"), 4),
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 5),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 6),
+    "geometry": 7,
 }

@@ -23,9 +23,9 @@ EXACT = 1e-9  # relative
 _SYMBOLS = {
     "∠": "angle", "△": "triangle", "≈": "approx", "≅": "cong", "∥": "parallel", "⊥": "perp", "∼": "sim",
     "≤": "leq", "≥": "geq", "≠": "neq", "∞": "infty", "θ": "theta", "α": "alpha", "β": "beta", "γ": "gamma",
-    "δ": "delta", "φ": "phi",
+    "δ": "delta", "φ": "phi", "±": "pm", "∓": "mp", "∘": "circ",
 }  # fmt: skip
-_CHARACTERS = str.maketrans({symbol: rf"\{name} " for symbol, name in _SYMBOLS.items()} | {"∶": ":"})
+_CHARACTERS = str.maketrans({symbol: rf"\{name} " for symbol, name in _SYMBOLS.items()} | {"∶": ":", "′": "'", "’": "'"})
 _FRACTION_SIGN = re.compile("[¼-¾⅐-⅞]")
 # Other ways to write what a relation or a name is written with.
 _SYNONYMS = (
@@ -47,6 +47,7 @@ _MARKS = re.compile(r"\\?[$%]|\\[!()\[\]]|\\(?:left|right|displaystyle)(?![A-Za-
 _DEGREES = re.compile(
     r"\^\s*(?:\{\s*(?:\\circ|o)\s*\}|\\circ|o\b)|\\(?:text)?(?:degree|circ)(?![A-Za-z])|[°º˚]"
 )
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*\{\s*(\d+)\s*\}")
 _LINE = re.compile(r"\\(?:overline|overleftrightarrow|overrightarrow|overarc|widehat)\s*\{([^{}]*)\}")
 _BARE_ARGUMENTS = re.compile(r"\\([dt]?)frac\s*(\d)\s*(\d)")  # LaTeX reads \frac12 as one half
 _RELATION = re.compile(r"(=|\\(?:cong|parallel|perp|sim|neq|leq|geq)(?![A-Za-z])|[<>])")
@@ -61,9 +62,11 @@ _NAME = re.compile(
 )
 _DECIMALS = re.compile(r"[+-]?\s*\d*\.(\d+)")
 _RATIO = re.compile(r"\s*(-?[\d.]+)\s*:\s*(-?[\d.]+)\s*")
-# What makes another thing of the same words and numbers: >5, 5!, |x|, -x, x', but not the hyphen of a word.
+# What makes another thing of the same words and numbers: >5, 5!, |x|, -x, x', A ∪ B (any arrow or operator of
+# mathematics, or half a bracket ⌊), but not the hyphen of a word.
 _OPERATORS = re.compile(
-    r"[<>|√∛∜+*/^±≤≥≠¬′]|(?<=[\d)\]])!|(?<![A-Za-z])-|-(?![A-Za-z])|(?<=[A-Z\d])'|(?<=\b[a-z])'"
+    r"[<>|+*/^×÷¬″←-⋿⌈-⌋]|(?:(?<=[\d)\]])|(?<=\b[A-Za-z]))!|(?<![A-Za-z])-|-(?![A-Za-z])"
+    r"|(?:(?<=[A-Z\d])|(?<=\b[a-z]))'+"
 )
 _PARTED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d(?!\d\d(?!\d)))")  # 1 2 is not 12, but 1 200 is 1200
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
@@ -185,8 +188,17 @@ def _list(text: str) -> list[str]:
 
 
 def _by_algebra(given: str, wanted: str) -> bool:
-    """Computer algebra, for two answers that both look like formulas. Words never get there."""
-    return _symbolic(given) and _symbolic(wanted) and latex.equal(given, wanted)
+    r"""Computer algebra, for two answers that both look like formulas. Words never get there.
+
+    It takes `\leq 5` for 5, and so for `x = 5`: what orders or parts two sides is compared before.
+    """
+    alike = _symbolic(given) and _symbolic(wanted) and _orders(given) == _orders(wanted)
+    return alike and latex.equal(given, wanted)
+
+
+def _orders(statement: str) -> set[str]:
+    """The relations of a statement, in an order of their own, other than equality."""
+    return {*_statement(statement)[1]} - {"="}
 
 
 def _symbolic(text: str) -> bool:
@@ -201,7 +213,7 @@ def _bare(text: str) -> str:
     """Without what only sets type, degree and percent signs, lines over names and a full stop."""
     text = _FRACTION_SIGN.sub(lambda sign: f" {normalize('NFKC', sign[0])} ", text)
     text = plain_typography(on_the_line(text)).translate(_CHARACTERS).replace("{,}", ",").strip()
-    text = _MARKS.sub("", _DEGREES.sub("", _SPACES.sub(" ", text)))
+    text = _REPEATING.sub(_fraction, _MARKS.sub("", _DEGREES.sub("", _SPACES.sub(" ", text))))
     for pattern, form in ((WRAPPER, r" \1 "), (_LINE, r"\1")):
         while (plain := pattern.sub(form, text)) != text:
             text = plain
@@ -209,6 +221,13 @@ def _bare(text: str) -> str:
     for pattern, form in _SYNONYMS:
         text = pattern.sub(form, text)
     return _BARE_ARGUMENTS.sub(r"\\\1frac{\2}{\3}", text).strip().removesuffix(".").strip()
+
+
+def _fraction(repeating: re.Match[str]) -> str:
+    r"""`0.1\overline{6}` as 15/90."""
+    once = repeating[1] + repeating[2]
+    over = int(once + repeating[3]) - int(once or "0")
+    return rf"\frac{{{over}}}{{{'9' * len(repeating[3]) + '0' * len(repeating[2])}}}"
 
 
 def _squeezed(text: str) -> str:

@@ -27,7 +27,7 @@ _LETTERS_OF_TYPE = {  # of full width, in brackets, in circles and of mathematic
 }
 # "The answer is B" where words are not parted by blanks; 不 and 非 say no.
 _WRITTEN_TOGETHER = re.compile(
-    r"(?<![不非])(?:答案|答え|正解|정답|选项|选择?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
+    r"(?<![不非])(?:答案|答え|正解|정답|选项|選項|[选選][择擇]?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
     r"(?:です|입니다|(?=(?:是|为|最)?(?:正确|对|合适))|(?!\w))"
 )
 _QUOTED = re.compile(r"(?<!\w)[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?!\w)")
@@ -275,6 +275,9 @@ def _sure(
         return letter
     if stated := _stated_text(" ".join(given.lines.split()), choices, last):
         return stated
+    letter, _, rest = given.text.partition(" ")
+    if letter == _by_text(rest, choices):  # "B dog"
+        return letter
     return _labelled(given)
 
 

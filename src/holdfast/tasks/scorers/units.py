@@ -28,7 +28,7 @@ _NAMES = {
 _UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 _POWERS = {"square": "2", "sq": "2", "cubic": "3"}
 _LAST_WORD = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,11})\.?\s*(?:\^\s*\{?\s*([23])\s*\}?)?\s*\Z")
-_NUMBER_BEFORE = re.compile(r"(?:[\d)}π]|\\pi)\s{0,3}\Z")
+_NUMBER_BEFORE = re.compile(r"(?:[\d)}π]|(?<![A-Za-z])pi)\s{0,3}\Z")
 
 
 def split_unit(text: str) -> tuple[str, str]:
