@@ -111,7 +111,8 @@ def test_geometry_in_any_notation(answer, reference, right):
         ("40^∘", "40", 1), ("2 pi cm", r"2\pi", 1), (r"0.\overline{6}", "0.67", 1),
         (r"0.\overline{6}", "0.6", 0), (r"0.1\overline{6}", "1/6", 1),
         # what orders is no equality
-        (r"\leq 5", "x = 5", 0), ("≠5", "x = 5", 0), (r"\leq 5/2", r"\frac{5}{2}", 0), ("y ≤ 2x+1", "y = 2x+1", 0),
+        (r"\leq 5", "x = 5", 0), ("≠5", "x = 5", 0), (r"\leq 5/2", r"\frac{5}{2}", 0),
+        ("y ≤ 2x+1", "y = 2x+1", 0),
         # relations from either side, and the name of what is asked for
         ("x ≤ 3", r"x \leq 3", 1), ("3 >= x", r"x \leq 3", 1), ("x ≥ 3", r"x \leq 3", 0),
         ("3 < x", "x > 3", 1), ("3 > x", "x > 3", 0), ("7 > x > 3", "3 < x < 7", 1),

@@ -25,7 +25,8 @@ _SYMBOLS = {
     "≤": "leq", "≥": "geq", "≠": "neq", "∞": "infty", "θ": "theta", "α": "alpha", "β": "beta", "γ": "gamma",
     "δ": "delta", "φ": "phi", "±": "pm", "∓": "mp", "∘": "circ",
 }  # fmt: skip
-_CHARACTERS = str.maketrans({symbol: rf"\{name} " for symbol, name in _SYMBOLS.items()} | {"∶": ":", "′": "'", "’": "'"})
+_PRIMES = {"′": "'", "’": "'"}
+_CHARACTERS = str.maketrans({sign: rf"\{name} " for sign, name in _SYMBOLS.items()} | _PRIMES | {"∶": ":"})
 _FRACTION_SIGN = re.compile("[¼-¾⅐-⅞]")
 # Other ways to write what a relation or a name is written with.
 _SYNONYMS = (
