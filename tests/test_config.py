@@ -50,6 +50,36 @@ def test_an_override_of_a_key_without_a_name_is_told_as_such(tmp_path: Path) -> 
     assert "'.=3' is not an override" in message(write_config(tmp_path), ".=3")
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("methods.grpo.learning_rate=0", "methods.grpo.learning_rate: must be greater than 0, not 0"),
+        (
+            "methods.grpo={objective: grpo, batch: 0}",
+            "methods.grpo.batch: must be greater than or equal to 1",
+        ),
+        ("methods.grpo.sampling.top_p=2", "methods.grpo.sampling.top_p: must be less than or equal to 1"),
+        ("defaults.batch=0", "defaults.batch: must be greater than or equal to 1"),
+        (
+            "methods.grpo.loss_mean=x",
+            "methods.grpo.loss_mean: must be 'tokens', 'sequences', 'constant' or a",
+        ),
+        ("methods.grpo.reward={format: 0}", "methods.grpo.reward: weighs nothing"),
+        ("output=null", "output: must be text (in quotes), not None"),
+    ],
+)
+def test_what_an_override_says_is_told_where_it_stands_and_not_of_a_line_in_the_file(
+    tmp_path: Path, override: str, told: str
+) -> None:
+    said = message(write_config(tmp_path), override)
+    assert f" has an error:\n  {told}" in said and "line" not in said
+
+
+def test_an_override_says_no_key_twice(tmp_path: Path) -> None:
+    said = message(write_config(tmp_path), "methods.grpo.sampling={top_p: 0.9, top_p: 0.8}")
+    assert "says a key twice" in said and "top_p" in said
+
+
 def test_an_override_makes_no_method_by_a_slip(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     assert "there is no method 'grppo', only sft, grpo" in message(path, "methods.grppo.learning_rate=1")

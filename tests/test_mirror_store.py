@@ -201,6 +201,7 @@ def test_what_cannot_be_written_is_said_in_one_line_before_any_work(
 @pytest.mark.parametrize(
     ("url", "said"),
     [
+        ("smb://host/runs", r"needs a package that is not installed: SMB requires .*smbprotocol"),
         ("oci://bucket/runs", r"needs a package that is not installed: pip install ocifs\.$"),
         (
             "nowhere://bucket/runs",

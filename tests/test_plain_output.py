@@ -32,6 +32,10 @@ def test_square_brackets_are_text() -> None:
     assert BRACKETS in printed(grid) and "[/x]" in printed(grid)
 
 
+def test_the_name_of_a_class_is_no_picture() -> None:
+    assert printed("rules.py:Key: is no rule") == "rules.py:Key: is no rule\n"
+
+
 @pytest.mark.parametrize(
     "ruling", ["\x1b[31m", "\x1b]0;title\x07", "\r", "\x9b31m", "\u202e", "\ud800", "\0"]
 )

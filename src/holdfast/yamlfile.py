@@ -31,12 +31,26 @@ class YamlFile:
         lines: line number (from 1) of every key and list item, by its path from the top.
         blank: where nothing is written; an explicit null is something.
         others: the file that a key stands in, where that is another one.
+        replaced: what the command line says in their place; it stands in no line.
     """
 
     value: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
     blank: set[KeyPath] = field(default_factory=set)
     others: dict[KeyPath, Path] = field(default_factory=dict)
+    replaced: set[KeyPath] = field(default_factory=set)
+
+    def replace(self, path: KeyPath, value: Any) -> None:
+        """The command line says this: what it sets has no line in the file."""
+        self.replaced.add(path)
+        for known in [known for known in self.lines if known[: len(path)] == path]:
+            del self.lines[known]
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            self.replace((*path, str(key)), inner)
+
+    def says(self, path: KeyPath) -> bool:
+        """Whether a key stands in the file, or on the command line in its place."""
+        return path in self.lines or path in self.replaced
 
     def line(self, path: KeyPath) -> int | None:
         """The line where `path` stands, or else the closest thing that encloses it."""
@@ -52,6 +66,8 @@ class YamlFile:
         return f"{other.name + ' ' if other else ''}line {self.lines[known]}, "
 
     def _known(self, path: KeyPath) -> KeyPath | None:
+        if any(path[:size] in self.replaced for size in range(1, len(path) + 1)):
+            return None
         return next((path[:size] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
 
 
@@ -74,19 +90,7 @@ def read_yaml(path: Path) -> YamlFile:
         if node is None:
             return YamlFile(None)
         _check_size(node, {}, 0)
-        file = YamlFile(None)
-        repeated = []
-        for key_path, line, value in _keys(node, ()):
-            if key_path in file.lines:
-                name = ".".join(map(str, key_path))
-                repeated.append(f"line {line}: {name} stands already in line {file.lines[key_path]}")
-            file.lines.setdefault(key_path, line)
-            if isinstance(value, yaml.ScalarNode) and not value.value and value.style is None:
-                file.blank.add(key_path)
-        if repeated:
-            raise InputError(f"{path} says a key twice; keep one of them.\n  " + "\n  ".join(repeated))
-        file.value = loader.construct_document(node)
-        return file
+        return _parsed(loader, node, str(path))
 
 
 def parse_value(text: str) -> Any:
@@ -100,7 +104,23 @@ def parse_value(text: str) -> Any:
         if node is None:
             return None
         _check_size(node, {}, 0)
-        return loader.construct_document(node)
+        return _parsed(loader, node, f"'{shortened(text)}'").value
+
+
+def _parsed(loader: _Loader, node: yaml.Node, name: str) -> YamlFile:
+    file = YamlFile(None)
+    repeated = []
+    for key_path, line, value in _keys(node, ()):
+        if key_path in file.lines:
+            key = ".".join(map(str, key_path))
+            repeated.append(f"line {line}: {key} stands already in line {file.lines[key_path]}")
+        file.lines.setdefault(key_path, line)
+        if isinstance(value, yaml.ScalarNode) and not value.value and value.style is None:
+            file.blank.add(key_path)
+    if repeated:
+        raise InputError(f"{name} says a key twice; keep one of them.\n  " + "\n  ".join(repeated))
+    file.value = loader.construct_document(node)
+    return file
 
 
 _KINDS = {"int": "whole number", "float": "number", "bool": "truth value", "timestamp": "date"}

@@ -1,7 +1,7 @@
 """Where the commands write, and what several of them show.
 
 What they print is plain text, whatever is in a folder's name or a server's message: square brackets are no
-markup, and characters that could rule a terminal stand there as escapes.
+markup, `rules.py:Key:` no picture, and characters that could rule a terminal stand there as escapes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PlainConsole(Console):
     """Prints text as it is."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, highlight=False, soft_wrap=True, **options)
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

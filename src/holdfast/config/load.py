@@ -41,8 +41,7 @@ def load_experiment(
     file = read_extended(path, _settle)
     data: dict[str, Any] = file.value
     for override in overrides:
-        _override(data, override)
-        _forget_lines(file, override)
+        file.replace(_override_path(override), _override(data, override))
 
     problems = list(_set_twice(data, file, set(map(_override_path, overrides))))
     problems += [
@@ -137,7 +136,8 @@ def load_exam(
     return exam
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def _override(data: dict[str, Any], override: str) -> Any:
+    """Put a `key.sub=value` into the settings; its value."""
     _, equals, text = override.partition("=")
     if not equals or not all(_override_path(override)):
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
@@ -151,18 +151,12 @@ def _override(data: dict[str, Any], override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise InputError(f"'{override}' cannot be set: {parent} has no keys of its own.")
-    place[last] = parse_value(text)
+    value = place[last] = parse_value(text)
+    return value
 
 
 def _override_path(override: str) -> tuple[str, ...]:
     return tuple(override.partition("=")[0].strip().split("."))
-
-
-def _forget_lines(file: YamlFile, override: str) -> None:
-    """What the command line sets has no line in the file."""
-    path = _override_path(override)
-    for known in [known for known in file.lines if known[: len(path)] == path]:
-        del file.lines[known]
 
 
 def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ...]]) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ _PLAIN = {  # pydantic's errors in the words of the file
     "dict_type": "must be a mapping (key: value)",
     "model_type": "must be a mapping (key: value)",
     "string_type": "must be text (in quotes)",
+    "path_type": "must be text (in quotes)",
     "too_short": "must not be empty",
 }
 
@@ -132,7 +133,7 @@ def _place(where: KeyPath, file: YamlFile, families: Mapping[str, str]) -> KeyPa
     method = ("methods", families.get(name, name))
     axis = ("grid", ".".join(map(str, rest)))
     places = [(*method, *axis), (*method, *rest), ("defaults", *axis), ("defaults", *rest)] if rest else []
-    return next((place for place in places if place in file.lines), (*method, *rest))
+    return next((place for place in places if file.says(place)), (*method, *rest))
 
 
 def message(

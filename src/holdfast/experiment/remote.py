@@ -50,11 +50,11 @@ class Remote:
         try:
             self._fs, base = fsspec.url_to_fs(url, use_listings_cache=False, **options)
         except ImportError:
-            package = known_implementations[protocol]["class"].partition(".")[0]
+            known = known_implementations[protocol]
+            package = known["class"].partition(".")[0]
             release = f"=={fsspec.__version__}" if package in ("s3fs", "gcsfs") else ""  # they go together
-            raise InputError(
-                f"The store {url} needs a package that is not installed: pip install {package}{release}."
-            ) from None
+            lacks = known.get("err", protocol) if package == "fsspec" else f"pip install {package}{release}"
+            raise InputError(f"The store {url} needs a package that is not installed: {lacks}.") from None
         except Exception as error:  # each kind checks its addresses in its own way
             raise InputError(f"The store {url} cannot be used: {reason(error)}.") from None
         self._base = str(base).rstrip("/")

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from holdfast import plugins
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, shortened, suggestion
 from holdfast.generate.settings import Served
 from holdfast.learning.methods.method import Method, needs_differing_completions
 from holdfast.policy.settings import Sampling
@@ -64,7 +71,18 @@ class RFT(Method):
     def _known_parts(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for part in value or ():
             _known(part, ("accuracy", "format"), "part of a reward")
+        if value and not any(value.values()):
+            raise ValueError("weighs nothing, so nothing would be learned")
         return value
+
+    @field_validator("loss_mean", mode="wrap")
+    @classmethod
+    def _one_mean(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            options = "'tokens', 'sequences', 'constant' or a whole number of at least 1"
+            raise ValueError(f"must be {options}, not {shortened(repr(value))}") from None
 
     @model_validator(mode="after")
     def _samples(self) -> RFT:
