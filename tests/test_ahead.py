@@ -299,6 +299,7 @@ def test_a_card_of_ones_own(call: Call, tmp_path: Path) -> None:
         (("--cards", 4, "--card", "memory=80"), "flops: field required. A card has memory, flops, flops32, "),
         (("--card", "memory=80,flops=-1,bandwidth=1"), "flops: input should be greater than 0"),
         (("--card", "memory=80,flops=9,bandwidth=1,speed=2"), "speed: extra inputs are not permitted"),
+        (("--card", "memory=80,memory=9,flops=9,bandwidth=1"), "memory stands there more than once"),
         (("--cards", 0), "should be greater than or equal to 1"),
         (
             ("--card", "memory=0.5,flops=9,flops32=9,bandwidth=1"),

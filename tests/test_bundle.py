@@ -75,6 +75,8 @@ def test_a_run_in_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.Monke
     assert said.code == 0, said.err
     assert call("bundle", config).code == 0
     assert Path("one.zip").read_bytes() == Path("tiny.bundle.zip").read_bytes()
+    said = call("bundle", config, "--out", tmp_path / "store")
+    assert said.code == 1 and f"Is a directory: {tmp_path / 'store'}. Another name may do." in said.err
     checked = call("verify", "one.zip")
     assert checked.code == 0, checked.err
     assert "tables agree with the" in checked.out
@@ -182,6 +184,11 @@ def test_what_is_no_whole_bundle(call: Call, made: dict[str, bytes], tmp_path: P
     for name in ("../evil.json", "/etc/passwd", "records/../../x.jsonl", "code.py", "tables/a\n.csv"):
         with pytest.raises(InputError, match="which bundles do not"):
             contents.verify(written(path, made | {name: b"x"}))
+    for way in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):  # whose damage has errors of other kinds
+        with zipfile.ZipFile(path, "w", way) as file:
+            file.writestr("results.json", b"{}")
+        with pytest.raises(InputError, match="packed as bundles are not"):
+            unpack(path)
     without = {name: content for name, content in made.items() if name != "results.json"}
     with pytest.raises(InputError, match=r"no results\.json"):
         contents.verify(written(path, without))

@@ -241,4 +241,4 @@ def test_plan_and_run_name_the_cards(tmp_path: Path, visible: Any, call: Call) -
 def test_a_number_of_workers_that_is_none(tmp_path: Path, call: Call, wrong: str) -> None:
     said = call("run", str(write_config(tmp_path)), "--workers", wrong)
     assert said.code == 2
-    assert f"--workers {wrong}: give a number of 1 or more, or auto." in said.err
+    assert f"--workers {wrong}: give a number from 1 to 9999, or auto." in said.err

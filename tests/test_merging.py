@@ -108,6 +108,9 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
         (("--method", "average", "embedded", cut), "cannot be read"),
         (("--method", "average", "embedded", damaged), "not finite"),
         (("--method", "ties", "--share", "0", "embedded", one), "--share must be above 0"),
+        (("--method", "sum", "--share", "0.3", "embedded", one), "--share is for --method ties, not sum"),
+        (("--method", "sum", "--alpha", "nan", "embedded", one), "--alpha must be a finite number"),
+        (("--method", "sum", "--alpha", "1e300", "embedded", one), "lower --alpha"),
         (("--alpha", "0.5", "embedded", one), "--method"),
         (("embedded", one), "holds no adapters"),
     ):

@@ -148,6 +148,8 @@ def test_records_are_exported_in_three_forms(ran: Path, config: Path, tmp_path: 
         assert one["meta"] == json.loads(other["meta"]) == json.loads(third["meta"])
     said = call("export", config, "--records", "--method", "grpo", "--stage", "2", tmp_path / "few.jsonl")
     assert said.out.startswith("8 records") and len(read_jsonl(tmp_path / "few.jsonl")) == 8
+    for choice, told in {("--method", "grppo"): "no method 'grppo'", ("--stage", 9): "no stage 9"}.items():
+        assert told in call("export", config, "--records", *choice, tmp_path / "none.csv").err
     assert "must end in .jsonl, .csv, .parquet" in call("export", config, "--records", tmp_path / "x.xls").err
 
 

@@ -6,6 +6,7 @@ says of itself, and nothing of the content is run.
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import zipfile
@@ -54,6 +55,8 @@ def unpack(path: Path) -> dict[str, bytes]:
                 name = entry.filename
                 if not NAMES.fullmatch(name) or entry.flag_bits & 1:
                     raise InputError(f"{path} is no bundle: it holds {name[:200]!r}, which bundles do not.")
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise InputError(f"{path} is no bundle: {name} is packed as bundles are not.")
                 if name in found:
                     raise InputError(f"{path} is no bundle: it holds {name} twice.")
                 content = bytearray()
@@ -64,7 +67,9 @@ def unpack(path: Path) -> dict[str, bytes]:
                         if total > MOST_BYTES:
                             raise InputError(f"{path} unpacks to more than {MOST_BYTES:,} bytes.")
                 found[name] = bytes(content)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the file's beginning
+            raise
         raise InputError(
             f"{path} is not a whole bundle ({error or type(error).__name__}): it was cut short or damaged on "
             "its way, or is another kind of file. Copy it again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,6 +48,8 @@ def merge_folders(
         raise InputError("--method wise is for a base and one checkpoint; of several, take average.")
     if out.exists():
         raise InputError(f"{out} is there already; choose another folder with --out.")
+    if not math.isfinite(alpha):
+        raise InputError(f"--alpha must be a finite number, not {alpha:g}.")
     if not 0 < share <= 1:
         raise InputError(f"--share must be above 0 and at most 1, not {share:g}.")
     folders = [Folder(model_path(name)) for name in (base, *checkpoints)]
@@ -91,7 +94,7 @@ def merged(
     """Each weight of the merged model by its name, made when it is asked for.
 
     Raises:
-        InputError: a weight is damaged.
+        InputError: a weight is damaged, or the merged one is beyond its precision.
     """
     for name in folders[0].names:
         base, *others = [folder.read(name) for folder in folders]
@@ -103,7 +106,10 @@ def merged(
             if not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"{name} in {folder.path} has numbers that are not finite; it is damaged.")
         vectors = [other.float() - base.float() for other in others]
-        yield name, (base.float() + alpha * RULES[method](vectors, share)).to(last.dtype)
+        made = (base.float() + alpha * RULES[method](vectors, share)).to(last.dtype)
+        if not bool(torch.isfinite(made).all()):
+            raise InputError(f"{name} would hold numbers that {last.dtype} cannot; lower --alpha.")
+        yield name, made
 
 
 def write_shards(weights: Iterator[tuple[str, torch.Tensor]], folder: Path, most: int = SHARD_BYTES) -> None:

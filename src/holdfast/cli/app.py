@@ -90,10 +90,10 @@ def main() -> None:
     except HoldfastError as error:
         _fail(str(error), 1, debug)
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
+        place = error.filename2 or error.filename  # a file is written beside its place and then moved there
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
         advice = "Another name may do" if in_the_way else "Check that the disk has room and can be written"
-        _fail(f"{error.strerror or error}{place}. {advice}.", 1, debug)
+        _fail(f"{error.strerror or error}{f': {place}' if place else ''}. {advice}.", 1, debug)
     except Exception as error:
         if of_users := plugins.fault(error):
             _fail(of_users, 2, debug)

@@ -57,9 +57,7 @@ def count_workers(workers: str, experiment: Experiment, where: Sequence[Place]) 
 
     if workers != "auto":
         if not re.fullmatch("[1-9][0-9]{,3}", workers):
-            raise InputError(
-                f"--workers {shortened(workers)}: give a number of 1 or more, or auto. There may be 9999."
-            )
+            raise InputError(f"--workers {shortened(workers)}: give a number from 1 to 9999, or auto.")
         return int(workers)
     count, why = auto_workers(experiment, where)
     if why:

@@ -56,13 +56,15 @@ def export(
     experiment, plan, store = open_run(run)
 
     from holdfast.experiment.collect import collect
-    from holdfast.experiment.export import export_checkpoint, find_chain
+    from holdfast.experiment.export import check_there, export_checkpoint, find_chain
 
     if not records and not figures:
         chain = find_chain(plan, method, seed)
         number = export_checkpoint(chain, stage, plan, store, target)
         out.print(f"{chain.method} seed {chain.seed} after stage {number}: {target}")
         return
+    if records:
+        check_there(plan, method, seed, stage)
     results = collect(experiment, plan, store)
     if figures:
         _figures(results, target, width, font_size)

@@ -30,7 +30,9 @@ def merge(
         float | None,
         typer.Option("--alpha", help="How far from the base; normally 0.5 for wise, 1 for the others."),
     ] = None,
-    share: Annotated[float, typer.Option("--share", help="Of each tensor that ties keeps.")] = 0.2,
+    share: Annotated[
+        float | None, typer.Option("--share", help="Of each tensor that ties keeps; normally 0.2.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Make an ordinary model folder of adapters and their model, or of a base and models made from it.
@@ -47,12 +49,16 @@ def merge(
     if method is None:
         if alpha is not None:
             raise InputError("--alpha says how far from the base to go; say how with --method, too.")
+        if share is not None:
+            raise InputError("--share is for --method ties.")
         merge_adapters(Path(what[0]), folder, what[1:])
     else:
         from holdfast.checkpoints.merging import merge_folders
 
+        if share is not None and method != "ties":
+            raise InputError(f"--share is for --method ties, not {method}.")
         far = alpha if alpha is not None else 0.5 if method == "wise" else 1.0
-        merge_folders(method, what[0], what[1:], folder, far, share)
+        merge_folders(method, what[0], what[1:], folder, far, 0.2 if share is None else share)
     out.print(f"The merged model lies in {folder}.")
 
 

@@ -79,6 +79,11 @@ def plan(
         f"{len(jobs.jobs)} jobs ({jobs.asked - len(jobs.jobs)} more are shared), "
         f"{len(todo)} to do; {time_left}.",
     )
+    if completion is not None or pixels is not None:
+        err.print(
+            "--completion and --pixels are for --cards and --card; nothing else asks for them.",
+            style="yellow",
+        )
     for warning in rounded_away(experiment):
         err.print(warning, style="yellow")
     _tell_devices(workers, experiment)

@@ -60,6 +60,9 @@ def find_card(text: str, own: Mapping[str, Card]) -> Card:
             "what yours can do: --card memory=80,flops=989,bandwidth=3350 (GB, TFLOP/s in bfloat16, GB/s)."
         )
     pairs = [part.partition("=") for part in re.split(r",\s*", text)]
+    keys = [key.strip() for key, _, _ in pairs]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise InputError(f"--card {shortened(text)}: {twice} stands there more than once.")
     try:
         return Card.model_validate({key.strip(): value.strip() for key, _, value in pairs})
     except ValidationError as error:

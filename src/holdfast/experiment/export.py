@@ -53,6 +53,25 @@ def find_chain(plan: Plan, method: str | None, seed: int | None) -> Chain:
     Raises:
         InputError: there is none, or several.
     """
+    methods, seeds = check_there(plan, method, seed)
+    found = [c for c in plan.chains if method in (None, c.method) and seed in (None, c.seed)]
+    if len(found) > 1:
+        numbers = ", ".join(map(str, seeds))
+        raise InputError(f"Say which checkpoint: --method ({', '.join(methods)}) and --seed ({numbers}).")
+    return found[0]
+
+
+def check_there(
+    plan: Plan, method: str | None, seed: int | None, stage: int | None = None
+) -> tuple[list[str], list[int]]:
+    """The methods and seeds of a run, of which these are some.
+
+    Args:
+        stage: 0 is the base.
+
+    Raises:
+        InputError: the run has no such method, seed or stage.
+    """
     methods = list(dict.fromkeys(chain.method for chain in plan.chains))
     seeds = list(dict.fromkeys(chain.seed for chain in plan.chains))
     if method is not None and method not in methods:
@@ -61,11 +80,10 @@ def find_chain(plan: Plan, method: str | None, seed: int | None) -> Chain:
         raise InputError(f"There is no method '{method}' in this run{suggestion(method, methods)}")
     if seed is not None and seed not in seeds:
         raise InputError(f"There is no seed {seed} in this run; there is {', '.join(map(str, seeds))}.")
-    found = [c for c in plan.chains if method in (None, c.method) and seed in (None, c.seed)]
-    if len(found) > 1:
-        numbers = ", ".join(map(str, seeds))
-        raise InputError(f"Say which checkpoint: --method ({', '.join(methods)}) and --seed ({numbers}).")
-    return found[0]
+    stages = max(len(chain.learn) for chain in plan.chains if method in (None, chain.method))
+    if stage is not None and not 0 <= stage <= stages:
+        raise InputError(f"There is no stage {stage} in this run; there are 0, the base, to {stages}.")
+    return methods, seeds
 
 
 def export_records(records: pd.DataFrame, path: Path) -> None:
