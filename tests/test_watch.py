@@ -104,6 +104,27 @@ def test_what_is_under_way(tmp_path):
     assert len(state["answers"]) == 3 and "300 characters left out" in state["answers"][0]["response"]
 
 
+def test_each_task_has_its_own_number_and_rows_of_another_shape_are_passed_over(tmp_path):
+    changes = {"test_examples": {"reading": 5, "counting": 7, "presence": 3}}
+    experiment = make_experiment(tmp_path, **changes)
+    plan, store = make_plan(experiment), Store(experiment.store)
+    store.prepare()
+    store.use(plan.jobs.values())
+    cells = plan.chains[0].cells
+    exams = [plan.jobs[cells[0, task]] for task in ("reading", "counting")]
+    learn = plan.jobs[plan.chains[0].learn[0]]
+    for job in (*exams, learn):
+        store.work(job).mkdir(parents=True)
+    (store.work(learn) / "metrics.jsonl").write_text('{"step": "two"}\n{"step": 1}\n')
+    row = {"id": "a", "prompt": "p", "response": "r", "reference": "x", "score": 1.0}
+    odd = [{"id": "b"}, "row", None, row | {"score": "high"}, row]
+    (store.work(exams[1]) / "rows.jsonl").write_text(json.dumps({"rows": odd}) + "\n")
+    state = Watch(experiment, plan, store).state()
+    told = {(job["label"], job["at"], job["of"]) for job in state["jobs"]}
+    assert told == {(exams[0].label, 0, 5), (exams[1].label, 5, 7), (learn.label, 1, 2)}
+    assert [answer["id"] for answer in state["answers"]] == ["a"]
+
+
 def test_a_failure_is_shown_until_the_job_is_tried_again(tmp_path, monkeypatch):
     experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}})
     watch = Watch(experiment, make_plan(experiment), Store(experiment.store))

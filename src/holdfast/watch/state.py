@@ -84,10 +84,11 @@ class Watch:
     def _job(self, job: Job) -> dict[str, Any]:
         """A job under way: how much of it, as far as its file tells."""
         if job.kind == "learn":
-            last = max((row.get("step", 0) for row in self._metrics(job)), default=0)
+            steps = (row.get("step") for row in self._metrics(job))
+            last = max((step for step in steps if isinstance(step, int)), default=0)
             return {"label": job.label, "at": last, "of": job.inputs["iterations"]}
         rows = sum(len(batch) for batch in _batches(self.store.work(job) / "rows.jsonl"))
-        most = self.experiment.test_examples if job.kind == "evaluate" else None
+        most = job.inputs["tasks"][0]["count"] if job.kind == "evaluate" else None
         return {"label": job.label, "at": rows, "of": most}
 
     def _metrics(self, job: Job) -> list[dict[str, Any]]:
@@ -124,13 +125,13 @@ class Watch:
         if not dated or max(dated)[0] == 0:
             return []
         job, path = places[max(dated)[1]]
-        rows = [row for batch in _batches(path) for row in batch][-MOST_ANSWERS:]
+        rows = [row for batch in _batches(path) for row in batch if _is_answer(row)][-MOST_ANSWERS:]
         return [
             {
                 "label": job.label,
                 "id": str(row["id"]),
-                "prompt": shorten(row["prompt"]),
-                "response": shorten(row["response"]),
+                "prompt": shorten(str(row["prompt"])),
+                "response": shorten(str(row["response"])),
                 "reference": shorten(str(row["reference"])),
                 "right": row["score"] >= RIGHT,
             }
@@ -143,6 +144,12 @@ def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
     for line in _lines(path):
         if isinstance(line, dict):
             yield line["rows"] if isinstance(line.get("rows"), list) else [line]
+
+
+def _is_answer(row: Any) -> bool:
+    """Whether a row is one of an evaluation; a file that was damaged may hold others."""
+    whole = isinstance(row, dict) and row.keys() >= {"id", "prompt", "response", "reference", "score"}
+    return whole and _is_number(row["score"])
 
 
 def _lines(path: Path) -> Iterator[Any]:
