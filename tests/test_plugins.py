@@ -327,6 +327,26 @@ def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         ({"objective": "remax", "retention": {"kind": "rules.py:Counting"}}, "is not for ReMax"),
         ({"objective": "sft", "joint": True, "retention": {"kind": "er"}}, "no earlier tasks to retain"),
         ({"objective": "sft", "retention": [{"kind": "er"}, {"kind": "er"}]}, "names a kind twice"),
+        (
+            {"objective": "grpo", "retention": [{"kind": "er"}, {"kind": "kl_old"}]},
+            "er and kl_old take the same places of a batch; keep one of them",
+        ),
+        (
+            {"objective": "sft", "batch": 4, "retention": {"kind": "er", "share": 0.9}},
+            "er has no place for new examples: lower share (0.9), or raise batch (4)",
+        ),
+        (
+            {"objective": "grpo", "batch": 4, "retention": {"kind": "opd", "share": 0.9}},
+            "opd has no place for new examples",
+        ),
+        (
+            {"objective": "grpo", "batch": 3, "retention": {"kind": "remind"}},
+            "remind has no place for earlier examples: raise share (0.25), or raise batch (3)",
+        ),
+        (
+            {"objective": "grpo", "batch": 1, "retention": {"kind": "cpr"}},
+            "cpr has no place for earlier examples",
+        ),
         ({"objective": "sft", "retention": "er"}, "must be a mapping such as {kind: er}"),
         ({"objective": "sft", "retention": {"kind": ["er"]}}, "not ['er']"),
     ],

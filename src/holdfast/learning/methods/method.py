@@ -93,6 +93,10 @@ class Method(Settings):
             )
         if self.retention and self.joint:
             raise ValueError("a joint method has no earlier tasks to retain; leave retention out")
+        if len(taking := [strategy.name for strategy in self.retention if strategy.takes_places]) > 1:
+            raise ValueError(
+                f"retention: {' and '.join(taking)} take the same places of a batch; keep one of them"
+            )
         for strategy in self.retention:
             if reason := strategy.unfit(self):
                 raise ValueError(f"retention: {strategy.kind} {reason}")

@@ -95,11 +95,13 @@ class Strategy(Settings):
 
     Attributes:
         rehearses: whether it looks at the training examples of earlier tasks (`stage.earlier`).
+        takes_places: whether these replace new ones of a batch; of two such, one would undo the other.
         copies: float32 numbers that it holds for each trained one, at its largest moment.
         adapters: True: it is for LoRA alone (`model.lora`); False: for whole weights alone; None: for both.
     """
 
     rehearses: ClassVar[bool] = False
+    takes_places: ClassVar[bool] = False
     copies: ClassVar[float] = 0
     adapters: ClassVar[bool | None] = None
 

@@ -28,6 +28,7 @@ from holdfast.learning.retention.pool import (
     old_share,
     pass_rates,
     table,
+    without_room,
 )
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 class CPR(Continuing):
     """`prompts` in memory has each prompt's pass rate and the update that used it last, over all stages."""
 
-    rehearses = True
+    rehearses = takes_places = True
 
     kind: Literal["cpr"] = "cpr"
     share: float = Field(0.5, gt=0, le=0.5)  # ρ, the most
@@ -55,7 +56,8 @@ class CPR(Continuing):
         return self
 
     def unfit(self, method: Method) -> str | None:
-        return not_graded(method)
+        places = int(self.share * method.batch)
+        return not_graded(method) or without_room(self.share, method.batch, places)
 
     def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and as many old ones as there are in the window, up to ρ."""

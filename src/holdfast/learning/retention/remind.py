@@ -31,6 +31,7 @@ from holdfast.learning.retention.pool import (
     not_graded,
     pass_rates,
     table,
+    without_room,
 )
 from holdfast.learning.stage import Stage
 
@@ -43,7 +44,7 @@ MASTERED, TWICE = 7 / 8, 2
 class Remind(Continuing):
     """`prompts` in memory has of each: successes running, Δ, when it is due. Δ = 0: not under review."""
 
-    rehearses = True
+    rehearses = takes_places = True
 
     kind: Literal["remind"] = "remind"
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, the most
@@ -51,7 +52,8 @@ class Remind(Continuing):
     longest: int = Field(64, ge=1)
 
     def unfit(self, method: Method) -> str | None:
-        return not_graded(method)
+        places = int(self.share * method.batch)
+        return not_graded(method) or without_room(self.share, method.batch, places)
 
     def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and the reviews that are due."""
