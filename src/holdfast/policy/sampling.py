@@ -55,7 +55,7 @@ def _decode(
         positions_N: its rotary position in every row.
         row_X: the row of every completion.
     """
-    live = torch.arange(len(row_X), device=row_X.device)
+    live, shared = torch.arange(len(row_X), device=row_X.device), len(row_X) > len(positions_N)
     hidden = backbone.stepper(int(positions_N.max()) + out.sampling.max_tokens)
     for step in range(1, out.sampling.max_tokens):
         going = (~out.finished[live]).nonzero().squeeze(1)
@@ -63,14 +63,21 @@ def _decode(
             break
         if len(going) < len(live):
             live, tokens_X, row_X = live[going], tokens_X[going], row_X[going]
-        size, vocabulary = len(positions_N), len(out.draw.banned_V)
-        ways, way_X = (row_X * vocabulary + tokens_X).unique(return_inverse=True)
-        rows, tokens_N = ways // vocabulary, ways % vocabulary
-        if bool((rows[1:] == rows[:-1]).any()) or size - len(rows) > DROP_SHARE * size:
+        size, vocabulary, parted = len(positions_N), len(out.draw.banned_V), False
+        rows, tokens_N, way_X = row_X, tokens_X, torch.arange(len(live), device=live.device)
+        if shared:
+            ways, place_X = (row_X * vocabulary + tokens_X).unique(return_inverse=True)
+            shared = len(ways) < len(live)
+            parted = not shared  # from now on, each has a row of its own, in their order
+            if shared:
+                rows, tokens_N, way_X = ways // vocabulary, ways % vocabulary, place_X
+        if parted or size - len(rows) > DROP_SHARE * size or bool((rows[1:] == rows[:-1]).any()):
             decode.keep(rows)
             positions_N, row_X = positions_N[rows], way_X
         elif len(rows) < size:
             tokens_N = tokens_N.new_full((size,), out.draw.pad).index_copy_(0, rows, tokens_N)
         decode.step = step - 1
-        hidden_ND = hidden(tokens_N, positions_N + decode.step, decode)
-        tokens_X, _ = out.step(step, live, backbone.head(hidden_ND).index_select(0, row_X))
+        logits_NV = backbone.head(hidden(tokens_N, positions_N + decode.step, decode))
+        if len(row_X) != len(logits_NV) or shared:
+            logits_NV = logits_NV.index_select(0, row_X)
+        tokens_X, _ = out.step(step, live, logits_NV)
