@@ -178,6 +178,10 @@ def test_figures_are_drawn_for_a_column(ran: Path, config: Path, tmp_path: Path,
     said = call("export", config, "--figures", tmp_path / "file")
     assert said.code == 2 and "file is a file; figures go to a folder." in said.err
     assert call("export", config, "--figures", "--width", "20", tmp_path / "x").code == 2
+    said = call("export", config, "--records", "--width", 5, tmp_path / "x.csv")
+    assert said.code == 2 and "--width is for --figures" in said.err
+    said = call("export", config, "--figures", "--method", "sft", tmp_path / "x")
+    assert said.code == 2 and "--method chooses none of the figures" in said.err
 
 
 def test_the_store_of_a_run_is_what_it_counts_on(ran: Path, config: Path, call: Call) -> None:

@@ -14,6 +14,7 @@ from holdfast.errors import InputError
 if TYPE_CHECKING:
     from holdfast.analysis.results import Results
 
+WIDTH = 3.25  # inches of a column
 SIZE = 8.0  # points of a figure's text: that of captions in papers whose text has 9 or 10
 
 
@@ -38,11 +39,13 @@ def export(
         bool, typer.Option("--figures", help="The report's figures as PDF, for a paper.")
     ] = False,
     width: Annotated[
-        float, typer.Option(min=2.0, max=8.5, help="Inches a figure may be wide: that of a column.")
-    ] = 3.25,
+        float | None,
+        typer.Option(min=2.0, max=8.5, help=f"Inches a figure may be wide; {WIDTH} is that of a column."),
+    ] = None,
     font_size: Annotated[
-        float, typer.Option("--font-size", min=4.0, max=14.0, help="Points of a figure's text.")
-    ] = SIZE,
+        float | None,
+        typer.Option("--font-size", min=4.0, max=14.0, help=f"Points of a figure's text, normally {SIZE}."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Copy a run's checkpoint into a folder of its own, or write its records or its figures.
@@ -53,6 +56,11 @@ def export(
     """
     if records and figures:
         raise InputError("Say --records or --figures, not both.")
+    chosen: dict[str, str | int | None] = {"method": method, "seed": seed, "stage": stage}
+    for name, value in (chosen if figures else {"width": width, "font-size": font_size}).items():
+        if value is not None:
+            of = "chooses none of the figures, which show all" if figures else "is for --figures"
+            raise InputError(f"--{name} {of}; leave it out.")
     experiment, plan, store = open_run(run)
 
     from holdfast.experiment.collect import collect
@@ -67,9 +75,9 @@ def export(
         check_there(plan, method, seed, stage)
     results = collect(experiment, plan, store)
     if figures:
-        _figures(results, target, width, font_size)
+        _figures(results, target, width or WIDTH, font_size or SIZE)
     else:
-        _records(results, target, {"method": method, "seed": seed, "stage": stage})
+        _records(results, target, chosen)
 
 
 def _records(results: Results, file: Path, chosen: dict[str, str | int | None]) -> None:
