@@ -182,6 +182,13 @@ class PushesAll(GRPO):
         return surrogate + sampled.logprobs_BGR, clipped
 
 
+class LosesMore(PolicyGradient):
+    """A loss of the user's, likewise."""
+
+    def loss(self, policy, groups):
+        return super().loss(policy, groups)
+
+
 def test_which_prompts_are_passed(policy):
     method = grpo(batch=6)
     objective, groups = collected(policy, method)
@@ -197,6 +204,7 @@ def test_which_prompts_are_passed(policy):
     drawn_elsewhere = {"completions": groups.completions._each(lambda one: one)}
     object.__setattr__(drawn_elsewhere["completions"], "entropy_BGR", None)
     assert to_pass(own, alone) == list(range(6))
+    assert to_pass(LosesMore(method, TEMPLATES["embedded"], None), alone) == list(range(6))
     assert to_pass(objective, type(groups)(**vars(alone) | held)) == list(range(6))
     assert to_pass(objective, type(groups)(**vars(alone) | drawn_elsewhere)) == list(range(6))
 

@@ -217,7 +217,8 @@ def _spent(policy: Policy, groups: Groups) -> dict[str, float]:
 def to_pass(objective: Objective, groups: Groups) -> list[int]:
     """The rows that a step passes through the model: those that teach, and where none does, the first.
 
-    All, where prompts were computed in sampling, and leaving rows out would save less than that.
+    All, where prompts were computed in sampling, and leaving rows out would save less than that; else what
+    sampling computed is let go of.
     """
     rows = objective.teaching(groups) or [0]
     if groups.prefill is not None:

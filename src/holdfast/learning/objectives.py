@@ -150,8 +150,9 @@ class PolicyGradient(Objective):
     ) -> None:
         self.method, self.templates, self.reference, self.pool = method, templates, reference, pool
         self.sampler = sampler
-        # One of the user's own may push what has no advantage.
-        self._pushes_by_advantage = type(method).surrogate.__module__.startswith("holdfast.")
+        # A surrogate or a loss of the user's own may push what has no advantage.
+        ours = type(method).surrogate.__module__.startswith("holdfast.")
+        self._pushes_by_advantage = ours and type(self).loss is PolicyGradient.loss
 
     def begin(self, policy: Policy, iteration: int) -> None:
         if self.sampler is not None:

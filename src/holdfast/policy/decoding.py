@@ -50,7 +50,8 @@ class Decode:
         self.slots = None if bool((counts == self.width).all()) else slots  # none is empty
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on from these rows (sorted indices; what comes more than once goes on in several ways)."""
+        """Go on from these rows, those of a prompt together; one that comes more than once goes on in several
+        ways."""
         self.own_keys = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.own_keys]
         live, self.prompt_of_row = self.prompt_of_row[rows].unique_consecutive(return_inverse=True)
         if len(live) < len(self.hidden_BP):

@@ -47,9 +47,9 @@ class Draw:
             if greedy_N is not False:
                 tokens_N = torch.where(greedy_N, logits_NV.argmax(-1), tokens_N)
         total_N = weights_NV.sum(-1)
-        logp_N = logits_NV.gather(-1, tokens_N[:, None]).squeeze(-1) - total_N.log()
-        entropy_N = total_N.log() - logits_NV.mul_(weights_NV).sum(-1) / total_N
-        return tokens_N, logp_N, entropy_N
+        log_total_N = total_N.log()
+        logp_N = logits_NV.gather(-1, tokens_N[:, None]).squeeze(-1) - log_total_N
+        return tokens_N, logp_N, log_total_N - logits_NV.mul_(weights_NV).sum(-1) / total_N
 
 
 def _invert(weights_NV: torch.Tensor, uniform_N: torch.Tensor, top_p: float) -> torch.Tensor:

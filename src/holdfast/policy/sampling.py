@@ -63,15 +63,15 @@ def _decode(
             break
         if len(going) < len(live):
             live, tokens_X, row_X = live[going], tokens_X[going], row_X[going]
-        size, vocabulary, parted = len(positions_N), len(out.draw.banned_V), False
+        size, vocabulary, moved = len(positions_N), len(out.draw.banned_V), False
         rows, tokens_N, way_X = row_X, tokens_X, torch.arange(len(live), device=live.device)
         if shared:
             ways, place_X = (row_X * vocabulary + tokens_X).unique(return_inverse=True)
-            shared = len(ways) < len(live)
-            parted = not shared  # from now on, each has a row of its own, in their order
+            shared = len(ways) < len(live)  # else each has a row of its own from now on, in their order
             if shared:
                 rows, tokens_N, way_X = ways // vocabulary, ways % vocabulary, place_X
-        if parted or size - len(rows) > DROP_SHARE * size or bool((rows[1:] == rows[:-1]).any()):
+            moved = not shared or bool((rows[1:] == rows[:-1]).any())
+        if moved or size - len(rows) > DROP_SHARE * size:
             decode.keep(rows)
             positions_N, row_X = positions_N[rows], way_X
         elif len(rows) < size:
