@@ -24,7 +24,7 @@ from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.files import parse_json
 from holdfast.generate.generator import Answers, Question
 from holdfast.generate.local import LocalGenerator
-from holdfast.generate.server import LONGEST_PAUSE, Again, ServerGenerator
+from holdfast.generate.server import LONGEST_PAUSE, Again, ServerGenerator, trusted
 from holdfast.generate.settings import Served
 from holdfast.policy.batch import Completions
 from holdfast.policy.settings import Sampling
@@ -174,7 +174,7 @@ class _TokenServer(ServerGenerator):
             if attempt:
                 time.sleep(min(self.settings.pause * 2 ** (attempt - 1), LONGEST_PAUSE))
             try:
-                response = send(headers=self._headers, timeout=self.settings.timeout)
+                response = send(headers=self._headers, timeout=self.settings.timeout, verify=trusted())
             except httpx2.TransportError as error:
                 failure = f"no answer ({reason(error)}); is the server running?"
                 continue
