@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from holdfast.learning.methods import Shard
+from holdfast.policy.blocks import owners
 from holdfast.policy.team import Team
 
 
@@ -43,12 +44,10 @@ class Partition:
         self.own = frozenset(place for place, one in enumerate(self.parameters) if holds(one))
         if not self.shared or self.in_parts:
             return
+        owner = owners(self.parameters, self.team.size)
         self._of_rank: list[list[int]] = [[] for _ in range(self.team.size)]
-        load = [0] * self.team.size
-        for place in sorted(range(len(self.parameters)), key=lambda place: -self.parameters[place].numel()):
-            rank = load.index(min(load))
-            self._of_rank[rank].append(place)
-            load[rank] += self.parameters[place].numel()
+        for place, parameter in enumerate(self.parameters):
+            self._of_rank[owner[parameter]].append(place)
         self.own = frozenset(self._of_rank[self.team.rank])
         optimizer.register_step_pre_hook(self._forget_others)
         optimizer.register_step_post_hook(self._take_others)
