@@ -98,7 +98,7 @@ def test_table():
     text = tables([Result(CASE, [ours, theirs], 2 * 10**6, Rates(1e12, 1e9), LEAST)])
     row = "| GRPO, 2 × 3 × 4, 37-token prompts | 1.000 | 4.000 | **4.0×** "
     assert row + "| 24 | 6 | 1 | 4 | 0.25 | 2 | 0.500 | 2.0 |" in text
-    assert "| 10% | 1.000 | 1.0 |" in text
+    assert "| 10% | 1.000 | 0.000 | 1.0 |" in text
     assert "| 0.250 | – | – | – | – | – | – | – | 0.750 |" in text
 
 

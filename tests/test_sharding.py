@@ -15,6 +15,7 @@ from torch import nn
 from holdfast.errors import InputError
 from holdfast.learning import loop, objectives
 from holdfast.learning.methods import Shard, make_method
+from holdfast.policy.blocks import blocks_of
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
@@ -200,7 +201,7 @@ def before_and_after(team: Team) -> list[Any]:
         sampled_with = [torch.equal(one, before[name]) for name, one in policy.model.named_parameters()]
     policy.share()
     after = policy.model.state_dict()
-    called = [module for module in policy.model.modules() if "forward" in vars(module)]
+    called = [module for module in blocks_of(policy.model) if "forward" in vars(module)]
     same = all(torch.equal(after[name], weight) for name, weight in before.items())
     return [here, shapes, all(sampled_with), same, called, policy.shards.team.size]
 

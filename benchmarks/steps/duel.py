@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -101,7 +101,8 @@ def race(result: Result, course: Course) -> None:
         _run(case, group, course)
     after = _rates(case)
     if before and after and case.lora is None:  # the floor is that of training all weights
-        result.rates = Rates(max(before.operations, after.operations), max(before.bytes, after.bytes))
+        best = [max(pair) for pair in zip(astuple(before), astuple(after), strict=True)]
+        result.rates = Rates(*best)
         result.floor = floor(case, result.rates)
 
 

@@ -3,7 +3,8 @@
 Counted for the least work that gives the same result: prompt and image once per group, forward in
 sampling and not again in training, and log-probabilities of completion tokens only. The backward
 pass counts as twice the forward pass; recomputed activations are not counted. Rates are the best that
-a plain matrix product and a plain copy reach, measured in the run that they are compared with.
+a plain matrix product, PyTorch's own or one as Holdfast's layers take, and a plain copy reach, measured in
+the run that they are compared with.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from holdfast.policy.products import linear
 from steps.workload import MERGE, PATCH, SHAPES, Case
 
 WINDOW = (112 // PATCH) ** 2  # patches
@@ -26,6 +28,7 @@ class Rates:
 
     operations: float  # a second
     bytes: float  # a second
+    by_pytorch: float = 0.0  # operations a second of its own products
 
 
 def measure_rates(case: Case, seconds: float = 1.0) -> Rates:
@@ -36,9 +39,10 @@ def measure_rates(case: Case, seconds: float = 1.0) -> Rates:
     matrix = torch.randn(side, side, device=case.device).to(dtype)
     source = torch.zeros(length, dtype=torch.uint8, device=case.device)
     target = torch.empty_like(source)
-    product = _best(lambda: matrix @ matrix, case, seconds)
+    own = 2 * side**3 / _best(lambda: matrix @ matrix, case, seconds)
+    ours = 2 * side**3 / _best(lambda: linear(matrix, matrix), case, seconds)
     copy = _best(lambda: target.copy_(source), case, seconds)
-    return Rates(2 * side**3 / product, 2 * length / copy)
+    return Rates(max(own, ours), 2 * length / copy, own)
 
 
 def _best(work: Callable[[], Any], case: Case, seconds: float) -> float:

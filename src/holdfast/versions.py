@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from holdfast import __version__
 
-FILTER_VERSION = 3  # raise when a filter keeps other examples for the same settings
-EVALUATION_VERSION = 3  # raise when records change for the same model and examples
+FILTER_VERSION = 4  # raise when a filter keeps other examples for the same settings
+EVALUATION_VERSION = 4  # raise when records change for the same model and examples
 
 PACKAGES = ("torch", "transformers", "peft")  # whose versions may show in the bits of results
 

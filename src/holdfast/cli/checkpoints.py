@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast import files
+from holdfast import files, libraries
 from holdfast.cli.asked import stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import InputError
@@ -134,7 +134,7 @@ def exam_of(
         )
     if known is not None and not known.trouble and (said := known.taken(tasks, overrides)):
         out.print(said)
-    os.environ["OMP_NUM_THREADS"] = str(exam.threads)  # read by libraries only when they are loaded
+    libraries.settle(exam.threads)
     return exam
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast import __version__
+from holdfast import __version__, libraries
 from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
 from holdfast.cli.report import MOST, Pictures, most_pictures, paths, show_headline, write_report
@@ -76,8 +76,7 @@ def run(
     store = open_store(experiment)
     store.prepare()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
-    # One thread per job, also in libraries that read this only when they are loaded.
-    os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
+    libraries.settle(experiment.threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
     from holdfast.experiment.forked import prepare_copies
@@ -204,7 +203,7 @@ def _shared(devices: int | None, shard: str | None, workers: str) -> list[str]:
 
 def _follows(experiment: Experiment) -> bool:
     """Whether this process is a rank that does not lead; if so, it has learned with it, and all is done."""
-    os.environ["OMP_NUM_THREADS"] = str(experiment.threads)
+    libraries.settle(experiment.threads)
 
     from holdfast.experiment.jobs import Runner
     from holdfast.experiment.mirror import open_store

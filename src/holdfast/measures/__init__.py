@@ -124,7 +124,7 @@ class Measure(Settings):
         unit_seconds: a first guess of what a unit takes on one core with the embedded model.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     looks_back: ClassVar[bool] = False
     first_stage: ClassVar[int] = 1
     unit_seconds: ClassVar[float] = 0.01

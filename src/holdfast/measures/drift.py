@@ -21,7 +21,7 @@ DISTRIBUTIONS = 3  # over the vocabulary, that kl.py holds at once
 class Drift(Measure):
     """From the base and from the stage before, on the new task, earlier ones and general benchmarks."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     prompts: int = Field(5, ge=2)  # of each task
     samples: int = Field(1, ge=1)  # completions of each prompt and policy
 

@@ -20,7 +20,7 @@ VECTORS = 8  # as long as the trained weights, in float32, that updates.py holds
 class Risk(Measure):
     """gᵀFg of SFT's and RFT's updates g, F being the Fisher information of the earlier tasks."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     looks_back: ClassVar[bool] = True
 
     instances: int = Field(4, ge=2)  # of the new task

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from holdfast.policy.attention import Layout
+from holdfast.policy.products import Map, linear, linears, side_by_side
 
 PARTS = {  # of a text model, its layers and their attention: what is computed here, and nothing else
     "text": {"embed_tokens", "layers", "norm", "rotary_emb"},
@@ -144,16 +144,24 @@ class Layer:
     def heads(self, rows_NC: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, ...]:
         """Queries [N, H, D], keys and values [N, h, D], the former two at their positions."""
         attention = self.attention
-        query, key, value = (
-            project(rows_NC).unflatten(-1, (-1, self.size))
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
+        made = self._each(rows_NC, attention.q_proj, attention.k_proj, attention.v_proj)
+        query, key, value = (one.unflatten(-1, (-1, self.size)) for one in made)
         if self.norms:
             query, key = normed(attention.q_norm, query), normed(attention.k_norm, key)
         return rotated(query, angles), rotated(key, angles), value
 
     def mlp(self, rows_NC: torch.Tensor) -> torch.Tensor:
-        return self.layer.mlp(rows_NC)
+        mlp = self.layer.mlp
+        if not self.joins:
+            return mlp(rows_NC)
+        gate, up = self._each(rows_NC, mlp.gate_proj, mlp.up_proj)
+        return mlp.down_proj(mlp.act_fn(gate) * up)
+
+    def _each(self, rows_NC: torch.Tensor, *parts: nn.Linear) -> Sequence[torch.Tensor]:
+        """What each linear map makes of the rows."""
+        if self.joins:
+            return linears(rows_NC, *map(_map, parts))
+        return [part(rows_NC) for part in parts]
 
     @property
     def joins(self) -> bool:
@@ -172,13 +180,13 @@ class Joined(Layer):
     def __init__(self, layer: Layer):
         super().__init__(layer.layer)
         attention, mlp = self.attention, self.layer.mlp
-        self.project = _side_by_side(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.widen = _side_by_side(mlp.gate_proj, mlp.up_proj)
+        self.project = side_by_side(*map(_map, (attention.q_proj, attention.k_proj, attention.v_proj)))
+        self.widen = side_by_side(_map(mlp.gate_proj), _map(mlp.up_proj))
         self.queries = attention.q_proj.out_features // self.size
         self.turned = self.queries + attention.k_proj.out_features // self.size
 
     def heads(self, rows_NC: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, ...]:
-        all_NHD = F.linear(rows_NC, *self.project).unflatten(-1, (-1, self.size))
+        all_NHD = linear(rows_NC, *self.project).unflatten(-1, (-1, self.size))
         turned_NHD, value = all_NHD[:, : self.turned], all_NHD[:, self.turned :]
         if self.norms:
             query, key = turned_NHD[:, : self.queries], turned_NHD[:, self.queries :]
@@ -189,20 +197,12 @@ class Joined(Layer):
 
     def mlp(self, rows_NC: torch.Tensor) -> torch.Tensor:
         mlp = self.layer.mlp
-        gate, up = F.linear(rows_NC, *self.widen).chunk(2, -1)
+        gate, up = linear(rows_NC, *self.widen).chunk(2, -1)
         return mlp.down_proj(mlp.act_fn(gate) * up)
 
 
-def _side_by_side(*parts: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Weight and bias of the linear maps as one."""
-    weights: list[torch.Tensor] = [part.weight for part in parts]
-    weight = torch.cat(weights)
-    if all(part.bias is None for part in parts):
-        return weight, None
-    biases: list[torch.Tensor] = [
-        weight.new_zeros(part.out_features) if part.bias is None else part.bias for part in parts
-    ]
-    return weight, torch.cat(biases)
+def _map(part: nn.Linear) -> Map:
+    return part.weight, part.bias
 
 
 def _expect(module: nn.Module, names: set[str]) -> None:

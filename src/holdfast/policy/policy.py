@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from holdfast.errors import InputError
-from holdfast.policy import control, fused, generation, heap, lora
+from holdfast.policy import control, fused, generation, heap, lora, products
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts, group_tokens, some_rows
 from holdfast.policy.budget import TokenBudget
@@ -84,6 +84,8 @@ class Policy:
         self._freeze()
         if self.way == "packed" and self.device.type == "cuda":
             fused.fuse(model)
+        elif self.device.type == "cpu":
+            products.take_over(model)
         self.operations = Operations.of(model)
         if settings.activation_checkpointing:
             model.activation_checkpointing_enable()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from holdfast.policy import fused
+from holdfast.policy import fused, products
 from holdfast.policy.batch import Completions, Prompts
 
 if TYPE_CHECKING:
@@ -32,9 +32,16 @@ def try_packed(
     backbone = policy.backbone
     lean = backbone is not None and backbone.lean is not None
 
-    def compared() -> float | None:
+    def plainly() -> torch.Tensor:
+        with fused.unfused(), products.by_pytorch():
+            return policy.logprobs_by("plain", *first).logprobs_BGR
+
+    def apart() -> float:
         with fused.unfused():
-            plain = policy.logprobs_by("plain", *first).logprobs_BGR
+            return float((policy.logprobs_by("plain", *first).logprobs_BGR - plainly()).abs().max())
+
+    def compared() -> float | None:
+        plain = plainly()
         if not bool(torch.isfinite(plain).all()):
             return None
         passes = [policy.logprobs_by("packed", *first).logprobs_BGR]
@@ -49,6 +56,9 @@ def try_packed(
     if lean and backbone is not None and not difference <= most:
         backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
         lean = False
+        difference = policy.shards.agreed(compared) or 0.0
+    if not difference <= most and not (off := policy.shards.agreed(apart)) <= most:
+        products.leave_to_pytorch(f"log-probabilities are off by {off:.2g}")
         difference = policy.shards.agreed(compared) or 0.0
     if not difference <= most:
         fused.disable()

@@ -46,7 +46,7 @@ class Method(Settings):
     makes `updates` optimiser steps on them. `micro_batch` only bounds memory.
     """
 
-    version: ClassVar[int] = 2  # raise when a stage's result changes for the same settings
+    version: ClassVar[int] = 3  # raise when a stage's result changes for the same settings
     group_baseline: ClassVar[bool] = False  # whether completions of one prompt without variance teach nothing
 
     objective: str  # how it learns: sft, grpo, …, or FILE.py:CLASS

@@ -40,7 +40,7 @@ LossMean = Literal["tokens", "sequences", "constant"] | Annotated[int, Field(ge=
 class RFT(Method):
     """Reinforcement fine-tuning: sample groups, grade them, push each completion by its advantage."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     greedy: ClassVar[bool] = False  # whether each group has one more completion, decoded greedily
 
     group_size: int = Field(8, ge=1)  # completions per prompt

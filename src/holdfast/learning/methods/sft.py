@@ -43,7 +43,7 @@ class SFT(Likely):
 class SampledSFT(Likely):
     """SFT on completions that a policy, the *writer*, wrote and got right; one for an example."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     objective: Literal["sft"]
     target: Literal["sampled"]  # it learns to write what a policy wrote and was right
     group_size: int = Field(8, ge=1)  # completions per prompt

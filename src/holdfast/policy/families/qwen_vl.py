@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from holdfast.policy.attention import Segments
 from holdfast.policy.families.family import MERGERS, Family, ImageFeatures
 from holdfast.policy.processed import collate
+from holdfast.policy.products import linear
 
 GEOMETRIES = 64  # shapes of batches that are remembered
 
@@ -111,7 +111,7 @@ def _embedding_by_product(patch_embed: Any) -> Iterator[None]:
         return
 
     def forward(pixels: torch.Tensor) -> torch.Tensor:
-        return F.linear(pixels, convolution.weight.flatten(1), convolution.bias)
+        return linear(pixels, convolution.weight.flatten(1), convolution.bias)
 
     patch_embed.forward = forward
     try:
