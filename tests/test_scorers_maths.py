@@ -57,6 +57,7 @@ def test_no_degenerate_response_takes_long(name, monkeypatch):
         ("50.04", "50", 0),
         ("13.9", r"8 \sqrt { 3 }", 1), ("14", r"8 \sqrt { 3 }", 0), ("13.8", r"8 \sqrt { 3 }", 0),
         ("13.8564", "13.9", 1), ("0.3", "1/3", 1), ("0.0", "0.04", 0), ("0.00000001", "0.00000002", 0),
+        ("0.0", r"4\pi \times 10^{-7}", 0), ("0.0", "1/30", 0), ("-0.00", "-1/300", 0), ("0.03", "1/30", 1),
     ],
 )  # fmt: skip
 def test_geometry_rounds_to_the_digits_that_are_given(answer, reference, right):

@@ -109,8 +109,8 @@ FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, whi
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
     **dict.fromkeys(("box", "vqa", "pope"), 3),
-    **dict.fromkeys(("gqa", "study", "number", "parts", "option_set"), 4),
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 5),
+    **dict.fromkeys(("gqa", "study", "number"), 4),
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr", "parts", "option_set"), 5),
     **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 6),
-    "geometry": 7,
+    "geometry": 8,
 }

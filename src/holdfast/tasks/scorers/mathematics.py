@@ -129,9 +129,9 @@ def _reference_number(text: str) -> str:
 
 
 def _close(ours: float, theirs: float, given: str, wanted: str) -> bool:
-    """Equal; or one is written in decimals, and the other rounds to it."""
+    """Equal; or one is written in decimals, and the other rounds to it (0.0 says nothing of a small one)."""
     decimals = _DECIMALS.fullmatch(wanted)
-    if decimals is None and abs(theirs - round(theirs)) > EXACT:
+    if decimals is None and ours and abs(theirs - round(theirs)) > EXACT:
         decimals = _DECIMALS.fullmatch(without_commas(given))
     rounding = 0.5 * 10.0 ** -len(decimals[1]) if decimals else 0.0
     return abs(ours - theirs) <= rounding + EXACT * abs(theirs)
