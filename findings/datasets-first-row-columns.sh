@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Dataset.from_list takes its columns from the first row alone, as one sentence of its documentation says: with a row of
 # text first, the pictures of all other rows are dropped, and nothing is said when it is done. With features that name
-# the column it is an error, about a file that is not there; load_dataset of the same rows as JSON Lines has all columns.
+# the column it is an error, about a file that is not there; load_dataset of the same JSON Lines has all columns.
 # Exits with 0 while that is so. Takes about 400 MB and the package index; Holdfast has no part in it.
 set -euo pipefail
 DATASETS=5.2.0
