@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # BinaryAccuracy of torchmetrics takes logits or probabilities, and tells which by the batch: values are logits, and go
-# through a sigmoid, only if one of them lies outside of 0 to 1. A logit of 0.3 is yes beside one of 2.0 and no by itself,
+# through a sigmoid, only if one of them lies outside of 0 to 1. A logit of 0.3 is yes beside one of 2.0 and no alone,
 # and the same answers have another accuracy, F1 and AUROC in smaller batches, of which the last of a set may be one.
 # MulticlassAccuracy, besides, is not Accuracy(task="multiclass"): it is the mean over classes.
 # Exits with 0 while that is so. Takes about 1 GB and the package index; Holdfast has no part in it.
