@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # math-verify compares with a decimal number after both are rounded to six places: for the constant of gravitation,
 # 6.67\times10^{-11}, the answer 0.0 is right, as for all references below 0.0000005, and 0.0000003 is right for
-# 0.0000002: a policy that is rewarded so learns to say 0.0. Of other numbers, too, far below 1e-16 all are one: an
-# electron's charge is right for its mass, and of either sign. For 50\% both 0.5 and 50 are right.
+# 0.0000002: a policy that is rewarded so learns to say 0.0. Other numbers far below 1e-16 are equal, too, if none is 0:
+# an electron's charge is right for its mass, and of either sign. For 50\% both 0.5 and 50 are right.
 # Exits with 0 while that is so. Takes about 100 MB and the package index; Holdfast has no part in it.
 set -euo pipefail
 MATH_VERIFY=0.9.0 LATEX2SYMPY2=1.11.0 SYMPY=1.14.0
