@@ -16,6 +16,11 @@ from test_group_pass import loss_and_gradients, random_batch
 needs_onednn = pytest.mark.skipif(not products._enabled, reason="this PyTorch is built without oneDNN")
 
 
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    monkeypatch.setattr(products, "LEAST", 1)
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Shapes of the products that oneDNN computed."""
@@ -74,7 +79,7 @@ def test_a_part_that_nothing_reads_has_no_slope():
     torch.testing.assert_close(maps[1][0].grad, rows.sum(0).expand(8, -1))
 
 
-def test_few_rows_and_other_types_are_left_to_pytorch(calls):
+def test_few_rows_and_other_types_are_left_to_pytorch(calls, monkeypatch):
     weight = torch.randn(8, 20)
     for rows in (torch.randn(products.FEWEST - 1, 20), torch.randn(0, 20), torch.randn(20)):
         assert torch.equal(products.linear(rows, weight), F.linear(rows, weight))
@@ -83,7 +88,12 @@ def test_few_rows_and_other_types_are_left_to_pytorch(calls):
         assert torch.equal(products.linear(rows, weight.to(dtype)), F.linear(rows, weight.to(dtype)))
     with products.by_pytorch():
         products.linear(torch.randn(40, 20), weight)
+    monkeypatch.setattr(products, "LEAST", 40 * 20 * 8 + 1)
+    products.linear(torch.randn(40, 20), weight)
     assert not calls
+    monkeypatch.setattr(products, "LEAST", 40 * 20 * 8)
+    products.linear(torch.randn(40, 20), weight)
+    assert len(calls) == products._enabled
 
 
 @needs_onednn

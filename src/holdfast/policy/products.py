@@ -21,7 +21,8 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 
-FEWEST = 24  # rows; below, the call takes longer than the product
+FEWEST = 24  # rows, and
+LEAST = 1 << 21  # multiply-adds: below, the call takes longer than the product
 STEP = 16  # rows that are filled up to, at least
 STEPS = 8  # numbers of rows within a factor of two, at most
 _enabled = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -61,9 +62,10 @@ def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None =
 
 def linears(rows: torch.Tensor, *maps: Map) -> Sequence[torch.Tensor]:
     """What several maps make of the same rows [..., K], by one product: [..., N] of each."""
-    count = rows.numel() // max(rows.shape[-1], 1)
-    here = all(one.dtype == torch.float32 and one.is_cpu for one in (rows, *(weight for weight, _ in maps)))
-    if not (_enabled and here and count >= FEWEST):
+    count, weights = rows.numel() // max(rows.shape[-1], 1), [weight for weight, _ in maps]
+    large = count >= FEWEST and count * sum(weight.numel() for weight in weights) >= LEAST
+    here = all(one.dtype == torch.float32 and one.is_cpu for one in (rows, *weights))
+    if not (_enabled and large and here):
         return [F.linear(rows, *one) for one in maps]
     flat, parts = rows.reshape(count, -1), [part for one in maps for part in one]
     all_MN = _Linears.apply(flat, *parts) if torch.is_grad_enabled() else _made(flat, parts)[0]
