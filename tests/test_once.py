@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -172,6 +173,20 @@ def test_what_teaches_nothing_is_left_out_of_the_pass_and_not_of_the_means(polic
         assert all_row[key] == pytest.approx(row[key], rel=1e-6)
     for name, gradient in all_gradients.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-6, atol=1e-9)
+
+
+def test_what_only_pictures_reach_is_stepped_where_texts_alone_teach(policy):
+    """Moments and weight decay of the tower go on as if all prompts were passed."""
+    method = grpo(batch=4)
+    objective = PolicyGradient(method, TEMPLATES["embedded"], None)
+    items = items_of("counting", 4)
+    items[1:3] = [(task, replace(example, images=())) for task, example in items[1:3]]
+    groups = objective.collect(policy, items, ("once",))
+    advantages = torch.zeros_like(groups.advantages_BG)
+    advantages[2] = torch.tensor([1.0, -1.0] * (advantages.shape[1] // 2))
+    groups = type(groups)(**vars(groups) | {"advantages_BG": advantages, "prefill": None})
+    assert to_pass(objective, groups) == [0, 2]
+    stepped(policy, method, objective, groups)  # all that is trained has a gradient
 
 
 class PushesAll(GRPO):

@@ -217,10 +217,13 @@ def _spent(policy: Policy, groups: Groups) -> dict[str, float]:
 def to_pass(objective: Objective, groups: Groups) -> list[int]:
     """The rows that a step passes through the model: those that teach, and where none does, the first.
 
-    All, where prompts were computed in sampling, and leaving rows out would save less than that; else what
-    sampling computed is let go of.
+    One with a picture, too, where there is one: else the tower had no gradient in place of zeros, and the
+    optimiser would pass it over, decay and momentum included. All, where prompts were computed in sampling,
+    and leaving rows out would save less than that; else what sampling computed is let go of.
     """
-    rows = objective.teaching(groups) or [0]
+    rows, pictures = objective.teaching(groups) or [0], groups.prompts.images
+    if any(pictures) and not any(pictures[row] for row in rows):
+        rows = sorted([*rows, list(map(bool, pictures)).index(True)])
     if groups.prefill is not None:
         if 3 * len(rows) > 2 * len(groups.prompts):  # a pass back costs two forward
             return list(range(len(groups.prompts)))

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
-from holdfast.policy.attention import NAME, Layout
+from holdfast.errors import reason
+from holdfast.policy.attention import NAME, Groups, Layout
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families import Family, ImageFeatures
@@ -35,6 +37,18 @@ class Embedded:
 
     rows_ND: torch.Tensor
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+class _Asked(Groups):
+    """A layout that knows which attention modules asked it, by id."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.asked: list[int] = []
+
+    def attend(self, module: nn.Module, *arguments: Any) -> torch.Tensor:
+        self.asked.append(id(module))
+        return super().attend(module, *arguments)
 
 
 class Backbone:
@@ -71,6 +85,34 @@ class Backbone:
             except ValueError as error:
                 self.leave_to_transformers(f"it has {error}")
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
+        self._try_layers()
+
+    @torch.no_grad()
+    def _try_layers(self) -> None:
+        """Have a token go through: what is written out may not fit after all, or nobody may ask a layout.
+
+        Raises:
+            ValueError: not every layer attends by a layout, and by it alone.
+        """
+        token = torch.zeros(1, dtype=torch.long, device=self.model.device)
+
+        def calls() -> list[int]:
+            layout = _Asked(torch.ones_like(token), dtype=self.dtype)
+            embedded = Embedded(self.text.embed_tokens(token))
+            self.hidden(embedded, token.expand(self.axes, -1), layout)
+            return layout.asked
+
+        if self.lean is not None:
+            try:
+                calls()
+            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+                self.leave_to_transformers(f"written out they fail ({reason(error)})")
+        try:
+            asked = calls()
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{type(self.model).__name__} fails in it ({reason(error)})") from error
+        if not len(asked) == len(set(asked)) == len(self.text.layers):
+            raise ValueError(f"{type(self.model).__name__} does not call its attention once in every layer")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -120,6 +120,7 @@ class Layer:
         _expect(attention, PARTS["attention"] | set(self.norms))
         for norm in (layer.input_layernorm, layer.post_attention_layernorm):
             _norm_of(norm)
+        self._plain_mlp = {name for name, _ in layer.mlp.named_children()} == PARTS["mlp"]
 
     def __call__(
         self, rows_NC: torch.Tensor, angles: Angles, layout: Layout, read: torch.Tensor | None = None
@@ -152,6 +153,8 @@ class Layer:
 
     def mlp(self, rows_NC: torch.Tensor) -> torch.Tensor:
         mlp = self.layer.mlp
+        if not self._plain_mlp:
+            return mlp(rows_NC[None])[0]  # mixtures of experts take batches alone
         if not self.joins:
             return mlp(rows_NC)
         gate, up = self._each(rows_NC, mlp.gate_proj, mlp.up_proj)
@@ -167,7 +170,7 @@ class Layer:
     def joins(self) -> bool:
         """Whether copies of its matrices, side by side, are small, and do what its modules do."""
         attention, mlp = self.attention, self.layer.mlp
-        if {name for name, _ in mlp.named_children()} != PARTS["mlp"]:
+        if not self._plain_mlp:
             return False
         parts = attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj
         plain = all(type(part) is nn.Linear for part in parts)

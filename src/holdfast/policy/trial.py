@@ -25,12 +25,13 @@ def try_packed(
 ) -> None:
     """Compare both passes on the first group; fall back for the rest of the run if they differ.
 
-    What `new` completions were drawn with is compared, too, where layers are written out.
+    What `new` completions were drawn with is compared, too, where steps are not replayed.
     """
     # Two members show what one would not: completions that see each other.
     first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
     backbone = policy.backbone
-    lean = backbone is not None and backbone.lean is not None
+    lean, replays = backbone is not None and backbone.lean is not None, backbone is None or backbone.replays
+    drawn = first[1].logprobs_BGR if new and not replays else None
 
     def plainly() -> torch.Tensor:
         with fused.unfused(), products.by_pytorch():
@@ -45,7 +46,7 @@ def try_packed(
         if not bool(torch.isfinite(plain).all()):
             return None
         passes = [policy.logprobs_by("packed", *first).logprobs_BGR]
-        if lean and new and (drawn := first[1].logprobs_BGR) is not None:
+        if drawn is not None:
             passes.append(drawn)
         return max(float((logprobs - plain).abs().max()) for logprobs in passes)
 
@@ -55,7 +56,7 @@ def try_packed(
     policy.checked, most = True, TOLERANCE[next(policy.model.parameters()).dtype]
     if lean and backbone is not None and not difference <= most:
         backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
-        lean = False
+        drawn = None  # they are drawn anew
         difference = policy.shards.agreed(compared) or 0.0
     if not difference <= most and not (off := policy.shards.agreed(apart)) <= most:
         products.leave_to_pytorch(f"log-probabilities are off by {off:.2g}")

@@ -75,9 +75,11 @@ class RaPO(Continuing):
     def drift(self, stage: Stage, groups: Groups) -> torch.Tensor:
         """d of each completion [B, G]."""
         completions = groups.completions
-        assert completions.logprobs_BGR is not None, "it samples"
+        # Another engine's are off by its rounding, which α multiplies.
+        now_BGR = completions.logprobs_BGR if stage.sampler is None else groups.old_logprobs_BGR
+        assert now_BGR is not None, "it samples"
         then_BGR = logprobs_under(stage.past("stage_start"), stage, groups)
-        difference_BGR = (completions.logprobs_BGR - then_BGR) * completions.mask_BGR
+        difference_BGR = (now_BGR - then_BGR) * completions.mask_BGR
         return (difference_BGR.sum(-1) / completions.lengths_BG.clamp_min(1)).clamp_min(0)
 
     def advantages(self, memory: Memory, rewards_BG: torch.Tensor) -> torch.Tensor:
