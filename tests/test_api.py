@@ -103,6 +103,16 @@ def test_what_is_run_and_by_how_many(tmp_path: Path) -> None:
             holdfast.run(config, workers=workers)  # type: ignore[arg-type]
 
 
+def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
+    """Python imports the script in each process that it starts."""
+    settings = {"sequence": ["reading"], "general": [], "train_examples": 4, "test_examples": 2}
+    config = write_config(tmp_path, settings | {"methods": {"sft": {"objective": "sft", "iterations": 1}}})
+    script = tmp_path / "script.py"
+    script.write_text(f"import holdfast\nprint(len(holdfast.run({str(config)!r}, workers=2).cells()), __file__)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"2 {script}\n", "")
+
+
 def test_threads_load_one_after_another() -> None:
     def load(_: int) -> float:
         policy = holdfast.Policy.load("embedded", holdfast.ModelSettings(device="cpu"))

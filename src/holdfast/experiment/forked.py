@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext
 
@@ -44,6 +46,23 @@ def context_for(device: str) -> ForkServerContext | SpawnContext:
     """
     copied = device == "cpu" and sys.platform == "linux" and len(tempfile.gettempdir()) <= _LONGEST
     return FORKED if copied else SpawnContext()
+
+
+@contextmanager
+def without_script() -> Iterator[None]:
+    """Have processes that are started in the block not run the user's script, of which they need nothing.
+
+    Python imports it in each, and one that does not ask for its name would run its experiment there again.
+    """
+    script = vars(sys.modules["__main__"])
+    known = dict(script)
+    script |= {"__file__": None, "__spec__": None}
+    try:
+        yield
+    finally:
+        for name in ("__file__", "__spec__"):  # an interactive session has no file
+            del script[name]
+        script |= {name: known[name] for name in ("__file__", "__spec__") if name in known}
 
 
 def prepare_copies(device: str) -> None:
