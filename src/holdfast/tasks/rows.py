@@ -68,7 +68,7 @@ class Row:
 
     def fail(self, field: str | None, problem: str) -> NoReturn:
         place = self.place + (f", field '{field}'" if field else "")
-        raise InputError(f"{place}: {problem}.")
+        raise InputError(f"{place}: {problem}" + ("" if problem.endswith("?") else "."))
 
     def example(self, images: tuple[ImageSource, ...] = ()) -> Example:
         """The Example, with these images."""
@@ -138,6 +138,8 @@ class Row:
             if needed:
                 self.fail(field, f"is missing{self._called_otherwise(field)}")
             return ""
+        if value != value:
+            self.fail(field, "is not a number (NaN), as tables write what is missing; fill it in")
         if not isinstance(value, str):
             hint = f'; write it in quotes: "{value}"' if isinstance(value, int | float) else ""
             self.fail(field, f"must be text, not {kind_of(value)}{hint}")
