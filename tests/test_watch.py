@@ -89,8 +89,8 @@ def test_what_is_under_way(tmp_path):
     exam = plan.jobs[plan.chains[0].cells[0, "reading"]]
     for job in (learn, exam):
         store.work(job).mkdir(parents=True)
-    steps = [json.dumps({"step": step, "loss": 1.0 / step}) for step in (1, 2)]
-    (store.work(learn) / "metrics.jsonl").write_text("\n".join([*steps, '{"step": 3, "lo']))  # torn
+    steps = [json.dumps({"step": step, "loss": 1.0 / (1 + step)}) for step in (0, 1)]
+    (store.work(learn) / "metrics.jsonl").write_text("\n".join([*steps, '{"step": 2, "lo']))  # torn
     row = {"id": "a", "prompt": "p", "response": "r" * 900, "reference": "x", "score": 1.0}
     (store.work(exam) / "rows.jsonl").write_text(json.dumps({"seconds": 1, "rows": [row] * 3}) + "\n")
     state = Watch(experiment, plan, store).state()
@@ -115,7 +115,7 @@ def test_each_task_has_its_own_number_and_rows_of_another_shape_are_passed_over(
     learn = plan.jobs[plan.chains[0].learn[0]]
     for job in (*exams, learn):
         store.work(job).mkdir(parents=True)
-    (store.work(learn) / "metrics.jsonl").write_text('{"step": "two"}\n{"step": 1}\n')
+    (store.work(learn) / "metrics.jsonl").write_text('{"step": "two"}\n{"step": 0}\n')
     row = {"id": "a", "prompt": "p", "response": "r", "reference": "x", "score": 1.0}
     odd = [{"id": "b"}, "row", None, row | {"score": "high"}, row]
     (store.work(exams[1]) / "rows.jsonl").write_text(json.dumps({"rows": odd}) + "\n")

@@ -85,8 +85,8 @@ class Watch:
         """A job under way: how much of it, as far as its file tells."""
         if job.kind == "learn":
             steps = (row.get("step") for row in self._metrics(job))
-            last = max((step for step in steps if isinstance(step, int)), default=0)
-            return {"label": job.label, "at": last, "of": job.inputs["iterations"]}
+            last = max((step for step in steps if isinstance(step, int)), default=-1)  # counted from 0
+            return {"label": job.label, "at": last + 1, "of": job.inputs["iterations"]}
         rows = sum(len(batch) for batch in _batches(self.store.work(job) / "rows.jsonl"))
         most = job.inputs["tasks"][0]["count"] if job.kind == "evaluate" else None
         return {"label": job.label, "at": rows, "of": most}
