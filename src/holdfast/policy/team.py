@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from holdfast import plugins
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy.board import Board
 
@@ -415,7 +416,10 @@ def _name(work: Callable[[], Any]) -> str:
 
 
 def _portable(error: Exception | None) -> Exception | None:
-    """An error as another process can have it."""
+    """An error as another process can have it, to which no traceback comes along."""
+    known = HoldfastError, MemoryError, torch.OutOfMemoryError
+    if error is not None and not isinstance(error, known) and (said := plugins.fault(error)):
+        return HoldfastError(said)
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
