@@ -16,6 +16,7 @@ from holdfast import plugins
 from holdfast.config.load import load_experiment
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.executor import run
+from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.store import Store
@@ -366,6 +367,19 @@ def test_advantages_of_the_wrong_shape_end_the_job_with_its_name(rules: Path, tm
     methods = {"m": {"objective": "rules.py:Shapeless", "iterations": 1}}
     outcome = run_here(make_experiment(tmp_path, **SMALL, methods=methods))
     assert any("must return a tensor of the rewards' shape" in text for text in outcome.failed.values())
+
+
+def test_a_scorer_that_changed_since_the_plan_is_no_change_of_data(rules: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "?", "answer": "x"}\n' * 4)
+    rows = {"train": "rows.jsonl", "test": "rows.jsonl", "scorer": "rules.py:score"}
+    changes = SMALL | {"sequence": ["mine"], "tasks": {"mine": rows}, "defaults": {"batch": 4}}
+    changes["methods"] = {"sft": {"objective": "sft", "learning_rate": 1e-3, "iterations": 1}}
+    experiment = make_experiment(tmp_path, **changes)
+    inputs = Inputs(experiment, make_plan(experiment))
+    assert inputs.task("mine").name == "mine"
+    rules.write_text(RULES + "\n")
+    with pytest.raises(InputError, match=r"rules\.py has changed since this run began"):
+        inputs.task("mine")
 
 
 def test_code_that_changed_since_the_plan_is_not_run(rules: Path, tmp_path: Path) -> None:

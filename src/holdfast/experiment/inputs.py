@@ -27,7 +27,7 @@ class Inputs:
 
     def __init__(self, experiment: Experiment, plan: Plan) -> None:
         self.experiment = experiment
-        self._left_out = plan.left_out
+        self._left_out, self._code = plan.left_out, plan.code
         self._known: dict[str, dict[str, Any]] = {}
         for job in plan.jobs.values():
             for data in _data(job):
@@ -45,6 +45,7 @@ class Inputs:
         task = self.experiment.task(name)
         known, now = self._known.get(name, {}), plugins.identify(facts(task))
         if any(known.get(key, value) != value for key, value in now.items()):
+            plugins.check_unchanged(self._code)  # its scorer's file is part of a task, too
             raise InputError(f"The data of task {name}{self._places(name)} {_CHANGED}")
         return without(task, self._left_out)
 
