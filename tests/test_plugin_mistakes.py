@@ -37,6 +37,13 @@ def mask(rows): return [True] * len(rows)
 def array(rows): return np.flatnonzero([row["correct"] < 9 for row in rows])[:4]
 
 
+def meddles(response, example):
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(2)
+    return len(response) / 100
+
+
 class InPlace(RFT):
     objective: str
 
@@ -196,6 +203,13 @@ def test_what_code_does_to_torch_reaches_no_other_job(mistakes: Path, tmp_path: 
     last = plan.jobs[plan.chains[0].learn[-1]]
     first, second = (files.listing(Store(one.store).weights(last)) for one in (meddled, plain))
     assert first == second
+
+
+def test_what_a_function_does_to_torch_reaches_not_even_its_own_job(mistakes: Path, tmp_path: Path) -> None:
+    method = {"objective": "grpo", "reward": {"mistakes.py:meddles": 1.0}, "iterations": 1}
+    threads = torch.get_num_threads()
+    assert not run_here(make_experiment(tmp_path, **SMALL, methods={"m": method})).failed
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, torch.float32)
 
 
 @pytest.mark.parametrize(

@@ -215,13 +215,30 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
             f"most {LONGEST:,.0f}."
         )
     try:
-        with time_limit(seconds), blamed(reference, about):
+        with time_limit(seconds), blamed(reference, about), _torch_kept():
             return function(*arguments)
     except TooSlow:
         raise HoldfastError(
             f"{reference} took more than {seconds:g} s over {about}. Make it faster, or give the function an "
             "attribute `seconds`."
         ) from None
+
+
+@contextmanager
+def _torch_kept() -> Iterator[None]:
+    """What the block does to torch's settings does not reach the job that it is a part of."""
+    torch = sys.modules.get("torch")
+    if not hasattr(torch, "set_num_threads"):  # not imported, or not yet whole
+        yield
+        return
+    before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if before != (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()):
+            torch.set_grad_enabled(before[0])
+            torch.set_default_dtype(before[1])
+            torch.set_num_threads(before[2])
 
 
 @contextmanager
