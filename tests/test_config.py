@@ -50,6 +50,11 @@ def test_an_override_of_a_key_without_a_name_is_told_as_such(tmp_path: Path) -> 
     assert "'.=3' is not an override" in message(write_config(tmp_path), ".=3")
 
 
+def test_what_a_file_extends_is_not_of_the_command_line(tmp_path: Path) -> None:
+    said = message(write_config(tmp_path), "extends=other.yaml")
+    assert said == "'extends=other.yaml' cannot be set: a file says itself what it extends."
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -65,7 +70,7 @@ def test_an_override_of_a_key_without_a_name_is_told_as_such(tmp_path: Path) -> 
             "methods.grpo.loss_mean: must be 'tokens', 'sequences', 'constant' or a",
         ),
         ("methods.grpo.reward={format: 0}", "methods.grpo.reward: weighs nothing"),
-        ("output=null", "output: must be text (in quotes), not None"),
+        ("output=null", "output: must be text (in quotes), not null"),
     ],
 )
 def test_what_an_override_says_is_told_where_it_stands_and_not_of_a_line_in_the_file(

@@ -142,6 +142,8 @@ def _override(data: dict[str, Any], override: str) -> Any:
     if not equals or not all(_override_path(override)):
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
     *parents, last = _override_path(override)
+    if (*parents, last) == ("extends",):
+        raise InputError(f"'{override}' cannot be set: a file says itself what it extends.")
     methods = data.get("methods")
     if parents[:1] == ["methods"] and isinstance(methods, dict) and methods and {*parents[1:2]} - {*methods}:
         known = ", ".join(map(str, methods))

@@ -71,7 +71,7 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
     message = message[0].lower() + message[1:]
     given = details["input"]
     if isinstance(given, str | int | float | bool | None):
-        message += f", not {shortened(repr(given))}"
+        message += f", not {'null' if given is None else shortened(repr(given))}"
     return path, message
 
 
