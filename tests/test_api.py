@@ -108,7 +108,9 @@ def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
     settings = {"sequence": ["reading"], "general": [], "train_examples": 4, "test_examples": 2}
     config = write_config(tmp_path, settings | {"methods": {"sft": {"objective": "sft", "iterations": 1}}})
     script = tmp_path / "script.py"
-    script.write_text(f"import holdfast\nprint(len(holdfast.run({str(config)!r}, workers=2).cells()), __file__)\n")
+    script.write_text(
+        f"import holdfast\nprint(len(holdfast.run({str(config)!r}, workers=2).cells()), __file__)\n"
+    )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"2 {script}\n", "")
 

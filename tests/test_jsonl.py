@@ -131,7 +131,7 @@ ROW = {"prompt": "?", "answer": "x"}
         ({**ROW, "id": 1.5}, r"line 2, field 'id': must be text or a whole number, not a number"),
         ({**ROW, "id": " "}, r"line 2, field 'id': is empty; leave it out"),
         ({**ROW, "image": "a.png"}, r"line 2, field 'image': is not a known field; did you mean 'images'\?$"),
-        ({**ROW, "answer": math.nan}, r"line 2, field 'answer': is not a number \(NaN\), as tables write what"),
+        ({**ROW, "answer": math.nan}, r"line 2, field 'answer': is not a number \(NaN\), as tables write"),
         ({**ROW, "rationale": 3}, r"line 2, field 'rationale': must be text"),
     ],
 )  # fmt: skip

@@ -61,11 +61,14 @@ def test_two_devices_give_what_one_gives(shard: str, tmp_path: Path, by_one: dic
 def test_an_error_of_ones_own_code_on_another_rank_has_its_line(tmp_path: Path) -> None:
     (tmp_path / "rules.py").write_text(
         "from holdfast.learning.retention import Strategy\n\n\nclass Fails(Strategy):\n    kind: str\n\n"
-        "    def gradient(self, stage, memory, groups):\n        if stage.team.rank:\n            raise ValueError(1)\n"
+        "    def gradient(self, stage, memory, groups):\n        if stage.team.rank:\n"
+        "            raise ValueError(1)\n"
     )
     method = SMALL["methods"]["sft"] | {"retention": {"kind": "rules.py:Fails"}}
     experiment = make_experiment(tmp_path, **SMALL | {"methods": {"sft": method}}, devices=2)
-    assert list(run_here(experiment).failed.values()) == [f"{tmp_path}/rules.py failed: line 9: ValueError: 1."]
+    assert list(run_here(experiment).failed.values()) == [
+        f"{tmp_path}/rules.py failed: line 9: ValueError: 1."
+    ]
 
 
 def in_a_stage(store: Path, do: Callable[[], None]) -> threading.Thread:

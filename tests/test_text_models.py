@@ -43,7 +43,9 @@ def test_what_is_drawn_is_what_the_model_says(
     policy = Policy.load(make_folder(tmp_path, kind, **settings), ModelSettings(device="cpu"))
     assert policy.way == way and (getattr(policy.backbone, "lean", None) is not None) == lean
     prompts = policy.encode(["w1 w2 w3 w4 w5", "w7 w9", "w3 " * 12], [(), (), ()])
-    drawn = policy.sample(prompts, 4, Sampling(temperature=0.3, max_tokens=8), torch.Generator().manual_seed(0))
+    drawn = policy.sample(
+        prompts, 4, Sampling(temperature=0.3, max_tokens=8), torch.Generator().manual_seed(0)
+    )
     assert policy.way == way
     with torch.no_grad():
         found = policy.group_logprobs(prompts, drawn, 0.3).logprobs_BGR

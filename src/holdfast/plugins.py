@@ -227,7 +227,7 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
 @contextmanager
 def _torch_kept() -> Iterator[None]:
     """What the block does to torch's settings does not reach the job that it is a part of."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if not hasattr(torch, "set_num_threads"):  # not imported, or not yet whole
         yield
         return
