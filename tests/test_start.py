@@ -239,6 +239,32 @@ def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:
         look_at_table("", {"train": tmp_path / "other.parquet"})
 
 
+@pytest.mark.parametrize(
+    ("answers", "setting"),
+    [
+        ([2, 0], {"answer_index": "answer"}),
+        ([2, 1], {"answer": "{answer}"}),  # counted from 1, as far as one can tell
+        ([3, 0], {"answer": "{answer}"}),  # no place
+        (["c", "a"], {"answer": "{answer}"}),
+    ],
+)
+def test_answers_that_are_places_among_choices_are_an_index(
+    tmp_path: Path, answers: list[Any], setting: dict[str, str]
+) -> None:
+    rows = [{"question": "which ?", "choices": ["a", "b", "c"], "answer": answer} for answer in answers]
+    table(tmp_path / "mine.parquet", rows)
+    data = look_at_table("", {"train": tmp_path / "mine.parquet"})
+    assert setting.items() <= data.settings.items() and len({"answer", "answer_index"} & set(data.settings)) == 1
+
+
+def test_a_row_whose_answer_is_a_place_among_choices_says_how_to_name_it(tmp_path: Path) -> None:
+    rows = [{"prompt": "which ?", "choices": ["a", "b"], "answer": 0}]
+    with pytest.raises(InputError, match=r"line 1, field 'answer'.*write a choice's letter.*answer_index: answer"):
+        look_at_rows({"train": write(tmp_path, rows)})
+    with pytest.raises(InputError, match='write it in quotes: "0"'):
+        look_at_rows({"train": write(tmp_path, [{"prompt": "which ?", "answer": 0}])})
+
+
 def test_jsonl_with_names_of_its_own_is_a_table(tmp_path: Path, call: Call) -> None:
     for n in range(10):
         Image.new("RGB", (48, 48), (20 * n, 0, 0)).save(tmp_path / f"{n}.png")

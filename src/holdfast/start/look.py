@@ -86,7 +86,7 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         named: dict[str, str] = {key: meant[key] for key in ("messages", "images") if key in meant}
     elif "prompt" in meant and ("answer" in meant or "references" in meant):
         named = {"prompt": f"{{{meant['prompt']}}}"}
-        named |= {"answer": f"{{{meant['answer']}}}"} if "answer" in meant else {}
+        named |= _answer(meant, rows) if "answer" in meant else {}
         named |= {key: meant[key] for key in ("images", "choices", "references") if key in meant}
     else:
         raise TableError(
@@ -118,6 +118,21 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
         why += f" (in the first {len(rows)} rows)"
     return Data(settings | named, scorer, why, {}, [])
+
+
+def _answer(meant: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The setting of the answers: where each is a place among its row's choices, and some the first, an index."""
+    column = meant["answer"]
+    answers = [row[column] for row in rows]
+    choices = [row.get(meant.get("choices", "")) for row in rows]
+    places = all(
+        type(answer) is int  # no truth value
+        and isinstance(texts, list)
+        and 0 <= answer < len(texts)
+        and str(answer) not in texts
+        for answer, texts in zip(answers, choices, strict=True)
+    )
+    return {"answer_index": column} if places and 0 in answers else {"answer": f"{{{column}}}"}
 
 
 def is_table(path: Path) -> bool:
