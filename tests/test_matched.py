@@ -144,6 +144,7 @@ def test_the_table_and_its_sentences(tmp_path):
     assert {"value", "low", "high", "p", "effect", "shown"} == set(budget["fm"])
     assert "p" not in budget["plasticity"]
     assert "itself a selection" in table["note"]
+    assert '<th scope="col" title="floating-point operations, of the reference' in html  # numbers, not text
     assert "At matched gain and budget" in html
     assert "within 10 % of sft&#39;s operations for remax (9.00 ×)" in html
     assert "itself a selection" in (tmp_path / "report.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Finding, Section
-from holdfast.report.table import Column, Kind, Table, p_value, text, used
+from holdfast.report.table import NO_BREAK, Column, Kind, Table, p_value, text, used
 
 # measure -> (topic, name, then for a method above and below the one it is compared with: a word that
 # goes before a list of methods, and a verb)
@@ -143,8 +143,8 @@ def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
 
 
 def with_p(gap: Difference) -> str:
-    """A difference with its interval and p-value."""
-    return text(gap, "change") + ("" if np.isnan(gap.p) else f", {p_value(gap.p)}")
+    """A difference with its interval and p-value, each on one line."""
+    return text(gap, "change") + ("" if np.isnan(gap.p) else f", {p_value(gap.p).replace(' ', NO_BREAK)}")
 
 
 def _one_seed(comparisons: list[Comparison]) -> str:

@@ -43,8 +43,8 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table:
         Column("setting", "Method"),
         Column("against", "Against"),
         Column("plasticity", "Plasticity", "change", "of the method minus that of the reference"),
-        Column("operations", "Operations", help="floating-point operations, of the reference's"),
-        Column("roll-outs", "Roll-outs", help="sampled completions, of the reference's"),
+        Column("operations", "Operations", "coefficient", "floating-point operations, of the reference's"),
+        Column("roll-outs", "Roll-outs", "coefficient", "sampled completions, of the reference's"),
         *(Column(name, label, "change") for name, label in TESTED.items()),
     ]
     found = [row.comparison for row in rows if row.comparison]
