@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,16 @@ def test_what_fits_nowhere_says_what_would(tmp_path: Path, seven: None) -> None:
     assert "--cards 4: " in text and "4 cards a stage, shard full" in text
     assert "model.lora={rank: 16}" in text
     assert "--cards 2:" not in text and "--card h200-141gb" not in text  # too little, both
+
+
+def test_what_no_single_change_makes_fit_says_where_to_begin(tmp_path: Path, seven: None) -> None:
+    experiment = make_experiment(tmp_path, model={"dtype": "float32"}, test_examples=4000)
+    methods = {name: one.model_copy(update={"batch": 4096}) for name, one in experiment.methods.items()}
+    with pytest.raises(InputError) as caught:
+        asked(experiment.model_copy(update={"methods": methods}), 1).ahead()
+    text = str(caught.value)
+    assert "It would fit" not in text
+    assert re.search(r"No single change is enough\. \S+ takes most off \([\d.]+ GB left\): begin there\.$", text)
 
 
 # Times
