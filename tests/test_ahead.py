@@ -176,7 +176,9 @@ def test_what_no_single_change_makes_fit_says_where_to_begin(tmp_path: Path, sev
         asked(experiment.model_copy(update={"methods": methods}), 1).ahead()
     text = str(caught.value)
     assert "It would fit" not in text
-    assert re.search(r"No single change is enough\. \S+ takes most off \([\d.]+ GB left\): begin there\.$", text)
+    assert re.search(
+        r"No single change is enough\. \S+ takes most off \([\d.]+ GB left\): begin there\.$", text
+    )
 
 
 # Times

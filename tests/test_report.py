@@ -329,7 +329,10 @@ def test_a_sentence_needs_the_interval_and_the_test(low, p, said):
     found = {finding.topic: finding.text for finding in findings(analysis)}["Forgetting"]
     assert found.startswith(said)
     assert found.endswith("; one seed.")
-    assert f"difference +3.1\u00a0[{signed(100 * low)},\u00a0+5.0], p\u00a0{'<' if p < 0.01 else '='}\u00a00.0" in found
+    assert (
+        f"difference +3.1\u00a0[{signed(100 * low)},\u00a0+5.0], p\u00a0{'<' if p < 0.01 else '='}\u00a00.0"
+        in found
+    )
 
 
 def test_seeds_are_not_called_one():

@@ -254,12 +254,16 @@ def test_answers_that_are_places_among_choices_are_an_index(
     rows = [{"question": "which ?", "choices": ["a", "b", "c"], "answer": answer} for answer in answers]
     table(tmp_path / "mine.parquet", rows)
     data = look_at_table("", {"train": tmp_path / "mine.parquet"})
-    assert setting.items() <= data.settings.items() and len({"answer", "answer_index"} & set(data.settings)) == 1
+    assert (
+        setting.items() <= data.settings.items() and len({"answer", "answer_index"} & set(data.settings)) == 1
+    )
 
 
 def test_a_row_whose_answer_is_a_place_among_choices_says_how_to_name_it(tmp_path: Path) -> None:
     rows = [{"prompt": "which ?", "choices": ["a", "b"], "answer": 0}]
-    with pytest.raises(InputError, match=r"line 1, field 'answer'.*write a choice's letter.*answer_index: answer"):
+    with pytest.raises(
+        InputError, match=r"line 1, field 'answer'.*write a choice's letter.*answer_index: answer"
+    ):
         look_at_rows({"train": write(tmp_path, rows)})
     with pytest.raises(InputError, match='write it in quotes: "0"'):
         look_at_rows({"train": write(tmp_path, [{"prompt": "which ?", "answer": 0}])})

@@ -99,8 +99,8 @@ def estimates(experiment: Experiment, cards: int) -> dict[Way, Estimate]:
     if known is None:
         path = experiment.model.path
         raise InputError(
-            f"What {path} needs can be told once its config.json and preprocessor_config.json are on this disk "
-            f"(hf download {path} config.json preprocessor_config.json)."
+            f"What {path} needs can be told once its config.json and preprocessor_config.json are on this "
+            f"disk (hf download {path} config.json preprocessor_config.json)."
         )
     return {way: estimate(experiment, known, way) for way in ways(experiment, cards)}
 
@@ -111,7 +111,7 @@ def fitting(made: dict[Way, Estimate], card: Card) -> dict[Way, Estimate]:
 
 
 def does_not_fit(experiment: Experiment, cards: int, card: Card) -> str:
-    """What is missing in the way that takes least, and single changes after which some way fits, or the best."""
+    """What is missing in the way that takes least, and single changes after which some way fits."""
     made = estimates(experiment, cards)
     least = min(made, key=lambda way: made[way].total)
     needs = memory.needed(made[least], "cuda", 1)
@@ -123,7 +123,9 @@ def does_not_fit(experiment: Experiment, cards: int, card: Card) -> str:
             for text, other in memory.changes(experiment)
         }
         best = min(after, key=lambda text: after[text])
-        advice = f"No single change is enough. {best} takes most off ({gigabytes(after[best])} left): begin there."
+        advice = (
+            f"No single change is enough. {best} takes most off ({gigabytes(after[best])} left): begin there."
+        )
     return (
         f"This fits nowhere. With {least.text()}, which takes least, a card needs about {gigabytes(needs)} "
         f"({made[least].text()}) and has {card.memory:g} GB; {gigabytes(needs - card.memory * 1e9)} are "

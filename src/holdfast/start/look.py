@@ -121,7 +121,7 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
 
 
 def _answer(meant: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The setting of the answers: where each is a place among its row's choices, and some the first, an index."""
+    """The setting of the answers: an index where each is a place among its row's choices, one the first."""
     column = meant["answer"]
     answers = [row[column] for row in rows]
     choices = [row.get(meant.get("choices", "")) for row in rows]

@@ -144,8 +144,8 @@ class Row:
             hint = f'; write it in quotes: "{value}"' if isinstance(value, int | float) else ""
             if field == "answer" and hint and self.values.get("choices"):
                 hint = (
-                    "; write a choice's letter or text, or, where it is a place counted from 0, name the columns "
-                    'in the experiment (prompt: "{prompt}", answer_index: answer, choices: choices)'
+                    "; write a choice's letter or text, or, where it is a place counted from 0, name the "
+                    'columns in the experiment (prompt: "{prompt}", answer_index: answer, choices: choices)'
                 )
             self.fail(field, f"must be text, not {kind_of(value)}{hint}")
         if needed and not value.strip():
