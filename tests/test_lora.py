@@ -267,6 +267,21 @@ def test_wrong_settings_and_files(folder, tmp_path, monkeypatch):
         make_policy(folder, lora=LORA)
 
 
+@pytest.mark.parametrize(
+    "beside", [{"use_dora": True}, {"modules_to_save": ["norm"]}, {"trainable_token_indices": [3, 4]}]
+)
+def test_adapters_that_are_not_lora_alone_are_refused(folder, tmp_path, beside):
+    """They would be read without the lengths of DoRA, or merged without the other weights."""
+    from peft import LoraConfig, get_peft_model
+
+    policy = make_policy(folder)
+    config = LoraConfig(r=2, target_modules=["q_proj"], base_model_name_or_path=str(folder), **beside)
+    get_peft_model(policy.model, config).save_pretrained(tmp_path / "peft")
+    settings = policy.settings.model_copy(update={"path": str(folder)})
+    with pytest.raises(InputError, match=rf"not LoRA alone \({next(iter(beside))} in .* merge_and_unload"):
+        Policy.load(tmp_path / "peft", settings)
+
+
 def test_an_experiment_with_adapters(tmp_path):
     """Stages go on from the saved adapters, in parts of a few tokens."""
     model = {"path": "embedded", "lora": {"rank": 2}, "token_budget": 150}

@@ -25,6 +25,9 @@ from holdfast.policy.settings import Lora
 from holdfast.rng import seed
 
 CONFIG = "adapter_config.json"
+# What peft may train beside the pairs of matrices; transformers does not read DoRA's lengths, and merging
+# here would not write the others under their own names.
+BESIDE_LORA = ("modules_to_save", "trainable_token_indices", "use_dora")
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -114,6 +117,13 @@ def load_adapters(model: Any, folder: Path) -> None:
             f"The adapters in {folder} cannot be used with this model: {reason(error)}."
         ) from error
     model._weight_conversions = names
+    (config,) = model.peft_config.values()
+    beside = [setting for setting in BESIDE_LORA if getattr(config, setting, None)]
+    if beside:
+        raise InputError(
+            f"The adapters in {folder} are not LoRA alone ({', '.join(beside)} in {CONFIG}). Merge them into "
+            "their model with peft's merge_and_unload, and name the folder of that."
+        )
     check_shapes(f"The adapters in {folder} do not fit this model", report.mismatched_keys)
     missing = sorted(name for name in report.missing_keys if ".lora_" in name)
     if missing:
