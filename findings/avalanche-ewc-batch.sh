@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The importance of a weight in Avalanche's EWC is the square of a batch's gradient, where EWC has the mean of the
-# squares of single rows': what rows disagree on cancels out before it is squared, and with a train_mb_size of 64 all
-# importances are about a 64th. The ewc_lambda that keeps the first task with one batch size forgets it with another.
+# squares of single rows': what rows disagree on cancels out before it is squared, and with a train_mb_size of 64 the
+# importances are a 55th here. The ewc_lambda that keeps the first task with one batch size forgets it with another.
 # Exits with 0 while that is so. Takes about 7 GB and the package index; Holdfast has no part in it.
 set -euo pipefail
 AVALANCHE=0.6.0 TORCH=2.14.1 TORCHVISION=0.29.1
