@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
 
-_SIGNS = dict.fromkeys(map(ord, "−–—‒‑﹣－"), "-") | {ord("＋"): "+", ord("⁄"): "/", ord("∕"): "/"}
-_WIDE_DIGITS = {ord("０") + digit: str(digit) for digit in range(10)} | {ord("．"): ".", ord("，"): ","}
-_TYPOGRAPHY = _SIGNS | _WIDE_DIGITS | dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u2007"), " ")
+_SIGNS = dict.fromkeys(map(ord, "−–—‒‑﹣"), "-") | {ord("⁄"): "/", ord("∕"): "/"}
+_WIDE = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_MATHEMATICAL = {code: normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}  # 𝜋, 𝟏, 𝐁
+_BLANKS = dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " ")
+UNSEEN = dict.fromkeys((0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
+_TYPOGRAPHY = _SIGNS | _WIDE | _MATHEMATICAL | _BLANKS | UNSEEN
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"
 _EXPONENT = re.compile(f"[{_RAISED}]+")
 _LOWERED = str.maketrans(_RAISED, "0123456789-")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")  # 0,125 is a decimal
+_SPACED_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?: \d{3})+)(?!\d)")
 _POINTS_FOR_COMMAS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3}){2,}")  # one point alone is a decimal point
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
-_OTHER_NUMBER = re.compile(r"(?<![\w^])\d")  # behind a number; m2 and m^2 are units
+_TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·|\*|x|X) ?10 ?(?:\^|\*\*) ?\{?([+-]?\d+)\}?")
+_OTHER_NUMBER = re.compile(r"(?<![\w^{])\d")  # behind a number; m2 and m^{2} are units
 _NUMBER = re.compile(r"((?:[+-]\s*)?(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d+)?)")
 
 
 def plain_typography(text: str) -> str:
-    """Minus signs, slashes, blanks and digits of every width as the ASCII ones."""
+    """Signs, blanks, letters and digits of every width and typeface as the plain ones; unseen marks go."""
     return text.translate(_TYPOGRAPHY)
 
 
 def on_the_line(text: str) -> str:
     """Raised digits as exponents: `10⁻³` is `10^{-3}`."""
     return _EXPONENT.sub(lambda raised: f"^{{{raised[0].translate(_LOWERED)}}}", text)
+
+
+def with_exponents(text: str) -> str:
+    r"""Powers of ten as exponents: `1.2 \times 10^{3}` is `1.2e3`."""
+    return _TIMES_TEN.sub(r"e\1", text)
+
+
+def closed_up(text: str) -> str:
+    """Without the blanks that set thousands apart: `1 200` is 1200, while `1 2` stays."""
+    return _SPACED_THOUSANDS.sub(lambda found: found[1] + found[2].replace(" ", ""), text)
 
 
 def without_commas(number: str) -> str:
@@ -43,12 +59,12 @@ def read_number(text: str) -> tuple[float, str] | None:
 
     A text with more than one number (`12 or 13`, `1/2`) says none.
     """
-    text = plain_typography(text).strip(", \t\n\r")
+    text = with_exponents(on_the_line(closed_up(plain_typography(text)))).strip(", \t\n\r")
     found = _NUMBER.match(text)
     if not found or _OTHER_NUMBER.search(text, found.end()):
         return None
     mantissa, mark, exponent = "".join(found[1].split()).lower().partition("e")
     try:
-        return float(without_commas(mantissa) + mark + exponent), text[found.end() :].strip()
+        return float(without_commas(mantissa) + mark + exponent), text[found.end() :].strip(" .")
     except ValueError:  # such as 1.2.3 or 1,2,3
         return None

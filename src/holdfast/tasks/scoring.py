@@ -109,4 +109,4 @@ def number(answer: str, reference: str) -> float:
 
 
 def _squeezed(text: str) -> str:
-    return "".join(text.split()).casefold()
+    return re.sub(r"[\s^{}]", "", text).casefold()

@@ -14,7 +14,7 @@ from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks import scoring
 from holdfast.tasks.scorers import mathematics, mmmu, options, parts, short, study, vqa
-from holdfast.tasks.scorers.text import final_part
+from holdfast.tasks.scorers.text import labelled_part
 
 if TYPE_CHECKING:
     from holdfast.tasks.example import Example
@@ -41,7 +41,7 @@ def _by_letter(read: options.Reader) -> Scorer:
 
 
 def _vqa(answer: str, example: Example) -> float:
-    return vqa.soft_accuracy(final_part(answer), example.references or (example.answer,))
+    return vqa.soft_accuracy(labelled_part(answer), example.references or (example.answer,))
 
 
 def _mmmu(answer: str, example: Example) -> float:

@@ -9,11 +9,12 @@ phrases. Every pattern takes linear time, as answers may be degenerate.
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from unicodedata import normalize
 
-from holdfast.tasks.numerals import on_the_line, plain_typography, without_commas
+from holdfast.tasks.numerals import closed_up, on_the_line, plain_typography, with_exponents, without_commas
 from holdfast.tasks.scorers import latex
-from holdfast.tasks.scorers.text import WRAPPER, final_part, words
+from holdfast.tasks.scorers.text import labelled_part, unwrapped, words
 from holdfast.tasks.scorers.units import split_unit
 from holdfast.tasks.scorers.value import value
 
@@ -21,7 +22,8 @@ LONGEST = 400  # characters; a longer text is not an answer of this kind
 EXACT = 1e-9  # relative
 
 _SYMBOLS = {
-    "∠": "angle", "△": "triangle", "≈": "approx", "≅": "cong", "∥": "parallel", "⊥": "perp", "∼": "sim",
+    "∠": "angle", "△": "triangle", "≈": "approx", "≅": "cong", "∥": "parallel", "‖": "parallel",
+    "⊥": "perp", "⟂": "perp", "∼": "sim", "∪": "cup", "∩": "cap", "∛": "sqrt[3]",
     "≤": "leq", "≥": "geq", "≠": "neq", "∞": "infty", "θ": "theta", "α": "alpha", "β": "beta", "γ": "gamma",
     "δ": "delta", "φ": "phi", "±": "pm", "∓": "mp", "∘": "circ",
 }  # fmt: skip
@@ -35,30 +37,58 @@ _SYNONYMS = (
     (re.compile(r"\\ne(?![A-Za-z])|!="), r"\\neq "),
     (re.compile(r"\\lt(?![A-Za-z])"), "<"),
     (re.compile(r"\\gt(?![A-Za-z])"), ">"),
-    (re.compile(r"(?<=[A-Z}]) ?\|\| ?(?=[A-Z\\])"), r" \\parallel "),
+    (re.compile(r"(?<=[A-Z}]) ?(?:\|\||//) ?(?=[A-Z\\])|\\(?:\||Vert(?![A-Za-z]))"), r" \\parallel "),
+    (re.compile(r"\\bot(?![A-Za-z])"), r"\\perp "),
+    (re.compile(r"(?<=\d) to (?=\d)|\\colon(?![A-Za-z])"), ":"),
+    (re.compile(r"[+]?(?:\\infty|(?<![A-Za-z])inf(?:inity)?(?![A-Za-z]))"), r"\\infty "),
+    (re.compile(r"(?<=[)\]]) ?U ?(?=[(\[])"), r" \\cup "),
+    (re.compile(r"\\lbrace(?![A-Za-z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
+    (re.compile(r"\bper cent\b"), "percent"),
     (re.compile(r"(?<!\\)\b[Aa]ngle\s+(?=[A-Z0-9]\b|[A-Z]{3}\b)"), r"\\angle "),
     (
-        re.compile(r"(?:(?<!\\)\b[Tt]riangle\s+|(?:\\Delta(?![A-Za-z])|Δ)\s*)(?=[A-Z] ?[A-Z] ?[A-Z]\b)"),
+        re.compile(r"(?:(?<!\\)\b[Tt]riangle\s+|(?:\\(?:Delta|bigtriangleup)(?![A-Za-z])|[Δ∆])\s*)(?=[A-Z] ?[A-Z] ?[A-Z]\b)"),
         r"\\triangle ",
     ),
     (re.compile(r"\*\*"), "^"),
 )
+# Similarity, before the tie of LaTeX is taken for a blank.
+_SIMILAR = re.compile(r"~(?= ?(?:\\(?:big)?triangle|\\Delta|[△Δ∆]|[Tt]riangle ))")
 _SPACES = re.compile(r"\\[,;: ]|~|\\q?quad(?![A-Za-z])")
-_MARKS = re.compile(r"\\?[$%]|\\[!()\[\]]|\\(?:left|right|displaystyle)(?![A-Za-z])")
+_MARKS = re.compile(
+    r"\\?[$%]|\\[!()\[\]]|\\\\\Z|\\mathbin|\{\}|∴|\\therefore(?![A-Za-z])|[✓✔✅]"
+    r"|\\(?:left|right|displaystyle|tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])"
+)
 _DEGREES = re.compile(
     r"\^\s*(?:\{\s*(?:\\circ|o)\s*\}|\\circ|o\b)|\\(?:text)?(?:degree|circ)(?![A-Za-z])|[°º˚]"
 )
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*\{\s*(\d+)\s*\}")
-_LINE = re.compile(r"\\(?:overline|overleftrightarrow|overrightarrow|overarc|widehat)\s*\{([^{}]*)\}")
+_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*\{\s*(\d+)\s*\}|\((\d+)\))")
+_LINE = re.compile(
+    r"\\(?:overline|bar|overleftrightarrow|overrightarrow|vec|over(?:arc|paren)|(?:wide)?hat"
+    r"|(?:overset|stackrel)\s*\{\s*\\frown\s*\})\s*\{\s*([^{}]*?)\s*\}"
+)
 _BARE_ARGUMENTS = re.compile(r"\\([dt]?)frac\s*(\d)\s*(\d)")  # LaTeX reads \frac12 as one half
 _RELATION = re.compile(r"(=|\\(?:cong|parallel|perp|sim|neq|leq|geq)(?![A-Za-z])|[<>])")
+_UNKNOWN_TO_ALGEBRA = {r"\cong", r"\parallel", r"\perp", r"\sim"}
+_NAMED = re.compile(r"(?:\bm\s*)?\\(angle|triangle)\s*\{?\s*(\w(?:\s*\w){0,2})\b\s*\}?")
+# What computer algebra passes over, and so has to be the same in both.
+_PASSED_OVER = re.compile(
+    r"\\(?!(?:[dtc]?frac|sqrt|over|cdot|times|div|pi|leq|geq|neq)(?![A-Za-z]))[A-Za-z]+|['?,;:±∓]"
+    r"|\b(?:and|or|no|not|is)\b"
+)
 _EQUALS = re.compile(r"=|\\(?:approx|simeq|doteq)(?![A-Za-z])")
 _MIRRORED = {"=", r"\cong", r"\parallel", r"\perp", r"\sim", r"\neq"}
 _TURNED = {">": "<", r"\geq": r"\leq"}
 _NAME = re.compile(
     r"(?:m\s*)?\\(?:angle|triangle)\s*\w(?:\s*\w){0,3}|\\[A-Za-z]+(?:\s+[A-Z])?"  # m\angle A, \theta, \sin A
-    r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|\|[A-Z]\s*[A-Z]\||[A-Za-z](?:_\{?\w\}?)?|area|perimeter|length"
-    r"|answer",
+    r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|\|[A-Z]\s*[A-Z]\||[A-Za-z](?:_\{?\w\}?)?"
+    r"|(?:area|perimeter|length|answer)(?: of \\?\w{1,12}(?: \w){0,3})?",
+    re.IGNORECASE,
+)
+_LEAD_IN = re.compile(
+    r"(?:(?:so|thus|hence|therefore),? )?(?:the |my )?(?:(?:final|correct|right|exact) )?"
+    r"(?:answer|value|measure|length|width|height|area|perimeter|circumference|radius|diameter|volume|ratio|x)"
+    r"(?: of [^=.:]{1,30}?)?(?: is(?: (?:equal to|approximately|about))?| equals|:) ?:? ?",
     re.IGNORECASE,
 )
 _DECIMALS = re.compile(r"[+-]?\s*\d*\.(\d+)")
@@ -71,15 +101,16 @@ _OPERATORS = re.compile(
 )
 _PARTED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d(?!\d\d(?!\d)))")  # 1 2 is not 12, but 1 200 is 1200
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
-_CLOSING = {"(": ")]", "[": ")]", r"\{": r"\}"}
+_CLOSING = {"(": ")]", "[": ")]", "{": "}", r"\{": r"\}"}
 
 
 def geometry(answer: str, reference: str) -> float:
     """Equal numbers (decimals within rounding), collections, statements or expressions; else equal texts."""
-    found = final_part(answer)
+    found = labelled_part(answer)
     if len(found) > LONGEST:
         return 0.0
-    given, wanted = _bare(found), _bare(reference)
+    lead_in = _LEAD_IN.match(found)
+    given, wanted = _bare(found[lead_in.end() :] if lead_in else found), _bare(reference)
     if not given:
         return 0.0
     if _squeezed(given) == _squeezed(wanted):
@@ -113,7 +144,9 @@ def _same(given: str, wanted: str) -> bool:
     members = _members(wanted)
     if members:
         return _same_members(_members(given), members)
-    ours, theirs = _number(without_commas(given)), _number(_reference_number(wanted))
+    if _members(given):
+        return False
+    ours, theirs = _number(without_commas(closed_up(given))), _number(_reference_number(wanted))
     if ours is not None and theirs is not None:
         return _close(ours, theirs, given, wanted)
     if _symbolic(wanted):
@@ -125,7 +158,7 @@ def _same(given: str, wanted: str) -> bool:
 
 def _reference_number(text: str) -> str:
     """A reference's comma can only set thousands apart; `2,3` is a list."""
-    return text.replace(",", "") if re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text) else text
+    return text.replace(",", "") if re.fullmatch(r"-?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?", text) else text
 
 
 def _close(ours: float, theirs: float, given: str, wanted: str) -> bool:
@@ -154,10 +187,10 @@ def _members(text: str) -> tuple[str, list[str]] | None:
 
 
 def _same_members(given: tuple[str, list[str]] | None, wanted: tuple[str, list[str]]) -> bool:
-    if given is None or given[0] != wanted[0] or len(given[1]) != len(wanted[1]):
+    if given is None or given[0].replace("\\", "") != wanted[0].replace("\\", "") or len(given[1]) != len(wanted[1]):
         return False
     ours, theirs = given[1], wanted[1]
-    if wanted[0].startswith("\\"):  # a set has no order
+    if wanted[0].startswith(("\\", "{")):  # a set has no order
         ours, theirs = (sorted(part, key=_place) for part in (ours, theirs))
     return all(map(_same, ours, theirs))
 
@@ -184,28 +217,44 @@ def _same_statement(ours: tuple[list[str], list[str]], theirs: tuple[list[str], 
 
 def _list(text: str) -> list[str]:
     """The members of `AD and BE` in order of the alphabet; none if the text is no list."""
-    parts = [_squeezed(part) for part in re.split(r",|\\?&|\band\b", text)]
+    parts = [_squeezed(part) for part in re.split(r"[,;]|\\?&|\band\b", text)]
     return sorted(filter(None, parts)) if len(parts) > 1 else []
 
 
 def _by_algebra(given: str, wanted: str) -> bool:
     r"""Computer algebra, for two answers that both look like formulas. Words never get there.
 
-    It takes `\leq 5` for 5, and so for `x = 5`: what orders or parts two sides is compared before.
+    It passes over what it does not know: it takes `\leq 5` for 5, and `\angle 1 \cong \angle 2` for 2. So
+    names become variables, and what relates, parts or changes the rest has to be the same.
     """
-    alike = _symbolic(given) and _symbolic(wanted) and _orders(given) == _orders(wanted)
-    return alike and latex.equal(given, wanted)
+    if not (_symbolic(given) and _symbolic(wanted)):
+        return False
+    ours, theirs = (_NAMED.sub(_variable, text) for text in (given, wanted))
+    relations = _statement(ours)[1]
+    alike = relations == _statement(theirs)[1] and _UNKNOWN_TO_ALGEBRA.isdisjoint(relations)
+    alike = alike and not (relations and _nested(ours))
+    return alike and _passed_over(ours) == _passed_over(theirs) and latex.equal(ours, theirs)
 
 
-def _orders(statement: str) -> set[str]:
-    """The relations of a statement, in an order of their own, other than equality."""
-    return {*_statement(statement)[1]} - {"="}
+def _variable(name: re.Match[str]) -> str:
+    r"""`m\angle A B C` as `\angle_{ABC}` in letters that computer algebra reads as one variable."""
+    return f" {'t' if name[1] == 'triangle' else 'z'}_{{{''.join(name[2].split())}}} "
+
+
+def _passed_over(text: str) -> list[str]:
+    return sorted(_PASSED_OVER.findall(text))
+
+
+def _nested(text: str) -> bool:
+    """Whether a relation stands within brackets."""
+    depths = accumulate((letter in "([{") - (letter in ")]}") for letter in text)
+    return any(depth and letter in "=<>" for depth, letter in zip(depths, text, strict=True))
 
 
 def _symbolic(text: str) -> bool:
     """Holds an operator or a LaTeX command and no word of three letters or more."""
     plain = re.sub(r"\\[A-Za-z]+", " ", text)
-    return bool(re.search(r"\\[A-Za-z]|[=+*/^<>]|\d\s*[a-z]\b|\d\s*-|-\s*\d", text)) and not re.search(
+    return bool(re.search(r"\\[A-Za-z]|[=+*/^<>-]|\d\s*[a-z]\b", text)) and not re.search(
         r"[^\W\d_]{3,}", plain
     )
 
@@ -213,11 +262,12 @@ def _symbolic(text: str) -> bool:
 def _bare(text: str) -> str:
     """Without what only sets type, degree and percent signs, lines over names and a full stop."""
     text = _FRACTION_SIGN.sub(lambda sign: f" {normalize('NFKC', sign[0])} ", text)
-    text = plain_typography(on_the_line(text)).translate(_CHARACTERS).replace("{,}", ",").strip()
+    text = _SIMILAR.sub(r"\\sim ", plain_typography(on_the_line(text))).translate(_CHARACTERS)
+    text = with_exponents(text.replace("{,}", ",").replace("{.}", ".")).strip()
     text = _REPEATING.sub(_fraction, _MARKS.sub("", _DEGREES.sub("", _SPACES.sub(" ", text))))
-    for pattern, form in ((WRAPPER, r" \1 "), (_LINE, r"\1")):
-        while (plain := pattern.sub(form, text)) != text:
-            text = plain
+    text = unwrapped(text, " ")
+    while (plain := _LINE.sub(r" \1", text)) != text:
+        text = plain
     text = _DEGREES.sub("", text)
     for pattern, form in _SYNONYMS:
         text = pattern.sub(form, text)
@@ -227,8 +277,9 @@ def _bare(text: str) -> str:
 def _fraction(repeating: re.Match[str]) -> str:
     r"""`0.1\overline{6}` as 15/90."""
     once = repeating[1] + repeating[2]
-    over = int(once + repeating[3]) - int(once or "0")
-    return rf"\frac{{{over}}}{{{'9' * len(repeating[3]) + '0' * len(repeating[2])}}}"
+    again = repeating[3] or repeating[4]
+    over = int(once + again) - int(once or "0")
+    return rf"\frac{{{over}}}{{{'9' * len(again) + '0' * len(repeating[2])}}}"
 
 
 def _squeezed(text: str) -> str:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from holdfast.tasks.numerals import on_the_line, plain_typography
+from holdfast.tasks.numerals import on_the_line, plain_typography, with_exponents
 from holdfast.tasks.scorers.text import final_part
 
 _INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _NUMBER = re.compile(r"-?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
 _APART = re.compile(r"(^|[=:] ?|\bis )- (?=[\d.])")  # a sign and its number
-_TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·|\*|x) ?10 ?\^ ?\{?(-?\d+)\}?")
+_COMMA = re.compile(r"\{,\}|,\\!|\\!,")  # that sets no space behind it
 _TEN = re.compile(r"(?<![\w.])10 ?\^ ?\{?(-?\d+)\}?")
 
 
@@ -38,7 +38,8 @@ def open_answer(answer: str, references: Sequence[str]) -> float:
 
 def _plain(text: str) -> str:
     text = _APART.sub(r"\1-", plain_typography(on_the_line(text)))
-    return _TEN.sub(r"1e\1", _TIMES_TEN.sub(r"e\1", text))
+    text = _COMMA.sub(",", text)
+    return _TEN.sub(r"1e\1", with_exponents(text))
 
 
 def _candidates(text: str) -> list[str]:

@@ -20,9 +20,9 @@ from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.text import final_part, unboxed, words
 
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
-_LETTERS_OF_TYPE = {  # of full width, in brackets, in circles and of mathematics: Ｂ ⒝ Ⓑ 𝐁
+_LETTERS_OF_TYPE = {  # in brackets and circles: ⒝ Ⓑ
     code: normalize("NFKC", chr(code))
-    for first, last in ((0xFF01, 0xFF5E), (0x249C, 0x24E9), (0x1D400, 0x1D6A3), (0x1F110, 0x1F149))
+    for first, last in ((0x249C, 0x24E9), (0x1F110, 0x1F149))
     for code in range(first, last + 1)
 }
 # "The answer is B" where words are not parted by blanks; 不 and 非 say no.
@@ -30,8 +30,8 @@ _WRITTEN_TOGETHER = re.compile(
     r"(?<![不非])(?:答案|答え|正解|정답|选项|選項|[选選][择擇]?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
     r"(?:です|입니다|(?=(?:是|为|最)?(?:正确|对|合适))|(?!\w))"
 )
-_QUOTED = re.compile(r"(?<!\w)[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?!\w)")
-_ITALIC = re.compile(r"(?<![\w\\])_([^_\n]+)_(?!\w)")
+_QUOTED = re.compile(r"(?<![A-Za-z0-9])[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?![A-Za-z0-9])")
+_ITALIC = re.compile(r"(?<![A-Za-z0-9\\])_([^_\n]+)_(?![A-Za-z0-9])")
 _ALONE = re.compile(r"(?:# )?[\s(\[{<【`~•✓✔✅☑\ufeff]*([A-Za-z])[\s)\]}>】`.:,;!?✓✔✅\ufeff]*")
 
 # A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
@@ -40,30 +40,29 @@ _OF_THINGS = (  # verbs that no article stands before
     "|remains|represents|satisfies|seems"
 )
 _VERBS = (
-    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|leaves|must|or|should|since|so|then"
+    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|instead|leaves|must|or|over|rather|should|since|so|then"
     "|was|which|with|would"
 )
-_PRONOUN = re.compile(rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|as|because|but|for|or|since)\b)[a-z])")
+_PRONOUN = re.compile(rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|as|because|but|for|instead|or|over|rather|since)\b)[a-z])")
 _RELATIONS = "∩∪⊂⊆⊃⊇∈∖⊕⊗∧∨∥⊥≅≡∼↔⇔"
 _OPTION = (
     rf"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥×·✗✘❌{_RELATIONS}]| ?[<>] ?\d"
     rf"| (?!(?:{_VERBS})\b)[a-z])"
 )
 # With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "A to D", "A < B").
-_JOINT = (
-    rf"(?: ?[,;/&+*<>→×·{_RELATIONS}-] ?(?:(?:and|or|nor) )?"
-    r"| (?:and|or|nor|and/or|to|through|versus|vs\.?) )"
-)
-_LIST = re.compile(
-    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_JOINT}\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z]))+"
+_MARK = rf" ?[,;/&+*<>→×·{_RELATIONS}-] ?"
+_MARK_AND_WORD = rf"(?:{_MARK}(?:and|or|nor) | (?:and|or|nor|and/or|to|through|versus|vs\.?) )"
+_JOINED = rf"\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z])"
+_LIST = re.compile(  # in "A, B and C, B" the last is none of the list
+    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_MARK}{_JOINED})*(?:{_MARK}{_JOINED}|(?:{_MARK_AND_WORD}{_JOINED})+)"
     rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
 )
 _IT_IS = r"(?: (?:think|believe|say|choose|pick|select))?(?: that)?(?: (?:it['’]s|it is|the answer is|be))?"
-_WRONG = "not|wrong|incorrect|false|out|off|ruled out|eliminated|excluded|impossible|invalid"
+_WRONG = "not|wrong|incorrect|false|out|off|ruled out|eliminated|excluded|impossible|invalid|too [a-z]"
 _BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
 _NEGATED = re.compile(
     r"(?:\b(?i:(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
-    rf"|rather than|instead of|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))(?i:{_IT_IS})(?i: the)?"
+    rf"|rather than|instead of|as opposed to|over|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))(?i:{_IT_IS})(?i: the)?"
     r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
     r"|(?<![\w'’])\(?[A-Z]\)?(?:,? which)? "
     rf"(?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
@@ -73,11 +72,13 @@ _LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]
 _LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 _BULLET_OF_A_LIST = re.compile(r"^[ \t]*[-*•][ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*[-*•+][ \t]+(?=\(?[A-Z]\b)", re.MULTILINE)
+_END_OF_LINE = re.compile(r"(?<![\w'’])([A-Z])[ \t]*\n\s*(?=[a-z])")
 
 _FILLER = (
     r"(?:(?:most likely|probably|likely|clearly|definitely|indeed|therefore|thus|option|choice|letter) ){0,2}"
 )
-_OPENING = r"[(\[{\"'“‘]{0,2}"
+_OPENING = r"[(\[{<【\"'“‘]{0,2}"
 _IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
 _WHAT = r"\b(?:answer|(?:correct|right|best) (?:option|choice|letter))\b"
 _ANSWER_IS = rf"{_WHAT}(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
@@ -99,8 +100,8 @@ _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = """
     answer are be believe but certainly choice choose chose clearly conclude definitely guess hence is it's
-    it’s leaves leaving letter likely mark obviously only option pick probably say select so suggest suggests
-    support supports take then therefore think thus to towards was with è é es est ist
+    it’s leaves leaving letter likely mark matches obviously only option pick probably say select so suggest suggests
+    support supports take that's that’s then therefore think thus to towards was with è é es est ist
 """
 # In any case; the first letter stands apart, as a search passes quickly over words that begin with another.
 _CUE = "|".join(f"[{word[0].upper()}{word[0]}](?i:{word[1:]})" for word in _CUES.split())

@@ -7,8 +7,9 @@ from collections import Counter
 from itertools import pairwise
 from typing import Literal
 
+from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers import vqa
-from holdfast.tasks.scorers.text import NUMBER_WORDS, final_part, words
+from holdfast.tasks.scorers.text import NUMBER_WORDS, final_part, labelled_part, words
 
 _YES = {"yes", "yeah", "yep", "yup", "true"}
 _NO = {"no", "nope", "nah", "nay", "none", "not", "false", "cannot", "never", "neither"}
@@ -51,25 +52,34 @@ _REFUSAL = re.compile(
     rf"|\b(?:see|view) (?:(?:the|any|an|your) )?{_PICTURE}\b"
 )
 _THERE = re.compile(
-    r"(?:surely )?"
-    r"(?:there(?:'s| (?:is|are|was|were|(?:appear|seem)s? to be))|(?:i|we|you)(?: \w+){0,2} see)(?!\S)"
+    rf"(?:surely )?(?:(?:looking at|in|from|based on) (?:this |the )?{_PICTURE} )?"
+    r"(?:there(?:'s|(?: \w{1,12}ly)? (?:is|are|was|were|(?:does |do )?(?:appear|seem)s? to be))"
+    r"|(?:i|we|you)(?: \w+){0,2} see)(?!\S)"
 )
 _TO_BE_SEEN = re.compile(rf"\b(?:(?:is|are) (?:present|visible|shown|in (?:the )?{_PICTURE})|can be seen)\b")
 _HARDLY = re.compile(r"\b(?:hardly|scarcely)\b")
-_NOTHING = {"nothing", "nobody", "nowhere", "zero", "0", "absence", "lack"}
+_NOTHING = {"nothing", "nobody", "nowhere", "zero", "0", "absence", "absent", "lack"}
 _LEAD_IN = re.compile(
     r"^(?:(?:it|they|there|this|that|these|those|\w+(?: \w+){0,11}?) (?:is|are)|(?:it|that|there)'s|they're)"
     r" (?=\S)"
 )
-_SAME_WORD = {"grey": "gray", "none": "0", "nothing": "0"}
-_NOT_ANY = re.compile(r"there (?:are|is)(?:n't| not) any\b")
-_BOUND = re.compile(  # "over 2", "2 or more", "> 2"
-    r"\b(?:not|over|under|up to|(?:more|less|fewer) than|at (?:least|most)) \S"
-    r"|\b(?:or|and) (?:more|less|fewer)\b|[<>≤≥]|\d ?\+(?!\S)"
+_TENS = "thirty forty fifty sixty seventy eighty ninety".split()
+_COUNTS = NUMBER_WORDS | {word: f"{ten}0" for ten, word in enumerate(_TENS, start=3)}
+_COUNTS |= {"dozen": "12", "hundred": "100", "thousand": "1000", "million": "1000000", "half": "1/2"}
+_SAME_WORD = {"grey": "gray", "none": "0", "nothing": "0", "nil": "0"}
+_NOT_ANY = re.compile(
+    r"(?:there (?:are|is)(?:n't| not) any|(?:i|we) (?:do not|don't|can not|cannot|can't) see any|not any)\b"
 )
+_NO_THING = re.compile(r"\s*no \w", re.IGNORECASE)
+_BOUND = re.compile(  # "over 2", "2 or more", "> 2", "2nd", "2%", "isn't 2"
+    r"\b(?:over|under|up to|(?:more|less|fewer) than|at (?:least|most)|almost|nearly|neither|half of) \S"
+    r"|(?:\b(?:can)?not|n't) (?!(?:see )?any\b)\S"
+    r"|\b(?:or|and) (?:more|less|fewer)\b|[<>≤≥%]|\d ?\+(?!\S)|\d(?:st|nd|rd|th|x)\b|\bpercent\b"
+)
+_OF_A_COLOUR = re.compile(r"(?: (?:in )?colou?r|\bcolou?red )\Z|\A(?:both|colou?red) ")
 _IN_A_LIST = re.compile(r"(?<=[^\W\d]) ?[,;&/+] ?(?:and )?(?=[^\W\d])")
 _WHOLE = re.compile(r"0*(\d+)(?:\.0+)?")
-_RATIO = re.compile(r"(?<=\d) ?: ?(?=\d)")
+_RATIO = re.compile(r"(?<=\d) ?(?::|\bto\b) ?(?=\d)")
 Decision = Literal["yes", "no"]
 
 
@@ -153,7 +163,8 @@ def pathvqa(answer: str, reference: str) -> float:
     """A yes/no or true/false question by its decision, any other by equality after the VQA normaliser."""
     if is_closed(reference):
         return yes_no(answer, reference)
-    return float(vqa.normalise(final_part(answer)) == vqa.normalise(reference))
+    given, wanted = (text.replace("’", "'") for text in (labelled_part(answer), reference))
+    return float(vqa.normalise(given) == vqa.normalise(wanted))
 
 
 def is_closed(reference: str) -> bool:
@@ -163,7 +174,7 @@ def is_closed(reference: str) -> bool:
 
 def token_f1(answer: str, reference: str) -> float:
     """F1 of the two answers' words, as sets with counts (PathVQA's second measure of open answers)."""
-    given, wanted = Counter(words(final_part(answer))), Counter(words(reference))
+    given, wanted = Counter(words(labelled_part(answer))), Counter(words(reference))
     shared = (given & wanted).total()
     if not shared:
         return 0.0
@@ -180,7 +191,7 @@ def superclevr(answer: str, reference: str) -> float:
     wanted = _clevr(reference)
     if wanted in (("yes",), ("no",)):
         return float((yes_or_no(answer),) == wanted)
-    said = final_part(answer)
+    said = plain_typography(labelled_part(answer))
     counted = len(wanted) == 1 and wanted[0].isdecimal()
     if counted and _BOUND.search(said.casefold()):
         return 0.0
@@ -197,7 +208,7 @@ def _numbers(said: tuple[str, ...]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    return " ".join(words(final_part(text)))
+    return " ".join(words(labelled_part(text)))
 
 
 def _clevr(text: str) -> tuple[str, ...]:
@@ -205,7 +216,10 @@ def _clevr(text: str) -> tuple[str, ...]:
     plain = " ".join(words(_IN_A_LIST.sub(" and ", ", ".join(_RATIO.sub(":", text).split("\n")))))
     if _NOT_ANY.match(plain):
         return ("0",)
-    kept = [_clevr_word(word) for word in _LEAD_IN.sub("", plain).split()]
+    if _NO_THING.match(text) and (noun := _LEAD_IN.match(plain)):  # "no objects are visible"
+        plain = noun[0]
+    plain = _OF_A_COLOUR.sub("", _LEAD_IN.sub("", plain) or plain)
+    kept = [_clevr_word(word) for word in plain.split()]
     if kept[0:1] == ["no"] and len(kept) > 1:  # "no objects"
         kept[0] = "0"
     if "and" in kept:  # a list has no order
@@ -217,4 +231,4 @@ def _clevr(text: str) -> tuple[str, ...]:
 def _clevr_word(word: str) -> str:
     if whole := _WHOLE.fullmatch(word):
         return whole[1]
-    return {"true": "yes", "false": "no"}.get(word) or NUMBER_WORDS.get(word) or _SAME_WORD.get(word, word)
+    return {"true": "yes", "false": "no"}.get(word) or _COUNTS.get(word) or _SAME_WORD.get(word, word)

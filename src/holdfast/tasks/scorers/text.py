@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from holdfast.tasks.numerals import UNSEEN
 from holdfast.tasks.scoring import END_OF_THOUGHT, last_box
 
 _ANSWER_TAG = re.compile(
@@ -17,12 +18,20 @@ _ANSWER_TAG = re.compile(
 )
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1", re.DOTALL)
 _STARRED = re.compile(r"(?<![\w)])\*(?!\s)([^*]+)(?<!\s)\*(?![\w(])")  # 2*3*4 is a product
-WRAPPER = re.compile(  # what only sets type
-    r"\\(?:text[a-z]{0,6}|math(?:rm|bf|it|sf|tt|normal)|boldsymbol|bm|[mf]box|boxed|emph|underline)"
-    r"\s*\{([^{}]*)\}"
+_TAGS = re.compile(r"</?(?:b|i|u|em|strong|code|mark|s)>")
+_COMMANDS = re.compile(r"<\|(?:im_end|endoftext|eot_id)\|>|\\(?:text)?color\s*\{[A-Za-z]{1,20}\}")
+_BRACE = re.compile(  # of a command that only sets type, or any
+    r"(\\(?:text[a-z]{0,6}|math(?:rm|bf|it|sf|tt|normal)|boldsymbol|bm|[mf]box|boxed|emph|underline)\s*\{)"
+    r"|\\.|[{}]",
+    re.DOTALL,
 )
 _FORMULA = re.compile(r"\$+([^$]+)\$+")
-DEEPEST = 8  # wrappers in wrappers; each is a pass over the text
+_LABEL = re.compile(
+    r"(?:#+ )?(?:(?:the|my) )?(?:(?:final|correct|right|short) )?answer ?(?:[:：]\s*|\s*\n\s*)(?=\S)",
+    re.IGNORECASE,
+)
+_ARTICLE_OF_A_LETTER = re.compile(r"\ba (?=[^\W\d_]-[^\W\d_]{2})")  # a t-shirt
+_QUOTES = ('""', "''", "“”", "‘’", "«»", "「」")
 
 # GQA, Super-CLEVR and counting answers go further than the VQA normaliser's ten.
 _SMALL_NUMBERS = """
@@ -42,13 +51,42 @@ def final_part(answer: str) -> str:
     if tagged := _ANSWER_TAG.findall(text):
         text = tagged[-1]
     text = last_box(text) or text
-    for _ in range(DEEPEST):
-        if (plain := WRAPPER.sub(r"\1", text)) == text:
-            break
-        text = plain
+    text = _COMMANDS.sub("", text.translate(UNSEEN))
+    if "</" in text:  # <b> alone may be an option
+        text = _TAGS.sub("", text)
+    text = unwrapped(text)
     text = _STARRED.sub(r"\1", _EMPHASIS.sub(r"\2", text)).strip()
     formula = _FORMULA.fullmatch(text)
     return formula[1].strip() if formula else text
+
+
+def labelled_part(answer: str) -> str:
+    """The final part without a label before it (`Answer: dog`) and quotation marks round it."""
+    text = final_part(answer)
+    if label := _LABEL.match(text):
+        text = text[label.end() :]
+    return text[1:-1].strip() if len(text) > 2 and text[0] + text[-1] in _QUOTES else text
+
+
+def unwrapped(text: str, blank: str = "") -> str:
+    r"""Without `\text{…}` and other commands that only set type; what stands in them stays.
+
+    Args:
+        blank: what stands for a command and for its closing brace.
+    """
+    kept: list[str] = []
+    opened: list[tuple[int, bool]] = []  # braces: where in what is kept, and whether of a command
+    end = 0
+    for found in _BRACE.finditer(text):
+        kept += text[end : found.start()], found[0]
+        end = found.end()
+        if found[0].endswith("{") and found[0] != r"\{":
+            opened.append((len(kept) - 1, bool(found[1])))
+        elif found[0] == "}" and opened:
+            place, wraps = opened.pop()
+            if wraps:
+                kept[place] = kept[-1] = blank
+    return "".join((*kept, text[end:]))
 
 
 def unboxed(response: str) -> str:
@@ -58,7 +96,8 @@ def unboxed(response: str) -> str:
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers of a text, without punctuation and articles."""
-    found = re.findall(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text.casefold())
+    text = _ARTICLE_OF_A_LETTER.sub("", text.casefold().replace("’", "'"))
+    found = re.findall(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?", text)
     return [word for word, after in pairwise((*found, "")) if not _is_article(word, after)]
 
 

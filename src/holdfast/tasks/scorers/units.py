@@ -26,8 +26,9 @@ _NAMES = {
     "": "unit units degree degrees deg degs radian radians rad percent point points",
 }
 _UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
-_POWERS = {"square": "2", "sq": "2", "cubic": "3"}
-_LAST_WORD = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,11})\.?\s*(?:\^\s*\{?\s*([23])\s*\}?)?\s*\Z")
+_POWERS = {"square": "2", "sq": "2", "cubic": "3", "cu": "3", "squared": "2", "cubed": "3"}
+_LAST_WORD = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,11})\.?\s*(?:(?:\^\s*\{?\s*)?([23])\s*\}?)?\s*\Z")
+_POWER_BEHIND = re.compile(r" (squared|cubed)\Z")
 _NUMBER_BEFORE = re.compile(r"(?:[\d)}π]|(?<![A-Za-z])pi)\s{0,3}\Z")
 
 
@@ -36,6 +37,7 @@ def split_unit(text: str) -> tuple[str, str]:
 
     Only after a number: a unit that stands alone is the answer ("yard"). "" when there is none.
     """
+    text = _POWER_BEHIND.sub(lambda found: f"^{_POWERS[found[1]]}", text)
     last = _LAST_WORD.search(text)
     if last is None or last[1].lower() not in _UNITS:
         return text, ""

@@ -18,7 +18,7 @@ _TOKEN = re.compile(
 _SKIPPED = {r"\left", r"\right"}
 _TIMES, _OVER = {"*", "×", "·", r"\times", r"\cdot"}, {"/", "÷", r"\div"}
 _FRACTIONS = {r"\frac", r"\dfrac", r"\tfrac", r"\cfrac"}
-_ROOTS = {r"\sqrt", "sqrt", "√"}
+_ROOTS = {r"\sqrt", "sqrt", "√", r"\surd"}
 _PIS = {r"\pi", "pi", "π"}
 
 
