@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from string import ascii_uppercase
 from typing import NamedTuple
 from unicodedata import normalize
@@ -58,11 +59,12 @@ _LIST = re.compile(  # in "A, B and C, B" the last is none of the list
     rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
 )
 _IT_IS = r"(?: (?:think|believe|say|choose|pick|select))?(?: that)?(?: (?:it['’]s|it is|the answer is|be))?"
-_WRONG = "not|wrong|incorrect|false|out|off|ruled out|eliminated|excluded|impossible|invalid|too [a-z]"
+_WRONG = "not|wrong|incorrect|false|out|off|ruled out|eliminated|excluded|impossible|invalid|too [a-z]{1,15}"
 _BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
 _NEGATED = re.compile(
     r"(?:\b(?i:(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
-    rf"|rather than|instead of|as opposed to|over|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))(?i:{_IT_IS})(?i: the)?"
+    r"|rather than|instead of|as opposed to|over|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))"
+    rf"(?i:{_IT_IS})(?i: the)?"
     r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
     r"|(?<![\w'’])\(?[A-Z]\)?(?:,? which)? "
     rf"(?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
@@ -73,6 +75,9 @@ _LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 _BULLET_OF_A_LIST = re.compile(r"^[ \t]*[-*•][ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 _BULLET = re.compile(r"^[ \t]*[-*•+][ \t]+(?=\(?[A-Z]\b)", re.MULTILINE)
+_LABEL_OF_A_LINE = re.compile(
+    r"^[ \t]*(?:[-*•+][ \t]*)?(?:\(([A-Z])\)|([A-Z])(?:[.):]| \())(.*\S)?", re.MULTILINE
+)
 _END_OF_LINE = re.compile(r"(?<![\w'’])([A-Z])[ \t]*\n\s*(?=[a-z])")
 
 _FILLER = (
@@ -91,8 +96,8 @@ _SAID_SMALL = re.compile(
     rf"(?i:{_ANSWER}{_FILLER}){_OPENING}([A-Za-z]){_SMALL}|(?i:\b(?:option|choice) ){_OPENING}([A-Za-z])$"
 )
 _CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
-_AFTER_TEXT = re.compile(r"\. |; | \(|,? (?:because|since|as it|which) ")
-_BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\banswer ?[:=] ?)")
+_AFTER_TEXT = re.compile(r"\n|\. |; | \(|,? (?:because|since|as it|which) ")
+_BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\b(?:answer|ans\.?)(?: ?[:=]| [–—-] | ?\n) ?)")
 
 # "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
 _CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{_OPTION}")
@@ -108,6 +113,10 @@ _CUE = "|".join(f"[{word[0].upper()}{word[0]}](?i:{word[1:]})" for word in _CUES
 _STANDING = re.compile(
     r"(?:^|[,:;!?>→⇒∴✓✔✅] ?|\d\) |[|.–—-] |(?<!\w)[(\[{]|\\(?:[Rr]ightarrow|to|implies|therefore) "
     rf"|\b(?:{_CUE}) )\(?{_OPTION}"
+)
+_DECIDED = re.compile(
+    rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)|(?:[Ii]t|[Tt]hat) must be) "
+    rf"{_FILLER}{_OPENING}{_OPTION}"
 )
 _CONCLUDED = re.compile(
     rf"(?i:\b(?:so|hence|thus|therefore|consequently)\b,? (?:it(?:['’]s| is) |we \w{{3,8}} )?)"
@@ -158,7 +167,7 @@ def option_letter(answer: str, choices: Sequence[str]) -> str | None:
     given = _read(answer, choices, most=26)
     if sure := _sure(given, choices, (_SAID,), last=True):
         return sure
-    for pattern in (_CONCLUDED, _CALLED, _IN_BRACKETS, _STANDING):
+    for pattern in (_DECIDED, _CONCLUDED, _CALLED, _IN_BRACKETS, _STANDING):
         if len(set(said := given.named(pattern))) == 1:
             return said[0]
     return None
@@ -235,20 +244,35 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 
 
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
-    lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", _plain(_FORMULA_MARKS.sub("", final_part(answer))))
-    lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines)).strip()
+    lines = _plain(_FORMULA_MARKS.sub("", final_part(answer)))
+    lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines))
+    lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", lines).strip()
     listed, text = _different(_LINE_OF_A_LIST, lines), lines
     for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST):
         if _different(label, lines) > 1:
-            text = label.sub(" ", text)
+            text = label.sub(". ", text)
+    text = _END_OF_LINE.sub(r"\1. ", _BULLET.sub(". ", text))
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
     text = " ".join(text.split())
+    if own := _own_texts(tuple(choices)):
+        text = own.sub(lambda found: next(filter(None, found.groups())), text)
     if names := bool(_CAPITAL.search(text)):
         text = _NEGATED.sub(" ", _PRONOUN.sub("We", text))
         text = " ".join(_LIST.sub(" ", text).split())
     return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most], names)
+
+
+@lru_cache(maxsize=1024)
+def _own_texts(choices: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Letters before their own texts, where these hold letters too: `C - I and II`."""
+    pairs = []
+    for letter, choice in zip(ascii_uppercase, choices, strict=False):
+        text = " ".join(_plain(_FORMULA_MARKS.sub("", choice)).split())
+        if _CAPITAL.search(text) and (len(text) > 1 or text == letter):
+            pairs.append(rf"({letter}[).]?)(?: ?[-–—:,] ?| \(| ){re.escape(text)}\)?")
+    return re.compile(rf"(?<![\w'’])(?:{'|'.join(pairs)})(?!\w)") if pairs else None
 
 
 def _different(labels: re.Pattern[str], lines: str) -> int:
@@ -267,19 +291,21 @@ def _sure(
         return _among(alone[1], given.letters)
     if by_text := _by_text(given.lines, choices):
         return by_text
+    stated = _stated_text(given.lines, choices, last)
     for pattern in statements:
         if said := given.named(pattern):
-            return said[-1 if last else 0]
+            letter = said[-1 if last else 0]
+            return stated if letter == "A" and stated and _begins_with_an_a(stated, choices) else letter
     said_small = _SAID_SMALL.search(text := given.text.rstrip(" .,:;!?)]}*"))
     small = {said_small[1] or said_small[2]} if said_small else set(_CALLED_SMALL.findall(text))
     if len(small) == 1 and (letter := _among(small.pop(), given.letters)):  # several are only weighed
         return letter
-    if stated := _stated_text(" ".join(given.lines.split()), choices, last):
+    if stated:
         return stated
     letter, _, rest = given.text.partition(" ")
     if letter == _by_text(rest, choices):  # "B dog"
         return letter
-    return _labelled(given)
+    return _labelled(given) or _text_at_an_end(given.lines, choices)
 
 
 def _labelled(given: _Answer) -> str | None:
@@ -293,21 +319,44 @@ def _labelled(given: _Answer) -> str | None:
         part = label[0].replace(letter, chr(ord(letter) + 1))
         if f" {part}" not in given.text:  # else (a) and (b) are parts of the question
             return _among(letter, given.letters)
+    labels = [*_LABEL_OF_A_LINE.finditer(given.lines)]
+    letters = [label[1] or label[2] for label in labels]
+    if len(letters) == len(set(letters)) + 1 > 2 and letters[-1] in letters[:-1]:  # after a list, one again
+        return _among(letters[-1], given.letters) if labels[-1].end() == len(given.lines) else None
     return None
 
 
-def _stated_text(text: str, choices: Sequence[str], last: bool) -> str | None:
+def _begins_with_an_a(letter: str, choices: Sequence[str]) -> bool:
+    """Whether "The answer is A Noble Gas" may say this option's text."""
+    return choices[ascii_uppercase.index(letter)][:2].casefold() == "a "
+
+
+def _text_at_an_end(lines: str, choices: Sequence[str]) -> str | None:
+    """The option whose text comes first, before an explanation, or in a last line of its own."""
+    ends = {_beginning(lines, choices), _by_text(lines.rpartition("\n")[2], choices)} - {None}
+    return ends.pop() if len(ends) == 1 else None
+
+
+def _beginning(text: str, choices: Sequence[str]) -> str | None:
+    """The option whose text this is, or its beginning up to a stop."""
+    longest = _longest(choices)
+    if by_text := _by_text(text, choices):
+        return by_text
+    for stop in _AFTER_TEXT.finditer(text, 0, longest):
+        if by_text := _by_text(text[: stop.start()], choices):
+            return by_text
+    return None
+
+
+def _stated_text(lines: str, choices: Sequence[str], last: bool) -> str | None:
     """The option whose text a statement gives: `the answer is West Virginia`."""
-    ends = [found.end() for found in _BEFORE_TEXT.finditer(text)]
-    if not ends:
-        return None
-    said = text[ends[-1 if last else 0] :]
-    return _by_text(said, choices) or _by_text(_AFTER_TEXT.split(said, maxsplit=1)[0], choices)
+    ends = [found.end() for found in _BEFORE_TEXT.finditer(lines)]
+    return _beginning(lines[ends[-1 if last else 0] :].lstrip(), choices) if ends else None
 
 
 def _by_text(text: str, choices: Sequence[str]) -> str | None:
     """The option whose text this is, if it is exactly one's, word for word or else without articles."""
-    if len(text) > 2 * max(map(len, choices), default=0) + 20:
+    if len(text) > _longest(choices):
         return None
     for form in (_spelt, _worded):
         wanted = form(text)
@@ -319,6 +368,11 @@ def _by_text(text: str, choices: Sequence[str]) -> str | None:
         if _LETTER_THEN_TEXT.match(text):  # without its article, "A. dog" would be "dog"
             return None
     return None
+
+
+def _longest(choices: Sequence[str]) -> int:
+    """Of texts that may be an option's, dress included."""
+    return 2 * max(map(len, choices), default=0) + 20
 
 
 def _spelt(text: str) -> list[str]:
