@@ -44,7 +44,7 @@ _VERBS = (
     f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|instead|leaves|must|or|over|rather|should|since|so|then"
     "|was|which|with|would"
 )
-_PRONOUN = re.compile(rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|as|because|but|for|instead|or|over|rather|since)\b)[a-z])")
+_PRONOUN = re.compile(rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|are|as|because|but|for|instead|or|over|rather|since)\b)[a-z])")
 _RELATIONS = "∩∪⊂⊆⊃⊇∈∖⊕⊗∧∨∥⊥≅≡∼↔⇔"
 _OPTION = (
     rf"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥×·✗✘❌{_RELATIONS}]| ?[<>] ?\d"
@@ -59,7 +59,10 @@ _LIST = re.compile(  # in "A, B and C, B" the last is none of the list
     rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
 )
 _IT_IS = r"(?: (?:think|believe|say|choose|pick|select))?(?: that)?(?: (?:it['’]s|it is|the answer is|be))?"
-_WRONG = "not|wrong|incorrect|false|out|off|ruled out|eliminated|excluded|impossible|invalid|too [a-z]{1,15}"
+_WRONG = (
+    "not|(?:the )?(?:wrong|incorrect)|false|out|off|ruled out|eliminated|excluded|impossible|invalid|unlikely"
+    "|less [a-z]{1,15}|too [a-z]{1,15}"
+)
 _BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
 _NEGATED = re.compile(
     r"(?:\b(?i:(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
@@ -115,7 +118,7 @@ _STANDING = re.compile(
     rf"|\b(?:{_CUE}) )\(?{_OPTION}"
 )
 _DECIDED = re.compile(
-    rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)|(?:[Ii]t|[Tt]hat) must be) "
+    rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)|(?:[Ii]t|[Tt]hat) must be|but it(?: is|['’]s)) "
     rf"{_FILLER}{_OPENING}{_OPTION}"
 )
 _CONCLUDED = re.compile(
@@ -123,7 +126,7 @@ _CONCLUDED = re.compile(
     rf"{_OPENING}{_OPTION}\W*$"
 )
 # What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
-_SIGNS = re.compile(r"[<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(])")
+_SIGNS = re.compile(r"[<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(\\-])")
 
 _CAPITAL = re.compile(r"\b[A-Z]\b")
 
@@ -376,7 +379,7 @@ def _longest(choices: Sequence[str]) -> int:
 
 
 def _spelt(text: str) -> list[str]:
-    return _plain(text).casefold().strip(" .").split()
+    return _plain(text).casefold().strip(" .,;").split()
 
 
 def _worded(text: str) -> tuple[list[str], list[str]]:

@@ -30,6 +30,8 @@ _UNSAFE_POWER = re.compile(r"\^[({]|\^[0-9]+\^|\^[0-9][0-9]")
 _EXPRESSION = re.compile(r"[0-9a-z.+\-*/^() ]+")
 _ZERO_FIRST = re.compile(r"(?<![\w.])0+[1-9]\d*(?![\d.]|e\d)")  # Python, which mathruler asks, knows no 08
 
+_COLOUR = re.compile(r"\\(?:text)?color *\{[^{}]*\}")
+_CHARACTERS = str.maketrans({"π": "pi", "∞": "inf", "∪": "U", "·": "*", "×": "*", "~": " "})
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+ *|.|$)", re.DOTALL)
 _ROOT = re.compile(r"\\sqrt *(?:\[[^\[\]{}]*\] *)?(?:\{([^{}]*)\}|([^\\{}]))")
 _OVER = re.compile(r"\\[dt]?frac *(?:\{([^{}]*)\}|([^\\{} ])) *(?:\{([^{}]*)\}|([^\\{} ]))")
@@ -183,11 +185,12 @@ def _plain(text: str, units: bool = False) -> str:
 
 def _without_latex(text: str) -> str:
     """Roots and fractions on the line, symbols as characters, what only sets type left out."""
-    text = re.sub(r"([\^_])\{([^{}]*)\}", r"\1\2", text)
+    text = re.sub(r"([\^_])\{([^{}]*)\}", r"\1\2", _COLOUR.sub("", text)).translate(_CHARACTERS)
+    text = text.replace("√(", "sqrt(")
     before = ""
     while before != text:  # one may hold the other, and only what holds neither is rewritten
         before = text
-        for pattern, form in ((_ROOT, "sqrt({})"), (_OVER, " {}/{}")):
+        for pattern, form in ((_ROOT, " sqrt({})"), (_OVER, " {}/{}")):
             text = pattern.sub(lambda found: form.format(*_given(found)), text)  # noqa: B023
     return _COMMAND.sub(_symbol, text).strip()
 
@@ -199,7 +202,7 @@ def _given(found: re.Match[str]) -> list[str]:
 def _symbol(found: re.Match[str]) -> str:
     name = found[0][1:].strip()
     if not name.isalpha():
-        return " " if name in ("", "\\") else ""
+        return " " if name in ("", "\\", ",", ";", ":") else ""
     return _SYMBOLS.get(name, f"«{name}»" if name in _KEPT else "")  # other commands only set type
 
 
