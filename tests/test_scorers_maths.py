@@ -231,7 +231,7 @@ def test_who_grades_is_part_of_what_determines_a_result(monkeypatch):
     own = task("study").scoring
     monkeypatch.setattr(latex, "mathruler_version", lambda: "0.1.0")
     assert (
-        own["scorer"] == "study 4 by own" and task("study").scoring["scorer"] == "study 4 by mathruler 0.1.0"
+        own["scorer"] == "study 5 by own" and task("study").scoring["scorer"] == "study 5 by mathruler 0.1.0"
     )
     assert identity("exact") == "exact" and identity("rules.py:score") == "rules.py:score"
     assert task("number", source="").scoring == {"scorer": "number"}  # its version says it

@@ -108,9 +108,9 @@ OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are on
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
-    **dict.fromkeys(("box", "vqa", "pope"), 3),
-    **dict.fromkeys(("gqa", "study", "number"), 4),
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr", "parts", "option_set"), 5),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 6),
-    "geometry": 8,
+    **dict.fromkeys(("box", "vqa", "pope"), 4),
+    **dict.fromkeys(("gqa", "study", "number"), 5),
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr", "parts", "option_set"), 6),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 7),
+    "geometry": 9,
 }

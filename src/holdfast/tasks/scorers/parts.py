@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.tasks.numerals import plain_typography, read_number
 from holdfast.tasks.scorers.mathematics import geometry
-from holdfast.tasks.scorers.text import final_part
+from holdfast.tasks.scorers.text import labelled_part
 
 if TYPE_CHECKING:
     from holdfast.tasks.example import Example
@@ -23,14 +23,14 @@ LEAST_OVERLAP = 0.5
 
 def parts(answer: str, example: Example) -> float:
     """The share of the reference's parts, parted by semicolons, that stand in their place in the answer."""
-    wanted, given = _split(example.answer, ";"), _split(final_part(answer), ";")
+    wanted, given = _split(example.answer), _split(labelled_part(answer))
     right = sum(_same(ours, theirs, example) for ours, theirs in zip(given, wanted, strict=False))
     return right / len(wanted) if wanted else 0.0
 
 
 def option_set(answer: str, example: Example) -> float:
     """A set of options, parted by commas: all 1, some and no other 0.5. One option alone is a value."""
-    given = final_part(answer)
+    given = labelled_part(answer)
     if "," not in example.answer:
         return float(_same(given, example.answer, example))
     theirs, ours = map(_options, (example.answer, given))
@@ -39,6 +39,7 @@ def option_set(answer: str, example: Example) -> float:
 
 def _options(text: str) -> set[str]:
     """The options that a text names; options that are words or numbers are parted by commas alone."""
+    text = plain_typography(text)
     parts = [part.strip(_AROUND) for part in _BETWEEN.split(text.strip(_AROUND))]
     if len(parts) == 1 and _LETTERS.fullmatch(parts[0]):  # AC
         parts = [*parts[0]]
@@ -49,7 +50,7 @@ def _options(text: str) -> set[str]:
 
 def box(answer: str, reference: str) -> float:
     """Whether two boxes `[left, top, right, bottom]` share more than half of what they cover together."""
-    given, wanted = _box(final_part(answer)), _box(reference)
+    given, wanted = _box(labelled_part(answer)), _box(reference)
     if given is None or wanted is None:
         return 0.0
     shared = _area(
@@ -69,8 +70,8 @@ def _same(given: str, wanted: str, example: Example) -> bool:
     return geometry(given, wanted) == 1
 
 
-def _split(text: str, mark: str) -> list[str]:
-    return [part.strip() for part in text.split(mark) if part.strip()]
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in plain_typography(text).split(";") if part.strip()]
 
 
 def _box(text: str) -> tuple[float, float, float, float] | None:
