@@ -334,6 +334,23 @@ def test_many_formulas_at_once():
         assert all(threads.map(lambda pair: latex.equal(*pair), pairs))
 
 
+def test_a_label_and_quotation_marks_are_dress():
+    labels = ("Answer: shirt", "**Answer:** Shirt.", "### Answer\nshirt", "Final answer: **shirt**")
+    dress = ("“shirt”", "<b>shirt</b>", "shirt</s>", "shirt\u200b", r"\textcolor{red}{\text{shirt}}")
+    for answer in (*labels, *dress):
+        for scorer in ("gqa", "pathvqa", "superclevr", "vqa"):
+            for reference in ("shirt", "skirt"):
+                example = Example(id="1", prompt="?", answer=reference, references=(reference,) * 10)
+                assert SCORERS[scorer](answer, example) == (reference == "shirt"), (scorer, answer)
+    assert short.gqa("a t-shirt", "t-shirt") == 1 and short.gqa("men’s", "men's") == 1
+    assert short.gqa("vitamin a", "vitamin") == 0 and short.gqa("It is a shirt", "shirt") == 0
+    assert options.option_letter("<B>", FIVE) == "B"
+    wide = (("option_set", "Answer: Ａ，Ｃ", "A,C"), ("parts", "Answer: up；left", "up; left"))  # noqa: RUF001
+    for scorer, answer, gold in wide:
+        assert SCORERS[scorer](answer, Example(id="1", prompt="?", answer=gold)) == 1
+    assert mmmu.open_answer("1{,}200", ["1200"]) == 1
+
+
 def test_final_part():
     assert final_part("<think>x</think> **yes**") == "yes"
     assert final_part("<answer>1</answer> or <ANSWER> 2") == "2"

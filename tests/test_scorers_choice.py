@@ -142,6 +142,36 @@ def test_letters_that_all_three_rules_read_alike(read, answer, letter):
 
 
 @pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        # texts that hold letters, formulas or begin with an article
+        ("Answer: C - I and II", "C"), ("C (I and II)", "C"), ("The answer is B, A and B.", "B"),
+        (r"\boxed{\text{D. $\frac{1}{2}$}}", "D"), (r"-$\frac{1}{2}$", None), ("I and II", "C"),
+        ("The answer is A Noble Gas.", "E"), ("The answer is A", "A"),
+        # more lines
+        ("Answer: C\n- D: too small\n- A: too large", "C"), ("Answer: C\nit is red", "C"),
+        ("B) too small\nA) fits\n\nA. a dog", "A"), ("A. no\nB. yes\n\nA. no\nB. yes", None),
+        ("### Answer\na dog", "A"), ("**Final Answer**\n\nI and II", "C"), ("Ans: a dog", "A"),
+        ("a dog\n\nIt barks.", "A"), ("a dog, because it barks", "A"), ("a dog (it barks)", "A"),
+        # said in other words and signs
+        ("The answer is 【B】.", "B"), ("The answer is <B>.", "B"), ("答案是 “B”", "B"), ("That's B", "B"),
+        ("C over D", "C"), ("C, as opposed to D.", "C"), ("D is too small. C", "C"),
+        ("Among C, D and B, B fits.", "B"), ("D is the wrong answer", None), ("D is unlikely", None),
+    ],
+)  # fmt: skip
+def test_an_answer_with_its_text_its_list_and_its_reasons(read, answer, letter):
+    choices = ("a dog", "A and B", "I and II", r"$\frac{1}{2}$", "a noble gas")
+    assert read(answer, choices) == letter
+
+
+def test_of_options_that_are_weighed_the_chosen_one_counts():
+    weighed = ("The answer could be A, but I choose D", "See (A).\nIt must be D", "A fits, but it's D")
+    for said in weighed:
+        assert options.option_letter(said, TEN) == "D"
+
+
+@pytest.mark.parametrize("read", READERS)
 def test_options_whose_text_names_another_letter(read):
     for answer in ("The answer is Solution B.", "Solution B", "solution b.", r"\boxed{\text{Solution B}}"):
         assert read(answer, FOUR) == "C"
@@ -276,6 +306,9 @@ DECISIONS = [
     ("There is no way to tell", None), ("I have no idea", None), ("There isn't enough information", None),
     ("I don't have access to the image", None), ("I can't view images", None), ("I won't answer", None),
     ("There is insufficient information", None), ("I can neither confirm nor deny", None), ("No way", "no"),
+    ("In the image, there is a kite.", "yes"), ("Looking at the picture, I can see a kite", "yes"),
+    ("In the image, there is no kite", "no"), ("There does appear to be a kite", "yes"),
+    ("There certainly is a kite", "yes"), ("There certainly is no kite", "no"),
 ]  # fmt: skip
 
 
@@ -320,6 +353,11 @@ def test_popes_own_script_is_a_scorer_of_its_own():
         ("brown/blue", "Blue and brown", 1), ("blue; brown", "Blue and brown", 1), ("It's a bus", "bus", 1),
         ("They're brown and blue", "Blue and brown", 1), ("It isn't a bus", "bus", 0),
         ("The shape of the large metal object on the left is a bus", "bus", 1),
+        ("three hundred", "3", 0), ("thirty-three", "3", 0), ("three and a half", "3", 0), ("3%", "3", 0),
+        ("3rd", "3", 0), ("isn't 3", "3", 0), ("nearly three", "3", 0), ("three dozen", "3", 0),
+        ("No objects are visible", "0", 1), ("No, there are 2 objects", "0", 0), ("Not any", "0", 1),
+        ("I don't see any", "0", 1), ("red in color", "red", 1), ("Answer: red", "red", 1), ("３", "3", 1),
+        ("both blue and brown", "Blue and brown", 1), ("5 to 4", "5:4", 1),
     ],
 )  # fmt: skip
 def test_superclevr_in_other_words(answer, reference, right):

@@ -148,6 +148,51 @@ def test_number(answer, reference, right):
     assert number(answer, reference) == right
 
 
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        # names, primes and what brackets hold are not for computer algebra, which passes over them
+        (r"\angle 7 \cong \angle 2", r"\angle 1 \cong \angle 2", 0), (r"\angle 2 \cong \angle 1",
+        r"\angle 1 \cong \angle 2", 1), ("m∠1 = m∠3", r"m \angle 1 = m \angle 2", 0),
+        (r"\angle 2 + m\angle 1 = 180", r"m \angle 1 + m \angle 2 = 180", 1), ("-8'", "-8", 0),
+        (r"\triangle A B C'", r"\triangle A B C", 0), ("±x = 3", "x = 3", 0),
+        ("a + b = 90? no", "a + b = 90", 0),
+        (r"\sqrt{a + b = 90}", "a + b = 90", 0), (r"[2\pi, 2\pi]", r"2 \pi", 0), (r"5, \pm 5", r"\pm 5", 0),
+        # one relation or line in other signs
+        (r"\overline{CD}\parallel\overline{AB}", r"\overline{A B} \parallel \overline{C D}", 1),
+        ("AB // CD", r"\overline{A B} \parallel \overline{C D}", 1),
+        (r"AB \| CE", r"\overline{A B} \parallel \overline{C D}", 0), ("AB ⟂ CD", r"A B \perp C D", 1),
+        ("△ABC ~ △DEF", r"\triangle A B C \sim \triangle D E F", 1), ("∆ABC", r"\triangle A B C", 1),
+        (r"\overset{\frown}{AB}", r"\widehat { A B }", 1), ("{3, 2, 1}", r"\{1,2,3\}", 1),
+        ("(-inf, 3]", r"(-\infty, 3]", 1), ("(-∞,1)∪(3,∞)", r"(-\infty, 1) \cup (3, \infty)", 1),
+        ("2 to 3", "2 : 3", 1), ("3 to 2", "2 : 3", 0), ("2𝜃", r"2 \theta", 1), ("（1，2）", "(1,2)", 1),
+        # numbers
+        ("0,333", "0.333", 1), ("0,333", "333", 0), ("1 230", "1230.0", 1), ("0.(3)", "0.333", 1),
+        ("6.02 x 10^23", r"6.02 \times 10^{23}", 1), ("∛2", r"\sqrt[3]{2}", 1), ("-1x", "-x", 1),
+        # units, and what is written round an answer
+        ("12 cm2", "12 cm^2", 1), ("12 meters cubed", "12 m^3", 1), ("12 meters squared", "12 m^3", 0),
+        (r"\mathbf{\frac{13}{4}}", r"\frac { 13 } { 4 }", 1), (r"\text{\frac{1}{4}}", r"\frac{13}{4}", 0),
+        ("The answer is 48.", "48", 1), ("Answer: 48 cm", "48", 1), ("The value of x is 48", "48", 1),
+        ("The length is not 48", "48", 0), ("area of ABC = 48", "48", 1), ("48\u200b", "48", 1),
+        (r"\color{red}{48}", "48", 1), ("∴ x = 48", "48", 1),
+    ],
+)  # fmt: skip
+def test_geometry_reads_what_is_said_and_nothing_else(answer, reference, right):
+    assert geometry(answer, reference) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        ("1 200", "1200", 1), ("1\u202f200", "1200", 1), ("1 2", "12", 0), ("0,333", "0.333", 1),
+        ("0,333", "333", 0), ("1.2×10^3", "1200", 1), ("1.2 × 10³", "12000", 0), ("12 cm.", "12 cm", 1),
+        ("12 m2", "12 m²", 1), ("12 m3", "12 m²", 0), ("5％", "5%", 1),
+    ],
+)  # fmt: skip
+def test_numbers_as_they_are_set(answer, reference, right):
+    assert number(answer, reference) == right
+
+
 def test_units():
     assert split_unit(r"32\pi  square inches ") == (r"32\pi", "in2")
     assert split_unit("7 sq. cm") == ("7", "cm2") and split_unit("5 units") == ("5", "")
@@ -175,6 +220,9 @@ FROM_MATHRULER = [
     "A D and B E", 1),
     (r"\sqrt{\overline{A C}}", r"\overline{A C}", 0), (r"\frac{}{2}", r"\frac{1}{2}", 0), (r"\sqrt{}", "0",
     0),
+    (r"8\cdot\sqrt{3}", r"8 \sqrt { 3 }", 1), (r"(25/3)π\text{ cm}", r"\frac { 25 \pi } { 3 }", 1),
+    (r"\bm{32π}", r"32 \pi", 1), (r"13.9~\text{cm}", "13.9", 1), (r"1\,230", "1230", 0),
+    (r"\color{red}{48}", "48", 1), (r"8√3\ \mathrm{cm}", r"8\sqrt{3}", 0),
     (r"\mathrm{yard}", "yard", 1), ("a + b = 90", "b + a = 90", 0), ("(x-1)(x+1)", "x^2-1", 1),
 ]  # fmt: skip
 

@@ -47,7 +47,10 @@ _SYNONYMS = (
     (re.compile(r"\bper cent\b"), "percent"),
     (re.compile(r"(?<!\\)\b[Aa]ngle\s+(?=[A-Z0-9]\b|[A-Z]{3}\b)"), r"\\angle "),
     (
-        re.compile(r"(?:(?<!\\)\b[Tt]riangle\s+|(?:\\(?:Delta|bigtriangleup)(?![A-Za-z])|[Δ∆])\s*)(?=[A-Z] ?[A-Z] ?[A-Z]\b)"),
+        re.compile(
+            r"(?:(?<!\\)\b[Tt]riangle\s+|(?:\\(?:Delta|bigtriangleup)(?![A-Za-z])|[Δ∆])\s*)"
+            r"(?=[A-Z] ?[A-Z] ?[A-Z]\b)"
+        ),
         r"\\triangle ",
     ),
     (re.compile(r"\*\*"), "^"),
@@ -187,7 +190,11 @@ def _members(text: str) -> tuple[str, list[str]] | None:
 
 
 def _same_members(given: tuple[str, list[str]] | None, wanted: tuple[str, list[str]]) -> bool:
-    if given is None or given[0].replace("\\", "") != wanted[0].replace("\\", "") or len(given[1]) != len(wanted[1]):
+    if (
+        given is None
+        or given[0].replace("\\", "") != wanted[0].replace("\\", "")
+        or len(given[1]) != len(wanted[1])
+    ):
         return False
     ours, theirs = given[1], wanted[1]
     if wanted[0].startswith(("\\", "{")):  # a set has no order

@@ -41,10 +41,12 @@ _OF_THINGS = (  # verbs that no article stands before
     "|remains|represents|satisfies|seems"
 )
 _VERBS = (
-    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|instead|leaves|must|or|over|rather|should|since|so|then"
-    "|was|which|with|would"
+    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|instead|leaves|must|or|over|rather|should"
+    "|since|so|then|was|which|with|would"
 )
-_PRONOUN = re.compile(rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|are|as|because|but|for|instead|or|over|rather|since)\b)[a-z])")
+_PRONOUN = re.compile(
+    rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|are|as|because|but|for|instead|or|over|rather|since)\b)[a-z])"
+)
 _RELATIONS = "∩∪⊂⊆⊃⊇∈∖⊕⊗∧∨∥⊥≅≡∼↔⇔"
 _OPTION = (
     rf"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥×·✗✘❌{_RELATIONS}]| ?[<>] ?\d"
@@ -108,8 +110,8 @@ _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = """
     answer are be believe but certainly choice choose chose clearly conclude definitely guess hence is it's
-    it’s leaves leaving letter likely mark matches obviously only option pick probably say select so suggest suggests
-    support supports take that's that’s then therefore think thus to towards was with è é es est ist
+    it’s leaves leaving letter likely mark matches obviously only option pick probably say select so suggest
+    suggests support supports take that's that’s then therefore think thus to towards was with è é es est ist
 """
 # In any case; the first letter stands apart, as a search passes quickly over words that begin with another.
 _CUE = "|".join(f"[{word[0].upper()}{word[0]}](?i:{word[1:]})" for word in _CUES.split())
@@ -118,7 +120,8 @@ _STANDING = re.compile(
     rf"|\b(?:{_CUE}) )\(?{_OPTION}"
 )
 _DECIDED = re.compile(
-    rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)|(?:[Ii]t|[Tt]hat) must be|but it(?: is|['’]s)) "
+    rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)"
+    r"|(?:[Ii]t|[Tt]hat) must be|but it(?: is|['’]s)) "
     rf"{_FILLER}{_OPENING}{_OPTION}"
 )
 _CONCLUDED = re.compile(

@@ -63,7 +63,7 @@ _LEAD_IN = re.compile(
     r"^(?:(?:it|they|there|this|that|these|those|\w+(?: \w+){0,11}?) (?:is|are)|(?:it|that|there)'s|they're)"
     r" (?=\S)"
 )
-_TENS = "thirty forty fifty sixty seventy eighty ninety".split()
+_TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _COUNTS = NUMBER_WORDS | {word: f"{ten}0" for ten, word in enumerate(_TENS, start=3)}
 _COUNTS |= {"dozen": "12", "hundred": "100", "thousand": "1000", "million": "1000000", "half": "1/2"}
 _SAME_WORD = {"grey": "gray", "none": "0", "nothing": "0", "nil": "0"}

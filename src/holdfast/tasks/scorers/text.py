@@ -74,6 +74,8 @@ def unwrapped(text: str, blank: str = "") -> str:
     Args:
         blank: what stands for a command and for its closing brace.
     """
+    if not any(found[1] for found in _BRACE.finditer(text)):
+        return text
     kept: list[str] = []
     opened: list[tuple[int, bool]] = []  # braces: where in what is kept, and whether of a command
     end = 0
