@@ -345,7 +345,7 @@ def test_a_label_and_quotation_marks_are_dress():
     assert short.gqa("a t-shirt", "t-shirt") == 1 and short.gqa("men’s", "men's") == 1
     assert short.gqa("vitamin a", "vitamin") == 0 and short.gqa("It is a shirt", "shirt") == 0
     assert options.option_letter("<B>", FIVE) == "B"
-    wide = (("option_set", "Answer: Ａ，Ｃ", "A,C"), ("parts", "Answer: up；left", "up; left"))  # noqa: RUF001
+    wide = (("option_set", "Answer: Ａ，Ｃ", "A,C"), ("parts", "Answer: up；left", "up; left"))
     for scorer, answer, gold in wide:
         assert SCORERS[scorer](answer, Example(id="1", prompt="?", answer=gold)) == 1
     assert mmmu.open_answer("1{,}200", ["1200"]) == 1

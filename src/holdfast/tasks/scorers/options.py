@@ -300,8 +300,8 @@ def _sure(
     stated = _stated_text(given.lines, choices, last)
     for pattern in statements:
         if said := given.named(pattern):
-            letter = said[-1 if last else 0]
-            return stated if letter == "A" and stated and _begins_with_an_a(stated, choices) else letter
+            name = said[-1 if last else 0]
+            return stated if name == "A" and stated and _begins_with_an_a(stated, choices) else name
     said_small = _SAID_SMALL.search(text := given.text.rstrip(" .,:;!?)]}*"))
     small = {said_small[1] or said_small[2]} if said_small else set(_CALLED_SMALL.findall(text))
     if len(small) == 1 and (letter := _among(small.pop(), given.letters)):  # several are only weighed
