@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,15 @@ from processes import FORKED
 pytest_plugins = ["mirror_helpers"]  # its fixtures
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
     """Modules and tests are there to stay: the garbage collector need not go through them time and again."""
-    gc.collect()
+    gc.disable()
+    found = yield
     gc.freeze()
+    gc.set_threshold(10_000)
+    gc.enable()
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ TINY: dict[str, Any] = {
         "sampling": {"max_tokens": 16},
     },
     "methods": {"sft": {"objective": "sft"}, "grpo": {"objective": "grpo"}},
-    "checkpoint_every": 1,
+    "checkpoint_every": 2,
 }
 
 

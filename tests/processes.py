@@ -9,7 +9,7 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
-from holdfast.experiment.forked import PRELOAD, Forked, ForkedProcess
+from holdfast.experiment.forked import Forked, ForkedProcess
 
 
 class Process(ForkedProcess):
@@ -25,9 +25,7 @@ class Nested(Forked):
 
 
 FORKED = Nested()
-FORKED.set_forkserver_preload(
-    ["unsynced", *PRELOAD, "holdfast.cli", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "peft"]
-)
+FORKED.set_forkserver_preload(["preloaded"])
 
 
 def start(said: Path, *arguments: object, first: Callable[[], object] | None = None) -> Process:

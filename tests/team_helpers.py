@@ -9,8 +9,10 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -143,6 +145,15 @@ def learned(
     for row in rows:
         del row["seconds"], row["tokens_per_s"]
     return {name: tensor.detach().clone() for name, tensor in policy.model.state_dict().items()}, rows
+
+
+@cache
+def alone(name: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """What one rank learns by a method."""
+    with TemporaryDirectory() as folder:
+        (given,) = together(1, learned, name, Path(folder))
+    assert isinstance(given, tuple), given
+    return given
 
 
 def check_same(given: list[Any], expected: Any) -> None:

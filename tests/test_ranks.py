@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
         "grpo": {"objective": "grpo", "shards": 2, "filter": "random_matched", "filter_samples": 2},
         "sft": {"objective": "sft", "shards": 2},
     },
-    "checkpoint_every": 1,
+    "checkpoint_every": 2,
     "defaults": {
         "iterations": 8,
         "learning_rate": 1e-3,

@@ -48,7 +48,7 @@ SETTINGS = {
     "general": [],
     "train_examples": 8,
     "test_examples": 4,
-    "checkpoint_every": 2,
+    "checkpoint_every": 3,
     "evaluation": {"max_tokens": 16, "batch": 2},
 }
 
@@ -124,7 +124,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def step(*arguments: Any) -> dict[str, float]:
         steps.append(1)
-        if len(steps) == 4:
+        if len(steps) == 5:
             raise Killed
         return real(*arguments)
 

@@ -24,7 +24,7 @@ from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.shards import Shards, TreeSum
 from holdfast.policy.team import SHORT, Team
-from team_helpers import METHODS, check_same, learned, together
+from team_helpers import METHODS, alone, check_same, learned, together
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,7 @@ from team_helpers import METHODS, check_same, learned, together
     ],
 )
 def test_as_many_ranks_as_one_likes_learn_the_same_bits(name: str, tmp_path: Path) -> None:
-    (expected,) = together(1, learned, name, tmp_path / "1")
-    assert isinstance(expected, tuple), expected
+    expected = alone(name)
     assert all(row["skipped"] == 0 and row["grad_norm"] > 0 for row in expected[1])
     for size in (2, 4):
         check_same(together(size, learned, name, tmp_path / str(size)), expected)
@@ -55,17 +54,15 @@ def test_shards_change_rounding_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "shard"), [("kl, two updates", "none"), ("compact", "optimizer")])
 def test_a_stage_killed_with_four_ranks_is_ended_by_two(name: str, shard: Shard, tmp_path: Path) -> None:
-    (expected,) = together(1, learned, name, tmp_path / "whole")
     assert together(4, learned, name, tmp_path / "cut", 4, 1, shard) == [None] * 4
     assert (tmp_path / "cut/checkpoint/state.json").exists()
-    check_same(together(2, learned, name, tmp_path / "cut", 4, None, shard), expected)
+    check_same(together(2, learned, name, tmp_path / "cut", 4, None, shard), alone(name))
 
 
 def test_a_damaged_checkpoint_is_known_to_all_ranks(tmp_path: Path) -> None:
-    (expected,) = together(1, learned, "sft", tmp_path / "whole")
     together(2, learned, "sft", tmp_path / "cut", 4, 1)
     (tmp_path / "cut/checkpoint/optimizer.safetensors").write_bytes(b"")
-    check_same(together(2, learned, "sft", tmp_path / "cut"), expected)
+    check_same(together(2, learned, "sft", tmp_path / "cut"), alone("sft"))
 
 
 def not_finite_on_one(team: Team, folder: Path) -> Any:

@@ -8,12 +8,11 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +27,7 @@ from holdfast.experiment.store import Store
 from holdfast.watch.page import watch_page
 from holdfast.watch.server import Server, as_json
 from holdfast.watch.state import Watch
+from processes import Process, start
 
 SECONDS = 60
 
@@ -196,47 +196,49 @@ def test_a_run_that_has_ended_is_said(call: Call, done):
     assert "This run has ended" in said.out
 
 
+def unbuffered() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
 @contextmanager
-def _watching(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, Store]]:
-    """The command on a run that this process is at work on, and its address."""
+def _watching(folder: Path) -> Iterator[tuple[Process, Path, str, Store]]:
+    """The command on a run that this process is at work on, what it says, and its port."""
     experiment = make_experiment(folder)
     plan, store = make_plan(experiment), Store(experiment.store)
     store.prepare()
     store.use(plan.jobs.values())
-    command = [sys.executable, "-m", "holdfast", "watch", str(write_config(folder))]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's `&` has it ignored
-    )  # fmt: skip
+    said, until = folder / "said", time.monotonic() + SECONDS
+    process = start(said, "watch", write_config(folder), first=unbuffered)
     try:
-        assert process.stdout
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        assert found, line
-        yield process, found[1], store
+        text = ""
+        while process.is_alive() and time.monotonic() < until and "\n" not in text:
+            time.sleep(0.01)
+            text = said.read_text() if said.exists() else ""
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", text)
+        assert found, text
+        yield process, said, found[1], store
     finally:
         process.kill()
-        process.wait()
+        process.join()
 
 
 def test_it_ends_with_the_run(tmp_path):
-    with _watching(tmp_path) as (process, port, store):
+    with _watching(tmp_path) as (process, said, port, store):
         connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=SECONDS)
         connection.request("GET", "/state.json")
         assert json.loads(connection.getresponse().read())["at_work"]
         connection.request("GET", "/gallery.html")
         assert b"Holdfast gallery" in connection.getresponse().read()
         store.end_use()
-        assert "The run has ended." in process.communicate(timeout=SECONDS)[0]
-        assert process.returncode == 0
+        process.join(SECONDS)
+        assert process.exitcode == 0 and "The run has ended." in said.read_text()
 
 
 def test_ctrl_c_ends_it(tmp_path):
-    with _watching(tmp_path) as (process, _, _store):
-        process.send_signal(signal.SIGINT)
-        assert "Stopped watching." in process.communicate(timeout=SECONDS)[0]
-        assert process.returncode == 0
+    with _watching(tmp_path) as (process, said, _, _store):
+        os.kill(process.pid, signal.SIGINT)
+        process.join(SECONDS)
+        assert process.exitcode == 0 and "Stopped watching." in said.read_text()
 
 
 @needs_chromium
