@@ -25,7 +25,6 @@ FEWEST = 24  # rows, and
 LEAST = 1 << 21  # multiply-adds: below, the call takes longer than the product
 STEP = 16  # rows that are filled up to, at least
 STEPS = 8  # numbers of rows within a factor of two, at most
-_enabled = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 Map = tuple[torch.Tensor, torch.Tensor | None]  # a weight [N, K] and a bias [N]
 
@@ -140,3 +139,14 @@ def _filled(*parts_MN: torch.Tensor) -> torch.Tensor:
     torch.cat(parts_MN, 1, out=filled[:count])
     filled[count:].zero_()
     return filled
+
+
+def _known() -> bool:
+    """Whether this PyTorch has oneDNN, and the operation in the form that is used here."""
+    try:
+        return torch.backends.mkldnn.is_available() and _product(*torch.ones(2, 1, 1)).item() == 1
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+_enabled = _known()
