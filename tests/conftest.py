@@ -14,6 +14,10 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported: no test waits for a hub
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+# The server that copies processes imports `preloaded`, and says nothing where it does not find it.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+)
 
 import unsynced  # noqa: F401
 from cli_helpers import Call, Said

@@ -50,7 +50,7 @@ def asked_again() -> tuple[Any, Groups]:
     operations = SimpleNamespace(forward=lambda prompts, completions: 7.0)
     stage = SimpleNamespace(
         items=NEW, earlier=OLD, method=grpo(), past=lambda which: AsBefore(-1.5), spent={"flops": 0.0},
-        policy=SimpleNamespace(operations=operations), inherited={"rapo": {}},
+        policy=SimpleNamespace(operations=operations), inherited={"rapo": {}}, sampler=None,
     )  # fmt: skip
     return stage, groups
 
@@ -218,6 +218,10 @@ def test_rapo_by_hand() -> None:
     strategy = RaPO(alpha=2.0, weight=0.5)
     groups = replace(groups, rewards_BG=torch.tensor([[1.0], [0.0]]))
     assert strategy.drift(stage, groups).tolist() == [[0.5], [0.5]]
+    served = SimpleNamespace(**vars(stage) | {"sampler": object()})  # whose numbers are not asked
+    known = replace(groups, old_logprobs_BGR=groups.completions.logprobs_BGR)
+    other = replace(groups.completions, logprobs_BGR=torch.zeros(2, 1, 2))
+    assert strategy.drift(served, replace(known, completions=other)).tolist() == [[0.5], [0.5]]
     said = strategy.collected(stage, {}, groups)
     earned = 0.5 * math.exp(-1)
     assert said.stats["rapo_share"] == pytest.approx(earned / (0.5 + earned))
