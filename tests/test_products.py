@@ -9,8 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from holdfast import libraries
 from holdfast.policy import products
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings
 from policy_helpers import make_folder, make_policy
+from team_helpers import together
 from test_group_pass import loss_and_gradients, random_batch
 
 needs_onednn = pytest.mark.skipif(not products._enabled, reason="this PyTorch is built without oneDNN")
@@ -156,3 +160,42 @@ def test_wrong_products_are_noticed_and_done_without(tmp_path, monkeypatch, capl
         wanted = policy.logprobs_by("plain", *batch, 1.0)
     torch.testing.assert_close(found.logprobs_BGR, wanted.logprobs_BGR, rtol=0, atol=1e-4)
     assert not products._enabled and policy.way == "packed" and "oneDNN" in caplog.text
+
+
+def does_without(team):
+    """Where the leading rank found in an earlier stage that its products are wrong."""
+    products._enabled = not team.leads
+    policy = Policy.load("embedded", ModelSettings(device="cpu"))
+    policy.share(2, team)
+    return products.used()
+
+
+@needs_onednn
+def test_all_ranks_compute_as_the_leading_one():
+    assert together(2, does_without) == [False, False]
+
+
+@needs_onednn
+@pytest.mark.parametrize("wrong", ["values", "transposed"])
+def test_an_operation_that_gives_something_else_is_not_used(wrong, monkeypatch):
+    assert products._works()
+    product = products._product
+
+    def other(rows, weight, bias=None):
+        scale = 1.01 if wrong == "values" or not weight.is_contiguous() else 1.0
+        return product(rows, weight, bias) * scale
+
+    monkeypatch.setattr(products, "_product", other)
+    assert not products._works()
+    monkeypatch.setattr(products, "_product", lambda *parts: torch.ops.mkldnn._no_such_operation(*parts))
+    assert not products._works()
+
+
+def test_workers_keep_few_kernels_unless_it_is_set(monkeypatch):
+    monkeypatch.delenv("LRU_CACHE_CAPACITY", raising=False)
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    assert libraries.settings(3) == {
+        "OMP_NUM_THREADS": "3",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7",
+        "LRU_CACHE_CAPACITY": libraries.KERNELS,
+    }

@@ -8,8 +8,13 @@ import os
 KERNELS = "128"
 
 
+def settings(threads: int) -> dict[str, str]:
+    """One number of threads for all that computes; no more kernels than are of use, or as many as are set."""
+    names = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"
+    kernels = {name: os.environ.get(name, KERNELS) for name in names}
+    return {"OMP_NUM_THREADS": str(threads), **kernels}
+
+
 def settle(threads: int) -> None:
-    """One number of threads for all that computes, and no more kernels than are of use."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(name, KERNELS)
+    """Have this process and those that it starts keep to them."""
+    os.environ.update(settings(threads))

@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from holdfast import libraries
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack, unpack
@@ -73,7 +74,7 @@ class Cluster(Executor):
         return f"by {self.workers} workers on a Ray cluster {at}"
 
     def _worker(self) -> _Worker:
-        environment = {"env_vars": {"OMP_NUM_THREADS": str(self.experiment.threads)}}
+        environment = {"env_vars": libraries.settings(self.experiment.threads)}
         made = ray.remote(**self._needs, max_restarts=0, runtime_env=environment)(_Actor)
         actor = made.remote(self._packed, self._ear, self._mark)
         return _Worker(actor, actor.facts.remote())

@@ -36,6 +36,11 @@ def take_over(model: nn.Module) -> None:
         module.forward = partial(_forward, module)
 
 
+def used() -> bool:
+    """Whether products are oneDNN's in this process."""
+    return _enabled
+
+
 def leave_to_pytorch(reason: str) -> None:
     """Have all products computed by PyTorch from now on, after a warning."""
     global _enabled
@@ -141,12 +146,22 @@ def _filled(*parts_MN: torch.Tensor) -> torch.Tensor:
     return filled
 
 
-def _known() -> bool:
-    """Whether this PyTorch has oneDNN, and the operation in the form that is used here."""
+def _works() -> bool:
+    """Whether this PyTorch has oneDNN, and the operation, which gives what PyTorch's own products give."""
+    generator = torch.Generator().manual_seed(0)
+    rows_MK, weight_NK, grad_MN = (
+        torch.randn(shape, generator=generator) for shape in ((40, 24), (56, 24), (40, 56))
+    )
     try:
-        return torch.backends.mkldnn.is_available() and _product(*torch.ones(2, 1, 1)).item() == 1
+        pairs = (
+            (_product(rows_MK, weight_NK, grad_MN[0]), F.linear(rows_MK, weight_NK, grad_MN[0])),
+            (_product(grad_MN, weight_NK.t()), grad_MN @ weight_NK),
+            (_outer(grad_MN, rows_MK), grad_MN.t() @ rows_MK),
+            (_outer(rows_MK, grad_MN), rows_MK.t() @ grad_MN),
+        )
     except (AttributeError, RuntimeError, TypeError):
         return False
+    return all(torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3) for ours, theirs in pairs)
 
 
-_enabled = _known()
+_enabled = torch.backends.mkldnn.is_available() and _works()

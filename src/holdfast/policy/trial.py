@@ -92,12 +92,17 @@ def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions
 def agree(policy: Policy) -> None:
     """Have all ranks take over what the leading one has found out about the model."""
 
-    def found() -> tuple[str, bool, bool, bool, bool, int | None]:
+    def found() -> tuple[str, bool, bool, bool, bool, bool, int | None]:
         backbone = policy.backbone
         replays, lean = backbone is not None and backbone.replays, getattr(backbone, "lean", None) is not None
-        return policy.way, policy.checked, policy.replays_checked, replays, lean, policy.budget.tokens
+        checks = policy.way, policy.checked, policy.replays_checked
+        return *checks, replays, lean, products.used(), policy.budget.tokens
 
-    way, policy.checked, policy.replays_checked, replays, lean, tokens = policy.shards.team.agreed(found)
+    way, policy.checked, policy.replays_checked, replays, lean, onednn, tokens = policy.shards.team.agreed(
+        found
+    )
+    if products.used() and not onednn:
+        products.leave_to_pytorch("the leading rank does without them")
     policy.way, policy.budget.tokens = way, tokens
     if policy.backbone is not None:
         policy.backbone.replays = replays
