@@ -122,7 +122,7 @@ def test_a_measure_of_ones_own_from_the_command_line_to_the_report(
     assert 'id="measures"' in (report / "index.html").read_text()
 
     assert "Everything is done already." in call("run", config, "measures.drift=null").out
-    planned = call("plan", config, "measures.drift=null")
+    planned = call("plan", config, "measures.drift=null", "--jobs")
     assert "sft seed 0 stage 1: Length" in planned.out and "0 to do" in planned.out
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.table import Table as Grid
 
 from holdfast.cli.ahead import CardName, Cards, Completion, Pixels, show_ahead
@@ -14,6 +16,9 @@ from holdfast.errors import InputError
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
 
+MANY = 4  # tasks that are learned together: their number says it
+EachJob = Annotated[bool, typer.Option("--jobs", help="A line for each job, not for each stage.")]
+
 
 def plan(
     config: ConfigFile,
@@ -23,10 +28,11 @@ def plan(
     card: CardName = None,
     completion: Completion = None,
     pixels: Pixels = None,
+    each: EachJob = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show the jobs of an experiment: which are done, and how long the others will take.
+    """Show the stages of an experiment and their jobs: which are done, and how long the others will take.
 
     With --cards, how a run on so many cards would go, of a kind (--card) that need not be here.
     """
@@ -59,16 +65,13 @@ def plan(
         show_ahead(experiment, jobs, todo, rates, cards or 1, card, Assumed(completion, pixels), json)
         return
     guess = not rates and experiment.model.path == "embedded"
-    grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
     listed: list[dict[str, Any]] = []
     for job in jobs.jobs.values():
         left = job.fingerprint in todo
         seconds = estimate.seconds(job, rates) if left and (rates or guess) else None
-        shown = "" if seconds is None else duration(seconds)
-        grid.add_row(job.label, ", ".join(job.tasks), "to do" if left else "done", shown)
         facts = {"kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
         listed.append({"job": job.label, **facts, "done": not left, "seconds": seconds})
-    out.print(grid, soft_wrap=False)
+    out.print(_each(listed) if each else _stages(listed), soft_wrap=False)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
     time_left = f"about {duration(total)} in one process (from earlier results)"
     if guess:
@@ -103,6 +106,38 @@ def plan(
         time_told = total if rates or guess else None
         memory_told = made.total if made else None
         show_json({"jobs": listed, "to_do": len(todo), "seconds": time_told, "memory_bytes": memory_told})
+
+
+def _each(listed: list[dict[str, Any]]) -> Grid:
+    grid = Grid("Job", "Tasks", "State", "Estimate", box=None, pad_edge=False)
+    for one in listed:
+        grid.add_row(one["job"], ", ".join(one["tasks"]), "done" if one["done"] else "to do", _time([one]))
+    return grid
+
+
+def _stages(listed: list[dict[str, Any]]) -> Grid:
+    """Jobs of one policy in a line: what is learned, and what is then asked of it."""
+    grid = Grid("Stage", "Jobs", "State", "Estimate", box=None, pad_edge=False)
+    stages: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in listed:
+        stages[one["job"].partition(": ")[0].partition(" (")[0]].append(one)
+    for stage, jobs in stages.items():
+        kinds = Counter(one["kind"] for one in jobs)
+        learns = [task for one in jobs if one["kind"] == "learn" for task in one["tasks"]]
+        learned = ", ".join(learns) if len(learns) < MANY else f"{len(learns)} tasks"
+        told = [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.items()]
+        done = sum(one["done"] for one in jobs)
+        state = "done" if done == len(jobs) else f"{done} of {len(jobs)} done" if done else "to do"
+        grid.add_row(f"{stage} ({learned})" if learned else stage, ", ".join(told), state, _time(jobs))
+    return grid
+
+
+def _time(jobs: list[dict[str, Any]]) -> str:
+    """How long those take that are to do, where that is known."""
+    from holdfast.experiment.progress import duration
+
+    known = [one["seconds"] for one in jobs if one["seconds"] is not None]
+    return duration(sum(known)) if known else ""
 
 
 def _tell_devices(workers: str, experiment: Experiment) -> None:
