@@ -74,6 +74,18 @@ def test_kl_on_old_prompts_by_hand() -> None:
     assert made("kl_old", reward=True).collected(stage, {}, groups).advantages_BG.tolist() == [[0.5], [2.0]]
 
 
+def test_the_penalty_on_old_prompts_is_their_mean_whoever_leaves_the_step() -> None:
+    """A new prompt without an advantage leaves; of the step's one token, the old one, the penalty is all."""
+    stage, groups = asked_again()
+    stage.method = grpo(drop_zero_variance=True)
+    idle = replace(groups, advantages_BG=torch.tensor([[0.0], [2.0]]))
+    objective = PolicyGradient(stage.method, {}, None)
+    found = objective.chosen(made("kl_old", coef=0.2).collected(stage, {}, idle))
+    assert found.items == (OLD["reading"][0],)
+    loss = objective.loss(Scripted([[[-1.0, 0.0]]]), found).loss  # type: ignore[arg-type]
+    assert loss.item() / found.completions.mask_BGR.sum() == pytest.approx(0.2 * (math.exp(-0.5) + 0.5 - 1))
+
+
 def test_on_policy_distillation_by_hand() -> None:
     """A token that the teacher finds e^-½ as likely has advantage −c / 2, and survives what drops prompts."""
     stage, groups = asked_again()

@@ -12,12 +12,16 @@ import torch
 
 from experiment_helpers import learn_here, make_experiment, run_here
 from holdfast.errors import InputError
+from holdfast.experiment.plan import make_plan
 from holdfast.files import read_jsonl
 from holdfast.learning.loop import learn
+from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.retention import KINDS, strategy_class
-from holdfast.policy.gradients import trained_matrices
+from holdfast.learning.retention.passes import objective_gradient
+from holdfast.policy.gradients import flat, trained_matrices, trained_parameters
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
+from holdfast.tasks.prompts import TEMPLATES
 from test_learning import grpo, items_of, sft, stage_of, weights
 from test_replay_strategies import EVERY
 
@@ -171,3 +175,38 @@ def test_reinforcement_projects_on_answers_given_anew(tmp_path: Path) -> None:
         flops.append(totals["flops"])
     assert flops[1] > 1.5 * flops[0]
     assert all(0 <= row["agem_share"] <= 1 for row in read_jsonl(tmp_path / "1" / "metrics.jsonl"))
+
+
+def test_what_is_projected_on_is_averaged_as_a_step_is() -> None:
+    """−Σ A_i mean_t ∇ log p over N completions under `loss_mean: sequences`, and not a mean over tokens."""
+    policy, items = Policy.load("embedded", ModelSettings()), items_of("counting", 4)
+    found = {}
+    for mean in ("tokens", "sequences"):
+        method = grpo(loss_mean=mean, normalise_std=False)
+        found[mean] = objective_gradient(stage_of(policy, method, items, 1), items, ("drawn",))
+    groups = PolicyGradient(method, TEMPLATES["embedded"], None).collect(policy, items, ("drawn",))
+    lengths_BG = groups.completions.lengths_BG
+    logprobs_BG = policy.group_logprobs(groups.prompts, groups.completions).logprobs_BGR.sum(-1)
+    for mean, loss in (
+        ("tokens", -(groups.advantages_BG * logprobs_BG).sum() / lengths_BG.sum()),
+        ("sequences", -(groups.advantages_BG * logprobs_BG / lengths_BG).mean()),
+    ):
+        expected = flat(loss, trained_parameters(policy), keep=True)
+        assert expected.norm() > 0.1
+        torch.testing.assert_close(found[mean], expected, rtol=1e-3, atol=1e-5)
+    assert (found["tokens"] - found["sequences"]).norm() > 0.05 * found["tokens"].norm()
+
+
+def test_strategies_that_came_out_otherwise_before_are_other_jobs_only_there(tmp_path: Path) -> None:
+    """The versions of strategies count where they are above one, and leave other stages' names alone."""
+
+    def strategies(retention: Any, **changes: Any) -> list[Any]:
+        methods = {"a": {"objective": "grpo", "group_size": 2, "retention": retention} | changes}
+        made = make_plan(make_experiment(tmp_path, methods=methods, general=[]))
+        return [made.jobs[name].inputs.get("strategies") for name in made.chains[0].learn]
+
+    several = [{"kind": "agem"}, {"kind": "keeplora"}]
+    assert strategies(several) == [None, None]
+    assert strategies(several, loss_mean="sequences") == [{"agem": 2, "keeplora": 2}] * 2
+    assert strategies({"kind": "kl_old", "share": 0.5}) == [None, None]
+    assert strategies({"kind": "kl_old", "share": 0.5}, drop_zero_variance=True) == [{"kl_old": 2}] * 2

@@ -225,6 +225,9 @@ class _Planner:
         }
         if method.shows_answer:
             inputs["hint"] = self.experiment.hint
+        versions = {strategy.name: strategy.results_version(method) for strategy in method.retention}
+        if later := {name: version for name, version in versions.items() if version > 1}:
+            inputs["strategies"] = later
         if any(strategy.rehearses for strategy in method.retention):
             inputs["earlier"] = [self.data(task, "train") for task in earlier]
         if self.experiment.model.trains_bfloat16:

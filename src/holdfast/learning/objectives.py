@@ -260,11 +260,11 @@ class PolicyGradient(Objective):
         return chosen, Rollouts.join(parts, prompts, policy.draw.pad), spent, drawn
 
     def chosen(self, groups: Groups) -> Groups:
-        return groups.rows(_pushed(groups)) if self.method.drop_zero_variance else groups
+        return groups.rows(pushed(groups)) if self.method.drop_zero_variance else groups
 
     def teaching(self, groups: Groups) -> list[int]:
         known = groups.reference_BGR is None and groups.completions.entropy_BGR is not None
-        return _pushed(groups) if known and self._pushes_by_advantage else super().teaching(groups)
+        return pushed(groups) if known and self._pushes_by_advantage else super().teaching(groups)
 
     def weighed(self, groups: Groups) -> Groups:
         match self.method.loss_mean:
@@ -306,7 +306,7 @@ class PolicyGradient(Objective):
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
 
 
-def _pushed(groups: Groups) -> list[int]:
+def pushed(groups: Groups) -> list[int]:
     """The prompts of which a completion has an advantage, or that a reference holds."""
     pushed_B = (groups.advantages_BG != 0).any(dim=1)
     if groups.kl_B is not None:

@@ -112,6 +112,10 @@ class Strategy(Settings):
         """The kind; of the user's own, the class."""
         return self.kind.rpartition(":")[2]
 
+    def results_version(self, method: Method) -> int:
+        """Raised where a stage of this method comes out otherwise for the same settings; 1 is no input."""
+        return 1
+
     @property
     def looks_at(self) -> Literal["base", "stage_start"] | None:
         """The policy that it keeps besides the one that learns (`stage.past`), if any."""

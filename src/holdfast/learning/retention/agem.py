@@ -17,7 +17,7 @@ from pydantic import Field
 
 from holdfast.learning.methods import SampledSFT
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.passes import objective_gradient
+from holdfast.learning.retention.passes import gradient_version, objective_gradient
 from holdfast.learning.retention.pool import count
 from holdfast.learning.retention.terms import add_to_gradient, flat_gradient
 from holdfast.learning.stage import Stage
@@ -35,6 +35,9 @@ class AveragedGEM(Strategy):
     kind: Literal["agem"] = "agem"
     examples: int | None = Field(None, ge=1)  # old ones of a step; None: as many as it has new ones
     per_task: int | None = Field(None, ge=1)  # examples of each earlier task that are kept; None: all
+
+    def results_version(self, method: Method) -> int:
+        return gradient_version(method)
 
     def passes(self, method: Method) -> float:
         """One to train on old examples, in each step; under RFT their answers, too."""

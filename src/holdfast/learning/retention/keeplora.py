@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.retention import Memory
-from holdfast.learning.retention.passes import objective_gradient
+from holdfast.learning.retention.passes import gradient_version, objective_gradient
 from holdfast.learning.retention.subspaces import Subspace
 from holdfast.learning.retention.terms import flat_weights, unusable, views
 from holdfast.learning.stage import Stage
@@ -32,6 +32,7 @@ from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
+    from holdfast.learning.methods import Method
 
 
 class KeepLoRA(Subspace):
@@ -42,6 +43,9 @@ class KeepLoRA(Subspace):
     examples: float = Field(0.2, gt=0, le=1)  # share of the stage's, of which the mean gradient is taken
     base_energy: float = Field(0.6, gt=0, lt=1)  # of the base's matrices, in protected directions
     task_energy: float = Field(0.995, gt=0, lt=1)  # of a stage's gradient, likewise
+
+    def results_version(self, method: Method) -> int:
+        return gradient_version(method)
 
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Find the directions of this stage, and those that are protected after it."""

@@ -20,7 +20,7 @@ from pydantic import Field
 from holdfast.generate.rollouts import Item
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
-from holdfast.learning.objectives import k3
+from holdfast.learning.objectives import k3, pushed
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import logprobs_under
 from holdfast.learning.retention.pool import (
@@ -90,6 +90,10 @@ class KLOnOldPrompts(AskedAgain):
             return "has a reference of its own; leave kl_coef out"
         return super().unfit(method)
 
+    def results_version(self, method: Method) -> int:
+        """Prompts that leave the step were counted among its tokens."""
+        return 2 if _drops(method) else 1
+
     def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Give old prompts the penalty, and take their advantages; `kl_old` is its mean in nats."""
         rows = old_rows(stage, groups)
@@ -97,18 +101,24 @@ class KLOnOldPrompts(AskedAgain):
             return groups
         assert groups.completions.logprobs_BGR is not None, "it samples"
         kl_B, advantages_BG = torch.zeros(len(groups.prompts)), groups.advantages_BG.clone()
-        mask_BGR = groups.completions.mask_BGR
-        # A step divides by all of its tokens, of which these are a part.
-        kl_B[rows] = self.coef * float(mask_BGR.sum() / mask_BGR[rows].sum().clamp_min(1))
+        kl_B[rows] = self.coef
         if not self.reward:
             advantages_BG[rows] = 0
         reference_BGR = self.logprobs(stage, groups, rows)
-        share = old_share(stage, groups)
+        mask_BGR, share = groups.completions.mask_BGR, old_share(stage, groups)
         divergence = k3(reference_BGR, groups.completions.logprobs_BGR, mask_BGR).sum() / mask_BGR[rows].sum()
-        return replace(
+        found = replace(
             groups,
             advantages_BG=advantages_BG,
             reference_BGR=reference_BGR,
             kl_B=kl_B,
             stats={**groups.stats, f"{self.name}_share": share, "kl_old": float(divergence)},
         )
+        # A step divides by all tokens of what stays in it, of which these are a part.
+        stays = pushed(found) if _drops(stage.method) else slice(None)
+        kl_B[rows] = self.coef * float(mask_BGR[stays].sum() / mask_BGR[rows].sum().clamp_min(1))
+        return found
+
+
+def _drops(method: Method) -> bool:
+    return bool(getattr(method, "drop_zero_variance", False))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.generate.rollouts import Item, encode_items
-from holdfast.learning.methods import RFT
+from holdfast.learning.methods import RFT, Method
 from holdfast.learning.stage import Stage
 from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.gradients import flat, trained_parameters
@@ -58,9 +58,9 @@ def mean_over_answers(
 def objective_gradient(
     stage: Stage, items: Sequence[Item], stream: tuple[object, ...]
 ) -> torch.Tensor | None:
-    """∇ of what the stage's method would learn from some examples [N], a mean over tokens.
+    """∇ of what a step of the stage's method would learn from some examples [N].
 
-    RFT answers them anew. A divergence from a reference is left out.
+    RFT answers them anew, and averages as its `loss_mean` says. A divergence from a reference is left out.
 
     Returns:
         None where nothing is left to learn from, or the output is not finite.
@@ -74,6 +74,7 @@ def objective_gradient(
         tokens = int(groups.completions.mask_BGR.sum())
         add_flops(stage, groups.spent.flops + policy.operations.training(groups.prompts, groups.completions))
         parameters, total = trained_parameters(policy), None
+        groups = objective.weighed(groups) if tokens else groups
         for rows in groups.within(policy.budget, method.micro_batch) if tokens else ():
             loss = objective.loss(policy, groups.rows(rows)).loss / tokens
             gradient = flat(loss, parameters)
@@ -81,6 +82,11 @@ def objective_gradient(
     except NotFiniteError:
         return None
     return total
+
+
+def gradient_version(method: Method) -> int:
+    """Of strategies by `objective_gradient`, which was a mean over tokens whatever `loss_mean` said."""
+    return 2 if getattr(method, "loss_mean", "tokens") != "tokens" else 1
 
 
 @torch.no_grad()
