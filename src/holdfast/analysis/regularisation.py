@@ -7,7 +7,8 @@ The risk of an update g is R(g) = gᵀFg, F the Fisher information of the earlie
 
 so a slope of 1 through the origin. It says nothing once advantages are divided by their standard
 deviation, which takes the variance out again: then RFT's risk would be R(g_SFT) wherever rewards
-differ at all. Both are fitted, against the risk of SFT's target and of the policy's own samples.
+differ at all, times (G − 1) / G, for GRPO's deviation of G rewards divides by G − 1. Both are fitted, against
+the risk of SFT's target and of the policy's own samples.
 
 The Fisher grows from stage to stage, so risks are divided by the mean SFT risk of the policy they
 were measured at; slopes do not change by that, but no policy outweighs the others. Intervals

@@ -94,7 +94,7 @@ class Evaluation(Settings):
     batch: int = Field(64, ge=1)  # examples that are generated together
     sampler: Served | None = None  # another engine that answers; None: the policy itself
     other_style: bool = False  # judge every method under the prompt style it was not trained in, too
-    future_tasks: bool = True  # judge tasks that are still to come, too (no measure needs them)
+    future_tasks: bool = True  # judge tasks that are still to come, too (for FWT and TLG)
 
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)

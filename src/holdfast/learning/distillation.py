@@ -5,8 +5,9 @@ well (`hint`), and at every token the student wrote its distribution is the targ
 
     loss = Σ_t KL(π_teacher(· | x, c, y_<t) ‖ π(· | x, y_<t))        over all V entries
 
-The teacher is the policy of the stage's start, or the base; the authors' moving average does as well as one
-that stands still (their ablation), which needs no more than a stage has.
+as a mean over tokens. The paper writes the other direction, KL(π ‖ π_teacher); an independent port reads this
+one in the released code. The teacher is the policy of the stage's start, or the base; the authors' moving
+average does as well as one that stands still (their ablation), which needs no more than a stage has.
 """
 
 from __future__ import annotations

@@ -5,8 +5,11 @@ CPO (arXiv 2607.04364v3). At the end of stage k, in each tensor, the 10 % with t
 
     gradient ← gradient + λ / |R| · sign(θ − θ*) on R            θ*: the weights the stage began with
 
-before AdamW, whatever the objective (the paper's: GSPO). `control: random` has as many weights of each
-tensor in R, drawn by chance: whether it matters which.
+before AdamW, whatever the objective (the paper's: GSPO). The paper's loss is λ Σ_n 1/|R_n| Σ_{i ∈ R_n} |θ_i −
+θ*_i|; that R is one set over all tensors is our reading. If n counts tensors, each has a force of its own
+there, λ / |R_n|: small ones are held hardest, and all together much harder by the same λ.
+
+`control: random` has as many weights of each tensor in R, drawn by chance: whether it matters which.
 """
 
 from __future__ import annotations

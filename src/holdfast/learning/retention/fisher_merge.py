@@ -5,8 +5,8 @@ CoFiMA (Marouf et al., arXiv 2312.08977), after Fisher merging (Matena & Raffel,
     θ ← (λ F_k θ_k + (1 − λ) F_{k−1} θ_{k−1}) / (λ F_k + (1 − λ) F_{k−1})
 
 with θ_{k−1} the weights the stage began with and F_k the Fisher information of the stage's task at θ_k. The
-first stage, which has no task before it, is not merged. A weight that matters for neither takes the plain
-mean.
+first stage, which has no task before it, is not merged. A weight that matters for neither takes
+λ θ_k + (1 − λ) θ_{k−1}.
 """
 
 from __future__ import annotations

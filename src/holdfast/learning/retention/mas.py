@@ -7,7 +7,7 @@ Aljundi et al. (arXiv 1711.09601), no labels needed:
 
 The paper's f is the output of a classifier. Our reading for language models: f(x) are the log-probabilities
 of the tokens of an answer that the policy itself draws, so ‖f‖² = Σ_t (log π(y_t | x, y_<t))². The paper adds
-up Ω over tasks, which is γ = 1.
+up Ω over tasks, which is γ = 1; its penalty, λ Σ Ω (θ − θ*)², has no half, so that its λ is half of ours.
 """
 
 from __future__ import annotations

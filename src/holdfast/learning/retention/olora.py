@@ -4,6 +4,7 @@ Wang et al. (arXiv 2310.14152): a new adapter B_t A_t for each task, the old one
 
     loss ← loss + λ Σ_{old} Σ |A_t A_oldᵀ|
 
+as the released code has it; the paper squares the entries, so that its pull fades as the directions part.
 Here the adapters of all tasks are slices of one: of LoRA with `model.lora.rank` R, stage t trains the t-th
 `rank` rows of A and columns of B. The rest is frozen; slices of later tasks add nothing, as their B is still
 zero. So R must be `rank` times the number of stages, and LoRA's scale is α / R for all. Without the paper's
