@@ -85,12 +85,7 @@ def read_yaml(path: Path) -> YamlFile:
         text = path.read_text(encoding="utf-8")
     if len(text) > LARGEST:
         raise InputError(f"The file {path} has more than {LARGEST:,} characters; it cannot be an experiment.")
-    with _loader(text, str(path)) as loader:
-        node = loader.get_single_node()
-        if node is None:
-            return YamlFile(None)
-        _check_size(node, {}, 0)
-        return _parsed(loader, node, str(path))
+    return _parsed(text, str(path))
 
 
 def parse_value(text: str) -> Any:
@@ -99,27 +94,27 @@ def parse_value(text: str) -> Any:
     Raises:
         InputError: it is not YAML.
     """
-    with _loader(text, f"'{shortened(text)}'") as loader:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check_size(node, {}, 0)
-        return _parsed(loader, node, f"'{shortened(text)}'").value
+    return _parsed(text, f"'{shortened(text)}'").value
 
 
-def _parsed(loader: _Loader, node: yaml.Node, name: str) -> YamlFile:
+def _parsed(text: str, name: str) -> YamlFile:
+    """What a text says; errors have their place in `name`."""
     file = YamlFile(None)
     repeated = []
-    for key_path, line, value in _keys(node, ()):
-        if key_path in file.lines:
-            key = ".".join(map(str, key_path))
-            repeated.append(f"line {line}: {key} stands already in line {file.lines[key_path]}")
-        file.lines.setdefault(key_path, line)
-        if isinstance(value, yaml.ScalarNode) and not value.value and value.style is None:
-            file.blank.add(key_path)
-    if repeated:
-        raise InputError(f"{name} says a key twice; keep one of them.\n  " + "\n  ".join(repeated))
-    file.value = loader.construct_document(node)
+    with _loader(text, name) as loader:
+        if (node := loader.get_single_node()) is None:
+            return file
+        _check_size(node, {}, 0)
+        for key_path, line, value in _keys(node, ()):
+            if key_path in file.lines:
+                key = ".".join(map(str, key_path))
+                repeated.append(f"line {line}: {key} stands already in line {file.lines[key_path]}")
+            file.lines.setdefault(key_path, line)
+            if isinstance(value, yaml.ScalarNode) and not value.value and value.style is None:
+                file.blank.add(key_path)
+        if repeated:
+            raise InputError(f"{name} says a key twice; keep one of them.\n  " + "\n  ".join(repeated))
+        file.value = loader.construct_document(node)
     return file
 
 
