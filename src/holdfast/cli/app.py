@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from holdfast import __version__, plugins
 from holdfast.cli.bundle import bundle, verify
 from holdfast.cli.check import check
-from holdfast.cli.checkpoints import evaluate, help_text
+from holdfast.cli.checkpoints import evaluate
 from holdfast.cli.console import err, only_json, out
 from holdfast.cli.data import data_app
 from holdfast.cli.export import export
@@ -31,18 +32,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo)
-app.command(help=help_text(init))(init)
-app.command()(run)
-app.command()(plan)
-app.command()(report)
-app.command(help=help_text(export))(export)
-app.command()(watch)
-app.command(help=help_text(evaluate))(evaluate)
-app.command(help=help_text(check))(check)
-app.command(help=help_text(merge))(merge)
-app.command(help=help_text(bundle))(bundle)
-app.command(help=help_text(verify))(verify)
+for command in (demo, init, run, plan, report, export, watch, evaluate, check, merge, bundle, verify):
+    # Paragraphs unwrapped, for the terminal to wrap.
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    app.command(help="\n\n".join(one.replace("\n", " ") for one in paragraphs))(command)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(data_app, name="data")
 app.add_typer(store_app, name="store")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import signal
@@ -85,12 +84,6 @@ def evaluate(
     out.print(f"Records: {target / 'records'}")
     if json:
         show_json({"checkpoint": subject.name, "records": str(target / "records"), "tables": made})
-
-
-def help_text(command: Callable[..., None]) -> str:
-    """A command's docstring with its paragraphs unwrapped, for the terminal to wrap."""
-    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
 def names_of(text: str) -> list[str]:
