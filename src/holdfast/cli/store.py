@@ -52,7 +52,7 @@ def store(
     if run is not None:
         experiment, plan, store = open_run(run)
         place = str(experiment.store)
-        names = {store.folder(job).name for job in plan.jobs.values()}
+        names = {job.short_name for job in plan.jobs.values()}
     store.check_there()
     entries = [entry for entry in store.entries() if names is None or entry.name in names]
     others = {name: sum(store.held(name).values()) for name in OTHERS} if run is None else {}

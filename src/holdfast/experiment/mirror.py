@@ -91,7 +91,7 @@ class MirrorStore(Store):
         Raises:
             Damaged: the manifest is not what was written.
         """
-        entry, folder = f"{job.kind}/{self.folder(job).name}", self.folder(job)
+        entry, folder = f"{job.kind}/{job.short_name}", self.folder(job)
         here = _digest(folder / MANIFEST)
         for version, sizes in _versions(self.remote.sizes(entry), here):
             if version != here:
@@ -154,11 +154,11 @@ class MirrorStore(Store):
 
     def _written(self, job: Job) -> None:
         folder = self.folder(job)
-        self.remote.put(folder, f"{job.kind}/{folder.name}/{_digest(folder / MANIFEST)}", last=MANIFEST)
+        self.remote.put(folder, f"{job.kind}/{job.short_name}/{_digest(folder / MANIFEST)}", last=MANIFEST)
         super()._written(job)
 
     def keep_work(self, job: Job) -> None:
-        work, name = self.work(job), f"work/{self.work(job).name}"
+        work, name = self.work(job), f"work/{job.short_name}"
         before, when = self._kept_work[job.fingerprint]
         if not _checkpoint(work).exists() and time.monotonic() - when < ROWS_SECONDS:
             return
@@ -174,7 +174,7 @@ class MirrorStore(Store):
 
         Who goes on from it sees whether it is what was written.
         """
-        name, work = f"work/{self.work(job).name}", self.work(job)
+        name, work = f"work/{job.short_name}", self.work(job)
         for _ in range(_TRIES):
             latest = (self.remote.read(f"{name}/latest") or b"").decode(errors="replace")
             attempt, _, step = latest.partition("/")
@@ -190,7 +190,7 @@ class MirrorStore(Store):
 
     def clear_work(self, job: Job) -> None:
         super().clear_work(job)
-        self.remote.remove(f"work/{self.work(job).name}")
+        self.remote.remove(f"work/{job.short_name}")
 
     def set_aside(self, job: Job) -> Path | None:
         """As on a disk; a whole result in the cache stays there, to be put again."""
@@ -198,7 +198,7 @@ class MirrorStore(Store):
             if not mine or self._is_whole(job):
                 return None
             moved = None
-            entry = f"{job.kind}/{self.folder(job).name}"
+            entry = f"{job.kind}/{job.short_name}"
             here = _digest(self.folder(job) / MANIFEST)
             for version, _ in _versions(self.remote.sizes(entry), here)[:1]:
                 moved = Path("damaged", f"{entry.replace('/', '-')}-{version}")
@@ -212,7 +212,7 @@ class MirrorStore(Store):
     # Weights
 
     def keep_weights(self, job: Job, experiment: str, keep: bool) -> None:
-        mark = f"keep/{self.folder(job).name}.{experiment}"
+        mark = f"keep/{job.short_name}.{experiment}"
         if keep:
             self.remote.write(mark, b"")
         else:

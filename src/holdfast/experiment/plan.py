@@ -24,6 +24,7 @@ from holdfast.tasks.task import Split
 from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION
 
 KINDS = ("learn", "filter", "evaluate", *measures.KINDS, measures.OWN)  # of jobs
+NAME_LENGTH = 16  # of `Job.short_name`
 VERSIONS = {"filter": FILTER_VERSION, "evaluate": EVALUATION_VERSION}  # a method and a measure have their own
 
 
@@ -57,6 +58,11 @@ class Job:
     others: tuple[str, ...] = ()
     measure: Measure | None = None
     fingerprint: str = ""
+
+    @property
+    def short_name(self) -> str:
+        """The part of its fingerprint by which folders and locks of its result are called."""
+        return self.fingerprint[:NAME_LENGTH]
 
     @property
     def loads(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def candidates(
         used: set[str] = set()
         for path in configs:
             jobs = make_plan(load_experiment(path)).jobs.values()
-            used |= {f"{kind}/{store.folder(job).name}" for job in jobs for kind in (job.kind, "work")}
+            used |= {f"{kind}/{job.short_name}" for job in jobs for kind in (job.kind, "work")}
         for kind in (*KINDS, "work"):
             add(kind, "no experiment uses it", used)
     if weights:

@@ -31,10 +31,9 @@ from typing import IO, Any
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.locks import Locks
-from holdfast.experiment.plan import KINDS, Job
+from holdfast.experiment.plan import KINDS, NAME_LENGTH, Job
 
 WEIGHTS, MANIFEST, MADE = "weights", "manifest.json", "made.json"
-_LENGTH = 16  # of a fingerprint in a name
 
 
 class Damaged(HoldfastError):
@@ -80,11 +79,11 @@ class Store(Locks):
     # Asking
 
     def folder(self, job: Job) -> Path:
-        return self.root / job.kind / job.fingerprint[:_LENGTH]
+        return self.root / job.kind / job.short_name
 
     def work(self, job: Job) -> Path:
         """Where an unfinished job keeps what it needs to go on."""
-        return self.root / "work" / job.fingerprint[:_LENGTH]
+        return self.root / "work" / job.short_name
 
     def weights(self, job: Job) -> Path:
         return self.folder(job) / WEIGHTS
@@ -169,7 +168,7 @@ class Store(Locks):
         Raises:
             OSError, ValueError, KeyError: it is not there, or not readable.
         """
-        return files.read_json(self.root / kind / fingerprint[:_LENGTH] / "job.json")["inputs"]
+        return files.read_json(self.root / kind / fingerprint[:NAME_LENGTH] / "job.json")["inputs"]
 
     def base(self, learn: str) -> dict[str, Any]:
         """What the policy of a `learn` job was before any training.
@@ -186,7 +185,7 @@ class Store(Locks):
         """Remove a result, and what an unfinished job keeps, so that it is done again."""
         with self.lock(job) as mine:
             if mine:
-                self.drop(f"{job.kind}/{job.fingerprint[:_LENGTH]}")
+                self.drop(f"{job.kind}/{job.short_name}")
                 self.clear_work(job)
 
     def result(self, job: Job) -> dict[str, Any]:
@@ -236,11 +235,11 @@ class Store(Locks):
 
         The system frees the lock when its holder dies, however it dies.
         """
-        return self.locked(job.fingerprint[:_LENGTH])
+        return self.locked(job.short_name)
 
     def use(self, jobs: Iterable[Job]) -> None:
         """As `use_names`, for the results of these jobs."""
-        self.use_names(job.fingerprint[:_LENGTH] for job in jobs)
+        self.use_names(job.short_name for job in jobs)
 
     @contextmanager
     def writing(self, job: Job, made: Mapping[str, Any] | None = None) -> Iterator[Path]:
@@ -276,11 +275,11 @@ class Store(Locks):
         with self.lock(job) as mine:
             if not mine or self._is_whole(job):
                 return None
-            return self._move_aside(self.folder(job), f"{job.kind}-{job.fingerprint[:_LENGTH]}")
+            return self._move_aside(self.folder(job), f"{job.kind}-{job.short_name}")
 
     def set_aside_work(self, job: Job) -> Path | None:
         """Move away what an unfinished job kept and cannot go on from; the caller holds its lock."""
-        return self._move_aside(self.work(job), f"work-{job.fingerprint[:_LENGTH]}")
+        return self._move_aside(self.work(job), f"work-{job.short_name}")
 
     def _is_whole(self, job: Job) -> bool:
         try:
@@ -311,7 +310,7 @@ class Store(Locks):
         Waits for one that is removing them just now: look for the weights once they are leased.
         """
         if job.fingerprint not in self._leases:
-            file = self.open_lock(f"{job.fingerprint[:_LENGTH]}.weights")
+            file = self.open_lock(f"{job.short_name}.{WEIGHTS}")
             fcntl.flock(file, fcntl.LOCK_SH)
             self._leases[job.fingerprint] = file
 
@@ -322,7 +321,7 @@ class Store(Locks):
 
     def keep_weights(self, job: Job, experiment: str, keep: bool) -> None:
         """Note whether an experiment wants to keep a result's weights when all is done."""
-        mark = self.root / "keep" / f"{job.fingerprint[:_LENGTH]}.{experiment}"
+        mark = self.root / "keep" / f"{job.short_name}.{experiment}"
         if keep:
             mark.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(mark):  # a link to nowhere is a mark, too
@@ -339,11 +338,10 @@ class Store(Locks):
         lease = self._leases.pop(job.fingerprint, None)
         if lease is not None:
             lease.close()
-        name = job.fingerprint[:_LENGTH]
-        if not self._has_weights(job) or self._kept(name):
+        if not self._has_weights(job) or self._kept(job.short_name):
             return 0
-        with self.locked(f"{name}.{WEIGHTS}") as mine:
-            return self.drop(f"{job.kind}/{name}/{WEIGHTS}") if mine else 0
+        with self.locked(f"{job.short_name}.{WEIGHTS}") as mine:
+            return self.drop(f"{job.kind}/{job.short_name}/{WEIGHTS}") if mine else 0
 
     def _has_weights(self, job: Job) -> bool:
         return self.weights(job).exists()

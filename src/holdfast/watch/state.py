@@ -34,7 +34,7 @@ class Watch:
         self.plan = plan
         self.store = store
         self.seen = False
-        self._names = {store.folder(job).name for job in plan.jobs.values()}
+        self._names = {job.short_name for job in plan.jobs.values()}
 
     @property
     def report(self) -> Path:
