@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from holdfast.analysis.matrix import accuracy_matrix
+from holdfast.analysis.matrix import run_matrices
 from holdfast.analysis.metrics import measure
 
 if TYPE_CHECKING:
@@ -49,10 +49,7 @@ def metrics(results: Results) -> pd.DataFrame:
     rows = []
     axes = dict.fromkeys(name for run in results.runs for name in run.axes)
     for run in results.runs:
-        stages = results.last_stage(run) + 1
-        order = results.sequence if run.joint else results.order_of(run)
-        accuracies = accuracy_matrix(run, order, stages), accuracy_matrix(run, results.general, stages)
-        found = measure(*accuracies, joint=run.joint).items()
+        found = measure(*run_matrices(run, results), joint=run.joint).items()
         where = {"method": run.method, "seed": run.seed} | axes | dict(run.axes)
         rows.append(where | {name: float(value) for name, value in found})
     return _frame(rows)

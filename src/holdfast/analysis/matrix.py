@@ -80,6 +80,12 @@ def accuracy_matrix(run: MethodRun, tasks: Sequence[str], stages: int) -> np.nda
     return np.stack([_mean_items(scores_SN) for scores_SN in columns], axis=1)
 
 
+def run_matrices(run: MethodRun, results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """The accuracy matrices of a run's tasks, in the order it learned them, and of the general benchmarks."""
+    stages = results.last_stage(run) + 1
+    return accuracy_matrix(run, results.order_of(run), stages), accuracy_matrix(run, results.general, stages)
+
+
 def mean_matrix(runs: Sequence[MethodRun], tasks: Sequence[str], stages: int) -> np.ndarray:
     """The accuracy matrix of several seeds: each cell is the mean over the seeds that have it."""
     return nan_mean(np.stack([accuracy_matrix(run, tasks, stages) for run in runs]), axis=0)

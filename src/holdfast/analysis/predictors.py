@@ -21,7 +21,7 @@ import numpy as np
 
 from holdfast.analysis.association import cluster_weights, quadratic, spearman, unseen_r2
 from holdfast.analysis.bootstrap import RESAMPLES, Estimate, estimate
-from holdfast.analysis.matrix import accuracy_matrix
+from holdfast.analysis.matrix import run_matrices
 from holdfast.analysis.metrics import measure
 from holdfast.analysis.results import MethodRun, Results
 
@@ -121,7 +121,7 @@ def stage_units(run: MethodRun, results: Results) -> list[Unit]:
     order = results.order_of(run)
     if run.joint:
         return []
-    accuracy_ST, general_SG = _accuracies(run, results)
+    accuracy_ST, general_SG = run_matrices(run, results)
     units = []
     for stage in range(2, len(order) + 1):
         drift = run.measured("drift").get(stage)
@@ -154,7 +154,7 @@ def chain_units(run: MethodRun, results: Results) -> list[Unit]:
     last = drifts.get(len(order))
     if run.joint or len(order) < 2 or last is None:
         return []
-    accuracy_ST, general_SG = _accuracies(run, results)
+    accuracy_ST, general_SG = run_matrices(run, results)
     found = {name: float(value) for name, value in measure(accuracy_ST, general_SG).items()}
     kl = [row for row in last["kl"] if row["reference"] == "base"]
     movement = [_whole(drift) for drift in drifts.values()]
@@ -230,13 +230,6 @@ def _interval(draws_B: np.ndarray, methods: int) -> Estimate:
     if methods < MIN_METHODS or np.isnan(draws_B[1:]).all():
         return Estimate(float(draws_B[0]), np.nan, np.nan)
     return estimate(draws_B)
-
-
-def _accuracies(run: MethodRun, results: Results) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy per stage of the tasks in the run's own order, and of the general benchmarks."""
-    order, general = results.order_of(run), results.general
-    stages = len(order) + 1
-    return accuracy_matrix(run, order, stages), accuracy_matrix(run, general, stages)
 
 
 def _divergences(rows: list[dict[str, Any]], prompts: Mapping[str, Sequence[str]]) -> dict[str, float]:
