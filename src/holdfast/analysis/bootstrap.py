@@ -66,6 +66,10 @@ class MethodDraws:
     seeds: int
     complete: int
 
+    def minus(self, other: MethodDraws, measure: str) -> Estimate:
+        """The difference of a measure; both were resampled with the same items, so it is paired."""
+        return estimate(self.measures[measure] - other.measures[measure])
+
 
 def resample(
     results: Results, runs: Sequence[MethodRun], resamples: int = RESAMPLES

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holdfast.analysis.bootstrap import Estimate, estimate
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.paired import holm
 from holdfast.analysis.permutation import (
@@ -44,11 +43,6 @@ class Comparison:
     def one_seed(self) -> bool:
         """Whether one side has one seed only, so that nothing tells how another run would differ."""
         return min(self.method.draws.complete, self.reference.draws.complete) == 1
-
-
-def difference(method: MethodView, reference: MethodView, measure: str) -> Estimate:
-    """`method` minus `reference`; both were resampled with the same items, so it is paired."""
-    return estimate(method.draws.measures[measure] - reference.draws.measures[measure])
 
 
 def references(
@@ -88,7 +82,9 @@ def compare(
     permutations = max(PERMUTATIONS, PERMUTATIONS_PER_TEST * len(pairs) * len(measures))
     sides = [(scores[method.name], scores[reference.name]) for method, reference in pairs]
     tests = permutation_tests(sides, permutations)
-    gaps = [{name: difference(*pair, name) for name in measures} for pair in pairs]
+    gaps = [
+        {name: method.draws.minus(reference.draws, name) for name in measures} for method, reference in pairs
+    ]
     tested = {
         (index, name): p[name]
         for index, p in enumerate(tests)

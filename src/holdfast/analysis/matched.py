@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from holdfast.analysis.bootstrap import Estimate, MethodDraws, estimate
+from holdfast.analysis.bootstrap import Estimate, MethodDraws
 from holdfast.analysis.results import MethodRun
 
 Budget = Literal["flops", "rollouts"]
@@ -70,7 +70,7 @@ class Match:
 def at_matched_gain(variants: Sequence[Variant], references: Sequence[Variant]) -> Match | None:
     """The pair that learned most among the pairs that learned alike; None if no pair did."""
     gaps = [
-        (variant, reference, _plasticity_gap(variant, reference))
+        (variant, reference, variant.draws.minus(reference.draws, "plasticity"))
         for variant, reference in _pairs(variants, references)
     ]
     alike = [pair for pair in gaps if pair[2].low <= 0 <= pair[2].high]
@@ -110,7 +110,7 @@ def at_matched_budget(
     else:
         chosen = min(pairs, key=lambda pair: (abs(log(pair[2])), -accuracy(pair)))
     variant, reference, ratio = chosen
-    gap = _plasticity_gap(variant, reference)
+    gap = variant.draws.minus(reference.draws, "plasticity")
     return Match(variant.name, reference.name, gap, ratio, matched=bool(equal))
 
 
@@ -142,10 +142,6 @@ def _pairs(variants: Sequence[Variant], references: Sequence[Variant]) -> Iterat
         for variant in variants:
             if variant.order == reference.order:
                 yield variant, reference
-
-
-def _plasticity_gap(variant: Variant, reference: Variant) -> Estimate:
-    return estimate(variant.draws.measures["plasticity"] - reference.draws.measures["plasticity"])
 
 
 def _value(variant: Variant, measure: str) -> float:
