@@ -151,11 +151,13 @@ def load_class(reference: str, base: type) -> Any:
     """The class that a reference names.
 
     Raises:
-        InputError: as `load`, or it is no class made from `base`.
+        InputError: as `load`, or it is no class made from `base`, or lacks what that leaves to it.
     """
     found = load(reference)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise InputError(f"{reference} must be a class made from {base.__module__}.{base.__qualname__}.")
+    if lacking := sorted(getattr(found, "__abstractmethods__", ())):
+        raise InputError(f"{reference} has no `{lacking[0]}`; add it to the class.")
     return found
 
 

@@ -103,8 +103,7 @@ def tracker_class(name: str) -> type[Tracker]:
         ImportError: its package is not installed.
     """
     check_tracker(name)
-    own = plugins.is_reference(name)
-    found: type[Tracker] = plugins.load(name) if own else plugins.load_own(TRACKERS[name])
+    found: type[Tracker] = plugins.load_own(TRACKERS[name]) if name in TRACKERS else plugins.load(name)
     return found
 
 
@@ -115,8 +114,7 @@ def check_tracker(name: str) -> None:
         InputError: there is none, or it is no whole class.
     """
     if plugins.is_reference(name):
-        if lacking := sorted(plugins.load_class(name, Tracker).__abstractmethods__):
-            raise InputError(f"{name} has no `{lacking[0]}`; add it to the class.")
+        plugins.load_class(name, Tracker)
     elif name not in TRACKERS:
         raise InputError(
             f"there is no tracker '{name}'{suggestion(name, TRACKERS)}; one of your own is FILE.py:CLASS"
