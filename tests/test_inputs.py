@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,13 +14,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from experiment_helpers import make_experiment
-from holdfast import plugins
+from holdfast import files, plugins
 from holdfast.checkpoints.examine import examine
 from holdfast.checkpoints.subject import find_subject
 from holdfast.config.experiment import Experiment
 from holdfast.config.load import load_exam
 from holdfast.errors import InputError
-from holdfast.experiment import jobs
+from holdfast.experiment import identity, jobs
 from holdfast.experiment.identity import HASHES, folder_digests
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import Job, Plan, make_plan
@@ -187,6 +188,29 @@ def test_code_that_changed_between_its_run_and_the_plan_is_found(tmp_path: Path)
     known = plugins.code([f"{path}:score"])  # what the plan sees is not what runs
     with pytest.raises(InputError, match="has changed since this run began"):
         plugins.check_unchanged(known)
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[1]", '{"version": 1}', '{"version": 1, "found": {"a": 2}}', "folder"]
+)
+def test_hashes_are_found_again_where_their_memory_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Nor does a memory that cannot be written stop a run."""
+    monkeypatch.setattr(identity, "REMEMBER_FROM", 1)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_text("weights")
+    memory = tmp_path / HASHES
+    if damage == "folder":
+        memory.mkdir()
+    else:
+        memory.write_text(damage)
+    hashes = folder_digests(tmp_path / "model", memory)
+    assert hashes == {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    read: list[Path] = []
+    monkeypatch.setattr(files, "file_digest", lambda path: read.append(path) or "again")
+    folder_digests(tmp_path / "model", memory)
+    assert len(read) == (damage == "folder")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.errors import InputError, shortened
 
+T = TypeVar("T")
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as mkstemp makes them
 LONGEST_NAME = 255  # bytes that a file system takes
 _LEFT_OVER = 60.0  # seconds; a temporary file that a living process writes does not grow so old
@@ -85,6 +86,19 @@ def read_if_there(path: Path) -> Any:
         return read_json(path)
     except (OSError, ValueError):
         return None
+
+
+def recall(memory: Path, version: int, kind: type[T]) -> dict[str, T]:
+    """What `remember` kept in a file; nothing of another version, nor where it says something else."""
+    kept = read_if_there(memory)
+    found = kept.get("found") if isinstance(kept, dict) and kept.get("version") == version else None
+    return found if isinstance(found, dict) and all(isinstance(one, kind) for one in found.values()) else {}
+
+
+def remember(memory: Path, version: int, found: Mapping[str, Any]) -> None:
+    """Keep what was found, for other processes; where it cannot be written it is found again."""
+    with suppress(OSError):
+        write_json(memory, {"version": version, "found": dict(found)})
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -7,8 +7,6 @@ remembered in the store, under all that determines it, so that a report needs no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
@@ -91,7 +89,7 @@ def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:
 def look_at_rows(experiment: Experiment) -> list[LeftOut] | None:
     """What is wrong with the rows of each split in use; None of a hub id that is not on this disk."""
     memory = experiment.store_folder / MEMORY
-    known, encoder, found = _remembered(memory), None, []
+    known, encoder, found = files.recall(memory, FITTING_VERSION, list), None, []
     for task, split in _splits(experiment):
         key = _key(experiment, task, split)
         if key not in known:
@@ -102,8 +100,7 @@ def look_at_rows(experiment: Experiment) -> list[LeftOut] | None:
                 return None
             looked_at, problems = _unfit(experiment, encoder, task, split)
             known[key] = [looked_at, *problems.items()]
-            with suppress(OSError):  # it only saves time
-                files.write_json(memory, {"version": FITTING_VERSION, "rows": known})
+            files.remember(memory, FITTING_VERSION, known)
         looked_at, *rows = known[key]
         found.append(LeftOut(task.name, split, looked_at, dict(rows)))
     return found
@@ -200,11 +197,3 @@ def _size(image: ImageSource, known: dict[ImageSource, tuple[int, int]]) -> tupl
     if image not in known:
         known[image] = size_seen(image)
     return known[image]
-
-
-def _remembered(memory: Path) -> dict[str, Any]:
-    content = files.read_if_there(memory)
-    try:
-        return dict(content["rows"]) if content["version"] == FITTING_VERSION else {}
-    except (ValueError, LookupError, TypeError):
-        return {}

@@ -13,7 +13,7 @@ from holdfast.policy.device import device_name
 from holdfast.policy.settings import ModelSettings, model_path
 from holdfast.weights import indexed
 
-HASHES = "model-hashes.json"  # in a store: what `model_identity` remembers
+HASHES, HASHES_VERSION = "model-hashes.json", 1  # in a store: what `model_identity` remembers
 REMEMBER_FROM = 1 << 26  # bytes; the hashes of smaller files are not worth keeping
 _DETERMINING = (".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
@@ -83,7 +83,7 @@ def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
     """
     paths = {path for path in folder.iterdir() if path.suffix in _DETERMINING and path.is_file()}
     paths |= {*indexed(folder)}
-    known: dict[str, str] = files.read_if_there(memory) or {}
+    known = files.recall(memory, HASHES_VERSION, str)
     digests, learned = {}, False
     for path in sorted(paths):
         facts = path.stat()
@@ -95,5 +95,5 @@ def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
             known[key], learned = files.file_digest(path), True
         digests[path.name] = known[key]
     if learned:
-        files.write_json(memory, known)
+        files.remember(memory, HASHES_VERSION, known)
     return digests

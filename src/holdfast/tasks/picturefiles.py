@@ -13,7 +13,6 @@ import re
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +106,8 @@ def look_at(paths: Iterable[Path]) -> dict[Path, Found]:
         return {path: _found[key] for path, key in keys.items()}
     size = sum(os.path.getsize(path) for path in new if path.exists())
     if size >= REMEMBER_FROM:
-        _found.update(_remembered())
+        known = files.recall(data_folder() / MEMORY, CHECK_VERSION, str)
+        _found.update({key: Found(sha256) for key, sha256 in known.items()})
         new = [path for path, key in keys.items() if key not in _found]
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         warnings.simplefilter("ignore")  # decoders complain of odd metadata
@@ -115,8 +115,7 @@ def look_at(paths: Iterable[Path]) -> dict[Path, Found]:
             _found[keys[path]] = found
     if new and size >= REMEMBER_FROM:
         good = {key: one.sha256 for key, one in _found.items() if not one.problem}
-        with suppress(OSError):  # it only saves time
-            files.write_json(data_folder() / MEMORY, {"version": CHECK_VERSION, "sha256": good})
+        files.remember(data_folder() / MEMORY, CHECK_VERSION, good)
     return {path: _found[key] for path, key in keys.items()}
 
 
@@ -139,13 +138,3 @@ def _key(path: Path) -> str:
     except OSError:
         return str(path)
     return f"{path} {facts.st_size} {facts.st_mtime_ns}"
-
-
-def _remembered() -> dict[str, Found]:
-    try:
-        known = files.read_json(data_folder() / MEMORY)
-        if known["version"] != CHECK_VERSION:
-            return {}
-        return {key: Found(str(sha256)) for key, sha256 in known["sha256"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
