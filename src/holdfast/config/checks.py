@@ -47,8 +47,7 @@ def _check(experiment: Experiment) -> Iterator[Problem]:
         for index, name in enumerate(getattr(experiment, key)):
             try:
                 tasks[name] = task = experiment.task(name)
-                splits: list[Split] = [experiment.evaluation.split]
-                for split in [*splits, "train"] if key == "sequence" else splits:
+                for split in experiment.splits(name):
                     check_split(task, split, experiment.count(task, split), own=name in experiment.tasks)
             except TableError as error:
                 for setting, text in error.problems:
@@ -211,8 +210,7 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[Problem]:
         yield ("filter_shortens",), "needs a filter, and no method has one"
     if not isinstance(method, SampledSFT) or any(_check_counts(method, experiment)):
         return
-    stages = [experiment.sequence] if method.joint else [(task,) for task in experiment.sequence]
-    longest = max(map(method.iterations_on, stages))
+    longest = experiment.longest_stage(method)
     if method.resample_every and method.resample_every > longest:
         text = f"is {method.resample_every}, but no stage has more than {longest} iterations; lower it"
         yield ("resample_every",), text

@@ -234,6 +234,15 @@ class Experiment(Settings):
         family = self.variants[name].of if name in self.variants else name
         return measure.methods is None or name in measure.methods or family in measure.methods
 
+    def longest_stage(self, method: Method) -> int:
+        """Iterations of a method's longest stage."""
+        stages = [self.sequence] if method.joint else [(task,) for task in self.sequence]
+        return max(map(method.iterations_on, stages))
+
+    def splits(self, task: str) -> list[Split]:
+        """The splits of a task that are read: the one that judges, and what is trained on."""
+        return [self.evaluation.split, "train"] if task in self.sequence else [self.evaluation.split]
+
     def count(self, task: Task, split: Split) -> int | None:
         """How many examples of a split are taken: as many as are asked for, or None for all there are."""
         asked = self.asked(task.name, split)

@@ -10,25 +10,26 @@ from holdfast.config.experiment import Experiment
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.picturefiles import look_at
 from holdfast.tasks.prepared import StoredImage
-from holdfast.tasks.task import Split, Task
+from holdfast.tasks.task import Task
 
 
 def remarks(experiment: Experiment) -> Iterator[str]:
     """Sentences on tasks with fewer rows than are asked for, and own rows that are trained on and judged."""
-    judges = experiment.evaluation.split
     for name in (*experiment.sequence, *experiment.general):
         task = experiment.task(name)
-        splits: list[Split] = ["train", judges] if name in experiment.sequence else [judges]
-        for split in splits:
+        for split in experiment.splits(name):
             asked, size = experiment.asked(name, split), task.sizes.get(split)
             if asked is not None and size is not None and asked > size:
                 yield f"Task {name} has {size:,} {split} rows; all are taken ({asked:,} were asked for)."
         if name in experiment.tasks and name in experiment.sequence:
-            yield from _overlap(experiment, task, judges)
+            yield from _overlap(experiment, task)
 
 
-def _overlap(experiment: Experiment, task: Task, judges: Split) -> Iterator[str]:
-    learned, judged = (task.examples(split, experiment.count(task, split)) for split in ("train", judges))
+def _overlap(experiment: Experiment, task: Task) -> Iterator[str]:
+    judges = experiment.evaluation.split
+    judged, learned = (
+        task.examples(split, experiment.count(task, split)) for split in experiment.splits(task.name)
+    )
     seen = {_content(example) for example in learned}
     same = [example for example in judged if _content(example) in seen]
     if same:

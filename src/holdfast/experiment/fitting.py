@@ -54,7 +54,7 @@ def _where_room_is_said(experiment: Experiment, found: Sequence[LeftOut]) -> Ite
     splits = {one.split for one in found if any("max_tokens" in text for text in one.problems.values())}
     if experiment.evaluation.split in splits:
         yield f"Of {experiment.evaluation.split} rows, which are judged, max_tokens is evaluation.max_tokens."
-    if "train" in splits - {experiment.evaluation.split}:
+    if "train" in splits:
         yield "Of train rows, which RFT samples for, it is sampling.max_tokens of the defaults or a method."
 
 
@@ -110,9 +110,7 @@ def _splits(experiment: Experiment) -> Iterator[tuple[Task, Split]]:
     """What the experiment reads."""
     for name in (*experiment.sequence, *experiment.general):
         task = experiment.task(name)
-        yield task, experiment.evaluation.split
-        if name in experiment.sequence and experiment.evaluation.split != "train":
-            yield task, "train"
+        yield from ((task, split) for split in experiment.splits(name))
 
 
 def _targets(experiment: Experiment, split: Split) -> list[tuple[Style, Target]]:

@@ -58,6 +58,5 @@ def _longest_stage(method: Method, experiment: Experiment) -> tuple[int, float]:
     """Steps of a method's longest stage, and the sum of their rates."""
     from holdfast.learning.schedule import learning_rate
 
-    stages = [experiment.sequence] if method.joint else [(task,) for task in experiment.sequence]
-    steps = method.updates * max(map(method.iterations_on, stages))
+    steps = method.updates * experiment.longest_stage(method)
     return steps, sum(learning_rate(method, step, steps) for step in range(steps))
