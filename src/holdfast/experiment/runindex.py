@@ -14,8 +14,8 @@ import yaml
 from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment.plan import Chain, Job, Plan
-from holdfast.experiment.store import Damaged, Store
+from holdfast.experiment.plan import Chain, Plan
+from holdfast.experiment.store import Store
 
 INDEX = "index.jsonl"
 # Settings that change no result.
@@ -32,7 +32,7 @@ def index(plan: Plan, store: Store) -> list[dict[str, Any]]:
     for chain in plan.chains:
         for stage, name in _of(chain):
             job = plan.jobs[name]
-            done = _has(store, job)
+            done = store.has_whole(job)
             rows.append(
                 {
                     "kind": job.kind,
@@ -64,13 +64,6 @@ def _of(chain: Chain) -> Iterator[tuple[int, str]]:
         found += [(stage, name) for (stage, _), name in cells.items()]
     found += [entry for stages in chain.measures.values() for entry in stages.items()]
     return iter(sorted(found, key=lambda entry: entry[0]))
-
-
-def _has(store: Store, job: Job) -> bool:
-    try:
-        return store.has(job)
-    except Damaged:
-        return False
 
 
 def check_earlier(experiment: Experiment, plan: Plan) -> None:

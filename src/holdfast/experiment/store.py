@@ -113,6 +113,13 @@ class Store(Locks):
                 if self._state(job) == before:  # else it was pruned or replaced meanwhile: look again
                     raise
 
+    def has_whole(self, job: Job) -> bool:
+        """As `has`; what is damaged is not there."""
+        try:
+            return self.has(job)
+        except Damaged:
+            return False
+
     def _state(self, job: Job) -> tuple[int, ...] | None:
         """Changes when the entry is replaced or its weights come or go; None where there is no entry."""
         folder = self.folder(job)

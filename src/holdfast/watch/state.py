@@ -13,7 +13,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.experiment.executor import FAILURE
 from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.presence import in_use
-from holdfast.experiment.store import Damaged, Store
+from holdfast.experiment.store import Store
 from holdfast.report.gallery.items import shorten
 from holdfast.tasks.scoring import RIGHT
 
@@ -50,7 +50,7 @@ class Watch:
 
     def done(self) -> set[str]:
         """The fingerprints of the jobs that are done."""
-        return {name for name, job in self.plan.jobs.items() if self._is_done(job)}
+        return {name for name, job in self.plan.jobs.items() if self.store.has_whole(job)}
 
     def state(self) -> dict[str, Any]:
         """All that the page shows, ready for JSON."""
@@ -70,12 +70,6 @@ class Watch:
             "answers": self._answers(begun, done),
             "report": str(self.report) if self.report.is_file() else None,
         }
-
-    def _is_done(self, job: Job) -> bool:
-        try:
-            return self.store.has(job)
-        except Damaged:
-            return False
 
     def _failure(self, job: Job) -> str | None:
         note = files.read_if_there(self.store.work(job) / FAILURE)
