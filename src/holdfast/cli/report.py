@@ -52,8 +52,7 @@ def report(
     if not whole:
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
     show_headline(experiment.output)
-    index = experiment.output / "report" / "index.html"
-    out.print(f"Report: {index}")
+    out.print(f"Report: {experiment.page}")
     both = None
     if other is not None:
         both = str(_side_by_side(experiment, load_run(other), most))
@@ -64,8 +63,8 @@ def report(
 
 def paths(experiment: Experiment) -> dict[str, str | None]:
     """Where a script finds what a run left; None for what is not there."""
-    report, index = experiment.output / "report", experiment.output / "index.jsonl"
-    paths = {"report": report / "index.html", "tables": report / "tables", "index": index}
+    page = experiment.page
+    paths = {"report": page, "tables": page.parent / "tables", "index": experiment.output / "index.jsonl"}
     return {name: str(path) if path.exists() else None for name, path in paths.items()}
 
 
@@ -147,9 +146,11 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
 
     stopped = "Stopped while the report was written. Results stay; the same command writes it again."
     with stoppable(stopped), out.status("Writing the report"):
-        results, folder = collect(experiment, plan, store, on_damage), experiment.output / "report"
-        if any(run.cells for run in results.runs) or not (folder / "index.html").exists():
-            build(results, folder, examples=partial(judged, experiment, plan), pictures=pictures)
+        results = collect(experiment, plan, store, on_damage)
+        if any(run.cells for run in results.runs) or not experiment.page.exists():
+            build(
+                results, experiment.page.parent, examples=partial(judged, experiment, plan), pictures=pictures
+            )
         else:
             err.print("There is no result to report; the earlier report stays.", style="yellow")
     return not damaged

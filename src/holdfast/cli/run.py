@@ -115,7 +115,6 @@ def run(
         check_earlier(experiment, plan)
     _save_config(experiment)
     write_index(experiment, plan, store)
-    index = experiment.output / "report" / "index.html"
     state = experiment.output / "finished.json"
     digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
     # Of several machines that share a run, the one that writes the report tells trackers.
@@ -133,7 +132,7 @@ def run(
                 break
             if (
                 not (outcome.done or outcome.failed)
-                and index.exists()
+                and experiment.page.exists()
                 and files.read_if_there(state) == digest
             ):
                 out.print("Everything is done already.")
@@ -145,10 +144,10 @@ def run(
                 break
         write_index(experiment, plan, store)
         if report:
-            tracking.report(index.parent)
+            tracking.report(experiment.page.parent)
     if report:
         show_headline(experiment.output)
-        out.print(f"Report: {index}")
+        out.print(f"Report: {experiment.page}")
     else:
         out.print(f"'holdfast report {config}' writes the report.")
     if json:

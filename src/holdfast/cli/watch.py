@@ -46,7 +46,7 @@ def watch(
         "/state.json": lambda: as_json(watched.state()),
         "/gallery.html": partial(_gallery, experiment, plan, store),
     }
-    report = watched.report
+    report = experiment.page
     try:
         server = Server(PORT if port is None else port, pages, report.parent)
     except InputError:

@@ -219,6 +219,11 @@ class Experiment(Settings):
         return tuple(sorted({method.style for method in self.methods.values()}))
 
     @property
+    def page(self) -> Path:
+        """The page of the run's report, whether it is there or not."""
+        return self.output / "report" / "index.html"
+
+    @property
     def store_folder(self) -> Path:
         """The folder of the store on this machine: where it lies, or what is before its URL."""
         return self.store if isinstance(self.store, Path) else self.cache or self.output / "cache"
@@ -229,11 +234,6 @@ class Experiment(Settings):
             return self.sequence
         return tuple(task for task in self.orders[method.order] if task in self.sequence)
 
-    def measured(self, measure: Measure, name: str) -> bool:
-        """Whether something is measured of the method of this name."""
-        family = self.variants[name].of if name in self.variants else name
-        return measure.methods is None or name in measure.methods or family in measure.methods
-
     def longest_stage(self, method: Method) -> int:
         """Iterations of a method's longest stage."""
         stages = [self.sequence] if method.joint else [(task,) for task in self.sequence]
@@ -242,6 +242,11 @@ class Experiment(Settings):
     def splits(self, task: str) -> list[Split]:
         """The splits of a task that are read: the one that judges, and what is trained on."""
         return [self.evaluation.split, "train"] if task in self.sequence else [self.evaluation.split]
+
+    def measured(self, measure: Measure, name: str) -> bool:
+        """Whether something is measured of the method of this name."""
+        family = self.variants[name].of if name in self.variants else name
+        return measure.methods is None or name in measure.methods or family in measure.methods
 
     def count(self, task: Task, split: Split) -> int | None:
         """How many examples of a split are taken: as many as are asked for, or None for all there are."""

@@ -73,7 +73,7 @@ def check_earlier(experiment: Experiment, plan: Plan) -> None:
         InputError: it would; what differs is named.
     """
     folder = experiment.output
-    if not (folder / "report" / "index.html").exists():
+    if not experiment.page.exists():
         return
     try:
         done = {row["fingerprint"] for row in files.read_jsonl(folder / INDEX) if row["done"]}

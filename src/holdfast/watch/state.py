@@ -37,11 +37,6 @@ class Watch:
         self._names = {job.short_name for job in plan.jobs.values()}
 
     @property
-    def report(self) -> Path:
-        """The report's page, whether it is there or not."""
-        return self.experiment.output / "report" / "index.html"
-
-    @property
     def at_work(self) -> bool:
         """Whether a process counts on its results: the run, its report included."""
         working = bool(self._names & in_use(self.store))
@@ -54,7 +49,7 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """All that the page shows, ready for JSON."""
-        at_work, done = self.at_work, self.done()
+        at_work, done, page = self.at_work, self.done(), self.experiment.page
         left = [job for name, job in self.plan.jobs.items() if name not in done]
         begun = [job for job in left if self.store.work(job).is_dir()]
         failures = {job.label: message for job in begun if (message := self._failure(job))}
@@ -68,7 +63,7 @@ class Watch:
             "failures": [{"label": label, "message": message} for label, message in failures.items()],
             "curves": [curve for chain in self.plan.chains for curve in self._curves(chain)],
             "answers": self._answers(begun, done),
-            "report": str(self.report) if self.report.is_file() else None,
+            "report": str(page) if page.is_file() else None,
         }
 
     def _failure(self, job: Job) -> str | None:
