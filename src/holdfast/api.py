@@ -130,4 +130,4 @@ def load_results(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]
     from holdfast.experiment.plan import make_plan
 
     experiment = _experiment(source)
-    return collect(experiment, make_plan(experiment), open_store(experiment), lambda job, damage: None)
+    return collect(experiment, make_plan(experiment), open_store(experiment))

@@ -12,7 +12,7 @@ import typer
 
 from holdfast.cli import plan, run
 from holdfast.cli.asked import Overrides, Workers
-from holdfast.cli.console import Debug, err, out
+from holdfast.cli.console import Debug, err, out, tell_left_out
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ def _tell_misfits(draft: Draft, found: Data) -> None:
     experiment = load_experiment(draft.file)
     check_ready(experiment.model.path, experiment.model)
     misfits = [one for one in look_at_rows(experiment) or () if one.problems]
-    for one in misfits:
-        err.print("\n  ".join([f"{one.text}:", *one.first]), style="yellow")
+    tell_left_out(misfits)
     if misfits:
         draft.file.write_text(text_of(replace(draft, skip=True), found), encoding="utf-8")
     encoder = encoder_of(experiment.model)
@@ -159,10 +158,11 @@ def _tell_misfits(draft: Draft, found: Data) -> None:
     if encoder is None or not answers:
         return
     style = experiment.styles[0]
+    targets = [render_target(one, style, "answer") for one in answers]
     lengths = [
-        int(encoder.completions([render_target(one, style, "answer")]).mask_BGR.sum())
-        for one in answers
-        if not encoder.unfit_targets([render_target(one, style, "answer")])
+        int(encoder.completions([target]).mask_BGR.sum())
+        for target in targets
+        if not encoder.unfit_targets([target])
     ]
     if text := cut_off(lengths, experiment.evaluation.max_tokens):
         err.print(text, style="yellow")

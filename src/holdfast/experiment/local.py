@@ -38,7 +38,7 @@ def local(experiment: Experiment, plan: Plan, store: Store, workers: int) -> Exe
 class Here(Executor):
     """All jobs in this process, one after the other; where it was started as a rank, the others help it."""
 
-    def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int = 1) -> None:
+    def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int) -> None:
         from holdfast.policy.team import team_of_environment
 
         super().__init__(experiment, plan, store, 1)

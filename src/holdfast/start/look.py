@@ -137,16 +137,12 @@ def _answer(meant: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict
 
 def is_table(path: Path) -> bool:
     """Whether a file's columns have to be named: it is no JSONL, or its rows have names of their own."""
-    if not is_json(path):
+    if path.suffix not in (".json", ".jsonl"):
         return path.suffix in READERS
     try:
         return has_own_names(next(iter(rows_of(path)), None), path.parent)
     except (OSError, ValueError, RecursionError):
         return False  # what is wrong is said, with its line, when the rows are read
-
-
-def is_json(path: Path) -> bool:
-    return path.suffix in (".json", ".jsonl")
 
 
 def scorer_for(examples: Sequence[Example]) -> tuple[str, str]:

@@ -127,7 +127,7 @@ class TableTask(Columns):
     test: Path | None = None  # to judge by
 
     @model_validator(mode="after")
-    def _one_kind(self) -> TableTask:
+    def _known_kinds(self) -> TableTask:
         kinds = {file.suffix for file in self.splits().values()}
         if unknown := sorted(kinds - set(READERS)):
             raise ValueError(f"a table is none of {', '.join(READERS)}, but '{unknown[0]}'")

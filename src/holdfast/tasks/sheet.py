@@ -16,7 +16,7 @@ from holdfast.tasks.task import Split, Task
 COLUMNS = 4
 CARD, GAP, PADDING = 288, 20, 16  # pixels
 PICTURE = CARD - 2 * PADDING  # a picture's longer side
-LINE = 19
+LINE, MOST_LINES = 19, 10  # pixels; of a text
 INK, MUTED, ACCENT = "#1c2128", "#68707a", "#0b6e75"
 PAPER, CARD_COLOUR, BORDER = "#f3f4f2", "#ffffff", "#d5d9de"
 
@@ -90,11 +90,12 @@ def scaled(picture: Image.Image) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def wrapped(text: str, most: int = 10) -> list[str]:
-    """Lines that fit a card; what goes beyond `most` lines is cut, with an ellipsis."""
+def wrapped(text: str) -> list[str]:
+    """Lines that fit a card; what goes beyond `MOST_LINES` is cut, with an ellipsis."""
     across = math.floor(PICTURE / 7.3)  # the font's mean width, on the safe side
     lines = [line for part in text.splitlines() for line in textwrap.wrap(part, across) or [""]] or [""]
-    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][: across - 2] + " …"]
+    *kept, last = lines[:MOST_LINES]
+    return lines if len(lines) <= MOST_LINES else [*kept, last[: across - 2] + " …"]
 
 
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -76,7 +76,8 @@ def calibration_by_task(analysis: Analysis) -> Table:
                 if one.task == task and not np.isnan(one.confidence_N).all()
             ]
             if judged:
-                sums = {key: np.array([one.draws()[key][0] for one in judged]) for key in judged[0].draws()}
+                drawn = [one.draws() for one in judged]
+                sums = {key: np.array([one[key][0] for one in drawn]) for key in drawn[0]}
                 row: Row = {"method": name, "when": MOMENTS[moment], "task": task}
                 row["ece"] = float(sums["ece"].mean())
                 row["over"] = float(((sums["confidence"] - sums["right"]) / sums["answered"]).mean())
