@@ -84,6 +84,8 @@ def test_the_variance_identity_by_hand():
     assert fit(CLAIMS[0], doubled).slope.value == pytest.approx(2)
     assert fit(CLAIMS[0], rows[:5]) is None  # four with differing rewards
     assert fit(CLAIMS[1], rows) is None  # no reasoned targets
+    equal = fit(CLAIMS[0], [row | {"risk_rft": 0.5} for row in rows])
+    assert np.isnan(equal.r2.value) and np.isfinite(equal.slope.value)  # what does not vary is not explained
 
 
 def test_the_interval_of_the_slope_holds_the_planted_one():

@@ -99,6 +99,7 @@ def test_halves_go_away_from_zero(value, kind, shown):
 def test_signs():
     assert (signed(0.05), signed(-0.05), signed(0.04), signed(-0.04)) == ("+0.1", "−0.1", "0.0", "0.0")
     assert (rounded(80.5), rounded(85.5), rounded(0.5, 0, times=3)) == ("81", "86", "2")
+    assert rounded(-1.5e30, 1, times=100) == f"−150{',000' * 10}.0"
 
 
 def test_the_terminal_shows_what_the_page_shows():

@@ -86,7 +86,8 @@ class Fit:
         live: of them, those whose rewards differ; the others should lie at (0, 0).
         slope: least squares through the origin; 1 where the claim holds.
         rho: rank correlation over the live instances. (The others would add agreement for nothing.)
-        r2: 1 − Σ(y − slope·x)² / Σ(y − mean y)² over the live instances; may be below 0.
+        r2: 1 − Σ(y − slope·x)² / Σ(y − mean y)² over the live instances; may be below 0. NaN where y does
+            not vary.
     """
 
     claim: Claim
@@ -125,7 +126,7 @@ def fit(claim: Claim, instances: Sequence[Instance]) -> Fit | None:
     mean_B = (weights_BL @ y_L / weights_BL.sum(axis=1))[:, None]
     error_B = (weights_BL * (y_L - slope_B[:, None] * x_L) ** 2).sum(axis=1)
     spread_B = (weights_BL * (y_L - mean_B) ** 2).sum(axis=1)
-    r2_B = 1 - error_B / np.maximum(spread_B, 1e-30)
+    r2_B = 1 - error_B / np.maximum(spread_B, 1e-30) if np.ptp(y_L) else np.full(len(error_B), np.nan)
     rho_B = spearman(x_L, y_L, weights_BL)
     return Fit(
         claim, len(x_N), int(live_N.sum()), estimate(slope_B), estimate(np.nan_to_num(rho_B)), estimate(r2_B)

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, ClassVar, Literal
 
 from holdfast.analysis.bootstrap import Estimate
@@ -15,6 +15,7 @@ from holdfast.analysis.permutation import Difference
 Kind = Literal["text", "points", "change", "count", "real", "digits", "coefficient", "flop", "joule"]
 Value = str | int | float | Estimate | None
 MISSING = "–"
+_ANY_FLOAT = Context(prec=400)  # digits: the largest has 309 before its point
 NO_BREAK = "\u00a0"  # keeps a value and its interval on one line
 
 
@@ -66,7 +67,8 @@ def rounded(value: float, places: int = 0, times: int = 1) -> str:
     What is rounded is the number that CSV and JSON hold, halves away from zero: terminal, page and figures
     show the same digits, and those that a reader of the files would come to.
     """
-    exact = (times * Decimal(repr(stored(float(value))))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    exact = times * Decimal(repr(stored(float(value))))
+    exact = exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, _ANY_FLOAT)
     return f"{exact:,f}".replace("-", "−" if exact else "")
 
 
