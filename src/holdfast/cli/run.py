@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast import __version__, libraries
+from holdfast import __version__, files, libraries
 from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
 from holdfast.cli.report import MOST, Pictures, most_pictures, paths, show_headline, write_report
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
     from holdfast.experiment.executor import Outcome
     from holdfast.experiment.plan import Plan
+    from holdfast.experiment.store import Store
 
 NOTHING_TO_RETAIN = 3  # exit code of a run that its pilot stopped
 Devices = Annotated[
@@ -60,7 +61,6 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run an experiment, or go on with it; write its report."""
-    from holdfast import files
     from holdfast.config.load import load_experiment
     from holdfast.experiment.devices import ranks
     from holdfast.experiment.mirror import open_store
@@ -115,8 +115,6 @@ def run(
         check_earlier(experiment, plan)
     _save_config(experiment)
     write_index(experiment, plan, store)
-    state = experiment.output / "finished.json"
-    digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
     # Of several machines that share a run, the one that writes the report tells trackers.
     with closing(Tracking(experiment, plan, store, experiment.track if report else ())) as tracking:
 
@@ -126,22 +124,9 @@ def run(
 
         if experiment.pilot and pilot:
             _pass_pilot(experiment, work)
-        while True:
-            outcome = work(experiment, plan)
-            if not report:
-                break
-            if (
-                not (outcome.done or outcome.failed)
-                and experiment.page.exists()
-                and files.read_if_there(state) == digest
-            ):
-                out.print("Everything is done already.")
-                break
-            state.unlink(missing_ok=True)
-            if write_report(experiment, plan, store, most):
-                if not outcome.failed:
-                    files.write_json(state, digest)
-                break
+        outcome = work(experiment, plan)
+        while report and not _reported(experiment, plan, store, outcome, most):
+            outcome = work(experiment, plan)  # what was found damaged, again
         write_index(experiment, plan, store)
         if report:
             tracking.report(experiment.page.parent)
@@ -160,6 +145,21 @@ def run(
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")
+
+
+def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome, pictures: int) -> bool:
+    """Write the report, unless the one that is there is of these results; False where some were damaged."""
+    state = experiment.output / "finished.json"
+    digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
+    worked = outcome.done or outcome.failed
+    if not worked and experiment.page.exists() and files.read_if_there(state) == digest:
+        out.print("Everything is done already.")
+        return True
+    state.unlink(missing_ok=True)
+    whole = write_report(experiment, plan, store, pictures)
+    if whole and not outcome.failed:
+        files.write_json(state, digest)
+    return whole
 
 
 def _pass_pilot(experiment: Experiment, work: Callable[[Experiment, Plan], Outcome]) -> None:
@@ -241,8 +241,6 @@ def _causes(failed: Mapping[str, str]) -> str:
 
 def _save_config(experiment: Experiment) -> None:
     import yaml
-
-    from holdfast import files
 
     text = yaml.safe_dump(experiment.resolved(), sort_keys=False, allow_unicode=True)
     files.write_text(experiment.output / "config.yaml", f"# All settings of this run.\n{text}")
