@@ -52,7 +52,7 @@ class Difference(Estimate):
     @property
     def shown(self) -> bool:
         """The interval leaves zero out, and the test agrees."""
-        return bool((self.low > 0 or self.high < 0) and self.p <= SIGNIFICANCE)
+        return super().shown and bool(self.p <= SIGNIFICANCE)
 
 
 @dataclass(frozen=True)

@@ -28,17 +28,20 @@ def remarks(experiment: Experiment) -> Iterator[str]:
 def _overlap(experiment: Experiment, task: Task) -> Iterator[str]:
     judges = experiment.evaluation.split
     judged, learned = (
-        task.examples(split, experiment.count(task, split)) for split in experiment.splits(task.name)
+        [(example, _content(example)) for example in task.examples(split, experiment.count(task, split))]
+        for split in experiment.splits(task.name)
     )
-    seen = {_content(example) for example in learned}
-    same = [example for example in judged if _content(example) in seen]
+    seen = {content for _, content in learned}
+    same = [example for example, content in judged if content in seen]
     if same:
         yield (
             f"Task {task.name}: {len(same):,} of {len(judged):,} {judges} rows are also trained on (the same "
             f"text and pictures), the first {same[0].named}; what they are judged by is partly memory."
         )
-    shown = {picture for example in learned for picture in _pictures(example)}
-    others = [one for one in judged if _content(one) not in seen and shown.intersection(_pictures(one))]
+    shown = {picture for _, pictures in seen for picture in pictures}
+    others = [
+        example for example, content in judged if content not in seen and shown.intersection(content[1])
+    ]
     if others:
         yield (
             f"Task {task.name}: {len(others):,} {'more ' if same else ''}of {len(judged):,} {judges} rows "
@@ -48,11 +51,7 @@ def _overlap(experiment: Experiment, task: Task) -> Iterator[str]:
 
 def _content(example: Example) -> tuple[str, tuple[str, ...]]:
     """What is asked: the text and the pictures' contents."""
-    return " ".join(example.prompt.split()), _pictures(example)
-
-
-def _pictures(example: Example) -> tuple[str, ...]:
-    return tuple(map(_hash, example.images))
+    return " ".join(example.prompt.split()), tuple(map(_hash, example.images))
 
 
 def _hash(image: ImageSource) -> str:

@@ -53,7 +53,7 @@ class Tracking:
     """
 
     def __init__(self, experiment: Experiment, plan: Plan, store: Store, names: Sequence[str]) -> None:
-        self._plan, self._store = plan, store
+        self._store = store
         self._looked: dict[str, float] = defaultdict(float)
         self._places = _places(plan)
         folder, key = experiment.output / "tracking", plan.digest()[:8]
