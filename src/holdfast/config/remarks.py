@@ -17,7 +17,7 @@ def remarks(experiment: Experiment) -> Iterator[str]:
     """Sentences on tasks with fewer rows than are asked for, and own rows that are trained on and judged."""
     for name in (*experiment.sequence, *experiment.general):
         task = experiment.task(name)
-        for split in experiment.splits(name):
+        for split in reversed(experiment.splits(name)):  # training rows first
             asked, size = experiment.asked(name, split), task.sizes.get(split)
             if asked is not None and size is not None and asked > size:
                 yield f"Task {name} has {size:,} {split} rows; all are taken ({asked:,} were asked for)."
