@@ -22,7 +22,6 @@ from holdfast.policy.gradients import (
 )
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
-from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import TEMPLATES as ALL_TEMPLATES
 from measures_helpers import (
     TEMPLATES,
@@ -226,7 +225,7 @@ def test_rows_are_of_the_loops_gradients(made):
     parameters = trained_parameters(policy)
     rollouts = roll_out(
         policy, items, style="cot", templates=COT, sampling=SAMPLING, group_size=4,
-        generator=torch_stream("test", "new", 0),
+        stream=("test", "new", 0),
     )  # fmt: skip
     for index, row in enumerate(made["instances"]):
         rewards = rollouts.rewards_BG[index]
@@ -249,7 +248,7 @@ def test_effects_are_finite_differences(made):
     old, new = embedded_items("photos", 2) + embedded_items("reading", 1), embedded_items("measures", 2)
     rollouts = roll_out(
         policy, old, style="cot", templates=COT, sampling=SAMPLING, group_size=4,
-        generator=torch_stream("test", "old", 0),
+        stream=("test", "old", 0),
     )  # fmt: skip
     answers, own = right_answers(policy, old, rollouts, "cot")
     assert own == made["old_right"]
@@ -273,7 +272,7 @@ def test_effects_are_finite_differences(made):
         updates[f"sft_{target}"] = -flat(loss, parameters)
     groups = roll_out(
         policy, new, style="cot", templates=COT, sampling=SAMPLING, group_size=4,
-        generator=torch_stream("test", "new", 0),
+        stream=("test", "new", 0),
     )  # fmt: skip
     mixed = int(groups.rewards_BG.std(1).argmax())
     for name, normalise_std in (("group", False), ("group_std", True)):
@@ -297,7 +296,7 @@ def test_right_answers_are_the_policys_own_or_the_reference():
     items = embedded_items("photos", 3)
     rollouts = roll_out(
         policy, items, style="cot", templates=COT, sampling=SAMPLING, group_size=3,
-        generator=torch_stream("right"),
+        stream=("right",),
     )  # fmt: skip
     rollouts.scores_BG[:] = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     answers, own = right_answers(policy, items, rollouts, "cot")

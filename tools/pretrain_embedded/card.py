@@ -11,7 +11,6 @@ from holdfast.files import write_json, write_text
 from holdfast.generate.rollouts import roll_out
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
-from holdfast.rng import torch_stream
 from holdfast.tasks.embedded import GENERAL, SEQUENCE, TASKS
 from holdfast.tasks.prompts import TEMPLATES, Style
 from holdfast.tasks.task import Task
@@ -55,7 +54,7 @@ def measure(policy: Policy, task: Task, style: Style, count: int) -> Ability:
             templates=TEMPLATES["embedded"],
             sampling=Sampling(max_tokens=MAX_TOKENS),
             group_size=SAMPLES,
-            generator=torch_stream("card", task.name, style, start),
+            stream=("card", task.name, style, start),
             greedy_row=True,
         )
         sampled = rollouts.scores_BG[:, :SAMPLES]

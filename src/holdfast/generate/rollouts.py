@@ -18,6 +18,7 @@ from holdfast.generate.generator import questions
 from holdfast.policy.batch import Completions, some_rows
 from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
+from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade, grade, reward_of
 from holdfast.tasks.prompts import Style
@@ -93,25 +94,24 @@ def roll_out(
     templates: Mapping[Style, str],
     sampling: Sampling,
     group_size: int,
-    generator: torch.Generator,
+    stream: tuple[object, ...],
     greedy_row: bool = False,
     to_train: bool = False,
     parts: Mapping[str, float] | None = None,
     sampler: ServedGenerator | None = None,
-    stream: tuple[object, ...] = (),
 ) -> Rollouts:
     """Sample `group_size` completions per example and grade them by their task's rule.
 
     With `greedy_row` each group gets one more completion, its last, decoded greedily; with `to_train`
     what was computed of the prompts is kept for a training step on all of them. `parts` are those of the
-    reward (`grading.reward_of`). A `sampler` draws in the policy's place, from the stream of these names.
+    reward (`grading.reward_of`). A `sampler` draws in the policy's place. Random numbers are those of the
+    stream with these names.
     """
     prompts = encode_items(policy, items, style, templates)
     prefill = policy.prefill(prompts) if to_train and sampler is None else None
     if sampler is None:
-        completions = policy.sample(
-            prompts, group_size, sampling, generator, greedy_row=greedy_row, known=prefill
-        )
+        draws = torch_stream(*stream, device=str(policy.device))
+        completions = policy.sample(prompts, group_size, sampling, draws, greedy_row, prefill)
     else:
         asked = questions(items, style, templates)
         completions = sampler.draw(asked, prompts, group_size, sampling, stream, greedy_row)

@@ -24,7 +24,6 @@ from holdfast.learning.methods import RFT, SFT
 from holdfast.learning.surrogates import Sampled, truncated_ratio
 from holdfast.policy.encode import Unfit
 from holdfast.rng import stream as named_stream
-from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style, render_target
 from holdfast.tasks.scoring import RIGHT
 
@@ -223,12 +222,11 @@ class PolicyGradient(Objective):
             templates=self.templates,
             sampling=method.sampling,
             group_size=method.group_size,
-            generator=torch_stream(*stream, device=str(policy.device)),
+            stream=stream,
             greedy_row=method.greedy,
             to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
             parts=method.reward,
             sampler=self.sampler,
-            stream=stream,
         )
 
     def _refilled(

@@ -27,7 +27,6 @@ from holdfast.learning.objectives import LossSums, Objective, likelihood_loss
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
-from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.scoring import RIGHT
@@ -81,7 +80,7 @@ class SampledLikelihood(Objective):
                 templates=self.templates,
                 sampling=method.sampling,
                 group_size=method.group_size,
-                generator=torch_stream(*stream, "sample", device=str(policy.device)),
+                stream=(*stream, "sample"),
             )
         # A target that was cut off would teach not to end.
         is_whole_BG = (rollouts.formats_BG == 1) & rollouts.completions.finished_BG.cpu()

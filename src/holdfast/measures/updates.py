@@ -27,7 +27,6 @@ from holdfast.policy.gradients import (
     mean_gradient,
 )
 from holdfast.policy.settings import Sampling
-from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target, render_target
 from holdfast.tasks.scoring import RIGHT
@@ -91,10 +90,9 @@ def risks(
     def sampled(name: str, items: Sequence[Item]) -> Iterable[tuple[Sequence[Item], Rollouts]]:
         for start in range(0, len(items), batch):
             part = items[start : start + batch]
-            generator = torch_stream(*stream, name, start, device=str(policy.device))
             yield part, roll_out(
                 policy, part, style=style, templates=templates, sampling=sampling, group_size=samples,
-                generator=generator,
+                stream=(*stream, name, start),
             )  # fmt: skip
 
     fisher_N, keep_N, right = None, None, 0

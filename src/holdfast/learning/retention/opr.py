@@ -34,7 +34,6 @@ from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.policy.settings import Sampling
 from holdfast.rng import stream as named_stream
-from holdfast.rng import torch_stream
 from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class OwnAnswerReplay(Continuing):
                     templates=stage.templates,
                     sampling=sampling,
                     group_size=1,
-                    generator=torch_stream(*names, number, start, device=str(stage.policy.device)),
+                    stream=(*names, number, start),
                 )
                 stage.spent["flops"] += stage.policy.operations.forward(
                     rollouts.prompts, rollouts.completions
