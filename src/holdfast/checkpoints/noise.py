@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from holdfast.analysis.results import Record
 from holdfast.checkpoints.comparable import MADE
 from holdfast.checkpoints.examine import examine
@@ -64,10 +62,9 @@ def asked_again(subject: Subject, exam: Exam) -> list[Examined]:
 
 def noise_of(first: Examined, second: Examined) -> Noise:
     """How two judgements differ."""
-    turned_N = (first.scores_N >= RIGHT) != (second.scores_N >= RIGHT)
     pairs = zip(first.records, second.records, strict=True)
     worded = sum(one["response"] != other["response"] for one, other in pairs)
-    return Noise(first.task, len(first.records), tuple(np.flatnonzero(turned_N).tolist()), worded)
+    return Noise(first.task, len(first.records), _turned(first.records, second.records), worded)
 
 
 def check_noise(
@@ -150,6 +147,7 @@ def _answers(generator: Generator, noise: Noise, exam: Exam, draw: int) -> list[
     )
 
 
-def _turned(first: Sequence[Record], second: Sequence[Record]) -> int:
-    pairs = zip(first, second, strict=True)
-    return sum((one["score"] >= RIGHT) != (other["score"] >= RIGHT) for one, other in pairs)
+def _turned(first: Sequence[Record], second: Sequence[Record]) -> tuple[int, ...]:
+    """Positions of the items that were right in one judgement and wrong in the other."""
+    pairs = enumerate(zip(first, second, strict=True))
+    return tuple(i for i, (one, other) in pairs if (one["score"] >= RIGHT) != (other["score"] >= RIGHT))
