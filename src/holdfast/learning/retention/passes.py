@@ -49,7 +49,7 @@ def mean_over_answers(
         prompt = encode_items(policy, [item], stage.method.style, stage.templates)
         generator = torch_stream(*names, number, device=str(policy.device))
         answer = policy.sample(prompt, 1, sampling, generator)
-        add_flops(stage, operations.forward(prompt, answer) + operations.training(prompt, answer))
+        stage.spent["flops"] += operations.forward(prompt, answer) + operations.training(prompt, answer)
         return measure(prompt, answer) / len(items)
 
     return reduce(torch.Tensor.add_, starmap(measured, enumerate(items)))
@@ -72,7 +72,8 @@ def objective_gradient(
     try:
         groups = objective.chosen(objective.collect(policy, items, stream))
         tokens = int(groups.completions.mask_BGR.sum())
-        add_flops(stage, groups.spent.flops + policy.operations.training(groups.prompts, groups.completions))
+        training = policy.operations.training(groups.prompts, groups.completions)
+        stage.spent["flops"] += groups.spent.flops + training
         parameters, total = trained_parameters(policy), None
         groups = objective.weighed(groups) if tokens else groups
         for rows in groups.within(policy.budget, method.micro_batch) if tokens else ():
@@ -96,8 +97,3 @@ def logprobs_under(policy: Policy | Reference, stage: Stage, groups: Groups) -> 
     assert isinstance(method, RFT), "it samples"
     stage.spent["flops"] += stage.policy.operations.forward(groups.prompts, groups.completions)
     return policy.group_logprobs(groups.prompts, groups.completions, method.sampling.temperature).logprobs_BGR
-
-
-def add_flops(stage: Stage, flops: float) -> None:
-    """Operations that the loop adds to what the stage took."""
-    stage.spent["flops"] += round(flops)
