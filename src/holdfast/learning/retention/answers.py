@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from holdfast.errors import HoldfastError
-from holdfast.generate.rollouts import Item, encode_items
+from holdfast.generate.rollouts import Item, Rollouts, encode_items
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.pool import key_of, known
@@ -55,7 +55,9 @@ def taken(completions: Completions, items: Sequence[Item], chosen: Sequence[tupl
     }
 
 
-def right_answers(groups: Groups, rows: Iterable[int], draw: Random | None = None) -> list[tuple[int, int]]:
+def right_answers(
+    groups: Groups | Rollouts, rows: Iterable[int], draw: Random | None = None
+) -> list[tuple[int, int]]:
     """(row, member) of an answer that is right and whole, for each of these rows that has one.
 
     The first, or one that is drawn. What is not graded is right: targets, and answers chosen by others.

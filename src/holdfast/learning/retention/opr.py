@@ -26,6 +26,7 @@ from holdfast.learning.retention.answers import (
     gradient_of,
     join,
     keep_answers,
+    right_answers,
     select,
     taken,
 )
@@ -34,7 +35,6 @@ from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.policy.settings import Sampling
 from holdfast.rng import stream as named_stream
-from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
@@ -86,8 +86,7 @@ class OwnAnswerReplay(Continuing):
                 stage.spent["flops"] += stage.policy.operations.forward(
                     rollouts.prompts, rollouts.completions
                 )
-                good_BG = (rollouts.scores_BG >= RIGHT) & rollouts.completions.finished_BG.cpu()
-                right = [(row, 0) for row in good_BG[:, 0].nonzero().flatten().tolist()]
+                right = right_answers(rollouts, range(len(some)))
                 parts.append(taken(rollouts.completions, some, right))
         left: Memory = {}
         keep_answers(left, join(*parts))
