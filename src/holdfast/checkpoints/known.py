@@ -20,6 +20,7 @@ from holdfast.checkpoints.subject import makers
 from holdfast.config.exam import ASKING, Exam
 from holdfast.experiment.runindex import INDEX
 from holdfast.experiment.store import WEIGHTS
+from holdfast.policy.settings import holds_adapters
 from holdfast.tasks.prompts import TEMPLATES
 
 MOST_TASKS = 8  # that are named
@@ -90,7 +91,7 @@ def _stage(folder: Path) -> Known | None:
     absolute = folder.absolute()
     in_store = absolute.name == WEIGHTS and absolute.parent.parent.name == "learn"
     store = absolute.parents[2] if in_store else (RUNS / "store").absolute()
-    if not in_store and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+    if not (in_store or holds_adapters(folder) or (folder / "config.json").is_file()):
         return None
     names = [absolute.parent.name] if in_store else list(makers(store, folder))
     indices = [index for root in (RUNS, store.parent) for index in root.glob(f"*/{INDEX}")]

@@ -24,7 +24,7 @@ from holdfast.experiment.store import MANIFEST, WEIGHTS, Store
 from holdfast.generate.generator import Generator
 from holdfast.policy.device import device_for
 from holdfast.policy.ready import check_ready
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import ModelSettings, holds_adapters
 from holdfast.weights import count_parameters
 
 
@@ -83,7 +83,7 @@ def _served(url: str, exam: Exam) -> Subject:
 
 def _local(source: str, exam: Exam) -> Subject:
     folder = Path(source)
-    adapters = (folder / "adapter_config.json").is_file()
+    adapters = holds_adapters(folder)
     settings = exam.model
     if adapters and "path" not in settings.model_fields_set:
         raise InputError(f"{source} holds adapters; say of which model with model.path=MODEL.")

@@ -75,19 +75,19 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
     from holdfast.config.checks import base_of
     from holdfast.config.load import load_exam
     from holdfast.files import whole_folder
-    from holdfast.policy import lora
     from holdfast.policy.policy import Policy
+    from holdfast.policy.settings import ADAPTERS, holds_adapters
 
-    if not (adapters / lora.CONFIG).is_file():
+    if not holds_adapters(adapters):
         raise InputError(
-            f"{adapters} holds no adapters: it has no {lora.CONFIG}. To merge models, add --method."
+            f"{adapters} holds no adapters: it has no {ADAPTERS}. To merge models, add --method."
         )
     chosen = load_exam(overrides).model
     if "path" not in chosen.model_fields_set:
         base = base_of(adapters)
         if base is None:
             raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL.")
-        out.print(f"The adapters are of {base}, says {adapters / lora.CONFIG}.")
+        out.print(f"The adapters are of {base}, says {adapters / ADAPTERS}.")
         chosen = chosen.model_copy(update={"path": base})
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder with --out.")

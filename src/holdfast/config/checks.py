@@ -10,14 +10,12 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
 from holdfast.measures import KINDS
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters
 from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
 from holdfast.tracking import check_tracker
 from holdfast.weights import count_parameters
 from holdfast.yamlfile import Problem
-
-ADAPTERS = "adapter_config.json"  # as peft names it
 
 # Columns that stand beside the tasks in the report's tables (report/rows.py, report/sections).
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
@@ -266,7 +264,7 @@ def check_model(model: ModelSettings) -> list[Problem]:
     if not folder.is_dir():
         text = no_model(model.path)
         return [(where, text)] if text else []
-    if (folder / ADAPTERS).is_file():
+    if holds_adapters(folder):
         of = f"of {base}" if (base := base_of(folder)) else "of another model"
         merge = f"holdfast merge {folder} --out FOLDER"
         return [(where, f"the folder {folder} holds LoRA adapters {of}; '{merge}' makes a model of them")]

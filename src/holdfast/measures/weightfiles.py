@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 
 from holdfast.errors import InputError
 from holdfast.files import read_json
-from holdfast.policy import lora
+from holdfast.policy.settings import ADAPTERS, holds_adapters
 from holdfast.weights import indexed
 
-ADAPTERS = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HEADS = ("lm_head.weight", "embed_out.weight")
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
 
@@ -34,10 +34,10 @@ class Folder:
 
     def __init__(self, path: Path):
         self.path = path
-        self.adapters = (path / lora.CONFIG).is_file()
+        self.adapters = holds_adapters(path)
         self._files = {name: file for file in self._open() for name in file.keys()}  # noqa: SIM118
         if self.adapters:
-            self._config = self._json(lora.CONFIG)
+            self._config = self._json(ADAPTERS)
             self.names = self._adapted()
         else:
             self.names = self._untied(sorted(self._files))
@@ -70,7 +70,7 @@ class Folder:
         if not self.path.is_dir():
             raise InputError(f"There is no folder {self.path} with weights.")
         if self.adapters:
-            paths = [self.path / ADAPTERS]
+            paths = [self.path / ADAPTER_WEIGHTS]
         else:  # other files beside the shards that an index names may hold the weights again
             paths = (
                 indexed(self.path)

@@ -20,7 +20,7 @@ from holdfast.policy.families import FAMILIES, family_of
 from holdfast.policy.fit import check_fit, check_scale, check_shapes
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
-from holdfast.policy.settings import ModelSettings, model_path
+from holdfast.policy.settings import ModelSettings, holds_adapters, model_path
 from holdfast.weights import indexed
 
 transformers.utils.logging.disable_progress_bar()  # a load or save of a small model would flash several
@@ -38,7 +38,7 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
     Raises:
         InputError: nothing usable is there, or its parts do not fit; the message names what is missing.
     """
-    if (Path(source) / lora.CONFIG).is_file() and str(source) != settings.path:
+    if holds_adapters(source) and str(source) != settings.path:
         model, processor = load_model(settings.path, settings)
         lora.load_adapters(model, Path(source))
         return model, processor
@@ -82,7 +82,7 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
     Raises:
         InputError: something is missing or cannot be loaded.
     """
-    is_adapters = (Path(source) / lora.CONFIG).is_file() and source != settings.path
+    is_adapters = holds_adapters(source) and source != settings.path
     if is_adapters or settings.lora is not None:
         lora.require()
     folder, options = resolve(settings.path if is_adapters else source, settings)

@@ -21,10 +21,9 @@ from holdfast.errors import InputError, reason
 from holdfast.policy.environment import MissingPackage
 from holdfast.policy.families import Family
 from holdfast.policy.fit import check_shapes
-from holdfast.policy.settings import Lora
+from holdfast.policy.settings import ADAPTERS, Lora
 from holdfast.rng import seed
 
-CONFIG = "adapter_config.json"
 # What peft may train beside the pairs of matrices; transformers does not read DoRA's lengths, and merging
 # here would not write the others under their own names.
 BESIDE_LORA = ("modules_to_save", "trainable_token_indices", "use_dora")
@@ -121,8 +120,8 @@ def load_adapters(model: Any, folder: Path) -> None:
     beside = [setting for setting in BESIDE_LORA if getattr(config, setting, None)]
     if beside:
         raise InputError(
-            f"The adapters in {folder} are not LoRA alone ({', '.join(beside)} in {CONFIG}). Merge them into "
-            "their model with peft's merge_and_unload, and name the folder of that."
+            f"The adapters in {folder} are not LoRA alone ({', '.join(beside)} in {ADAPTERS}). Merge them "
+            "into their model with peft's merge_and_unload, and name the folder of that."
         )
     check_shapes(f"The adapters in {folder} do not fit this model", report.mismatched_keys)
     missing = sorted(name for name in report.missing_keys if ".lora_" in name)

@@ -10,11 +10,17 @@ from pydantic import Field, model_validator
 from holdfast.settings import Settings
 
 EMBEDDED = Path(__file__).parent / "embedded" / "model"
+ADAPTERS = "adapter_config.json"  # as peft names it
 
 
 def model_path(source: str | Path) -> Path:
     """The folder that a model's name stands for; of a hub id, one that is not there."""
     return EMBEDDED if str(source) == "embedded" else Path(source)
+
+
+def holds_adapters(folder: str | Path) -> bool:
+    """Whether a folder is one of LoRA adapters, which need their model to be loaded."""
+    return (Path(folder) / ADAPTERS).is_file()
 
 
 class Lora(Settings):
