@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from holdfast import files
 from holdfast.errors import InputError, suggestion
-from holdfast.measures.weightfiles import Folder
+from holdfast.measures.weightfiles import Folder, check_names
 from holdfast.policy.merging import RULES
 from holdfast.policy.settings import model_path
 from holdfast.weights import INDEX
@@ -74,11 +74,7 @@ def check_alike(folders: Sequence[Folder]) -> None:
                 f"{folder.path} holds LoRA adapters. Make a model of them first: "
                 f"holdfast merge {folder.path} model.path=MODEL --out FOLDER."
             )
-        if different := sorted(set(base.names) ^ set(folder.names)):
-            holder, other = (base, folder) if different[0] in base.names else (folder, base)
-            raise InputError(
-                f"{different[0]} is in {holder.path} and not in {other.path}: they are not of the same model."
-            )
+        check_names(base, folder)
         for name in base.names:
             shapes = base.shape(name), folder.shape(name)
             if shapes[0] != shapes[1]:

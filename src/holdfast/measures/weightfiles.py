@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reading
 from holdfast.files import read_json
 from holdfast.policy.settings import ADAPTERS, holds_adapters
 from holdfast.weights import indexed
@@ -61,10 +61,8 @@ class Folder:
         return tuple(self._files[name].get_slice(name).get_shape())
 
     def _read(self, name: str) -> torch.Tensor:
-        try:
+        with reading(f"{name} in {self.path}", "read"):
             return self._files[name].get_tensor(name)
-        except SafetensorError as error:
-            raise InputError(f"{name} in {self.path} cannot be read: {error}.") from None
 
     def _open(self) -> list[Any]:
         if not self.path.is_dir():
@@ -79,16 +77,12 @@ class Folder:
             )
         if not paths:
             raise InputError(f"{self.path} has no weights (*.safetensors).")
-        try:
+        with reading(f"The weights in {self.path}", "read"):
             return [safe_open(path, "pt") for path in paths]
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"The weights in {self.path} cannot be read: {error}.") from None
 
     def _json(self, name: str) -> dict[str, Any]:
-        try:
+        with reading(self.path / name, "read"):
             return read_json(self.path / name)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path / name} cannot be read: {error}.") from None
 
     def _untied(self, names: Sequence[str]) -> list[str]:
         """Without the head where it is the embeddings under another name; not every writer leaves it out."""
@@ -120,6 +114,19 @@ class Folder:
         return next((value for end, value in patterns.items() if name.endswith(f".{end}")), None)
 
 
+def check_names(one: Folder, other: Folder) -> None:
+    """See that two folders hold weights of the same names.
+
+    Raises:
+        InputError: they do not.
+    """
+    if different := sorted(set(one.names) ^ set(other.names)):
+        holder, lacking = (one, other) if different[0] in one.names else (other, one)
+        raise InputError(
+            f"{different[0]} is in {holder.path} but not in {lacking.path}: they are not of the same model."
+        )
+
+
 def aligned(folders: Sequence[Folder]) -> Iterator[tuple[str, list[torch.Tensor]]]:
     """Each weight's name and its tensors in float32, one of each folder, in the folders' order of time.
 
@@ -136,13 +143,7 @@ def aligned(folders: Sequence[Folder]) -> Iterator[tuple[str, list[torch.Tensor]
                 "compared. Save the adapters with merge=True first."
             )
         if folder.adapters == last.adapters:
-            different = sorted(set(folder.names) ^ set(last.names))
-            if different:
-                holder, other = (folder, last) if different[0] in folder.names else (last, folder)
-                raise InputError(
-                    f"{different[0]} is in {holder.path} but not in {other.path}: "
-                    "movement needs two states of the same model."
-                )
+            check_names(folder, last)
     if sorted(folders, key=lambda folder: folder.adapters) != list(folders):
         raise InputError("Adapters, a whole model and adapters again cannot be compared in this order.")
     for name in last.names:
