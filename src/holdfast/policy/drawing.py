@@ -114,13 +114,11 @@ class Recorder:
         self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
         self.infinite = torch.zeros(rows, dtype=torch.bool, device=device)
 
-    def step(
-        self, step: int, live: torch.Tensor, logits_NV: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(self, step: int, live: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
         """Draw the next token of the rows `live`, [N], of which some may have ended already.
 
         Returns:
-            tokens_N, and whether each row has ended.
+            tokens_N. Whether rows have ended is in `finished`.
 
         Raises:
             NotFiniteError: a logit is not finite.
@@ -129,36 +127,26 @@ class Recorder:
             bad = (~torch.isfinite(logits_NV)).any(-1).nonzero()
             if len(bad):
                 raise NotFiniteError(self.first + int(live[bad[0, 0]]) // self.shape[1])
+        dtype = torch.promote_types(logits_NV.dtype, torch.float32)  # float64 where the model computes in it
+        self.logprobs, self.entropies = self.logprobs.to(dtype), self.entropies.to(dtype)
+        return self._draw(step, live, logits_NV)
+
+    def record(self, step_1: torch.Tensor, live: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
+        """As `step`, but nothing is read back: the number of the step is a tensor, [1], too, and an error is
+        in `infinite`."""
+        self.infinite[live] |= ~torch.isfinite(logits_NV).all(-1)
+        return self._draw(step_1, live, logits_NV)
+
+    def _draw(self, step: int | torch.Tensor, live: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
         greedy_N = self.all_greedy if self.greedy is None else self.greedy[live]
         uniform_N = self.uniform_TX[step, live]
         tokens_N, logprobs_N, entropy_N = self.draw(logits_NV, greedy_N, uniform_N, self.sampling)
-        going_N = ~self.finished[live]
-        rows = live[going_N]
-        # float64 where the model computes in it
-        self.logprobs, self.entropies = (x.to(logprobs_N.dtype) for x in (self.logprobs, self.entropies))
-        self.tokens[rows, step] = tokens_N[going_N]
-        self.logprobs[rows, step] = logprobs_N[going_N]
-        self.entropies[rows, step] = entropy_N[going_N]
-        self.mask[rows, step] = True
-        self.finished[rows] = torch.isin(tokens_N[going_N], self.draw.ends)
-        return tokens_N, self.finished[live]
-
-    def record(self, step_1: torch.Tensor, live: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
-        """As `step`, but nothing is read back: the number of the step is a tensor, [1], too.
-
-        Returns:
-            tokens_N. Whether rows have ended is in `finished`, and an error in `infinite`.
-        """
-        self.infinite[live] |= ~torch.isfinite(logits_NV).all(-1)
-        greedy_N = self.all_greedy if self.greedy is None else self.greedy[live]
-        uniform_N = self.uniform_TX[step_1, live]
-        tokens_N, logprobs_N, entropy_N = self.draw(logits_NV, greedy_N, uniform_N, self.sampling)
-        going_N = ~self.finished[live]
-        self.tokens[live, step_1] = tokens_N.masked_fill(~going_N, self.draw.pad)
-        self.logprobs[live, step_1] = logprobs_N.masked_fill(~going_N, 0.0)
-        self.entropies[live, step_1] = entropy_N.masked_fill(~going_N, 0.0)
-        self.mask[live, step_1] = going_N
-        self.finished[live] |= torch.isin(tokens_N, self.draw.ends)
+        ended_N = self.finished[live]
+        self.tokens[live, step] = tokens_N.masked_fill(ended_N, self.draw.pad)
+        self.logprobs[live, step] = logprobs_N.masked_fill(ended_N, 0.0)
+        self.entropies[live, step] = entropy_N.masked_fill(ended_N, 0.0)
+        self.mask[live, step] = ~ended_N
+        self.finished[live] = ended_N | torch.isin(tokens_N, self.draw.ends)
         return tokens_N
 
     def raise_if_infinite(self) -> None:

@@ -88,7 +88,7 @@ class _Drawer(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         live = torch.arange(len(scores), device=scores.device)
-        tokens_X, _ = self.recorder.step(input_ids.shape[1] - self.prompt_length, live, scores)
+        tokens_X = self.recorder.step(input_ids.shape[1] - self.prompt_length, live, scores)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens_X[:, None], 0.0)
 
 

@@ -32,7 +32,7 @@ def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Pr
     positions_B, most = prompts.next_positions_B, out.sampling.max_tokens
     row_X = torch.arange(len(prompts), device=positions_B.device).repeat_interleave(group)
     live = torch.arange(len(row_X), device=row_X.device)
-    tokens_X, _ = out.step(0, live, backbone.head(start.ends_BD).index_select(0, row_X))
+    tokens_X = out.step(0, live, backbone.head(start.ends_BD).index_select(0, row_X))
     if backbone.replays:
         decode_in_stretches(backbone, FixedDecode(*keys, group, most), out, tokens_X, positions_B[row_X])
     else:
@@ -80,4 +80,4 @@ def _decode(
         logits_NV = backbone.head(hidden(tokens_N, positions_N + decode.step, decode))
         if len(row_X) != len(logits_NV) or shared:
             logits_NV = logits_NV.index_select(0, row_X)
-        tokens_X, _ = out.step(step, live, logits_NV)
+        tokens_X = out.step(step, live, logits_NV)
