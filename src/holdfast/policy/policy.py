@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -232,18 +232,9 @@ class Policy:
                 sample_plain(self.model, some, out)
             return out.completions()
 
-        def shard(rows: range) -> Completions:
-            def parts() -> list[Completions]:
-                return [
-                    part(rows[some.start : some.stop])
-                    for some in self.budget.split(costs[rows.start : rows.stop])
-                ]
-
-            return Completions.join(self.budget.attempt(parts), self.draw.pad)
-
         def whole() -> Completions:
             with self.shards.whole():
-                parts = self.shards.each(len(prompts), shard)
+                parts = self._in_parts(costs, part)
             return Completions.join(parts, self.draw.pad).to(self.device)
 
         completions = whole()
@@ -282,8 +273,13 @@ class Policy:
         if torch.is_grad_enabled():
             result = self.logprobs_by(self.way, prompts, completions, temperature, known)
         else:
-            work = partial(self.logprobs_by, self.way, temperature=temperature)
-            result = GroupLogprobs.join(self._in_parts(prompts, completions, work)).to(self.device)
+
+            def part(rows: range) -> GroupLogprobs:
+                some = some_rows(prompts, rows), some_rows(completions, rows)
+                return self.logprobs_by(self.way, *some, temperature)
+
+            parts = self._in_parts(group_tokens(prompts, completions), part)
+            result = GroupLogprobs.join(parts).to(self.device)
         if not bool(torch.isfinite(result.logprobs_BGR.detach().sum())):
             bad_B = (~torch.isfinite(result.logprobs_BGR)).flatten(1).any(1)
             raise NotFiniteError(int(bad_B.int().argmax()))
@@ -308,8 +304,11 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         self.check(prompts, completions, temperature)
-        work = partial(self.distributions, temperature=temperature)
-        all_TV = torch.cat(self._in_parts(prompts, completions, work)).to(self.device)
+
+        def part(rows: range) -> torch.Tensor:
+            return self.distributions(some_rows(prompts, rows), some_rows(completions, rows), temperature)
+
+        all_TV = torch.cat(self._in_parts(group_tokens(prompts, completions), part)).to(self.device)
         if not bool(torch.isfinite(all_TV.sum())):
             owner_T = completions.mask_BGR.nonzero()[:, 0]
             raise NotFiniteError(int(owner_T[~torch.isfinite(all_TV).all(-1)][0]))
@@ -347,21 +346,22 @@ class Policy:
         group = completions.tokens_BGR.shape[1]
         return [texts[start : start + group] for start in range(0, len(texts), group)]
 
-    def _in_parts(
-        self, prompts: Prompts, completions: Completions, work: Callable[[Prompts, Completions], T]
-    ) -> list[T]:
-        """What `work` makes of groups, in order: by shards, in parts within the token budget."""
+    def _in_parts(self, costs: Sequence[int], work: Callable[[range], T]) -> list[T]:
+        """What `work` makes of a batch's rows, in order: by shards, in parts within the token budget.
 
+        Args:
+            costs: tokens of each row.
+        """
+
+        @wraps(work)  # by whose name ranks see that they are at the same
         def shard(rows: range) -> list[T]:
-            own = some_rows(prompts, rows), some_rows(completions, rows)
-
             def parts() -> list[T]:
-                each = self.budget.split(group_tokens(*own))
-                return [work(some_rows(own[0], part), some_rows(own[1], part)) for part in each]
+                split = self.budget.split(costs[rows.start : rows.stop])
+                return [work(rows[part.start : part.stop]) for part in split]
 
             return self.budget.attempt(parts)
 
-        return [one for parts in self.shards.each(len(prompts), shard) for one in parts]
+        return [one for parts in self.shards.each(len(costs), shard) for one in parts]
 
     def logprobs_by(
         self,
