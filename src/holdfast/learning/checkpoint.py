@@ -21,6 +21,7 @@ from holdfast.errors import HoldfastError
 from holdfast.files import listing, read_json, recover_folder, whole_folder, write_json
 from holdfast.learning.curve import Curve
 from holdfast.learning.partition import Partition
+from holdfast.policy.gradients import trained_weights
 
 MANIFEST = "manifest.json"
 WEIGHTS, MOMENTS, MEMORY = "weights", "optimizer", "memory"  # files, and `NAME-RANK` of other ranks
@@ -53,7 +54,7 @@ def save_checkpoint(
     team = partition.team
     moments = optimizer.state_dict()["state"]
     tensors = {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
-    trained = _trainable(model)
+    trained = trained_weights(model)
     weights = {name: one.detach() for name, one in trained.items() if partition.holds(one)}
     parts = {WEIGHTS: weights, MOMENTS: tensors, MEMORY: dict(memory)}
     if not team.leads:
@@ -108,7 +109,7 @@ def load_checkpoint(
     state, weights, moments, rows = team.do(read)
     curve.begin(rows)
     with torch.no_grad():
-        parameters = _trainable(model)
+        parameters = trained_weights(model)
         for name, weight in weights.items():
             parameters[name].copy_(weight)
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -129,7 +130,7 @@ def _read(
             raise ValueError(f"{name} is not what was written")
     state = read_json(folder / "state.json")
     _, state["memory"] = _tensors(folder, MEMORY)
-    trainable = _trainable(model)
+    trainable = trained_weights(model)
     held = {name for name, parameter in trainable.items() if partition.holds(parameter)}
     names, weights = _tensors(folder, WEIGHTS, held.__contains__)
     if state["parameters"] != list(trainable) or names != trainable.keys():
@@ -171,7 +172,3 @@ def _tensors(
             for name in filter(wanted, file.keys()):
                 tensors[name] = file.get_tensor(name)
     return names, tensors
-
-
-def _trainable(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

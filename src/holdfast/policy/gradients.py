@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
 
+def trained_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """All that is trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def trained_parameters(policy: Policy) -> list[torch.nn.Parameter]:
     """What gradients are taken of, in the order of the flat vectors."""
-    return [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    return list(trained_weights(policy.model).values())
 
 
 def trained_matrices(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -21,6 +21,7 @@ from holdfast.policy.drawing import Draw, NotFiniteError, Recorder
 from holdfast.policy.encode import Unfit
 from holdfast.policy.environment import loading
 from holdfast.policy.families import family_of
+from holdfast.policy.gradients import trained_weights
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
 from holdfast.policy.operations import Operations
@@ -134,8 +135,7 @@ class Policy:
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """What is trained, by name; where ranks share that out, of this one."""
-        holds, named = self.shards.holds, self.model.named_parameters()
-        return {name: one for name, one in named if one.requires_grad and holds(one)}
+        return {name: one for name, one in trained_weights(self.model).items() if self.shards.holds(one)}
 
     def without_adapters(self) -> Reference:
         """The model under the adapters."""

@@ -23,7 +23,7 @@ from holdfast.learning.retention import Memory
 from holdfast.learning.retention.frozen import Frozen
 from holdfast.learning.retention.terms import unusable
 from holdfast.learning.stage import Stage
-from holdfast.policy.gradients import trained_parameters
+from holdfast.policy.gradients import trained_parameters, trained_weights
 
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
@@ -46,9 +46,7 @@ class OLoRA(Frozen):
             raise unusable(self.name, "it does not say how many slices are used")
         used = int(left["used"]) if left else 0
         masks = []
-        for name, parameter in stage.policy.model.named_parameters():
-            if not parameter.requires_grad:
-                continue
+        for name, parameter in trained_weights(stage.policy.model).items():
             axis = 0 if ".lora_A." in name else 1
             room = parameter.shape[axis]
             if used + self.rank > room:
