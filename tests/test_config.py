@@ -148,6 +148,10 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
             {"methods": {"a": {"objective": "sft", "retention": {"kind": "er", "sise": 3}}}},
             "er: sise: there is no such setting; there is kind,",
         ),
+        (
+            {"methods": {"a": {"objective": "grpo", "retention": {"kind": "cpr", "least": 0.9}}}},
+            "cpr: least (0.9) must not be above most (0.7)",
+        ),
         ({"methods": {"a" * 301: {"objective": "sft"}}}, "at most 300 characters"),
         ({"sequence": ["reading", "reading"]}, "more than once"),
         ({"general": ["reading"]}, "trained on"),

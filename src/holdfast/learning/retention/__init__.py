@@ -238,12 +238,13 @@ def parse_strategies(value: Any) -> Any:
             raise ValueError(str(error)) from None
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
+            place = ".".join(map(str, first["loc"]))  # none where settings do not go together
             text = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
             if first["type"] == "extra_forbidden":
                 known = strategy_class(settings["kind"]).model_fields
                 text = f"there is no such setting; there is {', '.join(known)}"
-            raise ValueError(f"{settings['kind']}: {place}: {text[0].lower()}{text[1:]}") from None
+            said = (settings["kind"], place, f"{text[0].lower()}{text[1:]}")
+            raise ValueError(": ".join(filter(None, said))) from None
     names = [one.name for one in made]
     if len(set(names)) < len(names):
         raise ValueError("names a kind twice; keep one of them")
