@@ -1,13 +1,18 @@
 """Atomic writing and named random streams."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from holdfast.files import (
     read_jsonl,
     recover_folder,
+    scratch_folder,
     sweep,
+    whole_file,
     whole_folder,
     write_bytes,
     write_jsonl,
@@ -86,14 +91,87 @@ def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
-    left, fresh, other = (tmp_path / "tables" / name for name in (".a.csv.0a_9zzzz", ".a.csv.1a_9zzzz", ".a"))
-    for path in (left, fresh, other):
-        write_text(path, "")
-    for path in (left, other):
-        os.utime(path, (0, 0))
-    sweep(tmp_path)
-    assert set(left.parent.iterdir()) == {fresh, other}  # another process may be writing the fresh one
+def test_a_file_that_a_killed_process_left_half_written_goes_when_another_is_written_there(tmp_path):
+    table = tmp_path / "tables" / "a.csv"
+    with whole_file(table) as left:
+        names = (
+            left,
+            *(
+                left.with_name(name)
+                for name in (left.name.replace("a.csv", "b.csv"), ".a", ".a.csv.original")
+            ),
+        )
+        for path in names:
+            path.write_text("x")
+        _, fresh, *others = names
+        for path in (left, *others):
+            os.utime(path, (0, 0))
+        write_text(tmp_path / "tables" / "c.csv", "")
+        assert not left.exists()
+        assert fresh.exists()  # another process may be writing it
+        assert all(path.exists() for path in others)  # a person's
+        left.write_text("y")
+    assert table.read_text() == "y"
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from holdfast.files import whole_folder
+with whole_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("x")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def hidden(folder):
+    return sorted(path for path in folder.iterdir() if path.name.startswith("."))
+
+
+def test_a_folder_half_written_goes_when_its_process_is_dead_and_not_before(tmp_path):
+    target = tmp_path / "model"
+    people = [tmp_path / name for name in (".model.settings", ".model.old", ".todo.unfinished")]
+    for folder in people:
+        folder.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, target], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        unfinished = Path(writer.stdout.readline().strip())
+        assert sorted([*people, unfinished]) == hidden(tmp_path)
+        write_folder(tmp_path / "other", "x")
+        assert (unfinished / "half").read_text() == "x"  # it lives
+        writer.kill()
+        writer.wait()
+        write_folder(target, "new")
+    assert hidden(tmp_path) == sorted(people)
+    assert (target / "text").read_text() == "new"
+
+
+def test_a_folder_that_another_machine_writes_stays_for_a_day(tmp_path, monkeypatch):
+    """Its lock may not be seen here."""
+    with scratch_folder(tmp_path / "model") as folder:
+        monkeypatch.setattr("holdfast.files.platform.node", lambda: "elsewhere")
+        with scratch_folder(tmp_path / "model") as theirs:
+            pass
+        (theirs / "shard").mkdir(parents=True)
+        now = folder.stat().st_mtime
+        monkeypatch.undo()
+        for age in (80_000, 90_000):
+            assert theirs.exists()
+            for path in (theirs, theirs / "shard"):
+                os.utime(path, (now - age, now - age))
+            sweep(tmp_path, now)
+        assert hidden(tmp_path) == [folder]
+
+
+def test_the_longest_name_of_a_file_system_can_be_written(tmp_path):
+    for name in ("x" * 255, "ü" * 127):
+        write_folder(tmp_path / name, "old")
+        write_folder(tmp_path / name, "new")
+        assert (tmp_path / name / "text").read_text() == "new"
+        write_text(tmp_path / name[1:], "x")
+    assert hidden(tmp_path) == []
 
 
 def test_written_files_are_as_readable_as_others(tmp_path):

@@ -316,6 +316,22 @@ def test_pruning_a_store(tmp_path: Path, experiment: Experiment, plan: Plan, sto
         prune.candidates(Store(tmp_path / "nothing"), weights=True, damaged=False)
 
 
+def test_pruning_what_killed_runs_left_half_written_and_not_what_is_written_now(
+    plan: Plan, store: Store
+) -> None:
+    killed, busy = learn_jobs(plan)
+    left = store.folder(killed).with_name(f".{store.folder(killed).name}.host-abcd1234.unfinished")
+    left.mkdir(parents=True)
+    (left / "weights").write_bytes(bytes(1000))
+    with Store(store.root).lock(busy), Store(store.root).writing(busy) as unfinished:
+        found = prune.candidates(store, weights=False, damaged=True)
+        assert sorted(one.name for one in found) == sorted(
+            f"learn/{path.name}" for path in (left, unfinished)
+        )
+        assert [one.name for one in prune.remove(store, found)] == [f"learn/{unfinished.name}"]
+        assert not left.exists() and unfinished.exists()
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"The store folder .* cannot be written"):

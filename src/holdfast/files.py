@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,25 +18,34 @@ from typing import Any, TypeVar
 from holdfast.errors import InputError, shortened
 
 T = TypeVar("T")
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as mkstemp makes them
 LONGEST_NAME = 255  # bytes that a file system takes
+_UNFINISHED = re.compile(r"\..+\.[\w-]*-[a-z0-9_]{8}\.unfinished")  # names of what is being written
 _LEFT_OVER = 60.0  # seconds; a temporary file that a living process writes does not grow so old
+_DAY = 86400.0
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path`, which takes its place only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, **_affixes(path))
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        sweep(path.parent, temporary.stat().st_mtime)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name beside `path`, flush it to disk, and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,15 +53,60 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that processes killed in `write_bytes` left in a folder or below it."""
-    for path in folder.rglob(".*"):
-        try:
-            old = time.time() - path.stat().st_mtime > _LEFT_OVER
-            if old and _TEMPORARY.fullmatch(path.name) and path.is_file():
-                path.unlink()
-        except FileNotFoundError:  # another process was faster
-            continue
+def sweep(folder: Path, now: float) -> None:
+    """Remove what killed processes left unfinished in a folder, and nothing that a living one writes.
+
+    A temporary folder is locked as long as its process lives. Other machines may not see that lock: theirs
+    goes when it has not changed for a day.
+
+    Args:
+        now: seconds since 1970 by the clock of the folder's disk.
+    """
+    unfinished: list[Path] = []
+    with suppress(OSError), os.scandir(folder) as found:
+        unfinished.extend(Path(entry) for entry in found if _UNFINISHED.fullmatch(entry.name))
+    for path in unfinished:
+        with suppress(OSError):  # another process was faster, or it is somebody else's
+            if path.is_symlink():
+                continue
+            if path.is_file():
+                if now - path.stat().st_mtime > _LEFT_OVER:
+                    path.unlink()
+            elif path.is_dir() and (f".{_host()}-" in path.name or now - _changed(path) > _DAY):
+                with _opened(path) as handle:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _affixes(target: Path) -> dict[str, str]:
+    """How the name of what is to become `target` begins and ends."""
+    return {"prefix": f".{_short(target.name)}.{_host()}-", "suffix": ".unfinished"}
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for more within LONGEST_NAME."""
+    known = name.encode(errors="surrogateescape")
+    if len(known) <= 150:
+        return name
+    return f"{known[:130].decode(errors='ignore')}-{hashlib.sha256(known).hexdigest()[:16]}"
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "", platform.node().partition(".")[0], flags=re.ASCII)[:40]
+
+
+def _changed(folder: Path) -> float:
+    """When something in a folder was last written."""
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:
@@ -176,29 +231,54 @@ def free_name(path: Path) -> Path:
 
 
 @contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that is gone after the block; what killed processes left there goes, too."""
+    handle, temporary = _locked_folder(target)
+    try:
+        sweep(target.parent, temporary.stat().st_mtime)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked_folder(target: Path) -> tuple[int, Path]:
+    """A new folder beside `target`, and the open file that keeps it locked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, **_affixes(target)))
+        with suppress(FileNotFoundError):  # another process swept it before it was locked
+            handle = os.open(temporary, os.O_RDONLY)
+            with suppress(OSError):  # a disk without locks, where nobody can find it dead
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            if temporary.exists():
+                return handle, temporary
+            os.close(handle)
+
+
+@contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Fill a temporary folder; it becomes `target` only when the block ends without an error.
 
     A folder that is replaced stays whole until the new one has its place: see `recover_folder`.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with scratch_folder(target) as temporary:
+        recover_folder(target)
         temporary.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 file.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
                 sync(file)
-        if target.exists():
-            shutil.rmtree(_replaced(target), ignore_errors=True)
-            os.replace(target, _replaced(target))
-        os.replace(temporary, target)
-        sync(target.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        recover_folder(target)
-        raise
+        try:
+            if target.exists():
+                shutil.rmtree(_replaced(target), ignore_errors=True)
+                os.replace(target, _replaced(target))
+            os.replace(temporary, target)
+            sync(target.parent)
+        except BaseException:
+            recover_folder(target)
+            raise
     shutil.rmtree(_replaced(target), ignore_errors=True)
 
 
@@ -210,16 +290,13 @@ def recover_folder(target: Path) -> None:
 
 def _replaced(target: Path) -> Path:
     """Where a folder waits while another takes its place."""
-    return target.with_name(f".{target.name}.old")
+    return target.with_name(f".{_short(target.name)}.replaced.old")
 
 
 def sync(path: Path) -> None:
     """Ask the system to put a file's or folder's content on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path) as handle:
         os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def size(folder: Path) -> int:

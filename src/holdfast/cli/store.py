@@ -56,6 +56,7 @@ def store(
     store.check_there()
     entries = [entry for entry in store.entries() if names is None or entry.name in names]
     others = {name: sum(store.held(name).values()) for name in OTHERS} if run is None else {}
+    half = sum(store.half_written().values()) if run is None else 0
     if json:
         show_json({"store": place, "results": [vars(entry) for entry in entries], "bytes": others})
         return
@@ -75,13 +76,17 @@ def store(
     for name, left in others.items():
         if left:
             out.print(f"{name}: {decimal(left)} ({OTHERS[name]})")
+    if half:
+        out.print(f"half written: {decimal(half)} (just now, or by runs that were killed; as damaged)")
 
 
 @store_app.command("prune")
 def prune_store(
     context: typer.Context,
     weights: Annotated[bool, typer.Option("--weights", help="Weights of trained policies.")] = False,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Results that were found damaged.")] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Results found damaged or left half written.")
+    ] = False,
     unreferenced: Annotated[
         list[Path] | None,
         typer.Option(metavar="CONFIG", help="Results that none of these experiments uses (repeat it)."),

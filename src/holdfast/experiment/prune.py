@@ -28,7 +28,7 @@ def candidates(
 
     Args:
         weights: the weights of all trained policies; the results stay.
-        damaged: results that were set aside.
+        damaged: results that were set aside, or left half written.
         configs: experiments whose results stay; all others go.
 
     Raises:
@@ -54,6 +54,7 @@ def candidates(
     if damaged:
         add("damaged", "damaged or half removed")
         add("trash", "damaged or half removed")
+        found.extend(Candidate(name, size, "half written") for name, size in store.half_written().items())
     return found
 
 
@@ -71,6 +72,8 @@ def remove(store: Store, found: Sequence[Candidate]) -> list[Candidate]:
 def _remove(store: Store, place: str) -> bool:
     """False where it is in use."""
     kind, name, *part = place.split("/")
+    if name.startswith("."):  # of an entry: who writes it holds its lock
+        name = name[1:].partition(".")[0]
     if kind in ("damaged", "trash"):
         store.drop(place)
         return True

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from holdfast import files
 from holdfast.errors import HoldfastError, InputError, reason
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between tries
@@ -102,17 +101,11 @@ class Remote:
         """Bring a file to a folder here, whole; False where there is none, or its name leads out of there."""
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             return False
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
         try:
-            self._try("read", self._fs.get_file, self._path(f"{place}/{name}"), temporary)
-            os.replace(temporary, path)
+            with files.whole_file(folder / name) as temporary:
+                self._try("read", self._fs.get_file, self._path(f"{place}/{name}"), str(temporary))
         except FileNotFoundError:
             return False
-        finally:
-            Path(temporary).unlink(missing_ok=True)
         return True
 
     def write(self, name: str, content: bytes) -> None:

@@ -393,8 +393,16 @@ class Store(Locks):
             for path in sorted((self.root / kind).glob(f"[!.]*/{part}" if part else "[!.]*"))
         }
 
+    def half_written(self) -> dict[str, int]:
+        """Bytes of what is being written, or was when its process was killed, by name."""
+        return {
+            str(path.relative_to(self.root)): files.size(path)
+            for kind in KINDS
+            for path in sorted((self.root / kind).glob(".*"))
+        }
+
     def drop(self, name: str) -> int:
-        """Remove what `held` names so that no part of it is ever seen missing; bytes that were freed."""
+        """Remove what `held` or `half_written` names, of which no part is ever seen missing; bytes freed."""
         return files.remove_folder(self.root / name, self.root / "trash")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holdfast.analysis.results import Results
 from holdfast.analysis.views import Analysis, analyse
-from holdfast.files import sweep, write_bytes, write_json, write_text
+from holdfast.files import write_bytes, write_json, write_text
 from holdfast.report.gallery.page import NAME, gallery
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Examples, Shelf
 from holdfast.report.latex import to_latex
@@ -36,7 +36,6 @@ def build(
     Raises:
         HoldfastError: cells of one task hold different items.
     """
-    sweep(folder)
     analysis = analyse(results)
     looks = looks_of(analysis.methods)
     shelf = Shelf(examples if pictures else None)

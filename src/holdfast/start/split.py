@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from holdfast import files, rng
@@ -46,15 +45,15 @@ def split_file(path: Path) -> dict[Split, Path]:
     written: dict[Split, Path] = {
         split: path.with_name(f"{path.stem}-{split}{suffix}") for split in ("train", "test")
     }
-    with TemporaryDirectory(dir=path.parent, prefix=".split-") as folder:
+    with files.scratch_folder(path) as folder:
         for split, file in written.items():
             kept = test if split == "test" else set(range(len(groups))) - test
-            new = Path(folder) / file.name
+            new = folder / file.name
             if table:
                 _write_table(new, path, kept)
             else:
                 _write_rows(new, [row for number, row in enumerate(rows) if number in kept])
-        made = [(Path(folder) / file.name, file) for file in written.values()]
+        made = [(folder / file.name, file) for file in written.values()]
         for new, file in made:
             if file.exists() and files.file_digest(new) != files.file_digest(file):
                 raise InputError(

@@ -73,6 +73,7 @@ def prepare(
         "format": FORMAT, "task": benchmark.name, "version": benchmark.version, "origin": source.origin,
         "state": source.state, "subset": subset, "seed": seed,
     }  # fmt: skip
+    files.recover_folder(folder)
     there = read_manifest(folder)
     if there and all(there.get(key) == value for key, value in request.items()) and _intact(folder, there):
         return there

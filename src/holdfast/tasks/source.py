@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from holdfast.errors import InputError
+from holdfast.files import scratch_folder
 from holdfast.tasks.benchmarks import Benchmark
 from holdfast.tasks.benchmarks.benchmark import Record, Records
 from holdfast.tasks.prepared import data_folder
@@ -93,9 +93,8 @@ def _first(tables: Sequence[str], names: Sequence[str]) -> list[str]:
 
 def _joined(rows: Records, files: Sequence[Path]) -> Iterator[Record]:
     """Rows with the images that they name, from a copy of their table that is kept for as long."""
-    data_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=data_folder(), prefix=".images-") as copy:
-        pictures = Pictures(files, Path(copy))
+    with scratch_folder(data_folder() / "images") as copy:
+        pictures = Pictures(files, copy)
         for record in rows():
             yield {**record, "image": pictures[str(record["imageId"])]}
 
