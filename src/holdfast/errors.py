@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,16 @@ from contextlib import contextmanager
 
 class HoldfastError(Exception):
     """Something went wrong while running; the message names the cause and the fix (exit code 1)."""
+
+
+class NotRegular(OSError):
+    """A pipe, a socket or a device stands where a file belongs; reading it may never end."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(errno.EINVAL, "it is a pipe, a socket or a device, not a file", str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename} is a pipe, a socket or a device, not a file"
 
 
 class InputError(HoldfastError):
@@ -33,6 +44,8 @@ def reason(error: BaseException) -> str:
         return "it wants more memory than there is"
     if isinstance(error, UnicodeError):
         return "it holds what is not UTF-8 text"
+    if isinstance(error, NotRegular):
+        return str(error.strerror)
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno).lower()
     text = shortened(re.sub(r"\b[A-Z]\w+Error: ", "", " ".join(str(error).split())), 300).rstrip(".: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,16 +10,18 @@ import os
 import platform
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from holdfast.errors import InputError, shortened
+from holdfast.errors import InputError, NotRegular, shortened
 
 T = TypeVar("T")
 LONGEST_NAME = 255  # bytes that a file system takes
+_SUFFIX = ".unfinished"
 _UNFINISHED = re.compile(r"\..+\.[\w-]*-[a-z0-9_]{8}\.unfinished")  # names of what is being written
 _LEFT_OVER = 60.0  # seconds; a temporary file that a living process writes does not grow so old
 _DAY = 86400.0
@@ -28,7 +31,7 @@ _DAY = 86400.0
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, **_affixes(path))
+    handle, name = tempfile.mkstemp(_SUFFIX, _prefix(path), path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -78,9 +81,9 @@ def sweep(folder: Path, now: float) -> None:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def _affixes(target: Path) -> dict[str, str]:
-    """How the name of what is to become `target` begins and ends."""
-    return {"prefix": f".{_short(target.name)}.{_host()}-", "suffix": ".unfinished"}
+def _prefix(target: Path) -> str:
+    """How the name of what is to become `target` begins."""
+    return f".{_short(target.name)}.{_host()}-"
 
 
 def _short(name: str) -> str:
@@ -125,6 +128,58 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def opened(path: Path, mode: str = "rb") -> Any:
+    """As `path.open`, with texts in UTF-8; but a pipe is not waited for.
+
+    Raises:
+        NotRegular: it is a pipe, a socket or a device.
+        OSError: it cannot be opened.
+    """
+    return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    try:
+        handle = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a pipe that nobody reads
+            raise NotRegular(path) from None
+        raise
+    if is_odd(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotRegular(path)
+    return handle
+
+
+def is_odd(mode: int) -> bool:
+    """Whether a mode is that of a pipe, a socket or a device."""
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def check_regular(paths: Iterable[Path]) -> None:
+    """See that these are files and folders, before others read them.
+
+    Raises:
+        NotRegular: one is a pipe, a socket or a device.
+    """
+    for path in paths:
+        with suppress(FileNotFoundError):  # a link to nothing
+            if is_odd(path.stat().st_mode):
+                raise NotRegular(path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds; raises as `opened`."""
+    with opened(path) as file:
+        return bytes(file.read())
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8; raises as `opened`, and ValueError where it is no such text."""
+    with opened(path, "r") as file:
+        return str(file.read())
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file says.
 
@@ -132,7 +187,7 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: it is not JSON.
     """
-    return parse_json(path.read_text(encoding="utf-8"))
+    return parse_json(read_text(path))
 
 
 def read_if_there(path: Path) -> Any:
@@ -175,7 +230,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         OSError: it cannot be read.
         ValueError: a line is not JSON.
     """
-    with path.open(encoding="utf-8") as file:
+    with opened(path, "r") as file:
         return [json.loads(line) for line in file if line.strip()]
 
 
@@ -208,12 +263,13 @@ def is_hub_id(text: str) -> bool:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def listing(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file under a folder, by its name from there."""
+    check_regular(folder.rglob("*"))
     return {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         for path in sorted(folder.rglob("*"))
@@ -246,7 +302,7 @@ def _locked_folder(target: Path) -> tuple[int, Path]:
     """A new folder beside `target`, and the open file that keeps it locked."""
     target.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, **_affixes(target)))
+        temporary = Path(tempfile.mkdtemp(_SUFFIX, _prefix(target), target.parent))
         with suppress(FileNotFoundError):  # another process swept it before it was locked
             handle = os.open(temporary, os.O_RDONLY)
             with suppress(OSError):  # a disk without locks, where nobody can find it dead

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.files import write_bytes
+from holdfast.files import opened, read_bytes, write_bytes
 
 _CHAIN = b', "chain": '
 log = logging.getLogger(__name__)
@@ -53,14 +53,14 @@ class RowLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps({"seconds": seconds, "rows": list(rows)}).encode().removesuffix(b"}")
             self._chain = _link(self._chain, text)
-            with self.path.open("ab") as file:
+            with opened(self.path, "ab") as file:
                 file.write(text + _CHAIN + f'"{self._chain}"}}\n'.encode())
         self.rows += rows
         self.seconds += seconds
 
     def _read(self, path: Path, on_damage: Callable[[str], object]) -> None:
         """What is there; a line that is not what was written and all that follows are to be done again."""
-        content = path.read_bytes() if path.is_file() else b"\n"
+        content = read_bytes(path) if path.is_file() else b"\n"
         whole = b""
         for number, line in enumerate(content.split(b"\n"), start=1):
             if len(whole) + len(line) == len(content):  # what stands behind the last line's end: a torn line

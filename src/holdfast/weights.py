@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.errors import InputError, reading, reason, shortened
-from holdfast.files import parse_json, read_json
+from holdfast.errors import InputError, NotRegular, reading, reason, shortened
+from holdfast.files import check_regular, opened, parse_json, read_json
 
 INDEX = "model.safetensors.index.json"
 _SIZES = {"F32": 4, "BF16": 2, "F16": 2}
@@ -19,8 +19,13 @@ def indexed(folder: Path) -> list[Path]:
     """The files that a model folder's index of weights names; [] where it has no index.
 
     Raises:
-        InputError: it cannot be read, or names what is no safetensors file in the folder itself.
+        InputError: it cannot be read, or names what is no safetensors file in the folder itself; or something
+            in the folder is a pipe or a device.
     """
+    try:
+        check_regular(folder.iterdir())  # transformers and safetensors would wait for a pipe
+    except NotRegular as error:
+        raise InputError(f"{error}; move it out of the model's folder.") from None
     path = folder / INDEX
     if not path.is_file():
         return []
@@ -70,7 +75,7 @@ def sample_weights(path: Path, most: int = 4096) -> np.ndarray:
     """
     start, tensors = _tensors(path)
     parts = [np.empty(0, np.float32)]
-    with path.open("rb") as file:
+    with opened(path) as file:
         for tensor in tensors:
             size = _SIZES.get(tensor["dtype"])
             if size is None or len(tensor["shape"]) < 2:
@@ -88,7 +93,7 @@ def _tensors(path: Path) -> tuple[int, list[dict[str, Any]]]:
     """Where the numbers begin, and what the header says of each tensor."""
     size = path.stat().st_size
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
                 raise ValueError("it is cut off, or no safetensors file")

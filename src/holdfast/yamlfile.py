@@ -14,6 +14,7 @@ from yaml.constructor import ConstructorError
 from yaml.reader import ReaderError
 
 from holdfast.errors import InputError, reading, shortened
+from holdfast.files import read_text
 
 KeyPath = tuple[str | int, ...]
 Problem = tuple[KeyPath, str]  # a place in a file, and what is wrong there
@@ -82,7 +83,7 @@ def read_yaml(path: Path) -> YamlFile:
             raise InputError(f"The file {path} does not exist.")
         if not path.is_file():  # reading a pipe or a device may never end
             raise InputError(f"{path} is not a file.")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     if len(text) > LARGEST:
         raise InputError(f"The file {path} has more than {LARGEST:,} characters; it cannot be an experiment.")
     return _parsed(text, str(path))

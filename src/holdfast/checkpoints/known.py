@@ -102,7 +102,7 @@ def _stage(folder: Path) -> Known | None:
                 for row in files.read_jsonl(index)
                 if row["kind"] == "learn" and any(map(row["fingerprint"].startswith, names))
             )
-            config = yaml.safe_load((index.parent / "config.yaml").read_text(encoding="utf-8"))
+            config = yaml.safe_load(files.read_text(index.parent / "config.yaml"))
             method, seed = row["method"], row["seed"]
             settings = {key: config[key] for key in ASKING if key not in ("store", "cache")}
             settings |= {"style": config["methods"][method]["style"], "seeds": [seed]}

@@ -24,7 +24,7 @@ from holdfast.cli.start import demo, init
 from holdfast.cli.store import store_app
 from holdfast.cli.tasks import tasks_app
 from holdfast.cli.watch import watch
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, NotRegular
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,6 +86,7 @@ def main() -> None:
         place = error.filename2 or error.filename  # a file is written beside its place and then moved there
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
         advice = "Another name may do" if in_the_way else "Check that the disk has room and can be written"
+        advice = "Move it away" if isinstance(error, NotRegular) else advice
         _fail(f"{error.strerror or error}{f': {place}' if place else ''}. {advice}.", 1, debug)
     except Exception as error:
         if of_users := plugins.fault(error):

@@ -14,7 +14,7 @@ from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters
 from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
 from holdfast.tracking import check_tracker
-from holdfast.weights import count_parameters
+from holdfast.weights import count_parameters, indexed
 from holdfast.yamlfile import Problem
 
 # Columns that stand beside the tasks in the report's tables (report/rows.py, report/sections).
@@ -268,6 +268,10 @@ def check_model(model: ModelSettings) -> list[Problem]:
         of = f"of {base}" if (base := base_of(folder)) else "of another model"
         merge = f"holdfast merge {folder} --out FOLDER"
         return [(where, f"the folder {folder} holds LoRA adapters {of}; '{merge}' makes a model of them")]
+    try:
+        indexed(folder)  # before a pipe is waited for
+    except InputError as error:
+        return [(where, str(error))]
     if not (folder / "config.json").is_file():
         return [(where, f"the folder {folder} holds no config.json, so it is not a Hugging Face model")]
     weights = sorted(folder.glob("*.safetensors"))

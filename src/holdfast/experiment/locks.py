@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from holdfast import files
+
 _USE, RUN = "use", "run-"  # lock files
 
 
@@ -61,7 +63,7 @@ class Locks:
             fcntl.flock(gate, fcntl.LOCK_EX)
             used: set[str] = set()
             for path in (self.root / "locks").glob(f"{RUN}*"):
-                with path.open("a+") as file:
+                with files.opened(path, "a+") as file:
                     if try_lock(file):
                         path.unlink()  # its process is gone
                     else:
@@ -72,7 +74,7 @@ class Locks:
     def open_lock(self, name: str) -> IO[str]:
         path = self.root / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a")  # where a link lies there, its target stays as it is
+        return files.opened(path, "a")  # where a link lies there, its target stays as it is
 
 
 def _end_use(path: Path, file: IO[str]) -> None:

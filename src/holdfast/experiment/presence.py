@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from holdfast import files
 from holdfast.errors import InputError
 from holdfast.experiment.locks import RUN, try_lock
 from holdfast.experiment.store import Store
@@ -59,7 +60,7 @@ def in_use(store: Store) -> set[str]:
     """The names of results that living processes count on, as far as this machine can tell."""
     used: set[str] = set()
     for path in (store.root / "locks").glob(f"{RUN}*"):
-        with suppress(FileNotFoundError), path.open() as file:  # else it ended just now
+        with suppress(FileNotFoundError), files.opened(path, "r") as file:  # else it ended just now
             if not try_lock(file):
                 used |= set(file.read().split())
     return used
@@ -95,7 +96,7 @@ def _meet(path: Path, host: str, store: Store, warn: Callable[[str], None]) -> N
 def _free(path: Path) -> bool:
     """Whether nobody holds the lock of a file, as far as this machine can tell."""
     try:
-        with path.open("a") as file:
+        with files.opened(path, "a") as file:
             return try_lock(file)
     except FileNotFoundError:
         return True
@@ -122,7 +123,7 @@ def _write(file: IO[str], host: str, count: int) -> None:
 def _read(path: Path) -> dict[str, Any] | None:
     """What the file says; None where it is gone or half written."""
     try:
-        found = json.loads(path.read_text())
+        found = files.read_json(path)
         return {"host": str(found["host"]), "versions": dict(found["versions"]), "count": found["count"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None

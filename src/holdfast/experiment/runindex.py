@@ -77,7 +77,7 @@ def check_earlier(experiment: Experiment, plan: Plan) -> None:
         return
     try:
         done = {row["fingerprint"] for row in files.read_jsonl(folder / INDEX) if row["done"]}
-        before = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        before = yaml.safe_load(files.read_text(folder / "config.yaml"))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return  # of an earlier version, or no longer readable
     lost = len(done - plan.jobs.keys())

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from holdfast import files
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.experiment.locks import Locks
 from holdfast.experiment.plan import KINDS, NAME_LENGTH, Job
 
@@ -165,7 +165,7 @@ class Store(Locks):
         try:
             same = files.file_digest(path) == facts["sha256"]
         except OSError as error:
-            raise Damaged(job.fingerprint, f"{path}: {error.strerror}") from None
+            raise Damaged(job.fingerprint, f"{path}: {reason(error)}") from None
         if not same:
             raise Damaged(job.fingerprint, f"the content of {path} has changed")
 

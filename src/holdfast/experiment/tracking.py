@@ -214,7 +214,7 @@ def _rows_so_far(path: Path) -> list[dict[str, float]]:
     """The rows of a curve that is being written; the last line may be half there."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    return [json.loads(line) for line in files.read_text(path).split("\n")[:-1]]
 
 
 def _read_told(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.files import write_bytes
+from holdfast.files import opened, read_bytes, write_bytes
 
 
 class Curve:
@@ -33,14 +33,14 @@ class Curve:
         if not self.writes:
             return
         line = (json.dumps(row) + "\n").encode()
-        with self.path.open("ab") as file:
+        with opened(self.path, "ab") as file:
             file.write(line)
         self._bytes += len(line)
         self._digest.update(line)
 
     def mark(self) -> dict[str, Any]:
         """What tells the rows up to here from others; they are on disk when this returns."""
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
             os.fsync(file.fileno())
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
@@ -51,7 +51,7 @@ class Curve:
             ValueError: they are not what was written.
             OSError: they cannot be read.
         """
-        rows = self.path.read_bytes()[: mark["bytes"]]
+        rows = read_bytes(self.path)[: mark["bytes"]]
         if hashlib.sha256(rows).hexdigest() != mark["sha256"]:
             raise ValueError(f"{self.path.name} is not what was written")
         return rows

@@ -6,7 +6,6 @@ learned from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 
+from holdfast import files
 from holdfast.errors import InputError
 
 
@@ -37,7 +37,7 @@ def check_settings(folder: str, options: dict[str, Any]) -> None:
     if path is None:
         return
     try:
-        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+        settings = files.read_json(Path(path))
         ended_by = GenerationConfig.from_dict(settings).eos_token_id
     except Exception as error:  # wrong values show in many ways
         raise InputError(

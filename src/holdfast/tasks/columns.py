@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from pydantic import field_validator, model_validator
 
+from holdfast import files
 from holdfast.errors import InputError, shortened, suggestion
 from holdfast.files import is_hub_id
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
@@ -323,6 +324,8 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
         streaming = arguments.get("streaming", False)
         if streaming and not local:  # the first that is asked of it
             _reach(hub, arguments.get("revision"))
+        if local:
+            files.check_regular([Path(hub), *Path(hub).rglob("*")])  # a pipe would be waited for
         found = library().load_dataset(**arguments)
         if streaming and (types := as_written(hub, next(iter(found.values())))):
             found = library().load_dataset(**arguments, **types)

@@ -143,7 +143,7 @@ def _is_answer(row: Any) -> bool:
 
 def _lines(path: Path) -> Iterator[Any]:
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
     except OSError:
         return
     for line in content.split(b"\n"):
