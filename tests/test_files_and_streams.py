@@ -93,25 +93,19 @@ def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path, monkeypat
 
 def test_a_file_that_a_killed_process_left_half_written_goes_when_another_is_written_there(tmp_path):
     table = tmp_path / "tables" / "a.csv"
-    with whole_file(table) as left:
-        names = (
-            left,
-            *(
-                left.with_name(name)
-                for name in (left.name.replace("a.csv", "b.csv"), ".a", ".a.csv.original")
-            ),
-        )
-        for path in names:
+    with whole_file(table) as living:
+        left, fresh = (living.with_name(living.name.replace("a.csv", name)) for name in ("b.csv", "c.csv"))
+        people = [living.with_name(name) for name in (".a", ".a.csv.original")]
+        for path in (living, left, fresh, *people):
             path.write_text("x")
-        _, fresh, *others = names
-        for path in (left, *others):
+        for path in (living, left, *people):
             os.utime(path, (0, 0))
-        write_text(tmp_path / "tables" / "c.csv", "")
+        write_text(tmp_path / "tables" / "d.csv", "")
         assert not left.exists()
-        assert fresh.exists()  # another process may be writing it
-        assert all(path.exists() for path in others)  # a person's
-        left.write_text("y")
-    assert table.read_text() == "y"
+        assert living.exists()  # however long it takes
+        assert fresh.exists()  # it may not be locked yet
+        assert all(path.exists() for path in people)
+    assert table.read_text() == "x"
 
 
 WRITER = """

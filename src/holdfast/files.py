@@ -23,7 +23,7 @@ T = TypeVar("T")
 LONGEST_NAME = 255  # bytes that a file system takes
 _SUFFIX = ".unfinished"
 _UNFINISHED = re.compile(r"\..+\.[\w-]*-[a-z0-9_]{8}\.unfinished")  # names of what is being written
-_LEFT_OVER = 60.0  # seconds; a temporary file that a living process writes does not grow so old
+_LEFT_OVER = 60.0  # seconds, by which a file that was made is locked
 _DAY = 86400.0
 
 
@@ -32,9 +32,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(_SUFFIX, _prefix(path), path.parent)
-    os.close(handle)
     temporary = Path(name)
     try:
+        _lock(handle)
         sweep(path.parent, temporary.stat().st_mtime)
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
@@ -43,6 +43,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -59,8 +61,8 @@ def write_text(path: Path, text: str) -> None:
 def sweep(folder: Path, now: float) -> None:
     """Remove what killed processes left unfinished in a folder, and nothing that a living one writes.
 
-    A temporary folder is locked as long as its process lives. Other machines may not see that lock: theirs
-    goes when it has not changed for a day.
+    What is being written is locked as long as its process lives. Other machines may not see that lock:
+    theirs goes when it has not changed for a day.
 
     Args:
         now: seconds since 1970 by the clock of the folder's disk.
@@ -72,13 +74,11 @@ def sweep(folder: Path, now: float) -> None:
         with suppress(OSError):  # another process was faster, or it is somebody else's
             if path.is_symlink():
                 continue
-            if path.is_file():
-                if now - path.stat().st_mtime > _LEFT_OVER:
-                    path.unlink()
-            elif path.is_dir() and (f".{_host()}-" in path.name or now - _changed(path) > _DAY):
+            least = _LEFT_OVER if path.is_file() else 0.0
+            if now - _changed(path) >= (least if f".{_host()}-" in path.name else _DAY):
                 with _opened(path) as handle:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
+                    path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
 
 def _prefix(target: Path) -> str:
@@ -101,6 +101,11 @@ def _host() -> str:
 def _changed(folder: Path) -> float:
     """When something in a folder was last written."""
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+
+
+def _lock(handle: int) -> None:
+    with suppress(OSError):  # a disk without locks, where nobody can find it dead
+        fcntl.flock(handle, fcntl.LOCK_SH)
 
 
 @contextmanager
@@ -305,8 +310,7 @@ def _locked_folder(target: Path) -> tuple[int, Path]:
         temporary = Path(tempfile.mkdtemp(_SUFFIX, _prefix(target), target.parent))
         with suppress(FileNotFoundError):  # another process swept it before it was locked
             handle = os.open(temporary, os.O_RDONLY)
-            with suppress(OSError):  # a disk without locks, where nobody can find it dead
-                fcntl.flock(handle, fcntl.LOCK_SH)
+            _lock(handle)
             if temporary.exists():
                 return handle, temporary
             os.close(handle)
