@@ -22,6 +22,7 @@ from holdfast.experiment.store import Damaged, Store
 from holdfast.learning.curve import Curve
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import EMBEDDED, ModelSettings
+from holdfast.weights import indexed
 
 SAID = "is a pipe, a socket or a device, not a file"
 
@@ -114,6 +115,10 @@ def test_a_model_folder_with_a_pipe_in_it_is_refused(tmp_path: Path, name: str) 
     assert text == f"{folder / name} {SAID}; move it out of the model's folder."
     with pytest.raises(InputError, match=SAID if name != "config.json" else "no config.json"):
         Policy.load(str(folder), ModelSettings(path=str(folder)))
+
+
+def test_a_model_folder_that_is_not_there_has_no_index(tmp_path: Path) -> None:
+    assert indexed(tmp_path / "gone") == []
 
 
 def test_data_that_is_a_pipe_or_holds_one_is_refused(tmp_path: Path, call: Call) -> None:

@@ -76,7 +76,7 @@ def sweep(folder: Path, now: float) -> None:
                 continue
             least = _LEFT_OVER if path.is_file() else 0.0
             if now - _changed(path) >= (least if f".{_host()}-" in path.name else _DAY):
-                with _opened(path) as handle:
+                with _handle_of(path) as handle:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
@@ -109,7 +109,7 @@ def _lock(handle: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _handle_of(path: Path) -> Iterator[int]:
     handle = os.open(path, os.O_RDONLY)
     try:
         yield handle
@@ -355,7 +355,7 @@ def _replaced(target: Path) -> Path:
 
 def sync(path: Path) -> None:
     """Ask the system to put a file's or folder's content on disk."""
-    with _opened(path) as handle:
+    with _handle_of(path) as handle:
         os.fsync(handle)
 
 

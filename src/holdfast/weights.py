@@ -23,7 +23,7 @@ def indexed(folder: Path) -> list[Path]:
             in the folder is a pipe or a device.
     """
     try:
-        check_regular(folder.iterdir())  # transformers and safetensors would wait for a pipe
+        check_regular(folder.glob("*"))  # transformers and safetensors would wait for a pipe
     except NotRegular as error:
         raise InputError(f"{error}; move it out of the model's folder.") from None
     path = folder / INDEX

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from holdfast.errors import InputError
 
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
+    from holdfast.experiment.plan import Plan
 
 MANY = 4  # tasks that are learned together: their number says it
 EachJob = Annotated[bool, typer.Option("--jobs", help="A line for each job, not for each stage.")]
@@ -71,7 +74,7 @@ def plan(
         seconds = estimate.seconds(job, rates) if left and (rates or guess) else None
         facts = {"kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
         listed.append({"job": job.label, **facts, "done": not left, "seconds": seconds})
-    out.print(_each(listed) if each else _stages(listed), soft_wrap=False)
+    out.print(_each(listed) if each else _stages(jobs, listed), soft_wrap=False)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
     time_left = f"about {duration(total)} in one process (from earlier results)"
     if guess:
@@ -115,20 +118,23 @@ def _each(listed: list[dict[str, Any]]) -> Grid:
     return grid
 
 
-def _stages(listed: list[dict[str, Any]]) -> Grid:
-    """Jobs of one policy in a line: what is learned, and what is then asked of it."""
+def _stages(plan: Plan, listed: list[dict[str, Any]]) -> Grid:
+    """Jobs of one policy in a line: what is learned, and what is then asked of it; what is shared, once."""
     grid = Grid("Stage", "Jobs", "State", "Estimate", box=None, pad_edge=False)
-    stages: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for one in listed:
-        stages[one["job"].partition(": ")[0].partition(" (")[0]].append(one)
-    for stage, jobs in stages.items():
-        kinds = Counter(one["kind"] for one in jobs)
-        learns = [task for one in jobs if one["kind"] == "learn" for task in one["tasks"]]
-        learned = ", ".join(learns) if len(learns) < MANY else f"{len(learns)} tasks"
-        told = [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.items()]
-        done = sum(one["done"] for one in jobs)
-        state = "done" if done == len(jobs) else f"{done} of {len(jobs)} done" if done else "to do"
-        grid.add_row(f"{stage} ({learned})" if learned else stage, ", ".join(told), state, _time(jobs))
+    left = {one["fingerprint"]: one for one in listed}
+    for chain in plan.chains:
+        for stage, entries in groupby(chain.jobs(), key=itemgetter(0)):
+            jobs = [left.pop(name) for _, name in entries if name in left]
+            if not jobs:
+                continue
+            where = f"{chain.method} seed {chain.seed} stage {stage}" if stage else "base"
+            if learned := [task for one in jobs if one["kind"] == "learn" for task in one["tasks"]]:
+                where += f" ({', '.join(learned) if len(learned) < MANY else f'{len(learned)} tasks'})"
+            kinds = Counter(one["kind"] for one in jobs).items()
+            told = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in kinds)
+            done = sum(one["done"] for one in jobs)
+            state = "done" if done == len(jobs) else f"{done} of {len(jobs)} done" if done else "to do"
+            grid.add_row(where, told, state, _time(jobs))
     return grid
 
 

@@ -89,6 +89,15 @@ class Chain:
     order: tuple[str, ...] = ()  # the tasks as it trains on them
     measures: dict[str, dict[int, str]] = field(default_factory=dict)  # name -> stage -> job
 
+    def jobs(self) -> list[tuple[int, str]]:
+        """All of them with their stages, from the first stage to the last; 0 is before it."""
+        found = [(stage, name) for stage, name in enumerate(self.filters, start=1) if name is not None]
+        found += enumerate(self.learn, start=1)
+        for cells in (self.cells, self.other_cells):
+            found += [(stage, name) for (stage, _), name in cells.items()]
+        found += [entry for stages in self.measures.values() for entry in stages.items()]
+        return sorted(found, key=lambda entry: entry[0])
+
 
 @dataclass
 class Plan:

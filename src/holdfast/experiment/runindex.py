@@ -14,7 +14,7 @@ import yaml
 from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment.plan import Chain, Plan
+from holdfast.experiment.plan import Plan
 from holdfast.experiment.store import Store
 
 INDEX = "index.jsonl"
@@ -30,7 +30,7 @@ def index(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """A row for each job of each method and seed; work that is shared has several."""
     rows = []
     for chain in plan.chains:
-        for stage, name in _of(chain):
+        for stage, name in chain.jobs():
             job = plan.jobs[name]
             done = store.has_whole(job)
             rows.append(
@@ -54,16 +54,6 @@ def index(plan: Plan, store: Store) -> list[dict[str, Any]]:
 
 def write_index(experiment: Experiment, plan: Plan, store: Store) -> None:
     files.write_jsonl(experiment.output / INDEX, index(plan, store))
-
-
-def _of(chain: Chain) -> Iterator[tuple[int, str]]:
-    """The jobs of a chain with their stages, from the first stage to the last."""
-    found = [(stage, name) for stage, name in enumerate(chain.filters, start=1) if name is not None]
-    found += enumerate(chain.learn, start=1)
-    for cells in (chain.cells, chain.other_cells):
-        found += [(stage, name) for (stage, _), name in cells.items()]
-    found += [entry for stages in chain.measures.values() for entry in stages.items()]
-    return iter(sorted(found, key=lambda entry: entry[0]))
 
 
 def check_earlier(experiment: Experiment, plan: Plan) -> None:
