@@ -61,19 +61,32 @@ def by_pytorch() -> Iterator[None]:
 
 def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """As `torch.nn.functional.linear`, of rows [..., K]."""
-    return linears(rows, (weight, bias))[0]
+    if torch.is_grad_enabled():
+        return linears(rows, (weight, bias))[0]
+    if not _takes(rows, weight):
+        return F.linear(rows, weight, bias)
+    flat_MK = rows if rows.dim() == 2 else rows.flatten(0, -2)  # a call counts where rows are few
+    filled_MK = _filled(flat_MK)
+    made_MN = _product(filled_MK, weight, bias)
+    if len(filled_MK) > len(flat_MK):
+        made_MN = made_MN[: len(flat_MK)]
+    return made_MN if rows.dim() == 2 else made_MN.unflatten(0, rows.shape[:-1])
 
 
 def linears(rows: torch.Tensor, *maps: Map) -> Sequence[torch.Tensor]:
     """What several maps make of the same rows [..., K], by one product: [..., N] of each."""
-    count, weights = rows.numel() // max(rows.shape[-1], 1), [weight for weight, _ in maps]
-    large = count >= FEWEST and count * sum(weight.numel() for weight in weights) >= LEAST
-    here = all(one.dtype == torch.float32 and one.is_cpu for one in (rows, *weights))
-    if not (_enabled and large and here):
+    if not _takes(rows, *(weight for weight, _ in maps)):
         return [F.linear(rows, *one) for one in maps]
-    flat, parts = rows.reshape(count, -1), [part for one in maps for part in one]
+    flat, parts = rows.reshape(-1, rows.shape[-1]), [part for one in maps for part in one]
     all_MN = _Linears.apply(flat, *parts) if torch.is_grad_enabled() else _made(flat, parts)[0]
     return [made_MN.view(*rows.shape[:-1], -1) for made_MN in all_MN]
+
+
+def _takes(rows: torch.Tensor, *weights: torch.Tensor) -> bool:
+    """Whether their product is one for oneDNN."""
+    count = rows.numel() // max(rows.shape[-1], 1)
+    large = count >= FEWEST and count * sum(weight.numel() for weight in weights) >= LEAST
+    return large and _enabled and all(one.dtype == torch.float32 and one.is_cpu for one in (rows, *weights))
 
 
 def _forward(module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
