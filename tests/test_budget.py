@@ -107,7 +107,13 @@ class Full:
         return self.real(backbone, prompts, completions, *rest)
 
 
-def test_running_out_of_memory_halves_the_budget_once(folder, monkeypatch, caplog):
+def close(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    for name, gradient in wanted.items():
+        scale = gradient.abs().max().item() + 1e-3
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-3 * scale, msg=name)
+
+
+def test_running_out_of_memory_halves_the_budget(folder, monkeypatch, caplog):
     wanted = gradients(make_policy(folder))
     policy = make_policy(folder)
     policy.checked = True
@@ -117,9 +123,49 @@ def test_running_out_of_memory_halves_the_budget_once(folder, monkeypatch, caplo
     found = gradients(policy)
     assert "Out of memory: going on with a token budget" in caplog.text
     assert policy.budget.tokens < total and device.passes[0] == total and len(device.passes) >= 3
-    for name, gradient in wanted.items():
-        scale = gradient.abs().max().item() + 1e-3
-        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-3 * scale, msg=name)
-    device.tokens = 1
-    with pytest.raises(HoldfastError, match="even with a token budget of"):
+    close(found, wanted)
+
+
+def test_it_is_halved_down_to_one_prompt(folder, monkeypatch, caplog):
+    wanted = gradients(make_policy(folder))
+    policy = make_policy(folder)
+    policy.checked = True
+    largest = max(group_tokens(*batch(policy)))
+    device = Full(largest)
+    monkeypatch.setattr(policy_module, "packed_logprobs", device)
+    close(gradients(policy), wanted)
+    assert caplog.text.count("Out of memory: going on") >= 2
+    device.tokens = largest - 1
+    with pytest.raises(HoldfastError, match="even with one prompt at a time"):
         gradients(policy)
+
+
+def test_memory_that_runs_out_within_a_part_has_the_whole_split_again():
+    budget, tried = TokenBudget(None), []
+
+    def whole() -> list[int]:
+        return [budget.attempt(lambda part=part: inner(len(part))) for part in budget.split([5] * 8)]
+
+    def inner(rows: int) -> int:
+        tried.append(rows)
+        budget.split([5])
+        if rows > 2:
+            raise torch.OutOfMemoryError
+        return rows
+
+    assert budget.attempt(whole) == [2, 2, 2, 2]
+    assert tried == [8, 4, 2, 2, 2, 2]
+
+
+def test_what_another_pass_was_given_does_not_count():
+    """Sampling, whose tokens are a bound, may have been given far more than log-probabilities need."""
+    budget = TokenBudget(None)
+    budget.attempt(lambda: budget.split([1000] * 4))
+
+    def work() -> int:
+        parts = budget.split([10] * 4)
+        if len(parts) == 1:
+            raise torch.OutOfMemoryError
+        return len(parts)
+
+    assert budget.attempt(work) == 2 and budget.tokens == 20

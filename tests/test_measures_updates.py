@@ -305,9 +305,8 @@ def test_right_answers_are_the_policys_own_or_the_reference():
     example = items[1][1]
     wanted = policy.encode_completions([f"<think>{example.rationale}</think>\\boxed{{{example.answer}}}"])
     assert texts[1] == policy.decode(wanted)[0][0] and example.rationale
-    parts = [range(0, 2), range(2, 3)]
-    whole = mean_gradient(policy, rollouts.prompts, answers, 1.0, [range(3)])
-    assert close(mean_gradient(policy, rollouts.prompts, answers, 1.0, parts), whole)
+    whole = mean_gradient(policy, rollouts.prompts, answers, 1.0, None)
+    assert close(mean_gradient(policy, rollouts.prompts, answers, 1.0, 2), whole)
 
 
 def test_nothing_is_touched_and_repeats_are_equal(made):

@@ -19,7 +19,7 @@ import torch
 
 from holdfast.generate.rollouts import Item, Rollouts, roll_out
 from holdfast.learning import advantages
-from holdfast.policy.batch import Completions, group_tokens
+from holdfast.policy.batch import Completions
 from holdfast.policy.gradients import (
     completion_gradients,
     fisher_diagonal,
@@ -102,8 +102,7 @@ def risks(
         part_N = fisher_diagonal(policy, prompts, drawn, temperature).mul_(share)
         fisher_N = part_N if fisher_N is None else fisher_N.add_(part_N)
         answers, own = right_answers(policy, items, rollouts, style)
-        parts = policy.budget.split(group_tokens(prompts, answers), micro_batch)
-        part_N = mean_gradient(policy, prompts, answers, temperature, parts).mul_(share)
+        part_N = mean_gradient(policy, prompts, answers, temperature, micro_batch).mul_(share)
         keep_N = part_N if keep_N is None else keep_N.add_(part_N)
         right += own
     assert fisher_N is not None and keep_N is not None

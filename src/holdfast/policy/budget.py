@@ -23,8 +23,8 @@ class TokenBudget:
 
     def __init__(self, tokens: int | None):
         self.tokens = tokens
-        self._largest = 1  # part that was given out
-        self._halved = False
+        self._largest = self._rows = 1  # of a part that was given out in an attempt: tokens, and rows
+        self._trying = False
 
     def split(self, costs: Sequence[int], most_rows: int | None = None) -> list[range]:
         """Consecutive rows in parts within the budget, and of at most `most_rows`.
@@ -42,32 +42,35 @@ class TokenBudget:
                 parts.append(range(start, row))
                 start, total = row, 0
             total += cost
-            self._largest = max(self._largest, total)
+            self._largest, self._rows = max(self._largest, total), max(self._rows, row + 1 - start)
         return [*parts, range(start, len(costs))]
 
     def attempt(self, work: Callable[[], T]) -> T:
-        """What `work` returns, which splits by this budget; if memory runs out, once more with half of it.
+        """What `work` returns, which splits by this budget; where memory runs out, again with half of it.
 
         Raises:
-            HoldfastError: memory ran out although the budget was halved before.
+            HoldfastError: memory ran out although every part was a single row.
         """
-        try:
+        if self._trying:  # a part of other work, which has more to give up
             return work()
-        except torch.OutOfMemoryError as error:
-            if self._halved:
-                raise self._too_little(error) from error
-        # Outside the handler: the exception would keep the tensors of the failed attempt alive.
-        self._halved = True
-        self.tokens = max(1, min(self.tokens or self._largest, self._largest) // 2)
-        torch.cuda.empty_cache()
-        log.warning("Out of memory: going on with a token budget of %d.", self.tokens)
+        self._trying = True
         try:
-            return work()
-        except torch.OutOfMemoryError as error:
-            raise self._too_little(error) from error
+            while True:
+                self._largest = self._rows = 1
+                try:
+                    return work()
+                except torch.OutOfMemoryError as error:
+                    if self._rows == 1:
+                        raise self._too_little(error) from error
+                # Outside the handler: the exception would keep the tensors of the failed attempt alive.
+                self.tokens = max(1, min(self.tokens or self._largest, self._largest) // 2)
+                torch.cuda.empty_cache()
+                log.warning("Out of memory: going on with a token budget of %d.", self.tokens)
+        finally:
+            self._trying = False
 
     def _too_little(self, error: Exception) -> HoldfastError:
         return HoldfastError(
-            f"Out of memory even with a token budget of {self.tokens} ({error}). Set model.token_budget "
-            "lower, turn on activation_checkpointing, or use a smaller group_size, max_tokens or model."
+            f"Out of memory even with one prompt at a time ({error}). Turn on "
+            "model.activation_checkpointing, or use a smaller group_size, max_tokens, max_pixels or model."
         )

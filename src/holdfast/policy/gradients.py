@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from holdfast.policy.batch import group_tokens
+
 if TYPE_CHECKING:
     from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
@@ -66,12 +68,12 @@ def completion_gradients(
 
 
 def mean_gradient(
-    policy: Policy, prompts: Prompts, completions: Completions, temperature: float, rows: Sequence[range]
+    policy: Policy, prompts: Prompts, completions: Completions, temperature: float, most_rows: int | None
 ) -> torch.Tensor:
     """∇ of the mean over prompts of log p(y | x), [N], with one completion for each prompt.
 
     Args:
-        rows: parts that are computed together.
+        most_rows: prompts that are computed together; None: as many as the token budget allows.
 
     Raises:
         NotFiniteError: a log-probability is not finite.
@@ -83,7 +85,11 @@ def mean_gradient(
         out = policy.group_logprobs(prompts.select(part), completions.select(part), temperature)
         return flat(out.logprobs_BGR.sum() / len(prompts), parameters)
 
-    return reduce(torch.Tensor.add_, map(gradient, rows))
+    def whole() -> torch.Tensor:
+        parts = policy.budget.split(group_tokens(prompts, completions), most_rows)
+        return reduce(torch.Tensor.add_, map(gradient, parts))
+
+    return policy.budget.attempt(whole)
 
 
 def flat(value: torch.Tensor, parameters: Sequence[torch.nn.Parameter], keep: bool = False) -> torch.Tensor:

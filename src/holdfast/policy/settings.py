@@ -46,7 +46,7 @@ class ModelSettings(Settings):
     activation_checkpointing: bool = False  # activations twice, none kept: less memory
     lora: Lora | None = None  # None: all weights are trained
     # Tokens (prompts and completions) that a forward pass may hold; larger batches are split, with
-    # the same results up to rounding. None: whole batches. Out of memory halves it once.
+    # the same results up to rounding. None: whole batches. Out of memory halves it.
     token_budget: int | None = Field(None, ge=1)
     freeze: tuple[Literal["vision", "projector"], ...] = ()  # parts that are not trained
     min_pixels: int | None = Field(None, ge=1)  # None: the image processor's own bound
