@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def rows_of(path: Path) -> list[Any]:
         OSError, ValueError: it cannot be read.
     """
     if path.suffix == ".csv":
+        csv.field_size_limit(sys.maxsize)  # a picture may be written in one
         with path.open(encoding="utf-8-sig", newline="") as opened:
             return list(csv.DictReader(opened))
     text = path.read_text(encoding="utf-8-sig")

@@ -12,6 +12,7 @@ from holdfast import files, rng
 from holdfast.errors import InputError, reading
 from holdfast.start.rows import rows_of, together
 from holdfast.tasks.columns import READERS
+from holdfast.tasks.tables import batches_of, problem_of_table
 from holdfast.tasks.task import Split
 
 HELD_OUT = 0.2  # of the rows
@@ -33,6 +34,8 @@ def split_file(path: Path) -> dict[Split, Path]:
         raise InputError(f"{path} is none of {', '.join(READERS)}; rows are read from these.")
     table = path.suffix in (".parquet", ".arrow")
     with reading(path, "split"):
+        if problem := problem_of_table(path):
+            raise InputError(f"{path} {problem}.")
         rows = [] if table else rows_of(path)
         groups = [together(row, path.parent) for row in (_rows(path) if table else rows)]
     if path.suffix == ".csv" and (beyond := next((row for row in rows if None in row), None)):
@@ -90,32 +93,15 @@ def _write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    for batch in _batches(path)[1]:
+    for batch in batches_of(path, ROWS_AT_ONCE)[1]:
         yield from batch.to_pylist()
-
-
-def _batches(path: Path) -> tuple[Any, Iterable[Any]]:
-    """The schema of a table, with what `datasets` notes in it, and its rows, a few at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if path.suffix == ".parquet":
-        parquet = pq.ParquetFile(path)
-        return parquet.schema_arrow, parquet.iter_batches(ROWS_AT_ONCE)
-    mapped = pa.memory_map(str(path))
-    try:
-        arrow: Any = pa.ipc.open_stream(mapped)  # as `datasets` writes it
-        return arrow.schema, arrow
-    except pa.ArrowInvalid:
-        arrow = pa.ipc.open_file(mapped)
-        return arrow.schema, map(arrow.get_batch, range(arrow.num_record_batches))
 
 
 def _write_table(file: Path, path: Path, kept: Collection[int]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema, batches = _batches(path)
+    schema, batches = batches_of(path, ROWS_AT_ONCE)
     with pq.ParquetWriter(file, schema) as writer:
         first = 0
         for batch in batches:

@@ -47,7 +47,7 @@ from holdfast.tasks.tables import (
     column_names,
     library,
     plain_rows,
-    problem_of_heading,
+    problem_of_table,
     row_count,
     said_if_damaged,
 )
@@ -271,8 +271,9 @@ def _reader(task: str, key: str, file: Path) -> dict[str, str]:
     """What `load_dataset` needs to read a file."""
     if file.suffix not in READERS:
         raise TableError(task, [(key, f"{file} is none of {', '.join(READERS)}")])
-    if file.suffix == ".csv" and (problem := problem_of_heading(file)):
-        raise TableError(task, [(key, f"{file} {problem}")])
+    with said_if_damaged(file):
+        if problem := problem_of_table(file):
+            raise TableError(task, [(key, f"{file} {problem}")])
     if file.suffix == ".parquet" and not row_count(file):  # which `datasets` cannot read
         raise TableError(task, [(key, f"{file} has no rows")])
     return {"path": READERS[file.suffix], "data_files": str(file)}

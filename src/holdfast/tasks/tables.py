@@ -5,20 +5,18 @@ Nothing is decoded on the way: an image stays the bytes of its file, whatever ty
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.tasks.benchmarks.benchmark import Record
+from holdfast.tasks.csvfile import problem_of_csv, repeated
 from holdfast.tasks.example import LazyImage
 
 ROWS_AT_ONCE = 64  # some hold several images
@@ -74,8 +72,17 @@ def said_if_damaged(place: Path | str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, library().exceptions.DatasetsError) as error:
+        for file in _tables_in(Path(place)):
+            with suppress(pa.ArrowException, OSError, ValueError):
+                if problem := problem_of_table(file):
+                    raise InputError(f"{file} {problem}.") from None
         advice = "save it as UTF-8" if isinstance(error, UnicodeError) else "download it again"
         raise InputError(f"{place} is damaged or incomplete ({reason(error)}); {advice}.") from None
+
+
+def _tables_in(place: Path) -> list[Path]:
+    """The files under a folder, or the file, of which `problem_of_table` may know more."""
+    return [file for file in (sorted(place.rglob("*")) if place.is_dir() else [place]) if file.is_file()]
 
 
 def as_written(place: str, table: Any) -> dict[str, Any]:
@@ -98,19 +105,36 @@ def as_written(place: str, table: Any) -> dict[str, Any]:
     return {}
 
 
-def problem_of_heading(file: Path) -> str | None:
-    """What is wrong with a CSV file's first row, if anything.
+def problem_of_table(file: Path) -> str | None:
+    """What is wrong with a file that readers of tables would call damaged, or take for something else.
 
-    Where rows have more fields than columns have names, pandas takes the first for names of rows.
+    Raises:
+        OSError, ValueError, ArrowException: it is damaged.
     """
-    with suppress(csv.Error), file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
-        heading, first = islice(chain(filter(None, csv.reader(opened)), ([], [])), 2)
-        if len(first) > len(heading):
-            counts = f"names {len(heading)} columns, but its first row has {len(first)} fields"
-            return f"{counts}; quote texts that hold commas"
-        if twice := [name for name, count in Counter(heading).items() if count > 1]:
-            return f"has more than one column '{twice[0]}'"
-    return None
+    if file.suffix == ".csv":
+        return problem_of_csv(file)
+    return repeated(batches_of(file)[0].names) if file.suffix in (".parquet", ".arrow") else None
+
+
+def batches_of(file: Path, rows: int = ROWS_AT_ONCE) -> tuple[Any, Iterable[Any]]:
+    """The schema of a parquet or Arrow file, with what `datasets` notes in it, and its rows, a few at a time.
+
+    Raises:
+        OSError, ArrowException: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if file.suffix == ".parquet":
+        parquet = pq.ParquetFile(file)
+        return parquet.schema_arrow, parquet.iter_batches(rows)
+    mapped = pa.memory_map(str(file))
+    try:
+        arrow: Any = pa.ipc.open_stream(mapped)  # as `datasets` writes it
+        return arrow.schema, arrow
+    except pa.ArrowInvalid:
+        arrow = pa.ipc.open_file(mapped)
+        return arrow.schema, map(arrow.get_batch, range(arrow.num_record_batches))
 
 
 def plain_rows(table: Any) -> Iterator[dict[str, Any]]:
