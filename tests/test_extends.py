@@ -38,6 +38,40 @@ def test_a_file_says_what_differs(tmp_path: Path) -> None:
     assert load_experiment(path, ["methods.more.batch=8"]).methods["more"].batch == 8
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("methods.sft", {}),
+        ("tasks.mine", {"tasks": {"mine": {"train": "rows.jsonl", "test": "rows.jsonl"}}}),
+        ("orders.back", {"orders": {"back": ["counting", "reading"]}}),
+        ("measures.drift", {"measures": {"drift": {}}}),
+        ("cards.mine", {"cards": {"mine": {"memory": 8, "flops": 10, "bandwidth": 100}}}),
+    ],
+)
+def test_null_on_the_command_line_takes_away_what_has_a_name(
+    tmp_path: Path, key: str, said: dict[str, object]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 16)
+    config = write_config(tmp_path, said)
+    kind, name = key.split(".")
+    path = write(tmp_path, f"extends: tiny.yaml\n{kind}: {{{name}: null}}\n")
+    assert name in getattr(load_experiment(config), kind)
+    taken = load_experiment(config, [f"{key}=null"])
+    assert name not in getattr(taken, kind)
+    assert taken.resolved() == load_experiment(path).resolved()
+
+
+def test_what_was_taken_away_has_no_keys(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with pytest.raises(InputError, match="there is no method 'sft', only grpo"):
+        load_experiment(config, ["methods.sft=null", "methods.sft.batch=2"])
+    with pytest.raises(InputError, match="methods: must not be empty"):
+        load_experiment(config, ["methods.sft=null", "methods.grpo=null"])
+    defaults = {**TINY["defaults"], "objective": "sft"}
+    blank = load_experiment(write_config(tmp_path, {"defaults": defaults}), ["methods.more=null"])
+    assert blank.methods["more"].objective == "sft"  # a new one, as in a file
+
+
 def test_each_file_speaks_of_its_own_folder(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "rows.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 16)

@@ -22,6 +22,8 @@ from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
 from holdfast.yamlfile import KeyPath, Problem, YamlFile, parse_value
 
+NAMED = ("cards", "measures", "methods", "orders", "prompts", "tasks", "variants")  # their keys are names
+
 
 def load_experiment(
     path: Path, overrides: Sequence[str] = (), announce: Callable[[str], object] = lambda reference: None
@@ -153,7 +155,11 @@ def _override(data: dict[str, Any], override: str) -> Any:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise InputError(f"'{override}' cannot be set: {parent} has no keys of its own.")
-    value = place[last] = parse_value(text)
+    value = parse_value(text)
+    if value is None and parents and not parents[1:] and parents[0] in NAMED and last in place:
+        del place[last]  # as in a file that extends another
+    else:
+        place[last] = value
     return value
 
 
