@@ -233,6 +233,20 @@ def test_a_bundle_says_what_it_lacks(ran: Path, config: Path, tmp_path: Path, ca
     assert "not there" not in call("bundle", config, "--out", tmp_path / "y.zip").err
 
 
+def test_notes_that_say_something_else_are_none(tmp_path: Path, call: Call) -> None:
+    config = write_config(
+        tmp_path, {**SMALL, "sequence": ["reading"], "methods": {"sft": {"objective": "sft"}}}
+    )
+    assert call("run", config).code == 0
+    notes = list((tmp_path / "store").glob("*/*/made.json"))
+    assert len(notes) > 2
+    for note, text in zip(notes, ("{}", "[1]", *['{"versions": 3}'] * len(notes)), strict=False):
+        note.write_text(text.ljust(note.stat().st_size))  # or it would be found damaged
+    said = call("report", tmp_path / "out")
+    assert said.code == 0 and not said.err
+    assert call("export", tmp_path / "out", "--records", tmp_path / "all.csv").code == 0
+
+
 def test_a_report_of_nothing_replaces_none_of_something(
     ran: Path, config: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

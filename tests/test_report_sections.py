@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
 from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.views import analyse
 from holdfast.cli import console
 from holdfast.report.page import build
 from holdfast.report.panels import fit, panels
 from holdfast.report.section import Drawing, Finding, Section, Terms
 from holdfast.report.sections import SECTIONS
+from holdfast.report.sections.setup import setup
 from holdfast.report.table import Column, Table, number, rounded, signed, to_json
 from results_helpers import make_results
+
+MADE = ("Versions", "Machine", "Threads of a job", "Commit of the base model", "Made")
 
 
 def longest(analysis) -> Section:
@@ -110,3 +115,29 @@ def test_the_terminal_shows_what_the_page_shows():
         console.show_table(json.loads(json.dumps(to_json(table))))
     assert number(value, "change") == "−15.3" and "−15.3" in said.get()
     assert "[−20.4,\u00a0−10.1]" in said.get()
+
+
+def test_what_results_were_made_with_is_told_as_far_as_they_say() -> None:
+    whole = {
+        "machine": "a",
+        "device": "cpu",
+        "threads": 1,
+        "date": "2026-01-02T03",
+        "versions": {"torch": "2"},
+    }
+    odd = [{}, {"machine": None, "threads": []}, {"versions": [1]}, {"versions": {}, "date": 7, "commit": ""}]
+    for made, expected in (
+        (
+            [whole, *odd],
+            {
+                "Versions": "torch 2",
+                "Machine": "a, cpu",
+                "Threads of a job": "1",
+                "Made": "2026-01-02 to 7",
+            },
+        ),
+        (odd[:3], {}),
+        ([], {}),
+    ):
+        facts = dict(setup(analyse(replace(make_results(("sft",), items=4), made=tuple(made)))))
+        assert {name: facts[name] for name in MADE if name in facts} == expected

@@ -19,7 +19,6 @@ is asked for an entry, hashes when its content is read.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -201,7 +200,8 @@ class Store(Locks):
 
     def made(self, job: Job) -> dict[str, Any]:
         """Where, when and with what a result was made, as far as it was noted."""
-        return files.read_if_there(self.folder(job) / MADE) or {}
+        noted = files.read_if_there(self.folder(job) / MADE)
+        return noted if isinstance(noted, dict) else {}
 
     def rows(self, job: Job, name: str) -> list[dict[str, Any]]:
         """The rows of `records.jsonl` or `metrics.jsonl`."""
@@ -419,8 +419,7 @@ def check_writable(folder: Path, purpose: str) -> None:
     """
     probe = folder / f".probe-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text(json.dumps({"probe": " " * 4096}))
+        files.write_json(probe, {"probe": " " * 4096})  # of which a full disk keeps nothing
         probe.unlink()
     except OSError as error:
         raise InputError(

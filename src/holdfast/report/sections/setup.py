@@ -68,18 +68,21 @@ def _orders(analysis: Analysis) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _made(made: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Where, when and with what the results were made; where they differ, each once."""
-    if not made:
-        return []
-    versions = {", ".join(f"{name} {number}" for name, number in one["versions"].items()) for one in made}
-    machines = {", ".join(filter(None, (one["machine"], one.get("device")))) for one in made}
-    days = sorted(one["date"][:10] for one in made)
+    """Where, when and with what the results were made, as far as they say; where they differ, each once."""
+
+    def said(*keys: str) -> set[str]:
+        return {", ".join(str(one[key]) for key in keys if one.get(key)) for one in made} - {""}
+
+    versions = (_mapping(one.get("versions")) for one in made)
+    days = sorted(day[:10] for day in said("date"))
     facts = {
-        "Versions": versions,
-        "Machine": machines,
-        "Threads of a job": {str(one["threads"]) for one in made},
-        "Commit of the base model": {one["commit"] for one in made if "commit" in one},
-        "Made": {" to ".join(dict.fromkeys((days[0], days[-1])))},
+        "Versions": {
+            ", ".join(f"{name} {number}" for name, number in one.items()) for one in versions if one
+        },
+        "Machine": said("machine", "device"),
+        "Threads of a job": said("threads"),
+        "Commit of the base model": said("commit"),
+        "Made": {" to ".join(dict.fromkeys((days[0], days[-1])))} if days else set(),
     }
     return [(name, "; ".join(sorted(values))) for name, values in facts.items() if values]
 
