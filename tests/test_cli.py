@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, snapshot, write_config
@@ -181,6 +183,22 @@ def test_a_full_disk_stops_the_run(call: Call, tmp_path: Path, monkeypatch: pyte
     assert said.code == 1
     assert "No space left on device" in said.err
     assert "run the same command again" in said.err
+
+
+@pytest.mark.parametrize(
+    "text", ["No space left on device (os error 28)", "Read-only file system (os error 30)"]
+)
+def test_so_does_one_that_is_full_when_weights_are_saved(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError(f"Error while serializing: I/O error: {text}")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    said = call("run", write_config(tmp_path))
+    assert said.code == 1
+    assert f"{text}. Check space and permissions. Results so far are safe" in said.err
+    assert "jobs failed" not in said.err
 
 
 def test_a_copy_of_a_run_gets_a_report_of_its_own(

@@ -1,5 +1,6 @@
 """Atomic writing and named random streams."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.files import (
+    copy_folder,
     read_jsonl,
     recover_folder,
     scratch_folder,
@@ -28,6 +30,37 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_bytes(path, 3)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("named", [(), ("TEMPORARY",), ("elsewhere", None, "TEMPORARY")])
+def test_what_a_full_disk_could_not_take_is_named(tmp_path, named):
+    def full(place):
+        names = [f"{place}/x" if name == "TEMPORARY" else name for name in named]
+        raise OSError(errno.ENOSPC, "full", *names)
+
+    for writing in (whole_file, whole_folder):
+        with pytest.raises(OSError, match="full") as caught, writing(tmp_path / "result") as temporary:
+            full(temporary)
+        assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "result"), None)
+        with pytest.raises(FileNotFoundError) as caught, writing(tmp_path / "result"):
+            (tmp_path / "nowhere").stat()
+        assert caught.value.filename == str(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_copied_up_to_the_first_file_that_cannot_be(tmp_path):
+    for name in ("a", "sub/b", "left/c", "sub/left"):
+        write_text(tmp_path / "from" / name, name)
+    (tmp_path / "to").mkdir()
+    copy_folder(tmp_path / "from", tmp_path / "to", without="left")
+    assert sorted(map(str, (path.relative_to(tmp_path / "to") for path in (tmp_path / "to").rglob("*")))) == [
+        "a",
+        "sub",
+        "sub/b",
+    ]
+    (tmp_path / "from/a").rename(tmp_path / "from/b")
+    with pytest.raises(FileExistsError):  # one error of the system, and no list of all
+        copy_folder(tmp_path / "from", tmp_path / "to", without="left")
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
 
 class HoldfastError(Exception):
     """Something went wrong while running; the message names the cause and the fix (exit code 1)."""
@@ -58,6 +60,19 @@ def reason(error: BaseException) -> str:
     if isinstance(error, TypeError | AttributeError | ArithmeticError | IndexError):
         return f"a value in it is of the wrong kind or size ({text})"
     return text or f"it raises {type(error).__name__}"
+
+
+def of_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that it comes from, is that a disk is full or cannot be written.
+
+    Libraries written in Rust, such as safetensors, have errors of their own that name the system's.
+    """
+    while error is not None:
+        named = re.findall(r"\(os error (\d+)\)", str(error))
+        if _DISK & {getattr(error, "errno", None), *map(int, named)}:
+            return True
+        error = error.__cause__
+    return False
 
 
 def shortened(text: str, most: int = 80) -> str:

@@ -36,15 +36,28 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         _lock(handle)
         sweep(path.parent, temporary.stat().st_mtime)
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
-        sync(temporary)
+        with _said_of(path, temporary):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
+            sync(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _said_of(target: Path, temporary: Path) -> Iterator[None]:
+    """Errors of the system name the place that is written, and neither none nor a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        places = [str(place) for place in (error.filename2, error.filename) if place is not None]
+        if error.errno is not None and (not places or places[0].startswith(str(temporary))):
+            error.filename, error.filename2 = str(target), None
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -272,6 +285,18 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def copy_folder(source: Path, target: Path, without: str) -> None:
+    """Copy what lies in a folder into another, but for what has that name.
+
+    Raises:
+        OSError: of the first file that cannot be read or written.
+    """
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if without not in name.parts:
+            (target / name).mkdir() if path.is_dir() else shutil.copy2(path, target / name)
+
+
 def listing(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file under a folder, by its name from there."""
     check_regular(folder.rglob("*"))
@@ -325,11 +350,12 @@ def whole_folder(target: Path) -> Iterator[Path]:
     with scratch_folder(target) as temporary:
         recover_folder(target)
         temporary.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                file.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
-                sync(file)
+        with _said_of(target, temporary):
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    file.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
+                    sync(file)
         try:
             if target.exists():
                 shutil.rmtree(_replaced(target), ignore_errors=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from holdfast import files
 from holdfast.cli import plan, run
 from holdfast.cli.asked import Overrides, Workers
 from holdfast.cli.console import Debug, err, out, tell_left_out
@@ -45,8 +45,7 @@ def demo(
     if there := [target for target in targets.values() if target.exists()]:
         raise InputError(f"{there[0]} is there already; choose another folder with --copy.")
     for path, target in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        files.write_bytes(target, path.read_bytes())
     out.print(
         f"{len(targets)} experiments lie in {copy}, the study's in paper, other papers' in streams; "
         f"'holdfast run {copy / 'demo.yaml'}' runs the demo."
@@ -90,8 +89,7 @@ def init(
     task = _name(stem)
     draft = Draft(file, _name(file.stem), f"my-{task}" if taken(task) else task, model, device)
     _check_free(file)  # a look may take a while
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text_of(draft, found), encoding="utf-8")
+    files.write_text(file, text_of(draft, found))
     out.print(f"Wrote {file}. Scorer: {found.scorer} ({found.why}).")
     if found.never_right:
         first = "\n  ".join(found.never_right[:SHOWN])
@@ -131,10 +129,10 @@ def _look(data: str, test: Path | None) -> Data:
             raise InputError(f"--test goes with a file of rows, and {data} is none.")
         return look_at_table(data, {})
     table = is_table(path)
-    files: dict[Split, Path] = {"train": path, "test": test} if test else split_file(path)
+    splits: dict[Split, Path] = {"train": path, "test": test} if test else split_file(path)
     if test is None:
-        out.print(f"Wrote {files['train']} and {files['test']}: a fifth of the rows is held out.")
-    return look_at_table("", files) if table else look_at_rows(files)
+        out.print(f"Wrote {splits['train']} and {splits['test']}: a fifth of the rows is held out.")
+    return look_at_table("", splits) if table else look_at_rows(splits)
 
 
 def _tell_misfits(draft: Draft, found: Data) -> None:
@@ -152,7 +150,7 @@ def _tell_misfits(draft: Draft, found: Data) -> None:
     misfits = [one for one in look_at_rows(experiment) or () if one.problems]
     tell_left_out(misfits)
     if misfits:
-        draft.file.write_text(text_of(replace(draft, skip=True), found), encoding="utf-8")
+        files.write_text(draft.file, text_of(replace(draft, skip=True), found))
     encoder = encoder_of(experiment.model)
     answers = [one for rows in found.examples.values() for one in rows]
     if encoder is None or not answers:

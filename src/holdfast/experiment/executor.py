@@ -6,9 +6,7 @@ everything that was done stays done.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import pickle
 import time
 import traceback
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, of_disk
 from holdfast.experiment import presence
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.mirror import open_store
@@ -41,7 +39,6 @@ CLASSES = {  # loaded when they are used
 PACKAGES = {"ray": "ray"}  # that an executor needs besides
 STEP_SECONDS = 0.2  # at most one message per job in this time
 FAILURE = "failed.json"  # in the folder of an unfinished job, until it is tried again
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -272,7 +269,7 @@ class _Run:
             self.schedule.damaged(job, Damaged(event.damaged, event.message))
         elif event.kind == "disk":
             raise HoldfastError(
-                f"{event.message}. Results so far are safe in {self.executor.store.place}; "
+                f"{event.message.rstrip('.')}. Results so far are safe in {self.executor.store.place}; "
                 "make room there and run the same command again."
             )
         elif event.kind == "away":
@@ -318,17 +315,20 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
     except Unreachable as error:
         event = Event("away", message=str(error))
     except HoldfastError as error:
-        event = Event("failed", message=str(error), details=traceback.format_exc())
+        event = _failure(error, str(error))
     except MemoryError:
         event = Event("failed", message="out of memory; use fewer workers or a smaller micro_batch")
     except OSError as error:
         text = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        kind = "disk" if error.errno in _DISK else "failed"
-        event = Event(kind, message=text, details=traceback.format_exc())
+        event = _failure(error, text)
     except (Exception, SystemExit) as error:  # a bug, wherever it is, must not take the other jobs with it
-        text = plugins.fault(error) or f"{type(error).__name__}: {error}"
-        full = os.strerror(errno.ENOSPC) in text  # safetensors has its own error for it
-        event = Event("disk" if full else "failed", message=text, details=traceback.format_exc())
+        event = _failure(error, plugins.fault(error) or f"{type(error).__name__}: {error}")
     finally:
         logger.removeHandler(telling)
     return replace(event, held=runner.held)
+
+
+def _failure(error: BaseException, text: str) -> Event:
+    """The end of a job by an error that is being handled."""
+    kind = "disk" if of_disk(error) else "failed"
+    return Event(kind, message=text, details=traceback.format_exc())

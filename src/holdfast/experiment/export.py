@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ def export_checkpoint(chain: Chain, stage: int | None, plan: Plan, store: Store,
         )
     source = store.verify(job, WEIGHTS) / WEIGHTS
     with files.whole_folder(folder) as unfinished:
-        shutil.copytree(source, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RETENTION))
+        files.copy_folder(source, unfinished, without=RETENTION)
     return stage
 
 

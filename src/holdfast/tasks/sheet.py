@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from holdfast import files
 from holdfast.tasks.example import Example, open_image
 from holdfast.tasks.task import Split, Task
 
@@ -48,8 +49,7 @@ def write_sheet(task: Task, path: Path, split: Split, count: int) -> None:
         top += height + GAP
     out = io.BytesIO()
     sheet.save(out, format="PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(out.getvalue())
+    files.write_bytes(path, out.getvalue())
 
 
 def _card(example: Example) -> Image.Image:
