@@ -9,6 +9,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,8 +23,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, run_here, snapshot, write_config
 from holdfast.experiment import executor, local
+from holdfast.experiment.forked import unheard
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.files import listing, read_json, write_json
@@ -294,3 +298,25 @@ def test_stopping_is_clean(tmp_path: Path) -> None:
     output = (tmp_path / "said").read_text()
     assert "goes on from here" in output
     assert "Traceback" not in output
+
+
+def test_processes_that_are_started_hear_no_ctrl_c_while_they_import() -> None:
+    code = "import time\nprint('there', flush=True)\ntime.sleep(0.5)\nprint('whole')"
+    with unheard():
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "there\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "whole\n"
+    assert process.returncode == 0
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())  # this one hears it again
+
+
+def test_ctrl_c_before_there_is_work_has_its_word(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("holdfast.config.load.load_experiment", interrupted)
+    for command in ("run", "plan"):
+        assert call(command, tmp_path / "x.yaml") == (130, "", "Stopped.\n")

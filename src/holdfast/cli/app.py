@@ -78,6 +78,11 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app()
+    except SystemExit as end:
+        # Typer ends Ctrl-C with code 130 and no word; where a command says more, the cause is not told.
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            err.print("Stopped.")
+        raise
     except InputError as error:
         _fail(str(error), 2, debug)
     except HoldfastError as error:

@@ -6,11 +6,12 @@ What a job needs takes seconds to import, and a third of a small job's memory: a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext
 
 PRELOAD = ["holdfast.experiment.jobs", "holdfast.learning.loop", "holdfast.policy.policy"]
@@ -65,7 +66,19 @@ def without_script() -> Iterator[None]:
         script |= {name: known[name] for name in ("__file__", "__spec__") if name in known}
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Processes that are started in the block hear no Ctrl-C, even while they import: this one stops them."""
+    resource_tracker.ensure_running()  # which else is started on the way, and hears it again then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def prepare_copies(device: str) -> None:
     """Begin to import what processes of a device will need, beside this one."""
     if context_for(device) is FORKED:
-        forkserver.ensure_running()
+        with unheard():
+            forkserver.ensure_running()

@@ -18,7 +18,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.devices import Place, places, ranks, spread
 from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack, unpack
-from holdfast.experiment.forked import context_for, without_script
+from holdfast.experiment.forked import context_for, unheard, without_script
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.schedule import RETRY_SECONDS
@@ -153,7 +153,7 @@ class _Worker:
                 daemon=True,
             )
             # The environment is inherited, and there before the child imports torch.
-            with without_script(), _environment(place.environment):
+            with without_script(), unheard(), _environment(place.environment):
                 process.start()
             if rank:
                 self.helpers.append(process)
