@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_what_a_full_disk_could_not_take_is_named(tmp_path, named):
             (tmp_path / "nowhere").stat()
         assert caught.value.filename == str(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_so_is_what_may_not_be_written(tmp_path, monkeypatch):
+    def refused(suffix, prefix, folder):
+        raise PermissionError(errno.EACCES, "refused", f"{folder}/{prefix}abc{suffix}")
+
+    monkeypatch.chdir(tmp_path)
+    for way, writing in (("mkstemp", whole_file), ("mkdtemp", whole_folder)):
+        monkeypatch.setattr(tempfile, way, refused)
+        with pytest.raises(PermissionError) as caught, writing(Path("result")):
+            pass
+        assert caught.value.filename == "result"
 
 
 def test_a_folder_is_copied_up_to_the_first_file_that_cannot_be(tmp_path):

@@ -31,12 +31,13 @@ _DAY = 86400.0
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(_SUFFIX, _prefix(path), path.parent)
+    with _said_of(path):
+        handle, name = tempfile.mkstemp(_SUFFIX, _prefix(path), path.parent)
     temporary = Path(name)
     try:
         _lock(handle)
         sweep(path.parent, temporary.stat().st_mtime)
-        with _said_of(path, temporary):
+        with _said_of(path):
             yield temporary
             temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
             sync(temporary)
@@ -49,13 +50,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _said_of(target: Path, temporary: Path) -> Iterator[None]:
+def _said_of(target: Path) -> Iterator[None]:
     """Errors of the system name the place that is written, and neither none nor a temporary one."""
+    temporary = os.path.join(os.path.abspath(target.parent), _prefix(target))
     try:
         yield
     except OSError as error:
-        places = [str(place) for place in (error.filename2, error.filename) if place is not None]
-        if error.errno is not None and (not places or places[0].startswith(str(temporary))):
+        place = error.filename if error.filename2 is None else error.filename2
+        within = place is None or os.path.abspath(str(place)).startswith(temporary)
+        if error.errno is not None and within:
             error.filename, error.filename2 = str(target), None
         raise
 
@@ -332,7 +335,8 @@ def _locked_folder(target: Path) -> tuple[int, Path]:
     """A new folder beside `target`, and the open file that keeps it locked."""
     target.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        temporary = Path(tempfile.mkdtemp(_SUFFIX, _prefix(target), target.parent))
+        with _said_of(target):
+            temporary = Path(tempfile.mkdtemp(_SUFFIX, _prefix(target), target.parent))
         with suppress(FileNotFoundError):  # another process swept it before it was locked
             handle = os.open(temporary, os.O_RDONLY)
             _lock(handle)
@@ -350,7 +354,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     with scratch_folder(target) as temporary:
         recover_folder(target)
         temporary.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
-        with _said_of(target, temporary):
+        with _said_of(target):
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
