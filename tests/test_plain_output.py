@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -114,3 +115,24 @@ def test_counts_beyond_all_sense(call: Call, tmp_path: Path) -> None:
     assert call("tasks", "show", "reading", "--count", 10**8).code == 2
     assert call("plan", write_config(tmp_path), "--workers", "9" * 5000).code == 2
     assert call("data", "prepare", "gqa", "--subset", "train=" + "9" * 5000).code == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_characters(encoding: str) -> None:
+    """Python is told by the locale, or so."""
+    code = (
+        "from holdfast.cli import console\n"
+        "console.escape_what_cannot_be_said()\n"
+        "console.show_json('− é 😀')\n"
+        "console.out.print('− é 😀')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    as_json, as_text = done.stdout.decode(encoding).splitlines()
+    assert json.loads(as_json) == "− é 😀"
+    said = {"ascii": r"\u2212 \xe9 \U0001f600", "latin-1": r"\u2212 é \U0001f600", "utf-8": "− é 😀"}
+    assert as_text == said[encoding]

@@ -13,7 +13,7 @@ from holdfast import __version__, plugins
 from holdfast.cli.bundle import bundle, verify
 from holdfast.cli.check import check
 from holdfast.cli.checkpoints import evaluate
-from holdfast.cli.console import err, only_json, out
+from holdfast.cli.console import err, escape_what_cannot_be_said, only_json, out, show_json
 from holdfast.cli.data import data_app
 from holdfast.cli.export import export
 from holdfast.cli.merge import merge
@@ -44,11 +44,9 @@ app.add_typer(store_app, name="store")
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of experiment files, with which editors complete and check them."""
-    import json
-
     from holdfast.config.schema import schema as made
 
-    out.print(json.dumps(made(), indent=1, ensure_ascii=False))
+    show_json(made())
 
 
 @app.command()
@@ -76,6 +74,7 @@ def options(
 def main() -> None:
     """Run the command line; errors become one message and an exit code (2: input, 1: while running)."""
     debug = "--debug" in sys.argv
+    escape_what_cannot_be_said()
     try:
         app()
     except SystemExit as end:

@@ -6,6 +6,7 @@ markup, `rules.py:Key:` no picture, and characters that could rule a terminal st
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -71,7 +72,19 @@ def only_json(wanted: bool) -> None:
 
 
 def show_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False), file=_stdout[0] if _stdout else sys.stdout)
+    file = _stdout[0] if _stdout else sys.stdout
+    print(json.dumps(value, indent=1, ensure_ascii=not _takes_all(file)), file=file)
+
+
+def _takes_all(file: TextIO | None) -> bool:
+    return (getattr(file, "encoding", None) or "utf-8").lower().startswith("utf")
+
+
+def escape_what_cannot_be_said() -> None:
+    """Characters that the terminal's encoding lacks are printed as escapes, and are no error."""
+    for file in (sys.stdout, sys.stderr):
+        if isinstance(file, io.TextIOWrapper) and not _takes_all(file):
+            file.reconfigure(errors="backslashreplace")
 
 
 def tell_left_out(left_out: Iterable[LeftOut]) -> None:
