@@ -94,6 +94,17 @@ def test_the_same_picture_under_two_names_is_in_one_part(tmp_path: Path) -> None
     assert not shown[0] & shown[1] and sorted(map(len, shown)) == [2, 8]
 
 
+def test_half_a_character_is_named_with_its_row(tmp_path: Path, call: Call) -> None:
+    rows = ['{"prompt": "a", "answer": "b"}'] * 9
+    rows[6] = '{"prompt": "a \\ud800", "answer": "b"}'
+    for name, text in (("rows.jsonl", "\n".join(rows)), ("rows.json", f"[{','.join(rows)}]")):
+        (tmp_path / name).write_text(text)
+        said = call("init", tmp_path / "new.yaml", "--data", tmp_path / name, "--model", "embedded")
+        assert said.code == 2
+        assert f"{name}, row 7 holds half a character" in said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.json", "rows.jsonl"]
+
+
 def test_init_takes_csv_and_finds_its_pictures_by_what_they_are(tmp_path: Path, call: Call) -> None:
     lines = ["file,question,label,note"]
     for n in range(20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def split_file(path: Path) -> dict[Split, Path]:
     if path.suffix == ".csv" and (beyond := next((row for row in rows if None in row), None)):
         first = ", ".join(map(str, beyond.values()))[:80]
         raise InputError(f"{path} has a row of more fields than columns ({first}); quote texts with commas.")
+    _check_writable(path, rows)
     test = _held_out(groups)
     if not 0 < len(test) < len(groups):
         raise InputError(f"{path} has too few rows, or pictures, to hold some out; give --test FILE.")
@@ -66,6 +68,18 @@ def split_file(path: Path) -> dict[Split, Path]:
         for new, file in made:
             new.replace(file)
     return written
+
+
+def _check_writable(path: Path, rows: Iterable[Any]) -> None:
+    """See that rows are text that a file can hold: JSON can name half of a character."""
+    for number, row in enumerate(rows, start=1):
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{path}, row {number} holds half a character (\\ud800 to \\udfff alone); "
+                "write it as UTF-8 text."
+            ) from None
 
 
 def _held_out(groups: Iterable[str]) -> set[int]:
