@@ -110,7 +110,7 @@ FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, whi
 VERSIONS = {
     **dict.fromkeys(("box", "vqa", "pope"), 4),
     **dict.fromkeys(("gqa", "study", "number"), 5),
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr", "parts", "option_set"), 6),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 7),
-    "geometry": 9,
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr", "parts", "option_set"), 7),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 8),
+    "geometry": 10,
 }

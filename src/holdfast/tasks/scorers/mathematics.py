@@ -76,16 +76,18 @@ _UNKNOWN_TO_ALGEBRA = {r"\cong", r"\parallel", r"\perp", r"\sim"}
 _NAMED = re.compile(r"(?:\bm\s*)?\\(angle|triangle)\s*\{?\s*(\w(?:\s*\w){0,2})\b\s*\}?")
 # What computer algebra passes over, and so has to be the same in both.
 _PASSED_OVER = re.compile(
-    r"\\(?!(?:[dtc]?frac|sqrt|over|cdot|times|div|pi|leq|geq|neq)(?![A-Za-z]))[A-Za-z]+|['?,;:±∓]"
-    r"|\b(?:and|or|no|not|is)\b"
+    r"\\(?!(?:[dtc]?frac|sqrt|over|cdot|times|div|pi|leq|geq|neq)(?![A-Za-z]))[A-Za-z]+|['?,;:]"
+    r"|[^\x00-\x7f×·÷π√]|(?<=\d)_|\b(?:and|or|no|not|is)\b"
 )
 _EQUALS = re.compile(r"=|\\(?:approx|simeq|doteq)(?![A-Za-z])")
 _MIRRORED = {"=", r"\cong", r"\parallel", r"\perp", r"\sim", r"\neq"}
 _TURNED = {">": "<", r"\geq": r"\leq"}
+_OF_A_VALUE = r"(?:area|perimeter|length|answer)(?: of \\?\w{1,12}(?: \w){0,3})?"
+_LABEL_OF_A_VALUE = re.compile(_OF_A_VALUE, re.IGNORECASE)
 _NAME = re.compile(
     r"(?:m\s*)?\\(?:angle|triangle)\s*\w(?:\s*\w){0,3}|\\[A-Za-z]+(?:\s+[A-Z])?"  # m\angle A, \theta, \sin A
     r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|\|[A-Z]\s*[A-Z]\||[A-Za-z](?:_\{?\w\}?)?"
-    r"|(?:area|perimeter|length|answer)(?: of \\?\w{1,12}(?: \w){0,3})?",
+    rf"|{_OF_A_VALUE}",
     re.IGNORECASE,
 )
 _LEAD_IN = re.compile(
@@ -124,15 +126,24 @@ def geometry(answer: str, reference: str) -> float:
     if _RELATION.search(wanted):
         return float(_same_statement(_statement(given), _statement(wanted)) or _by_algebra(given, wanted))
     sides = [side.strip() for side in _EQUALS.split(given)]
-    if len(sides) == 2 and _NAME.fullmatch(sides[1]) and not _same(sides[1], wanted):
+    if len(sides) == 2 and _names(sides[1]) and not _same(sides[1], wanted):
         sides.reverse()  # `12 = x`
     *others, last = sides
     return float(all(_leads_to(side, wanted) for side in others) and _same(last, wanted))
 
 
 def _leads_to(side: str, wanted: str) -> bool:
-    """Whether what stands before `=`, if anything, names what was asked for, or is the answer otherwise."""
-    return not side or _NAME.fullmatch(side) is not None or _same(side, wanted)
+    """Whether what stands before `=`, if anything, names what was asked for, or is the answer otherwise.
+
+    Where a name is the answer, another one before it is a second answer: `\angle 4 = \angle 5`.
+    """
+    if not side or _same(side, wanted):
+        return True
+    return _names(side) and (not _names(wanted) or _LABEL_OF_A_VALUE.fullmatch(side) is not None)
+
+
+def _names(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None and value(text) is None
 
 
 def _same(given: str, wanted: str) -> bool:

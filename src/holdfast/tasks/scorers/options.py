@@ -18,6 +18,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from holdfast.tasks.numerals import plain_typography
+from holdfast.tasks.scorers.letters import MAYBE, OPTION, names_any, without_others, without_the_first
 from holdfast.tasks.scorers.text import final_part, unboxed, words
 
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
@@ -35,47 +36,9 @@ _QUOTED = re.compile(r"(?<![A-Za-z0-9])[\"'“”‘’«»「」]([A-Za-z])[\"'
 _ITALIC = re.compile(r"(?<![A-Za-z0-9\\])_([^_\n]+)_(?![A-Za-z0-9])")
 _ALONE = re.compile(r"(?:# )?[\s(\[{<【`~•✓✔✅☑\ufeff]*([A-Za-z])[\s)\]}>】`.:,;!?✓✔✅\ufeff]*")
 
-# A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
-_OF_THINGS = (  # verbs that no article stands before
-    "agrees|appears|contains|corresponds|describes|does|fits|follows|gives|has|holds|is|looks|makes|matches"
-    "|remains|represents|satisfies|seems"
+_LETTER_THEN_TEXT = re.compile(  # not "(a) or (b)"
+    r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.| ?(?:or|and|[,/&;])? ?\(?[a-z][.)](?!\w))"
 )
-_VERBS = (
-    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|instead|leaves|must|or|over|rather|should"
-    "|since|so|then|was|which|with|would"
-)
-_PRONOUN = re.compile(
-    rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|are|as|because|but|for|instead|or|over|rather|since)\b)[a-z])"
-)
-_RELATIONS = "∩∪⊂⊆⊃⊇∈∖⊕⊗∧∨∥⊥≅≡∼↔⇔"
-_OPTION = (
-    rf"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥×·✗✘❌{_RELATIONS}]| ?[<>] ?\d"
-    rf"| (?!(?:{_VERBS})\b)[a-z])"
-)
-# With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "A to D", "A < B").
-_MARK = rf" ?[,;/&+*<>→×·{_RELATIONS}-] ?"
-_MARK_AND_WORD = rf"(?:{_MARK}(?:and|or|nor) | (?:and|or|nor|and/or|to|through|versus|vs\.?) )"
-_JOINED = rf"\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z])"
-_LIST = re.compile(  # in "A, B and C, B" the last is none of the list
-    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_MARK}{_JOINED})*(?:{_MARK}{_JOINED}|(?:{_MARK_AND_WORD}{_JOINED})+)"
-    rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
-)
-_IT_IS = r"(?: (?:think|believe|say|choose|pick|select))?(?: that)?(?: (?:it['’]s|it is|the answer is|be))?"
-_WRONG = (
-    "not|(?:the )?(?:wrong|incorrect)|false|out|off|ruled out|eliminated|excluded|impossible|invalid|unlikely"
-    "|less [a-z]{1,15}|too [a-z]{1,15}"
-)
-_BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
-_NEGATED = re.compile(
-    r"(?:\b(?i:(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
-    r"|rather than|instead of|as opposed to|over|unlike|(?:any|every)thing but|all but)|(?i:n['’]t))"
-    rf"(?i:{_IT_IS})(?i: the)?"
-    r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
-    r"|(?<![\w'’])\(?[A-Z]\)?(?:,? which)? "
-    rf"(?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
-    r"|(?:is|was|do|does|can|could|would)n?['’]t|cannot|(?:can|does|would|could) not)\b"
-)
-_LETTER_THEN_TEXT = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.)")
 _LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 _BULLET_OF_A_LIST = re.compile(r"^[ \t]*[-*•][ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
@@ -93,8 +56,8 @@ _IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
 _WHAT = r"\b(?:answer|(?:correct|right|best) (?:option|choice|letter))\b"
 _ANSWER_IS = rf"{_WHAT}(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
 _ANSWER = rf"(?:{_ANSWER_IS}|{_WHAT} ?[:=–—-]? ?)"
-_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{_OPTION}")
-_SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{_OPTION}")
+_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{OPTION}")
+_SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{OPTION}")
 # A letter may be small at the very end ("the answer is: b"), and before what "a" and "i" cannot stand.
 _SMALL = r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
 _SAID_SMALL = re.compile(
@@ -102,10 +65,12 @@ _SAID_SMALL = re.compile(
 )
 _CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
 _AFTER_TEXT = re.compile(r"\n|\. |; | \(|,? (?:because|since|as it|which) ")
+_SEVERAL = ""  # in place of a letter
+_OR_ELSE = re.compile(rf"\A\s*(?i:(?:or|and),? )?(?i:(?:{MAYBE}),? )?")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\b(?:answer|ans\.?)(?: ?[:=]| [–—-] | ?\n) ?)")
 
 # "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
-_CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{_OPTION}")
+_CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{OPTION}")
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
 _CUES = """
@@ -117,21 +82,19 @@ _CUES = """
 _CUE = "|".join(f"[{word[0].upper()}{word[0]}](?i:{word[1:]})" for word in _CUES.split())
 _STANDING = re.compile(
     r"(?:^|[,:;!?>→⇒∴✓✔✅] ?|\d\) |[|.–—-] |(?<!\w)[(\[{]|\\(?:[Rr]ightarrow|to|implies|therefore) "
-    rf"|\b(?:{_CUE}) )\(?{_OPTION}"
+    rf"|\b(?:{_CUE}) )\(?{OPTION}"
 )
 _DECIDED = re.compile(
     rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)"
     r"|(?:[Ii]t|[Tt]hat) must be|but it(?: is|['’]s)) "
-    rf"{_FILLER}{_OPENING}{_OPTION}"
+    rf"{_FILLER}{_OPENING}{OPTION}"
 )
 _CONCLUDED = re.compile(
     rf"(?i:\b(?:so|hence|thus|therefore|consequently)\b,? (?:it(?:['’]s| is) |we \w{{3,8}} )?)"
-    rf"{_OPENING}{_OPTION}\W*$"
+    rf"{_OPENING}{OPTION}\W*$"
 )
 # What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
-_SIGNS = re.compile(r"[<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(\\-])")
-
-_CAPITAL = re.compile(r"\b[A-Z]\b")
+_SIGNS = re.compile(r"[=<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(\\-])")
 
 # The three searches of MMLU-Pro's own script; of the third it takes the last.
 _SCRIPT_IS = re.compile(r"answer is \(?([A-J])")
@@ -258,15 +221,15 @@ def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
         if _different(label, lines) > 1:
             text = label.sub(". ", text)
     text = _END_OF_LINE.sub(r"\1. ", _BULLET.sub(". ", text))
+    text = without_the_first(text)
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
     text = " ".join(text.split())
     if own := _own_texts(tuple(choices)):
         text = own.sub(lambda found: next(filter(None, found.groups())), text)
-    if names := bool(_CAPITAL.search(text)):
-        text = _NEGATED.sub(" ", _PRONOUN.sub("We", text))
-        text = " ".join(_LIST.sub(" ", text).split())
+    if names := names_any(text):
+        text = without_others(text)
     return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most], names)
 
 
@@ -276,7 +239,7 @@ def _own_texts(choices: tuple[str, ...]) -> re.Pattern[str] | None:
     pairs = []
     for letter, choice in zip(ascii_uppercase, choices, strict=False):
         text = " ".join(_plain(_FORMULA_MARKS.sub("", choice)).split())
-        if _CAPITAL.search(text) and (len(text) > 1 or text == letter):
+        if names_any(text) and (len(text) > 1 or text == letter):
             pairs.append(rf"({letter}[).]?)(?: ?[-–—:,] ?| \(| ){re.escape(text)}\)?")
     return re.compile(rf"(?<![\w'’])(?:{'|'.join(pairs)})(?!\w)") if pairs else None
 
@@ -311,7 +274,7 @@ def _sure(
     letter, _, rest = given.text.partition(" ")
     if letter == _by_text(rest, choices):  # "B dog"
         return letter
-    return _labelled(given) or _text_at_an_end(given.lines, choices)
+    return _labelled(given) or (None if stated == _SEVERAL else _text_at_an_end(given.lines, choices))
 
 
 def _labelled(given: _Answer) -> str | None:
@@ -340,18 +303,24 @@ def _begins_with_an_a(letter: str, choices: Sequence[str]) -> bool:
 def _text_at_an_end(lines: str, choices: Sequence[str]) -> str | None:
     """The option whose text comes first, before an explanation, or in a last line of its own."""
     ends = {_beginning(lines, choices), _by_text(lines.rpartition("\n")[2], choices)} - {None}
-    return ends.pop() if len(ends) == 1 else None
+    return ends.pop() or None if len(ends) == 1 else None
 
 
 def _beginning(text: str, choices: Sequence[str]) -> str | None:
-    """The option whose text this is, or its beginning up to a stop."""
+    """The option whose text this is, or its beginning up to a stop; `_SEVERAL` where another one follows."""
     longest = _longest(choices)
     if by_text := _by_text(text, choices):
         return by_text
     for stop in _AFTER_TEXT.finditer(text, 0, longest):
         if by_text := _by_text(text[: stop.start()], choices):
-            return by_text
+            return by_text if _by_text(_next(text, stop.end()), choices) in (None, by_text) else _SEVERAL
     return None
+
+
+def _next(text: str, start: int) -> str:
+    """What stands up to the next stop, "dog (or cat)"."""
+    stop = _AFTER_TEXT.search(text, start)
+    return _OR_ELSE.sub("", text[start : stop.start() if stop else None], count=1).rstrip(" )")
 
 
 def _stated_text(lines: str, choices: Sequence[str], last: bool) -> str | None:

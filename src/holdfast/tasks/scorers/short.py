@@ -32,6 +32,9 @@ _EITHER = re.compile(
     r"(?:yes|true)(?: ?(?:/|\|| or ) ?| and )(?:no|false)\b(?! \w)"
     r"|(?:no|false)(?: ?(?:/|\|| or ) ?| and )(?:yes|true)\b(?! \w)"
 )
+_BARE_NO = {"no", "nope", "nah", "nay", "false"}
+_BETWEEN = {"or", "and", "maybe", "perhaps", "possibly", "both", "either", "vs", "versus", "also", "then"}
+_ON_CONDITION = re.compile(r"\b(yes|no),? (?:if|when|unless|otherwise|else)\b")  # "yes if …, no otherwise"
 _NO_DOUBT = re.compile(r"\b(?:no|without (?:a|any)) (?:doubt|question)\b")
 _NOT_TRUE = re.compile(r"(?:\bnot|n't) true\b")
 _NOT_FALSE = re.compile(r"(?:\bnot|n't) (?:false|untrue|wrong|incorrect)\b")
@@ -71,10 +74,15 @@ _NOT_ANY = re.compile(
     r"(?:there (?:are|is)(?:n't| not) any|(?:i|we) (?:do not|don't|can not|cannot|can't) see any|not any)\b"
 )
 _NO_THING = re.compile(r"\s*no \w", re.IGNORECASE)
-_BOUND = re.compile(  # "over 2", "2 or more", "> 2", "2nd", "2%", "isn't 2"
+_NUMERAL = rf"(?:\d|(?:{'|'.join(_COUNTS)})\b)"
+_BOUND = re.compile(  # "over 2", "2 or more", "> 2", "2nd", "2%", "isn't 2", "-2", "2k", "2 pairs"
     r"\b(?:over|under|up to|(?:more|less|fewer) than|at (?:least|most)|almost|nearly|neither|half of) \S"
-    r"|(?:\b(?:can)?not|n't) (?!(?:see )?any\b)\S"
-    r"|\b(?:or|and) (?:more|less|fewer)\b|[<>≤≥%]|\d ?\+(?!\S)|\d(?:st|nd|rd|th|x)\b|\bpercent\b"
+    r"|\b(?:above|below|beyond|(?:greater|larger|smaller|higher|lower|other) than|hardly|never|twice|double"
+    rf"|triple|minus|negative|except|(?:any(?:thing|(?: \w{{1,10}})?)|all) but) {_NUMERAL}"
+    r"|(?:\b(?:can)?not|n't) (?!(?:see )?any\b)\S|(?<![\w.])[-.]\d"
+    r"|\b(?:or|and) (?:more|less|fewer|counting)\b|[<>≤≥≠±√∛%‰]|\d ?\+(?!\S)|\d[a-z]"
+    r"|\b(?:percent|times|squared|cubed|quarter|dozen|pair|couple|billion|trillion)s?\b"
+    r"|\b(?:third|halve|fourth|fifth|ten|hundred|thousand|million)s\b"
 )
 _OF_A_COLOUR = re.compile(r"(?: (?:in )?colou?r|\bcolou?red )\Z|\A(?:both|colou?red) ")
 _IN_A_LIST = re.compile(r"(?<=[^\W\d]) ?[,;&/+] ?(?:and )?(?=[^\W\d])")
@@ -98,6 +106,8 @@ def yes_or_no(answer: str) -> Decision | None:
     if deciding and _EITHER.match(text, deciding.start()):
         return None
     said = words(text)
+    if _both(said) or len({found[1] for found in _ON_CONDITION.finditer(text)}) > 1:
+        return None
     start = next((word for word in said if word not in _LEAD), "")
     if start in _YES:
         return "yes"
@@ -107,6 +117,13 @@ def yes_or_no(answer: str) -> Decision | None:
         return None
     sentence = words(text.partition(".")[0]) if "." in text else said
     return _affirmed(sentence) or _worded(sentence) or _worded(said) or _agreed(text, said)
+
+
+def _both(said: list[str]) -> bool:
+    """Whether an answer is nothing but yes and no: `Yes. No.`, `yes (or no)`."""
+    telling = set(said) - _LEAD - _BETWEEN
+    yes, no = telling & _YES, telling & _BARE_NO
+    return bool(yes and no) and telling == yes | no
 
 
 def _affirmed(sentence: list[str]) -> Decision | None:
@@ -193,7 +210,10 @@ def superclevr(answer: str, reference: str) -> float:
         return float((yes_or_no(answer),) == wanted)
     said = plain_typography(labelled_part(answer))
     counted = len(wanted) == 1 and wanted[0].isdecimal()
-    if counted and _BOUND.search(said.casefold()):
+    low = said.casefold().replace("’", "'")
+    if counted and _BOUND.search(low):
+        return 0.0
+    if wanted == ("0",) and (_NO_IDEA.search(low) or _REFUSAL.search(low)):  # which says no number
         return 0.0
     if _clevr(said) == wanted:
         return 1.0

@@ -1,0 +1,101 @@
+"""Letters in a text: which of them name an option, and which of those it lists or rules out.
+
+As in `options`, every pattern runs over one line with single blanks, and takes linear time.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
+_OF_THINGS = (  # verbs that no article stands before
+    "agrees|appears|contains|corresponds|describes|does|fits|follows|gives|has|holds|is|looks|makes|matches"
+    "|remains|represents|satisfies|seems"
+)
+_VERBS = (
+    f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|instead|leaves|must|or|over|rather"
+    "|should|since|so|then|was|which|with|would"
+)
+_PRONOUN = re.compile(
+    rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|are|as|because|but|for|instead|or|over|rather|since)\b)[a-z])"
+)
+_RELATIONS = "∩∪⊂⊆⊃⊇∈∖⊕⊗∧∨∥⊥≅≡∼↔⇔"
+OPTION = (
+    rf"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥×·✗✘❌{_RELATIONS}]| ?[<>] ?\d"
+    rf"| (?!(?:{_VERBS})\b)[a-z])"
+)
+# With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "A to D", "A < B").
+_MARK = rf" ?(?:[,、;/|&+*<>→×·…{_RELATIONS}-]|\\(?:[lr]?or|vee|l?and|wedge|q?quad|\\)?(?![A-Za-z])) ?"
+_AND = "and/or|and|or|nor|to|through|versus|vs\\.?|plus|as well as|oder|ou|aber auch|и|или"
+MAYBE = "maybe|perhaps|possibly|probably|even|also|else"
+_AGAIN = r"(?:the answer is )?(?:(?i:option|choice) )?"
+_MARK_AND_WORD = (
+    rf"(?:(?:{_MARK}| | \()(?:{_AND}),? (?:(?:{MAYBE}),? )?|(?:{_MARK}| \()(?:{MAYBE}),? ){_AGAIN}"
+)
+_JOINED = rf"\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z])"
+_NO_VERB = rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
+_LIST = re.compile(  # in "A, B and C, B" the last is none of the list
+    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_MARK}{_JOINED})*(?:{_MARK}{_JOINED}|(?:{_MARK_AND_WORD}{_JOINED})+){_NO_VERB}"
+)
+_NAMED = r"(?:[Oo]ption|[Cc]hoice)"
+_NAMED_LIST = re.compile(rf"\b{_NAMED} \(?[A-Z]\)?(?:,? (?:(?:and|or) )?{_NAMED} {_JOINED})+{_NO_VERB}")
+_ANSWER_IS = (
+    r"the (?:(?:correct|right|best) )?(?:answer|option|choice) (?:is|was|were|(?:would|could|should|must) be)"
+)
+_IT_IS = (
+    r"(?: (?:think|believe|say|choose|pick|select))?(?: that)?"
+    rf"(?: (?:it['’]s|it is|be|(?:going )?to be|{_ANSWER_IS}))?"
+)
+_WRONG = (
+    "not|(?:the )?(?:wrong|incorrect)|false|out|off|ruled out|eliminated|excluded|impossible|invalid|unlikely"
+    "|far from|less [a-z]{1,15}|too [a-z]{1,15}"
+)
+_BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
+_NEGATED = re.compile(
+    r"(?:\b(?i:(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
+    r"|rather than|instead of|as opposed to|over|unlike|(?:any|every)thing but|all but|hardly|unlikely"
+    r"|(?:We|I) (?:(?:would|do|really|strongly|highly) )?doubt|no(?:body| one) (?:would|could|will)"
+    r"|(?:false|untrue|wrong|incorrect|impossible)(?= that ))|(?i:n['’]t))"
+    rf"(?i:{_IT_IS})(?i: the)?"
+    r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
+    r"|(?<![\w'’])\(?[A-Z]\)?(?:,? which)? "
+    rf"(?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
+    r"|(?:is|was|do|does|can|could|would)n?['’]t|cannot|(?:can|does|would|could) not)\b"
+    # "A is wrong, so is B", "Could it be A?", "The answer is A? No", "A, but that is wrong"
+    r"|\b(?:[Ss]o|[Aa]s) (?:is|was|are) \(?[A-Z]\b\)?(?=[.,;]|$)"
+    r"|\b(?:Is|Was|Could|Can|Might|Would|Should) (?:it|this|that|the (?:(?:correct|right) )?answer)(?: be)?"
+    r" (?:(?i:option|choice) )?\(?[A-Z]\)?\?(?! ?(?i:yes|correct|right|indeed))"
+    r"|(?<![\w'’])\(?[A-Z]\)?(?:\? ?(?i:no|not|nope|wrong|(?:I|we) (?:do(?:n['’]t| not) think so|doubt it))\b"
+    r"|,? but (?:that|this|it) (?:is|was|would be|seems) (?:wrong|incorrect|false|impossible)\b)"
+)
+# Letters with nothing between them, "A B" and "(A)(B)", and the first ones with hardly more, "A. B. C."
+_ROW = re.compile(rf"(?<![\w'’])[(\[{{]?[A-Z][)\]}}]?(?:(?: |(?<=[)\]}}]))[\[{{]?{_JOINED}[\]}}]?)+")
+_NEXT = r"[\s\d.):;!?•|…(\[\]–—-]{1,8}"
+_FIRST_ONES = re.compile(rf"(?<![\w'’])\(?A{_NEXT}B{_NEXT}C(?![\w'’])(?:{_NEXT}[D-Z](?![\w'’]))*")
+_CAPITAL = re.compile(r"\b[A-Z]\b")
+_WORD = re.compile(r"\w")
+
+
+def names_any(text: str) -> bool:
+    """Whether a capital stands alone in a text; without one, no search need run over it."""
+    return _CAPITAL.search(text) is not None
+
+
+def without_the_first(text: str) -> str:
+    """A text without its enumeration of options, `A. B. C. D.`; lines stay."""
+    return _FIRST_ONES.sub(" ", text)
+
+
+def without_others(text: str) -> str:
+    """A text, in one line, without the pronoun I and the letters that it rules out or lists."""
+    text = _NEGATED.sub(" ", _PRONOUN.sub("We", text))
+    for pattern in (_LIST, _NAMED_LIST, _ROW):
+        text = pattern.sub(_unless_one, text)
+    return " ".join(text.split())
+
+
+def _unless_one(found: re.Match[str]) -> str:
+    """Nothing for a list of several letters; one that is repeated stays, as does `B` before `A. Text`."""
+    letters = _CAPITAL.findall(found[0])
+    of_text = found.re is _ROW and len(letters) == 2 and _WORD.search(found.string, found.end())
+    return found[0] if len(set(letters)) == 1 or of_text else " "

@@ -1,0 +1,105 @@
+"""Answers that name several things at once, deny what they name, or say another thing by their signs."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.tasks.scorers import options, short
+from holdfast.tasks.scorers.mathematics import geometry
+
+READERS = [options.option_letter, options.mmlu_pro_letter, options.mmmu_letter]
+NINE = tuple(f"choice {index}" for index in range(9))
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        # rows and enumerations of letters, with little or nothing between them
+        ("A B C D", None), ("(A)(B)(C)(D)", None), ("[A][C]", None), ("A\nB\nC\nD", None), ("B B B", "B"),
+        ("- A\n- B\n- C\n- D", None), ("A. B. C. D.", None), ("1. A 2. B 3. C", None), ("A | B | C", None),
+        ("A、B", None), ("A… B", None), (r"A \lor C", None), (r"A \quad C", None), (r"A \\ C", None),
+        ("(a)(b)(c)", None), ("(a) or (c)", None), ("A B C D? The answer is (B).", "B"),
+        ("The answer is B\nA. Choice 0 is wrong.", "B"), ("In triangle A B C it is so. Answer: B", "B"),
+        # two at once in other words
+        ("A or maybe B", None), ("A, possibly C", None), ("A (or B)", None), ("A as well as B", None),
+        ("Option A or option B", None), ("Option A, Option B, Option C", None), ("A and also B", None),
+        ("The answer is A or, possibly, C", None), ("The answer is A or the answer is C", None),
+        ("Option A and option B are wrong. Option C fits.", "C"), ("The answer is B, probably.", "B"),
+        # doubts, questions and denials
+        ("I doubt the answer is C.", None), ("No doubt the answer is C", "C"), ("It can hardly be C", None),
+        ("It is unlikely to be C.", None), ("It is false that the answer is C", None),
+        ("Nobody would say C.", None), ("I don't think the correct answer is C", None),
+        ("C is wrong; so is A.", None), ("Some say it is C, but that is wrong.", None),
+        ("Is the answer C?", None), ("Could it be C? I don't think so.", None),
+        ("The answer is C? No.", None),
+        ("Could it be A? No. The answer is C.", "C"), ("Is it C? Yes, it is C.", "C"),
+    ],
+)  # fmt: skip
+def test_letters_that_are_listed_doubted_or_denied_choose_nothing(read, answer, letter):
+    assert read(answer, NINE) == letter
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("cat; dog", None), ("cat. Dog.", None), ("cat (or dog)", None), ("Answer: cat\ndog", None),
+        ("cat; it meows", "A"), ("cat. It meows.", "A"), ("cat (it meows)", "A"),
+        ("Answer: cat\nit meows", "A"),
+        ("A = 5 m", None), ("5 m", "C"), ("x=5", "D"), ("The answer is x = 5", "D"),
+    ],
+)  # fmt: skip
+def test_two_texts_of_options_are_no_answer(read, answer, letter):
+    assert read(answer, ("cat", "dog", "5 m", "x = 5")) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [
+        ("Yes. No.", None), ("no yes", None), ("yes\nno", None), ("yes (or no)", None),
+        ("Yes, maybe no", None),
+        ('["yes", "no"]', None), ('{"yes": true, "no": true}', None), ("true false", None), ("yes-no", None),
+        ("Yes if it is a dog, no otherwise.", None), ("Yes, if you look closely.", "yes"),
+        ("Yes. Yes!", "yes"),
+        ("Yes, true.", "yes"), ("No, false.", "no"), ("No, yes there was", "no"), ("Yes, no doubt", "yes"),
+    ],
+)  # fmt: skip
+def test_nothing_but_yes_and_no_decides_nothing(answer, decision):
+    for score in (short.yes_no, short.pathvqa, short.superclevr):
+        assert [score(answer, gold) for gold in ("yes", "no")] == [decision == "yes", decision == "no"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        # another number than the one that is written
+        ("-3", "3", 0), (".3", "3", 0), ("≠3", "3", 0), ("√3", "3", 0), ("3k", "3", 0),
+        ("minus three", "3", 0),
+        ("above 3", "3", 0), ("greater than three", "3", 0), ("never 3", "3", 0),
+        ("any number but 3", "3", 0),
+        ("3 billion", "3", 0), ("three quarters", "3", 0), ("3 pairs", "3", 0), ("3 squared", "3", 0),
+        ("double 3", "3", 0), ("3 and counting", "3", 0), ("3 times", "3", 0), ("3.", "3", 1), ("3!", "3", 1),
+        ("3 objects other than the bus", "3", 1), ("There are 3 objects smaller than the bus.", "3", 1),
+        # no number at all
+        ("no idea", "0", 0), ("No comment", "0", 0), ("no answer", "0", 0), ("no way to tell", "0", 0),
+        ("I can't see any image", "0", 0), ("No red cars", "0", 1), ("I can't see any", "0", 1),
+    ],
+)  # fmt: skip
+def test_a_count_is_the_number_that_is_said(answer, reference, right):
+    assert short.superclevr(answer, reference) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        # characters that computer algebra passes over
+        (r"16≡8\sqrt{3}", r"8 \sqrt { 3 }", 0), ("2x+1≡3x", "3x", 0), ("2x+1_3x", "3x", 0),
+        # where a name is asked for, another name is another answer
+        (r"\angle 4 = \angle 5", r"\angle 5", 0), (r"\angle 5 ≈ \angle 4", r"\angle 5", 0),
+        ("A D = B E", "A D", 0), (r"\text{answer} = \angle 5", r"\angle 5", 1),
+        (r"A = \pi", r"\pi", 1), (r"\pi = 32", "32", 0), (r"\angle 5 = 32", "32", 1), ("32 = x", "32", 1),
+    ],
+)  # fmt: skip
+def test_formulas_that_give_two_answers_are_none(answer, reference, right):
+    assert geometry(answer, reference) == right
