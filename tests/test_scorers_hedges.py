@@ -54,6 +54,16 @@ def test_two_texts_of_options_are_no_answer(read, answer, letter):
     assert read(answer, ("cat", "dog", "5 m", "x = 5")) == letter
 
 
+@pytest.mark.parametrize("read", READERS)
+def test_texts_that_are_or_begin_with_a_letter(read):
+    roman, names = ("I and II", "I", "II"), ("Mars", "E. coli", "a cat", "A noble gas", "Ebola")
+    for answer, letter in (("I", "B"), ("I.", "B"), ("A", "A"), ("D", None), ("The answer is I.", "B")):
+        assert read(answer, roman) == letter, answer
+    said = (("E. coli", "B"), ("E", "E"), ("a cat", "C"), ("A noble gas", "D"), ("A", "A"))
+    for answer, letter in said:
+        assert read(f"The answer is {answer}.", names) == letter, answer
+
+
 @pytest.mark.parametrize(
     ("answer", "decision"),
     [
@@ -62,7 +72,8 @@ def test_two_texts_of_options_are_no_answer(read, answer, letter):
         ('["yes", "no"]', None), ('{"yes": true, "no": true}', None), ("true false", None), ("yes-no", None),
         ("Yes if it is a dog, no otherwise.", None), ("Yes, if you look closely.", "yes"),
         ("Yes. Yes!", "yes"),
-        ("Yes, true.", "yes"), ("No, false.", "no"), ("No, yes there was", "no"), ("Yes, no doubt", "yes"),
+        ("yes: 50%, no: 50%", None), ("Yes, true.", "yes"), ("No, false.", "no"),
+        ("No, yes there was", "no"), ("Yes, no doubt", "yes"),
     ],
 )  # fmt: skip
 def test_nothing_but_yes_and_no_decides_nothing(answer, decision):
@@ -79,7 +90,8 @@ def test_nothing_but_yes_and_no_decides_nothing(answer, decision):
         ("above 3", "3", 0), ("greater than three", "3", 0), ("never 3", "3", 0),
         ("any number but 3", "3", 0),
         ("3 billion", "3", 0), ("three quarters", "3", 0), ("3 pairs", "3", 0), ("3 squared", "3", 0),
-        ("double 3", "3", 0), ("3 and counting", "3", 0), ("3 times", "3", 0), ("3.", "3", 1), ("3!", "3", 1),
+        ("double 3", "3", 0), ("3^2", "3", 0), ("x3", "3", 0), ("3½", "3", 0), ("3 or none", "3", 0),
+        ("3 and counting", "3", 0), ("3 times", "3", 0), ("3.", "3", 1), ("3!", "3", 1),
         ("3 objects other than the bus", "3", 1), ("There are 3 objects smaller than the bus.", "3", 1),
         # no number at all
         ("no idea", "0", 0), ("No comment", "0", 0), ("no answer", "0", 0), ("no way to tell", "0", 0),

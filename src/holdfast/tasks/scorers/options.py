@@ -257,14 +257,14 @@ def _sure(
 ) -> str | None:
     """What the rules agree on: a letter or an option's text alone, a statement, a letter before its text."""
     if alone := _ALONE.fullmatch(given.lines):
-        return _among(alone[1], given.letters)
+        return _among(alone[1], given.letters) or _by_text(given.lines, choices)
     if by_text := _by_text(given.lines, choices):
         return by_text
     stated = _stated_text(given.lines, choices, last)
     for pattern in statements:
         if said := given.named(pattern):
             name = said[-1 if last else 0]
-            return stated if name == "A" and stated and _begins_with_an_a(stated, choices) else name
+            return stated if stated and _begins_with(name, stated, choices) else name
     said_small = _SAID_SMALL.search(text := given.text.rstrip(" .,:;!?)]}*"))
     small = {said_small[1] or said_small[2]} if said_small else set(_CALLED_SMALL.findall(text))
     if len(small) == 1 and (letter := _among(small.pop(), given.letters)):  # several are only weighed
@@ -295,9 +295,10 @@ def _labelled(given: _Answer) -> str | None:
     return None
 
 
-def _begins_with_an_a(letter: str, choices: Sequence[str]) -> bool:
-    """Whether "The answer is A Noble Gas" may say this option's text."""
-    return choices[ascii_uppercase.index(letter)][:2].casefold() == "a "
+def _begins_with(name: str, letter: str, choices: Sequence[str]) -> bool:
+    """Whether the name is part of this option's text: "The answer is A Noble Gas", "… is E. coli"."""
+    text = choices[ascii_uppercase.index(letter)]
+    return re.match(rf"{name}\.? \S", text, re.IGNORECASE) is not None
 
 
 def _text_at_an_end(lines: str, choices: Sequence[str]) -> str | None:

@@ -80,7 +80,8 @@ _BOUND = re.compile(  # "over 2", "2 or more", "> 2", "2nd", "2%", "isn't 2", "-
     r"|\b(?:above|below|beyond|(?:greater|larger|smaller|higher|lower|other) than|hardly|never|twice|double"
     rf"|triple|minus|negative|except|(?:any(?:thing|(?: \w{{1,10}})?)|all) but) {_NUMERAL}"
     r"|(?:\b(?:can)?not|n't) (?!(?:see )?any\b)\S|(?<![\w.])[-.]\d"
-    r"|\b(?:or|and) (?:more|less|fewer|counting)\b|[<>≤≥≠±√∛%‰]|\d ?\+(?!\S)|\d[a-z]"
+    r"|\b(?:or|and) (?:more|less|fewer|counting|no|none|zero)\b|[<>≤≥≠±√∛%‰^¼-¾⅐-⅞]|\d ?\+(?!\S)"
+    r"|\d[a-z]|\b[a-z]\d"
     r"|\b(?:percent|times|squared|cubed|quarter|dozen|pair|couple|billion|trillion)s?\b"
     r"|\b(?:third|halve|fourth|fifth|ten|hundred|thousand|million)s\b"
 )
@@ -120,8 +121,8 @@ def yes_or_no(answer: str) -> Decision | None:
 
 
 def _both(said: list[str]) -> bool:
-    """Whether an answer is nothing but yes and no: `Yes. No.`, `yes (or no)`."""
-    telling = set(said) - _LEAD - _BETWEEN
+    """Whether an answer is nothing but yes and no: `Yes. No.`, `yes (or no)`, `yes: 50%, no: 50%`."""
+    telling = {word for word in said if not word[0].isdigit()} - _LEAD - _BETWEEN
     yes, no = telling & _YES, telling & _BARE_NO
     return bool(yes and no) and telling == yes | no
 
