@@ -93,6 +93,8 @@ def test_nothing_but_yes_and_no_decides_nothing(answer, decision):
         ("double 3", "3", 0), ("3^2", "3", 0), ("x3", "3", 0), ("3½", "3", 0), ("3 or none", "3", 0),
         ("3 and counting", "3", 0), ("3 times", "3", 0), ("3.", "3", 1), ("3!", "3", 1),
         ("3 objects other than the bus", "3", 1), ("There are 3 objects smaller than the bus.", "3", 1),
+        # yes or no besides
+        ("2, yes", "2", 0), ("no; 0", "0", 0), ("Yes, there are 2 cars.", "2", 1), ("2, yes", "yes", 1),
         # no number at all
         ("no idea", "0", 0), ("No comment", "0", 0), ("no answer", "0", 0), ("no way to tell", "0", 0),
         ("I can't see any image", "0", 0), ("No red cars", "0", 1), ("I can't see any", "0", 1),

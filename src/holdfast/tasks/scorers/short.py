@@ -212,7 +212,7 @@ def superclevr(answer: str, reference: str) -> float:
     said = plain_typography(labelled_part(answer))
     counted = len(wanted) == 1 and wanted[0].isdecimal()
     low = said.casefold().replace("’", "'")
-    if counted and _BOUND.search(low):
+    if counted and (_BOUND.search(low) or _decides_too(words(low))):
         return 0.0
     if wanted == ("0",) and (_NO_IDEA.search(low) or _REFUSAL.search(low)):  # which says no number
         return 0.0
@@ -221,6 +221,13 @@ def superclevr(answer: str, reference: str) -> float:
     if counted:
         return float((_numbers(_clevr(said)) or _numbers(tuple(map(_clevr_word, words(said))))) == [*wanted])
     return 0.0
+
+
+def _decides_too(said: list[str]) -> bool:
+    """Whether an answer is a number and yes or no, and nothing else: `2, yes`."""
+    telling = set(said) - _LEAD - _BETWEEN
+    rest = telling - _YES - _BARE_NO
+    return bool(rest) and rest != telling and all(_clevr_word(word)[0].isdigit() for word in rest)
 
 
 def _numbers(said: tuple[str, ...]) -> list[str]:
