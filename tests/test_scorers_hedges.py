@@ -95,6 +95,7 @@ def test_nothing_but_yes_and_no_decides_nothing(answer, decision):
         ("3 objects other than the bus", "3", 1), ("There are 3 objects smaller than the bus.", "3", 1),
         # yes or no besides
         ("2, yes", "2", 0), ("no; 0", "0", 0), ("Yes, there are 2 cars.", "2", 1), ("2, yes", "yes", 1),
+        ("3 cars and no bus", "3", 1),
         # no number at all
         ("no idea", "0", 0), ("No comment", "0", 0), ("no answer", "0", 0), ("no way to tell", "0", 0),
         ("I can't see any image", "0", 0), ("No red cars", "0", 1), ("I can't see any", "0", 1),
@@ -109,6 +110,10 @@ def test_a_count_is_the_number_that_is_said(answer, reference, right):
     [
         # characters that computer algebra passes over
         (r"16≡8\sqrt{3}", r"8 \sqrt { 3 }", 0), ("2x+1≡3x", "3x", 0), ("2x+1_3x", "3x", 0),
+        ("√3x", "3x", 0), ("√ab", r"\sqrt{ab}", 0), ("√(x+1)", "x + 1", 0), ("2·x", "2x3", 0),
+        # signs that it is told in LaTeX
+        ("5√2x", r"5 \sqrt { 2 } x", 1), ("2·x + 1", "2x + 1", 1), ("√x", r"\sqrt { x }", 1),
+        ("x÷2", "x / 2", 1),
         # where a name is asked for, another name is another answer
         (r"\angle 4 = \angle 5", r"\angle 5", 0), (r"\angle 5 ≈ \angle 4", r"\angle 5", 0),
         ("A D = B E", "A D", 0), (r"\text{answer} = \angle 5", r"\angle 5", 1),

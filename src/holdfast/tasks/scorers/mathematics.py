@@ -79,6 +79,9 @@ _PASSED_OVER = re.compile(
     r"\\(?!(?:[dtc]?frac|sqrt|over|cdot|times|div|pi|leq|geq|neq)(?![A-Za-z]))[A-Za-z]+|['?,;:]"
     r"|[^\x00-\x7f×·÷π√]|(?<=\d)_|\b(?:and|or|no|not|is)\b"
 )
+# Signs that computer algebra does not know are written in LaTeX; a root of brackets is not read.
+_IN_LATEX = str.maketrans({"·": r"\cdot ", "×": r"\times ", "÷": "/", "π": r"\pi "})
+_ROOT_SIGN = re.compile(r"√ ?(?:(\d+|[A-Za-z])|(?={))")
 _EQUALS = re.compile(r"=|\\(?:approx|simeq|doteq)(?![A-Za-z])")
 _MIRRORED = {"=", r"\cong", r"\parallel", r"\perp", r"\sim", r"\neq"}
 _TURNED = {">": "<", r"\geq": r"\leq"}
@@ -245,6 +248,7 @@ def _by_algebra(given: str, wanted: str) -> bool:
     It passes over what it does not know: it takes `\leq 5` for 5, and `\angle 1 \cong \angle 2` for 2. So
     names become variables, and what relates, parts or changes the rest has to be the same.
     """
+    given, wanted = map(_in_latex, (given, wanted))
     if not (_symbolic(given) and _symbolic(wanted)):
         return False
     ours, theirs = (_NAMED.sub(_variable, text) for text in (given, wanted))
@@ -252,6 +256,12 @@ def _by_algebra(given: str, wanted: str) -> bool:
     alike = relations == _statement(theirs)[1] and _UNKNOWN_TO_ALGEBRA.isdisjoint(relations)
     alike = alike and not (relations and _nested(ours))
     return alike and _passed_over(ours) == _passed_over(theirs) and latex.equal(ours, theirs)
+
+
+def _in_latex(text: str) -> str:
+    r"""`5√2·x` as `5\sqrt{2}\cdot x`."""
+    roots = _ROOT_SIGN.sub(lambda sign: rf"\sqrt{{{sign[1]}}}" if sign[1] else r"\sqrt", text)
+    return roots.translate(_IN_LATEX)
 
 
 def _variable(name: re.Match[str]) -> str:

@@ -80,7 +80,7 @@ _BOUND = re.compile(  # "over 2", "2 or more", "> 2", "2nd", "2%", "isn't 2", "-
     r"|\b(?:above|below|beyond|(?:greater|larger|smaller|higher|lower|other) than|hardly|never|twice|double"
     rf"|triple|minus|negative|except|(?:any(?:thing|(?: \w{{1,10}})?)|all) but) {_NUMERAL}"
     r"|(?:\b(?:can)?not|n't) (?!(?:see )?any\b)\S|(?<![\w.])[-.]\d"
-    r"|\b(?:or|and) (?:more|less|fewer|counting|no|none|zero)\b|[<>≤≥≠±√∛%‰^¼-¾⅐-⅞]|\d ?\+(?!\S)"
+    r"|\b(?:(?:or|and) (?:more|less|fewer|counting)|or (?:no|none|zero))\b|[<>≤≥≠±√∛%‰^¼-¾⅐-⅞]|\d ?\+(?!\S)"
     r"|\d[a-z]|\b[a-z]\d"
     r"|\b(?:percent|times|squared|cubed|quarter|dozen|pair|couple|billion|trillion)s?\b"
     r"|\b(?:third|halve|fourth|fifth|ten|hundred|thousand|million)s\b"
