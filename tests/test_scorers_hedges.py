@@ -26,6 +26,10 @@ NINE = tuple(f"choice {index}" for index in range(9))
         ("Option A or option B", None), ("Option A, Option B, Option C", None), ("A and also B", None),
         ("The answer is A or, possibly, C", None), ("The answer is A or the answer is C", None),
         ("Option A and option B are wrong. Option C fits.", "C"), ("The answer is B, probably.", "B"),
+        ("A. Or C.", None), ("A? Maybe C?", None), ("A, otherwise C", None),
+        ("A或C", None), ("A, alternatively C", None), ("A but also C", None), ("A together with C", None),
+        ("The answer is A. Also, B and C are incorrect.", "A"),
+        ("The answer is A. Perhaps B fits, too.", "A"),
         # doubts, questions and denials
         ("I doubt the answer is C.", None), ("No doubt the answer is C", "C"), ("It can hardly be C", None),
         ("It is unlikely to be C.", None), ("It is false that the answer is C", None),

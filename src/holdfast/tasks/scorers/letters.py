@@ -25,9 +25,15 @@ OPTION = (
     rf"| (?!(?:{_VERBS})\b)[a-z])"
 )
 # With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "A to D", "A < B").
-_MARK = rf" ?(?:[,、;/|&+*<>→×·…{_RELATIONS}-]|\\(?:[lr]?or|vee|l?and|wedge|q?quad|\\)?(?![A-Za-z])) ?"
-_AND = "and/or|and|or|nor|to|through|versus|vs\\.?|plus|as well as|oder|ou|aber auch|и|или"
-MAYBE = "maybe|perhaps|possibly|probably|even|also|else"
+_MARK = (
+    rf" ?(?:[,、;/|&+*<>→×·•…~`{_RELATIONS}或和与與及-]|\.\.+|<br ?/?>|\\[\\,;& ]"
+    r"|\\(?:[lr]?or|vee|l?and|wedge|cup|cap|q?quad)(?![A-Za-z])) ?"
+)
+MAYBE = "maybe|perhaps|possibly|probably|even|also|else|otherwise|alternatively|if not"
+_AND = (
+    rf"and/or|and|or|nor|to|through|versus|vs\.?|plus|as well as|together with|along with|but (?:{MAYBE})"
+    "|oder|ou|aber auch|o|y|e|и|или|και"
+)
 _AGAIN = r"(?:the answer is )?(?:(?i:option|choice) )?"
 _MARK_AND_WORD = (
     rf"(?:(?:{_MARK}| | \()(?:{_AND}),? (?:(?:{MAYBE}),? )?|(?:{_MARK}| \()(?:{MAYBE}),? ){_AGAIN}"
@@ -36,6 +42,10 @@ _JOINED = rf"\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z])"
 _NO_VERB = rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
 _LIST = re.compile(  # in "A, B and C, B" the last is none of the list
     rf"(?<![\w'’])\(?[A-Z]\)?(?:{_MARK}{_JOINED})*(?:{_MARK}{_JOINED}|(?:{_MARK_AND_WORD}{_JOINED})+){_NO_VERB}"
+)
+_OTHERWISE = re.compile(  # "A. Or C."
+    r"(?<![\w'’])\(?[A-Z]\)?[.?!] (?i:or|(?:or )?(?:maybe|perhaps|possibly|alternatively|otherwise)),? "
+    rf"{_AGAIN}\(?[A-Z]\b\)?(?= ?[.?!]|\W*$)"
 )
 _NAMED = r"(?:[Oo]ption|[Cc]hoice)"
 _NAMED_LIST = re.compile(rf"\b{_NAMED} \(?[A-Z]\)?(?:,? (?:(?:and|or) )?{_NAMED} {_JOINED})+{_NO_VERB}")
@@ -89,7 +99,7 @@ def without_the_first(text: str) -> str:
 def without_others(text: str) -> str:
     """A text, in one line, without the pronoun I and the letters that it rules out or lists."""
     text = _NEGATED.sub(" ", _PRONOUN.sub("We", text))
-    for pattern in (_LIST, _NAMED_LIST, _ROW):
+    for pattern in (_LIST, _OTHERWISE, _NAMED_LIST, _ROW):
         text = pattern.sub(_unless_one, text)
     return " ".join(text.split())
 
