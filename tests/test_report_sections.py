@@ -141,3 +141,16 @@ def test_what_results_were_made_with_is_told_as_far_as_they_say() -> None:
     ):
         facts = dict(setup(analyse(replace(make_results(("sft",), items=4), made=tuple(made)))))
         assert {name: facts[name] for name in MADE if name in facts} == expected
+
+
+def test_in_a_narrow_terminal_no_two_names_are_cut_to_the_same(monkeypatch):
+    names = [f"sft retention.strength={strength}" for strength in (100, 3000)]
+    columns = [Column("method", "Method"), *(Column(f"m{index}", "Measure", "change") for index in range(7))]
+    value = Estimate(0.1, -1.0, 1.0)
+    rows = [{"method": name} | {column.key: value for column in columns[1:]} for name in names]
+    monkeypatch.setattr(console.out, "width", 80)
+    with console.out.capture() as said:
+        console.show_table(to_json(Table("t", "T", columns, rows)))
+    assert "…" not in said.get()
+    first = "".join(line.split("  ")[0].strip() for line in said.get().splitlines()[3:])
+    assert all(name.replace(" ", "") in first.replace(" ", "") for name in names)

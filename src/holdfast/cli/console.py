@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
 from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
@@ -100,7 +100,9 @@ def show_table(table: Mapping[str, Any]) -> None:
 
     grid = Grid(title=table["title"], caption=table["note"], box=None, pad_edge=False)
     for column in table["columns"]:
-        grid.add_column(column["label"], justify="left" if column["kind"] == "text" else "right")
+        # Folded: where a terminal is narrow, two settings of a grid would be cut to the same name.
+        side: JustifyMethod = "left" if column["kind"] == "text" else "right"
+        grid.add_column(column["label"], justify=side, overflow="fold")
     for row in table["rows"]:
         cells = []
         for column in table["columns"]:
