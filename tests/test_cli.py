@@ -81,7 +81,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     config = write_config(tmp_path)
     planned = call("plan", config)
     assert planned.code == 0
-    assert "17 jobs (3 more are shared), 17 to do" in planned.out
+    assert "17 jobs (20 if methods shared none), 17 to do" in planned.out
     stages = [re.split(r"  +", line.strip()) for line in planned.out.splitlines()]
     assert stages[3][:3] == ["sft seed 0 stage 2 (counting)", "learn, 3 evaluate", "to do"]
     told = [(int(count or 1)) for line in stages[1:6] for count in re.findall(r"(\d*) ?[a-z]+", line[1])]

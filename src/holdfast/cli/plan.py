@@ -82,8 +82,7 @@ def plan(
     elif not rates:
         time_left = "how long that takes can be told once a few are done"
     out.print(
-        f"{len(jobs.jobs)} jobs ({jobs.asked - len(jobs.jobs)} more are shared), "
-        f"{len(todo)} to do; {time_left}.",
+        f"{len(jobs.jobs)} jobs ({jobs.asked} if methods shared none), {len(todo)} to do; {time_left}.",
     )
     if completion is not None or pixels is not None:
         err.print(
