@@ -13,11 +13,12 @@ import numpy as np
 from holdfast.analysis.axes import shown
 from holdfast.analysis.comparisons import MEASURES, Comparison
 from holdfast.analysis.method import MethodView
+from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Finding, Section
-from holdfast.report.table import NO_BREAK, Column, Kind, Table, p_value, text, used
+from holdfast.report.table import NO_BREAK, Column, Kind, Table, p_value, rounded, text, used
 
 # measure -> (topic, name, then for a method above and below the one it is compared with: a word that
 # goes before a list of methods, and a verb)
@@ -89,7 +90,7 @@ def findings(analysis: Analysis) -> list[Finding]:
         for reference, others in groups
         for one in _unequal_learning([compared[method.name] for method in others])
     ]
-    return found + unequal + _joint(analysis)
+    return found + unequal + _little_to_forget(analysis) + _joint(analysis)
 
 
 def _in_order(finding: Finding, reference: MethodView) -> Finding:
@@ -167,6 +168,33 @@ def _unequal_learning(comparisons: list[Comparison]) -> list[Finding]:
             f"Accuracy just after training differs from that of {comparisons[0].reference.name}: "
             f"{listed(unequal)}{unit}. Who learns less has less to forget, so read forgetting together with "
             "learning.",
+        )
+    ]
+
+
+def _little_to_forget(analysis: Analysis) -> list[Finding]:
+    """An FM near 0 of a method that had learned next to nothing is no sign of keeping."""
+    column = {task: index for index, task in enumerate(analysis.results.sequence)}
+    little, least = [], 0.0
+    for method in analysis.sequential:
+        old = method.order[:-1]
+        counts = [analysis.items[task] for task in old]
+        if not method.complete or not counts or not all(counts):
+            continue
+        learned = np.mean([method.matrix_ST[stage, column[task]] for stage, task in enumerate(old, 1)])
+        # Tasks count alike in FM, as in AvgAcc.
+        together = round(len(counts) ** 2 / sum(1 / count for count in counts))
+        if learned < (resolves := resolvable_difference(together, paired=True)):
+            little.append(f"{method.name} ({rounded(learned, 1, times=100)})")
+            least = max(least, resolves)
+    if not little:
+        return []
+    return [
+        Finding(
+            "Little to forget",
+            f"Of earlier tasks' items few were right just after training on them, in %: {listed(little)}. "
+            f"That is less than the {rounded(least, 1, times=100)} points that these items resolve, so an FM "
+            "near 0 says nothing there.",
         )
     ]
 

@@ -158,7 +158,8 @@ def _seeds(count: int) -> Sequence[str]:
             "One seed: intervals cover the choice of test items, not how another training run would differ."
         ]
     if 1 < count < 5:
-        return [f"{count} seeds: intervals cover test items and seeds; from so few seeds they are rough."]
+        told = "where seeds differ, so few make them long"
+        return [f"{count} seeds: intervals cover test items and seeds; {told}."]
     return []
 
 
