@@ -59,6 +59,17 @@ def test_tasks(call: Call, tmp_path: Path) -> None:
     assert call("tasks", "show", "reading", "--split", "tset", "--out", sheet).code == 2
 
 
+def test_a_task_of_ones_own_is_shown(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "how many ?", "answer": "3"}\n')
+    own = {"invoices": {"train": "rows.jsonl", "test": "rows.jsonl", "scorer": "number"}}
+    config = write_config(tmp_path, {"tasks": own, "sequence": ["invoices"]})
+    sheet = tmp_path / "sheet.png"
+    unknown = call("tasks", "show", "invoices", "--out", sheet).err
+    assert "--like" in unknown and len(unknown) < 200  # not every name there is
+    assert call("tasks", "show", "invoices", "--like", config, "--count", 1, "--out", sheet).code == 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_bad_experiment_is_refused_before_any_work(call: Call, tmp_path: Path) -> None:
     config = write_config(tmp_path, {"sequence": ["raeding"]})
     said = call("run", config)
