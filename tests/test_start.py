@@ -166,7 +166,7 @@ def test_init_writes_an_experiment_and_shows_its_plan(tmp_path: Path, call: Call
     assert "Wrote new/mine.yaml. Scorer: exact" in said.out
     assert "in one process (a first guess for the embedded model)" in said.out
     experiment = load_experiment(tmp_path / "new" / "mine.yaml")
-    assert (experiment.name, experiment.sequence) == ("mine", ("train",))
+    assert (experiment.name, experiment.sequence) == ("mine", ("mine",))  # train.jsonl tells nothing
     assert (experiment.model.path, experiment.prompts["cot"]) == ("embedded", "{prompt} think")
     before = (tmp_path / "new" / "mine.yaml").read_bytes()
     said = call("init", "new/mine.yaml", "--data", "train.jsonl", "--test", "test.jsonl")

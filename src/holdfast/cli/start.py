@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from holdfast.start.look import Data
     from holdfast.tasks.task import Split
 
+FILE = Path("experiment.yaml")
+ANY_FILE = ("all", "data", "dataset", "examples", "rows", "train")  # names that tell nothing of a task
 SHOWN = 5  # rows that can never be right
 
 
@@ -53,9 +55,7 @@ def demo(
 
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file to write.")] = Path(
-        "experiment.yaml"
-    ),
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file to write.")] = FILE,
     data: Annotated[
         str,
         typer.Option(
@@ -85,8 +85,7 @@ def init(
     model = model or _ask("The model: a folder, a hub id or 'embedded'", "--model", "embedded")
     require_model(model)
     found = _look(data, test)
-    stem = re.sub(r"[-_.]train$", "", Path(data).stem) if test else Path(data).stem
-    task = _name(stem)
+    task = _name(_called(file, data, test is not None))
     draft = Draft(file, _name(file.stem), f"my-{task}" if taken(task) else task, model, device)
     _check_free(file)  # a look may take a while
     files.write_text(file, text_of(draft, found))
@@ -99,6 +98,12 @@ def init(
         )
     _tell_misfits(draft, found)
     plan.plan(file)
+
+
+def _called(file: Path, data: str, tested: bool) -> str:
+    """What rows are of: their file's stem, or the experiment's where that tells nothing and this was said."""
+    stem = re.sub(r"[-_.]train$", "", Path(data).stem) if tested else Path(data).stem
+    return file.stem if stem.lower() in ANY_FILE and file != FILE else stem
 
 
 def _name(stem: str) -> str:
