@@ -332,6 +332,13 @@ def test_a_reference_is_a_method_that_can_forget(tmp_path: Path) -> None:
     assert load_experiment(path, ["reference=grpo"]).reference == "grpo"
     assert "reference: there is no method 'gpro'; did you mean 'grpo'?" in message(path, "reference=gpro")
     assert "name another method" in message(path, "reference=grpo", "methods.grpo.joint=true")
+    grid = (
+        "reference=grpo",
+        "methods.grpo.learning_rate=null",
+        "methods.grpo.grid={learning_rate: [1.0e-4, 2.0e-4]}",
+    )
+    said = "grpo is a grid; name one of its methods: grpo learning_rate=1e-4, grpo learning_rate=2e-4"
+    assert said in message(path, *grid)
 
 
 def test_a_probe_does_not_test_on_what_it_trains_on(tmp_path: Path) -> None:

@@ -120,7 +120,9 @@ def _check_reference(experiment: Experiment) -> Iterator[Problem]:
     name, methods = experiment.reference, experiment.methods
     if name is None:
         return
-    if name not in methods:
+    if of_grid := [one for one, variant in experiment.variants.items() if variant.of == name]:
+        yield ("reference",), f"{name} is a grid; name one of its methods: {', '.join(of_grid)}"
+    elif name not in methods:
         yield ("reference",), f"there is no method '{name}'{suggestion(name, methods)}"
     elif methods[name].joint:
         yield ("reference",), f"{name} learns all tasks at once and has none to forget; name another method"
