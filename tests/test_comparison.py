@@ -51,6 +51,8 @@ def test_verdicts() -> None:
     assert soft.rows[0].change.lost == 25
     assert soft.rows[0].verdict != "forgotten"
     assert {flip["lost"] for flip in soft.flips} == {"convention"}
+    for bound, said in ((0.01, "more than 1 point, "), (0.02, "more than 2 points, ")):
+        assert said in comparison.to_table(compare(ones, ones, max_drop=bound)).note
 
 
 def test_false_alarms_do_not_grow_with_the_number_of_tasks() -> None:

@@ -142,10 +142,11 @@ def to_table(comparison: Comparison) -> Table:
     ]
     rows = [_row(row, comparison.level) for row in comparison.rows]
     bound = f"{100 * comparison.max_drop:g}"
+    points = f"{bound} point" if bound == "1" else f"{bound} points"
     test = "a group-sequential test with McNemar's" if comparison.sequential else "McNemar's exact test"
     note = (
         f"Points of 100, with {level} bootstrap intervals of the paired change. Forgotten: fell by more "
-        f"than {bound} points, with p ≤ {1 - comparison.level:.3g} ({test} over items lost and "
+        f"than {points}, with p ≤ {1 - comparison.level:.3g} ({test} over items lost and "
         f"gained, adjusted for the number of rows). Kept: the interval lies above −{bound}. Unclear: "
         "neither. Resolvable: the difference that so many items, and so many of them judged differently, "
         "show in 80 % of cases."
