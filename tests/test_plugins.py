@@ -323,7 +323,7 @@ def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         ({"objective": "rules.py:Empty"}, "has no `advantages`, which says how it learns"),
         ({"objective": "rules.py:Centred", "skale": 2}, "unknown key; did you mean 'scale'?"),
         ({"objective": "sft", "retention": {"kind": "ewk", "strength": 1}}, "not 'ewk'; did you mean 'ewc'?"),
-        ({"objective": "sft", "retention": {"kind": "ewc"}}, "ewc: strength: field required"),
+        ({"objective": "sft", "retention": {"kind": "ewc"}}, "ewc: strength: is missing; it has no default"),
         ({"objective": "sft", "retention": {"kind": "rules.py:Centred"}}, "must be a class made from"),
         ({"objective": "remax", "retention": {"kind": "rules.py:Counting"}}, "is not for ReMax"),
         ({"objective": "sft", "joint": True, "retention": {"kind": "er"}}, "no earlier tasks to retain"),

@@ -243,6 +243,8 @@ def parse_strategies(value: Any) -> Any:
             if first["type"] == "extra_forbidden":
                 known = strategy_class(settings["kind"]).model_fields
                 text = f"there is no such setting; there is {', '.join(known)}"
+            elif first["type"] == "missing":
+                text = "is missing; it has no default"
             said = (settings["kind"], place, f"{text[0].lower()}{text[1:]}")
             raise ValueError(": ".join(filter(None, said))) from None
     names = [one.name for one in made]
