@@ -162,6 +162,7 @@ def test_a_running_experiment(tmp_path):
     results = make_results(("sft", "grpo"), items=20, sequence=SHORT, general=("facts",), stages_done=2)
     html = build(results, tmp_path).read_text(encoding="utf-8")
     assert "grpo is not finished (stages evaluated: seed 0: 2 of 3)" in html
+    assert "run&#39; goes on from here" in html
     rows = {row["method"]: row for row in json.loads((tmp_path / "tables/headline.json").read_text())["rows"]}
     assert rows["grpo"]["avg_acc"] == {"value": None, "low": None, "high": None}
     assert rows["grpo"]["seeds"] == "0 of 1"
@@ -169,6 +170,14 @@ def test_a_running_experiment(tmp_path):
     last = json.loads((tmp_path / "tables/matrices.json").read_text())["rows"][-1]
     assert last["stage"] == 3
     assert last["diagrams"] is None
+
+
+def test_methods_that_are_as_far_share_a_caution():
+    results = make_results(("sft", "grpo"), items=20, sequence=SHORT, stages_done=2)
+    twin = replace(results.runs[-1], method="twin")
+    said = cautions(analyse(replace(results, runs=(*results.runs, twin))))
+    assert said[0].startswith("grpo and twin are not finished (stages evaluated: seed 0: 2 of 3)")
+    assert not any("goes on" in note for note in cautions(analyse(make_results(items=20, sequence=SHORT))))
 
 
 @pytest.mark.usefixtures("unsaved")

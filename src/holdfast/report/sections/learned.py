@@ -14,6 +14,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import cross, fit, method_legend, panels
 from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
 from holdfast.report.section import Drawing, Section
+from holdfast.report.sections.differences import listed
 from holdfast.report.style import MUTED, WIDTH, Looks
 from holdfast.report.table import Column, Table, rounded, used
 
@@ -127,14 +128,19 @@ def scatter(analysis: Analysis, looks: Looks) -> Figure | None:
 
 def cautions(analysis: Analysis) -> list[str]:
     """What limits the findings: unfinished runs, rows left out, seeds, styles, number of items."""
-    notes = []
+    unfinished: dict[str, list[str]] = {}  # how far they are -> methods
     for method in analysis.methods:
         if not method.complete:
             seeds = zip(method.runs, method.finished, strict=True)
             done = ", ".join(f"seed {run.seed}: {count} of {method.stages}" for run, count in seeds)
-            notes.append(
-                f"{method.name} is not finished (stages evaluated: {done}); measures count finished seeds."
-            )
+            unfinished.setdefault(done, []).append(method.name)
+    notes = [
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} not finished (stages evaluated: {done}); "
+        "measures count finished seeds."
+        for done, names in unfinished.items()
+    ]
+    if unfinished:
+        notes.append("The same 'holdfast run' goes on from here.")
     notes += [f"{one.text}. {' '.join(one.first)}" for one in analysis.results.left_out]
     notes += _seeds(max((method.draws.seeds for method in analysis.methods), default=0))
     if len({method.style for method in analysis.methods}) > 1:
