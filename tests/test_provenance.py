@@ -119,6 +119,7 @@ def test_a_checkpoint_is_exported(ran: Path, config: Path, tmp_path: Path, call:
     ):
         said = call("export", config, *wrong, tmp_path / "other")
         assert said.code == 2 and expected in said.err
+    assert "needs --records" in call("export", config, tmp_path / "all.csv").err
 
 
 def test_weights_that_were_not_kept_are_said(tmp_path: Path, call: Call) -> None:

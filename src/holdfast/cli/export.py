@@ -64,9 +64,11 @@ def export(
     experiment, plan, store = open_run(run)
 
     from holdfast.experiment.collect import collect
-    from holdfast.experiment.export import check_there, export_checkpoint, find_chain
+    from holdfast.experiment.export import SUFFIXES, check_there, export_checkpoint, find_chain
 
     if not records and not figures:
+        if target.suffix in SUFFIXES:
+            raise InputError(f"{target} is no name of a folder; a file of records needs --records.")
         chain = find_chain(plan, method, seed)
         number = export_checkpoint(chain, stage, plan, store, target)
         out.print(f"{chain.method} seed {chain.seed} after stage {number}: {target}")
