@@ -360,6 +360,8 @@ def test_catalog(tmp_path):
     assert names()[0] == "diagrams"
     assert get_task("mine", own).name == "mine"
     assert get_task("reading").name == "reading"
+    with pytest.raises(InputError, match="no task 'invoices'; 'holdfast tasks' and 'holdfast data' list"):
+        get_task("invoices", {})
     with pytest.raises(InputError, match="no task 'readin'; did you mean 'reading'"):
         get_task("readin", own)
     with pytest.raises(InputError, match="name of an embedded one"):

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast.cli.console import Debug, Json, out, show_json
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError
 
 tasks_app = typer.Typer(help="Tasks that ship with Holdfast.", invoke_without_command=True)
 
@@ -58,17 +58,15 @@ def show_task(
 ) -> None:
     """Draw examples of a task on one sheet; of one of your own with --like."""
     from holdfast.cli.report import load_run
-    from holdfast.tasks.benchmarks import BENCHMARKS
     from holdfast.tasks.catalog import get_task, taken
-    from holdfast.tasks.embedded import TASKS
     from holdfast.tasks.sheet import write_sheet
 
-    if like is None and not taken(name):
-        meant = suggestion(name, [*TASKS, *BENCHMARKS])
-        if "did you mean" not in meant:  # some sixty names tell nobody anything
-            meant = "; 'holdfast tasks' and 'holdfast data' list what there is."
-        raise InputError(f"There is no task '{name}'{meant} One of your own is shown with --like CONFIG.")
-    task = load_run(like).task(name) if like else get_task(name)
+    try:
+        task = load_run(like).task(name) if like else get_task(name)
+    except InputError as error:
+        if like is not None or taken(name):
+            raise
+        raise InputError(f"{error} One of an experiment's own is shown with --like CONFIG.") from None
     path = sheet or Path(f"{name}.png")
     write_sheet(task, path, split, count)  # type: ignore[arg-type]  # an unknown split is reported there
     out.print(f"{task.description}\n{count} {split} examples: {path}")

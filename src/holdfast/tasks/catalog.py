@@ -64,7 +64,12 @@ def get_task(
     if name in BENCHMARKS:
         task = load_benchmark(name)
         return _usable(task.scored_by("study") if scoring == "study" else task)
-    raise InputError(f"There is no task '{name}'{suggestion(name, [*TASKS, *BENCHMARKS, *(own or {})])}")
+    meant = suggestion(name, [*TASKS, *BENCHMARKS, *(own or {})])
+    if "did you mean" not in meant:  # some sixty names tell nobody anything
+        meant = (
+            "; 'holdfast tasks' and 'holdfast data' list those that ship, and your own stand under 'tasks'."
+        )
+    raise InputError(f"There is no task '{name}'{meant}")
 
 
 def _of_code(name: str, reference: str) -> Task:
