@@ -208,7 +208,7 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
         check([{}] * 5, prompts={"cot": "{prompt} please", "direct": "{prompt}"}, hint="{prompt} {answer}")
         == 1
     )
-    no_room = "(?s)no room in the context of 512 for max_tokens 505.*"
+    no_room = "(?s)change settings, .*, not rows.*no room in the context of 512 for max_tokens 505.*"
     with pytest.raises(InputError, match=no_room + "test rows, which are judged.*is evaluation.max_tokens"):
         check([{}] * 5, evaluation={"max_tokens": 505})
     with pytest.raises(InputError, match=no_room + "train rows, .* it is sampling.max_tokens"):

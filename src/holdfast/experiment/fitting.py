@@ -45,7 +45,10 @@ def check_rows(experiment: Experiment) -> None:
     found = look_at_rows(experiment) or []
     if problems := [problem for one in found for problem in one.problems.values()]:
         said = "\n".join([*first_of(problems), *_where_room_is_said(experiment, found)])
-        advice = "change or remove these (bad_rows: skip leaves them out)"
+        if any(0 < one.looked_at == len(one.problems) for one in found):
+            advice = "of some task it takes none, so change settings, such as max_tokens, not rows"
+        else:
+            advice = "change or remove these (bad_rows: skip leaves them out)"
         raise InputError(f"The model cannot take every row; {advice}:\n{said}")
 
 
