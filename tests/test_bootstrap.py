@@ -92,6 +92,19 @@ def test_methods_with_as_many_seeds_are_paired_seed_by_seed():
     assert combine_seeds(one) - combine_seeds(other) == pytest.approx(combine_seeds(one - other))
 
 
+def test_a_difference_ends_where_the_measures_do():
+    """Two seeds that differ by much: t is 12.7, and no accuracy differs from another by over 100 points."""
+    results = make_results(("sft", "grpo"), seeds=(0, 1), items=20)
+    draws = resample(results, results.runs, 50)
+    swings = {
+        name: values * 0 + np.linspace(-3, 3, len(values)) for name, values in draws["sft"].measures.items()
+    }
+    swinging = replace(draws["sft"], measures=swings)
+    for name, most in (("avg_acc", 1), ("fm", 1), ("bwt", 2)):
+        found = swinging.minus(draws["grpo"], name)
+        assert (found.low, found.high) == (-most, most)
+
+
 def test_unfinished_seeds_do_not_count():
     draws = np.stack([np.full(11, 0.4), np.full(11, np.nan)])
     assert combine_seeds(draws) == pytest.approx(np.full(101, 0.4))

@@ -22,7 +22,7 @@ import numpy as np
 
 from holdfast import rng
 from holdfast.analysis.matrix import check_items, group_by_method, task_scores
-from holdfast.analysis.metrics import measure
+from holdfast.analysis.metrics import bounds, measure
 from holdfast.analysis.results import MethodRun, Results
 
 RESAMPLES = 1000  # of items
@@ -68,7 +68,8 @@ class MethodDraws:
 
     def minus(self, other: MethodDraws, measure: str) -> Estimate:
         """The difference of a measure; both were resampled with the same items, so it is paired."""
-        return estimate(self.measures[measure] - other.measures[measure])
+        least, most = bounds(measure)
+        return estimate(self.measures[measure] - other.measures[measure]).within(least - most, most - least)
 
 
 def resample(

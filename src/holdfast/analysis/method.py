@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from holdfast.analysis.bootstrap import Estimate, MethodDraws, estimate
+from holdfast.analysis.metrics import bounds
 from holdfast.analysis.results import MethodRun
 from holdfast.analysis.transitions import Persistence, Transitions
 from holdfast.tasks.prompts import Style
-
-# Of the measures that are not between -1 and 1.
-BOUNDS = {"avg_acc": (0.0, 1.0), "plasticity": (0.0, 1.0), "fm": (-1.0, 0.0)}
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class MethodView:
 
     def measure(self, name: str) -> Estimate:
         """A measure with its interval, in units of one; the interval holds possible values alone."""
-        return estimate(self.draws.measures[name]).within(*BOUNDS.get(name, (-1.0, 1.0)))
+        return estimate(self.draws.measures[name]).within(*bounds(name))
 
     def cell(self, stage: int, task: int) -> Estimate:
         """A cell's accuracy with its interval; negative stages count from the end."""

@@ -16,6 +16,13 @@ POWER = 0.8  # with which a resolvable difference is found
 
 
 MEASURES = ("avg_acc", "fm", "bwt", "plasticity", "learned", "general", "fwt", "tlg")
+# Of those that are not between -1 and 1.
+_BOUNDS = {"avg_acc": (0.0, 1.0), "plasticity": (0.0, 1.0), "fm": (-1.0, 0.0)}
+
+
+def bounds(measure: str) -> tuple[float, float]:
+    """The least and the most that a measure can be."""
+    return _BOUNDS.get(measure, (-1.0, 1.0))
 
 
 def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = False) -> dict[str, np.ndarray]:
