@@ -163,7 +163,7 @@ def test_init_writes_an_experiment_and_shows_its_plan(tmp_path: Path, call: Call
         "init", "new/mine.yaml", "--data", "train.jsonl", "--test", "test.jsonl", "--model", "embedded"
     )
     assert (said.code, said.err) == (0, "")
-    assert "Wrote new/mine.yaml. Scorer: exact" in said.out
+    assert "Wrote new/mine.yaml.\nScorer of mine: exact" in said.out
     assert "in one process (a first guess for the embedded model)" in said.out
     experiment = load_experiment(tmp_path / "new" / "mine.yaml")
     assert (experiment.name, experiment.sequence) == ("mine", ("mine",))  # train.jsonl tells nothing
@@ -172,6 +172,42 @@ def test_init_writes_an_experiment_and_shows_its_plan(tmp_path: Path, call: Call
     said = call("init", "new/mine.yaml", "--data", "train.jsonl", "--test", "test.jsonl")
     assert said.code == 2 and "nothing is overwritten" in said.err
     assert (tmp_path / "new" / "mine.yaml").read_bytes() == before
+
+
+def test_init_takes_several_data_as_a_sequence(tmp_path: Path, call: Call) -> None:
+    for folder, answers in (("clocks", ["3", "4"] * 10), ("signs", ["stop", "go"] * 4)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, questions(answers), "rows.jsonl")
+    write(tmp_path, [{"question": f"{n} ?", "label": "yes"} for n in range(30)], "signs.jsonl")
+    data = ("--data", "clocks/rows.jsonl", "--data", "signs/rows.jsonl", "--data", "signs.jsonl")
+    said = call("init", "mine.yaml", *data, "--model", "embedded")
+    assert said.code == 0, said.err
+    assert "Scorer of clocks: number" in said.out and "Scorer of signs-3: yes_no" in said.out
+    experiment = load_experiment(tmp_path / "mine.yaml")
+    assert experiment.sequence == ("clocks", "signs", "signs-3")
+    assert [experiment.task(name).scorer for name in experiment.sequence] == ["number", "exact", "yes_no"]
+    assert experiment.task("signs").sizes == {"train": 6, "test": 2}
+    assert {method.batch for method in experiment.methods.values()} == {6}  # as many as the smallest has
+    said = call("init", "one.yaml", *data, "--test", "signs.jsonl", "--model", "embedded")
+    assert said.code == 2 and "--test is there 1 times and --data 3 times" in said.err
+    files = (
+        *data,
+        "--test",
+        "clocks/rows-test.jsonl",
+        "--test",
+        "signs/rows-test.jsonl",
+        "--test",
+        "signs.jsonl",
+    )
+    assert call("init", "all.yaml", *files, "--model", "embedded").code == 0
+    assert load_experiment(tmp_path / "all.yaml").task("clocks").sizes == {"train": 20, "test": 4}
+
+
+def test_texts_among_several_data_are_asked_for_directly(tmp_path: Path, call: Call) -> None:
+    write(tmp_path, questions(["yes"] * 10), "short.jsonl")
+    write(tmp_path, questions(["a b c d e f g h i j k"] * 10), "long.jsonl")
+    call("init", "mine.yaml", "--data", "short.jsonl", "--data", "long.jsonl", "--model", "embedded")
+    assert load_experiment(tmp_path / "mine.yaml").styles == ("direct",)
 
 
 def test_init_gives_data_a_name_of_its_own(tmp_path: Path, call: Call) -> None:
@@ -287,7 +323,7 @@ def test_jsonl_with_names_of_its_own_is_a_table(tmp_path: Path, call: Call) -> N
     write(tmp_path, rows, "mine.jsonl")
     said = call("init", "mine.yaml", "--data", "mine.jsonl", "--model", "embedded")
     assert said.code == 0, said.err
-    assert "a fifth of the rows is held out" in said.out and "Scorer: number" in said.out
+    assert "a fifth of the rows is held out" in said.out and "Scorer of mine: number" in said.out
     task = load_experiment(tmp_path / "mine.yaml").task("mine")
     assert task.sizes == {"train": 16, "test": 4}
     train, test = ({one.images[0].read() for one in task.examples(split)} for split in ("train", "test"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,13 +59,21 @@ def demo(
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file to write.")] = FILE,
     data: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            "--data", help="Rows: a file (JSONL, JSON, parquet, Arrow, CSV), a folder, or a hub id."
+            "--data",
+            metavar="ROWS",
+            help="A file (JSONL, JSON, parquet, Arrow, CSV), a folder, or a hub id; once more for each "
+            "task that is learned after it.",
         ),
-    ] = "",
+    ] = None,
     test: Annotated[
-        Path | None, typer.Option("--test", help="The file of rows to judge by; else a fifth is held out.")
+        list[Path] | None,
+        typer.Option(
+            "--test",
+            metavar="ROWS",
+            help="A file to judge by, one for each --data; else a fifth of the rows is held out.",
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option("--model", help="A model's folder, a hub id, or 'embedded' to try it all out.")
@@ -81,29 +91,43 @@ def init(
     from holdfast.tasks.catalog import taken
 
     _check_free(file)
-    data = data or _ask("Your data: a file, a folder or a hub id", "--data")
+    sources = data or [_ask("Your data: a file, a folder or a hub id", "--data")]
+    tests = test or []
+    if tests and len(tests) != len(sources):
+        raise InputError(
+            f"--test is there {len(tests)} times and --data {len(sources)} times; give a --test for each "
+            "--data, in their order, or none."
+        )
     model = model or _ask("The model: a folder, a hub id or 'embedded'", "--model", "embedded")
     require_model(model)
-    found = _look(data, test)
-    task = _name(_called(file, data, test is not None))
-    draft = Draft(file, _name(file.stem), f"my-{task}" if taken(task) else task, model, device)
+    found = [_look(*pair) for pair in zip_longest(sources, tests)]
+    tasks = list[str]()
+    for source in sources:
+        task = _name(_called(file, source, tested=bool(tests), alone=len(sources) == 1))
+        task = f"my-{task}" if taken(task) else task
+        tasks.append(task if task not in tasks else f"{task}-{len(tasks) + 1}")
+    draft = Draft(file, _name(file.stem), tasks, model, device)
     _check_free(file)  # a look may take a while
     files.write_text(file, text_of(draft, found))
-    out.print(f"Wrote {file}. Scorer: {found.scorer} ({found.why}).")
-    if found.never_right:
-        first = "\n  ".join(found.never_right[:SHOWN])
+    out.print(f"Wrote {file}.")
+    for task, one in zip(tasks, found, strict=True):
+        out.print(f"Scorer of {task}: {one.scorer} ({one.why}).")
+    if never_right := [row for one in found for row in one.never_right]:
+        first = "\n  ".join(never_right[:SHOWN])
         raise InputError(
-            f"{len(found.never_right):,} rows can never be right as they stand; mend them, then "
+            f"{len(never_right):,} rows can never be right as they stand; mend them, then "
             f"'holdfast plan {file}':\n  {first}"
         )
     _tell_misfits(draft, found)
     plan.plan(file)
 
 
-def _called(file: Path, data: str, tested: bool) -> str:
-    """What rows are of: their file's stem, or the experiment's where that tells nothing and this was said."""
+def _called(file: Path, data: str, tested: bool, alone: bool) -> str:
+    """What rows are of: their file's stem, or where that tells nothing the experiment's, or their folder."""
     stem = re.sub(r"[-_.]train$", "", Path(data).stem) if tested else Path(data).stem
-    return file.stem if stem.lower() in ANY_FILE and file != FILE else stem
+    if stem.lower() not in ANY_FILE:
+        return stem
+    return (file.stem if file != FILE else stem) if alone else Path(data).absolute().parent.name
 
 
 def _name(stem: str) -> str:
@@ -140,7 +164,7 @@ def _look(data: str, test: Path | None) -> Data:
     return look_at_table("", splits) if table else look_at_rows(splits)
 
 
-def _tell_misfits(draft: Draft, found: Data) -> None:
+def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:
     """Count what the model cannot take or would not finish; the former is left out of the experiment."""
     from dataclasses import replace
 
@@ -157,7 +181,7 @@ def _tell_misfits(draft: Draft, found: Data) -> None:
     if misfits:
         files.write_text(draft.file, text_of(replace(draft, skip=True), found))
     encoder = encoder_of(experiment.model)
-    answers = [one for rows in found.examples.values() for one in rows]
+    answers = [one for data in found for rows in data.examples.values() for one in rows]
     if encoder is None or not answers:
         return
     style = experiment.styles[0]

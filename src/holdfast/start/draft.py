@@ -23,28 +23,41 @@ class Draft:
     Attributes:
         file: the experiment's, in whose folder its paths begin.
         name: of the experiment.
-        task: the name of the task.
+        tasks: their names, in the order in which they are learned.
         skip: whether rows that the model cannot take are left out.
     """
 
     file: Path
     name: str
-    task: str
+    tasks: Sequence[str]
     model: str
     device: str
     skip: bool = False
 
 
-def text_of(draft: Draft, data: Data) -> str:
-    """The YAML text."""
+def text_of(draft: Draft, found: Sequence[Data]) -> str:
+    """The YAML text.
+
+    Args:
+        found: the data of each task.
+    """
     embedded = draft.model == "embedded"
-    style, why_style = style_for(data)
-    rows = len(data.examples.get("train", ()))
+    style, why_style = min(map(style_for, found), key=lambda one: one[0] != "direct")
+    rows = min(filter(None, (len(data.examples.get("train", ())) for data in found)), default=0)
     batch = min(16, rows) if rows else 16
     tokens = 32 if embedded else 1024 if style == "cot" else 256
     sft, rft = ("2.0e-4", "1.0e-4") if embedded else ("1.0e-5", "1.0e-6")
-    passes = f"; {40 * batch / rows:.1f} passes over {rows:,} rows" if rows else ""
-    task = [f"    {key}: {_plain(value, draft, key)}" for key, value in data.settings.items()]
+    several = len(found) > 1
+    counted = f"{rows:,} rows, the smallest task's" if several else f"{rows:,} rows"
+    passes = f"; {40 * batch / rows:.1f} passes over {counted}" if rows else ""
+    tasks = list[str]()
+    for name, data in zip(draft.tasks, found, strict=True):
+        tasks += [f"  {_word(name)}:"]
+        tasks += [f"    {key}: {_plain(value, draft, key)}" for key, value in data.settings.items()]
+        tasks += [f"    scorer: {data.scorer}  # {data.why}"]
+    order = (
+        "one after another" if several else "more tasks, learned one after another, show what is forgotten"
+    )
     lines = [
         "# SFT and GRPO on your data, from the same model, under the same prompt and scorer.",
         "#",
@@ -59,10 +72,8 @@ def text_of(draft: Draft, data: Data) -> str:
         *_model(embedded),
         "",
         "tasks:",
-        f"  {_word(draft.task)}:",
-        *task,
-        f"    scorer: {data.scorer}  # {data.why}",
-        f"sequence: [{_word(draft.task)}]  # more tasks, learned one after another, show what is forgotten",
+        *tasks,
+        f"sequence: [{', '.join(map(_word, draft.tasks))}]  # {order}",
         *_general(embedded),
         "",
         "train_examples: null  # all; a number is at most so many",
