@@ -11,7 +11,8 @@ import pytest
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.views import analyse
 from holdfast.cli import console
-from holdfast.report.page import build
+from holdfast.cli.report import MOST_FINDINGS, show_headline
+from holdfast.report.page import FINDINGS, build
 from holdfast.report.panels import fit, panels
 from holdfast.report.section import Drawing, Finding, Section, Terms
 from holdfast.report.sections import SECTIONS
@@ -141,6 +142,24 @@ def test_what_results_were_made_with_is_told_as_far_as_they_say() -> None:
     ):
         facts = dict(setup(analyse(replace(make_results(("sft",), items=4), made=tuple(made)))))
         assert {name: facts[name] for name in MADE if name in facts} == expected
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_the_terminal_says_what_the_report_finds(tmp_path):
+    results = make_results(("sft", "grpo"), seeds=(0, 1, 2), items=40)
+    build(results, tmp_path / "report", pictures=0)
+    found = json.loads((tmp_path / "report" / FINDINGS).read_text())
+    assert found[0]["topic"] == "Forgetting" and "grpo" in found[0]["text"]
+    with console.out.capture() as said:
+        show_headline(tmp_path)
+    words = " ".join(said.get().split())
+    assert words.index("AvgAcc") < words.index("Forgetting: ")
+    assert all(" ".join(f"{one['topic']}: {one['text']}".split()) in words for one in found)
+    many = [{"topic": "Forgetting", "text": f"Number {n}."} for n in range(MOST_FINDINGS + 3)]
+    (tmp_path / "report" / FINDINGS).write_text(json.dumps(many))
+    with console.out.capture() as said:
+        show_headline(tmp_path)
+    assert f"Number {MOST_FINDINGS}." not in said.get() and "says 3 things more" in said.get()
 
 
 def test_in_a_narrow_terminal_no_two_names_are_cut_to_the_same(monkeypatch):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from holdfast.experiment.store import Damaged, Store
 
 MOST = "6000"  # as `thumbnails.MOST_PICTURES`, whose imports are heavy
+MOST_FINDINGS = 8  # in the terminal
 Pictures = Annotated[
     str,
     typer.Option(
@@ -157,6 +158,13 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
 
 
 def show_headline(folder: Path) -> None:
-    """Print the report's first table."""
+    """Print the report's first table, and what it says of it."""
     if (table := files.read_if_there(folder / "report" / "tables" / "headline.json")) is not None:
         show_table(table)
+    found = files.read_if_there(folder / "report" / "findings.json") or []
+    for finding in found[:MOST_FINDINGS]:
+        out.print(f"{finding['topic']}: {finding['text']}", soft_wrap=False)
+    if len(found) > MOST_FINDINGS:
+        out.print(f"The report says {len(found) - MOST_FINDINGS} things more.")
+    if found:
+        out.print()

@@ -1,10 +1,10 @@
-"""The report: `index.html` in one piece, `report.md`, the gallery, the tables and the figures."""
+"""The report: `index.html` in one piece, `report.md`, the gallery, tables, findings and figures."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from holdfast.analysis.results import Results
@@ -18,6 +18,8 @@ from holdfast.report.sections import SECTIONS
 from holdfast.report.style import RC, Looks, css, data_colours, looks_of, save
 from holdfast.report.table import Table, to_csv, to_json
 from holdfast.report.templating import environment
+
+FINDINGS = "findings.json"
 
 
 def build(
@@ -40,12 +42,13 @@ def build(
     looks = looks_of(analysis.methods)
     shelf = Shelf(examples if pictures else None)
     made = [_filled(make(analysis), analysis, looks, folder, shelf) for make in sections]
+    findings = [finding for section in made for finding in section.findings]
     colours = {name: css(look.colour) for name, look in looks.items()}
     content = {
         "name": results.name,
         "analysis": analysis,
         "sections": [section for section in made if section.parts or section.empty],
-        "findings": [finding for section in made for finding in section.findings],
+        "findings": findings,
         "cautions": [caution for section in made for caution in section.cautions],
         "again": f"holdfast report {shlex.quote(str(_output(results)))}",
         "colours": colours | {method.label: colours[method.name] for method in analysis.methods},
@@ -55,6 +58,7 @@ def build(
     templates = environment()
     for name in ("report.md", "index.html"):
         write_text(folder / name, templates.get_template(f"{name}.j2").render(content))
+    write_json(folder / FINDINGS, [asdict(finding) for finding in findings])
     write_bytes(folder / NAME, gallery([results], shelf, Album(pictures)))
     return folder / "index.html"
 
