@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -91,3 +92,17 @@ def test_a_whole_step_is_counted():
     column = {"parts": {n: (p.seconds, p.kernels, p.bytes) for n, p in once.parts.items()}, "peak": 3e9}
     text = table(case, CARD, {"this": column})
     assert "| peak memory, GB (of 1) | 3 |" in text and "| of the first column's | 1.00 |" in text
+
+
+def test_what_it_puts_in_place_is_gone_afterwards():
+    """In a process of its own: PyTorch notes once which functions take a device."""
+    code = (
+        "import torch\n"
+        "from steps.count import CARDS, Meter\n"
+        "from steps.kernels import on_a_gpu\n"
+        "with on_a_gpu(Meter(CARDS['h200'], vocabulary=77)), torch.device('meta'):\n"
+        "    torch.empty(0)\n"
+        "with torch.device('meta'):\n"
+        "    assert torch.tensor([]).is_meta\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1] / "benchmarks")

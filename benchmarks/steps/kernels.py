@@ -53,6 +53,8 @@ class _AsOne(torch.autograd.Function):
 def on_a_gpu(meter: Meter) -> Iterator[None]:
     """Within the block operations are counted, and attention is a kernel that keeps no scores."""
     attention, tensor, norm = F.scaled_dot_product_attention, torch.tensor, F.rms_norm
+    with torch.device("meta"):  # on first use PyTorch notes for good which functions take a device: not ours
+        tensor(0)
 
     def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, is_causal: bool = False, **rest: Any) -> Any:
         if not q.is_meta:
@@ -74,6 +76,7 @@ def on_a_gpu(meter: Meter) -> Iterator[None]:
 
             stack.enter_context(patch.object(fused, "COMPILE", partial(as_compiled, meter)))
             stack.enter_context(patch.object(fused, "_trial", lambda *_: 0.0))
+            stack.enter_context(patch.object(fused, "_tried", fused._tried))  # outside, nothing is compiled
             stack.enter_context(patch.object(flash, "usable", lambda query, key: query.is_meta))
             stack.enter_context(patch.object(flash, "_forward", partial(_flash_forward, meter)))
             stack.enter_context(patch.object(flash, "_backward", partial(_flash_backward, meter)))
