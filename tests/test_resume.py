@@ -311,6 +311,28 @@ def test_processes_that_are_started_hear_no_ctrl_c_while_they_import() -> None:
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())  # this one hears it again
 
 
+def test_copies_of_a_process_that_hears_no_ctrl_c_hear_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, time\n"
+        "from holdfast.experiment.forked import FORKED, prepare_copies\n"
+        "def copy(said):\n"
+        "    said.send('there')\n"
+        "    time.sleep(30)\n"
+        "if __name__ == '__main__':\n"
+        "    FORKED.set_forkserver_preload([])\n"
+        "    prepare_copies('cpu')\n"
+        "    heard, said = FORKED.Pipe()\n"
+        "    process = FORKED.Process(target=copy, args=(said,))\n"
+        "    process.start()\n"
+        "    heard.recv()\n"
+        "    os.kill(process.pid, signal.SIGINT)\n"
+        "    process.join(20)\n"
+        "    assert process.exitcode not in (None, 0), process.exitcode\n"
+    )
+    subprocess.run([sys.executable, script], check=True, stderr=subprocess.DEVNULL)
+
+
 def test_ctrl_c_before_there_is_work_has_its_word(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ class ForkedProcess(ForkServerProcess):
     def run(self) -> None:
         os.environ.clear()
         os.environ.update(self._environment)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the one that is copied may not hear it
         super().run()
 
 
