@@ -317,6 +317,7 @@ def test_copies_of_a_process_that_hears_no_ctrl_c_hear_it(tmp_path: Path) -> Non
         "import os, signal, time\n"
         "from holdfast.experiment.forked import FORKED, prepare_copies\n"
         "def copy(said):\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever a shell has it do\n"
         "    said.send('there')\n"
         "    time.sleep(30)\n"
         "if __name__ == '__main__':\n"
