@@ -382,63 +382,6 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
             task(file, test="train")
 
 
-TWICE = pa.Table.from_arrays([pa.array(["q", "r"])] * 3, names=["question", "answer", "answer"])
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (['a,"b', "c,d", ""], "line 2 that is never closed"),
-        (["a,b", 'c,"d'], "line 3 that is never closed"),
-        (['"', "x", '","y', "z,w", ""], "line 4 that is never closed"),
-        (['a,"b', 'c,"d"', ""], "line 2 that is closed in line 3, before the field ends"),
-        (['a,"b', "c,d", '"e, f",g', ""], "line 2 that is closed in line 4, before the field ends"),
-        (['"say ""x""', "twice\n\n", '",b', 'c"d,"e"', 'f,"g"h', ""], None),
-        (["a," + "b" * 200_000, 'c,"', 'd"'], None),
-    ],
-)
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_quotation_mark_that_is_not_closed_is_named_with_its_line(
-    tmp_path: Path,
-    call: Call,
-    monkeypatch: pytest.MonkeyPatch,
-    lines: list[str],
-    end: str,
-    expected: str | None,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    file, plain = Path("rows.csv"), {"test": "train", "images": [], "id": None}
-    file.write_bytes(end.join(["question,answer", *lines]).encode())
-    if expected is None:
-        assert task(file.absolute(), **plain).sizes["train"] >= 2
-        return
-    with pytest.raises(InputError, match=f"rows.csv opens a quoted field in {expected}"):
-        task(file.absolute(), **plain)
-    said = call("init", "new.yaml", "--data", file, "--model", "embedded")
-    assert said.code == 2
-    assert f"rows.csv opens a quoted field in {expected}" in said.err
-    assert list(tmp_path.iterdir()) == [tmp_path / file]
-
-
-def test_columns_of_one_name_are_not_damage(
-    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    pq.write_table(TWICE, "rows.parquet")
-    with pa.OSFile("rows.arrow", "wb") as out, pa.ipc.new_stream(out, TWICE.schema) as writer:
-        writer.write_table(TWICE)
-    Path("rows.csv").write_text("question,answer,answer\na,b,c\n")
-    for name in ("rows.parquet", "rows.arrow", "rows.csv"):
-        expected = f"{name} has more than one column 'answer'; rename one of them"
-        with pytest.raises(InputError, match=expected):
-            task(tmp_path / name, test="train")
-        assert expected in call("init", "new.yaml", "--data", name, "--model", "embedded").err
-    Path("set").mkdir()
-    Path("rows.parquet").rename("set/rows.parquet")
-    with pytest.raises(InputError, match=r"set/rows\.parquet has more than one column 'answer'"):
-        task(tmp_path / "set", test="train")
-
-
 def test_pictures_stay_inside_their_folder(tmp_path: Path) -> None:
     save(tmp_path / "secret.jpg", picture(0))
     rows = [{"key": n, "question": "?", "answer": "a", "image": name} for n, name in enumerate(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.errors import InputError
+from holdfast.experiment.store import check_writable
 from holdfast.files import (
     copy_folder,
     read_jsonl,
@@ -228,3 +230,14 @@ def test_streams_depend_on_all_their_names():
     assert seed("ab", "c") != seed("a", "bc")
     assert stream("x").random() == stream("x").random()
     assert torch_stream("x").initial_seed() == seed("x")
+
+
+def test_a_full_disk_keeps_no_trace_of_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+        check_writable(tmp_path / "store", "store")
+    assert list((tmp_path / "store").iterdir()) == []

@@ -16,7 +16,6 @@ import pytest
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.comparisons import compare
 from holdfast.analysis.families import matched_rows
-from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.paired import holm
 from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import analyse
@@ -485,19 +484,3 @@ def test_a_narrow_figure_is_shown_at_the_scale_of_a_wide_one(tmp_path):
         for inches in (WIDTH, WIDTH / 4)
     ]
     assert widths == [PAGE_PIXELS, PAGE_PIXELS / 4]
-
-
-def test_a_method_that_had_nothing_to_forget_is_named():
-    """Its FM of 0 is no sign of keeping."""
-    results = make_results(items=100, sequence=SHORT)
-    assert "Little to forget" not in {finding.topic for finding in findings(analyse(results))}
-    (sft, grpo) = results.runs
-    wrong = {
-        cell: [record | {"score": 0.0} for record in rows] if cell[1] in SHORT[:-1] else rows
-        for cell, rows in grpo.cells.items()
-    }
-    analysis = analyse(replace(results, runs=(sft, replace(grpo, cells=wrong))))
-    said = {finding.topic: finding.text for finding in findings(analysis)}
-    resolves = resolvable_difference(100 * (len(SHORT) - 1), paired=True)
-    assert "in %: grpo (0.0). " in said["Little to forget"]
-    assert f"less than the {100 * resolves:.1f} points" in said["Little to forget"]

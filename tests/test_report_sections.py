@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.views import analyse
 from holdfast.cli import console
 from holdfast.cli.report import MOST_FINDINGS, show_headline
@@ -16,10 +17,12 @@ from holdfast.report.page import FINDINGS, build
 from holdfast.report.panels import fit, panels
 from holdfast.report.section import Drawing, Finding, Section, Terms
 from holdfast.report.sections import SECTIONS
+from holdfast.report.sections.differences import findings
 from holdfast.report.sections.setup import setup
 from holdfast.report.table import Column, Table, number, rounded, signed, to_json
 from results_helpers import make_results
 
+SHORT = ("diagrams", "reading", "photos")
 MADE = ("Versions", "Machine", "Threads of a job", "Commit of the base model", "Made")
 
 
@@ -173,3 +176,19 @@ def test_in_a_narrow_terminal_no_two_names_are_cut_to_the_same(monkeypatch):
     assert "…" not in said.get()
     first = "".join(line.split("  ")[0].strip() for line in said.get().splitlines()[3:])
     assert all(name.replace(" ", "") in first.replace(" ", "") for name in names)
+
+
+def test_a_method_that_had_nothing_to_forget_is_named():
+    """Its FM of 0 is no sign of keeping."""
+    results = make_results(items=100, sequence=SHORT)
+    assert "Little to forget" not in {finding.topic for finding in findings(analyse(results))}
+    (sft, grpo) = results.runs
+    wrong = {
+        cell: [record | {"score": 0.0} for record in rows] if cell[1] in SHORT[:-1] else rows
+        for cell, rows in grpo.cells.items()
+    }
+    analysis = analyse(replace(results, runs=(sft, replace(grpo, cells=wrong))))
+    said = {finding.topic: finding.text for finding in findings(analysis)}
+    resolves = resolvable_difference(100 * (len(SHORT) - 1), paired=True)
+    assert "in %: grpo (0.0). " in said["Little to forget"]
+    assert f"less than the {100 * resolves:.1f} points" in said["Little to forget"]

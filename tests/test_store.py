@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
-import os
 import shutil
 import threading
 from multiprocessing.connection import Connection
@@ -338,17 +336,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"The store folder .* cannot be written"):
         check_writable(tmp_path / "file" / "store", "store")
-
-
-def test_a_full_disk_keeps_no_trace_of_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> None:
-        path.touch()
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match="cannot be written: No space left on device"):
-        check_writable(tmp_path / "store", "store")
-    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_a_result_is_whole_while_another_process_prunes_its_weights(

@@ -8,6 +8,7 @@ before. Definitions and a worked example: docs/metrics.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -20,9 +21,9 @@ MEASURES = ("avg_acc", "fm", "bwt", "plasticity", "learned", "general", "fwt", "
 _BOUNDS = {"avg_acc": (0.0, 1.0), "plasticity": (0.0, 1.0), "fm": (-1.0, 0.0)}
 
 
-def bounds(measure: str) -> tuple[float, float]:
+def bounds(name: str) -> tuple[float, float]:
     """The least and the most that a measure can be."""
-    return _BOUNDS.get(measure, (-1.0, 1.0))
+    return _BOUNDS.get(name, (-1.0, 1.0))
 
 
 def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = False) -> dict[str, np.ndarray]:
@@ -89,6 +90,11 @@ def _mean_change(general_SG: np.ndarray) -> np.ndarray:
     return (general_SG[..., -1, :] - general_SG[..., 0, :]).mean(axis=-1)
 
 
+def items_together(counts: Sequence[int]) -> int:
+    """Test items that resolve as much as these of several tasks, which count alike in a mean over tasks."""
+    return round(len(counts) ** 2 / sum(1 / count for count in counts))
+
+
 def resolvable_difference(
     items: int,
     *,
@@ -102,7 +108,7 @@ def resolvable_difference(
     (z_level + z_power) standard errors of the difference). Training seeds vary on top of this.
 
     Args:
-        items: test items behind each accuracy; for a mean over tasks, their items together.
+        items: test items behind each accuracy; for a mean over tasks, `items_together`.
         paired: both accuracies are from the same items, so only items on which the two disagree
             count (McNemar); otherwise the items are independent, and both accuracies one half, the worst
             case.

@@ -13,7 +13,7 @@ import numpy as np
 from holdfast.analysis.axes import shown
 from holdfast.analysis.comparisons import MEASURES, Comparison
 from holdfast.analysis.method import MethodView
-from holdfast.analysis.metrics import resolvable_difference
+from holdfast.analysis.metrics import items_together, resolvable_difference
 from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import METHOD, Row
@@ -182,9 +182,7 @@ def _little_to_forget(analysis: Analysis) -> list[Finding]:
         if not method.complete or not counts or not all(counts):
             continue
         learned = np.mean([method.matrix_ST[stage, column[task]] for stage, task in enumerate(old, 1)])
-        # Tasks count alike in FM, as in AvgAcc.
-        together = round(len(counts) ** 2 / sum(1 / count for count in counts))
-        if learned < (resolves := resolvable_difference(together, paired=True)):
+        if learned < (resolves := resolvable_difference(items_together(counts), paired=True)):
             little.append(f"{method.name} ({rounded(learned, 1, times=100)})")
             least = max(least, resolves)
     if not little:

@@ -9,7 +9,7 @@ import numpy as np
 
 from holdfast.analysis.bootstrap import estimate
 from holdfast.analysis.method import MethodView
-from holdfast.analysis.metrics import resolvable_difference
+from holdfast.analysis.metrics import items_together, resolvable_difference
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import cross, fit, method_legend, panels
 from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
@@ -171,8 +171,7 @@ def _seeds(count: int) -> Sequence[str]:
 
 def _resolution(analysis: Analysis, items: int) -> str:
     counts = [analysis.items[task] for task in analysis.results.sequence if analysis.items[task]]
-    # Tasks count alike in AvgAcc, so the smallest of them limit what it can resolve.
-    together = round(len(counts) ** 2 / sum(1 / count for count in counts)) if counts else items
+    together = items_together(counts) if counts else items
 
     def points(count: int, paired: bool) -> str:
         return rounded(resolvable_difference(count, paired=paired), 1, times=100)

@@ -1,0 +1,81 @@
+"""Tables that readers would call damaged, or take for others: open quotation marks, columns of one name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cli_helpers import Call
+from holdfast.errors import InputError
+from holdfast.tasks.catalog import get_task
+from holdfast.tasks.columns import HubTask
+from holdfast.tasks.task import Task
+
+TWICE = pa.Table.from_arrays([pa.array(["q", "r"])] * 3, names=["question", "answer", "answer"])
+
+
+@pytest.fixture(autouse=True)
+def _data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
+
+
+def task(place: Path) -> Task:
+    columns = {"prompt": "{question}", "answer": "{answer}", "train": "train", "test": "train"}
+    return get_task("mine", {"mine": HubTask.model_validate({"hub": str(place), **columns})})
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (['a,"b', "c,d", ""], "line 2 that is never closed"),
+        (["a,b", 'c,"d'], "line 3 that is never closed"),
+        (['"', "x", '","y', "z,w", ""], "line 4 that is never closed"),
+        (['a,"b', 'c,"d"', ""], "line 2 that is closed in line 3, before the field ends"),
+        (['a,"b', "c,d", '"e, f",g', ""], "line 2 that is closed in line 4, before the field ends"),
+        (['"say ""x""', "twice\n\n", '",b', 'c"d,"e"', 'f,"g"h', ""], None),
+        (["a," + "b" * 200_000, 'c,"', 'd"'], None),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quotation_mark_that_is_not_closed_is_named_with_its_line(
+    tmp_path: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[str],
+    end: str,
+    expected: str | None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("rows.csv")
+    file.write_bytes(end.join(["question,answer", *lines]).encode())
+    if expected is None:
+        assert task(file.absolute()).sizes["train"] >= 2
+        return
+    with pytest.raises(InputError, match=f"rows.csv opens a quoted field in {expected}"):
+        task(file.absolute())
+    said = call("init", "new.yaml", "--data", file, "--model", "embedded")
+    assert said.code == 2
+    assert f"rows.csv opens a quoted field in {expected}" in said.err
+    assert list(tmp_path.iterdir()) == [tmp_path / file]
+
+
+def test_columns_of_one_name_are_not_damage(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(TWICE, "rows.parquet")
+    with pa.OSFile("rows.arrow", "wb") as out, pa.ipc.new_stream(out, TWICE.schema) as writer:
+        writer.write_table(TWICE)
+    Path("rows.csv").write_text("question,answer,answer\na,b,c\n")
+    for name in ("rows.parquet", "rows.arrow", "rows.csv"):
+        expected = f"{name} has more than one column 'answer'; rename one of them"
+        with pytest.raises(InputError, match=expected):
+            task(tmp_path / name)
+        assert expected in call("init", "new.yaml", "--data", name, "--model", "embedded").err
+    Path("set").mkdir()
+    Path("rows.parquet").rename("set/rows.parquet")
+    with pytest.raises(InputError, match=r"set/rows\.parquet has more than one column 'answer'"):
+        task(tmp_path / "set")
