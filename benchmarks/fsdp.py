@@ -223,7 +223,7 @@ class Theirs:
 
     def step(self, groups: Groups) -> None:
         tokens, groups = groups.completions.mask_BGR.sum(), self.objective.weighed(groups)
-        own = groups.rows(self.shards.of(len(groups.prompts))[self.team.rank])
+        own = groups.rows(self.shards.of(groups.computed())[self.team.rank])
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.policy.model.loss(own) * self.team.size / tokens  # FSDP2 takes the mean over ranks
         loss.backward()

@@ -237,6 +237,33 @@ def test_an_example_whose_loss_is_not_finite_is_named_by_its_own_place(policy, c
     assert groups.name(4) in caplog.text  # the third of those that teach: 1, 2, 4, 5
 
 
+def test_shards_share_what_teaches_and_have_the_gradient_of_one(policy, monkeypatch):
+    """Not what was sampled: else a shard whose prompts teach little waits for the others."""
+    method = grpo(weight_decay=0.0, clip_grad=1e9, batch=6, shards=2)
+    objective, groups = collected(policy, method)
+    advantages = torch.zeros_like(groups.advantages_BG)
+    advantages[3:, ::2], advantages[3:, 1::2] = 1.0, -1.0
+    groups = replace(groups, advantages_BG=advantages, prefill=None)
+    once, _ = groups.completions.distinct()
+    tokens_B = groups.prompts.lengths_B + once.mask_BGR.sum((1, 2))
+    assert groups.computed() == tokens_B.tolist()
+    _, gradients = stepped(policy, method, objective, groups)
+    seen, loss = [], objective.loss
+
+    def watched(policy, part):
+        seen.append([item[1].id for item in part.items])
+        return loss(policy, part)
+
+    monkeypatch.setattr(objective, "loss", watched)
+    policy.share(2)
+    _, of_two = stepped(policy, method, objective, groups)
+    policy.share()
+    ids = [item[1].id for item in groups.items]
+    assert to_pass(objective, groups) == [3, 4, 5] and seen in ([ids[3:4], ids[4:]], [ids[3:5], ids[5:]])
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(of_two[name], gradient, rtol=1e-6, atol=1e-9)
+
+
 def test_equal_responses_are_graded_once(policy, monkeypatch):
     """Each as often as it was written, by a rule that was asked once."""
     asked = []

@@ -238,6 +238,8 @@ class _Planner:
             "template": self.experiment.prompts[method.style],
             "seed": seed,
         }
+        if method.shards > 1:
+            inputs["shards"] = method.shards_version
         if method.shows_answer:
             inputs["hint"] = self.experiment.hint
         versions = {strategy.name: strategy.results_version(method) for strategy in method.retention}

@@ -128,7 +128,7 @@ def roll_out(
             made.append([known[text] for text in group])
         return made
 
-    groups = [group for made in policy.shards.each(len(items), graded) for group in made]
+    groups = [group for made in policy.shards.each([1] * len(items), graded) for group in made]
     return Rollouts(
         prompts,
         completions,

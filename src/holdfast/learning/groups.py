@@ -66,6 +66,11 @@ class Groups:
         """Rows of parts of at most `size` prompts and no more tokens than the budget has."""
         return budget.split(group_tokens(self.prompts, self.completions), size)
 
+    def computed(self) -> list[int]:
+        """Tokens of each prompt that a pass computes: those of equal completions once."""
+        once = self.completions.distinct()
+        return group_tokens(self.prompts, once[0] if once else self.completions)
+
     def rows(self, rows: Sequence[int]) -> Groups:
         """The groups of these prompts, in this order."""
         if len(rows) == len(self.prompts):

@@ -246,24 +246,23 @@ def step(
     `skipped`; a warning names the example whose log-probabilities they are.
     """
     tokens, groups = groups.completions.mask_BGR.sum().item(), objective.weighed(groups)
-    trained = trained_parameters(policy)
+    trained, places = trained_parameters(policy), to_pass(objective, groups)
+    taught = groups.rows(places)
 
     def gradients(shard: range) -> list[LossSums]:
-        own = groups.rows(shard)
-        places = to_pass(objective, own)
-        taught = own.rows(places)
+        own = taught.rows(shard)
 
         def parts() -> list[LossSums]:
             optimizer.zero_grad(set_to_none=True)
-            sums = [] if taught is own else [LossSums(torch.zeros(()), own.drawn_entropy(besides=places))]
-            parts = taught.within(policy.budget, method.micro_batch)
+            sums = list[LossSums]()
+            parts = own.within(policy.budget, method.micro_batch)
             add_up_in_float32(trained, len(parts) * policy.shards.count)
             for number, rows in enumerate(parts, 1):
                 policy.shards.last = number == len(parts)
                 try:
-                    sums.append(objective.loss(policy, taught.rows(rows)))
+                    sums.append(objective.loss(policy, own.rows(rows)))
                 except NotFiniteError as error:
-                    raise NotFiniteError(shard.start + places[rows.start + error.index]) from error
+                    raise NotFiniteError(shard.start + rows.start + error.index) from error
                 (sums[-1].loss / tokens).backward()
             return sums
 
@@ -271,10 +270,12 @@ def step(
 
     sums: list[LossSums] = []
     try:
-        for of_shard in policy.shards.gradients(trained, len(groups.prompts), gradients):
+        for of_shard in policy.shards.gradients(trained, taught.computed(), gradients):
             sums += of_shard
+        if taught is not groups:
+            sums.insert(0, LossSums(torch.zeros(()), groups.drawn_entropy(besides=places)))
     except NotFiniteError as error:
-        log.warning("A step is skipped for %s. %s", groups.name(error.index), error)
+        log.warning("A step is skipped for %s. %s", groups.name(places[error.index]), error)
     said = strategies.gradient(groups) if strategies and sums else {}
     norm = clip(trained, method.clip_grad, policy.shards)
     loss = sum(part.loss.item() for part in sums) / tokens

@@ -361,7 +361,7 @@ class Policy:
 
             return self.budget.attempt(parts)
 
-        return [one for parts in self.shards.each(len(costs), shard) for one in parts]
+        return [one for parts in self.shards.each(costs, shard) for one in parts]
 
     def logprobs_by(
         self,

@@ -124,7 +124,9 @@ class Sharded(Shards):
             for unit in self._units:
                 self._drop(unit)
 
-    def gradients(self, parameters: Sequence[nn.Parameter], rows: int, work: Callable[[range], T]) -> list[T]:
+    def gradients(
+        self, parameters: Sequence[nn.Parameter], costs: Sequence[int], work: Callable[[range], T]
+    ) -> list[T]:
         """As of all shards: here of parameters that this rank holds.
 
         Ranks take shards in turn, so that a round of them is a branch of the tree: its sum alone is kept.
@@ -138,8 +140,9 @@ class Sharded(Shards):
                 self._leave(number)
             return given
 
+        shards = self.of(costs)
         for first in range(0, self.count, self.team.size):
-            some = self.of(rows)[first + self.team.rank]
+            some = shards[first + self.team.rank]
             told = self._together(partial(own, some), work.__qualname__)
             made += [one for given in told for one in given]
             sums.push([self._sums.get(parameter) for parameter in parameters])

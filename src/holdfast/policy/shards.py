@@ -8,8 +8,10 @@ same bits on 1, 2 or 4 ranks. One shard, the default, is the whole batch, and no
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 import torch
@@ -42,20 +44,32 @@ class Shards:
         self._apart = False
         self.last = True
 
-    def of(self, rows: int) -> list[range]:
-        """The rows of each shard; where there are fewer rows than shards, some have none."""
-        return [range(n * rows // self.count, (n + 1) * rows // self.count) for n in range(self.count)]
+    def of(self, costs: Sequence[int]) -> list[range]:
+        """The rows of each shard, which follow each other; shards cost alike, as far as whole rows let them.
 
-    def each(self, rows: int, work: Callable[[range], T]) -> list[T]:
+        Where there are fewer rows than shards, some have none.
+
+        Args:
+            costs: of each row, above 0.
+        """
+        ends = [end * self.count for end in accumulate(costs, initial=0)]
+        total = ends[-1] // self.count
+        cuts = [bisect_right(ends, number * total) - 1 for number in range(self.count + 1)]
+        return [range(start, stop) for start, stop in pairwise(cuts)]
+
+    def each(self, costs: Sequence[int], work: Callable[[range], T]) -> list[T]:
         """What `work` makes of the rows of every shard that has any, in order; a rank does its own shards.
 
         Within `work` a rank is by itself: a batch there is not cut again.
+
+        Args:
+            costs: of each row.
         """
-        if self.count == 1 or self._apart or not rows:
-            return [work(range(rows))]
+        if self.count == 1 or self._apart or not costs:
+            return [work(range(len(costs)))]
 
         def own() -> list[T]:
-            return [work(some) for some in self._own(rows) if some]
+            return [work(some) for some in self._own(costs) if some]
 
         return [one for made in self._together(own, work.__qualname__) for one in made]
 
@@ -70,20 +84,20 @@ class Shards:
         return self._together(led, work.__qualname__)[0]  # type: ignore[return-value]
 
     def gradients(
-        self, parameters: Sequence[torch.nn.Parameter], rows: int, work: Callable[[range], T]
+        self, parameters: Sequence[torch.nn.Parameter], costs: Sequence[int], work: Callable[[range], T]
     ) -> list[T]:
         """As `each`, of work that leaves gradients: their sums over shards become the parameters' gradients.
 
         Of several shards they are of at least float32.
         """
         if self.count == 1:
-            return [work(range(rows))]
+            return [work(range(len(costs)))]
         sums = TreeSum()
         clear(parameters)
 
         def own() -> tuple[list[T], bytes]:
             made = []
-            for some in self._own(rows):
+            for some in self._own(costs):
                 if some:
                     made.append(work(some))
                 sums.push([parameter.grad for parameter in parameters])
@@ -132,9 +146,9 @@ class Shards:
             torch.linalg.vector_norm(one, dtype=torch.promote_types(one.dtype, least)) for one in gradients
         ]
 
-    def _own(self, rows: int) -> list[range]:
+    def _own(self, costs: Sequence[int]) -> list[range]:
         each = self.count // self.team.size
-        return self.of(rows)[self.team.rank * each : (self.team.rank + 1) * each]
+        return self.of(costs)[self.team.rank * each : (self.team.rank + 1) * each]
 
     def _together(self, work: Callable[[], T], place: str) -> list[T]:
         with self._by_itself():
