@@ -37,6 +37,11 @@ def test_an_experiment_from_plan_to_store(tmp_path: Path, call: Call) -> None:
     plan = value(call("plan", config, "--json"))
     assert plan["to_do"] == len(plan["jobs"]) == 3 and not any(job["done"] for job in plan["jobs"])
     assert plan["memory_bytes"] > 0 and plan["seconds"] > 0
+    assert plan["resolves"] == pytest.approx({"task": 2.8016 * (0.2 / 4) ** 0.5}, rel=1e-4)
+    more = ("sequence=[reading, photos]", "test_examples={reading: 16, photos: 48}")
+    resolves = value(call("plan", config, "--json", *more))["resolves"]
+    means = {"task": 2.8016 * (0.2 / 16) ** 0.5, "avg_acc": 2.8016 * (0.2 / 48) ** 0.5}
+    assert resolves == pytest.approx(means, rel=1e-4)
 
     ran = call("run", config, "--json")
     assert "3 jobs to do" in ran.err

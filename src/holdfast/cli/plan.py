@@ -84,6 +84,8 @@ def plan(
     out.print(
         f"{len(jobs.jobs)} jobs ({jobs.asked} if methods shared none), {len(todo)} to do; {time_left}.",
     )
+    if shown := _resolvable(experiment):
+        out.print(_told_apart(shown))
     if completion is not None or pixels is not None:
         err.print(
             "--completion and --pixels are for --cards and --card; nothing else asks for them.",
@@ -107,7 +109,8 @@ def plan(
     if json:
         time_told = total if rates or guess else None
         memory_told = made.total if made else None
-        show_json({"jobs": listed, "to_do": len(todo), "seconds": time_told, "memory_bytes": memory_told})
+        told = {"seconds": time_told, "memory_bytes": memory_told, "resolves": shown}
+        show_json({"jobs": listed, "to_do": len(todo)} | told)
 
 
 def _each(listed: list[dict[str, Any]]) -> Grid:
@@ -135,6 +138,33 @@ def _stages(plan: Plan, listed: list[dict[str, Any]]) -> Grid:
             state = "done" if done == len(jobs) else f"{done} of {len(jobs)} done" if done else "to do"
             grid.add_row(where, told, state, _time(jobs))
     return grid
+
+
+def _resolvable(experiment: Experiment) -> dict[str, float] | None:
+    """The differences of two methods that the test items can show; None where their number is not known.
+
+    Said before a run, so that nobody waits days for what can show nothing.
+    """
+    from holdfast.analysis.metrics import items_together, resolvable_difference
+
+    split = experiment.evaluation.split
+    tasks = [experiment.task(name) for name in experiment.sequence]
+    counts = [experiment.count(task, split) or task.sizes.get(split) or 0 for task in tasks]
+    if not all(counts):
+        return None
+    behind = {"task": min(counts)} | ({"avg_acc": items_together(counts)} if len(counts) > 1 else {})
+    return {name: min(1.0, resolvable_difference(items, paired=True)) for name, items in behind.items()}
+
+
+def _told_apart(differences: dict[str, float]) -> str:
+    from holdfast.report.table import rounded
+
+    task, *together = (rounded(difference, 1, times=100) for difference in differences.values())
+    mean = "".join(f", or by {points} in AvgAcc" for points in together)
+    return (
+        f"The test items usually tell two methods apart that differ by {task} points on a task{mean} "
+        "(80 % power, seeds aside)."
+    )
 
 
 def _time(jobs: list[dict[str, Any]]) -> str:
