@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.regularisation import (
@@ -70,6 +71,7 @@ def test_the_variance_identity_by_hand():
     rows = [
         {
             "pass_rate": p,
+            "reward_mean": p,
             "reward_variance": p * (1 - p),
             "risk_sft_answer": 2.0 + p,
             "risk_rft": p * (1 - p) * (2 + p),
@@ -86,6 +88,21 @@ def test_the_variance_identity_by_hand():
     assert fit(CLAIMS[1], rows) is None  # no reasoned targets
     equal = fit(CLAIMS[0], [row | {"risk_rft": 0.5} for row in rows])
     assert np.isnan(equal.r2.value) and np.isfinite(equal.slope.value)  # what does not vary is not explained
+
+
+@pytest.mark.parametrize("reward", [0.1, 0.95])
+def test_equal_rewards_do_not_differ_by_their_rounding(reward):
+    """Eight equal rewards in float32 have a variance just above 0; they say nothing about the slope."""
+    rounded = torch.full((8,), reward).var(correction=0).item()
+    assert 0 < rounded < 1e-14
+    live = [
+        {"reward_mean": 0.5, "reward_variance": 0.2, "risk_sampled": 1.0 + p, "risk_rft_std": 0.875 * (1 + p)}
+        for p in range(5)
+    ]
+    equal = {"reward_mean": reward, "reward_variance": rounded, "risk_sampled": 9.0, "risk_rft_std": 0.0}
+    found = fit(CLAIMS[6], [*live, equal, equal])
+    assert (found.instances, found.live) == (7, 5)
+    assert (found.slope.value, found.r2.value) == (pytest.approx(0.875), pytest.approx(1))
 
 
 def test_the_interval_of_the_slope_holds_the_planted_one():

@@ -34,6 +34,7 @@ Instance = Mapping[str, Any]
 BINS = ("0", "(0, ¼]", "(¼, ½]", "(½, ¾]", "(¾, 1)", "1")
 MIN_INSTANCES = 5  # fewer have no interval: it would be far too narrow
 MOST_DRAWN = 4_000_000  # numbers in a table of resamples by instances; 32 MB
+ROUNDING = 1e-6  # of a mean reward: float32 gives eight rewards of 0.1 a standard deviation of 7e-9
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,16 @@ class Claim:
         there = [
             row for row in instances if row.get(self.risk) is not None and row.get(self.against) is not None
         ]
-        variance = np.array([float(row["reward_variance"]) for row in there])
+        variance = np.array([_variance(row) for row in there])
         factor = variance if self.damped else (variance > 0).astype(float)
         x = factor * np.array([float(row[self.against]) for row in there])
         return x, np.array([float(row[self.risk]) for row in there])
+
+
+def _variance(row: Instance) -> float:
+    """Of an instance's rewards; exactly 0 where they are equal, whatever the rounding of their mean."""
+    variance = float(row["reward_variance"])
+    return variance if variance > (ROUNDING * row["reward_mean"]) ** 2 else 0.0
 
 
 CLAIMS = (
