@@ -50,7 +50,7 @@ def truth(ability: np.ndarray, noise: float, generator: np.random.Generator) -> 
     for _ in range(3000):
         seed = ability + generator.normal(0, noise, ability.shape) if noise else ability
         measures = measure(logistic(seed[..., None] - difficulty).mean(axis=-1), NO_GENERAL)
-        found.append([float(getattr(measures, name)) for name in MEASURES])
+        found.append([float(measures[name]) for name in MEASURES])
         if not noise:
             break
     return list(np.mean(found, axis=0))
@@ -73,7 +73,7 @@ def one_study(
             cells.append(item_weights(f"{name}-{task}", ITEMS, RESAMPLES) @ right_SN.T / ITEMS)
         measures = measure(np.stack(cells, axis=-1), np.empty((RESAMPLES + 1, TASKS + 1, 0)))
         for measure_name in MEASURES:
-            per_seed[measure_name].append(getattr(measures, measure_name))
+            per_seed[measure_name].append(measures[measure_name])
     return {key: estimate(combine_seeds(np.stack(values))) for key, values in per_seed.items()}
 
 

@@ -13,6 +13,7 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -20,6 +21,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import fsdp
+import interval_coverage
 from steps import command, duel
 from steps.arm import Failed, Rival
 from steps.arm_holdfast import make_policy
@@ -281,3 +283,15 @@ def test_scripts_import_only_what_there_is(folder):
     for module, name in sorted(found):
         if not hasattr(importlib.import_module(module), name):
             importlib.import_module(f"{module}.{name}")
+
+
+def test_a_simulated_study_estimates_its_truth(monkeypatch):
+    """Of `benchmarks/interval_coverage.py`: abilities fall, so something is forgotten, and is found."""
+    monkeypatch.setattr(interval_coverage, "RESAMPLES", 40)
+    generator = np.random.default_rng(0)
+    ability = interval_coverage.abilities(1.0)
+    values = interval_coverage.truth(ability, 0.0, generator)
+    true = dict(zip(interval_coverage.MEASURES, values, strict=True))
+    assert true["fm"] == true["bwt"] < -0.05 < 0.5 < true["avg_acc"]
+    found = interval_coverage.one_study(ability, 2, 0.0, generator, "test")
+    assert {name: one.value for name, one in found.items()} == pytest.approx(true, abs=0.05)
