@@ -27,13 +27,15 @@ DEFINITIONS = (
     ("TLG", "mean over j of A[j, j] − A[j − 1, j]: what a task's own stage added"),
     (
         "CTM",
-        "AvgAcc over the AvgAcc of joint training by the same objective; 1 is as good as all tasks at once",
+        "AvgAcc over the AvgAcc of joint training by the same objective, in the same style; 1 is as good as "
+        "all tasks at once",
     ),
     ("General", "mean over the general benchmarks of accuracy at the end minus the base's"),
     (
         "Intervals",
         "95 % bootstrap, 1,000 resamples of test items, the same for all stages and methods, so that what "
-        "is compared is compared on the same items; with several seeds, of seeds too.",
+        "is compared is compared on the same items; with several seeds, their spread is added, as a t "
+        "distribution has it.",
     ),
     (
         "Shown",
