@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from holdfast.errors import InputError
 from holdfast.learning.advantages import zero_variance
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import Likelihood, PolicyGradient
+from holdfast.policy import logprobs
+from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.prompts import TEMPLATES
@@ -91,6 +94,47 @@ def test_dft_weighs_tokens_by_their_probability():
     sums.loss.backward()
     assert sums.loss.item() == pytest.approx(-(0.5 * math.log(0.5) + 0.1 * math.log(0.1)))
     assert policy.logprobs.grad.flatten().tolist() == pytest.approx([-0.5, -0.1])
+
+
+@pytest.mark.parametrize(("alpha", "way"), [(1.0, "packed"), (2.0, "plain")])
+def test_eaft_weighs_tokens_by_the_entropy_of_the_likeliest(alpha, way):
+    """Of each token Σ over the batch, from whole distributions: the 20 largest as one of their own."""
+    policy = Policy.load("embedded", ModelSettings())
+    policy.way, policy.checked = way, True
+    objective = Likelihood(sft(loss="eaft", eaft_alpha=alpha), TEMPLATES["embedded"])
+    groups = objective.collect(policy, items_of("photos", 4), ())
+    all_TV = policy.distributions(groups.prompts, groups.completions)
+    targets_T = groups.completions.tokens_BGR[groups.completions.mask_BGR]
+    top_TK = all_TV.detach().sort(descending=True).values[:, :20].exp()
+    top_TK /= top_TK.sum(-1, keepdim=True)
+    weight_T = (-(top_TK * top_TK.log()).sum(-1) / math.log(20)) ** alpha
+    assert 0 < weight_T.min() < weight_T.max() <= 1
+    wanted = -(weight_T * all_TV.gather(1, targets_T[:, None])[:, 0]).sum()
+    sums = objective.loss(policy, groups)
+    assert sums.loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    parameters = trained_parameters(policy)
+    torch.testing.assert_close(flat(sums.loss, parameters), flat(wanted, parameters), rtol=1e-3, atol=1e-4)
+
+
+def test_the_entropy_of_the_likeliest_by_hand():
+    """Of ½, ¼ and ¼ the first two are ⅔ and ⅓; a banned id is none of them, and half precision is exact."""
+    logits_TV = torch.tensor([[0.5, 0.25, 0.25, 9.0], [1.0, 1.0, 1.0, 1.0]]).log().bfloat16()
+    banned_V = torch.tensor([False, False, False, True])
+    found = logprobs.top_entropy(logits_TV, banned_V, 1.0, 2)
+    wanted = [-(2 / 3) * math.log(2 / 3) - math.log(1 / 3) / 3, math.log(2)]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-2)
+    assert logprobs.top_entropy(logits_TV, banned_V, 1.0, 20)[1].item() == pytest.approx(
+        math.log(3), rel=1e-3
+    )
+
+
+def test_eaft_is_another_job_and_others_are_not():
+    assert "loss" not in sft().determining(["a"])
+    kept = sft(loss="eaft").determining(["a"])
+    assert kept["loss"] == "eaft" and "eaft_alpha" not in kept
+    assert sft(loss="eaft", eaft_alpha=2.0).determining(["a"])["eaft_alpha"] == 2
+    with pytest.raises(ValidationError, match="eaft_alpha is of loss: eaft"):
+        sft(eaft_alpha=2.0)
 
 
 def test_dapo_fills_its_batch_with_prompts_that_teach():

@@ -8,6 +8,7 @@ same gradient as one that is not).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 # The most that a token's divergence counts, beyond which it has no gradient: one token cannot blow up a step.
 # As in the study's code (EasyR1, `verl/trainer/core_algos.py`): of the k3 value, not of the log-ratio.
 KL_CLAMP = 10.0
+EAFT_ENTRIES = 20  # K, the entries whose entropy weighs a token
 
 
 @dataclass(frozen=True)
@@ -111,19 +113,29 @@ class Likelihood(Objective):
         return Groups(prompts, completions, ones, stats=stats, items=tuple(items))
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups, self.method.loss)
+        return likelihood_loss(policy, groups, self.method.loss, self.method.eaft_alpha)
 
 
-def likelihood_loss(policy: Policy, groups: Groups, loss: Literal["nll", "dft"] = "nll") -> LossSums:
+def likelihood_loss(
+    policy: Policy, groups: Groups, loss: Literal["nll", "dft", "eaft"] = "nll", alpha: float = 1.0
+) -> LossSums:
     """The negative log-likelihood of completions, summed over their tokens.
 
     Args:
         loss: `dft` weighs each token by its probability, as a number without gradient: dynamic fine-tuning
-            (Wu et al., arXiv 2508.05629, eq. 9).
+            (Wu et al., arXiv 2508.05629, eq. 9). `eaft` weighs it by the entropy of the K most likely entries
+            over ln K to the power of `alpha`, K 20, likewise: entropy-adaptive fine-tuning (Diao et al.,
+            arXiv 2601.02151). The K are a distribution of their own, as in the released code.
     """
-    out = policy.group_logprobs(groups.prompts, groups.completions)
+    asked = (groups.prompts, groups.completions)
+    out = policy.group_logprobs(*asked, top=EAFT_ENTRIES) if loss == "eaft" else policy.group_logprobs(*asked)
     mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
-    weight = mask * out.logprobs_BGR.detach().exp() if loss == "dft" else mask
+    weight = mask
+    if loss == "dft":
+        weight = mask * out.logprobs_BGR.detach().exp()
+    elif loss == "eaft":
+        assert out.top_entropy_BGR is not None, "asked for"
+        weight = mask * (out.top_entropy_BGR / math.log(EAFT_ENTRIES)) ** alpha
     return LossSums(-(out.logprobs_BGR * weight).sum(), float((out.entropy_BGR * mask).sum()))
 
 

@@ -103,7 +103,7 @@ class SampledLikelihood(Objective):
         return Groups(prompts, targets, ones, stats=stats, items=tuple(kept), spent=spent)
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups, self.method.loss)
+        return likelihood_loss(policy, groups, self.method.loss, self.method.eaft_alpha)
 
     def finish(self, totals: Mapping[str, float]) -> None:
         if totals.get("completions"):

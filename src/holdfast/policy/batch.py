@@ -201,28 +201,34 @@ class GroupLogprobs:
     Attributes:
         logprobs_BGR: log-probability of each completion token; 0 on padding. Carries the gradient.
         entropy_BGR: entropy in nats of the distribution each token was drawn from; no gradient.
+        top_entropy_BGR: the same of its most likely entries alone, where that was asked for.
     """
 
     logprobs_BGR: torch.Tensor
     entropy_BGR: torch.Tensor
+    top_entropy_BGR: torch.Tensor | None = None
 
     @classmethod
     def join(cls, parts: Sequence[GroupLogprobs]) -> GroupLogprobs:
         """Of all parts, one after the other."""
         if len(parts) == 1:
             return parts[0]
-        return cls(
-            torch.cat([part.logprobs_BGR for part in parts]), torch.cat([part.entropy_BGR for part in parts])
-        )
+        found = zip(*(part.tensors() for part in parts), strict=True)
+        return cls(*map(torch.cat, found))
 
     def to(self, device: torch.device | str) -> GroupLogprobs:
-        return GroupLogprobs(self.logprobs_BGR.to(device), self.entropy_BGR.to(device))
+        return GroupLogprobs(*(tensor.to(device) for tensor in self.tensors()))
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Those there are, in their order."""
+        return [tensor for tensor in vars(self).values() if tensor is not None]
 
     def of_members(self, places_BG: torch.Tensor) -> GroupLogprobs:
         """Of all members of groups whose distinct ones these are (`Completions.distinct`)."""
         places_BGR = places_BG[..., None].expand(-1, -1, self.logprobs_BGR.shape[-1])
         logprobs_BGR = _Members.apply(self.logprobs_BGR, places_BGR)
-        return GroupLogprobs(logprobs_BGR, self.entropy_BGR.gather(1, places_BGR))
+        rest = (tensor.gather(1, places_BGR) for tensor in self.tensors()[1:])
+        return GroupLogprobs(logprobs_BGR, *rest)
 
 
 class _Members(torch.autograd.Function):

@@ -32,6 +32,7 @@ def packed_logprobs(
     banned_V: torch.Tensor,
     temperature: float,
     known: Prefill | None = None,
+    top: int | None = None,
 ) -> GroupLogprobs:
     """Log-probability and entropy of every completion token, by the packed pass.
 
@@ -39,12 +40,12 @@ def packed_logprobs(
         banned_V: True for ids that are never sampled; they have probability 0.
         temperature: divides the logits, as it did in sampling.
         known: of these prompts, with its graph: completions are computed alone.
+        top: also the entropy of so many most likely entries; None: not.
     """
     hidden_TD = packed_hidden(backbone, prompts, completions, known)
     targets_T = completions.tokens_BGR[completions.mask_BGR]
-    return scatter(
-        *token_logprobs(backbone.head, hidden_TD, targets_T, banned_V, temperature), completions.mask_BGR
-    )
+    found = token_logprobs(backbone.head, hidden_TD, targets_T, banned_V, temperature, top)
+    return scatter(completions.mask_BGR, *found)
 
 
 def packed_hidden(
@@ -87,11 +88,15 @@ def token_logprobs(
     targets_T: torch.Tensor,
     banned_V: torch.Tensor,
     temperature: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability [T] and entropy [T] of targets; never more than a chunk's logits are kept."""
+    top: int | None = None,
+) -> tuple[torch.Tensor, ...]:
+    """Log-probability [T] and entropy [T] of targets, and that of the `top` most likely entries [T] where
+    these are asked for; never more than a chunk's logits are kept."""
 
-    def chunk(hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return way.apply(head(hidden), targets, banned_V, temperature)
+    def chunk(hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits_TV = head(hidden)
+        rest = () if top is None else (top_entropy(logits_TV.detach(), banned_V, temperature, top),)
+        return (*way.apply(logits_TV, targets, banned_V, temperature), *rest)
 
     compiles = available(hidden_TD)
     way = _CompiledTokenLogprobs if compiles else _TokenLogprobs
@@ -102,8 +107,7 @@ def token_logprobs(
         checkpoint(chunk, hidden, targets, use_reentrant=False)
         for hidden, targets in zip(hidden_TD.split(size), targets_T.split(size), strict=True)
     ]
-    logprobs, entropies = zip(*parts, strict=True)
-    return torch.cat(logprobs), torch.cat(entropies)
+    return tuple(map(torch.cat, zip(*parts, strict=True)))
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -187,6 +191,16 @@ def logits_to_logprobs(
     return all_TV.gather(-1, targets_T[:, None]).squeeze(-1), entropy_T
 
 
+def top_entropy(
+    logits_TV: torch.Tensor, banned_V: torch.Tensor, temperature: float, top: int
+) -> torch.Tensor:
+    """Entropy [T] in nats of the `top` most likely entries, as if there were no others (or of all)."""
+    top = min(top, int((~banned_V).sum()))
+    most_TK = logits_TV.masked_fill(banned_V, -torch.inf).topk(top).values  # no copy in float32
+    logs_TK = (most_TK.to(torch.promote_types(most_TK.dtype, torch.float32)) / temperature).log_softmax(-1)
+    return -(logs_TK.exp() * logs_TK).sum(-1)
+
+
 def log_distribution(logits_TV: torch.Tensor, banned_V: torch.Tensor, temperature: float) -> torch.Tensor:
     """Log of the distribution that tokens are drawn from (before top-p), at least in float32."""
     return sampling_logits(logits_TV, banned_V, temperature).log_softmax(-1)
@@ -200,11 +214,11 @@ def sampling_logits(logits_TV: torch.Tensor, banned_V: torch.Tensor, temperature
     return torch.add(offset_V, logits_TV, alpha=1 / temperature)
 
 
-def scatter(logprobs_T: torch.Tensor, entropy_T: torch.Tensor, mask_BGR: torch.Tensor) -> GroupLogprobs:
-    """Token values back to [B, G, R], 0 on padding."""
+def scatter(mask_BGR: torch.Tensor, *found: torch.Tensor) -> GroupLogprobs:
+    """Token values, each [T], back to [B, G, R], 0 on padding."""
 
     def padded(values_T: torch.Tensor) -> torch.Tensor:
         zeros = torch.zeros(mask_BGR.shape, dtype=values_T.dtype, device=values_T.device)
         return zeros.masked_scatter(mask_BGR, values_T)
 
-    return GroupLogprobs(padded(logprobs_T), padded(entropy_T))
+    return GroupLogprobs(*map(padded, found))

@@ -17,17 +17,24 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.drawing import Recorder
 from holdfast.policy.generation import own_settings_aside
-from holdfast.policy.logprobs import logits_to_logprobs, scatter
+from holdfast.policy.logprobs import logits_to_logprobs, scatter, top_entropy
 from holdfast.policy.processed import check_features, collate, image_features
 
 
 def plain_logprobs(
-    model: Any, prompts: Prompts, completions: Completions, banned_V: torch.Tensor, temperature: float
+    model: Any,
+    prompts: Prompts,
+    completions: Completions,
+    banned_V: torch.Tensor,
+    temperature: float,
+    top: int | None = None,
 ) -> GroupLogprobs:
     """Like `packed_logprobs`, by one forward pass over B * G rows of prompt and completion."""
     logits_TV = plain_logits(model, prompts, completions)
     targets_T = completions.tokens_BGR[completions.mask_BGR]
-    return scatter(*logits_to_logprobs(logits_TV, targets_T, banned_V, temperature), completions.mask_BGR)
+    rest = () if top is None else (top_entropy(logits_TV.detach(), banned_V, temperature, top),)
+    found = logits_to_logprobs(logits_TV, targets_T, banned_V, temperature)
+    return scatter(completions.mask_BGR, *found, *rest)
 
 
 def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torch.Tensor:

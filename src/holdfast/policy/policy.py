@@ -251,6 +251,7 @@ class Policy:
         completions: Completions,
         temperature: float = 1.0,
         known: Prefill | None = None,
+        top: int | None = None,
     ) -> GroupLogprobs:
         """Log-probability and entropy of every completion token, with gradient if it is enabled.
 
@@ -263,6 +264,7 @@ class Policy:
             temperature: that of the distribution the completions were drawn from.
             known: what `prefill` made of these prompts with the weights as they are; good for one
                 pass with gradient, and ignored after it.
+            top: also the entropy of so many most likely entries of each token.
 
         Raises:
             NotFiniteError: a log-probability is not finite; it tells of which example.
@@ -271,12 +273,12 @@ class Policy:
         equal = completions.distinct()
         completions, places_BG = equal or (completions, None)
         if torch.is_grad_enabled():
-            result = self.logprobs_by(self.way, prompts, completions, temperature, known)
+            result = self.logprobs_by(self.way, prompts, completions, temperature, known, top)
         else:
 
             def part(rows: range) -> GroupLogprobs:
                 some = some_rows(prompts, rows), some_rows(completions, rows)
-                return self.logprobs_by(self.way, *some, temperature)
+                return self.logprobs_by(self.way, *some, temperature, None, top)
 
             parts = self._in_parts(group_tokens(prompts, completions), part)
             result = GroupLogprobs.join(parts).to(self.device)
@@ -370,15 +372,16 @@ class Policy:
         completions: Completions,
         temperature: float,
         known: Prefill | None = None,
+        top: int | None = None,
     ) -> GroupLogprobs:
         self._mode(self.settings.activation_checkpointing and torch.is_grad_enabled())
         if way == "packed" and self.backbone is not None:
             rest = (prompts, completions, self.draw.banned_V, temperature)
             if known is None or known.spent:
-                return packed_logprobs(self.backbone, *rest)
+                return packed_logprobs(self.backbone, *rest, None, top)
             known.spent = True
-            return packed_logprobs(self.backbone, *rest, known)
-        return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature)
+            return packed_logprobs(self.backbone, *rest, known, top)
+        return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature, top)
 
     def distributions(
         self, prompts: Prompts, completions: Completions, temperature: float = 1.0

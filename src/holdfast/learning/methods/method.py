@@ -35,7 +35,7 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention", "loss", "loss_mean", "refills", "optimizer", "sampler", "shards",
+    "reward", "retention", "loss", "eaft_alpha", "loss_mean", "refills", "optimizer", "sampler", "shards",
 )  # fmt: skip
 
 

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 class Likely(Method):
     """What learns to write given completions."""
 
-    # dft: dynamic fine-tuning, in which a token counts as much as it is likely (arXiv 2508.05629).
-    loss: Literal["nll", "dft"] = "nll"
+    # dft: dynamic fine-tuning, in which a token counts as much as it is likely (arXiv 2508.05629). eaft:
+    # entropy-adaptive, in which it counts as much as the policy is unsure there (arXiv 2601.02151).
+    loss: Literal["nll", "dft", "eaft"] = "nll"
+    eaft_alpha: float = Field(1.0, gt=0)  # the power of eaft's weights
+
+    @model_validator(mode="after")
+    def _alpha_of_eaft(self) -> Likely:
+        if self.loss != "eaft" and "eaft_alpha" in self.model_fields_set:
+            raise ValueError("eaft_alpha is of loss: eaft; leave it out, or set that loss")
+        return self
 
 
 class SFT(Likely):
