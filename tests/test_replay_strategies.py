@@ -25,6 +25,8 @@ from holdfast.tasks.prompts import TEMPLATES
 from replay_helpers import NEW, OLD, loaded, logprobs
 from test_learning import grpo, sft, stage_of, weights
 
+TEXTS = str(Path(__file__).with_name("texts.txt"))
+
 # Of each kind: the way of learning it is tried with, and its settings.
 EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     "er": (grpo, {"share": 0.3}),
@@ -35,6 +37,8 @@ EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     "remind": (grpo, {"first": 1}),
     "holdfast": (grpo, {"average": 0.5, "answers": 2}),
     "holdfast_sft": (sft, {"kind": "holdfast", "answers": 2}),
+    "rad": (grpo, {"examples": 3}),
+    "rad_texts": (sft, {"kind": "rad", "texts": TEXTS, "examples": 3, "to": "stage_start"}),
     "lwf": (sft, {}),
     "asft": (sft, {}),
     "finch": (sft, {"kappa": 1e-4}),

@@ -35,6 +35,7 @@ COSTLY: dict[str, tuple[Any, dict[str, Any]]] = {
     "lwf under RFT": (grpo, {"kind": "lwf"}),
     "asft": (sft, {}),
     "der": (sft, {"buffer": 8, "replayed": 4}),
+    "rad": (sft, {"examples": 4}),
     "agem": (sft, {"examples": 4}),
     "agem under RFT": (grpo, {"kind": "agem"}),
     "kl_old": (grpo, {"share": 0.5}),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 
+from experiment_helpers import make_experiment
 from holdfast.errors import InputError
 from holdfast.learning.advantages import zero_variance
 from holdfast.learning.methods import make_method
@@ -128,13 +128,15 @@ def test_the_entropy_of_the_likeliest_by_hand():
     )
 
 
-def test_eaft_is_another_job_and_others_are_not():
+def test_eaft_is_another_job_and_others_are_not(tmp_path):
     assert "loss" not in sft().determining(["a"])
     kept = sft(loss="eaft").determining(["a"])
     assert kept["loss"] == "eaft" and "eaft_alpha" not in kept
     assert sft(loss="eaft", eaft_alpha=2.0).determining(["a"])["eaft_alpha"] == 2
-    with pytest.raises(ValidationError, match="eaft_alpha is of loss: eaft"):
-        sft(eaft_alpha=2.0)
+    assert sft(eaft_alpha=2.0).determining(["a"]) == sft().determining(["a"])
+    methods = {"a": {"objective": "sft", "eaft_alpha": 2.0}}
+    with pytest.raises(InputError, match="is about loss: eaft, and no method has it"):
+        make_experiment(tmp_path, methods=methods)
 
 
 def test_dapo_fills_its_batch_with_prompts_that_teach():

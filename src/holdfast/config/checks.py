@@ -9,6 +9,7 @@ from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
+from holdfast.learning.methods.sft import Likely
 from holdfast.measures import KINDS
 from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters
 from holdfast.tasks.columns import TableError
@@ -198,6 +199,8 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[Problem]:
         text = "muon would lose its steps in bfloat16 weights; use model.dtype: float32 or model.lora"
         yield ("optimizer",), text
     for strategy in method.retention:
+        if unreadable := strategy.unreadable():
+            yield ("retention",), f"{strategy.kind}: {unreadable}"
         if strategy.adapters is not None and strategy.adapters != (experiment.model.lora is not None):
             what = "LoRA; set model.lora" if strategy.adapters else "whole weights; leave model.lora out"
             yield ("retention",), f"{strategy.kind} is for {what}"
@@ -205,6 +208,9 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[Problem]:
         if lora is not None and lora.rank < least:
             text = f"{strategy.kind} needs model.lora.rank {least} for {len(experiment.sequence)} stages"
             yield ("retention",), f"{text}, not {lora.rank}"
+    alpha, others = getattr(method, "eaft_alpha", 1), experiment.methods.values()
+    if alpha != 1 and not any(isinstance(other, Likely) and other.loss == "eaft" for other in others):
+        yield ("eaft_alpha",), "is about loss: eaft, and no method has it"
     shortens = isinstance(method, RFT) and method.filter_shortens
     if shortens and not any(other.filters for other in experiment.methods.values()):
         yield ("filter_shortens",), "needs a filter, and no method has one"

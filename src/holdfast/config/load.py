@@ -18,6 +18,8 @@ from holdfast.config.messages import message, problems_of
 from holdfast.errors import InputError, suggestion
 from holdfast.files import is_url
 from holdfast.learning.methods import Method, every_setting, way
+from holdfast.learning.retention import KINDS as STRATEGIES
+from holdfast.learning.retention import strategy_class
 from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
 from holdfast.yamlfile import KeyPath, Problem, YamlFile, parse_value
@@ -313,7 +315,31 @@ def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     tasks = data.get("tasks")
     if isinstance(tasks, dict):
         data["tasks"] = {name: _with_paths(str(name), task, folder) for name, task in tasks.items()}
+    methods = data.get("methods")
+    if isinstance(methods, dict):
+        data["methods"] = {
+            name: _with_files(method, ("methods", str(name)), folder) for name, method in methods.items()
+        }
+    if "defaults" in data:
+        data["defaults"] = _with_files(data["defaults"], ("defaults",), folder)
     return data
+
+
+def _with_files(method: Any, place: tuple[str, ...], folder: Path) -> Any:
+    """A method's settings with the paths of files that its strategies read made absolute."""
+    if not isinstance(method, dict) or "retention" not in method:
+        return method
+
+    def settled(strategy: Any) -> Any:
+        kind = strategy.get("kind") if isinstance(strategy, dict) else None
+        if not isinstance(kind, str) or kind not in STRATEGIES:
+            return strategy
+        files = [name for name in strategy_class(kind).files if isinstance(strategy.get(name), str)]
+        paths = {name: path_of(strategy[name], (*place, "retention", name)) for name in files}
+        return strategy | {name: str((folder / path).resolve()) for name, path in paths.items()}
+
+    given = method["retention"]
+    return method | {"retention": [*map(settled, given)] if isinstance(given, list) else settled(given)}
 
 
 def _with_paths(name: str, task: Any, folder: Path) -> Any:

@@ -61,12 +61,18 @@ class Inputs:
         self.task(task.name)
         return examples
 
-    def check_pictures(self, job: Job) -> None:
-        """See that the pictures of a job are still those of the plan.
+    def check_files(self, job: Job) -> None:
+        """See that the pictures of a job, and files that its strategies read, are still those of the plan.
 
         Raises:
             InputError: one is not.
         """
+        strategies = job.method.retention if job.kind == "learn" and job.method is not None else ()
+        for place, strategy in enumerate(strategies):
+            known = job.inputs["method"]["retention"][place]
+            for name in strategy.files:
+                if strategy.determining()[name] != known[name]:
+                    raise InputError(f"The file {getattr(strategy, name)} {_CHANGED}")
         for data in _data(job):
             for path, state in self._pictures.get(data["name"], {}).items():
                 if _state(path) != state:

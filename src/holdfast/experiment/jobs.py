@@ -185,6 +185,7 @@ class Runner:
             team=self.team,
             shard=self.experiment.shard,
         )
+        self.inputs.check_files(job)  # before strategies read theirs
         every = self.experiment.checkpoint_every
         on_damage = partial(self._set_aside, job)
         totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
@@ -316,7 +317,7 @@ class Runner:
         What it has found of other pictures must not be gone on from under this name.
         """
         try:
-            self.inputs.check_pictures(job)
+            self.inputs.check_files(job)
         except InputError:
             self.store.clear_work(job)
             raise

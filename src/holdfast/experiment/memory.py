@@ -217,11 +217,11 @@ def distributions(
     Args:
         whole: the batch that learning is about.
     """
-    rows = min(held.prompts, micro_batch or held.prompts)
+    rows, completion = min(held.prompts, micro_batch or held.prompts), held.tokens or whole.completion
     if held.entries is not None:
-        rows = min(rows, max(1, held.entries // (held.completions * whole.completion * known.vocabulary)))
+        rows = min(rows, max(1, held.entries // (held.completions * completion * known.vocabulary)))
     patches = whole.patches // whole.prompts * held.prompts
-    asked = Pass(held.prompts, whole.prompt, held.completions, whole.completion, patches)
+    asked = Pass(held.prompts, whole.prompt, held.completions, completion, patches)
     part = _part(asked, rows, model.token_budget)
     tokens = part.prompts * part.group * part.completion
     graph = replace(known, vocabulary=0)  # its logits are among the tables

@@ -21,7 +21,7 @@ from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import Spent
 from holdfast.learning.groups import Groups
-from holdfast.learning.methods import RFT, SFT
+from holdfast.learning.methods import RFT, SFT, Method
 from holdfast.learning.surrogates import Sampled, truncated_ratio
 from holdfast.policy.encode import Unfit
 from holdfast.rng import stream as named_stream
@@ -101,19 +101,30 @@ class Likelihood(Objective):
         self.method, self.templates = method, templates
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
-        style, target = self.method.style, self.method.target
-        try:
-            completions = policy.encode_completions(
-                [render_target(example, style, target) for _, example in items]
-            )
-        except Unfit as problem:
-            raise problem.named([f"{task.name} {example.named}" for task, example in items]) from None
-        prompts = encode_items(policy, items, style, self.templates)
-        ones, stats = torch.ones(len(items), 1), {"length": completions.lengths_BG.float().mean().item()}
-        return Groups(prompts, completions, ones, stats=stats, items=tuple(items))
+        groups = with_references(policy, items, self.method, self.templates)
+        return replace(groups, stats={"length": groups.completions.lengths_BG.float().mean().item()})
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         return likelihood_loss(policy, groups, self.method.loss, self.method.eaft_alpha)
+
+
+def with_references(
+    policy: Policy, items: Sequence[Item], method: Method, templates: Mapping[Style, str]
+) -> Groups:
+    """Examples with what SFT would learn to write, as groups of one; bare answers, unless the method says.
+
+    Raises:
+        InputError: the model cannot take one, which the message names.
+    """
+    style, target = method.style, method.target if isinstance(method, SFT) else "answer"
+    try:
+        completions = policy.encode_completions(
+            [render_target(example, style, target) for _, example in items]
+        )
+    except Unfit as problem:
+        raise problem.named([f"{task.name} {example.named}" for task, example in items]) from None
+    prompts = encode_items(policy, items, style, templates)
+    return Groups(prompts, completions, torch.ones(len(items), 1), items=tuple(items))
 
 
 def likelihood_loss(

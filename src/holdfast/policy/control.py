@@ -53,11 +53,12 @@ class ControlTokens:
         for found in self._written.finditer(text):
             if found[0].startswith(QUOTE):
                 continue
-            ids += [*self._as_text(text[start : found.start()]), self._id(found)]
+            ids += [*self.as_text(text[start : found.start()]), self._id(found)]
             start = found.end()
-        return ids + self._as_text(text[start:])
+        return ids + self.as_text(text[start:])
 
-    def _as_text(self, text: str) -> list[int]:
+    def as_text(self, text: str) -> list[int]:
+        """The tokens of a text, whose control tokens are all text."""
         if not (text := text.replace(QUOTE, "")):
             return []
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]

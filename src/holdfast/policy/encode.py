@@ -139,7 +139,11 @@ class Encoder:
         rows = self._target_ids(texts)
         for index, row in enumerate(rows):
             self._check_target(index, row)
-        shape = len(rows), 1, max(map(len, rows))
+        return self._completions(rows)
+
+    def _completions(self, rows: Sequence[Sequence[int]]) -> Completions:
+        """Rows of ids, as groups of one."""
+        shape = len(rows), 1, max(1, *map(len, rows))
         tokens = np.full(shape, self.tokenizer.pad_token_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=bool)
         for index, row in enumerate(rows):
@@ -147,6 +151,25 @@ class Encoder:
             mask[index, 0, : len(row)] = True
         finished = torch.ones(len(rows), 1, dtype=torch.bool)
         return Completions(torch.from_numpy(tokens), torch.from_numpy(mask), finished)
+
+    def texts(self, texts: Sequence[str], most: int) -> tuple[Prompts, Completions]:
+        """Texts that are no turns of a chat: what can be predicted of each, as groups of one.
+
+        A prompt is what begins a sequence (BOS), or else the text's first token; the completion is the rest,
+        at most `most` tokens and no end. It is empty where a text has no more than that token.
+        """
+        start = self.control.ids("", special=True)
+        # Some texts take minutes to be tokenised.
+        rows = [start + self.control.as_text(text[: MOST_CHARACTERS * most]) for text in texts]
+        first = max(1, len(start))
+        prompts = [np.asarray(row[:first], dtype=np.int64) for row in rows]
+        _, (axes, *_), _ = self._tokenise(["?"], [], ((),))
+        positions = [np.broadcast_to(np.arange(len(row)), (len(axes), len(row))) for row in prompts]
+        padded = _pad_left(prompts, positions, self.tokenizer.pad_token_id)
+        return (
+            Prompts(*padded, images=((),) * len(rows), image_keys=()),
+            self._completions([row[first : first + most] for row in rows]),
+        )
 
     def unfit(
         self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]], room: int = 0

@@ -131,6 +131,7 @@ class Method(Settings):
     def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
         """The settings that can change what a stage on these tasks learns, as plain data."""
         settings = self.model_dump(mode="json", exclude=_INPUTS_OF_THEIR_OWN)
+        settings["retention"] = [strategy.determining() for strategy in self.retention]
         if not isinstance(self.iterations, int):
             settings["iterations"] = self.iterations_on(tasks)
         return {

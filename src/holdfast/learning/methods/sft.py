@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,11 +24,11 @@ class Likely(Method):
     loss: Literal["nll", "dft", "eaft"] = "nll"
     eaft_alpha: float = Field(1.0, gt=0)  # the power of eaft's weights
 
-    @model_validator(mode="after")
-    def _alpha_of_eaft(self) -> Likely:
-        if self.loss != "eaft" and "eaft_alpha" in self.model_fields_set:
-            raise ValueError("eaft_alpha is of loss: eaft; leave it out, or set that loss")
-        return self
+    def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
+        settings = super().determining(tasks)
+        if self.loss != "eaft":
+            settings.pop("eaft_alpha", None)
+        return settings
 
 
 class SFT(Likely):

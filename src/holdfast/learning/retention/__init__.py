@@ -41,6 +41,7 @@ KINDS = {  # loaded when they are used
     "er": f"{_HERE}.er:ExperienceReplay",
     "holdfast": f"{_HERE}.holdfast:OwnAnswerGuard",
     "opr": f"{_HERE}.opr:OwnAnswerReplay",
+    "rad": f"{_HERE}.rad:RecallAnchoredDistillation",
     "remind": f"{_HERE}.remind:Remind",
     # function space
     "asft": f"{_HERE}.asft:AnchoredSFT",
@@ -82,12 +83,14 @@ class Distributions:
         tables: float32 numbers at once for each token and entry of the vocabulary.
         prompts, completions: of the pass, before `micro_batch` splits it, and of each prompt.
         entries: the most that one table has, but for a single prompt; None: no bound.
+        tokens: of a completion; None: as many as the method's have.
     """
 
     tables: int
     prompts: int
     completions: int
     entries: int | None = None
+    tokens: int | None = None
 
 
 class Strategy(Settings):
@@ -97,12 +100,15 @@ class Strategy(Settings):
         rehearses: whether it looks at the training examples of earlier tasks (`stage.earlier`).
         takes_places: whether these replace new ones of a batch; of two such, one would undo the other.
         copies: float32 numbers that it holds for each trained one, at its largest moment.
+        files: settings that name files of the user's; of kinds of ours relative to the experiment's. What
+            they hold counts in fingerprints, and not where they lie.
         adapters: True: it is for LoRA alone (`model.lora`); False: for whole weights alone; None: for both.
     """
 
     rehearses: ClassVar[bool] = False
     takes_places: ClassVar[bool] = False
     copies: ClassVar[float] = 0
+    files: ClassVar[tuple[str, ...]] = ()
     adapters: ClassVar[bool | None] = None
 
     kind: str
@@ -115,6 +121,20 @@ class Strategy(Settings):
     def results_version(self, method: Method) -> int:
         """Raised where a stage of this method comes out otherwise for the same settings; 1 is no input."""
         return 1
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that can change what it does, as plain data.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        settings = self.model_dump(mode="json")
+        given = {name: getattr(self, name) for name in self.files}
+        return settings | {name: plugins.file_hash(path) for name, path in given.items() if path is not None}
+
+    def unreadable(self) -> str | None:
+        """What is wrong with the user's files; None where nothing is."""
+        return None
 
     @property
     def looks_at(self) -> Literal["base", "stage_start"] | None:
