@@ -21,6 +21,7 @@ from holdfast.learning.objectives import Likelihood, PolicyGradient
 from holdfast.learning.retention.answers import answers_of
 from holdfast.learning.retention.mcpo import penalty
 from holdfast.learning.retention.rapo import RaPO
+from holdfast.learning.retention.tmkl import without_targets
 from holdfast.policy.batch import Completions, GroupLogprobs
 from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.policy.policy import Policy
@@ -147,6 +148,36 @@ def test_asft_is_dft_with_a_pull_to_the_base_or_to_the_start_of_the_stage(to: st
     loss = (-said_T.exp().detach() * said_T + 0.3 * kl_T).mean()
     torch.testing.assert_close(gradient(policy), flat(loss, trained_parameters(policy)), rtol=1e-3, atol=1e-6)
     assert 0 < share < 1
+
+
+def test_tmkl_holds_all_but_the_target(tmp_path: Path) -> None:
+    """Of (½, ¼, ¼) and (0.8, 0.15, 0.05) without the first: (½, ½) and (¾, ¼); the first has no gradient."""
+    then, now = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([[0.8, 0.15, 0.05]]).log()
+    found = without_targets(then.clone(), now.requires_grad_(), torch.tensor([0]))
+    assert found.item() == pytest.approx(0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25), rel=1e-5)
+    found.sum().backward()
+    assert now.grad is not None and now.grad[0].tolist() == pytest.approx([0, 0.25, -0.25])
+    sure = torch.tensor([[0.0, -30.0, -31.0, -1e30]])  # all but certain, with an id that is never sampled
+    apart = without_targets(sure.clone(), sure - torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.tensor([0]))
+    q = torch.tensor([-31.0, -31.0]).softmax(0), torch.tensor([-30.0, -31.0]).softmax(0)
+    assert apart.item() == pytest.approx((q[1] * (q[1] / q[0]).log()).sum().item(), rel=1e-4)
+
+    policy, base = loaded(), loaded()
+    strategy, stage = made("tmkl", alpha=2.0), stage_of(policy, sft(), NEW, 1)
+    strategy.begin(stage, {})
+    nudge(policy)
+    groups = Likelihood(sft(), TEMPLATES["embedded"]).collect(policy, NEW[:4], ())
+    strategy.gradient(stage, {}, groups)
+    asked = groups.prompts, groups.completions
+    targets_T = groups.completions.tokens_BGR[groups.completions.mask_BGR]
+    dropped_TV = torch.nn.functional.one_hot(targets_T, len(policy.draw.banned_V)).bool()
+    then_TV, now_TV = (
+        one.masked_fill(dropped_TV, -1e30).log_softmax(-1)
+        for one in (base.group_distributions(*asked), policy.distributions(*asked))
+    )
+    kl = (then_TV.exp() * (then_TV - now_TV)).sum(-1).mean()
+    wanted = flat(2 * kl, trained_parameters(policy))
+    torch.testing.assert_close(gradient(policy), wanted, rtol=1e-3, atol=1e-6)
 
 
 def test_the_rate_of_finch_by_hand(tmp_path: Path) -> None:

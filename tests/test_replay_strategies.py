@@ -41,6 +41,7 @@ EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     "rad_texts": (sft, {"kind": "rad", "texts": TEXTS, "examples": 3, "to": "stage_start"}),
     "lwf": (sft, {}),
     "asft": (sft, {}),
+    "tmkl": (sft, {"to": "stage_start"}),
     "finch": (sft, {"kappa": 1e-4}),
     "kl_old": (grpo, {}),
     "opd": (grpo, {}),
@@ -122,6 +123,7 @@ def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
     [
         ("asft", {"objective": "sft"}, "loss: dft"),
         ("asft", {"objective": "grpo"}, "loss: dft"),
+        *(("tmkl", {"objective": name}, "use it with objective: sft") for name in ("grpo", "sdft")),
         *(
             (kind, {"objective": "sft"}, "graded answers")
             for kind in ("cpr", "remind", "kl_old", "opd", "mcpo")

@@ -24,6 +24,7 @@ from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.retention import Distributions, strategy_class
 from holdfast.learning.retention.answers import mismatch
+from holdfast.learning.retention.tmkl import without_targets
 from holdfast.policy.logprobs import log_distribution
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings
@@ -35,6 +36,7 @@ COSTLY: dict[str, tuple[Any, dict[str, Any]]] = {
     "lwf under RFT": (grpo, {"kind": "lwf"}),
     "asft": (sft, {}),
     "der": (sft, {"buffer": 8, "replayed": 4}),
+    "tmkl": (sft, {}),
     "rad": (sft, {"examples": 4}),
     "agem": (sft, {"examples": 4}),
     "agem under RFT": (grpo, {"kind": "agem"}),
@@ -123,9 +125,16 @@ def test_tables_are_as_many_as_are_held_at_once() -> None:
         assert found is not None
         return found.tables
 
+    def masked() -> None:
+        with torch.no_grad():
+            teacher_TV = said()
+        targets_T = torch.zeros(32, dtype=torch.long)
+        torch.autograd.grad(without_targets(teacher_TV, said(), targets_T).sum(), [head_VH])
+
     table = 4 * 32 * 8192
     assert peak(held) / table == pytest.approx(tables("lwf"), rel=0.2)
     assert peak(replayed) / table == pytest.approx(tables("der"), rel=0.2)
+    assert peak(masked) / table == pytest.approx(tables("tmkl"), rel=0.2)
     assert tables("lwf") == TABLES == tables("asft")
 
 

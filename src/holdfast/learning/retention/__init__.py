@@ -49,6 +49,7 @@ KINDS = {  # loaded when they are used
     "lwf": f"{_HERE}.lwf:LearningWithoutForgetting",
     "mcpo": f"{_HERE}.mcpo:MCPO",
     "opd": f"{_HERE}.opd:OnPolicyDistillation",
+    "tmkl": f"{_HERE}.tmkl:TargetMaskedKL",
     "rapo": f"{_HERE}.rapo:RaPO",
     # weights
     "cpo": f"{_HERE}.cpo:CPO",

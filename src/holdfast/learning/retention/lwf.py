@@ -24,6 +24,7 @@ from holdfast.learning.stage import Stage
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
     from holdfast.learning.methods import Method
+    from holdfast.policy.batch import Completions
 
 
 class LearningWithoutForgetting(Strategy):
@@ -46,6 +47,10 @@ class LearningWithoutForgetting(Strategy):
         step = method.batch // method.updates
         return Distributions(TABLES, step, method.completions, ENTRIES)
 
+    def apart(self, then_TV: torch.Tensor, now_TV: torch.Tensor, said: Completions) -> torch.Tensor:
+        """How far log-probabilities are from the teacher's [T], with gradient."""
+        return divergence(then_TV, now_TV)
+
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Keep the policy as it is."""
         stage.past(self.looks_at)
@@ -57,7 +62,8 @@ class LearningWithoutForgetting(Strategy):
         def loss(part: Groups, _: range) -> torch.Tensor:
             asked = (part.prompts, part.completions, self.temperature)
             then_TV = teacher.group_distributions(*asked)
-            return self.alpha * divergence(then_TV, stage.policy.distributions(*asked)).sum() / tokens
+            apart_T = self.apart(then_TV, stage.policy.distributions(*asked), part.completions)
+            return self.alpha * apart_T.sum() / tokens
 
         stage.spent["flops"] += stage.policy.operations.forward(groups.prompts, groups.completions)
         most = min(
