@@ -17,7 +17,7 @@ from holdfast.learning.distillation import divergence
 from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood, PolicyGradient
+from holdfast.learning.objectives import Likelihood, PolicyGradient, with_references
 from holdfast.learning.retention.answers import answers_of
 from holdfast.learning.retention.mcpo import penalty
 from holdfast.learning.retention.rapo import RaPO
@@ -178,6 +178,34 @@ def test_tmkl_holds_all_but_the_target(tmp_path: Path) -> None:
     kl = (then_TV.exp() * (then_TV - now_TV)).sum(-1).mean()
     wanted = flat(2 * kl, trained_parameters(policy))
     torch.testing.assert_close(gradient(policy), wanted, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("phi", [True, False])
+def test_chord_mixes_two_gradients(phi: bool) -> None:
+    """(1 − μ) of what there is, and μ of imitating the references of new prompts alone."""
+    policy, strategy = loaded(), made("chord", mu=0.4, phi=phi)
+    stage = stage_of(policy, grpo(), NEW, 1, earlier=OLD)
+    shown = with_references(policy, NEW[:3], TEMPLATES["embedded"], "cot", "answer")
+    logprobs_T = policy.group_logprobs(shown.prompts, shown.completions).logprobs_BGR[
+        shown.completions.mask_BGR
+    ]
+    p_T = logprobs_T.detach().exp()
+    wanted = flat(-((p_T * (1 - p_T) if phi else 1) * logprobs_T).mean(), trained_parameters(policy))
+    for one in trained_parameters(policy):
+        one.grad = torch.ones_like(one)
+    groups = SimpleNamespace(items=(NEW[0], OLD["reading"][0], *NEW[1:3]))
+    said = strategy.gradient(stage, {}, groups)
+    torch.testing.assert_close(gradient(policy), 0.6 + 0.4 * wanted, rtol=1e-3, atol=1e-5)
+    assert said["chord_mu"] == 0.4
+    assert said["chord_share"] == pytest.approx(
+        float(0.4 * wanted.norm() / gradient(policy).norm()), rel=1e-3
+    )
+
+
+def test_the_weight_of_chord_falls_by_a_cosine_over_its_share_of_the_stage() -> None:
+    weight = made("chord", mu=0.9, mu_end=0.1, decay=0.5).weight
+    assert [weight(step, 8) for step in (0, 2, 4, 7)] == pytest.approx([0.9, 0.5, 0.1, 0.1])
+    assert made("chord", mu=0.9, mu_end=0.1, decay=0).weight(0, 8) == pytest.approx(0.1)
 
 
 def test_the_rate_of_finch_by_hand(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from experiment_helpers import make_experiment
+from holdfast.errors import InputError
 from holdfast.files import read_jsonl
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
@@ -21,7 +23,7 @@ from test_retention_kinds import model_of
 from test_retention_kinds import settings_of as settings_here
 
 # Judged by graded answers, of which SFT has none; each says so before any work.
-FOR_RFT = {"cpr", "kl_old", "mcpo", "opd", "rapo", "remind"}
+FOR_RFT = {"chord", "cpr", "kl_old", "mcpo", "opd", "rapo", "remind"}
 
 
 def method_of(kind: str) -> Any:
@@ -52,3 +54,18 @@ def test_two_stages_on_rationales(kind: str, tmp_path: Path) -> None:
 def test_those_for_graded_answers_say_so(kind: str) -> None:
     with pytest.raises(ValidationError, match=f"retention: {kind} "):
         method_of(kind)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"objective": "sft", "target": "reasoned"},
+        {"objective": "grpo", "retention": {"kind": "chord", "target": "reasoned"}},
+    ],
+)
+def test_tasks_without_rationales_are_refused_before_any_work(method: dict[str, Any], tmp_path: Path) -> None:
+    rows = "".join(f'{{"prompt": "What is {n}?", "answer": "{n}", "id": "{n}"}}\n' for n in range(8))
+    (tmp_path / "sums.jsonl").write_text(rows)
+    own = {"sums": {"train": "sums.jsonl", "test": "sums.jsonl"}}
+    with pytest.raises(InputError, match="task sums has no rationales; use target: answer"):
+        make_experiment(tmp_path, sequence=["sums"], tasks=own, general=[], methods={"a": method})

@@ -43,6 +43,7 @@ EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     "asft": (sft, {}),
     "tmkl": (sft, {"to": "stage_start"}),
     "finch": (sft, {"kappa": 1e-4}),
+    "chord": (grpo, {}),
     "kl_old": (grpo, {}),
     "opd": (grpo, {}),
     "mcpo": (grpo, {"delta": 0.0}),
@@ -128,6 +129,12 @@ def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
             (kind, {"objective": "sft"}, "graded answers")
             for kind in ("cpr", "remind", "kl_old", "opd", "mcpo")
         ),
+        ("chord", {"objective": "sft"}, "use it with RFT"),
+        (
+            {"kind": "chord", "target": "reasoned"},
+            {"objective": "grpo", "style": "direct"},
+            "needs style: cot",
+        ),
         ("kl_old", {"objective": "grpo", "kl_coef": 0.1}, "leave kl_coef out"),
         *(
             (kind, {"objective": "grpo", "drop_zero_variance": True, "refills": 1}, "leave refills out")
@@ -142,10 +149,11 @@ def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_strategy_lacks_is_said_before_any_work(
-    kind: str, changes: dict[str, Any], message: str
+    kind: str | dict[str, str], changes: dict[str, Any], message: str
 ) -> None:
+    given = kind if isinstance(kind, dict) else {"kind": kind}
     with pytest.raises(ValidationError, match=message):
-        make_method(learning_rate=1e-3, retention={"kind": kind}, **changes)
+        make_method(learning_rate=1e-3, retention=given, **changes)
 
 
 def test_old_prompts_lie_evenly_between_new_ones() -> None:

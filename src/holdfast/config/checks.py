@@ -8,7 +8,7 @@ from pathlib import Path
 from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, suggestion
-from holdfast.learning.methods import RFT, SFT, Method, SampledSFT
+from holdfast.learning.methods import RFT, Method, SampledSFT
 from holdfast.learning.methods.sft import Likely
 from holdfast.measures import KINDS
 from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters
@@ -90,10 +90,10 @@ def _check_method(method: Method, experiment: Experiment, tasks: Mapping[str, Ta
     if method.joint and method.filters:
         yield ("filter",), "a joint method trains on everything; leave filter out"
     yield from _check_unused(method, experiment)
-    if isinstance(method, SFT) and method.target == "reasoned":
-        for task in experiment.sequence:
+    for place, imitates in (("target", method), *(("retention", one) for one in method.retention)):
+        for task in experiment.sequence if getattr(imitates, "target", None) == "reasoned" else ():
             if task in tasks and not _has_rationale(tasks[task]):
-                yield ("target",), f"task {task} has no rationales; use target: answer"
+                yield (place,), f"task {task} has no rationales; use target: answer"
     yield from _check_batch(method, experiment)
 
 

@@ -21,11 +21,11 @@ from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import Spent
 from holdfast.learning.groups import Groups
-from holdfast.learning.methods import RFT, SFT, Method
+from holdfast.learning.methods import RFT, SFT
 from holdfast.learning.surrogates import Sampled, truncated_ratio
 from holdfast.policy.encode import Unfit
 from holdfast.rng import stream as named_stream
-from holdfast.tasks.prompts import Style, render_target
+from holdfast.tasks.prompts import Style, Target, render_target
 from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Likelihood(Objective):
         self.method, self.templates = method, templates
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
-        groups = with_references(policy, items, self.method, self.templates)
+        groups = with_references(policy, items, self.templates, self.method.style, self.method.target)
         return replace(groups, stats={"length": groups.completions.lengths_BG.float().mean().item()})
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
@@ -109,14 +109,13 @@ class Likelihood(Objective):
 
 
 def with_references(
-    policy: Policy, items: Sequence[Item], method: Method, templates: Mapping[Style, str]
+    policy: Policy, items: Sequence[Item], templates: Mapping[Style, str], style: Style, target: Target
 ) -> Groups:
-    """Examples with what SFT would learn to write, as groups of one; bare answers, unless the method says.
+    """Examples with what SFT learns to write, as groups of one.
 
     Raises:
-        InputError: the model cannot take one, which the message names.
+        InputError: the model cannot take one, which the message names, or it has no such target.
     """
-    style, target = method.style, method.target if isinstance(method, SFT) else "answer"
     try:
         completions = policy.encode_completions(
             [render_target(example, style, target) for _, example in items]

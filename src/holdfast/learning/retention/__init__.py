@@ -45,6 +45,7 @@ KINDS = {  # loaded when they are used
     "remind": f"{_HERE}.remind:Remind",
     # function space
     "asft": f"{_HERE}.asft:AnchoredSFT",
+    "chord": f"{_HERE}.chord:CHORD",
     "kl_old": f"{_HERE}.kl_old:KLOnOldPrompts",
     "lwf": f"{_HERE}.lwf:LearningWithoutForgetting",
     "mcpo": f"{_HERE}.mcpo:MCPO",

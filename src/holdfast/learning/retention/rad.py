@@ -23,6 +23,7 @@ from holdfast.errors import InputError, shortened
 from holdfast.files import read_text
 from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
 from holdfast.learning.groups import Groups
+from holdfast.learning.methods import SFT
 from holdfast.learning.objectives import with_references
 from holdfast.learning.retention import Distributions, Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
@@ -107,7 +108,8 @@ class RecallAnchoredDistillation(Strategy):
     def _earlier(self, stage: Stage, draw: Random) -> Groups:
         """Examples of all earlier tasks alike, with their references."""
         items = spread(list(stage.earlier.values()), self.examples, draw)
-        return with_references(stage.policy, items, stage.method, stage.templates)
+        target = stage.method.target if isinstance(stage.method, SFT) else "answer"
+        return with_references(stage.policy, items, stage.templates, stage.method.style, target)
 
 
 def read_texts(path: Path) -> list[str]:
