@@ -16,6 +16,7 @@ from holdfast.learning.loop import learn
 from holdfast.learning.objectives import Likelihood
 from holdfast.learning.retention.answers import answers_of, as_groups, mismatch
 from holdfast.learning.retention.cpr import CPR
+from holdfast.learning.retention.forever import due
 from holdfast.learning.retention.pool import keep_table, key_of, table
 from holdfast.learning.retention.remind import Remind
 from holdfast.policy.gradients import flat, trained_parameters
@@ -35,6 +36,30 @@ def graded(items: Any, scores: list[list[float]]) -> Groups:
         scores_BG=torch.tensor(scores, dtype=torch.float32),
         items=items,
     )  # type: ignore[arg-type]
+
+
+def test_forever_replays_at_days_of_the_way_the_weights_go() -> None:
+    """A day is the way of two steps, there and back: 2. Days 1 and 2 come at 2 and 4, day 4 at 8."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    stage: Any = SimpleNamespace(policy=SimpleNamespace(model=model), earlier=OLD, stream=("s",))
+    strategy, memory = made("forever", day=2, share=0.25), dict[str, torch.Tensor]()
+    strategy.begin(stage, memory)
+    old, days = [], []
+    for iteration in range(9):
+        batch = strategy.batch(stage, memory, NEW, iteration)
+        assert len(batch) == 16
+        old.append(sum(task.name != "photos" for task, _ in batch))
+        with torch.no_grad():
+            model.weight += 1 if iteration % 2 else -1
+        days.append(strategy.stepped(stage, memory, optimizer).get("forever_days", 0))
+    assert old == [0, 0, 4, 0, 4, 0, 0, 0, 4]
+    assert days == [0, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5]
+    assert [due(number) for number in range(8)] == [1, 2, 4, 7, 15, 30, 60, 120]
+    first: dict[str, torch.Tensor] = {}
+    alone: Any = SimpleNamespace(policy=stage.policy, earlier={})
+    strategy.begin(alone, first)
+    assert strategy.stepped(alone, first, optimizer) == {} == first
 
 
 def test_cpr_takes_what_is_nearest_to_one_half_and_rested() -> None:

@@ -30,6 +30,7 @@ TEXTS = str(Path(__file__).with_name("texts.txt"))
 # Of each kind: the way of learning it is tried with, and its settings.
 EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     "er": (grpo, {"share": 0.3}),
+    "forever": (sft, {"day": 1}),
     "der": (sft, {"entries": 4, "buffer": 6, "replayed": 3}),
     "der_rft": (grpo, {"kind": "der", "entries": 4, "match": "kl", "buffer": 6, "replayed": 3}),
     "opr": (sft, {"buffer": 24, "max_tokens": 16, "temperature": 1.0}),

@@ -39,6 +39,7 @@ KINDS = {  # loaded when they are used
     "cpr": f"{_HERE}.cpr:CPR",
     "der": f"{_HERE}.der:DarkReplay",
     "er": f"{_HERE}.er:ExperienceReplay",
+    "forever": f"{_HERE}.forever:Forever",
     "holdfast": f"{_HERE}.holdfast:OwnAnswerGuard",
     "opr": f"{_HERE}.opr:OwnAnswerReplay",
     "rad": f"{_HERE}.rad:RecallAnchoredDistillation",
