@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from holdfast.files import read_jsonl
-from holdfast.learning.distillation import divergence
+from holdfast.learning.distillation import divergence, part_of_the_way
 from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
@@ -309,6 +309,41 @@ def test_rapo_by_hand() -> None:
         assert found == pytest.approx([-0.25 / sigma, 0.25 / sigma], rel=1e-4)
     far = {"std": torch.tensor(0.01), "updates": torch.tensor(2)}
     assert strategy.advantages(far, first)[0, 1].item() == pytest.approx(0.5 / math.sqrt(0.5), rel=1e-3)
+
+
+def test_isdft_goes_a_share_of_the_way_to_the_teacher(tmp_path: Path) -> None:
+    """Of (½, ½) and (0.8, 0.2): E_q[log T/p] = q ln 1.6 + (1 − q) ln 0.4 is half of 0.8 ln 1.6 + 0.2 ln 0.4.
+
+    An entry that is never sampled stays so, and a token on which both agree is left alone.
+    """
+    student = torch.tensor([[0.5, 0.5, 1e-30], [0.3, 0.7, 1e-30]]).log()
+    student[:, 2] = -1e30
+    teacher = student.clone()
+    teacher[0, :2] = torch.tensor([0.8, 0.2]).log()
+    found = part_of_the_way(teacher, student, 0.5)
+    half = (0.8 * math.log(1.6) + 0.2 * math.log(0.4)) / 2
+    q = (half - math.log(0.4)) / (math.log(1.6) - math.log(0.4))
+    assert found.exp().flatten().tolist() == pytest.approx([q, 1 - q, 0, 0.3, 0.7, 0], abs=1e-6)
+
+    def sdft(**changes: Any) -> Any:
+        return make_method(objective="sdft", learning_rate=1e-3, batch=4, sampling=SHORT, **changes)
+
+    ramp = sdft(rho=0.9, rho_start=0.1, rho_ramp=0.5)
+    assert [ramp.rho_of(iteration, 8) for iteration in (0, 2, 4, 7)] == pytest.approx([0.1, 0.5, 0.9, 0.9])
+    assert sdft(rho=0.5).rho_of(0, 8) == 0.5
+    plain = sdft().determining(["a"])
+    assert not {"rho", "rho_start", "rho_ramp"} & plain.keys()
+    assert sdft(rho_start=1.0, rho_ramp=0.5).determining(["a"]) == plain
+    assert sdft(rho=0.5).determining(["a"]) == plain | {"rho": 0.5}
+    assert sdft().distributions.tables + 1 == sdft(rho_start=0.5).distributions.tables
+
+    rows = []
+    for changes in ({}, {"rho": 0.3, "rho_start": 0.3}):
+        stage = stage_of(loaded(), sdft(**changes), NEW, 1, hint=HINTS["embedded"])
+        folder = tmp_path / str(len(rows))
+        learn(stage, folder=folder, checkpoint_every=9, on_step=lambda *_: None)
+        rows += read_jsonl(folder / "metrics.jsonl")
+    assert 0 < rows[1]["kl"] < rows[0]["kl"]
 
 
 def test_self_distillation_moves_towards_what_the_model_says_when_it_is_shown_the_answer(

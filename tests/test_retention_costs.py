@@ -18,7 +18,7 @@ from holdfast.experiment import estimate
 from holdfast.experiment.architecture import architecture
 from holdfast.experiment.memory import Pass, activations, distributions, of_method
 from holdfast.experiment.plan import make_plan
-from holdfast.learning.distillation import TABLES, divergence
+from holdfast.learning.distillation import TABLES, divergence, part_of_the_way
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
@@ -115,6 +115,14 @@ def test_tables_are_as_many_as_are_held_at_once() -> None:
             teacher_TV = said()
         torch.autograd.grad(divergence(teacher_TV, said()).sum(), [head_VH])
 
+    def partly() -> None:
+        with torch.no_grad():
+            teacher_TV = said()
+        student_TV = said()
+        target_TV = part_of_the_way(teacher_TV, student_TV.detach(), 0.5)
+        del teacher_TV
+        torch.autograd.grad(divergence(target_TV, student_TV).sum(), [head_VH])
+
     def replayed() -> None:
         now_TV, ids_TK = said(), torch.zeros(32, 3, dtype=torch.long)
         loss = mismatch(torch.zeros(32, 3), now_TV.gather(1, ids_TK), "mse").sum() - now_TV[:, 0].sum()
@@ -134,6 +142,7 @@ def test_tables_are_as_many_as_are_held_at_once() -> None:
     table = 4 * 32 * 8192
     assert peak(held) / table == pytest.approx(tables("lwf"), rel=0.2)
     assert peak(replayed) / table == pytest.approx(tables("der"), rel=0.2)
+    assert peak(partly) / table == pytest.approx(TABLES + 1, rel=0.2)
     assert peak(masked) / table == pytest.approx(tables("tmkl"), rel=0.2)
     assert tables("lwf") == TABLES == tables("asft")
 

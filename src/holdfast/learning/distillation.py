@@ -8,6 +8,11 @@ well (`hint`), and at every token the student wrote its distribution is the targ
 as a mean over tokens. The paper writes the other direction, KL(π ‖ π_teacher); an independent port reads this
 one in the released code. The teacher is the policy of the stage's start, or the base; the authors' moving
 average does as well as one that stands still (their ablation), which needs no more than a stage has.
+
+iSDFT (arXiv 2609.24646) goes only a part of the way at each token. With p what the student says and T the
+teacher, the target is what is nearest to p and has a share ρ of what the teacher knows better (their code):
+
+    q* = argmin KL(q ‖ p)  such that  E_q[log T − log p] ≥ ρ KL(T ‖ p),    so q* ∝ p^(1 − λ) T^λ,  0 ≤ λ ≤ 1
 """
 
 from __future__ import annotations
@@ -31,11 +36,32 @@ from holdfast.tasks.prompts import Style
 ENTRIES = 2**28  # of one distribution that are held at once
 # Such that a loss holds: the teacher's logarithms and probabilities, the student's, and two on its way back.
 TABLES = 5
+BISECTIONS = 24  # as fine as float32
 
 
 def divergence(teacher_TV: torch.Tensor, student_TV: torch.Tensor) -> torch.Tensor:
     """KL(teacher ‖ student) of each token [T], from log-probabilities, with the student's gradient."""
     return (teacher_TV.exp() * (teacher_TV - student_TV)).sum(-1)
+
+
+@torch.no_grad()
+def part_of_the_way(teacher_TV: torch.Tensor, student_TV: torch.Tensor, share: float) -> torch.Tensor:
+    """Log-probabilities [T, V] of q*, which has this share ρ of the teacher's information at each token.
+
+    λ is found by bisection, to 2^-BISECTIONS.
+    """
+    ahead_TV = teacher_TV - student_TV
+    wanted_T1 = share * (teacher_TV.exp() * ahead_TV).sum(-1, keepdim=True)
+    low_T1, high_T1 = torch.zeros_like(wanted_T1), torch.ones_like(wanted_T1)
+    for _ in range(BISECTIONS):
+        middle_T1 = (low_T1 + high_T1) / 2
+        found_TV = torch.addcmul(student_TV, middle_T1, ahead_TV).softmax(-1)
+        is_low_T1 = found_TV.mul_(ahead_TV).sum(-1, keepdim=True) < wanted_T1
+        low_T1, high_T1 = (
+            torch.where(is_low_T1, middle_T1, low_T1),
+            torch.where(is_low_T1, high_T1, middle_T1),
+        )
+    return torch.addcmul(student_TV, high_T1, ahead_TV).log_softmax(-1)
 
 
 def rows_at_once(policy: Policy, completions: Completions) -> int:
@@ -47,9 +73,19 @@ class SelfDistillation(Objective):
     """Own answers, with the distributions of a teacher that knows the reference as targets."""
 
     def __init__(
-        self, method: SDFT, templates: Mapping[Style, str], teacher: Policy | Reference, hint: str
+        self,
+        method: SDFT,
+        templates: Mapping[Style, str],
+        teacher: Policy | Reference,
+        hint: str,
+        iterations: int = 1,
     ) -> None:
         self.method, self.templates, self.teacher, self.hint = method, templates, teacher, hint
+        self.iterations, self.rho = iterations, method.rho
+
+    def begin(self, policy: Policy, iteration: int) -> None:
+        """The share ρ of this iteration."""
+        self.rho = self.method.rho_of(iteration, self.iterations)
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         """Sample; nothing is graded."""
@@ -76,6 +112,8 @@ class SelfDistillation(Objective):
         student_TV = policy.distributions(groups.prompts, groups.completions, temperature)
         shown = self._shown(policy, groups.items)
         teacher_TV = self.teacher.group_distributions(shown, groups.completions, temperature)
+        if self.rho < 1:
+            teacher_TV = part_of_the_way(teacher_TV, student_TV.detach(), self.rho)
         total = divergence(teacher_TV, student_TV).sum()
         with torch.no_grad():
             entropy = float(-(student_TV.exp() * student_TV).sum())

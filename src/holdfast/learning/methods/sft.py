@@ -93,6 +93,10 @@ class SDFT(Method):
     objective: Literal["sdft"]
     sampling: Sampling = Sampling()  # how its answers are drawn
     teacher: Literal["stage_start", "base"] = "stage_start"  # the policy that is shown the reference
+    # iSDFT (arXiv 2609.24646): the share of what the teacher knows better that a target has; 1: all of it.
+    rho: float = Field(1.0, gt=0, le=1)
+    rho_start: float | None = Field(None, gt=0, le=1)  # in the first iteration of a stage; None: as rho
+    rho_ramp: float = Field(1.0, gt=0, le=1)  # share of a stage's iterations after which it is rho
 
     @model_validator(mode="after")
     def _writes(self) -> SDFT:
@@ -102,7 +106,19 @@ class SDFT(Method):
     def make(self, stage: Stage) -> Objective:
         from holdfast.learning.distillation import SelfDistillation
 
-        return SelfDistillation(self, stage.templates, stage.past(self.teacher), stage.hint)
+        teacher = stage.past(self.teacher)
+        return SelfDistillation(self, stage.templates, teacher, stage.hint, stage.iterations)
+
+    def rho_of(self, iteration: int, iterations: int) -> float:
+        """The share of an iteration of a stage; it changes evenly."""
+        start = self.rho if self.rho_start is None else self.rho_start
+        return start + (self.rho - start) * min(1.0, iteration / (self.rho_ramp * iterations))
+
+    def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
+        settings = super().determining(tasks)
+        unused = {"rho"} if self.rho == 1 else set()  # as before there was such a setting
+        unused |= {"rho_start", "rho_ramp"} if self.rho_start in (None, self.rho) else set()
+        return {key: value for key, value in settings.items() if key not in unused}
 
     def not_sharded(self, shard: Shard) -> str | None:
         if shard == "full":
@@ -117,7 +133,8 @@ class SDFT(Method):
     def distributions(self) -> Distributions:
         from holdfast.learning.distillation import TABLES
 
-        return Distributions(TABLES, self.batch // self.updates, 1)
+        tables = TABLES + (min(self.rho, self.rho_start or 1) < 1)  # what the teacher is ahead
+        return Distributions(tables, self.batch // self.updates, 1)
 
     @property
     def shows_answer(self) -> bool:
