@@ -51,8 +51,8 @@ KINDS = {  # loaded when they are used
     "lwf": f"{_HERE}.lwf:LearningWithoutForgetting",
     "mcpo": f"{_HERE}.mcpo:MCPO",
     "opd": f"{_HERE}.opd:OnPolicyDistillation",
-    "tmkl": f"{_HERE}.tmkl:TargetMaskedKL",
     "rapo": f"{_HERE}.rapo:RaPO",
+    "tmkl": f"{_HERE}.tmkl:TargetMaskedKL",
     # weights
     "cpo": f"{_HERE}.cpo:CPO",
     "ewc": f"{_HERE}.ewc:OnlineEWC",
