@@ -178,6 +178,39 @@ def test_importance_of_memory_aware_synapses_by_hand() -> None:
     assert strategy.importance(policy, None, None).tolist() == pytest.approx([2 * 0.5 * 14])
 
 
+def test_the_way_through_a_stage_by_hand() -> None:
+    """ω = 1·2 + 3·0.5 and −4·0.5 over changes of −2.5 and 0.5, ξ 0.25: Ω = 3.5 / 6.5 and 0; then λ 2."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    one, two = model.parameters()
+    stage, strategy, memory = stage_on(model), made("si", strength=2.0, damping=0.25), {}
+
+    def moved(first: tuple[float, float], second: tuple[float, float]) -> dict[str, float]:
+        """A step from gradients to weights."""
+        one.grad, two.grad = (torch.full((1, 1), number) for number in first)
+        said = strategy.gradient(stage, memory, None)  # type: ignore[arg-type]
+        with torch.no_grad():
+            one.fill_(second[0]), two.fill_(second[1])
+        strategy.stepped(stage, memory, torch.optim.AdamW(model.parameters()))
+        return said
+
+    with torch.no_grad():
+        one.fill_(1.0), two.fill_(0.0)
+    strategy.begin(stage, memory)
+    assert moved((1.0, 4.0), (-1.0, 0.5)) == {}
+    strategy.gradient(stage, memory, None)  # type: ignore[arg-type]  # of a step that is skipped
+    moved((3.0, 0.0), (-1.5, 0.5))
+    left = strategy.end(stage, memory)
+    assert left["omega"].tolist() == pytest.approx([3.5 / 6.5, 0.0])
+
+    stage.inherited, memory = {"si": left}, {}
+    strategy.begin(stage, memory)
+    moved((0.0, 0.0), (-0.5, 4.5))
+    said = moved((0.0, -1.0), (-1.0, 4.5))
+    assert one.grad.item() == pytest.approx(2 * 3.5 / 6.5) and two.grad.item() == -1.0  # type: ignore[union-attr]
+    assert said["si_share"] == pytest.approx(7 / 6.5 / ((7 / 6.5) ** 2 + 1) ** 0.5)
+    assert strategy.end(stage, memory)["omega"].tolist() == pytest.approx([3.5 / 6.5, 0.0])  # g had no pull
+
+
 def test_source_shielded_columns_by_hand() -> None:
     """Σ_i |W_ij| · ‖X_j‖: 3·1, 1·4, 2·1, 1·0.5 of the first matrix: columns 1 and 0."""
     model = Net()
@@ -366,6 +399,7 @@ def test_each_task_has_low_rank_directions_of_its_own() -> None:
         ("l2", {"strength": 1, "to": "base"}, {"base": torch.ones(3)}, "l2 .*its base has 3"),
         ("ewc", {"strength": 1}, {"omega": torch.ones(40)}, "ewc .*its fisher has 0"),
         ("mas", {"strength": 1}, {"omega": torch.full((40,), torch.nan)}, "mas .*its omega"),
+        ("si", {"strength": 1}, {"omega": torch.ones(3)}, "si .*its omega has 3"),
         ("fisher_merge", {}, {"fisher": torch.ones(1)}, "fisher_merge .*another model"),
         ("magmax", {}, {"base": torch.ones(40)}, "magmax .*its learned has 0"),
         ("ties", {}, {"base": torch.ones(3)}, "ties .*its base has 3"),
@@ -412,6 +446,7 @@ def test_what_another_model_left_is_refused_before_the_first_step(
         ({"kind": "fisher_merge", "weight": 0}, "weight"),
         ({"kind": "ewc_sum", "strength": 1, "decay": 0.9}, "decay"),
         ({"kind": "mas"}, "strength"),
+        ({"kind": "si", "strength": 1, "damping": 0}, "damping"),
         ({"kind": "mofo", "optimizer": "muon"}, "optimizer"),
     ],
 )

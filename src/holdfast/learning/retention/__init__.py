@@ -61,6 +61,7 @@ KINDS = {  # loaded when they are used
     "l2": f"{_HERE}.l2:L2",
     "mas": f"{_HERE}.mas:MAS",
     "mofo": f"{_HERE}.mofo:MoFO",
+    "si": f"{_HERE}.si:SynapticIntelligence",
     "ssu": f"{_HERE}.ssu:SSU",
     # rates
     "finch": f"{_HERE}.finch:FINCH",

@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.retention import Memory
-from holdfast.learning.retention.quadratic import QuadraticPull
+from holdfast.learning.retention.quadratic import MeasuredPull
 from holdfast.learning.retention.terms import flat_weights, inherited
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import fisher_diagonal
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
 
-class OnlineEWC(QuadraticPull):
+class OnlineEWC(MeasuredPull):
     measured = "fisher"
 
     kind: Literal["ewc"] = "ewc"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.retention.quadratic import QuadraticPull
+from holdfast.learning.retention.quadratic import MeasuredPull
 from holdfast.policy.gradients import flat, trained_parameters
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
 
-class MAS(QuadraticPull):
+class MAS(MeasuredPull):
     measured = "omega"
 
     kind: Literal["mas"] = "mas"

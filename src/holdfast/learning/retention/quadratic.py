@@ -1,4 +1,4 @@
-"""A quadratic pull to earlier weights, each as strong as it mattered: what EWC and MAS share."""
+"""A quadratic pull to earlier weights, each as strong as it mattered: what EWC, MAS and SI share."""
 
 from __future__ import annotations
 
@@ -20,19 +20,11 @@ if TYPE_CHECKING:
 
 
 class QuadraticPull(Strategy):
-    """gradient ← gradient + λ I (θ − θ*), with I ← γ I + the importance on this task at each stage's end."""
+    """gradient ← gradient + λ I (θ − θ*), with the importance I that earlier stages left."""
 
-    copies = 4  # I, θ*, the pull; at a stage's end, one more gradient
     measured: ClassVar[str]  # what the importance is called where it lies
 
     strength: float = Field(gt=0)  # λ: tune it; what is right depends on I, and I on lengths and sizes
-    decay: float = Field(0.95, gt=0, le=1)  # γ
-    examples: int = Field(64, ge=1)  # whose answers the importance is of
-    max_tokens: int = Field(64, ge=1)  # of an answer
-
-    def importance(self, policy: Policy, prompt: Prompts, answer: Completions) -> torch.Tensor:
-        """How much each weight matters for one answer, [N]."""
-        raise NotImplementedError
 
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up I, and the weights the stage begins with as θ*."""
@@ -47,6 +39,20 @@ class QuadraticPull(Strategy):
         away = flat_weights(stage.policy) - memory["anchor"]
         pull = self.strength * memory[self.measured] * away
         return {f"{self.name}_share": add_to_gradient(stage.policy, pull)}
+
+
+class MeasuredPull(QuadraticPull):
+    """The importance is measured on answers at each stage's end: I ← γ I + that on this task."""
+
+    copies = 4  # I, θ*, the pull; at a stage's end, one more gradient
+
+    decay: float = Field(0.95, gt=0, le=1)  # γ
+    examples: int = Field(64, ge=1)  # whose answers the importance is of
+    max_tokens: int = Field(64, ge=1)  # of an answer
+
+    def importance(self, policy: Policy, prompt: Prompts, answer: Completions) -> torch.Tensor:
+        """How much each weight matters for one answer, [N]."""
+        raise NotImplementedError
 
     def end(self, stage: Stage, memory: Memory) -> Memory:
         """I of this stage's task, added to that of the earlier ones."""
