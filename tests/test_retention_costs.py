@@ -40,6 +40,7 @@ COSTLY: dict[str, tuple[Any, dict[str, Any]]] = {
     "rad": (sft, {"examples": 4}),
     "agem": (sft, {"examples": 4}),
     "agem under RFT": (grpo, {"kind": "agem"}),
+    "gem": (sft, {"examples": 4}),
     "kl_old": (grpo, {"share": 0.5}),
     "opd": (grpo, {"share": 0.5}),
     "rapo": (grpo, {}),

@@ -166,16 +166,18 @@ def test_strategies_that_do_not_go_with_the_model_are_refused(kind: str, tmp_pat
 def test_reinforcement_projects_on_answers_given_anew(tmp_path: Path) -> None:
     """Sampling old prompts and learning from them is counted."""
     flops = []
-    for retention in (None, {"kind": "agem"}):
+    for retention in (None, {"kind": "agem"}, {"kind": "gem"}):
         policy = Policy.load("embedded", ModelSettings())
         method = grpo(retention=retention, kl_coef=0.1, updates=2)
-        made = stage_of(policy, method, items_of("photos", 8), 2, earlier={"facts": items_of("facts", 4)})
+        earlier = {"facts": items_of("facts", 4), "reading": items_of("reading", 4)}
+        made = stage_of(policy, method, items_of("photos", 8), 2, earlier=earlier)
         totals, _ = learn(
             made, folder=tmp_path / str(len(flops)), checkpoint_every=9, on_step=lambda *_: None
         )
         flops.append(totals["flops"])
-    assert flops[1] > 1.5 * flops[0]
+    assert flops[1] > 1.5 * flops[0] and flops[2] == pytest.approx(flops[1], rel=0.2)  # of all tasks alike
     assert all(0 <= row["agem_share"] <= 1 for row in read_jsonl(tmp_path / "1" / "metrics.jsonl"))
+    assert all(row["gem_share"] >= 0 for row in read_jsonl(tmp_path / "2" / "metrics.jsonl"))
 
 
 def test_what_is_projected_on_is_averaged_as_a_step_is() -> None:

@@ -436,6 +436,7 @@ def test_what_another_model_left_is_refused_before_the_first_step(
         ({"kind": "hft", "share": 1.5}, "share"),
         ({"kind": "mofo", "share": True}, "must be a number"),
         ({"kind": "agem", "examples": 0}, "examples"),
+        ({"kind": "gem", "margin": -1}, "margin"),
         ({"kind": "osft", "share": 1}, "share"),
         ({"kind": "keeplora", "rank": 0}, "rank"),
         ({"kind": "olora"}, "rank"),

@@ -40,6 +40,7 @@ KINDS = {  # loaded when they are used
     "der": f"{_HERE}.der:DarkReplay",
     "er": f"{_HERE}.er:ExperienceReplay",
     "forever": f"{_HERE}.forever:Forever",
+    "gem": f"{_HERE}.gem:GEM",
     "holdfast": f"{_HERE}.holdfast:OwnAnswerGuard",
     "opr": f"{_HERE}.opr:OwnAnswerReplay",
     "rad": f"{_HERE}.rad:RecallAnchoredDistillation",

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from holdfast.learning.methods import Method
 
 
-class AveragedGEM(Strategy):
-    rehearses = True
-    copies = 3  # g, g_ref, what is added
+class EpisodicMemory(Strategy):
+    """Gradients on old examples bound a step: what A-GEM and GEM share."""
 
-    kind: Literal["agem"] = "agem"
+    rehearses = True
+
     examples: int | None = Field(None, ge=1)  # old ones of a step; None: as many as it has new ones
     per_task: int | None = Field(None, ge=1)  # examples of each earlier task that are kept; None: all
 
@@ -50,14 +50,23 @@ class AveragedGEM(Strategy):
             "needs references or RFT; leave target: sampled out" if isinstance(method, SampledSFT) else None
         )
 
+    def of_step(self, method: Method) -> int:
+        """How many old examples a step asks."""
+        return self.examples or method.batch // method.updates
+
+
+class AveragedGEM(EpisodicMemory):
+    copies = 3  # g, g_ref, what is added
+
+    kind: Literal["agem"] = "agem"
+
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Take away what points against g_ref; the share of the gradient's norm is logged."""
         if not stage.earlier:
             return {}
         names = (*stage.stream, "agem", count(memory, "steps"))  # each step draws other examples
         pool = [item for items in stage.earlier.values() for item in items[: self.per_task]]
-        size = self.examples or stage.method.batch // stage.method.updates
-        items = named_stream(*names).sample(pool, min(size, len(pool)))
+        items = named_stream(*names).sample(pool, min(self.of_step(stage.method), len(pool)))
         reference = objective_gradient(stage, items, names)
         return {"agem_share": 0.0 if reference is None else project(stage, reference)}
 

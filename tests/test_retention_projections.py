@@ -1,0 +1,83 @@
+"""Strategies that project gradients: their formulas by hand and against a slow solution."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from holdfast.learning.retention.gem import GEM, least, project
+from test_retention_weights import made, stage_on
+
+G1, G2 = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("old", "margin", "expected"),
+    [
+        ([], 0.0, [-1, -2, 3, 0]),
+        ([G1], 0.0, [0, -2, 3, 0]),  # as with A-GEM
+        ([-G1], 0.5, [-1, -2, 3, 0]),  # it points against none
+        ([G1, G2], 0.0, [0.5, -0.5, 3, 0]),  # v = (0, 1.5): without v >= 0 it were (-1, 2)
+        ([G1, G2], 0.5, [0.75, -0.75, 3, 0]),  # v = (0.5, 1.25)
+        ([G2, 2 * G2], 0.0, [0.5, -0.5, 3, 0]),  # twice the same direction
+    ],
+)
+def test_projection_on_several_tasks_by_hand(
+    old: list[torch.Tensor], margin: float, expected: list[float]
+) -> None:
+    """g = (-1, -2, 3, 0), g_1 = (1, 0, 0, 0), g_2 = (1, 1, 0, 0)."""
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False))
+    given = torch.tensor([-1.0, -2.0, 3.0, 0.0])
+    model[0].weight.grad, model[1].weight.grad = given[None, :2].clone(), given[None, 2:].clone()
+    share = project(stage_on(model), old, margin)
+    found = torch.cat([one.grad.flatten() for one in model.parameters()])  # type: ignore[union-attr]
+    assert found.tolist() == pytest.approx(expected)
+    assert share == pytest.approx(float((found - given).norm() / given.norm()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_least_is_found(seed: int) -> None:
+    """Of all choices of numbers that are free, one has neither a number below 0 nor a slope down."""
+    generator = torch.Generator().manual_seed(seed)
+    factors = torch.randn(
+        5, 4 if seed else 5, generator=generator, dtype=torch.float64
+    )  # or without an inverse
+    factors = factors / factors.norm(dim=1, keepdim=True)
+    products, slopes = (
+        factors @ factors.T,
+        factors @ torch.randn(factors.shape[1], generator=generator).double(),
+    )
+
+    def value(found: torch.Tensor) -> float:
+        return float(found @ products @ found / 2 + slopes @ found)
+
+    values = [0.0]
+    for chosen in product((False, True), repeat=5):
+        free, one = torch.tensor(chosen), torch.zeros(5, dtype=torch.float64)
+        one[free] = -torch.linalg.pinv(products[free][:, free]) @ slopes[free]
+        values += [value(one)] * bool((one >= 0).all())
+    found = least(products, slopes)
+    assert (found >= 0).all() and value(found) == pytest.approx(min(values), abs=1e-9)
+
+
+def test_gradients_of_so_many_tasks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three tasks two are drawn, other ones each time; examples are shared out, one at least of each."""
+    asked: list[tuple[str, int]] = []
+
+    def gradient(stage: Any, items: list[int], names: tuple[object, ...]) -> None:
+        asked.append((str(names[-1]), len(items)))
+
+    monkeypatch.setattr("holdfast.learning.retention.gem.objective_gradient", gradient)
+    earlier = {name: [0] * 9 for name in "abc"}
+    stage = stage_on(nn.Linear(1, 1), earlier=earlier, method=None)
+    strategy, memory = made("gem", tasks=2, examples=7), {}
+    assert isinstance(strategy, GEM) and strategy.copies == 4
+    for _ in range(8):
+        assert strategy.gradient(stage, memory, None) == {"gem_share": 0.0}  # type: ignore[arg-type]
+    assert {size for _, size in asked} == {3} and {name for name, _ in asked} == {"a", "b", "c"}
+    assert len(asked) == 16
+    assert made("gem").gradient(stage_on(nn.Linear(1, 1)), {}, None) == {}  # type: ignore[arg-type]
