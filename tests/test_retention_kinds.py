@@ -30,6 +30,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
     "ewc": {"strength": 10.0} | FEW,
     "ewc_sum": {"strength": 10.0} | FEW,
     "fisher_merge": FEW,
+    "gpm": FEW,
     "l2": {"strength": 0.1},
     "mas": {"strength": 1.0} | FEW,
     "olora": {"rank": 2},
@@ -37,7 +38,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
     "ssu": FEW,
 }
 # Those that leave something to the next stage.
-LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "keeplora", "magmax", "mas", "olora", "si", "ties"}
+LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "gpm", "keeplora", "magmax", "mas", "olora", "si", "ties"}
 STEPPING = ("mofo", "osft", "si")  # they look at the weights after each step, as the optimiser keeps them
 # Others are tested alike in test_replay_strategies.py: they need grades, or keep what a stage says.
 TESTED_THERE = {settings.get("kind", case) for case, (_, settings) in EVERY.items()}

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from holdfast.learning.retention.gem import GEM, least, project
-from test_retention_weights import made, stage_on
+from holdfast.learning.retention.gpm import extended
+from holdfast.policy.gradients import trained_matrices
+from test_retention_weights import made, seeded, stage_on, steps
 
 G1, G2 = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0, 0.0])
 
@@ -81,3 +83,40 @@ def test_gradients_of_so_many_tasks_are_held(monkeypatch: pytest.MonkeyPatch) ->
     assert {size for _, size in asked} == {3} and {name for name, _ in asked} == {"a", "b", "c"}
     assert len(asked) == 16
     assert made("gem").gradient(stage_on(nn.Linear(1, 1)), {}, None) == {}  # type: ignore[arg-type]
+
+
+def test_directions_that_hold_the_energy_by_hand() -> None:
+    """Energies 7, 2, 1: 65 % are in the first direction, 85 % in two; then a task all of whose is in them."""
+    moment, nothing = torch.diag(torch.tensor([2.0, 0.0, 7.0, 1.0])), torch.zeros(4, 0)
+    one = extended(nothing, moment, 0.65)
+    assert one.abs().tolist() == [[0], [0], [1], [0]]
+    two = extended(one, moment, 0.85)
+    assert two.abs().tolist() == [[0, 1], [0, 0], [1, 0], [0, 0]]
+    inside = torch.tensor([1.0, 0.0, 3.0, 0.0])
+    assert torch.equal(extended(two, torch.outer(inside, inside), 0.99), two)
+    assert extended(nothing, torch.zeros(4, 4), 0.99).shape == (4, 0)  # nothing went in
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, 4, generator=generator)
+    more = extended(one, inputs.T @ inputs, 0.999)
+    torch.testing.assert_close(more.T @ more, torch.eye(more.shape[1]), rtol=0, atol=1e-5)
+    assert (inputs - inputs @ more @ more.T).square().sum() <= 0.001 * inputs.square().sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_earlier_inputs_become_stays(dtype: torch.dtype) -> None:
+    """W x of inputs in M, while others' change, and what is no matrix; not in the first stage."""
+    model, memory = seeded(dtype), {}
+    stage, strategy = stage_on(model), made("gpm")
+    strategy.begin(stage, memory)
+    assert steps(strategy, stage, memory, 1) == [{}] and not memory
+    used, _ = torch.linalg.qr(torch.randn(4, 2))
+    stage.inherited = {"gpm": dict.fromkeys(trained_matrices(model), used)}
+    start = {name: weight.detach().float().clone() for name, weight in model.named_parameters()}
+    strategy.begin(stage, memory)
+    rows = steps(strategy, stage, memory, 4)
+    bound = 1e-5 if dtype == torch.float32 else 0.03  # what bfloat16 shows of a weight
+    for name in trained_matrices(model):
+        change = dict(model.named_parameters())[name].detach().float() - start[name]
+        assert change.norm() > 0.1 and (change @ used).abs().max() < bound
+    assert all(0.3 < row["gpm_share"] < 1 for row in rows)
+    assert torch.equal(model.norm.float(), start["norm"])

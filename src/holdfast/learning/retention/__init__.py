@@ -67,6 +67,7 @@ KINDS = {  # loaded when they are used
     # rates
     "finch": f"{_HERE}.finch:FINCH",
     # subspaces
+    "gpm": f"{_HERE}.gpm:GPM",
     "keeplora": f"{_HERE}.keeplora:KeepLoRA",
     "olora": f"{_HERE}.olora:OLoRA",
     "osft": f"{_HERE}.osft:OSFT",

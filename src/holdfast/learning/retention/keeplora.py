@@ -24,10 +24,10 @@ from pydantic import Field
 
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import gradient_version, objective_gradient
-from holdfast.learning.retention.subspaces import Subspace
-from holdfast.learning.retention.terms import flat_weights, unusable, views
+from holdfast.learning.retention.subspaces import Subspace, needed
+from holdfast.learning.retention.terms import flat_weights, views
 from holdfast.learning.stage import Stage
-from holdfast.policy.gradients import trained_matrices, trained_parameters
+from holdfast.policy.gradients import trained_matrices
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
@@ -60,17 +60,9 @@ class KeepLoRA(Subspace):
 
     def protected(self, stage: Stage, matrices: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
         """U_p of each matrix."""
-        left = stage.inherited.get(self.name)
-        if not left:
-            return {
-                name: top_inputs(weight.detach().float(), self.base_energy)
-                for name, weight in matrices.items()
-            }
-        for name, weight in matrices.items():
-            found, inputs = left.get(name), weight.shape[1]
-            if found is None or len(found) != inputs or not bool(found.isfinite().all()):
-                raise unusable(self.name, f"it has no usable directions of {name} with {inputs} inputs")
-        return {name: left[name].to(stage.policy.device) for name in matrices}
+        return self.directions_left(stage) or {
+            name: top_inputs(weight.detach().float(), self.base_energy) for name, weight in matrices.items()
+        }
 
     def mean_gradient(self, stage: Stage) -> torch.Tensor:
         """On a share of the stage's examples, [N]; zero where nothing can be learned from them."""
@@ -94,10 +86,7 @@ class KeepLoRA(Subspace):
 
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Project the matrices' gradients; nothing else learns."""
-        learned = {id(weight) for weight in trained_matrices(stage.policy.model).values()}
-        for parameter in trained_parameters(stage.policy):
-            if id(parameter) not in learned:
-                parameter.grad = None
+        self.only_matrices(stage)
         return super().gradient(stage, memory, groups)
 
     def end(self, stage: Stage, memory: Memory) -> Memory:
@@ -122,8 +111,3 @@ def directions(
     held = whole - rest.square().sum()
     more = min(usable, needed(values.square(), energy * whole - held)) if float(whole) > 0 else 0
     return right[: min(rank, usable)].contiguous(), right[:more].T.contiguous()
-
-
-def needed(energies: torch.Tensor, target: torch.Tensor) -> int:
-    """How many of the energies, the largest first, add up to a target."""
-    return int((energies.cumsum(0) < target).sum()) + 1 if float(target) > 0 else 0

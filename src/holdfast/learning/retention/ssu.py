@@ -13,15 +13,14 @@ each matrix, drawn by chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
 
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.frozen import Frozen
+from holdfast.learning.retention.inputs import listening
 from holdfast.learning.retention.passes import mean_over_answers
 from holdfast.learning.retention.terms import random_mask, top_mask
 from holdfast.learning.stage import Stage
@@ -29,7 +28,7 @@ from holdfast.policy.gradients import trained_matrices, trained_parameters
 from holdfast.rng import torch_stream
 
 if TYPE_CHECKING:
-    from holdfast.policy.policy import Policy
+    from holdfast.policy.batch import Completions, Prompts
 
 
 class SSU(Frozen):
@@ -77,29 +76,15 @@ class SSU(Frozen):
         items = earlier if earlier and self.calibrate_on == "earlier" else stage.items
         widths = {name: weight.shape[1] for name, weight in trained_matrices(policy.model).items()}
 
-        def measure(prompt: Any, answer: Any) -> torch.Tensor:
-            with torch.no_grad(), listening(policy, widths) as squares:
+        def measure(prompt: Prompts, answer: Completions) -> torch.Tensor:
+            squares = {name: torch.zeros(width, device=policy.device) for name, width in widths.items()}
+
+            def heard(name: str, inputs: torch.Tensor) -> None:
+                squares[name] += inputs.square().flatten(0, -2).sum(0)
+
+            with torch.no_grad(), listening(policy, widths, heard):
                 policy.group_logprobs(prompt, answer)
             return torch.cat(list(squares.values()))
 
         total = mean_over_answers(stage, self.name, items, self.examples, self.max_tokens, measure)
         return dict(zip(widths, total.split(list(widths.values())), strict=True))
-
-
-@contextmanager
-def listening(policy: Policy, widths: dict[str, int]) -> Iterator[dict[str, torch.Tensor]]:
-    """Within the block Σ X_j² of the inputs [I] of these matrices is added up, by name."""
-    squares = {name: torch.zeros(width, device=policy.device) for name, width in widths.items()}
-
-    def listen(name: str) -> Any:
-        def hook(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            squares[name] += inputs[0].detach().float().square().flatten(0, -2).sum(0)
-
-        return policy.model.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(hook)
-
-    handles = [listen(name) for name in widths]
-    try:
-        yield squares
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,4 +1,4 @@
-"""Matrices that move within a subspace: what OSFT and KeepLoRA share."""
+"""Matrices that move within a subspace: what OSFT, KeepLoRA and GPM share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 from holdfast.learning.bfloat16 import put, whole
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import share_of
+from holdfast.learning.retention.terms import share_of, unusable
 from holdfast.learning.stage import Stage
-from holdfast.policy.gradients import trained_matrices
+from holdfast.policy.gradients import trained_matrices, trained_parameters
 
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
@@ -28,10 +28,32 @@ class Subspace(Strategy):
         """The part of a change of a matrix that may be made, [O, I]."""
         raise NotImplementedError
 
+    def directions_left(self, stage: Stage) -> dict[str, torch.Tensor]:
+        """Input directions [I, k] that the stage before left, of each matrix; none in the first stage.
+
+        Raises:
+            HoldfastError: they are not those of this model.
+        """
+        if not (left := stage.inherited.get(self.name)):
+            return {}
+        matrices = trained_matrices(stage.policy.model)
+        for name, weight in matrices.items():
+            found, inputs = left.get(name), weight.shape[1]
+            if found is None or len(found) != inputs or not bool(found.isfinite().all()):
+                raise unusable(self.name, f"it has no usable directions of {name} with {inputs} inputs")
+        return {name: left[name].to(stage.policy.device) for name in matrices}
+
     def remember(self, stage: Stage, memory: Memory) -> None:
         """To be called by `begin`: changes are counted from the weights as they are now."""
         for name, weight in trained_matrices(stage.policy.model).items():
             memory[f"{name}/start"] = weight.detach().float().clone()
+
+    def only_matrices(self, stage: Stage) -> None:
+        """Nothing else learns in this step."""
+        learned = {id(weight) for weight in trained_matrices(stage.policy.model).values()}
+        for parameter in trained_parameters(stage.policy):
+            if id(parameter) not in learned:
+                parameter.grad = None
 
     @torch.no_grad()
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
@@ -53,3 +75,8 @@ class Subspace(Strategy):
             state, start = optimizer.state.get(weight, {}), memory[f"{name}/start"]
             put(weight, state, start + self.projected(memory, name, whole(weight, state) - start))
         return {}
+
+
+def needed(energies: torch.Tensor, target: torch.Tensor) -> int:
+    """How many of the energies, the largest first, add up to a target."""
+    return int((energies.cumsum(0) < target).sum()) + 1 if float(target) > 0 else 0
