@@ -34,11 +34,13 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
     "l2": {"strength": 0.1},
     "mas": {"strength": 1.0} | FEW,
     "olora": {"rank": 2},
+    "reglora": {"strength": 1.0},
     "si": {"strength": 1.0},
     "ssu": FEW,
 }
 # Those that leave something to the next stage.
-LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "gpm", "keeplora", "magmax", "mas", "olora", "si", "ties"}
+LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "gpm", "keeplora", "magmax", "mas", "olora", "reglora"}
+LEAVES |= {"si", "ties"}
 STEPPING = ("mofo", "osft", "si")  # they look at the weights after each step, as the optimiser keeps them
 # Others are tested alike in test_replay_strategies.py: they need grades, or keep what a stage says.
 TESTED_THERE = {settings.get("kind", case) for case, (_, settings) in EVERY.items()}

@@ -1,4 +1,4 @@
-"""Strategies that project gradients: their formulas by hand and against a slow solution."""
+"""GEM and GPM, which project gradients, and RegLoRA: by hand, and against a slow solution."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from holdfast.errors import HoldfastError
 from holdfast.learning.retention.gem import GEM, least, project
 from holdfast.learning.retention.gpm import extended
 from holdfast.policy.gradients import trained_matrices
-from test_retention_weights import made, seeded, stage_on, steps
+from test_retention_weights import Adapters, flat, made, seeded, stage_on, steps
 
 G1, G2 = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0, 0.0])
 
@@ -120,3 +121,42 @@ def test_what_earlier_inputs_become_stays(dtype: torch.dtype) -> None:
         assert change.norm() > 0.1 and (change @ used).abs().max() < bound
     assert all(0.3 < row["gpm_share"] < 1 for row in rows)
     assert torch.equal(model.norm.float(), start["norm"])
+
+
+def test_where_earlier_tasks_changed_most_by_hand() -> None:
+    """ΔW = B A − B_0 A_0 of 2 x 3 entries; a third of them is held, and pulled by λ sign(ΔW) / 2 or / 4."""
+    model = nn.ModuleDict({"layer": Adapters()})
+    down, up = model["layer"].lora_A["default"].weight, model["layer"].lora_B["default"].weight
+
+    def put(rows: list[list[float]]) -> None:
+        """B A is these two rows, by two of the four rows of A."""
+        with torch.no_grad():
+            down.zero_(), up.zero_()
+            down[:2], up[0, 0], up[1, 1] = torch.tensor(rows), 1.0, 1.0
+
+    name, strategy, memory = "layer.lora_A.default.weight", made("reglora", share=0.4, strength=8.0), {}
+    stage = stage_on(model)
+    put([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    strategy.begin(stage, memory)
+    assert strategy.gradient(stage, memory, None) == {}  # type: ignore[arg-type]
+    put([[1.0, -3.0, 0.0], [0.5, 0.0, 2.0]])  # what it began with does not count
+    left = strategy.end(stage, memory)
+    assert left[name].tolist() == [1, 5]
+
+    stage.inherited, memory = {"reglora": left}, {}
+    strategy.begin(stage, memory)
+    down.grad, up.grad = torch.zeros_like(down), torch.zeros_like(up)
+    assert strategy.gradient(stage, memory, None) == {"reglora_share": 0.0}  # type: ignore[arg-type]
+    put([[7.0, -4.0, 0.0], [0.5, 0.0, 3.0]])
+    before = flat(model).requires_grad_()
+    strategy.gradient(stage, memory, None)  # type: ignore[arg-type]
+    a, b = before[:12].view(4, 3), before[12:].view(2, 4)
+    change = b @ a - torch.tensor([[1.0, -3.0, 0.0], [0.5, 0.0, 2.0]])
+    (8.0 * (change[0, 1].abs() + change[1, 2].abs()) / 2).backward()
+    assert torch.equal(torch.cat([down.grad.flatten(), up.grad.flatten()]), before.grad)  # type: ignore[union-attr]
+    assert strategy.end(stage, memory)[name].tolist() == [0, 1, 5]  # +6 at 0, -1 at 1, +1 at 5
+
+    for wrong in ({"other": left[name]}, {name: torch.tensor([6])}):
+        stage.inherited = {"reglora": wrong}
+        with pytest.raises(HoldfastError, match=r"reglora .*no places in layer.*with 6 entries"):
+            strategy.begin(stage, {})

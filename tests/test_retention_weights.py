@@ -442,6 +442,7 @@ def test_what_another_model_left_is_refused_before_the_first_step(
         ({"kind": "keeplora", "rank": 0}, "rank"),
         ({"kind": "gpm", "energy": 1}, "energy"),
         ({"kind": "olora"}, "rank"),
+        ({"kind": "reglora", "share": 0}, "share"),
         ({"kind": "wise", "alpha": 1}, "alpha"),
         ({"kind": "ema", "beta": 1}, "beta"),
         ({"kind": "magmax", "start": "end"}, "start"),

@@ -71,6 +71,7 @@ KINDS = {  # loaded when they are used
     "keeplora": f"{_HERE}.keeplora:KeepLoRA",
     "olora": f"{_HERE}.olora:OLoRA",
     "osft": f"{_HERE}.osft:OSFT",
+    "reglora": f"{_HERE}.reglora:RegLoRA",
     # merging
     "ema": f"{_HERE}.ema:EMA",
     "fisher_merge": f"{_HERE}.fisher_merge:FisherMerge",
