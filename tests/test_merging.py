@@ -30,13 +30,25 @@ ONE, OTHER = torch.tensor([1.0, -4.0, 0.5, 3.0, 2.0]), torch.tensor([-2.0, 1.0, 
     ],
 )
 def test_rules_by_hand(rule: str, expected: list[float]) -> None:
-    assert RULES[rule]([ONE, OTHER], 0.4).tolist() == expected
+    assert RULES[rule]([ONE, OTHER], 0.4, "weight").tolist() == expected
 
 
 def test_ties_takes_the_mean_of_those_with_the_elected_sign() -> None:
     """5 - 3 - 4 is negative: the mean of -3 and -4. And 1 - 1 elects neither."""
     vectors = [torch.tensor([5.0, 1.0]), torch.tensor([-3.0, -1.0]), torch.tensor([-4.0, 0.0])]
-    assert RULES["ties"](vectors, 1.0).tolist() == [-3.5, 0.0]
+    assert RULES["ties"](vectors, 1.0, "weight").tolist() == [-3.5, 0.0]
+
+
+def test_what_is_dropped_hangs_on_names_alone() -> None:
+    """A quarter stays, four times as large; of each model and tensor another one, and always the same."""
+    ones, dare = torch.ones(400, 50), RULES["dare"]
+    one = dare([ones], 0.25, "weight")
+    assert set(one.unique().tolist()) == {0.0, 4.0} and float(one.mean()) == pytest.approx(1, abs=0.05)
+    assert torch.equal(dare([ones], 0.25, "weight"), one)
+    assert not torch.equal(dare([ones], 0.25, "other"), one)
+    second = dare([ones, ones], 0.25, "weight") - one
+    assert not torch.equal(second, one) and float(second.mean()) == pytest.approx(1, abs=0.05)
+    assert torch.equal(dare([ones, ones], 1.0, "weight"), 2 * ones)
 
 
 def moved(folder: Path, by: float) -> Path:
@@ -59,6 +71,7 @@ def test_the_command_writes_a_whole_model(call: Call, tmp_path: Path) -> None:
         (("--method", "average", base, one, other), 0.5, 0.5),
         (("--method", "sum", "--alpha", "2", base, one, other), 2.0, 2.0),
         (("--method", "magmax", base, one, other), 0.0, 1.0),
+        (("--method", "dare", "--share", "1", base, one, other), 1.0, 1.0),
     )
     for number, (arguments, share_one, share_other) in enumerate(cases):
         target = tmp_path / f"merged {number}"
@@ -108,7 +121,10 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
         (("--method", "average", "embedded", cut), "cannot be read"),
         (("--method", "average", "embedded", damaged), "not finite"),
         (("--method", "ties", "--share", "0", "embedded", one), "--share must be above 0"),
-        (("--method", "sum", "--share", "0.3", "embedded", one), "--share is for --method ties, not sum"),
+        (
+            ("--method", "sum", "--share", "0.3", "embedded", one),
+            "--share is for --method dare or ties, not sum",
+        ),
         (("--method", "sum", "--alpha", "nan", "embedded", one), "--alpha must be a finite number"),
         (("--method", "sum", "--alpha", "1e300", "embedded", one), "lower --alpha"),
         (("--alpha", "0.5", "embedded", one), "--method"),

@@ -39,7 +39,19 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
     "ssu": FEW,
 }
 # Those that leave something to the next stage.
-LEAVES = {"cpo", "ewc", "ewc_sum", "fisher_merge", "gpm", "keeplora", "magmax", "mas", "olora", "reglora"}
+LEAVES = {
+    "cpo",
+    "dare",
+    "ewc",
+    "ewc_sum",
+    "fisher_merge",
+    "gpm",
+    "keeplora",
+    "magmax",
+    "mas",
+    "olora",
+    "reglora",
+}
 LEAVES |= {"si", "ties"}
 STEPPING = ("mofo", "osft", "si")  # they look at the weights after each step, as the optimiser keeps them
 # Others are tested alike in test_replay_strategies.py: they need grades, or keep what a stage says.

@@ -60,6 +60,18 @@ def test_ties_elects_a_sign_among_tasks_that_all_began_with_the_base() -> None:
     assert merged == pytest.approx([1 - 3.5, 1 + 1.5])
 
 
+def test_what_is_left_of_task_vectors_is_added_up() -> None:
+    """All that is kept: the sum. A half of it: 0 or twice as much, other weights in each stage."""
+    stage, strategy = stage_on(two_weights(1.0, 1.0)), made("dare", share=1.0, scale=0.5)
+    learned(strategy, stage, [3.0, 0.0])
+    assert learned(strategy, stage, [0.0, 5.0]) == ([1.0, 1.0], [1 + 0.5 * (2 - 1), 1 + 0.5 * (-1 + 4)])
+    kept = []
+    for name in range(8):
+        stage = stage_on(two_weights(0.0, 0.0), stream=(name,))
+        kept.append(tuple(learned(made("dare", share=0.5), stage, [1.0, 1.0])[1]))
+    assert {value for pair in kept for value in pair} == {0.0, 2.0} and len(set(kept)) > 2
+
+
 def test_the_average_of_a_stage_by_hand() -> None:
     """β 0.5 from weight 0: after 4 and 8 it is 2, then 5."""
     model, strategy, memory = two_weights(0.0, 0.0), made("ema", beta=0.5), {}

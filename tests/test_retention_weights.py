@@ -403,6 +403,7 @@ def test_each_task_has_low_rank_directions_of_its_own() -> None:
         ("fisher_merge", {}, {"fisher": torch.ones(1)}, "fisher_merge .*another model"),
         ("magmax", {}, {"base": torch.ones(40)}, "magmax .*its learned has 0"),
         ("ties", {}, {"base": torch.ones(3)}, "ties .*its base has 3"),
+        ("dare", {}, {"base": torch.ones(3)}, "dare .*its base has 3"),
         (
             "keeplora",
             {},
@@ -447,6 +448,7 @@ def test_what_another_model_left_is_refused_before_the_first_step(
         ({"kind": "ema", "beta": 1}, "beta"),
         ({"kind": "magmax", "start": "end"}, "start"),
         ({"kind": "ties", "share": 2}, "share"),
+        ({"kind": "dare", "share": 0}, "share"),
         ({"kind": "fisher_merge", "weight": 0}, "weight"),
         ({"kind": "ewc_sum", "strength": 1, "decay": 0.9}, "decay"),
         ({"kind": "mas"}, "strength"),

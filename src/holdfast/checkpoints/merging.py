@@ -31,7 +31,7 @@ def merge_folders(
     Args:
         method: m, one of `policy.merging.RULES`.
         base: θ_0, a folder or `embedded`; `checkpoints` likewise.
-        share: of each tensor, that `ties` keeps.
+        share: of each tensor, that `ties` and `dare` keep.
 
     Raises:
         InputError: they cannot be merged; nothing is written then.
@@ -102,7 +102,7 @@ def merged(
             if not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"{name} in {folder.path} has numbers that are not finite; it is damaged.")
         vectors = [other.float() - base.float() for other in others]
-        made = (base.float() + alpha * RULES[method](vectors, share)).to(last.dtype)
+        made = (base.float() + alpha * RULES[method](vectors, share, name)).to(last.dtype)
         if not bool(torch.isfinite(made).all()):
             raise InputError(f"{name} would hold numbers that {last.dtype} cannot; lower --alpha.")
         yield name, made

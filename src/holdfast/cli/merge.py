@@ -24,14 +24,15 @@ def merge(
     ],
     folder: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
     method: Annotated[
-        str | None, typer.Option("--method", help="Merge models: wise, average, sum, ties or magmax.")
+        str | None, typer.Option("--method", help="Merge models: wise, average, sum, ties, dare or magmax.")
     ] = None,
     alpha: Annotated[
         float | None,
         typer.Option("--alpha", help="How far from the base; normally 0.5 for wise, 1 for the others."),
     ] = None,
     share: Annotated[
-        float | None, typer.Option("--share", help="Of each tensor that ties keeps; normally 0.2.")
+        float | None,
+        typer.Option("--share", help="Of each tensor that is kept; normally 0.2 for ties, 0.1 for dare."),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -42,23 +43,27 @@ def merge(
     on the CPU and takes twice the model's memory.
 
     With --method the new weights are base + alpha · m of the differences from it: of the only one (wise),
-    their mean, their sum, TIES, or of each weight the largest (magmax). Beside the tensor that is being made,
-    a file of at most 4 GiB is in memory.
+    their mean, their sum, TIES, the sum of what is left of each where all but a share is dropped by chance
+    (dare), or of each weight the largest (magmax). Beside the tensor that is being made, a file of at most
+    4 GiB is in memory.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     if method is None:
         if alpha is not None:
             raise InputError("--alpha says how far from the base to go; say how with --method, too.")
         if share is not None:
-            raise InputError("--share is for --method ties.")
+            raise InputError("--share is for --method ties or dare.")
         merge_adapters(Path(what[0]), folder, what[1:])
     else:
         from holdfast.checkpoints.merging import merge_folders
+        from holdfast.policy.merging import RULES, SHARES
 
-        if share is not None and method != "ties":
-            raise InputError(f"--share is for --method ties, not {method}.")
+        if share is not None and method in RULES and method not in SHARES:
+            raise InputError(f"--share is for --method {' or '.join(SHARES)}, not {method}.")
         far = alpha if alpha is not None else 0.5 if method == "wise" else 1.0
-        merge_folders(method, what[0], what[1:], folder, far, 0.2 if share is None else share)
+        merge_folders(
+            method, what[0], what[1:], folder, far, SHARES.get(method, 1.0) if share is None else share
+        )
     out.print(f"The merged model lies in {folder}.")
 
 

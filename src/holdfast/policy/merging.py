@@ -7,7 +7,12 @@ from functools import reduce
 
 import torch
 
-Rule = Callable[[Sequence[torch.Tensor], float], torch.Tensor]
+from holdfast.rng import torch_stream
+
+Rule = Callable[
+    [Sequence[torch.Tensor], float, str], torch.Tensor
+]  # task vectors, a share, the tensor's name
+SHARES = {"dare": 0.1, "ties": 0.2}  # what these keep of each tensor, if nothing else is said
 
 
 def larger(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -24,7 +29,25 @@ def trim(vector: torch.Tensor, share: float) -> torch.Tensor:
     return kept.view_as(vector)
 
 
-def ties(vectors: Sequence[torch.Tensor], share: float) -> torch.Tensor:
+def drop(vector: torch.Tensor, share: float, *stream: object) -> torch.Tensor:
+    """Each entry stays with the chance `share`, and is divided by it; else it is zero.
+
+    Drop and rescale, with p = 1 − share: Yu et al. (arXiv 2311.03099), sec. 3.2.
+
+    Args:
+        stream: names of the random stream that is drawn from.
+    """
+    generator = torch_stream("dare", *stream, device=str(vector.device))
+    stays = torch.rand(vector.shape, generator=generator, device=vector.device) < share
+    return torch.where(stays, vector / share, 0)
+
+
+def dare(vectors: Sequence[torch.Tensor], share: float, name: str) -> torch.Tensor:
+    """The sum of what is left of each; what is dropped hangs on the tensor's name and a vector's place."""
+    return sum_of([drop(vector, share, name, place) for place, vector in enumerate(vectors)])
+
+
+def ties(vectors: Sequence[torch.Tensor], share: float, name: str) -> torch.Tensor:
     """Trim, elect the sum's sign, take the mean of those that have it: Yadav et al. (arXiv 2306.01708)."""
     kept = torch.stack([trim(vector, share) for vector in vectors])
     agreeing = (kept.sign() == kept.sum(0).sign()) & (kept != 0)
@@ -35,10 +58,15 @@ def mean(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(vectors)).mean(0)
 
 
+def sum_of(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(vectors)).sum(0)
+
+
 RULES: dict[str, Rule] = {
-    "average": lambda vectors, _: mean(vectors),
-    "magmax": lambda vectors, _: reduce(larger, vectors),  # Marczak et al. (arXiv 2407.06322)
-    "sum": lambda vectors, _: torch.stack(list(vectors)).sum(0),  # Ilharco et al. (arXiv 2212.04089)
+    "average": lambda vectors, *_: mean(vectors),
+    "dare": dare,
+    "magmax": lambda vectors, *_: reduce(larger, vectors),  # Marczak et al. (arXiv 2407.06322)
+    "sum": lambda vectors, *_: sum_of(vectors),  # Ilharco et al. (arXiv 2212.04089)
     "ties": ties,
-    "wise": lambda vectors, _: mean(vectors),  # of one: Wortsman et al. (arXiv 2109.01903)
+    "wise": lambda vectors, *_: mean(vectors),  # of one: Wortsman et al. (arXiv 2109.01903)
 }

@@ -73,6 +73,7 @@ KINDS = {  # loaded when they are used
     "osft": f"{_HERE}.osft:OSFT",
     "reglora": f"{_HERE}.reglora:RegLoRA",
     # merging
+    "dare": f"{_HERE}.taskvectors:Dare",
     "ema": f"{_HERE}.ema:EMA",
     "fisher_merge": f"{_HERE}.fisher_merge:FisherMerge",
     "magmax": f"{_HERE}.taskvectors:MagMax",

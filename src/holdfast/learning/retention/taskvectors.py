@@ -1,4 +1,4 @@
-"""Merging of task vectors at each stage's end: MagMax and TIES.
+"""Merging of task vectors at each stage's end: MagMax, TIES and DARE.
 
 A task vector is what a stage ends with less the base, τ_t = θ_t − θ_0. A stage's policy is θ_0 + λ m(τ_1 …
 τ_t):
@@ -6,10 +6,13 @@ A task vector is what a stage ends with less the base, τ_t = θ_t − θ_0. A s
     magmax   of each weight the τ with the largest |τ|, with its sign (Marczak et al., arXiv 2407.06322)
     ties     of each tensor the 20 % with the largest |τ| are kept; of each weight the sign of their sum is
              elected, and the mean taken of those that have it (Yadav et al., arXiv 2306.01708)
+    dare     of each τ every weight is dropped with the chance p, the others divided by 1 − p, and the sum
+             taken of what is left (Yu et al., arXiv 2311.03099, with task arithmetic)
 
 What a stage begins with is part of the rule, and it is not the merged policy: MagMax's goes on from θ_{t−1}
-as it was learned, TIES' tasks all begin with θ_0. So the stage before leaves θ_{t−1} and the base beside its
-merged policy, and `begin` puts one of them in place. A KL penalty to `stage_start` refers to the merged one.
+as it was learned, TIES' and DARE's tasks all begin with θ_0. So the stage before leaves θ_{t−1} and the base
+beside its merged policy, and `begin` puts one of them in place. A KL penalty to `stage_start` refers to the
+merged one.
 
 TIES' own code trims the whole vector; here, as is usual where weights do not fit at once, each tensor.
 """
@@ -24,7 +27,8 @@ from pydantic import Field
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import flat_weights, inherited, set_weights, views
 from holdfast.learning.stage import Stage
-from holdfast.policy.merging import larger, trim
+from holdfast.policy.gradients import trained_weights
+from holdfast.policy.merging import drop, larger, trim
 
 
 class TaskVectors(Strategy):
@@ -96,3 +100,22 @@ class Ties(TaskVectors):
         """The mean of those that agree with the sign of the sum."""
         up, down = (sums[f"{side}"] / sums[f"{side}s"].clamp_min(1) for side in ("up", "down"))
         return torch.where(sums["up"] + sums["down"] > 0, up, down)
+
+
+class Dare(TaskVectors):
+    copies = 6  # θ_0, the sum; at a stage's end, θ_t, τ_t, what is left of it, the sum with it
+    sums = ("sum",)
+
+    kind: Literal["dare"] = "dare"
+    start: Literal["learned", "base"] = "base"
+    share: float = Field(0.1, gt=0, le=1)  # 1 − p of each tensor, that is kept
+
+    def add(self, stage: Stage, left: Memory, vector_N: torch.Tensor) -> Memory:
+        """Drop and rescale, and add to the sum."""
+        parts = zip(trained_weights(stage.policy.model), views(stage.policy, vector_N), strict=True)
+        kept = [drop(part, self.share, *stage.stream, name).flatten() for name, (_, part) in parts]
+        return {"sum": left["sum"] + torch.cat(kept) if left else torch.cat(kept)}
+
+    def merged(self, sums: Memory) -> torch.Tensor:
+        """The sum."""
+        return sums["sum"]
