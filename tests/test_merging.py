@@ -30,18 +30,22 @@ ONE, OTHER = torch.tensor([1.0, -4.0, 0.5, 3.0, 2.0]), torch.tensor([-2.0, 1.0, 
     ],
 )
 def test_rules_by_hand(rule: str, expected: list[float]) -> None:
-    assert RULES[rule]([ONE, OTHER], 0.4, "weight").tolist() == expected
+    assert RULES[rule]([ONE, OTHER], 0.4, "weight", ONE).tolist() == expected
 
 
 def test_ties_takes_the_mean_of_those_with_the_elected_sign() -> None:
     """5 - 3 - 4 is negative: the mean of -3 and -4. And 1 - 1 elects neither."""
     vectors = [torch.tensor([5.0, 1.0]), torch.tensor([-3.0, -1.0]), torch.tensor([-4.0, 0.0])]
-    assert RULES["ties"](vectors, 1.0, "weight").tolist() == [-3.5, 0.0]
+    assert RULES["ties"](vectors, 1.0, "weight", vectors[0]).tolist() == [-3.5, 0.0]
 
 
 def test_what_is_dropped_hangs_on_names_alone() -> None:
     """A quarter stays, four times as large; of each model and tensor another one, and always the same."""
-    ones, dare = torch.ones(400, 50), RULES["dare"]
+    ones = torch.ones(400, 50)
+
+    def dare(vectors: list[torch.Tensor], share: float, name: str) -> torch.Tensor:
+        return RULES["dare"](vectors, share, name, ones)
+
     one = dare([ones], 0.25, "weight")
     assert set(one.unique().tolist()) == {0.0, 4.0} and float(one.mean()) == pytest.approx(1, abs=0.05)
     assert torch.equal(dare([ones], 0.25, "weight"), one)
@@ -49,6 +53,23 @@ def test_what_is_dropped_hangs_on_names_alone() -> None:
     second = dare([ones, ones], 0.25, "weight") - one
     assert not torch.equal(second, one) and float(second.mean()) == pytest.approx(1, abs=0.05)
     assert torch.equal(dare([ones, ones], 1.0, "weight"), 2 * ones)
+
+
+def test_intruder_dimensions_are_made_small() -> None:
+    """The base's directions are columns with entries of ±0.35; a large change of one entry is beside none."""
+    column = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    directions = torch.kron(torch.kron(column, column), column) / 8**0.5
+    base = directions @ torch.diag(torch.tensor([4.0**k for k in range(4, -4, -1)])) @ directions.T
+    large, small = torch.zeros(8, 8), torch.zeros(8, 8)
+    large[0, 0], small[0, 0] = 1e4, 0.01
+    left, values, right = torch.linalg.svd(base + large)
+    found = RULES["intruders"]([large], 0.75, "weight", base)
+    assert float(found[0, 0]) == pytest.approx(0.75 * 1e4, rel=0.01)
+    first = values[0] * torch.outer(left[:, 0], right[0])
+    torch.testing.assert_close(found, large - 0.25 * first, rtol=1e-4, atol=0.01)
+    torch.testing.assert_close(RULES["intruders"]([large], 1.0, "weight", base), large)
+    assert torch.equal(RULES["intruders"]([small], 0.0, "weight", base), small)
+    assert torch.equal(RULES["intruders"]([large[0]], 0.0, "weight", base[0]), large[0])
 
 
 def moved(folder: Path, by: float) -> Path:
@@ -71,6 +92,7 @@ def test_the_command_writes_a_whole_model(call: Call, tmp_path: Path) -> None:
         (("--method", "average", base, one, other), 0.5, 0.5),
         (("--method", "sum", "--alpha", "2", base, one, other), 2.0, 2.0),
         (("--method", "magmax", base, one, other), 0.0, 1.0),
+        (("--method", "intruders", "--share", "1", base, one), 1.0, 0.0),
         (("--method", "dare", "--share", "1", base, one, other), 1.0, 1.0),
     )
     for number, (arguments, share_one, share_other) in enumerate(cases):
@@ -114,6 +136,7 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
     for arguments, message in (
         (("--method", "wise", "embedded"), "name two folders or more"),
         (("--method", "wise", "embedded", one, one), "take average"),
+        (("--method", "intruders", "embedded", one, one), "do it with each first"),
         (("--method", "wize", "embedded", one), "--method must be one of"),
         (("--method", "average", "embedded", other), "not of the same model"),
         (("--method", "average", "embedded", tmp_path / "no"), "There is no folder"),
@@ -123,7 +146,7 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
         (("--method", "ties", "--share", "0", "embedded", one), "--share must be above 0"),
         (
             ("--method", "sum", "--share", "0.3", "embedded", one),
-            "--share is for --method dare or ties, not sum",
+            "--share is for --method dare, intruders, ties, not sum",
         ),
         (("--method", "sum", "--alpha", "nan", "embedded", one), "--alpha must be a finite number"),
         (("--method", "sum", "--alpha", "1e300", "embedded", one), "lower --alpha"),

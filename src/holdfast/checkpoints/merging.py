@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from holdfast import files
 from holdfast.errors import InputError, suggestion
 from holdfast.measures.weightfiles import Folder, check_names
-from holdfast.policy.merging import RULES
+from holdfast.policy.merging import OF_ONE, RULES
 from holdfast.policy.settings import model_path
 from holdfast.weights import INDEX
 
@@ -31,7 +31,7 @@ def merge_folders(
     Args:
         method: m, one of `policy.merging.RULES`.
         base: θ_0, a folder or `embedded`; `checkpoints` likewise.
-        share: of each tensor, that `ties` and `dare` keep.
+        share: what is kept, by `ties` and `dare` of each tensor, by `intruders` of such dimensions.
 
     Raises:
         InputError: they cannot be merged; nothing is written then.
@@ -44,13 +44,14 @@ def merge_folders(
         raise InputError(
             f"--method {method} merges a base and what was made of it: name two folders or more."
         )
-    if method == "wise" and len(checkpoints) > 1:
-        raise InputError("--method wise is for a base and one checkpoint; of several, take average.")
+    if method in OF_ONE and len(checkpoints) > 1:
+        several = "take average" if method == "wise" else "do it with each first"
+        raise InputError(f"--method {method} is for a base and one checkpoint; of several, {several}.")
     if out.exists():
         raise InputError(f"{out} is there already; choose another folder with --out.")
     if not math.isfinite(alpha):
         raise InputError(f"--alpha must be a finite number, not {alpha:g}.")
-    if not 0 < share <= 1:
+    if not 0 < share <= 1 and not (method == "intruders" and share == 0):
         raise InputError(f"--share must be above 0 and at most 1, not {share:g}.")
     folders = [Folder(model_path(name)) for name in (base, *checkpoints)]
     check_alike(folders)
@@ -101,8 +102,9 @@ def merged(
         for folder, tensor in zip(folders, (base, *others), strict=True):
             if not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"{name} in {folder.path} has numbers that are not finite; it is damaged.")
-        vectors = [other.float() - base.float() for other in others]
-        made = (base.float() + alpha * RULES[method](vectors, share, name)).to(last.dtype)
+        base = base.float()
+        vectors = [other.float() - base for other in others]
+        made = (base + alpha * RULES[method](vectors, share, name, base)).to(last.dtype)
         if not bool(torch.isfinite(made).all()):
             raise InputError(f"{name} would hold numbers that {last.dtype} cannot; lower --alpha.")
         yield name, made

@@ -24,7 +24,8 @@ def merge(
     ],
     folder: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
     method: Annotated[
-        str | None, typer.Option("--method", help="Merge models: wise, average, sum, ties, dare or magmax.")
+        str | None,
+        typer.Option("--method", help="Merge models: wise, average, sum, ties, dare, magmax or intruders."),
     ] = None,
     alpha: Annotated[
         float | None,
@@ -32,7 +33,11 @@ def merge(
     ] = None,
     share: Annotated[
         float | None,
-        typer.Option("--share", help="Of each tensor that is kept; normally 0.2 for ties, 0.1 for dare."),
+        typer.Option(
+            "--share",
+            help="What is kept: of each tensor, normally 0.2 for ties and 0.1 for dare; of intruder "
+            "dimensions 0.75.",
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -44,22 +49,23 @@ def merge(
 
     With --method the new weights are base + alpha · m of the differences from it: of the only one (wise),
     their mean, their sum, TIES, the sum of what is left of each where all but a share is dropped by chance
-    (dare), or of each weight the largest (magmax). Beside the tensor that is being made, a file of at most
-    4 GiB is in memory.
+    (dare), of each weight the largest (magmax), or the only one with a share of the directions that it
+    brought among the largest of a matrix (intruders). Beside the tensor that is being made, a file of at
+    most 4 GiB is in memory.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
     if method is None:
         if alpha is not None:
             raise InputError("--alpha says how far from the base to go; say how with --method, too.")
         if share is not None:
-            raise InputError("--share is for --method ties or dare.")
+            raise InputError("--share is for --method dare, intruders or ties.")
         merge_adapters(Path(what[0]), folder, what[1:])
     else:
         from holdfast.checkpoints.merging import merge_folders
         from holdfast.policy.merging import RULES, SHARES
 
         if share is not None and method in RULES and method not in SHARES:
-            raise InputError(f"--share is for --method {' or '.join(SHARES)}, not {method}.")
+            raise InputError(f"--share is for --method {', '.join(SHARES)}, not {method}.")
         far = alpha if alpha is not None else 0.5 if method == "wise" else 1.0
         merge_folders(
             method, what[0], what[1:], folder, far, SHARES.get(method, 1.0) if share is None else share

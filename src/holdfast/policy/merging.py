@@ -9,10 +9,11 @@ import torch
 
 from holdfast.rng import torch_stream
 
-Rule = Callable[
-    [Sequence[torch.Tensor], float, str], torch.Tensor
-]  # task vectors, a share, the tensor's name
-SHARES = {"dare": 0.1, "ties": 0.2}  # what these keep of each tensor, if nothing else is said
+# Task vectors of one weight, a share, its name and what it is in the base; all in float32.
+Rule = Callable[[Sequence[torch.Tensor], float, str, torch.Tensor], torch.Tensor]
+SHARES = {"dare": 0.1, "intruders": 0.75, "ties": 0.2}  # what these keep, if nothing else is said
+OF_ONE = ("intruders", "wise")  # rules for a single task vector
+LOOKED_AT, KNOWN = 10, 0.5  # of intruders: how many directions, the largest first; the cosine that is enough
 
 
 def larger(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -32,7 +33,7 @@ def trim(vector: torch.Tensor, share: float) -> torch.Tensor:
 def drop(vector: torch.Tensor, share: float, *stream: object) -> torch.Tensor:
     """Each entry stays with the chance `share`, and is divided by it; else it is zero.
 
-    Drop and rescale, with p = 1 − share: Yu et al. (arXiv 2311.03099), sec. 3.2.
+    Drop and rescale, with p = 1 − share: Yu et al. (arXiv 2311.03099).
 
     Args:
         stream: names of the random stream that is drawn from.
@@ -42,16 +43,35 @@ def drop(vector: torch.Tensor, share: float, *stream: object) -> torch.Tensor:
     return torch.where(stays, vector / share, 0)
 
 
-def dare(vectors: Sequence[torch.Tensor], share: float, name: str) -> torch.Tensor:
+def dare(vectors: Sequence[torch.Tensor], share: float, name: str, *_: object) -> torch.Tensor:
     """The sum of what is left of each; what is dropped hangs on the tensor's name and a vector's place."""
     return sum_of([drop(vector, share, name, place) for place, vector in enumerate(vectors)])
 
 
-def ties(vectors: Sequence[torch.Tensor], share: float, name: str) -> torch.Tensor:
+def ties(vectors: Sequence[torch.Tensor], share: float, *_: object) -> torch.Tensor:
     """Trim, elect the sum's sign, take the mean of those that have it: Yadav et al. (arXiv 2306.01708)."""
     kept = torch.stack([trim(vector, share) for vector in vectors])
     agreeing = (kept.sign() == kept.sum(0).sign()) & (kept != 0)
     return (kept * agreeing).sum(0) / agreeing.sum(0).clamp_min(1)
+
+
+def intruders(vectors: Sequence[torch.Tensor], share: float, name: str, base: torch.Tensor) -> torch.Tensor:
+    """A difference Δ [O, I] with only a share of its intruder dimensions, ‖u‖ = ‖v‖ = 1:
+
+        Δ − (1 − share) Σ σ u vᵀ
+
+    over those of the ten largest singular values of W + Δ whose u [O] has no left singular vector of the
+    base's W with |cosine| of 0.5 or more beside it: Shuttleworth et al. (arXiv 2410.21228). What is no
+    matrix, or did not change, is as it was.
+    """
+    (change,) = vectors
+    if change.dim() != 2 or not bool(change.any()):
+        return change
+    known_OK = torch.linalg.svd(base, full_matrices=False).U
+    left_OK, values_K, right_KI = torch.linalg.svd(base + change, full_matrices=False)
+    cosines = (left_OK[:, :LOOKED_AT].T @ known_OK).abs().amax(1)
+    places = (cosines < KNOWN).nonzero().flatten()
+    return change - (1 - share) * (left_OK[:, places] * values_K[places]) @ right_KI[places]
 
 
 def mean(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -65,6 +85,7 @@ def sum_of(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
 RULES: dict[str, Rule] = {
     "average": lambda vectors, *_: mean(vectors),
     "dare": dare,
+    "intruders": intruders,
     "magmax": lambda vectors, *_: reduce(larger, vectors),  # Marczak et al. (arXiv 2407.06322)
     "sum": lambda vectors, *_: sum_of(vectors),  # Ilharco et al. (arXiv 2212.04089)
     "ties": ties,
