@@ -85,6 +85,7 @@ def _be_rank(
 
 
 RFT = {"group_size": 4, "sampling": Sampling(max_tokens=16)}
+HEARING = {"kind": "ssu", "examples": 2, "max_tokens": 8}  # it listens to a pass of its own
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"objective": "sft"},
     "grpo": {"objective": "grpo"} | RFT,
@@ -101,7 +102,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "checkpointed": {"objective": "grpo", "kl_coef": 0.1} | RFT,
     "frozen tower": {"objective": "grpo"} | RFT,
     "some without pictures": {"objective": "sft", "batch": 4},
-    "strategies": {"objective": "grpo", "retention": [{"kind": "ewc", "strength": 1}, {"kind": "mofo"}]}
+    "strategies": {
+        "objective": "grpo",
+        "retention": [{"kind": "ewc", "strength": 1}, HEARING, {"kind": "mofo"}],
+    }
     | RFT,
 }
 MODELS = {

@@ -17,6 +17,7 @@ from holdfast.learning.methods import make_method
 from holdfast.learning.retention import Strategy, strategy_class
 from holdfast.learning.retention.agem import project
 from holdfast.learning.retention.keeplora import directions, top_inputs
+from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.policy.gradients import trained_parameters
 
 
@@ -176,6 +177,15 @@ def test_importance_of_memory_aware_synapses_by_hand() -> None:
     )
     strategy: Any = made("mas", strength=1.0)
     assert strategy.importance(policy, None, None).tolist() == pytest.approx([2 * 0.5 * 14])
+
+
+def test_a_term_is_the_gradient_where_there_was_none() -> None:
+    """Of bfloat16 weights whose gradients are added up in float32, too."""
+    model = nn.Linear(2, 1, bias=False).bfloat16()
+    model.weight.grad_dtype = torch.float32
+    assert add_to_gradient(stage_on(model).policy, torch.tensor([3.0, 1.001])) == pytest.approx(1)
+    assert model.weight.grad is not None
+    assert model.weight.grad.tolist() == [[3.0, pytest.approx(1.001, rel=1e-6)]]
 
 
 def test_the_way_through_a_stage_by_hand() -> None:

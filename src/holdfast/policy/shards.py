@@ -73,6 +73,15 @@ class Shards:
 
         return [one for made in self._together(own, work.__qualname__) for one in made]
 
+    @contextmanager
+    def by_itself(self) -> Iterator[None]:
+        """Within the block this rank computes whole batches alone, whatever the others do."""
+        before, self._apart = self._apart, True
+        try:
+            yield
+        finally:
+            self._apart = before
+
     def agreed(self, work: Callable[[], T]) -> T:
         """What `work` finds out on the rank that leads, for all; within `each`, here."""
         if self._apart:
@@ -151,20 +160,12 @@ class Shards:
         return self.of(costs)[self.team.rank * each : (self.team.rank + 1) * each]
 
     def _together(self, work: Callable[[], T], place: str) -> list[T]:
-        with self._by_itself():
+        with self.by_itself():
             told = self.team.together(lambda: (work(), self.budget.tokens if self.budget else None), place)
         bounds = [tokens for _, tokens in told if tokens is not None]
         if self.budget is not None and bounds:
             self.budget.tokens = min(bounds)
         return [made for made, _ in told]
-
-    @contextmanager
-    def _by_itself(self) -> Iterator[None]:
-        self._apart = True
-        try:
-            yield
-        finally:
-            self._apart = False
 
 
 def clear(parameters: Sequence[torch.nn.Parameter]) -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def listening(
     policy: Policy, names: Iterable[str], heard: Callable[[str, torch.Tensor], object]
 ) -> Iterator[None]:
-    """Within the block, what goes into these matrices is told, [..., I] in float32, with the name."""
+    """Within the block, what goes into these matrices is told, [..., I] in float32, with the name.
+
+    Each rank hears all: else a pass that they share out would let a rank hear its own part alone.
+    """
 
     def listen(name: str, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         heard(name, inputs[0].detach().float())
@@ -29,7 +32,8 @@ def listening(
         for name in names
     ]
     try:
-        yield
+        with policy.shards.by_itself():
+            yield
     finally:
         for handle in handles:
             handle.remove()

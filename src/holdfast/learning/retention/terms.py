@@ -86,7 +86,7 @@ def add_to_gradient(policy: Policy, term_N: torch.Tensor) -> float:
     total = torch.zeros((), device=term_N.device)
     for parameter, part in views(policy, term_N):
         if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = torch.zeros_like(parameter, dtype=parameter.grad_dtype)
         parameter.grad += part.to(parameter.grad.dtype)
         total += parameter.grad.float().square().sum()
     return float(term_N.norm() / total.sqrt().clamp_min(1e-30))
