@@ -103,6 +103,9 @@ class Ties(TaskVectors):
 
 
 class Dare(TaskVectors):
+    adapters = (
+        False  # the product of two matrices of which entries are dropped is no change with some dropped
+    )
     copies = 6  # θ_0, the sum; at a stage's end, θ_t, τ_t, what is left of it, the sum with it
     sums = ("sum",)
 
