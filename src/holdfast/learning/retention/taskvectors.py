@@ -34,6 +34,7 @@ from holdfast.policy.merging import drop, larger, trim
 class TaskVectors(Strategy):
     """What the stages before left is added up, so that its size does not grow with them."""
 
+    adapters = False  # a task vector is of whole weights: merged apart, A and B have another product
     sums: ClassVar[tuple[str, ...]]  # what is left besides θ_0 and θ_t
 
     scale: float = Field(1.0, gt=0)  # λ
@@ -103,9 +104,6 @@ class Ties(TaskVectors):
 
 
 class Dare(TaskVectors):
-    adapters = (
-        False  # the product of two matrices of which entries are dropped is no change with some dropped
-    )
     copies = 6  # θ_0, the sum; at a stage's end, θ_t, τ_t, what is left of it, the sum with it
     sums = ("sum",)
 
