@@ -14,7 +14,8 @@ from cli_helpers import Call
 from experiment_helpers import make_experiment, write_config
 from family_helpers import make_gemma3_folder, make_idefics3_folder, make_internvl_folder, make_llava_folder
 from holdfast.errors import InputError
-from holdfast.experiment import fitting
+from holdfast.experiment import fitting, memory
+from holdfast.experiment.architecture import architecture
 from holdfast.experiment.fitting import check_rows
 from holdfast.generate.generator import questions
 from holdfast.generate.local import LocalGenerator
@@ -22,7 +23,7 @@ from holdfast.generate.rollouts import encode_items
 from holdfast.generate.server import ServerGenerator
 from holdfast.generate.settings import ServerSettings
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood
+from holdfast.learning.objectives import Likelihood, with_references
 from holdfast.policy import ready
 from holdfast.policy.encode import Unfit
 from holdfast.policy.policy import Policy
@@ -53,17 +54,20 @@ def test_lengths_are_known_without_encoding(family, tmp_path):
     policy = make_policy(FOLDERS[family](tmp_path))
     rows = [("w1 w2", []), ("w1", [(64, 32)]), ("w1 w2 w3", [(32, 32), (90, 40)]), ("w1", [(20, 30)])]
     for text, sizes in rows:
-        length = int(policy.encode([text], [images(*sizes)]).mask_BP.sum())
+        encoded = policy.encode([text], [images(*sizes)])
+        length = int(encoded.mask_BP.sum())
+        without = int(policy.encode([text], [[]]).mask_BP.sum())  # markers around images are text
         policy.encoder.max_context = length
-        assert policy.encoder.unfit([text], [sizes]) == []
+        ((found, of_images),) = policy.encoder.look_at([text], [sizes])
+        assert found == length and 0 <= length - of_images - without <= 4 * len(sizes)
         policy.encoder.max_context = length - 1
-        (problem,) = policy.encoder.unfit([text], [sizes])
+        (problem,) = policy.encoder.look_at([text], [sizes])
         with pytest.raises(Unfit) as refused:
             policy.encode([text], [images(*sizes)])
         assert str(problem) == str(refused.value)
         policy.encoder.max_context = 512
-        assert policy.encoder.unfit([text], [sizes], 512 - length) == []
-        (problem,) = policy.encoder.unfit([text], [sizes], 513 - length)
+        assert policy.encoder.look_at([text], [sizes], 512 - length) == [(length, of_images)]
+        (problem,) = policy.encoder.look_at([text], [sizes], 513 - length)
         assert f"has {length} tokens and leaves no room in the context of 512" in str(problem)
 
 
@@ -78,13 +82,13 @@ def test_what_cannot_be_encoded_is_found_without_encoding(tmp_path):
     for text, sizes, message in bad:
         with pytest.raises(Unfit, match=message) as refused:
             policy.encode([text], [images(*sizes)])
-        assert [str(one) for one in policy.encoder.unfit([text], [sizes])] == [str(refused.value)]
-    found = policy.encoder.unfit(
+        assert [str(one) for one in policy.encoder.look_at([text], [sizes])] == [str(refused.value)]
+    found = policy.encoder.look_at(
         ["w1", *(text for text, _, _ in bad), "w2"], [[], *(sizes for _, sizes, _ in bad), []]
     )
-    assert sorted(one.index for one in found) == [1, 2, 3, 4]
-    assert policy.encoder.unfit_targets(["w1", "w1 " * 511]) == []
-    (problem,) = policy.encoder.unfit_targets(["w1 " * 512])
+    assert [one.index if isinstance(one, Unfit) else None for one in found] == [None, 1, 2, 3, 4, None]
+    assert policy.encoder.look_at_targets(["w1", "w1 " * 511]) == [2, 512]
+    (problem,) = policy.encoder.look_at_targets(["w1 " * 512])
     assert "Target 0 has 513 tokens, more than the context of 512" in str(problem)
 
 
@@ -218,6 +222,31 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
     for damage in ("", "[]", '{"version": 1}'):
         (tmp_path / "store" / fitting.MEMORY).write_text(damage)
         assert check([{}] * 5) == 1
+
+
+def test_memory_is_that_of_the_largest_rows(tmp_path):
+    """As they are encoded; of rows that were not looked at, it is assumed."""
+    rows = [{}, {"images": ["good.png"] * 3}, {"prompt": "how many " * 20}, {"rationale": "seen " * 90}]
+    settings = {"tasks": own(tmp_path / "data", rows), "sequence": ["strips"], "general": []}
+    methods = {"sft": {"objective": "sft", "target": "reasoned", "learning_rate": 1e-4}}
+    settings |= {"train_examples": None, "test_examples": None, "methods": methods}
+    experiment = make_experiment(tmp_path, **settings)
+    known = architecture(experiment.model)
+    unseen = memory.assumed(known, memory.largest_image(experiment.model))
+    assert memory.largest_rows(known, experiment) == unseen
+    before = memory.estimate(experiment)
+    check_rows(experiment)
+    policy, task = Policy.load("embedded", ModelSettings()), experiment.task("strips")
+    examples = task.examples("train", 4)
+    items = [(task, example) for example in examples]
+    encoded = with_references(policy, items, experiment.prompts, "cot", "reasoned")
+    each = int(policy.encode(["?"], [examples[0].images]).image_grid_thw.prod(-1).sum())
+    found = memory.largest_rows(known, experiment)
+    assert found.prompt == int(encoded.prompts.lengths_B.max())
+    assert found.target == int(encoded.completions.lengths_BG.max()) > memory.TARGET_TOKENS
+    assert memory.patches_of(known, found.image) == 3 * each
+    of_images = memory.estimate(experiment).parts["images"]
+    assert of_images * unseen.image == before.parts["images"] * found.image
 
 
 def test_a_hub_id_that_is_not_on_this_disk_is_not_fetched(tmp_path):

@@ -15,7 +15,7 @@ from holdfast.errors import InputError
 from holdfast.experiment import devices, estimate, memory
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
 from holdfast.experiment.devices import Place, Room
-from holdfast.experiment.memory import Pass, activations, keys, of_measures, of_method
+from holdfast.experiment.memory import Pass, activations, assumed, keys, of_measures, of_method
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.batch import Completions
@@ -28,6 +28,7 @@ SMALL = Architecture(
     parameters=1000, trained=600, vocabulary=10, vision=None,
     text=Tower(layers=2, hidden=4, query=4, key=2, intermediate=8),
 )  # fmt: skip
+ROWS = assumed(SMALL, 0)
 SEVEN = Qwen2_5_VLConfig(  # the published shape of Qwen2.5-VL-7B
     text_config={
         "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
@@ -70,7 +71,7 @@ def test_sampling_by_hand() -> None:
 
 def test_what_stays_by_hand() -> None:
     model = ModelSettings(dtype="bfloat16")
-    sft = of_method(SMALL, model, make_method(objective="sft", learning_rate=1e-6), max_pixels=0)
+    sft = of_method(SMALL, model, make_method(objective="sft", learning_rate=1e-6), rows=assumed(SMALL, 0))
     # Two moments in float32 for each of 600 trained numbers, and the lower half of its float32 weight.
     assert sft.parts == {
         "weights": 2000,
@@ -84,14 +85,18 @@ def test_what_stays_by_hand() -> None:
     assert sft.state == 9200
     for state in ("compact", "kahan"):
         small = make_method(objective="sft", learning_rate=1e-6, optimizer_state=state, micro_batch=4)
-        parts = of_method(SMALL, model, small, max_pixels=0).parts
+        parts = of_method(SMALL, model, small, rows=assumed(SMALL, 0)).parts
         assert parts["optimiser"] == 6 * 600
         assert parts["gradients"] == 4 * 600  # of several parts, added up in float32
-    whole = of_method(SMALL, ModelSettings(), make_method(objective="sft", learning_rate=1e-6), max_pixels=0)
+    whole = of_method(
+        SMALL, ModelSettings(), make_method(objective="sft", learning_rate=1e-6), rows=assumed(SMALL, 0)
+    )
     assert whole.parts["gradients"] == 4 * 600 and whole.parts["optimiser"] == 8 * 600
-    rft = of_method(SMALL, model, make_method(**RFT, kl_coef=0.01), max_pixels=0)
+    rft = of_method(SMALL, model, make_method(**RFT, kl_coef=0.01), rows=assumed(SMALL, 0))
     assert rft.parts["reference"] == 1200  # the trained weights as they were
-    other = of_method(SMALL, model, make_method(**RFT, kl_coef=0.01, kl_reference="base"), max_pixels=0)
+    other = of_method(
+        SMALL, model, make_method(**RFT, kl_coef=0.01, kl_reference="base"), rows=assumed(SMALL, 0)
+    )
     assert other.parts["reference"] == 2000  # a second model
     assert rft.total == rft.state + max(rft.learning, rft.sampling)
 
@@ -99,7 +104,7 @@ def test_what_stays_by_hand() -> None:
 def test_measures_by_hand(tmp_path: Path) -> None:
     asked = {"drift": {"prompts": 5}, "risk": {"instances": 4, "samples": 8, "old": 8}}
     experiment = make_experiment(tmp_path, measures=asked, model={"dtype": "bfloat16"})
-    drift, risk = of_measures(SMALL, experiment, max_pixels=0)
+    drift, risk = of_measures(SMALL, experiment, rows=assumed(SMALL, 0))
     assert drift.parts == {"weights": 2000, "weights of earlier policies": 4000}  # previous and base
     evaluation = experiment.evaluation
     tokens = evaluation.batch * 3 * evaluation.max_tokens
@@ -125,7 +130,10 @@ def test_a_risk_that_does_not_fit_can_be_left_out(tmp_path: Path, monkeypatch: p
 def test_a_token_budget_bounds_a_part() -> None:
     sizes = {
         tokens: of_method(
-            SMALL, ModelSettings(token_budget=tokens), make_method(**RFT | {"batch": 64}), max_pixels=0
+            SMALL,
+            ModelSettings(token_budget=tokens),
+            make_method(**RFT | {"batch": 64}),
+            rows=assumed(SMALL, 0),
         ).learning
         for tokens in (None, 65536, 8192)
     }
@@ -168,7 +176,7 @@ def test_weights_gradients_and_optimiser_are_exact(lora: Lora | None, dtype: Any
     policy, known = Policy.load("embedded", settings), architecture(settings)
     assert known is not None
     method = make_method(objective="sft", learning_rate=1e-4, optimizer_state=state)
-    made = of_method(known, settings, method, max_pixels=48 * 48)
+    made = of_method(known, settings, method, rows=assumed(known, 48 * 48))
     optimizer = make_optimizer(policy.model, method)
     sum(parameter.sum() for parameter in policy.model.parameters() if parameter.requires_grad).backward()
     optimizer.step()

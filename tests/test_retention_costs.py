@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from experiment_helpers import make_experiment
 from holdfast.experiment import estimate
 from holdfast.experiment.architecture import architecture
-from holdfast.experiment.memory import Pass, activations, distributions, of_method
+from holdfast.experiment.memory import Pass, activations, assumed, distributions, of_method
 from holdfast.experiment.plan import make_plan
 from holdfast.learning.distillation import TABLES, divergence, part_of_the_way
 from holdfast.learning.loop import learn
@@ -169,7 +169,7 @@ def test_a_pass_over_distributions_by_hand() -> None:
 def test_a_large_vocabulary_counts() -> None:
     large = replace(SMALL, vocabulary=10**6)
     plain, held, taught = (
-        of_method(large, ModelSettings(), make_method(learning_rate=1e-6, **changes), max_pixels=0)
+        of_method(large, ModelSettings(), make_method(learning_rate=1e-6, **changes), rows=assumed(large, 0))
         for changes in (
             {"objective": "sft"},
             {"objective": "sft", "retention": {"kind": "lwf"}},
@@ -193,13 +193,13 @@ def test_the_moments_of_muon_are_exact(lora: Lora | None, freeze: Any) -> None:
     sum(parameter.sum() for parameter in policy.model.parameters() if parameter.requires_grad).backward()
     optimizer.step()
     kept = [tensor for state in optimizer.state.values() for key, tensor in state.items() if key != "step"]
-    made = of_method(known, settings, method, max_pixels=48 * 48)
+    made = of_method(known, settings, method, rows=assumed(known, 48 * 48))
     assert made.parts["optimiser"] == sum(tensor.nbytes for tensor in kept)
 
 
 def test_an_anchor_at_the_base_is_a_second_model() -> None:
     def reference(**settings: Any) -> int:
         method = sft(loss="dft", retention={"kind": "asft"} | settings)
-        return of_method(SMALL, ModelSettings(), method, max_pixels=0).parts["reference"]
+        return of_method(SMALL, ModelSettings(), method, rows=assumed(SMALL, 0)).parts["reference"]
 
     assert reference() == 4 * SMALL.parameters and reference(to="stage_start") == 4 * SMALL.trained

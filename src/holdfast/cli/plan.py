@@ -100,7 +100,7 @@ def plan(
     if (known := architecture_of(experiment)) and (adapters := known.adapters()):
         out.print(f"{adapters}.")
     if made := memory.estimate(experiment):
-        out.print(f"A worker needs up to about {memory.gigabytes(made.total)}: {made.text()}.")
+        out.print(f"A worker's tensors need up to about {memory.gigabytes(made.total)}: {made.text()}.")
     else:
         out.print(
             f"What memory {experiment.model.path} needs can be told once it is on this disk "

@@ -186,10 +186,6 @@ def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:
         return
     style = experiment.styles[0]
     targets = [render_target(one, style, "answer") for one in answers]
-    lengths = [
-        int(encoder.completions([target]).mask_BGR.sum())
-        for target in targets
-        if not encoder.unfit_targets([target])
-    ]
+    lengths = [length for length in encoder.look_at_targets(targets) if isinstance(length, int)]
     if text := cut_off(lengths, experiment.evaluation.max_tokens):
         err.print(text, style="yellow")

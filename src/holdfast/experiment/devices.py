@@ -18,6 +18,7 @@ from holdfast.policy.device import device_for, device_name
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CONTEXT = 600_000_000  # bytes that a process takes of a card before its first tensor
+PROGRAM = 400_000_000  # and of the machine's memory: Python, PyTorch, transformers
 NOTHING = 1_000_000_000  # bytes of a card that are no sign of another program
 ASK_SECONDS = 120
 _ASK = "import sys, torch; print(*torch.cuda.mem_get_info(sys.argv[1]))"

@@ -6,7 +6,8 @@ remembered in the store, under all that determines it, so that a report needs no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
@@ -26,10 +27,35 @@ from holdfast.tasks.task import Split, Task
 if TYPE_CHECKING:
     from holdfast.policy.encode import Encoder, Unfit
 
-FITTING_VERSION = 2  # raise when rows that were looked at are to be looked at again
+FITTING_VERSION = 3  # raise when rows that were looked at are to be looked at again
 MEMORY = "rows-fit.json"  # in a store
 AT_ONCE = 256  # rows
 MOST_DRAWN = 4  # times as many rows of a task without an end are looked at as are wanted
+
+
+@dataclass
+class Largest:
+    """The most tokens that rows have which the model takes: of a prompt, of its images, and of a target."""
+
+    prompt: int = 0
+    image: int = 0
+    target: int = 0
+
+    def add(self, **tokens: int) -> None:
+        """Of another row."""
+        for name, number in tokens.items():
+            setattr(self, name, max(getattr(self, name), number))
+
+
+def largest(experiment: Experiment) -> Largest | None:
+    """Of the rows that methods learn from, where they were looked at; None where any were not."""
+    known, found = _known(experiment), Largest()
+    for name in experiment.sequence:
+        row = known.get(_key(experiment, experiment.task(name), "train"))
+        if row is None:
+            return None
+        found.add(**row["largest"])
+    return found
 
 
 def check_rows(experiment: Experiment) -> None:
@@ -91,8 +117,7 @@ def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:
 
 def look_at_rows(experiment: Experiment) -> list[LeftOut] | None:
     """What is wrong with the rows of each split in use; None of a hub id that is not on this disk."""
-    memory = experiment.store_folder / MEMORY
-    known, encoder, found = files.recall(memory, FITTING_VERSION, list), None, []
+    known, encoder, found = _known(experiment), None, []
     for task, split in _splits(experiment):
         key = _key(experiment, task, split)
         if key not in known:
@@ -101,12 +126,16 @@ def look_at_rows(experiment: Experiment) -> list[LeftOut] | None:
             encoder = encoder or encoder_of(experiment.model)
             if encoder is None:
                 return None
-            looked_at, problems = _unfit(experiment, encoder, task, split)
-            known[key] = [looked_at, *problems.items()]
-            files.remember(memory, FITTING_VERSION, known)
-        looked_at, *rows = known[key]
-        found.append(LeftOut(task.name, split, looked_at, dict(rows)))
+            known[key] = _looked_at(experiment, encoder, task, split)
+            files.remember(experiment.store_folder / MEMORY, FITTING_VERSION, known)
+        row = known[key]
+        found.append(LeftOut(task.name, split, row["looked_at"], dict(row["problems"])))
     return found
+
+
+def _known(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """What was found of rows that were looked at, by their keys."""
+    return files.recall(experiment.store_folder / MEMORY, FITTING_VERSION, dict)
 
 
 def _splits(experiment: Experiment) -> Iterator[tuple[Task, Split]]:
@@ -152,25 +181,26 @@ def _processor_identity(model: ModelSettings) -> dict[str, Any]:
     return {**settings, "files": configuration(folder) if folder else {}}
 
 
-def _unfit(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -> tuple[int, dict[int, str]]:
+def _looked_at(experiment: Experiment, encoder: Encoder, task: Task, split: Split) -> dict[str, Any]:
     """How many rows were looked at until as many fitted as are wanted, or none is left; what is wrong with
-    the others, by their positions."""
+    the others, by their positions; and how large those that fit are."""
     count, size = experiment.count(task, split), task.sizes.get(split)
     sizes: dict[ImageSource, tuple[int, int]] = {}
     problems: dict[int, str] = {}
+    most_tokens = Largest()
     looked_at, examples = 0, task.examples(split, count)
     while looked_at < len(examples):
         for start in range(looked_at, len(examples), AT_ONCE):
             part = examples[start : start + AT_ONCE]
             names = [f"{task.name} {example.named}" for example in part]
             shown = [[_size(image, sizes) for image in example.images] for example in part]
-            for index, problem in _problems(experiment, encoder, split, part, shown):
+            for index, problem in _problems(experiment, encoder, split, part, shown, most_tokens).items():
                 problems[start + index] = str(problem.named(names))
         looked_at = len(examples)
         if count is not None:
             most = MOST_DRAWN * count if size is None else size
             examples = task.examples(split, min(count + len(problems), most))
-    return looked_at, problems
+    return {"looked_at": looked_at, "problems": [*problems.items()], "largest": vars(most_tokens)}
 
 
 def _problems(
@@ -179,17 +209,29 @@ def _problems(
     split: Split,
     examples: Sequence[Example],
     shown: Sequence[Sequence[tuple[int, int]]],
-) -> list[tuple[int, Unfit]]:
-    """The rows that do not fit, each once, in order, from them and the sizes of their pictures."""
+    most: Largest,
+) -> Mapping[int, Unfit]:
+    """The rows that do not fit, each once, in order, from them and the sizes of their pictures.
+
+    Args:
+        most: what the others have is added to it.
+    """
     found: dict[int, Unfit] = {}
     for style in experiment.styles:
         prompts = [render_prompt(example, style, experiment.prompts) for example in examples]
-        problems = encoder.unfit(prompts, shown, _room(experiment, split))
-        found |= {problem.index: problem for problem in problems}
+        for index, row in enumerate(encoder.look_at(prompts, shown, _room(experiment, split))):
+            if isinstance(row, tuple):
+                most.add(prompt=row[0], image=row[1])
+            else:
+                found[index] = row
     for style, target in _targets(experiment, split):
         texts = [render_target(example, style, target) for example in examples]
-        found |= {problem.index: problem for problem in encoder.unfit_targets(texts)}
-    return sorted(found.items())
+        for index, length in enumerate(encoder.look_at_targets(texts)):
+            if isinstance(length, int):
+                most.add(target=length)
+            else:
+                found[index] = length
+    return dict(sorted(found.items()))
 
 
 def _size(image: ImageSource, known: dict[ImageSource, tuple[int, int]]) -> tuple[int, int]:

@@ -3,8 +3,9 @@
 What is exact: weights, gradients, the optimiser's state and the reference, each the number of
 parameters times their size. What is worked out from the model's shape: activations, as what autograd
 keeps for a packed group-wise pass (`policy/attention.py`), and the keys and values of sampling. What
-is a bound: every image is as large as `max_pixels` allows, every completion as long as `max_tokens`,
-and a part of a batch as large as `token_budget` (or the batch) allows.
+is a bound: every prompt, image and target is as large as the largest (of a model that is not at hand to
+look at rows, as `max_pixels` allows), every completion as long as `max_tokens`, and a part of a batch as
+large as `token_budget` (or the batch) allows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from functools import partial
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.architecture import Architecture, Tower, architecture_of
-from holdfast.experiment.devices import CONTEXT, Room, share
+from holdfast.experiment.devices import CONTEXT, PROGRAM, Room, share
+from holdfast.experiment.fitting import Largest, largest
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
 from holdfast.learning.methods import RFT, Method, OptimizerState
@@ -25,11 +27,11 @@ from holdfast.policy.settings import Lora, ModelSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ADAPTER_BYTES = 4  # adapters are trained in float32
-TEXT_TOKENS = 256  # of a question with its instruction and the chat template
-TARGET_TOKENS = 64  # of a reference answer
+TEXT_TOKENS = 256  # of a question with its instruction and the chat template, where rows were not looked at
+TARGET_TOKENS = 64  # of a reference answer, likewise
 KEPT_LOGITS = 2**25  # as `policy/logprobs.py` bounds them
 MAX_PIXELS = 16384 * 28 * 28  # where neither the settings nor the processor's file say: Qwen2.5-VL's own
-# Room beyond the tensors, for the allocator's gaps; on a GPU its driver and libraries take more (CONTEXT).
+# Room beyond the tensors, for the allocator's gaps; a process takes more (CONTEXT, PROGRAM).
 SLACK = 1.08
 
 
@@ -96,17 +98,30 @@ def estimate(experiment: Experiment) -> Estimate | None:
     known = architecture_of(experiment)
     if known is None:
         return None
-    pixels = largest_image(experiment.model)
-    made = [of_method(known, experiment.model, method, pixels) for method in experiment.methods.values()]
-    return max([*made, *of_measures(known, experiment, pixels)], key=lambda made: made.total)
+    rows = largest_rows(known, experiment)
+    made = [of_method(known, experiment.model, method, rows) for method in experiment.methods.values()]
+    return max([*made, *of_measures(known, experiment, rows)], key=lambda made: made.total)
 
 
-def of_method(known: Architecture, model: ModelSettings, method: Method, max_pixels: int) -> Estimate:
+def largest_rows(known: Architecture, experiment: Experiment) -> Largest:
+    """The tokens of the largest rows, as they were looked at, or else as settings allow."""
+    if (found := largest(experiment)) is None:
+        return assumed(known, largest_image(experiment.model))
+    return replace(found, target=found.target or TARGET_TOKENS)
+
+
+def assumed(known: Architecture, max_pixels: int) -> Largest:
+    """Tokens of rows that were not looked at, with an image each."""
+    _, image = image_size(known, max_pixels)
+    return Largest(image + TEXT_TOKENS, image, TARGET_TOKENS)
+
+
+def of_method(known: Architecture, model: ModelSettings, method: Method, rows: Largest) -> Estimate:
     """What a stage of one method needs."""
     size = BYTES[model.dtype]
     trained = known.trained * (size if model.lora is None else ADAPTER_BYTES)
     adapters = trained if model.lora is not None else 0
-    whole = _batch(known, method, max_pixels)
+    whole = _batch(known, method, rows)
     past = {method.looks_at, *(strategy.looks_at for strategy in method.retention)} - {None}
     reference = trained * ("stage_start" in past)
     if "base" in past:
@@ -141,13 +156,13 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, max_pix
     )
 
 
-def prompts_together(known: Architecture, model: ModelSettings, method: Method, max_pixels: int) -> int:
-    """Prompts of a step that are computed in one part, however large images and completions are."""
-    whole, step = _batch(known, method, max_pixels), method.batch // method.updates
-    rows = min(step, method.micro_batch or step)
+def prompts_together(known: Architecture, model: ModelSettings, method: Method, rows: Largest) -> int:
+    """Prompts of a step that are computed in one part, however large they and their completions are."""
+    whole, step = _batch(known, method, rows), method.batch // method.updates
+    most = min(step, method.micro_batch or step)
     if model.token_budget is None:
-        return rows
-    return max(1, min(rows, model.token_budget // (whole.prompt + whole.group * whole.completion)))
+        return most
+    return max(1, min(most, model.token_budget // (whole.prompt + whole.group * whole.completion)))
 
 
 def optimizer_bytes(model: ModelSettings, state: OptimizerState) -> int:
@@ -157,16 +172,15 @@ def optimizer_bytes(model: ModelSettings, state: OptimizerState) -> int:
     return 2 + 2 * (4 if state == "float32" else 2)
 
 
-def of_measures(known: Architecture, experiment: Experiment, max_pixels: int) -> Iterator[Estimate]:
+def of_measures(known: Architecture, experiment: Experiment, rows: Largest) -> Iterator[Estimate]:
     """What measures need, where they are asked for. (A probe is a small stage of SFT.)"""
     model = experiment.model
     size, completion = BYTES[model.dtype], experiment.evaluation.max_tokens
-    patches, image = image_size(known, max_pixels)
     weights = known.parameters * size
     adapters = 0 if model.lora is None else known.trained * ADAPTER_BYTES
     for measure in experiment.measures.values():
         needs = measure.needs(experiment, known.vocabulary)
-        graph = Pass(1, image + TEXT_TOKENS, needs.graph, completion, patches)
+        graph = Pass(1, rows.prompt, needs.graph, completion, patches_of(known, rows.image))
         parts = {
             "weights": weights + adapters,
             "weights of earlier policies": needs.policies * weights,
@@ -243,7 +257,7 @@ def keys(known: Architecture, part: Pass, size: int) -> int:
 
 def needed(made: Estimate, device: str, workers: int) -> int:
     """Bytes of workers on one device, with the room they need beyond their tensors."""
-    return round(workers * (made.total * SLACK + (CONTEXT if device.startswith("cuda") else 0)))
+    return round(workers * (made.total * SLACK + (CONTEXT if device.startswith("cuda") else PROGRAM)))
 
 
 def does_not_fit(
@@ -341,15 +355,19 @@ def image_size(known: Architecture, max_pixels: int) -> tuple[int, int]:
     return patches, patches // known.vision.merge**2
 
 
-def _batch(known: Architecture, method: Method, max_pixels: int) -> Pass:
+def patches_of(known: Architecture, image: int) -> int:
+    """Patches of images that have so many tokens in the prompt."""
+    return 0 if known.vision is None else image * known.vision.merge**2
+
+
+def _batch(known: Architecture, method: Method, rows: Largest) -> Pass:
     """All that an iteration learns from."""
-    patches, image = image_size(known, max_pixels)
     return Pass(
         prompts=method.batch,
-        prompt=image + TEXT_TOKENS,
+        prompt=rows.prompt,
         group=method.completions,
-        completion=method.sampled[1] if method.sampled is not None else TARGET_TOKENS,
-        patches=patches * method.batch,
+        completion=method.sampled[1] if method.sampled is not None else rows.target,
+        patches=patches_of(known, rows.image) * method.batch,
     )
 
 

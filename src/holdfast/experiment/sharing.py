@@ -55,24 +55,24 @@ def ways(experiment: Experiment, cards: int) -> Iterator[Way]:
 
 def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
     """Bytes of one card at its largest moment; of one card alone, what `memory.estimate` says."""
-    model, pixels, stages = experiment.model, memory.largest_image(experiment.model), []
+    model, rows, stages = experiment.model, memory.largest_rows(known, experiment), []
     if in_parts := way.shard == "full" and way.devices > 1:
         model = model.model_copy(update={"activation_checkpointing": True})
     for method in experiment.methods.values():
         own = method.model_copy(update={"batch": -(-method.batch // way.devices)})
-        made, step = memory.of_method(known, model, own, pixels), method.batch // method.updates
+        made, step = memory.of_method(known, model, own, rows), method.batch // method.updates
         parts = dict(made.parts)
         if way.devices > 1:  # each has all images; gradients of several shards are added up in float32
-            parts["images"] = memory.of_method(known, model, method, pixels).parts["images"]
+            parts["images"] = memory.of_method(known, model, method, rows).parts["images"]
             parts["gradients"] = 4 * known.trained
         parts = shared(parts, way)
         if in_parts:
             shards = max(method.shards, way.devices)
             parts["gradients"] *= (shards // way.devices).bit_length()
-            if memory.prompts_together(known, model, method, pixels) < -(-step // shards):
+            if memory.prompts_together(known, model, method, rows) < -(-step // shards):
                 parts["gradients"] += 4 * known.trained
         stages.append(replace(made, parts=parts))
-    return max([*stages, *memory.of_measures(known, experiment, pixels)], key=lambda made: made.total)
+    return max([*stages, *memory.of_measures(known, experiment, rows)], key=lambda made: made.total)
 
 
 def of_run(experiment: Experiment) -> Estimate | None:

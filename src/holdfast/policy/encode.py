@@ -171,42 +171,48 @@ class Encoder:
             self._completions([row[first : first + most] for row in rows]),
         )
 
-    def unfit(
+    def look_at(
         self, texts: Sequence[str], sizes: Sequence[Sequence[tuple[int, int]]], room: int = 0
-    ) -> list[Unfit]:
-        """The prompts that `prompts` would refuse, or that leave no room for an answer, as far as sizes tell.
+    ) -> list[Unfit | tuple[int, int]]:
+        """What `prompts` would say, as far as sizes tell, and whether there is room for an answer.
 
         Args:
             sizes: width and height of each prompt's images.
             room: tokens that an answer may have.
+
+        Returns:
+            Of each prompt why the model cannot take it, or its tokens and how many of them are images'.
         """
-        found: list[Unfit] = []
+        found: dict[int, Unfit | tuple[int, int]] = {}
         taken: list[tuple[int, list[dict[str, Any]], int]] = []
         for index, (text, shown) in enumerate(zip(texts, sizes, strict=True)):
             try:
                 tokens = sum(self._named(index, self._image_tokens, size) for size in shown)
                 taken.append((index, self._turns(index, text, len(shown)), tokens))
             except Unfit as problem:
-                found.append(problem)
-        if not taken:
-            return found
-        rendered = self.template.render([turns for _, turns, _ in taken])
-        for (index, _, tokens), text, ids in zip(taken, rendered, self._prompt_ids(rendered), strict=True):
+                found[index] = problem
+        rendered = self.template.render([turns for _, turns, _ in taken]) if taken else []
+        rows = self._prompt_ids(rendered) if taken else []
+        for (index, _, tokens), text, ids in zip(taken, rendered, rows, strict=True):
             try:
                 stand = self._image_places(text, ids)
                 check_images(index, stand, len(sizes[index]))
-                self._check_prompt(index, len(ids) - stand + tokens, room)
+                length = len(ids) - stand + tokens
+                self._check_prompt(index, length, room)
+                found[index] = length, tokens
             except Unfit as problem:
-                found.append(problem)
-        return found
+                found[index] = problem
+        return [found[index] for index in range(len(texts))]
 
-    def unfit_targets(self, texts: Sequence[str]) -> list[Unfit]:
-        """The targets that `completions` would refuse."""
-        found: list[Unfit] = []
+    def look_at_targets(self, texts: Sequence[str]) -> list[Unfit | int]:
+        """Of each target why `completions` would refuse it, or its tokens."""
+        found: list[Unfit | int] = []
         for index, text in enumerate(texts):
             try:
                 self._check_characters("target", index, text)
-                self._check_target(index, *self._target_ids([text]))
+                (ids,) = self._target_ids([text])
+                self._check_target(index, ids)
+                found.append(len(ids))
             except Unfit as problem:
                 found.append(problem)
         return found
