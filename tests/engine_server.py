@@ -32,6 +32,7 @@ class EngineServer(ThreadingHTTPServer):
     changes: what is made of an answer before it is sent.
     down: connections are closed without a word.
     dies_after: questions that it answers before it is down; None: it lives.
+    troubles: status, headers and content that stand for the next answers of a path.
     paths: of all requests; `questions` the bodies of chat completions.
     """
 
@@ -47,6 +48,7 @@ class EngineServer(ThreadingHTTPServer):
         self.writes: list[int] | None = None
         self.changes: Any = lambda answer: answer
         self.lacks: set[str] = set()
+        self.troubles: dict[str, list[tuple[int, dict[str, str], bytes]]] = {}
         self.paths: list[str] = []
         self.questions: list[dict[str, Any]] = []
         self.lock = threading.Lock()
@@ -138,7 +140,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             if self.path in server.lacks:
-                self._send(404, {"detail": "Not Found"})
+                self._send(404, {}, b'{"detail": "Not Found"}')
+                return
+            if server.troubles.get(self.path):
+                self._send(*server.troubles[self.path].pop(0))
                 return
             match self.path:
                 case "/version":
@@ -160,12 +165,12 @@ class _Handler(BaseHTTPRequestHandler):
                     assert body["model"] == NAME
                     server.questions.append(body)
                     answer = server.changes(server.answer(body))
-            self._send(200, answer)
+            self._send(200, {}, b"" if answer is None else json.dumps(answer).encode())
 
-    def _send(self, status: int, content: Any) -> None:
-        data = b"" if content is None else json.dumps(content).encode()
+    def _send(self, status: int, headers: dict[str, str], data: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 

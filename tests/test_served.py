@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -235,12 +235,12 @@ def test_another_precision_is_within_the_bound_and_told(
         generator(policy, engine, tmp_path, refuse=1e-5).draw(asked, prompts, 4, SHORT, ("test",))
 
 
-def _without_ids(answer: dict[str, Any]) -> dict[str, Any]:
-    return answer | {"choices": [one | {"token_ids": None} for one in answer["choices"]]}
+def _each(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    return lambda answer: answer | {"choices": [one | change(one) for one in answer["choices"]]}
 
 
-def _without_logprobs(answer: dict[str, Any]) -> dict[str, Any]:
-    return answer | {"choices": [one | {"logprobs": None} for one in answer["choices"]]}
+def _told(logprob: float) -> Any:
+    return _each(lambda one: {"logprobs": {"content": [{"logprob": logprob} for _ in one["token_ids"]]}})
 
 
 def _other_prompt(answer: dict[str, Any]) -> dict[str, Any]:
@@ -250,8 +250,19 @@ def _other_prompt(answer: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_without_ids, "tells no token ids with log-probabilities"),
-        (_without_logprobs, "tells no token ids with log-probabilities"),
+        (_each(lambda _: {"token_ids": None}), "tells no token ids with log-probabilities"),
+        (_each(lambda _: {"logprobs": None}), "tells no token ids with log-probabilities"),
+        (
+            _each(lambda one: {"token_ids": [-1, *one["token_ids"][1:]]}),
+            "tells the token id -1, and the policy has",
+        ),
+        (_each(lambda one: {"token_ids": [10**30] * len(one["token_ids"])}), "tells the token id 1000000"),
+        (
+            _each(lambda one: {"token_ids": list(map(float, one["token_ids"]))}),
+            r"tells the token id [0-9]+\.0,",
+        ),
+        (_told(math.nan), "tells the log-probability nan"),
+        (_told(10**400), "tells no token ids with log-probabilities"),
         (_other_prompt, "reads the question as other tokens than the policy here"),
     ],
 )
@@ -260,7 +271,7 @@ def test_answers_that_cannot_be_learned_from_are_refused(
 ) -> None:
     made = generator(policy, engine, tmp_path)
     engine.changes = change
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(HoldfastError, match=f"^Example .*{said}"):
         drawn(made)
 
 
@@ -270,9 +281,35 @@ def test_an_engine_of_another_version_or_without_its_endpoints_is_refused(
     with pytest.raises(InputError, match=r"runs version 0.33.0, but sampler.version is 0.32.0"):
         generator(policy, engine, tmp_path, version="0.32.0")
     engine.lacks = {"/weight_info"}
-    with pytest.raises(InputError, match=r"/weight_info refuses: 404 .* start vLLM 0.30 or later with VLLM_"):
+    with pytest.raises(
+        InputError, match=r"/weight_info refuses the request: 404 .* start vLLM 0.30 or later with VLLM_"
+    ):
         generator(policy, engine, tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("path", "trouble"),
+    [
+        ("/reset_mm_cache", (200, {}, b"null")),
+        ("/collective_rpc", (429, {"Retry-After": "0"}, b"slow down")),
+        ("/weight_info", (200, {"Content-Encoding": "gzip"}, b"broken")),
+    ],
+)
+def test_endpoints_are_asked_again_as_questions_are(
+    policy: Policy, engine: EngineServer, tmp_path: Path, path: str, trouble: Any
+) -> None:
+    engine.troubles[path] = [trouble]
+    generator(policy, engine, tmp_path)
+    assert not engine.troubles[path]
+
+
+def test_an_endpoint_elsewhere_is_not_followed(policy: Policy, engine: EngineServer, tmp_path: Path) -> None:
+    engine.troubles["/version"] = [(307, {"Location": "http://127.0.0.1:9/"}, b"")]
+    with pytest.raises(
+        InputError, match=r"/version refuses the request: 307 .* Give the address it redirects"
+    ):
+        generator(policy, engine, tmp_path)
 
 
 # --- what it counts --------------------------------------------------------------------------------------
@@ -348,7 +385,9 @@ def test_an_engine_that_is_not_there_is_said_in_one_line(
     engine: EngineServer, tmp_path: Path, policy: Policy
 ) -> None:
     gone = ServedGenerator(engine.served(url="http://127.0.0.1:9/v1"), policy, tmp_path)
-    with pytest.raises(HoldfastError, match=r"127.0.0.1:9/version failed in 2 attempts, last: no answer \("):
+    with pytest.raises(
+        HoldfastError, match=r"127.0.0.1:9/version failed in 2 attempts, last: no connection \("
+    ):
         gone.refresh()
 
 

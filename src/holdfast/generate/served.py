@@ -8,23 +8,23 @@ is tokenised twice. All over HTTP and a disk that both see, by vLLM's own ways: 
 
 from __future__ import annotations
 
+import asyncio
+import math
+import queue
 import shutil
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import torch
 
-from holdfast.errors import HoldfastError, InputError, reason
+from holdfast.errors import HoldfastError, InputError, shortened
 from holdfast.files import parse_json
 from holdfast.generate.generator import Answers, Question
 from holdfast.generate.local import LocalGenerator
-from holdfast.generate.server import LONGEST_PAUSE, Again, ServerGenerator, trusted
+from holdfast.generate.server import REDIRECTED, UNKNOWN_CALLER, Again, ServerGenerator, beside
 from holdfast.generate.settings import Served
 from holdfast.policy.batch import Completions
 from holdfast.policy.settings import Sampling
@@ -157,6 +157,7 @@ class _TokenServer(ServerGenerator):
         self.root = self.url.removesuffix("/chat/completions").removesuffix("/v1")
         self.tokenizer, self.pad = policy.tokenizer, policy.draw.pad
         self.ends: list[int] = policy.draw.ends.tolist()
+        self.vocabulary = len(policy.draw.banned_V)
         self.banned: set[int] = set(policy.draw.banned_V.nonzero().flatten().tolist())
         self.prompts: list[list[int]] = []
         self.limit = 0
@@ -168,25 +169,26 @@ class _TokenServer(ServerGenerator):
             InputError: the server does not know the endpoint, or refuses.
             HoldfastError: all attempts failed.
         """
-        url, attempts, failure = self.root + path, self.settings.retries + 1, ""
-        send = partial(httpx2.get, url) if body is None else partial(httpx2.post, url, json=body)
-        for attempt in range(attempts):
-            if attempt:
-                time.sleep(min(self.settings.pause * 2 ** (attempt - 1), LONGEST_PAUSE))
+        told: queue.Queue[dict[str, Any] | BaseException] = queue.Queue()
+
+        async def ask() -> None:
             try:
-                response = send(headers=self._headers, timeout=self.settings.timeout, verify=trusted())
-            except httpx2.TransportError as error:
-                failure = f"no answer ({reason(error)}); is the server running?"
-                continue
-            if response.is_success:
-                with suppress(ValueError):
-                    return dict(parse_json(response.content))
-                return {}  # some only say that they have done it
-            failure = self.said(response, response.content)
-            if response.status_code < 500:
-                advice = "start vLLM 0.30 or later with VLLM_SERVER_DEV_MODE=1"
-                raise InputError(f"{url} refuses: {failure}. To take weights from a learner, {advice}.")
-        raise HoldfastError(f"{url} failed in {attempts} attempts, last: {failure}.")
+                async with self.client() as client:
+                    data = None if body is None else dict(body)
+                    told.put(await self.ask(client, self.root + path, data, _object, asyncio.Event()))
+            except BaseException as error:
+                told.put(error)
+
+        with beside(ask()):
+            answer = told.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def advice(self, url: str, code: int) -> str:
+        if url == self.url or code in (*UNKNOWN_CALLER, *REDIRECTED):
+            return super().advice(url, code)
+        return "To take weights from a learner, start vLLM 0.30 or later with VLLM_SERVER_DEV_MODE=1."
 
     def body(
         self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
@@ -213,7 +215,7 @@ class _TokenServer(ServerGenerator):
             ]
         except ValueError:
             raise Again("its answer is not JSON") from None
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError):  # a whole number that no float is
             raise InputError(
                 f"{self.url} tells no token ids with log-probabilities, so nothing can be learned from its "
                 "answers; vLLM does (return_token_ids, logprobs)."
@@ -237,6 +239,13 @@ class _TokenServer(ServerGenerator):
         """
         if not ids or len(ids) != len(logprobs):
             raise HoldfastError(f"{self.url} tells {len(ids)} tokens with {len(logprobs)} log-probabilities.")
+        if odd := [one for one in ids if type(one) is not int or not 0 <= one < self.vocabulary]:
+            raise HoldfastError(
+                f"{self.url} tells the token id {shortened(repr(odd[0]))}, and the policy has 0 to "
+                f"{self.vocabulary - 1}; see that it serves the same model."
+            )
+        if bad := [one for one in logprobs if not math.isfinite(one)]:
+            raise HoldfastError(f"{self.url} tells the log-probability {bad[0]}; see its dtype.")
         end = next((place for place, token in enumerate(ids, 1) if token in self.ends), None)
         for token in ids[:end]:
             if token in self.banned:
@@ -253,3 +262,11 @@ class _TokenServer(ServerGenerator):
         tokens = torch.tensor([[ids[:end]]])
         mask, finished = torch.ones_like(tokens, dtype=torch.bool), torch.tensor([[end is not None]])
         return Completions(tokens, mask, finished, torch.tensor([[logprobs[:end]]]))
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """What an endpoint tells; nothing where it only says that it has done it."""
+    with suppress(ValueError):
+        value = parse_json(content)
+        return value if isinstance(value, dict) else {}
+    return {}

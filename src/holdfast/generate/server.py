@@ -19,11 +19,11 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -38,10 +38,13 @@ from holdfast.settings import LARGEST
 from holdfast.tasks.example import ImageSource, open_image
 from holdfast.tasks.prompts import parts_of
 
+T = TypeVar("T")
 REQUEST_VERSION = 2  # raise when the same question is asked in another way
 LONGEST_BODY = 1 << 24  # bytes of an answer that are read
 LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 _REPEATED = (408, 425, 429)
+REDIRECTED = (301, 302, 303, 307, 308)
+UNKNOWN_CALLER = (401, 403)
 # What a server else takes from the checkpoint's own generation settings, switched off. Not all servers
 # know all of them: those that one refuses are left out.
 NEUTRAL = {
@@ -106,7 +109,7 @@ class ServerGenerator:
             HoldfastError: all attempts failed, or `server.run_limit` is over.
         """
         answered: queue.Queue[Answers | BaseException | None] = queue.Queue()
-        waiting, failures, stop = iter(enumerate(questions)), list[HoldfastError](), asyncio.Event()
+        waiting, failures, stop = iter(enumerate(questions)), list[Exception](), asyncio.Event()
 
         async def ask_some(client: httpx2.AsyncClient) -> None:
             for place, question in waiting:
@@ -114,34 +117,32 @@ class ServerGenerator:
                     return
                 try:
                     body = self.body(question, group, sampling, stream)
-                    answered.put(await self._complete(client, body, stop, partial(self.read, place, group)))
+                    read = partial(self.read, place, group)
+                    answered.put(await self.ask(client, self.url, body, read, stop))
                 except HoldfastError as error:
                     failures.append(type(error)(f"Example {question.example.id}: {error}"))
                     stop.set()
-                    return
+                except Exception as error:  # ours: the others end as after any failure
+                    failures.append(error)
+                    stop.set()
 
         async def ask_all() -> None:
             try:
-                client = httpx2.AsyncClient(headers=self._headers, timeout=None, verify=trusted())
-                async with client:
+                async with self.client() as client:
                     await asyncio.gather(*(ask_some(client) for _ in range(self.settings.concurrency)))
                 answered.put(failures[0] if failures else None)
             except BaseException as error:
                 answered.put(error)
 
-        loop = asyncio.new_event_loop()
-        task = loop.create_task(ask_all())
-        thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait({task}),), daemon=True)
-        thread.start()
-        try:
+        with beside(ask_all()):  # which ends with the block, also when nobody wants the rest
             while (answer := answered.get()) is not None:
                 if isinstance(answer, BaseException):
                     raise answer
                 yield answer
-        finally:  # also when nobody wants the rest
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join()
-            loop.close()
+
+    def client(self) -> httpx2.AsyncClient:
+        """What requests go through."""
+        return httpx2.AsyncClient(headers=self._headers, timeout=None, verify=trusted())
 
     @property
     def served(self) -> dict[str, Any]:
@@ -167,18 +168,28 @@ class ServerGenerator:
         self.answering = model or self.answering
         self.backends |= {fingerprint} - {""}
 
-    async def _complete(
+    async def ask(
         self,
         client: httpx2.AsyncClient,
-        body: dict[str, Any],
+        url: str,
+        body: dict[str, Any] | None,
+        read: Callable[[bytes], T],
         stop: asyncio.Event,
-        read: Callable[[bytes], Answers],
-    ) -> Answers:
-        """What is read of a chat completion, after as many attempts as it takes."""
+    ) -> T:
+        """What is read of an answer, after as many attempts as it takes.
+
+        Args:
+            body: that is posted; None: it is a GET.
+            stop: no more attempts once it is set.
+
+        Raises:
+            InputError: the server refuses the request.
+            HoldfastError: all attempts failed, or `run_limit` is over.
+        """
         settings = self.settings
         for attempt in range(1, settings.retries + 2):
             try:
-                return read(await self._send(client, body))
+                return read(await self._send(client, url, body))
             except Again as again:
                 failure = again
             if attempt > settings.retries or stop.is_set():
@@ -189,9 +200,9 @@ class ServerGenerator:
                 await asyncio.wait_for(stop.wait(), min(pause, LONGEST_PAUSE))
             self.repeated += 1
         count = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-        raise HoldfastError(f"{self.url} failed in {count}, last: {failure}.")
+        raise HoldfastError(f"{url} failed in {count}, last: {failure}.")
 
-    async def _send(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
+    async def _send(self, client: httpx2.AsyncClient, url: str, body: dict[str, Any] | None) -> bytes:
         """The body of a good answer.
 
         Time counts from the first byte sent to the last one read, so that a server which sends a byte now and
@@ -206,13 +217,14 @@ class ServerGenerator:
         if left <= 0:
             hours = self.settings.run_limit / 3600
             limit = f"{self.settings.key}.run_limit ({hours:g} h)"
-            raise HoldfastError(f"{self.url} took longer than {limit} for everything.")
-        body = {key: value for key, value in body.items() if key not in self.left_out}
+            raise HoldfastError(f"{url} took longer than {limit} for everything.")
+        if body is not None:
+            body = {key: value for key, value in body.items() if key not in self.left_out}
         content = bytearray()
         try:
             async with (
                 asyncio.timeout(min(longest, left)),
-                client.stream("POST", self.url, json=body) as response,
+                client.stream("GET" if body is None else "POST", url, json=body) as response,
             ):
                 async for chunk in response.aiter_bytes():
                     content += chunk
@@ -230,10 +242,22 @@ class ServerGenerator:
         code, said = response.status_code, self.said(response, bytes(content))
         if code in _REPEATED or code >= 500:
             raise Again(said, _retry_after(response.headers.get("Retry-After")))
-        if code in (400, 422) and (unknown := {name for name in NEUTRAL if name in said and name in body}):
+        unknown = {name for name in NEUTRAL if name in said and name in (body or ())}
+        if code in (400, 422) and unknown:
             self.left_out |= unknown
-            return await self._send(client, body)
-        raise InputError(f"{self.url} refuses the request: {said}. {_advice(code, self.settings.key)}")
+            return await self._send(client, url, body)
+        raise InputError(f"{url} refuses the request: {said}. {self.advice(url, code)}")
+
+    def advice(self, url: str, code: int) -> str:
+        """What to do where the server refuses a request to that address."""
+        key = self.settings.key
+        if code in UNKNOWN_CALLER:
+            return f"Give the name of the variable that holds its key with {key}.key_variable."
+        if code in REDIRECTED:
+            return "Give the address it redirects to."
+        if code == 404:
+            return f"Check the address (up to /v1) and {key}.model (the name the server knows the model by)."
+        return "Check evaluation.max_tokens against the server's context, and whether the model takes images."
 
     def said(self, response: httpx2.Response, content: bytes) -> str:
         """Status of a refusal and what the server says about it, without the key."""
@@ -307,6 +331,21 @@ class ServerGenerator:
         return body
 
 
+@contextmanager
+def beside(work: Coroutine[Any, Any, None]) -> Iterator[None]:
+    """Do something in a thread with a loop of its own, until the block ends."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait({task}),), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        loop.close()
+
+
 @cache
 def trusted() -> ssl.SSLContext:
     """Whom connections trust. Reading all certificates takes longer than a request, so once a process."""
@@ -361,16 +400,6 @@ def _retry_after(value: str | None) -> float:
     with suppress(ValueError):
         return max(0.0, email.utils.parsedate_to_datetime(value or "").timestamp() - time.time())
     return 0.0
-
-
-def _advice(code: int, key: str) -> str:
-    if code in (401, 403):
-        return f"Give the name of the variable that holds its key with {key}.key_variable."
-    if code == 404:
-        return f"Check the address (up to /v1) and {key}.model (the name the server knows the model by)."
-    if code in (301, 302, 303, 307, 308):
-        return "Give the address it redirects to."
-    return "Check evaluation.max_tokens against the server's context, and whether the model takes images."
 
 
 def data_url(source: ImageSource) -> str:
