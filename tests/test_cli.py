@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -43,6 +44,11 @@ def test_help_and_errors_load_nothing_heavy() -> None:
 
 def test_version(call: Call) -> None:
     assert call("version") == (0, f"{__version__}\n", "")
+
+
+def test_figures_need_no_backend_of_the_environments(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "nonsense")  # with which matplotlib cannot even be imported
+    assert call("version").code == 0 and os.environ["MPLBACKEND"] == "agg"
 
 
 def test_tasks(call: Call, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from experiment_helpers import make_experiment, run_here, write_config
-from holdfast import files
+from holdfast import files, plugins
 from holdfast.config.load import load_experiment
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.plan import make_plan
@@ -210,6 +211,24 @@ def test_what_a_function_does_to_torch_reaches_not_even_its_own_job(mistakes: Pa
     threads = torch.get_num_threads()
     assert not run_here(make_experiment(tmp_path, **SMALL, methods={"m": method})).failed
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, torch.float32)
+
+
+def test_code_that_ends_the_process_is_named_and_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    end = plugins.telling_exit(said.append)
+    monkeypatch.setattr(os, "_exit", end)
+    (tmp_path / "ends.py").write_text("import os\n\nos._exit(0)\n")
+    plugins.load_files([str(tmp_path / "ends.py")])
+    assert codes == [1] and said[0].startswith(
+        f"{tmp_path / 'ends.py'} line 3 ended Holdfast by os._exit(0)."
+    )
+    monkeypatch.setattr(os, "getpid", lambda: 0)  # a copy of the process
+    end(0)
+    assert codes == [1, 0] and len(said) == 1
 
 
 @pytest.mark.parametrize(

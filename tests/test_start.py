@@ -105,6 +105,24 @@ def test_half_a_character_is_named_with_its_row(tmp_path: Path, call: Call) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.json", "rows.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"prompt": "a", "answer": "b", "answer": "c"}', "line 7, field 'answer': stands there twice"),
+        ('{"prompt": "a" "answer": "b"}', "line 7: is broken JSON: Expecting ',' delimiter at column 16"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named_with_its_line(
+    tmp_path: Path, call: Call, row: str, said: str
+) -> None:
+    rows = ['{"prompt": "a", "answer": "b"}'] * 9
+    rows[6] = row
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    told = call("init", tmp_path / "new.yaml", "--data", tmp_path / "rows.jsonl", "--model", "embedded")
+    assert told.code == 2 and f"rows.jsonl, {said}" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
 def test_init_takes_csv_and_finds_its_pictures_by_what_they_are(tmp_path: Path, call: Call) -> None:
     lines = ["file,question,label,note"]
     for n in range(20):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import signal
 import sys
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, InputError, shortened, suggestion
 from holdfast.files import file_digest, user_path
@@ -269,6 +270,27 @@ def fault(error: BaseException) -> str | None:
     frames = reversed(traceback.extract_tb(error.__traceback__))
     path = next((path for frame in frames if (path := Path(frame.filename)) in _ran), None)
     return None if path is None else f"{path} failed: {_where(error, path)}."
+
+
+def telling_exit(tell: Callable[[str], None]) -> Callable[[int], NoReturn]:
+    """An `os._exit` that says who ends this process, and never ends it as if all had gone well.
+
+    Processes that are copied from this one end as they will.
+    """
+    leave, process = os._exit, os.getpid()
+
+    def end(status: int) -> NoReturn:
+        if os.getpid() == process:
+            frames = reversed(traceback.extract_stack())
+            frame = next((one for one in frames if Path(one.filename) in _ran), None)
+            place = f"{frame.filename} line {frame.lineno}" if frame else "A library"
+            tell(
+                f"{place} ended Holdfast by os._exit({status}). What was done stays; raise an error instead."
+            )
+            status = 1
+        leave(status)
+
+    return end
 
 
 def call_for_number(reference: str, *arguments: Any, about: str, least: float, most: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -75,6 +76,9 @@ def main() -> None:
     """Run the command line; errors become one message and an exit code (2: input, 1: while running)."""
     debug = "--debug" in sys.argv
     escape_what_cannot_be_said()
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files; a notebook's backend, or none of any name, is set
+    leave = os._exit
+    os._exit = plugins.telling_exit(lambda text: err.print(f"Error: {text}", style="red"))  # type: ignore[assignment]
     try:
         app()
     except SystemExit as end:
@@ -98,6 +102,7 @@ def main() -> None:
         advice = "This is a mistake in Holdfast; --debug shows where. Results that were done are safe."
         _fail(f"{type(error).__name__}: {error}. {advice}", 1, debug)
     finally:
+        os._exit = leave
         only_json(False)
 
 

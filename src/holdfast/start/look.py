@@ -141,7 +141,7 @@ def is_table(path: Path) -> bool:
         return path.suffix in READERS
     try:
         return has_own_names(next(iter(rows_of(path)), None), path.parent)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, InputError):
         return False  # what is wrong is said, with its line, when the rows are read
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import files
+from holdfast.errors import InputError
 from holdfast.tasks.chat import ChatError, as_row, is_chat
+from holdfast.tasks.jsonl import BadJson, parse_row
 from holdfast.tasks.picturecolumns import pictured
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
@@ -22,16 +24,26 @@ def rows_of(path: Path) -> list[Any]:
     """The rows of a JSONL file, of a JSON array, or of CSV, whose fields are text.
 
     Raises:
-        OSError, ValueError: it cannot be read.
+        InputError: a row is no JSON; names file, line and field.
+        OSError, ValueError: the file cannot be read.
     """
     if path.suffix == ".csv":
         csv.field_size_limit(sys.maxsize)  # a picture may be written in one
         with path.open(encoding="utf-8-sig", newline="") as opened:
             return list(csv.DictReader(opened))
-    text = path.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        return list(json.loads(text))
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
+    content = path.read_bytes()
+    array = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    rows = []
+    for number, line in [(0, content)] if array else enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            try:
+                rows.append(parse_row(line))
+            except BadJson as bad:
+                place = (f", line {number}" if number else "") + (
+                    f", field '{bad.field}'" if bad.field else ""
+                )
+                raise InputError(f"{path}{place}: {bad}.") from None
+    return list(rows[0]) if array else rows
 
 
 def meanings(rows: Sequence[Any], folder: Path) -> dict[str, str]:

@@ -209,10 +209,10 @@ def _is_array(path: Path) -> bool:
         if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             return False
     try:
-        items = _parsed(path.read_bytes())
-    except _Twice as error:
-        raise InputError(f"{path}: an item has the field '{error}' twice; keep one.") from None
-    except (ValueError, RecursionError):
+        items = parse_row(path.read_bytes())
+    except BadJson as bad:
+        if bad.field is not None:
+            raise InputError(f"{path}: an item has the field '{bad.field}' twice; keep one.") from None
         return False  # a line says better what is wrong
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
@@ -225,17 +225,9 @@ class _Line(Row):
         super().__init__({}, file.scorer, f"{file.split}-{number}", place, file.styles)
         self.folder = file.folder
         try:
-            value = _parsed(line)
-        except UnicodeDecodeError:
-            self.fail(None, "is not UTF-8 text; save the file as UTF-8")
-        except json.JSONDecodeError as error:
-            self.fail(None, f"is broken JSON: {error.msg} at column {error.colno}")
-        except _Twice as error:
-            self.fail(str(error), "stands there twice; keep one")
-        except RecursionError:
-            self.fail(None, "is nested too deep; a row has a few levels at most")
-        except ValueError:
-            self.fail(None, "holds a number of too many digits; write it in quotes")
+            value = parse_row(line)
+        except BadJson as bad:
+            self.fail(bad.field, str(bad))
         if not isinstance(value, dict):
             self.fail(None, f"must be a JSON object with prompt and answer, not {kind_of(value)}")
         self.values = value
@@ -291,19 +283,40 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(inner)
 
 
-class _Twice(ValueError):
-    """A key that stands in an object twice."""
+class BadJson(ValueError):
+    """What is wrong with a text that should be JSON; `field` is the key that is to blame, if one is."""
+
+    def __init__(self, problem: str, field: str | None = None) -> None:
+        super().__init__(problem)
+        self.field = field
 
 
-def _parsed(line: bytes) -> Any:
-    return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
+def parse_row(line: bytes) -> Any:
+    """What the JSON of a row says, or of an array of rows.
+
+    Raises:
+        BadJson: it is none, or an object in it has a key twice, of which one would be lost.
+    """
+    try:
+        return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
+    except BadJson:
+        raise
+    except UnicodeDecodeError:
+        problem = "is not UTF-8 text; save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        problem = f"is broken JSON: {error.msg} at column {error.colno}"
+    except RecursionError:
+        problem = "is nested too deep; a row has a few levels at most"
+    except ValueError:
+        problem = "holds a number of too many digits; write it in quotes"
+    raise BadJson(problem)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise _Twice(next(key for key in made if keys.count(key) > 1))
+        raise BadJson("stands there twice; keep one", next(key for key in made if keys.count(key) > 1))
     return made
 
 
@@ -312,7 +325,7 @@ def _pictures(line: bytes) -> list[str]:
     if b'"image' not in line:
         return []
     try:
-        row = _parsed(line)
+        row = parse_row(line)
         value = (as_row(row) if is_chat(row) else row)["images"]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
