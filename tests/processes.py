@@ -9,6 +9,7 @@ from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
+from holdfast.experiment import forked
 from holdfast.experiment.forked import Forked, ForkedProcess
 
 
@@ -16,7 +17,8 @@ class Process(ForkedProcess):
     """The server that forked this process forks its workers, too."""
 
     def run(self) -> None:
-        forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
+        forked.SERVER = forkserver._forkserver  # what is known in a copy of the server that made it
+        forked.SERVER.ensure_running = lambda: None  # type: ignore[method-assign]
         super().run()
 
 
@@ -25,7 +27,7 @@ class Nested(Forked):
 
 
 FORKED = Nested()
-FORKED.set_forkserver_preload(["preloaded"])
+forked.SERVER.set_forkserver_preload(["preloaded"])
 
 
 def start(said: Path, *arguments: object, first: Callable[[], object] | None = None) -> Process:

@@ -314,22 +314,23 @@ def test_processes_that_are_started_hear_no_ctrl_c_while_they_import() -> None:
 def test_copies_of_a_process_that_hears_no_ctrl_c_hear_it(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import os, signal, time\n"
-        "from holdfast.experiment.forked import FORKED, prepare_copies\n"
+        "import multiprocessing, os, signal, time\n"
+        "from holdfast.experiment.forked import FORKED, SERVER, prepare_copies\n"
         "def copy(said):\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever a shell has it do\n"
         "    said.send('there')\n"
         "    time.sleep(30)\n"
         "if __name__ == '__main__':\n"
-        "    FORKED.set_forkserver_preload([])\n"
+        "    SERVER.set_forkserver_preload([])\n"
         "    prepare_copies('cpu')\n"
-        "    heard, said = FORKED.Pipe()\n"
-        "    process = FORKED.Process(target=copy, args=(said,))\n"
-        "    process.start()\n"
-        "    heard.recv()\n"
-        "    os.kill(process.pid, signal.SIGINT)\n"
-        "    process.join(20)\n"
-        "    assert process.exitcode not in (None, 0), process.exitcode\n"
+        "    for context in FORKED, multiprocessing.get_context('forkserver'):\n"
+        "        heard, said = context.Pipe()\n"
+        "        process = context.Process(target=copy, args=(said,))\n"
+        "        process.start()\n"
+        "        heard.recv()\n"
+        "        os.kill(process.pid, signal.SIGINT)\n"
+        "        process.join(20)\n"
+        "        assert process.exitcode not in (None, 0), process.exitcode\n"
     )
     subprocess.run([sys.executable, script], check=True, stderr=subprocess.DEVNULL)
 

@@ -1,6 +1,8 @@
 """Processes that are copied from one which has everything imported.
 
 What a job needs takes seconds to import, and a third of a small job's memory: a copy has it at once, shared.
+The process that is copied is Holdfast's own, beside the one of multiprocessing: it hears no Ctrl-C and has
+imports of its own, and neither is meant for what a notebook or a script starts.
 """
 
 from __future__ import annotations
@@ -9,17 +11,36 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, popen_forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext
+from multiprocessing.process import BaseProcess
 
 PRELOAD = ["holdfast.experiment.jobs", "holdfast.learning.loop", "holdfast.policy.policy"]
+SERVER = forkserver.ForkServer()
+_asking = threading.Lock()
 _LONGEST = 70  # characters of the folder of temporary files with which a socket's path in it stays below 108
+
+
+class _Popen(popen_forkserver.Popen):
+    def _launch(self, process_obj: BaseProcess) -> None:
+        with _asking:
+            theirs = forkserver.connect_to_new_process
+            forkserver.connect_to_new_process = SERVER.connect_to_new_process
+            try:
+                super()._launch(process_obj)  # type: ignore[misc]
+            finally:
+                forkserver.connect_to_new_process = theirs
 
 
 class ForkedProcess(ForkServerProcess):
     """Has the environment of the process that starts it, not of the one that is copied."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> _Popen:
+        return _Popen(process_obj)
 
     def start(self) -> None:
         self._environment = dict(os.environ)
@@ -37,7 +58,7 @@ class Forked(ForkServerContext):
 
 
 FORKED = Forked()
-FORKED.set_forkserver_preload(PRELOAD)
+SERVER.set_forkserver_preload(PRELOAD)
 
 
 def context_for(device: str) -> ForkServerContext | SpawnContext:
@@ -82,4 +103,4 @@ def prepare_copies(device: str) -> None:
     """Begin to import what processes of a device will need, beside this one."""
     if context_for(device) is FORKED:
         with unheard():
-            forkserver.ensure_running()
+            SERVER.ensure_running()
