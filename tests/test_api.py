@@ -101,6 +101,12 @@ def test_what_is_run_and_by_how_many(tmp_path: Path) -> None:
     for workers in (0, -1, 1.5, "2", None):
         with pytest.raises(holdfast.InputError, match="must be a whole number of at least 1"):
             holdfast.run(config, workers=workers)  # type: ignore[arg-type]
+    for overrides in ("seeds=[1]", {"seeds": [1]}, [3], None):
+        with pytest.raises(holdfast.InputError, match="it must be a list of texts"):
+            holdfast.load_experiment(config, overrides)  # type: ignore[arg-type]
+    for nothing in (None, 3, b"x.yaml"):
+        with pytest.raises(holdfast.InputError, match="is no experiment; give its file"):
+            holdfast.load_results(nothing)  # type: ignore[arg-type]
 
 
 def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:

@@ -231,6 +231,10 @@ def test_record_files_of_other_versions(call: Call, tmp_path: Path) -> None:
         files.write_json(path, said | {"format": later})
         with pytest.raises(InputError, match=r"of format .* reads up to 2"):
             read_folder(tmp_path / "mine")
+    for key, value in (("made", "x"), ("made", 3), ("inputs", None), ("left_out", 3), ("setting", 3)):
+        files.write_json(path, said | {key: value})
+        with pytest.raises(InputError, match="not what was written"):
+            read_folder(tmp_path / "mine")
     del said["format"], said["setting"], said["setting_sha256"]  # as the first version wrote it
     files.write_json(path, said)
     assert read_folder(tmp_path / "mine")[0].setting is None
@@ -238,6 +242,14 @@ def test_record_files_of_other_versions(call: Call, tmp_path: Path) -> None:
     refused = call("check", folder, folder, "--out", tmp_path / "out")
     assert refused.code == 2 and "--allow unknown" in refused.err
     assert call("check", folder, folder, "--out", tmp_path / "out", "--allow", "unknown").code == 0
+    for ignored in ("--again", "test_examples=3", "--like=x.yaml", "--suite=core"):
+        refused = call("check", folder, folder, ignored)
+        assert refused.code == 2 and "is for asking a checkpoint, and two folders have" in refused.err
+    assert "--churn is for --power" in call("check", folder, folder, "--churn", "4").err
+    with path.with_suffix(".jsonl").open("a") as records:
+        records.write("{")
+    refused = call("check", folder, folder)
+    assert refused.code == 2 and "not what was written" in refused.err
     typo = call("check", folder, folder, "--allow", "machin")
     assert typo.code == 2 and "did you mean 'machine'" in typo.err
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,18 @@ def load_experiment(
     from holdfast.config.load import load_experiment as load
     from holdfast.config.load import settled
 
+    if not isinstance(source, str | os.PathLike | Mapping):
+        raise InputError(f"{source!r:.100} is no experiment; give its file, a run's folder, or a mapping.")
+    given = (
+        None if isinstance(overrides, str | Mapping) or not isinstance(overrides, Iterable) else [*overrides]
+    )
+    if given is None or not all(isinstance(one, str) for one in given):
+        raise InputError(
+            f"overrides is {overrides!r:.100}; it must be a list of texts, such as ['defaults.batch=4']."
+        )
     if not isinstance(source, Mapping):
         path = Path(source)
-        return load(path / "config.yaml" if path.is_dir() else path, overrides)
+        return load(path / "config.yaml" if path.is_dir() else path, given)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "experiment.yaml"
         try:
@@ -46,7 +55,7 @@ def load_experiment(
             ) from None
         file.write_text(text, encoding="utf-8")
         try:
-            return load(file, overrides)
+            return load(file, given)
         except InputError as error:  # which names the file, that nobody knows
             raise InputError(str(error).replace(str(file), "The mapping")) from None
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,28 +143,45 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
                 f"{folder} has no records of {name}; {known}. 'holdfast evaluate' with --out makes them."
             )
         said, path = _read(folder / RECORDS / f"{name}.json"), folder / RECORDS / f"{name}.jsonl"
-        records = files.read_jsonl(path) if said and path.is_file() else []
         if said is not None and said.get("format", 1) not in (1, FORMAT):
             raise InputError(
                 f"The records {path} are of format {said['format']!r}, and this version of Holdfast reads up "
                 f"to {FORMAT}: read them with the version that wrote them, or evaluate again with --out."
             )
-        if said is None or not records or files.file_digest(path) != said["sha256"]:
+        if said is None or not path.is_file() or files.file_digest(path) != said["sha256"]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
+        records = files.read_jsonl(path)
         made = datetime.fromisoformat(said["made"]).timestamp()
         facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
-        left_out, setting = tuple(said.get("left_out", ())), said.get("setting")
+        left_out, setting = tuple(said.get("left_out") or ()), said.get("setting")
         examined.append(Examined(name, *facts, left_out=left_out, setting=setting, asked=said.get("asked")))
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
     return examined
 
 
+_NEEDED = {
+    "checkpoint": str,
+    "fingerprint": str,
+    "sha256": str,
+    "seconds": int | float,
+    "made": str,
+    "inputs": dict,
+}
+_OPTIONAL = {"left_out": list, "setting": dict, "asked": dict}
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """What is said of a task's records; None where that cannot be read."""
     said = files.read_if_there(path)
-    needed = {"checkpoint", "fingerprint", "sha256", "seconds", "made", "inputs"}
-    return said if isinstance(said, dict) and needed <= set(said) else None
+    if not isinstance(said, dict):
+        return None
+    kinds = _NEEDED | {key: kind | None for key, kind in _OPTIONAL.items()}
+    if all(isinstance(said.get(key), kind) for key, kind in kinds.items()):
+        with suppress(ValueError):
+            datetime.fromisoformat(said["made"])
+            return said
+    return None
 
 
 def tables(examined: Sequence[Examined]) -> list[Table]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from holdfast.config.exam import Exam
 
 FORGOTTEN = 3  # exit code
+LOSS = 5  # points
 
 
 def check(
@@ -54,8 +55,9 @@ def check(
         typer.Option(min=0.01, max=0.9999, help="Tell how many items find --loss so often; stop with fewer."),
     ] = None,
     loss: Annotated[
-        float, typer.Option(min=0.1, max=100.0, help="Points of one task that --power finds.")
-    ] = 5.0,
+        float | None,
+        typer.Option(min=0.1, max=100.0, help=f"Points of one task that --power finds; normally {LOSS}."),
+    ] = None,
     churn: Annotated[
         float | None,
         typer.Option(min=0.1, max=100.0, help="Of 100 items, how many turn; else as seen before, or 20."),
@@ -106,9 +108,12 @@ def check(
     from holdfast.checkpoints.looks import Looks, alike
     from holdfast.checkpoints.needs import check_power
 
+    for name, value in (("loss", loss), ("churn", churn)):
+        if value is not None and power is None:
+            raise InputError(f"--{name} is for --power; say that, too, or leave it out.")
     allowed = parse_allowed(names_of(allow))
     only_json(json)
-    sides = _sides(before, after, overrides, names_of(tasks), suite, like, debug)
+    sides = _sides(before, after, overrides, names_of(tasks), suite, like, again, debug)
     target = folder or Path("runs/check") / "-".join(slug_of(side.name) for side in sides.both)
     sides.check_asked(allowed)
     if sequential and sides.new.subject is None:
@@ -120,7 +125,7 @@ def check(
                 sides.sizes(),
                 target,
                 power=power,
-                loss=loss / 100,
+                loss=(LOSS if loss is None else loss) / 100,
                 churn=None if churn is None else churn / 100,
                 max_drop=max_drop / 100,
                 level=level,
@@ -209,6 +214,7 @@ def _sides(
     names: Sequence[str],
     suite: str | None,
     like: Path | None,
+    again: bool,
     debug: bool,
 ) -> _Sides:
     from holdfast.checkpoints.folder import RECORDS, read_folder
@@ -217,13 +223,17 @@ def _sides(
     folders = [side for side in (before, after) if (Path(side) / RECORDS).is_dir()]
     if folders and not names and suite is None:
         names = [one.task for one in read_folder(Path(folders[0]))]
+    if len(folders) == 2:
+        asking = {"--suite": suite, "--like": like, "--again": again, "KEY=VALUE": overrides}
+        if said := [name for name, value in asking.items() if value]:
+            raise InputError(
+                f"{said[0]} is for asking a checkpoint, and two folders have answered; leave it out."
+            )
     exam = None
     if len(folders) < 2:
         exam = exam_of(overrides, like, names, debug, suite, (after, before))
         warn_of_prompts(exam, before, after)
         names = list(exam.general)
-    elif suite is not None:
-        raise InputError("--suite says what is asked, and two folders have answered; leave it out.")
 
     def side(source: str) -> _Side:
         if source in folders:
