@@ -162,10 +162,17 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert "learn: 4 results" in listed.out
     assert "evaluate: 13 results" in listed.out and "filter: 0" not in listed.out
     assert call("store", "--store", store, "prune").code == 2
+    refused = call("store", "--run", tmp_path / "out", "prune", "--weights", "--yes")  # of all runs, that is
+    assert refused.code == 2 and "prune takes neither --run" in refused.err
+    for kind in ("work", "damaged", "trash", "learn"):  # what is not ours
+        (store / kind / "mine").mkdir(parents=True)
+        (store / kind / "mine" / "notes.txt").touch()
     would = call("store", "--store", store, "prune", "--weights", "--damaged")
     assert "Would free" in would.out
     assert "Freed" in call("store", "--store", store, "prune", "--weights", "--damaged", "--yes").out
     assert not any(name.endswith(".safetensors") for name in snapshot(store))
+    assert "Freed" in call("store", "--store", store, "prune", "--unreferenced", config, "--yes").out
+    assert len(list(store.glob("*/mine/notes.txt"))) == 4
     assert call("store", "--store", tmp_path / "nothing").code == 2
 
 

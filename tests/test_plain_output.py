@@ -58,7 +58,7 @@ def test_folders_with_square_brackets(call: Call, tmp_path: Path) -> None:
     assert planned.code == 0, planned.err
     shown = call("tasks", "show", "reading", "--out", folder / "s.png", "--count", 1)
     assert shown.code == 0 and str(folder / "s.png") in shown.out
-    (folder / "store" / "damaged" / "x").mkdir(parents=True)
+    (folder / "store" / "damaged" / f"learn-{'0' * 16}").mkdir(parents=True)
     pruned = call("store", "--store", folder / "store", "prune", "--damaged")
     assert pruned.code == 0 and BRACKETS in pruned.out
     refused = call("plan", folder / "nothing[/red].yaml")

@@ -44,6 +44,10 @@ def store(
     from holdfast.experiment.plan import KINDS
     from holdfast.files import is_url, user_path
 
+    if context.invoked_subcommand is not None and (run is not None or json):
+        raise InputError(
+            "prune takes neither --run nor --json; --unreferenced CONFIG keeps what a run counts on."
+        )
     folder = cache or Path(context.with_resource(TemporaryDirectory()))
     store = context.obj = open_place(place if is_url(place) else user_path(place), folder)
     if context.invoked_subcommand is not None:

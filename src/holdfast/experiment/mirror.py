@@ -22,7 +22,7 @@ from typing import Any
 from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment.plan import KINDS, Job
+from holdfast.experiment.plan import KINDS, Job, names_job
 from holdfast.experiment.remote import Remote, Unreachable
 from holdfast.experiment.store import MANIFEST, WEIGHTS, Damaged, Entry, Store, check_writable, is_weights
 
@@ -255,7 +255,7 @@ class MirrorStore(Store):
         found = {}
         for name, sizes in _by_first(self.remote.sizes(kind)).items():
             bytes_ = [size for file, size in sizes.items() if not part or f"/{part}/" in f"/{file}"]
-            if bytes_:
+            if bytes_ and names_job(name):
                 found[f"{kind}/{name}/{part}".rstrip("/")] = sum(bytes_)
         return found
 

@@ -7,6 +7,7 @@ named by the fingerprint of the `learn` job that made it, or None for the base.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +26,13 @@ from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION
 
 KINDS = ("learn", "filter", "evaluate", *measures.KINDS, measures.OWN)  # of jobs
 NAME_LENGTH = 16  # of `Job.short_name`
+_NAME = re.compile(rf"(?<![0-9a-f])[0-9a-f]{{{NAME_LENGTH}}}(?![0-9a-f])")
 VERSIONS = {"filter": FILTER_VERSION, "evaluate": EVALUATION_VERSION}  # a method and a measure have their own
+
+
+def names_job(text: str) -> bool:
+    """Whether the name of something in a store is that of a job, or holds one: all else there is not ours."""
+    return _NAME.search(text) is not None
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def remove(store: Store, found: Sequence[Candidate]) -> list[Candidate]:
         Those that stayed, as a run or an evaluation uses them.
     """
     left = [candidate for candidate in found if not _remove(store, candidate.name)]
-    shutil.rmtree(store.root / "trash", ignore_errors=True)
+    for name in store.held("trash"):
+        shutil.rmtree(store.root / name, ignore_errors=True)
     return left
 
 

@@ -30,7 +30,7 @@ from typing import IO, Any
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.experiment.locks import Locks
-from holdfast.experiment.plan import KINDS, NAME_LENGTH, Job
+from holdfast.experiment.plan import KINDS, NAME_LENGTH, Job, names_job
 
 WEIGHTS, MANIFEST, MADE = "weights", "manifest.json", "made.json"
 
@@ -391,6 +391,7 @@ class Store(Locks):
         return {
             str(path.relative_to(self.root)): files.size(path)
             for path in sorted((self.root / kind).glob(f"[!.]*/{part}" if part else "[!.]*"))
+            if names_job(str(path.relative_to(self.root)))
         }
 
     def half_written(self) -> dict[str, int]:
@@ -399,6 +400,7 @@ class Store(Locks):
             str(path.relative_to(self.root)): files.size(path)
             for kind in KINDS
             for path in sorted((self.root / kind).glob(".*"))
+            if names_job(path.name)
         }
 
     def drop(self, name: str) -> int:
