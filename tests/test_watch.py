@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -173,6 +174,27 @@ def test_what_cannot_be_read_now_is_an_answer_and_no_end(tmp_path):
         status, said = _get(server, "/")
         assert status == 500 and b"half written" in said
         assert _get(server, "/x")[0] == 404
+
+
+def test_who_does_not_wait_for_an_answer_or_asks_for_no_address_is_no_news(tmp_path, capsys):
+    gone = threading.Event()
+
+    def slow() -> bytes:
+        assert gone.wait(SECONDS)
+        return b"x" * (1 << 24)
+
+    with serving({"/": slow, "/x": lambda: b"x"}, tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset on close
+            client.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+            while not server.lock.locked():
+                time.sleep(0.001)
+        gone.set()
+        assert _get(server, "ftp://[::1")[0] == 400
+        assert _get(server, "/x")[0] == 200
+        while server.lock.locked():
+            time.sleep(0.001)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_port_that_is_taken(tmp_path):

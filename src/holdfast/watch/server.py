@@ -7,6 +7,7 @@ header must be ours.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -40,6 +41,7 @@ class Server(ThreadingMixIn, TCPServer):
     """
 
     daemon_threads = allow_reuse_address = True
+    request_queue_size = 64
 
     def __init__(self, port: int, pages: dict[str, Made], folder: Path) -> None:
         self.pages = pages
@@ -51,6 +53,11 @@ class Server(ThreadingMixIn, TCPServer):
             raise InputError(
                 f"Port {port} of this machine cannot be used: {error.strerror}. Choose another with --port."
             ) from None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that is closed, or loads a page anew, does not wait for its answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     @property
     def port(self) -> int:
@@ -72,18 +79,25 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in (f"{ADDRESS}:{port}", f"localhost:{port}"):
             self.send_error(403, "This page is for the machine it runs on")
             return
-        path = unquote(urlsplit(self.path).path)
         try:
-            if made := self.server.pages.get(path):
-                with self.server.lock:
-                    content = made()
-                self._send(content, TYPES[Path(path).suffix or ".html"])
-            elif found := self._file(path):
-                self._send(found.read_bytes(), TYPES[found.suffix])
-            else:
-                self.send_error(404)
+            path = unquote(urlsplit(self.path).path)
+        except ValueError:
+            self.send_error(400, "This is no address")
+            return
+        try:
+            found = self._found(path)
         except (HoldfastError, OSError) as error:
             self.send_error(500, "It cannot be read now", str(error))
+        else:
+            self._send(*found) if found else self.send_error(404)
+
+    def _found(self, path: str) -> tuple[bytes, str] | None:
+        """What stands under an address, and its type."""
+        if made := self.server.pages.get(path):
+            with self.server.lock:
+                return made(), TYPES[Path(path).suffix or ".html"]
+        file = self._file(path)
+        return (file.read_bytes(), TYPES[file.suffix]) if file else None
 
     def _file(self, path: str) -> Path | None:
         """A file of the run's report; links lead nowhere else."""
