@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -27,6 +28,7 @@ from holdfast.tasks.imagecheck import size_of
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.source import Source, from_folder
+from holdfast.tasks.tables import read_parquet
 from hub_fixtures import HUB, IMAGE, OFFICIAL, ROWS, hub_image, picture, save, table
 
 GQA = BENCHMARKS["gqa"]
@@ -241,10 +243,31 @@ def test_broken_releases(tmp_path):
     superclevr = BENCHMARKS["superclevr"]
     OFFICIAL["superclevr"](tmp_path / "super")
     questions = tmp_path / "super" / "superCLEVR_questions_30k.json"
-    for content, problem in ((questions.read_bytes()[:-100], "broken or incomplete"), (b"[1]", "no list")):
+    for content, problem in (
+        (questions.read_bytes()[:-100], "broken or incomplete"),
+        (b"[" * 100_000, "broken or incomplete .it is nested too deeply"),
+        (b"[1]", "no list"),
+    ):
         questions.write_bytes(content)
         with pytest.raises(InputError, match=problem):
             prepare(superclevr, from_folder(superclevr, tmp_path / "super"), tmp_path / "set")
+
+
+def test_columns_of_another_type_are_bad_rows_or_a_damaged_release(tmp_path):
+    HUB["geometry3k"](tmp_path / "hub")
+    geometry = BENCHMARKS["geometry3k"]
+    file = next((tmp_path / "hub").rglob("test-*.parquet"))
+    read = pq.read_table(file)
+    images = read.column_names.index("images")
+    pq.write_table(read.set_column(images, "images", pa.array([3] * len(read))), file)
+    test = prepare(geometry, from_folder(geometry, tmp_path / "hub"), tmp_path / "set")["splits"]["test"]
+    assert (test["rows"], test["bad_rows"]) == (0, len(read))
+    assert test["problems"][0].startswith("row 1: a value in it is of the wrong kind or size")
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for file, ids in zip(files, (pa.nulls(2), pa.array(["x", "y"])), strict=True):
+        pq.write_table(pa.table({"id": ids}), file)
+    with pytest.raises(InputError, match="is damaged or incomplete"):
+        list(read_parquet(files, ("id",)))
 
 
 def test_an_official_release_of_a_set_that_the_hub_has_names_the_hubs_form(tmp_path):

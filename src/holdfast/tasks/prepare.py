@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from holdfast import files, rng
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.tasks.benchmarks import Benchmark
 from holdfast.tasks.benchmarks.benchmark import BadRow, Records
 from holdfast.tasks.example import Example, ImageSource, LazyImage
@@ -205,6 +205,8 @@ class _Split:
                 self._problem("bad_rows", f"row {number}: {bad}")
             except KeyError as missing:
                 self._problem("bad_rows", f"row {number}: no field {missing}")
+            except (TypeError, AttributeError, ValueError, IndexError) as error:  # a column of another type
+                self._problem("bad_rows", f"row {number}: {reason(error)}")
             else:
                 if item is None:
                     self.counts["left_out"] += 1

@@ -71,7 +71,8 @@ def said_if_damaged(place: Path | str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, library().exceptions.DatasetsError) as error:
+    # TypeError: a column has another type in one file than in the others.
+    except (pa.ArrowException, OSError, ValueError, TypeError, library().exceptions.DatasetsError) as error:
         for file in _tables_in(Path(place)):
             with suppress(pa.ArrowException, OSError, ValueError):
                 if problem := problem_of_table(file):

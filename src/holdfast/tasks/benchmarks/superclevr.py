@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reason
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import SHORT, answer_texts, inside, text
 from holdfast.tasks.example import Example
@@ -61,8 +61,8 @@ def _questions(file: Path) -> list[Any]:
 
     try:
         data = json.loads(file.read_bytes(), object_pairs_hook=without_programs)
-    except ValueError as error:
-        raise InputError(f"{file} is broken or incomplete ({error}); download it again.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is broken or incomplete ({reason(error)}); download it again.") from None
     if not isinstance(data, dict) or not isinstance(data.get("questions"), list):
         raise InputError(f"{file} has no list 'questions'; is it a file of another data set?")
     return data["questions"]

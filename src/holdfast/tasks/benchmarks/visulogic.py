@@ -6,13 +6,13 @@ is kept for judging: here by the hash of a question's id, not by their draw.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
+from holdfast.files import parse_json
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import inside, is_for_test, text, without_markers
 from holdfast.tasks.example import Example
@@ -57,7 +57,7 @@ def example(stage: str, record: Record, split: Split) -> Example | None:
 def _parts(message: Any) -> list[Mapping[str, Any]]:
     """What the first turn of a message, which is JSON in a text, is made of."""
     try:
-        parts = json.loads(message)[0]["content"]
+        parts = parse_json(message)[0]["content"]
     except (TypeError, ValueError, LookupError):
         raise BadRow("its message is no list of turns") from None
     if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
@@ -81,7 +81,7 @@ def _records(file: Path, kinds: Path) -> Iterator[Record]:
 def _lines(file: Path) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
-            row = json.loads(line) if line.strip() else None
+            row = parse_json(line) if line.strip() else None
         except ValueError as error:
             raise InputError(f"{file}, line {number} is broken ({error}); download it again.") from None
         if isinstance(row, dict):
