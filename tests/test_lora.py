@@ -268,10 +268,22 @@ def test_wrong_settings_and_files(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "beside", [{"use_dora": True}, {"modules_to_save": ["norm"]}, {"trainable_token_indices": [3, 4]}]
+    "beside",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["norm"]},
+        {"trainable_token_indices": [3, 4]},
+        {"bias": "lora_only"},
+        {"lora_bias": True},
+        {"init_lora_weights": "pissa"},
+        {"init_lora_weights": "pissa_niter_4"},
+        {"init_lora_weights": "olora"},
+        {"alora_invocation_tokens": [3]},
+    ],
+    ids=lambda beside: "-".join(map(str, *beside.items())),
 )
 def test_adapters_that_are_not_lora_alone_are_refused(folder, tmp_path, beside):
-    """They would be read without the lengths of DoRA, or merged without the other weights."""
+    """They would be read without the lengths of DoRA, merged without the other weights, or have no base."""
     from peft import LoraConfig, get_peft_model
 
     policy = make_policy(folder)
@@ -280,6 +292,28 @@ def test_adapters_that_are_not_lora_alone_are_refused(folder, tmp_path, beside):
     settings = policy.settings.model_copy(update={"path": str(folder)})
     with pytest.raises(InputError, match=rf"not LoRA alone \({next(iter(beside))} in .* merge_and_unload"):
         Policy.load(tmp_path / "peft", settings)
+
+
+@pytest.mark.parametrize(
+    "plain", [{"init_lora_weights": "orthogonal"}, {"use_rslora": True, "lora_dropout": 0.1}]
+)
+def test_without_adapters_of_pefts_stands_the_base(folder, tmp_path, plain):
+    from peft import LoraConfig, get_peft_model
+
+    policy = make_policy(folder)
+    prompts, completions = random_batch(policy, 1, (1, 0), 2, 5)
+    base = policy.group_logprobs(prompts, completions).logprobs_BGR.detach()
+    config = LoraConfig(r=2, target_modules=["q_proj"], base_model_name_or_path=str(folder), **plain)
+    model = get_peft_model(policy.model, config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".lora_B." in name:
+                weight += 0.5
+    model.save_pretrained(tmp_path / "peft")
+    loaded = Policy.load(tmp_path / "peft", policy.settings.model_copy(update={"path": str(folder)}))
+    without = loaded.without_adapters().group_logprobs(prompts, completions).logprobs_BGR
+    assert torch.equal(without, base)
+    assert not torch.allclose(loaded.group_logprobs(prompts, completions).logprobs_BGR, base, atol=1e-3)
 
 
 def test_an_experiment_with_adapters(tmp_path):

@@ -24,9 +24,17 @@ from holdfast.policy.fit import check_shapes
 from holdfast.policy.settings import ADAPTERS, Lora
 from holdfast.rng import seed
 
-# What peft may train beside the pairs of matrices; transformers does not read DoRA's lengths, and merging
-# here would not write the others under their own names.
-BESIDE_LORA = ("modules_to_save", "trainable_token_indices", "use_dora")
+# What saved adapters' settings may say. All else is more than a product B A that is added to the base: DoRA's
+# lengths, biases and tokens that are trained, too, a base from which PiSSA or OLoRA took what A and B begin
+# with. Without the adapters that would not be the base, and merging would write it wrongly.
+PLAIN = {
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying",
+    "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights",
+    "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config",
+    "megatron_core", "peft_type", "peft_version", "r", "rank_pattern", "revision", "runtime_config",
+    "target_modules", "task_type", "use_rslora",
+}  # fmt: skip
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # with a product of 0
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -117,8 +125,7 @@ def load_adapters(model: Any, folder: Path) -> None:
         ) from error
     model._weight_conversions = names
     (config,) = model.peft_config.values()
-    beside = [setting for setting in BESIDE_LORA if getattr(config, setting, None)]
-    if beside:
+    if beside := _beside(config):
         raise InputError(
             f"The adapters in {folder} are not LoRA alone ({', '.join(beside)} in {ADAPTERS}). Merge them "
             "into their model with peft's merge_and_unload, and name the folder of that."
@@ -128,6 +135,15 @@ def load_adapters(model: Any, folder: Path) -> None:
     if missing:
         raise InputError(f"The adapters in {folder} are incomplete: {missing[0]} is missing.")
     _in_float32(model)
+
+
+def _beside(config: Any) -> list[str]:
+    """The settings by which adapters are more than a product that is added."""
+    usual = type(config)()
+    beside = [
+        name for name, value in vars(usual).items() if name not in PLAIN and getattr(config, name) != value
+    ]
+    return beside + ["init_lora_weights"] * (config.init_lora_weights not in PLAIN_STARTS)
 
 
 def has_adapters(model: Any) -> bool:
