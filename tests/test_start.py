@@ -110,6 +110,8 @@ def test_half_a_character_is_named_with_its_row(tmp_path: Path, call: Call) -> N
     [
         ('{"prompt": "a", "answer": "b", "answer": "c"}', "line 7, field 'answer': stands there twice"),
         ('{"prompt": "a" "answer": "b"}', "line 7: is broken JSON: Expecting ',' delimiter at column 16"),
+        ("[1, 2]", "line 7: must be a JSON object with prompt and answer, not a list"),
+        ('{"prompt": "a"}', "line 7, field 'answer': is missing"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named_with_its_line(

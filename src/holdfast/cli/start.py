@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,6 @@ from holdfast.errors import InputError
 if TYPE_CHECKING:
     from holdfast.start.draft import Draft
     from holdfast.start.look import Data
-    from holdfast.tasks.task import Split
 
 FILE = Path("experiment.yaml")
 ANY_FILE = ("all", "data", "dataset", "examples", "rows", "train")  # names that tell nothing of a task
@@ -157,11 +157,12 @@ def _look(data: str, test: Path | None) -> Data:
         if test is not None:
             raise InputError(f"--test goes with a file of rows, and {data} is none.")
         return look_at_table(data, {})
-    table = is_table(path)
-    splits: dict[Split, Path] = {"train": path, "test": test} if test else split_file(path)
-    if test is None:
-        out.print(f"Wrote {splits['train']} and {splits['test']}: a fifth of the rows is held out.")
-    return look_at_table("", splits) if table else look_at_rows(splits)
+    look = partial(look_at_table, "") if is_table(path) else look_at_rows
+    if test is not None:
+        return look({"train": path, "test": test})
+    splits = split_file(path, lambda: look({"train": path}))
+    out.print(f"Wrote {splits['train']} and {splits['test']}: a fifth of the rows is held out.")
+    return look(splits)
 
 
 def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:

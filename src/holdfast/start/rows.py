@@ -17,14 +17,14 @@ from holdfast.tasks.jsonl import BadJson, parse_row
 from holdfast.tasks.picturecolumns import pictured
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
-from holdfast.tasks.rows import COMMON_NAMES
+from holdfast.tasks.rows import COMMON_NAMES, kind_of
 
 
 def rows_of(path: Path) -> list[Any]:
     """The rows of a JSONL file, of a JSON array, or of CSV, whose fields are text.
 
     Raises:
-        InputError: a row is no JSON; names file, line and field.
+        InputError: a row is no JSON, or no object; names file, line and field.
         OSError, ValueError: the file cannot be read.
     """
     if path.suffix == ".csv":
@@ -33,17 +33,24 @@ def rows_of(path: Path) -> list[Any]:
             return list(csv.DictReader(opened))
     content = path.read_bytes()
     array = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-    rows = []
+    places, rows = list[str](), list[Any]()
     for number, line in [(0, content)] if array else enumerate(content.split(b"\n"), 1):
         if line.strip():
+            place = f", line {number}" if number else ""
             try:
                 rows.append(parse_row(line))
             except BadJson as bad:
-                place = (f", line {number}" if number else "") + (
-                    f", field '{bad.field}'" if bad.field else ""
-                )
-                raise InputError(f"{path}{place}: {bad}.") from None
-    return list(rows[0]) if array else rows
+                where = place + (f", field '{bad.field}'" if bad.field else "")
+                raise InputError(f"{path}{where}: {bad}.") from None
+            places.append(place)
+    if array:
+        rows = list(rows[0])
+        places = [f", row {number}" for number in range(1, len(rows) + 1)]
+    for row, place in zip(rows, places, strict=True):
+        if not isinstance(row, Mapping):
+            wanted = "a JSON object with prompt and answer"
+            raise InputError(f"{path}{place}: must be {wanted}, not {kind_of(row)}.")
+    return rows
 
 
 def meanings(rows: Sequence[Any], folder: Path) -> dict[str, str]:

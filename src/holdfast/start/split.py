@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ SEED = 0
 ROWS_AT_ONCE = 256  # of a table, whose pictures may be many
 
 
-def split_file(path: Path) -> dict[Split, Path]:
+def split_file(path: Path, look: Callable[[], object] = lambda: None) -> dict[Split, Path]:
     """Write `NAME-train` and `NAME-test` beside a file, in its order; rows of one picture stay together.
 
     CSV becomes CSV, parquet and Arrow parquet, with their types; all else JSONL.
 
     Files that are there already with the same rows are taken as they are.
+
+    Args:
+        look: at the file whole, before anything is written: so what is wrong is said with its own line.
 
     Raises:
         InputError: it cannot be read, is of no known form or too short, or a file is there with other rows.
@@ -43,6 +46,7 @@ def split_file(path: Path) -> dict[Split, Path]:
         first = ", ".join(map(str, beyond.values()))[:80]
         raise InputError(f"{path} has a row of more fields than columns ({first}); quote texts with commas.")
     _check_writable(path, rows)
+    look()
     test = _held_out(groups)
     if not 0 < len(test) < len(groups):
         raise InputError(f"{path} has too few rows, or pictures, to hold some out; give --test FILE.")
