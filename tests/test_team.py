@@ -14,7 +14,7 @@ import torch
 
 from holdfast.errors import InputError
 from holdfast.learning import objectives
-from holdfast.learning.methods import Shard, make_method
+from holdfast.learning.methods import GRPO, Shard, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
 from holdfast.policy import board
@@ -23,7 +23,7 @@ from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.shards import Shards, TreeSum
-from holdfast.policy.team import SHORT, Team
+from holdfast.policy.team import SHORT, Team, TeamLost
 from team_helpers import METHODS, alone, check_same, learned, together
 
 
@@ -80,6 +80,34 @@ def not_finite_on_one(team: Team, folder: Path) -> Any:
 
 def test_what_is_not_finite_on_one_rank_is_skipped_by_all(tmp_path: Path) -> None:
     assert together(2, not_finite_on_one, tmp_path)[0] == [1.0, 0.0]
+
+
+def own_advantages(team: Team, folder: Path) -> Any:
+    """The advantages of an estimator that draws its own, and then what ranks say of rows that differ."""
+    seen, collect = [], objectives.PolicyGradient.collect
+
+    def drawn(self: Any, rewards_BG: torch.Tensor, greedy_B: torch.Tensor | None) -> torch.Tensor:
+        return rewards_BG + torch.randn(
+            rewards_BG.shape, generator=torch.Generator().manual_seed(os.getpid())
+        )
+
+    def watched(self: Any, *given: Any) -> Any:
+        seen.append(groups := collect(self, *given))
+        return groups
+
+    GRPO.advantages = drawn  # type: ignore[method-assign]
+    objectives.PolicyGradient.collect = watched  # type: ignore[method-assign]
+    learned(team, "grpo", folder)
+    try:
+        Shards(4, team).gradients([], [1, 1, 1, 1 + team.rank], lambda rows: None)
+    except TeamLost as error:
+        return [groups.advantages_BG for groups in seen], str(error)
+
+
+def test_ranks_learn_from_the_advantages_of_the_one_that_leads(tmp_path: Path) -> None:
+    (ours, said), (theirs, _) = together(2, own_advantages, tmp_path)
+    assert len(ours) == 2 and all(map(torch.equal, ours, theirs))
+    assert "on 4 rows of 4 tokens" in said and "on 4 rows of 5 tokens" in said
 
 
 def out_of_memory_on_one(team: Team, budgets: Path) -> Any:

@@ -188,9 +188,13 @@ class PolicyGradient(Objective):
         sampled = slice(0, method.group_size)
         rewards_BG, completions = rollouts.rewards_BG[:, sampled], rollouts.completions.columns(sampled)
         greedy_B = rollouts.rewards_BG[:, -1] if method.greedy else None
-        # Of copies, for one of the user's own may work in place.
-        advantages_BG = method.advantages(rewards_BG.clone(), None if greedy_B is None else greedy_B.clone())
-        advantages_BG = _checked(advantages_BG, rewards_BG, method)
+
+        def judged() -> torch.Tensor:
+            # Of copies, for one of the user's own may work in place.
+            found = method.advantages(rewards_BG.clone(), None if greedy_B is None else greedy_B.clone())
+            return _checked(found, rewards_BG, method)
+
+        advantages_BG = policy.shards.agreed(judged)  # a user's own may draw numbers
         if method.positives_only:
             advantages_BG = advantages_BG.masked_fill(rollouts.scores_BG[:, sampled] < RIGHT, 0.0)
 

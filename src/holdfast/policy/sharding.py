@@ -24,7 +24,7 @@ from torch import nn
 from holdfast.policy.blocks import Recomputed, Unit, blocks_of, owners, room, units_of
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.lean import Lean
-from holdfast.policy.shards import Shards, TreeSum, clear
+from holdfast.policy.shards import Shards, TreeSum, clear, place_of
 from holdfast.policy.team import Team, TeamLost
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Sharded(Shards):
         shards = self.of(costs)
         for first in range(0, self.count, self.team.size):
             some = shards[first + self.team.rank]
-            told = self._together(partial(own, some), work.__qualname__)
+            told = self._together(partial(own, some), place_of(work, costs))
             made += [one for given in told for one in given]
             sums.push([self._sums.get(parameter) for parameter in parameters])
         for parameter, gradient in zip(parameters, sums.total(), strict=True):

@@ -114,7 +114,7 @@ class Shards:
                     parameter.grad = None
             return made, bytes(gradient is not None for gradient in sums.total())
 
-        told = self._together(own, work.__qualname__)
+        told = self._together(own, place_of(work, costs))
         anywhere = [any(ranks) for ranks in zip(*(there for _, there in told), strict=True)]
         for parameter, gradient, is_there in zip(parameters, sums.total(), anywhere, strict=True):
             if is_there and gradient is None:
@@ -166,6 +166,11 @@ class Shards:
         if self.budget is not None and bounds:
             self.budget.tokens = min(bounds)
         return [made for made, _ in told]
+
+
+def place_of(work: Callable[..., object], costs: Sequence[int]) -> str:
+    """The name under which ranks meet for work on rows: they see that it is the same rows on all of them."""
+    return f"{work.__qualname__} on {len(costs)} rows of {sum(costs)} tokens"
 
 
 def clear(parameters: Sequence[torch.nn.Parameter]) -> None:
