@@ -15,7 +15,8 @@ import pytest
 from matplotlib.text import Text
 
 from holdfast.analysis.views import analyse
-from holdfast.report.panels import broken
+from holdfast.report.labels import name_points
+from holdfast.report.panels import broken, fit, panels
 from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
 from holdfast.report.sections.tasks import matrix_figure, task_curves
@@ -127,6 +128,27 @@ def test_small_matrices_of_many_methods_hold(wide, points):
         figure = matrix_figure(analysis, looks_of(analysis.methods))
         holds(figure, wide, "matrices")
     assert len({axes.bbox.x0 for axes in figure.axes}) == (4 if wide == WIDTH else 1)
+
+
+@pytest.mark.parametrize("wide", [WIDTH, 3.25])
+def test_names_of_points_lie_on_nothing(wide):
+    """Of points that lie close together, and in a corner; one that is far from its point has a line to it."""
+    places = [(x + 0.3 * y, y + 0.2 * x) for x in range(4) for y in range(5)] + [(12.0, 12.0), *[(2.0, 9.0)] * 10]
+    names = [f"way {number}" for number in range(len(places))]
+    with matplotlib.rc_context(sized(wide, 8)):
+        figure, (axes,) = panels(1, 1)
+        for place in places:
+            axes.plot(*place, "o", markersize=6)
+        fit(figure, 4)
+        name_points(axes, names, places, [6.0] * len(places), ["red"] * len(places))
+        figure.draw_without_rendering()
+    texts = [text for text in axes.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in texts]
+    assert sorted(text.get_text() for text in texts) == sorted(names)
+    assert len(axes.texts) > len(names)  # lines
+    for (one, a), (other, b) in combinations(zip(names, boxes, strict=True), 2):
+        assert min(a.x1, b.x1) - max(a.x0, b.x0) <= 1 or min(a.y1, b.y1) - max(a.y0, b.y0) <= 2, (one, other)
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
 
 
 def test_a_curve_has_a_gap_where_a_stage_was_not_judged():

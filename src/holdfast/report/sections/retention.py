@@ -9,6 +9,7 @@ import numpy as np
 from holdfast.analysis.axes import shown
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
+from holdfast.report.labels import name_points
 from holdfast.report.panels import arms, fit, method_legend, panels
 from holdfast.report.rows import MEASURE_COLUMNS, METHOD, Row, measures, strategies_of
 from holdfast.report.section import Drawing, Section
@@ -75,6 +76,7 @@ def trade(analysis: Analysis, looks: Looks) -> Figure | None:
         return None
     crowded = len(methods) > CROWDED
     figure, (axes,) = panels(1, 1, WIDTH * (1 if crowded else 0.75))
+    places, sizes = list[tuple[float, float]](), list[float]()
     for method in methods:
         fm, average, look = method.measure("fm"), method.measure("avg_acc"), looks[method.name]
         cost, place = costs[method.name], (100 * fm.value, 100 * average.value)
@@ -84,14 +86,18 @@ def trade(analysis: Analysis, looks: Looks) -> Figure | None:
             elinewidth=0.5 if crowded else 1, alpha=0.3 if crowded else 0.85,
         )  # fmt: skip
         axes.plot(*place, look.marker, color=look.colour, markersize=size, alpha=0.85)
-        if crowded:
-            axes.annotate(method.family, place, (size / 2 + 1, 2), textcoords="offset points", size="x-small")
+        places.append(place)
+        sizes.append(size)
     axes.set_xlabel("FM, points")
     axes.set_ylabel("AvgAcc, points")
     axes.margins(0.08)
     if not crowded:
         method_legend(figure, methods, looks)
-    return fit(figure, 5 if crowded else 3.4)
+        return fit(figure, 3.4)
+    fit(figure, 5)
+    colours = [looks[method.name].colour for method in methods]
+    name_points(axes, [method.family for method in methods], places, sizes, colours)
+    return figure
 
 
 def _shares(method: MethodView) -> dict[str, float]:
