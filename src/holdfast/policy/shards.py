@@ -50,12 +50,12 @@ class Shards:
         Where there are fewer rows than shards, some have none.
 
         Args:
-            costs: of each row, above 0.
+            costs: of each row.
         """
         ends = [end * self.count for end in accumulate(costs, initial=0)]
         total = ends[-1] // self.count
-        cuts = [bisect_right(ends, number * total) - 1 for number in range(self.count + 1)]
-        return [range(start, stop) for start, stop in pairwise(cuts)]
+        cuts = [bisect_right(ends, number * total) - 1 for number in range(1, self.count)]
+        return [range(start, stop) for start, stop in pairwise([0, *cuts, len(costs)])]
 
     def each(self, costs: Sequence[int], work: Callable[[range], T]) -> list[T]:
         """What `work` makes of the rows of every shard that has any, in order; a rank does its own shards.
