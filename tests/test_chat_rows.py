@@ -273,3 +273,10 @@ def test_rows_that_are_trained_on_and_judged_are_counted(tmp_path: Path) -> None
         "Task mine: 1 of 3 test rows are also trained on (the same text and pictures), the"
     )
     assert shown.startswith("Task mine: 1 more of 3 test rows show a picture that is trained on")
+    tasks["mine"]["scorer"] = "mmmu"
+    assert "mmmu" not in " ".join(
+        remarks(make_experiment(tmp_path, tasks=tasks, sequence=["mine"], methods=method))
+    )
+    method = {"grpo": {"objective": "grpo", "batch": 1}}
+    said = [*remarks(make_experiment(tmp_path, tasks=tasks, sequence=["mine"], methods=method))]
+    assert len(said) == 5 and "can learn to list many" in said[2]

@@ -133,7 +133,10 @@ def test_small_matrices_of_many_methods_hold(wide, points):
 @pytest.mark.parametrize("wide", [WIDTH, 3.25])
 def test_names_of_points_lie_on_nothing(wide):
     """Of points that lie close together, and in a corner; one that is far from its point has a line to it."""
-    places = [(x + 0.3 * y, y + 0.2 * x) for x in range(4) for y in range(5)] + [(12.0, 12.0), *[(2.0, 9.0)] * 10]
+    places = [(x + 0.3 * y, y + 0.2 * x) for x in range(4) for y in range(5)] + [
+        (12.0, 12.0),
+        *[(2.0, 9.0)] * 10,
+    ]
     names = [f"way {number}" for number in range(len(places))]
     with matplotlib.rc_context(sized(wide, 8)):
         figure, (axes,) = panels(1, 1)

@@ -1,4 +1,4 @@
-"""What a person should know of an experiment's data before any work; nothing of it is an error."""
+"""What a person should know of an experiment's tasks before any work; nothing of it is an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.config.experiment import Experiment
+from holdfast.learning.methods import RFT
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.picturefiles import look_at
 from holdfast.tasks.prepared import StoredImage
@@ -14,13 +15,20 @@ from holdfast.tasks.task import Task
 
 
 def remarks(experiment: Experiment) -> Iterator[str]:
-    """Sentences on tasks with fewer rows than are asked for, and own rows that are trained on and judged."""
+    """Sentences on tasks with fewer rows than are asked for, rewards that are given away, and own rows that
+    are trained on and judged."""
+    rewarded = any(isinstance(method, RFT) for method in experiment.methods.values())
     for name in (*experiment.sequence, *experiment.general):
         task = experiment.task(name)
         for split in reversed(experiment.splits(name)):  # training rows first
             asked, size = experiment.asked(name, split), task.sizes.get(split)
             if asked is not None and size is not None and asked > size:
                 yield f"Task {name} has {size:,} {split} rows; all are taken ({asked:,} were asked for)."
+        if rewarded and name in experiment.sequence and task.scorer == "mmmu":
+            yield (
+                f"Task {name}: scorer mmmu takes an open answer that mentions the reference, as MMMU's own "
+                "rule does, so a policy that is rewarded by it can learn to list many; short or exact take one."
+            )
         if name in experiment.tasks and name in experiment.sequence:
             yield from _overlap(experiment, task)
 
