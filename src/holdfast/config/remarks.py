@@ -27,7 +27,7 @@ def remarks(experiment: Experiment) -> Iterator[str]:
         if rewarded and name in experiment.sequence and task.scorer == "mmmu":
             yield (
                 f"Task {name}: scorer mmmu takes an open answer that mentions the reference, as MMMU's own "
-                "rule does, so a policy that is rewarded by it can learn to list many; short or exact take one."
+                "rule does, so a policy rewarded by it can learn to list many; short or exact take one."
             )
         if name in experiment.tasks and name in experiment.sequence:
             yield from _overlap(experiment, task)
