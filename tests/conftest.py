@@ -47,6 +47,15 @@ def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "context_for", lambda device: FORKED)
 
 
+@pytest.fixture(autouse=True)
+def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model is copied, not read time and again."""
+    if policy := sys.modules.get("holdfast.policy.policy"):  # else nothing here works with models
+        from readonce import copied_model
+
+        monkeypatch.setattr(policy, "load_model", copied_model)
+
+
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs `holdfast` with some arguments."""
