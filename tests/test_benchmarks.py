@@ -157,14 +157,14 @@ def test_whatever_an_arm_does_the_others_are_measured(rival, no_rates, together)
     kinds = ("good", "stuck", "full", "broken", "late") if together else ("stuck", "good")
     runs = {kind: Run(rival(kind)) for kind in kinds}
     result = Result(CASE, list(runs.values()))
-    race(result, Course(rounds=2, warmup=0, limit=3, together=together))
+    race(result, Course(rounds=2, warmup=0, limit=1.5, together=together))
     assert runs["good"].whole
-    assert runs["stuck"].failure == "no step in 3 s"
+    assert runs["stuck"].failure == "no step in 1.5 s"
     assert "in_a_step_without_end" in runs["stuck"].details  # where it stood
-    assert "| 2.000 (1 of its steps, then no step in 3 s) |" in tables([result])
+    assert "| 2.000 (1 of its steps, then no step in 1.5 s) |" in tables([result])
     if together:
         assert [len(run.steps) for run in result.runs] == [2, 1, 1, 1, 0]
-        assert runs["late"].failure == "not ready in 3 s"
+        assert runs["late"].failure == "not ready in 1.5 s"
         assert runs["full"].failure == "out of memory"
         assert runs["broken"].failure == "failed: KeyError: 'a | b'"
         assert "failed: KeyError: 'a / b')" in tables([result])  # a cell stays a cell

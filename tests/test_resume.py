@@ -35,12 +35,13 @@ from holdfast.learning import loop
 from processes import Process, start
 
 METHODS = {
-    "sft": {"objective": "sft", "iterations": 12},
+    "sft": {"objective": "sft", "iterations": 7},
     "rif": {
         "objective": "grpo",
         "filter": "random_matched",
+        "batch": 2,
         "group_size": 4,
-        "micro_batch": 2,
+        "micro_batch": 1,
         "iterations": 4,
     },
 }
@@ -111,7 +112,7 @@ def test_a_stage_goes_on_from_its_step_checkpoint(
     process.kill()
     process.join()
     (state,) = (store / "work").glob("*/checkpoint/state.json")
-    assert 0 < json.loads(state.read_text())["iteration"] < 12
+    assert 0 < json.loads(state.read_text())["iteration"] < 7
     monkeypatch.setattr(local, "attempt", only_the_first(executor.attempt))
     run_here(make_experiment(tmp_path, **SETTINGS))
     check_stages(store, undisturbed)
@@ -227,7 +228,7 @@ def die_at(kind: str, call: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "call", "batches"),
     [
-        ("filter", 3, 2 * 4),  # two filters of 8 examples
+        ("filter", 3, 2 * 8),  # two filters of 8 examples, a micro-batch of one each
         ("evaluate", 2, 10 * 2),  # ten cells of 4 examples
     ],
 )

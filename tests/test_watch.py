@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -218,8 +219,11 @@ def test_a_run_that_has_ended_is_said(call: Call, done):
     assert "This run has ended" in said.out
 
 
-def unbuffered() -> None:
+def at_once() -> None:
+    """What it says is written, and what it looks for is found, without waiting."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    command = import_module("holdfast.cli.watch")
+    command.LOOK_SECONDS = command.LAST_SECONDS = 0.05  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -230,7 +234,7 @@ def _watching(folder: Path) -> Iterator[tuple[Process, Path, str, Store]]:
     store.prepare()
     store.use(plan.jobs.values())
     said, until = folder / "said", time.monotonic() + SECONDS
-    process = start(said, "watch", write_config(folder), first=unbuffered)
+    process = start(said, "watch", write_config(folder), first=at_once)
     try:
         text = ""
         while process.is_alive() and time.monotonic() < until and "\n" not in text:
