@@ -18,6 +18,8 @@ export OMP_NUM_THREADS := 1
 demo: $(STAMP)
 	$(VENV)/bin/holdfast run configs/embedded/demo.yaml --workers $(WORKERS)
 
+# Compiled code is kept, wherever else it is not: each process would rewrite the asserts of all tests again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP)
 	$(VENV)/bin/ruff check src tests benchmarks tools
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
@@ -46,3 +48,4 @@ $(STAMP): pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) .venvs build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	find src tests benchmarks tools -name __pycache__ -prune -exec rm -rf {} +
