@@ -213,6 +213,13 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 
 
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
+    lines, text, listed, names = _undressed(answer, tuple(choices))
+    return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most], names)
+
+
+@lru_cache(maxsize=4)  # a response with a box is read as a whole, too, and then what of it counts
+def _undressed(answer: str, choices: tuple[str, ...]) -> tuple[str, str, int, bool]:
+    """What there is in an answer, but for its letters; the same whatever the rule."""
     lines = _plain(_FORMULA_MARKS.sub("", final_part(answer)))
     lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines))
     lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", lines).strip()
@@ -226,11 +233,11 @@ def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
     text = " ".join(text.split())
-    if own := _own_texts(tuple(choices)):
+    if own := _own_texts(choices):
         text = own.sub(lambda found: next(filter(None, found.groups())), text)
     if names := names_any(text):
         text = without_others(text)
-    return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most], names)
+    return lines, text, listed, names
 
 
 @lru_cache(maxsize=1024)
