@@ -282,11 +282,13 @@ def test_a_tree_of_sums_has_the_order_of_its_leaves_alone() -> None:
 
 def test_shards_are_as_equal_as_can_be() -> None:
     assert Shards(4).of([5] * 8) == [range(0, 2), range(2, 4), range(4, 6), range(6, 8)]
-    assert [len(rows) for rows in Shards(4).of([7, 7, 7])] == [0, 1, 1, 1]
+    assert [len(rows) for rows in Shards(4).of([10, 11, 10, 10])] == [1, 1, 1, 1]
+    assert [len(rows) for rows in Shards(4).of([7, 7, 7])] == [1, 0, 1, 1]
+    assert Shards(2).of([5, 1]) == [range(0, 1), range(1, 2)]
     assert Shards(2).of([1, 1, 1, 1, 4, 4]) == [range(0, 4), range(4, 6)]  # 4 and 8: a row is whole
     assert Shards(2).of([6, 1, 1, 1, 3]) == [range(0, 1), range(1, 5)]
-    assert Shards(4).of([9, 1, 1, 1]) == [range(0), range(0), range(0, 1), range(1, 4)]
-    assert Shards(2).of([0, 0, 3, 0]) == [range(0, 2), range(2, 4)]
+    assert Shards(4).of([9, 1, 1, 1]) == [range(0), range(0, 1), range(1, 1), range(1, 4)]
+    assert Shards(2).of([0, 0, 3, 0]) == [range(0), range(0, 4)]
     assert Shards(4).each([1, 1, 1], list) == [[0], [1], [2]]
     assert Shards().each([1, 1, 1], list) == [[0, 1, 2]]
 

@@ -8,7 +8,6 @@ same bits on 1, 2 or 4 ranks. One shard, the default, is the whole batch, and no
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate, pairwise
@@ -54,7 +53,11 @@ class Shards:
         """
         ends = [end * self.count for end in accumulate(costs, initial=0)]
         total = ends[-1] // self.count
-        cuts = [bisect_right(ends, number * total) - 1 for number in range(1, self.count)]
+
+        def nearest(aim: int) -> int:
+            return min(range(len(ends)), key=lambda place: abs(ends[place] - aim))
+
+        cuts = [nearest(number * total) for number in range(1, self.count)]
         return [range(start, stop) for start, stop in pairwise([0, *cuts, len(costs)])]
 
     def each(self, costs: Sequence[int], work: Callable[[range], T]) -> list[T]:

@@ -47,7 +47,7 @@ class Method(Settings):
     """
 
     version: ClassVar[int] = 3  # raise when a stage's result changes for the same settings
-    shards_version: ClassVar[int] = 2  # the same, where batches are cut into several shards
+    shards_version: ClassVar[int] = 3  # the same, where batches are cut into several shards
     group_baseline: ClassVar[bool] = False  # whether completions of one prompt without variance teach nothing
 
     objective: str  # how it learns: sft, grpo, …, or FILE.py:CLASS
