@@ -50,6 +50,7 @@ def stage_on(model: nn.Module, **more: Any) -> Any:
             "stream": ("s",),
             "earlier": {},
             "items": [],
+            "sampler": None,
             "spent": Counter(),
         }
         | more

@@ -381,6 +381,19 @@ def test_a_stage_of_shards_asks_a_server_too(engine: EngineServer, tmp_path: Pat
     assert curve[0]["sampler_gap"] < 1e-4
 
 
+def test_an_engine_has_the_weights_before_a_stage_begins_to_ask_it(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    """KeepLoRA's first gradient is of answers that are drawn before the first iteration."""
+    method = grpo(batch=2, retention={"kind": "keeplora", "rank": 2}, sampler=engine.sampler())
+    sampler = ServedGenerator(engine.served(), policy, tmp_path / "served")
+    stage = stage_of(policy, method, items_of("counting", 2), 1, sampler=sampler)
+    (keeplora,) = method.retention
+    memory: dict[str, torch.Tensor] = {}
+    keeplora.begin(stage, memory)
+    assert any(name.endswith("/rows") for name in memory)
+
+
 def test_an_engine_that_is_not_there_is_said_in_one_line(
     engine: EngineServer, tmp_path: Path, policy: Policy
 ) -> None:

@@ -67,6 +67,8 @@ class KeepLoRA(Subspace):
     def mean_gradient(self, stage: Stage) -> torch.Tensor:
         """On a share of the stage's examples, [N]; zero where nothing can be learned from them."""
         names = (*stage.stream, "keeplora")
+        if stage.sampler is not None:
+            stage.sampler.refresh()  # no iteration has done it yet
         count = max(1, round(self.examples * len(stage.items)))
         chosen = named_stream(*names).sample(list(stage.items), count)
         total = torch.zeros_like(flat_weights(stage.policy))
