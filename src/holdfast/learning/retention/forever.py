@@ -32,7 +32,7 @@ DAYS = (1, 2, 4, 7, 15, 30)  # of the curve
 
 
 class Forever(ExperienceReplay):
-    copies = 2  # the weights before a step and after it
+    copies = 4  # the weights before a step and after it; on a CPU their difference in float64
 
     kind: Literal["forever"] = "forever"  # type: ignore[assignment]
     share: float = Field(0.5, gt=0, lt=1)  # of a batch of replay
@@ -57,7 +57,7 @@ class Forever(ExperienceReplay):
         if "before" not in memory:
             return {}
         now = exact_weights(stage.policy, optimizer)
-        step = memory["before"].sub_(now).double().norm().cpu()
+        step = torch.linalg.vector_norm(memory["before"].sub_(now), dtype=torch.float64).cpu()
         memory["before"], memory["moved"] = now, memory.get("moved", torch.zeros(())).cpu() + step
         if count(memory, "steps") + 1 == self.day:
             memory["day"] = memory["moved"].clone()
