@@ -192,6 +192,15 @@ def test_a_bad_row_is_named_before_any_work(tmp_path, call: Call, command, row, 
     assert not (tmp_path / "store" / "learn").exists()
 
 
+@pytest.mark.parametrize("kind", ["chord", "rad"])
+def test_references_that_a_strategy_imitates_are_looked_at(tmp_path, kind):
+    methods = {"grpo": {"objective": "grpo", "learning_rate": 1e-4, "retention": {"kind": kind}}}
+    tasks = own(tmp_path / "data", [{}, {"answer": "two " * 600}])
+    settings = {"tasks": tasks, "sequence": ["strips"], "general": [], "methods": methods}
+    with pytest.raises(InputError, match=r"The target of strips strip-1 .* more than the context of 512"):
+        check_rows(make_experiment(tmp_path, train_examples=None, test_examples=None, **settings))
+
+
 def test_what_fits_is_remembered(tmp_path, monkeypatch):
     asked: list[object] = []
     monkeypatch.setattr(

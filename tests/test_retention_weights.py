@@ -465,6 +465,7 @@ def test_what_another_model_left_is_refused_before_the_first_step(
         ({"kind": "mas"}, "strength"),
         ({"kind": "si", "strength": 1, "damping": 0}, "damping"),
         ({"kind": "mofo", "optimizer": "muon"}, "optimizer"),
+        ({"kind": "rad", "max_tokens": 64}, "rad: max_tokens is about texts, and there are none"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:

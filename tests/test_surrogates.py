@@ -128,15 +128,24 @@ def test_the_entropy_of_the_likeliest_by_hand():
     )
 
 
-def test_eaft_is_another_job_and_others_are_not(tmp_path):
+def test_eaft_is_another_job_and_others_are_not():
     assert "loss" not in sft().determining(["a"])
     kept = sft(loss="eaft").determining(["a"])
     assert kept["loss"] == "eaft" and "eaft_alpha" not in kept
     assert sft(loss="eaft", eaft_alpha=2.0).determining(["a"])["eaft_alpha"] == 2
     assert sft(eaft_alpha=2.0).determining(["a"]) == sft().determining(["a"])
-    methods = {"a": {"objective": "sft", "eaft_alpha": 2.0}}
-    with pytest.raises(InputError, match="is about loss: eaft, and no method has it"):
-        make_experiment(tmp_path, methods=methods)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"objective": "sft", "eaft_alpha": 2.0}, "is about loss: eaft, and no method has it"),
+        ({"objective": "sdft", "rho": 0.5, "rho_ramp": 0.5}, "is about rho_start, and no method has it"),
+    ],
+)
+def test_settings_of_what_no_method_does_are_refused(tmp_path, method, message):
+    with pytest.raises(InputError, match=message):
+        make_experiment(tmp_path, methods={"a": method})
 
 
 def test_dapo_fills_its_batch_with_prompts_that_teach():

@@ -211,6 +211,9 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[Problem]:
     alpha, others = getattr(method, "eaft_alpha", 1), experiment.methods.values()
     if alpha != 1 and not any(isinstance(other, Likely) and other.loss == "eaft" for other in others):
         yield ("eaft_alpha",), "is about loss: eaft, and no method has it"
+    ramp = getattr(method, "rho_ramp", 1)
+    if ramp != 1 and not any(getattr(other, "rho_start", None) for other in others):
+        yield ("rho_ramp",), "is about rho_start, and no method has it"
     shortens = isinstance(method, RFT) and method.filter_shortens
     if shortens and not any(other.filters for other in experiment.methods.values()):
         yield ("filter_shortens",), "needs a filter, and no method has one"

@@ -146,9 +146,14 @@ def _splits(experiment: Experiment) -> Iterator[tuple[Task, Split]]:
 
 
 def _targets(experiment: Experiment, split: Split) -> list[tuple[Style, Target]]:
-    """What SFT writes; what a policy writes itself is as long as `max_tokens` lets it."""
-    methods = experiment.methods.values() if split == "train" else ()
-    return sorted({(method.style, method.target) for method in methods if isinstance(method, SFT)})
+    """What is made of references; what a policy writes itself is as long as `max_tokens` lets it."""
+    found: set[tuple[Style, Target]] = set()
+    for method in experiment.methods.values() if split == "train" else ():
+        of_strategies = (strategy.imitates(method) for strategy in method.retention)
+        found |= {(method.style, target) for target in of_strategies if target is not None}
+        if isinstance(method, SFT):
+            found.add((method.style, method.target))
+    return sorted(found)
 
 
 def _room(experiment: Experiment, split: Split) -> int:

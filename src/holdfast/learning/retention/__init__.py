@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
     from holdfast.learning.methods import Method
     from holdfast.learning.stage import Stage
+    from holdfast.tasks.prompts import Target
 
 _HERE = "holdfast.learning.retention"
 KINDS = {  # loaded when they are used
@@ -160,6 +161,10 @@ class Strategy(Settings):
 
     def unfit(self, method: Method) -> str | None:
         """Why it cannot be used with a method; None if it can."""
+        return None
+
+    def imitates(self, method: Method) -> Target | None:
+        """What it makes of references, besides what the method itself learns to write; None: nothing."""
         return None
 
     def least_rank(self, stages: int) -> int:

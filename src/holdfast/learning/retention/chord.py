@@ -31,6 +31,7 @@ from holdfast.policy.gradients import trained_parameters
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
     from holdfast.learning.methods import Method
+    from holdfast.tasks.prompts import Target
 
 
 class CHORD(Strategy):
@@ -53,6 +54,9 @@ class CHORD(Strategy):
         if method.style == "direct" and self.target == "reasoned":
             return "target: reasoned needs style: cot"
         return None
+
+    def imitates(self, method: Method) -> Target | None:
+        return self.target
 
     def weight(self, step: int, steps: int) -> float:
         """μ of a step of a stage."""

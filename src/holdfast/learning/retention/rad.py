@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from holdfast.errors import InputError, shortened
 from holdfast.files import read_text
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from holdfast.learning.methods import Method
+    from holdfast.tasks.prompts import Target
 
 
 class RecallAnchoredDistillation(Strategy):
@@ -50,6 +51,12 @@ class RecallAnchoredDistillation(Strategy):
     examples: int = Field(8, ge=1)  # texts a step
     max_tokens: int = Field(128, ge=1)  # of a text that are looked at
 
+    @model_validator(mode="after")
+    def _of_texts(self) -> RecallAnchoredDistillation:
+        if self.texts is None and self.max_tokens != type(self).model_fields["max_tokens"].default:
+            raise ValueError("max_tokens is about texts, and there are none; leave it out")
+        return self
+
     @property
     def looks_at(self) -> Literal["base", "stage_start"]:
         """The teacher."""
@@ -62,6 +69,11 @@ class RecallAnchoredDistillation(Strategy):
     def distributions(self, method: Method) -> Distributions:
         tokens = None if self.texts is None else self.max_tokens
         return Distributions(TABLES, self.examples, 1, ENTRIES, tokens)
+
+    def imitates(self, method: Method) -> Target | None:
+        if self.texts is not None:
+            return None
+        return method.target if isinstance(method, SFT) else "answer"
 
     def unreadable(self) -> str | None:
         try:
@@ -108,7 +120,8 @@ class RecallAnchoredDistillation(Strategy):
     def _earlier(self, stage: Stage, draw: Random) -> Groups:
         """Examples of all earlier tasks alike, with their references."""
         items = spread(list(stage.earlier.values()), self.examples, draw)
-        target = stage.method.target if isinstance(stage.method, SFT) else "answer"
+        target = self.imitates(stage.method)
+        assert target is not None, "there are no texts"
         return with_references(stage.policy, items, stage.templates, stage.method.style, target)
 
 
