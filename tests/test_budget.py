@@ -11,13 +11,15 @@ from holdfast.errors import HoldfastError
 from holdfast.learning.groups import Groups
 from holdfast.learning.loop import step
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.objectives import PolicyGradient, with_references
+from holdfast.learning.retention.passes import objective_gradient
 from holdfast.policy import policy as policy_module
 from holdfast.policy.batch import group_tokens
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import Sampling
+from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import make_folder, make_policy, random_image, random_text
+from test_learning import items_of, sft, stage_of
 
 METHOD = make_method(objective="grpo", group_size=3, learning_rate=1e-3)
 
@@ -138,6 +140,17 @@ def test_it_is_halved_down_to_one_prompt(folder, monkeypatch, caplog):
     device.tokens = largest - 1
     with pytest.raises(HoldfastError, match="even with one prompt at a time"):
         gradients(policy)
+
+
+def test_it_is_halved_for_gradients_of_old_examples_too(monkeypatch):
+    policy, items = Policy.load("embedded", ModelSettings()), items_of("counting", 4)
+    stage = stage_of(policy, sft(), items, 1)
+    wanted = objective_gradient(stage, items, ("old",))
+    groups = with_references(policy, items, stage.templates, "cot", "answer")
+    device = Full(sum(group_tokens(groups.prompts, groups.completions)) - 1)
+    monkeypatch.setattr(policy_module, "packed_logprobs", device)
+    torch.testing.assert_close(objective_gradient(stage, items, ("old",)), wanted, rtol=1e-3, atol=1e-5)
+    assert len(device.passes) > 2
 
 
 def test_memory_that_runs_out_within_a_part_has_the_whole_split_again():

@@ -82,7 +82,7 @@ def _changed(value: Any, change: Callable[[re.Match[str]], str]) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file of code.
+    """SHA-256 of a file of the user's.
 
     Raises:
         InputError: it cannot be read.

@@ -74,15 +74,19 @@ def objective_gradient(
         tokens = int(groups.completions.mask_BGR.sum())
         training = policy.operations.training(groups.prompts, groups.completions)
         stage.spent["flops"] += groups.spent.flops + training
-        parameters, total = trained_parameters(policy), None
-        groups = objective.weighed(groups) if tokens else groups
-        for rows in groups.within(policy.budget, method.micro_batch) if tokens else ():
-            loss = objective.loss(policy, groups.rows(rows)).loss / tokens
-            gradient = flat(loss, parameters)
-            total = gradient if total is None else total.add_(gradient)
+        if not tokens:
+            return None
+        groups, parameters = objective.weighed(groups), trained_parameters(policy)
+
+        def gradient(rows: range) -> torch.Tensor:
+            return flat(objective.loss(policy, groups.rows(rows)).loss / tokens, parameters)
+
+        def whole() -> torch.Tensor:
+            return reduce(torch.Tensor.add_, map(gradient, groups.within(policy.budget, method.micro_batch)))
+
+        return policy.budget.attempt(whole)
     except NotFiniteError:
         return None
-    return total
 
 
 def gradient_version(method: Method) -> int:
