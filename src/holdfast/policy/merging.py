@@ -44,7 +44,7 @@ def drop(vector: torch.Tensor, share: float, *stream: object) -> torch.Tensor:
 
 
 def dare(vectors: Sequence[torch.Tensor], share: float, name: str, *_: object) -> torch.Tensor:
-    """The sum of what is left of each; what is dropped hangs on the tensor's name and a vector's place."""
+    """The sum of what is left of each; what is dropped depends on the tensor's name and a vector's place."""
     return sum_of([drop(vector, share, name, place) for place, vector in enumerate(vectors)])
 
 

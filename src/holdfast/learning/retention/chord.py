@@ -1,4 +1,4 @@
-"""CHORD: reinforcement and imitation of references in one loss, from the second to the first.
+"""CHORD: one loss that begins with imitating references and turns to reinforcement.
 
 Zhang et al. (arXiv 2508.11408), with p_t = π(y*_t | x, y*_<t) of a reference y*:
 

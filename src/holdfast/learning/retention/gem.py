@@ -39,7 +39,7 @@ class GEM(EpisodicMemory):
     tasks: int = Field(4, ge=1)  # whose gradients are held at once; of more, a step draws so many
 
     @property
-    def copies(self) -> float:  # type: ignore[override]  # it hangs on a setting
+    def copies(self) -> float:  # type: ignore[override]  # it depends on a setting
         """g, what is added, and a gradient of each task."""
         return self.tasks + 2
 
