@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from holdfast.experiment.architecture import of_config
-from holdfast.experiment.memory import of_method
+from holdfast.experiment.memory import assumed, of_method
 from holdfast.learning.methods import make_method
 from holdfast.policy.settings import Lora, ModelSettings
 from steps.arm import Arm, Failed, Rival
@@ -176,7 +176,7 @@ def estimated(case: Case) -> int | None:
     known = of_config(config, settings)
     if known is None:
         return None
-    made = of_method(known, settings, make_method(**method_settings(case)), case.side**2)
+    made = of_method(known, settings, make_method(**method_settings(case)), assumed(known, case.side**2))
     return made.total - made.parts["weights"]
 
 
