@@ -90,8 +90,10 @@ def _check_method(method: Method, experiment: Experiment, tasks: Mapping[str, Ta
     if method.joint and method.filters:
         yield ("filter",), "a joint method trains on everything; leave filter out"
     yield from _check_unused(method, experiment)
-    for place, imitates in (("target", method), *(("retention", one) for one in method.retention)):
-        for task in experiment.sequence if getattr(imitates, "target", None) == "reasoned" else ():
+    imitated = [("target", getattr(method, "target", None))]
+    imitated += [("retention", strategy.imitates(method)) for strategy in method.retention]
+    if place := next((place for place, target in imitated if target == "reasoned"), None):
+        for task in experiment.sequence:
             if task in tasks and not _has_rationale(tasks[task]):
                 yield (place,), f"task {task} has no rationales; use target: answer"
     yield from _check_batch(method, experiment)

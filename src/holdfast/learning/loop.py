@@ -248,6 +248,7 @@ def step(
     tokens, groups = groups.completions.mask_BGR.sum().item(), objective.weighed(groups)
     trained, places = trained_parameters(policy), to_pass(objective, groups)
     taught = groups.rows(places)
+    costs = taught.computed() if policy.shards.count > 1 else [1] * len(places)  # one shard has them all
 
     def gradients(shard: range) -> list[LossSums]:
         own = taught.rows(shard)
@@ -270,7 +271,7 @@ def step(
 
     sums: list[LossSums] = []
     try:
-        for of_shard in policy.shards.gradients(trained, taught.computed(), gradients):
+        for of_shard in policy.shards.gradients(trained, costs, gradients):
             sums += of_shard
         if taught is not groups:
             sums.insert(0, LossSums(torch.zeros(()), groups.drawn_entropy(besides=places)))

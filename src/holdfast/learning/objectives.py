@@ -137,8 +137,8 @@ def likelihood_loss(
             over ln K to the power of `alpha`, K 20, likewise: entropy-adaptive fine-tuning (Diao et al.,
             arXiv 2601.02151). The K are a distribution of their own, as in the released code.
     """
-    asked = (groups.prompts, groups.completions)
-    out = policy.group_logprobs(*asked, top=EAFT_ENTRIES) if loss == "eaft" else policy.group_logprobs(*asked)
+    top = EAFT_ENTRIES if loss == "eaft" else None
+    out = policy.group_logprobs(groups.prompts, groups.completions, top=top)
     mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
     weight = mask
     if loss == "dft":
