@@ -13,7 +13,7 @@ from unittest import mock
 
 import torch
 
-from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.policy.trial import TOLERANCE
@@ -50,7 +50,7 @@ class Replays:
         self.counted = mock.patch.object(torch.cuda.CUDAGraph, "replay", replay)
 
 
-def sample(policy: Policy, prompts: object, in_stretches: bool) -> Completions:
+def sample(policy: Policy, prompts: Prompts, in_stretches: bool) -> Completions:
     assert policy.backbone is not None
     policy.backbone.replays = in_stretches  # on the CPU they run one by one
     return policy.sample(prompts, GROUP, SAMPLING, torch.Generator().manual_seed(0))

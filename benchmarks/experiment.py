@@ -253,7 +253,7 @@ def accuracies(arms: Sequence[Arm], sizes: Sizes) -> tuple[str, int, int]:
     agreeing = 0
     stages = range(1, len(sizes.tasks) + 1)
     after = [(BASE, 0), *((method, stage) for method in METHODS for stage in stages)]
-    lines = [
+    lines: list[tuple[str, str, int, tuple[str, ...]]] = [
         (f"{method}{f' after {sizes.tasks[stage - 1]}' if stage else ''}: {task}", method, stage, (task,))
         for method, stage in after
         for task in sizes.tasks

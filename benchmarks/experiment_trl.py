@@ -31,10 +31,10 @@ from holdfast.policy.settings import EMBEDDED
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade, reward_of
-from holdfast.tasks.prompts import render_prompt, render_target
+from holdfast.tasks.prompts import Style, render_prompt, render_target
 from holdfast.tasks.task import Task
 
-STYLE = "cot"
+STYLE: Style = "cot"
 TEXT = List({"role": Value("string"), "content": Value("string")})
 BASE = "base model"
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,6 +35,7 @@ from holdfast.policy.policy import Policy
 from holdfast.policy.settings import EMBEDDED, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES
+from holdfast.tasks.task import Split
 
 TEMPLATE = TEMPLATES["embedded"]
 SAMPLING = Sampling(max_tokens=32)
@@ -47,7 +49,7 @@ STAGES = {
 MOST = 0.2  # of a stage
 
 
-def items(task: str, count: int, split: str = "train") -> list[Item]:
+def items(task: str, count: int, split: Split = "train") -> list[Item]:
     return [(TASKS[task], example) for example in TASKS[task].examples(split, count)]
 
 
@@ -82,10 +84,10 @@ def measures(runs: int) -> list[tuple[str, str, float]]:
 
     policy = load()
     references = {"base": policy.snapshot(), "previous": policy.snapshot()}
-    common = {"templates": TEMPLATE, "stream": ("bench",)}
+    common: dict[str, Any] = {"templates": TEMPLATE, "stream": ("bench",)}
     asked = {task: items(task, Drift().prompts, "test") for task in TASKS}
     whole = seconds(lambda: (load(), load(), load()), runs)
-    asked_drift = {"style": "cot", "sampling": SAMPLING, **common}
+    asked_drift: dict[str, Any] = {"style": "cot", "sampling": SAMPLING, **common}
     whole += seconds(lambda: divergences(policy, references, asked, **asked_drift), runs)
     whole += seconds(lambda: movement(EMBEDDED, EMBEDDED, EMBEDDED), runs)
     made = [
@@ -96,7 +98,13 @@ def measures(runs: int) -> list[tuple[str, str, float]]:
         )
     ]
     old = [item for task in OLD for item in items(task, Risk().old // len(OLD))]
-    asked_risk = {"style": "cot", "sampling": SAMPLING, "samples": Risk().samples, "batch": 16, **common}
+    asked_risk: dict[str, Any] = {
+        "style": "cot",
+        "sampling": SAMPLING,
+        "samples": Risk().samples,
+        "batch": 16,
+        **common,
+    }
     cost = seconds(load, runs)
     cost += seconds(lambda: risks(policy, old, items(STAGE, Risk().instances), **asked_risk), runs)
     sizes = f"{Risk().old} old and {Risk().instances} new items, groups of {Risk().samples}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -48,7 +49,7 @@ def compared(count: int, features: int, made: int, seconds: float) -> list[float
     rates = []
     for wanted in ("nothing", "rows", "weight"):
         for by in (F.linear, products.linear):
-            taken = best(lambda by=by, wanted=wanted: one(by, rows, weight, grad, wanted), seconds)
+            taken = best(partial(one, by, rows, weight, grad, wanted), seconds)
             rates.append(operations / taken)
     return rates
 

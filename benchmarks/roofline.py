@@ -51,7 +51,7 @@ def count(case: Case, card: Card) -> Meter:
     """One step of Holdfast's learning loop, as on `card`."""
     meter = Meter(card, SHAPES[case.shape]["text"]["vocab_size"])
     with on_a_gpu(meter):
-        policy = make_policy(replace(case, device="meta"))
+        policy: Any = make_policy(replace(case, device="meta"))
         if importlib.util.find_spec("holdfast.policy.fused"):  # a build from before has none
             from holdfast.policy import fused
 
@@ -60,7 +60,7 @@ def count(case: Case, card: Card) -> Meter:
     policy.device = torch.device("cpu")  # where ids lie
     policy.prefill = lambda prompts: None  # as on a GPU
     policy.backbone.replays = True
-    policy.checked = policy._replays_checked = True
+    policy.checked = policy.replays_checked = policy._replays_checked = True  # the last: older builds'
     method, objective = make_learner(case, policy)
     task = Hashed("hashed", 1, "", lambda split, count: [], {})
     items = [
@@ -80,7 +80,7 @@ def count(case: Case, card: Card) -> Meter:
             groups = objective.collect(policy, items, ("benchmark", 0))
             meter.wait()
         meter.training = True
-        optimizer = _Update(meter, policy.model, case.prompts // case.micro)
+        optimizer: Any = _Update(meter, policy.model, case.prompts // case.micro)
         with meter.counting("text forward"):
             with meter.repeating(optimizer.parts, launched=True):  # one part of the batch stands for all
                 loop.step(policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE)

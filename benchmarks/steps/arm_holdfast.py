@@ -17,6 +17,7 @@ from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.example import Example
+from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 from steps.channel import Channel
 from steps.meter import Memory, now
@@ -62,13 +63,14 @@ def method_settings(case: Case) -> dict[str, Any]:
 
 def make_learner(case: Case, policy: Policy) -> tuple[Any, Any]:
     """The method and its objective, in this checkout's words or in those of an older one (`--base`)."""
-    settings, templates = method_settings(case), {"direct": "{prompt}"}
+    settings = method_settings(case)
+    templates: dict[Style, str] = {"direct": "{prompt}"}
     try:
         from holdfast.learning.methods import make_method
         from holdfast.learning.stage import Stage
     except ImportError:  # before methods were classes
-        from holdfast.learning.loop import make_objective  # noqa: I001
-        from holdfast.learning.settings import Method
+        from holdfast.learning.loop import make_objective  # type: ignore[attr-defined]  # noqa: I001
+        from holdfast.learning.settings import Method  # type: ignore[import-not-found]
 
         older = Method(**settings)
         return older, make_objective(older, templates, policy, lambda: policy)
@@ -119,7 +121,7 @@ def main(case: Case, steps: int) -> None:
 def make_batches(case: Case, steps: int) -> list[list[tuple[Task, Example]]]:
     """The examples of each step."""
     task = Hashed("hashed", 1, "", lambda split, count: [], {})
-    items = [
+    items: list[tuple[Task, Example]] = [
         (task, Example(str(index), row.text, row.target, (row.image,)))
         for index, row in enumerate(make_rows(case, steps * case.prompts))
     ]

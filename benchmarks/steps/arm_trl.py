@@ -98,9 +98,14 @@ def make_trainer(case: Case, steps: int, folder: str, channel: Channel) -> Any:
     paced = Paced(channel, case, Memory(case.device))
     data = make_data(case, steps, processor)
     settings = common(case, steps, folder)
-    parts = {"model": model, "train_dataset": data, "processing_class": processor, "callbacks": [paced]}
+    parts: dict[str, Any] = {
+        "model": model,
+        "train_dataset": data,
+        "processing_class": processor,
+        "callbacks": [paced],
+    }
     if case.lora is not None:
-        ends = list(Lora().target_modules)
+        ends = list(Lora().target_modules or ())
         parts["peft_config"] = LoraConfig(r=case.lora, lora_alpha=2 * case.lora, target_modules=ends)
     if case.objective == "sft":
 

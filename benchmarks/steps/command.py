@@ -140,7 +140,7 @@ def _judge(results: Sequence[Result], most_memory: float | None) -> int:
 def _text(name: str, results: Sequence[Result], course: Course, options: argparse.Namespace) -> str:
     command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
     case = results[0].case
-    numbers = {run.parameters for result in results for run in result.runs} - {None}
+    numbers = [run.parameters for result in results for run in result.runs if run.parameters is not None]
     size = f"{max(numbers) / 1e6:.1f} M random parameters, " if numbers else ""
     order = "alternated" if course.together else "one arm after the other"
     return (

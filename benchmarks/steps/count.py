@@ -156,7 +156,7 @@ class Meter(TorchDispatchMode):
         counted.kernels += self.times
         counted.bytes += moved * self.times
         counted.operations += operations * self.times
-        counted.kinds[name] += work * self.times
+        counted.kinds[name] += work * self.times  # type: ignore[assignment]  # it counts parts, too
 
     @contextmanager
     def fusing(self) -> Iterator[None]:

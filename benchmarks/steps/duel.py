@@ -171,8 +171,8 @@ def estimated(case: Case) -> int | None:
     """Bytes above the idle model that Holdfast expects at most."""
     config = make_config(case, make_processor(case).tokenizer)
     lora = None if case.lora is None else Lora(rank=case.lora, alpha=2 * case.lora)
-    settings: dict[str, Any] = {"dtype": case.dtype, "activation_checkpointing": case.checkpointing}
-    settings = ModelSettings(**settings, lora=lora)
+    wanted: dict[str, Any] = {"dtype": case.dtype, "activation_checkpointing": case.checkpointing}
+    settings = ModelSettings(**wanted, lora=lora)
     known = of_config(config, settings)
     if known is None:
         return None

@@ -32,13 +32,13 @@ def arms(results: Sequence[Result]) -> str:
             _both(own, run, lambda a, b: f"**{b.seconds() / a.seconds():.1f}×**") for run in result.runs[1:]
         ]
         tokens = result.case.completion_tokens
-        row += [_one(run, lambda run, n=tokens: f"{n / run.seconds():.0f}") for run in result.runs]
-        row += [_one(run, lambda run: f"{run.peak / 1e6:.0f}") for run in result.runs]
+        row += [f"{tokens / run.seconds():.0f}" if run.steps else NONE for run in result.runs]
+        row += [f"{run.peak / 1e6:.0f}" if run.steps else NONE for run in result.runs]
         row += [_both(own, run, lambda a, b: f"{a.peak / b.peak:.2f}") for run in result.runs[1:]]
         row += [NONE if result.estimate is None else f"{result.estimate / 1e6:.0f}"]
         least = result.floor
         row += [NONE if least is None else f"{least.total:.3f}"]
-        row += [NONE if least is None else _one(own, lambda run, f=least: f"{run.seconds() / f.total:.1f}")]
+        row += [f"{own.seconds() / least.total:.1f}" if least is not None and own.steps else NONE]
         rows.append(row)
     return markdown(rows)
 
@@ -113,10 +113,6 @@ def _seconds(run: Run) -> str:
     if not run.steps:
         return reason
     return f"{run.seconds():.3f}" + (f" ({len(run.steps)} of its steps, then {reason})" if reason else "")
-
-
-def _one(run: Run, text: Callable[[Run], str]) -> str:
-    return text(run) if run.steps else NONE
 
 
 def _both(own: Run, other: Run, text: Callable[[Run, Run], str]) -> str:

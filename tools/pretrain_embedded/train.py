@@ -23,6 +23,7 @@ from holdfast.policy.settings import ModelSettings
 from holdfast.rng import stream
 from holdfast.tasks.embedded.canvas import SIZE
 from holdfast.tasks.embedded.words import COLOURS, KINDS, LETTERS, SIDES
+from holdfast.tasks.example import ImageSource
 from pretrain_embedded.build import (
     CHAT_TEMPLATE,
     MERGE,
@@ -52,7 +53,9 @@ LABELS = (
 
 def language_loss(policy: Policy, lessons: Sequence[Lesson]) -> torch.Tensor:
     """Mean cross-entropy of the response tokens."""
-    images = [() if lesson.image is None else (lesson.image,) for lesson in lessons]
+    images: list[tuple[ImageSource, ...]] = [
+        () if lesson.image is None else (lesson.image,) for lesson in lessons
+    ]
     prompts = policy.encode([lesson.prompt for lesson in lessons], images)
     completions = policy.encode_completions([lesson.response for lesson in lessons])
     logprobs_BGR = policy.group_logprobs(prompts, completions).logprobs_BGR
@@ -62,7 +65,8 @@ def language_loss(policy: Policy, lessons: Sequence[Lesson]) -> torch.Tensor:
 def vision_loss(policy: Policy, lessons: Sequence[Lesson], probe: nn.Linear) -> torch.Tensor:
     """A throw-away linear probe names what each cell of each picture shows."""
     pictured = [lesson for lesson in lessons if lesson.image is not None]
-    prompts = policy.encode([lesson.prompt for lesson in pictured], [(lesson.image,) for lesson in pictured])
+    images = [(lesson.image,) for lesson in pictured if lesson.image is not None]
+    prompts = policy.encode([lesson.prompt for lesson in pictured], images)
     visual = policy.model.model.visual
     features = visual(prompts.pixel_values, grid_thw=prompts.image_grid_thw).pooler_output
     features_NCH = features.view(-1, CELLS, features.shape[-1])[[image for (image,) in prompts.images]]
