@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, snapshot, write_config
 from holdfast import __version__
+from holdfast.analysis.results import Results
 from holdfast.cli import run as runs
 from holdfast.experiment import jobs
 from holdfast.experiment.plan import make_plan
@@ -118,7 +119,8 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert sum(name.endswith(".safetensors") for name in first) == 2  # of the last stages
 
     # Again: nothing is done, and soon.
-    monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
+    built: list[Results] = []
+    monkeypatch.setattr(page, "build", lambda results, folder, **_: built.append(results))
     start = time.monotonic()
     again = call("run", config)
     assert again.code == 0
@@ -127,6 +129,14 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert "AvgAcc" in again.out
     assert time.monotonic() - start < 10
     assert "0 to do" in call("plan", config).out
+
+    # What changes the report alone makes it again; where and how work is done does not.
+    assert not built
+    for changed in (["reference=grpo"], ["name=other"], ["--pictures", "none"], []):
+        assert "done already" not in call("run", config, *changed).out
+        assert "done already" in call("run", config, *changed, "max_jobs=100", "checkpoint_every=3").out
+    assert [results.settings["reference"] for results in built] == ["grpo", None, None, None]
+    assert snapshot(store) == first
 
     # A cell damaged on disk is done again, and nothing else.
     experiment = make_experiment(tmp_path)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from holdfast.experiment.store import Store
 
 NOTHING_TO_RETAIN = 3  # exit code of a run that its pilot stopped
+# Settings that say where and how work is done, and of which no report tells.
+UNTOLD = {"output", "store", "cache", "executor", "ray", "devices", "shard", "cards", "track"}
+UNTOLD |= {"pilot", "max_jobs", "checkpoint_every", "keep_weights"}
 Devices = Annotated[
     int | None,
     typer.Option(
@@ -148,17 +151,18 @@ def run(
 
 
 def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome, pictures: int) -> bool:
-    """Write the report, unless the one that is there is of these results; False where some were damaged."""
+    """Write the report, unless the one that is there is this one; False where results were damaged."""
     state = experiment.output / "finished.json"
-    digest = {"results": plan.digest(), "name": experiment.name, "version": __version__}
+    told = {key: value for key, value in experiment.resolved().items() if key not in UNTOLD}
+    made_of = {"results": plan.digest(), "settings": told, "pictures": pictures, "version": __version__}
     worked = outcome.done or outcome.failed
-    if not worked and experiment.page.exists() and files.read_if_there(state) == digest:
+    if not worked and experiment.page.exists() and files.read_if_there(state) == made_of:
         out.print("Everything is done already.")
         return True
     state.unlink(missing_ok=True)
     whole = write_report(experiment, plan, store, pictures)
     if whole and not outcome.failed:
-        files.write_json(state, digest)
+        files.write_json(state, made_of)
     return whole
 
 
