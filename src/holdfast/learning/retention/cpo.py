@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class CPO(Strategy):
-    copies = 3.5  # θ*, R, the pull with its mask
+    copies = 2.75  # θ*, R, the pull; at a stage's end, what moved and two masks more
 
     kind: Literal["cpo"] = "cpo"
     strength: float = Field(100.0, gt=0)  # λ
@@ -54,12 +54,12 @@ class CPO(Strategy):
             return {}
         mask = memory["mask"]
         force = self.strength / max(1, int(mask.sum()))
-        pull = force * mask * torch.sign(flat_weights(stage.policy) - memory["anchor"])
+        pull = flat_weights(stage.policy).sub_(memory["anchor"]).sign_().mul_(mask).mul_(force)
         return {"cpo_share": add_to_gradient(stage.policy, pull)}
 
     def end(self, stage: Stage, memory: Memory) -> Memory:
         """R with what this stage moved."""
-        moved = (flat_weights(stage.policy) - memory["anchor"]).abs()
+        moved = flat_weights(stage.policy).sub_(memory["anchor"]).abs_()
         generator = torch_stream(*stage.stream, "cpo", device=str(stage.policy.device))
         parts = []
         for _, part in views(stage.policy, moved):

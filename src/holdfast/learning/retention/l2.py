@@ -32,7 +32,7 @@ class L2(Strategy):
 
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add λ (θ − θ*)."""
-        pull = self.strength * (flat_weights(stage.policy) - memory["anchor"])
+        pull = flat_weights(stage.policy).sub_(memory["anchor"]).mul_(self.strength)
         return {"l2_share": add_to_gradient(stage.policy, pull)}
 
     def end(self, stage: Stage, memory: Memory) -> Memory:

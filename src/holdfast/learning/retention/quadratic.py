@@ -36,15 +36,15 @@ class QuadraticPull(Strategy):
         """Add λ I (θ − θ*); its share of the whole gradient is logged."""
         if self.measured not in memory:
             return {}
-        away = flat_weights(stage.policy) - memory["anchor"]
-        pull = self.strength * memory[self.measured] * away
+        away = flat_weights(stage.policy).sub_(memory["anchor"])
+        pull = (self.strength * memory[self.measured]).mul_(away)
         return {f"{self.name}_share": add_to_gradient(stage.policy, pull)}
 
 
 class MeasuredPull(QuadraticPull):
     """The importance is measured on answers at each stage's end: I ← γ I + that on this task."""
 
-    copies = 4  # I, θ*, the pull; at a stage's end, one more gradient
+    copies = 4  # I, θ*, θ − θ*, the pull; at a stage's end, the new I and a gradient in place of the last two
 
     decay: float = Field(0.95, gt=0, le=1)  # γ
     examples: int = Field(64, ge=1)  # whose answers the importance is of

@@ -5,7 +5,7 @@ A vector has all trained weights one after another, [N], in at least float32; a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
 def flat_weights(policy: Policy) -> torch.Tensor:
     """The trained weights [N], a copy."""
-    return torch.cat([one.detach().flatten().float() for one in trained_parameters(policy)])
+    return _laid_out(policy, lambda parameter: parameter)
 
 
 def exact_weights(policy: Policy, optimizer: torch.optim.Optimizer) -> torch.Tensor:
     """The trained weights [N], a copy, with what the optimiser keeps of those in bfloat16."""
-    return torch.cat(
-        [whole(one, optimizer.state.get(one, {})).flatten() for one in trained_parameters(policy)]
-    )
+    return _laid_out(policy, lambda parameter: whole(parameter, optimizer.state.get(parameter, {})))
 
 
 def inherited(stage: Stage, name: str, *keys: str) -> dict[str, torch.Tensor]:
@@ -58,12 +56,21 @@ def unusable(name: str, why: str) -> HoldfastError:
 
 def flat_gradient(policy: Policy) -> torch.Tensor:
     """The gradient of the step [N], a copy; 0 where a parameter has none."""
-    return torch.cat(
-        [
-            (torch.zeros_like(one) if one.grad is None else one.grad).detach().flatten().float()
-            for one in trained_parameters(policy)
-        ]
-    )
+    return _laid_out(policy, lambda parameter: parameter.grad)
+
+
+@torch.no_grad()
+def _laid_out(policy: Policy, value: Callable[[torch.nn.Parameter], torch.Tensor | None]) -> torch.Tensor:
+    """A value of each trained parameter's shape as a vector [N]; 0 where there is none.
+
+    Parameter by parameter, so that there is never a second vector beside it.
+    """
+    count = sum(one.numel() for one in trained_parameters(policy))
+    vector_N = torch.zeros(count, device=policy.device)
+    for parameter, part in views(policy, vector_N):
+        if (found := value(parameter)) is not None:
+            part.copy_(found)
+    return vector_N
 
 
 def views(policy: Policy, vector_N: torch.Tensor) -> Iterator[tuple[torch.nn.Parameter, torch.Tensor]]:
