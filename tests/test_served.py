@@ -262,6 +262,7 @@ def _other_prompt(answer: dict[str, Any]) -> dict[str, Any]:
             r"tells the token id [0-9]+\.0,",
         ),
         (_told(math.nan), "tells the log-probability nan"),
+        (_told("high"), "tells no token ids with log-probabilities"),
         (_told(10**400), "tells no token ids with log-probabilities"),
         (_other_prompt, "reads the question as other tokens than the policy here"),
     ],

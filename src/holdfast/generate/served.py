@@ -204,6 +204,9 @@ class _TokenServer(ServerGenerator):
         """As `ServerGenerator.read`, with completions in the place of texts, which who asked decodes."""
         try:
             value = parse_json(content)
+        except ValueError:
+            raise Again("its answer is not JSON") from None
+        try:
             prompt = list(value["prompt_token_ids"])
             told = [
                 (
@@ -213,9 +216,7 @@ class _TokenServer(ServerGenerator):
                 )
                 for one in value["choices"]
             ]
-        except ValueError:
-            raise Again("its answer is not JSON") from None
-        except (KeyError, TypeError, OverflowError):  # a whole number that no float is
+        except (KeyError, TypeError, ValueError, OverflowError):  # the last: a whole number that no float is
             raise InputError(
                 f"{self.url} tells no token ids with log-probabilities, so nothing can be learned from its "
                 "answers; vLLM does (return_token_ids, logprobs)."
