@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from holdfast.errors import InputError
@@ -21,7 +23,7 @@ from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.prepare import prepare
 from holdfast.tasks.source import from_hub
-from holdfast.tasks.tables import files_of
+from holdfast.tasks.tables import files_of, read_parquet
 from hub_fixtures import HUB, ROWS, save
 
 GQA = BENCHMARKS["gqa"]
@@ -188,3 +190,13 @@ def test_which_files_of_a_hub_repository_are_fetched():
     assert files_of("*/dev", ["Art/dev-0.parquet", "Art/dev.csv", "Art/test-0.parquet"]) == [
         "Art/dev-0.parquet"
     ]
+
+
+def test_a_column_that_some_of_the_files_lack_is_not_left_out_of_all(tmp_path):
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    pq.write_table(pa.table({"id": ["x"]}), files[0])
+    pq.write_table(pa.table({"id": ["y"], "image_2": ["picture"]}), files[1])
+    for order in (files, files[::-1]):
+        with pytest.raises(InputError, match=r"a\.parquet has no column image_2, which b\.parquet has"):
+            list(read_parquet(order, ("id", "image_2")))
+        assert sorted(row["id"] for row in read_parquet(order, ("id", "hint"))) == ["x", "y"]

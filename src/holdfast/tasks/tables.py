@@ -37,9 +37,17 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str]) -> Iterator[Reco
     """Rows of parquet files in order, each with its number as `row`; columns that no file has are left out.
 
     Raises:
-        InputError: a file is damaged.
+        InputError: a file is damaged, or lacks one of these columns that another has.
     """
-    present = [name for name in columns if name in columns_of(files[0])]
+    names = {file: columns_of(file) for file in files}
+    present = [name for name in columns if any(name in of_file for of_file in names.values())]
+    for name in present:  # `datasets` goes by the first file: what that lacks would be gone from all
+        having = [file for file in files if name in names[file]]
+        if lacking := [file for file in files if name not in names[file]]:
+            raise InputError(
+                f"{lacking[0]} has no column {name}, which {having[0].name} has; "
+                "download all files of one release."
+            )
     with said_if_damaged(files[0].parent):
         table = library().load_dataset(
             "parquet", data_files=list(map(str, files)), split="train", streaming=True, columns=present
