@@ -57,6 +57,10 @@ class Groups:
         """What a message calls the prompt at `index`."""
         return item_name(self.items[index]) if self.items else f"example {index}"
 
+    def logged(self, numbers: Mapping[str, float]) -> Groups:
+        """With more numbers for the log."""
+        return replace(self, stats={**self.stats, **numbers})
+
     def split(self, size: int) -> Iterator[Groups]:
         """Parts of at most `size` prompts, in order, each made when it is asked for: it copies its images."""
         count = len(self.prompts)

@@ -102,7 +102,7 @@ class Likelihood(Objective):
 
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
         groups = with_references(policy, items, self.templates, self.method.style, self.method.target)
-        return replace(groups, stats={"length": groups.completions.lengths_BG.float().mean().item()})
+        return groups.logged({"length": groups.completions.lengths_BG.float().mean().item()})
 
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
         return likelihood_loss(policy, groups, self.method.loss, self.method.eaft_alpha)

@@ -11,7 +11,6 @@ those that were not asked for longest.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -79,4 +78,4 @@ class CPR(Continuing):
         for item, rate in zip(groups.items, pass_rates(groups), strict=True):
             rows[key_of(item)] = [rate, now]
         keep_table(memory, "prompts", rows)
-        return replace(groups, stats={**groups.stats, f"{self.name}_share": old_share(stage, groups)})
+        return groups.logged({f"{self.name}_share": old_share(stage, groups)})

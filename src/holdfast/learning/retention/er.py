@@ -6,7 +6,6 @@ the old references again; RFT answers the old prompts anew.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -54,4 +53,4 @@ class ExperienceReplay(Strategy):
         """`er_share` is the part of the batch that is old."""
         if not stage.earlier or self.padding_control:
             return groups
-        return replace(groups, stats={**groups.stats, f"{self.name}_share": old_share(stage, groups)})
+        return groups.logged({f"{self.name}_share": old_share(stage, groups)})

@@ -105,19 +105,13 @@ class KLOnOldPrompts(AskedAgain):
         if not self.reward:
             advantages_BG[rows] = 0
         reference_BGR = self.logprobs(stage, groups, rows)
-        mask_BGR, share = groups.completions.mask_BGR, old_share(stage, groups)
+        mask_BGR = groups.completions.mask_BGR
         divergence = k3(reference_BGR, groups.completions.logprobs_BGR, mask_BGR).sum() / mask_BGR[rows].sum()
-        found = replace(
-            groups,
-            advantages_BG=advantages_BG,
-            reference_BGR=reference_BGR,
-            kl_B=kl_B,
-            stats={**groups.stats, f"{self.name}_share": share, "kl_old": float(divergence)},
-        )
+        found = replace(groups, advantages_BG=advantages_BG, reference_BGR=reference_BGR, kl_B=kl_B)
         # A step divides by all tokens of what stays in it, of which these are a part.
         stays = pushed(found) if _drops(stage.method) else slice(None)
         kl_B[rows] = self.coef * float(mask_BGR[stays].sum() / mask_BGR[rows].sum().clamp_min(1))
-        return found
+        return found.logged({f"{self.name}_share": old_share(stage, groups), "kl_old": float(divergence)})
 
 
 def _drops(method: Method) -> bool:

@@ -72,7 +72,7 @@ class MCPO(Strategy):
             )
             levelled_BG = groups.advantages_BG / spread_B1.to(groups.advantages_BG.device)
             groups = replace(groups, advantages_BG=levelled_BG)
-        return replace(groups, stats={**groups.stats, "mcpo_mastered": len(mastered) / len(right_BG)})
+        return groups.logged({"mcpo_mastered": len(mastered) / len(right_BG)})
 
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add that of the penalty; `mcpo_share` is its part of the whole."""

@@ -39,9 +39,6 @@ class OnPolicyDistillation(AskedAgain):
         assert own_BGR is not None, "it sampled them"
         advantages_BG = groups.advantages_BG.clone()
         advantages_BG[rows] = 0
-        return replace(
-            groups,
-            advantages_BG=advantages_BG,
-            advantages_BGR=self.coef * (teacher_BGR - own_BGR),  # 0 where there is no teacher
-            stats={**groups.stats, f"{self.name}_share": old_share(stage, groups)},
-        )
+        judged_BGR = self.coef * (teacher_BGR - own_BGR)  # 0 where there is no teacher
+        found = replace(groups, advantages_BG=advantages_BG, advantages_BGR=judged_BGR)
+        return found.logged({f"{self.name}_share": old_share(stage, groups)})

@@ -66,11 +66,8 @@ class RaPO(Continuing):
             kept_BG = self.weight * (-self.alpha * self.drift(stage, groups)).exp().to(kept_BG)
         rewards_BG = groups.rewards_BG + kept_BG
         share = float(kept_BG.mean() / rewards_BG.mean().clamp_min(EPSILON))
-        return replace(
-            groups,
-            advantages_BG=self.advantages(memory, rewards_BG),
-            stats={**groups.stats, "rapo_share": share},
-        )
+        weighed = replace(groups, advantages_BG=self.advantages(memory, rewards_BG))
+        return weighed.logged({"rapo_share": share})
 
     def drift(self, stage: Stage, groups: Groups) -> torch.Tensor:
         """d of each completion [B, G]."""

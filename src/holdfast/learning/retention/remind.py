@@ -13,7 +13,6 @@ again.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -70,7 +69,7 @@ class Remind(Continuing):
             key = key_of(item)
             rows[key] = self.after(rows.get(key, [0.0, 0.0, 0.0]), rate, now)
         keep_table(memory, "prompts", rows)
-        return replace(groups, stats={**groups.stats, f"{self.name}_share": float(memory["reviewed"])})
+        return groups.logged({f"{self.name}_share": float(memory["reviewed"])})
 
     def after(self, row: list[float], rate: float, now: int) -> list[float]:
         """What is noted of a prompt after it was answered."""
