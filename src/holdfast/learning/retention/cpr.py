@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Continuing, Memory
+from holdfast.learning.retention.places import TakesPlaces
 from holdfast.learning.retention.pool import (
     count,
     keep_table,
@@ -27,7 +28,6 @@ from holdfast.learning.retention.pool import (
     old_share,
     pass_rates,
     table,
-    without_room,
 )
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
@@ -36,10 +36,8 @@ if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
 
 
-class CPR(Continuing):
+class CPR(Continuing, TakesPlaces):
     """`prompts` in memory has each prompt's pass rate and the update that used it last, over all stages."""
-
-    rehearses = takes_places = True
 
     kind: Literal["cpr"] = "cpr"
     share: float = Field(0.5, gt=0, le=0.5)  # ρ, the most
@@ -55,13 +53,16 @@ class CPR(Continuing):
         return self
 
     def unfit(self, method: Method) -> str | None:
-        places = int(self.share * method.batch)
-        return not_graded(method) or without_room(self.share, method.batch, places)
+        return not_graded(method) or super().unfit(method)
+
+    def places(self, batch: int) -> int:
+        """The most that may be old."""
+        return int(self.share * batch)
 
     def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and as many old ones as there are in the window, up to ρ."""
         now, rows = count(memory, "clock"), table(memory, "prompts")
-        places = int(self.share * len(items))
+        places = self.places(len(items))
         examples = {key_of(item): item for pool in stage.earlier.values() for item in pool}
         rested = [key for key in rows if key in examples and now - rows[key][1] > self.cooldown]
         named_stream(*stage.stream, "cpr", iteration).shuffle(rested)

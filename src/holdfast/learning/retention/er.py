@@ -11,37 +11,27 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.pool import old_share, spread, without_room
+from holdfast.learning.retention import Memory
+from holdfast.learning.retention.places import TakesPlaces
+from holdfast.learning.retention.pool import old_share, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
 
 
-class ExperienceReplay(Strategy):
-    """The batch keeps its size: old examples take the places of new ones."""
-
-    rehearses = takes_places = True
-
+class ExperienceReplay(TakesPlaces):
     kind: Literal["er"] = "er"
     share: float = Field(0.1, gt=0, lt=1)  # of a batch, rounded; at least one example
     per_task: int | None = Field(None, ge=1)  # examples of each earlier task that are kept; None: all
     padding_control: bool = False  # repeats new examples in the places of old ones: what replay itself adds
 
-    def unfit(self, method: Method) -> str | None:
-        return without_room(self.share, method.batch, self._places(method.batch))
-
-    def _places(self, batch: int) -> int:
-        return max(1, round(self.share * batch))
-
     def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new examples, and old ones: of all tasks alike, each once where there are enough."""
         if not stage.earlier:
             return items
-        old = self._places(len(items))
+        old = self.places(len(items))
         draw = named_stream(*stage.stream, "replay", iteration)
         if self.padding_control:
             kept = items[: len(items) - old]

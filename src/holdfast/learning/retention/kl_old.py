@@ -21,8 +21,9 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
 from holdfast.learning.objectives import k3, pushed
-from holdfast.learning.retention import Memory, Strategy
+from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import logprobs_under
+from holdfast.learning.retention.places import TakesPlaces
 from holdfast.learning.retention.pool import (
     mixed,
     not_graded,
@@ -30,16 +31,13 @@ from holdfast.learning.retention.pool import (
     old_share,
     refilled,
     spread,
-    without_room,
 )
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
 
-class AskedAgain(Strategy):
+class AskedAgain(TakesPlaces):
     """Asks old prompts again; a teacher, the policy at the stage's start, judges the answers."""
-
-    rehearses = takes_places = True
 
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, of all earlier tasks alike
 
@@ -52,11 +50,7 @@ class AskedAgain(Strategy):
         return self.share
 
     def unfit(self, method: Method) -> str | None:
-        places = self._places(method.batch)
-        return not_graded(method) or refilled(method) or without_room(self.share, method.batch, places)
-
-    def _places(self, batch: int) -> int:
-        return max(1, round(self.share * batch))
+        return not_graded(method) or refilled(method) or super().unfit(method)
 
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Keep the policy as it is, where there is something to ask it."""
@@ -68,7 +62,7 @@ class AskedAgain(Strategy):
         if not stage.earlier:
             return items
         draw = named_stream(*stage.stream, self.name, iteration)
-        old = spread(list(stage.earlier.values()), self._places(len(items)), draw)
+        old = spread(list(stage.earlier.values()), self.places(len(items)), draw)
         return mixed(items[: len(items) - len(old)], old)
 
     def logprobs(self, stage: Stage, groups: Groups, rows: list[int]) -> torch.Tensor:

@@ -106,18 +106,6 @@ def not_right(method: Method) -> str | None:
     return None
 
 
-def without_room(share: float, batch: int, old: int) -> str | None:
-    """Why a share of a batch cannot be taken: there would be no place for old examples, or none for new ones.
-
-    Args:
-        old: the places that it comes to.
-    """
-    if 0 < old < batch:
-        return None
-    lacking, change = ("new", "lower") if old else ("earlier", "raise")
-    return f"has no place for {lacking} examples: {change} share ({share:g}), or raise batch ({batch})"
-
-
 def refilled(method: Method) -> str | None:
     """Why a strategy that needs prompts without variance in the batch cannot be used."""
     if getattr(method, "refills", 0):

@@ -21,6 +21,7 @@ from pydantic import Field
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Continuing, Memory
+from holdfast.learning.retention.places import TakesPlaces
 from holdfast.learning.retention.pool import (
     count,
     keep_table,
@@ -30,7 +31,6 @@ from holdfast.learning.retention.pool import (
     not_graded,
     pass_rates,
     table,
-    without_room,
 )
 from holdfast.learning.stage import Stage
 
@@ -40,10 +40,8 @@ if TYPE_CHECKING:
 MASTERED, TWICE = 7 / 8, 2
 
 
-class Remind(Continuing):
+class Remind(Continuing, TakesPlaces):
     """`prompts` in memory has of each: successes running, Δ, when it is due. Δ = 0: not under review."""
-
-    rehearses = takes_places = True
 
     kind: Literal["remind"] = "remind"
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, the most
@@ -51,14 +49,17 @@ class Remind(Continuing):
     longest: int = Field(64, ge=1)
 
     def unfit(self, method: Method) -> str | None:
-        places = int(self.share * method.batch)
-        return not_graded(method) or without_room(self.share, method.batch, places)
+        return not_graded(method) or super().unfit(method)
+
+    def places(self, batch: int) -> int:
+        """The most that may be old."""
+        return int(self.share * batch)
 
     def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and the reviews that are due."""
         now, rows, examples = count(memory, "clock"), table(memory, "prompts"), known(stage)
         due = sorted((row[2], key) for key, row in rows.items() if row[1] and row[2] <= now)
-        chosen = [key for _, key in due if key in examples][: int(self.share * len(items))]
+        chosen = [key for _, key in due if key in examples][: self.places(len(items))]
         memory["reviewed"] = torch.tensor(len(chosen) / len(items))
         return mixed(items[: len(items) - len(chosen)], [examples[key] for key in chosen])
 
