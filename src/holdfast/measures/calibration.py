@@ -31,17 +31,16 @@ if TYPE_CHECKING:
 
 
 class Calibration(Measure):
-    """Of the base on all tasks, and after each stage on the tasks so far: the items that judge, once more."""
-
     first_stage: ClassVar[int] = 0
     unit_seconds: ClassVar[float] = 0.0025
 
-    examples: int | None = Field(None, ge=1)  # of each task; None: all that judge
+    examples: int | None = Field(None, ge=1)  # of each task, the first of those that judge; None: all of them
 
     def determining(self) -> dict[str, Any]:
         return {}
 
     def request(self, moment: Moment) -> Request | None:
+        """The items that judge, once more: of the base on all tasks, after each stage on the tasks so far."""
         tasks = (*moment.earlier, *moment.new) if moment.stage else moment.experiment.sequence
         return moment.judging(tasks, self.examples)
 

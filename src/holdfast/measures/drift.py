@@ -1,4 +1,4 @@
-"""Drift: after each stage, how far the policy has moved, in what it says (KL) and in its weights."""
+"""Drift: how far stages move the policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ DISTRIBUTIONS = 3  # over the vocabulary, that kl.py holds at once
 
 
 class Drift(Measure):
-    """From the base and from the stage before, on the new task, earlier ones and general benchmarks."""
+    """How far each stage moved the policy from the base and from the one before: in what it says (KL) on the
+    new task, earlier ones and general benchmarks, and in its weights.
+    """
 
     version: ClassVar[int] = 3
     prompts: int = Field(5, ge=2)  # of each task

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 
 class Probe(Measure):
-    """On a copy of the policy, one task after the other."""
-
     looks_back: ClassVar[bool] = True
     unit_seconds: ClassVar[float] = 0.003
 

@@ -23,11 +23,9 @@ GREY = (128, 128, 128)
 
 
 class Reliance(Measure):
-    """After each stage, on the tasks so far: the first items that judge, with other pictures."""
-
     unit_seconds: ClassVar[float] = 0.002
 
-    examples: int = Field(100, ge=1)  # of each task
+    examples: int = Field(100, ge=1)  # of each task so far, the first of those that judge
     pictures: Literal["blank", "exchanged"] = "blank"  # grey ones, or those of other items
 
     def determining(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class CPR(Continuing, TakesPlaces):
-    """`prompts` in memory has each prompt's pass rate and the update that used it last, over all stages."""
+    # `prompts` in memory has each prompt's pass rate and the update that used it last, over all stages.
 
     kind: Literal["cpr"] = "cpr"
     share: float = Field(0.5, gt=0, le=0.5)  # ρ, the most

@@ -42,7 +42,7 @@ class OnlineEWC(MeasuredPull):
 
 
 class SummedEWC(OnlineEWC):
-    """As first published: no earlier task fades, and each pulls to its own weights."""
+    """EWC as first published: no earlier task fades, and each pulls to its own weights."""
 
     kind: Literal["ewc_sum"] = "ewc_sum"  # type: ignore[assignment]
     decay: float = Field(1.0, ge=1, le=1)

@@ -41,7 +41,7 @@ MASTERED, TWICE = 7 / 8, 2
 
 
 class Remind(Continuing, TakesPlaces):
-    """`prompts` in memory has of each: successes running, Δ, when it is due. Δ = 0: not under review."""
+    # `prompts` in memory has of each: successes running, Δ, when it is due. Δ = 0: not under review.
 
     kind: Literal["remind"] = "remind"
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, the most

@@ -1,20 +1,12 @@
 """Merging of task vectors at each stage's end: MagMax, TIES and DARE.
 
 A task vector is what a stage ends with less the base, τ_t = θ_t − θ_0. A stage's policy is θ_0 + λ m(τ_1 …
-τ_t):
-
-    magmax   of each weight the τ with the largest |τ|, with its sign (Marczak et al., arXiv 2407.06322)
-    ties     of each tensor the 20 % with the largest |τ| are kept; of each weight the sign of their sum is
-             elected, and the mean taken of those that have it (Yadav et al., arXiv 2306.01708)
-    dare     of each τ every weight is dropped with the chance p, the others divided by 1 − p, and the sum
-             taken of what is left (Yu et al., arXiv 2311.03099, with task arithmetic)
+τ_t); m is the rule of each class.
 
 What a stage begins with is part of the rule, and it is not the merged policy: MagMax's goes on from θ_{t−1}
 as it was learned, TIES' and DARE's tasks all begin with θ_0. So the stage before leaves θ_{t−1} and the base
 beside its merged policy, and `begin` puts one of them in place. A KL penalty to `stage_start` refers to the
 merged one.
-
-TIES' own code trims the whole vector; here, as is usual where weights do not fit at once, each tensor.
 """
 
 from __future__ import annotations
@@ -67,6 +59,8 @@ class TaskVectors(Strategy):
 
 
 class MagMax(TaskVectors):
+    """MagMax (Marczak et al., arXiv 2407.06322): of each weight the task vector that is largest there."""
+
     copies = 4  # θ_0, the largest τ; at a stage's end, θ_t and τ_t
     sums = ("largest",)
 
@@ -83,6 +77,12 @@ class MagMax(TaskVectors):
 
 
 class Ties(TaskVectors):
+    """TIES (Yadav et al., arXiv 2306.01708): of each tensor of a task vector the largest entries are kept; of
+    each weight the sign of their sum is elected, and the mean taken of those that have it.
+
+    The authors' code trims the whole vector; here, as is usual where weights do not fit at once, each tensor.
+    """
+
     copies = 7  # θ_0, four sums; at a stage's end, θ_t and τ_t
     sums = ("up", "down", "ups", "downs")  # what is above zero and below, and how many; of each weight
 
@@ -99,11 +99,15 @@ class Ties(TaskVectors):
 
     def merged(self, sums: Memory) -> torch.Tensor:
         """The mean of those that agree with the sign of the sum."""
-        up, down = (sums[f"{side}"] / sums[f"{side}s"].clamp_min(1) for side in ("up", "down"))
+        up, down = (sums[side] / sums[f"{side}s"].clamp_min(1) for side in ("up", "down"))
         return torch.where(sums["up"] + sums["down"] > 0, up, down)
 
 
 class Dare(TaskVectors):
+    """DARE (Yu et al., arXiv 2311.03099) with task arithmetic: of each task vector every weight is dropped
+    with the chance p, the others divided by 1 − p, and the sum taken of what is left.
+    """
+
     copies = 6  # θ_0, the sum; at a stage's end, θ_t, τ_t, what is left of it, the sum with it
     sums = ("sum",)
 
