@@ -182,10 +182,8 @@ class Completions:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Completions:
         """With every tensor changed."""
-        logprobs = None if self.logprobs_BGR is None else change(self.logprobs_BGR)
-        entropy = None if self.entropy_BGR is None else change(self.entropy_BGR)
-        mask_BGR, finished_BG = change(self.mask_BGR), change(self.finished_BG)
-        return Completions(change(self.tokens_BGR), mask_BGR, finished_BG, logprobs, entropy)
+        changed: dict[str, Any] = {name: change(one) for name, one in vars(self).items() if one is not None}
+        return replace(self, **changed)
 
 
 def _join(parts: Sequence[torch.Tensor], fill: float, axis: int) -> torch.Tensor:

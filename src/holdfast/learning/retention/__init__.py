@@ -239,48 +239,50 @@ def strategy_class(kind: Any) -> type[Strategy]:
         InputError: there is none.
     """
     if plugins.is_reference(kind):
-        own: type[Strategy] = plugins.load_class(str(kind), Strategy)
-        return own
+        return plugins.load_class(str(kind), Strategy)
     if not isinstance(kind, str) or kind not in KINDS:
         known = ", ".join(KINDS)
         hint = suggestion(kind, KINDS) if isinstance(kind, str) else ""
         raise InputError(f"kind must be one of {known}, or FILE.py:CLASS, not {kind!r}{hint}")
-    found: type[Strategy] = plugins.load_own(KINDS[kind])
-    return found
+    return plugins.load_own(KINDS[kind])
 
 
-def parse_strategies(value: Any) -> Any:
+def parse_strategies(value: Any) -> tuple[Strategy, ...]:
     """A mapping, or a list of them, as strategies of the classes that their kinds name.
 
     Raises:
         ValueError: one is wrong.
     """
-    given = [value] if isinstance(value, Mapping | Strategy) else value if value is not None else []
-    if not isinstance(given, list | tuple):
-        raise ValueError("must be a mapping such as {kind: er}, or a list of them")
-    made: list[Strategy] = []
-    for settings in given:
-        if isinstance(settings, Strategy):
-            made.append(settings)
-            continue
-        if not isinstance(settings, Mapping) or "kind" not in settings:
-            raise ValueError("must be a mapping such as {kind: er}, or a list of them")
-        try:
-            made.append(strategy_class(settings["kind"]).model_validate(dict(settings)))
-        except InputError as error:
-            raise ValueError(str(error)) from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))  # none where settings do not go together
-            text = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
-            if first["type"] == "extra_forbidden":
-                known = strategy_class(settings["kind"]).model_fields
-                text = f"there is no such setting; there is {', '.join(known)}"
-            elif first["type"] == "missing":
-                text = "is missing; it has no default"
-            said = (settings["kind"], place, f"{text[0].lower()}{text[1:]}")
-            raise ValueError(": ".join(filter(None, said))) from None
+    given = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    made = tuple(map(_strategy, given))
     names = [one.name for one in made]
     if len(set(names)) < len(names):
         raise ValueError("names a kind twice; keep one of them")
-    return tuple(made)
+    return made
+
+
+def _strategy(given: Any) -> Strategy:
+    """One of them.
+
+    Raises:
+        ValueError: it is wrong.
+    """
+    if isinstance(given, Strategy):
+        return given
+    if not isinstance(given, Mapping) or "kind" not in given:
+        raise ValueError("must be a mapping such as {kind: er}, or a list of them")
+    try:
+        kind = strategy_class(given["kind"])
+        return kind.model_validate(dict(given))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))  # none where settings do not go together
+        text = first["msg"].replace("Input should be", "must be").replace("Value error, ", "")
+        if first["type"] == "extra_forbidden":
+            text = f"there is no such setting; there is {', '.join(kind.model_fields)}"
+        elif first["type"] == "missing":
+            text = "is missing; it has no default"
+        said = (given["kind"], place, f"{text[0].lower()}{text[1:]}")
+        raise ValueError(": ".join(filter(None, said))) from None

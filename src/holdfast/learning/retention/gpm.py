@@ -69,11 +69,9 @@ class GPM(Subspace):
 
     def end(self, stage: Stage, memory: Memory) -> Memory:
         """M, with the directions of this stage's task."""
-        moments = self.moments(stage)
-        nothing = {name: moment[:, :0] for name, moment in moments.items()}
         return {
-            name: extended(memory.get(f"{name}/used", nothing[name]), moment, self.energy)
-            for name, moment in moments.items()
+            name: extended(memory.get(f"{name}/used", moment[:, :0]), moment, self.energy)
+            for name, moment in self.moments(stage).items()
         }
 
     def moments(self, stage: Stage) -> dict[str, torch.Tensor]:
