@@ -22,6 +22,7 @@ from holdfast.policy.encode import Unfit
 from holdfast.policy.environment import loading
 from holdfast.policy.families import family_of
 from holdfast.policy.gradients import trained_weights
+from holdfast.policy.lean import Lean
 from holdfast.policy.load import load_model, save_model
 from holdfast.policy.logprobs import log_distribution, packed_hidden, packed_logprobs
 from holdfast.policy.operations import Operations
@@ -124,6 +125,11 @@ class Policy:
         """Whether only adapters are trained."""
         return lora.has_adapters(self.model)
 
+    @property
+    def lean(self) -> Lean | None:
+        """Its text layers as they are written out, where they are."""
+        return self.backbone.lean if self.backbone is not None else None
+
     def snapshot(self) -> Reference:
         """The policy as it is now, whatever is learned later; keeps a copy of the trained weights alone."""
         return Reference(self, {name: weight.detach().clone() for name, weight in self.trained().items()})
@@ -221,7 +227,7 @@ class Policy:
         numbers = (sampling.max_tokens, len(prompts), group)
         uniform_TBG = torch.rand(numbers, generator=generator, device=generator.device).to(self.device)
         self._mode(False)
-        before = self.way, getattr(self.backbone, "lean", None)
+        before = self.way, self.lean
 
         def part(rows: range) -> Completions:
             some, uniform_TX = some_rows(prompts, rows), uniform_TBG[:, rows.start : rows.stop].flatten(1)
@@ -240,7 +246,7 @@ class Policy:
         completions = whole()
         temperature = sampling.temperature or 1.0
         self.check(prompts, completions, temperature, new=True)
-        changed = before != (self.way, getattr(self.backbone, "lean", None))
+        changed = before != (self.way, self.lean)
         if changed or replays_are_wrong(self, prompts, completions, temperature):
             completions = whole()  # of the same random numbers
         return completions
@@ -270,8 +276,7 @@ class Policy:
             NotFiniteError: a log-probability is not finite; it tells of which example.
         """
         self.check(prompts, completions, temperature)
-        equal = completions.distinct()
-        completions, places_BG = equal or (completions, None)
+        completions, places_BG = completions.distinct() or (completions, None)
         if torch.is_grad_enabled():
             result = self.logprobs_by(self.way, prompts, completions, temperature, known, top)
         else:
@@ -416,10 +421,8 @@ class Policy:
 
     def _freeze(self) -> None:
         """Settings name parts whose weights must not change."""
-        if not self.settings.freeze:
-            return
         parts = list(self.family.parts(self.model))
-        if not parts:
+        if self.settings.freeze and not parts:
             raise InputError(f"freeze: {type(self.model).__name__} has no vision tower; remove the setting.")
         for part, parameter in parts:
             if part in self.settings.freeze:

@@ -45,8 +45,7 @@ def shards_of(policy: Policy, count: int, team: Team, full: bool) -> Shards:
     """
     if not full or team.size == 1:
         return Shards(count, team, policy.budget)
-    lean = policy.backbone.lean if policy.backbone is not None else None
-    return Sharded(count, team, policy.budget, policy.model, lean)
+    return Sharded(count, team, policy.budget, policy.model, policy.lean)
 
 
 def _with_others(exchange: Callable[P, T]) -> Callable[P, T]:

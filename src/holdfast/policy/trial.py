@@ -30,7 +30,7 @@ def try_packed(
     # Two members show what one would not: completions that see each other.
     first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
     backbone = policy.backbone
-    lean, replays = backbone is not None and backbone.lean is not None, backbone is None or backbone.replays
+    lean, replays = policy.lean is not None, backbone is None or backbone.replays
     drawn = first[1].logprobs_BGR if new and not replays else None
 
     def plainly() -> torch.Tensor:
@@ -94,7 +94,7 @@ def agree(policy: Policy) -> None:
 
     def found() -> tuple[str, bool, bool, bool, bool, bool, int | None]:
         backbone = policy.backbone
-        replays, lean = backbone is not None and backbone.replays, getattr(backbone, "lean", None) is not None
+        replays, lean = backbone is not None and backbone.replays, policy.lean is not None
         checks = policy.way, policy.checked, policy.replays_checked
         return *checks, replays, lean, products.used(), policy.budget.tokens
 
