@@ -31,7 +31,7 @@ def check_inputs(
     ours: Mapping[str, Any],
     theirs: Mapping[str, Any],
     sides: tuple[str, str],
-    allowed: Collection[str] = (),
+    allowed: Collection[str],
 ) -> None:
     """See that one task was asked in one way.
 
@@ -50,7 +50,7 @@ def check_inputs(
             )
 
 
-def check_setting(old: Examined, new: Examined, allowed: Collection[str] = ()) -> None:
+def check_setting(old: Examined, new: Examined, allowed: Collection[str]) -> None:
     """See that two checkpoints answered in one setting.
 
     Raises:

@@ -46,7 +46,7 @@ def write(
     return said
 
 
-def to_card(comparison: Comparison, names: tuple[str, str], remarks: Sequence[str] = ()) -> str:
+def to_card(comparison: Comparison, names: tuple[str, str], remarks: Sequence[str]) -> str:
     """The comparison in Markdown, with a picture of its intervals in characters."""
     old, new = names
     lines = [

@@ -142,7 +142,7 @@ def make_plan(experiment: Experiment) -> Plan:
     return _Planner(experiment).plan()
 
 
-def evaluation_plan(exam: Exam, identity: str | dict[str, Any], name: str, here: bool = True) -> Plan:
+def evaluation_plan(exam: Exam, identity: str | dict[str, Any], name: str, here: bool) -> Plan:
     """The jobs of letting one checkpoint answer tasks: those of an experiment with it as a policy.
 
     Args:

@@ -78,7 +78,7 @@ class SelfDistillation(Objective):
         templates: Mapping[Style, str],
         teacher: Policy | Reference,
         hint: str,
-        iterations: int = 1,
+        iterations: int,
     ) -> None:
         self.method, self.templates, self.teacher, self.hint = method, templates, teacher, hint
         self.iterations, self.rho = iterations, method.rho

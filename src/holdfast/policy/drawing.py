@@ -96,7 +96,7 @@ class Recorder:
         sampling: Sampling,
         draw: Draw,
         uniform_TX: torch.Tensor,
-        first: int = 0,
+        first: int,
     ):
         device = draw.banned_V.device
         self.shape = (prompts, group)

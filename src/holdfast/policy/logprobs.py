@@ -31,15 +31,15 @@ def packed_logprobs(
     completions: Completions,
     banned_V: torch.Tensor,
     temperature: float,
-    known: Prefill | None = None,
-    top: int | None = None,
+    known: Prefill | None,
+    top: int | None,
 ) -> GroupLogprobs:
     """Log-probability and entropy of every completion token, by the packed pass.
 
     Args:
         banned_V: True for ids that are never sampled; they have probability 0.
         temperature: divides the logits, as it did in sampling.
-        known: of these prompts, with its graph: completions are computed alone.
+        known: of these prompts, with its graph: completions are computed alone; None: not.
         top: also the entropy of so many most likely entries; None: not.
     """
     hidden_TD = packed_hidden(backbone, prompts, completions, known)
@@ -88,7 +88,7 @@ def token_logprobs(
     targets_T: torch.Tensor,
     banned_V: torch.Tensor,
     temperature: float,
-    top: int | None = None,
+    top: int | None,
 ) -> tuple[torch.Tensor, ...]:
     """Log-probability [T] and entropy [T] of targets, and that of the `top` most likely entries [T] where
     these are asked for; never more than a chunk's logits are kept."""

@@ -20,11 +20,11 @@ DROP_SHARE = 0.15
 
 
 @torch.no_grad()
-def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Prefill | None = None) -> None:
+def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Prefill | None) -> None:
     """Draw the completions of each prompt, into `out`.
 
     Args:
-        known: of these prompts, if it was computed already.
+        known: of these prompts, if it was computed already; else None.
     """
     start, group = known or prefill(backbone, prompts), out.shape[1]
     steps_P = torch.arange(prompts.tokens_BP.shape[1], device=start.ends_BD.device)
