@@ -20,13 +20,15 @@ from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.batch import Completions
 from holdfast.policy.lora import USUAL
+from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings
 from holdfast.tasks.embedded import TASKS
 
 SMALL = Architecture(
     parameters=1000, trained=600, vocabulary=10, vision=None,
-    text=Tower(layers=2, hidden=4, query=4, key=2, intermediate=8),
+    text=Tower(layers=2, hidden=4, query=4, key=2, intermediate=8), sees=False, adapted=None, matrices=0,
+    operations=Operations(text=960, vision=0, vision_learns=False, patch_values=1),
 )  # fmt: skip
 ROWS = assumed(SMALL, 0)
 SEVEN = Qwen2_5_VLConfig(  # the published shape of Qwen2.5-VL-7B

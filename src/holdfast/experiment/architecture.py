@@ -55,7 +55,7 @@ class Architecture:
         sees: whether gradients flow through the vision tower.
         vocabulary: rows of the output embedding.
         matrices: those of the trained numbers that are in linear layers but the head.
-        adapted: in a LoRA model, the modules with adapters in each part.
+        adapted: in a LoRA model, the modules with adapters in each part; None in any other.
         operations: what a token and an image patch pass through.
     """
 
@@ -64,10 +64,10 @@ class Architecture:
     vocabulary: int
     text: Tower
     vision: Vision | None
-    sees: bool = True
-    adapted: dict[str, int] | None = None
-    matrices: int = 0
-    operations: Operations | None = None
+    sees: bool
+    adapted: dict[str, int] | None
+    matrices: int
+    operations: Operations
 
     def adapters(self) -> str | None:
         """Where a LoRA model has its adapters, in words."""

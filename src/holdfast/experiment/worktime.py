@@ -101,7 +101,6 @@ class Worker:
     def sampling(self, prompts: float, group: int, lengths: Lengths, rows: int) -> Work:
         """Writing `group` completions to each prompt, to at most `rows` prompts at a time."""
         text, operations, size = self.known.text, self.known.operations, memory.BYTES[self.model.dtype]
-        assert operations is not None
         written = prompts * group * lengths.completion
         parts = self._parts(prompts, lengths.prompt + group * lengths.most, rows)
         # A step reads the keys of its prompts once, and each completion's own so far.
@@ -116,9 +115,7 @@ class Worker:
     def learning(self, method: Method, lengths: Lengths) -> Work:
         """One iteration of a stage, its samples included."""
         prompts, group = method.batch / self.way.devices, method.completions
-        operations = self.known.operations
-        assert operations is not None
-        made = Work()
+        operations, made = self.known.operations, Work()
         if method.sampled is not None:
             made = self.sampling(prompts, method.sampled[0], lengths, math.ceil(prompts))
         made = replace(made, patches=method.batch * lengths.patches)  # each of a team makes all ready
