@@ -112,14 +112,14 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
         result = {"seconds": time.time() - made, "setting": setting_of(runner.load(), job.inputs["batch"])}
         reused = False
     return Examined(
-        job.tasks[0],
-        name,
-        questions_of(job, len(records)),
-        records,
-        result["seconds"],
-        made,
-        job.fingerprint,
-        reused,
-        tuple(result.get("left_out", ())),
-        result.get("setting"),
+        task=job.tasks[0],
+        checkpoint=name,
+        inputs=questions_of(job, len(records)),
+        records=records,
+        seconds=result["seconds"],
+        made=made,
+        fingerprint=job.fingerprint,
+        reused=reused,
+        left_out=tuple(result.get("left_out", ())),
+        setting=result.get("setting"),
     )

@@ -150,11 +150,20 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
             )
         if said is None or not path.is_file() or files.file_digest(path) != said["sha256"]:
             raise InputError(f"The records {path} are not what was written; 'holdfast evaluate' mends them.")
-        records = files.read_jsonl(path)
-        made = datetime.fromisoformat(said["made"]).timestamp()
-        facts = (said["checkpoint"], said["inputs"], records, said["seconds"], made, said["fingerprint"])
-        left_out, setting = tuple(said.get("left_out") or ()), said.get("setting")
-        examined.append(Examined(name, *facts, left_out=left_out, setting=setting, asked=said.get("asked")))
+        examined.append(
+            Examined(
+                task=name,
+                checkpoint=said["checkpoint"],
+                inputs=said["inputs"],
+                records=files.read_jsonl(path),
+                seconds=said["seconds"],
+                made=datetime.fromisoformat(said["made"]).timestamp(),
+                fingerprint=said["fingerprint"],
+                left_out=tuple(said.get("left_out") or ()),
+                setting=said.get("setting"),
+                asked=said.get("asked"),
+            )
+        )
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
     return examined

@@ -33,53 +33,52 @@ if TYPE_CHECKING:
     from holdfast.learning.stage import Stage
     from holdfast.tasks.prompts import Target
 
-_HERE = "holdfast.learning.retention"
-KINDS = {  # loaded when they are used
+KINDS = {  # modules here and their classes, loaded when they are used
     # replay
-    "agem": f"{_HERE}.agem:AveragedGEM",
-    "cpr": f"{_HERE}.cpr:CPR",
-    "der": f"{_HERE}.der:DarkReplay",
-    "er": f"{_HERE}.er:ExperienceReplay",
-    "forever": f"{_HERE}.forever:Forever",
-    "gem": f"{_HERE}.gem:GEM",
-    "holdfast": f"{_HERE}.holdfast:OwnAnswerGuard",
-    "opr": f"{_HERE}.opr:OwnAnswerReplay",
-    "rad": f"{_HERE}.rad:RecallAnchoredDistillation",
-    "remind": f"{_HERE}.remind:Remind",
+    "agem": "agem:AveragedGEM",
+    "cpr": "cpr:CPR",
+    "der": "der:DarkReplay",
+    "er": "er:ExperienceReplay",
+    "forever": "forever:Forever",
+    "gem": "gem:GEM",
+    "holdfast": "holdfast:OwnAnswerGuard",
+    "opr": "opr:OwnAnswerReplay",
+    "rad": "rad:RecallAnchoredDistillation",
+    "remind": "remind:Remind",
     # function space
-    "asft": f"{_HERE}.asft:AnchoredSFT",
-    "chord": f"{_HERE}.chord:CHORD",
-    "kl_old": f"{_HERE}.kl_old:KLOnOldPrompts",
-    "lwf": f"{_HERE}.lwf:LearningWithoutForgetting",
-    "mcpo": f"{_HERE}.mcpo:MCPO",
-    "opd": f"{_HERE}.opd:OnPolicyDistillation",
-    "rapo": f"{_HERE}.rapo:RaPO",
-    "tmkl": f"{_HERE}.tmkl:TargetMaskedKL",
+    "asft": "asft:AnchoredSFT",
+    "chord": "chord:CHORD",
+    "kl_old": "kl_old:KLOnOldPrompts",
+    "lwf": "lwf:LearningWithoutForgetting",
+    "mcpo": "mcpo:MCPO",
+    "opd": "opd:OnPolicyDistillation",
+    "rapo": "rapo:RaPO",
+    "tmkl": "tmkl:TargetMaskedKL",
     # weights
-    "cpo": f"{_HERE}.cpo:CPO",
-    "ewc": f"{_HERE}.ewc:OnlineEWC",
-    "ewc_sum": f"{_HERE}.ewc:SummedEWC",
-    "hft": f"{_HERE}.hft:HalfFineTuning",
-    "l2": f"{_HERE}.l2:L2",
-    "mas": f"{_HERE}.mas:MAS",
-    "mofo": f"{_HERE}.mofo:MoFO",
-    "si": f"{_HERE}.si:SynapticIntelligence",
-    "ssu": f"{_HERE}.ssu:SSU",
+    "cpo": "cpo:CPO",
+    "ewc": "ewc:OnlineEWC",
+    "ewc_sum": "ewc:SummedEWC",
+    "hft": "hft:HalfFineTuning",
+    "l2": "l2:L2",
+    "mas": "mas:MAS",
+    "mofo": "mofo:MoFO",
+    "si": "si:SynapticIntelligence",
+    "ssu": "ssu:SSU",
     # rates
-    "finch": f"{_HERE}.finch:FINCH",
+    "finch": "finch:FINCH",
     # subspaces
-    "gpm": f"{_HERE}.gpm:GPM",
-    "keeplora": f"{_HERE}.keeplora:KeepLoRA",
-    "olora": f"{_HERE}.olora:OLoRA",
-    "osft": f"{_HERE}.osft:OSFT",
-    "reglora": f"{_HERE}.reglora:RegLoRA",
+    "gpm": "gpm:GPM",
+    "keeplora": "keeplora:KeepLoRA",
+    "olora": "olora:OLoRA",
+    "osft": "osft:OSFT",
+    "reglora": "reglora:RegLoRA",
     # merging
-    "dare": f"{_HERE}.taskvectors:Dare",
-    "ema": f"{_HERE}.ema:EMA",
-    "fisher_merge": f"{_HERE}.fisher_merge:FisherMerge",
-    "magmax": f"{_HERE}.taskvectors:MagMax",
-    "ties": f"{_HERE}.taskvectors:Ties",
-    "wise": f"{_HERE}.wise:WiSE",
+    "dare": "taskvectors:Dare",
+    "ema": "ema:EMA",
+    "fisher_merge": "fisher_merge:FisherMerge",
+    "magmax": "taskvectors:MagMax",
+    "ties": "taskvectors:Ties",
+    "wise": "wise:WiSE",
 }
 Memory = dict[str, "torch.Tensor"]  # what a strategy holds, or leaves to the next stage
 
@@ -244,7 +243,7 @@ def strategy_class(kind: Any) -> type[Strategy]:
         known = ", ".join(KINDS)
         hint = suggestion(kind, KINDS) if isinstance(kind, str) else ""
         raise InputError(f"kind must be one of {known}, or FILE.py:CLASS, not {kind!r}{hint}")
-    return plugins.load_own(KINDS[kind])
+    return plugins.load_own(f"{__name__}.{KINDS[kind]}")
 
 
 def parse_strategies(value: Any) -> tuple[Strategy, ...]:
