@@ -15,21 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from holdfast.learning.retention.lwf import LearningWithoutForgetting
+from holdfast.learning.retention.lwf import ChosenTeacher
 
 if TYPE_CHECKING:
     from holdfast.learning.methods import Method
 
 
-class AnchoredSFT(LearningWithoutForgetting):
+class AnchoredSFT(ChosenTeacher):
     kind: Literal["asft"] = "asft"  # type: ignore[assignment]
     alpha: float = Field(0.1, gt=0)
-    temperature: float = Field(1.0, gt=0)
-    to: Literal["base", "stage_start"] = "base"
-
-    @property
-    def looks_at(self) -> Literal["base", "stage_start"]:
-        return self.to
 
     def unfit(self, method: Method) -> str | None:
         if getattr(method, "loss", None) != "dft":

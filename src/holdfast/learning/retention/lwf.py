@@ -70,3 +70,14 @@ class LearningWithoutForgetting(Strategy):
             rows_at_once(stage.policy, groups.completions), stage.method.micro_batch or len(groups.prompts)
         )
         return {f"{self.name}_share": add_to_gradient(stage.policy, gradient_of(stage, groups, loss, most))}
+
+
+class ChosenTeacher(LearningWithoutForgetting):
+    """The teacher is the base, unless `to` says otherwise; at temperature 1."""
+
+    temperature: float = Field(1.0, gt=0)
+    to: Literal["base", "stage_start"] = "base"
+
+    @property
+    def looks_at(self) -> Literal["base", "stage_start"]:
+        return self.to

@@ -14,11 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import Field
 
 from holdfast.learning.distillation import TABLES, divergence
 from holdfast.learning.methods.sft import Likely
-from holdfast.learning.retention.lwf import LearningWithoutForgetting
+from holdfast.learning.retention.lwf import ChosenTeacher
 
 if TYPE_CHECKING:
     from holdfast.learning.methods import Method
@@ -26,14 +25,8 @@ if TYPE_CHECKING:
     from holdfast.policy.batch import Completions
 
 
-class TargetMaskedKL(LearningWithoutForgetting):
+class TargetMaskedKL(ChosenTeacher):
     kind: Literal["tmkl"] = "tmkl"  # type: ignore[assignment]
-    temperature: float = Field(1.0, gt=0)
-    to: Literal["base", "stage_start"] = "base"
-
-    @property
-    def looks_at(self) -> Literal["base", "stage_start"]:
-        return self.to
 
     def unfit(self, method: Method) -> str | None:
         if not isinstance(method, Likely):
