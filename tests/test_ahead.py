@@ -21,6 +21,7 @@ from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.sharing import ALONE, SHARDS, Way, shared
 from holdfast.experiment.timeline import simulate
+from holdfast.experiment.workers import check_memory
 from holdfast.experiment.worktime import Assumed, Lengths, Times, Work, Worker, speed
 from holdfast.learning.methods import Shard, make_method
 from holdfast.policy.policy import Policy
@@ -138,12 +139,12 @@ def test_a_run_is_checked_for_what_its_ranks_share(
     methods = {"sft": {"objective": "sft", "learning_rate": 1e-6, "batch": 8, "shards": 4}}
     model = {"dtype": "bfloat16", "max_pixels": 200704}
     made = make_experiment(tmp_path, methods=methods, model=model, devices=4, shard="full")
-    monkeypatch.setattr(estimate, "_SMALL", 0)
+    monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
     monkeypatch.setattr(devices, "rooms", lambda where: [Room(one, 80 * 10**9, 80 * 10**9) for one in where])
     cards = [Place("cuda", str(card)) for card in range(4)]
-    assert estimate.check_memory(made, 4, cards) is None
+    assert check_memory(made, 4, cards) is None
     with pytest.raises(InputError, match=r"A worker needs about (?s:.)*--shard full: .* \(fits\)"):
-        estimate.check_memory(made.model_copy(update={"shard": "none"}), 4, cards)
+        check_memory(made.model_copy(update={"shard": "none"}), 4, cards)
 
 
 def test_gradients_are_whole_where_a_shard_is_in_several_parts(tmp_path: Path, seven: None) -> None:

@@ -12,10 +12,11 @@ from transformers import Qwen2_5_VLConfig
 
 from experiment_helpers import make_experiment
 from holdfast.errors import InputError
-from holdfast.experiment import devices, estimate, memory
+from holdfast.experiment import devices, memory
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
 from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.memory import Pass, activations, assumed, keys, of_measures, of_method
+from holdfast.experiment.workers import auto_workers, check_memory
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.batch import Completions
@@ -119,11 +120,11 @@ def test_measures_by_hand(tmp_path: Path) -> None:
 
 def test_a_risk_that_does_not_fit_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = make_experiment(tmp_path, measures={"risk": {}}, model={"dtype": "bfloat16"})
-    monkeypatch.setattr(estimate, "_SMALL", 0)
+    monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
     monkeypatch.setattr("holdfast.experiment.architecture.architecture", lambda model, _: seven(model))
     monkeypatch.setattr(devices, "rooms", lambda where: [room(150)])
     with pytest.raises(InputError) as caught:
-        estimate.check_memory(experiment, 1, ONE)
+        check_memory(experiment, 1, ONE)
     assert "gradients and Fisher 265.3 GB" in str(caught.value)
     assert "measures.risk=null" in str(caught.value) and "(fits)" in str(caught.value)
     assert "model.lora" not in str(caught.value)
@@ -229,26 +230,26 @@ def test_activations_are_near_what_autograd_keeps(dtype: Any, group: int, batch:
 def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"r": RFT | {"kl_coef": 0.01, "kl_reference": "base"}}
     experiment = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})
-    monkeypatch.setattr(estimate, "_SMALL", 0)  # look closely at small models, too
+    monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)  # look closely at small models, too
     monkeypatch.setattr("holdfast.experiment.architecture.architecture", lambda model, _: seven(model))
     have = 500
     monkeypatch.setattr(devices, "rooms", lambda where: [room(have)])
-    assert estimate.check_memory(experiment, 1, ONE) is None
+    assert check_memory(experiment, 1, ONE) is None
     with pytest.raises(InputError) as caught:
-        estimate.check_memory(experiment, 6, ONE)
+        check_memory(experiment, 6, ONE)
     text = str(caught.value)
     for part in ("6 workers need about", "on cuda, which has 500.0 GB", "optimiser 82.9 GB", "--workers 1:"):
         assert part in text
     have = 80
     with pytest.raises(InputError, match=r"model\.lora=\{rank: 16\}: .* \(fits\)"):
-        estimate.check_memory(experiment, 1, ONE)
+        check_memory(experiment, 1, ONE)
 
 
 def test_memory_is_that_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"sft": {"objective": "sft", "learning_rate": 1e-6, "batch": 4}}
     experiment = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})
     monkeypatch.setattr("holdfast.experiment.architecture.architecture", lambda model, _: seven(model))
-    monkeypatch.setattr(estimate, "_SMALL", 0)
+    monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
     two = [Place("cuda", "0"), Place("cuda", "GPU-b")]
     have: list[Room] = []
     monkeypatch.setattr(devices, "rooms", lambda where: have[: len(where)])
@@ -256,11 +257,11 @@ def test_memory_is_that_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def said(workers: int, *sizes: Room) -> str:
         have[:] = sizes
         with pytest.raises(InputError) as caught:
-            estimate.check_memory(experiment, workers, two)
+            check_memory(experiment, workers, two)
         return str(caught.value).splitlines()[0]
 
     have[:] = [room(200), room(200, card="GPU-b")]
-    assert estimate.check_memory(experiment, 2, two) is None  # both fit, each on its own
+    assert check_memory(experiment, 2, two) is None  # both fit, each on its own
     text = said(4, room(100), room(100, card="GPU-b"))
     assert "2 workers a card need about" in text and "on cuda, of which each has 100.0 GB" in text
     text = said(2, room(200), room(40, card="GPU-b"))
@@ -268,7 +269,7 @@ def test_memory_is_that_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     text = said(2, room(200), room(200, taken=170, card="GPU-b"))
     assert "of which card GPU-b has 200.0 GB, 170.0 GB of it taken by other programs" in text
     have[:] = [room(200), room(40, card="GPU-b")]
-    assert estimate.check_memory(experiment, 1, two) is None  # the second card is not used
+    assert check_memory(experiment, 1, two) is None  # the second card is not used
 
 
 def test_as_many_workers_as_memory_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,24 +277,24 @@ def test_as_many_workers_as_memory_lets_in(tmp_path: Path, monkeypatch: pytest.M
     made = memory.estimate(experiment)
     assert made is not None
     monkeypatch.setattr(devices, "cores", lambda: 8)
-    monkeypatch.setattr(estimate, "_SMALL", 0)
+    monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
     each = memory.needed(made, "cpu", 1)
     monkeypatch.setattr(devices, "rooms", lambda where: [Room(Place("cpu"), 3 * each + 1, 3 * each + 1)])
-    workers, why = estimate.auto_workers(experiment, [Place("cpu")])
+    workers, why = auto_workers(experiment, [Place("cpu")])
     assert workers == 3
     assert why is not None and why.startswith("Workers: 3 of 8; each needs up to about")
     monkeypatch.setattr(devices, "rooms", lambda where: [Room(Place("cpu"), 80 * each, 80 * each)])
-    assert estimate.auto_workers(experiment, [Place("cpu")]) == (8, None)
+    assert auto_workers(experiment, [Place("cpu")]) == (8, None)
 
 
 def test_what_may_not_fit_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images may be smaller than they can be, and completions shorter."""
     experiment = make_experiment(tmp_path)
-    monkeypatch.setattr(estimate, "_SMALL", 0)
+    monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
     made = memory.estimate(experiment)
     assert made is not None
     monkeypatch.setattr(devices, "rooms", lambda where: [Room(where[0], 2 * made.state, 2 * made.state)])
-    warning = estimate.check_memory(experiment, 1, [Place("cpu")])
+    warning = check_memory(experiment, 1, [Place("cpu")])
     assert warning is not None
     assert "may not fit" in warning
     assert "activation_checkpointing=true" in warning
@@ -302,4 +303,4 @@ def test_what_may_not_fit_is_a_warning(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_model_that_is_not_on_this_disk(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, model={"path": "nobody/no-such-model"})
     assert memory.estimate(experiment) is None
-    assert estimate.check_memory(experiment, 1, ONE) is None
+    assert check_memory(experiment, 1, ONE) is None

@@ -101,13 +101,13 @@ def run(
     from rich.console import Console
 
     from holdfast.experiment.devices import places
-    from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.fitting import check_rows
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.progress import Progress
     from holdfast.experiment.tracking import Tracking
+    from holdfast.experiment.workers import check_memory
 
     if type(workers) is not int or workers < 1:
         raise InputError(f"workers is {workers!r:.100}; it must be a whole number of at least 1.")

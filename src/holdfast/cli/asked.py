@@ -53,7 +53,7 @@ def announce(reference: str) -> None:
 
 def count_workers(workers: str, experiment: Experiment, where: Sequence[Place]) -> int:
     """The number that `--workers` means."""
-    from holdfast.experiment.estimate import auto_workers
+    from holdfast.experiment.workers import auto_workers
 
     if workers != "auto":
         if not re.fullmatch("[1-9][0-9]{,3}", workers):

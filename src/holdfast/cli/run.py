@@ -95,7 +95,6 @@ def run(
     check_ready(experiment.model.path, experiment.model, facts, beside=import_for_workers)
 
     from holdfast.experiment.devices import places
-    from holdfast.experiment.estimate import check_memory
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.fitting import check_rows
     from holdfast.experiment.plan import make_plan
@@ -103,6 +102,7 @@ def run(
     from holdfast.experiment.progress import Progress, duration
     from holdfast.experiment.runindex import check_earlier, write_index
     from holdfast.experiment.tracking import Tracking
+    from holdfast.experiment.workers import check_memory
 
     where = places(experiment.model.device)
     count = count_workers(workers, experiment, where)

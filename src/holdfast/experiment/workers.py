@@ -1,0 +1,68 @@
+"""How many workers a machine has memory for, and a run that cannot fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdfast.config.experiment import Experiment
+from holdfast.errors import InputError
+from holdfast.experiment import devices, memory, sharing
+from holdfast.experiment.devices import Place
+from holdfast.experiment.identity import model_folder
+
+_SMALL = 200_000_000  # bytes of weights; training takes some ten times as much
+
+
+def auto_workers(experiment: Experiment, where: Sequence[Place]) -> tuple[int, str | None]:
+    """Of `--workers auto`: one a card, or one a core as far as memory suffices.
+
+    Returns:
+        The number, and a sentence where memory makes it fewer than there are cores.
+    """
+    if where[0].on_gpu:
+        return len(where), None
+    workers = max(1, devices.cores() // experiment.threads)
+    if _is_small(experiment, workers) or (made := sharing.of_run(experiment)) is None:
+        return workers, None
+    device, room = where[0].device, devices.rooms(where)[0]
+    fitting = max(1, room.available // memory.needed(made, device, 1))
+    if fitting >= workers:
+        return workers, None
+    needs = f"each needs up to about {memory.gigabytes(memory.needed(made, device, 1))}"
+    return fitting, f"Workers: {fitting} of {workers}; {needs}, and there are {memory.gigabytes(room.total)}."
+
+
+def check_memory(experiment: Experiment, workers: int, where: Sequence[Place]) -> str | None:
+    """Refuse what cannot fit, before anything is loaded.
+
+    Args:
+        where: what the workers share out among them.
+
+    Returns:
+        A warning where the largest images or longest completions may not fit; None if all is well, or
+        the model is not known on this machine.
+
+    Raises:
+        InputError: weights, gradients and optimiser alone need more memory than a device has.
+    """
+    where = where[:workers]
+    share = devices.share(workers, len(where))
+    if _is_small(experiment, share) or (made := sharing.of_run(experiment)) is None:
+        return None
+    rooms = devices.rooms(where)
+    room = memory.least(rooms)
+    if memory.needed(made, room.place.device, share) <= room.available:
+        return None
+    message = memory.does_not_fit(made, experiment, workers, rooms, sharing.of_run)
+    if share * made.state > room.available:
+        raise InputError(f"This cannot run: {message}")
+    return f"This may not fit, if images and completions are as large as they may be: {message}"
+
+
+def _is_small(experiment: Experiment, workers: int) -> bool:
+    """Spares small models the wait for transformers."""
+    folder = model_folder(experiment.model)
+    return (
+        folder is not None
+        and workers * sum(path.stat().st_size for path in folder.glob("*.safetensors")) < _SMALL
+    )
