@@ -261,6 +261,20 @@ def test_one_clear_message(tmp_path: Path, changes: dict[str, Any], expected: st
     assert expected in message(write_config(tmp_path, changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"executor": "zzz"}, "local"),
+        ({"methods": {"g": {"objective": "zzz"}}}, "sft"),
+        ({"methods": {"g": {"objective": "grpo", "filter": "zzz"}}}, "none"),
+        ({"methods": {"g": {"objective": "grpo", "retention": {"kind": "zzz"}}}}, "agem"),
+    ],
+)
+def test_what_there_is_is_listed_once(tmp_path: Path, changes: dict[str, Any], first: str) -> None:
+    said = message(write_config(tmp_path, changes))
+    assert f"must be one of {first}, " in said and "not 'zzz'" in said and said.count(f" {first}, ") == 1
+
+
 def test_an_error_of_an_item_is_not_an_empty_list(tmp_path: Path) -> None:
     said = message(write_config(tmp_path, {"seeds": ["a"]}))
     assert "has an error" in said and "seeds.0: must be a valid integer" in said

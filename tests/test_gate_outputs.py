@@ -101,7 +101,7 @@ def test_the_core_suite() -> None:
     assert (exam.test_examples, exam.style) == (200, "cot")
     assert "step by step" in exam.prompts["cot"]
     assert load_exam(["test_examples=7"], None, tasks, settings).test_examples == 7
-    with pytest.raises(InputError, match="no suite 'cor', only core"):
+    with pytest.raises(InputError, match="no suite 'cor'; did you mean 'core'"):
         suite("cor")
 
 

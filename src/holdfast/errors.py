@@ -33,9 +33,25 @@ class InputError(HoldfastError):
 def suggestion(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: what was probably meant, or all there is."""
     known = list(known)
+    return meant(word, known) or f"; there is {', '.join(known) or 'nothing'}"
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The same, where the message names all there is already."""
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     close.sort(key=lambda one: sorted(one) != sorted(word))  # letters that changed places, first
-    return f"; did you mean '{close[0]}'?" if close else f"; there is {', '.join(known) or 'nothing'}"
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def none_of(given: object, known: Iterable[str], own: str = "") -> str:
+    """What is wrong with a value that is none of the names it may be.
+
+    Args:
+        own: how code of the user's is written, where it may be that.
+    """
+    names = list(known)
+    options = ", ".join([*names, f"or {own}"] if own else names)
+    return f"must be one of {options}, not {given!r}{meant(given, names) if isinstance(given, str) else ''}"
 
 
 def reason(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from holdfast.checkpoints.folder import Examined
-from holdfast.errors import InputError, shortened, suggestion
+from holdfast.errors import InputError, none_of, shortened
 
 # What `--allow` names, with the keys of a record file's inputs that it stands for.
 ASKED = {"sampling": ("sampling",), "prompt": ("style", "template")}
@@ -22,7 +22,7 @@ def parse_allowed(names: Sequence[str]) -> frozenset[str]:
     """
     for name in names:
         if name not in ALLOWABLE:
-            raise InputError(f"--allow names {', '.join(ALLOWABLE)}, not {name}{suggestion(name, ALLOWABLE)}")
+            raise InputError(f"--allow {none_of(name, ALLOWABLE)}")
     return frozenset(names)
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from holdfast import files
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, none_of
 from holdfast.measures.weightfiles import Folder, check_names
 from holdfast.policy.merging import OF_ONE, RULES
 from holdfast.policy.settings import model_path
@@ -37,9 +37,7 @@ def merge_folders(
         InputError: they cannot be merged; nothing is written then.
     """
     if method not in RULES:
-        raise InputError(
-            f"--method must be one of {', '.join(RULES)}, not {method}{suggestion(method, RULES)}"
-        )
+        raise InputError(f"--method {none_of(method, RULES)}")
     if not checkpoints:
         raise InputError(
             f"--method {method} merges a base and what was made of it: name two folders or more."

@@ -21,7 +21,7 @@ from pydantic import (
 from holdfast import plugins
 from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
-from holdfast.errors import suggestion
+from holdfast.errors import none_of, suggestion
 from holdfast.files import is_url
 from holdfast.generate.settings import Served
 from holdfast.learning.methods import Method, Shard
@@ -188,8 +188,7 @@ class Experiment(Settings):
     def _known_executor(cls, value: str) -> str:
         if value in EXECUTORS or plugins.is_reference(value):
             return value
-        known = f"must be one of {', '.join(EXECUTORS)}, or FILE.py:CLASS"
-        raise ValueError(f"{known}, not '{value}'{suggestion(value, EXECUTORS)}")
+        raise ValueError(none_of(value, EXECUTORS, own="FILE.py:CLASS"))
 
     @field_validator("train_examples", "test_examples", mode="wrap")
     @classmethod

@@ -25,6 +25,6 @@ def suite(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         InputError: there is none of this name.
     """
     if name not in SUITES:
-        raise InputError(f"There is no suite '{name}', only {', '.join(SUITES)}{suggestion(name, SUITES)}")
+        raise InputError(f"There is no suite '{name}'{suggestion(name, SUITES)}")
     settings = dict(SUITES[name])
     return settings.pop("tasks"), settings

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from pydantic import field_validator, model_validator
 
 from holdfast import files
-from holdfast.errors import InputError, shortened, suggestion
+from holdfast.errors import InputError, meant, shortened, suggestion
 from holdfast.files import is_hub_id
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
@@ -298,7 +298,7 @@ def _missing(
             if name not in used
         ]
     return [
-        (key, f"there is no column '{column}'{suggestion(column, names)} ({split}: {', '.join(names)})")
+        (key, f"there is no column '{column}'{meant(column, names)} ({split}: {', '.join(names)})")
         for key, columns in settings.columns().items()
         for column in columns
         if column not in names

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from holdfast import plugins
-from holdfast.errors import InputError, shortened, suggestion
+from holdfast.errors import InputError, none_of, shortened
 from holdfast.generate.settings import Served
 from holdfast.learning.methods.method import Method, needs_differing_completions
 from holdfast.policy.settings import Sampling
@@ -158,6 +158,5 @@ def _known(value: str, names: Sequence[str], what: str) -> str:
         except InputError as error:
             raise ValueError(str(error)) from None
     elif value not in names:
-        known = ", ".join(names)
-        raise ValueError(f"must be one of {known}, or FILE.py:NAME, not '{value}'{suggestion(value, names)}")
+        raise ValueError(none_of(value, names, own="FILE.py:NAME"))
     return value

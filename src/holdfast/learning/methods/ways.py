@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from holdfast import plugins
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, none_of
 from holdfast.learning.methods.estimators import CISPO, DAPO, GRPO, GSPO, RLOO, DrGRPO, Reinforce, ReMax
 from holdfast.learning.methods.method import Method
 from holdfast.learning.methods.rft import RFT
@@ -41,9 +41,7 @@ def way(settings: Mapping[str, Any]) -> type[Method]:
             raise InputError(f"{objective} has no `{lacks}`, which says how it learns; add it to the class")
         return found
     if not isinstance(objective, str) or objective not in WAYS:
-        known = ", ".join(WAYS)
-        hint = suggestion(objective, WAYS) if isinstance(objective, str) else ""
-        raise InputError(f"must be one of {known}, or FILE.py:CLASS, not {objective!r}{hint}")
+        raise InputError(none_of(objective, WAYS, own="FILE.py:CLASS"))
     classes = WAYS[objective]
     return next((one for one in classes if settings.get("target") in _targets(one)), classes[0])
 

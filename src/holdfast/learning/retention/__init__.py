@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import ValidationError
 
 from holdfast import plugins
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, none_of
 from holdfast.settings import Settings
 
 if TYPE_CHECKING:
@@ -240,9 +240,7 @@ def strategy_class(kind: Any) -> type[Strategy]:
     if plugins.is_reference(kind):
         return plugins.load_class(str(kind), Strategy)
     if not isinstance(kind, str) or kind not in KINDS:
-        known = ", ".join(KINDS)
-        hint = suggestion(kind, KINDS) if isinstance(kind, str) else ""
-        raise InputError(f"kind must be one of {known}, or FILE.py:CLASS, not {kind!r}{hint}")
+        raise InputError(f"kind {none_of(kind, KINDS, own='FILE.py:CLASS')}")
     return plugins.load_own(f"{__name__}.{KINDS[kind]}")
 
 
