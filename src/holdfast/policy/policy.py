@@ -379,6 +379,7 @@ class Policy:
         known: Prefill | None = None,
         top: int | None = None,
     ) -> GroupLogprobs:
+        """As `group_logprobs`, in one pass by a way of the two, unchecked."""
         self._mode(self.settings.activation_checkpointing and torch.is_grad_enabled())
         if way == "packed" and self.backbone is not None:
             rest = (prompts, completions, self.draw.banned_V, temperature)
