@@ -66,6 +66,23 @@ class Exits(Lines):
         raise SystemExit(1)
 
 
+class Mute(Lines):
+    def log(self, line, axis, step, numbers):
+        class Mutes(BaseException):
+            def __str__(self):
+                raise ValueError
+
+        raise Mutes
+
+
+class Takes(Lines):
+    def log(self, line, axis, step, numbers):
+        numbers.clear()
+
+    def table(self, table):
+        table.clear()
+
+
 class Half(Tracker):
     pass
 """
@@ -171,7 +188,14 @@ def test_a_stopped_run_goes_on_without_telling_a_step_twice(
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize(("name", "cause"), [("Raises", "no key was given"), ("Exits", "1")])
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("Raises", "line 30: ValueError: no key was given"),
+        ("Exits", "line 35: SystemExit: 1"),
+        ("Mute", "line 44: Mutes"),
+    ],
+)
 def test_one_that_raises_costs_one_warning_and_not_the_run(
     name: str, cause: str, mine: Path, tmp_path: Path, call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,6 +205,28 @@ def test_one_that_raises_costs_one_warning_and_not_the_run(
     warnings = [record.getMessage() for record in caplog.records if "tracker" in record.getMessage()]
     assert warnings == [f"The tracker {mine}:{name} is left out of this run: {cause}."]
     assert lines(tmp_path / "out", "report")  # the other one goes on
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_cannot_change_what_another_is_told(mine: Path, tmp_path: Path, call: Call) -> None:
+    small = SMALL | {"sequence": ["reading"]}
+    config = write_config(tmp_path, small | {"track": ["mine.py:Takes", "mine.py:Lines"]})
+    assert call("run", config).code == 0
+    assert all(numbers for *_, numbers in lines(tmp_path / "out")) and lines(tmp_path / "out")
+    assert lines(tmp_path / "out", "table")
+
+
+def test_classes_of_one_name_are_told_apart(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(MINE)
+    small = SMALL | {"sequence": ["reading"]}
+    with pytest.raises(
+        InputError, match="both called Lines, as their folder is; give one class another name"
+    ):
+        make_experiment(tmp_path, **small, track=["mine.py:Lines", "other.py:Lines"])
+    run(make_experiment(tmp_path, **small, track=["mine.py:Lines"]))
+    told = lines(tmp_path / "out")
+    run(make_experiment(tmp_path, **small, track=["other.py:Lines"]))
+    assert len(lines(tmp_path / "out")) == 2 * len(told)
 
 
 @pytest.mark.parametrize("said", ["{}", "[]", '{"points": {"JOB": "3"}, "report": ""}', '{"points": {'])
@@ -270,7 +316,7 @@ def told(name: str, folder: Path) -> Tracked:
     (folder / "report" / "report.md").write_text("# study")
     tracker = tracker_class(name)(run)
     tracker.log("sft seed 0", "iteration", 3, {"train/loss": 0.5})
-    tracker.log("sft seed 0", "stage", 1, {"accuracy/reading": 0.25})
+    tracker.log("sft seed 0", "stage", 1, {"accuracy/reading (cot)": 0.25})
     tracker.table(TABLE)
     tracker.report(folder / "report")
     tracker.flush()
@@ -286,7 +332,7 @@ def test_tensorboard_gets_scalars_and_texts(package: MagicMock, tmp_path: Path) 
     writer = package.SummaryWriter.return_value
     assert [one.args for one in writer.add_scalar.call_args_list] == [
         ("train/loss", 0.5, 3),
-        ("accuracy/reading", 0.25, 1),
+        ("accuracy/reading (cot)", 0.25, 1),
     ]
     texts = [one.args for one in writer.add_text.call_args_list]
     assert texts == [("Learned", "method | fm\n--- | ---\nsft | 0.5"), ("report", "# study")]
@@ -306,7 +352,7 @@ def test_wandb_is_offline_unless_the_user_says_otherwise(
     logged = [one.args[0] for one in package.init.return_value.log.call_args_list]
     assert logged[:2] == [
         {"train/loss": 0.5, "iteration": 3},
-        {"accuracy/reading": 0.25, "stage": 1},
+        {"accuracy/reading (cot)": 0.25, "stage": 1},
     ]
     package.Table.assert_called_once_with(columns=["method", "fm"], data=[["sft", 0.5]])
     package.Artifact.return_value.add_dir.assert_called_once_with(str(tmp_path / "report"))
@@ -325,7 +371,7 @@ def test_trackio_gets_steps_and_the_report(package: MagicMock, tmp_path: Path) -
     calls = package.init.return_value.log.call_args_list
     assert [(one.args[0], one.kwargs) for one in calls[:2]] == [
         ({"train/loss": 0.5}, {"step": 3}),
-        ({"accuracy/reading": 0.25}, {"step": 1}),
+        ({"accuracy/reading (cot)": 0.25}, {"step": 1}),
     ]
     assert package.Table.call_args.kwargs["dataframe"].to_dict("list") == {"method": ["sft"], "fm": [0.5]}
     package.Artifact.return_value.add_dir.assert_called_once_with(str(tmp_path / "report"))
@@ -347,7 +393,7 @@ def test_mlflow_writes_a_database_of_its_own_and_finds_its_runs_again(
     client.create_experiment.assert_called_once_with("study", (run.folder / "files").as_uri())
     assert [one.args[0::3] for one in package.Metric.call_args_list] == [
         ("train/loss", 3),
-        ("accuracy/reading", 1),
+        ("accuracy/reading cot", 1),  # it takes no brackets
     ]
     assert client.log_table.call_args.args[1:] == ({"method": ["sft"], "fm": [0.5]}, "tables/headline.json")
     assert client.log_artifacts.call_args.args[1:] == (str(tmp_path / "report"), "report")

@@ -66,7 +66,11 @@ def reason(error: BaseException) -> str:
         return str(error.strerror)
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno).lower()
-    text = shortened(re.sub(r"\b[A-Z]\w+Error: ", "", " ".join(str(error).split())), 300).rstrip(".: ")
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # of its own `__str__`
+        text = ""
+    text = shortened(re.sub(r"\b[A-Z]\w+Error: ", "", text), 300).rstrip(".: ")
     if "integer string conversion" in text:
         return "a whole number in it has thousands of digits"
     if "can't allocate memory" in text:

@@ -218,7 +218,7 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
             f"most {LONGEST:,.0f}."
         )
     try:
-        with time_limit(seconds), blamed(reference, about), _torch_kept():
+        with time_limit(seconds), blamed(reference, about), torch_kept():
             return function(*arguments)
     except TooSlow:
         raise HoldfastError(
@@ -228,7 +228,7 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
 
 
 @contextmanager
-def _torch_kept() -> Iterator[None]:
+def torch_kept() -> Iterator[None]:
     """What the block does to torch's settings does not reach the job that it is a part of."""
     torch: Any = sys.modules.get("torch")
     if not hasattr(torch, "set_num_threads"):  # not imported, or not yet whole
@@ -263,6 +263,11 @@ def blamed(reference: str | None, about: str) -> Iterator[None]:
             raise
         path = Path(reference.rpartition(":")[0])
         raise HoldfastError(f"{reference} failed on {about}: {_where(error, path)}.") from error
+
+
+def fault_in(reference: str, error: BaseException) -> str | None:
+    """What went wrong in code of the user's, with its line, in a few words; None for other names."""
+    return _where(error, Path(reference.rpartition(":")[0])) if is_reference(reference) else None
 
 
 def fault(error: BaseException) -> str | None:

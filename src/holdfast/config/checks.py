@@ -14,7 +14,7 @@ from holdfast.measures import KINDS
 from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters
 from holdfast.tasks.columns import TableError
 from holdfast.tasks.task import Split, Task
-from holdfast.tracking import check_tracker
+from holdfast.tracking import check_tracker, own_name
 from holdfast.weights import count_parameters, indexed
 from holdfast.yamlfile import Problem
 
@@ -60,7 +60,11 @@ def _check(experiment: Experiment) -> Iterator[Problem]:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         yield ("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"
     yield from check_model(experiment.model)
+    known = [own_name(name) for name in experiment.track]
     for index, name in enumerate(experiment.track):
+        if known.index(known[index]) < index:
+            text = f"{name} and another are both called {known[index]}, as their folder is"
+            yield ("track", index), f"{text}; give one class another name"
         try:
             check_tracker(name)
         except InputError as error:

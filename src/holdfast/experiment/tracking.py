@@ -11,19 +11,19 @@ import logging
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast import files
+from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, reason
 from holdfast.experiment.executor import Event
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import Store
-from holdfast.tracking import TRACKERS, Axis, Tracked, Tracker, tracker_class
+from holdfast.tracking import TRACKERS, Axis, Tracked, Tracker, own_name, tracker_class
 
 SECONDS = 5.0  # between two looks at the curve of a job under way
 _Point = tuple[str, Axis, int, dict[str, float]]  # as `Tracker.log` takes it
@@ -57,9 +57,8 @@ class Tracking:
         self._looked: dict[str, float] = defaultdict(float)
         self._places = _places(plan)
         folder, key = experiment.output / "tracking", plan.digest()[:8]
-        settings = experiment.resolved()
         self._tellers = [
-            _Teller(name, Tracked(experiment.name, key, folder / name.rpartition(":")[2] / key, settings))
+            _Teller(name, Tracked(experiment.name, key, folder / own_name(name) / key, experiment.resolved()))
             for name in names
         ]
         if self._tellers:
@@ -82,9 +81,8 @@ class Tracking:
         page = folder / "index.html"
         if not (self._tellers and page.is_file()):
             return
-        tables = [files.read_json(path) for path in sorted((folder / "tables").glob("*.json"))]
         for teller in self._tellers:
-            teller.tell_report(folder, tables, files.file_digest(page))
+            teller.tell_report(folder, files.file_digest(page))
 
     def close(self) -> None:
         for teller in self._tellers:
@@ -125,13 +123,15 @@ class _Teller:
     def __init__(self, name: str, run: Tracked) -> None:
         self.name = name
         self._path = run.folder / "told.json"
-        self._told: dict[str, Any] = {"points": {}, "report": ""}
+        self._told: dict[str, Any] = {"tracker": Path(name).name, "points": {}, "report": ""}
         self._news = False  # that is not put down yet
         self._tracker: Tracker | None = None
         with self._tolerated():
             run.folder.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
-                self._told = _read_told(self._path)
+                told = _read_told(self._path)
+                if told.get("tracker", self._told["tracker"]) == self._told["tracker"]:
+                    self._told |= told  # else another class of this name was told
             self._tracker = tracker_class(self.name)(run)
 
     def tell(self, job: str, points: list[list[_Point]]) -> None:
@@ -142,19 +142,19 @@ class _Teller:
 
         def tell(tracker: Tracker) -> None:
             for line, axis, step, numbers in (point for group in new for point in group):
-                tracker.log(line, axis, step, numbers)
+                tracker.log(line, axis, step, {**numbers})  # which others are told, too
             self._told["points"][job] = len(points)
             self._news = True
 
         self.attempt(tell)
 
-    def tell_report(self, folder: Path, tables: Iterable[Mapping[str, Any]], digest: str) -> None:
+    def tell_report(self, folder: Path, digest: str) -> None:
         if self._told["report"] == digest:
             return
 
         def tell(tracker: Tracker) -> None:
-            for table in tables:
-                tracker.table(table)
+            for table in sorted((folder / "tables").glob("*.json")):
+                tracker.table(files.read_json(table))
             tracker.report(folder)
             self._told["report"] = digest
             self._news = True
@@ -178,13 +178,17 @@ class _Teller:
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
         try:
-            with redirect_stdout(sys.stderr):  # a script may read what the run itself prints
+            # A script may read what the run itself prints; and jobs may be done in this process.
+            with redirect_stdout(sys.stderr), plugins.torch_kept():
                 yield
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also `sys.exit()` and what asyncio cancels
             self._tracker = None
             lacking = isinstance(error, ImportError) and self.name in TRACKERS
             advice = f"; pip install {self.name}" if lacking else ""
-            log.warning("The tracker %s is left out of this run: %s%s.", self.name, reason(error), advice)
+            cause = plugins.fault_in(self.name, error) or reason(error)
+            log.warning("The tracker %s is left out of this run: %s%s.", self.name, cause, advice)
 
 
 def _places(plan: Plan) -> dict[str, list[_Place]]:

@@ -107,6 +107,11 @@ def tracker_class(name: str) -> type[Tracker]:
     return found
 
 
+def own_name(name: str) -> str:
+    """A tracker's name without its file, which its folder has; a run has each once."""
+    return name.rpartition(":")[2]
+
+
 def check_tracker(name: str) -> None:
     """See that there is a tracker of that name; one of ours is not loaded.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ class MLflow(ByLine):
 
     def log(self, line: str, axis: Axis, step: int, numbers: Mapping[str, float]) -> None:
         now = int(1000 * time.time())
-        metrics = [Metric(name, number, now, step) for name, number in numbers.items()]
+        metrics = [Metric(_allowed(name), number, now, step) for name, number in numbers.items()]
         self._client.log_batch(self.line(line), metrics)
 
     def table(self, table: Mapping[str, Any]) -> None:
@@ -51,3 +52,8 @@ class MLflow(ByLine):
 
     def end(self, run: str) -> None:
         self._client.set_terminated(run)
+
+
+def _allowed(name: str) -> str:
+    """A metric's name as MLflow takes it: without the brackets around another style, say."""
+    return re.sub(r"[^/\w.\- ]", "", name)
