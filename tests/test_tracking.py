@@ -242,6 +242,15 @@ def test_a_damaged_note_of_what_was_told_costs_one_warning(
     assert f"{note} is damaged; remove it" in warning
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    experiment = make_experiment(tmp_path, **SMALL | {"sequence": ["reading"]}, track=["tensorboard"])
+    experiment.output.mkdir()
+    (experiment.output / "tracking").write_text("")
+    run(experiment)
+    (warning,) = (record.getMessage() for record in caplog.records if "tracker" in record.getMessage())
+    assert str(experiment.output / "tracking") in warning and warning.endswith(": not a directory.")
+
+
 def test_one_that_is_not_installed_costs_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

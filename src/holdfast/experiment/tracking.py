@@ -187,7 +187,8 @@ class _Teller:
             self._tracker = None
             lacking = isinstance(error, ImportError) and self.name in TRACKERS
             advice = f"; pip install {self.name}" if lacking else ""
-            cause = plugins.fault_in(self.name, error) or reason(error)
+            place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+            cause = plugins.fault_in(self.name, error) or f"{place}{reason(error)}"
             log.warning("The tracker %s is left out of this run: %s%s.", self.name, cause, advice)
 
 
