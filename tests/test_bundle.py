@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
@@ -77,6 +78,11 @@ def test_a_run_in_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.Monke
     assert Path("one.zip").read_bytes() == Path("tiny.bundle.zip").read_bytes()
     said = call("bundle", config, "--out", tmp_path / "store")
     assert said.code == 1 and f"Is a directory: {tmp_path / 'store'}. Another name may do." in said.err
+    said = call("bundle", config, "--out", config)
+    assert said.code == 2 and "is there already and is no bundle; give --out another name" in said.err
+    os.mkfifo("pipe")
+    said = call("bundle", config, "--out", "pipe")
+    assert said.code == 1 and "pipe" in said.err and Path("pipe").is_fifo()
     checked = call("verify", "one.zip")
     assert checked.code == 0, checked.err
     assert "tables agree with the" in checked.out
@@ -275,3 +281,26 @@ def test_records_of_a_hostile_kind(made: dict[str, bytes], tmp_path: Path) -> No
 def test_the_same_results_are_the_same_bytes() -> None:
     results: Any = make_results(("sft",), items=10)
     assert contents.bundle(results, EMPTY) == contents.bundle(replace(results), EMPTY)
+
+
+def test_what_a_bundle_says_is_told_in_one_line(made: dict[str, bytes], tmp_path: Path) -> None:
+    results = json.loads(made["results.json"])
+    named = results | {"name": "study\nall 99 tables agree " + "x" * 10_000}
+    files = resealed(made | {"results.json": json.dumps(named).encode()})
+    name = contents.verify(written(tmp_path / "a.zip", files)).name
+    assert name.startswith("study all 99") and len(name) < 600
+    cells = results["runs"][0]["cells"]
+    for place, value in ((0, float("inf")), (2, "x" * 10_000)):
+        kept = cells[0][place]
+        cells[0][place] = value
+        files = resealed(made | {"results.json": json.dumps(results).encode()})
+        with pytest.raises(InputError, match="no readable results") as error:
+            contents.verify(written(tmp_path / "a.zip", files))
+        assert len(str(error.value)) < 1000
+        cells[0][place] = kept
+    packed = bytearray(pack(made))
+    packed[26:28] = b"\xff\xff"  # how long the first file's name is, as its own header says
+    (tmp_path / "b.zip").write_bytes(packed)
+    with pytest.raises(InputError, match="not a whole bundle") as error:
+        unpack(tmp_path / "b.zip")
+    assert len(str(error.value)) < 600

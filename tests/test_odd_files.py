@@ -78,6 +78,17 @@ def test_nor_is_a_device_or_a_socket(tmp_path: Path) -> None:
             files.read_bytes(tmp_path / "end")
 
 
+def test_what_is_no_file_is_not_written_over(tmp_path: Path) -> None:
+    """As root, `--out /dev/null` would leave a machine without it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(NotRegular):
+            files.write_text(tmp_path / name, "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+    assert (tmp_path / "link").is_fifo()
+
+
 def test_files_and_links_to_files_are_opened_as_ever(tmp_path: Path) -> None:
     with files.opened(tmp_path / "file", "a") as file:
         file.write("ü")

@@ -29,7 +29,12 @@ _DAY = 86400.0
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, which takes its place only when the block ends without an error."""
+    """A temporary file beside `path`, which takes its place only when the block ends without an error.
+
+    Raises:
+        NotRegular: a pipe, a socket or a device is there, such as /dev/null, which others count on.
+    """
+    check_regular([path])
     path.parent.mkdir(parents=True, exist_ok=True)
     with _said_of(path):
         handle, name = tempfile.mkstemp(_SUFFIX, _prefix(path), path.parent)

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, shortened
 
 NAMES = re.compile(
     r"(manifest|results|jobs)\.json|records/[0-9a-f]{16}\.jsonl|tables/[\w-]{1,100}\.(csv|json)", re.ASCII
@@ -70,8 +70,9 @@ def unpack(path: Path) -> dict[str, bytes]:
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the file's beginning
             raise
+        said = shortened(str(error), 200) or type(error).__name__
         raise InputError(
-            f"{path} is not a whole bundle ({error or type(error).__name__}): it was cut short or damaged on "
+            f"{path} is not a whole bundle ({said}): it was cut short or damaged on "
             "its way, or is another kind of file. Copy it again."
         ) from None
     return found

@@ -23,7 +23,7 @@ from typing import Any
 from holdfast.analysis.results import Record, Results
 from holdfast.bundle.archive import NAMES, pack, unpack
 from holdfast.bundle.plain import from_plain, to_plain
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, shortened
 from holdfast.experiment.plan import Plan
 from holdfast.files import parse_json
 from holdfast.versions import package_versions
@@ -117,7 +117,12 @@ def verify(path: Path) -> Verified:
     else:
         problems += _table_problems(stored, computed)
     records = sum(content.count(b"\n") for name, content in files.items() if name.startswith("records/"))
-    return Verified(str(results.name), records, len(stored) // 2, tuple(problems))
+    return Verified(_line(results.name), records, len(stored) // 2, tuple(map(_line, problems)))
+
+
+def _line(said: object) -> str:
+    """What a bundle says, which anybody may have written, as one line of a bounded length."""
+    return shortened(" ".join(str(said).split()), 500)
 
 
 def _results(files: Mapping[str, bytes], source: object) -> Results:
@@ -128,8 +133,9 @@ def _results(files: Mapping[str, bytes], source: object) -> Results:
             if name.startswith("records/")
         }
         return from_plain(parse_json(files["results.json"]), records)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{source} holds no readable results ({type(error).__name__}: {error}).") from None
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        said = _line(f"{type(error).__name__}: {error}")
+        raise InputError(f"{source} holds no readable results ({said}).") from None
 
 
 def _record(line: bytes, name: str) -> Record:
