@@ -169,6 +169,42 @@ def test_damage_there_is_found_set_aside_and_mended_by_who_has_it_whole(
     assert other.verify(job) == other.folder(job)
 
 
+def test_two_machines_may_set_the_same_damage_aside(
+    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
+) -> None:
+    """Nothing locks them out: the other one is faster with a file that this one is about to move."""
+    job, store = a_stage(plan), machine(memory)
+    fill(machine(memory), job)
+    change(memory, "records.jsonl", b"short")
+
+    def moved_already(call: str, path: str) -> None:
+        if call == "cp_file" and path.endswith("records.jsonl"):
+            faults.at = lambda call, path: None
+            Remote(memory).remove(only(memory, "records.jsonl"))
+
+    faults.at = moved_already
+    assert store.set_aside(job) is not None
+    assert all(name.startswith("damaged/") for name in objects(memory))
+
+
+def test_what_goes_while_all_is_looked_over_is_left_out(
+    plan: Plan, memory: str, faults: Faults, machine: Callable[[str], MirrorStore]
+) -> None:
+    store = machine(memory)
+    for number in (0, 1):
+        fill(store, a_stage(plan, number))
+    (gone,) = (
+        one for one in objects(memory) if f"{a_stage(plan).short_name}/" in one and one.endswith("job.json")
+    )
+
+    def pruned(call: str, path: str) -> None:
+        if call == "cat_file" and path.endswith(gone):
+            raise FileNotFoundError(path)
+
+    faults.at = pruned
+    assert [entry.name for entry in store.entries()] == [a_stage(plan, 1).short_name]
+
+
 def test_damage_in_the_cache_is_mended_from_there(
     plan: Plan, memory: str, machine: Callable[[str], MirrorStore]
 ) -> None:

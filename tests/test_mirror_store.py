@@ -227,6 +227,18 @@ def test_a_missing_package_is_named_in_the_release_that_fits(
         open_place("s3://bucket/runs", tmp_path)
 
 
+@pytest.mark.parametrize("url", ["file://runs/store", "local://store"])
+def test_an_address_on_a_disk_is_whole(tmp_path: Path, url: str) -> None:
+    """Else it would be another place for each folder that a command is given in."""
+    with pytest.raises(InputError, match=r"is no whole address: write [a-z]+:///PATH"):
+        open_place(url, tmp_path)
+
+
+def test_memory_of_one_process_serves_no_other(tmp_path: Path, memory: str) -> None:
+    with pytest.raises(InputError, match="Take --workers 1"):
+        run(away(tmp_path, memory), workers=2)
+
+
 @pytest.mark.parametrize("store", [3, ["a"], True])
 def test_a_store_that_is_neither_folder_nor_url(tmp_path: Path, store: object) -> None:
     with pytest.raises(InputError, match="store: must be a folder, or a URL as in s3://bucket/runs"):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast import files, plugins
@@ -189,8 +190,8 @@ def run(
         on_event: is told what workers say, before it is acted upon.
 
     Raises:
-        InputError: there is no such executor, torch cannot use the device, or another machine works on the
-            store and its locks are not seen.
+        InputError: there is no such executor, torch cannot use the device, workers cannot share the store, or
+            another machine works on it and its locks are not seen.
         HoldfastError: the store cannot be written or reached any more.
         KeyboardInterrupt: asked to stop; the workers are gone, and a new run goes on from here.
     """
@@ -204,6 +205,8 @@ def run(
     total = len(schedule.todo)
     if not total:
         return Outcome(0, {}, 0)
+    if min(workers, total) > 1 or experiment.executor != "local":
+        _check_shared(experiment.store)
     try:
         beside = presence.announced(store, progress.message)
         own = experiment.executor if plugins.is_reference(experiment.executor) else None
@@ -219,6 +222,19 @@ def run(
         store.end_leases()
     failed = {plan.jobs[name].label: message for name, message in schedule.failed.items()}
     return Outcome(state.done, failed, len(schedule.skipped))
+
+
+def _check_shared(place: Path | str) -> None:
+    """See that what one process puts into a store is there for others.
+
+    Raises:
+        InputError: it is not.
+    """
+    if str(place).startswith("memory://"):
+        raise InputError(
+            f"The store {place} is in the memory of this process, where no other worker's results would be. "
+            "Take --workers 1 and executor: local, or a store on a disk or in a bucket."
+        )
 
 
 @dataclass

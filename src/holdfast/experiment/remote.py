@@ -9,6 +9,7 @@ import errno
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -43,7 +44,12 @@ class Remote:
         from fsspec.registry import known_implementations
 
         self.url = url.rstrip("/")
-        protocol = url.partition("://")[0]
+        protocol, _, address = url.partition("://")
+        if protocol in ("file", "local") and not address.startswith(("/", "~")):
+            raise InputError(  # it would be another place for each folder that a command is given in
+                f"The store {url} is no whole address: write {protocol}:///PATH with the path from /, or the "
+                "path alone, which counts from the experiment's file."
+            )
         # Folders are made on disks alone; elsewhere there are none, and a bucket is not made by mistake.
         options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
         try:
@@ -79,10 +85,18 @@ class Remote:
             return None
 
     def read_all(self, names: Sequence[str]) -> list[bytes]:
-        """The contents of small files that are there, many at a time."""
+        """The contents of small files, many at a time; nothing of those that are gone by now."""
         paths = [self._path(name) for name in names]
-        found = self._try("read", self._fs.cat, paths) if paths else {}
-        return [found[path] for path in paths]
+
+        def read() -> dict[str, Any]:
+            found: dict[str, Any] = self._fs.cat(paths, on_error="return")
+            for error in found.values():
+                if isinstance(error, Exception) and not isinstance(error, FileNotFoundError):
+                    raise error
+            return found
+
+        found = self._try("read", read) if paths else {}
+        return [found[path] if isinstance(found[path], bytes) else b"" for path in paths]
 
     def digest(self, name: str) -> str:
         """SHA-256 of a file's content.
@@ -142,10 +156,11 @@ class Remote:
             return
 
     def move(self, place: str, target: str, first: str) -> None:
-        """Move a folder file by file, one of them before the others."""
+        """Move a folder file by file, one of them before the others; another machine may be at it, too."""
         for name in sorted(self.sizes(place), key=lambda name: name != first):
             source = f"{place}/{name}"
-            self._try("written", self._fs.cp_file, self._path(source), self._path(f"{target}/{name}"))
+            with suppress(FileNotFoundError):
+                self._try("moved", self._fs.cp_file, self._path(source), self._path(f"{target}/{name}"))
             self.remove(source)
 
     def _path(self, name: str) -> str:
