@@ -174,6 +174,42 @@ def test_what_keeps_a_run_from_the_cluster_is_said_at_once(cluster: Cluster, tmp
     assert large.result(60) == 2 and "No machine of the Ray cluster has what a worker needs" in large.said()
 
 
+LACKING = """
+import sys
+from pathlib import Path
+
+from experiment_helpers import make_experiment, run_here
+from holdfast.errors import HoldfastError
+from holdfast.experiment import cluster
+
+
+class Lacking:
+    def __init__(self, *_):
+        raise ModuleNotFoundError("No module named 'holdfast'")
+
+    def facts(self): ...
+
+
+cluster._Actor = Lacking
+for cpus in (1, 64, 64):
+    ray = {"address": sys.argv[1], "retries": 1, "cpus": cpus}
+    try:
+        run_here(make_experiment(Path(sys.argv[2]), executor="ray", ray=ray))
+    except HoldfastError as error:
+        print(error)
+"""
+
+
+def test_a_run_that_cannot_begin_ends_and_leaves_nothing_that_the_next_minds(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Workers die at once on machines that lack the package; and in one process several runs may follow."""
+    command = [sys.executable, "-c", LACKING, cluster.address, str(tmp_path)]
+    first, *others = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout.splitlines()
+    assert "die before they begin (ModuleNotFoundError: No module named 'holdfast')" in first
+    assert len(others) == 2 and all("has what a worker needs (64 CPUs)" in other for other in others)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition():

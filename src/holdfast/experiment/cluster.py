@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import socket
 import time
 import uuid
@@ -23,7 +24,7 @@ from ray.exceptions import RayError
 
 from holdfast import libraries
 from holdfast.config.experiment import Experiment
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, shortened
 from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack, unpack
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.schedule import RETRY_SECONDS
@@ -52,6 +53,7 @@ class Cluster(Executor):
         self._needs = _needs(experiment)
         room = _room(self._needs)
         if not room:
+            ray.shutdown()  # else this process could not connect again
             raise InputError(
                 f"No machine of the Ray cluster has what a worker needs ({_words(self._needs)}). Add one, or "
                 "ask for less with ray.cpus and ray.gpus."
@@ -66,6 +68,7 @@ class Cluster(Executor):
         self._packed = ray.put(pack(experiment, plan))
         self._workers = [self._worker() for _ in range(self.workers)]
         self._lost: Counter[str] = Counter()
+        self._unbegun = 0  # workers that died before they began, since one last did
         self._looked = self._begun = time.monotonic()
 
     @property
@@ -87,8 +90,15 @@ class Cluster(Executor):
             try:
                 _check(ray.get(reference), self.store)
                 worker.begins = None
-                self._begun = time.monotonic()
-            except RayError:
+                self._begun, self._unbegun = time.monotonic(), 0
+            except RayError as error:
+                self._unbegun += 1
+                if self._unbegun > self._settings.retries * len(self._workers):
+                    raise HoldfastError(
+                        f"Workers of the Ray cluster die before they begin ({_cause(error)}). See that every "
+                        f"machine has Holdfast and what it needs. Results so far are safe in "
+                        f"{self.store.place}; run the same command again."
+                    ) from None
                 self._replace(worker)
         if len(waiting) == len(self._workers):
             self._see_the_head()
@@ -138,9 +148,8 @@ class Cluster(Executor):
         self._lost[job.fingerprint] += 1
         if self._lost[job.fingerprint] <= self._settings.retries:
             return Event("busy")
-        cause = str(error).strip().split("\n")[0]
         times = self._lost[job.fingerprint]
-        return Event("failed", message=f"its worker died {times} times; Ray says: {cause}")
+        return Event("failed", message=f"its worker died {times} times; Ray says: {_cause(error)}")
 
     def _replace(self, worker: _Worker) -> None:
         self._see_the_head(at_once=True)  # without it Ray waits here until it ends this process
@@ -236,6 +245,13 @@ def _connect(address: str | None) -> None:
         # Ray's `start --head` asks for the token that an earlier `ray.init` left; a client does not send it.
         hint = "" if os.environ.get("RAY_AUTH_MODE") else " If it asks for a token, set RAY_AUTH_MODE=token."
         raise InputError(f"Ray cannot be used (ray.address: {address}): {cause}.{hint}") from None
+
+
+def _cause(error: RayError) -> str:
+    """What Ray says of a worker, in one line: the error that the worker raised, if it did."""
+    lines = str(error).strip().split("\n")
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit)\b", line)]
+    return shortened([*lines[:1], *raised][-1].rstrip(". "), 300)
 
 
 def _answers(address: str) -> bool:
