@@ -170,6 +170,8 @@ def test_an_index_of_weights_that_is_none(folder: Path, content: str, expected: 
     with pytest.raises(InputError, match=expected) as told:
         Policy.load(folder, ModelSettings())
     one_line(told.value)
+    ((_, said),) = check_model(ModelSettings(path=str(folder)))
+    assert not said.endswith(".")  # which who tells it adds
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,43 @@ def test_headers_of_weights_that_are_none(folder: Path, header: str) -> None:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(4))
     ((_, said),) = check_model(ModelSettings(path=str(folder)))
     assert "are damaged" in said
+
+
+def test_packed_weights_are_not_taken_for_numbers(folder: Path) -> None:
+    """They would be read as they stand, and every answer be wrong."""
+    weights = load_file(folder / "model.safetensors")
+    packed = {name: (100 * weight).to(torch.int8) for name, weight in weights.items() if "q_proj" in name}
+    save_file(weights | packed, folder / "model.safetensors", metadata={"format": "pt"})
+    for look in (
+        lambda: Policy.load(folder, ModelSettings()),
+        lambda: check_ready(str(folder), ModelSettings()),
+    ):
+        with pytest.raises(
+            InputError, match=r"whole numbers \(.*q_proj.weight, say\).*same checkpoint"
+        ) as told:
+            look()
+        one_line(told.value)
+
+
+def test_one_weight_that_is_missing(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights[next(name for name in weights if name.endswith("layers.0.input_layernorm.weight"))]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"incomplete: .*input_layernorm.weight is missing; copy or download"
+    ):
+        Policy.load(folder, ModelSettings())
+
+
+def test_adapters_of_what_the_model_lacks(tmp_path: Path) -> None:
+    Policy.load("embedded", ModelSettings(lora=Lora(rank=2))).save(tmp_path)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    name = next(name for name in weights if "layers.0" in name)
+    weights[name.replace("layers.0", "layers.9")] = weights[name].clone()
+    save_file(weights, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"they hold .*layers\.9.*, which it has no place for") as told:
+        Policy.load(tmp_path, ModelSettings())
+    one_line(told.value)
 
 
 def test_adapters_of_another_shape(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def count_parameters(path: Path) -> int:
     Raises:
         InputError: it is damaged or cut off.
     """
-    return sum(math.prod(tensor["shape"]) for tensor in _tensors(path)[1])
+    return sum(math.prod(tensor["shape"]) for tensor in _tensors(path)[1].values())
 
 
 def count_tensors(path: Path) -> int:
@@ -67,6 +67,18 @@ def count_tensors(path: Path) -> int:
     return len(_tensors(path)[1])
 
 
+def whole_numbers(path: Path) -> list[str]:
+    """The weights in a safetensors file that are whole numbers, as those of packed models are.
+
+    Raises:
+        InputError: it is damaged or cut off.
+    """
+    tensors = _tensors(path)[1].items()
+    return [
+        name for name, tensor in tensors if name.endswith(".weight") and tensor["dtype"][:1] in ("I", "U")
+    ]
+
+
 def sample_weights(path: Path, most: int = 4096) -> np.ndarray:
     """The first numbers of every matrix, `most` of each, as float32, in one row.
 
@@ -76,7 +88,7 @@ def sample_weights(path: Path, most: int = 4096) -> np.ndarray:
     start, tensors = _tensors(path)
     parts = [np.empty(0, np.float32)]
     with opened(path) as file:
-        for tensor in tensors:
+        for tensor in tensors.values():
             size = _SIZES.get(tensor["dtype"])
             if size is None or len(tensor["shape"]) < 2:
                 continue
@@ -89,8 +101,8 @@ def sample_weights(path: Path, most: int = 4096) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _tensors(path: Path) -> tuple[int, list[dict[str, Any]]]:
-    """Where the numbers begin, and what the header says of each tensor."""
+def _tensors(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Where the numbers begin, and what the header says of each tensor, by its name."""
     size = path.stat().st_size
     try:
         with opened(path) as file:
@@ -98,10 +110,12 @@ def _tensors(path: Path) -> tuple[int, list[dict[str, Any]]]:
             if length > size - 8:
                 raise ValueError("it is cut off, or no safetensors file")
             header = parse_json(file.read(length))
-        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-        expected = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
-        if any(type(count) is not int for tensor in tensors for count in tensor["shape"]):
+        tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+        expected = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        if any(type(count) is not int for tensor in tensors.values() for count in tensor["shape"]):
             raise ValueError("a shape in it is not of whole numbers")
+        if any(type(tensor["dtype"]) is not str for tensor in tensors.values()):
+            raise ValueError("a kind of number in it is no word")
         if size != expected:
             raise ValueError(f"it has {size} bytes instead of {expected}")
         return 8 + length, tensors

@@ -288,7 +288,7 @@ def check_model(model: ModelSettings) -> list[Problem]:
     try:
         indexed(folder)  # before a pipe is waited for
     except InputError as error:
-        return [(where, str(error))]
+        return [(where, str(error).rstrip("."))]
     if not (folder / "config.json").is_file():
         return [(where, f"the folder {folder} holds no config.json, so it is not a Hugging Face model")]
     weights = sorted(folder.glob("*.safetensors"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.weights import count_parameters, count_tensors, indexed
+from holdfast.weights import count_parameters, count_tensors, indexed, whole_numbers
 
 _DEPTHS = ("num_hidden_layers", "depth", "num_layers")
 # Of the image processor, and of the model's vision_config.
@@ -52,17 +52,24 @@ def check_fit(source: object, model: Any, processor: Any) -> None:
 
 
 def check_scale(folder: Path, config: Any) -> None:
-    """See that a configuration is not that of a far larger model than its weights are of.
+    """See that a configuration is not that of a far larger model than its weights are of, nor they packed.
 
-    Such a model would be built at that size, whatever it takes, before a shape could be compared.
+    Such a model would be built at that size, whatever it takes, before a shape could be compared; and packed
+    weights would be taken for the numbers that stand for them.
 
     Raises:
-        InputError: it has more layers than there are tensors, or a matrix of more numbers than there are.
+        InputError: it has more layers than there are tensors, or a matrix of more numbers than there are; or
+            weights are whole numbers.
     """
     if getattr(config, "quantization_config", None) is not None:  # its numbers are packed
         return
     files = indexed(folder) or sorted(folder.glob("*.safetensors"))
     tensors, numbers = sum(map(count_tensors, files)), sum(map(count_parameters, files))
+    if packed := [name for file in files for name in whole_numbers(file)]:
+        raise InputError(
+            f"The weights of {folder} are whole numbers ({packed[0]}, say), and its config.json does not say "
+            "how they were packed (quantization_config). Copy both from the same checkpoint."
+        )
     text = config.get_text_config()
     for part in (text, getattr(config, "vision_config", None)):
         for name in _DEPTHS:

@@ -61,10 +61,9 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
         )
     check_shapes(f"The weights of {source} do not fit its config.json", report["mismatched_keys"])
     if report["missing_keys"]:
-        names = sorted(report["missing_keys"])
-        raise InputError(
-            f"The weights of {source} are incomplete: {names[0]} and {len(names) - 1} more are missing."
-        )
+        first, *others = sorted(report["missing_keys"])
+        missing = f"{first} and {len(others)} more are missing" if others else f"{first} is missing"
+        raise InputError(f"The weights of {source} are incomplete: {missing}; copy or download them again.")
     check_fit(source, model, processor)
     model = model.to(device_for(settings.device)).eval()
     if is_text_only or model.config.model_type in FAMILIES:  # of others it is not known what they need

@@ -134,6 +134,11 @@ def load_adapters(model: Any, folder: Path) -> None:
     missing = sorted(name for name in report.missing_keys if ".lora_" in name)
     if missing:
         raise InputError(f"The adapters in {folder} are incomplete: {missing[0]} is missing.")
+    if unknown := sorted(report.unexpected_keys):
+        raise InputError(
+            f"The adapters in {folder} do not fit this model: they hold {unknown[0]}, which it has no place "
+            "for. Name the model that they were trained on with model.path."
+        )
     _in_float32(model)
 
 
