@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from experiment_helpers import TINY, write_config
+from experiment_helpers import TINY, make_experiment, write_config
 from results_helpers import make_results
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -90,8 +90,26 @@ def test_paths_in_a_mapping_are_of_the_current_folder(
     )
     with pytest.raises(holdfast.InputError, match="The mapping holds what no experiment file can: <function"):
         holdfast.load_experiment(settings | {"seeds": test_failures_are_raised})
+    for odd in ({0}, b"0"):
+        with pytest.raises(holdfast.InputError, match="The mapping holds what no experiment file can: "):
+            holdfast.load_experiment(settings | {"seeds": odd})
     with pytest.raises(holdfast.InputError, match="The mapping has an error:"):
         holdfast.load_experiment(settings | {"seeds": []})
+    settings["tasks"] = settings
+    with pytest.raises(holdfast.InputError, match="The mapping is nested too deeply, or holds itself"):
+        holdfast.load_experiment(settings)
+
+
+def test_frames_have_their_columns_before_and_after(tmp_path: Path) -> None:
+    experiment = make_experiment(
+        tmp_path, sequence=["reading"], general=[], methods={"sft": {"objective": "sft"}}
+    )
+    before = holdfast.load_results(experiment)
+    after = holdfast.run(experiment)
+    for name in ("records", "cells", "metrics"):
+        empty, filled = getattr(before, name)(), getattr(after, name)()
+        assert list(empty.columns) == list(filled.columns)
+    assert before.records().empty and before.cells().empty
 
 
 def test_what_is_run_and_by_how_many(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def load_experiment(
         file = Path(folder) / "experiment.yaml"
         try:
             text = yaml.safe_dump(settled(_plain(source)), sort_keys=False, allow_unicode=True)
+        except RecursionError:
+            raise InputError("The mapping is nested too deeply, or holds itself.") from None
         except yaml.YAMLError as error:
             raise InputError(
                 f"The mapping holds what no experiment file can: {error.args[-1]!r:.200}."
@@ -61,13 +63,21 @@ def load_experiment(
 
 
 def _plain(value: Any) -> Any:
-    """The same as YAML has it: paths are text, arrays and ranges lists, numbers of numpy Python's."""
+    """The same as YAML has it: paths are text, arrays and ranges lists, numbers of numpy Python's.
+
+    Raises:
+        YAMLError: it has no such thing.
+    """
+    import yaml
+
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | range):
         return [_plain(inner) for inner in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, bytes | bytearray | set | frozenset):  # which YAML writes, but not as lists or text
+        raise yaml.YAMLError(value)
     return value.tolist() if hasattr(value, "tolist") else value
 
 

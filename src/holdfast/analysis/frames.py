@@ -14,23 +14,31 @@ if TYPE_CHECKING:
     from holdfast.analysis.results import MethodRun, Results
 
 
+_CELL = ("method", "seed", "stage", "trained_on", "task", "style")
+_RECORD = (  # of an item, as evaluations write it
+    *("id", "prompt", "response", "answer", "reference"),
+    *("score", "lenient", "format", "tokens", "finished", "meta"),
+)
+
+
 def records(results: Results) -> pd.DataFrame:
     """A row for each evaluated item of each cell.
 
     Columns: method, seed, stage (0: the base), trained_on (what the stage trained on), task, style, and the
     fields of a record.
     """
-    return _frame(
+    rows = (
         {**_where(results, run, stage), "task": task, "style": run.style, **record}
         for run in (*results.runs, *results.other_style)
         for (stage, task), cell in sorted(run.cells.items())
         for record in cell
     )
+    return _frame(rows, (*_CELL, *_RECORD))
 
 
 def cells(results: Results) -> pd.DataFrame:
     """A row for each cell: method, seed, stage, trained_on, task, style, accuracy (0..1), items."""
-    return _frame(
+    rows = (
         {
             **_where(results, run, stage),
             "task": task,
@@ -42,6 +50,7 @@ def cells(results: Results) -> pd.DataFrame:
         for (stage, task), cell in sorted(run.cells.items())
         if cell
     )
+    return _frame(rows, (*_CELL, "accuracy", "items"))
 
 
 def metrics(results: Results) -> pd.DataFrame:
@@ -62,7 +71,13 @@ def _where(results: Results, run: MethodRun, stage: int) -> dict[str, Any]:
     return {"method": run.method, "seed": run.seed, "stage": stage, "trained_on": trained_on}
 
 
-def _frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def _frame(rows: Iterable[dict[str, Any]], usual: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The rows as a frame.
+
+    Args:
+        usual: the columns where there is no row yet, so that what looks for one finds it.
+    """
     import pandas as pd
 
-    return pd.DataFrame(list(rows))
+    found = list(rows)
+    return pd.DataFrame(found) if found else pd.DataFrame(columns=list(usual))
