@@ -223,6 +223,17 @@ def test_packed_weights_are_not_taken_for_numbers(folder: Path) -> None:
         one_line(told.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("tokenizer.json", "tokenizer.json"), ("processor_config.json", "preprocessor_config.json")],
+)
+def test_a_file_of_the_processor_that_is_missing(folder: Path, file: str, said: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(InputError, match=rf"there is no {said}\. Copy tokenizer and processor files") as told:
+        check_ready(str(folder), ModelSettings())
+    one_line(told.value)
+
+
 def test_one_weight_that_is_missing(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights[next(name for name in weights if name.endswith("layers.0.input_layernorm.weight"))]

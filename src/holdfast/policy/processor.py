@@ -14,7 +14,8 @@ from typing import Any
 from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLProcessor, Qwen3VLProcessor
 from transformers.models import pixtral
 
-from holdfast.policy.environment import loading, torchvision_works
+from holdfast.errors import InputError
+from holdfast.policy.environment import MissingPackage, loading, torchvision_works
 from holdfast.policy.videos import VideoSettings, video_settings_alone
 
 
@@ -40,8 +41,25 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
     pixtral_processor()  # makes it loadable by name, and says what is wrong with torchvision
     auto = AutoTokenizer if text_only else AutoProcessor
     part = "tokenizer" if text_only else "processor"
-    with loading(part, folder), video_settings_alone():
-        return auto.from_pretrained(folder, trust_remote_code=False, **options)
+    try:
+        with loading(part, folder), video_settings_alone():
+            return auto.from_pretrained(folder, trust_remote_code=False, **options)
+    except InputError as error:
+        if isinstance(error, MissingPackage) or not (lacking := _lacking(Path(folder), text_only)):
+            raise
+        raise InputError(
+            f"The {part} of {folder} cannot be loaded: there is no {lacking}. Copy tokenizer and processor "
+            "files from the checkpoint that the weights come from."
+        ) from error
+
+
+def _lacking(folder: Path, text_only: bool) -> str | None:
+    """The file of a model folder without which no processor is; None where one of each kind is there."""
+    kinds = [["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"]]
+    kinds += [] if text_only else [["preprocessor_config.json", "processor_config.json"]]
+    if not folder.is_dir():
+        return None
+    return next((kind[0] for kind in kinds if not any((folder / name).is_file() for name in kind)), None)
 
 
 def pixtral_processor() -> Any:
