@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -389,3 +391,17 @@ def test_code_that_changed_since_the_plan_is_not_run(rules: Path, tmp_path: Path
     rules.write_text(RULES + "\n")
     with pytest.raises(InputError, match=r"rules\.py has changed"):
         plugins.check_unchanged(plan.code)
+
+
+def test_the_code_that_runs_is_the_code_that_is_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python knows its own bytecode by size and seconds, which an edit need not change."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path, found = tmp_path / "rules.py", []
+    for number in (5, 7):
+        path.write_text(f"def score(answer, example):\n    return 0.{number}\n")
+        os.utime(path, (1e9, 1e9))
+        plugins._module.cache_clear()  # as in a process of its own
+        found.append(plugins.load(f"{path}:score")("", None))
+    assert found == [0.5, 0.7]

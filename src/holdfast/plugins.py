@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, InputError, shortened, suggestion
-from holdfast.files import file_digest, user_path
+from holdfast.files import read_bytes, user_path
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
@@ -87,8 +87,12 @@ def file_hash(path: Path) -> str:
     Raises:
         InputError: it cannot be read.
     """
+    return hashlib.sha256(_content(path)).hexdigest()
+
+
+def _content(path: Path) -> bytes:
     try:
-        return file_digest(path)
+        return read_bytes(path)
     except OSError as error:
         raise InputError(f"The file {path} cannot be read: {error.strerror}.") from None
 
@@ -176,18 +180,22 @@ def load_function(reference: str) -> Callable[..., Any]:
 
 @cache
 def _module(path: Path) -> ModuleType:
-    """The module that a file makes; once in a process."""
+    """The module that a file makes; once in a process.
+
+    What is run is what was hashed: bytecode that Python keeps is told apart by size and seconds alone.
+    """
     name = f"holdfast_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None, "it ends in .py"
+    assert spec is not None, "it ends in .py"
     module = importlib.util.module_from_spec(spec)
-    _ran[path] = file_hash(path)
+    content = _content(path)
+    _ran[path] = hashlib.sha256(content).hexdigest()
     sys.modules[name] = module  # pydantic looks annotations up there
     try:
         with time_limit(TO_RUN):
-            spec.loader.exec_module(module)
+            exec(compile(content, path, "exec", dont_inherit=True), vars(module))
     except BaseException as error:
         del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
