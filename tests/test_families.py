@@ -205,6 +205,14 @@ def test_images_are_processed_once(any_folder, monkeypatch):
     assert all(one is other for one, other in zip(first.image_keys, again.image_keys, strict=True))
 
 
+def test_a_picture_file_that_was_replaced_is_processed_again(any_folder, tmp_path):
+    policy, keys = make_policy(any_folder), []
+    for colour in ("red", "blue", "blue"):
+        Image.new("RGB", (40, 40), colour).save(tmp_path / "a.bmp")
+        keys.append(policy.encode(["w1"], [[tmp_path / "a.bmp"]]).image_keys)
+    assert keys[0] != keys[1] == keys[2]
+
+
 def test_no_image_token_is_ever_sampled(any_folder):
     policy = make_policy(any_folder)
     ids = policy.tokenizer.convert_tokens_to_ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -79,3 +80,14 @@ def test_image_objects_have_a_memory_of_their_own(monkeypatch, remembered):
     assert (len(drawn), len(remembered)) == (2, 0)
     assert maker.picture(shown[2]) is made[2]
     assert maker.picture(shown[0]).key == made[0].key  # forgotten, and made again alike
+
+
+def test_a_file_that_was_replaced_is_another_picture(tmp_path, remembered):
+    """Also in a process that has seen the one before, as a notebook."""
+    file, maker, seen = tmp_path / "a.bmp", make(), []
+    for colour in ("red", "blue"):
+        Image.new("RGB", (56, 28), colour).save(file)
+        os.utime(file, (0, 0))
+        seen.append(maker.picture(file).key)
+    assert len(set(seen)) == 2
+    assert maker.picture(file).key == seen[1] and len(remembered) == 2

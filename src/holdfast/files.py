@@ -293,6 +293,18 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def state(path: Path) -> tuple[int, int, int]:
+    """What tells a file's content from others under its name: size, time of change, and when that was set.
+
+    Archives and copies set the time of change, also to that of a file of equal size that was there before.
+
+    Raises:
+        OSError: it is not there.
+    """
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
 def copy_folder(source: Path, target: Path, without: str) -> None:
     """Copy what lies in a folder into another, but for what has that name.
 

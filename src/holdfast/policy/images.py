@@ -7,7 +7,7 @@ one size are cut into patches together, on the device that takes them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from holdfast.errors import InputError
 from holdfast.policy.cache import ByteCache
-from holdfast.tasks.example import ImageSource, held_bytes, open_image
+from holdfast.tasks.example import ImageSource, held_bytes, name_of, open_image
 
 # Decoded and resized pixels of this process, whichever policy asks: a run sees the same images at every
 # stage and in every evaluation. They take a twelfth of the patches made from them, or less.
@@ -93,14 +93,20 @@ class PatchMaker:
         self.table_C256 = torch.from_numpy(table_C256).to(self.device, self.dtype)
 
     def picture(self, source: ImageSource) -> Picture:
-        """Decoded and resized; remembered, so that an image object or file must not change afterwards.
+        """Decoded and resized; remembered, so that an image object must not change afterwards.
 
         Raises:
             HoldfastError: it cannot be read.
             ValueError: it is empty, too long and narrow, or not of whole patches and never resized.
         """
-        name: Hashable = id(source) if isinstance(source, Image.Image) else source
-        key = (name, self.resize, self.min_pixels, self.max_pixels, self.patch * self.merge, self.resample)
+        key = (
+            name_of(source),
+            self.resize,
+            self.min_pixels,
+            self.max_pixels,
+            self.patch * self.merge,
+            self.resample,
+        )
         cache = OBJECTS if isinstance(source, Image.Image) else PIXELS
         known = cache.get(key)
         if known is not None:

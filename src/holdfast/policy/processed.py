@@ -7,7 +7,7 @@ prompt shows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -21,7 +21,7 @@ from holdfast.errors import InputError
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.encode import Encoder, Tokenised, Uses, check_images
-from holdfast.tasks.example import ImageSource, open_image
+from holdfast.tasks.example import ImageSource, name_of, open_image
 
 PROCESSED_BYTES = 1 << 30  # of processed images that are kept
 TEXT_OUTPUTS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
@@ -67,7 +67,7 @@ class ProcessorEncoder(Encoder):
         self._processed: ByteCache[tuple[ImageSource, ProcessedImage]] = ByteCache(PROCESSED_BYTES)
 
     def _picture(self, image: ImageSource) -> ProcessedImage:
-        name: Hashable = id(image) if isinstance(image, Image.Image) else image
+        name = name_of(image)
         known = self._processed.get(name)
         if known is not None:
             return known[1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from holdfast.errors import HoldfastError, shortened
+from holdfast.files import state
 from holdfast.tasks.pictures import as_seen, opened, upright_size
 
 IMAGE_MARKER = "<image>"  # in a prompt: here stands an image
@@ -67,6 +68,16 @@ class Example:
         """What messages call it."""
         name = shortened(self.id)
         return f"{name} ({self.place})" if self.place else name
+
+
+def name_of(source: ImageSource) -> Hashable:
+    """What a picture is remembered by, while the source itself is kept: another picture has another name."""
+    if isinstance(source, Image.Image):
+        return id(source)
+    if isinstance(source, Path):
+        with suppress(OSError):  # opening it says what is wrong
+            return source, *state(source)
+    return source
 
 
 def held_bytes(source: ImageSource) -> int:
