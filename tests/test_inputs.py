@@ -191,7 +191,7 @@ def test_code_that_changed_between_its_run_and_the_plan_is_found(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "[1]", '{"version": 1}', '{"version": 1, "found": {"a": 2}}', "folder"]
+    "damage", ["", "[1]", '{"version": 2}', '{"version": 2, "found": {"a": 2}}', "folder"]
 )
 def test_hashes_are_found_again_where_their_memory_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
@@ -237,3 +237,16 @@ def test_what_an_index_names_is_part_of_the_identity(tmp_path: Path) -> None:
     after = folder_digests(tmp_path, tmp_path / "memory" / HASHES)
     assert before.keys() == after.keys() == {"part-1.safetensors", INDEX}
     assert before["part-1.safetensors"] != after["part-1.safetensors"]
+
+
+def test_weights_of_equal_size_and_time_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As archives leave them that give all files one time."""
+    monkeypatch.setattr(identity, "REMEMBER_FROM", 1)
+    found = []
+    for content in ("one", "two"):
+        (tmp_path / "model.safetensors").write_text(content)
+        os.utime(tmp_path / "model.safetensors", (0, 0))
+        found.append(folder_digests(tmp_path, tmp_path / "memory" / HASHES)["model.safetensors"])
+    assert found == [hashlib.sha256(content).hexdigest() for content in (b"one", b"two")]

@@ -13,7 +13,7 @@ from holdfast.policy.device import device_name
 from holdfast.policy.settings import ModelSettings, model_path
 from holdfast.weights import indexed
 
-HASHES, HASHES_VERSION = "model-hashes.json", 1  # in a store: what `model_identity` remembers
+HASHES, HASHES_VERSION = "model-hashes.json", 2  # in a store: what `model_identity` remembers
 REMEMBER_FROM = 1 << 26  # bytes; the hashes of smaller files are not worth keeping
 _DETERMINING = (".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 
@@ -34,7 +34,7 @@ def model_identity(model: ModelSettings, memory: Path) -> dict[str, Any]:
     """All that determines what the model computes.
 
     Args:
-        memory: a JSON file that keeps the hashes of large weight files, by path, size and time.
+        memory: a JSON file that keeps the hashes of large weight files, by path, size and times.
 
     Raises:
         InputError: the embedded model is not in the package.
@@ -86,9 +86,9 @@ def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
     known = files.recall(memory, HASHES_VERSION, str)
     digests, learned = {}, False
     for path in sorted(paths):
-        facts = path.stat()
-        key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
-        if facts.st_size < REMEMBER_FROM:
+        size, *times = files.state(path)
+        key = " ".join(map(str, (path.resolve(), size, *times)))
+        if size < REMEMBER_FROM:
             digests[path.name] = files.file_digest(path)
             continue
         if key not in known:

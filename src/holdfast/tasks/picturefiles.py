@@ -1,7 +1,7 @@
 """Picture files beside rows: where they may lie, what is in them, and whether they can be used.
 
 Reading and decoding some ten thousand pictures takes a minute or two, so what was found is remembered by
-path, size and time of change: within the process, and of large sets in a file of the data folder.
+path, size and times: within the process, and of large sets in a file of the data folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from holdfast.tasks.imagecheck import look
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prepared import data_folder
 
-CHECK_VERSION = 1  # raise when pictures that were good are to be looked at again
+CHECK_VERSION = 2  # raise when pictures that were good are to be looked at again
 MEMORY = "pictures.json"
 SHORTEST_INLINE = 200  # characters of base64: pictures but dots have more, and hardly a name has as many
 PICTURE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|ppm|pgm|jp2|avif)$", re.IGNORECASE)
@@ -42,7 +42,7 @@ class Found:
     problem: str = ""
 
 
-_found: dict[str, Found] = {}  # in this process, by path, size and time of change
+_found: dict[str, Found] = {}  # in this process, by path, size and times
 
 
 def inline(name: str) -> bytes | None:
@@ -134,7 +134,6 @@ def _look(path: Path) -> Found:
 
 def _key(path: Path) -> str:
     try:
-        facts = path.stat()
+        return " ".join(map(str, (path, *files.state(path))))
     except OSError:
         return str(path)
-    return f"{path} {facts.st_size} {facts.st_mtime_ns}"

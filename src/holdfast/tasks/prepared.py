@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.files import file_digest, read_json
+from holdfast.files import file_digest, read_json, state
 from holdfast.tasks.benchmarks import BENCHMARKS, Benchmark
 from holdfast.tasks.example import Example, LazyImage
 from holdfast.tasks.tables import library
@@ -74,13 +74,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def facts(file: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, which tell it from a damaged one."""
-    about = file.stat()
-    return {"bytes": about.st_size, "sha256": _digest(file, about.st_size, about.st_mtime_ns)}
+    now = state(file)
+    return {"bytes": now[0], "sha256": _digest(file.absolute(), now)}
 
 
 @lru_cache(maxsize=64)
-def _digest(file: Path, size: int, changed: int) -> str:
-    """SHA-256 of a file, which is read again when its size or time of change is another."""
+def _digest(file: Path, now: tuple[int, ...]) -> str:
+    """SHA-256 of a file, which is read again when its state is another."""
     return file_digest(file)
 
 
@@ -240,9 +240,9 @@ class _Rows:
 
 
 def _table(file: Path) -> Any:
-    return _mapped(file, file.stat().st_mtime_ns)
+    return _mapped(file.absolute(), state(file))
 
 
 @lru_cache(maxsize=64)
-def _mapped(file: Path, changed: int) -> Any:
+def _mapped(file: Path, now: tuple[int, ...]) -> Any:
     return library().Dataset.from_file(str(file))

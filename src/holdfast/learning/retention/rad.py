@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field, model_validator
 
+from holdfast import files
 from holdfast.errors import InputError, shortened
-from holdfast.files import read_text
 from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import SFT
@@ -112,7 +112,7 @@ class RecallAnchoredDistillation(Strategy):
 
     def _drawn(self, path: Path, stage: Stage, draw: Random) -> Groups:
         """Texts of the user's file."""
-        texts, policy = _kept(path, path.stat().st_mtime_ns), stage.policy
+        texts, policy = _kept(path, files.state(path)), stage.policy
         some = draw.sample(texts, min(len(texts), self.examples))
         prompts, completions = policy.encoder.texts(some, self.max_tokens)
         return Groups(prompts.to(policy.device), completions.to(policy.device), torch.ones(len(some), 1))
@@ -134,7 +134,7 @@ def read_texts(path: Path) -> list[str]:
     if path.suffix not in (".txt", ".jsonl"):
         raise InputError(f"{path} must be a .txt file with a text a line, or a .jsonl file.")
     try:
-        lines = read_text(path).removeprefix("\ufeff").split("\n")
+        lines = files.read_text(path).removeprefix("\ufeff").split("\n")
     except OSError as error:
         raise InputError(f"The file {path} cannot be read: {error.strerror or error}.") from None
     except ValueError:
@@ -150,7 +150,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 @lru_cache(1)
-def _kept(path: Path, changed: int) -> list[str]:
+def _kept(path: Path, state: tuple[int, ...]) -> list[str]:
     """As `read_texts`, read once while the file stays as it is."""
     return read_texts(path)
 
