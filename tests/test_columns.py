@@ -17,7 +17,7 @@ from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.tasks import columns
 from holdfast.tasks.catalog import get_task
-from holdfast.tasks.columns import HubTask
+from holdfast.tasks.columns import HubTask, TableTask
 from holdfast.tasks.example import open_image
 from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.task import Task
@@ -354,6 +354,21 @@ def test_rows_are_copied_once_and_again_when_the_table_changes(
     assert rows.read_bytes() == before  # it stays until there is another
     assert task(last).source == first.source  # a damaged copy is made anew
     assert rows.read_bytes() != before
+
+
+def test_rows_are_copied_again_when_a_picture_that_they_name_changes(tmp_path: Path) -> None:
+    """Also where it was missing, so that its row was left out."""
+    rows = [{"q": "?", "a": "red", "image": f"{n}.png", "key": str(n)} for n in range(3)]
+    file = tmp_path / "rows.csv"
+    file.write_text("q,a,image,key\n" + "".join(f"{','.join(row.values())}\n" for row in rows))
+    settings = {"test": str(file), "prompt": "{q}", "answer": "{a}", "images": "image", "id": "key"}
+    found = []
+    for name, number in (("0.png", 1), ("1.png", 2), ("2.png", 3), ("1.png", 3), (None, 0)):
+        if name is not None:
+            (tmp_path / name).write_bytes(picture(number))
+        found.append(get_task("mine", {"mine": TableTask.model_validate(settings)}))
+    assert [one.sizes["test"] for one in found] == [1, 2, 3, 3, 3]
+    assert len({one.source for one in found}) == 4 and found[3].source == found[4].source
 
 
 def unreachable(*arguments: object) -> None:

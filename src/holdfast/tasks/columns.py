@@ -36,7 +36,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnData
 from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.prepare import prepare, remarks
-from holdfast.tasks.prepared import data_folder, load_prepared, read_manifest
+from holdfast.tasks.prepared import data_folder, load_prepared, picture_changed, read_manifest
 from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers import OPTION_SCORERS
 from holdfast.tasks.scorers.vqa import majority
@@ -227,11 +227,12 @@ def _copied(
         options=settings.scorer in OPTION_SCORERS,
     )
     try:
-        return load_prepared(benchmark, folder)
+        if not picture_changed(folder):
+            return load_prepared(benchmark, folder)
     except InputError:  # not there yet, or damaged: then it stays until the new one is whole
         if read_manifest(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
-    manifest = prepare(benchmark, Source(origin, splits(), state), folder)
+    manifest = prepare(benchmark, Source(origin, splits(), state, watched=root is not None), folder)
     for remark in remarks(benchmark, manifest):
         log.warning("Task %s, %s.", name, remark)
     return load_prepared(benchmark, folder)

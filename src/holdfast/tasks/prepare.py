@@ -20,6 +20,7 @@ from holdfast import files, rng
 from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.tasks.benchmarks import Benchmark
 from holdfast.tasks.benchmarks.benchmark import BadRow, Records
+from holdfast.tasks.benchmarks.fields import FolderImage
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.imagecheck import SMALLEST_SIDE, size_of
 from holdfast.tasks.pictures import BadImage
@@ -27,11 +28,14 @@ from holdfast.tasks.prepared import (
     COLUMNS,
     FORMAT,
     IMAGES,
+    NAMED,
     ROWS,
     changed_file,
     elsewhere,
     facts,
     image_type,
+    picture_changed,
+    picture_state,
     read_manifest,
     row_type,
 )
@@ -75,7 +79,8 @@ def prepare(
     }  # fmt: skip
     files.recover_folder(folder)
     there = read_manifest(folder)
-    if there and all(there.get(key) == value for key, value in request.items()) and _intact(folder, there):
+    asked = there and all(there.get(key) == value for key, value in request.items())
+    if there and asked and _intact(folder, there) and not picture_changed(folder):
         return there
     if there is None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no prepared set; choose another --out.")
@@ -100,6 +105,9 @@ def prepare(
             },
         }
         files.write_json(work / "manifest.json", manifest)
+        if source.watched:
+            named = {str(path): was for writer in writers.values() for path, was in writer.named.items()}
+            files.write_json(work / NAMED, named)
     return manifest
 
 
@@ -145,6 +153,7 @@ class _Split:
 
     Attributes:
         shown: SHA-256 of the images that its rows show.
+        named: files of images that its rows name, as they were before they were read.
     """
 
     def __init__(self, benchmark: Benchmark, split: Split, seed: int) -> None:
@@ -153,6 +162,7 @@ class _Split:
         self.problems: dict[str, list[str]] = {}
         self.shown: set[str] = set()
         self.written: set[str] = set()
+        self.named: dict[Path, list[int] | None] = {}
         self.digests: dict[LazyImage, str | BadImage] = {}  # of images that several rows name
 
     def write(
@@ -232,6 +242,8 @@ class _Split:
         if not isinstance(image, LazyImage):
             return self._write(bytes(image), writer)  # type: ignore[arg-type]  # rows hold files, no pictures
         if image not in self.digests:
+            if isinstance(image, FolderImage):
+                self.named[image.folder / image.name] = picture_state(image.folder / image.name)
             try:
                 self.digests[image] = self._write(image.read(), writer)
             except BadImage as bad:

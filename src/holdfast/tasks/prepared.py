@@ -5,6 +5,7 @@ A prepared set is a folder with
     manifest.json          what it is: counts, splits, source, licence, checksums
     SPLIT/rows.arrow       examples in the order in which they are used; images by their SHA-256
     SPLIT/images.arrow     each distinct image: its SHA-256, and the file's bytes
+    pictures.json          of a table of one's own: files that rows name, as they were when they were copied
 
 Rows lie in an order shuffled by the seed, so that the first ones are a fair sample even where a
 release is sorted by subject or category. Both tables are mapped into memory: an image is read from
@@ -24,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError, InputError
-from holdfast.files import file_digest, read_json, state
+from holdfast.files import file_digest, read_if_there, read_json, state
 from holdfast.tasks.benchmarks import BENCHMARKS, Benchmark
 from holdfast.tasks.example import Example, LazyImage
 from holdfast.tasks.tables import library
 from holdfast.tasks.task import SPLITS, Split, Task
 
 FORMAT = 2
-ROWS, IMAGES = "rows.arrow", "images.arrow"
+ROWS, IMAGES, NAMED = "rows.arrow", "images.arrow", "pictures.json"
 # Fields of an Example, as columns of rows.
 COLUMNS = ("id", "prompt", "answer", "images", "choices", "aliases", "references", "rationale", "meta")
 FOLDER_VARIABLE = "HOLDFAST_DATA"
@@ -105,6 +106,20 @@ def changed_file(folder: Path, manifest: Mapping[str, Any], thorough: bool = Fal
             if (thorough or name == ROWS) and facts(file) != known:
                 return f"{split}/{name}"
     return None
+
+
+def picture_state(file: Path) -> list[int] | None:
+    """What tells a picture from another under its name; None where there is none."""
+    try:
+        return [*state(file)]
+    except OSError:
+        return None
+
+
+def picture_changed(folder: Path) -> bool:
+    """Whether a picture that rows of a copied table name was replaced since, or came only then."""
+    known = read_if_there(folder / NAMED)
+    return isinstance(known, dict) and any(picture_state(Path(one)) != was for one, was in known.items())
 
 
 def load_benchmark(name: str) -> Task:

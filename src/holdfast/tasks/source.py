@@ -26,11 +26,13 @@ class Source:
         origin: the hub id with its revision, or the folder.
         state: changes when files of a local folder change; "" where the origin names a revision.
         splits: rows of each split.
+        watched: rows may name pictures whose changes `state` does not tell.
     """
 
     origin: str
     splits: Mapping[Split, Records]
     state: str = ""
+    watched: bool = False
 
 
 def from_folder(benchmark: Benchmark, folder: Path, origin: str = "") -> Source:
