@@ -289,6 +289,17 @@ def test_other_settings_are_another_line(mine: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/tracking/Lines").iterdir())) == 2
 
 
+def test_another_name_of_a_method_is_another_line(mine: Path, tmp_path: Path) -> None:
+    """Its results are there already, and are told under that name."""
+    settings, found = SMALL | {"sequence": ["reading"], "track": ["mine.py:Lines"]}, []
+    sft = {"objective": "sft"}
+    for methods in ({"one": sft}, {"two": sft}, {"one": sft, "two": sft}):
+        run(make_experiment(tmp_path, **settings, methods=methods))
+        found.append(sorted({line for _, line, *_ in lines(tmp_path / "out")}))
+    assert found[0] == ["one seed 0"] and found[1] == ["one seed 0", "two seed 0"]
+    assert len(list((tmp_path / "out/tracking/Lines").iterdir())) == 3
+
+
 def test_estimates_of_a_table_stand_in_columns() -> None:
     rows = [
         {"method": "sft", "fm": None},

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, reason
 from holdfast.experiment.executor import Event
+from holdfast.experiment.identity import digest
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.store import Store
 from holdfast.tracking import TRACKERS, Axis, Tracked, Tracker, own_name, tracker_class
@@ -56,7 +57,7 @@ class Tracking:
         self._store = store
         self._looked: dict[str, float] = defaultdict(float)
         self._places = _places(plan)
-        folder, key = experiment.output / "tracking", plan.digest()[:8]
+        folder, key = experiment.output / "tracking", digest([sorted(plan.jobs), _drawn(self._places)])[:8]
         self._tellers = [
             _Teller(name, Tracked(experiment.name, key, folder / own_name(name) / key, experiment.resolved()))
             for name in names
@@ -206,6 +207,11 @@ def _places(plan: Plan) -> dict[str, list[_Place]]:
             style = plan.jobs[name].style
             places[name].append(_Place(line, stage, metric=f"accuracy/{task} ({style})"))
     return places
+
+
+def _drawn(places: Mapping[str, Sequence[_Place]]) -> list[list[Any]]:
+    """What is drawn on which line: equal results under another name of a method are another drawing."""
+    return sorted([*astuple(place), job] for job, found in places.items() for place in found)
 
 
 def _of_row(row: Mapping[str, float], place: _Place) -> _Point:

@@ -31,7 +31,8 @@ class Tracked:
 
     Attributes:
         name: of the experiment.
-        key: changes with anything that changes a result, so that other settings are not drawn on one line.
+        key: changes with anything that changes a result or names it, so that other settings are not drawn
+            on one line.
         folder: for what the tracker writes; kept from one start of the run to the next.
         settings: of the experiment, as plain data.
     """
