@@ -147,6 +147,18 @@ def test_what_results_were_made_with_is_told_as_far_as_they_say() -> None:
         assert {name: facts[name] for name in MADE if name in facts} == expected
 
 
+def test_no_table_or_figure_of_the_report_before_is_left(tmp_path):
+    """Whoever takes all that lies there would take those of other settings; what is not ours stays."""
+    build(make_results(("sft", "grpo"), items=8), tmp_path / "report", pictures=0)
+    (tmp_path / "report" / "tables" / "mine.csv").write_text("a")
+    left = make_results(("sft",), items=8, general=())
+    for folder in ("report", "clean"):
+        build(left, tmp_path / folder, pictures=0)
+    names = [{str(one.relative_to(tmp_path / folder)) for one in (tmp_path / folder).rglob("*")}
+             for folder in ("report", "clean")]  # fmt: skip
+    assert names[0] - names[1] == {"tables/mine.csv"} and not names[1] - names[0]
+
+
 @pytest.mark.usefixtures("unsaved")
 def test_the_terminal_says_what_the_report_finds(tmp_path):
     results = make_results(("sft", "grpo"), seeds=(0, 1, 2), items=40)

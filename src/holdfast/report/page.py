@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from holdfast.analysis.results import Results
 from holdfast.analysis.views import Analysis, analyse
-from holdfast.files import write_bytes, write_json, write_text
+from holdfast.files import read_if_there, write_bytes, write_json, write_text
 from holdfast.report.gallery.page import NAME, gallery
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Examples, Shelf
 from holdfast.report.latex import to_latex
@@ -19,7 +20,8 @@ from holdfast.report.style import RC, Looks, css, data_colours, looks_of, save
 from holdfast.report.table import Table, to_csv, to_json
 from holdfast.report.templating import environment
 
-FINDINGS = "findings.json"
+FINDINGS, PIECES = "findings.json", "pieces.json"
+_PIECE = re.compile(r"(tables|figures)/[^/]+")
 
 
 def build(
@@ -41,7 +43,8 @@ def build(
     analysis = analyse(results)
     looks = looks_of(analysis.methods)
     shelf = Shelf(examples if pictures else None)
-    made = [_filled(make(analysis), analysis, looks, folder, shelf) for make in sections]
+    pieces: list[str] = []
+    made = [_filled(make(analysis), analysis, looks, folder, shelf, pieces) for make in sections]
     findings = [finding for section in made for finding in section.findings]
     colours = {name: css(look.colour) for name, look in looks.items()}
     content = {
@@ -60,11 +63,27 @@ def build(
         write_text(folder / name, templates.get_template(f"{name}.j2").render(content))
     write_json(folder / FINDINGS, [asdict(finding) for finding in findings])
     write_bytes(folder / NAME, gallery([results], shelf, Album(pictures)))
+    _remove_others(folder, pieces)
     return folder / "index.html"
 
 
-def _filled(section: Section, analysis: Analysis, looks: Looks, folder: Path, shelf: Shelf) -> Section:
-    """The section with its figures drawn, its tables written, and without what has nothing to show."""
+def _remove_others(folder: Path, pieces: Sequence[str]) -> None:
+    """Remove tables and figures of the report before that this one has not; nothing that others put there."""
+    before = read_if_there(folder / PIECES)
+    for name in before if isinstance(before, list) else ():
+        if isinstance(name, str) and _PIECE.fullmatch(name) and name not in pieces:
+            (folder / name).unlink(missing_ok=True)
+    write_json(folder / PIECES, pieces)
+
+
+def _filled(
+    section: Section, analysis: Analysis, looks: Looks, folder: Path, shelf: Shelf, pieces: list[str]
+) -> Section:
+    """The section with its figures drawn, its tables written, and without what has nothing to show.
+
+    Args:
+        pieces: the names of its files are added to them.
+    """
     import matplotlib
 
     parts: list[Part] = []
@@ -74,11 +93,13 @@ def _filled(section: Section, analysis: Analysis, looks: Looks, folder: Path, sh
                 figure = part.draw(analysis, looks)
                 if figure is not None:
                     parts.append(replace(part, svg=save(figure, folder / "figures", part.name, looks)))
+                    pieces += [f"figures/{part.name}.{form}" for form in ("png", "pdf")]
         elif isinstance(part, Table):
             if part.rows:
                 write_text(folder / "tables" / f"{part.name}.csv", to_csv(part))
                 write_text(folder / "tables" / f"{part.name}.tex", to_latex(part))
                 write_json(folder / "tables" / f"{part.name}.json", to_json(part))
+                pieces += [f"tables/{part.name}.{form}" for form in ("csv", "tex", "json")]
                 parts += [part] if part.shown else []
         elif isinstance(part, Samples):
             parts.append(_pictured(part, shelf))
