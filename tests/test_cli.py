@@ -137,6 +137,9 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
         assert "done already" in call("run", config, *changed, "max_jobs=100", "checkpoint_every=3").out
     assert [results.settings["reference"] for results in built] == ["grpo", None, None, None]
     assert snapshot(store) == first
+    # Nor is one of `report` taken for its own, which may have pictures that this one must not.
+    assert call("report", config, "--pictures", "none").code == 0
+    assert "done already" not in call("run", config).out
 
     # A cell damaged on disk is done again, and nothing else.
     experiment = make_experiment(tmp_path)

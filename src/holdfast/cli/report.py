@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdfast.experiment.plan import Job, Plan
     from holdfast.experiment.store import Damaged, Store
 
+FINISHED = "finished.json"  # in a run's folder: what its report was made of, where `run` made it whole
 MOST = "6000"  # as `thumbnails.MOST_PICTURES`, whose imports are heavy
 MOST_FINDINGS = 8  # in the terminal
 Pictures = Annotated[
@@ -138,6 +139,7 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
     from holdfast.experiment.collect import collect, judged
     from holdfast.report.page import build
 
+    (experiment.output / FINISHED).unlink(missing_ok=True)
     damaged = []
 
     def on_damage(job: Job, damage: Damaged) -> None:

@@ -16,7 +16,15 @@ import typer
 from holdfast import __version__, files, libraries
 from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
-from holdfast.cli.report import MOST, Pictures, most_pictures, paths, show_headline, write_report
+from holdfast.cli.report import (
+    FINISHED,
+    MOST,
+    Pictures,
+    most_pictures,
+    paths,
+    show_headline,
+    write_report,
+)
 from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
@@ -152,14 +160,13 @@ def run(
 
 def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome, pictures: int) -> bool:
     """Write the report, unless the one that is there is this one; False where results were damaged."""
-    state = experiment.output / "finished.json"
+    state = experiment.output / FINISHED
     told = {key: value for key, value in experiment.resolved().items() if key not in UNTOLD}
     made_of = {"results": plan.digest(), "settings": told, "pictures": pictures, "version": __version__}
     worked = outcome.done or outcome.failed
     if not worked and experiment.page.exists() and files.read_if_there(state) == made_of:
         out.print("Everything is done already.")
         return True
-    state.unlink(missing_ok=True)
     whole = write_report(experiment, plan, store, pictures)
     if whole and not outcome.failed:
         files.write_json(state, made_of)
