@@ -132,6 +132,10 @@ def test_what_an_experiment_has_is_not_asked_again(
     for different in (["model.max_context=100"], ["evaluation.max_tokens=17"], ["style=direct"]):
         other = load_exam(different, config)
         assert to_do(other, find_subject(str(copy), other)) == 3, different
+    (copy / "generation_config.json").rename(tmp_path / "ends")  # which says how replies end
+    assert to_do(exam, find_subject(str(copy), exam)) == 3
+    (tmp_path / "ends").rename(copy / "generation_config.json")
+    assert to_do(exam, find_subject(str(copy), exam)) == 0
     policy = Policy.load(copy, ModelSettings())
     next(policy.model.parameters()).data += 1
     policy.save(copy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from holdfast import files
@@ -15,6 +15,7 @@ from holdfast.experiment.fitting import check_rows
 from holdfast.experiment.identity import (
     HASHES,
     check_unchanged,
+    determines,
     folder_digests,
     loading_settings,
     model_identity,
@@ -158,8 +159,9 @@ def makers(store: Path, folder: Path) -> Iterator[str]:
     for path in manifests:
         try:
             manifest = files.read_json(path)
-            made = {name: facts["sha256"] for name, facts in manifest["files"].items()}
-            if all(made.get(f"{WEIGHTS}/{name}") == digest for name, digest in digests.items()):
+            made = {PurePath(name): facts["sha256"] for name, facts in manifest["files"].items()}
+            weights = {path.name: made[path] for path in made if path.parent.name == WEIGHTS}
+            if {name: weights[name] for name in weights if determines(name)} == digests:
                 yield str(manifest["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError):
             continue

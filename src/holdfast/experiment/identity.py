@@ -75,13 +75,18 @@ def loading_settings(model: ModelSettings) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude={"path", "revision"}) | {"device": device}
 
 
+def determines(name: str) -> bool:
+    """Whether a file of this name in a model folder determines the model."""
+    return Path(name).suffix in _DETERMINING
+
+
 def folder_digests(folder: Path, memory: Path) -> dict[str, str]:
     """SHA-256 of the files of a model folder that determine the model, by name.
 
     Raises:
         InputError: its index of weights names files outside it.
     """
-    paths = {path for path in folder.iterdir() if path.suffix in _DETERMINING and path.is_file()}
+    paths = {path for path in folder.iterdir() if determines(path.name) and path.is_file()}
     paths |= {*indexed(folder)}
     known = files.recall(memory, HASHES_VERSION, str)
     digests, learned = {}, False
