@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from cli_helpers import Call
 from holdfast.errors import InputError
@@ -67,10 +69,26 @@ def test_another_file_is_another_model(tmp_path: Path) -> None:
         check_ready(str(folder), settings, memory)
     (tmp_path / "away").rename(weights)
     check_ready(str(folder), settings, memory)
+    save_file({"one": torch.zeros(1)}, weights)  # of another model
+    with pytest.raises(InputError, match="do not fit its config"):
+        check_ready(str(folder), settings, memory)
+    shutil.copyfile(EMBEDDED / "model.safetensors", weights)
+    check_ready(str(folder), settings, memory)
     (folder / "config.json").write_text("{}")
     assert Known(memory, str(folder), settings).get("ready") is None
     with pytest.raises(InputError):
         check_ready(str(folder), settings, memory)
+
+
+def test_adapters_are_known_with_the_model_that_they_are_for(tmp_path: Path) -> None:
+    base, adapters, memory = tmp_path / "base", tmp_path / "adapters", tmp_path / KNOWN
+    shutil.copytree(EMBEDDED, base)
+    adapters.mkdir()
+    settings = ModelSettings(path=str(base))
+    Known(memory, str(adapters), settings).keep("ready", True)
+    assert Known(memory, str(adapters), settings).get("ready") is True
+    (base / "config.json").write_text("{}")
+    assert Known(memory, str(adapters), settings).get("ready") is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "null"])

@@ -1,7 +1,7 @@
 """What was found out of a model folder, remembered: finding it out again imports torch, which takes seconds.
 
-A fact is kept under a fingerprint of all that it may depend on: the folder's configuration, the settings
-and the versions of the packages that read them.
+A fact is kept under a fingerprint of all that it may depend on: the folder's configuration, the sizes of its
+weights, the settings and the versions of the packages that read them.
 """
 
 from __future__ import annotations
@@ -75,5 +75,8 @@ def _fingerprint(source: str, settings: ModelSettings) -> str | None:
             facts.append(version(package))
         except PackageNotFoundError:
             facts.append(None)
-    facts.append(configuration(folder))
+    for one in dict.fromkeys((folder, model_path(settings.path))):  # of adapters also what they are for
+        if one.is_dir():
+            sizes = {path.name: path.stat().st_size for path in sorted(one.glob(f"*{_WEIGHTS}"))}
+            facts += [configuration(one), sizes]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
