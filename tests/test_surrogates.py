@@ -193,6 +193,16 @@ def test_what_is_not_used_leaves_no_trace_in_the_fingerprint():
     assert "loss" not in sft().determining(["one"])
 
 
+def test_what_a_rule_has_on_by_itself_counts_where_it_is_off():
+    """Else equal work: all of these were one job, with the results of whichever came first."""
+    found = [
+        method_of("dapo", **changes).determining(["one"])
+        for changes in ({}, {"refills": 0}, {"refills": 0, "drop_zero_variance": False}, {"refills": 3})
+    ]
+    assert all(one not in found[:place] for place, one in enumerate(found))
+    assert method_of("dapo", refills=9, drop_zero_variance=True).determining(["one"]) == found[0]
+
+
 def test_refills_without_prompts_that_leave_are_refused():
     with pytest.raises(ValueError, match="drop_zero_variance: true"):
         method_of("grpo", refills=2)

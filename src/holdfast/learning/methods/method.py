@@ -135,10 +135,13 @@ class Method(Settings):
         if not isinstance(self.iterations, int):
             settings["iterations"] = self.iterations_on(tasks)
         return {
-            key: value
-            for key, value in settings.items()
-            if key not in _LATER or (value and value != type(self).model_fields[key].default)
+            key: value for key, value in settings.items() if key not in _LATER or self._is_used(key, value)
         }
+
+    def _is_used(self, key: str, value: Any) -> bool:
+        """Whether a setting is not as it would be anyway; without, some are off in several ways."""
+        usual = type(self).model_fields[key].default
+        return value != usual and bool(value or usual)
 
     @property
     def completions(self) -> int:
