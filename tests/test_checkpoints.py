@@ -28,7 +28,8 @@ from holdfast.experiment.store import Store
 from holdfast.generate.generator import Answers, Question
 from holdfast.generate.local import LocalGenerator
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from holdfast.policy.settings import EMBEDDED, Lora, ModelSettings, Sampling
+from test_inputs import change_weights
 
 OPTIONS = ("prompts=embedded", "evaluation.max_tokens=32", "test_examples=40")
 
@@ -56,7 +57,7 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     said_of_it = files.read_json(out / "records" / "presence.json")
     assert set(said_of_it) == {
         "format", "checkpoint", "fingerprint", "sha256", "seconds", "made",
-        "inputs", "setting", "setting_sha256", "asked",
+        "inputs", "setting", "setting_sha256", "asked", "weights",
     }  # fmt: skip
     assert set(said_of_it["inputs"]) == {
         "task", "version", "data", "scorer", "split", "examples", "style", "template", "sampling"
@@ -95,6 +96,19 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     refused = call("evaluate", other, "--tasks", "presence", *OPTIONS, "--out", out)
     assert refused.code == 2
     assert "choose another folder with --out" in refused.err
+
+
+def test_answers_of_other_weights_are_not_compared_as_one_checkpoint(call: Call, tmp_path: Path) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(EMBEDDED, model)
+    assert call("evaluate", model, "--tasks", "presence,counting", *OPTIONS, "--out", out).code == 0
+    change_weights(model)
+    assert call("evaluate", model, "--tasks", "presence", *OPTIONS, "--out", out).code == 0
+    mixed = call("check", out, out)
+    assert mixed.code == 2 and "other weights gave those on counting from those on presence" in mixed.err
+    assert call("check", out, out, "--tasks", "presence").code == 0
+    assert call("evaluate", model, "--tasks", "counting", *OPTIONS, "--out", out).code == 0
+    assert call("check", out, out).code == 0
 
 
 def to_do(exam: Exam, subject: Subject) -> int:

@@ -70,7 +70,7 @@ def examine(
             (task,) = job.tasks
             try:
                 one = _examined(job, subject.name, runner, store, on_step(task))
-                examined.append(replace(one, asked=exam.asking(task)))
+                examined.append(replace(one, asked=exam.asking(task), weights=subject.weights))
             except HoldfastError as error:
                 text = str(error).rstrip(".")
                 kept = "What was answered is kept; the same command goes on from there."

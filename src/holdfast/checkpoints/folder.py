@@ -45,6 +45,7 @@ class Examined:
         left_out: sampling settings that a server refused, so that its own counted.
         setting: machine, mode and versions that made them (`generate.setting`); None where nobody noted it.
         asked: the settings of the exam (`Exam.asking`); None likewise.
+        weights: a hash of the checkpoint's files; None likewise, and where they lie elsewhere.
     """
 
     task: str
@@ -58,6 +59,7 @@ class Examined:
     left_out: tuple[str, ...] = ()
     setting: dict[str, Any] | None = None
     asked: dict[str, Any] | None = None
+    weights: str | None = None
 
     @property
     def asked_in(self) -> str:
@@ -104,6 +106,7 @@ def export(examined: Sequence[Examined], folder: Path) -> None:
         "setting": last.setting,
         "setting_sha256": last.asked_in,
         "asked": last.asked,
+        "weights": last.weights,
         **({"left_out": last.left_out} if last.left_out else {}),
     }
     files.write_json(manifest, said)
@@ -162,10 +165,31 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
                 left_out=tuple(said.get("left_out") or ()),
                 setting=said.get("setting"),
                 asked=said.get("asked"),
+                weights=said.get("weights"),
             )
         )
     if not examined:
         raise InputError(f"{folder} holds no records; 'holdfast evaluate' with --out makes them.")
+    return examined
+
+
+def read_as_one(folder: Path, names: Sequence[str]) -> list[Examined]:
+    """As `read_folder`, to be compared: all by the same weights, as far as that was noted.
+
+    Raises:
+        InputError: the checkpoint changed between two tasks.
+    """
+    examined = read_folder(folder, names)
+    tasks: dict[str, list[str]] = {}
+    for one in examined:
+        if one.weights is not None:
+            tasks.setdefault(one.weights, []).append(one.task)
+    if len(tasks) > 1:
+        parts = " from those on ".join(map(", ".join, tasks.values()))
+        raise InputError(
+            f"The files of {examined[0].checkpoint} changed between its answers in {folder}: other weights "
+            f"gave those on {parts}. Run 'holdfast evaluate' with --out {folder} for all of them again."
+        )
     return examined
 
 
@@ -177,7 +201,7 @@ _NEEDED = {
     "made": str,
     "inputs": dict,
 }
-_OPTIONAL = {"left_out": list, "setting": dict, "asked": dict}
+_OPTIONAL = {"left_out": list, "setting": dict, "asked": dict, "weights": str}
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from holdfast.experiment.identity import (
     HASHES,
     check_unchanged,
     determines,
+    digest,
     folder_digests,
     loading_settings,
     model_identity,
@@ -40,6 +41,7 @@ class Subject:
         here: it generates in this process, so that its answers depend on how many are asked together.
         model: how it is loaded here; None where that is not known.
         remarks: what is to be said once it has answered.
+        weights: a hash of its files; None of what lies elsewhere.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Subject:
     here: bool = False
     model: ModelSettings | None = None
     remarks: Callable[[], list[str]] = list
+    weights: str | None = None
 
     def plan(self, exam: Exam) -> Plan:
         """The jobs of letting it answer an exam, without rows that it cannot take if they are skipped."""
@@ -122,7 +125,9 @@ def _local(source: str, exam: Exam) -> Subject:
         return LocalGenerator(policy)
 
     name = str(folder.resolve()) if folder.is_dir() else source
-    return Subject(name, identity, load, here=True, model=loading)
+    made_of = {key: found[key] for key in ("files", "adapters") if key in found}
+    weights = digest(made_of) if made_of else None
+    return Subject(name, identity, load, here=True, model=loading, weights=weights)
 
 
 def _trained(

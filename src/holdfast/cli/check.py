@@ -217,7 +217,7 @@ def _sides(
     again: bool,
     debug: bool,
 ) -> _Sides:
-    from holdfast.checkpoints.folder import RECORDS, read_folder
+    from holdfast.checkpoints.folder import RECORDS, read_as_one, read_folder
     from holdfast.checkpoints.subject import find_subject
 
     folders = [side for side in (before, after) if (Path(side) / RECORDS).is_dir()]
@@ -237,7 +237,7 @@ def _sides(
 
     def side(source: str) -> _Side:
         if source in folders:
-            return _Side(source, source, examined=read_folder(Path(source), names))
+            return _Side(source, source, examined=read_as_one(Path(source), names))
         assert exam is not None, "made where a side is no folder"
         subject = find_subject(source, exam)
         return _Side(source, subject.name, subject=subject)
