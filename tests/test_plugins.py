@@ -405,3 +405,17 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(
         plugins._module.cache_clear()  # as in a process of its own
         found.append(plugins.load(f"{path}:score")("", None))
     assert found == [0.5, 0.7]
+
+
+def test_a_name_that_came_after_the_file_was_run_is_no_slip(tmp_path: Path) -> None:
+    path = tmp_path / "rules.py"
+    path.write_text("one = 1\n")
+    assert plugins.load(f"{path}:one") == 1
+    path.write_text("one = 1\ntwo = 2\n")
+    with pytest.raises(
+        InputError, match=r"rules\.py has changed since this run began; start it again, in a new"
+    ):
+        plugins.load(f"{path}:two")
+    path.write_text("one = 1\n")
+    with pytest.raises(InputError, match="has nothing called two"):
+        plugins.load(f"{path}:two")

@@ -32,6 +32,7 @@ _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
 SECONDS = 10.0  # that one call may take, unless the function has an attribute `seconds`
 LONGEST = 86_400.0  # seconds that such an attribute may say
+_CHANGED = "has changed since this run began; start it again, in a new process."
 TO_RUN = 60.0  # seconds that a file may take to define what is in it
 
 
@@ -115,7 +116,7 @@ def check_unchanged(known: Mapping[str, str]) -> None:
     """
     for path, expected in known.items():
         if file_hash(Path(path)) != expected or _ran.get(Path(path).resolve(), expected) != expected:
-            raise InputError(f"{path} has changed since this run began; start it again.")
+            raise InputError(f"{path} {_CHANGED}")
 
 
 def load_files(paths: Iterable[str]) -> None:
@@ -137,8 +138,11 @@ def load(reference: str) -> Any:
     found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise InputError(f"'{reference}' names no code; write FILE.py:NAME.")
-    module = _module(Path(found["file"]).resolve())
+    path = Path(found["file"]).resolve()
+    module = _module(path)
     if not hasattr(module, found["name"]):
+        if file_hash(path) != _ran[path]:  # in a notebook, say, which ran it as it was
+            raise InputError(f"{found['file']} {_CHANGED}")
         known = [name for name in vars(module) if not name.startswith("_")]
         raise InputError(
             f"{found['file']} has nothing called {found['name']}{suggestion(found['name'], known)}"
