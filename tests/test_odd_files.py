@@ -123,7 +123,7 @@ def test_a_model_folder_with_a_pipe_in_it_is_refused(tmp_path: Path, name: str) 
     os.mkfifo(folder / name)
     ((key, text),) = check_model(ModelSettings(path=str(folder)))
     assert key == ("model", "path")
-    assert text == f"{folder / name} {SAID}; move it out of the model's folder."
+    assert text == f"{folder / name} {SAID}; move it out of the model's folder"
     with pytest.raises(InputError, match=SAID if name != "config.json" else "no config.json"):
         Policy.load(str(folder), ModelSettings(path=str(folder)))
 

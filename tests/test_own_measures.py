@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cli_helpers import Call
-from experiment_helpers import make_experiment, run_here, snapshot, write_config
+from experiment_helpers import TINY, make_experiment, run_here, snapshot, write_config
 from holdfast import load_results
 from holdfast.config.load import load_experiment
 from holdfast.errors import HoldfastError, InputError
@@ -145,6 +145,18 @@ def test_what_it_does_to_a_policy_reaches_nothing_else(rules: Path, tmp_path: Pa
     without, with_measures = snapshot(bare.store), snapshot(measured.store)
     assert without.items() <= with_measures.items()
     assert {name.split("/")[0] for name in with_measures.keys() - without.keys()} == {"measure"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_how_many_are_answered_together_names_the_result(tmp_path: Path, name: str) -> None:
+    """Of it depend the last bits of log-probabilities, and whatever is drawn."""
+
+    def jobs(batch: int) -> set[str]:
+        evaluation = {**TINY["evaluation"], "batch": batch}
+        plan = make_plan(make_experiment(tmp_path, measures={name: {}}, evaluation=evaluation))
+        return {one for one, job in plan.jobs.items() if job.kind == name}
+
+    assert jobs(4) == jobs(4) and jobs(4).isdisjoint(jobs(3)) and jobs(4)
 
 
 def test_its_file_its_settings_and_its_version_name_the_result(rules: Path, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class Asks(Meddles):
     what: str
 
     def request(self, moment):
-        inputs = {"x": object()} if self.what == "inputs" else {}
+        inputs = {"inputs": {"x": object()}, "noted": {"batch": 4}}.get(self.what, {})
         return Request("nobody" if self.what == "policy" else moment.policies[-1], moment.new, inputs)
 
 
@@ -233,7 +233,11 @@ def test_code_that_ends_the_process_is_named_and_no_success(
 
 @pytest.mark.parametrize(
     ("what", "expected"),
-    [("policy", "`request` names 'nobody'"), ("inputs", "must be plain values, as JSON has them")],
+    [
+        ("policy", "`request` names 'nobody'"),
+        ("inputs", "must be plain values, as JSON has them"),
+        ("noted", "hold 'batch', which is noted of every measure"),
+    ],
 )
 def test_what_a_measure_asks_for_must_be_there(
     mistakes: Path, tmp_path: Path, what: str, expected: str

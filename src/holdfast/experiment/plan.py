@@ -319,6 +319,7 @@ class _Planner:
             **request.inputs,
             "settings": measure.determining(),
             "sampling": self.experiment.evaluation.measuring().model_dump(mode="json"),
+            "batch": self.experiment.evaluation.batch,
             "style": style,
             "template": self.experiment.prompts[style],
             "seed": chain.seed,

@@ -38,6 +38,8 @@ KINDS = {  # loaded when they are used
 }
 OWN = "measure"  # the kind of job that a measure of the user's own is
 COLUMNS = ("method", "stage", "seconds")  # beside the numbers of a measure of the user's own
+# What determines the result of every measure, noted beside the inputs of its Request.
+NOTED = {"policy", "settings", "sampling", "batch", "style", "template", "seed", "measure"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class Request:
     Attributes:
         policy: `learn` job whose policy it looks at; None for the base.
         tasks: names, which the random stream is named after.
-        inputs: what determines the result besides policy, settings, prompts, sampling and seed; "tasks" are
-            the examples that `Runner.asked` gives.
+        inputs: what determines the result besides policy, settings, prompts, sampling, batch and seed;
+            "tasks" are the examples that `Runner.asked` gives.
         others: `learn` jobs whose weights it loads besides.
     """
 
@@ -196,6 +198,11 @@ class Measure(Settings):
             raise HoldfastError(
                 f"{self._key}: `request` names {plugins.shown(strange.pop())}, which is none of the moment's "
                 "policies."
+            )
+        if found is not None and (noted := sorted(NOTED & found.inputs.keys())):
+            raise HoldfastError(
+                f"{self._key}: the inputs of its Request hold '{noted[0]}', which is noted of every measure; "
+                "give it another name."
             )
         try:
             json.dumps(found and dict(found.inputs))
