@@ -2,8 +2,8 @@
 # With the same seed lm-eval 0.4.13 asks a question with other few-shot examples on two GPUs than on one: each process
 # draws for its own questions from a generator seeded alike, one draw after another. So a checkpoint that is evaluated on
 # another number of GPUs (or on some questions chosen by `samples`) is compared on other prompts, and a difference by
-# question says nothing; and what two processes draw is drawn twice, for two questions. The seed is all that is printed
-# and stored of it. The first process's first question alone has its examples.
+# question says nothing; and what two processes draw is drawn twice, for two questions. The results hold the seed, and
+# nothing else of it. The first process's first question alone has its examples.
 # Exits with 0 while that is so. Takes about 500 MB and the package index; Holdfast has no part in it.
 set -euo pipefail
 LM_EVAL=0.4.13 DATASETS=5.2.0
