@@ -38,6 +38,23 @@ def test_a_file_says_what_differs(tmp_path: Path) -> None:
     assert load_experiment(path, ["methods.more.batch=8"]).methods["more"].batch == 8
 
 
+def test_a_runs_folder_stands_for_its_settings_and_another_name_for_another_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "runs/first"
+    folder.mkdir(parents=True)
+    write_config(tmp_path, {"name": "first", "output": str(folder)}).rename(folder / "config.yaml")
+    assert load_experiment(folder).output == folder
+    assert load_experiment(folder, ["seeds=[1]"]).output == folder
+    assert load_experiment(folder, ["name=second"]).output == tmp_path / "runs/second"
+    assert load_experiment(folder, ["name=second", f"output={folder}"]).output == folder
+    beside = write(tmp_path, "extends: runs/first/config.yaml\nname: third\n")
+    assert load_experiment(beside).output == tmp_path / "runs/third"
+    assert load_experiment(beside, ["name=fourth"]).output == tmp_path / "runs/fourth"
+    elsewhere = write_config(tmp_path, {"name": "first", "output": str(tmp_path / "mine")})
+    assert load_experiment(elsewhere, ["name=second"]).output == tmp_path / "mine"  # somebody chose it
+    with pytest.raises(InputError, match=r"runs holds no config\.yaml, so"):
+        load_experiment(tmp_path / "runs")
+
+
 @pytest.mark.parametrize(
     ("key", "said"),
     [

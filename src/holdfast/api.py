@@ -40,11 +40,10 @@ def load_experiment(
     )
     if given is None or not all(isinstance(one, str) for one in given):
         raise InputError(
-            f"overrides is {overrides!r:.100}; it must be a list of texts, such as ['defaults.batch=4']."
+            f"overrides is {overrides!r:.100}; it must be a list of texts, such as ['defaults.iterations=4']."
         )
     if not isinstance(source, Mapping):
-        path = Path(source)
-        return load(path / "config.yaml" if path.is_dir() else path, given)
+        return load(Path(source), given)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "experiment.yaml"
         try:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
     from holdfast.experiment.devices import Place
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file; or a run's folder.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings in place of the file's.")
 ]

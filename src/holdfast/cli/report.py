@@ -83,15 +83,9 @@ def load_run(run: Path) -> Experiment:
             f"There is no run in {run}. A run has its folder some seconds after 'holdfast run' has begun; "
             "its experiment file may be named, too."
         )
-    if not run.is_dir():
-        return load_experiment(run)
-    config = run / "config.yaml"
-    if not config.exists():
-        raise InputError(
-            f"{run} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
-        )
+    experiment = load_experiment(run)
     # A copy's settings name the original's folder.
-    return load_experiment(config).model_copy(update={"output": run.absolute()})
+    return experiment.model_copy(update={"output": run.absolute()}) if run.is_dir() else experiment
 
 
 def open_run(run: Path) -> tuple[Experiment, Plan, Store]:

@@ -70,13 +70,28 @@ def read_extended(
     if not base_path.is_file():
         raise InputError(f"{where}: there is no file {base_path}.")
     base = read_extended(base_path, settle, above)
+    merged = merge(base.value, file.value)
+    if "output" not in file.value:
+        follow_name(merged, base.value.get("name"))
     return YamlFile(
-        merge(base.value, file.value),
+        merged,
         base.lines | file.lines,
         {place for place in base.blank if place not in file.lines} | file.blank,
         {place: base_path for place in base.lines if place not in file.lines}
         | {place: other for place, other in base.others.items() if place not in file.lines},
     )
+
+
+def follow_name(data: dict[str, Any], before: object) -> None:
+    """Let an `output` that is called after the run, as in a run's own config.yaml, be called after its new
+    name: the other run's report is not to be replaced.
+
+    Args:
+        before: the name that the settings had.
+    """
+    name, output = data.get("name"), data.get("output")
+    if isinstance(name, str) and name and isinstance(output, str) and Path(output).name == before:
+        data["output"] = str(Path(output).parent / name)
 
 
 @contextmanager

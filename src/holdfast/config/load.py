@@ -12,7 +12,7 @@ from holdfast import plugins
 from holdfast.config.checks import check, check_split
 from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
-from holdfast.config.extend import Misplaced, merge, path_of, read_extended
+from holdfast.config.extend import Misplaced, follow_name, merge, path_of, read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, problems_of
 from holdfast.errors import InputError, suggestion
@@ -36,18 +36,28 @@ def load_experiment(
     `cache` to the current folder.
 
     Args:
+        path: the file, or a run's folder.
         overrides: `key.sub=value` settings that replace the file's; values are YAML.
         announce: is told of each piece of the user's code (`FILE.py:NAME`) before any of it is run.
 
     Raises:
         InputError: with every error that was found, each with its place.
     """
+    if path.is_dir():
+        path, folder = path / "config.yaml", path
+        if not path.exists():
+            raise InputError(
+                f"{folder} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
+            )
     file = read_extended(path, _settle)
     data: dict[str, Any] = file.value
+    before, set_here = data.get("name"), set(map(_override_path, overrides))
     for override in overrides:
         file.replace(_override_path(override), _override(data, override))
+    if ("output",) not in set_here:
+        follow_name(data, before)
 
-    problems = list(_set_twice(data, file, set(map(_override_path, overrides))))
+    problems = list(_set_twice(data, file, set_here))
     problems += [
         (place, f"measures nothing like this; write `{place[1]}: {{}}`, or null to leave it out")
         for place in file.blank
@@ -104,7 +114,7 @@ def load_exam(
     """
     data: dict[str, Any] = dict(defaults or {})
     if like is not None:
-        experiment = load_experiment(like / "config.yaml" if like.is_dir() else like)
+        experiment = load_experiment(like)
         data |= experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
         data.get("evaluation", {}).pop("sampler", None)  # a checkpoint answers itself
         data["style"] = next(iter(experiment.methods.values())).style
