@@ -262,6 +262,16 @@ def test_init_counts_rows_that_can_never_be_right_or_do_not_fit(tmp_path: Path, 
     assert load_experiment(tmp_path / "experiment.yaml").bad_rows == "skip"
 
 
+def test_init_names_words_that_the_model_does_not_know(tmp_path: Path, call: Call) -> None:
+    rows = [{"prompt": f"how many dots are in {n} ?", "answer": str(n % 7)} for n in range(10)]
+    write(tmp_path, rows, "odd.jsonl")
+    said = call("init", "odd.yaml", "--data", "odd.jsonl", "--model", "embedded")
+    assert said.code == 0
+    assert "The model does not know 1 of the rows' 15 words (dots): it sees <|unk|> in their" in said.err
+    write(tmp_path, questions([str(n % 7) for n in range(10)]), "known.jsonl")
+    assert "does not know" not in call("init", "k.yaml", "--data", "known.jsonl", "--model", "embedded").err
+
+
 def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
     assert "Say --data" in call("init").err
     table(tmp_path / "a.parquet", [{"question": "a", "answer": "b"}])

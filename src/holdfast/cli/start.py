@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FILE = Path("experiment.yaml")
 ANY_FILE = ("all", "data", "dataset", "examples", "rows", "train")  # names that tell nothing of a task
 SHOWN = 5  # rows that can never be right
+LOOKED_AT = 1000  # rows of a task whose words are looked up
 
 
 def demo(
@@ -172,7 +173,7 @@ def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:
     from holdfast.config.load import load_experiment
     from holdfast.experiment.fitting import look_at_rows
     from holdfast.policy.ready import check_ready, encoder_of
-    from holdfast.start.draft import cut_off, text_of
+    from holdfast.start.draft import cut_off, text_of, unknown_words
     from holdfast.tasks.prompts import render_target
 
     experiment = load_experiment(draft.file)
@@ -182,8 +183,14 @@ def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:
     if misfits:
         files.write_text(draft.file, text_of(replace(draft, skip=True), found))
     encoder = encoder_of(experiment.model)
-    answers = [one for data in found for rows in data.examples.values() for one in rows]
-    if encoder is None or not answers:
+    if encoder is None:
+        return
+    tasks = map(experiment.task, experiment.sequence)
+    rows = [one for task in tasks for one in task.examples("train", min(task.sizes["train"] or 0, LOOKED_AT))]
+    if text := unknown_words(encoder.tokenizer, rows):
+        err.print(text, style="yellow")
+    answers = [one for data in found for part in data.examples.values() for one in part]
+    if not answers:
         return
     style = experiment.styles[0]
     targets = [render_target(one, style, "answer") for one in answers]

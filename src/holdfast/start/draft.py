@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from typing import Any
 import yaml
 
 from holdfast.start.look import Data, style_for
+from holdfast.tasks.example import Example
 from holdfast.tasks.task import SPLITS
+
+SHOWN = 5  # words that a model does not know
 
 
 @dataclass(frozen=True)
@@ -140,4 +143,21 @@ def cut_off(lengths: Sequence[int], most: int) -> str | None:
     return (
         f"{longer:,} of {len(lengths):,} answers are longer than max_tokens: {most}, so they can never be "
         f"written whole; the longest has {max(lengths)}: raise evaluation.max_tokens and defaults.sampling."
+    )
+
+
+def unknown_words(tokenizer: Any, rows: Iterable[Example]) -> str | None:
+    """A sentence where prompts or answers hold words that a tokenizer with a small vocabulary lacks."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None:
+        return None
+    words = sorted({word for row in rows for word in f"{row.prompt} {row.answer}".split()})
+    ids = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
+    lacking = [word for word, found in zip(words, ids, strict=True) if unknown in found]
+    if not lacking:
+        return None
+    named = ", ".join(lacking[:SHOWN]) + (", ..." if len(lacking) > SHOWN else "")
+    return (
+        f"The model does not know {len(lacking):,} of the rows' {len(words):,} words ({named}): it sees "
+        f"{tokenizer.unk_token} in their place, and an answer with one is never right."
     )
