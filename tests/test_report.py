@@ -92,6 +92,7 @@ def test_everything_is_written(study):
         rows = list(csv.DictReader((folder / "tables" / f"{table}.csv").open(encoding="utf-8")))
         assert len(rows) == len(json.loads((folder / "tables" / f"{table}.json").read_text())["rows"]) > 0
     text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "`config.yaml` in the run's folder" in text  # which this form of the report does not hold
     assert "| base model | cot |" in text
     assert "](figures/accuracy_matrices.png)" in text
 

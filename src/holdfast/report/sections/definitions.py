@@ -65,8 +65,9 @@ def section(analysis: Analysis) -> Section:
         "the base."
     )
     again = (
-        "Save the resolved configuration as `experiment.yaml` and run `holdfast run experiment.yaml`. Every "
-        "number is in `tables/` as CSV and JSON, every figure in `figures/` as PNG and PDF."
+        "Save the resolved configuration (at the end of the HTML page, and `config.yaml` in the run's "
+        "folder) as `experiment.yaml` and run `holdfast run experiment.yaml`. Every number is in `tables/` "
+        "as CSV and JSON, every figure in `figures/` as PNG and PDF."
     )
     parts: list[Part] = [
         Terms(DEFINITIONS),
