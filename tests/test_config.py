@@ -80,6 +80,18 @@ def test_what_an_override_says_is_told_where_it_stands_and_not_of_a_line_in_the_
     assert f" has an error:\n  {told}" in said and "line" not in said
 
 
+def test_a_default_of_the_command_line_that_no_method_takes_is_an_error(tmp_path: Path) -> None:
+    grpo = {"objective": "grpo", "grid": {"learning_rate": [1e-5, 1e-4]}}
+    path = write_config(tmp_path, {"methods": {"grpo": grpo | {"sampling": {"top_p": 0.9}}}})
+    for key in ("learning_rate=1.0e-3", "sampling.top_p=0.8"):
+        name = key.partition("=")[0]
+        told = f"  defaults.{name}: changes nothing, as every method sets it itself; say methods.grpo.{name}"
+        assert told in message(path, f"defaults.{key}")
+    both = load_experiment(path, ["methods.more={objective: rloo}", "defaults.learning_rate=1.0e-3"])
+    assert both.methods["more"].learning_rate == 1e-3
+    assert load_experiment(path, ["defaults.sampling.temperature=0.5"]).seeds == (0,)
+
+
 def test_an_override_says_no_key_twice(tmp_path: Path) -> None:
     said = message(write_config(tmp_path), "methods.grpo.sampling={top_p: 0.9, top_p: 0.8}")
     assert "says a key twice" in said and "top_p" in said

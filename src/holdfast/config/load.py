@@ -57,7 +57,7 @@ def load_experiment(
     if ("output",) not in set_here:
         follow_name(data, before)
 
-    problems = list(_set_twice(data, file, set_here))
+    problems = [*_set_twice(data, file, set_here), *_without_effect(data, set_here)]
     problems += [
         (place, f"measures nothing like this; write `{place[1]}: {{}}`, or null to leave it out")
         for place in file.blank
@@ -198,6 +198,32 @@ def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ..
                 axis: KeyPath = (*place, "grid", str(key))
                 if own in set_here or (own in file.lines and axis in file.lines):
                     yield axis, f"is set in the method '{name}', too; take one of them out"
+
+
+def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
+    """Defaults from the command line that every method sets itself: nothing would change, without a word."""
+    methods = data.get("methods")
+    if not isinstance(methods, dict) or not methods:
+        return
+    for place in sorted(set_here):
+        keys = place[1:]
+        if place[:1] == ("defaults",) and keys and all(_says(said or {}, keys) for said in methods.values()):
+            instead = ".".join(("methods", str(next(iter(methods))), *keys))
+            yield place, f"changes nothing, as every method sets it itself; say {instead}"
+
+
+def _says(method: Any, keys: tuple[str, ...]) -> bool:
+    """Whether a method sets this, as a value or as an axis of its grid."""
+    grid = method.get("grid") if isinstance(method, dict) else None
+    if isinstance(grid, dict) and ".".join(keys) in grid:
+        return True
+    for key in keys:
+        if not isinstance(method, dict):
+            return True  # no mapping to merge with
+        if key not in method:
+            return False
+        method = method[key]
+    return not isinstance(method, dict)
 
 
 def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, set[str]]:
