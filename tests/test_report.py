@@ -450,6 +450,16 @@ def test_settings_in_which_methods_differ_have_a_column():
     assert "clip_grad" not in keys  # all have the same
 
 
+def test_a_reward_of_ones_own_is_a_difference_from_none():
+    results = make_results(("grpo", "rloo"), items=10, sequence=SHORT, general=())
+    parts = {"accuracy": 0.75, "/home/me/rules.py:brevity": 0.25}
+    settings = {**results.settings, "methods": {"grpo": {"reward": None}, "rloo": {"reward": parts}}}
+    table = methods_table(analyse(replace(results, settings=settings)))
+    assert [column.key for column in table.columns][-2:] == ["reward.accuracy", "reward.brevity"]
+    assert [row["reward.accuracy"] for row in table.rows] == [None, "0.75"]
+    assert [row["reward.brevity"] for row in table.rows] == [None, "0.25"]
+
+
 def test_numbers():
     assert (signed(1.25), signed(-3.14), signed(-0.04)) == ("+1.3", "−3.1", "0.0")
     assert number(0.5, "points") == "50.0"

@@ -117,9 +117,11 @@ def methods_table(analysis: Analysis) -> Table:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their dotted names, as the command line takes them; numbers for each task stay together."""
+    """Settings by their dotted names, as the command line takes them (of the user's code the name alone);
+    numbers for each task stay together."""
     flat: dict[str, Any] = {}
-    for key, value in settings.items():
+    for name, value in settings.items():
+        key = name.rpartition(":")[2]
         if isinstance(value, Mapping) and key != "iterations":
             flat |= _flat(value, f"{prefix}{key}.")
         else:
@@ -132,6 +134,11 @@ def _differing(flat: Sequence[Mapping[str, Any]]) -> list[str]:
     known = {"style", "retention", *(key for key, _ in METHOD_KEYS)}
     keys = dict.fromkeys(key for settings in flat for key in settings if key not in known)
     values = {key: {repr(settings[key]) for settings in flat if key in settings} for key in keys}
+    for key in keys:  # of a mapping where others have none
+        whole = [key[:place] for place, character in enumerate(key) if character == "."]
+        values[key] |= {
+            repr(None) for settings in flat if key not in settings for one in whole if one in settings
+        }
     return [key for key in keys if len(values[key]) > 1]
 
 
