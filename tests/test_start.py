@@ -308,9 +308,10 @@ def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:
         "hub": str(tmp_path), "train": "train", "test": "test", **named,
     }  # fmt: skip
     assert look_at_table("", files).scorer == "exact"
-    table(tmp_path / "number.parquet", [{"question": "a", "answer": n} for n in (3, 4)])
-    data = look_at_table("", {"train": tmp_path / "number.parquet"})
-    assert (data.scorer, data.why) == ("number", "every answer is a number (in the first 2 rows)")
+    for rows, why in ((2, ""), (99, " (in the first 64 rows)")):
+        table(tmp_path / "number.parquet", [{"question": "a", "answer": n} for n in range(rows)])
+        data = look_at_table("", {"train": tmp_path / "number.parquet"})
+        assert (data.scorer, data.why) == ("number", f"every answer is a number{why}")
     table(tmp_path / "other.parquet", [{"text_a": "a", "score": "b"}])
     with pytest.raises(InputError, match="no column is a question with an answer: text_a, score"):
         look_at_table("", {"train": tmp_path / "other.parquet"})

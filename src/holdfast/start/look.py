@@ -17,6 +17,7 @@ from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
 from holdfast.tasks.rows import misread
 from holdfast.tasks.scorers import get_scorer
+from holdfast.tasks.tables import ROWS_AT_ONCE
 from holdfast.tasks.task import Split
 
 LONG = 8  # words of an answer that is seldom repeated to the letter
@@ -116,7 +117,7 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         why = f"there is a column '{named[key]}'"
     elif "messages" not in named:
         scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
-        why += f" (in the first {len(rows)} rows)"
+        why += f" (in the first {len(rows)} rows)" if len(rows) == ROWS_AT_ONCE else ""
     return Data(settings | named, scorer, why, {}, [])
 
 
