@@ -42,6 +42,7 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): the first time some minutes and about 2 GB."
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
