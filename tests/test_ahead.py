@@ -26,6 +26,8 @@ from holdfast.experiment.worktime import Assumed, Lengths, Times, Work, Worker, 
 from holdfast.learning.methods import Shard, make_method
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
+from holdfast.tasks.catalog import get_task
+from holdfast.tasks.prepared import published_sizes
 from test_memory import SEVEN, SMALL
 
 H100 = CARDS["h100-80gb"]
@@ -325,3 +327,23 @@ def test_cards_that_cannot_be(call: Call, tmp_path: Path, arguments: tuple[Any, 
     refused = call("plan", write_config(tmp_path), *arguments)
     assert refused.code == 2
     assert said in " ".join(refused.err.replace("│", " ").split())
+
+
+@pytest.mark.usefixtures("seven")
+def test_what_is_not_prepared_counts_with_its_published_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path))
+    main = Path(__file__).parents[1] / "configs/paper/main.yaml"
+    store = f"store={tmp_path / 'store'}"
+    lora = ("model.lora={rank: 64}", "defaults.optimizer_state=float32")
+    said = call("plan", str(main), store, *lora, "--cards", "8", "--card", "h100-80gb")
+    assert said.code == 0, said.err
+    assert "Not prepared, so counted with their published sizes: geometry3k, gqa, " in said.err
+    assert "506 jobs" in said.out + said.err
+    assert call("plan", str(main), store).code == 2  # without cards the rows are wanted
+    with published_sizes() as counted, pytest.raises(InputError, match="holdfast data prepare pope"):
+        get_task("pope").examples("test", 4)
+    assert counted == {"pope"}
+    with pytest.raises(InputError, match="is not prepared"):
+        get_task("pope")

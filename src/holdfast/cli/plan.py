@@ -41,32 +41,40 @@ def plan(
     """
     only_json(json)
     from holdfast.config.load import load_experiment
+    from holdfast.tasks.prepared import published_sizes
 
-    experiment = load_experiment(config, overrides or [], announce)
+    ahead = cards is not None or card is not None
+    with published_sizes(ahead) as unprepared:
+        experiment = load_experiment(config, overrides or [], announce)
 
-    from holdfast.policy.known import KNOWN
-    from holdfast.policy.ready import check_ready
+        from holdfast.policy.known import KNOWN
+        from holdfast.policy.ready import check_ready
 
-    check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
+        check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
 
-    from holdfast.experiment import estimate
-    from holdfast.experiment.fitting import check_rows
-    from holdfast.experiment.mirror import open_store
-    from holdfast.experiment.plan import make_plan
-    from holdfast.experiment.precision import rounded_away
-    from holdfast.experiment.progress import duration
-    from holdfast.experiment.schedule import pending
-    from holdfast.experiment.worktime import Assumed
+        from holdfast.experiment import estimate
+        from holdfast.experiment.fitting import check_rows
+        from holdfast.experiment.mirror import open_store
+        from holdfast.experiment.plan import make_plan
+        from holdfast.experiment.precision import rounded_away
+        from holdfast.experiment.progress import duration
+        from holdfast.experiment.schedule import pending
+        from holdfast.experiment.worktime import Assumed
 
-    remark(experiment)
-    check_rows(experiment)
-    jobs, store = make_plan(experiment), open_store(experiment)
-    tell_left_out(jobs.left_out)
-    todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
-    rates = estimate.measured(store, jobs)
-    if cards is not None or card is not None:
-        show_ahead(experiment, jobs, todo, rates, cards or 1, card, Assumed(completion, pixels), json)
-        return
+        remark(experiment)
+        if unprepared:
+            said = ", ".join(sorted(unprepared))
+            err.print(f"Not prepared, so counted with their published sizes: {said}.", style="yellow")
+        else:
+            check_rows(experiment)
+        jobs, store = make_plan(experiment), open_store(experiment)
+        tell_left_out(jobs.left_out)
+        todo = pending(jobs, store, lambda job, damage: err.print(f"Damaged: {job.label} ({damage})"))
+        rates = estimate.measured(store, jobs)
+        if ahead:
+            assumed = Assumed(completion, pixels)
+            show_ahead(experiment, jobs, todo, rates, cards or 1, card, assumed, json)
+            return
     guess = not rates and experiment.model.path == "embedded"
     listed: list[dict[str, Any]] = []
     for job in jobs.jobs.values():

@@ -18,7 +18,9 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -36,6 +38,8 @@ ROWS, IMAGES, NAMED = "rows.arrow", "images.arrow", "pictures.json"
 # Fields of an Example, as columns of rows.
 COLUMNS = ("id", "prompt", "answer", "images", "choices", "aliases", "references", "rationale", "meta")
 FOLDER_VARIABLE = "HOLDFAST_DATA"
+
+_counted: ContextVar[set[str] | None] = ContextVar("_counted", default=None)  # see `published_sizes`
 
 
 def data_folder() -> Path:
@@ -128,7 +132,41 @@ def load_benchmark(name: str) -> Task:
     Raises:
         InputError: it is not prepared (with the command to run), or its folder is damaged.
     """
-    return load_prepared(BENCHMARKS[name], data_folder() / name)
+    folder, counted = data_folder() / name, _counted.get()
+    if counted is None or read_manifest(folder) is not None:
+        return load_prepared(BENCHMARKS[name], folder)
+    counted.add(name)
+    return _unprepared(BENCHMARKS[name], folder)
+
+
+@contextmanager
+def published_sizes(wanted: bool = True) -> Iterator[set[str]]:
+    """In the block a benchmark that is not prepared is a task of its published size without any rows: enough
+    for a plan of what nobody has fetched yet. The names of those that were asked for are in the result."""
+    counted = set[str]()
+    before = _counted.set(counted if wanted else None)
+    try:
+        yield counted
+    finally:
+        _counted.reset(before)
+
+
+def _unprepared(benchmark: Benchmark, folder: Path) -> Task:
+    def load(split: Split, count: int | None) -> list[Example]:
+        load_prepared(benchmark, folder)  # says what to do
+        raise InputError(f"Task {benchmark.name} was prepared just now; say the command again.")
+
+    return Task(
+        name=benchmark.name,
+        version=benchmark.version,
+        description=benchmark.description,
+        load=load,
+        sizes=dict(benchmark.sizes or benchmark.about),
+        scorer=benchmark.scorer,
+        chance=benchmark.chance,
+        options=benchmark.options,
+        source="not prepared",
+    )
 
 
 def load_prepared(benchmark: Benchmark, folder: Path) -> Task:

@@ -39,6 +39,7 @@ class Benchmark:
         columns: what those tables must have.
         optional: columns that are read where they exist.
         sizes: published number of rows, after leaving out what is not part of the task.
+        about: where none is published, about how many there are; for plans alone.
         pictures: per split a table of its own with `id` and `image`, where rows name images by
             `imageId` and hold none.
         official: splits of a folder with the official release, as rows that `example` takes; for sets
@@ -59,6 +60,7 @@ class Benchmark:
     columns: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     sizes: Mapping[Split, int] = field(default_factory=dict)
+    about: Mapping[Split, int] = field(default_factory=dict)
     pictures: Mapping[Split, str] = field(default_factory=dict)
     official: Callable[[Path], Mapping[Split, Records]] | None = None
     layout: str = ""

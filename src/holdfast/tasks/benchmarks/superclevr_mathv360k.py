@@ -48,4 +48,5 @@ BENCHMARK = Benchmark(
     columns=("image", "conversations"),
     example=example,
     scorer="superclevr",
+    about={"train": 8000, "test": 642},
 )
