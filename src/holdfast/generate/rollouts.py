@@ -20,7 +20,7 @@ from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
-from holdfast.tasks.grading import Grade, grade, reward_of
+from holdfast.tasks.grading import Grade, grade, parts_of, weighed
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
@@ -41,6 +41,7 @@ class Rollouts:
         texts: responses, [B][G].
         answers: what was extracted from them, None where nothing was.
         scores_BG, formats_BG, rewards_BG: float32, 0..1.
+        parts_BG: of the reward, those by functions of the user's, by name: float32, -1..1.
         prefill: of the prompts, with its graph, where it was asked for and the policy keeps it.
     """
 
@@ -51,6 +52,7 @@ class Rollouts:
     scores_BG: torch.Tensor
     formats_BG: torch.Tensor
     rewards_BG: torch.Tensor
+    parts_BG: Mapping[str, torch.Tensor]
     prefill: Prefill | None = None
 
     @classmethod
@@ -68,6 +70,7 @@ class Rollouts:
             rows([part.scores_BG for part, _ in parts]),
             rows([part.formats_BG for part, _ in parts]),
             rows([part.rewards_BG for part, _ in parts]),
+            {name: rows([part.parts_BG[name] for part, _ in parts]) for name in parts[0][0].parts_BG},
         )
 
 
@@ -116,15 +119,15 @@ def roll_out(
         asked = questions(items, style, templates)
         completions = sampler.draw(asked, prompts, group_size, sampling, stream, greedy_row)
 
-    def graded(rows: range) -> list[list[tuple[str, Grade, float]]]:
+    def graded(rows: range) -> list[list[tuple[str, Grade, dict[str, float]]]]:
         made = []
         texts = policy.decode(some_rows(completions, rows))
         for (task, example), group in zip(items[rows.start : rows.stop], texts, strict=True):
-            known: dict[str, tuple[str, Grade, float]] = {}  # equal responses are graded once
+            known: dict[str, tuple[str, Grade, dict[str, float]]] = {}  # equal responses are graded once
             for text in group:
                 if text not in known:
                     one = grade(task, example, text, style, policy.encoder.opens_thought)
-                    known[text] = text, one, reward_of(one, text, example, style, parts)
+                    known[text] = text, one, parts_of(one, text, example, style, parts)
             made.append([known[text] for text in group])
         return made
 
@@ -136,6 +139,11 @@ def roll_out(
         [[one.answer for _, one, _ in group] for group in groups],
         torch.tensor([[one.score for _, one, _ in group] for group in groups]),
         torch.tensor([[one.format for _, one, _ in group] for group in groups]),
-        torch.tensor([[reward for _, _, reward in group] for group in groups]),
+        torch.tensor([[weighed(values, style, parts) for _, _, values in group] for group in groups]),
+        {
+            part: torch.tensor([[values[part] for _, _, values in group] for group in groups])
+            for part in parts or ()
+            if part not in ("accuracy", "format")
+        },
         prefill,
     )

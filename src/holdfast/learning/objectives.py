@@ -220,6 +220,8 @@ class PolicyGradient(Objective):
             "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
             "distinct": sum(len(set(group[sampled])) for group in rollouts.texts) / rewards_BG.numel(),
         }
+        for part, values_BG in rollouts.parts_BG.items():
+            stats[f"reward.{part.rpartition(':')[2]}"] = values_BG[:, sampled].mean().item()
         stats |= drift
         if method.refills:
             stats["drawn"] = float(drawn)

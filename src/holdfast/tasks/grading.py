@@ -62,13 +62,27 @@ def reward_of(
     Raises:
         HoldfastError: a function of the user's failed, took too long, or returned something else.
     """
-    total = 0.0
-    for part, weight in (REWARDS[style] if parts is None else parts).items():
+    return weighed(parts_of(grade, response, example, style, parts), style, parts)
+
+
+def parts_of(
+    grade: Grade, response: str, example: Example, style: Style, parts: Mapping[str, float] | None
+) -> dict[str, float]:
+    """The parts of a reward, as `reward_of`, before they are weighed."""
+    values = {}
+    for part in REWARDS[style] if parts is None else parts:
         if part in ("accuracy", "format"):
-            value = grade.score if part == "accuracy" else grade.format
+            values[part] = grade.score if part == "accuracy" else grade.format
         else:
-            value = plugins.call_for_number(
+            values[part] = plugins.call_for_number(
                 part, response, example, about=f"the response to {example.id}", least=-1, most=1
             )
-        total += weight * value
+    return values
+
+
+def weighed(values: Mapping[str, float], style: Style, parts: Mapping[str, float] | None) -> float:
+    """The sum of parts, each times its weight."""
+    weights, total = REWARDS[style] if parts is None else parts, 0.0
+    for part, value in values.items():
+        total += weights[part] * value
     return total
