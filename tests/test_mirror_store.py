@@ -11,11 +11,13 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
+from holdfast.experiment import remote
 from holdfast.experiment.mirror import open_place, open_store
 from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.remote import Remote, Unreachable
@@ -27,6 +29,7 @@ from mirror_helpers import (
     Killed,
     a_stage,
     away,
+    fill,
     objects,
     only,
     run,
@@ -196,6 +199,56 @@ def test_what_cannot_be_written_is_said_in_one_line_before_any_work(
     assert re.search(said, line) and memory in line
     tries = [name for name, _ in faults.calls if name == "pipe_file"]
     assert len(tries) == (3 if "tries" in said else 1)
+
+
+def test_folders_that_another_machine_clears_meanwhile_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs at one job under file://, of which one is done: no bucket is missing."""
+    monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0))
+    here, there = tmp_path / "work", Remote(f"file://{tmp_path}/place")
+    (here / "checkpoint").mkdir(parents=True)
+    for name in ("rows.jsonl", "checkpoint/state.json"):
+        (here / name).write_text("text")
+    cleared: list[str] = []
+    real = LocalFileSystem.put_file
+
+    def cleared_once(self: LocalFileSystem, source: str, target: str, *more: Any, **options: Any) -> Any:
+        if not cleared:
+            cleared.append(target)
+            raise FileNotFoundError(2, "No such file or directory", target)
+        return real(self, source, target, *more, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", cleared_once)
+    there.put(here, "work/job/a/1")
+    assert cleared and there.sizes("work/job/a/1").keys() == {"rows.jsonl", "checkpoint/state.json"}
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run takes what is done for undone, and weights that another one keeps for its own to remove."""
+    monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0))
+    url = f"file://{tmp_path}/place"
+    experiment = away(tmp_path, url)
+    store = open_store(experiment)
+    job = a_stage(make_plan(experiment))
+    fill(store, job)
+    store.keep_weights(job, "another", keep=True)
+    real = LocalFileSystem.ls
+
+    def fail(self: LocalFileSystem, path: str, *more: Any, **options: Any) -> Any:
+        if str(path).endswith(("/keep", f"/{job.short_name}")):
+            raise OSError(5, "Input/output error", str(path))
+        return real(self, path, *more, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", fail)
+    with pytest.raises(Unreachable, match=r"cannot be read \(3 tries; input/output error"):
+        store.has(job)
+    with pytest.raises(Unreachable, match="cannot be read"):
+        store.prune_weights(job)
+    monkeypatch.setattr(LocalFileSystem, "ls", real)
+    assert store.has(job, weights=True)
 
 
 @pytest.mark.parametrize(

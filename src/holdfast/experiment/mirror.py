@@ -80,7 +80,7 @@ class MirrorStore(Store):
             raise InputError(str(error)) from None
 
     def check_there(self) -> None:
-        if not self.remote.sizes():
+        if not any(map(self.remote.sizes, (*KINDS, "work", "keep", "damaged"))):
             raise InputError(f"There is no store in {self.place}; say where it is with --store URL.")
 
     # What is there

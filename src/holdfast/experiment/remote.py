@@ -51,7 +51,8 @@ class Remote:
                 "path alone, which counts from the experiment's file."
             )
         # Folders are made on disks alone; elsewhere there are none, and a bucket is not made by mistake.
-        options = {"auto_mkdir": True} if protocol in ("file", "local") else {}
+        self._on_disk = protocol in ("file", "local")
+        options = {"auto_mkdir": True} if self._on_disk else {}
         try:
             self._fs, base = fsspec.url_to_fs(url, use_listings_cache=False, **options)
         except ImportError:
@@ -67,8 +68,9 @@ class Remote:
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Bytes of all files under a folder, by their names from it; none where it is not there."""
         path = self._path(folder)
+        options = {"on_error": _unless_gone} if self._on_disk else {}  # else what is unreadable is left out
         try:
-            found = self._try("read", self._fs.find, path, detail=True)
+            found = self._try("read", self._fs.find, path, detail=True, **options)
         except FileNotFoundError:
             return {}
         return {
@@ -204,9 +206,16 @@ class Remote:
                 f"The store {self.url} may not be {verb} ({reason(error)}). Ask for the right to, or choose "
                 f"another place with store=URL; {_ON}."
             )
-        if isinstance(error, FileNotFoundError):
+        # On a disk another machine clears the folder meanwhile, and it is made again.
+        if isinstance(error, FileNotFoundError) and not self._on_disk:
             return (
                 f"The store {self.url} cannot be written: its bucket is not there. Make it, or correct the "
                 f"address; {_ON}."
             )
         return None
+
+
+def _unless_gone(error: OSError) -> None:
+    """Of listing a folder: raise what is not that another machine removed it just now."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
