@@ -29,6 +29,7 @@ from holdfast.experiment.store import Store
 from holdfast.watch.page import watch_page
 from holdfast.watch.server import Server, as_json
 from holdfast.watch.state import Watch
+from mirror_helpers import fill
 from processes import Process, start
 
 SECONDS = 60
@@ -227,12 +228,13 @@ def at_once() -> None:
 
 
 @contextmanager
-def _watching(folder: Path) -> Iterator[tuple[Process, Path, str, Store]]:
-    """The command on a run that this process is at work on, what it says, and its port."""
+def _watching(folder: Path, at_work: bool = True) -> Iterator[tuple[Process, Path, str, Store]]:
+    """The command on a run, which this process may be at work on, what it says, and its port."""
     experiment = make_experiment(folder)
     plan, store = make_plan(experiment), Store(experiment.store)
     store.prepare()
-    store.use(plan.jobs.values())
+    if at_work:
+        store.use(plan.jobs.values())
     said, until = folder / "said", time.monotonic() + SECONDS
     process = start(said, "watch", write_config(folder), first=at_once)
     try:
@@ -258,6 +260,18 @@ def test_it_ends_with_the_run(tmp_path):
         store.end_use()
         process.join(SECONDS)
         assert process.exitcode == 0 and "The run has ended." in said.read_text()
+
+
+def test_it_ends_with_a_run_that_another_machine_does(tmp_path):
+    """Whose locks are not seen here, as with a store under a URL: once all results are there."""
+    with _watching(tmp_path, at_work=False) as (process, said, _, store):
+        plan = make_plan(make_experiment(tmp_path))
+        for job in plan.jobs.values():
+            assert process.is_alive()
+            fill(store, job)
+        process.join(SECONDS)
+        assert process.exitcode == 0 and "The run has ended." in said.read_text()
+        assert "No process of this machine is at work on it now;" in said.read_text()
 
 
 def test_ctrl_c_ends_it(tmp_path):

@@ -63,7 +63,12 @@ def watch(
         out.print(
             f"{experiment.name}: {server.url} (on this machine alone; Ctrl-C ends the watch, not the run)"
         )
-        while watched.at_work or not watched.seen:
+        if not watched.at_work:
+            out.print(
+                "No process of this machine is at work on it now; the page waits. If none is elsewhere, "
+                "'holdfast run' goes on with it."
+            )
+        while not watched.ended:
             time.sleep(LOOK_SECONDS)
         time.sleep(LAST_SECONDS)
         out.print(f"The run has ended; its report is {report}." if report.is_file() else "The run has ended.")

@@ -35,6 +35,7 @@ class Watch:
         self.store = store
         self.seen = False
         self._names = {job.short_name for job in plan.jobs.values()}
+        self._left = list(plan.jobs.values())
 
     @property
     def at_work(self) -> bool:
@@ -42,6 +43,16 @@ class Watch:
         working = bool(self._names & in_use(self.store))
         self.seen = self.seen or working
         return working
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over: a run that was at work, or all of its jobs where another machine does them."""
+        at_work = self.at_work
+        if at_work or self.seen:
+            return not at_work
+        while self._left and self.store.has_whole(self._left[-1]):  # what is done last is asked for first
+            self._left.pop()
+        return not self._left
 
     def done(self) -> set[str]:
         """The fingerprints of the jobs that are done."""
