@@ -6,6 +6,7 @@ Needs Ray, and a minute or two: `make test-cluster`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -97,13 +98,17 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
 class Run:
     """`holdfast run` on a cluster, in a process of its own."""
 
-    def __init__(self, folder: Path, address: str, **changes: Any) -> None:
+    def __init__(
+        self, folder: Path, address: str, environment: dict[str, str] | None = None, **changes: Any
+    ) -> None:
         self.store = folder / "store"
         config = write_config(folder, SMALL | {"executor": "ray", "ray": {"address": address}} | changes)
         command = [sys.executable, "-m", "holdfast", "run", str(config), "--workers", "2", "--no-report"]
         self.log = folder / "run.log"
         with self.log.open("w") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+            self.process = subprocess.Popen(
+                command, stdout=file, stderr=file, cwd=folder, env=os.environ | (environment or {})
+            )
 
     def until_checkpoint(self) -> None:
         """Wait until a stage is under way."""
@@ -172,6 +177,35 @@ def test_what_keeps_a_run_from_the_cluster_is_said_at_once(cluster: Cluster, tmp
     assert nowhere.result(60) == 2 and "There is no Ray cluster at 127.0.0.2:1" in nowhere.said()
     large = Run(tmp_path / "b", cluster.address, ray={"address": cluster.address, "cpus": 64})
     assert large.result(60) == 2 and "No machine of the Ray cluster has what a worker needs" in large.said()
+
+
+MEASURE = """
+import os
+from pathlib import Path
+
+from besides import ONE
+from holdfast.measures import Measure
+from holdfast.tasks.prepared import data_folder
+
+
+class Place(Measure):
+    def measure(self, job, runner):
+        data, hub = Path(__file__).parent / "data", os.environ.get("HF_HOME")
+        return {"data": float(data_folder() == data), "hub": float(hub == "/a/hub"), "one": ONE}
+"""
+
+
+def test_workers_have_the_places_that_the_run_was_given(cluster: Cluster, tmp_path: Path) -> None:
+    """Though the cluster was started elsewhere: modules, prepared sets (here `data`), the hub's files."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "besides.py").write_text("ONE = 1.0")
+    (tmp_path / "place.py").write_text(MEASURE)
+    modules = os.pathsep.join(filter(None, ("modules", os.environ.get("PYTHONPATH"))))
+    environment = {"PYTHONPATH": modules, "HF_HOME": "/a/hub"}
+    run = Run(tmp_path, cluster.address, environment, measures={"place.py:Place": {}})
+    assert run.result() == 0, run.said()
+    results = [json.loads(path.read_text()) for path in run.store.glob("measure/*/result.json")]
+    assert results and all((one["data"], one["hub"], one["one"]) == (1, 1, 1) for one in results)
 
 
 LACKING = """

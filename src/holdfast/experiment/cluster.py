@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import socket
+import sys
 import time
 import uuid
 from collections import Counter
@@ -29,12 +30,17 @@ from holdfast.experiment.executor import Event, Executor, Packed, attempt, pack,
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.schedule import RETRY_SECONDS
 from holdfast.experiment.store import Store
+from holdfast.tasks.prepared import FOLDER_VARIABLE, data_folder
 from holdfast.versions import package_versions
 
 CONNECT_SECONDS = 10.0
 HEAD_EVERY_SECONDS = 5.0  # how often the head is looked for: without one Ray ends this process in a minute
 ROOM_SECONDS = 60.0  # without a machine for a worker, until it is said what is lacking
 START_SECONDS = 600.0  # the same with one: it may be busy, or import torch from a slow disk
+# Where the hub's files lie, and whether it may be asked: what jobs read from the environment. No tokens: Ray
+# shows what it is handed.
+HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT")
+PATHS = "PYTHONPATH"
 MARK = "locks/ray-"  # a file by which workers see that they have the store of who sent them
 
 
@@ -79,7 +85,7 @@ class Cluster(Executor):
     def _worker(self) -> _Worker:
         environment = {"env_vars": libraries.settings(self.experiment.threads)}
         made = ray.remote(**self._needs, max_restarts=0, runtime_env=environment)(_Actor)
-        actor = made.remote(self._packed, self._ear, self._mark)
+        actor = made.remote(self._packed, self._ear, self._mark, _said_here())
         return _Worker(actor, actor.facts.remote())
 
     def idle(self) -> list[_Worker]:
@@ -191,9 +197,16 @@ class _Worker:
 
 
 class _Actor:
-    """A worker process."""
+    """A worker process, which was started in another folder and another environment than the run.
 
-    def __init__(self, packed: Packed, ear: Any, mark: Path | None) -> None:
+    Args:
+        said: as `_said_here`; what this machine's own environment says goes before.
+    """
+
+    def __init__(self, packed: Packed, ear: Any, mark: Path | None, said: dict[str, str]) -> None:
+        paths = said.pop(PATHS, "").split(os.pathsep)
+        sys.path += [path for path in paths if path and path not in sys.path]
+        os.environ.update({name: text for name, text in said.items() if name not in os.environ})
         self._packed, self._ear, self._mark = packed, ear, mark
         self._runner: Any = None
 
@@ -230,6 +243,14 @@ class _Ear:
     def heard(self) -> list[tuple[str, Event]]:
         latest, self._latest = self._latest, {}
         return [(name, event) for (name, _), event in latest.items()]
+
+
+def _said_here() -> dict[str, str]:
+    """What jobs take from the environment of the run: places of data, of the hub's files and of modules."""
+    said = {name: os.environ[name] for name in HUB if name in os.environ}
+    paths = filter(None, os.environ.get(PATHS, "").split(os.pathsep))
+    modules = os.pathsep.join(str(Path(path).absolute()) for path in paths)
+    return {**said, FOLDER_VARIABLE: str(data_folder().absolute()), PATHS: modules}
 
 
 def _connect(address: str | None) -> None:

@@ -48,7 +48,7 @@ class Remote:
         if protocol in ("file", "local") and not address.startswith(("/", "~")):
             raise InputError(  # it would be another place for each folder that a command is given in
                 f"The store {url} is no whole address: write {protocol}:///PATH with the path from /, or the "
-                "path alone, which counts from the experiment's file."
+                "path alone, which counts from the folder that the command is given in."
             )
         # Folders are made on disks alone; elsewhere there are none, and a bucket is not made by mistake.
         self._on_disk = protocol in ("file", "local")
