@@ -127,6 +127,16 @@ def test_grids_along_any_setting_are_in_a_bundle(tmp_path: Path) -> None:
     assert contents.verify(tmp_path / "grid.zip").problems == ()
 
 
+def test_measures_of_any_name_are_in_a_bundle(tmp_path: Path) -> None:
+    """A class of one's own may be called in any script, and at length."""
+    results = make_results(("sft",), items=10, sequence=("diagrams", "reading"), general=())
+    names = ("Länge", "A" * 120)
+    runs = [replace(run, measures={name: {1: {"x": 1.0}} for name in names}) for run in results.runs]
+    (tmp_path / "a.zip").write_bytes(contents.bundle(replace(results, runs=tuple(runs)), EMPTY))
+    assert {f"tables/measure_{name}.csv" for name in names} <= unpack(tmp_path / "a.zip").keys()
+    assert contents.verify(tmp_path / "a.zip").problems == ()
+
+
 def test_texts_leave_what_tables_ask_of_them() -> None:
     record = {
         "id": "1", "prompt": "secret", "answer": None, "reference": "7", "score": 0.0, "lenient": 0.0,
@@ -209,6 +219,8 @@ def test_sizes_are_bounded(made: dict[str, bytes], tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(archive, "MOST_BYTES", 9_000_000)
     with pytest.raises(InputError, match="unpacks to more than 9,000,000 bytes"):
         unpack(path)
+    with pytest.raises(InputError, match=r"and 'holdfast verify' takes 9,000,000 .* Leave out --with-texts"):
+        pack({"manifest.json": b"0" * 9_000_001})  # nor is what nobody could verify made
     monkeypatch.setattr(archive, "MOST_FILES", 3)
     with pytest.raises(InputError, match="a bundle has at most 3"):
         unpack(path)

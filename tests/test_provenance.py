@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
 from holdfast import load_results
 from holdfast.cli.export import SIZE
+from holdfast.config.load import load_experiment
 from holdfast.experiment import jobs
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.provenance import hub_commit
@@ -152,6 +154,23 @@ def test_records_are_exported_in_three_forms(ran: Path, config: Path, tmp_path: 
     for choice, told in {("--method", "grppo"): "no method 'grppo'", ("--stage", 9): "no stage 9"}.items():
         assert told in call("export", config, "--records", *choice, tmp_path / "none.csv").err
     assert "must end in .jsonl, .csv, .parquet" in call("export", config, "--records", tmp_path / "x.xls").err
+
+
+def test_an_export_says_what_it_lacks(ran: Path, tmp_path: Path, call: Call) -> None:
+    """A file of fewer records looks like the whole."""
+    shutil.copytree(ran / "store", tmp_path / "store")
+    config = write_config(tmp_path, SMALL)
+    assert call("export", config, "--records", tmp_path / "all.csv").err == ""
+    total = len(make_plan(load_experiment(config)).jobs)
+    damaged, gone, *_ = sorted((tmp_path / "store" / "evaluate").iterdir())
+    (damaged / "records.jsonl").write_text("{}")
+    shutil.rmtree(gone)
+    for what, target in (("--records", "few.csv"), ("--figures", "figures")):
+        said = call("export", config, what, tmp_path / target)
+        assert said.code == 0
+        left_out, missing = said.err.splitlines()
+        assert left_out.startswith("Damaged result, left out: ") and str(damaged) in left_out
+        assert missing == f"2 of {total} results are not there; 'holdfast run' makes them."
 
 
 def test_figures_are_drawn_for_a_column(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:

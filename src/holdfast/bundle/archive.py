@@ -17,7 +17,7 @@ from pathlib import Path
 from holdfast.errors import InputError, shortened
 
 NAMES = re.compile(
-    r"(manifest|results|jobs)\.json|records/[0-9a-f]{16}\.jsonl|tables/[\w-]{1,100}\.(csv|json)", re.ASCII
+    r"(manifest|results|jobs)\.json|records/[0-9a-f]{16}\.jsonl|tables/[\w-]{1,250}\.(csv|json)"
 )
 MOST_FILES = 100_000
 MOST_BYTES = 2 << 30  # of all files together, unpacked
@@ -26,7 +26,17 @@ _CHUNK = 1 << 20
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The files as a zip file; equal files give equal bytes."""
+    """The files as a zip file; equal files give equal bytes.
+
+    Raises:
+        InputError: nobody could unpack it.
+    """
+    if (size := sum(map(len, files.values()))) > MOST_BYTES or len(files) > MOST_FILES:
+        raise InputError(
+            f"This bundle would hold {size:,} bytes in {len(files):,} files, and 'holdfast verify' takes "
+            f"{MOST_BYTES:,} in {MOST_FILES:,}. Leave out --with-texts, or bundle experiments of fewer "
+            "methods, seeds or tasks, which share the results."
+        )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name in sorted(files):

@@ -31,19 +31,15 @@ def bundle(
     """
     from holdfast import files
     from holdfast.bundle import contents
-    from holdfast.cli.report import open_run
-    from holdfast.experiment.collect import collect
-    from holdfast.experiment.runindex import index
+    from holdfast.cli.report import collected, open_run
 
     experiment, plan, store = open_run(run)
     target = file or Path(f"{experiment.name}.bundle.zip")
     if target.is_file() and not zipfile.is_zipfile(target):
         raise InputError(f"{target} is there already and is no bundle; give --out another name.")
-    results = collect(experiment, plan, store)
+    results = collected(experiment, plan, store)
     if not any(one.cells for one in results.runs):
         raise InputError(f"Nothing of {experiment.name} is in the store yet; 'holdfast run' makes it.")
-    if missing := len({row["fingerprint"] for row in index(plan, store) if not row["done"]}):
-        err.print(f"{missing} of {len(plan.jobs)} results are not there; 'holdfast run' makes them.")
     packed = contents.bundle(results, plan, with_texts)
     files.write_bytes(target, packed)
     out.print(f"{target}: {len(packed):,} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast.cli.console import Debug, out
-from holdfast.cli.report import open_run
+from holdfast.cli.report import collected, open_run
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def export(
             raise InputError(f"--{name} {of}; leave it out.")
     experiment, plan, store = open_run(run)
 
-    from holdfast.experiment.collect import collect
     from holdfast.experiment.export import SUFFIXES, check_there, export_checkpoint, find_chain
 
     if not records and not figures:
@@ -75,7 +74,7 @@ def export(
         return
     if records:
         check_there(plan, method, seed, stage)
-    results = collect(experiment, plan, store)
+    results = collected(experiment, plan, store)
     if figures:
         _figures(results, target, width or WIDTH, font_size or SIZE)
     else:

@@ -16,6 +16,7 @@ from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, sh
 from holdfast.errors import InputError, shortened
 
 if TYPE_CHECKING:
+    from holdfast.analysis.results import Results
     from holdfast.config.experiment import Experiment
     from holdfast.experiment.plan import Job, Plan
     from holdfast.experiment.store import Damaged, Store
@@ -96,6 +97,24 @@ def open_run(run: Path) -> tuple[Experiment, Plan, Store]:
     from holdfast.experiment.plan import make_plan
 
     return experiment, make_plan(experiment), open_store(experiment)
+
+
+def collected(experiment: Experiment, plan: Plan, store: Store) -> Results:
+    """What the store holds of a run; what of it is damaged or not there is said."""
+    from holdfast.experiment.collect import collect
+    from holdfast.experiment.runindex import index
+
+    damaged: dict[str, str] = {}
+
+    def on_damage(job: Job, damage: Damaged) -> None:
+        damaged[job.label] = str(damage)
+
+    results = collect(experiment, plan, store, on_damage)
+    for label, damage in damaged.items():
+        err.print(f"Damaged result, left out: {label} ({damage})")
+    if missing := len({row["fingerprint"] for row in index(plan, store) if not row["done"]}):
+        err.print(f"{missing} of {len(plan.jobs)} results are not there; 'holdfast run' makes them.")
+    return results
 
 
 def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
