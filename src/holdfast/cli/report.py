@@ -45,6 +45,7 @@ def report(
     """Write the report of a run again, finished or not; with two, also their items side by side."""
     only_json(json)
     most = most_pictures(pictures)
+    second = None if other is None else open_run(other)
     experiment, plan, store = open_run(run)
 
     from holdfast.experiment.runindex import check_earlier, write_index
@@ -57,8 +58,8 @@ def report(
     show_headline(experiment.output)
     out.print(f"Report: {experiment.page}")
     both = None
-    if other is not None:
-        both = str(_side_by_side(experiment, load_run(other), most))
+    if second is not None:
+        both = str(_side_by_side(experiment, second, most))
         out.print(f"Side by side: {both}")
     if json:
         show_json(paths(experiment) | {"whole": whole, "side_by_side": both})
@@ -117,7 +118,7 @@ def collected(experiment: Experiment, plan: Plan, store: Store) -> Results:
     return results
 
 
-def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
+def _side_by_side(first: Experiment, other: tuple[Experiment, Plan, Store], pictures: int) -> Path:
     """Write the gallery of two runs into the report of the first."""
     from holdfast.api import load_results
     from holdfast.experiment.collect import judged
@@ -125,7 +126,8 @@ def _side_by_side(first: Experiment, second: Experiment, pictures: int) -> Path:
     from holdfast.report.gallery.page import gallery
     from holdfast.report.gallery.thumbnails import Album, Shelf
 
-    results = [load_results(first), load_results(second)]
+    second = other[0]
+    results = [load_results(first), collected(*other)]
     if second.name == first.name:
         results[1] = replace(results[1], name=f"{second.name} ({second.output.name})")
     path = first.output / "report" / f"gallery-with-{second.output.name}.html"
