@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
 from holdfast import files, plugins
 from holdfast.config.load import load_experiment
@@ -24,9 +28,11 @@ SMALL: dict[str, Any] = {
 }
 MISTAKES = """
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from holdfast import Example, Task
 from holdfast.learning.methods import RFT
@@ -105,6 +111,7 @@ class Asks(Meddles):
 
 
 def give(count): return [Example(str(n), "How many?", "1") for n in range(count)]
+def shown(count, images): return [Example(str(n), "How many?", "1", images) for n in range(count)]
 
 
 GIVES = {
@@ -113,6 +120,11 @@ GIVES = {
     "repeated": lambda split, count: give(1) * count,
     "number": lambda split, count: [Example(str(n), "How many?", n) for n in range(count)],
     "raises": lambda split, count: give(count)[99],
+    "text": lambda split, count: shown(count, ("picture.png",)),
+    "no_images": lambda split, count: shown(count, None),
+    "cut": lambda split, count: shown(count, (Image.open(Path(__file__).parent / "cut.png"),)),
+    "junk": lambda split, count: shown(count, (b"junk",)),
+    "flat": lambda split, count: shown(count, (Image.new("RGB", (0, 5)),)),
 }
 for name, load in GIVES.items():
     globals()[name] = Task(name, 1, name, load, {"train": 8, "test": 8})
@@ -255,6 +267,8 @@ def test_what_a_measure_asks_for_must_be_there(
         ("repeated", "several of the id '0'; each needs its own"),
         ("number", "id, prompt and answer must be text"),
         ("raises", "failed on its test examples: line"),
+        ("text", "0 with images ('picture.png',); they must be a tuple of PIL images, Paths or bytes"),
+        ("no_images", "0 with images None; they must be a tuple of PIL images, Paths or bytes"),
         ("sizeless", "`sizes` is {'train': '8', 'test': 8}"),
         ("unscored", "There is no scorer 'exakt'"),
     ],
@@ -266,3 +280,30 @@ def test_examples_of_a_task_in_code_are_looked_at(
     with pytest.raises(InputError) as caught:
         load_experiment(write_config(tmp_path, changes))
     assert expected in str(caught.value) and len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "planned"),
+    [
+        ("cut", r"Example 0: The image \S+cut\.png cannot be read", "An image of 0 cannot be read: "),
+        ("junk", "Example 0: The image in the row's own bytes cannot be read", "Example 0: The image in the"),
+        (
+            "flat",
+            r"Example 0: An image has no pixels\.",
+            r"mine 0 cannot be used: it has no pixels \(0 x 5\)",
+        ),
+    ],
+)
+def test_broken_pictures_of_a_task_in_code_are_said_with_their_example(
+    mistakes: Path, tmp_path: Path, call: Call, name: str, shown: str, planned: str
+) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(picture, "PNG")
+    (tmp_path / "cut.png").write_bytes(picture.getvalue()[:-40])
+    changes = {**SMALL, "tasks": {"mine": f"mistakes.py:{name}"}, "sequence": ["mine"]}
+    config = write_config(tmp_path, changes)
+    said = call("tasks", "show", "mine", "--like", config, "--count", 2, "--out", tmp_path / "sheet.png")
+    assert said.code == 1 and re.search(shown, said.err), said.err
+    said = call("plan", config)
+    assert said.code in (1, 2) and re.search(planned, said.err), said.err
+    assert "mistake in Holdfast" not in said.err and "disk" not in said.err

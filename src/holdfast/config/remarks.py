@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.config.experiment import Experiment
+from holdfast.errors import InputError
 from holdfast.learning.methods import RFT
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.picturefiles import look_at
@@ -59,7 +60,12 @@ def _overlap(experiment: Experiment, task: Task) -> Iterator[str]:
 
 def _content(example: Example) -> tuple[str, tuple[str, ...]]:
     """What is asked: the text and the pictures' contents."""
-    return " ".join(example.prompt.split()), tuple(map(_hash, example.images))
+    try:
+        return " ".join(example.prompt.split()), tuple(map(_hash, example.images))
+    except (OSError, ValueError) as error:  # of a picture that code opened and nobody has decoded yet
+        raise InputError(
+            f"An image of {example.named} cannot be read: {error}. Replace it, or leave the row out."
+        ) from None
 
 
 def _hash(image: ImageSource) -> str:

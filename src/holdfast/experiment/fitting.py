@@ -19,7 +19,7 @@ from holdfast.experiment.identity import digest, model_folder
 from holdfast.learning.methods import SFT
 from holdfast.policy.known import configuration
 from holdfast.policy.settings import ModelSettings
-from holdfast.tasks.example import Example, ImageSource, size_seen
+from holdfast.tasks.example import Example, ImageSource, named, size_seen
 from holdfast.tasks.leftout import LeftOut, first_of, without
 from holdfast.tasks.prompts import Style, Target, render_prompt, render_target
 from holdfast.tasks.task import Split, Task
@@ -198,7 +198,7 @@ def _looked_at(experiment: Experiment, encoder: Encoder, task: Task, split: Spli
         for start in range(looked_at, len(examples), AT_ONCE):
             part = examples[start : start + AT_ONCE]
             names = [f"{task.name} {example.named}" for example in part]
-            shown = [[_size(image, sizes) for image in example.images] for example in part]
+            shown = [_shown(example, sizes) for example in part]
             for index, problem in _problems(experiment, encoder, split, part, shown, most_tokens).items():
                 problems[start + index] = str(problem.named(names))
         looked_at = len(examples)
@@ -237,6 +237,11 @@ def _problems(
             else:
                 found[index] = length
     return dict(sorted(found.items()))
+
+
+def _shown(example: Example, known: dict[ImageSource, tuple[int, int]]) -> list[tuple[int, int]]:
+    with named(example):
+        return [_size(image, known) for image in example.images]
 
 
 def _size(image: ImageSource, known: dict[ImageSource, tuple[int, int]]) -> tuple[int, int]:

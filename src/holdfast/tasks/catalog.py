@@ -13,7 +13,7 @@ from holdfast.errors import InputError, suggestion
 from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.columns import HubTask, TableTask, load_hub_task, load_table_task
 from holdfast.tasks.embedded import TASKS
-from holdfast.tasks.example import Example
+from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prepared import load_benchmark, prepared_names
 from holdfast.tasks.prompts import STYLES, Style
@@ -116,11 +116,19 @@ def _examples_of_code(reference: str, task: Task, split: Split, count: int | Non
         wrong = f"{len(found)} where {wanted} were asked for"
     elif odd := [one for one in found if not all(isinstance(getattr(one, text), str) for text in texts)]:
         wrong = f"{plugins.shown(odd[0])}; id, prompt and answer must be text"
+    elif odd := [one for one in found if not _shows_pictures(one)]:
+        images = plugins.shown(odd[0].images)
+        wrong = f"{odd[0].named} with images {images}; they must be a tuple of PIL images, Paths or bytes"
     elif len(ids := Counter(one.id for one in found)) < len(found):
         wrong = f"several of the id '{ids.most_common(1)[0][0]}'; each needs its own"
     else:
         return found
     raise InputError(f"{reference}: `load` gave for its {split} examples {wrong}.")
+
+
+def _shows_pictures(example: Example) -> bool:
+    images: Any = example.images
+    return isinstance(images, tuple | list) and all(isinstance(one, ImageSource) for one in images)
 
 
 def _usable(task: Task) -> Task:

@@ -80,6 +80,15 @@ def name_of(source: ImageSource) -> Hashable:
     return source
 
 
+@contextmanager
+def named(example: Example) -> Iterator[None]:
+    """What goes wrong in the block with a picture of an example names the example."""
+    try:
+        yield
+    except HoldfastError as error:
+        raise HoldfastError(f"Example {example.named}: {error}") from None
+
+
 def held_bytes(source: ImageSource) -> int:
     """Bytes of memory that keeping an image's source takes."""
     if isinstance(source, Image.Image):
@@ -118,5 +127,14 @@ def _stored(source: ImageSource) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise HoldfastError(f"The image {source!s} is missing.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        where = "in the row's own bytes" if isinstance(source, bytes) else str(source)
-        raise HoldfastError(f"The image {where} cannot be read: {error}.") from None
+        raise HoldfastError(f"The image {_where(source)} cannot be read: {error}.") from None
+
+
+def _where(source: Image.Image | Path | bytes) -> str:
+    """Where a picture lies, for messages."""
+    if isinstance(source, bytes):
+        return "in the row's own bytes"
+    if isinstance(source, Image.Image):
+        opened_from = str(getattr(source, "filename", ""))
+        return opened_from or f"of {source.width} × {source.height} pixels that the task's code gave"
+    return str(source)

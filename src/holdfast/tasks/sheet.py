@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from holdfast import files
-from holdfast.tasks.example import Example, open_image
+from holdfast.errors import HoldfastError
+from holdfast.tasks.example import Example, named, open_image
 from holdfast.tasks.task import Split, Task
 
 COLUMNS = 4
@@ -54,7 +56,7 @@ def write_sheet(task: Task, path: Path, split: Split, count: int) -> None:
 
 def _card(example: Example) -> Image.Image:
     """Pictures on top of the text, without padding around them."""
-    pictures = [scaled(open_image(source)) for source in example.images]
+    pictures = [scaled(picture) for picture in _pictures(example)]
     blocks = [(wrapped(example.prompt), INK, False), (wrapped(f"→ {example.answer}"), ACCENT, True)]
     if not all(choice in example.prompt for choice in example.choices):
         shown = "   ".join(f"{chr(65 + index)} {choice}" for index, choice in enumerate(example.choices))
@@ -76,6 +78,15 @@ def _card(example: Example) -> Image.Image:
             top += LINE
         top += 4
     return card
+
+
+def _pictures(example: Example) -> Iterator[Image.Image]:
+    for source in example.images:
+        with named(example):
+            picture = open_image(source)
+            if 0 in picture.size:
+                raise HoldfastError("An image has no pixels.")
+        yield picture
 
 
 def scaled(picture: Image.Image) -> Image.Image:
