@@ -149,6 +149,9 @@ def test_the_action_runs_as_it_is(tmp_path: Path) -> None:
     assert done.returncode == 3, done.stderr
     assert told["verdict"] == "forgotten" and told["keep"] == "model"
     assert "❌" in card
+    wrong, told, card = run_action(tmp_path, base="old", new="new", options="--strict\n--max-drop 2")
+    assert wrong.returncode == 2 and told == {}
+    assert "::error::options: '--max-drop 2' holds two arguments; write each on a line" in wrong.stdout
     wrong, told, card = run_action(tmp_path, base="nowhere", new="$(touch broken)", options="--suite\ncore")
     assert wrong.returncode == 2 and told == {} and card == ""
     assert not (tmp_path / "broken").exists()
