@@ -16,10 +16,10 @@ import pytest
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
-from holdfast import load_results
+from holdfast import files, load_results
 from holdfast.cli.export import SIZE
 from holdfast.config.load import load_experiment
-from holdfast.experiment import jobs
+from holdfast.experiment import jobs, prune
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.provenance import hub_commit
 from holdfast.experiment.runindex import index
@@ -122,6 +122,26 @@ def test_a_checkpoint_is_exported(ran: Path, config: Path, tmp_path: Path, call:
         said = call("export", config, *wrong, tmp_path / "other")
         assert said.code == 2 and expected in said.err
     assert "needs --records" in call("export", config, tmp_path / "all.csv").err
+
+
+def test_weights_are_not_pruned_while_they_are_exported(
+    ran: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ran / "store", tmp_path / "store")
+    config = write_config(tmp_path, SMALL)
+    real, said = files.copy_folder, []
+
+    def pruned_meanwhile(*arguments: Any, **options: Any) -> None:
+        store = Store(tmp_path / "store")
+        said.extend(prune.remove(store, prune.candidates(store, weights=True, damaged=False)))
+        real(*arguments, **options)
+
+    monkeypatch.setattr(files, "copy_folder", pruned_meanwhile)
+    assert call("export", config, "--method", "grpo", tmp_path / "model").code == 0
+    assert len(said) == 1 and (tmp_path / "model" / "config.json").is_file()  # the others are gone
+    monkeypatch.setattr(files, "copy_folder", real)
+    store = Store(tmp_path / "store")
+    assert prune.remove(store, prune.candidates(store, weights=True, damaged=False)) == []
 
 
 def test_weights_that_were_not_kept_are_said(tmp_path: Path, call: Call) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,14 +36,19 @@ def export_checkpoint(chain: Chain, stage: int | None, plan: Plan, store: Store,
     job = plan.jobs[chain.learn[stage - 1]]
     if not store.has(job):
         raise HoldfastError(f"{job.label} is not done; 'holdfast run' does it.")
-    if not store.has(job, weights=True):
-        raise HoldfastError(
-            f"The weights of {job.label} were not kept. Run it again with keep_weights=all to have them of "
-            "every stage."
-        )
-    source = store.verify(job, WEIGHTS) / WEIGHTS
-    with files.whole_folder(folder) as unfinished:
-        files.copy_folder(source, unfinished, without=RETENTION)
+    with suppress(OSError):  # of a store that is only to be read, which nobody prunes
+        store.lease_weights(job)
+    try:
+        if not store.has(job, weights=True):
+            raise HoldfastError(
+                f"The weights of {job.label} were not kept. Run it again with keep_weights=all to have them "
+                "of every stage."
+            )
+        source = store.verify(job, WEIGHTS) / WEIGHTS
+        with files.whole_folder(folder) as unfinished:
+            files.copy_folder(source, unfinished, without=RETENTION)
+    finally:
+        store.end_leases()
     return stage
 
 
