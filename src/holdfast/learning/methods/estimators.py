@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,7 @@ class DAPO(GRPO):
     Its penalty on overlong answers (sec. 3.4) is a reward: `reward: {accuracy: 1, rules.py:brevity: 1}`.
     """
 
+    version: ClassVar[int] = 5  # up to 4, results without refills or with all prompts lay under the same name
     objective: Literal["dapo"]  # type: ignore[assignment]
     clip_high: float = Field(0.28, ge=0)
     drop_zero_variance: bool = True

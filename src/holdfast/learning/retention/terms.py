@@ -65,8 +65,8 @@ def _laid_out(policy: Policy, value: Callable[[torch.nn.Parameter], torch.Tensor
 
     Parameter by parameter, so that there is never a second vector beside it.
     """
-    count = sum(one.numel() for one in trained_parameters(policy))
-    vector_N = torch.zeros(count, device=policy.device)
+    parameters = trained_parameters(policy)
+    vector_N = torch.zeros(sum(one.numel() for one in parameters), device=parameters[0].device)
     for parameter, part in views(policy, vector_N):
         if (found := value(parameter)) is not None:
             part.copy_(found)
