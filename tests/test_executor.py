@@ -147,3 +147,15 @@ def test_one_that_cannot_start_says_where(rules: Path, tmp_path: Path) -> None:
         HoldfastError, match=r"cluster.py:Broken failed on its start: line 55: OSError: no cluster"
     ):
         run(experiment)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_of_the_same_name_elsewhere_does_not_take_the_weights_that_one_keeps(tmp_path: Path) -> None:
+    kept = make_experiment(tmp_path, **SMALL)
+    assert not run_here(kept).failed
+    weights = [name for name in snapshot(kept.store) if name.endswith("model.safetensors")]
+    assert len(weights) == 4
+    for keep, output, left in (("none", tmp_path / "elsewhere", weights), ("none", kept.output, [])):
+        other = make_experiment(tmp_path, **SMALL | {"keep_weights": keep, "output": str(output)})
+        assert run_here(other).done == 0
+        assert [name for name in snapshot(kept.store) if name.endswith("model.safetensors")] == left

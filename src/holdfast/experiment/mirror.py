@@ -211,8 +211,8 @@ class MirrorStore(Store):
 
     # Weights
 
-    def keep_weights(self, job: Job, experiment: str, keep: bool) -> None:
-        mark = f"keep/{job.short_name}.{experiment}"
+    def keep_weights(self, job: Job, run: str, keep: bool) -> None:
+        mark = f"keep/{job.short_name}.{run}"
         if keep:
             self.remote.write(mark, b"")
         else:

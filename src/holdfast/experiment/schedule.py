@@ -9,6 +9,7 @@ from functools import partial
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment import estimate
+from holdfast.experiment.identity import digest
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.queue import Queue
 from holdfast.experiment.store import Damaged, Store
@@ -57,6 +58,8 @@ class Schedule(Queue):
         self.store = store
         self.on_damage = on_damage
         self.last_stages = plan.last_stages()
+        # Another run of this name, which reports elsewhere, may keep weights that this one does not.
+        self._keeper = f"{experiment.name}-{digest(str(experiment.output.absolute()))[:8]}"
         self._damage: Counter[str] = Counter()
         store.prepare()
         store.use(plan.jobs.values())
@@ -136,6 +139,6 @@ class Schedule(Queue):
             return
         keep = self.experiment.keep_weights
         kept = keep == "all" or (keep == "last" and learn.fingerprint in self.last_stages)
-        self.store.keep_weights(learn, self.experiment.name, kept)
+        self.store.keep_weights(learn, self._keeper, kept)
         if not kept and not self.needs_weights(learn):
             self.store.prune_weights(learn)

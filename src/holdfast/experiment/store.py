@@ -8,7 +8,7 @@
     <store>/trash/                    what is being removed
     <store>/damaged/                  entries that no longer say what was written
     <store>/locks/                    who is at work (`locks.py`)
-    <store>/keep/                     an empty file <fingerprint>.<experiment> where weights are to stay
+    <store>/keep/                     an empty file <fingerprint>.<run> where weights are to stay
 
 Only weights may go missing from an entry: they are the bulk, and are removed when no job needs
 them any more. `job.json` says what determined a result, `made.json` where, when and with what it was made;
@@ -326,9 +326,9 @@ class Store(Locks):
             file.close()
         self._leases.clear()
 
-    def keep_weights(self, job: Job, experiment: str, keep: bool) -> None:
-        """Note whether an experiment wants to keep a result's weights when all is done."""
-        mark = self.root / "keep" / f"{job.short_name}.{experiment}"
+    def keep_weights(self, job: Job, run: str, keep: bool) -> None:
+        """Note whether a run wants to keep a result's weights when all is done."""
+        mark = self.root / "keep" / f"{job.short_name}.{run}"
         if keep:
             mark.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(mark):  # a link to nowhere is a mark, too
@@ -337,7 +337,7 @@ class Store(Locks):
             mark.unlink(missing_ok=True)
 
     def prune_weights(self, job: Job) -> int:
-        """Remove the weights of a result, unless another process needs them or an experiment keeps them.
+        """Remove the weights of a result, unless another process needs them or a run keeps them.
 
         Returns:
             Bytes that were freed.
@@ -354,11 +354,11 @@ class Store(Locks):
         return self.weights(job).exists()
 
     def _kept(self, name: str) -> bool:
-        """Whether an experiment keeps the weights of this name."""
+        """Whether a run keeps the weights of this name."""
         return any((self.root / "keep").glob(f"{name}.*"))
 
     def unkeep(self, name: str) -> None:
-        """Forget that experiments keep the weights of this name."""
+        """Forget that runs keep the weights of this name."""
         for mark in (self.root / "keep").glob(f"{name}.*"):
             mark.unlink(missing_ok=True)
 
