@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from holdfast.config.cards import Card
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment.architecture import architecture_of
+from holdfast.experiment.architecture import Architecture, architecture_of
 from holdfast.experiment.memory import Estimate
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.sharing import Way, does_not_fit, estimates, fitting
@@ -56,19 +57,25 @@ class Asked:
         found = [self._in(way, made) for way, made in fit.items()]
         return sorted(found, key=lambda one: one.timeline.seconds)
 
-    def _in(self, way: Way, made: Estimate) -> Ahead:
+    @cached_property
+    def _known(self) -> Architecture:
         known = architecture_of(self.experiment)
         assert known is not None
+        return known
+
+    def _in(self, way: Way, made: Estimate) -> Ahead:
         each = speed(self.card, self.experiment.model.dtype)
-        times = Times(self.experiment, known, each, self.assumed, way)
-        timeline = simulate(self.plan, self.todo, times, self.cards // way.devices)
+        times = Times(self.experiment, self._known, each, self.assumed, way)
+        parts = {name: times.parts(job) for name, job in self.todo.items()}
+        timeline = simulate(
+            self.plan, self.todo, lambda job: parts[job.fingerprint].total, self.cards // way.devices
+        )
         spent = sum(
             (shift.end - shift.start) * (way.devices if shift.job.kind == "learn" else 1)
             for shift in timeline.shifts
         )
         computing = spent / (self.cards * timeline.seconds) if timeline.seconds else 0.0
-        parts = sum((times.parts(job) for job in self.todo.values()), Work())
-        return Ahead(way, made, timeline, parts, computing)
+        return Ahead(way, made, timeline, sum(parts.values(), Work()), computing)
 
     def shorter(self) -> Iterator[tuple[str, float]]:
         """Single changes, and how long the run then takes in its quickest way."""

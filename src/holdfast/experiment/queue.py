@@ -31,11 +31,13 @@ class Queue:
         self.failed: dict[str, str] = {}
         self.skipped: set[str] = set()
         self.tail: dict[str, float] = {}  # seconds from a job's start to the end of what waits for it
+        self._unmet: dict[str, int] = {}  # how many jobs that are still to be done one waits for
         self._wait: dict[str, float] = {}  # until when not to try a job that another process has
 
     def want(self, todo: Mapping[str, Job]) -> None:
         """Make these the jobs that are to be done."""
         self.todo = dict(todo)
+        self._unmet = {name: sum(parent in todo for parent in job.parents) for name, job in todo.items()}
         self.tail = {}
         for name in reversed(self.plan.jobs):
             waiting = max((self.tail.get(child, 0.0) for child in self.children[name]), default=0.0)
@@ -59,8 +61,7 @@ class Queue:
         ready = [
             job
             for job in self.open()
-            if not any(parent in self.todo for parent in job.parents)
-            and self._wait.get(job.fingerprint, 0.0) <= now
+            if not self._unmet[job.fingerprint] and self._wait.get(job.fingerprint, 0.0) <= now
         ]
         if not ready:
             return None
@@ -79,4 +80,7 @@ class Queue:
 
     def done(self, job: Job) -> None:
         self.running.discard(job.fingerprint)
-        self.todo.pop(job.fingerprint, None)
+        if self.todo.pop(job.fingerprint, None) is not None:
+            for child in self.children[job.fingerprint]:
+                if child in self._unmet:
+                    self._unmet[child] -= 1

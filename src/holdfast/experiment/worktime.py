@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 
 from holdfast.config.cards import Card
 from holdfast.config.experiment import Experiment
@@ -20,6 +21,7 @@ from holdfast.experiment.sharing import ALONE, Way
 from holdfast.learning.methods import RFT, Method
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.prompts import Style
+from holdfast.tasks.task import Task
 
 # As benchmarks/results/2026-11-28-roofline.md has them: 27 kernels a layer of 2.5 µs each beside their work,
 # and a processor's time for a picture of 868 × 868. Then the bytes that an update moves for a trained number.
@@ -207,7 +209,15 @@ class Times:
 
     def _count(self, task: dict) -> int:
         """Examples; where all are taken, as many as the data has."""
-        return task["count"] or self.experiment.task(task["name"]).sizes[task["split"]] or UNKNOWN_COUNT
+        if task["count"]:
+            return task["count"]
+        if (name := task["name"]) not in self._tasks:
+            self._tasks[name] = self.experiment.task(name)
+        return self._tasks[name].sizes[task["split"]] or UNKNOWN_COUNT
+
+    @cached_property
+    def _tasks(self) -> dict[str, Task]:
+        return {}  # a plan asks of each job, and finding a task looks at files
 
     def _lengths(self, style: Style, most: int | None) -> Lengths:
         """Of prompts, and of what is written in at most `most` tokens; None: reference answers."""
