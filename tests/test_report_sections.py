@@ -18,7 +18,7 @@ from holdfast.report.panels import fit, panels
 from holdfast.report.section import Drawing, Finding, Section, Terms
 from holdfast.report.sections import SECTIONS
 from holdfast.report.sections.differences import findings
-from holdfast.report.sections.setup import setup
+from holdfast.report.sections.setup import section, setup
 from holdfast.report.table import Column, Table, number, rounded, signed, to_json
 from results_helpers import make_results
 
@@ -145,6 +145,17 @@ def test_what_results_were_made_with_is_told_as_far_as_they_say() -> None:
     ):
         facts = dict(setup(analyse(replace(make_results(("sft",), items=4), made=tuple(made)))))
         assert {name: facts[name] for name in MADE if name in facts} == expected
+
+
+def test_a_base_model_that_changed_on_the_hub_is_told() -> None:
+    def cautions(*commits: str) -> list[str]:
+        made = tuple({"commit": commit} if commit else {} for commit in commits)
+        return list(section(analyse(replace(make_results(("sft",), items=4), made=made))).cautions)
+
+    assert not cautions("", "a1b2", "a1b2") and not cautions()
+    (said,) = cautions("c3d4", "a1b2", "", "c3d4")
+    assert said.startswith("Results are of 2 commits of the base model (a1b2, c3d4)")
+    assert "Set model.revision" in said
 
 
 def test_no_table_or_figure_of_the_report_before_is_left(tmp_path):

@@ -40,7 +40,7 @@ class ModelSettings(Settings):
     """The model an experiment starts from."""
 
     path: str = "embedded"  # a folder, a hub id, or `embedded`: the tiny model in the package
-    revision: str | None = None  # hub revision
+    revision: str | None = None  # of a hub id: a commit keeps the model as it is; null is what the hub has
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights and computation
     device: str = "auto"  # auto: cuda if there is one, else cpu
     activation_checkpointing: bool = False  # activations twice, none kept: less memory

@@ -31,7 +31,7 @@ SAMPLING = ("group_size", "sampled_by", "show_answer", "resample_every")  # RFT 
 def section(analysis: Analysis) -> Section:
     parts: list[Part] = [Terms(setup(analysis)), methods_table(analysis), tasks_table(analysis)]
     parts.append(left_out_table(analysis))
-    return Section("setup", "What it was run with", "Setup", parts)
+    return Section("setup", "What it was run with", "Setup", parts, cautions=_moved(analysis.results.made))
 
 
 def setup(analysis: Analysis) -> list[tuple[str, str]]:
@@ -85,6 +85,17 @@ def _made(made: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         "Made": {" to ".join(dict.fromkeys((days[0], days[-1])))} if days else set(),
     }
     return [(name, "; ".join(sorted(values))) for name, values in facts.items() if values]
+
+
+def _moved(made: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to say where results are of several commits of a base model whose revision is not one of them."""
+    if len(commits := sorted({str(one["commit"]) for one in made if one.get("commit")})) < 2:
+        return []
+    return [
+        f"Results are of {len(commits)} commits of the base model ({', '.join(commits)}): it changed on the "
+        "hub in between, and what is compared here may be two models. Set model.revision to one of them and "
+        "run again."
+    ]
 
 
 def _most(value: Any) -> str:
