@@ -98,6 +98,32 @@ def test_chat_templates_are_tried_within_bounds(folder: Path, template: str, exp
     one_line(told.value)
 
 
+@pytest.mark.parametrize("place", ["additional_chat_templates", "tokenizer_config.json"])
+def test_of_several_chat_templates_the_default_is_taken(folder: Path, place: str) -> None:
+    text = (folder / "chat_template.jinja").read_text()
+    if place == "tokenizer_config.json":
+        (folder / "chat_template.jinja").unlink()
+        named = [{"name": "tool_use", "template": "none"}, {"name": "default", "template": text}]
+        change(folder / place, "chat_template", named)
+    else:
+        (folder / place).mkdir()
+        (folder / place / "tool_use.jinja").write_text("none")
+    questions = ["What is it?"], [()]
+    one, other = (Policy.load(str(path), ModelSettings()).encode(*questions) for path in (folder, EMBEDDED))
+    assert torch.equal(one.tokens_BP, other.tokens_BP)
+
+
+def test_several_chat_templates_without_a_default_are_refused(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    named = [{"name": "tool_use", "template": "none"}, {"name": "rag", "template": "none"}]
+    change(folder / "tokenizer_config.json", "chat_template", named)
+    with pytest.raises(
+        InputError, match=r"several chat templates \(rag, tool_use\) and none is called 'de"
+    ) as told:
+        check_ready(str(folder), ModelSettings(path=str(folder)))
+    one_line(told.value)
+
+
 def test_a_template_that_takes_no_system_prompt(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"

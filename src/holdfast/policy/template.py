@@ -29,14 +29,22 @@ class ChatTemplate:
         processor: the checkpoint's processor, or its tokenizer if it takes text alone.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or several and none is called default.
     """
 
     def __init__(self, processor: Any):
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        self.text = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
-        if self.text is None:
+        text = getattr(processor, "chat_template", None) or self.tokenizer.chat_template
+        if isinstance(text, dict):  # by name: for tools, for retrieved documents and the like
+            if "default" not in text:
+                raise InputError(
+                    f"The model has several chat templates ({', '.join(sorted(text))}) and none is called "
+                    "'default'; add the one to use to its folder as chat_template.jinja."
+                )
+            text = text["default"]
+        if text is None:
             raise InputError("The model has no chat template; add chat_template.jinja to its folder.")
+        self.text = text
 
     def render(self, conversations: list[list[Message]], begins_reply: bool = True) -> list[str]:
         """Conversations as the model reads them, up to where its reply begins if it is to.
