@@ -341,6 +341,8 @@ def test_what_is_not_prepared_counts_with_its_published_size(
     assert said.code == 0, said.err
     assert "Not prepared, so counted with their published sizes: geometry3k, gqa, " in said.err
     assert "506 jobs" in said.out + said.err
+    assert "model.token_budget=65536: 4.3 days" in said.out
+    assert "activation_checkpointing" not in said.out  # sampling is most of it: without, hardly shorter
     assert call("plan", str(main), store).code == 2  # without cards the rows are wanted
     with published_sizes() as counted, pytest.raises(InputError, match="holdfast data prepare pope"):
         get_task("pope").examples("test", 4)

@@ -122,9 +122,12 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
     said = ", ".join(f"{_INTO[part]} {seconds / best.parts.total:.0%}" for part, seconds in shares if seconds)
     out.print(
         f"Limit: {limit} (the longest chain takes {_time(timeline.chain)}). Cards compute for "
-        f"{best.computing:.0%} of the time, which goes into {said}.\n{_assumed(asked)}\nWith one change:"
+        f"{best.computing:.0%} of the time, which goes into {said}.\n{_assumed(asked)}"
     )
-    for text, seconds in shorter.items():
+    helps = {text: seconds for text, seconds in shorter.items() if seconds < 0.99 * timeline.seconds}
+    if helps:
+        out.print("With one change:")
+    for text, seconds in helps.items():
         halves = ", which halves it" if seconds <= timeline.seconds / 2 else ""
         out.print(f"  {text}: {_time(seconds)}{halves}")
 
