@@ -172,6 +172,18 @@ def test_a_killed_driver_leaves_nobody_at_work(cluster: Cluster, expected: Any, 
     assert snapshot(run.store) == expected
 
 
+def test_a_run_waits_for_its_turn_and_says_so(cluster: Cluster, expected: Any, tmp_path: Path) -> None:
+    first = Run(tmp_path / "a", cluster.address, defaults=SMALL["defaults"] | {"iterations": 10_000})
+    first.until_checkpoint()
+    second = Run(tmp_path / "b", cluster.address)
+    wait_for(lambda: "All machines of the Ray cluster are taken" in second.said() or second.ended(), 60)
+    assert not second.ended(), second.said()
+    first.process.kill()
+    assert second.result() == 0, second.said()
+    assert second.said().count("All machines of the Ray cluster") == 1
+    assert snapshot(second.store) == expected
+
+
 def test_what_keeps_a_run_from_the_cluster_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
     nowhere = Run(tmp_path / "a", "127.0.0.2:1")
     assert nowhere.result(60) == 2 and "There is no Ray cluster at 127.0.0.2:1" in nowhere.said()

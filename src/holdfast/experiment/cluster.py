@@ -33,10 +33,13 @@ from holdfast.experiment.store import Store
 from holdfast.tasks.prepared import FOLDER_VARIABLE, data_folder
 from holdfast.versions import package_versions
 
+log = logging.getLogger(__name__)
+
 CONNECT_SECONDS = 10.0
 HEAD_EVERY_SECONDS = 5.0  # how often the head is looked for: without one Ray ends this process in a minute
 ROOM_SECONDS = 60.0  # without a machine for a worker, until it is said what is lacking
-START_SECONDS = 600.0  # the same with one: it may be busy, or import torch from a slow disk
+START_SECONDS = 600.0  # the same with a free one: it may import torch from a slow disk
+BUSY_SECONDS = 10.0  # until it is said that all machines are taken; then a run waits for its turn
 # Where the hub's files lie, and whether it may be asked: what jobs read from the environment. No tokens: Ray
 # shows what it is handed.
 HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT")
@@ -76,6 +79,7 @@ class Cluster(Executor):
         self._lost: Counter[str] = Counter()
         self._unbegun = 0  # workers that died before they began, since one last did
         self._looked = self._begun = time.monotonic()
+        self._waits = False  # and that was said
 
     @property
     def where(self) -> str:
@@ -108,16 +112,34 @@ class Cluster(Executor):
                 self._replace(worker)
         if len(waiting) == len(self._workers):
             self._see_the_head()
-            patience = START_SECONDS if _room(self._needs) else ROOM_SECONDS
-            if time.monotonic() - self._begun > patience:
-                raise HoldfastError(
-                    f"No machine of the Ray cluster has begun a worker for {patience:.0f} seconds "
-                    f"(one needs {_words(self._needs)}). Results so far are safe in {self.store.place}; see "
-                    "'ray status', and run the same command again."
-                )
+            self._wait_for_room()
         else:
-            self._begun = time.monotonic()
+            self._begun, self._waits = time.monotonic(), False
         return [worker for worker in self._workers if worker.begins is None and worker.job is None]
+
+    def _wait_for_room(self) -> None:
+        """Let time pass in which no worker has begun, or say what is lacking.
+
+        Raises:
+            HoldfastError: there is no machine for one, or one that is free does not begin it.
+        """
+        waited, room = time.monotonic() - self._begun, _room(self._needs)
+        if room and waited > BUSY_SECONDS and not _free(self._needs):
+            if not self._waits:
+                self._waits = True
+                log.warning(
+                    "All machines of the Ray cluster are taken (a worker needs %s); the run begins when "
+                    "there is room. 'ray status' shows what they do.",
+                    _words(self._needs),
+                )
+            return
+        patience = START_SECONDS if room else ROOM_SECONDS
+        if waited > patience:
+            raise HoldfastError(
+                f"No machine of the Ray cluster has begun a worker for {patience:.0f} seconds "
+                f"(one needs {_words(self._needs)}). Results so far are safe in {self.store.place}; see "
+                "'ray status', and run the same command again."
+            )
 
     def give(self, worker: _Worker, job: Job, weights: bool) -> None:
         worker.job, worker.result = job, worker.actor.do.remote(job.fingerprint, weights)
@@ -296,13 +318,17 @@ def _needs(experiment: Experiment) -> dict[str, float]:
 
 def _room(needs: dict[str, float]) -> int:
     """How many workers the machines of the cluster can have."""
+    return sum(_times(node["Resources"], needs) for node in ray.nodes() if node["Alive"])
+
+
+def _free(needs: dict[str, float]) -> bool:
+    """Whether the cluster has so much that nobody uses."""
+    return _times(ray.available_resources(), needs) > 0
+
+
+def _times(has: dict[str, float], needs: dict[str, float]) -> int:
     names = {"num_cpus": "CPU", "num_gpus": "GPU"}
-    count = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            count += min(int(has.get(names[key], 0) / need) for key, need in needs.items() if need)
-    return count
+    return min(int(has.get(names[key], 0) / need) for key, need in needs.items() if need)
 
 
 def _words(needs: dict[str, float]) -> str:
