@@ -17,8 +17,7 @@ from holdfast.learning.methods import Method, make_method
 from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
-from holdfast.policy.batch import Completions
-from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS

@@ -23,7 +23,7 @@ from holdfast.experiment.store import Store
 from holdfast.generate.generator import questions
 from holdfast.generate.local import LocalGenerator
 from holdfast.policy import ready
-from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.load import load_model
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling

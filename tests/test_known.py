@@ -33,18 +33,30 @@ print("imported:", *sorted(heavy))
 """
 
 
-def test_a_plan_asked_again_waits_for_no_torch(tmp_path: Path, call: Call) -> None:
+@pytest.mark.parametrize(
+    ("retention", "imported"),
+    [
+        ("[]", []),
+        (
+            "[{kind: ewc, strength: 10}, {kind: lwf}, {kind: rad}]",
+            ["torch"],
+        ),  # which is what strategies are written in
+    ],
+)
+def test_a_plan_asked_again_waits_for_no_torch(
+    tmp_path: Path, call: Call, retention: str, imported: list[str]
+) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
         "name: tiny\nmodel: {path: embedded, device: cpu}\nprompts: embedded\nsequence: [photos, reading]\n"
         "general: []\ntrain_examples: 32\ntest_examples: 8\nevaluation: {max_tokens: 16}\nmethods:\n"
-        "  sft: {objective: sft, learning_rate: 1.0e-4}\n"
+        f"  sft: {{objective: sft, learning_rate: 1.0e-4, retention: {retention}}}\n"
         f"output: {tmp_path}/out\nstore: {tmp_path}/store\n"
     )
     first = call("plan", config).out
     command = [sys.executable, "-c", PLAN, "plan", str(config)]
     again = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert again.splitlines() == [*first.splitlines(), "imported:"]
+    assert again.splitlines() == [*first.splitlines(), " ".join(["imported:", *imported])]
 
 
 def test_what_is_remembered_is_what_was_found(tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ from holdfast.learning.loop import step, to_pass
 from holdfast.learning.methods import GRPO
 from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
-from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.decoding import Decode
-from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.grading import grade

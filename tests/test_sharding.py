@@ -15,9 +15,9 @@ from torch import nn
 from holdfast.errors import InputError
 from holdfast.learning import loop, objectives
 from holdfast.learning.methods import Shard, make_method
+from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.blocks import blocks_of
 from holdfast.policy.budget import TokenBudget
-from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.sharding import Sharded

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from family_helpers import make_idefics3_folder, make_llava_folder, make_qwen2_folder
 from holdfast.policy import stretches
+from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.decoding import look_back
-from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
 from policy_helpers import (

@@ -18,8 +18,8 @@ from holdfast.learning.methods import GRPO, Shard, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
 from holdfast.policy import board
+from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.budget import TokenBudget
-from holdfast.policy.drawing import NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.shards import Shards, TreeSum

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.generate.generator import Answers, Question
-from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream

@@ -25,7 +25,7 @@ from holdfast.learning.partition import Partition
 from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
-from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.gradients import trained_parameters
 from holdfast.rng import stream as named_stream
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,11 +26,13 @@ from holdfast.learning.groups import Groups
 from holdfast.learning.methods import SampledSFT
 from holdfast.learning.objectives import LossSums, Objective, likelihood_loss
 from holdfast.policy.batch import Completions
-from holdfast.policy.policy import Policy
 from holdfast.policy.reference import Reference
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.scoring import RIGHT
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
 
 
 class SampledLikelihood(Objective):
@@ -72,9 +75,10 @@ class SampledLikelihood(Objective):
         shown = (
             items if self.hint is None else [(task, hinted(example, self.hint)) for task, example in items]
         )
-        with self.writer.in_place() if isinstance(self.writer, Reference) else nullcontext():
+        writer = self.writer
+        with writer.in_place() if isinstance(writer, Reference) else nullcontext():
             rollouts = roll_out(
-                self.writer if isinstance(self.writer, Policy) else policy,
+                policy if writer is None or isinstance(writer, Reference) else writer,
                 shown,
                 style=method.style,
                 templates=self.templates,

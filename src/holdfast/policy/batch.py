@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from holdfast.errors import HoldfastError
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -255,3 +257,26 @@ def group_tokens(prompts: Prompts, completions: Completions) -> list[int]:
 def some_rows(batch: Any, rows: range) -> Any:
     """These of its rows; itself where that is all."""
     return batch if len(rows) == len(batch) else batch.select(rows)
+
+
+class NotFiniteError(HoldfastError):
+    """A NaN or infinite logit of one example.
+
+    Attributes:
+        index: of the example in the batch; `name`, where it is known.
+    """
+
+    def __init__(self, index: int, name: str = ""):
+        self.index, self.name = index, name
+        super().__init__(
+            f"The model's output for {name or f'example {index} of the batch'} is not finite (NaN or "
+            "infinity). Its weights have diverged (lower learning_rate or clip_grad) or overflow in this "
+            "dtype (use bfloat16 or float32)."
+        )
+
+    def named(self, names: Sequence[str]) -> NotFiniteError:
+        """The same about the example of a name."""
+        return NotFiniteError(self.index, names[self.index])
+
+    def __reduce__(self) -> tuple[type[NotFiniteError], tuple[int, str]]:
+        return NotFiniteError, (self.index, self.name)  # as another process gets it

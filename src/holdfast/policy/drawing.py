@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from holdfast.errors import HoldfastError
-from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.logprobs import sampling_logits
 from holdfast.policy.settings import Sampling
 
@@ -163,26 +160,3 @@ class Recorder:
             self.logprobs[:, :longest].unflatten(0, self.shape),
             self.entropies[:, :longest].unflatten(0, self.shape),
         )
-
-
-class NotFiniteError(HoldfastError):
-    """A NaN or infinite logit of one example.
-
-    Attributes:
-        index: of the example in the batch; `name`, where it is known.
-    """
-
-    def __init__(self, index: int, name: str = ""):
-        self.index, self.name = index, name
-        super().__init__(
-            f"The model's output for {name or f'example {index} of the batch'} is not finite (NaN or "
-            "infinity). Its weights have diverged (lower learning_rate or clip_grad) or overflow in this "
-            "dtype (use bfloat16 or float32)."
-        )
-
-    def named(self, names: Sequence[str]) -> NotFiniteError:
-        """The same about the example of a name."""
-        return NotFiniteError(self.index, names[self.index])
-
-    def __reduce__(self) -> tuple[type[NotFiniteError], tuple[int, str]]:
-        return NotFiniteError, (self.index, self.name)  # as another process gets it

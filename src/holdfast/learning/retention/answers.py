@@ -18,8 +18,7 @@ from holdfast.generate.rollouts import Item, Rollouts, encode_items
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.pool import key_of, known
-from holdfast.policy.batch import Completions
-from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.tasks.scoring import RIGHT
 

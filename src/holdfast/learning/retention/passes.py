@@ -13,7 +13,7 @@ import torch
 from holdfast.generate.rollouts import Item, encode_items
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.stage import Stage
-from holdfast.policy.drawing import NotFiniteError
+from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.policy.settings import Sampling
 from holdfast.rng import stream as named_stream
