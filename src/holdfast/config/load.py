@@ -127,11 +127,7 @@ def load_exam(
             _override(data, override)
         else:
             problems.append(((key,), f"unknown key{suggestion(key, known)}"))
-    own = data.get("tasks")
-    data["general"] = [
-        *tasks,
-        *(name for name in (own if isinstance(own, dict) else ()) if name not in others),
-    ]
+    data["general"] = [*tasks, *(name for name in _mapping(data.get("tasks")) if name not in others)]
     data.setdefault("prompts", "standard")
     data = _absolute_folders(_settle(data, Path()))
     exam = None
@@ -158,8 +154,8 @@ def _override(data: dict[str, Any], override: str) -> Any:
     *parents, last = _override_path(override)
     if (*parents, last) == ("extends",):
         raise InputError(f"'{override}' cannot be set: a file says itself what it extends.")
-    methods = data.get("methods")
-    if parents[:1] == ["methods"] and isinstance(methods, dict) and methods and {*parents[1:2]} - {*methods}:
+    methods = _mapping(data.get("methods"))
+    if parents[:1] == ["methods"] and methods and {*parents[1:2]} - {*methods}:
         known = ", ".join(map(str, methods))
         raise InputError(f"'{override}' cannot be set: there is no method '{parents[1]}', only {known}.")
     place = data
@@ -175,6 +171,11 @@ def _override(data: dict[str, Any], override: str) -> Any:
     return value
 
 
+def _mapping(value: Any) -> dict[Any, Any]:
+    """A mapping of the file, or an empty one in the place of what else stands there, which is reported."""
+    return value if isinstance(value, dict) else {}
+
+
 def _override_path(override: str) -> tuple[str, ...]:
     return tuple(override.partition("=")[0].strip().split("."))
 
@@ -186,14 +187,13 @@ def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ..
     Args:
         set_here: the paths that the command line sets.
     """
-    methods, defaults = data.get("methods"), data.get("defaults")
-    common = defaults.get("grid") if isinstance(defaults, dict) else None
-    for name, method in methods.items() if isinstance(methods, dict) else ():
-        own_grid = method.get("grid", {}) if isinstance(method, dict) else {}
+    common = _mapping(_mapping(data.get("defaults")).get("grid"))
+    for name, method in _mapping(data.get("methods")).items():
+        own_grid = _mapping(method).get("grid", {})
         if not isinstance(own_grid, dict):
             continue  # null: not even the grid of the defaults
         for place, grid in {("defaults",): common, ("methods", str(name)): own_grid}.items():
-            for key in grid if isinstance(grid, dict) else ():
+            for key in grid:
                 own: KeyPath = ("methods", str(name), *str(key).split("."))
                 axis: KeyPath = (*place, "grid", str(key))
                 if own in set_here or (own in file.lines and axis in file.lines):
@@ -202,8 +202,7 @@ def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ..
 
 def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
     """Defaults from the command line that every method sets itself: nothing would change, without a word."""
-    methods = data.get("methods")
-    if not isinstance(methods, dict) or not methods:
+    if not (methods := _mapping(data.get("methods"))):
         return
     for place in sorted(set_here):
         keys = place[1:]
@@ -214,8 +213,7 @@ def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Ite
 
 def _says(method: Any, keys: tuple[str, ...]) -> bool:
     """Whether a method sets this, as a value or as an axis of its grid."""
-    grid = method.get("grid") if isinstance(method, dict) else None
-    if isinstance(grid, dict) and ".".join(keys) in grid:
+    if ".".join(keys) in _mapping(_mapping(method).get("grid")):
         return True
     for key in keys:
         if not isinstance(method, dict):
@@ -233,7 +231,7 @@ def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, 
     if not isinstance(defaults, dict):
         problems.append((("defaults",), "must be a mapping of method settings"))
         defaults = {}
-    known = every_setting([defaults, *(methods.values() if isinstance(methods, dict) else ())])
+    known = every_setting([defaults, *_mapping(methods).values()])
     for key in [key for key in defaults if key not in (*known, "grid")]:
         problems.append((("defaults", str(key)), f"unknown key{suggestion(str(key), known)}"))
         del defaults[key]
@@ -245,10 +243,8 @@ def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, 
     }
     own = {}
     for name, method in methods.items():
-        said = method if isinstance(method, dict) else {}
-        grid = said.get("grid")
-        axes = grid if isinstance(grid, dict) else {}
-        own[str(name)] = {str(key).split(".")[0] for key in (*said, *axes)}
+        said = _mapping(method)
+        own[str(name)] = {str(key).split(".")[0] for key in (*said, *_mapping(said.get("grid")))}
     return own
 
 
@@ -343,8 +339,8 @@ def settled(data: dict[str, Any]) -> dict[str, Any]:
 def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same with paths of data and of code absolute, from the folder of the file that says them."""
     data = plugins.absolute(data, folder)
-    model = data.get("model")
-    if isinstance(model, dict) and isinstance(path := model.get("path"), str):
+    model = _mapping(data.get("model"))
+    if isinstance(path := model.get("path"), str):
         found = folder / path_of(path, ("model", "path"))
         if found.is_dir() and path != "embedded":
             data["model"] = {**model, "path": str(found.resolve())}
@@ -367,7 +363,7 @@ def _with_files(method: Any, place: tuple[str, ...], folder: Path) -> Any:
         return method
 
     def settled(strategy: Any) -> Any:
-        kind = strategy.get("kind") if isinstance(strategy, dict) else None
+        kind = _mapping(strategy).get("kind")
         if not isinstance(kind, str) or kind not in STRATEGIES:
             return strategy
         files = [name for name in strategy_class(kind).files if isinstance(strategy.get(name), str)]
