@@ -12,7 +12,9 @@ from holdfast.learning.methods import RFT, Method, SampledSFT
 from holdfast.learning.methods.sft import Likely
 from holdfast.measures import KINDS
 from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters
+from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.columns import TableError
+from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.task import Split, Task
 from holdfast.tracking import check_tracker, own_name
 from holdfast.weights import count_parameters, indexed
@@ -22,12 +24,8 @@ from holdfast.yamlfile import Problem
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 
 
-def check(experiment: Experiment) -> list[Problem]:
+def check(experiment: Experiment) -> Iterator[Problem]:
     """All that is wrong with an experiment whose keys have the right types."""
-    return list(_check(experiment))
-
-
-def _check(experiment: Experiment) -> Iterator[Problem]:
     for name in sorted(TABLE_KEYS & set(experiment.tasks)):
         yield ("tasks", name), "is the name of a column in the report's tables; choose another"
     for style in sorted(set(experiment.styles) - set(experiment.prompts)):
@@ -233,9 +231,6 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[Problem]:
 
 def _known_tasks(experiment: Experiment) -> list[str]:
     """Names that may stand in this experiment, prepared or not."""
-    from holdfast.tasks.benchmarks import BENCHMARKS
-    from holdfast.tasks.embedded import TASKS
-
     return list(dict.fromkeys([*experiment.sequence, *TASKS, *BENCHMARKS, *experiment.tasks]))
 
 
