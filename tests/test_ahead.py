@@ -310,7 +310,7 @@ def test_a_card_of_ones_own(call: Call, tmp_path: Path) -> None:
     [
         (
             ("--cards", 4, "--card", "h100"),
-            "there is no such card. Did you mean h100-80gb? There are a100-40gb, ",
+            "there is no such card; did you mean 'h100-80gb'? There are a100-40gb, ",
         ),
         (("--cards", 4, "--card", "memory=80"), "flops: field required. A card has memory, flops, flops32, "),
         (("--card", "memory=80,flops=-1,bandwidth=1"), "flops: input should be greater than 0"),

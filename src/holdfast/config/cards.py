@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from pydantic import Field, ValidationError
 
-from holdfast.errors import InputError, shortened
+from holdfast.errors import InputError, meant, shortened
 from holdfast.settings import Settings
 
 
@@ -53,11 +52,10 @@ def find_card(text: str, own: Mapping[str, Card]) -> Card:
     if text in known:
         return known[text]
     if "=" not in text:
-        near = get_close_matches(text, known, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"--card {shortened(text)}: there is no such card.{meant} There are {', '.join(known)}; or tell "
-            "what yours can do: --card memory=80,flops=989,bandwidth=3350 (GB, TFLOP/s in bfloat16, GB/s)."
+            f"--card {shortened(text)}: there is no such card{meant(text, known) or '.'} There are "
+            f"{', '.join(known)}; or tell what yours can do: --card memory=80,flops=989,bandwidth=3350 (GB, "
+            "TFLOP/s in bfloat16, GB/s)."
         )
     pairs = [part.partition("=") for part in re.split(r",\s*", text)]
     keys = [key.strip() for key, _, _ in pairs]

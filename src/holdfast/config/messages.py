@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 
 from holdfast.config.experiment import Experiment
-from holdfast.errors import shortened, suggestion
+from holdfast.errors import meant, shortened, suggestion
 from holdfast.learning.methods import ways_with
 from holdfast.yamlfile import KeyPath, Problem, YamlFile
 
@@ -58,9 +57,9 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
     if kind == "missing":
         return path, "is missing; it has no default"
     if kind == "literal_error":
-        message = f"must be {context['expected']}"
-        message += _did_you_mean(details["input"], context["expected"])
-        return path, message
+        expected, given = context["expected"], details["input"]
+        options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
+        return path, f"must be {expected}, not {given!r}{meant(str(given), options)}"
     if kind == "string_pattern_mismatch":
         return path, f"'{shortened(details['input'])}' may hold only letters, digits, '-' and '_'"
     if kind == "too_long":
@@ -78,12 +77,6 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
 def _follows(details: Any) -> bool:
     """Whether an error only says that items with errors of their own are missing."""
     return details["type"] == "too_short" and len(details["input"]) > 0
-
-
-def _did_you_mean(given: Any, expected: str) -> str:
-    options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
-    close = difflib.get_close_matches(str(given), options, n=1, cutoff=0.6)
-    return f", not {given!r}" + (f"; did you mean '{close[0]}'?" if close else "")
 
 
 def _keys_at(path: KeyPath, model: type[BaseModel]) -> list[str]:
