@@ -196,9 +196,8 @@ def check_asked(examined: Sequence[Examined], exam: Exam, plan: Plan, allowed: C
     """
     asked = {job.tasks[0]: job for job in plan.jobs.values()}
     for one in examined:
-        task, split = without(exam.task(one.task), plan.left_out), exam.evaluation.split
-        examples = exam.count(task, split) or task.sizes[split] or 0
-        now = questions_of(asked[one.task], examples)
+        task = without(exam.task(one.task), plan.left_out)
+        now = questions_of(asked[one.task], exam.judging(task))
         check_inputs(one.task, one.inputs, now, ("in the folder", "now"), allowed)
 
 

@@ -196,9 +196,7 @@ class _Sides:
             if side.examined is not None:
                 return {one.task: len(one.records) for one in side.examined}
         assert self.exam is not None, "made where a side is no folder"
-        split, exam = self.exam.evaluation.split, self.exam
-        counts = {name: exam.task(name) for name in exam.general}
-        return {name: exam.count(task, split) or task.sizes[split] or 0 for name, task in counts.items()}
+        return {name: self.exam.judging(self.exam.task(name)) for name in self.exam.general}
 
     def answers(self, side: _Side, folder: Path, again: bool, looks: Looks | None = None) -> list[Examined]:
         if side.examined is not None:

@@ -155,9 +155,7 @@ def _resolvable(experiment: Experiment) -> dict[str, float] | None:
     """
     from holdfast.analysis.metrics import items_together, resolvable_difference
 
-    split = experiment.evaluation.split
-    tasks = [experiment.task(name) for name in experiment.sequence]
-    counts = [experiment.count(task, split) or task.sizes.get(split) or 0 for task in tasks]
+    counts = [experiment.judging(experiment.task(name)) for name in experiment.sequence]
     if not all(counts):
         return None
     behind = {"task": min(counts)} | ({"avg_acc": items_together(counts)} if len(counts) > 1 else {})

@@ -253,6 +253,11 @@ class Experiment(Settings):
         size = task.sizes.get(split)
         return None if size is not None and asked is not None and asked > size else asked
 
+    def judging(self, task: Task) -> int:
+        """How many examples of a task judge; 0 where that is not known."""
+        split = self.evaluation.split
+        return self.count(task, split) or task.sizes.get(split) or 0
+
     def asked(self, task: str, split: Split) -> int | None:
         """The most examples of a split that the settings ask for; None for all."""
         most = self.train_examples if split == "train" else self.test_examples
