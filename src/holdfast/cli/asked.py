@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file; or a run's folder.")
 ]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings in place of the file's.")
 ]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from holdfast.cli.asked import Run
 from holdfast.cli.console import Debug, err, out
 from holdfast.errors import InputError
 
@@ -16,7 +17,7 @@ DISAGREES = 3  # exit code
 
 
 def bundle(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    run: Run,
     file: Annotated[Path | None, typer.Option("--out", help="The file; normally NAME.bundle.zip.")] = None,
     with_texts: Annotated[
         bool,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from holdfast.cli.asked import Run
 from holdfast.cli.console import Debug, out
 from holdfast.cli.report import collected, open_run
 from holdfast.errors import InputError
@@ -19,7 +20,7 @@ SIZE = 8.0  # points of a figure's text: that of captions in papers whose text h
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    run: Run,
     target: Annotated[
         Path,
         typer.Argument(

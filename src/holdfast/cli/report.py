@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import files
-from holdfast.cli.asked import stoppable
+from holdfast.cli.asked import Run, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table
 from holdfast.errors import InputError, shortened
 
@@ -34,7 +34,7 @@ Pictures = Annotated[
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    run: Run,
     other: Annotated[
         Path | None, typer.Argument(metavar="OTHER", help="A second run, for a gallery of both.")
     ] = None,
@@ -55,7 +55,7 @@ def report(
     write_index(experiment, plan, store)
     if not whole:
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
-    show_headline(experiment.output)
+    show_headline(experiment.page.parent)
     out.print(f"Report: {experiment.page}")
     both = None
     if second is not None:
@@ -130,7 +130,7 @@ def _side_by_side(first: Experiment, other: tuple[Experiment, Plan, Store], pict
     results = [load_results(first), collected(*other)]
     if second.name == first.name:
         results[1] = replace(results[1], name=f"{second.name} ({second.output.name})")
-    path = first.output / "report" / f"gallery-with-{second.output.name}.html"
+    path = first.page.parent / f"gallery-with-{second.output.name}.html"
     shelf = Shelf(partial(judged, first, make_plan(first)))
     with out.status("Writing the gallery of both"):
         files.write_bytes(path, gallery(results, shelf, Album(pictures)))
@@ -175,10 +175,10 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
 
 
 def show_headline(folder: Path) -> None:
-    """Print the report's first table, and what it says of it."""
-    if (table := files.read_if_there(folder / "report" / "tables" / "headline.json")) is not None:
+    """Print a report's first table, and what it says of it."""
+    if (table := files.read_if_there(folder / "tables" / "headline.json")) is not None:
         show_table(table)
-    found = files.read_if_there(folder / "report" / "findings.json") or []
+    found = files.read_if_there(folder / "findings.json") or []
     for finding in found[:MOST_FINDINGS]:
         out.print(f"{finding['topic']}: {finding['text']}", soft_wrap=False)
     if len(found) > MOST_FINDINGS:

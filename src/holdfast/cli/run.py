@@ -142,7 +142,7 @@ def run(
         if report:
             tracking.report(experiment.page.parent)
     if report:
-        show_headline(experiment.output)
+        show_headline(experiment.page.parent)
         out.print(f"Report: {experiment.page}")
     else:
         out.print(f"'holdfast report {config}' writes the report.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from holdfast.cli.asked import Run
 from holdfast.cli.console import Debug, err, out
 from holdfast.errors import InputError
 
@@ -24,7 +24,7 @@ LAST_SECONDS = 5.0  # in which an open page asks once more, and learns that the 
 
 
 def watch(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its experiment file.")],
+    run: Run,
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65535, help=f"Of this machine; {PORT}, or another where that is taken."),
