@@ -22,6 +22,7 @@ from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import strategy_class
 from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.prompts import HINTS
+from holdfast.tasks.task import SPLITS
 from holdfast.yamlfile import KeyPath, Problem, YamlFile, parse_value
 
 NAMED = ("cards", "measures", "methods", "orders", "prompts", "tasks", "variants")  # their keys are names
@@ -378,7 +379,7 @@ def _with_paths(name: str, task: Any, folder: Path) -> Any:
     """A task's settings with the paths of its files made absolute; what a hub id may be stays as it is."""
     if not isinstance(task, dict) or task.get("hub") == "":  # which would be the folder itself
         return task
-    keys = ("hub",) if "hub" in task else ("train", "validation", "test")
+    keys = ("hub",) if "hub" in task else SPLITS
     named = {key: path_of(task[key], ("tasks", name, key)) for key in keys if isinstance(task.get(key), str)}
     paths = {key: (folder / path).resolve() for key, path in named.items()}
     return task | {key: str(path) for key, path in paths.items() if key != "hub" or path.exists()}

@@ -12,7 +12,7 @@ from PIL import Image
 from holdfast.rng import seed, stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.scorers import OPTION_SCORERS
-from holdfast.tasks.task import Split, Task
+from holdfast.tasks.task import SPLITS, Split, Task
 
 # A picture's content (objects, places, question) belongs to one split, by its hash. The `base`
 # share is what the embedded model was pre-trained on; no task ever shows it.
@@ -104,7 +104,7 @@ def procedural_task(
         version=1,
         description=description,
         load=partial(_load, name, contents_of or name, draw),
-        sizes={"train": None, "validation": None, "test": None},
+        sizes=dict.fromkeys(SPLITS),
         scorer=scorer,
         chance=chance,
         options=options or scorer in OPTION_SCORERS,
