@@ -109,6 +109,7 @@ def run(
 
     from rich.console import Console
 
+    from holdfast.experiment.collect import collect
     from holdfast.experiment.devices import places
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.fitting import check_rows
@@ -134,7 +135,7 @@ def run(
         others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""
         said = message.rstrip(". ")  # not all end as sentences do
         raise HoldfastError(f"{label}{others} failed: {said}. Everything else is done and stays.")
-    return load_results(experiment)
+    return collect(experiment, plan, store)
 
 
 def load_results(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> Results:

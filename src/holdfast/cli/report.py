@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from holdfast.experiment.plan import Job, Plan
     from holdfast.experiment.store import Damaged, Store
 
+    Opened = tuple[Experiment, Plan, Store]
+
 FINISHED = "finished.json"  # in a run's folder: what its report was made of, where `run` made it whole
 MOST = "6000"  # as `thumbnails.MOST_PICTURES`, whose imports are heavy
 MOST_FINDINGS = 8  # in the terminal
@@ -46,7 +48,8 @@ def report(
     only_json(json)
     most = most_pictures(pictures)
     second = None if other is None else open_run(other)
-    experiment, plan, store = open_run(run)
+    first = open_run(run)
+    experiment, plan, store = first
 
     from holdfast.experiment.runindex import check_earlier, write_index
 
@@ -59,7 +62,7 @@ def report(
     out.print(f"Report: {experiment.page}")
     both = None
     if second is not None:
-        both = str(_side_by_side(experiment, second, most))
+        both = str(_side_by_side(first, second, most))
         out.print(f"Side by side: {both}")
     if json:
         show_json(paths(experiment) | {"whole": whole, "side_by_side": both})
@@ -90,7 +93,7 @@ def load_run(run: Path) -> Experiment:
     return experiment.model_copy(update={"output": run.absolute()}) if run.is_dir() else experiment
 
 
-def open_run(run: Path) -> tuple[Experiment, Plan, Store]:
+def open_run(run: Path) -> Opened:
     """The experiment, as of `load_run`, its jobs, and where their results lie."""
     experiment = load_run(run)
 
@@ -118,20 +121,18 @@ def collected(experiment: Experiment, plan: Plan, store: Store) -> Results:
     return results
 
 
-def _side_by_side(first: Experiment, other: tuple[Experiment, Plan, Store], pictures: int) -> Path:
+def _side_by_side(first: Opened, other: Opened, pictures: int) -> Path:
     """Write the gallery of two runs into the report of the first."""
-    from holdfast.api import load_results
-    from holdfast.experiment.collect import judged
-    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.collect import collect, judged
     from holdfast.report.gallery.page import gallery
     from holdfast.report.gallery.thumbnails import Album, Shelf
 
-    second = other[0]
-    results = [load_results(first), collected(*other)]
-    if second.name == first.name:
+    (experiment, plan, _), (second, _, _) = first, other
+    results = [collect(*first), collected(*other)]
+    if second.name == experiment.name:
         results[1] = replace(results[1], name=f"{second.name} ({second.output.name})")
-    path = first.page.parent / f"gallery-with-{second.output.name}.html"
-    shelf = Shelf(partial(judged, first, make_plan(first)))
+    path = experiment.page.parent / f"gallery-with-{second.output.name}.html"
+    shelf = Shelf(partial(judged, experiment, plan))
     with out.status("Writing the gallery of both"):
         files.write_bytes(path, gallery(results, shelf, Album(pictures)))
     return path
