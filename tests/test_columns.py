@@ -257,6 +257,9 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
     pq.write_table(pa.table({"question": pa.array([], pa.string())}), tmp_path / "none.parquet")
     (tmp_path / "none.csv").write_text("question,answer,image,key\n")
     (tmp_path / "twice.csv").write_text("question,answer,answer\na,b,c\n")
+    empty = {"empty.csv": "", "empty.jsonl": "", "blank.jsonl": "\n", "empty.json": "[]"}
+    for name, content in empty.items():
+        (tmp_path / name).write_text(content)
     for changes, parts in (
         ({"prompt": "{questoin} ?"}, ["mine.prompt: there is no column 'questoin'; did you mean 'question'?",
                                       "(train: key, question, answer, image)"]),
@@ -278,6 +281,10 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
         ({"hub": "twice.csv"}, ["mine.hub:", "twice.csv has more than one column 'answer'"]),
         ({"hub": "none.parquet"}, ["mine.hub:", "none.parquet has no rows"]),
         ({"hub": "none.csv", "test": None}, ["mine.hub:", "none.csv has no rows"]),
+        ({"hub": "empty.csv"}, ["mine.hub:", "empty.csv has no rows"]),
+        ({"hub": "empty.jsonl", "test": None}, ["mine.hub:", "empty.jsonl has no rows"]),
+        ({"hub": "blank.jsonl", "test": None}, ["mine.hub:", "blank.jsonl has no rows"]),
+        ({"hub": "empty.json", "test": None}, ["mine.hub:", "empty.json has no rows"]),
     ):  # fmt: skip
         said = message(tmp_path, **changes)
         assert all(part in said for part in parts), said

@@ -273,10 +273,10 @@ def _reader(task: str, key: str, file: Path) -> dict[str, str]:
     if file.suffix not in READERS:
         raise TableError(task, [(key, f"{file} is none of {', '.join(READERS)}")])
     with said_if_damaged(file):
-        if problem := problem_of_table(file):
+        # A file without rows, which `datasets` cannot read.
+        empty = not (row_count(file) if file.suffix == ".parquet" else file.stat().st_size)
+        if problem := "has no rows" if empty else problem_of_table(file):
             raise TableError(task, [(key, f"{file} {problem}")])
-    if file.suffix == ".parquet" and not row_count(file):  # which `datasets` cannot read
-        raise TableError(task, [(key, f"{file} has no rows")])
     return {"path": READERS[file.suffix], "data_files": str(file)}
 
 

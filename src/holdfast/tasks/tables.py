@@ -106,7 +106,9 @@ def as_written(place: str, table: Any) -> dict[str, Any]:
         texts = dict.fromkeys(names, library().Value("string"))
         return {"features": library().Features(texts), "keep_default_na": False}
     if kind == "json" and hasattr(library(), "Json"):
-        schema = features.arrow_schema if features else _first(place, table).schema
+        if not features and (first := _first(place, table)) is None:  # no rows, which is said elsewhere
+            return {}
+        schema = features.arrow_schema if features else first.schema
         guessed = library().Features.from_arrow_schema(schema)
         times = [name for name in guessed if "timestamp[" in str(schema.field(name).type)]
         if times:
