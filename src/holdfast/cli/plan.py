@@ -75,19 +75,18 @@ def plan(
             assumed = Assumed(completion, pixels)
             show_ahead(experiment, jobs, todo, rates, cards or 1, card, assumed, json)
             return
-    guess = not rates and experiment.model.path == "embedded"
+    timed = bool(rates) or experiment.model.path == "embedded"
     listed: list[dict[str, Any]] = []
     for job in jobs.jobs.values():
         left = job.fingerprint in todo
-        seconds = estimate.seconds(job, rates) if left and (rates or guess) else None
+        seconds = estimate.seconds(job, rates) if left and timed else None
         facts = {"kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
         listed.append({"job": job.label, **facts, "done": not left, "seconds": seconds})
     out.print(_each(listed) if each else _stages(jobs, listed), soft_wrap=False)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
-    time_left = f"about {duration(total)} in one process (from earlier results)"
-    if guess:
-        time_left = f"about {duration(total)} in one process (a first guess for the embedded model)"
-    elif not rates:
+    source = "from earlier results" if rates else "a first guess for the embedded model"
+    time_left = f"about {duration(total)} in one process ({source})"
+    if not timed:
         time_left = "how long that takes can be told once a few are done"
     out.print(
         f"{len(jobs.jobs)} jobs ({jobs.asked} if methods shared none), {len(todo)} to do; {time_left}.",
@@ -115,10 +114,8 @@ def plan(
             f"(hf download {experiment.model.path}).",
         )
     if json:
-        time_told = total if rates or guess else None
-        memory_told = made.total if made else None
-        told = {"seconds": time_told, "memory_bytes": memory_told, "resolves": shown}
-        show_json({"jobs": listed, "to_do": len(todo)} | told)
+        told = {"seconds": total if timed else None, "memory_bytes": made.total if made else None}
+        show_json({"jobs": listed, "to_do": len(todo), **told, "resolves": shown})
 
 
 def _each(listed: list[dict[str, Any]]) -> Grid:
