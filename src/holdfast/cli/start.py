@@ -39,14 +39,12 @@ def demo(
     """Run the demonstration: SFT and GRPO over seven tasks with the model in the package, on a CPU."""
     from holdfast.shipped import configs
 
-    if copy is None:
-        run.run(configs() / "demo.yaml", overrides, workers, debug=debug)
-        return
     shipped = configs()
-    targets = {path: copy / path.name for path in sorted(shipped.glob("*.yaml"))}
-    for name in ("paper", "streams"):
-        folder = shipped.parent / name
-        targets |= {path: copy / name / path.name for path in sorted(folder.glob("*.yaml"))}
+    if copy is None:
+        run.run(shipped / "demo.yaml", overrides, workers, debug=debug)
+        return
+    places = [(shipped, copy), *((shipped.parent / name, copy / name) for name in ("paper", "streams"))]
+    targets = {path: to / path.name for folder, to in places for path in sorted(folder.glob("*.yaml"))}
     if there := [target for target in targets.values() if target.exists()]:
         raise InputError(f"{there[0]} is there already; choose another folder with --copy.")
     for path, target in targets.items():
