@@ -16,6 +16,7 @@ from holdfast import shipped
 from holdfast.cli import run as runs
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
+from holdfast.start import look
 from holdfast.start.draft import cut_off
 from holdfast.start.look import is_table, look_at_rows, look_at_table, style_for
 from holdfast.start.split import split_file
@@ -289,6 +290,16 @@ def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
     said = call("init", "--data", "cut.parquet", "--model", "embedded")
     assert said.code == 2 and "cut.parquet" in said.err
     assert not list(tmp_path.glob("*-train*")) and not list(tmp_path.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("judges", ["test", "validation", "val", "dev"])
+def test_what_judges_is_known_by_any_of_its_names(monkeypatch: pytest.MonkeyPatch, judges: str) -> None:
+    rows = [{"question": "a", "answer": "b"}]
+    monkeypatch.setattr(look, "first_rows", lambda place: dict.fromkeys(("train", judges), rows))
+    assert look_at_table("owner/name", {}).settings.items() >= {"train": "train", "test": judges}.items()
+    monkeypatch.setattr(look, "first_rows", lambda place: dict.fromkeys((judges, "unlabelled"), rows))
+    with pytest.raises(InputError, match=f"has no split to train on, only {judges}, unlabelled"):
+        look_at_table("owner/name", {})
 
 
 def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -93,24 +93,9 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         raise TableError(
             "data", [("prompt", f"no column is a question with an answer: {', '.join(columns)}")]
         )
+    settings: dict[str, Any] = {split: str(path) for split, path in files.items()}
     if source:
-        known = {
-            "train": ("train",),
-            "validation": ("validation", "val", "dev"),
-            "test": ("test", "validation"),
-        }
-        splits = {ours: name for ours, names in known.items() if (name := first(names, found))}
-        if len(splits) > 2 or splits.get("validation") == splits.get("test"):
-            splits.pop("validation", None)
-        if missing := {"train", "test"} - set(splits):
-            problem = f"{source} has no split to {'train on' if 'train' in missing else 'judge by'}, only "
-            raise InputError(
-                f"{problem}{', '.join(found)}. Give one of its files with --data, of which a fifth is held "
-                "out, or two with --data and --test."
-            )
-        settings: dict[str, Any] = {"hub": source, **splits}
-    else:
-        settings = {split: str(path) for split, path in files.items()}
+        settings = {"hub": source, **_splits(source, found)}
     scorer, why = "exact", "answers within turns; change it if they are numbers, options or long texts"
     if "choices" in named or "references" in named:
         scorer, key = ("options", "choices") if "choices" in named else ("vqa", "references")
@@ -119,6 +104,23 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
         why += f" (in the first {len(rows)} rows)" if len(rows) == ROWS_AT_ONCE else ""
     return Data(settings | named, scorer, why, {}, [])
+
+
+def _splits(source: str, there: Collection[str]) -> dict[str, str]:
+    """Which of a table's splits to train on, and which to judge by.
+
+    Raises:
+        InputError: one is not there.
+    """
+    known = {"train": ("train",), "test": ("test", "validation", "val", "dev")}
+    found = {ours: name for ours, names in known.items() if (name := first(names, there))}
+    if len(found) < len(known):
+        problem = f"{source} has no split to {'judge by' if 'train' in found else 'train on'}, only "
+        raise InputError(
+            f"{problem}{', '.join(there)}. Give one of its files with --data, of which a fifth is held "
+            "out, or two with --data and --test."
+        )
+    return found
 
 
 def _answer(meant: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
