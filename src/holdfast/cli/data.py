@@ -75,10 +75,7 @@ def prepare_task(
         raise InputError("Give either --from, or --hub and --revision.")
     benchmark = BENCHMARKS[name]
     counts = _counts(subset or [])
-    if source is not None:
-        found = from_folder(benchmark, source)
-    else:
-        found = from_hub(benchmark, repository, revision)
+    found = from_folder(benchmark, source) if source else from_hub(benchmark, repository, revision)
     target = folder or data_folder() / name
     with err.status("Reading") as status:
 

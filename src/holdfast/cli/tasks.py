@@ -21,26 +21,26 @@ def tasks(context: typer.Context, json: Json = False, debug: Debug = False) -> N
         return
     from holdfast.tasks.catalog import get_task, names
 
+    found = [get_task(name) for name in names()]
     if json:
         show_json(
             [
                 {
-                    "task": name,
+                    "task": task.name,
                     "sizes": dict(task.sizes),  # null: as many as one likes
                     "chance": task.chance,
                     "scorer": task.scorer,
                     "description": task.description,
                 }
-                for name, task in ((name, get_task(name)) for name in names())
+                for task in found
             ]
         )
         return
     grid = Grid("Task", "Train", "Validation", "Test", "Chance", "Scorer", "", box=None, pad_edge=False)
-    for name in names():
-        task = get_task(name)
+    for task in found:
         sizes = [_size(task.sizes, split) for split in ("train", "validation", "test")]
         chance = "–" if task.chance is None else f"{task.chance:.0%}"
-        grid.add_row(name, *sizes, chance, task.scorer, task.description)
+        grid.add_row(task.name, *sizes, chance, task.scorer, task.description)
     out.print(grid, soft_wrap=False)
 
 
