@@ -40,12 +40,12 @@ _OTHER_NAMES = {
 }
 RENAME = "rename it, or move it into 'meta' if the model is not to see it"
 _WANTED = {  # what a reference must be, for messages
+    **dict.fromkeys(OF_LETTERS, _LETTER),
     "number": "it must be a plain number such as 12, -0.5 or 1,200",
     "yes_no": "it must be yes or no",
     "pope": "it must be yes or no",
     "vqa": "it must be among the references",
     "mmmu": "it must be an option's letter (B), or among the references of an open question",
-    **dict.fromkeys(("choice", "options", "mmlu_pro", "mmlu_pro_script"), _LETTER),
 }
 
 

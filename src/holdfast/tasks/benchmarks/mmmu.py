@@ -7,6 +7,8 @@ of their numbers, which the markers `<image 1>` in the text refer to.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record
 from holdfast.tasks.benchmarks.fields import LETTER, SHORT, answer_texts, images_of, lettered, text, text_list
 from holdfast.tasks.example import Example
@@ -35,10 +37,8 @@ def example(record: Record, split: Split) -> Example:
 def _alternatives(answer: object) -> object:
     """Several accepted answers are written as a Python list in a text."""
     if isinstance(answer, str) and answer.strip().startswith("["):
-        try:
+        with suppress(BadRow):
             return list(text_list(answer, "answer"))
-        except BadRow:
-            return answer
     return answer
 
 

@@ -59,7 +59,7 @@ def _parts(message: Any) -> list[Mapping[str, Any]]:
     try:
         parts = parse_json(message)[0]["content"]
     except (TypeError, ValueError, LookupError):
-        raise BadRow("its message is no list of turns") from None
+        parts = None
     if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
         raise BadRow("its message is no list of turns")
     return parts
