@@ -66,11 +66,7 @@ def reason(error: BaseException) -> str:
         return str(error.strerror)
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno).lower()
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # of its own `__str__`
-        text = ""
-    text = shortened(re.sub(r"\b[A-Z]\w+Error: ", "", text), 300).rstrip(".: ")
+    text = shortened(re.sub(r"\b[A-Z]\w+Error: ", "", said(error)), 300).rstrip(".: ")
     if "integer string conversion" in text:
         return "a whole number in it has thousands of digits"
     if "can't allocate memory" in text:
@@ -80,6 +76,14 @@ def reason(error: BaseException) -> str:
     if isinstance(error, TypeError | AttributeError | ArithmeticError | IndexError):
         return f"a value in it is of the wrong kind or size ({text})"
     return text or f"it raises {type(error).__name__}"
+
+
+def said(error: BaseException) -> str:
+    """What an error says, in one line."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # of its own `__str__`
+        return ""
 
 
 def of_disk(error: BaseException | None) -> bool:

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from holdfast.errors import HoldfastError, InputError, shortened, suggestion
+from holdfast.errors import HoldfastError, InputError, said, shortened, suggestion
 from holdfast.files import read_bytes, user_path
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
@@ -378,8 +378,5 @@ def _where(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
     place = f"line {lines[-1]}: " if lines else ""
-    try:
-        said = shortened(" ".join(str(error).split()), 300)
-    except Exception:  # of its own `__str__`
-        said = ""
-    return f"{place}{type(error).__name__}" + (f": {said.rstrip('.')}" if said else "")
+    text = shortened(said(error), 300).rstrip(".")
+    return f"{place}{type(error).__name__}" + (f": {text}" if text else "")
