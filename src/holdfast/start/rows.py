@@ -14,7 +14,7 @@ from holdfast import files
 from holdfast.errors import InputError
 from holdfast.tasks.chat import ChatError, as_row, is_chat
 from holdfast.tasks.jsonl import BadJson, parse_row
-from holdfast.tasks.picturecolumns import pictured
+from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.rows import COMMON_NAMES, kind_of
@@ -96,9 +96,7 @@ def together(row: Any, folder: Path) -> str:
 
 def _content(item: Any, folder: Path) -> Any:
     """The hash of a picture in a table, or of a file beside the rows; anything else as it stands."""
-    if isinstance(item, Mapping):
-        item = item.get("bytes") or item.get("path")
-    if isinstance(item, bytes):
+    if isinstance(item := unpacked(item), bytes):
         return hashlib.sha256(item).hexdigest()
     try:
         return files.file_digest(locate(folder.resolve(), item)) if isinstance(item, str) else item

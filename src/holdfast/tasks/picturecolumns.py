@@ -25,9 +25,7 @@ def _pictures(rows: Sequence[Mapping[str, Any]], column: str, folder: Path) -> b
 
 
 def _is_picture(item: Any, folder: Path) -> bool:
-    if isinstance(item, Mapping):
-        item = item.get("bytes") or item.get("path")
-    if isinstance(item, LazyImage):
+    if isinstance(item := unpacked(item), LazyImage):
         return True
     try:
         if isinstance(item, bytes):
@@ -39,6 +37,11 @@ def _is_picture(item: Any, folder: Path) -> bool:
     return isinstance(item, bytes) or (isinstance(item, str) and names_one(folder.resolve(), item))
 
 
+def unpacked(item: Any) -> Any:
+    """The bytes or the path of a picture that `datasets` stores; anything else as it is."""
+    return item.get("bytes") or item.get("path") if isinstance(item, Mapping) else item
+
+
 def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]:
     """The pictures of a cell: bytes, files inside a folder, or data URLs.
 
@@ -48,9 +51,7 @@ def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSou
     Raises:
         BadRow: it holds something else.
     """
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, Mapping):
-            item = item.get("bytes") or item.get("path")
+    for item in map(unpacked, value if isinstance(value, list) else [value]):
         if isinstance(item, str) and (data := _inline(item, column)) is not None:
             item = data
         if isinstance(item, bytes | LazyImage):
