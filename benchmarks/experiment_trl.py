@@ -30,7 +30,7 @@ from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import EMBEDDED
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example
-from holdfast.tasks.grading import grade, reward_of
+from holdfast.tasks.grading import grade, parts_of, weighed
 from holdfast.tasks.prompts import Style, render_prompt, render_target
 from holdfast.tasks.task import Task
 
@@ -92,7 +92,7 @@ class Script:
             rewards = []
             for (message,), place in zip(completions, index, strict=True):
                 graded = grade(task, examples[place], message["content"], STYLE)
-                rewards.append(reward_of(graded, message["content"], examples[place], STYLE))
+                rewards.append(weighed(parts_of(graded, message["content"], examples[place], STYLE), STYLE))
             return rewards
 
         settings = self.settings("grpo", folder)

@@ -4,7 +4,7 @@ import pytest
 
 from holdfast.errors import InputError
 from holdfast.tasks.example import Example
-from holdfast.tasks.grading import Grade, reward_of
+from holdfast.tasks.grading import Grade, parts_of, weighed
 from holdfast.tasks.prompts import TEMPLATES, render_prompt, render_target
 from holdfast.tasks.scoring import choice, exact, extract_answer, format_score, number
 
@@ -46,7 +46,7 @@ def test_format_under_cot(response, expected):
 
 def test_reward_weighs_accuracy_and_format_under_cot_only():
     def reward(score, format, style):
-        return reward_of(Grade("3", score, format), "3", EXAMPLE, style)
+        return weighed(parts_of(Grade("3", score, format), "3", EXAMPLE, style), style)
 
     assert reward(1.0, 1.0, "cot") == pytest.approx(1.0)
     assert reward(1.0, 0.0, "cot") == pytest.approx(0.9)

@@ -107,7 +107,7 @@ def roll_out(
 
     With `greedy_row` each group gets one more completion, its last, decoded greedily; with `to_train`
     what was computed of the prompts is kept for a training step on all of them. `parts` are those of the
-    reward (`grading.reward_of`). A `sampler` draws in the policy's place. Random numbers are those of the
+    reward (`grading.parts_of`). A `sampler` draws in the policy's place. Random numbers are those of the
     stream with these names.
     """
     prompts = encode_items(policy, items, style, templates)

@@ -50,10 +50,10 @@ def grade(task: Task, example: Example, response: str, style: Style, opened: boo
     return Grade(answer, task.score(answer, example), format_score(response, style, opened))
 
 
-def reward_of(
+def parts_of(
     grade: Grade, response: str, example: Example, style: Style, parts: Mapping[str, float] | None = None
-) -> float:
-    """What RFT maximises: the sum of parts, each times its weight.
+) -> dict[str, float]:
+    """The parts of a reward, before they are weighed.
 
     Args:
         parts: weights of `accuracy`, `format`, and functions of the user's (`rules.py:brevity`), which get
@@ -62,13 +62,6 @@ def reward_of(
     Raises:
         HoldfastError: a function of the user's failed, took too long, or returned something else.
     """
-    return weighed(parts_of(grade, response, example, style, parts), style, parts)
-
-
-def parts_of(
-    grade: Grade, response: str, example: Example, style: Style, parts: Mapping[str, float] | None
-) -> dict[str, float]:
-    """The parts of a reward, as `reward_of`, before they are weighed."""
     values = {}
     for part in REWARDS[style] if parts is None else parts:
         if part in ("accuracy", "format"):
@@ -80,9 +73,10 @@ def parts_of(
     return values
 
 
-def weighed(values: Mapping[str, float], style: Style, parts: Mapping[str, float] | None) -> float:
-    """The sum of parts, each times its weight."""
+def weighed(values: Mapping[str, float], style: Style, parts: Mapping[str, float] | None = None) -> float:
+    """What RFT maximises: the sum of parts, each times its weight (`parts_of`)."""
     weights, total = REWARDS[style] if parts is None else parts, 0.0
+    # Not `sum`, which rounds otherwise from Python 3.12 on.
     for part, value in values.items():
         total += weights[part] * value
     return total
