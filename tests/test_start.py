@@ -237,6 +237,18 @@ def test_init_gives_data_a_name_of_its_own(tmp_path: Path, call: Call) -> None:
     assert load_experiment(tmp_path / "mine.yaml").sequence == ("my-reading",)
 
 
+def test_init_gives_every_task_a_name_that_can_be_one(tmp_path: Path, call: Call) -> None:
+    data = ["a-3.jsonl", "one/a.jsonl", "two/a.jsonl", f"{'n' * 120}.jsonl"]
+    for name in data:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path, questions(["red"] * 20), name)
+    named = [word for name in data for word in ("--data", name)]
+    said = call("init", f"{'m' * 120}.yaml", *named, "--model", "embedded")
+    assert said.code == 0, said.err
+    experiment = load_experiment(tmp_path / f"{'m' * 120}.yaml")
+    assert experiment.name == "m" * 80 and experiment.sequence == ("a-3", "a", "a-4", "n" * 80)
+
+
 @pytest.mark.parametrize("name", ["2024", "true", "null", "2024-01-31", "1e3"])
 def test_init_quotes_names_that_yaml_would_read_as_something_else(
     tmp_path: Path, call: Call, name: str
@@ -275,6 +287,8 @@ def test_init_names_words_that_the_model_does_not_know(tmp_path: Path, call: Cal
 
 def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
     assert "Say --data" in call("init").err
+    said = call("init", "--data", "", "--model", "embedded")
+    assert said.code == 2 and "--data is empty" in said.err
     table(tmp_path / "a.parquet", [{"question": "a", "answer": "b"}])
     said = call("init", "--data", "a.parquet", "--model", "embedded")
     assert said.code == 2 and "a.parquet has too few rows" in said.err and "--test FILE" in said.err

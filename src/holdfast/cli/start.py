@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = Path("experiment.yaml")
 ANY_FILE = ("all", "data", "dataset", "examples", "rows", "train")  # names that tell nothing of a task
+LONGEST_NAME = 80  # characters of a name that is made here; one may have a hundred
 SHOWN = 5  # rows that can never be right
 LOOKED_AT = 1000  # rows of a task whose words are looked up
 
@@ -104,7 +105,8 @@ def init(
     for source in sources:
         task = _name(_called(file, source, tested=bool(tests), alone=len(sources) == 1))
         task = f"my-{task}" if taken(task) else task
-        tasks.append(task if task not in tasks else f"{task}-{len(tasks) + 1}")
+        others = (f"{task}-{number}" for number in count(len(tasks) + 1))
+        tasks.append(next(name for name in chain([task], others) if name not in tasks))
     draft = Draft(file, _name(file.stem), tasks, model, device)
     _check_free(file)  # a look may take a while
     files.write_text(file, text_of(draft, found))
@@ -131,7 +133,7 @@ def _called(file: Path, data: str, tested: bool, alone: bool) -> str:
 
 def _name(stem: str) -> str:
     """A file's stem in the characters that names of tasks and experiments may have."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "mine"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem)[:LONGEST_NAME].strip("-_") or "mine"
 
 
 def _check_free(file: Path) -> None:
@@ -151,6 +153,8 @@ def _look(data: str, test: Path | None) -> Data:
     from holdfast.start.look import is_table, look_at_rows, look_at_table
     from holdfast.start.split import split_file
 
+    if not data:
+        raise InputError("--data is empty; give a file, a folder or a hub id.")
     path = Path(data)
     if not path.is_file():
         if test is not None:
