@@ -32,8 +32,9 @@ MINE = {
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
+    folder = tmp_path.with_name(f"{tmp_path.name}-data")
+    monkeypatch.setenv("HOLDFAST_DATA", str(folder))
+    return folder
 
 
 def released(folder: Path, **changed: list[Any]) -> None:

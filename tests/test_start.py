@@ -26,7 +26,7 @@ from hub_fixtures import IMAGE, hub_image, table
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path / "set"))
+    monkeypatch.setenv("HOLDFAST_DATA", f"{tmp_path}-data")
 
 
 def write(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
@@ -304,6 +304,21 @@ def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
     said = call("init", "--data", "cut.parquet", "--model", "embedded")
     assert said.code == 2 and "cut.parquet" in said.err
     assert not list(tmp_path.glob("*-train*")) and not list(tmp_path.glob("*.yaml"))
+
+
+def test_the_folder_that_one_is_in_may_hold_the_data_but_not_the_copies(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "test"):
+        table(tmp_path / f"{split}.parquet", [{"question": "a", "answer": "b"}])
+    said = call("init", "mine.yaml", "--data", ".", "--model", "embedded")
+    assert said.code == 0, said.err
+    assert load_experiment(Path("mine.yaml")).task("mine").sizes == {"train": 1, "test": 1}
+    monkeypatch.setenv("HOLDFAST_DATA", "data")
+    said = call("init", "other.yaml", "--data", ".", "--model", "embedded")
+    assert said.code == 2 and ". holds the folder data, where copies of tables go; move" in said.err
+    with pytest.raises(InputError, match=r"tasks\.mine\.hub: .* holds the folder data, where copies"):
+        load_experiment(Path("mine.yaml"))
 
 
 @pytest.mark.parametrize("judges", ["test", "validation", "val", "dev"])

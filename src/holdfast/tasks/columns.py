@@ -28,7 +28,6 @@ from pydantic import field_validator, model_validator
 
 from holdfast import files
 from holdfast.errors import InputError, meant, shortened, suggestion
-from holdfast.files import is_hub_id
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
 from holdfast.tasks.chat import ChatError, as_row
@@ -36,7 +35,13 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnData
 from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.prepare import prepare, remarks
-from holdfast.tasks.prepared import data_folder, load_prepared, picture_changed, read_manifest
+from holdfast.tasks.prepared import (
+    FOLDER_VARIABLE,
+    data_folder,
+    load_prepared,
+    picture_changed,
+    read_manifest,
+)
 from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers import OPTION_SCORERS
 from holdfast.tasks.scorers.vqa import majority
@@ -162,12 +167,13 @@ def load_hub_task(name: str, settings: HubTask) -> Task:
     """
     path = Path(settings.hub)
     local = bool(settings.hub) and path.exists()
-    if not local and (_named_like_a_file(settings.hub) or not is_hub_id(settings.hub)):
+    if not local and (_named_like_a_file(settings.hub) or not files.is_hub_id(settings.hub)):
         problem = f"there is no file or folder '{settings.hub}', and it is no hub id (owner/name)"
         raise TableError(name, [("hub", problem)])
-    files = (list(path.rglob("*")) if path.is_dir() else [path]) if local else []
+    _check_apart(name, "hub", path)
+    there = (list(path.rglob("*")) if path.is_dir() else [path]) if local else []
     root = (path if path.is_dir() else path.parent).resolve() if local else None
-    return _copied(name, settings, settings.hub, root, files, lambda: _splits(name, settings, local))
+    return _copied(name, settings, settings.hub, root, there, lambda: _splits(name, settings, local))
 
 
 def load_table_task(name: str, settings: TableTask) -> Task:
@@ -315,10 +321,20 @@ def first_rows(source: str) -> dict[str, list[Record]]:
     path = Path(source)
     if not path.exists() and _named_like_a_file(source):
         raise InputError(f"There is no file or folder {source}.")
-    reader = _reader("data", "source", path) if path.is_file() else {"path": source}
+    _check_apart("data", "source", path)
+    place = str(path.resolve()) if path.exists() else source  # `datasets` wants a name, which "." is not
+    reader = _reader("data", "source", path) if path.is_file() else {"path": place}
     found = _load("data", "source", source, path.exists(), **reader, streaming=True)
     with said_if_damaged(source):
         return {split: list(islice(_records(source, table), ROWS_AT_ONCE)) for split, table in found.items()}
+
+
+def _check_apart(task: str, key: str, path: Path) -> None:
+    """See that copies of tables do not go into the folder: the next time they would be taken for its own."""
+    if path.is_dir() and data_folder().resolve().is_relative_to(path.resolve()):
+        text = f"{path} holds the folder {data_folder()}, where copies of tables go; "
+        text += f"move its tables into a folder of their own, or set {FOLDER_VARIABLE} to one elsewhere"
+        raise TableError(task, [(key, text)])
 
 
 def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> Any:
