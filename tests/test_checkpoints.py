@@ -361,6 +361,7 @@ def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) ->
         (("embedded", "--tasks", "measures", *OPTIONS, "model.dtype=int8"), "model.dtype: must be"),
         (("embedded", "--tasks", "measures", *OPTIONS, "server.retires=1"), "did you mean 'retries'"),
         (("embedded", "--tasks", "measures", *OPTIONS, "methods.sft.batch=1"), "methods: unknown key"),
+        (("embedded", "--tasks", "measures", *OPTIONS, "general=[facts]"), "general: unknown key"),
         (("embedded", "--tasks", "measures", *OPTIONS, "measures"), "write key=value"),
         (("embedded", "tasks.x.test=nowhere.jsonl", *OPTIONS), "nowhere.jsonl does not exist"),
         (("embedded", "tasks.x.test=x", "tasks.x.scorer=exakt", *OPTIONS), "no scorer 'exakt'"),

@@ -135,11 +135,11 @@ def load_exam(
     try:
         exam = Exam.model_validate(data)
     except ValidationError as error:
-        problems += problems_of(error, Exam)
+        found = problems_of(error, Exam)
+        problems += [(("--tasks",) if place[0] == "general" else place, text) for place, text in found]
     if exam is not None and exam.style not in exam.prompts:
         problems.append((("prompts",), f"has no template for the style {exam.style}"))
     if problems or exam is None:
-        problems = [(("--tasks",) if place[0] == "general" else place, text) for place, text in problems]
         raise InputError(message("The command line", YamlFile(None), problems, {}))
     for name in exam.general:
         task, split = exam.task(name), exam.evaluation.split
