@@ -14,9 +14,9 @@ from holdfast.tasks.prompts import HINTS, Style
 
 # The keys of an experiment that say how a policy is asked; the others are about learning.
 ASKING = (
-    *("model", "prompts", "tasks", "scoring", "test_examples", "bad_rows"),
-    *("evaluation", "store", "cache", "threads"),
-)
+    "model", "prompts", "tasks", "scoring", "test_examples", "bad_rows", "evaluation", "store", "cache",
+    "threads",
+)  # fmt: skip
 
 
 class Exam(Experiment):

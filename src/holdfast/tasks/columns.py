@@ -251,27 +251,25 @@ def _splits(name: str, settings: HubTask, local: bool) -> dict[Split, Records]:
         source: dict[str, Any] = _reader(name, "hub", path)
     else:
         source = {"path": settings.hub, "name": settings.config, "revision": settings.revision}
-    found = _load(name, "hub", settings.hub, local, **source, streaming=True)
+    found, wanted = _load(name, "hub", settings.hub, local, **source, streaming=True), settings.splits()
     problems: list[tuple[str, str]] = [
         (split, f"{settings.hub} has no split '{theirs}'{suggestion(theirs, found)}")
-        for split, theirs in settings.splits().items()
+        for split, theirs in wanted.items()
         if theirs not in found
     ]
     if problems:
         raise TableError(name, problems)
     folder = path if path.is_dir() else path.parent
-    for theirs in settings.splits().values():
+    for theirs in wanted.values():
         if problems := _missing(settings, "hub", settings.hub, folder, found[theirs], theirs):
             raise TableError(name, problems)
     if not local:  # a download that broke off goes on
         types = as_written(settings.hub, next(iter(found.values())))
         found = {
             theirs: _load(name, "hub", settings.hub, local, **source, **types, split=theirs)
-            for theirs in settings.splits().values()
+            for theirs in wanted.values()
         }
-    return {
-        split: partial(_records, settings.hub, found[theirs]) for split, theirs in settings.splits().items()
-    }
+    return {split: partial(_records, settings.hub, found[theirs]) for split, theirs in wanted.items()}
 
 
 def _reader(task: str, key: str, file: Path) -> dict[str, str]:
