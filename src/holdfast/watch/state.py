@@ -121,10 +121,9 @@ class Watch:
             for name in done
             if (job := self.plan.jobs[name]).kind == "evaluate"
         ]
-        dated = [(_written(path), number) for number, (_, path) in enumerate(places)]
-        if not dated or max(dated)[0] == 0:
+        if not places:
             return []
-        job, path = places[max(dated)[1]]
+        job, path = max(places, key=lambda place: _written(place[1]))
         rows = [row for batch in _batches(path) for row in batch if _is_answer(row)][-MOST_ANSWERS:]
         return [
             {
