@@ -47,7 +47,7 @@ def text_of(draft: Draft, found: Sequence[Data]) -> str:
     embedded = draft.model == "embedded"
     style, why_style = min(map(style_for, found), key=lambda one: one[0] != "direct")
     rows = min(filter(None, (len(data.examples.get("train", ())) for data in found)), default=0)
-    batch = min(16, rows) if rows else 16
+    batch = min(16, rows or 16)
     tokens = 32 if embedded else 1024 if style == "cot" else 256
     sft, rft = ("2.0e-4", "1.0e-4") if embedded else ("1.0e-5", "1.0e-6")
     several = len(found) > 1
