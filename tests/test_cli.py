@@ -43,6 +43,26 @@ def test_help_and_errors_load_nothing_heavy() -> None:
         assert done.stdout.strip().endswith(expected)
 
 
+def test_a_merge_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys; sys.argv = ['holdfast', 'merge', 'a', 'b', '--method', 'wise', '--out', 'new']\n"
+        "from pathlib import Path\n"
+        "from holdfast.checkpoints import merging\n"
+        "from holdfast.cli import main\n"
+        "from holdfast.files import whole_folder\n"
+        "def merge(*arguments):\n"
+        "    with whole_folder(Path('new')):\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "merging.merge_folders = merge\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 130 and "Stopped." in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_version(call: Call) -> None:
     assert call("version") == (0, f"{__version__}\n", "")
 

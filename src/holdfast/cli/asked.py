@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,12 @@ Workers = Annotated[
         help="Processes that work at the same time, one a GPU in turn; auto: as many as GPUs, or cores.",
     ),
 ]
+
+
+def begin(debug: bool) -> None:
+    """Before work: transformers is to say little, and SIGTERM to stop it as cleanly as Ctrl-C does."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager

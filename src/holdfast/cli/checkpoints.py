@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import files, libraries
-from holdfast.cli.asked import stoppable
+from holdfast.cli.asked import begin, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
 from holdfast.errors import InputError
 from holdfast.tasks.prompts import TEMPLATES
@@ -108,8 +106,7 @@ def exam_of(
     from holdfast.config.load import load_exam
     from holdfast.config.suites import suite as find_suite
 
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
+    begin(debug)
     for source in sources:
         if not files.is_url(source):
             require_model(source)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from holdfast.cli.asked import begin
 from holdfast.cli.console import Debug, out
 from holdfast.errors import InputError
 
@@ -53,7 +53,7 @@ def merge(
     brought among the largest of a matrix (intruders). Beside the tensor that is being made, a file of at
     most 4 GiB is in memory.
     """
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
+    begin(debug)
     if method is None:
         if alpha is not None:
             raise InputError("--alpha says how far from the base to go; say how with --method, too.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import __version__, files, libraries
-from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark, stoppable
+from holdfast.cli.asked import (
+    ConfigFile,
+    Overrides,
+    Workers,
+    announce,
+    begin,
+    count_workers,
+    remark,
+    stoppable,
+)
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
 from holdfast.cli.report import (
     FINISHED,
@@ -86,9 +93,8 @@ def run(
     check_writable(experiment.output, "output")
     store = open_store(experiment)
     store.prepare()
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if debug else "error")
+    begin(debug)
     libraries.settle(experiment.threads)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as cleanly as on Ctrl-C
 
     from holdfast.experiment.forked import prepare_copies
     from holdfast.policy.device import device_name
