@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import cast
@@ -25,7 +25,7 @@ class BadImage(ValueError):
     """An image that cannot be used, and why."""
 
 
-@lru_cache(maxsize=1)
+@cache
 def _at_hand() -> list[str]:
     """`FORMATS` without those that this release of Pillow does not know."""
     Image.init()

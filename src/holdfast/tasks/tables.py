@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 64  # some hold several images
 JSON = "extension<arrow.json>"  # the arrow type of JSON's text
 
 
-@lru_cache(maxsize=1)
+@cache
 def library() -> Any:
     """`datasets`, without its bars and log lines; imported when a table is read."""
     import datasets
