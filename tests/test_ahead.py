@@ -116,7 +116,19 @@ def test_a_card_alone_is_what_plan_says(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, measures={"drift": {}})
     known = architecture(experiment.model)
     assert known is not None
-    assert sharing.estimate(experiment, known, ALONE) == memory.estimate(experiment)
+    rows = memory.largest_rows(known, experiment)
+    made = [memory.of_method(known, experiment.model, one, rows) for one in experiment.methods.values()]
+    most = max([*made, *memory.of_measures(known, experiment, rows)], key=lambda made: made.total)
+    assert sharing.estimate(experiment, known, ALONE) == sharing.of_run(experiment) == most
+
+
+def test_the_plan_tells_what_a_device_of_a_team_needs(call: Call, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    alone = json.loads(call("plan", config, "--json").out)
+    options = ("devices=2", "shard=full", "methods.sft.shards=2", "methods.grpo.shards=2")
+    of_team = json.loads(call("plan", config, *options, "--json").out)
+    assert of_team["memory_bytes"] < alone["memory_bytes"]
+    assert "Tensors on each of a worker's 2 devices need up to about" in call("plan", config, *options).out
 
 
 def test_teams_are_those_that_share_a_batch(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLConfig
 
 from experiment_helpers import make_experiment
 from holdfast.errors import InputError
-from holdfast.experiment import devices, memory
+from holdfast.experiment import devices, memory, sharing
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
 from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.memory import Pass, activations, assumed, keys, of_measures, of_method
@@ -274,7 +274,7 @@ def test_memory_is_that_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_as_many_workers_as_memory_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = make_experiment(tmp_path)
-    made = memory.estimate(experiment)
+    made = sharing.of_run(experiment)
     assert made is not None
     monkeypatch.setattr(devices, "cores", lambda: 8)
     monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
@@ -291,7 +291,7 @@ def test_what_may_not_fit_is_a_warning(tmp_path: Path, monkeypatch: pytest.Monke
     """Images may be smaller than they can be, and completions shorter."""
     experiment = make_experiment(tmp_path)
     monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
-    made = memory.estimate(experiment)
+    made = sharing.of_run(experiment)
     assert made is not None
     monkeypatch.setattr(devices, "rooms", lambda where: [Room(where[0], 2 * made.state, 2 * made.state)])
     warning = check_memory(experiment, 1, [Place("cpu")])
@@ -302,5 +302,5 @@ def test_what_may_not_fit_is_a_warning(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_model_that_is_not_on_this_disk(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, model={"path": "nobody/no-such-model"})
-    assert memory.estimate(experiment) is None
+    assert sharing.of_run(experiment) is None
     assert check_memory(experiment, 1, ONE) is None

@@ -101,13 +101,15 @@ def plan(
     for warning in rounded_away(experiment):
         err.print(warning, style="yellow")
     _tell_devices(workers, experiment)
-    from holdfast.experiment import memory
+    from holdfast.experiment import memory, sharing
     from holdfast.experiment.architecture import architecture_of
 
     if (known := architecture_of(experiment)) and (adapters := known.adapters()):
         out.print(f"{adapters}.")
-    if made := memory.estimate(experiment):
-        out.print(f"A worker's tensors need up to about {memory.gigabytes(made.total)}: {made.text()}.")
+    if made := sharing.of_run(experiment):
+        of_team = f"Tensors on each of a worker's {experiment.devices} devices"
+        whose = of_team if experiment.devices > 1 else "A worker's tensors"
+        out.print(f"{whose} need up to about {memory.gigabytes(made.total)}: {made.text()}.")
     else:
         out.print(
             f"What memory {experiment.model.path} needs can be told once it is on this disk "

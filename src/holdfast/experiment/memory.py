@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from holdfast.config.experiment import Experiment
-from holdfast.experiment.architecture import Architecture, Tower, architecture_of
+from holdfast.experiment.architecture import Architecture, Tower
 from holdfast.experiment.devices import CONTEXT, PROGRAM, Room, share
 from holdfast.experiment.fitting import Largest, largest
 from holdfast.experiment.identity import model_folder
@@ -91,16 +91,6 @@ class Estimate:
 
 def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-
-
-def estimate(experiment: Experiment) -> Estimate | None:
-    """Of the method or measure that needs most; None for a model whose shape is not known on this machine."""
-    known = architecture_of(experiment)
-    if known is None:
-        return None
-    rows = largest_rows(known, experiment)
-    made = [of_method(known, experiment.model, method, rows) for method in experiment.methods.values()]
-    return max([*made, *of_measures(known, experiment, rows)], key=lambda made: made.total)
 
 
 def largest_rows(known: Architecture, experiment: Experiment) -> Largest:

@@ -54,7 +54,7 @@ def ways(experiment: Experiment, cards: int) -> Iterator[Way]:
 
 
 def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
-    """Bytes of one card at its largest moment; of one card alone, what `memory.estimate` says."""
+    """Bytes of one card in the method or measure that needs most, at its largest moment."""
     model, rows, stages = experiment.model, memory.largest_rows(known, experiment), []
     if in_parts := way.shard == "full" and way.devices > 1:
         model = model.model_copy(update={"activation_checkpointing": True})
@@ -77,8 +77,6 @@ def estimate(experiment: Experiment, known: Architecture, way: Way) -> Estimate:
 
 def of_run(experiment: Experiment) -> Estimate | None:
     """Bytes of one device of `holdfast run`; None for a model whose shape is not known on this machine."""
-    if experiment.devices == 1:
-        return memory.estimate(experiment)
     known = architecture_of(experiment)
     return None if known is None else estimate(experiment, known, Way(experiment.devices, experiment.shard))
 
