@@ -94,8 +94,7 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
             records = store.rows(job, "records.jsonl")
             result = store.result(job)
             made = store.folder(job).stat().st_mtime
-            if runner.watch is not None:
-                runner.watch(job.tasks[0])(dict(enumerate(records)))
+            runner.watch(job.tasks[0])(dict(enumerate(records)))
             break
         except Enough as enough:  # of those that are there, or while others were asked
             records = enough.records

@@ -84,7 +84,7 @@ class Runner:
         self.load = load
         self.team = team or Team()
         self.model = experiment.model if load is None else model
-        self.watch = watch
+        self.watch = watch or (lambda task: lambda records: None)
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
@@ -258,7 +258,7 @@ class Runner:
             batch=job.inputs["batch"],
             on_step=on_step,
             kept=kept,
-            **({"watch": self.watch(task.name)} if self.watch is not None else {}),
+            watch=self.watch(task.name),
         )
         result = {
             "examples": len(records),
