@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.analysis.method import MethodView
+from holdfast.analysis.method import MethodView, by_family
 from holdfast.settings import value_text
 
 LONGEST = 24  # characters of a value on an axis
@@ -55,17 +55,17 @@ def axes_of(methods: Sequence[MethodView]) -> list[Axis]:
 
 def series_along(axis: Axis, methods: Sequence[MethodView]) -> list[Series]:
     """The methods that have this axis, as lines along it, families in order of appearance."""
-    grouped: dict[tuple[str, tuple[tuple[str, Any], ...]], list[MethodView]] = {}
-    for method in methods:
-        if axis.name in method.axes:
-            others = tuple(plain_items({k: v for k, v in method.axes.items() if k != axis.name}))
-            grouped.setdefault((method.family, others), []).append(method)
-    found = [
-        Series(family, others, tuple(sorted(members, key=lambda m: axis.position(plain(m.axes[axis.name])))))
-        for (family, others), members in grouped.items()
-    ]
-    order = list(dict.fromkeys(method.family for method in methods))
-    return sorted(found, key=lambda series: order.index(series.family))  # stable: the rest as it appears
+    found = []
+    for family, members in by_family(methods).items():
+        lines: dict[tuple[tuple[str, Any], ...], list[MethodView]] = {}
+        for method in members:
+            if axis.name in method.axes:
+                others = plain({name: value for name, value in method.axes.items() if name != axis.name})
+                lines.setdefault(others, []).append(method)
+        for others, line in lines.items():
+            line.sort(key=lambda method: axis.position(plain(method.axes[axis.name])))
+            found.append(Series(family, others, tuple(line)))
+    return found
 
 
 def shown(value: Any) -> str:
@@ -87,9 +87,5 @@ def _axis(name: str, values: Sequence[Any]) -> Axis:
 def plain(value: Any) -> Any:
     """The value in a form that can be looked up."""
     if isinstance(value, Mapping):
-        return tuple(plain_items(value))
+        return tuple((name, plain(one)) for name, one in value.items())
     return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
-
-
-def plain_items(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, plain(value)) for name, value in values.items()]
