@@ -27,8 +27,6 @@ KINDS = (
     ("old", "Earlier", "prompts of earlier tasks"),
     ("general", "General", "prompts of general benchmarks"),
 )
-MOVEMENT = ("l2", "relative", "share_1e-5", "share_1e-4", "share_1e-3", "cosine")
-
 HEAT = ("#f7f3ee", "#f2c9a1", "#e08a4f", "#b3452c", "#611a24")
 MOST_NUMBERED = 14  # columns that are wide enough in the page for a number in every cell
 
@@ -91,7 +89,7 @@ def movement(analysis: Analysis) -> Table:
     rows: list[Row] = []
     for method in _measured(analysis):
         row: Row = {"method": method.label}
-        rows.append(row | {name: _movement_mean(method, name) for name in MOVEMENT})
+        rows.append(row | {one.key: _movement_mean(method, one.key) for one in columns[1:]})
     note = (
         "Weights after a stage minus before it, in 32-bit precision, mean over stages and seeds [95 % "
         "interval over seeds]. A cosine near 0: successive tasks moved the weights in unrelated directions."

@@ -129,9 +129,7 @@ def risk_by_method(analysis: Analysis) -> Table:
 
 
 def _risk_row(found: Fit) -> Row:
-    return {"claim": found.claim.name} | {
-        key: getattr(found, key) for key in ("instances", "live", "slope", "rho", "r2")
-    }
+    return {"claim": found.claim.name} | {one.key: getattr(found, one.key) for one in RISK_COLUMNS[1:]}
 
 
 def selective_table(analysis: Analysis) -> Table:
