@@ -8,6 +8,8 @@ permutation test, corrected for the number of comparisons, agrees.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from holdfast.analysis.axes import shown
@@ -129,18 +131,20 @@ def _compare_two(comparisons: list[Comparison], measure: str) -> Finding:
 def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
     topic, name, (above, _), (below, _) = QUESTIONS[measure]
     reference = comparisons[0].reference
-    said: dict[str, list[str]] = {above: [], below: [], "": []}
-    for comparison in comparisons:
-        gap = comparison.differences[measure]
-        word = (above if gap.value > 0 else below) if gap.shown else ""
-        by = f" ({with_p(gap)})" if len(comparisons) <= MOST_IN_FULL else ""
-        said[word].append(f"{comparison.method.name}{by}")
-    parts = [f"{word} with {listed(said[word])}" for word in (above, below) if said[word]]
-    if said[""]:
-        parts.append(f"no difference shown for {listed(said[''])}")
+    gaps = [(one.method.name, one.differences[measure]) for one in comparisons]
+    if len(gaps) <= MOST_IN_FULL:
+        gaps = [(f"{method} ({with_p(gap)})", gap) for method, gap in gaps]
+    said = by_sign(gaps, f"{above} with", f"{below} with", "no difference shown for")
     theirs = f"{name} {text(reference.measure(measure), _kind(measure))}"
-    said_all = f"Compared with {reference.name} ({theirs}): {'; '.join(parts)}"
-    return Finding(topic, f"{said_all}{_one_seed(comparisons)}.")
+    return Finding(topic, f"Compared with {reference.name} ({theirs}): {said}{_one_seed(comparisons)}.")
+
+
+def by_sign(gaps: Iterable[tuple[str, Difference]], above: str, below: str, neither: str) -> str:
+    """Names behind what is said of their differences: shown above 0, shown below 0, or not shown."""
+    said: dict[str, list[str]] = {above: [], below: [], neither: []}
+    for name, gap in gaps:
+        said[(above if gap.value > 0 else below) if gap.shown else neither].append(name)
+    return "; ".join(f"{words} {listed(names)}" for words, names in said.items() if names)
 
 
 def with_p(gap: Difference) -> str:

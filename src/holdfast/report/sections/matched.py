@@ -10,8 +10,15 @@ from holdfast.analysis.matched import TOLERANCE, Match
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import Row
 from holdfast.report.section import Finding, Section
-from holdfast.report.sections.differences import MOST_IN_FULL, TESTED_NOTE, listed, one_seed_note, with_p
-from holdfast.report.table import Column, Table, rounded, text, used
+from holdfast.report.sections.differences import (
+    MOST_IN_FULL,
+    TESTED_NOTE,
+    by_sign,
+    listed,
+    one_seed_note,
+    with_p,
+)
+from holdfast.report.table import NO_BREAK, Column, Table, rounded, text, used
 
 
 def section(analysis: Analysis) -> Section:
@@ -98,15 +105,9 @@ def _unmatched(basis: str, reference: str, rows: Sequence[MatchedRow]) -> list[s
 
 def _sentence_of_many(rows: Sequence[MatchedRow]) -> str:
     """Families against one reference; the table has the pairs and the numbers."""
-    said: dict[str, list[str]] = {"less": [], "more": [], "": []}
-    for row in rows:
-        assert row.comparison
-        gap = row.comparison.differences["fm"]
-        said[("less" if gap.value > 0 else "more") if gap.shown else ""].append(row.family)
-    parts = [f"{word} forgetting with {listed(said[word])}" for word in ("less", "more") if said[word]]
-    if said[""]:
-        parts.append(f"no difference in forgetting shown for {listed(said[''])}")
-    return f"Compared with {rows[0].reference} at matched {rows[0].basis}: {'; '.join(parts)}."
+    gaps = [(row.family, row.comparison.differences["fm"]) for row in rows if row.comparison]
+    words = "less forgetting with", "more forgetting with", "no difference in forgetting shown for"
+    return f"Compared with {rows[0].reference} at matched {rows[0].basis}: {by_sign(gaps, *words)}."
 
 
 def _sentence(row: MatchedRow) -> str:
@@ -117,13 +118,13 @@ def _sentence(row: MatchedRow) -> str:
         said = f"{row.family} forgets {word} than {row.reference}"
     else:
         said = f"No difference in forgetting shown between {row.family} and {row.reference}"
-    value, _, rest = with_p(gap).partition("\u00a0")
+    value, _, rest = with_p(gap).partition(NO_BREAK)
     pair = f"{row.comparison.method.name} against {row.comparison.reference.name}"
     alike = f"plasticity {text(row.match.plasticity, 'change')}"
     if row.basis in AMOUNTS:
         alike = f"{_times(row.match)} the {AMOUNTS[row.basis]}, {alike}"
     seeds = "; one seed" if row.comparison.one_seed else ""
-    return f"{said} at matched {row.basis}: {value} points FM\u00a0{rest} ({pair}; {alike}{seeds})."
+    return f"{said} at matched {row.basis}: {value} points FM{NO_BREAK}{rest} ({pair}; {alike}{seeds})."
 
 
 def _times(match: Match) -> str:
