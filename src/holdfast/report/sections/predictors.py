@@ -68,15 +68,15 @@ def predictor_tables(analysis: Analysis) -> tuple[Table, Table]:
     """How well each predictor explains forgetting: over stages, and over whole chains."""
     stages = _rows(analysis.study.by_stage, STAGE_PREDICTORS, STAGE_OUTCOMES)
     chains = _rows(analysis.study.by_chain, CHAIN_PREDICTORS, CHAIN_OUTCOMES)
-    title = "What predicts forgetting"
-    by_outcome = rules(stages, "outcome"), rules(chains, "outcome")
     return (
-        Table("predictors", f"{title}, stage by stage", COLUMNS, stages, NOTE, by_outcome[0], tight=True),
-        Table(
-            "predictors_chains", f"{title}, base to end", COLUMNS, chains, NOTE, by_outcome[1],
-            tight=True, fold=True,
-        ),
-    )  # fmt: skip
+        _table("predictors", "stage by stage", stages),
+        _table("predictors_chains", "base to end", chains, fold=True),
+    )
+
+
+def _table(name: str, over: str, rows: list[Row], *, fold: bool = False) -> Table:
+    title, classes = f"What predicts forgetting, {over}", rules(rows, "outcome")
+    return Table(name, title, COLUMNS, rows, NOTE, classes, tight=True, fold=fold)
 
 
 def _rows(found: list[Strength], predictors: Mapping[str, str], outcomes: Mapping[str, str]) -> list[Row]:
