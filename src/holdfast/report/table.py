@@ -121,10 +121,8 @@ def _prefixed(value: float, unit: str) -> str:
 
 def interval(value: Value, kind: Kind) -> str:
     """`[low, high]` of an estimate, else nothing."""
-    if not isinstance(value, Estimate) or math.isnan(value.value):
-        return ""
-    if math.isnan(value.low):
-        return ""  # too little to tell how sure it is
+    if not isinstance(value, Estimate) or math.isnan(value.value + value.low):
+        return ""  # without an end there is too little to tell how sure the value is
     return f"[{number(value.low, kind)},{NO_BREAK}{number(value.high, kind)}]"
 
 

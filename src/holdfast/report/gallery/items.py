@@ -226,8 +226,7 @@ def _cells(experiments: Sequence[Results], task: str) -> Iterator[list[Record]]:
 
 def _learned(column: Column, task: str) -> int:
     """The stage that trained on a task; 0 where none did."""
-    known = (*column.results.sequence, *column.results.general)
-    return column.results.learned_at(column.run, task) if task in known else 0
+    return column.results.learned_at(column.run, task) if task in column.results.sequence else 0
 
 
 def _marks(records: Sequence[Record | None], outcomes: Sequence[int]) -> str:

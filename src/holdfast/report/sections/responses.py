@@ -80,10 +80,8 @@ def _first(analysis: Analysis, run: MethodRun, task: str, kind: Outcome) -> int 
     after = run.cells.get((analysis.results.last_stage(run), task))
     if not before or not after:
         return None
-    for position, (then, now) in enumerate(zip(before, after, strict=True)):
-        if then["score"] >= RIGHT and outcome(now) == kind:
-            return position
-    return None
+    pairs = enumerate(zip(before, after, strict=True))
+    return next((at for at, (then, now) in pairs if then["score"] >= RIGHT and outcome(now) == kind), None)
 
 
 def _sample(analysis: Analysis, runs: list[MethodRun], task: str, position: int) -> Sample:

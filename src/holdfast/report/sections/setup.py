@@ -9,7 +9,7 @@ from holdfast.analysis.axes import shown
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import METHOD, STYLE, Row, named, strategies_of
-from holdfast.report.section import Part, Section, Terms
+from holdfast.report.section import Section, Terms
 from holdfast.report.table import Column, Table, used
 
 # Key in the configuration -> what the report calls it.
@@ -29,8 +29,8 @@ SAMPLING = ("group_size", "sampled_by", "show_answer", "resample_every")  # RFT 
 
 
 def section(analysis: Analysis) -> Section:
-    parts: list[Part] = [Terms(setup(analysis)), methods_table(analysis), tasks_table(analysis)]
-    parts.append(left_out_table(analysis))
+    tables = methods_table(analysis), tasks_table(analysis), left_out_table(analysis)
+    parts = [Terms(setup(analysis)), *tables]
     return Section("setup", "What it was run with", "Setup", parts, cautions=_moved(analysis.results.made))
 
 

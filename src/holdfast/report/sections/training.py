@@ -172,9 +172,8 @@ def training_lines(analysis: Analysis, key: str) -> list[Line]:
         points = POINTS_PER_STAGE * span
         x, y = [], []
         for stage in range(method.stages):
-            curves = [run.curves[stage] for run in method.runs if stage < len(run.curves)]
-            seeds = [_binned(rows, name, points) for rows in curves]
-            present = [values for values in seeds if values is not None]
+            curves = (run.curves[stage] for run in method.runs if stage < len(run.curves))
+            present = [values for rows in curves if (values := _binned(rows, name, points)) is not None]
             length = min((len(values) for values in present), default=0)
             if length:
                 # NaN at the end lifts the pen between stages.
@@ -235,9 +234,7 @@ def zero_advantage_table(analysis: Analysis) -> Table:
     for method in analysis.methods:
         if not method.runs[0].group_baseline:
             continue
-        seeds = [zero_shares(run) for run in method.runs]
-        seeds = [shares for shares in seeds if shares]
-        if seeds:
+        if seeds := [shares for run in method.runs if (shares := zero_shares(run))]:
             row: Row = {"method": method.label, "first": _mean_of_seeds([shares[0] for shares in seeds])}
             row["last"] = _mean_of_seeds([shares[-1] for shares in seeds])
             rows.append(row | {"mean": _mean_of_seeds([float(np.mean(shares)) for shares in seeds])})
