@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from holdfast.analysis.matrix import run_matrices
@@ -11,7 +11,7 @@ from holdfast.analysis.metrics import measure
 if TYPE_CHECKING:
     import pandas as pd
 
-    from holdfast.analysis.results import MethodRun, Results
+    from holdfast.analysis.results import Record, Results
 
 
 _CELL = ("method", "seed", "stage", "trained_on", "task", "style")
@@ -27,27 +27,15 @@ def records(results: Results) -> pd.DataFrame:
     Columns: method, seed, stage (0: the base), trained_on (what the stage trained on), task, style, and the
     fields of a record.
     """
-    rows = (
-        {**_where(results, run, stage), "task": task, "style": run.style, **record}
-        for run in (*results.runs, *results.other_style)
-        for (stage, task), cell in sorted(run.cells.items())
-        for record in cell
-    )
+    rows = (where | record for where, cell in _cells(results) for record in cell)
     return _frame(rows, (*_CELL, *_RECORD))
 
 
 def cells(results: Results) -> pd.DataFrame:
     """A row for each cell: method, seed, stage, trained_on, task, style, accuracy (0..1), items."""
     rows = (
-        {
-            **_where(results, run, stage),
-            "task": task,
-            "style": run.style,
-            "accuracy": sum(record["score"] for record in cell) / len(cell),
-            "items": len(cell),
-        }
-        for run in (*results.runs, *results.other_style)
-        for (stage, task), cell in sorted(run.cells.items())
+        where | {"accuracy": sum(record["score"] for record in cell) / len(cell), "items": len(cell)}
+        for where, cell in _cells(results)
         if cell
     )
     return _frame(rows, (*_CELL, "accuracy", "items"))
@@ -64,11 +52,13 @@ def metrics(results: Results) -> pd.DataFrame:
     return _frame(rows)
 
 
-def _where(results: Results, run: MethodRun, stage: int) -> dict[str, Any]:
-    trained_on = None
-    if stage:
-        trained_on = "all" if run.joint else results.order_of(run)[stage - 1]
-    return {"method": run.method, "seed": run.seed, "stage": stage, "trained_on": trained_on}
+def _cells(results: Results) -> Iterator[tuple[dict[str, Any], list[Record]]]:
+    """The records of every cell, behind where it stands: the columns of `_CELL`."""
+    for run in (*results.runs, *results.other_style):
+        trained_on = (None, *(("all",) if run.joint else results.order_of(run)))
+        for (stage, task), cell in sorted(run.cells.items()):
+            where = (run.method, run.seed, stage, trained_on[stage], task, run.style)
+            yield dict(zip(_CELL, where, strict=True)), cell
 
 
 def _frame(rows: Iterable[dict[str, Any]], usual: tuple[str, ...] = ()) -> pd.DataFrame:
