@@ -10,7 +10,7 @@ from holdfast import plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import HASHES, check_unchanged, model_identity
-from holdfast.experiment.plan import Job, Plan
+from holdfast.experiment.plan import Job, Plan, facts
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask
 from holdfast.tasks.leftout import without
@@ -96,11 +96,6 @@ class Inputs:
 
 
 _CHANGED = "changed after the run was planned; run again."
-
-
-def facts(task: Task) -> dict[str, Any]:
-    """What determines the examples of a task and their scores."""
-    return {"version": task.version, "source": task.source, **task.scoring}
 
 
 def _data(job: Job) -> Iterator[dict[str, Any]]:

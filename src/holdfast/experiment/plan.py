@@ -21,7 +21,7 @@ from holdfast.learning.methods import RFT, Method
 from holdfast.measures import Measure, Moment, Request
 from holdfast.tasks.leftout import LeftOut, without
 from holdfast.tasks.prompts import Style
-from holdfast.tasks.task import Split
+from holdfast.tasks.task import Split, Task
 from holdfast.versions import EVALUATION_VERSION, FILTER_VERSION
 
 KINDS = ("learn", "filter", "evaluate", *measures.KINDS, measures.OWN)  # of jobs
@@ -157,6 +157,11 @@ def evaluation_plan(exam: Exam, identity: str | dict[str, Any], name: str, here:
     for task in exam.general:
         planner.evaluate(None, task, exam.style, exam.seeds[0], f"{name}: evaluate {task}")
     return planner.made([])
+
+
+def facts(task: Task) -> dict[str, Any]:
+    """What determines the examples of a task and their scores."""
+    return {"version": task.version, "source": task.source, **task.scoring}
 
 
 class _Planner:
@@ -349,9 +354,7 @@ class _Planner:
             count = most if count is None else min(most, count)
         return {
             "name": name,
-            "version": task.version,
-            "source": task.source,
-            **task.scoring,
+            **facts(task),
             "split": split,
             "count": count,
             **({"without": passed} if (passed := task.passed_over(split, count)) else {}),
