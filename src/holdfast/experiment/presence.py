@@ -111,13 +111,11 @@ def _keep_writing(file: IO[str], host: str, beat: threading.Event) -> None:
 
 def _write(file: IO[str], host: str, count: int) -> None:
     text = json.dumps({"host": host, "versions": package_versions(), "count": count})
-    try:
+    with suppress(OSError):  # a full disk is noticed by those who write results
         file.seek(0)
         file.write(f"{text}\n")
         file.truncate()
         file.flush()
-    except OSError:  # a full disk is noticed by those who write results
-        return
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -152,10 +152,8 @@ class Remote:
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder, if it is there."""
-        try:
+        with suppress(FileNotFoundError):
             self._try("cleared", self._fs.rm, self._path(name), recursive=True)
-        except FileNotFoundError:
-            return
 
     def move(self, place: str, target: str, first: str) -> None:
         """Move a folder file by file, one of them before the others; another machine may be at it, too."""

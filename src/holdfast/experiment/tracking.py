@@ -79,11 +79,9 @@ class Tracking:
 
     def report(self, folder: Path) -> None:
         """Tell the report and its tables, unless this one was told before."""
-        page = folder / "index.html"
-        if not (self._tellers and page.is_file()):
-            return
-        for teller in self._tellers:
-            teller.tell_report(folder, files.file_digest(page))
+        if (page := folder / "index.html").is_file():
+            for teller in self._tellers:
+                teller.tell_report(folder, files.file_digest(page))
 
     def close(self) -> None:
         for teller in self._tellers:
