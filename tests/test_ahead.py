@@ -241,14 +241,15 @@ def test_seconds_follow_what_a_job_asks_for(tmp_path: Path) -> None:
     known, plan = architecture(experiment.model), make_plan(experiment)
     assert known is not None
     each = speed(H100, "float32")
-    times = {length: Times(experiment, known, each, Assumed(completion=length)) for length in (4, 16)}
+
+    def seconds(job: Job, **assumed: float) -> float:
+        return Times(experiment, known, each, Assumed(**assumed)).parts(job).total
+
     assert {one.kind for one in plan.jobs.values()} == {"learn", "filter", "evaluate", "drift"}
     for one in plan.jobs.values():
-        assert 0 < times[4](one) < times[16](one)
-    half = Times(experiment, known, each, Assumed(judged=0.5))
-    for one in plan.jobs.values():
-        whole = Times(experiment, known, each)(one)
-        assert half(one) < whole if one.kind == "evaluate" else half(one) == whole
+        assert 0 < seconds(one, completion=4) < seconds(one, completion=16)
+        half, whole = seconds(one, judged=0.5), seconds(one)
+        assert half < whole if one.kind == "evaluate" else half == whole
 
 
 def test_a_card_twice_as_fast_takes_half_the_arithmetic() -> None:

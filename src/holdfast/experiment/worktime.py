@@ -204,9 +204,6 @@ class Times:
         lengths = self._lengths(job.style, evaluation.max_tokens)
         return worker.sampling(count, 1, lengths, evaluation.batch) * self.each
 
-    def __call__(self, job: Job) -> float:
-        return self.parts(job).total
-
     def _count(self, task: dict) -> int:
         """Examples; where all are taken, as many as the data has."""
         if task["count"]:
