@@ -11,10 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from holdfast import rng
-from holdfast.analysis.bootstrap import RESAMPLES
 
 
-def cluster_weights(cluster_N: np.ndarray, resamples: int = RESAMPLES) -> np.ndarray:
+def cluster_weights(cluster_N: np.ndarray, resamples: int) -> np.ndarray:
     """How often each resample has each unit, weights_BN; units of one cluster are drawn together.
 
     C − 1 of C clusters are drawn: with C, resamples would vary too little (Rao and Wu, 1988).
