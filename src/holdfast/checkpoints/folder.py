@@ -23,7 +23,7 @@ from holdfast.analysis.results import Record
 from holdfast.errors import InputError
 from holdfast.experiment.identity import digest
 from holdfast.experiment.plan import Job
-from holdfast.report.table import Column, Kind, Table, to_json, to_markdown
+from holdfast.report.table import Column, Table, to_json, to_markdown
 from holdfast.tasks.scorers.summaries import SUMMARIES, summarise
 
 RECORDS = "records"
@@ -276,12 +276,11 @@ def _details(one: Examined) -> list[dict[str, Any]]:
 
 def _benchmarks(rows: list[dict[str, Any]]) -> Table:
     shown = {key: label for key, label in _FIGURES.items() if any(key in row for row in rows)}
-    points: Kind = "points"
     columns = [
         Column("task", "Task"),
         Column("group", "Group"),
         Column("count", "Items", "count"),
-        *(Column(key, label, points) for key, label in shown.items()),
+        *(Column(key, label, "points") for key, label in shown.items()),
     ]
     note = "Points of 100. Yes: share of answers that say yes. No answer: responses in which none was found."
     return Table("benchmarks", "What benchmarks report", columns, rows, note)

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from holdfast import files
 from holdfast.checkpoints.comparison import Compared, Comparison, facts, to_table
-from holdfast.report.table import number, p_value, signed, to_markdown
+from holdfast.report.table import NO_BREAK, number, p_value, signed, text, to_markdown
 
 WIDTH = 48  # of the picture, in characters
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -80,15 +80,13 @@ def summary(comparison: Comparison) -> str:
 
 def _row(row: Compared, level: float) -> str:
     change = row.change
-    interval = change.interval(level)
-    value, low, high = (signed(end, times=100) for end in (interval.value, interval.low, interval.high))
     cells = (
         f"{_SIGNS[row.verdict]} {row.verdict}",
         code(row.name),
         f"{change.items:,}",
         number(change.before, "points"),
         number(change.after, "points"),
-        f"{value} [{low}, {high}]",
+        text(change.interval(level), "change").replace(NO_BREAK, " "),
         str(change.lost),
         str(change.gained),
         p_value(row.p).removeprefix("p = ").removeprefix("p "),
