@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import os
 import shutil
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import IO
 
 import pytest
 from typer.testing import CliRunner
@@ -18,7 +21,7 @@ from holdfast import files
 from holdfast.cli.store import store_app
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment import prune
+from holdfast.experiment import presence, prune
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.schedule import MOST_DAMAGE, Schedule, pending
 from holdfast.experiment.store import Damaged, Store, check_writable
@@ -419,6 +422,30 @@ def test_what_a_run_that_was_killed_used_is_not_in_use(plan: Plan, store: Store)
     process.join()
     with store.removing() as used:
         assert not used
+
+
+def test_locks_are_taken_as_nfs_has_them(plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared lock on a file that is open for reading, an exclusive one on a file open for writing."""
+    flock = fcntl.flock
+
+    def flock_of_nfs(file: int | IO[str], how: int) -> None:
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        if mode == (os.O_WRONLY if how & fcntl.LOCK_SH else os.O_RDONLY):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock_of_nfs)
+    names, job, other = {job.short_name for job in plan.jobs.values()}, learn_jobs(plan)[0], Store(store.root)
+    store.prepare()
+    store.use(plan.jobs.values())
+    store.lease_weights(job)
+    with presence.announced(store, pytest.fail), presence.announced(other, pytest.fail):
+        assert presence.in_use(other) == names
+        with other.removing() as used, store.lock(job) as mine:
+            assert used == names and mine
+    store.end_leases()
+    store.end_use()
+    assert not presence.in_use(other)
 
 
 def _use(root: Path, plan: Plan, connection: Connection) -> None:

@@ -45,7 +45,7 @@ class Locks:
         with self.open_lock(_USE) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
             path = self.root / "locks" / f"{RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            file = path.open("x")
+            file = path.open("x+")
             fcntl.flock(file, fcntl.LOCK_SH)
             file.write("".join(f"{name}\n" for name in names))
             file.flush()
@@ -72,9 +72,10 @@ class Locks:
             yield used
 
     def open_lock(self, name: str) -> IO[str]:
+        """A lock file, open for reading and writing: NFS wants one for a shared lock, the other else."""
         path = self.root / "locks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        return files.opened(path, "a")  # where a link lies there, its target stays as it is
+        return files.opened(path, "a+")  # where a link lies there, its target stays as it is
 
 
 def _end_use(path: Path, file: IO[str]) -> None:

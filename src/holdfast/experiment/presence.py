@@ -60,7 +60,8 @@ def in_use(store: Store) -> set[str]:
     """The names of results that living processes count on, as far as this machine can tell."""
     used: set[str] = set()
     for path in (store.root / "locks").glob(f"{RUN}*"):
-        with suppress(FileNotFoundError), files.opened(path, "r") as file:  # else it ended just now
+        mode = "r+" if os.access(path, os.W_OK) else "r"  # NFS wants it to be open for writing
+        with suppress(FileNotFoundError), files.opened(path, mode) as file:  # else it ended just now
             if not try_lock(file):
                 used |= set(file.read().split())
     return used
