@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ import holdfast
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast import files
-from holdfast.errors import InputError
+from holdfast.checkpoints.folder import Examined
+from holdfast.checkpoints.noise import check_noise
+from holdfast.checkpoints.subject import find_subject
+from holdfast.config.load import load_exam
+from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.fitting import MEMORY, check_rows
 from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Plan, make_plan
@@ -30,6 +35,7 @@ from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
+from holdfast.tasks.task import Task
 from processes import start
 
 LONG = "discs " * 600
@@ -248,6 +254,28 @@ def test_a_checkpoint_is_asked_what_it_can_take(
     assert other.code == 2
     assert "sums is asked in different ways" in other.err
     assert "examples is 4 in the folder and 3 now" in other.err
+
+
+def test_what_turned_is_asked_again_among_the_rows_that_were_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = f"tasks.sums={{test: {data(tmp_path, 'a', 'axbc')['test']}}}"
+    more = ("prompts=embedded", "evaluation.max_tokens=16", "bad_rows=skip", "evaluation.temperature=1")
+    exam = load_exam([tasks, *more, f"store={tmp_path / 'store'}"], tasks=["sums"])
+    asked = []
+
+    def evaluate(generator: LocalGenerator, task: Task, examples: list[Example], **_: Any) -> list[Any]:
+        asked.append([example.id for example in examples])
+        return [{"score": 1.0}] * len(examples)
+
+    def judgement(*scores: float) -> Examined:
+        records = [{"score": score, "response": ""} for score in scores]
+        return Examined("sums", "embedded", {}, records, 0.0, 0.0, "")
+
+    monkeypatch.setattr("holdfast.checkpoints.noise.evaluate", evaluate)
+    with pytest.raises(HoldfastError, match=r"It is the setting evaluation\.temperature=0"):
+        check_noise([judgement(1, 1, 0)], [judgement(1, 0, 1)], exam, partial(find_subject, "embedded"), 0.0)
+    assert asked == [["test-b", "test-c"]] * 2
 
 
 def test_embedded_tasks_are_looked_at_too(tmp_path: Path) -> None:

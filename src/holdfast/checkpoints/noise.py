@@ -19,8 +19,8 @@ from holdfast.checkpoints.folder import Examined
 from holdfast.checkpoints.subject import Subject
 from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError
+from holdfast.experiment.collect import judged
 from holdfast.generate.evaluate import evaluate
-from holdfast.generate.generator import Generator
 from holdfast.tasks.scoring import RIGHT
 
 ASKED_AGAIN = 32  # items of a task at most, to find what makes them differ
@@ -109,8 +109,8 @@ def _cause(noise: Noise, exam: Exam, find: Callable[[Exam], Subject]) -> str:
     tried = []
     for name, steady in _steadier(exam):
         tried.append(name)
-        load = find(steady).load
-        if not _turned(_answers(load(), noise, steady, 0), _answers(load(), noise, steady, 1)):
+        subject = find(steady)
+        if not _turned(*(_answers(subject, noise, steady, draw) for draw in (0, 1))):
             others = f" (with {', '.join(tried[:-1])})" if tried[:-1] else ""
             return f"It is the setting {name}{others}: so asked, two answers agree."
     held = f"also with {', '.join(tried)}" if tried else "though no setting asks for it"
@@ -130,14 +130,12 @@ def _steadier(exam: Exam) -> Iterator[tuple[str, Exam]]:
         yield "model.dtype=float32", exam
 
 
-def _answers(generator: Generator, noise: Noise, exam: Exam, draw: int) -> list[Record]:
+def _answers(subject: Subject, noise: Noise, exam: Exam, draw: int) -> list[Record]:
     """The items that turned, asked again."""
-    task = exam.task(noise.task)
-    split = exam.evaluation.split
-    examples = task.examples(split, exam.count(task, split))
+    examples = judged(exam, subject.plan(exam), noise.task)
     return evaluate(
-        generator,
-        task,
+        subject.load(),
+        exam.task(noise.task),
         [examples[place] for place in noise.turned[:ASKED_AGAIN]],
         style=exam.style,
         templates=exam.prompts,
