@@ -202,19 +202,19 @@ def run(
     make = executor_class(experiment.executor)
     schedule = Schedule(experiment, plan, store, on_damage)
     costs = {job.fingerprint: schedule.cost(job) for job in schedule.todo.values()}
-    total = len(schedule.todo)
-    if not total:
+    if not costs:
         return Outcome(0, {}, 0)
-    if min(workers, total) > 1 or experiment.executor != "local":
+    workers = min(workers, len(costs))
+    if workers > 1 or experiment.executor != "local":
         _check_shared(experiment.store)
     try:
         beside = presence.announced(store, progress.message)
         own = experiment.executor if plugins.is_reference(experiment.executor) else None
         with plugins.blamed(own, about="its start"):
-            executor = make(experiment, plan, store, min(workers, total))
+            executor = make(experiment, plan, store, workers)
         state = _Run(executor, schedule, progress, debug, on_event)
         try:
-            with beside, progress.running(costs, executor.where, already=len(plan.jobs) - total):
+            with beside, progress.running(costs, executor.where, already=len(plan.jobs) - len(costs)):
                 state.work()
         finally:
             executor.stop()

@@ -7,8 +7,7 @@ one operation, byte and so on for a CPU, and says how far off the times are.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, replace
-from functools import cached_property
+from dataclasses import astuple, dataclass, field, replace
 
 from holdfast.config.cards import Card
 from holdfast.config.experiment import Experiment
@@ -182,6 +181,7 @@ class Times:
     each: Work
     assumed: Assumed = Assumed()
     way: Way = ALONE
+    _tasks: dict[str, Task] = field(default_factory=dict, init=False)  # finding one looks at files
 
     def parts(self, job: Job) -> Work:
         """Seconds of one job, by what they go into."""
@@ -211,10 +211,6 @@ class Times:
         if (name := task["name"]) not in self._tasks:
             self._tasks[name] = self.experiment.task(name)
         return self._tasks[name].sizes[task["split"]] or UNKNOWN_COUNT
-
-    @cached_property
-    def _tasks(self) -> dict[str, Task]:
-        return {}  # a plan asks of each job, and finding a task looks at files
 
     def _lengths(self, style: Style, most: int | None) -> Lengths:
         """Of prompts, and of what is written in at most `most` tokens; None: reference answers."""

@@ -84,11 +84,9 @@ def movement(before: Path, after: Path, earlier: Path | None = None) -> list[dic
     """
     folders = [Folder(path) for path in (earlier, before, after) if path is not None]
     sums: dict[str, Sums] = {}
-    for name, tensors in aligned(folders):
+    for name, (*past, old, new) in aligned(folders):
         for group in (group_of(name), "all"):
-            sums.setdefault(group, Sums()).add(
-                tensors[-2], tensors[-1], tensors[0] if earlier is not None else None
-            )
+            sums.setdefault(group, Sums()).add(old, new, past[0] if past else None)
     return [sums[group].row(group) for group in sorted(sums, key=_order)]
 
 
