@@ -21,7 +21,7 @@ from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.sharing import ALONE, SHARDS, Way, shared
 from holdfast.experiment.timeline import simulate
-from holdfast.experiment.workers import check_memory
+from holdfast.experiment.workers import auto_workers, check_memory
 from holdfast.experiment.worktime import Assumed, Lengths, Times, Work, Worker, speed
 from holdfast.learning.methods import Shard, make_method
 from holdfast.policy.policy import Policy
@@ -156,9 +156,12 @@ def test_a_run_is_checked_for_what_its_ranks_share(
     monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
     monkeypatch.setattr(devices, "rooms", lambda where: [Room(one, 80 * 10**9, 80 * 10**9) for one in where])
     cards = [Place("cuda", str(card)) for card in range(4)]
-    assert check_memory(made, 4, cards) is None
+    assert check_memory(made, 1, cards) is None
     with pytest.raises(InputError, match=r"A worker needs about (?s:.)*--shard full: .* \(fits\)"):
-        check_memory(made.model_copy(update={"shard": "none"}), 4, cards)
+        check_memory(made.model_copy(update={"shard": "none"}), 1, cards)
+    with pytest.raises(InputError, match=r"2 workers a card need about (?s:.)*\n  --workers 1: "):
+        check_memory(made, 2, cards)
+    assert auto_workers(made, cards) == (1, None)
 
 
 def test_gradients_are_whole_where_a_shard_is_in_several_parts(tmp_path: Path, seven: None) -> None:

@@ -285,6 +285,7 @@ def test_as_many_workers_as_memory_lets_in(tmp_path: Path, monkeypatch: pytest.M
     assert why is not None and why.startswith("Workers: 3 of 8; each needs up to about")
     monkeypatch.setattr(devices, "rooms", lambda where: [Room(Place("cpu"), 80 * each, 80 * each)])
     assert auto_workers(experiment, [Place("cpu")]) == (8, None)
+    assert auto_workers(experiment.model_copy(update={"devices": 2}), [Place("cpu")]) == (4, None)
 
 
 def test_what_may_not_fit_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,4 +190,5 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
         err.print(str(error), style="yellow")
         return
     count = count_workers(workers, experiment, where)
-    out.print(f"{count} {'worker' if count == 1 else 'workers'} on {spread(count, where)}.")
+    on = spread(count * experiment.devices, where)
+    out.print(f"{count} {'worker' if count == 1 else 'workers'} on {on}.")

@@ -120,7 +120,7 @@ def run(
 
     where = places(experiment.model.device)
     count = count_workers(workers, experiment, where)
-    needed = check_memory(experiment, count * experiment.devices, where)
+    needed = check_memory(experiment, count, where)
     for warning in filter(None, (needed, *rounded_away(experiment))):
         err.print(warning, style="yellow")
     remark(experiment)

@@ -253,21 +253,22 @@ def needed(made: Estimate, device: str, workers: int) -> int:
 def does_not_fit(
     made: Estimate,
     experiment: Experiment,
-    workers: int,
+    most: int,
     rooms: Sequence[Room],
     estimate: Callable[[Experiment], Estimate | None],
 ) -> str:
     """What is needed, what there is, and what could be changed, with its effect.
 
     Args:
+        most: workers at one place, or processes of workers that have several devices.
         estimate: what `made` is by.
         rooms: of the places that the workers share.
     """
     room = least(rooms)
-    device, most = room.place.device, share(workers, len(rooms))
-    lines = []
-    if most > 1:
-        lines.append(f"  --workers {len(rooms)}: {gigabytes(needed(made, device, 1))}")
+    device, lines = room.place.device, []
+    workers = max(1, len(rooms) // experiment.devices)
+    if (fewer := share(workers * experiment.devices, len(rooms))) < most:
+        lines.append(f"  --workers {workers}: {gigabytes(needed(made, device, fewer))}")
     for change, other in changes(experiment):
         after = estimate(other)
         if after is not None and after.total < 0.97 * made.total:

@@ -14,21 +14,22 @@ _SMALL = 200_000_000  # bytes of weights; training takes some ten times as much
 
 
 def auto_workers(experiment: Experiment, where: Sequence[Place]) -> tuple[int, str | None]:
-    """Of `--workers auto`: one a card, or one a core as far as memory suffices.
+    """Of `--workers auto`: one for each card that it takes, or for its cores as far as memory suffices.
 
     Returns:
         The number, and a sentence where memory makes it fewer than there are cores.
     """
+    each = experiment.devices
     if where[0].on_gpu:
-        return len(where), None
-    workers = max(1, devices.cores() // experiment.threads)
-    if _is_small(experiment, workers) or (made := sharing.of_run(experiment)) is None:
+        return max(1, len(where) // each), None
+    workers = max(1, devices.cores() // (experiment.threads * each))
+    if _is_small(experiment, workers * each) or (made := sharing.of_run(experiment)) is None:
         return workers, None
-    device, room = where[0].device, devices.rooms(where)[0]
-    fitting = max(1, room.available // memory.needed(made, device, 1))
+    needed, room = memory.needed(made, where[0].device, each), devices.rooms(where)[0]
+    fitting = max(1, room.available // needed)
     if fitting >= workers:
         return workers, None
-    needs = f"each needs up to about {memory.gigabytes(memory.needed(made, device, 1))}"
+    needs = f"each needs up to about {memory.gigabytes(needed)}"
     return fitting, f"Workers: {fitting} of {workers}; {needs}, and there are {memory.gigabytes(room.total)}."
 
 
@@ -36,7 +37,7 @@ def check_memory(experiment: Experiment, workers: int, where: Sequence[Place]) -
     """Refuse what cannot fit, before anything is loaded.
 
     Args:
-        where: what the workers share out among them.
+        where: what the workers share out among them, each of them `devices` at a time.
 
     Returns:
         A warning where the largest images or longest completions may not fit; None if all is well, or
@@ -45,15 +46,16 @@ def check_memory(experiment: Experiment, workers: int, where: Sequence[Place]) -
     Raises:
         InputError: weights, gradients and optimiser alone need more memory than a device has.
     """
-    where = where[:workers]
-    share = devices.share(workers, len(where))
+    processes = workers * experiment.devices
+    where = where[:processes]
+    share = devices.share(processes, len(where))
     if _is_small(experiment, share) or (made := sharing.of_run(experiment)) is None:
         return None
     rooms = devices.rooms(where)
     room = memory.least(rooms)
     if memory.needed(made, room.place.device, share) <= room.available:
         return None
-    message = memory.does_not_fit(made, experiment, workers, rooms, sharing.of_run)
+    message = memory.does_not_fit(made, experiment, share, rooms, sharing.of_run)
     if share * made.state > room.available:
         raise InputError(f"This cannot run: {message}")
     return f"This may not fit, if images and completions are as large as they may be: {message}"
