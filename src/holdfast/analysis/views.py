@@ -88,9 +88,8 @@ class Analysis:
         """Per prompt style, a method that was judged in it: the one its base row is taken from."""
         found: dict[Style, MethodView] = {}
         for method in methods:
-            has_base = not np.isnan(method.matrix_ST[0]).all()
-            if has_base and method.style not in found:
-                found[method.style] = method
+            if not np.isnan(method.matrix_ST[0]).all():
+                found.setdefault(method.style, method)
         return found
 
     @cached_property
