@@ -21,6 +21,7 @@ from holdfast.experiment import remote
 from holdfast.experiment.mirror import open_place, open_store
 from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.remote import Remote, Unreachable
+from holdfast.experiment.runindex import index
 from holdfast.learning import loop
 from mirror_helpers import (
     SETTINGS,
@@ -303,6 +304,18 @@ def test_a_run_prunes_the_weights_that_it_does_not_keep(tmp_path: Path, memory: 
     assert not run(experiment).failed
     assert len([name for name in objects(memory) if name.endswith("model.safetensors")]) == 1
     assert len([name for name in objects(memory) if name.startswith("keep/")]) == 1
+
+
+def test_which_weights_are_kept_is_told_on_a_machine_that_has_none(
+    tmp_path: Path, memory: str, plan: Plan
+) -> None:
+    first, second = (plan.jobs[name] for name in plan.chains[0].learn)
+    there, here = (open_place(memory, tmp_path / machine) for machine in ("there", "here"))
+    for job in (first, second):
+        fill(there, job)
+    there.prune_weights(first)
+    told = {row["fingerprint"]: row for row in index(plan, here) if row["kind"] == "learn"}
+    assert [told[job.fingerprint]["weights"] for job in (first, second)] == [False, True]
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -218,7 +218,7 @@ class MirrorStore(Store):
         else:
             self.remote.remove(mark)
 
-    def _has_weights(self, job: Job) -> bool:
+    def has_weights(self, job: Job) -> bool:
         return any(map(is_weights, self._find(job)[1]))
 
     def _kept(self, name: str) -> bool:

@@ -45,7 +45,7 @@ def index(plan: Plan, store: Store) -> list[dict[str, Any]]:
                     "fingerprint": job.fingerprint,
                     "folder": str(store.folder(job)),
                     "done": done,
-                    **({"weights": done and store.weights(job).exists()} if job.kind == "learn" else {}),
+                    **({"weights": done and store.has_weights(job)} if job.kind == "learn" else {}),
                     **({"made": store.made(job)} if done else {}),
                 }
             )

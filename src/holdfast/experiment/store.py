@@ -342,15 +342,15 @@ class Store(Locks):
         Returns:
             Bytes that were freed.
         """
-        lease = self._leases.pop(job.fingerprint, None)
-        if lease is not None:
+        if (lease := self._leases.pop(job.fingerprint, None)) is not None:
             lease.close()
-        if not self._has_weights(job) or self._kept(job.short_name):
+        if not self.has_weights(job) or self._kept(job.short_name):
             return 0
         with self.locked(f"{job.short_name}.{WEIGHTS}") as mine:
             return self.drop(f"{job.kind}/{job.short_name}/{WEIGHTS}") if mine else 0
 
-    def _has_weights(self, job: Job) -> bool:
+    def has_weights(self, job: Job) -> bool:
+        """Whether any are there, of a result that is."""
         return self.weights(job).exists()
 
     def _kept(self, name: str) -> bool:
