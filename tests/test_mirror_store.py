@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
+from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment import remote
@@ -316,6 +317,17 @@ def test_which_weights_are_kept_is_told_on_a_machine_that_has_none(
     there.prune_weights(first)
     told = {row["fingerprint"]: row for row in index(plan, here) if row["kind"] == "learn"}
     assert [told[job.fingerprint]["weights"] for job in (first, second)] == [False, True]
+
+
+def test_with_what_a_result_was_made_is_told_on_another_machine(
+    tmp_path: Path, memory: str, plan: Plan
+) -> None:
+    job = a_stage(plan)
+    there, here = (open_place(memory, tmp_path / machine) for machine in ("there", "here"))
+    assert here.made(job) == {}
+    with there.writing(job, {"machine": "there"}) as folder:
+        files.write_json(folder / "result.json", {"seconds": 1.0})
+    assert here.made(job) == {"machine": "there"}
 
 
 @pytest.mark.usefixtures("undrawn")

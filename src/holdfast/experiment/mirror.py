@@ -24,7 +24,16 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.plan import KINDS, Job, names_job
 from holdfast.experiment.remote import Remote, Unreachable
-from holdfast.experiment.store import MANIFEST, WEIGHTS, Damaged, Entry, Store, check_writable, is_weights
+from holdfast.experiment.store import (
+    MADE,
+    MANIFEST,
+    WEIGHTS,
+    Damaged,
+    Entry,
+    Store,
+    check_writable,
+    is_weights,
+)
 
 ROWS_SECONDS = 60.0  # between two puts of the rows that a filter or an evaluation has so far
 _LENGTH = 16  # of a version's name
@@ -118,6 +127,11 @@ class MirrorStore(Store):
         if not (self.folder(job) / MANIFEST).exists():
             self._find(job)
         return super()._manifest(job)
+
+    def made(self, job: Job) -> dict[str, Any]:
+        with suppress(Damaged):
+            self.verify(job, MADE)  # brings it
+        return super().made(job)
 
     def _compare(self, job: Job, name: str, facts: dict[str, Any]) -> None:
         """As on a disk; what the cache lacks or holds otherwise is brought before."""
