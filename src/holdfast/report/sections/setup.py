@@ -30,8 +30,9 @@ SAMPLING = ("group_size", "sampled_by", "show_answer", "resample_every")  # RFT 
 
 def section(analysis: Analysis) -> Section:
     tables = methods_table(analysis), tasks_table(analysis), left_out_table(analysis)
-    parts = [Terms(setup(analysis)), *tables]
-    return Section("setup", "What it was run with", "Setup", parts, cautions=_moved(analysis.results.made))
+    said = Terms(setup(analysis))
+    moved = _moved(analysis.results.made)
+    return Section("setup", "What it was run with", "Setup", [said, *tables], cautions=moved)
 
 
 def setup(analysis: Analysis) -> list[tuple[str, str]]:
