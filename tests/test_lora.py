@@ -229,7 +229,7 @@ def test_modules_that_are_not_there_are_told_before_any_work(folder):
         lambda: make_policy(folder, lora=settings),
         lambda: check_ready(str(folder), ModelSettings(path=str(folder), lora=settings)),
     ):
-        with pytest.raises(InputError, match=r"no module upp_proj .* Did you mean up_proj\? .*gate_proj"):
+        with pytest.raises(InputError, match=r"no module upp_proj .*; did you mean 'up_proj'\? .*gate_proj"):
             attempt()
 
 

@@ -7,7 +7,6 @@ files are those of peft, whose `PeftModel.from_pretrained` reads them too.
 from __future__ import annotations
 
 import copy
-import difflib
 import importlib.metadata
 import importlib.util
 import re
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 
-from holdfast.errors import InputError, reason
+from holdfast.errors import InputError, meant, reason
 from holdfast.policy.environment import MissingPackage
 from holdfast.policy.families import Family
 from holdfast.policy.fit import check_shapes
@@ -59,11 +58,9 @@ def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
         layers = {
             name.rpartition(".")[2] for name, module in inside.items() if hasattr(module, "in_features")
         }
-        near = difflib.get_close_matches(missing[0], layers, 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"model.lora does not fit {kind}: it has no module {missing[0]} (target_modules).{meant} "
-            f"Its linear layers are {', '.join(sorted(layers))}."
+            f"model.lora does not fit {kind}: it has no module {missing[0]} (target_modules)"
+            f"{meant(missing[0], layers) or '.'} Its linear layers are {', '.join(sorted(layers))}."
         )
     if not any(found.values()):
         raise InputError(
