@@ -64,7 +64,8 @@ with warnings.catch_warnings(record=True) as caught:
     for drop, batch in ((False, 16), (True, 16), (True, 8), (True, 6)):
         seen[drop, batch] = judged(drop, batch)
         count, share, counted = seen[drop, batch]
-        print(f"dataloader_drop_last={drop}, batches of {batch}: {count} predictions, accuracy {share}; counted: {counted}")
+        said = f"{count} predictions, accuracy {share}; counted: {counted}"
+        print(f"dataloader_drop_last={drop}, batches of {batch}: {said}")
 told = [str(warning.message) for warning in caught if "drop" in str(warning.message)]
 print(f"warnings of it: {len(told)}")
 expected = {(False, 16): (37, 0.86), (True, 16): (32, 1.0), (True, 8): (32, 1.0), (True, 6): (36, 0.89)}
