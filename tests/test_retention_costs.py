@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -31,6 +32,7 @@ from holdfast.policy.settings import Lora, ModelSettings
 from test_learning import grpo, items_of, sft, stage_of
 from test_memory import SMALL
 
+PAGE = Path(__file__).parents[1] / "docs" / "retention.md"
 COSTLY: dict[str, tuple[Any, dict[str, Any]]] = {
     "lwf": (sft, {}),
     "lwf under RFT": (grpo, {"kind": "lwf"}),
@@ -55,6 +57,15 @@ def test_operations_are_near_those_of_a_run(case: str, tmp_path: Path) -> None:
     method = make(batch=8, learning_rate=1e-9, **loss, retention={"kind": case} | settings)
     measured = flops(method, tmp_path) / flops_without(make, loss.get("loss"))
     assert estimate.work(method.determining(["counting"])) == pytest.approx(measured, rel=0.05)
+
+
+def test_the_page_has_the_numbers_a_weight_that_the_plan_counts() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*?\|[^|]*\| ([\d.]+)[^|]*\|[^|]*\|$", PAGE.read_text("utf-8"), re.MULTILINE
+    )
+    said = {kind: float(number) for kind, number in rows}
+    assert len(said) == 20
+    assert said == {kind: strategy_class(kind).copies for kind in said}
 
 
 def flops(method: Any, folder: Path) -> float:
