@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from cli_helpers import Call
+from holdfast.config.grid import Variant
 from holdfast.config.reference import comments, groups, page, shown
 from holdfast.config.schema import schema
 from holdfast.learning.retention import Strategy
+from holdfast.measures import Measure
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*/*.yaml"))
@@ -88,6 +92,22 @@ def test_the_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page(), (
         "run python tools/settings_page.py"
     )
+
+
+def test_settings_within_settings_are_on_the_page_too() -> None:
+    models = {group.model for group in groups()}
+    within = {
+        one for model in models for field in model.model_fields.values() for one in classes(field.annotation)
+    }
+    assert within - models == {Strategy, Measure, Variant}  # whose kinds are there; what a grid writes itself
+
+
+def classes(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Classes of settings in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from classes(part)
 
 
 def test_every_setting_says_what_it_means() -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from holdfast.config.cards import Card
 from holdfast.config.experiment import Evaluation, Experiment, Ray
-from holdfast.generate.settings import ServerSettings
+from holdfast.generate.settings import Served, ServerSettings
 from holdfast.learning.methods import RFT, WAYS, Method
 from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import Strategy, strategy_class
@@ -64,9 +65,11 @@ def groups() -> list[Group]:
             for number, one in enumerate(classes)
         ),
         Group("methods.NAME.sampling", Sampling),
+        Group("sampler (of methods.NAME of RFT, and of evaluation)", Served),
         *(Group(f"retention, kind: {kind}", strategy_class(kind)) for kind in STRATEGIES),
         *(Group(f"measures.{name}", measure_class(name)) for name in MEASURES),
         Group("ray", Ray),
+        Group("cards.NAME", Card),
         Group("server (of evaluate and check)", ServerSettings),
     ]
 

@@ -30,13 +30,13 @@ class Served(ServerSettings):
 
     key: ClassVar[str] = "sampler"
 
-    kind: Literal["served"]
-    url: str
+    kind: Literal["served"]  # the only one so far
+    url: str  # of its OpenAI-compatible endpoints: http://localhost:8000/v1
     version: str = Field(min_length=1)  # of the engine, as it reports it; what it draws is its own
     timeout: float = Field(600, ge=0.1)  # seconds for one whole answer, and for taking weights
     # A token counts min(most, policy / sampler) times, by their probabilities of it; or 1 time.
     correction: Literal["token", "none"] = "token"
-    most: float = Field(2.0, ge=1)
+    most: float = Field(2.0, ge=1)  # times that a token may count
     refuse: float = Field(0.1, gt=0)  # mean difference of log-probabilities from which the run stops
 
     def determining(self, learns: bool) -> dict[str, Any]:
