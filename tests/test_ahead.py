@@ -271,7 +271,10 @@ def test_the_plan_for_cards_of_a_kind(call: Call, tmp_path: Path) -> None:
     assert said.code == 0, said.err
     assert "17 jobs to do on 4 × h100-80gb, 80 GB each." in said.out
     assert "a card a stage" in said.out and "4 cards a stage, shard full" in said.out
-    assert "--devices 4 --shard full" in said.out
+    assert "--devices 4 --shard full defaults.shards=4" in " ".join(said.out.split())
+    assert call("plan", config, "devices=4", "shard=full", "defaults.shards=4").code == 0
+    shared = call("plan", config, "defaults.shards=4", "--cards", 4, "--card", "h100-80gb")
+    assert "--devices 4 --shard full" in " ".join(shared.out.split()) and "defaults.shards" not in shared.out
     assert "card  4 " in said.out and "Limit: " in said.out and "--cards 8: " in said.out
     assert "8 tokens of a completion" in said.out
     told = call("plan", config, "--cards", 4, "--card", "h100-80gb", "--json")

@@ -108,8 +108,11 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
     grid.columns[0].no_wrap = True  # in a narrow terminal options break, between them
     times = {one.way: _time(one.timeline.seconds) for one in ways}
     made = estimates(asked.experiment, asked.cards)
+    shards = min(method.shards for method in asked.experiment.methods.values())
     for way in [*times, *(way for way in made if way not in times)]:
         options = "" if way.devices == 1 else f"--devices {way.devices} --shard {way.shard}"
+        if way.devices > shards:
+            options += f" defaults.shards={way.devices}"
         grid.add_row(way.text(), gigabytes(made[way].total), times.get(way, "does not fit"), options)
     out.print(f"{len(asked.todo)} jobs to do on {asked.cards} × {name}, {asked.card.memory:g} GB each.")
     out.print(grid)
