@@ -151,7 +151,7 @@ def run(
         show_headline(experiment.page.parent)
         out.print(f"Report: {experiment.page}")
     else:
-        out.print(f"'holdfast report {config}' writes the report.")
+        out.print(f"'holdfast report {experiment.output}' writes the report.")
     if json:
         counts = {"jobs": len(plan.jobs), "done": outcome.done, "skipped": outcome.skipped}
         show_json(paths(experiment) | counts | {"failed": outcome.failed})
