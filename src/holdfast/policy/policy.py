@@ -15,14 +15,7 @@ from PIL import Image
 from holdfast.errors import InputError
 from holdfast.policy import control, fused, generation, heap, lora, products
 from holdfast.policy.backbone import Backbone
-from holdfast.policy.batch import (
-    Completions,
-    GroupLogprobs,
-    NotFiniteError,
-    Prompts,
-    group_tokens,
-    some_rows,
-)
+from holdfast.policy.batch import Completions, GroupLogprobs, NotFiniteError, Prompts, group_tokens, some_rows
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.drawing import Draw, Recorder
 from holdfast.policy.encode import Unfit
