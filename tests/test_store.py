@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,7 @@ from holdfast import files
 from holdfast.cli.store import store_app
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment import presence, prune
+from holdfast.experiment import locks, presence, prune
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.schedule import MOST_DAMAGE, Schedule, pending
 from holdfast.experiment.store import Damaged, Store, check_writable
@@ -341,6 +342,20 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         check_writable(tmp_path / "file" / "store", "store")
 
 
+def test_two_may_try_a_folder_under_one_process_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes of containers often have the same, and a store may be shared."""
+    write = files.write_json
+
+    def other_is_faster(path: Path, value: object) -> None:
+        write(path, value)
+        path.unlink()
+
+    monkeypatch.setattr(files, "write_json", other_is_faster)
+    check_writable(tmp_path, "store")
+
+
 def test_a_result_is_whole_while_another_process_prunes_its_weights(
     plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,6 +436,35 @@ def test_what_a_run_that_was_killed_used_is_not_in_use(plan: Plan, store: Store)
     process.kill()
     process.join()
     with store.removing() as used:
+        assert not used
+
+
+def test_what_a_run_uses_is_in_use_also_while_it_says_so_again(plan: Plan, store: Store) -> None:
+    """As after its pilot, and for each new try at what was damaged."""
+    names = {job.short_name for job in plan.jobs.values()}
+    store.use(plan.jobs.values())
+
+    def counted() -> Iterator[str]:
+        assert presence.in_use(store) == names
+        yield from names
+
+    store.use_names(counted())
+    assert presence.in_use(store) == names
+    assert len(list((store.root / "locks").glob("run-*"))) == 1
+
+
+def test_a_run_may_end_while_others_look_what_it_uses(
+    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.use(plan.jobs.values())
+    ended, try_lock = Store(store.root), locks.try_lock
+
+    def end_first(file: IO[str]) -> bool:
+        store.end_use()
+        return try_lock(file)
+
+    monkeypatch.setattr(locks, "try_lock", end_first)
+    with ended.removing() as used:
         assert not used
 
 

@@ -41,15 +41,17 @@ class Locks:
 
         Until `end_use`, or as long as this object lives: a report that follows a run counts on them, too.
         """
-        self.end_use()
+        before = self._use
         with self.open_lock(_USE) as gate:
             fcntl.flock(gate, fcntl.LOCK_SH)  # nothing is being removed while it is said
             path = self.root / "locks" / f"{RUN}{os.getpid()}-{uuid.uuid4().hex[:8]}"
             file = path.open("x+")
-            fcntl.flock(file, fcntl.LOCK_SH)
             file.write("".join(f"{name}\n" for name in names))
             file.flush()
+            fcntl.flock(file, fcntl.LOCK_SH)
         self._use = weakref.finalize(self, _end_use, path, file)
+        if before is not None:  # not sooner: who watches would take the run for ended
+            before()
 
     def end_use(self) -> None:
         if self._use is not None:
@@ -65,7 +67,7 @@ class Locks:
             for path in (self.root / "locks").glob(f"{RUN}*"):
                 with files.opened(path, "a+") as file:
                     if try_lock(file):
-                        path.unlink()  # its process is gone
+                        path.unlink(missing_ok=True)  # its process is gone, maybe just now
                     else:
                         file.seek(0)
                         used |= set(file.read().split())

@@ -422,7 +422,7 @@ def check_writable(folder: Path, purpose: str) -> None:
     probe = folder / f".probe-{os.getpid()}"
     try:
         files.write_json(probe, {"probe": " " * 4096})  # of which a full disk keeps nothing
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # by another one of this number, in a container
     except OSError as error:
         raise InputError(
             f"The {purpose} folder {folder} cannot be written: {error.strerror}. "
