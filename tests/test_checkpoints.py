@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -332,6 +335,24 @@ def test_a_task_goes_on_after_its_last_batch(
     assert asked == batches[3:]
     assert Path("out/records/presence.jsonl").read_bytes() == whole
     assert not list(Path("runs/store/work").iterdir())
+
+
+def test_a_checkpoint_that_another_process_asks_is_waited_for_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = load_exam((*OPTIONS, "test_examples=4"), None, ["presence"])
+    subject = find_subject("embedded", exam)
+    (job,) = subject.plan(exam).jobs.values()
+    with ExitStack() as held:
+        assert held.enter_context(Store(exam.store_folder).lock(job))
+        pauses = iter([lambda: None, held.close])
+        clock = SimpleNamespace(time=time.time, sleep=lambda seconds: next(pauses)())
+        monkeypatch.setattr("holdfast.checkpoints.examine.time", clock)
+        assert len(examine(subject, exam)[0].records) == 4
+    assert [text for text in caplog.messages if "is at" in text] == [
+        f"Another process is at {job.label}. What it finds is taken; with nothing else to do, this one waits "
+        "for it."
+    ]
 
 
 def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
@@ -14,6 +17,10 @@ from holdfast import run
 from holdfast.config.experiment import EXECUTORS
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.executor import CLASSES
+from holdfast.experiment.executor import run as execute
+from holdfast.experiment.plan import make_plan
+from holdfast.experiment.progress import Progress
+from holdfast.experiment.store import Store
 
 SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "keep_weights": "all"}
 
@@ -159,3 +166,24 @@ def test_a_run_of_the_same_name_elsewhere_does_not_take_the_weights_that_one_kee
         other = make_experiment(tmp_path, **SMALL | {"keep_weights": keep, "output": str(output)})
         assert run_here(other).done == 0
         assert [name for name in snapshot(kept.store) if name.endswith("model.safetensors")] == left
+
+
+def test_a_run_that_waits_for_another_says_so_once(tmp_path: Path) -> None:
+    experiment = make_experiment(
+        tmp_path, **SMALL, sequence=["reading"], methods={"sft": {"objective": "sft"}}
+    )
+    plan, store, said = make_plan(experiment), Store(experiment.store), list[str]()
+
+    class Told(Progress):
+        def message(self, text: str) -> None:
+            said.append(text)
+            if "Another process" in text:
+                held.close()
+
+    with ExitStack() as held:
+        late = Timer(20.0, held.close)
+        late.start()
+        assert all(held.enter_context(Store(experiment.store).lock(job)) for job in plan.jobs.values())
+        assert not execute(experiment, plan, store, 1, Told(Console(quiet=True))).failed
+        late.cancel()
+    assert len([text for text in said if text.startswith("Another process is at ")]) == 1

@@ -6,6 +6,7 @@ and the other way round.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from holdfast.experiment.store import Damaged, Store
 from holdfast.generate.evaluate import Enough, OnStep, Watch
 from holdfast.generate.setting import setting_of
 from holdfast.tasks.leftout import LeftOut
+
+log = logging.getLogger(__name__)
 
 
 def examine(
@@ -86,7 +89,7 @@ def examine(
 
 def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep) -> Examined:
     """The answers in the store, asked for if they are not there."""
-    damages, reused, made = 0, True, time.time()
+    damages, waits, reused, made = 0, False, True, time.time()
     result: dict[str, Any] | None = None
     while True:
         try:
@@ -99,7 +102,10 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
         except Enough as enough:  # of those that are there, or while others were asked
             records = enough.records
             break
-        except Busy:  # another process is at it
+        except Busy as busy:
+            if not waits:
+                log.warning("%s", busy)
+                waits = True
             time.sleep(RETRY_SECONDS)
         except Damaged as damage:
             damages += 1

@@ -246,6 +246,7 @@ class _Run:
     on_event: Callable[[Job, Event], object]
     done: int = 0
     warned: set[str] = field(default_factory=set)
+    told_busy: bool = False
 
     def work(self) -> None:
         while self.schedule.open() or self.schedule.running:
@@ -280,6 +281,9 @@ class _Run:
             self.done += event.seconds > 0
             self.schedule.done(job)
         elif event.kind == "busy":
+            if event.message and not self.told_busy:  # once: runs that share a store meet all the time
+                self.progress.message(event.message)
+                self.told_busy = True
             self.schedule.busy(job)
         elif event.kind == "damaged":
             self.schedule.damaged(job, Damaged(event.damaged, event.message))
@@ -322,8 +326,8 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
     logger.addHandler(telling)
     try:
         event = Event("done", seconds=runner.run(job, weights, on_step))
-    except Busy:
-        event = Event("busy")
+    except Busy as busy:
+        event = Event("busy", message=str(busy))
     except Damaged as damage:
         event = Event("damaged", message=str(damage), damaged=damage.fingerprint)
     except BrokenPipeError:

@@ -102,7 +102,10 @@ class Runner:
         """
         with self.store.lock(job) as mine:
             if not mine:
-                raise Busy
+                raise Busy(
+                    f"Another process is at {job.label}. What it finds is taken; with nothing else to do, "
+                    "this one waits for it."
+                )
             if self.store.begin(job, weights):
                 return 0.0
             work = self.store.work(job)
