@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import InputError
-from holdfast.experiment.store import check_writable
+from holdfast.experiment.locks import check_writable
 from holdfast.files import (
     copy_folder,
     read_jsonl,

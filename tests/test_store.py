@@ -17,15 +17,17 @@ from typing import IO
 import pytest
 from typer.testing import CliRunner
 
-from experiment_helpers import make_experiment
+from cli_helpers import Call
+from experiment_helpers import make_experiment, write_config
 from holdfast import files
 from holdfast.cli.store import store_app
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment import locks, presence, prune
+from holdfast.experiment.locks import check_writable
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.schedule import MOST_DAMAGE, Schedule, pending
-from holdfast.experiment.store import Damaged, Store, check_writable
+from holdfast.experiment.store import Damaged, Store
 from processes import FORKED
 
 
@@ -340,6 +342,19 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"The store folder .* cannot be written"):
         check_writable(tmp_path / "file" / "store", "store")
+
+
+def test_a_disk_without_locks_is_said_before_any_work(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(file: int | IO[str], how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    said = call("run", write_config(tmp_path))
+    assert (
+        said.code == 2 and f"Files in {tmp_path / 'store' / 'locks'} cannot be locked (no locks" in said.err
+    )
 
 
 def test_two_may_try_a_folder_under_one_process_number(

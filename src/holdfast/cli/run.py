@@ -81,8 +81,8 @@ def run(
     """Run an experiment, or go on with it; write its report."""
     from holdfast.config.load import load_experiment
     from holdfast.experiment.devices import ranks
+    from holdfast.experiment.locks import check_writable
     from holdfast.experiment.mirror import open_store
-    from holdfast.experiment.store import check_writable
 
     only_json(json)
     start = time.monotonic()

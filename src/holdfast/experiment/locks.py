@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from holdfast import files
+from holdfast.errors import InputError, reason
 
 _USE, RUN = "use", "run-"  # lock files
 
@@ -58,6 +59,24 @@ class Locks:
             self._use()
             self._use = None
 
+    def check_lockable(self) -> None:
+        """See that files can be locked in the folder.
+
+        Raises:
+            InputError: they cannot.
+        """
+        with self.open_lock(_USE) as gate:
+            try:
+                fcntl.flock(gate, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:  # somebody else could
+                pass
+            except OSError as error:
+                raise InputError(
+                    f"Files in {self.root / 'locks'} cannot be locked ({reason(error)}), without which two "
+                    "processes could do one job at once. Mount the disk with locks (NFS 4; Lustre with "
+                    "'-o flock'), or choose a folder on another disk."
+                ) from None
+
     @contextmanager
     def removing(self) -> Iterator[set[str]]:
         """The names of results that are in use; no process begins to use any in the block."""
@@ -92,3 +111,20 @@ def try_lock(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def check_writable(folder: Path, purpose: str) -> None:
+    """See that files can be written in a folder, which is made if needed.
+
+    Raises:
+        InputError: they cannot.
+    """
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        files.write_json(probe, {"probe": " " * 4096})  # of which a full disk keeps nothing
+        probe.unlink(missing_ok=True)  # by another one of this number, in a container
+    except OSError as error:
+        raise InputError(
+            f"The {purpose} folder {folder} cannot be written: {error.strerror}. "
+            f"Choose another with {purpose}=FOLDER, or make room there."
+        ) from None

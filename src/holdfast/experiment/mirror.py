@@ -22,6 +22,7 @@ from typing import Any
 from holdfast import files
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
+from holdfast.experiment.locks import check_writable
 from holdfast.experiment.plan import KINDS, Job, names_job
 from holdfast.experiment.remote import Remote, Unreachable
 from holdfast.experiment.store import (
@@ -31,7 +32,6 @@ from holdfast.experiment.store import (
     Damaged,
     Entry,
     Store,
-    check_writable,
     is_weights,
 )
 

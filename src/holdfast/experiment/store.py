@@ -29,7 +29,7 @@ from typing import IO, Any
 
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError, reason
-from holdfast.experiment.locks import Locks
+from holdfast.experiment.locks import Locks, check_writable
 from holdfast.experiment.plan import KINDS, NAME_LENGTH, Job, names_job
 
 WEIGHTS, MANIFEST, MADE = "weights", "manifest.json", "made.json"
@@ -224,10 +224,10 @@ class Store(Locks):
     # Changing
 
     def prepare(self) -> None:
-        """Make the folder, and see that it can be written.
+        """Make the folder, and see that it can be used.
 
         Raises:
-            InputError: it cannot, or holds something else where a folder belongs.
+            InputError: it cannot be written or locked, or holds something else where a folder belongs.
         """
         check_writable(self.root, "store")
         for name in (*KINDS, "work", "damaged", "locks", "keep", "trash"):
@@ -236,6 +236,7 @@ class Store(Locks):
                 raise InputError(
                     f"{path} is not a folder, but the store keeps some of its own there; move it away."
                 )
+        self.check_lockable()
 
     def lock(self, job: Job) -> AbstractContextManager[bool]:
         """Hold the job against other processes; gives False when one of them has it.
@@ -411,20 +412,3 @@ class Store(Locks):
 def is_weights(name: str) -> bool:
     """Whether a file of an entry may go missing."""
     return name.startswith(f"{WEIGHTS}/")
-
-
-def check_writable(folder: Path, purpose: str) -> None:
-    """See that files can be written in a folder, which is made if needed.
-
-    Raises:
-        InputError: they cannot.
-    """
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        files.write_json(probe, {"probe": " " * 4096})  # of which a full disk keeps nothing
-        probe.unlink(missing_ok=True)  # by another one of this number, in a container
-    except OSError as error:
-        raise InputError(
-            f"The {purpose} folder {folder} cannot be written: {error.strerror}. "
-            f"Choose another with {purpose}=FOLDER, or make room there."
-        ) from None
