@@ -357,6 +357,17 @@ def test_a_disk_without_locks_is_said_before_any_work(
     )
 
 
+def test_what_killed_processes_were_removing_goes_with_the_next_run(plan: Plan, store: Store) -> None:
+    """And nothing that others put there."""
+    name = learn_jobs(plan)[0].short_name
+    left, other = (store.root / "trash" / one for one in (f"{name}-weights-1", "of_a_person"))
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(bytes(1000))
+    store.prepare()
+    assert not left.exists() and other.exists()
+
+
 def test_two_may_try_a_folder_under_one_process_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

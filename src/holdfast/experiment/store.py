@@ -224,7 +224,7 @@ class Store(Locks):
     # Changing
 
     def prepare(self) -> None:
-        """Make the folder, and see that it can be used.
+        """Make the folder, see that it can be used, and clear away what was being removed.
 
         Raises:
             InputError: it cannot be written or locked, or holds something else where a folder belongs.
@@ -237,6 +237,9 @@ class Store(Locks):
                     f"{path} is not a folder, but the store keeps some of its own there; move it away."
                 )
         self.check_lockable()
+        for left_over in (self.root / "trash").glob("*"):  # of a killed process
+            if names_job(left_over.name):
+                shutil.rmtree(left_over, ignore_errors=True)
 
     def lock(self, job: Job) -> AbstractContextManager[bool]:
         """Hold the job against other processes; gives False when one of them has it.
