@@ -357,6 +357,25 @@ def test_a_disk_without_locks_is_said_before_any_work(
     )
 
 
+def test_what_a_job_kept_goes_with_the_next_run_where_its_process_was_killed_too_late_to_do_it(
+    experiment: Experiment, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = learn_jobs(plan)
+    for job in plan.jobs.values():
+        files.write_text(store.work(job) / "checkpoint" / "state.json", "")
+        with monkeypatch.context() as context:
+            context.setattr(store, "clear_work", lambda job: None)
+            fill(store, job)
+    store.prune_weights(first)  # and another run is at it again, which was stopped
+    with Store(store.root).lock(second):
+        Schedule(experiment, plan, store, fail_on_damage)
+        assert sorted(path.name for path in (store.root / "work").iterdir()) == sorted(
+            job.short_name for job in (first, second)
+        )
+    Schedule(experiment, plan, store, fail_on_damage)
+    assert [path.name for path in (store.root / "work").iterdir()] == [first.short_name]
+
+
 def test_what_killed_processes_were_removing_goes_with_the_next_run(plan: Plan, store: Store) -> None:
     """And nothing that others put there."""
     name = learn_jobs(plan)[0].short_name

@@ -65,6 +65,7 @@ class Schedule(Queue):
         store.use(plan.jobs.values())
         self._find_todo()
         for job in plan.jobs.values():
+            self._forget_work(job)
             if job.kind == "learn":
                 self._prune(job)
 
@@ -130,6 +131,17 @@ class Schedule(Queue):
     def _set_aside(self, job: Job, damage: Damaged) -> None:
         if self.store.set_aside(job) is not None:
             self.on_damage(job, damage)
+
+    def _forget_work(self, job: Job) -> None:
+        """Remove what a job kept whose process was killed once its result was stored.
+
+        Without its weights a result may be under way again, in another run.
+        """
+        if job.fingerprint in self.todo or not self.store.work(job).exists():
+            return
+        with self.store.lock(job) as mine:
+            if mine and (job.kind != "learn" or self.store.has_weights(job)) and self.store.has_whole(job):
+                self.store.clear_work(job)
 
     # Weights
 
