@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import InputError
+from holdfast.experiment.export import copy_folder
 from holdfast.experiment.locks import check_writable
 from holdfast.files import (
-    copy_folder,
     read_jsonl,
     recover_folder,
     scratch_folder,
@@ -137,6 +137,21 @@ def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path, monkeypat
         write_folder(target, "new")
     assert (target / "text").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_behind_a_link_is_replaced_there(tmp_path):
+    """As of a prepared set that lies on a larger disk."""
+    place, link = tmp_path / "large" / "set", tmp_path / "data" / "set"
+    place.parent.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(place)
+    for text in ("first", "second", "third"):
+        write_folder(link, text)
+        assert (place / "text").read_text() == text
+    os.replace(place, place.with_name(".set.replaced.old"))  # a process died just there
+    recover_folder(link)
+    assert (link / "text").read_text() == "third"
+    assert [*link.parent.iterdir(), *place.parent.iterdir()] == [link, place] and link.is_symlink()
 
 
 def test_a_file_that_a_killed_process_left_half_written_goes_when_another_is_written_there(tmp_path):

@@ -16,10 +16,10 @@ import pytest
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
-from holdfast import files, load_results
+from holdfast import load_results
 from holdfast.cli.export import SIZE
 from holdfast.config.load import load_experiment
-from holdfast.experiment import jobs, prune
+from holdfast.experiment import export, jobs, prune
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.provenance import hub_commit
 from holdfast.experiment.runindex import index
@@ -129,17 +129,17 @@ def test_weights_are_not_pruned_while_they_are_exported(
 ) -> None:
     shutil.copytree(ran / "store", tmp_path / "store")
     config = write_config(tmp_path, SMALL)
-    real, said = files.copy_folder, []
+    real, said = export.copy_folder, []
 
     def pruned_meanwhile(*arguments: Any, **options: Any) -> None:
         store = Store(tmp_path / "store")
         said.extend(prune.remove(store, prune.candidates(store, weights=True, damaged=False)))
         real(*arguments, **options)
 
-    monkeypatch.setattr(files, "copy_folder", pruned_meanwhile)
+    monkeypatch.setattr(export, "copy_folder", pruned_meanwhile)
     assert call("export", config, "--method", "grpo", tmp_path / "model").code == 0
     assert len(said) == 1 and (tmp_path / "model" / "config.json").is_file()  # the others are gone
-    monkeypatch.setattr(files, "copy_folder", real)
+    monkeypatch.setattr(export, "copy_folder", real)
     store = Store(tmp_path / "store")
     assert prune.remove(store, prune.candidates(store, weights=True, damaged=False)) == []
 

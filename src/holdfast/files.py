@@ -305,18 +305,6 @@ def state(path: Path) -> tuple[int, int, int]:
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
-def copy_folder(source: Path, target: Path, without: str) -> None:
-    """Copy what lies in a folder into another, but for what has that name.
-
-    Raises:
-        OSError: of the first file that cannot be read or written.
-    """
-    for path in sorted(source.rglob("*")):
-        name = path.relative_to(source)
-        if without not in name.parts:
-            (target / name).mkdir() if path.is_dir() else shutil.copy2(path, target / name)
-
-
 def listing(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file under a folder, by its name from there."""
     check_regular(folder.rglob("*"))
@@ -366,8 +354,10 @@ def _locked_folder(target: Path) -> tuple[int, Path]:
 def whole_folder(target: Path) -> Iterator[Path]:
     """Fill a temporary folder; it becomes `target` only when the block ends without an error.
 
-    A folder that is replaced stays whole until the new one has its place: see `recover_folder`.
+    A folder that is replaced stays whole until the new one has its place: see `recover_folder`. Where a link
+    lies there, it stays, and what it leads to is replaced.
     """
+    target = _behind(target)
     with scratch_folder(target) as temporary:
         recover_folder(target)
         temporary.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for the owner alone
@@ -391,8 +381,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 def recover_folder(target: Path) -> None:
     """Put the old folder back where a process died between moving it away and moving in the new one."""
+    target = _behind(target)
     if not target.exists() and _replaced(target).exists():
         os.replace(_replaced(target), target)
+
+
+def _behind(target: Path) -> Path:
+    """What a link leads to, which may not be there; else the path itself."""
+    return target.resolve() if target.is_symlink() else target
 
 
 def _replaced(target: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,10 +47,22 @@ def export_checkpoint(chain: Chain, stage: int | None, plan: Plan, store: Store,
             )
         source = store.verify(job, WEIGHTS) / WEIGHTS
         with files.whole_folder(folder) as unfinished:
-            files.copy_folder(source, unfinished, without=RETENTION)
+            copy_folder(source, unfinished, without=RETENTION)
     finally:
         store.end_leases()
     return stage
+
+
+def copy_folder(source: Path, target: Path, without: str) -> None:
+    """Copy what lies in a folder into another, but for what has that name.
+
+    Raises:
+        OSError: of the first file that cannot be read or written.
+    """
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if without not in name.parts:
+            (target / name).mkdir() if path.is_dir() else shutil.copy2(path, target / name)
 
 
 def find_chain(plan: Plan, method: str | None, seed: int | None) -> Chain:
