@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from cli_helpers import Call
+from holdfast import files
+from holdfast.checkpoints import merging
 from holdfast.checkpoints.merging import write_shards
 from holdfast.policy.merging import RULES
 from holdfast.policy.policy import Policy
@@ -109,6 +112,24 @@ def test_the_command_writes_a_whole_model(call: Call, tmp_path: Path) -> None:
             torch.testing.assert_close(weights[name], expected, rtol=0, atol=1e-5)
         again = Policy.load(target, ModelSettings())
         assert again.way == "packed"
+
+
+def test_what_comes_there_while_a_model_is_made_stays(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another merge with the same --out, say."""
+    out, real = tmp_path / "out", merging.write_shards
+
+    def others_are_faster(*arguments: Any) -> None:
+        files.write_text(out / "model.safetensors", "theirs")
+        real(*arguments)
+
+    monkeypatch.setattr(merging, "write_shards", others_are_faster)
+    said = call("merge", "embedded", "embedded", "--method", "average", "--out", out)
+    assert said.code == 1 and said.err == (
+        f"Error: This came there while it was made: {out}. Another name may do.\n"
+    )
+    assert (out / "model.safetensors").read_text() == "theirs" and [*tmp_path.iterdir()] == [out]
 
 
 def test_a_large_model_is_written_in_several_files(tmp_path: Path) -> None:

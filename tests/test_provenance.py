@@ -144,6 +144,19 @@ def test_weights_are_not_pruned_while_they_are_exported(
     assert prune.remove(store, prune.candidates(store, weights=True, damaged=False)) == []
 
 
+def test_what_comes_there_while_a_checkpoint_is_exported_stays(
+    config: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def theirs(*arguments: Any, **options: Any) -> None:
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "theirs").touch()
+
+    monkeypatch.setattr(export, "copy_folder", theirs)
+    said = call("export", config, "--method", "grpo", tmp_path / "model")
+    assert said.code == 1 and "This came there while it was made" in said.err
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["theirs"]
+
+
 def test_weights_that_were_not_kept_are_said(tmp_path: Path, call: Call) -> None:
     changes = SMALL | {
         "sequence": ["reading"],

@@ -351,11 +351,14 @@ def _locked_folder(target: Path) -> tuple[int, Path]:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, new: bool = False) -> Iterator[Path]:
     """Fill a temporary folder; it becomes `target` only when the block ends without an error.
 
     A folder that is replaced stays whole until the new one has its place: see `recover_folder`. Where a link
     lies there, it stays, and what it leads to is replaced.
+
+    Args:
+        new: nothing is to be replaced; what comes there meanwhile is somebody's.
     """
     target = _behind(target)
     with scratch_folder(target) as temporary:
@@ -369,6 +372,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
                     sync(file)
         try:
             if target.exists():
+                if new:
+                    raise FileExistsError(errno.EEXIST, "This came there while it was made", str(target))
                 shutil.rmtree(_replaced(target), ignore_errors=True)
                 os.replace(target, _replaced(target))
             os.replace(temporary, target)

@@ -53,7 +53,7 @@ def merge_folders(
         raise InputError(f"--share must be above 0 and at most 1, not {share:g}.")
     folders = [Folder(model_path(name)) for name in (base, *checkpoints)]
     check_alike(folders)
-    with files.whole_folder(out) as unfinished:
+    with files.whole_folder(out, new=True) as unfinished:
         for file in sorted(folders[-1].path.iterdir()):
             if file.suffix in BESIDE and file.name != INDEX:
                 shutil.copyfile(file, unfinished / file.name)

@@ -105,5 +105,5 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
     if "device" not in chosen.model_fields_set:
         chosen = chosen.model_copy(update={"device": "cpu"})
     policy = Policy.load(adapters, chosen)
-    with whole_folder(folder) as unfinished:
+    with whole_folder(folder, new=True) as unfinished:
         policy.save(unfinished, merge=True)

@@ -46,7 +46,7 @@ def export_checkpoint(chain: Chain, stage: int | None, plan: Plan, store: Store,
                 "of every stage."
             )
         source = store.verify(job, WEIGHTS) / WEIGHTS
-        with files.whole_folder(folder) as unfinished:
+        with files.whole_folder(folder, new=True) as unfinished:
             copy_folder(source, unfinished, without=RETENTION)
     finally:
         store.end_leases()
