@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,23 @@ def test_the_same_command_again_does_nothing_and_another_replaces_the_set(tmp_pa
     (data / "mine" / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="is not empty"):
         prepare(GQA, found, data / "mine")
+
+
+def test_a_set_that_another_process_made_meanwhile_stays(tmp_path, data):
+    """It may be reading it: runs that begin together copy their tables together."""
+    found = released("gqa", tmp_path / "release")
+    made = []
+
+    def meanwhile() -> Iterator[Any]:
+        if not made:
+            made.append(None)
+            made.append(prepare(GQA, found, data / "gqa"))
+            made.append((data / "gqa").stat().st_ino)
+        yield from found.splits["train"]()
+
+    ours = prepare(GQA, replace(found, splits={**found.splits, "train": meanwhile}), data / "gqa")
+    assert made[1:] == [ours, (data / "gqa").stat().st_ino]
+    assert [path.name for path in data.iterdir()] == ["gqa"]
 
 
 def test_files_that_changed_are_read_again(tmp_path, data):

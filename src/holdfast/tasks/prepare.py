@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,11 @@ def prepare(
     files.recover_folder(folder)
     there = read_manifest(folder)
     asked = there and all(there.get(key) == value for key, value in request.items())
-    if there and asked and _intact(folder, there) and not picture_changed(folder):
+    if there and asked and _intact(folder, there):
         return there
     if there is None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no prepared set; choose another --out.")
-    with files.whole_folder(folder) as work:
+    with suppress(_MadeMeanwhile), files.whole_folder(folder) as work:
         writers = {split: _Split(benchmark, split, seed) for split in source.splits}
         splits = {
             split: writer.write(work / split, source.splits[split], subset.get(split), on_progress)
@@ -108,12 +109,18 @@ def prepare(
         if source.watched:
             named = {str(path): was for writer in writers.values() for path, was in writer.named.items()}
             files.write_json(work / NAMED, named)
+        if read_manifest(folder) == manifest and _intact(folder, manifest):
+            raise _MadeMeanwhile
     return manifest
+
+
+class _MadeMeanwhile(Exception):
+    """Another process made the same set, and may be reading it: it stays."""
 
 
 def _intact(folder: Path, manifest: Mapping[str, Any]) -> bool:
     try:
-        return changed_file(folder, manifest, thorough=True) is None
+        return changed_file(folder, manifest, thorough=True) is None and not picture_changed(folder)
     except (OSError, KeyError):
         return False
 
