@@ -119,6 +119,7 @@ def test_a_folder_that_is_replaced_is_never_lost(tmp_path, monkeypatch, moves):
     assert os.waitpid(child, 0)[1] == 0
     recover_folder(target)
     assert (target / "text").read_text() == ("new" if moves == 2 else "old")
+    assert not list(tmp_path.glob(".*.old"))
     write_folder(target, "newer")
     assert (target / "text").read_text() == "newer"
 

@@ -352,13 +352,10 @@ def _locked_folder(target: Path) -> tuple[int, Path]:
 
 @contextmanager
 def whole_folder(target: Path, new: bool = False) -> Iterator[Path]:
-    """Fill a temporary folder; it becomes `target` only when the block ends without an error.
+    """Fill a temporary folder; it becomes `target`, or what a link there leads to, if the block has no error.
 
-    A folder that is replaced stays whole until the new one has its place: see `recover_folder`. Where a link
-    lies there, it stays, and what it leads to is replaced.
-
-    Args:
-        new: nothing is to be replaced; what comes there meanwhile is somebody's.
+    A folder that is replaced stays whole until the new one has its place: see `recover_folder`. A `new` one
+    replaces none: what comes there meanwhile is somebody's.
     """
     target = _behind(target)
     with scratch_folder(target) as temporary:
@@ -385,9 +382,11 @@ def whole_folder(target: Path, new: bool = False) -> Iterator[Path]:
 
 
 def recover_folder(target: Path) -> None:
-    """Put the old folder back where a process died between moving it away and moving in the new one."""
+    """Put the old folder back where a process died before the new one had its place; else remove it."""
     target = _behind(target)
-    if not target.exists() and _replaced(target).exists():
+    if target.exists():
+        shutil.rmtree(_replaced(target), ignore_errors=True)
+    elif _replaced(target).exists():
         os.replace(_replaced(target), target)
 
 
