@@ -122,6 +122,42 @@ def test_a_picture_that_changes_under_a_job_leaves_nothing_behind(
     assert not store.work(job).exists()  # rows with the other picture are not gone on from
 
 
+def test_a_picture_that_is_copied_over_with_its_size_and_time_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `cp -p` and archives do it. One whose mode alone is another is the same."""
+    experiment = experiment_on(tmp_path)
+    path, other = tmp_path / "2.png", tmp_path / "other.png"
+    for number, place in enumerate((path, other)):
+        Image.new("RGB", (32, 32), (0, number, 0)).save(place, compress_level=0)
+        os.utime(place, (0, 0))
+    plan, job = planned(experiment, "evaluate")
+    store = Store(experiment.store)
+    load, replaced = Policy.load, list[Path]()
+
+    def change_first(*arguments: Any) -> Policy:
+        replaced.append(path)
+        path.chmod(0o600) if len(replaced) == 2 else shutil.copy2(other, path)
+        return load(*arguments)
+
+    monkeypatch.setattr(Policy, "load", change_first)
+    before = path.read_bytes()
+
+    def judge() -> None:
+        runner = Runner(experiment, plan, store)
+        runner.examples("own", "test")  # as an earlier job did
+        runner.run(job, False, lambda *_: None)
+
+    with pytest.raises(
+        InputError, match=r"or a picture there\) changed after the run was planned; run again"
+    ):
+        judge()
+    assert not store.has(job)
+    path.write_bytes(before)
+    judge()
+    assert store.has(job) and len(replaced) == 2
+
+
 def test_examples_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = experiment_on(tmp_path)
     plan, _ = planned(experiment, "evaluate")

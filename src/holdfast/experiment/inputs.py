@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from holdfast import plugins
+from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import HASHES, check_unchanged, model_identity
@@ -34,7 +34,7 @@ class Inputs:
                 self._known.setdefault(data["name"], data)
         starting = (job.inputs["policy"] for job in plan.jobs.values() if job.policy is None)
         self._base = next(starting, None)
-        self._pictures: dict[str, dict[Path, tuple[int, int]]] = {}
+        self._pictures: dict[str, dict[Path, tuple[int, int, int]]] = {}
 
     def task(self, name: str) -> Task:
         """The task of a name.
@@ -74,9 +74,14 @@ class Inputs:
                 if strategy.determining()[name] != known[name]:
                     raise InputError(f"The file {getattr(strategy, name)} {_CHANGED}")
         for data in _data(job):
-            for path, state in self._pictures.get(data["name"], {}).items():
-                if _state(path) != state:
+            pictures = self._pictures.get(data["name"], {})
+            touched = {path: now for path, state in pictures.items() if (now := _state(path)) != state}
+            for path, now in touched.items():
+                if now[:2] != pictures[path][:2]:
                     raise InputError(f"The picture {path} {_CHANGED}")
+            if touched:  # its mode is another, or it is, with the size and the time that were there before
+                self.task(data["name"])
+                pictures.update(touched)
 
     def check_base(self) -> None:
         """See that the base model is that of the plan.
@@ -104,9 +109,8 @@ def _data(job: Job) -> Iterator[dict[str, Any]]:
         yield from (data for data in job.inputs.get(key, ()) if isinstance(data, dict))
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _state(path: Path) -> tuple[int, int, int]:
     try:
-        about = path.stat()
+        return files.state(path)
     except OSError:
-        return -1, -1
-    return about.st_size, about.st_mtime_ns
+        return -1, -1, -1
