@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from holdfast.errors import HoldfastError
 from holdfast.experiment.plan import evaluation_plan, make_plan
 from holdfast.experiment.schedule import pending
 from holdfast.experiment.store import Store
+from holdfast.generate.evaluate import Enough
 from holdfast.generate.generator import Answers, Question
 from holdfast.generate.local import LocalGenerator
 from holdfast.policy.policy import Policy
@@ -353,6 +354,21 @@ def test_a_checkpoint_that_another_process_asks_is_waited_for_with_a_word(
         f"Another process is at {job.label}. What it finds is taken; with nothing else to do, this one waits "
         "for it."
     ]
+
+
+def test_a_clock_that_is_set_back_makes_no_time_negative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(records: Mapping[int, Any]) -> None:
+        if records:
+            raise Enough([*records.values()])
+
+    exam = load_exam((*OPTIONS, "test_examples=4"), None, ["presence"])
+    hours = iter(range(9, 0, -1))
+    clock = SimpleNamespace(time=lambda: 3600.0 * next(hours), perf_counter=time.perf_counter)
+    monkeypatch.setattr("holdfast.checkpoints.examine.time", clock)
+    (one,) = examine(find_subject("embedded", exam), exam, watch=lambda task: end)
+    assert len(one.records) == 4 and 0 < one.seconds < 3600
 
 
 def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def examine(
 
 def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep) -> Examined:
     """The answers in the store, asked for if they are not there."""
-    damages, waits, reused, made = 0, False, True, time.time()
+    damages, waits, reused, made, start = 0, False, True, time.time(), time.perf_counter()
     result: dict[str, Any] | None = None
     while True:
         try:
@@ -114,7 +114,8 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
             store.set_aside(job)
     if result is None:
         assert runner.load is not None, "a checkpoint is examined by what it loads"
-        result = {"seconds": time.time() - made, "setting": setting_of(runner.load(), job.inputs["batch"])}
+        seconds = time.perf_counter() - start
+        result = {"seconds": seconds, "setting": setting_of(runner.load(), job.inputs["batch"])}
         reused = False
     return Examined(
         task=job.tasks[0],
