@@ -376,6 +376,33 @@ def test_what_a_job_kept_goes_with_the_next_run_where_its_process_was_killed_too
     assert [path.name for path in (store.root / "work").iterdir()] == [first.short_name]
 
 
+def test_a_kind_of_results_may_lie_on_another_disk(
+    tmp_path: Path, plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first is full, say, and a link leads there."""
+    place, moved, rename = tmp_path / "disk", [], os.rename
+    place.mkdir()
+    store.prepare()
+    (store.root / "learn").symlink_to(place)
+
+    def rename_of_two_disks(source: Path, target: Path) -> None:
+        ways = [Path(os.path.realpath(Path(one).parent)).is_relative_to(place) for one in (source, target)]
+        if ways[0] != ways[1]:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
+        moved.append(target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename_of_two_disks)
+    first, second = learn_jobs(plan)
+    for job in (first, second):
+        fill(store, job)
+    assert store.prune_weights(first) == 10 and store.has(first) and not store.has(first, weights=True)
+    (store.folder(second) / "records.jsonl").write_text("damaged")
+    assert (aside := store.set_aside(second)) is not None and (aside / "records.jsonl").exists()
+    store.remove(first)
+    assert len(moved) == 2 and [*place.iterdir()] == []  # hidden at once, then removed
+
+
 def test_what_killed_processes_were_removing_goes_with_the_next_run(plan: Plan, store: Store) -> None:
     """And nothing that others put there."""
     name = learn_jobs(plan)[0].short_name

@@ -18,6 +18,7 @@ is asked for an entry, hashes when its content is read.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -308,7 +309,7 @@ class Store(Locks):
         target = files.free_name(self.root / "damaged" / name)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.rename(target)
+            shutil.move(path, target)  # maybe to another disk, where one of these is a link
         except FileNotFoundError:  # another process was faster
             return None
         return target
@@ -409,7 +410,18 @@ class Store(Locks):
 
     def drop(self, name: str) -> int:
         """Remove what `held` or `half_written` names, of which no part is ever seen missing; bytes freed."""
-        return files.remove_folder(self.root / name, self.root / "trash")
+        folder = self.root / name
+        try:
+            return files.remove_folder(folder, self.root / "trash")
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        kind, entry = name.split("/")[:2]  # of which one is a link to another disk: it is hidden there
+        hidden = self.root / kind / f".{entry.strip('.')}.removed"
+        try:
+            return files.remove_folder(folder, hidden)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def is_weights(name: str) -> bool:
