@@ -347,7 +347,9 @@ def test_a_checkpoint_that_another_process_asks_is_waited_for_with_a_word(
     with ExitStack() as held:
         assert held.enter_context(Store(exam.store_folder).lock(job))
         pauses = iter([lambda: None, held.close])
-        clock = SimpleNamespace(time=time.time, sleep=lambda seconds: next(pauses)())
+        clock = SimpleNamespace(
+            time=time.time, perf_counter=time.perf_counter, sleep=lambda seconds: next(pauses)()
+        )
         monkeypatch.setattr("holdfast.checkpoints.examine.time", clock)
         assert len(examine(subject, exam)[0].records) == 4
     assert [text for text in caplog.messages if "is at" in text] == [

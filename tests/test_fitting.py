@@ -14,7 +14,7 @@ from cli_helpers import Call
 from experiment_helpers import make_experiment, write_config
 from family_helpers import make_gemma3_folder, make_idefics3_folder, make_internvl_folder, make_llava_folder
 from holdfast.errors import InputError
-from holdfast.experiment import fitting, memory
+from holdfast.experiment import fitting, memory, sharing
 from holdfast.experiment.architecture import architecture
 from holdfast.experiment.fitting import check_rows
 from holdfast.generate.generator import questions
@@ -243,7 +243,7 @@ def test_memory_is_that_of_the_largest_rows(tmp_path):
     known = architecture(experiment.model)
     unseen = memory.assumed(known, memory.largest_image(experiment.model))
     assert memory.largest_rows(known, experiment) == unseen
-    before = memory.estimate(experiment)
+    before = sharing.of_run(experiment)
     check_rows(experiment)
     policy, task = Policy.load("embedded", ModelSettings()), experiment.task("strips")
     examples = task.examples("train", 4)
@@ -254,7 +254,7 @@ def test_memory_is_that_of_the_largest_rows(tmp_path):
     assert found.prompt == int(encoded.prompts.lengths_B.max())
     assert found.target == int(encoded.completions.lengths_BG.max()) > memory.TARGET_TOKENS
     assert memory.patches_of(known, found.image) == 3 * each
-    of_images = memory.estimate(experiment).parts["images"]
+    of_images = sharing.of_run(experiment).parts["images"]
     assert of_images * unseen.image == before.parts["images"] * found.image
 
 
