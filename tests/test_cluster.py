@@ -17,11 +17,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from experiment_helpers import TINY, make_experiment, run_here, snapshot, write_config
+from holdfast.errors import HoldfastError
 
 pytest.importorskip("ray", reason="needs Ray: make test-cluster")
 pytestmark = pytest.mark.cluster
@@ -182,6 +184,27 @@ def test_a_run_waits_for_its_turn_and_says_so(cluster: Cluster, expected: Any, t
     assert second.result() == 0, second.said()
     assert second.said().count("All machines of the Ray cluster") == 1
     assert snapshot(second.store) == expected
+
+
+def test_patience_begins_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long others had the machines: a worker that found one may take its time to begin."""
+    from holdfast.experiment import cluster as module
+
+    now, free = [0.0], [False]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(module, "_room", lambda needs: 1)
+    monkeypatch.setattr(module, "_free", lambda needs: free[0])
+    waiting = object.__new__(module.Cluster)
+    waiting._needs, waiting._begun, waiting._waits = {"num_cpus": 1.0, "num_gpus": 0.0}, 0.0, False
+    waiting.store = SimpleNamespace(place="here")  # type: ignore[assignment]
+    now[0] = 10 * module.START_SECONDS
+    waiting._wait_for_room()
+    free[0] = True
+    now[0] += module.START_SECONDS / 2
+    waiting._wait_for_room()
+    now[0] += module.START_SECONDS
+    with pytest.raises(HoldfastError, match="No machine of the Ray cluster has begun a worker for 600 s"):
+        waiting._wait_for_room()
 
 
 def test_what_keeps_a_run_from_the_cluster_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:

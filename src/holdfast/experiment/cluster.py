@@ -132,6 +132,7 @@ class Cluster(Executor):
                     "there is room. 'ray status' shows what they do.",
                     _words(self._needs),
                 )
+            self._begun = time.monotonic() - BUSY_SECONDS  # patience is for machines that are free
             return
         patience = START_SECONDS if room else ROOM_SECONDS
         if waited > patience:
