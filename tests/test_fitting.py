@@ -32,6 +32,7 @@ from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example, open_image, size_seen
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import parts_of
+from holdfast.tasks.task import Split, Task
 from policy_helpers import make_folder, make_policy
 
 FOLDERS = {
@@ -231,6 +232,18 @@ def test_what_fits_is_remembered(tmp_path, monkeypatch):
     for damage in ("", "[]", '{"version": 1}'):
         (tmp_path / "store" / fitting.MEMORY).write_text(damage)
         assert check([{}] * 5) == 1
+
+
+def test_rows_that_all_fit_are_read_once(tmp_path, monkeypatch):
+    read: list[tuple[str, str]] = []
+
+    def counted(self: Task, split: Split, count: int | None = None, examples=Task.examples) -> list[Example]:
+        read.append((self.name, split))
+        return examples(self, split, count)
+
+    monkeypatch.setattr(Task, "examples", counted)
+    check_rows(make_experiment(tmp_path, sequence=["reading", "counting"], general=[]))
+    assert sorted(read) == sorted({*read}) != []
 
 
 def test_memory_is_that_of_the_largest_rows(tmp_path):

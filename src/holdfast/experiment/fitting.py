@@ -202,7 +202,7 @@ def _looked_at(experiment: Experiment, encoder: Encoder, task: Task, split: Spli
             for index, problem in _problems(experiment, encoder, split, part, shown, most_tokens).items():
                 problems[start + index] = str(problem.named(names))
         looked_at = len(examples)
-        if count is not None:
+        if count is not None and len(problems) > looked_at - count:  # fewer fit than are wanted
             most = MOST_DRAWN * count if size is None else size
             examples = task.examples(split, min(count + len(problems), most))
     return {"looked_at": looked_at, "problems": [*problems.items()], "largest": vars(most_tokens)}
