@@ -275,6 +275,10 @@ def test_the_plan_for_cards_of_a_kind(call: Call, tmp_path: Path) -> None:
     assert call("plan", config, "devices=4", "shard=full", "defaults.shards=4").code == 0
     shared = call("plan", config, "defaults.shards=4", "--cards", 4, "--card", "h100-80gb")
     assert "--devices 4 --shard full" in " ".join(shared.out.split()) and "defaults.shards" not in shared.out
+    own = call("plan", config, "methods.grpo.shards=2", "--cards", 4, "--card", "h100-80gb")
+    options = "defaults.shards=4 methods.grpo.shards=4"
+    assert f"--devices 4 --shard full {options}" in " ".join(own.out.split())
+    assert call("plan", config, "methods.grpo.shards=2", "devices=4", *options.split()).code == 0
     assert "card  4 " in said.out and "Limit: " in said.out and "--cards 8: " in said.out
     assert "8 tokens of a completion" in said.out
     told = call("plan", config, "--cards", 4, "--card", "h100-80gb", "--json")

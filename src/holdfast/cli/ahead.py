@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from statistics import mode
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
     from holdfast.experiment.ahead import Ahead, Asked
     from holdfast.experiment.plan import Job, Plan
+    from holdfast.experiment.sharing import Way
     from holdfast.experiment.timeline import Timeline
     from holdfast.experiment.worktime import Assumed
 
@@ -108,11 +110,8 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
     grid.columns[0].no_wrap = True  # in a narrow terminal options break, between them
     times = {one.way: _time(one.timeline.seconds) for one in ways}
     made = estimates(asked.experiment, asked.cards)
-    shards = min(method.shards for method in asked.experiment.methods.values())
     for way in [*times, *(way for way in made if way not in times)]:
-        options = "" if way.devices == 1 else f"--devices {way.devices} --shard {way.shard}"
-        if way.devices > shards:
-            options += f" defaults.shards={way.devices}"
+        options = " ".join(_options(asked.experiment, way))
         grid.add_row(way.text(), gigabytes(made[way].total), times.get(way, "does not fit"), options)
     out.print(f"{len(asked.todo)} jobs to do on {asked.cards} × {name}, {asked.card.memory:g} GB each.")
     out.print(grid)
@@ -133,6 +132,18 @@ def _show(asked: Asked, name: str, ways: list[Ahead], shorter: Mapping[str, floa
     for text, seconds in helps.items():
         halves = ", which halves it" if seconds <= timeline.seconds / 2 else ""
         out.print(f"  {text}: {_time(seconds)}{halves}")
+
+
+def _options(experiment: Experiment, way: Way) -> Iterator[str]:
+    """What `holdfast run` is to be told. A method with `shards` of its own does not follow the defaults."""
+    if way.devices == 1:
+        return
+    yield f"--devices {way.devices} --shard {way.shard}"
+    too_few = {name: one.shards for name, one in experiment.methods.items() if one.not_shared(way.devices)}
+    usual = mode(one.shards for one in experiment.methods.values())
+    if usual in too_few.values():
+        yield f"defaults.shards={way.devices}"
+    yield from (f"methods.{name}.shards={way.devices}" for name, own in too_few.items() if own != usual)
 
 
 def _assumed(asked: Asked) -> str:
