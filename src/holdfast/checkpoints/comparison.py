@@ -165,7 +165,7 @@ def _row(row: Compared, level: float) -> dict[str, Any]:
         "change": change.interval(level),
         "lost": change.lost,
         "gained": change.gained,
-        "p": f"{row.p:.3f}" if row.p >= 0.0005 else "<0.001",
+        "p": "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
         "resolvable": resolvable_difference(change.items, paired=True, discordant=discordant, level=level),
         "verdict": row.verdict,
     }

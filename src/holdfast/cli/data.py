@@ -12,7 +12,7 @@ from holdfast.cli.console import Debug, err, out
 from holdfast.errors import InputError
 
 data_app = typer.Typer(
-    help="The study's data sets and benchmarks: what is prepared, and preparing.", invoke_without_command=True
+    help="Published data sets and benchmarks: what is prepared, and preparing.", invoke_without_command=True
 )
 
 
