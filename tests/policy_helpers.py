@@ -33,6 +33,7 @@ SPECIAL = (
 )  # fmt: skip
 WORDS = (*(f"w{i}" for i in range(200)), "user", "assistant", "system", "<think>", "</think>")
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MROPE = {32: [1, 1, 2], 64: [2, 3, 3], 128: [4, 6, 6]}  # adds up to half of hidden / 4 heads
 
 CHAT_TEMPLATE = (

@@ -18,10 +18,16 @@ from family_helpers import (
     make_llava_next_folder,
     make_smolvlm_folder,
 )
+from family_processors import make_mistral3_folder
 from holdfast.errors import InputError
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
+from newer_families import (
+    make_gemma4_folder,
+    make_glm4v_folder,
+    make_glm46v_folder,
+)
 from policy_helpers import make_policy, random_image, random_text
 from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
 
@@ -32,8 +38,12 @@ MAKERS = {
     "internvl": make_internvl_folder,
     "llava-next": make_llava_next_folder,
     "gemma3": make_gemma3_folder,
+    "gemma4": make_gemma4_folder,
+    "glm4v": make_glm4v_folder,
+    "glm46v": make_glm46v_folder,
+    "mistral3": make_mistral3_folder,
 }
-KNOWN = ("llava", "idefics3", "smolvlm", "internvl")
+KNOWN = ("llava", "idefics3", "smolvlm", "internvl", "glm4v", "glm46v", "mistral3")
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +101,10 @@ def test_every_parameter_that_matters_has_a_gradient(folder):
     wanted = loss_and_gradients(policy, "plain", *random_batch(policy, 1, (1, 2), 2, 5))[2]
     assert gradients.keys() == wanted.keys()
     moving = {name for name, gradient in gradients.items() if gradient.abs().max() > 0}
-    for part in ("patch_embedding", "position_embedding", "proj", "lm_head", "embed_tokens"):
-        assert any(part in name for name in moving), part
+    for parts in (("patch_embed", "patch_conv"), ("proj",), ("lm_head", "embed_tokens"), ("embed_tokens",)):
+        assert any(part in name for name in moving for part in parts), parts
+    places = [name for name in gradients if "position_embedding" in name]
+    assert set(places) <= moving
 
 
 def test_activation_checkpointing_and_temperature(folder):
@@ -215,9 +227,17 @@ def test_a_picture_file_that_was_replaced_is_processed_again(any_folder, tmp_pat
 
 def test_no_image_token_is_ever_sampled(any_folder):
     policy = make_policy(any_folder)
-    ids = policy.tokenizer.convert_tokens_to_ids
-    assert policy.draw.banned_V[ids("<image>")]
-    assert not policy.draw.banned_V[ids("w1")]
+    assert policy.draw.banned_V[policy.family.image_token]
+    assert not policy.draw.banned_V[policy.tokenizer.convert_tokens_to_ids("w1")]
+
+
+FRAMES = {"glm4v": "<|begin_of_image|> <|end_of_image|>", "gemma3": "<start_of_image> <end_of_image>"}
+
+
+@pytest.mark.parametrize("family", FRAMES)
+def test_no_token_that_frames_an_image_is_ever_sampled(folders, family):
+    policy = make_policy(folders[family])
+    assert policy.draw.banned_V[policy.tokenizer.convert_tokens_to_ids(FRAMES[family].split())].all()
 
 
 def test_frozen_features_are_encoded_once_and_equal(folder, monkeypatch):
@@ -240,7 +260,7 @@ def test_frozen_features_are_encoded_once_and_equal(folder, monkeypatch):
 def test_only_the_projector_is_frozen(folder):
     policy = make_policy(folder, freeze=("projector",))
     frozen = [name for name, p in policy.model.named_parameters() if not p.requires_grad]
-    assert frozen and all("projector" in name or "connector" in name for name in frozen)
+    assert frozen and all("projector" in name or "connector" in name or "merger" in name for name in frozen)
 
 
 def test_save_and_load(any_folder, tmp_path):

@@ -20,6 +20,7 @@ from family_helpers import (
     make_qwen2_folder,
     make_smolvlm_folder,
 )
+from family_processors import make_mistral3_folder, make_onevision_folder
 from holdfast.experiment.architecture import Tower, architecture, of_config
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
@@ -28,6 +29,13 @@ from holdfast.policy.families import FAMILIES, Family, family_of, part_of
 from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from newer_families import (
+    make_glm4v_folder,
+    make_glm46v_folder,
+    make_qwen3_5_folder,
+    make_qwen3_5_moe_folder,
+    make_qwen3_vl_moe_folder,
+)
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
 from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
 
@@ -35,11 +43,18 @@ MAKERS = {
     "qwen2_vl": make_qwen2_folder,
     "qwen2_5_vl": make_folder,
     "qwen3_vl": make_qwen3_folder,
+    "qwen3_vl_moe": make_qwen3_vl_moe_folder,
+    "qwen3_5": make_qwen3_5_folder,
+    "qwen3_5_moe": make_qwen3_5_moe_folder,
+    "glm4v": make_glm4v_folder,
+    "glm46v": make_glm46v_folder,
+    "llava_onevision": make_onevision_folder,
+    "mistral3": make_mistral3_folder,
     "llava": make_llava_folder,
     "internvl": make_internvl_folder,
     "idefics3": make_idefics3_folder,
     "smolvlm": make_smolvlm_folder,
-    "llava_next": make_llava_next_folder,  # these two are not known, and work by the plain pass
+    "llava_next": make_llava_next_folder,  # these are not known, and work by the plain pass
     "gemma3": make_gemma3_folder,
 }
 FREEZES = [("vision",), ("projector",), ("vision", "projector")]
@@ -155,11 +170,11 @@ def test_frozen_parts_do_not_move(folder, tmp_path):
 
 def test_shapes_of_vision_towers(folders):
     """Patches of 8 pixels, four of which become one token; LLaVA's stay as they are."""
-    merges = {"llava": 1, "llava_next": 1, "gemma3": 1}
+    merges = {"llava": 1, "llava_next": 1, "llava_onevision": 1, "gemma3": 1}
     for name, folder in folders.items():
         known = architecture(ModelSettings(path=str(folder)))
         assert known is not None and known.vision is not None, name
-        frames = 2 if name.startswith("qwen") else 1
+        frames = 2 if name.startswith(("qwen", "glm")) else 1
         assert (known.vision.patch, known.vision.merge) == (8, merges.get(name, 2)), name
         assert known.vision.features == 3 * frames * 8 * 8
         assert known.vision.tower.hidden == 24 and known.vision.tower.query == 24

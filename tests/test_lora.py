@@ -23,7 +23,8 @@ from holdfast.policy import lora
 from holdfast.policy.policy import Policy
 from holdfast.policy.ready import check_ready
 from holdfast.policy.settings import ModelSettings, Sampling
-from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
+from newer_families import make_glm4v_folder, make_qwen3_5_folder, make_qwen3_next_folder
+from policy_helpers import PROJECTIONS, make_folder, make_policy, make_qwen3_folder, make_text_folder
 from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
 
 pytest.importorskip("peft")
@@ -221,6 +222,30 @@ def test_no_adapters_outside_the_text_model_unless_asked(make, tmp_path):
             assert [name for name, _ in again.model.named_parameters() if ".lora_A." in name] == names
         elif make is not make_text_folder:
             assert parts["vision"]
+
+
+def ends_of_adapted(policy: Policy) -> set[str]:
+    names = [name.partition(".lora_")[0] for name, p in policy.model.named_parameters() if p.requires_grad]
+    assert names and not any("visual" in name for name in names)
+    return {name.rpartition(".")[2] for name in names}
+
+
+def test_all_linear_layers_of_the_text_model_but_its_head(tmp_path):
+    policy = make_policy(make_qwen3_5_folder(tmp_path / "states"), lora=LORA)
+    carried = {"in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj"}
+    assert ends_of_adapted(policy) == {*PROJECTIONS, *carried}
+    glm = make_policy(make_glm4v_folder(tmp_path / "glm"), lora=LORA)
+    assert ends_of_adapted(glm) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"}
+
+
+def test_a_mixtures_mlps_have_no_adapters(tmp_path, caplog):
+    folder = make_qwen3_next_folder(tmp_path)
+    attention = {"q_proj", "k_proj", "v_proj", "o_proj", "in_proj_qkvz", "in_proj_ba", "out_proj"}
+    assert ends_of_adapted(make_policy(folder, lora=LORA)) == {*attention, "shared_expert_gate"}
+    assert "a mixture of experts, get no adapters" in caplog.text
+    for ends in (("down_proj",), ("q_proj", "gate_proj", "up_proj")):
+        with pytest.raises(InputError, match=r"elsewhere than target_modules says .* leave .*_proj out"):
+            make_policy(folder, lora=LORA | {"target_modules": ends})
 
 
 def test_modules_that_are_not_there_are_told_before_any_work(folder):

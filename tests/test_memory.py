@@ -20,11 +20,11 @@ from holdfast.experiment.workers import auto_workers, check_memory
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.policy.batch import Completions
-from holdfast.policy.lora import USUAL
 from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings
 from holdfast.tasks.embedded import TASKS
+from policy_helpers import PROJECTIONS
 
 SMALL = Architecture(
     parameters=1000, trained=600, vocabulary=10, vision=None,
@@ -154,7 +154,7 @@ def test_the_shape_of_a_real_model_without_its_weights() -> None:
     assert frozen is not None
     assert full.trained - frozen.trained == 676_550_144  # the tower with its merger
     adapted = of_config(SEVEN, ModelSettings(lora=Lora(rank=8)))
-    tower_too = of_config(SEVEN, ModelSettings(lora=Lora(rank=8, target_modules=USUAL)))
+    tower_too = of_config(SEVEN, ModelSettings(lora=Lora(rank=8, target_modules=PROJECTIONS)))
     assert adapted is not None and tower_too is not None
     # Per layer: q 7168, k and v 4096 each, o 7168, gate, up and down 22528 each.
     assert adapted.trained == 28 * 8 * (2 * 7168 + 2 * 4096 + 3 * 22528)

@@ -385,8 +385,14 @@ def test_damaged_tokenizer(folder, tmp_path):
 
 
 def test_frozen_parts_need_a_vision_tower(tmp_path):
-    with pytest.raises(InputError, match="no vision tower"):
+    with pytest.raises(InputError, match=r"model\.freeze: LlamaForCausalLM has no vision tower; remove"):
         make_policy(make_text_folder(tmp_path), freeze=("vision",))
+
+
+def test_a_part_that_is_not_known_cannot_be_frozen(folder, monkeypatch):
+    monkeypatch.setattr(QwenVL, "projector", ("bridge",))
+    with pytest.raises(InputError, match=r"its projector is not known \(looked for: bridge\)"):
+        make_policy(folder, freeze=("vision", "projector"))
 
 
 def test_unwritable_folder(policy, tmp_path):

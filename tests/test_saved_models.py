@@ -20,13 +20,12 @@ from experiment_helpers import write_config
 from family_helpers import make_internvl_folder, make_qwen2_folder
 from family_processors import make_onevision_folder
 from holdfast.files import read_json, write_json
-from holdfast.policy.lora import USUAL
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import EMBEDDED, Lora, ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import open_image
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
-from policy_helpers import make_folder, make_qwen3_folder
+from policy_helpers import PROJECTIONS, make_folder, make_qwen3_folder
 
 LONGEST = 24
 EXAMPLES = [TASKS[name].examples("test", 1)[0] for name in ("counting", "reading", "tissue", "knowledge")]
@@ -176,7 +175,7 @@ def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Que
 
 def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions, stock: Stock) -> None:
     pytest.importorskip("peft")
-    policy = disturbed("embedded", ModelSettings(device="cpu", lora=Lora(target_modules=USUAL)))
+    policy = disturbed("embedded", ModelSettings(device="cpu", lora=Lora(target_modules=PROJECTIONS)))
     adapters, merged = tmp_path / "adapters", tmp_path / "merged"
     policy.save(adapters)
     said = call("merge", adapters, "model.path=embedded", "--out", merged)

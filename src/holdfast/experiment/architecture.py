@@ -152,8 +152,17 @@ def _tower(config: Any) -> Tower:
         hidden=hidden,
         query=heads * size,
         key=(getattr(config, "num_key_value_heads", None) or heads) * size,
-        intermediate=getattr(config, "intermediate_size", None) or int(config.mlp_ratio * hidden),
+        intermediate=_intermediate(config, hidden),
     )
+
+
+def _intermediate(config: Any, hidden: int) -> int:
+    """Width of an MLP; of a mixture of experts, of those together that a token passes through."""
+    if width := getattr(config, "moe_intermediate_size", None):
+        return width * config.num_experts_per_tok + (
+            getattr(config, "shared_expert_intermediate_size", 0) or 0
+        )
+    return getattr(config, "intermediate_size", None) or int(config.mlp_ratio * hidden)
 
 
 def _vision(config: Any, family: Family) -> Vision:

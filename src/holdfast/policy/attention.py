@@ -23,6 +23,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from holdfast.policy import flash
+from holdfast.policy.recurrent import Scan, State
 
 NAME = "holdfast"
 Keys = tuple[torch.Tensor, torch.Tensor]  # and values
@@ -35,6 +36,9 @@ class Layout(Protocol):
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         """query [1, H, N, D], key and value [1, h, N, D] to [1, N, H, D]."""
+
+    def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
+        """What a recurrent module makes of the packed tokens, [N, C]."""
 
 
 def attention(
@@ -142,12 +146,13 @@ class Groups:
 
     Attributes:
         keys: keys and values of the prompts, [B, h, P, D], by the id of their attention module.
+        states: those of recurrent modules after the prompts, by the module's id.
 
     Args:
         prompt_lengths: tokens of each prompt, [B], at least 1.
         completion_lengths: tokens of each completion, [B, G]; may be 0. None for prompts alone.
         dtype: that of the model's activations.
-        keys: those of the prompts, which are not in the row then.
+        keys, states: those of the prompts, which are not in the row then.
     """
 
     def __init__(
@@ -156,6 +161,7 @@ class Groups:
         completion_lengths: torch.Tensor | None = None,
         dtype: torch.dtype = torch.float32,
         keys: Mapping[int, Keys] | None = None,
+        states: Mapping[int, State] | None = None,
     ):
         device = prompt_lengths.device
         self.lengths = prompt_lengths, completion_lengths
@@ -187,6 +193,7 @@ class Groups:
         self.places = places  # packed token of each padded slot; in an empty one the first, which nobody sees
         self.has_prompts = keys is None
         self.keys: dict[int, Keys] = dict(keys or {})
+        self.states: dict[int, State] = dict(states or {})
 
     @cached_property
     def parts(self) -> list[flash.Part]:
@@ -269,6 +276,31 @@ class Groups:
         out = F.scaled_dot_product_attention(q_BXQD, k_BXKD, v_BXKD, attn_mask=mask_B1QK, scale=scaling)
         out = out.view(self.prompts, self.group, kv_heads, -1, length, size).permute(0, 1, 4, 2, 3, 5)
         return out.reshape(rows, heads, size)
+
+    def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
+        """Prompts from nothing, completions from their prompt's state."""
+        prompt_lengths, completion_lengths = self.lengths
+        outputs, size = [], 0
+        if self.has_prompts:  # filled up in front, where rows of zeros leave no trace
+            size = int(prompt_lengths.sum())
+            steps_P = torch.arange(self.longest_prompt, device=rows_NC.device)
+            valid_BP = steps_P >= self.longest_prompt - prompt_lengths[:, None]
+            made_BPC, self.states[id(module)] = scan(_filled(rows_NC[:size], valid_BP), None)
+            outputs.append(made_BPC[valid_BP])
+        if self.longest_completion and completion_lengths is not None:
+            steps_R = torch.arange(self.longest_completion, device=rows_NC.device)
+            valid_SR = steps_R < completion_lengths.flatten()[:, None]
+            inputs, memory = (part.repeat_interleave(self.group, 0) for part in self.states[id(module)])
+            made_SRC, _ = scan(_filled(rows_NC[size:], valid_SR), (inputs, memory))
+            outputs.append(made_SRC[valid_SR])
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _filled(rows_NC: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Rows in the places that are valid, in order, and zeros in the others."""
+    places = valid.flatten().nonzero().squeeze(1)
+    empty = rows_NC.new_zeros(valid.numel(), rows_NC.shape[1])
+    return empty.index_copy(0, places, rows_NC).unflatten(0, valid.shape)
 
 
 class _Pad(torch.autograd.Function):

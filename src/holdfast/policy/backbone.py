@@ -7,6 +7,7 @@ sliding-window attention, works through the plain pass.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from holdfast.policy.cache import ByteCache
 from holdfast.policy.families import Family, ImageFeatures
 from holdfast.policy.lean import Lean, Step
 from holdfast.policy.processed import check_features
+from holdfast.policy.recurrent import KIND, Scan, take_over
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,10 @@ class _Asked(Groups):
         self.asked.append(id(module))
         return super().attend(module, *arguments)
 
+    def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
+        self.asked.append(id(module))
+        return super().scan(module, scan, rows_NC)
+
 
 class Backbone:
     """Embeddings, text model and head of a known architecture, and the features of images.
@@ -58,6 +64,7 @@ class Backbone:
         text: the layers over embeddings; `head` makes logits of what they return.
         axes: of rotary positions.
         replays: whether decoding steps are replayed (`stretches.py`).
+        recurrent: whether some layers carry a state instead of attending (`recurrent.py`).
         lean: the layers of `text` in fewer operations; None where transformers' own are called.
 
     Raises:
@@ -68,8 +75,8 @@ class Backbone:
         self.model, self.family, self.axes = model, family, family.axes
         self.text = family.text_model(model)
         kinds = set(getattr(self.text.config, "layer_types", None) or ["full_attention"])
-        if kinds != {"full_attention"} or getattr(self.text.config, "sliding_window", None):
-            raise ValueError(f"{type(model).__name__} does not use full attention in every layer")
+        if kinds - {KIND} != {"full_attention"} or getattr(self.text.config, "sliding_window", None):
+            raise ValueError(f"{type(model).__name__} has layers that do not attend to all that came before")
         model.set_attn_implementation(NAME)
         if self.text.config._attn_implementation != NAME:
             raise ValueError(f"{type(model).__name__} does not take other attention functions")
@@ -77,13 +84,12 @@ class Backbone:
         read = {id(parameter) for part in (self.text, self.head) for parameter in part.parameters()}
         # All else that is trained makes features, whether its family names it or not.
         self._sees = [parameter for parameter in model.parameters() if id(parameter) not in read]
-        self.replays = model.device.type == "cuda"
+        self.recurrent = take_over(self.text)
+        self.replays = model.device.type == "cuda" and not self.recurrent  # whose states are not in place
         self.lean: Lean | None = None
         if model.device.type == "cpu":
-            try:
+            with suppress(ValueError):  # layers that nobody has written out stay transformers' own
                 self.lean = Lean(self.text)
-            except ValueError as error:
-                self.leave_to_transformers(f"it has {error}")
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
         self._try_layers()
 
@@ -158,13 +164,17 @@ class Backbone:
         rows_ND = self.text(
             inputs_embeds=embedded.rows_ND[None],
             position_ids=positions_KN[:, None] if self.axes > 1 else positions_KN,
-            # Four axes: transformers takes it for finished and passes it on; layouts do not read it.
-            attention_mask=torch.empty(1, 1, 1, 1, dtype=torch.bool, device=positions_KN.device),
+            attention_mask=self._mask(positions_KN.device),
             use_cache=False,
             layout=layout,
             **embedded.extra,
         ).last_hidden_state[0]
         return rows_ND if read is None else rows_ND.index_select(0, read)
+
+    def _mask(self, device: torch.device) -> Any:
+        """What transformers takes for finished masks, and passes on; layouts do not read them."""
+        four_axes = torch.empty(1, 1, 1, 1, dtype=torch.bool, device=device)
+        return {"full_attention": four_axes, KIND: None} if self.recurrent else four_axes
 
     def stepper(self, end: int) -> Step:
         """What takes decoding steps: of tokens [N], their positions [N], all below `end`, and a layout.

@@ -6,10 +6,13 @@ R longest prompt and completion, Q queries of one prompt (its slots times M).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from holdfast.policy.attention import Keys
+from holdfast.policy.recurrent import Scan, State
 
 
 class Decode:
@@ -23,9 +26,17 @@ class Decode:
         prompt_mask_BP: True on prompt tokens.
         group: rows of each prompt at first; row b * group + g is of prompt b.
         steps: most tokens a completion may have.
+        states: of recurrent modules after the prompts, by the module's id.
     """
 
-    def __init__(self, prompt_keys: list[Keys], prompt_mask_BP: torch.Tensor, group: int, steps: int):
+    def __init__(
+        self,
+        prompt_keys: list[Keys],
+        prompt_mask_BP: torch.Tensor,
+        group: int,
+        steps: int,
+        states: Mapping[int, State] | None = None,
+    ):
         first = prompt_keys[0][0]
         prompts, kv_heads, _, size = first.shape
         # As the products read them: a step would copy them again.
@@ -36,6 +47,10 @@ class Decode:
         shape = (prompts * group, kv_heads, steps, size)
         self.own_keys = [(first.new_empty(shape), first.new_empty(shape)) for _ in prompt_keys]
         self.layers: dict[int, int] = {}
+        self.states = {
+            module: (inputs.repeat_interleave(group, 0), memory.repeat_interleave(group, 0))
+            for module, (inputs, memory) in (states or {}).items()
+        }
         self.step = 0
         self.prompt_of_row = torch.arange(prompts, device=first.device).repeat_interleave(group)
         self._arrange()
@@ -53,6 +68,10 @@ class Decode:
         """Go on from these rows, those of a prompt together; one that comes more than once goes on in several
         ways."""
         self.own_keys = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.own_keys]
+        self.states = {
+            module: (inputs.index_select(0, rows), memory.index_select(0, rows))
+            for module, (inputs, memory) in self.states.items()
+        }
         live, self.prompt_of_row = self.prompt_of_row[rows].unique_consecutive(return_inverse=True)
         if len(live) < len(self.hidden_BP):
             self.prompt_keys = [
@@ -76,6 +95,10 @@ class Decode:
         q_NhMD = query[0].transpose(0, 1).unflatten(1, (key.shape[1], -1))
         out_NhMD = self._look_back(q_NhMD, scaling, own, self.prompt_keys[layer])
         return out_NhMD.reshape(1, query.shape[2], -1, query.shape[3])
+
+    def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
+        made_N1C, self.states[id(module)] = scan(rows_NC[:, None], self.states[id(module)])
+        return made_N1C[:, 0]
 
     def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
         """Attention over own keys and values, and the prompts'; arguments as `look_back` takes them."""

@@ -71,7 +71,7 @@ def packed_hidden(
     else:
         hidden_ND = known.ends_BD
         if len(tokens_N):
-            layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype, known.keys)
+            layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype, known.keys, known.states)
             embedded = Embedded(backbone.text.embed_tokens(tokens_N))
             hidden_ND = torch.cat([hidden_ND, backbone.hidden(embedded, positions_KN, layout)])
 

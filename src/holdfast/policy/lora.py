@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import importlib.util
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ PLAIN = {
     "target_modules", "task_type", "use_rslora",
 }  # fmt: skip
 PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # with a product of 0
-USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# Names that peft takes for those of stacked experts, wherever they stand (findings/peft-moe-names.sh).
+OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
+
+log = logging.getLogger(__name__)
 
 
 def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
     Raises:
         InputError: the model has no such modules, or the adapters could not be saved.
     """
-    ends, kind = lora.target_modules or USUAL, type(model).__name__
+    ends, kind = lora.target_modules or usual_ends(model, family), type(model).__name__
     inside = {
         name: module
         for name, module in model.named_modules()
@@ -62,10 +66,10 @@ def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
             f"model.lora does not fit {kind}: it has no module {missing[0]} (target_modules)"
             f"{meant(missing[0], layers) or '.'} Its linear layers are {', '.join(sorted(layers))}."
         )
-    if not any(found.values()):
+    if not ends:
         raise InputError(
-            f"model.lora does not fit {kind}: its text model has none of {', '.join(ends)}. "
-            "Name its linear layers with model.lora.target_modules."
+            f"model.lora does not fit {kind}: its text model has no linear layers but its head. Name modules "
+            "with model.lora.target_modules."
         )
     names = {name for some in found.values() for name in some}
     modules = {name: module for name, module in inside.items() if name in names}
@@ -79,6 +83,19 @@ def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
     return modules
 
 
+def usual_ends(model: Any, family: Family) -> tuple[str, ...]:
+    """Ends of the names of linear layers of the text model, without its head and a mixture's MLPs."""
+    head = model.get_output_embeddings()
+    linear = [name for name, module in model.named_modules()
+              if isinstance(module, torch.nn.Linear) and module is not head]  # fmt: skip
+    ends = {name.rpartition(".")[2] for name in linear if family.part_of(name) is None}
+    return tuple(sorted(ends - OF_EXPERTS if _has_experts(model) else ends))
+
+
+def _has_experts(model: Any) -> bool:
+    return any(".experts." in name for name, _ in model.named_parameters())
+
+
 def add_adapters(model: Any, family: Family, lora: Lora) -> None:
     """New adapters, which change nothing yet: their second matrix is zero.
 
@@ -88,8 +105,10 @@ def add_adapters(model: Any, family: Family, lora: Lora) -> None:
     require()
     from peft import LoraConfig
 
-    adapted_modules(model, family, lora)
-    ends = lora.target_modules or USUAL
+    named, kind = adapted_modules(model, family, lora), type(model).__name__
+    ends = lora.target_modules or usual_ends(model, family)
+    if lora.target_modules is None and _has_experts(model):
+        log.warning("The MLPs of %s, a mixture of experts, get no adapters.", kind)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(ends))
     elsewhere = (name for name, _ in model.named_modules() if family.part_of(name) is not None)
     if lora.target_modules is None and any(name.rpartition(".")[2] in ends for name in elsewhere):
@@ -100,7 +119,13 @@ def add_adapters(model: Any, family: Family, lora: Lora) -> None:
         try:
             model.add_adapter(config)
         except ValueError as error:
-            raise InputError(f"model.lora does not fit {type(model).__name__}: {error}") from error
+            raise InputError(f"model.lora does not fit {kind}: {error}") from error
+    adapted = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
+    if adapted != named.keys():
+        raise InputError(
+            f"model.lora: peft puts the adapters of {kind} elsewhere than target_modules says (see "
+            f"{min(adapted ^ named.keys())}); leave {', '.join(sorted(OF_EXPERTS & {*ends}) or ends)} out."
+        )
     _in_float32(model)
 
 

@@ -39,7 +39,12 @@ class Operations:
         parts = list(family.parts(model))
         vision = {id(parameter) for _, parameter in parts}
         embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-        text = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in vision)
+        share = _asked_experts(model.config.get_text_config())
+        text = sum(
+            round(parameter.numel() * share) if ".experts." in name else parameter.numel()
+            for name, parameter in model.named_parameters()
+            if id(parameter) not in vision
+        )
         return cls(
             text if embeddings is head else text - embeddings.numel(),
             sum(p.numel() / (family.merge**2 if part == "projector" else 1) for part, p in parts),
@@ -68,6 +73,18 @@ class Operations:
             return len(prompts.pixel_values)
         pixels = (image["pixel_values"] for image in prompts.image_inputs if "pixel_values" in image)
         return sum(values.numel() for values in pixels) / self.patch_values
+
+
+def _asked_experts(config: Any) -> float:
+    """Share of a mixture's experts that a token passes through."""
+    asked, experts = (
+        next((value for name in names if (value := getattr(config, name, None))), 1)
+        for names in (
+            ("num_experts_per_tok", "top_k_experts"),
+            ("num_experts", "num_local_experts", "n_routed_experts"),
+        )
+    )
+    return min(1.0, asked / experts)
 
 
 def _tokens(prompts: Prompts, completions: Completions) -> int:

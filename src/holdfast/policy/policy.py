@@ -422,9 +422,9 @@ class Policy:
 
     def _freeze(self) -> None:
         """Settings name parts whose weights must not change."""
-        parts = list(self.family.parts(self.model))
-        if self.settings.freeze and not parts:
-            raise InputError(f"freeze: {type(self.model).__name__} has no vision tower; remove the setting.")
-        for part, parameter in parts:
-            if part in self.settings.freeze:
+        for name in self.settings.freeze:
+            weights = [parameter for part, parameter in self.family.parts(self.model) if part == name]
+            if not weights:
+                raise InputError(self.family.lacks(name, type(self.model).__name__))
+            for parameter in weights:
                 parameter.requires_grad_(False)

@@ -6,13 +6,14 @@ same prompts and images: where it is held with its graph, that step computes com
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from holdfast.policy.attention import Groups, Keys
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Prompts
+from holdfast.policy.recurrent import State
 
 
 @dataclass
@@ -22,17 +23,20 @@ class Prefill:
     Attributes:
         keys: keys and values of each attention module (by its id), [B, h, P, D].
         ends_BD: last hidden state of each prompt's last token, which predicts the first of a completion.
+        states: what recurrent modules carry after the prompts, by the module's id.
         spent: a backward pass went through it, and there is no second.
     """
 
     keys: dict[int, Keys]
     ends_BD: torch.Tensor
+    states: dict[int, State] = field(default_factory=dict)
     spent: bool = False
 
     def release(self) -> None:
         """Let go of it, where no step goes on from it."""
         self.spent = True
         self.keys.clear()
+        self.states.clear()
         self.ends_BD = torch.empty(0)
 
 
@@ -41,4 +45,5 @@ def prefill(backbone: Backbone, prompts: Prompts) -> Prefill:
     layout = Groups(prompts.lengths_B, dtype=backbone.dtype)
     embedded = backbone.embed(prompts.tokens_BP[prompts.mask_BP], prompts)
     positions_KN, ends_B = prompts.positions_KBP[:, prompts.mask_BP], prompts.lengths_B.cumsum(0) - 1
-    return Prefill(layout.keys, backbone.hidden(embedded, positions_KN, layout, ends_B))
+    ends_BD = backbone.hidden(embedded, positions_KN, layout, ends_B)
+    return Prefill(layout.keys, ends_BD, layout.states)

@@ -36,7 +36,7 @@ def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Pr
     if backbone.replays:
         decode_in_stretches(backbone, FixedDecode(*keys, group, most), out, tokens_X, positions_B[row_X])
     else:
-        _decode(backbone, Decode(*keys, 1, most), out, tokens_X, positions_B, row_X)
+        _decode(backbone, Decode(*keys, 1, most, start.states), out, tokens_X, positions_B, row_X)
 
 
 @torch.inference_mode()  # operations this small are noticeably faster in it

@@ -31,8 +31,8 @@ class Lora(Settings):
 
     rank: int = Field(16, ge=1)  # of the adapters
     alpha: int = Field(32, ge=1)  # an adapter's output counts alpha / rank times
-    # Ends of the names of linear layers, wherever in the model they stand; None: the projections of
-    # attention and MLPs in the text model (`policy/lora.py`), and none in the vision tower.
+    # Ends of the names of linear layers, wherever in the model they stand; None: all of the text model
+    # but its head, and none of the vision tower or the projector.
     target_modules: tuple[str, ...] | None = Field(None, min_length=1)
 
 

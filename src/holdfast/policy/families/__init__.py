@@ -14,12 +14,19 @@ from holdfast.policy.families.family import Family, ImageFeatures, Part
 __all__ = ["FAMILIES", "Family", "ImageFeatures", "Part", "family_of", "part_of"]
 
 FAMILIES: dict[str, type[Family]] = {
+    "glm4v": qwen_vl.Glm4v,
+    "glm46v": qwen_vl.Glm4v,
     "idefics3": rotary.Idefics3,
     "internvl": rotary.InternVL,
     "llava": rotary.Llava,
+    "llava_onevision": rotary.LlavaOnevision,
+    "mistral3": rotary.Mistral3,
     "qwen2_vl": qwen_vl.QwenVL,
     "qwen2_5_vl": qwen_vl.Qwen2_5VL,
     "qwen3_vl": qwen_vl.Qwen3VL,
+    "qwen3_vl_moe": qwen_vl.Qwen3VL,
+    "qwen3_5": qwen_vl.QwenVL,
+    "qwen3_5_moe": qwen_vl.QwenVL,
     "smolvlm": rotary.Idefics3,
 }
 

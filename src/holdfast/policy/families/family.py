@@ -16,6 +16,7 @@ from holdfast.policy.processed import ProcessorEncoder, image_features
 from holdfast.policy.settings import ModelSettings
 
 CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+MEDIA = ("image", "video", "vision", "boi", "eoi")  # in names of ids that frame or stand for pictures
 MERGERS = ("merger", "deepstack_merger_list")  # within Qwen-VL's vision tower, and its kin's
 
 Part = Literal["vision", "projector"]
@@ -51,8 +52,11 @@ class Family:
     """
 
     text: ClassVar[str | None] = None
-    vision: ClassVar[tuple[str, ...]] = ("visual", "vision_tower", "vision_model")
-    projector: ClassVar[tuple[str, ...]] = ("multi_modal_projector", "connector", *MERGERS)
+    vision: ClassVar[tuple[str, ...]] = ("visual", "vision_tower", "vision_model", "vision_encoder")
+    projector: ClassVar[tuple[str, ...]] = (
+        "multi_modal_projector", "mm_projector", "projector", "connector", "aligner", "embed_vision",
+        "vision_projection", "vision_adapter", "image_newline", *MERGERS,
+    )  # fmt: skip
     axes: ClassVar[int] = 1
 
     def __init__(self, config: Any):
@@ -83,6 +87,16 @@ class Family:
             return "projector"
         return "vision" if any(place in cls.vision for place in places) else None
 
+    def lacks(self, part: Part, kind: str) -> str:
+        """What to say where a model of that class has no weights of a part."""
+        what = "vision tower" if part == "vision" else "projector"
+        if hasattr(self.config, "vision_config"):
+            return (
+                f"model.freeze: what of {kind} is its {what} is not known (looked for: "
+                f"{', '.join(getattr(self, part))}). Leave {part} out, or say it in a family of its own."
+            )
+        return f"model.freeze: {kind} has no {what}; remove the setting."
+
     def parts(self, model: Any) -> Iterator[tuple[Part, torch.nn.Parameter]]:
         """The weights of `vision`, and of the `projector` between it and the text model."""
         for name, parameter in model.named_parameters():
@@ -107,11 +121,11 @@ class Family:
         tokenizer = getattr(processor, "tokenizer", processor)
         vocabulary = tokenizer.get_vocab()
         ids = {vocabulary.get(token) for token in CONTROL_TOKENS}
-        for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
-            ids.add(getattr(self.config, name, None))
-        for name, token in vars(processor).items():  # families name theirs in ways of their own
-            if name.endswith("_token_id") and any(word in name for word in ("image", "video", "vision")):
-                ids.add(None if token == tokenizer.unk_token_id else token)
+        for holder in (self.config, processor):  # families name theirs in ways of their own
+            for name in (*vars(holder), *getattr(holder, "attribute_map", ())):
+                if name.endswith("_token_id") and any(word in name for word in MEDIA):
+                    token = getattr(holder, name, None)
+                    ids.add(None if token == tokenizer.unk_token_id else token)
         return ids - {None}
 
     def encoder(self, processor: Any, settings: ModelSettings, device: torch.device) -> Encoder:
@@ -136,7 +150,11 @@ class Family:
                 f"uses {type(images).__name__}, whose sizes stand in its preprocessor_config.json. "
                 "Remove the two settings."
             )
-        return ProcessorEncoder(*given)
+        return self.encoder_by_processor(*given)
+
+    def encoder_by_processor(self, processor: Any, context: int, system_prompt: str | None) -> Encoder:
+        """What hands images to the checkpoint's own processor."""
+        return ProcessorEncoder(processor, context, system_prompt)
 
     def features(self, model: Any, images: Sequence[Mapping[str, torch.Tensor]]) -> list[ImageFeatures]:
         """What the vision tower makes of each image, all encoded together.

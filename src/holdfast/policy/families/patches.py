@@ -11,6 +11,7 @@ import numpy as np
 
 from holdfast.policy.encode import Encoder, Tokenised, Uses, check_images
 from holdfast.policy.images import PatchMaker, Picture
+from holdfast.policy.processed import ProcessorEncoder
 from holdfast.tasks.example import ImageSource
 
 LAYOUTS = 256  # lengths and places of images whose positions are remembered
@@ -61,6 +62,28 @@ class PatchEncoder(Encoder):
         repeats = np.ones(len(ids), dtype=np.int64)
         repeats[is_image] = [math.prod(grid) // self.patches.merge**2 for grid in shown]
         return ids.repeat(repeats)
+
+
+class GridEncoder(ProcessorEncoder):
+    """The same positions, where the checkpoint's own processor cuts the patches.
+
+    Args:
+        image_token, merge: as `mrope_positions` takes them.
+        others: as `ProcessorEncoder` takes them.
+    """
+
+    def __init__(self, image_token: int, merge: int, *others: Any):
+        super().__init__(*others)
+        self.image_token, self.merge = image_token, merge
+
+    def _tokenise(self, rendered: list[str], distinct: Sequence[Any], uses: Uses) -> Tokenised:
+        rows, _, inputs = super()._tokenise(rendered, distinct, uses)
+        grids = [image.inputs["image_grid_thw"][0].tolist() for image in distinct]
+        positions = [
+            mrope_positions(row, self.image_token, [grids[image] for image in used], self.merge)
+            for row, used in zip(rows, uses, strict=True)
+        ]
+        return rows, positions, inputs
 
 
 def mrope_positions(

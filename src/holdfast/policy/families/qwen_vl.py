@@ -15,7 +15,9 @@ from torch import nn
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from holdfast.policy.attention import Segments
+from holdfast.policy.encode import Encoder
 from holdfast.policy.families.family import MERGERS, Family, ImageFeatures
+from holdfast.policy.families.patches import GridEncoder
 from holdfast.policy.processed import collate
 from holdfast.policy.products import linear
 
@@ -64,6 +66,15 @@ class QwenVL(Family):
         if len(self._geometries) > GEOMETRIES:
             self._geometries.popitem(last=False)
         return dict(self._geometries[key])
+
+
+class Glm4v(QwenVL):
+    """GLM-4.1V and GLM-4.6V (arXiv 2507.01006): the same positions; own code cuts patches and sees them."""
+
+    features = Family.features
+
+    def encoder_by_processor(self, *given: Any) -> Encoder:
+        return GridEncoder(self.image_token, self.merge, *given)
 
 
 class Qwen2_5VL(QwenVL):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from holdfast.policy.families.family import Family
 
 
@@ -9,7 +11,22 @@ class Llava(Family):
     """LLaVA (arXiv 2304.08485): a CLIP tower, and two linear layers before the text model."""
 
     text = "language_model"
-    vision, projector = ("vision_tower",), ("multi_modal_projector",)
+    vision: ClassVar[tuple[str, ...]] = ("vision_tower",)
+    projector: ClassVar[tuple[str, ...]] = ("multi_modal_projector",)
+
+
+class LlavaOnevision(Llava):
+    """LLaVA-OneVision (arXiv 2408.03326): tiles of a large image, which the model puts together."""
+
+    projector = ("multi_modal_projector", "image_newline")
+
+
+class Mistral3(Llava):
+    """Mistral Small 3.1 and its kin: a Pixtral tower (arXiv 2410.07073) takes images of any size."""
+
+    @property
+    def merge(self) -> int:
+        return self.config.spatial_merge_size
 
 
 class InternVL(Llava):
