@@ -8,9 +8,11 @@ from functools import partial
 import pytest
 import torch
 
+from family_processors import make_mistral3_folder
 from holdfast.policy import fused, logprobs, stretches
 from holdfast.policy.lean import Lean
 from holdfast.policy.settings import Sampling
+from newer_families import make_glm4v_folder, make_qwen3_5_folder, make_qwen3_vl_moe_folder
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
 from test_group_pass import loss_and_gradients, random_batch
 from test_stretches import mixed_prompts
@@ -18,9 +20,15 @@ from test_stretches import mixed_prompts
 FOLDERS = {
     "qwen2.5-vl": lambda folder: make_folder(folder, windowed=True),
     "qwen3-vl": make_qwen3_folder,
+    "qwen3-vl-moe": make_qwen3_vl_moe_folder,
+    "qwen3.5": make_qwen3_5_folder,
+    "glm-4v": make_glm4v_folder,
+    "mistral3": make_mistral3_folder,
     "text": make_text_folder,
 }
-FILES = ("qwen2_5_vl", "qwen3_vl", "llama")
+FILES = (
+    "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "glm4v", "mistral", "mistral3", "pixtral", "llama",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -50,6 +58,10 @@ def changed(model):
         ("qwen2.5-vl", torch.float32, 1e-4),
         ("qwen2.5-vl", torch.bfloat16, 0.1),
         ("qwen3-vl", torch.float32, 1e-4),
+        ("qwen3-vl-moe", torch.float32, 1e-4),
+        ("qwen3.5", torch.float32, 1e-3),
+        ("glm-4v", torch.float32, 1e-4),
+        ("mistral3", torch.float32, 1e-4),
         ("text", torch.bfloat16, 0.1),
     ],
 )

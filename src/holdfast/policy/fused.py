@@ -55,10 +55,17 @@ def fuse(model: nn.Module) -> bool:
     for module in modules:
         if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
             module.forward = MethodType(_normed, module)
-        elif hasattr(module, "gate_proj") and type(module.act_fn).__name__ in ("SiLU", "SiLUActivation"):
+        elif _is_gated(module):
             module.forward = MethodType(partial(_projected, gate), module)
     _tried = True
     return True
+
+
+def _is_gated(module: nn.Module) -> bool:
+    """Whether it is an MLP with a gate, and nothing more."""
+    parts = dict(module.named_children())
+    whole = parts.keys() == {"gate_proj", "up_proj", "down_proj", "act_fn"}
+    return whole and type(parts["act_fn"]).__name__ in ("SiLU", "SiLUActivation")
 
 
 def available(rows: torch.Tensor) -> bool:
