@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import Method
-from holdfast.learning.retention import Continuing, Memory
-from holdfast.learning.retention.places import TakesPlaces
+from holdfast.learning.retention import Memory
+from holdfast.learning.retention.places import ByPassRates
 from holdfast.learning.retention.pool import (
     count,
     keep_table,
     key_of,
     mixed,
-    not_graded,
     old_share,
     pass_rates,
     table,
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
 
 
-class CPR(Continuing, TakesPlaces):
+class CPR(ByPassRates):
     # `prompts` in memory has each prompt's pass rate and the update that used it last, over all stages.
 
     kind: Literal["cpr"] = "cpr"
@@ -51,13 +49,6 @@ class CPR(Continuing, TakesPlaces):
         if self.least > self.most:
             raise ValueError(f"least ({self.least}) must not be above most ({self.most})")
         return self
-
-    def unfit(self, method: Method) -> str | None:
-        return not_graded(method) or super().unfit(method)
-
-    def places(self, batch: int) -> int:
-        """The most that may be old."""
-        return int(self.share * batch)
 
     def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and as many old ones as there are in the window, up to ρ."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.learning.retention import Strategy
+from holdfast.learning.retention import Continuing, Strategy
+from holdfast.learning.retention.pool import not_graded
 
 if TYPE_CHECKING:
     from holdfast.learning.methods import Method
@@ -28,3 +29,14 @@ class TakesPlaces(Strategy):
         return (
             f"has no place for {lacking} examples: {change} share ({self.share:g}), or raise batch ({batch})"
         )
+
+
+class ByPassRates(Continuing, TakesPlaces):
+    """Old prompts are asked when their pass rates say so; a batch may have fewer than it has places."""
+
+    def unfit(self, method: Method) -> str | None:
+        return not_graded(method) or super().unfit(method)
+
+    def places(self, batch: int) -> int:
+        """The most that may be old."""
+        return int(self.share * batch)

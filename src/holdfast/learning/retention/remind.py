@@ -19,16 +19,14 @@ import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.methods import Method
-from holdfast.learning.retention import Continuing, Memory
-from holdfast.learning.retention.places import TakesPlaces
+from holdfast.learning.retention import Memory
+from holdfast.learning.retention.places import ByPassRates
 from holdfast.learning.retention.pool import (
     count,
     keep_table,
     key_of,
     known,
     mixed,
-    not_graded,
     pass_rates,
     table,
 )
@@ -40,20 +38,13 @@ if TYPE_CHECKING:
 MASTERED, TWICE = 7 / 8, 2
 
 
-class Remind(Continuing, TakesPlaces):
+class Remind(ByPassRates):
     # `prompts` in memory has of each: successes running, Δ, when it is due. Δ = 0: not under review.
 
     kind: Literal["remind"] = "remind"
     share: float = Field(0.25, gt=0, lt=1)  # of a batch, the most
     first: int = Field(4, ge=1)  # Δ, in updates
     longest: int = Field(64, ge=1)
-
-    def unfit(self, method: Method) -> str | None:
-        return not_graded(method) or super().unfit(method)
-
-    def places(self, batch: int) -> int:
-        """The most that may be old."""
-        return int(self.share * batch)
 
     def batch(self, stage: Stage, memory: Memory, items: list[Item], iteration: int) -> list[Item]:
         """The first new prompts, and the reviews that are due."""
