@@ -173,17 +173,18 @@ def gradient_of(
 
     Args:
         loss: of a part of the groups, and which rows it is.
-        most_rows: of a part; None: the method's `micro_batch`.
+        most_rows: of a part, which the method's `micro_batch` bounds, too.
 
     Returns:
         The gradient; not finite where the policy's output is not, so that the step is skipped.
     """
     policy = stage.policy
     parameters = trained_parameters(policy)
+    most = min(filter(None, (most_rows, stage.method.micro_batch)), default=None)
 
     def whole() -> torch.Tensor:
         total = torch.zeros((), device=policy.device)
-        for rows in groups.within(policy.budget, most_rows or stage.method.micro_batch):
+        for rows in groups.within(policy.budget, most):
             with torch.enable_grad():
                 total = total + flat(loss(groups.rows(rows), rows), parameters)
         return total

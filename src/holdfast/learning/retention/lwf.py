@@ -66,9 +66,7 @@ class LearningWithoutForgetting(Strategy):
             return self.alpha * apart_T.sum() / tokens
 
         stage.spent["flops"] += stage.policy.operations.forward(groups.prompts, groups.completions)
-        most = min(
-            rows_at_once(stage.policy, groups.completions), stage.method.micro_batch or len(groups.prompts)
-        )
+        most = rows_at_once(stage.policy, groups.completions)
         return {f"{self.name}_share": add_to_gradient(stage.policy, gradient_of(stage, groups, loss, most))}
 
 

@@ -106,7 +106,7 @@ class RecallAnchoredDistillation(Strategy):
             return self.strength * total
 
         stage.spent["flops"] += stage.policy.operations.forward(asked.prompts, asked.completions)
-        most = min(rows_at_once(stage.policy, asked.completions), stage.method.micro_batch or self.examples)
+        most = rows_at_once(stage.policy, asked.completions)
         share = add_to_gradient(stage.policy, gradient_of(stage, asked, loss, most))
         return {"rad_share": share, "rad_kl": float(kl)}
 
