@@ -91,9 +91,8 @@ def realign(
         after = scores()
     finally:
         with torch.no_grad():
-            for name, parameter in policy.model.named_parameters():
-                if name in start:
-                    parameter.copy_(start[name])
+            for name, parameter in policy.trained().items():
+                parameter.copy_(start[name])
         policy.model.zero_grad(set_to_none=True)
         policy.model.train(was_training)
     right = [(one >= RIGHT, two >= RIGHT) for one, two in zip(before, after, strict=True)]
