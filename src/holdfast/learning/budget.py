@@ -43,9 +43,6 @@ class Spent:
         )
 
 
-NOTHING = Spent()
-
-
 class EnergyMeter:
     """Joules of the processors (Linux powercap), where the system lets them be read.
 

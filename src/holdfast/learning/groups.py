@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.budget import NOTHING, Spent
+from holdfast.learning.budget import Spent
 from holdfast.policy.batch import group_tokens
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Groups:
     advantages_BGR: torch.Tensor | None = None
     stats: Mapping[str, float] = field(default_factory=dict)
     items: tuple[Item, ...] = ()
-    spent: Spent = NOTHING
+    spent: Spent = field(default_factory=Spent)
     prefill: Prefill | None = None
     token_weights_BG: torch.Tensor | None = None
 
