@@ -190,22 +190,24 @@ class Measure(Settings):
         """
         with plugins.blamed(self.reference, about=f"stage {moment.stage}"):
             found = self.request(moment)
-        if not isinstance(found, Request | None):
+        if found is None:
+            return None
+        if not isinstance(found, Request):
             raise HoldfastError(
                 f"{self._key}: `request` returned {plugins.shown(found)}; it must be a Request, or None."
             )
-        if found is not None and (strange := {found.policy, *found.others} - {*moment.policies}):
+        if strange := {found.policy, *found.others} - {*moment.policies}:
             raise HoldfastError(
                 f"{self._key}: `request` names {plugins.shown(strange.pop())}, which is none of the moment's "
                 "policies."
             )
-        if found is not None and (noted := sorted(NOTED & found.inputs.keys())):
+        if noted := sorted(NOTED & found.inputs.keys()):
             raise HoldfastError(
                 f"{self._key}: the inputs of its Request hold '{noted[0]}', which is noted of every measure; "
                 "give it another name."
             )
         try:
-            json.dumps(found and dict(found.inputs))
+            json.dumps(dict(found.inputs))
         except (TypeError, ValueError) as error:
             raise HoldfastError(
                 f"{self._key}: the inputs of its Request must be plain values, as JSON has them ({error})."
