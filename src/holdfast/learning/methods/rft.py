@@ -110,7 +110,7 @@ class RFT(Method):
         raise NotImplementedError(f"{type(self).__name__} does not say how it weighs completions")
 
     def surrogate(self, sampled: Sampled) -> Surrogate:
-        """What each token counts, and which have no gradient for being clipped, both [B, G, R]."""
+        """What each token counts, and which are clipped (logged, and no more), both [B, G, R]."""
         from holdfast.learning.surrogates import clipped_ratio
 
         return clipped_ratio(sampled, self.clip_low, self.clip_high, self.dual_clip)
