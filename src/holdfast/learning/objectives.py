@@ -211,18 +211,7 @@ class PolicyGradient(Objective):
         elif method.updates > 1:  # with one, a step is exactly on-policy: the old policy is the current one
             old = logprobs(policy)
         reference = logprobs(self.reference) if self.reference is not None else None
-        stats = {
-            "reward": rewards_BG.mean().item(),
-            "accuracy": rollouts.scores_BG[:, sampled].mean().item(),
-            "format": rollouts.formats_BG[:, sampled].mean().item(),
-            "length": completions.lengths_BG.float().mean().item(),
-            "unfinished": 1 - completions.finished_BG.float().mean().item(),
-            "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
-            "distinct": sum(len(set(group[sampled])) for group in rollouts.texts) / rewards_BG.numel(),
-        }
-        for part, values_BG in rollouts.parts_BG.items():
-            stats[f"reward.{part.rpartition(':')[2]}"] = values_BG[:, sampled].mean().item()
-        stats |= drift
+        stats = _said_of(rollouts, sampled) | drift
         if method.refills:
             stats["drawn"] = float(drawn)
         passes = (old is not None) + (reference is not None)
@@ -330,6 +319,23 @@ class PolicyGradient(Objective):
                 loss = loss + (groups.kl_B.to(logprobs).view(-1, 1, 1) * divergence_BGR).sum()
         clipped = (is_clipped * mask).sum()
         return LossSums(loss, float((out.entropy_BGR * mask).sum()), float(kl.detach()), float(clipped))
+
+
+def _said_of(rollouts: Rollouts, sampled: slice) -> dict[str, float]:
+    """Means over the sampled members of all groups, for the log."""
+    completions, rewards_BG = rollouts.completions.columns(sampled), rollouts.rewards_BG[:, sampled]
+    means = {
+        "reward": rewards_BG.mean().item(),
+        "accuracy": rollouts.scores_BG[:, sampled].mean().item(),
+        "format": rollouts.formats_BG[:, sampled].mean().item(),
+        "length": completions.lengths_BG.float().mean().item(),
+        "unfinished": 1 - completions.finished_BG.float().mean().item(),
+        "zero_variance": advantages.zero_variance(rewards_BG).float().mean().item(),
+        "distinct": sum(len(set(group[sampled])) for group in rollouts.texts) / rewards_BG.numel(),
+    }
+    for part, values_BG in rollouts.parts_BG.items():
+        means[f"reward.{part.rpartition(':')[2]}"] = values_BG[:, sampled].mean().item()
+    return means
 
 
 def pushed(groups: Groups) -> list[int]:
