@@ -101,8 +101,8 @@ def verify(path: Path) -> Verified:
         manifest = parse_json(files["manifest.json"])
     except ValueError as error:
         raise InputError(f"{path} is no bundle: manifest.json is not JSON ({error}).") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        version = manifest.get("format") if isinstance(manifest, dict) else None
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    if version != FORMAT:
         raise InputError(
             f"{path} is of format {version!r:.100}, and this version of Holdfast reads {FORMAT}: use the one "
             "that wrote it."
