@@ -78,13 +78,13 @@ class BFloat16AdamW(torch.optim.Optimizer):
             }
 
     def _begin(self, parameter: torch.Tensor) -> State:
-        whole = parameter.dtype == torch.float32
-        moments = torch.float32 if whole or self.kept == "float32" else torch.bfloat16
+        in_float32 = parameter.dtype == torch.float32
+        moments = torch.float32 if in_float32 or self.kept == "float32" else torch.bfloat16
         state = self.state[parameter]
         state["step"] = torch.zeros(())  # read by the host
         for name in MOMENTS:
             state[name] = torch.zeros_like(parameter, dtype=moments)
-        if not whole:
+        if not in_float32:
             name, dtype = ("compensation", torch.bfloat16) if self.kept == "kahan" else ("rest", torch.int16)
             state[name] = torch.zeros_like(parameter, dtype=dtype)
         return state
