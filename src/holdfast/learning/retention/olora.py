@@ -64,9 +64,11 @@ class OLoRA(Frozen):
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add λ sign(A_t A_oldᵀ) A_old to the gradient of A_t; its share of the whole is logged."""
         super().gradient(stage, memory, groups)
-        used, added = int(memory["used"]), torch.zeros((), device=stage.policy.device)
-        for name, parameter in stage.policy.model.named_parameters():
-            if parameter.grad is None or ".lora_A." not in name or not used:
+        if not (used := int(memory["used"])):
+            return {"olora_share": 0.0}
+        added = torch.zeros((), device=stage.policy.device)
+        for name, parameter in trained_weights(stage.policy.model).items():
+            if parameter.grad is None or ".lora_A." not in name:
                 continue
             old, new = parameter[:used], parameter[used : used + self.rank]
             pull = self.strength * torch.sign(new @ old.T) @ old
@@ -74,7 +76,7 @@ class OLoRA(Frozen):
             added = added + pull.square().sum()
         gradients = [one.grad for one in trained_parameters(stage.policy) if one.grad is not None]
         total = sum(gradient.square().sum() for gradient in gradients)
-        return {"olora_share": float((added / total).sqrt()) if used else 0.0}
+        return {"olora_share": float((added / total).sqrt())}
 
     def end(self, stage: Stage, memory: Memory) -> Memory:
         """How many rows are used."""
