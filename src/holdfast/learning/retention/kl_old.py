@@ -6,7 +6,9 @@ tasks:
     old prompts:  advantages 0, and a penalty of β · k3(π ‖ π_prev), the mean over their tokens
     new prompts:  as they are, without a penalty
 
-`reward: true` keeps the advantages of old prompts, too, which makes it replay with a penalty.
+`reward: true` keeps the advantages of old prompts, too, which makes it replay with a penalty. A `loss_mean`
+other than `tokens` weighs the tokens of the penalty, too: under `constant` β counts by the share of
+`max_tokens` that answers fill.
 """
 
 from __future__ import annotations
