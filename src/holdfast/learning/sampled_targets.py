@@ -75,10 +75,10 @@ class SampledLikelihood(Objective):
         shown = (
             items if self.hint is None else [(task, hinted(example, self.hint)) for task, example in items]
         )
-        writer = self.writer
+        writer = self.writer or policy
         with writer.in_place() if isinstance(writer, Reference) else nullcontext():
             rollouts = roll_out(
-                policy if writer is None or isinstance(writer, Reference) else writer,
+                policy if isinstance(writer, Reference) else writer,
                 shown,
                 style=method.style,
                 templates=self.templates,
