@@ -139,7 +139,7 @@ def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
         ("kl_old", {"objective": "grpo", "kl_coef": 0.1}, "leave kl_coef out"),
         *(
             (kind, {"objective": "grpo", "drop_zero_variance": True, "refills": 1}, "leave refills out")
-            for kind in ("kl_old", "opd", "mcpo")
+            for kind in ("kl_old", "opd", "mcpo", "cpr", "remind")
         ),
         ("rapo", {"objective": "rloo"}, "use objective: grpo"),
         ("rapo", {"objective": "grpo", "positives_only": True}, "without positives_only"),
