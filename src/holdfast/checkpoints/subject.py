@@ -87,24 +87,7 @@ def _served(url: str, exam: Exam) -> Subject:
 
 def _local(source: str, exam: Exam) -> Subject:
     folder = Path(source)
-    adapters = holds_adapters(folder)
-    settings = exam.model
-    if adapters and "path" not in settings.model_fields_set:
-        raise InputError(f"{source} holds adapters; say of which model with model.path=MODEL.")
-    if folder.is_dir() and not adapters and not (folder / "config.json").is_file():
-        raise InputError(
-            f"{folder} is neither a model's folder (it has no config.json) nor one that "
-            "'holdfast evaluate' wrote (it has no records)."
-        )
-    if not adapters:
-        settings = settings.model_copy(update={"path": source})
-    for _, problem in check_model(settings):
-        raise InputError(f"{problem[0].upper()}{problem[1:]}.")
-    for file in folder.glob("*.safetensors") if adapters else ():
-        count_parameters(file)  # or say what is wrong with it
-    check_ready(source, settings)
-    check_rows(exam.model_copy(update={"model": settings}))
-    device_for(settings.device)
+    adapters, settings = holds_adapters(folder), _settings_of(source, exam)
     memory = exam.store_folder / HASHES
 
     def contents() -> dict[str, Any]:
@@ -128,6 +111,33 @@ def _local(source: str, exam: Exam) -> Subject:
     made_of = {key: found[key] for key in ("files", "adapters") if key in found}
     weights = digest(made_of) if made_of else None
     return Subject(name, identity, load, here=True, model=loading, weights=weights)
+
+
+def _settings_of(source: str, exam: Exam) -> ModelSettings:
+    """How a checkpoint of this machine or the hub is loaded, after all that can be told without its weights.
+
+    Raises:
+        InputError: as `find_subject`.
+    """
+    folder, settings = Path(source), exam.model
+    adapters = holds_adapters(folder)
+    if adapters and "path" not in settings.model_fields_set:
+        raise InputError(f"{source} holds adapters; say of which model with model.path=MODEL.")
+    if folder.is_dir() and not adapters and not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} is neither a model's folder (it has no config.json) nor one that "
+            "'holdfast evaluate' wrote (it has no records)."
+        )
+    if not adapters:
+        settings = settings.model_copy(update={"path": source})
+    for _, problem in check_model(settings):
+        raise InputError(f"{problem[0].upper()}{problem[1:]}.")
+    for file in folder.glob("*.safetensors") if adapters else ():
+        count_parameters(file)  # or say what is wrong with it
+    check_ready(source, settings)
+    check_rows(exam.model_copy(update={"model": settings}))
+    device_for(settings.device)
+    return settings
 
 
 def _trained(
