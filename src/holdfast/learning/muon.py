@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float],
     ):
         super().__init__(groups, {"lr": rate, "betas": betas})
-        self.matrices = {id(parameter) for parameter in matrices}
+        self.matrices = set(matrices)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
-                if id(parameter) in self.matrices:
+                if parameter in self.matrices:
                     _orthogonal_step(parameter, parameter.grad, state, group)
                 else:
                     _adamw_step(parameter, parameter.grad, state, group)

@@ -51,10 +51,10 @@ class KeepLoRA(Subspace):
         """Find the directions of this stage, and those that are protected after it."""
         matrices = trained_matrices(stage.policy.model)
         protected = self.protected(stage, matrices)
-        gradients = {id(one): part for one, part in views(stage.policy, self.mean_gradient(stage))}
+        gradients = dict(views(stage.policy, self.mean_gradient(stage)))
         self.remember(stage, memory)
         for name, weight in matrices.items():
-            rows, more = directions(gradients[id(weight)], protected[name], self.rank, self.task_energy)
+            rows, more = directions(gradients[weight], protected[name], self.rank, self.task_energy)
             memory[f"{name}/rows"] = rows
             memory[f"{name}/protected"] = torch.cat([protected[name], more], 1)
 

@@ -50,9 +50,9 @@ class Subspace(Strategy):
 
     def only_matrices(self, stage: Stage) -> None:
         """Nothing else learns in this step."""
-        learned = {id(weight) for weight in trained_matrices(stage.policy.model).values()}
+        learned = set(trained_matrices(stage.policy.model).values())
         for parameter in trained_parameters(stage.policy):
-            if id(parameter) not in learned:
+            if parameter not in learned:
                 parameter.grad = None
 
     @torch.no_grad()
