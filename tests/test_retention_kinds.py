@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from experiment_helpers import learn_here, make_experiment, run_here
 from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.files import read_jsonl
+from holdfast.generate.rollouts import Item, Rollouts
+from holdfast.learning import objectives
 from holdfast.learning.loop import learn
 from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.retention import KINDS, strategy_class
@@ -215,6 +217,29 @@ def test_what_is_projected_on_is_averaged_as_a_step_is() -> None:
     assert (found["tokens"] - found["sequences"]).norm() > 0.05 * found["tokens"].norm()
 
 
+def test_what_is_projected_on_is_asked_of_old_prompts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refills are of the stage's own task: in their place stand fewer prompts."""
+    asked: list[str] = []
+    real = objectives.roll_out
+
+    def noted(policy: Policy, items: Sequence[Item], **named: Any) -> Rollouts:
+        asked.extend(task.name for task, _ in items)
+        rollouts = real(policy, items, **named)
+        rollouts.rewards_BG[1:] = 1.0  # all but one prompt are always right
+        return rollouts
+
+    monkeypatch.setattr(objectives, "roll_out", noted)
+    policy = Policy.load("embedded", ModelSettings())
+    method = grpo(objective="dapo", group_size=4)
+    stage = stage_of(policy, method, items_of("photos", 8), 1)
+    for seed in range(5):  # until the rewards of the one differ
+        if objective_gradient(stage, items_of("reading", 4), ("drawn", seed)) is not None:
+            break
+    else:
+        pytest.fail("no prompt had both right and wrong answers")
+    assert set(asked) == {"reading"}
+
+
 def test_strategies_that_came_out_otherwise_before_are_other_jobs_only_there(tmp_path: Path) -> None:
     """The versions of strategies count where they are above one, and leave other stages' names alone."""
 
@@ -226,5 +251,7 @@ def test_strategies_that_came_out_otherwise_before_are_other_jobs_only_there(tmp
     several = [{"kind": "agem"}, {"kind": "keeplora"}]
     assert strategies(several) == [None, None]
     assert strategies(several, loss_mean="sequences") == [{"agem": 2, "keeplora": 2}] * 2
+    assert strategies(several, refills=2, drop_zero_variance=True) == [{"agem": 3, "keeplora": 3}] * 2
+    assert strategies({"kind": "ties"}) == [{"ties": 2}] * 2
     assert strategies({"kind": "kl_old", "share": 0.5}) == [None, None]
     assert strategies({"kind": "kl_old", "share": 0.5}, drop_zero_variance=True) == [{"kl_old": 2}] * 2

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from holdfast.learning.retention import Strategy
+from holdfast.policy.merging import ties
 from test_retention_weights import flat, made, stage_on
 
 
@@ -58,6 +59,14 @@ def test_ties_elects_a_sign_among_tasks_that_all_began_with_the_base() -> None:
     begun, merged = learned(strategy, stage, [-3.0, 3.0])
     assert begun == [1.0, 1.0]
     assert merged == pytest.approx([1 - 3.5, 1 + 1.5])
+
+
+def test_of_a_sum_of_nothing_no_sign_is_elected() -> None:
+    """Task vectors (2, 1) and (-2, 3): the first weight stays the base's, as `holdfast merge` has it."""
+    stage, strategy = stage_on(two_weights(1.0, 1.0)), made("ties", share=1.0)
+    learned(strategy, stage, [3.0, 2.0])
+    assert learned(strategy, stage, [-1.0, 4.0])[1] == [1.0, 3.0]
+    assert ties([torch.tensor([2.0, 1.0]), torch.tensor([-2.0, 3.0])], 1.0).tolist() == [0.0, 2.0]
 
 
 def test_what_is_left_of_task_vectors_is_added_up() -> None:

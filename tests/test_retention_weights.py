@@ -375,6 +375,27 @@ class Adapters(nn.Module):
         self.lora_B = nn.ModuleDict({"default": nn.Linear(4, 2, bias=False)})
 
 
+class OfEmbeddings(nn.Module):
+    """Rank 4, 7 words, width 3: the shapes that peft gives them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lora_embedding_A = nn.ParameterDict({"default": torch.randn(4, 7)})
+        self.lora_embedding_B = nn.ParameterDict({"default": torch.randn(3, 4)})
+
+
+def test_directions_of_embeddings_are_rows_of_the_first_matrix() -> None:
+    outer = nn.ModuleDict({"layer": OfEmbeddings()})
+    stage = stage_on(outer, inherited={"olora": {"used": torch.tensor(2)}})
+    strategy, memory = made("olora", rank=2, strength=1e-6), dict[str, torch.Tensor]()
+    strategy.begin(stage, memory)
+    before = [one.detach().clone() for one in outer.parameters()]
+    steps(strategy, stage, memory, 2)
+    first, second = (one != old for one, old in zip(outer.parameters(), before, strict=True))
+    assert first[2:].all() and not first[:2].any()
+    assert second[:, 2:].all() and not second[:, :2].any()
+
+
 def test_each_task_has_low_rank_directions_of_its_own() -> None:
     """The second stage trains rows 2 and 3 of A, pulled by λ sign(A_t A_oldᵀ) A_old."""
     torch.manual_seed(0)

@@ -215,7 +215,7 @@ class PolicyGradient(Objective):
         if method.refills:
             stats["drawn"] = float(drawn)
         passes = (old is not None) + (reference is not None)
-        spent += Spent(flops=passes * policy.operations.forward(rollouts.prompts, rollouts.completions))
+        spent += Spent(flops=passes * policy.operations.forward(rollouts.prompts, completions))
         return Groups(
             rollouts.prompts,
             completions,

@@ -91,6 +91,7 @@ class RLOO(RFT):
 class ReMax(RFT):
     """Reward minus that of the greedy completion: Li et al. (arXiv 2310.10505), alg. 2."""
 
+    version: ClassVar[int] = 5  # up to 4, a reference's pass was counted over the greedy answer, too
     greedy = True
     objective: Literal["remax"]
 

@@ -24,7 +24,7 @@ from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
 from holdfast.learning.objectives import k3, pushed
 from holdfast.learning.retention import Memory
-from holdfast.learning.retention.passes import logprobs_under
+from holdfast.learning.retention.passes import logprobs_under, own_logprobs
 from holdfast.learning.retention.places import TakesPlaces
 from holdfast.learning.retention.pool import (
     mixed,
@@ -69,8 +69,7 @@ class AskedAgain(TakesPlaces):
 
     def logprobs(self, stage: Stage, groups: Groups, rows: list[int]) -> torch.Tensor:
         """Of the teacher, at these rows; elsewhere of the policy as it sampled. [B, G, R]"""
-        assert groups.completions.logprobs_BGR is not None, "it samples"
-        result_BGR = groups.completions.logprobs_BGR.clone()
+        result_BGR = own_logprobs(stage, groups).clone()
         teacher_BGR = logprobs_under(stage.past("stage_start"), stage, groups.rows(rows))
         result_BGR[torch.tensor(rows, device=result_BGR.device)] = teacher_BGR
         return result_BGR
@@ -95,14 +94,13 @@ class KLOnOldPrompts(AskedAgain):
         rows = old_rows(stage, groups)
         if not rows:
             return groups
-        assert groups.completions.logprobs_BGR is not None, "it samples"
         kl_B, advantages_BG = torch.zeros(len(groups.prompts)), groups.advantages_BG.clone()
         kl_B[rows] = self.coef
         if not self.reward:
             advantages_BG[rows] = 0
         reference_BGR = self.logprobs(stage, groups, rows)
         mask_BGR = groups.completions.mask_BGR
-        divergence = k3(reference_BGR, groups.completions.logprobs_BGR, mask_BGR).sum() / mask_BGR[rows].sum()
+        divergence = k3(reference_BGR, own_logprobs(stage, groups), mask_BGR).sum() / mask_BGR[rows].sum()
         found = replace(groups, advantages_BG=advantages_BG, reference_BGR=reference_BGR, kl_B=kl_B)
         # A step divides by all tokens of what stays in it, of which these are a part.
         stays = pushed(found) if _drops(stage.method) else slice(None)

@@ -1,6 +1,6 @@
 """Learning without forgetting: what the policy of the stage's start would say to the new examples is kept.
 
-Li & Hoiem (arXiv 1606.09282), eqs. 1 and 3, over the tokens of the completions that are learned from:
+Li & Hoiem (arXiv 1606.09282), the loss of old tasks, over the tokens of completions that are learned from:
 
     gradient ← gradient + α ∇ mean_t KL(π_prev(· | x, y_<t) ‖ π(· | x, y_<t))    both at temperature T
 

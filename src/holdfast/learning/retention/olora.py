@@ -47,7 +47,7 @@ class OLoRA(Frozen):
         used = int(left["used"]) if left else 0
         masks = []
         for name, parameter in trained_weights(stage.policy.model).items():
-            axis = 0 if ".lora_A." in name else 1
+            axis = 0 if _is_first(name) else 1
             room = parameter.shape[axis]
             if used + self.rank > room:
                 raise HoldfastError(
@@ -68,7 +68,7 @@ class OLoRA(Frozen):
             return {"olora_share": 0.0}
         added = torch.zeros((), device=stage.policy.device)
         for name, parameter in trained_weights(stage.policy.model).items():
-            if parameter.grad is None or ".lora_A." not in name:
+            if parameter.grad is None or not _is_first(name):
                 continue
             old, new = parameter[:used], parameter[used : used + self.rank]
             pull = self.strength * torch.sign(new @ old.T) @ old
@@ -81,3 +81,8 @@ class OLoRA(Frozen):
     def end(self, stage: Stage, memory: Memory) -> Memory:
         """How many rows are used."""
         return {"used": memory["used"] + self.rank}
+
+
+def _is_first(name: str) -> bool:
+    """Whether it is an A, whose rows are directions; of a B the columns go with them."""
+    return ".lora_A." in name or ".lora_embedding_A." in name

@@ -18,16 +18,22 @@ from pydantic import Field
 
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.kl_old import AskedAgain
+from holdfast.learning.retention.passes import own_logprobs
 from holdfast.learning.retention.pool import old_rows, old_share
 from holdfast.learning.stage import Stage
 
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
+    from holdfast.learning.methods import Method
 
 
 class OnPolicyDistillation(AskedAgain):
     kind: Literal["opd"] = "opd"
     coef: float = Field(1.0, gt=0)  # c
+
+    def results_version(self, method: Method) -> int:
+        """Another engine's log-probabilities stood for the policy's own."""
+        return 2 if getattr(method, "sampler", None) else 1
 
     def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
         """Give tokens of old prompts the teacher's advantage, and no other."""
@@ -35,10 +41,8 @@ class OnPolicyDistillation(AskedAgain):
         if not rows:
             return groups
         teacher_BGR = self.logprobs(stage, groups, rows)
-        own_BGR = groups.completions.logprobs_BGR
-        assert own_BGR is not None, "it sampled them"
         advantages_BG = groups.advantages_BG.clone()
         advantages_BG[rows] = 0
-        judged_BGR = self.coef * (teacher_BGR - own_BGR)  # 0 where there is no teacher
+        judged_BGR = self.coef * (teacher_BGR - own_logprobs(stage, groups))  # 0 where there is no teacher
         found = replace(groups, advantages_BG=advantages_BG, advantages_BGR=judged_BGR)
         return found.logged({f"{self.name}_share": old_share(stage, groups)})

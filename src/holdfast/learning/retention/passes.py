@@ -60,14 +60,14 @@ def objective_gradient(
 ) -> torch.Tensor | None:
     """∇ of what a step of the stage's method would learn from some examples [N].
 
-    RFT answers them anew, and averages as its `loss_mean` says. A divergence from a reference is left out.
+    RFT answers them anew, once, averaged as its `loss_mean` says. No divergence from a reference is in it.
 
     Returns:
         None where nothing is left to learn from, or the output is not finite.
     """
     policy, method = stage.policy, stage.method
     if isinstance(method, RFT):
-        method = method.model_copy(update={"kl_coef": 0.0})
+        method = method.model_copy(update={"kl_coef": 0.0, "refills": 0})  # which are the stage's examples
     objective = method.make(replace(stage, method=method))
     try:
         groups = objective.chosen(objective.collect(policy, items, stream))
@@ -90,8 +90,18 @@ def objective_gradient(
 
 
 def gradient_version(method: Method) -> int:
-    """Of strategies by `objective_gradient`, which was a mean over tokens whatever `loss_mean` said."""
-    return 2 if getattr(method, "loss_mean", "tokens") != "tokens" else 1
+    """Of strategies by `objective_gradient`, which was a mean over tokens whatever `loss_mean` said, and took
+    refills from the stage's own task."""
+    averaged = getattr(method, "loss_mean", "tokens") != "tokens"
+    return 3 if getattr(method, "refills", 0) else 2 if averaged else 1
+
+
+def own_logprobs(stage: Stage, groups: Groups) -> torch.Tensor:
+    """Log-probabilities of sampled answers by the policy that learns, [B, G, R]: another engine's, where one
+    drew them, are off by its rounding."""
+    known = groups.completions.logprobs_BGR if stage.sampler is None else groups.old_logprobs_BGR
+    assert known is not None, "it samples"
+    return known
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from pydantic import Field
 from holdfast.learning.advantages import EPSILON, group_relative
 from holdfast.learning.methods import GRPO, Method
 from holdfast.learning.retention import Continuing, Memory
-from holdfast.learning.retention.passes import logprobs_under
+from holdfast.learning.retention.passes import logprobs_under, own_logprobs
 from holdfast.learning.retention.pool import count
 from holdfast.learning.stage import Stage
 
@@ -72,11 +72,8 @@ class RaPO(Continuing):
     def drift(self, stage: Stage, groups: Groups) -> torch.Tensor:
         """d of each completion [B, G]."""
         completions = groups.completions
-        # Another engine's are off by its rounding, which α multiplies.
-        now_BGR = completions.logprobs_BGR if stage.sampler is None else groups.old_logprobs_BGR
-        assert now_BGR is not None, "it samples"
         then_BGR = logprobs_under(stage.past("stage_start"), stage, groups)
-        difference_BGR = (now_BGR - then_BGR) * completions.mask_BGR
+        difference_BGR = (own_logprobs(stage, groups) - then_BGR) * completions.mask_BGR
         return (difference_BGR.sum(-1) / completions.lengths_BG.clamp_min(1)).clamp_min(0)
 
     def advantages(self, memory: Memory, rewards_BG: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ merged one.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -21,6 +21,9 @@ from holdfast.learning.retention.terms import flat_weights, inherited, set_weigh
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_weights
 from holdfast.policy.merging import drop, larger, trim
+
+if TYPE_CHECKING:
+    from holdfast.learning.methods import Method
 
 
 class TaskVectors(Strategy):
@@ -100,7 +103,12 @@ class Ties(TaskVectors):
     def merged(self, sums: Memory) -> torch.Tensor:
         """The mean of those that agree with the sign of the sum."""
         up, down = (sums[side] / sums[f"{side}s"].clamp_min(1) for side in ("up", "down"))
-        return torch.where(sums["up"] + sums["down"] > 0, up, down)
+        sign = (sums["up"] + sums["down"]).sign()
+        return torch.where(sign > 0, up, down) * sign.abs()
+
+    def results_version(self, method: Method) -> int:
+        """A sum of 0 had the sign of minus."""
+        return 2
 
 
 class Dare(TaskVectors):
