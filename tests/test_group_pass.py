@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -134,6 +135,20 @@ def test_activation_checkpointing(folder):
     torch.testing.assert_close(kept[1], plain[1])
     for name, gradient in plain[2].items():
         torch.testing.assert_close(kept[2][name], gradient, rtol=0, atol=1e-6)
+
+
+def test_dropout_is_off_where_activations_are_checkpointed(tmp_path):
+    path = make_text_folder(tmp_path, sliding_window=4) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.5}))
+    policy, reference = make_policy(tmp_path, activation_checkpointing=True), make_policy(tmp_path)
+    batch, calls = random_batch(policy, 5, (0, 0), 2, 6), []
+    policy.model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(0))
+    found, *_, gradients = loss_and_gradients(policy, "plain", *batch)
+    assert len(calls) == 2  # the backward pass computes it again
+    wanted, *_, wanted_gradients = loss_and_gradients(reference, "plain", *batch)
+    assert torch.equal(found.logprobs_BGR, wanted.logprobs_BGR)
+    for name, gradient in wanted_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-6)
 
 
 def test_head_in_chunks(folder, monkeypatch):

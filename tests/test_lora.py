@@ -78,6 +78,20 @@ def test_other_architectures(tmp_path, make):
     assert_equal_passes(policy, *random_batch(policy, 5, images, 3, 6))
 
 
+def test_dropout_of_saved_adapters_is_off_where_activations_are_checkpointed(folder, tmp_path):
+    adapted(folder).save(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_dropout": 0.5}))
+    policy = make_policy(tmp_path, path=str(folder), activation_checkpointing=True)
+    policy.model.double()
+    batch = random_batch(policy, 5, (1, 0), 3, 6)
+    assert_equal_passes(policy, *batch)
+    with torch.no_grad():
+        wanted = policy.logprobs_by("packed", *batch, 1.0).logprobs_BGR
+    found = policy.logprobs_by("packed", *batch, 1.0).logprobs_BGR
+    torch.testing.assert_close(found.detach(), wanted, rtol=0, atol=1e-9)
+
+
 def test_new_adapters_change_nothing_and_are_always_the_same(folder):
     plain, policy = make_policy(folder), make_policy(folder, lora=LORA)
     state = torch.get_rng_state()

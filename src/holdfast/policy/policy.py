@@ -401,9 +401,11 @@ class Policy:
         return log_distribution(logits_TV, self.draw.banned_V, temperature)
 
     def _mode(self, training: bool) -> None:
-        """Training mode is on only where transformers needs it, to checkpoint activations."""
+        """Training mode is on only where transformers needs it, to checkpoint activations: no dropout is."""
         if self.model.training != training:
-            self.model.train(training)
+            for module in self.model.modules():
+                module.training = training and hasattr(module, "gradient_checkpointing")
+            self.model.training = training
 
     def fall_back(self, reason: str) -> None:
         self.way = "plain"
