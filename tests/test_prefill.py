@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from family_helpers import make_internvl_folder, make_qwen2_folder
-from holdfast.policy import logprobs
+from holdfast.policy import lean, logprobs
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
@@ -95,6 +95,22 @@ def test_a_reference_may_stand_in_meanwhile(tmp_path):
     _, gradients = continued(policy, *batch, known)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, wanted[name], rtol=0, atol=1e-9, msg=name)
+
+
+def test_a_prefill_by_layers_that_were_found_wrong_is_not_used(tmp_path, monkeypatch):
+    policy, same = make_policy(make_folder(tmp_path)), make_policy(tmp_path)
+    same.backbone.lean = None
+    prompts = random_batch(policy, 4, (1, 0), 1, 1)[0]
+    monkeypatch.setattr(lean, "_unit", lambda rows, epsilon: (rows, rows))
+    known = policy.prefill(prompts)
+    found, wanted = (
+        one.sample(prompts, 3, Sampling(max_tokens=8), torch.Generator().manual_seed(1), known=start)
+        for one, start in ((policy, known), (same, None))
+    )
+    assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
+    assert torch.equal(found.logprobs_BGR, wanted.logprobs_BGR)
+    found = policy.group_logprobs(prompts, found, known=known)
+    assert torch.equal(found.logprobs_BGR, same.group_logprobs(prompts, wanted).logprobs_BGR)
 
 
 def test_a_prefill_serves_one_backward_pass(tmp_path):

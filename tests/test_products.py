@@ -12,7 +12,7 @@ from torch import nn
 from holdfast import libraries
 from holdfast.policy import products
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import ModelSettings
+from holdfast.policy.settings import ModelSettings, Sampling
 from policy_helpers import make_folder, make_policy
 from team_helpers import together
 from test_group_pass import loss_and_gradients, random_batch
@@ -160,6 +160,25 @@ def test_wrong_products_are_noticed_and_done_without(tmp_path, monkeypatch, capl
         wanted = policy.logprobs_by("plain", *batch, 1.0)
     torch.testing.assert_close(found.logprobs_BGR, wanted.logprobs_BGR, rtol=0, atol=1e-4)
     assert not products._enabled and policy.way == "packed" and "oneDNN" in caplog.text
+
+
+@needs_onednn
+@pytest.mark.parametrize("written_out", [True, False])
+def test_what_wrong_products_drew_is_drawn_anew_and_nothing_else_given_up(written_out, tmp_path, monkeypatch):
+    policy, same = make_policy(make_folder(tmp_path)), make_policy(tmp_path)
+    prompts = random_batch(policy, 2, (1, 1), 2, 24)[0]
+    if not written_out:
+        policy.backbone.lean = same.backbone.lean = None
+    monkeypatch.setattr(products, "_enabled", True)
+    product = products._product
+    monkeypatch.setattr(products, "_product", lambda *parts: product(*parts) * 1.5)
+    draw = lambda one: one.sample(prompts, 30, Sampling(max_tokens=9), torch.Generator().manual_seed(1))  # noqa: E731
+    with products.by_pytorch():
+        wanted = draw(same)
+    found = draw(policy)
+    assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
+    assert not products.used() and policy.way == "packed"
+    assert (policy.lean is not None) == written_out
 
 
 def does_without(team):

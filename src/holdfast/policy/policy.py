@@ -227,7 +227,6 @@ class Policy:
         numbers = (sampling.max_tokens, len(prompts), group)
         uniform_TBG = torch.rand(numbers, generator=generator, device=generator.device).to(self.device)
         self._mode(False)
-        before = self.way, self.lean
 
         def part(rows: range) -> Completions:
             some, uniform_TX = some_rows(prompts, rows), uniform_TBG[:, rows.start : rows.stop].flatten(1)
@@ -245,9 +244,11 @@ class Policy:
 
         completions = whole()
         temperature = sampling.temperature or 1.0
-        self.check(prompts, completions, temperature, new=True)
-        changed = before != (self.way, self.lean)
+        changed = self.check(prompts, completions, temperature, new=True)
         if changed or replays_are_wrong(self, prompts, completions, temperature):
+            if known is not None:
+                known.release()  # it was computed as they were
+                known = None
             completions = whole()  # of the same random numbers
         return completions
 
@@ -336,11 +337,12 @@ class Policy:
 
     def check(
         self, prompts: Prompts, completions: Completions, temperature: float = 1.0, new: bool = False
-    ) -> None:
+    ) -> bool:
         """Compare both passes on these groups (just drawn, if `new`), unless that was done: before ranks
-        compute apart."""
-        if self.way == "packed" and not self.checked and len(prompts):
-            try_packed(self, prompts, completions, temperature, new)
+        compute apart. Whether the policy computes otherwise from now on."""
+        if self.way == "plain" or self.checked or not len(prompts):
+            return False
+        return try_packed(self, prompts, completions, temperature, new)
 
     def decode(self, completions: Completions) -> list[list[str]]:
         """The text of each completion, without end, padding and control tokens."""

@@ -22,15 +22,18 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch
 @torch.no_grad()
 def try_packed(
     policy: Policy, prompts: Prompts, completions: Completions, temperature: float, new: bool
-) -> None:
-    """Compare both passes on the first group; fall back for the rest of the run if they differ.
+) -> bool:
+    """Compare both passes on the first group; do without what makes them differ for the rest of the run.
 
     What `new` completions were drawn with is compared, too, where steps are not replayed.
+
+    Returns:
+        Whether the policy computes otherwise from now on.
     """
     # Two members show what one would not: completions that see each other.
     first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
     backbone = policy.backbone
-    lean, replays = policy.lean is not None, backbone is None or backbone.replays
+    replays = backbone is None or backbone.replays
     drawn = first[1].logprobs_BGR if new and not replays else None
 
     def plainly() -> torch.Tensor:
@@ -52,18 +55,21 @@ def try_packed(
 
     difference = policy.shards.agreed(compared)
     if difference is None:
-        return  # nothing to compare with: the next group will show
+        return False  # nothing to compare with: the next group will show
     policy.checked, most = True, TOLERANCE[next(policy.model.parameters()).dtype]
-    if lean and backbone is not None and not difference <= most:
-        backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
-        drawn = None  # they are drawn anew
-        difference = policy.shards.agreed(compared) or 0.0
-    if not difference <= most and not (off := policy.shards.agreed(apart)) <= most:
+    if difference <= most:
+        return False
+    drawn = None  # they are drawn anew
+    if not (off := policy.shards.agreed(apart)) <= most:
         products.leave_to_pytorch(f"log-probabilities are off by {off:.2g}")
+        difference = policy.shards.agreed(compared) or 0.0
+    if policy.lean is not None and backbone is not None and not difference <= most:
+        backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
         difference = policy.shards.agreed(compared) or 0.0
     if not difference <= most:
         fused.disable()
         policy.fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
+    return True
 
 
 @torch.no_grad()
