@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 import shutil
 import weakref
@@ -27,6 +28,7 @@ from holdfast.policy.cache import ByteCache
 from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
 from holdfast.policy.processor import load_processor
+from holdfast.policy.ready import check_ready
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.embedded import TASKS
 from policy_helpers import (
@@ -387,6 +389,15 @@ def test_damaged_tokenizer(folder, tmp_path):
 def test_frozen_parts_need_a_vision_tower(tmp_path):
     with pytest.raises(InputError, match=r"model\.freeze: LlamaForCausalLM has no vision tower; remove"):
         make_policy(make_text_folder(tmp_path), freeze=("vision",))
+
+
+def test_a_tokenizer_without_an_end_token_is_told_before_any_work(tmp_path):
+    path = make_text_folder(tmp_path) / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token": None}))
+    template = tmp_path / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_end|>", ""))
+    with pytest.raises(InputError, match="names no end token"):
+        check_ready(str(tmp_path), ModelSettings(path=str(tmp_path)))
 
 
 def test_a_part_that_is_not_known_cannot_be_frozen(folder, monkeypatch):

@@ -7,6 +7,7 @@ every other family with images.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -96,7 +97,7 @@ class Encoder:
         return Prompts(*padded, images=uses, image_keys=keys, **inputs)
 
     def try_out(self) -> None:
-        """See that the chat template and the tokenizer take a question, and the context holds it.
+        """See that chat template and tokenizer take a question, the context holds it, and a reply ends.
 
         Raises:
             InputError: they do not.
@@ -107,6 +108,7 @@ class Encoder:
                 f"The shortest prompt has {least} tokens, and the context is {self.max_context}; raise "
                 "model.max_context, or leave it out."
             )
+        self.end  # noqa: B018
 
     @cached_property
     def opens_thought(self) -> bool:
@@ -114,16 +116,20 @@ class Encoder:
         return self.template.render([self._messages("", 0)])[0].rstrip().endswith(THOUGHT)
 
     @cached_property
-    def end(self) -> int | None:
-        """The token that ends a reply: what the chat template writes after one, else the tokenizer's own."""
-        reply = "reply"
+    def end(self) -> int:
+        """The token that ends a reply: what the chat template writes after one, else the tokenizer's own.
+
+        Raises:
+            InputError: neither names one.
+        """
+        reply, written = "reply", None
         turn = {"role": "assistant", "content": self._content(reply, 0)}
-        try:
+        with suppress(InputError):  # a template refuses what it was not made for
             (rendered,) = self.template.render([[*self._messages("question", 0), turn]], begins_reply=False)
-        except InputError:  # a template refuses what it was not made for
-            return self.tokenizer.eos_token_id
-        written = self.control.first(rendered.rpartition(reply)[2])
-        return self.tokenizer.eos_token_id if written is None else written
+            written = self.control.first(rendered.rpartition(reply)[2])
+        if (end := self.tokenizer.eos_token_id if written is None else written) is None:
+            raise InputError("The tokenizer names no end token (eos_token); set it in tokenizer_config.json.")
+        return end
 
     def prepare(self, images: Iterable[ImageSource]) -> None:
         """Begin to decode images that are soon encoded, in a thread, where that is of use."""
@@ -138,7 +144,7 @@ class Encoder:
             self._check_characters("target", index, text)
         rows = self._target_ids(texts)
         for index, row in enumerate(rows):
-            self._check_target(index, row)
+            self._check_target(index, len(row))
         return self._completions(rows)
 
     def _completions(self, rows: Sequence[Sequence[int]]) -> Completions:
@@ -211,18 +217,16 @@ class Encoder:
             try:
                 self._check_characters("target", index, text)
                 (ids,) = self._target_ids([text])
-                self._check_target(index, ids)
+                self._check_target(index, len(ids))
                 found.append(len(ids))
             except Unfit as problem:
                 found.append(problem)
         return found
 
     def _target_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        ends = [] if self.end is None else [self.end]
-        return [ids + ends for ids in self._ids([self.control.quote(text) for text in texts])]
+        return [[*ids, self.end] for ids in self._ids([self.control.quote(text) for text in texts])]
 
-    def _check_target(self, index: int, ids: list[int]) -> None:
-        length = len(ids) + (self.end is None)
+    def _check_target(self, index: int, length: int) -> None:
         self._check_length("target", index, length, "Shorten it, or raise max_context.")
 
     def _check_prompt(self, index: int, length: int, room: int = 0) -> None:

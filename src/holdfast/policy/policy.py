@@ -65,8 +65,6 @@ class Policy:
         self.family = family_of(model.config)
         self.encoder = self.family.encoder(processor, settings, self.device)
         self.encoder.try_out()
-        if self.encoder.end is None:
-            raise InputError("The tokenizer names no end token (eos_token); set it in tokenizer_config.json.")
         self.end = self.encoder.end
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(self.end)
