@@ -9,10 +9,12 @@ import re
 import shutil
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
+import torch
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
@@ -25,7 +27,8 @@ from holdfast.experiment.provenance import hub_commit
 from holdfast.experiment.runindex import index
 from holdfast.experiment.store import Store
 from holdfast.files import read_json, read_jsonl
-from holdfast.generate.setting import machine
+from holdfast.generate.local import LocalGenerator
+from holdfast.generate.setting import machine, setting_of
 from holdfast.policy.settings import ModelSettings
 from holdfast.report.paper import write_figures
 from holdfast.versions import package_versions
@@ -64,6 +67,13 @@ def test_every_result_says_with_what_it_was_made_and_is_named_without(ran: Path)
         assert made["versions"] == package_versions() and made["threads"] == 1
         assert made["machine"] and made["device"] == machine("cpu") != "" and made["date"].endswith("+00:00")
         assert "versions" not in read_json(store.folder(job) / "job.json")
+
+
+def test_of_several_cards_the_one_that_computes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the card {device}")
+    policy: Any = SimpleNamespace(device=torch.device("cuda:1"), model=torch.nn.Linear(1, 1))
+    assert setting_of(LocalGenerator(policy), 4)["machine"] == "the card cuda:1"
+    machine.cache_clear()
 
 
 def test_results_can_be_read_by_the_group_where_the_mask_lets_it(ran: Path) -> None:

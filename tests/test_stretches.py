@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -132,6 +134,33 @@ def test_wrong_replays_are_noticed_and_done_without(folders, monkeypatch, caplog
     found = sample(policy, True, WAYS["plain"])
     assert not policy.backbone.replays and "Replayed decoding steps are not used" in caplog.text
     assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
+
+
+def test_a_graph_is_recorded_on_the_card_that_computes(monkeypatch):
+    """As if there were several: torch itself would record what the current one does, and that is nothing."""
+    card, seen, steps = torch.device("cuda:1"), [], []
+
+    def context(name):
+        def entered(*given, **named):
+            seen.append((name, *named.values(), *(one for one in given if isinstance(one, torch.device))))
+            return nullcontext()
+
+        return entered
+
+    class Graph:
+        def replay(self):
+            steps.append("replayed")
+
+    monkeypatch.setattr(torch.cuda, "device", context("current"))
+    monkeypatch.setattr(torch.cuda, "graph", context("recorded"))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda one: f"beside {one}")
+    waited = SimpleNamespace(synchronize=lambda: seen.append("waited"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda one: seen.append(("stream", one)) or waited)
+    assert stretches._repeat(lambda: steps.append("taken"), 9, card)
+    assert seen == [("current", card), ("recorded", "beside cuda:1"), ("stream", card), "waited"]
+    assert steps == ["taken"] * 2 + ["replayed"] * 8
+    stretches._beside.cache_clear()
 
 
 @pytest.mark.parametrize("how", [WAYS["plain"], WAYS["top-p"]], ids=["plain", "top-p"])

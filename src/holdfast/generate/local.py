@@ -28,6 +28,11 @@ class LocalGenerator:
         return self.policy.encoder.opens_thought
 
     @property
+    def device(self) -> str:
+        """Where the policy computes: of several cards, on which."""
+        return str(self.policy.device)
+
+    @property
     def mode(self) -> dict[str, Any]:
         """How the policy computes."""
         import torch

@@ -32,7 +32,8 @@ def setting_of(generator: Generator, batch: int | None) -> dict[str, Any]:
     if (served := getattr(generator, "served", None)) is not None:
         return {"mode": mode, "versions": {"holdfast": versions["holdfast"]}, "served": served}
     shown = {name: version for name, version in versions.items() if name != "python"}  # which changes none
-    return {"machine": machine(str(mode.get("device", "cpu"))), "mode": mode, "versions": shown}
+    device = getattr(generator, "device", mode.get("device", "cpu"))
+    return {"machine": machine(str(device)), "mode": mode, "versions": shown}
 
 
 @cache

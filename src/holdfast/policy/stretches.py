@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -84,7 +85,7 @@ def decode_in_stretches(
         count = min(STRETCH, last - done)
         decode.visible = done + count
         step = _step(hidden, backbone.head, decode, out, live, tokens_N, positions_N)
-        if not _repeat(step, count, capture=backbone.replays and tokens_N.is_cuda):
+        if not _repeat(step, count, tokens_N.device if backbone.replays and tokens_N.is_cuda else None):
             backbone.replays = False
         done += count
         out.raise_if_infinite()
@@ -109,19 +110,24 @@ def _step(
     return step
 
 
-def _repeat(step: Callable[[], None], count: int, capture: bool) -> bool:
-    """Take `step` so many times; with `capture`, from the second on as a CUDA graph.
+def _repeat(step: Callable[[], None], count: int, capture: torch.device | None) -> bool:
+    """Take `step` so many times.
+
+    Args:
+        capture: the card on which a CUDA graph does it from the second time on; None: without.
 
     Returns:
         False if it could not be captured, after a warning.
     """
     step()
     again, captured = step, True
-    if capture and count >= WORTH_CAPTURING:
-        graph = torch.cuda.CUDAGraph()
+    if capture is not None and count >= WORTH_CAPTURING:
         try:
-            with torch.cuda.graph(graph):  # records, computes nothing
-                step()
+            # Left to itself, torch records what the current card does, whichever the step computes on.
+            with torch.cuda.device(capture):
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=_beside(capture)):  # records, computes nothing
+                    step()
             again = graph.replay
         except torch.OutOfMemoryError:
             raise
@@ -130,6 +136,12 @@ def _repeat(step: Callable[[], None], count: int, capture: bool) -> bool:
             captured = False
     for _ in range(count - 1):
         again()
-    if capture:
-        torch.cuda.current_stream().synchronize()  # before a graph's memory is given back
+    if capture is not None:
+        torch.cuda.current_stream(capture).synchronize()  # before a graph's memory is given back
     return captured
+
+
+@cache
+def _beside(card: torch.device) -> torch.cuda.Stream:
+    """The stream of a card that its graphs are recorded on."""
+    return torch.cuda.Stream(card)
