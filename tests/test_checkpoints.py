@@ -215,8 +215,10 @@ def test_tasks_of_ones_own(tmp_path: Path) -> None:
 class Parrot:
     """A sampler from outside: it repeats the question's last word, in parts that come backwards."""
 
-    def __init__(self, group: int = 1, forgets: bool = False) -> None:
-        self.group, self.forgets = group, forgets
+    def __init__(
+        self, group: int = 1, forgets: bool = False, twice: bool = False, mute: bool = False
+    ) -> None:
+        self.group, self.forgets, self.twice, self.mute = group, forgets, twice, mute
         self.asked: list[str] = []
 
     def generate(
@@ -226,7 +228,11 @@ class Parrot:
             question = questions[place]
             self.asked.append(question.example.id)
             said = f"<think> {len(question.images)} </think> \\boxed{{ {question.prompt.split()[-2]} }}"
-            yield Answers([place], [[said] * self.group], [[None] * self.group], [[True] * self.group])
+            asked = [place] * (1 + self.twice)
+            texts = [] if self.mute else [[said] * self.group for _ in asked]
+            yield Answers(
+                asked, texts, [[None] * self.group for _ in asked], [[True] * self.group for _ in asked]
+            )
 
 
 def test_a_sampler_from_outside_the_package(tmp_path: Path) -> None:
@@ -245,6 +251,8 @@ def test_a_sampler_from_outside_the_package(tmp_path: Path) -> None:
     assert examine(subject, exam)[0].reused
     for bad, message in (
         (Parrot(group=2), "not with 1 responses"),
+        (Parrot(twice=True), "answered a question twice"),
+        (Parrot(mute=True), "a text, a length and whether it is finished for each"),
         (Parrot(forgets=True), "1 of 3 questions"),
     ):
         broken = Subject("a bad parrot", {"sampler": message}, lambda bad=bad: bad)  # type: ignore[misc]

@@ -112,9 +112,12 @@ def ask(
     """
     left = set(range(len(asked)))
     for part in generator.generate(asked, group, sampling, stream):
-        if not left.issuperset(part.asked) or any(len(texts) != group for texts in part.texts):
+        counts = set(map(len, (part.asked, set(part.asked), part.texts, part.lengths, part.finished)))
+        each = (some for told in (part.texts, part.lengths, part.finished) for some in told)
+        if len(counts) > 1 or not left.issuperset(part.asked) or any(len(some) != group for some in each):
             raise HoldfastError(
-                f"{type(generator).__name__} answered a question twice, or not with {group} responses."
+                f"{type(generator).__name__} answered a question twice, or not with {group} responses "
+                "(a text, a length and whether it is finished for each)."
             )
         left.difference_update(part.asked)
         yield part
