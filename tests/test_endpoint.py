@@ -192,6 +192,8 @@ def test_all_answers_together_have_a_limit(server: ChatServer) -> None:
     with pytest.raises(HoldfastError, match=r"took longer than server\.run_limit"):
         complete(connect(server, run_limit=0.5, retries=20))
     assert time.monotonic() - start < 3
+    with pytest.raises(HoldfastError, match=r"took longer than server\.run_limit"):  # in the last attempt
+        complete(connect(server, run_limit=0.3, retries=0))
 
 
 def test_half_a_character_can_be_written(server: ChatServer) -> None:

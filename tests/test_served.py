@@ -305,6 +305,17 @@ def test_endpoints_are_asked_again_as_questions_are(
     assert not engine.troubles[path]
 
 
+def test_a_refused_question_names_the_settings_of_a_sampler(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    made = generator(policy, engine, tmp_path)
+    engine.troubles["/v1/chat/completions"] = [(400, {}, b"too long")]
+    with pytest.raises(
+        InputError, match=r"Check max_tokens \(of sampling for roll-outs, else of evaluation\)"
+    ):
+        drawn(made, count=1)
+
+
 def test_an_endpoint_elsewhere_is_not_followed(policy: Policy, engine: EngineServer, tmp_path: Path) -> None:
     engine.troubles["/version"] = [(307, {"Location": "http://127.0.0.1:9/"}, b"")]
     with pytest.raises(

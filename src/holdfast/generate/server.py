@@ -214,10 +214,10 @@ class ServerGenerator:
             HoldfastError: `run_limit` is over.
         """
         left, longest = self._deadline - time.monotonic(), self.settings.timeout
+        limit = f"{self.settings.key}.run_limit ({self.settings.run_limit / 3600:g} h)"
+        over = HoldfastError(f"{url} took longer than {limit} for everything.")
         if left <= 0:
-            hours = self.settings.run_limit / 3600
-            limit = f"{self.settings.key}.run_limit ({hours:g} h)"
-            raise HoldfastError(f"{url} took longer than {limit} for everything.")
+            raise over
         if body is not None:
             body = {key: value for key, value in body.items() if key not in self.left_out}
         content = bytearray()
@@ -231,6 +231,8 @@ class ServerGenerator:
                     if len(content) > LONGEST_BODY:
                         raise Again(f"its answer is longer than {LONGEST_BODY:,} bytes")
         except TimeoutError:
+            if left < longest:
+                raise over from None
             advice = f"see {self.settings.key}.timeout and {self.settings.key}.concurrency"
             raise Again(f"no whole answer in {longest:g} s; {advice}") from None
         except httpx2.ConnectError as error:
@@ -257,7 +259,8 @@ class ServerGenerator:
             return "Give the address it redirects to."
         if code == 404:
             return f"Check the address (up to /v1) and {key}.model (the name the server knows the model by)."
-        return "Check evaluation.max_tokens against the server's context, and whether the model takes images."
+        most = self.settings.most_tokens
+        return f"Check {most} against the server's context, and whether the model takes images."
 
     def said(self, response: httpx2.Response, content: bytes) -> str:
         """Status of a refusal and what the server says about it, without the key."""

@@ -14,7 +14,8 @@ SERVED_VERSION = 1  # raise when a served engine is asked in another way
 class ServerSettings(Settings):
     """What must be known of an OpenAI-compatible server besides its address."""
 
-    key: ClassVar[str] = "server"  # what messages call these settings
+    key: ClassVar[str] = "server"  # what messages call these settings, and that of the longest answer
+    most_tokens: ClassVar[str] = "evaluation.max_tokens"
 
     model: str = ""  # what the server calls the model
     key_variable: str | None = None  # the environment variable that holds its key
@@ -29,6 +30,7 @@ class Served(ServerSettings):
     """Another engine that samples for the policy: a vLLM server beside Holdfast that is given its weights."""
 
     key: ClassVar[str] = "sampler"
+    most_tokens: ClassVar[str] = "max_tokens (of sampling for roll-outs, else of evaluation)"
 
     kind: Literal["served"]  # the only one so far
     url: str  # of its OpenAI-compatible endpoints: http://localhost:8000/v1
