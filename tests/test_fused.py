@@ -11,9 +11,11 @@ import torch
 from family_processors import make_mistral3_folder
 from holdfast.policy import fused, logprobs, stretches
 from holdfast.policy.lean import Lean
-from holdfast.policy.settings import Sampling
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings, Sampling
 from newer_families import make_glm4v_folder, make_qwen3_5_folder, make_qwen3_vl_moe_folder
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
+from team_helpers import together
 from test_group_pass import loss_and_gradients, random_batch
 from test_stretches import mixed_prompts
 
@@ -134,3 +136,18 @@ def test_parts_that_fail_or_differ_are_left_alone(tmp_path, as_on_a_gpu, monkeyp
 def test_a_cpu_is_never_fused(tmp_path):
     policy = make_policy(make_text_folder(tmp_path))
     assert not changed(policy.model)
+
+
+def takes_over(team):
+    """Where the leading rank found in an earlier stage that the packed pass is wrong."""
+    fused._tried = True
+    policy = Policy.load("embedded", ModelSettings(device="cpu"))
+    policy.way = "plain" if team.leads else "packed"
+    if team.leads:
+        fused.disable()
+    policy.share(2, team)
+    return policy.way, fused._enabled
+
+
+def test_ranks_leave_fused_parts_with_the_packed_pass():
+    assert together(2, takes_over) == [("plain", False)] * 2

@@ -109,6 +109,8 @@ def agree(policy: Policy) -> None:
     )
     if products.used() and not onednn:
         products.leave_to_pytorch("the leading rank does without them")
+    if way == "plain" and policy.way != way:
+        fused.disable()
     policy.way, policy.budget.tokens = way, tokens
     if policy.backbone is not None:
         policy.backbone.replays = replays
