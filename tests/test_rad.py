@@ -15,6 +15,8 @@ from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.learning.retention.rad import read_texts
 from holdfast.policy.gradients import flat, trained_parameters
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings
 from replay_helpers import NEW, OLD, gradient, loaded, made, nudge
 from test_learning import grpo, sft, stage_of
 
@@ -51,6 +53,12 @@ def test_the_gradient_of_texts_is_that_of_the_divergence_from_the_base(tmp_path:
     torch.testing.assert_close(gradient(policy), wanted, rtol=1e-3, atol=1e-6)
     assert said["rad_kl"] == pytest.approx(mean.item(), rel=1e-4)
     assert said["rad_share"] == pytest.approx(1, abs=1e-3)
+
+
+def test_of_texts_no_more_is_looked_at_than_the_context_holds() -> None:
+    policy = Policy.load("embedded", ModelSettings(max_context=70))
+    prompts, completions = policy.encoder.texts(["a cat " * 100, "a"], 128)
+    assert (prompts.lengths_B[:, None] + completions.lengths_BG).amax() == 70
 
 
 @pytest.mark.parametrize("make", [sft, grpo])

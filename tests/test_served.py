@@ -21,6 +21,7 @@ from holdfast.experiment.store import Store
 from holdfast.files import read_jsonl
 from holdfast.generate.generator import questions
 from holdfast.generate.local import LocalGenerator
+from holdfast.generate.rollouts import encode_items
 from holdfast.generate.served import ServedGenerator
 from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.surrogates import truncated_ratio
@@ -287,6 +288,17 @@ def test_an_engine_of_another_version_or_without_its_endpoints_is_refused(
     ):
         generator(policy, engine, tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_answers_stay_within_the_context_as_those_of_the_policy_itself(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    most = encode_items(policy, items_of("counting", 2), "cot", TEMPLATES["embedded"]).tokens_BP.shape[1] + 9
+    short = Policy.load("embedded", ModelSettings(max_context=most))
+    for made in (generator(short, engine, tmp_path), LocalGenerator(short)):
+        with pytest.raises(InputError, match=rf"outgrow the context of {most}\. Lower max_tokens"):
+            drawn(made)  # type: ignore[arg-type]
+    assert not engine.questions
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,10 @@ class ServedGenerator(LocalGenerator):
         """As `LocalGenerator.draw`, with the log-probabilities that the server drew with.
 
         Raises:
-            InputError: the server reads a question as other tokens, or tells no tokens.
+            InputError: the server reads a question as other tokens, or tells no tokens; or there is no room.
             HoldfastError: no answer came, one cannot be learned from, or they are not the policy's.
         """
+        self.policy.encoder.check_room(prompts, sampling.max_tokens)
         rows = zip(prompts.tokens_BP, prompts.mask_BP, strict=True)
         self.server.prompts = [tokens[mask].tolist() for tokens, mask in rows]
         self.server.limit = sampling.max_tokens

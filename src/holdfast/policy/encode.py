@@ -110,6 +110,19 @@ class Encoder:
             )
         self.end  # noqa: B018
 
+    def check_room(self, prompts: Prompts, max_tokens: int) -> None:
+        """See that the longest prompt leaves room for an answer.
+
+        Raises:
+            InputError: prompt and completion together may outgrow the context.
+        """
+        longest = prompts.tokens_BP.shape[1]
+        if longest + max_tokens > self.max_context:
+            raise InputError(
+                f"A prompt of {longest} tokens and max_tokens {max_tokens} outgrow the context of "
+                f"{self.max_context}. Lower max_tokens, or raise model.max_context."
+            )
+
     @cached_property
     def opens_thought(self) -> bool:
         """Whether the chat template ends in `<think>`, so that replies begin within it."""
@@ -162,12 +175,14 @@ class Encoder:
         """Texts that are no turns of a chat: what can be predicted of each, as groups of one.
 
         A prompt is what begins a sequence (BOS), or else the text's first token; the completion is the rest,
-        at most `most` tokens and no end. It is empty where a text has no more than that token.
+        at most `most` tokens and what the context holds, and no end. It is empty where a text has no more
+        than that token.
         """
         start = self.control.ids("", special=True)
+        first = max(1, len(start))
+        most = min(most, self.max_context - first)
         # Some texts take minutes to be tokenised.
         rows = [start + self.control.as_text(text[: MOST_CHARACTERS * most]) for text in texts]
-        first = max(1, len(start))
         prompts = [np.asarray(row[:first], dtype=np.int64) for row in rows]
         _, (axes, *_), _ = self._tokenise(["?"], [], ((),))
         positions = [np.broadcast_to(np.arange(len(row)), (len(axes), len(row))) for row in prompts]

@@ -213,12 +213,7 @@ class Policy:
             InputError: prompt and completion together may outgrow the context.
             NotFiniteError: the model's output is not finite; it tells for which example.
         """
-        longest = prompts.tokens_BP.shape[1]
-        if longest + sampling.max_tokens > self.encoder.max_context:
-            raise InputError(
-                f"A prompt of {longest} tokens and max_tokens {sampling.max_tokens} outgrow the context of "
-                f"{self.encoder.max_context}. Lower sampling.max_tokens or raise max_context."
-            )
+        self.encoder.check_room(prompts, sampling.max_tokens)
         group = group_size + greedy_row
         costs = [length + group * sampling.max_tokens for length in prompts.lengths_B.tolist()]
         # All at once, so that what a completion gets depends neither on the split nor on when others end.
