@@ -20,11 +20,12 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from family_helpers import make_qwen2_folder
+from family_helpers import make_llava_folder, make_qwen2_folder
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import environment, images, sampling
-from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.cache import ByteCache
+from holdfast.policy.families.family import Family
 from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
 from holdfast.policy.processor import load_processor
@@ -214,6 +215,22 @@ def test_targets_and_decode(policy):
     assert targets.tokens_BGR[1, 0, 1] == policy.tokenizer.eos_token_id
     assert targets.lengths_BG.tolist() == [[6], [2]]
     assert policy.decode(targets) == [[texts[0]], [texts[1]]]
+
+
+@pytest.mark.parametrize("make", [make_folder, make_llava_folder])
+def test_a_new_policy_is_shown_a_picture_on_its_device(make, tmp_path, monkeypatch):
+    """All tensors of the picture, of which an encoder leaves some on the CPU."""
+    shown, to = [], Prompts.to
+
+    def moved(prompts, device):
+        shown.append(device)
+        return to(prompts, device)
+
+    monkeypatch.setattr(Prompts, "to", moved)
+    for family in (Family, QwenVL):
+        monkeypatch.setattr(family, "features", lambda *_: shown.append("features"))
+    policy = make_policy(make(tmp_path))
+    assert shown == [policy.device, "features"]
 
 
 def test_save_and_load_are_exact(policy, tmp_path):

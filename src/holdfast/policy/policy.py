@@ -107,7 +107,7 @@ class Policy:
         if self.backbone is None or not self.encoder.shows_images:
             return
         with suppress(Unfit):  # a context for text alone
-            prompts = self.encoder.prompts(["?"], [[Image.new("RGB", (64, 64))]])
+            prompts = self.encode(["?"], [[Image.new("RGB", (64, 64))]])
             self.family.features(self.model, prompts.each_image())
 
     def save(self, folder: Path, merge: bool = False) -> None:
