@@ -172,8 +172,8 @@ class Groups:
         steps_P = torch.arange(self.longest_prompt, device=device)
         valid = steps_P < prompt_lengths[:, None]
         slots = valid.flatten() if keys is None else valid.new_empty(0)
-        if completion_lengths is not None:
-            self.longest_completion = int(completion_lengths.max()) if completion_lengths.numel() else 0
+        if completion_lengths is not None and completion_lengths.numel():
+            self.longest_completion = int(completion_lengths.max())
         if self.longest_completion and completion_lengths is not None:
             steps_R = torch.arange(self.longest_completion, device=device)
             slots = torch.cat([slots, (steps_R < completion_lengths[..., None]).flatten()])
@@ -188,9 +188,9 @@ class Groups:
             self.mask_BRK.masked_fill_(~sees_BRK, -torch.inf)
         self.packed = slots.nonzero().squeeze(1)  # padded slot of each packed token
         self.whole = len(self.packed) == len(slots)
-        places = torch.zeros(slots.shape, dtype=torch.long, device=device)
-        places[self.packed] = torch.arange(len(self.packed), device=device)
-        self.places = places  # packed token of each padded slot; in an empty one the first, which nobody sees
+        # Packed token of each padded slot; in an empty one the first, which nobody sees.
+        self.places = torch.zeros(slots.shape, dtype=torch.long, device=device)
+        self.places[self.packed] = torch.arange(len(self.packed), device=device)
         self.has_prompts = keys is None
         self.keys: dict[int, Keys] = dict(keys or {})
         self.states: dict[int, State] = dict(states or {})

@@ -71,9 +71,9 @@ class Prompts:
         used = list(dict.fromkeys(image for row in rows for image in self.images[row]))
         renamed = {image: position for position, image in enumerate(used)}
         pixels, grids = None, None
-        if used and self.pixel_values is not None and self.image_grid_thw is not None:
-            parts = self.pixel_values.split(self.image_grid_thw.prod(-1).tolist())
-            pixels = torch.cat([parts[image] for image in used])
+        if used and self.image_grid_thw is not None:
+            each = self.each_image()
+            pixels = torch.cat([each[image]["pixel_values"] for image in used])
             grids = self.image_grid_thw[used]
         return Prompts(
             self.tokens_BP[index, start:],

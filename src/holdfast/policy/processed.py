@@ -21,7 +21,7 @@ from holdfast.errors import InputError
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.encode import Encoder, Tokenised, Uses, check_images
-from holdfast.tasks.example import ImageSource, name_of, open_image
+from holdfast.tasks.example import ImageSource, held_bytes, name_of, open_image
 
 PROCESSED_BYTES = 1 << 30  # of processed images that are kept
 TEXT_OUTPUTS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
@@ -76,7 +76,7 @@ class ProcessorEncoder(Encoder):
         key = blake2b(f"{pixels.size}".encode() + pixels.tobytes(), digest_size=16).digest()
         made = ProcessedImage(key, text, inputs)
         # The source is kept with it: an id is only unique among objects that live.
-        size = 3 * pixels.width * pixels.height + sum(tensor.nbytes for tensor in inputs.values())
+        size = held_bytes(image) + sum(tensor.nbytes for tensor in inputs.values())
         self._processed.put(name, (image, made), size)
         return made
 
