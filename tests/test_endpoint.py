@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from PIL import Image
 
@@ -24,8 +26,10 @@ from holdfast.checkpoints.subject import Subject, find_subject
 from holdfast.config.exam import Exam
 from holdfast.config.load import load_exam
 from holdfast.errors import HoldfastError, InputError
+from holdfast.generate import connection
+from holdfast.generate.connection import chat_address
 from holdfast.generate.generator import Answers, Question
-from holdfast.generate.server import ServerGenerator, chat_address, data_url
+from holdfast.generate.server import ServerGenerator, data_url
 from holdfast.generate.settings import ServerSettings
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
@@ -254,6 +258,29 @@ def test_addresses() -> None:
 def test_addresses_that_cannot_be_read(bad: str) -> None:
     with pytest.raises(InputError, match="is not a server's address"):
         chat_address(bad)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1", r"^The proxy that ALL_PROXY, .*: pip install socksio\)"),
+        ("HTTP_PROXY", "ftp://127.0.0.1:1", r"^The proxy that .* cannot be used \(Unknown scheme"),
+        ("HTTPS_PROXY", "http://[::", r"^The proxy that .* cannot be used \(Invalid port"),
+        ("SSL_CERT_FILE", "/nowhere/at/all", r"^The certificates that SSL_CERT_FILE .*\(no such file"),
+        ("SSL_CERT_FILE", __file__, r"^The certificates that SSL_CERT_FILE .*\(there is none in it"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_is_checked(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    if "CERT" in variable:
+        monkeypatch.setattr(connection, "trusted", httpx2.create_ssl_context)  # as nothing were remembered
+    elif "socks" in value:
+        monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(InputError, match=said):
+        complete(connect(server))
+    assert not server.requests
 
 
 @pytest.mark.parametrize("spaces", ["\n", "\r\n", " "])

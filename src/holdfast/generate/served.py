@@ -22,9 +22,10 @@ import torch
 
 from holdfast.errors import HoldfastError, InputError, shortened
 from holdfast.files import parse_json
+from holdfast.generate.connection import beside
 from holdfast.generate.generator import Answers, Question
 from holdfast.generate.local import LocalGenerator
-from holdfast.generate.server import REDIRECTED, UNKNOWN_CALLER, Again, ServerGenerator, beside
+from holdfast.generate.server import REDIRECTED, UNKNOWN_CALLER, Again, ServerGenerator
 from holdfast.generate.settings import Served
 from holdfast.policy.batch import Completions
 from holdfast.policy.settings import Sampling

@@ -15,21 +15,18 @@ import email.utils
 import os
 import queue
 import random
-import re
-import ssl
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 
 from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.files import parse_json
+from holdfast.generate.connection import beside, chat_address, connected
 from holdfast.generate.generator import Answers, Question
 from holdfast.generate.settings import ServerSettings
 from holdfast.policy.settings import Sampling
@@ -142,7 +139,7 @@ class ServerGenerator:
 
     def client(self) -> httpx2.AsyncClient:
         """What requests go through."""
-        return httpx2.AsyncClient(headers=self._headers, timeout=None, verify=trusted())
+        return connected(self._headers)
 
     @property
     def served(self) -> dict[str, Any]:
@@ -332,47 +329,6 @@ class ServerGenerator:
         if group > 1:
             body["n"] = group
         return body
-
-
-@contextmanager
-def beside(work: Coroutine[Any, Any, None]) -> Iterator[None]:
-    """Do something in a thread with a loop of its own, until the block ends."""
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(work)
-    thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait({task}),), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-        loop.close()
-
-
-@cache
-def trusted() -> ssl.SSLContext:
-    """Whom connections trust. Reading all certificates takes longer than a request, so once a process."""
-    return httpx2.create_ssl_context()
-
-
-def chat_address(url: str) -> str:
-    """Where chat completions are asked for, from a server's base address.
-
-    Raises:
-        InputError: it is not an http(s) address.
-    """
-    usable = False
-    with suppress(ValueError, httpx2.InvalidURL):  # of the port, the host, a character
-        httpx2.URL(url)
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    if not usable or parts.query or parts.fragment or parts.username:
-        shown = re.sub(r"(?<=//)[^/]*@|[?#].*", "", url)  # without a password
-        raise InputError(f"{shown} is not a server's address, such as http://localhost:8000/v1.")
-    path = parts.path.rstrip("/") or "/v1"
-    if not path.endswith("/chat/completions"):
-        path += "/chat/completions"
-    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _named(value: Any) -> str:
