@@ -174,6 +174,8 @@ def test_a_group_is_one_request(server: ChatServer) -> None:
         {"choices": [None]},
         b"[" * 100_000,
         b'{"choices": ' + b"9" * 5000 + b"}",
+        {"choices": [{"message": {"content": "The ans"}, "finish_reason": "abort"}]},
+        {"choices": [{"message": {"content": ""}, "finish_reason": "error"}]},
         "slow body",
         "slow head",
     ],
@@ -308,6 +310,20 @@ def test_a_key_that_the_server_repeats_is_not_shown(
     server.troubles[:] = [(401, {}, {"error": {"message": "Incorrect key: sk-secret-1"}})]
     with pytest.raises(InputError, match=r"Incorrect key: \(the key\)"):
         complete(connect(server, key_variable="SERVER_KEY"))
+
+    for reply, said in (
+        ({"error": "Incorrect key: sk-secret-1"}, "not a chat completion"),
+        (b"Incorrect key: sk-secret-1", "not JSON"),
+    ):
+        server.troubles[:] = [reply]
+        with pytest.raises(HoldfastError, match=rf"{said}: .*Incorrect key: \(the key\)"):
+            complete(connect(server, key_variable="SERVER_KEY", retries=0))
+
+
+def test_what_a_server_says_in_several_lines_is_told_in_one(server: ChatServer) -> None:
+    server.troubles[:] = [(400, {}, {"error": {"message": "Too long.\n\tBy much.\n"}})]
+    with pytest.raises(InputError, match=r"refuses the request: 400 Bad Request \(Too long\. By much\)\. "):
+        complete(connect(server))
 
 
 def test_a_count_of_tokens_beyond_all_sense_is_none(server: ChatServer) -> None:

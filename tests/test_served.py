@@ -248,6 +248,15 @@ def _other_prompt(answer: dict[str, Any]) -> dict[str, Any]:
     return answer | {"prompt_token_ids": answer["prompt_token_ids"][1:]}
 
 
+def _longer(one: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a server that does not obey max_tokens."""
+    first, *_ = one["token_ids"]
+    return {
+        "token_ids": [first] * 17 + one["token_ids"][-1:],
+        "logprobs": {"content": [{"logprob": -1.0}] * 18},
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -265,6 +274,7 @@ def _other_prompt(answer: dict[str, Any]) -> dict[str, Any]:
         (_told(math.nan), "tells the log-probability nan"),
         (_told("high"), "tells no token ids with log-probabilities"),
         (_told(10**400), "tells no token ids with log-probabilities"),
+        (_each(_longer), r"wrote an answer of 1[78] tokens, and was to stop after 16"),
         (_other_prompt, "reads the question as other tokens than the policy here"),
     ],
 )
@@ -326,6 +336,38 @@ def test_a_refused_question_names_the_settings_of_a_sampler(
         InputError, match=r"Check max_tokens \(of sampling for roll-outs, else of evaluation\)"
     ):
         drawn(made, count=1)
+
+
+def test_weights_that_a_server_says_it_did_not_take_are_pushed_again(
+    policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    refused = (200, {}, b'{"error": {"message": "no such file"}}')
+    engine.troubles["/collective_rpc"] = [refused]
+    made = generator(policy, engine, tmp_path)
+    assert engine.paths.count("/collective_rpc") == 2
+    engine.troubles["/collective_rpc"] = [refused] * 2
+    with pytest.raises(HoldfastError, match="/collective_rpc failed in 2 attempts, .*no such file"):
+        made.refresh()
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (b'{"error": {"message": "overloaded"}}', "overloaded"),
+        (b'{"choices": [{"message": {}, "finish_reason": "abort"}]}', "finish_reason: abort"),
+    ],
+)
+def test_a_question_that_gets_no_answer_is_asked_again(
+    policy: Policy, engine: EngineServer, tmp_path: Path, reply: bytes, said: str
+) -> None:
+    made = generator(policy, engine, tmp_path)
+    asked = questions(items_of("counting", 1), "cot", TEMPLATES["embedded"])
+    prompts = policy.encode([one.prompt for one in asked], [one.images for one in asked])
+    engine.troubles["/v1/chat/completions"] = [(200, {}, reply)]
+    assert len(made.draw(asked, prompts, 1, SHORT, ("test",)).tokens_BGR) == 1
+    engine.troubles["/v1/chat/completions"] = [(200, {}, reply)] * 2
+    with pytest.raises(HoldfastError, match=f"failed in 2 attempts, last: .*{said}"):
+        made.draw(asked, prompts, 1, SHORT, ("test",))
 
 
 def test_an_endpoint_elsewhere_is_not_followed(policy: Policy, engine: EngineServer, tmp_path: Path) -> None:

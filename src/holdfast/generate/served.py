@@ -177,7 +177,7 @@ class _TokenServer(ServerGenerator):
             try:
                 async with self.client() as client:
                     data = None if body is None else dict(body)
-                    told.put(await self.ask(client, self.root + path, data, _object, asyncio.Event()))
+                    told.put(await self.ask(client, self.root + path, data, self._object, asyncio.Event()))
             except BaseException as error:
                 told.put(error)
 
@@ -186,6 +186,21 @@ class _TokenServer(ServerGenerator):
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def _object(self, content: bytes) -> dict[str, Any]:
+        """What an endpoint tells; nothing where it only says that it has done it.
+
+        Raises:
+            Again: it says that it has not.
+        """
+        value: Any = None
+        with suppress(ValueError):
+            value = parse_json(content)
+        if not isinstance(value, dict):
+            return {}
+        if value.get("error"):
+            raise Again(f"it tells an error: {self.excerpt(content)}")
+        return value
 
     def advice(self, url: str, code: int) -> str:
         if url == self.url or code in (*UNKNOWN_CALLER, *REDIRECTED):
@@ -204,10 +219,7 @@ class _TokenServer(ServerGenerator):
 
     def read(self, place: int, group: int, content: bytes) -> Answers:
         """As `ServerGenerator.read`, with completions in the place of texts, which who asked decodes."""
-        try:
-            value = parse_json(content)
-        except ValueError:
-            raise Again("its answer is not JSON") from None
+        value, choices = self.choices(content, group)
         try:
             prompt = list(value["prompt_token_ids"])
             told = [
@@ -216,15 +228,13 @@ class _TokenServer(ServerGenerator):
                     [float(token["logprob"]) for token in one["logprobs"]["content"]],
                     one["finish_reason"],
                 )
-                for one in value["choices"]
+                for one in choices
             ]
         except (KeyError, TypeError, ValueError, OverflowError):  # the last: a whole number that no float is
             raise InputError(
                 f"{self.url} tells no token ids with log-probabilities, so nothing can be learned from its "
                 "answers; vLLM does (return_token_ids, logprobs)."
             ) from None
-        if len(told) != group:
-            raise Again(f"its answer holds {len(told)} choices instead of {group}")
         if prompt != (ours := self.prompts[place]):
             raise InputError(
                 f"{self.url} reads the question as other tokens than the policy here ({len(prompt)} against "
@@ -262,14 +272,11 @@ class _TokenServer(ServerGenerator):
                 f"{self.url} ended an answer ({said}) after {len(ids)} of {self.limit} tokens without an end "
                 "token; raise its context (--max-model-len), and set no stop strings."
             )
+        if (count := len(ids[:end])) > self.limit:
+            raise HoldfastError(
+                f"{self.url} wrote an answer of {count} tokens, and was to stop after {self.limit}; see that "
+                "it obeys max_tokens."
+            )
         tokens = torch.tensor([[ids[:end]]])
         mask, finished = torch.ones_like(tokens, dtype=torch.bool), torch.tensor([[end is not None]])
         return Completions(tokens, mask, finished, torch.tensor([[logprobs[:end]]]))
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    """What an endpoint tells; nothing where it only says that it has done it."""
-    with suppress(ValueError):
-        value = parse_json(content)
-        return value if isinstance(value, dict) else {}
-    return {}

@@ -42,6 +42,8 @@ LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 _REPEATED = (408, 425, 429)
 REDIRECTED = (301, 302, 303, 307, 308)
 UNKNOWN_CALLER = (401, 403)
+# Why an answer ended that the server did not finish: it was paused, stopped or failed meanwhile.
+BROKEN_OFF = ("abort", "error")
 # What a server else takes from the checkpoint's own generation settings, switched off. Not all servers
 # know all of them: those that one refuses are left out.
 NEUTRAL = {
@@ -261,15 +263,25 @@ class ServerGenerator:
 
     def said(self, response: httpx2.Response, content: bytes) -> str:
         """Status of a refusal and what the server says about it, without the key."""
-        if len(self._key) >= 8:  # some servers repeat it; a shorter one is no secret
-            content = content.replace(self._key.encode(), b"(the key)")
         try:
-            error = parse_json(content)["error"]
+            error = parse_json(self._without_key(content))["error"]
             message = error["message"] if isinstance(error, dict) else error
         except (ValueError, KeyError, TypeError):
-            message = _short(content)
+            message = self.excerpt(content)
         status = f"{response.status_code} {response.reason_phrase}"
-        return f"{status} ({str(message).strip().rstrip('.')[:300]})" if message else status
+        text = " ".join(str(message or "").split())
+        return f"{status} ({text.rstrip('.')[:300]})" if text else status
+
+    def excerpt(self, content: bytes) -> str:
+        """The beginning of what it sent, as the end of a line, without the key."""
+        content = self._without_key(content)
+        text = " ".join(content[:200].decode("utf-8", "replace").split())
+        return f"{text} …" if len(content) > 200 else text
+
+    def _without_key(self, content: bytes) -> bytes:
+        if len(self._key) < 8:  # no secret
+            return content
+        return content.replace(self._key.encode(), b"(the key)")  # some servers repeat it
 
     def read(self, place: int, group: int, content: bytes) -> Answers:
         """The answers to the question at `place`, as a good reply holds them.
@@ -277,23 +289,38 @@ class ServerGenerator:
         Raises:
             Again: it is no chat completion with `group` choices.
         """
+        value, choices = self.choices(content, group)
         try:
-            value = parse_json(content)
-            choices = [(one["message"], one.get("finish_reason")) for one in value["choices"]]
-            texts = [_text(message, reason) for message, reason in choices]
-            usage = value.get("usage")
-        except ValueError:  # also text that is not UTF-8, or nested too deeply
-            raise Again(f"its answer is not JSON: {_short(content)}") from None
+            texts = [_text(one["message"], one.get("finish_reason")) for one in choices]
         except (KeyError, TypeError, AttributeError):
-            raise Again(f"its answer is not a chat completion: {_short(content)}") from None
-        if len(texts) != group:
-            raise Again(f"its answer holds {len(texts)} choices instead of {group}")
+            raise Again(f"its answer is not a chat completion: {self.excerpt(content)}") from None
+        usage = value.get("usage")
         self._take_note(_named(value.get("model")), _named(value.get("system_fingerprint")))
         total = usage.get("completion_tokens") if isinstance(usage, dict) else None
         # Servers count all choices together.
         told = group == 1 and type(total) is int and 0 <= total <= LARGEST
-        finished = [reason != "length" for _, reason in choices]
+        finished = [one.get("finish_reason") != "length" for one in choices]
         return Answers([place], [texts], [[total if told else None] * group], [finished])
+
+    def choices(self, content: bytes, group: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What a good reply says, and the answers in it.
+
+        Raises:
+            Again: it is no chat completion with `group` choices, all of which are whole.
+        """
+        try:
+            value = parse_json(content)
+        except ValueError:  # also text that is not UTF-8, or nested too deeply
+            raise Again(f"its answer is not JSON: {self.excerpt(content)}") from None
+        choices = value.get("choices") if isinstance(value, dict) else None
+        if not isinstance(choices, list) or not all(isinstance(one, dict) for one in choices):
+            raise Again(f"its answer is not a chat completion: {self.excerpt(content)}")
+        if len(choices) != group:
+            raise Again(f"its answer holds {len(choices)} choices instead of {group}")
+        for one in choices:
+            if (ended := one.get("finish_reason")) in BROKEN_OFF:
+                raise Again(f"it broke an answer off (finish_reason: {ended})")
+        return value, choices
 
     def body(
         self, question: Question, group: int, sampling: Sampling, stream: tuple[object, ...]
@@ -345,11 +372,6 @@ def _text(message: Any, reason: Any) -> str:
     if isinstance(reasoning, str):
         content = f"<think>{reasoning}</think>{content}"
     return content.encode("utf-8", "replace").decode()  # half a character cannot be written to a file
-
-
-def _short(body: bytes) -> str:
-    text = " ".join(body[:200].decode("utf-8", "replace").split())
-    return f"{text} …" if len(body) > 200 else text
 
 
 def _retry_after(value: str | None) -> float:
