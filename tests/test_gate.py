@@ -273,6 +273,18 @@ def test_a_server_that_changes_its_model_is_noticed(call: Call, server: ChatServ
     said = call("evaluate", server.url, *options, "--out", "old")
     assert said.code == 1
     assert "changed its model while it was asked: a answered, now b does" in said.err
+    server.troubles = [reply("b")] * 4
+    rest = call("evaluate", server.url, *options, "--out", "old")
+    assert rest.code == 1 and "changed its model while it was asked: a answered, now b does" in rest.err
+    server.troubles = [reply("a", "f0"), (400, {}, {})]
+    assert call("evaluate", server.url, *options, "--again", "--out", "old").code == 2
+    server.troubles = [reply("a", "f1")] * 3
+    assert call("evaluate", server.url, *options, "--out", "old").code == 0
+    served = files.read_json(Path("old/records/rows.json"))["setting"]["served"]
+    assert served == {"model": "a", "fingerprints": ["f0", "f1"]}
+    server.troubles = [reply("b")] * 4
+    more = call("evaluate", server.url, *options, f"tasks.more.test={rows}", "--out", "old")
+    assert more.code == 1 and "Task more: " in more.err and "changed its model" in more.err
     server.troubles = [reply("a", "f1")] * 4
     assert call("evaluate", server.url, *options, "--again", "--out", "old").code == 0
     served = files.read_json(Path("old/records/rows.json"))["setting"]["served"]

@@ -346,7 +346,7 @@ def test_weights_that_a_server_says_it_did_not_take_are_pushed_again(
     made = generator(policy, engine, tmp_path)
     assert engine.paths.count("/collective_rpc") == 2
     engine.troubles["/collective_rpc"] = [refused] * 2
-    with pytest.raises(HoldfastError, match="/collective_rpc failed in 2 attempts, .*no such file"):
+    with pytest.raises(HoldfastError, match=r"/collective_rpc failed in 2 attempts, .*no such file"):
         made.refresh()
 
 

@@ -33,30 +33,38 @@ class RowLog:
     Attributes:
         rows: of this process and of those before it, in order.
         seconds: spent on them, in those before it too.
+        by: what made the last of them, where that was told.
     """
 
     def __init__(self, path: Path | None = None, on_damage: Callable[[str], object] = log.warning) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self.by: dict[str, Any] | None = None
         if path is not None:
             self._chain = _link("", path.parent.name.encode())
             if path.exists():
                 self._read(path, on_damage)
         self._last = time.perf_counter()
 
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Keep the rows of one batch, all of them or (killed meanwhile) none."""
+    def add(self, rows: Sequence[dict[str, Any]], by: dict[str, Any] | None = None) -> None:
+        """Keep the rows of one batch, all of them or (killed meanwhile) none.
+
+        Args:
+            by: what made them.
+        """
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"seconds": seconds, "rows": list(rows)}).encode().removesuffix(b"}")
+            told = {} if by is None else {"by": by}
+            text = json.dumps({"seconds": seconds, **told, "rows": list(rows)}).encode().removesuffix(b"}")
             self._chain = _link(self._chain, text)
             with opened(self.path, "ab") as file:
                 file.write(text + _CHAIN + f'"{self._chain}"}}\n'.encode())
         self.rows += rows
         self.seconds += seconds
+        self.by = by
 
     def _read(self, path: Path, on_damage: Callable[[str], object]) -> None:
         """What is there; a line that is not what was written and all that follows are to be done again."""
@@ -73,6 +81,7 @@ class RowLog:
             batch = json.loads(text + b"}")
             self.rows += batch["rows"]
             self.seconds += batch["seconds"]
+            self.by = batch.get("by")
             self._chain = chain
             whole += line + b"\n"
         if whole != content:

@@ -73,6 +73,9 @@ def examine(
             (task,) = job.tasks
             try:
                 one = _examined(job, subject.name, runner, store, on_step(task))
+                if one.reused and (served := (one.setting or {}).get("served")) is not None:
+                    recall = getattr(load(), "recall", lambda _: None)
+                    recall(served | {"fingerprints": []})  # which are of each task by itself
                 examined.append(replace(one, asked=exam.asking(task), weights=subject.weights))
             except HoldfastError as error:
                 text = str(error).rstrip(".")

@@ -66,6 +66,8 @@ def evaluate(
     records = {row.pop("position", index): row for index, row in enumerate(map(dict, kept.rows))}
     asked = questions([(task, example) for example in examples], style, templates)
     size = batch or len(examples)
+    if kept.by is not None and (recall := getattr(generator, "recall", None)):
+        recall(kept.by)
     watch(records)
     prepare = getattr(generator, "prepare", lambda questions: None)
     opened = getattr(generator, "opens_thought", True)  # a server does not tell what its prompts end in
@@ -84,7 +86,8 @@ def evaluate(
                 # In single precision, as scores of roll-outs are: records of the same model stay the same.
                 found = replace(found, score=float(np.float32(found.score)))
                 new[left[index]] = make_record(task, example, texts[0], found, lengths[0], finished[0])
-            kept.add([{"position": place, **record} for place, record in new.items()])
+            rows = [{"position": place, **record} for place, record in new.items()]
+            kept.add(rows, getattr(generator, "served", None))
             records |= new
             mean = sum(record["score"] for record in records.values()) / len(records)
             on_step(len(records), len(examples), {"accuracy": mean})

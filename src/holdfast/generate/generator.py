@@ -69,9 +69,9 @@ class Answers:
 class Generator(Protocol):
     """Something that answers.
 
-    Two methods may come on top: `prepare(questions)` is told which questions come next while those before are
-    answered; `refresh()` of an engine beside the learner takes the weights of the policy that learns
-    (`served.py`).
+    Three methods may come on top: `prepare(questions)` is told which questions come next while those before
+    are answered; `refresh()` of an engine beside the learner takes the weights of the policy that learns
+    (`served.py`); `recall(served)` of a server is told what answered earlier (`server.py`).
     """
 
     def generate(

@@ -16,7 +16,7 @@ import os
 import queue
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -152,6 +152,15 @@ class ServerGenerator:
     def mode(self) -> dict[str, Any]:
         """What of the server's own settings counts, as it takes none from here."""
         return {"left_out": sorted(self.left_out)} if self.left_out else {}
+
+    def recall(self, served: Mapping[str, Any]) -> None:
+        """Take note of what gave earlier answers, in another process, that go with those asked for here.
+
+        Raises:
+            HoldfastError: another model than has answered here.
+        """
+        for fingerprint in served["fingerprints"] or [""]:
+            self._take_note(served["model"] or "", fingerprint)
 
     def _take_note(self, model: str, fingerprint: str) -> None:
         """Remember what answered.
