@@ -39,9 +39,10 @@ from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
 from holdfast.policy.blocks import blocks_of
 from holdfast.policy.policy import Policy
+from holdfast.policy.rendezvous import join, meeting_point
 from holdfast.policy.settings import EMBEDDED, ModelSettings, Sampling
 from holdfast.policy.shards import Shards
-from holdfast.policy.team import Team, join, meeting_point
+from holdfast.policy.team import Team
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES
 

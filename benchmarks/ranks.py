@@ -66,7 +66,7 @@ def after_the_first(seconds: list[float]) -> float:
 
 def by_ranks(size: int, method: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """What each rank tells of a stage."""
-    from holdfast.policy.team import meeting_point
+    from holdfast.policy.rendezvous import meeting_point
 
     point, context = meeting_point(), get_context("spawn")
     connections: list[Connection] = []
@@ -97,8 +97,8 @@ def be_rank(
     from holdfast.learning.methods import make_method
     from holdfast.learning.stage import Stage
     from holdfast.policy.policy import Policy
+    from holdfast.policy.rendezvous import join
     from holdfast.policy.settings import Lora, ModelSettings, Sampling
-    from holdfast.policy.team import join
     from holdfast.tasks.embedded import TASKS
     from holdfast.tasks.prompts import TEMPLATES
 

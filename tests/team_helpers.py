@@ -21,8 +21,9 @@ from holdfast.learning.loop import learn
 from holdfast.learning.methods import Shard, make_method
 from holdfast.learning.stage import Stage
 from holdfast.policy.policy import Policy
+from holdfast.policy.rendezvous import join, meeting_point
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
-from holdfast.policy.team import PATIENCE, Team, join, meeting_point
+from holdfast.policy.team import PATIENCE, Team
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES
 from processes import FORKED

@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,14 @@ import pytest
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, snapshot, write_config
-from holdfast.errors import InputError
+from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment import local
 from holdfast.experiment.devices import Place
+from holdfast.experiment.executor import Event
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
-from holdfast.policy.team import team_of_environment
+from holdfast.policy.rendezvous import leave_word, meeting_point, team_of_environment
+from processes import FORKED, Process, start
 
 SMALL: dict[str, Any] = {
     "general": [],
@@ -118,6 +123,83 @@ def test_ranks_that_torchrun_started_do_the_run_together(tmp_path: Path, by_one:
         [*start, "-m", "holdfast", "run", config], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0 and "Everything is done already." in again.stdout
+
+
+def told_of(port: int, rank: int) -> dict[str, str]:
+    """What a scheduler tells a rank of two."""
+    place = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return place | {"HOLDFAST_PATIENCE": "30"}
+
+
+def be_rank(told: dict[str, str]) -> None:
+    os.environ.update(told)
+
+
+def hand_started(folder: Path, config: Path, rank: int, port: int, *more: str) -> Process:
+    """A rank of two, as a person or a scheduler starts it."""
+    first = partial(be_rank, told_of(port, rank))
+    return start(folder / f"rank {rank}", "run", config, "--no-report", *more, first=first)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_ranks_that_were_started_with_other_settings_say_so(tmp_path: Path) -> None:
+    config = write_config(tmp_path, SMALL | {"methods": {"sft": SMALL["methods"]["sft"]}})
+    port = free_port()
+    leads = hand_started(tmp_path, config, 0, port)
+    follows = hand_started(tmp_path, config, 1, port, "defaults.learning_rate=0.01")
+    leads.join(120)
+    follows.kill()
+    assert leads.exitcode == 1
+    said = " on rank 0 and not known on rank 1: start all ranks with the same command, files and versions."
+    assert said in (tmp_path / "rank 0").read_text()
+
+
+def waits(port: int, rank: int, how: str, said: Connection) -> None:
+    """A rank that waits for the one that leads, which keeps the store and is gone with it at once."""
+    be_rank(told_of(port, rank))
+    team = team_of_environment()
+    if team.leads:
+        if how == "ends":
+            team.call(None)
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        said.send(f"called for {team.called()}")
+    except HoldfastError as error:
+        said.send(str(error))
+
+
+@pytest.mark.parametrize(
+    ("how", "what"), [("dies", "Lost rank 0 of 2 (process "), ("ends", "called for None")]
+)
+def test_a_rank_that_waits_hears_how_the_one_that_leads_ended(how: str, what: str) -> None:
+    ours, theirs = FORKED.Pipe()
+    port = free_port()
+    for rank in (0, 1):
+        FORKED.Process(target=waits, args=(port, rank, how, theirs), daemon=True).start()
+    assert ours.poll(60)
+    assert ours.recv().startswith(what)
+
+
+def test_what_a_rank_said_last_is_told_where_nothing_else_is_known() -> None:
+    point = meeting_point()
+    worker = local._Worker([Place("cpu")] * 3, ((), b""))
+    worker._meeting_point = point
+    worker.helpers = [FORKED.Process(target=sys.exit, args=(code,)) for code in (1, 1)]
+    for process in worker.helpers:
+        process.start()
+        process.join()
+    failed = Event("failed", message="a reward raises")
+    assert worker._lost_helper(failed).message == "its rank 1 of 3 ended unexpectedly with exit code 1"
+    leave_word(point.port, 1, "Lost rank 0 of 3")
+    assert worker._lost_helper().message == "its rank 2 of 3 ended unexpectedly with exit code 1"
+    leave_word(point.port, 2, "Lost rank 0 of 3")
+    assert worker._lost_helper().message == "Lost rank 0 of 3"
+    assert worker._lost_helper(failed) is failed
 
 
 def test_devices_that_do_not_fit_the_shards_are_one_line(tmp_path: Path, call: Call) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import warnings
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from holdfast.policy import board
 from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.policy import Policy
+from holdfast.policy.rendezvous import join, leave_word, meeting_point, word_of
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.shards import Shards, TreeSum
-from holdfast.policy.team import SHORT, Team, TeamLost
+from holdfast.policy.team import PATIENCE, SHORT, Team, TeamLost
+from processes import FORKED
 from team_helpers import METHODS, alone, check_same, learned, together
 
 
@@ -134,13 +137,15 @@ def test_ranks_agree_on_the_budget_after_one_ran_out_of_memory(tmp_path: Path) -
 
 
 def fails(team: Team, how: str) -> Any:
-    """Rank 1 is not at the second meeting."""
+    """Rank 1 is not at the second meeting, or does not get through it."""
     team.together(lambda: team.rank)
     if team.rank == 1:
         if how == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "hangs":
             time.sleep(60)
+        if how == "hangs within":
+            team._gathered_rows = lambda *_: time.sleep(60)  # type: ignore[attr-defined]
         if how == "is elsewhere":
             return team.together(lambda: team.rank, "elsewhere")
 
@@ -255,7 +260,7 @@ def test_an_error_of_one_rank_is_that_of_all() -> None:
     assert together(2, fails, "says") == ["InputError: the file is gone"] * 2
 
 
-@pytest.mark.parametrize(("how", "patience"), [("dies", 30), ("hangs", 2)])
+@pytest.mark.parametrize(("how", "patience"), [("dies", 30), ("hangs", 2), ("hangs within", 2)])
 def test_a_rank_that_is_lost_is_named_and_not_waited_for(how: str, patience: float) -> None:
     start = time.monotonic()
     given = together(3, fails, how, patience=patience, ranks=(0, 2))
@@ -269,6 +274,37 @@ def test_ranks_at_different_places_are_told() -> None:
     assert "different places of the program (elsewhere, fails.<locals>.work)" in str(
         together(2, fails, "is elsewhere")
     )
+
+
+def started(team: Team, versions: list[str]) -> None:
+    team.check_started_alike({"Python": "3", "torch": versions[team.rank]})
+
+
+def test_ranks_that_were_started_otherwise_are_told() -> None:
+    said = "HoldfastError: torch is 1 on rank 0 and 2 on rank 1: start all ranks with the same command, files"
+    assert all(one.startswith(said) for one in together(2, started, ["1", "2"]))
+    assert together(2, started, ["1", "1"]) == [None, None]
+
+
+def joins_alone(rank: int, said: Connection) -> None:
+    """A rank of two whose other one does not come, at a meeting point that a third process keeps."""
+    os.environ[PATIENCE] = "1"
+    point = meeting_point()
+    with pytest.raises(TeamLost) as told:
+        join(point.port, rank, 2)
+    leave_word(point.port, rank, str(told.value))
+    said.send(word_of(point, rank))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_does_not_come_is_named(rank: int) -> None:
+    ours, theirs = FORKED.Pipe()
+    process = FORKED.Process(target=joins_alone, args=(rank, theirs), daemon=True)
+    process.start()
+    assert ours.poll(30)
+    lacks = f"rank {1 - rank} of 2 did not come within 1 s (HOLDFAST_PATIENCE)."
+    assert ours.recv() == f"The 2 ranks did not find each other: {lacks}"
+    process.join()
 
 
 def test_a_tree_of_sums_has_the_order_of_its_leaves_alone() -> None:

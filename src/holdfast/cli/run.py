@@ -224,7 +224,7 @@ def _follows(experiment: Experiment) -> bool:
     from holdfast.experiment.jobs import Runner
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
-    from holdfast.policy.team import team_of_environment
+    from holdfast.policy.rendezvous import team_of_environment
 
     team = team_of_environment()
     if team.leads:

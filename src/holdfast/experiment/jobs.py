@@ -28,6 +28,7 @@ from holdfast.policy.settings import ModelSettings
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example, held_bytes
 from holdfast.tasks.task import Split, Task
+from holdfast.versions import package_versions
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +122,7 @@ class Runner:
                 match job.kind:
                     case "learn":
                         self.team.call(job.fingerprint)
-                        self.team.do(partial(self._learn, job, on_kept_step))
+                        self._learn_together(job.fingerprint, on_kept_step)
                     case "filter":
                         self._filter(job, on_kept_step)
                     case "evaluate":
@@ -139,14 +140,21 @@ class Runner:
         from holdfast.policy.team import TeamLost
 
         while (name := self.team.called()) is not None:
-            job = self.plan.jobs[name]
             try:
                 with torch_settled(self.experiment.threads):
-                    self.team.do(partial(self._learn, job, lambda *_: None))
+                    self._learn_together(name, lambda *_: None)
             except TeamLost:
                 raise
             except Exception as error:  # the rank that leads has it, too, and tells it
-                log.debug("%s: %s", job.label, error)
+                log.debug("%s: %s", name, error)
+
+    def _learn_together(self, name: str, on_step: OnStep) -> None:
+        """Learn a stage with the other ranks, which a person may have started otherwise."""
+        ours = self.experiment
+        settings = {key: getattr(ours, key) for key in ("shard", "checkpoint_every", "threads")}
+        stage = {"The stage": name[:12] if name in self.plan.jobs else "not known"}
+        self.team.check_started_alike(package_versions() | settings | stage)
+        self.team.do(partial(self._learn, self.plan.jobs[name], on_step))
 
     def _learn(self, job: Job, on_step: OnStep) -> None:
         from safetensors.torch import save_file

@@ -39,7 +39,7 @@ class Here(Executor):
     """All jobs in this process, one after the other; where it was started as a rank, the others help it."""
 
     def __init__(self, experiment: Experiment, plan: Plan, store: Store, workers: int) -> None:
-        from holdfast.policy.team import team_of_environment
+        from holdfast.policy.rendezvous import team_of_environment
 
         super().__init__(experiment, plan, store, 1)
         self._places = places(experiment.model.device)
@@ -142,7 +142,7 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         port = 0
         if len(self.places) > 1:
-            from holdfast.policy.team import meeting_point
+            from holdfast.policy.rendezvous import meeting_point
 
             self._meeting_point = meeting_point()
             port = self._meeting_point.port
@@ -187,14 +187,19 @@ class _Worker:
 
     def _lost_helper(self, event: Event | None = None) -> Event:
         """A failure, which is that of a helper that died if one did: the others only missed it."""
+        from holdfast.policy.rendezvous import word_of
+
         ended = set(wait([one.sentinel for one in self.helpers], timeout=1))
-        causes = [
-            f"its rank {rank} of {len(self.places)} {self._cause_of_death(helper)}"
-            for rank, helper in enumerate(self.helpers, 1)
-            if helper.sentinel in ended
-        ]
-        killed = [cause for cause in causes if "killed" in cause]
-        return Event("failed", message=(killed or causes)[0]) if causes or event is None else event
+        words, deaths = list[str](), list[str]()
+        for rank, helper in enumerate(self.helpers, 1):
+            if helper.sentinel in ended:
+                cause = f"its rank {rank} of {len(self.places)} {self._cause_of_death(helper)}"
+                word = word_of(self._meeting_point, rank)
+                (words if word else deaths).append(word or cause)
+        deaths.sort(key=lambda cause: "killed" not in cause)
+        if event is not None and not deaths:
+            return event
+        return Event("failed", message=[*deaths, *words][0])
 
     def _cause_of_death(self, process: BaseProcess | None) -> str:
         assert process is not None
@@ -243,7 +248,7 @@ def _work(connection: Connection | None, place: tuple[int, int, int], packed: Pa
         connection: to the main process; a helper has none.
         place: in its team: a port, its rank, and how many there are.
     """
-    from holdfast.policy.team import TeamLost, join
+    from holdfast.policy.rendezvous import join, leave_word
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     sys.stdout = sys.stderr  # what code of the user's prints is no result of a command
@@ -254,12 +259,13 @@ def _work(connection: Connection | None, place: tuple[int, int, int], packed: Pa
     except HoldfastError as error:  # a file of code is not what it was, say
         trouble = str(error)
     if connection is None:
-        if runner is None:
-            sys.exit(trouble)
         try:
+            if runner is None:
+                raise HoldfastError(trouble)
             runner.follow()
-        except TeamLost as error:
-            sys.exit(str(error))
+        except HoldfastError as error:
+            leave_word(place[0], place[1], str(error))
+            sys.exit(1)
         return
     while True:
         try:

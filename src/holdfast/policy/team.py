@@ -8,24 +8,20 @@ one, whichever the others are at, and none waits for it in vain; one that died o
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cache
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
 
-from holdfast import plugins
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy.board import Board
+from holdfast.policy.messages import packed, portable, unpacked
 
 T = TypeVar("T")
 PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
@@ -34,6 +30,7 @@ HERE = "127.0.0.1"
 BUCKET = 2**25  # numbers that are exchanged at once
 SHORT = 4096  # bytes of what a rank tells that are sent without asking how many there are
 _LONG = timedelta(days=3650)
+_PARTING = timedelta(seconds=10)  # until all ranks have heard that they may go
 # Its name since torch 2.13, or its old one.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
@@ -97,6 +94,13 @@ class Team:
         """What every rank says in as many numbers. A quick `together`, where no rank can fail in between."""
         return [list(numbers)]
 
+    def check_started_alike(self, facts: Mapping[str, object]) -> None:
+        """See that all ranks were started with the same settings and versions.
+
+        Raises:
+            HoldfastError: naming the first of these facts that is not.
+        """
+
     def call(self, what: str | None) -> None:
         """Have the other ranks, which wait in `called`, begin something; None: go home."""
 
@@ -117,12 +121,13 @@ class Ranks(Team):
 
     def __init__(self, store: dist.Store, rank: int, size: int) -> None:
         self.rank, self.size, self.store = rank, size, store
-        self.patience = _patience()
+        self.patience = patience()
         self._meetings = self._calls = 0
         self._told: Exception | None = None  # the last error
         self._board = Board(self)
         self._names = [f"rank {one} of {size}" for one in range(size)]
         try:
+            store.set(f"here/{rank}", "")
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                 store=dist.PrefixStore("group", store),
@@ -131,7 +136,7 @@ class Ranks(Team):
                 timeout=timedelta(seconds=self.patience),
             )
         except RuntimeError as error:
-            raise TeamLost(f"The {size} ranks of a stage did not find each other: {error}") from error
+            raise TeamLost(f"The {size} ranks did not find each other: {self._absent() or error}") from error
         self._names = self.together(
             lambda: f"rank {rank} of {size} (process {os.getpid()} on {socket.gethostname()})"
         )
@@ -231,6 +236,16 @@ class Ranks(Team):
                         "own?) computes differently on them."
                     )
 
+    def check_started_alike(self, facts: Mapping[str, object]) -> None:
+        first, *others = self.together(lambda: dict(facts), "facts")
+        for rank, other in enumerate(others, 1):
+            for name in dict.fromkeys([*first, *other]):
+                if first.get(name) != other.get(name):
+                    raise HoldfastError(
+                        f"{name} is {first.get(name)} on rank 0 and {other.get(name)} on rank {rank}: start "
+                        "all ranks with the same command, files and versions."
+                    )
+
     def say(self, numbers: Sequence[int]) -> list[list[int]]:
         said = torch.tensor(numbers)
         everyone = [torch.empty_like(said) for _ in range(self.size)]
@@ -241,18 +256,27 @@ class Ranks(Team):
     def call(self, what: str | None) -> None:
         self.store.set(f"call/{self._calls}", what or "")
         self._calls += 1
+        if what is None:  # this process may keep the store, which ends with it
+            others = [f"home/{rank}" for rank in range(self.size) if rank != self.rank]
+            with suppress(RuntimeError):
+                self.store.wait(others, _PARTING)
 
     def called(self) -> str | None:
         name = f"call/{self._calls}"
-        self.store.wait([name], _LONG)
-        self._calls += 1
-        return self.store.get(name).decode() or None
+        try:
+            self.store.wait([name], _LONG)
+            self._calls += 1
+            if told := self.store.get(name).decode():
+                return told
+            self.store.set(f"home/{self.rank}", "")
+            return None
+        except RuntimeError as error:
+            raise self._lost(error) from error
 
     def _tell(self, place: str, made: Any, failure: Exception | None) -> list[tuple[str, Any, Any]]:
         """What every rank says of itself: where it is, what it made, or why it could not."""
-        said = io.BytesIO()
-        _Pickler(said).dump((place, None if failure else made, _portable(failure)))
-        return [pickle.loads(one) for one in self._gathered(said.getvalue())]  # of our own making
+        said = packed((place, None if failure else made, portable(failure)))
+        return [unpacked(one) for one in self._gathered(said)]
 
     def _gathered(self, content: bytes) -> list[bytes]:
         """What every rank says. At once where it is short; else its length comes first."""
@@ -290,12 +314,14 @@ class Ranks(Team):
 
     def _lost(self, error: Exception) -> TeamLost:
         """What to say where an exchange failed."""
-        missing = ""
+        with suppress(RuntimeError):
+            self.store.set(f"over/{self.rank}", "")
+        who = ""
         for _ in range(20):  # what a rank told the store just before it died may be on its way
-            if missing := self._missing():
+            if who := self._missing():
                 break
             time.sleep(0.05)
-        who = missing or "a rank"
+        who = who or self._silent()
         return TeamLost(
             f"Lost {who}: it died, or did not answer for {self.patience:g} s ({PATIENCE}). "
             f"What it said last stands above, or in its log. ({' '.join(str(error).split())[:200]})"
@@ -304,73 +330,37 @@ class Ranks(Team):
     def _missing(self) -> str:
         """The ranks that have not come to this meeting."""
         try:
-            last = [
-                int(self.store.get(f"at/{rank}")) if self.store.check([f"at/{rank}"]) else 0
-                for rank in range(self.size)
-            ]
+            last = self._last()
         except RuntimeError:
             return self._names[0]  # it keeps the store, or went with who does
         return ", ".join(self._names[rank] for rank, at in enumerate(last) if at < self._meetings)
 
+    def _silent(self) -> str:
+        """Where all have come: the ranks that neither went on from this meeting nor gave it up."""
+        with suppress(RuntimeError):
+            stay = [rank for rank, at in enumerate(self._last()) if at == self._meetings]
+            silent = [self._names[rank] for rank in stay if not self.store.check([f"over/{rank}"])]
+            if silent:
+                return " or ".join(silent)
+        return "a rank"
 
-class _Pickler(pickle.Pickler):
-    """Of tensors it takes the numbers alone; they come out on the CPU."""
+    def _last(self) -> list[int]:
+        """The meeting that each rank came to last."""
+        return [
+            int(self.store.get(f"at/{rank}")) if self.store.check([f"at/{rank}"]) else 0
+            for rank in range(self.size)
+        ]
 
-    def reducer_override(self, one: Any) -> Any:
-        if not isinstance(one, torch.Tensor):
-            return NotImplemented
-        numbers = one.detach().cpu().flatten().view(torch.uint8)
-        return _tensor, (bytearray(numbers.numpy()), one.dtype, one.shape)
-
-
-def _tensor(numbers: bytearray, dtype: torch.dtype, shape: torch.Size) -> torch.Tensor:
-    return (torch.frombuffer(numbers, dtype=dtype) if numbers else torch.empty(0, dtype=dtype)).view(shape)
-
-
-def meeting_point() -> dist.TCPStore:
-    """Where the ranks of a team on this machine find each other, at a free port; while it is held."""
-    return dist.TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
-
-
-def join(port: int, rank: int, size: int) -> Team:
-    """Be a rank of a team on this machine.
-
-    Raises:
-        TeamLost: not all came.
-    """
-    return Ranks(dist.TCPStore(HERE, port, is_master=False), rank, size) if size > 1 else Team()
+    def _absent(self) -> str:
+        """The ranks that have not come at all."""
+        with suppress(RuntimeError):
+            here = [self.store.check([f"here/{rank}"]) for rank in range(self.size)]
+            if absent := [name for name, came in zip(self._names, here, strict=True) if not came]:
+                return f"{', '.join(absent)} did not come within {self.patience:g} s ({PATIENCE})."
+        return ""
 
 
-@cache
-def team_of_environment() -> Team:
-    """The team that `torchrun` or a scheduler started this process for; this process alone where none did.
-
-    Raises:
-        InputError: the variables are not all there.
-        TeamLost: not all ranks came.
-    """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size == "1":
-        return Team()
-    needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    if missing := [name for name in needed if not os.environ.get(name)]:
-        raise InputError(f"WORLD_SIZE is {size}, so this is a rank of several, but {missing[0]} is not set.")
-    for name in (*needed, "LOCAL_RANK"):
-        if name != "MASTER_ADDR" and not (told := os.environ.get(name, "0")).isdecimal():
-            raise InputError(f"{name} is '{told}'; it must be a whole number.")
-    if (rank := int(os.environ["RANK"])) >= int(size):
-        raise InputError(f"RANK is {rank}, but ranks count from 0, and WORLD_SIZE is {size}.")
-    _patience()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    try:
-        store, rank, count = next(rendezvous("env://"))
-    except (RuntimeError, ValueError) as error:
-        raise TeamLost(f"The {size} ranks did not find each other: {error}") from error
-    return Ranks(store, rank, count)
-
-
-def _patience() -> float:
+def patience() -> float:
     """Seconds that ranks wait for each other.
 
     Raises:
@@ -413,15 +403,3 @@ def _put(flat: torch.Tensor, tensors: Sequence[torch.Tensor]) -> None:
 
 def _name(work: Callable[[], Any]) -> str:
     return getattr(work, "__qualname__", "")
-
-
-def _portable(error: Exception | None) -> Exception | None:
-    """An error as another process can have it, to which no traceback comes along."""
-    known = HoldfastError, MemoryError, torch.OutOfMemoryError
-    if error is not None and not isinstance(error, known) and (said := plugins.fault(error)):
-        return HoldfastError(said)
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return HoldfastError(f"{type(error).__name__}: {error}")
-    return error
