@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from holdfast import files
 from holdfast.experiment import mirror, prune
@@ -147,6 +149,26 @@ def test_work_that_is_replaced_while_it_is_fetched_is_looked_for_again(
     assert files.read_json(other.work(job) / "checkpoint" / "state.json") == {"iteration": 2}
 
 
+def test_work_that_is_cut_on_its_way_is_fetched_again(
+    plan: Plan, memory: str, machine: Callable[[str], MirrorStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, store, other = a_stage(plan), machine(memory), machine(memory)
+    assert not store.begin(job, weights=True)
+    files.write_json(store.work(job) / "checkpoint" / "state.json", {"iteration": 2})
+    files.write_text(store.work(job) / "checkpoint" / "policy.safetensors", "0123456789")
+    store.keep_work(job)
+    real, cut = MemoryFileSystem.get_file, [True]
+
+    def get_file(self: MemoryFileSystem, path: str, to: str, **options: object) -> None:
+        real(self, path, to, **options)
+        if path.endswith("policy.safetensors") and cut and cut.pop():
+            os.truncate(to, 3)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", get_file)
+    assert not other.begin(job, weights=True)
+    assert (other.work(job) / "checkpoint" / "policy.safetensors").read_text() == "0123456789"
+
+
 @pytest.mark.parametrize("file", ["records.jsonl", "weights/model.safetensors", "manifest.json"])
 @pytest.mark.parametrize("longer", [False, True])
 def test_damage_there_is_found_set_aside_and_mended_by_who_has_it_whole(
@@ -243,6 +265,27 @@ def test_a_put_that_is_lost_is_done_again(
     fill(machine(memory), a_stage(plan))
     assert len(lost) == 6
     assert machine(memory).verify(a_stage(plan))
+
+
+def test_a_put_that_is_seen_late_is_not_done_again(
+    plan: Plan,
+    memory: str,
+    faults: Faults,
+    machine: Callable[[str], MirrorStore],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, shown = Remote.sizes, set[str]()
+
+    def sizes(self: Remote, folder: str = "") -> dict[str, int]:
+        there = real(self, folder)
+        seen = {name: size for name, size in there.items() if f"{folder}/{name}" in shown}
+        shown.update(f"{folder}/{name}" for name in there)
+        return seen
+
+    monkeypatch.setattr(Remote, "sizes", sizes)
+    fill(machine(memory), a_stage(plan))
+    put = [path for call, path in faults.calls if call == "put_file"]
+    assert len(put) == len(set(put)) == 6
 
 
 def test_puts_that_are_always_lost_are_given_up(

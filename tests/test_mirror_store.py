@@ -289,6 +289,13 @@ def test_an_address_on_a_disk_is_whole(tmp_path: Path, url: str) -> None:
         open_place(url, tmp_path)
 
 
+@pytest.mark.parametrize("url", ["file:///disk/exp[1]/runs", "memory://all*/runs", "s3://bucket/what?/runs"])
+def test_an_address_that_is_a_pattern_is_refused(tmp_path: Path, url: str) -> None:
+    """Files are removed by path, which fsspec takes for a pattern: those of other stores would go, too."""
+    with pytest.raises(InputError, match=r"has . in its address, which stands for other names"):
+        open_place(url, tmp_path)
+
+
 def test_memory_of_one_process_serves_no_other(tmp_path: Path, memory: str) -> None:
     with pytest.raises(InputError, match="Take --workers 1"):
         run(away(tmp_path, memory), workers=2)

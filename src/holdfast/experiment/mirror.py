@@ -197,9 +197,12 @@ class MirrorStore(Store):
             if int(step) <= _step(work):
                 return int(step)
             with suppress(FileNotFoundError), files.whole_folder(work) as folder:
-                names = self.remote.sizes(f"{name}/{latest}")
-                if not names or not all(self.remote.fetch(f"{name}/{latest}", one, folder) for one in names):
+                place = f"{name}/{latest}"
+                sizes = self.remote.sizes(place)
+                if not sizes or not all(self.remote.fetch(place, one, folder) for one in sizes):
                     raise FileNotFoundError  # a newer one has its place by now
+                if any((folder / one).stat().st_size != size for one, size in sizes.items()):
+                    raise FileNotFoundError  # it was cut on its way
         return 0
 
     def clear_work(self, job: Job) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ON = "what was done stays, and the same command goes on from there"
 _KEYLESS = ("credential", "anonymous", "access key", "access_key")  # in what packages say where keys lack
+
+_PATTERN = re.compile(r"[*?[]")  # fsspec takes paths with these for patterns
 
 T = TypeVar("T")
 
@@ -49,6 +52,11 @@ class Remote:
             raise InputError(  # it would be another place for each folder that a command is given in
                 f"The store {url} is no whole address: write {protocol}:///PATH with the path from /, or the "
                 "path alone, which counts from the folder that the command is given in."
+            )
+        if odd := _PATTERN.search(address):
+            raise InputError(
+                f"The store {url} has {odd[0]} in its address, which stands for other names where files are "
+                "removed; choose an address without *, ? and [."
             )
         # Folders are made on disks alone; elsewhere there are none, and a bucket is not made by mistake.
         self._on_disk = protocol in ("file", "local")
@@ -136,9 +144,11 @@ class Remote:
         paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         sizes = {name: path.stat().st_size for name, path in paths.items() if name.startswith(begin)}
         for names in (sizes.keys() - {last}, sizes.keys() & {last}):
-            for _ in range(PUTS + 1):
-                there = self.sizes(place)
-                missing = sorted(name for name in names if there.get(name) != sizes[name])
+            for turn in range(PUTS + 1):
+                missing = self._missing(place, sizes, names)
+                if missing and turn:  # it may be seen a little later
+                    time.sleep(PAUSES[min(turn, len(PAUSES)) - 1])
+                    missing = self._missing(place, sizes, names)
                 if not missing:
                     break
                 for name in missing:
@@ -149,6 +159,11 @@ class Remote:
                     f"{self.url}/{place}/{missing[0]} was put {PUTS + 1} times and is not there in its size. "
                     f"See what is wrong with that place; {_ON}."
                 )
+
+    def _missing(self, place: str, sizes: Mapping[str, int], names: Iterable[str]) -> list[str]:
+        """Those of these files that do not lie there in their sizes."""
+        there = self.sizes(place)
+        return sorted(name for name in names if there.get(name) != sizes[name])
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder, if it is there."""
