@@ -164,11 +164,16 @@ def test_without_its_head_a_run_ends_with_a_word_and_goes_on_later(
     assert snapshot(run.store) == expected
 
 
-def test_a_killed_driver_leaves_nobody_at_work(cluster: Cluster, expected: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
+def test_a_killed_driver_leaves_nobody_at_work(
+    cluster: Cluster, expected: Any, tmp_path: Path, how: signal.Signals, code: int
+) -> None:
     run = Run(tmp_path, cluster.address)
     run.until_checkpoint()
-    run.process.kill()
-    run.result()
+    run.process.send_signal(how)
+    assert run.result() == code
+    if code > 0:
+        assert "Stopped. What is done stays; the same command goes on from here." in run.said()
     again = Run(tmp_path, cluster.address)
     assert again.result() == 0, again.said()
     assert snapshot(run.store) == expected

@@ -11,8 +11,10 @@ import logging
 import os
 import platform
 import re
+import signal
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -282,6 +284,7 @@ def _connect(address: str | None) -> None:
             f"There is no Ray cluster at {address} (ray.address, or RAY_ADDRESS). Start one with "
             "'ray start --head', or leave the address out to have one started here."
         )
+    ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
@@ -289,6 +292,8 @@ def _connect(address: str | None) -> None:
         # Ray's `start --head` asks for the token that an earlier `ray.init` left; a client does not send it.
         hint = "" if os.environ.get("RAY_AUTH_MODE") else " If it asks for a token, set RAY_AUTH_MODE=token."
         raise InputError(f"Ray cannot be used (ray.address: {address}): {cause}.{hint}") from None
+    if ours is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)  # by Ray's the run would end with a trace, and no word
 
 
 def _cause(error: RayError) -> str:
