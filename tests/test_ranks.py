@@ -202,6 +202,26 @@ def test_what_a_rank_said_last_is_told_where_nothing_else_is_known() -> None:
     assert worker._lost_helper(failed) is failed
 
 
+def test_a_rank_that_dies_costs_no_job_in_which_it_has_no_part(tmp_path: Path) -> None:
+    plan = make_plan(make_experiment(tmp_path, **SMALL))
+    worker = local._Worker([Place("cpu")] * 2, ((), b""))
+    worker.connection, theirs = FORKED.Pipe()
+    worker.process, helper = (FORKED.Process(target=time.sleep, args=(60,), daemon=True) for _ in "ab")
+    worker.helpers, worker._meeting_point = [helper], meeting_point()
+    for process in (worker.process, helper):
+        process.start()
+    helper.kill()
+    helper.join()
+    theirs.send(Event("done", seconds=1.0))
+    worker.job = next(job for job in plan.jobs.values() if job.kind == "evaluate")
+    assert worker.signs == [worker.connection]
+    assert worker.hear()[1].kind == "done"
+    assert not worker.lives()  # and begins anew before the next job
+    worker.job = next(job for job in plan.jobs.values() if job.kind == "learn")
+    worker.helpers = [helper]
+    assert worker.signs == [helper.sentinel]
+
+
 def test_devices_that_do_not_fit_the_shards_are_one_line(tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL)
     four, three = (call("run", config, "--devices", count) for count in (4, 3))

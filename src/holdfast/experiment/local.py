@@ -134,8 +134,14 @@ class _Worker:
 
     @property
     def signs(self) -> list[Any]:
-        """What becomes ready when it says something, or loses a process."""
-        return [*filter(None, [self.connection]), *(one.sentinel for one in self.helpers)]
+        """What becomes ready when it says something, or loses a process that its job needs."""
+        helpers = self.helpers if self._together else []
+        return [*filter(None, [self.connection]), *(one.sentinel for one in helpers)]
+
+    @property
+    def _together(self) -> bool:
+        """Whether all its processes are at its job: of others than stages the helpers have no part."""
+        return self.job is not None and self.job.kind == "learn"
 
     def start(self) -> None:
         context = context_for(self.places[0].device)
@@ -179,7 +185,7 @@ class _Worker:
             event = Event("failed", message=f"its process {self._cause_of_death(self.process)}")
             self.stop()
         if event.kind == "failed" and self.helpers:
-            event = self._lost_helper(event)
+            event = self._lost_helper(event) if self._together else event
             self.stop()
         if event.is_last:
             self.job, self.held = None, event.held
