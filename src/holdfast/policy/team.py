@@ -30,7 +30,7 @@ HERE = "127.0.0.1"
 BUCKET = 2**25  # numbers that are exchanged at once
 SHORT = 4096  # bytes of what a rank tells that are sent without asking how many there are
 _LONG = timedelta(days=3650)
-_PARTING = timedelta(seconds=10)  # until all ranks have heard that they may go
+_PARTING = timedelta(seconds=3)  # until all ranks have heard that they may go
 # Its name since torch 2.13, or its old one.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
