@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers.models.smolvlm import processing_smolvlm
 
 import family_helpers
 import family_processors
+import newer_families
 from cli_helpers import Call, Said
 from experiment_helpers import write_config
 from holdfast.errors import InputError
@@ -56,6 +58,18 @@ def test_families_whose_processors_ask_for_torchvision(tmp_path, family):
     assert after == before
     again = make_policy(tmp_path / "saved")
     assert torch.equal(again.encode(texts, images).tokens_BP, prompts.tokens_BP)
+
+
+def test_a_tokenizer_that_is_not_read_as_it_was_written_is_told(tmp_path, caplog):
+    """Of a Qwen3.5's folder, in which the words of the others stand without their splitter."""
+    load_processor(newer_families.make_qwen3_5_folder(tmp_path / "bytes"), text_only=False)
+    assert "tokenizer" not in caplog.text
+    words = family_helpers.make_qwen2_folder(tmp_path / "words")
+    load_processor(words, text_only=False)
+    assert "tokenizer" not in caplog.text
+    shutil.copy(words / "tokenizer.json", tmp_path / "bytes")
+    load_processor(tmp_path / "bytes", text_only=False)
+    assert "is not the one in its tokenizer.json: transformers makes a Qwen3_5Tokenizer" in caplog.text
 
 
 def test_transformers_is_left_as_it_was(tmp_path):

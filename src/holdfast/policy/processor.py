@@ -7,16 +7,22 @@ needed, and what is saved loads with stock transformers.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLProcessor, Qwen3VLProcessor
 from transformers.models import pixtral
 
 from holdfast.errors import InputError
 from holdfast.policy.environment import MissingPackage, loading, torchvision_works
 from holdfast.policy.videos import VideoSettings, video_settings_alone
+
+_AS_THE_FILE_SAYS = {"TokenizersBackend", "PreTrainedTokenizerFast"}
+
+log = logging.getLogger(__name__)
 
 
 def build_processor(
@@ -43,7 +49,9 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
     part = "tokenizer" if text_only else "processor"
     try:
         with loading(part, folder), video_settings_alone():
-            return auto.from_pretrained(folder, trust_remote_code=False, **options)
+            made = auto.from_pretrained(folder, trust_remote_code=False, **options)
+        _warn_of_another_tokenizer(Path(folder), getattr(made, "tokenizer", made))
+        return made
     except InputError as error:
         if isinstance(error, MissingPackage) or not (lacking := _lacking(Path(folder), text_only)):
             raise
@@ -51,6 +59,24 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
             f"The {part} of {folder} cannot be loaded: there is no {lacking}. Copy tokenizer and processor "
             "files from the checkpoint that the weights come from."
         ) from error
+
+
+def _warn_of_another_tokenizer(folder: Path, tokenizer: Any) -> None:
+    """Of some model types transformers makes the tokenizer anew out of its vocabulary, and does not read the
+    checkpoint's own normalizer and pre-tokenizer (findings/transformers-tokenizer-rebuilt.sh)."""
+    file, text = folder / "tokenizer.json", "HOW Many 1234, naïve?\n\tÉ"
+    if type(tokenizer).__name__ in _AS_THE_FILE_SAYS or not file.is_file():
+        return
+    own = Tokenizer.from_file(str(file))
+    own.no_truncation()
+    own.no_padding()
+    written = own.encode(text, add_special_tokens=False).tokens
+    if (read := tokenizer.tokenize(text, add_special_tokens=False)) != written:
+        log.warning(
+            "The tokenizer of %s is not the one in its tokenizer.json: transformers makes a %s of its "
+            "vocabulary, without its own normalizer and pre-tokenizer (%s, and not %s). So it is used, and saved.",
+            folder, type(tokenizer).__name__, read[:4], written[:4],
+        )  # fmt: skip
 
 
 def _lacking(folder: Path, text_only: bool) -> str | None:

@@ -26,7 +26,6 @@ from holdfast.policy.messages import packed, portable, unpacked
 T = TypeVar("T")
 PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
 USUAL_PATIENCE = 1800.0
-HERE = "127.0.0.1"
 BUCKET = 2**25  # numbers that are exchanged at once
 SHORT = 4096  # bytes of what a rank tells that are sent without asking how many there are
 _LONG = timedelta(days=3650)
