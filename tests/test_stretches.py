@@ -17,6 +17,7 @@ from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.decoding import look_back
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
+from newer_families import make_glm4v_folder, make_qwen3_5_folder, make_qwen3_vl_moe_folder
 from policy_helpers import (
     make_folder,
     make_policy,
@@ -30,6 +31,9 @@ MAKERS = {
     "qwen2.5-vl": make_folder,
     "qwen2-vl": make_qwen2_folder,
     "qwen3-vl": make_qwen3_folder,
+    "qwen3-vl-moe": make_qwen3_vl_moe_folder,
+    "qwen3.5": make_qwen3_5_folder,
+    "glm-4v": make_glm4v_folder,
     "llava": make_llava_folder,
     "idefics3": make_idefics3_folder,
     "text": make_text_folder,

@@ -85,7 +85,7 @@ class Backbone:
         # All else that is trained makes features, whether its family names it or not.
         self._sees = [parameter for parameter in model.parameters() if id(parameter) not in read]
         self.recurrent = take_over(self.text)
-        self.replays = model.device.type == "cuda" and not self.recurrent  # whose states are not in place
+        self.replays = model.device.type == "cuda"
         self.lean: Lean | None = None
         if model.device.type == "cpu":
             with suppress(ValueError):  # layers that nobody has written out stay transformers' own

@@ -74,7 +74,7 @@ def _warn_of_another_tokenizer(folder: Path, tokenizer: Any) -> None:
     if (read := tokenizer.tokenize(text, add_special_tokens=False)) != written:
         log.warning(
             "The tokenizer of %s is not the one in its tokenizer.json: transformers makes a %s of its "
-            "vocabulary, without its own normalizer and pre-tokenizer (%s, and not %s). So it is used, and saved.",
+            "vocabulary, without its own normalizer and pre-tokenizer (%s, and not %s). It is used so.",
             folder, type(tokenizer).__name__, read[:4], written[:4],
         )  # fmt: skip
 

@@ -34,7 +34,8 @@ def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Pr
     live = torch.arange(len(row_X), device=row_X.device)
     tokens_X = out.step(0, live, backbone.head(start.ends_BD).index_select(0, row_X))
     if backbone.replays:
-        decode_in_stretches(backbone, FixedDecode(*keys, group, most), out, tokens_X, positions_B[row_X])
+        decode = FixedDecode(*keys, group, most, start.states)
+        decode_in_stretches(backbone, decode, out, tokens_X, positions_B[row_X])
     else:
         _decode(backbone, Decode(*keys, 1, most, start.states), out, tokens_X, positions_B, row_X)
 

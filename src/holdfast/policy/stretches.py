@@ -13,10 +13,11 @@ are compared.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import torch
+from torch import nn
 
 from holdfast.policy.attention import Keys
 from holdfast.policy.backbone import Backbone
@@ -24,6 +25,7 @@ from holdfast.policy.decoding import Decode, look_back
 from holdfast.policy.drawing import Recorder
 from holdfast.policy.fused import compiled
 from holdfast.policy.lean import Step
+from holdfast.policy.recurrent import Scan, State
 
 STRETCH = 64  # steps; rows that ended are computed until its end
 WORTH_CAPTURING = 8  # steps at least: capturing one is work, too
@@ -39,8 +41,15 @@ class FixedDecode(Decode):
         visible: own keys that are looked at, of which those after `step_1` are hidden.
     """
 
-    def __init__(self, prompt_keys: list[Keys], prompt_mask_BP: torch.Tensor, group: int, steps: int):
-        super().__init__(prompt_keys, prompt_mask_BP, group, steps)
+    def __init__(
+        self,
+        prompt_keys: list[Keys],
+        prompt_mask_BP: torch.Tensor,
+        group: int,
+        steps: int,
+        states: Mapping[int, State] | None = None,
+    ):
+        super().__init__(prompt_keys, prompt_mask_BP, group, steps, states)
         for keys, values in self.own_keys:  # a hidden value counts 0 times: it must not be NaN
             keys.zero_()
             values.zero_()
@@ -52,6 +61,13 @@ class FixedDecode(Decode):
         own_k.index_copy_(2, self.step_1, key_NhD.unsqueeze(2))
         own_v.index_copy_(2, self.step_1, value_NhD.unsqueeze(2))
         return own_k[:, :, : self.visible], own_v[:, :, : self.visible]
+
+    def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
+        before = self.states[id(module)]
+        made_N1C, after = scan(rows_NC[:, None], before)
+        for old, new in zip(before, after, strict=True):
+            old.copy_(new)
+        return made_N1C[:, 0]
 
     def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
         rest = self.hidden_BP, self.slots, self.width, self.step_1
