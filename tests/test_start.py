@@ -19,6 +19,7 @@ from holdfast.errors import InputError
 from holdfast.start import look
 from holdfast.start.draft import cut_off
 from holdfast.start.look import is_table, look_at_rows, look_at_table, style_for
+from holdfast.start.rows import choice_columns
 from holdfast.start.split import split_file
 from hub_fixtures import IMAGE, hub_image, table
 
@@ -353,8 +354,46 @@ def test_a_tables_columns_are_known_by_their_names(tmp_path: Path) -> None:
         data = look_at_table("", {"train": tmp_path / "number.parquet"})
         assert (data.scorer, data.why) == ("number", f"every answer is a number{why}")
     table(tmp_path / "other.parquet", [{"text_a": "a", "score": "b"}])
-    with pytest.raises(InputError, match="no column is a question with an answer: text_a, score"):
+    with pytest.raises(InputError, match=r"is called as a question \(prompt.* columns: text_a, score"):
         look_at_table("", {"train": tmp_path / "other.parquet"})
+    table(tmp_path / "half.parquet", [{"question": "a", "verdict": "b"}])
+    with pytest.raises(InputError, match=r"'question' is the question, .* as an answer \(answer, label"):
+        look_at_table("", {"train": tmp_path / "half.parquet"})
+
+
+@pytest.mark.parametrize(
+    ("columns", "choices"),
+    [
+        (["A", "B", "C"], ["A", "B", "C"]),
+        (["option_1", "option_2"], ["option_1", "option_2"]),
+        (["optB", "optA"], ["optA", "optB"]),
+        (["A", "C"], []),  # something lies between
+        (["option_a"], []),
+        (["1", "2"], []),
+        (["b", "c"], []),
+    ],
+)
+def test_columns_of_a_choice_each_are_known_by_their_names(columns: list[str], choices: list[str]) -> None:
+    assert choice_columns(["question", *columns, "answer"]) == choices
+
+
+def test_choices_in_columns_of_their_own_are_shown_and_columns_without_use_are_said(tmp_path: Path) -> None:
+    row = {"question": "which ?", "optA": "red", "optB": "blue", "correct": "B", "source": "web"}
+    file = tmp_path / "rows.csv"
+    file.write_text("\n".join([",".join(row), *[",".join(row.values())] * 3]) + "\n")
+    data = look_at_table("", {"train": file})
+    assert data.settings["choices"] == ["optA", "optB"] and data.settings["answer"] == "{correct}"
+    assert (data.scorer, data.unused) == ("options", ["source"])
+    lines = file.with_suffix(".jsonl")
+    lines.write_text(json.dumps(row | {"prompt": "which ?", "answer": "B"}) + "\n")
+    assert is_table(lines)
+
+
+def test_rows_with_several_right_answers_and_no_first_one_are_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"question": "what ?", "answers": ["stop", "halt"]}) + "\n")
+    assert is_table(file)
+    assert look_at_table("", {"train": file}).scorer == "vqa"
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,8 @@ def init(
     out.print(f"Wrote {file}.")
     for task, one in zip(tasks, found, strict=True):
         out.print(f"Scorer of {task}: {one.scorer} ({one.why}).")
+        if one.unused:
+            out.print(f"The model does not see these columns of {task}: {', '.join(one.unused)}.")
     if never_right := [row for one in found for row in one.never_right]:
         first = "\n  ".join(never_right[:SHOWN])
         raise InputError(

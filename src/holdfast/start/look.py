@@ -10,12 +10,12 @@ from statistics import median
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.start.rows import first, has_own_names, meanings, rows_of
-from holdfast.tasks.columns import READERS, TableError, first_rows
+from holdfast.start.rows import choice_columns, first, has_own_names, meanings, rows_of
+from holdfast.tasks.columns import READERS, HubTask, first_rows
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
-from holdfast.tasks.rows import misread
+from holdfast.tasks.rows import COMMON_NAMES, misread
 from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.tables import ROWS_AT_ONCE
 from holdfast.tasks.task import Split
@@ -32,6 +32,7 @@ class Data:
         examples: by split; of tables, which are copied by the first plan, none.
         why: what was concluded, for comments.
         never_right: rows whose own answer the scorer finds wrong, each a sentence.
+        unused: columns of a table that no setting names.
     """
 
     settings: Mapping[str, Any]
@@ -39,6 +40,7 @@ class Data:
     why: str
     examples: Mapping[Split, Sequence[Example]]
     never_right: Sequence[str]
+    unused: Sequence[str] = ()
 
 
 def look_at_rows(files: Mapping[Split, Path]) -> Data:
@@ -83,27 +85,42 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
     rows = next(iter(found.values()))
     columns = list(rows[0]) if rows else []
     meant = meanings(rows, Path(place) if Path(place).is_dir() else Path(place).parent)
+    named: dict[str, Any]
     if "messages" in meant:
-        named: dict[str, str] = {key: meant[key] for key in ("messages", "images") if key in meant}
+        named = {key: meant[key] for key in ("messages", "images") if key in meant}
     elif "prompt" in meant and ("answer" in meant or "references" in meant):
         named = {"prompt": f"{{{meant['prompt']}}}"}
         named |= _answer(meant, rows) if "answer" in meant else {}
         named |= {key: meant[key] for key in ("images", "choices", "references") if key in meant}
+        if "choices" not in meant and (choices := choice_columns(columns)):
+            named["choices"] = choices
     else:
-        raise TableError(
-            "data", [("prompt", f"no column is a question with an answer: {', '.join(columns)}")]
-        )
+        raise InputError(_no_task(place, columns, meant))
     settings: dict[str, Any] = {split: str(path) for split, path in files.items()}
     if source:
         settings = {"hub": source, **_splits(source, found)}
     scorer, why = "exact", "answers within turns; change it if they are numbers, options or long texts"
     if "choices" in named or "references" in named:
         scorer, key = ("options", "choices") if "choices" in named else ("vqa", "references")
-        why = f"there is a column '{named[key]}'"
+        several = isinstance(named[key], list)
+        why = f"there are columns {', '.join(named[key])}" if several else f"there is a column '{named[key]}'"
     elif "messages" not in named:
         scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
         why += f" (in the first {len(rows)} rows)" if len(rows) == ROWS_AT_ONCE else ""
-    return Data(settings | named, scorer, why, {}, [])
+    used = {column for names in HubTask(hub="", train="", **named).columns().values() for column in names}
+    return Data(settings | named, scorer, why, {}, [], [name for name in columns if name not in used])
+
+
+def _no_task(place: str, columns: Sequence[str], meant: Mapping[str, str]) -> str:
+    """What is missing of a table without a question or an answer that is called as such, and what to do."""
+    lacking, there = "prompt", "no column is called as a question"
+    if "prompt" in meant:
+        lacking = "answer"
+        there = f"'{meant['prompt']}' is the question, but no column is called as an answer"
+    return (
+        f"{place}: {there} ({', '.join(COMMON_NAMES[lacking])}). Its columns: {', '.join(columns)}. Rename "
+        f'one, or write the task by hand, with {lacking}: "{{COLUMN}}" ("Any other table" in docs/tasks.md).'
+    )
 
 
 def _splits(source: str, there: Collection[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.rows import COMMON_NAMES, kind_of
+
+CHOICE = re.compile(r"((?:option|opt|choice|answer|alternative|candidate)?[ _-]?)([A-Z]|\d)", re.IGNORECASE)
 
 
 def rows_of(path: Path) -> list[Any]:
@@ -68,6 +71,24 @@ def meanings(rows: Sequence[Any], folder: Path) -> dict[str, str]:
     return meant
 
 
+def choice_columns(columns: Collection[str]) -> list[str]:
+    """Columns that hold a choice each, by their names (A, B, C; option_1, option_2), in their order."""
+    series: dict[str, dict[str, str]] = {}
+    for column in columns:
+        if named := CHOICE.fullmatch(column):
+            series.setdefault(named[1].lower(), {})[named[2].upper()] = column
+    for prefix, there in series.items():
+        start = next((one for one in ("A", "0", "1") if one in there), None)
+        if start is None or (start != "A" and len(prefix) < 2):  # numbers alone are no choices
+            continue
+        found = list[str]()
+        while (mark := chr(ord(start) + len(found))) in there:
+            found.append(there[mark])
+        if len(found) == len(there) > 1:
+            return found
+    return []
+
+
 def first(names: Sequence[str], there: Collection[str]) -> str | None:
     """The first of the names that is there."""
     return next((name for name in names if name in there), None)
@@ -76,8 +97,10 @@ def first(names: Sequence[str], there: Collection[str]) -> str | None:
 def has_own_names(row: Any, folder: Path) -> bool:
     """Whether a row is a question with an answer whose fields are not called as JSONL rows call them."""
     meant = meanings([row], folder)
-    named = "messages" not in meant and {"prompt", "answer"} <= meant.keys()
-    return named and any(key != name for key, name in meant.items())
+    if "messages" in meant or "prompt" not in meant or not meant.keys() & {"answer", "references"}:
+        return False
+    own = any(key != name for key, name in meant.items()) or "answer" not in meant
+    return own or ("choices" not in meant and bool(choice_columns(row)))
 
 
 def together(row: Any, folder: Path) -> str:

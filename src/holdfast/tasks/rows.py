@@ -21,14 +21,18 @@ META = "meta"  # more data, whatever its fields are called
 OF_PARTS, TOLERANCE = ("parts", "option_set"), "tolerance"  # numbers of these may differ by as much
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro", "mmlu_pro_script")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
-COMMON_NAMES = {  # what fields and columns are called elsewhere, the most telling first
+# What fields and columns are called elsewhere, the most telling first.
+COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations"),
     "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
-    "answer": ("answer", "label", "target", "solution", "response", "output"),
+    "answer": (
+        "answer", "label", "target", "solution", "response", "output", "correct_answer", "correct_option",
+        "ground_truth", "gold", "correct",
+    ),
     "images": ("images", "image", "picture", "img", "image_path"),
     "choices": ("choices", "options"),
     "references": ("references", "answers"),
-}
+}  # fmt: skip
 _OTHER_NAMES = {
     "images": re.compile(
         r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes|base64|b64)?s?\d*",
