@@ -77,7 +77,7 @@ def test_what_an_override_says_is_told_where_it_stands_and_not_of_a_line_in_the_
     tmp_path: Path, override: str, told: str
 ) -> None:
     said = message(write_config(tmp_path), override)
-    assert f" has an error:\n  {told}" in said and "line" not in said
+    assert f" has an error:\n  in an override, {told}" in said and "line" not in said
 
 
 def test_a_default_of_the_command_line_that_no_method_takes_is_an_error(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_default_of_the_command_line_that_no_method_takes_is_an_error(tmp_path
     path = write_config(tmp_path, {"methods": {"grpo": grpo | {"sampling": {"top_p": 0.9}}}})
     for key in ("learning_rate=1.0e-3", "sampling.top_p=0.8"):
         name = key.partition("=")[0]
-        told = f"  defaults.{name}: changes nothing, as every method sets it itself; say methods.grpo.{name}"
+        told = f"defaults.{name}: changes nothing, as every method sets it itself; say methods.grpo.{name}"
         assert told in message(path, f"defaults.{key}")
     both = load_experiment(path, ["methods.more={objective: rloo}", "defaults.learning_rate=1.0e-3"])
     assert both.methods["more"].learning_rate == 1e-3
@@ -110,6 +110,20 @@ def test_what_was_meant_is_guessed_for_as_many_keys_as_are_told(tmp_path: Path, 
     text = message(write_config(tmp_path, {f"key{number}": 1 for number in range(2000)}))
     assert "2000 errors" in text
     assert len(guessed) == text.count("unknown key; a guess") == messages.MOST_ERRORS
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("joint=true", "in an override, joint: unknown key; did you mean defaults.joint?"),
+        ("methods.sft.lora={rank: 4}", "methods.sft.lora: unknown key; did you mean model.lora?"),
+        ("defaults.dtype=float32", "defaults.dtype: unknown key; did you mean model.dtype?"),
+        ("max_tokens=8", "did you mean evaluation.max_tokens or defaults.sampling.max_tokens?"),
+        ("methods.sft.bach=8", "methods.sft.bach: unknown key; did you mean 'batch'?"),
+    ],
+)
+def test_a_setting_in_a_wrong_place_is_told_its_place(tmp_path: Path, override: str, said: str) -> None:
+    assert said in message(write_config(tmp_path), override)
 
 
 def test_all_errors_at_once_with_lines_and_suggestions(tmp_path: Path) -> None:

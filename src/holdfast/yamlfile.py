@@ -59,15 +59,20 @@ class YamlFile:
         return None if known is None else self.lines[known]
 
     def where(self, path: KeyPath) -> str:
-        """The same for a message, with the name of another file: `line 3, `, or nothing."""
+        """The same for a message, or that the command line says it; with the name of another file."""
+        if self._is_replaced(path):
+            return "in an override, "
         known = self._known(path)
         if known is None:
             return ""
         other = self.others.get(known)
         return f"{other.name + ' ' if other else ''}line {self.lines[known]}, "
 
+    def _is_replaced(self, path: KeyPath) -> bool:
+        return any(path[:size] in self.replaced for size in range(1, len(path) + 1))
+
     def _known(self, path: KeyPath) -> KeyPath | None:
-        if any(path[:size] in self.replaced for size in range(1, len(path) + 1)):
+        if self._is_replaced(path):
             return None
         return next((path[:size] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
 

@@ -14,7 +14,7 @@ from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
 from holdfast.config.extend import Misplaced, follow_name, merge, path_of, read_extended
 from holdfast.config.grid import as_validated, expand
-from holdfast.config.messages import message, problems_of
+from holdfast.config.messages import message, misplaced, problems_of
 from holdfast.errors import InputError, suggestion
 from holdfast.files import is_url
 from holdfast.learning.methods import Method, every_setting, way
@@ -234,7 +234,8 @@ def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, 
         defaults = {}
     known = every_setting([defaults, *_mapping(methods).values()])
     for key in [key for key in defaults if key not in (*known, "grid")]:
-        problems.append((("defaults", str(key)), f"unknown key{suggestion(str(key), known)}"))
+        hint = misplaced(str(key)) or suggestion(str(key), known)
+        problems.append((("defaults", str(key)), f"unknown key{hint}"))
         del defaults[key]
     if not isinstance(methods, dict):
         return {}

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
-from holdfast.config.experiment import Experiment
+from holdfast.config.experiment import Evaluation, Experiment
 from holdfast.errors import meant, shortened, suggestion
-from holdfast.learning.methods import ways_with
+from holdfast.learning.methods import every_setting, ways_with
+from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.yamlfile import KeyPath, Problem, YamlFile
 
 MOST_ERRORS = 50  # that a message tells
@@ -52,8 +53,10 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
         key = str(path[-1])
         if where[:1] == ("methods",) and len(inner) == 1 and (others := ways_with(key)):
             return path, f"is a setting of {', '.join(others)}; leave it out"
-        hint = suggestion(key, _keys_at(details["loc"][:-1], model)) if guess else ""
-        return path, f"unknown key{hint}"
+        if not guess:
+            return path, "unknown key"
+        elsewhere = misplaced(key) if model is Experiment or where[:1] == ("methods",) else ""
+        return path, f"unknown key{elsewhere or suggestion(key, _keys_at(details['loc'][:-1], model))}"
     if kind == "missing":
         return path, "is missing; it has no default"
     if kind == "literal_error":
@@ -72,6 +75,19 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
     if isinstance(given, str | int | float | bool | None):
         message += f", not {'null' if given is None else shortened(repr(given))}"
     return path, message
+
+
+def misplaced(key: str) -> str:
+    """The end of a message about an unknown key: where in an experiment there is one of this name."""
+    known = {
+        "": Experiment.model_fields,
+        "model.": ModelSettings.model_fields,
+        "evaluation.": Evaluation.model_fields,
+        "defaults.": every_setting([]),
+        "defaults.sampling.": Sampling.model_fields,
+    }
+    places = [f"{place}{key}" for place, keys in known.items() if key in keys]
+    return f"; did you mean {' or '.join(places)}?" if places else ""
 
 
 def _follows(details: Any) -> bool:
