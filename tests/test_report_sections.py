@@ -16,7 +16,7 @@ from holdfast.cli.report import MOST_FINDINGS, show_headline
 from holdfast.report.page import FINDINGS, build
 from holdfast.report.panels import fit, panels
 from holdfast.report.section import Drawing, Finding, Section, Terms
-from holdfast.report.sections import SECTIONS
+from holdfast.report.sections import SECTIONS, learned
 from holdfast.report.sections.differences import findings
 from holdfast.report.sections.setup import section, setup
 from holdfast.report.table import Column, Table, number, rounded, signed, to_json
@@ -199,6 +199,33 @@ def test_in_a_narrow_terminal_no_two_names_are_cut_to_the_same(monkeypatch):
     assert "…" not in said.get()
     first = "".join(line.split("  ")[0].strip() for line in said.get().splitlines()[3:])
     assert all(name.replace(" ", "") in first.replace(" ", "") for name in names)
+
+
+def test_in_a_narrow_terminal_intervals_stand_below_their_values(monkeypatch):
+    measures = [Column(f"m{index}", "Plasticity", "change") for index in range(4)]
+    columns = [Column("method", "Method"), *measures]
+    value = Estimate(0.1, -0.25, 0.5)
+    rows = [{"method": "sft"} | {column.key: value for column in columns[1:]}]
+    said = {}
+    for width in (120, 80):
+        monkeypatch.setattr(console.out, "width", width)
+        with console.out.capture() as captured:
+            console.show_table(to_json(Table("t", "T", columns, rows)))
+        said[width] = [line.split() for line in captured.get().splitlines() if line.strip()]
+    interval = ["[−25.0,", "+50.0]"]
+    assert said[120][2] == ["sft", *["+10.0", *interval] * 4]
+    assert said[80][2:4] == [["sft", *["+10.0"] * 4], interval * 4]
+
+
+def test_training_that_moved_no_answer_is_said():
+    results = make_results(items=20, sequence=SHORT)
+    assert not learned.section(analyse(results)).findings
+    (sft, grpo) = results.runs
+    as_base = {(stage, task): sft.cells[0, task] for stage, task in sft.cells}
+    analysis = analyse(replace(results, runs=(replace(sft, cells=as_base), grpo)))
+    (finding,) = learned.section(analysis).findings
+    assert finding.topic == "Nothing moved"
+    assert finding.text.startswith("sft scores every test item as the base does, after every stage")
 
 
 def test_a_method_that_had_nothing_to_forget_is_named():

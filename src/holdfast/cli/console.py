@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
@@ -47,6 +48,8 @@ class PlainConsole(Console):
 def _escaped(text: str) -> str:
     return _RULING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
+
+WIDEST = 10_000  # characters of a table that nothing bounds
 
 # Where output is not a terminal nobody tells its width; tables should not break there.
 _TOLD = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
@@ -94,7 +97,16 @@ def tell_left_out(left_out: Iterable[LeftOut]) -> None:
 
 
 def show_table(table: Mapping[str, Any]) -> None:
-    """Print a table in its JSON form."""
+    """Print a table in its JSON form; where the terminal is too narrow, with intervals below their values."""
+    grid = _grid(table, " ")
+    if Measurement.get(out, out.options.update(max_width=WIDEST), grid).maximum > out.width:
+        grid = _grid(table, "\n")
+    out.print()
+    out.print(grid, soft_wrap=False)
+    out.print()
+
+
+def _grid(table: Mapping[str, Any], before_interval: str) -> Grid:
     from holdfast.analysis.bootstrap import Estimate
     from holdfast.report.table import interval, number
 
@@ -110,8 +122,7 @@ def show_table(table: Mapping[str, Any]) -> None:
             if isinstance(value, dict):
                 parts = {key: math.nan if part is None else part for key, part in value.items()}
                 value = Estimate(**parts)
-            cells.append(Text.assemble(number(value, kind), (f" {interval(value, kind)}".rstrip(), "dim")))
+            around = f"{before_interval}{interval(value, kind)}".rstrip()
+            cells.append(Text.assemble(number(value, kind), (around, "dim")))
         grid.add_row(*cells)
-    out.print()
-    out.print(grid, soft_wrap=False)
-    out.print()
+    return grid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy as np
 from holdfast.analysis.bootstrap import estimate
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.metrics import items_together, resolvable_difference
+from holdfast.analysis.results import Record
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import cross, fit, method_legend, panels
 from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
-from holdfast.report.section import Drawing, Section
+from holdfast.report.section import Drawing, Finding, Section
 from holdfast.report.sections.differences import listed
 from holdfast.report.style import MUTED, WIDTH, Looks
 from holdfast.report.table import Column, Table, rounded, used
@@ -35,6 +36,7 @@ def section(analysis: Analysis) -> Section:
             Drawing("learned_forgotten", "Learned against forgotten", caption, scatter),
         ],
         note="Signs: negative FM and BWT are forgetting; for every column more is better.",
+        findings=unmoved(analysis),
         cautions=cautions(analysis),
     )
 
@@ -124,6 +126,31 @@ def scatter(analysis: Analysis, looks: Looks) -> Figure | None:
         axes.set_ylabel(f"{axis_label}, points")
     method_legend(figure, methods, looks)
     return fit(figure, 2.4)
+
+
+def unmoved(analysis: Analysis) -> list[Finding]:
+    """Whether training changed nothing that is judged: every item's score is the base's at every stage."""
+    names = [method.name for method in analysis.methods if any(method.finished) and _is_unmoved(method)]
+    if not names:
+        return []
+    text = (
+        f"{listed(names)} {'scores' if len(names) == 1 else 'score'} every test item as the base does, after "
+        "every stage, so there is nothing to compare. Raise learning_rate or iterations, or see under "
+        "Training whether there was anything to learn from (the loss; for RFT, groups with equal rewards)."
+    )
+    return [Finding("Nothing moved", text)]
+
+
+def _is_unmoved(method: MethodView) -> bool:
+    def scores(records: Iterable[Record]) -> list[float]:
+        return [record["score"] for record in records]
+
+    return all(
+        scores(records) == scores(run.cells.get((0, task), []))
+        for run in method.runs
+        for (stage, task), records in run.cells.items()
+        if stage
+    )
 
 
 def cautions(analysis: Analysis) -> list[str]:
