@@ -323,3 +323,14 @@ def test_a_report_of_nothing_replaces_none_of_something(
     said = call("run", config, "--replace", f"store={ran / 'elsewhere'}")
     assert said.code == 1 and "the earlier report stays" in said.err
     assert (ran / "out/report/index.html").read_bytes() == before
+
+
+def test_an_export_of_adapters_says_what_makes_a_model_of_them(tmp_path: Path, call: Call) -> None:
+    pytest.importorskip("peft")
+    methods = {"sft": {"objective": "sft"}}
+    changes = SMALL | {"sequence": ["reading"], "methods": methods, "model": {"lora": {"rank": 2}}}
+    config = write_config(tmp_path, changes)
+    assert call("run", config, "--no-report").code == 0
+    said = call("export", config, tmp_path / "model")
+    assert f"LoRA adapters; 'holdfast merge {tmp_path / 'model'} --out FOLDER'" in said.out
+    assert call("merge", tmp_path / "model", "--out", tmp_path / "whole").code == 0

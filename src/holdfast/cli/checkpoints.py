@@ -114,13 +114,13 @@ def exam_of(
     of_suite, defaults = find_suite(suite) if suite is not None else ((), {})
     if known is not None:
         of_suite, defaults = known.tasks, deepcopy(known.settings)  # into which the command line goes
-    exam = load_exam(overrides, like, tasks or of_suite, defaults)
     if known is not None and known.trouble:
         err.print(f"Not asked as {known.place}: {known.trouble}.", style="yellow")
+    exam = load_exam(overrides, like, tasks or of_suite, defaults)
     if not exam.general:
         raise InputError(
-            "Say which tasks: --tasks NAME,NAME, --suite core, or your own with "
-            "'tasks.NAME={test: FILE.jsonl}'."
+            "Say which tasks: --tasks NAME,NAME, --suite core, --like EXPERIMENT for those of a file or "
+            "run, or your own with 'tasks.NAME={test: FILE.jsonl}'."
         )
     if known is not None and not known.trouble and (said := known.taken(tasks, overrides)):
         out.print(said)

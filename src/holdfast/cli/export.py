@@ -65,6 +65,7 @@ def export(
     experiment, plan, store = open_run(run)
 
     from holdfast.experiment.export import SUFFIXES, check_there, export_checkpoint, find_chain
+    from holdfast.policy.settings import holds_adapters
 
     if not records and not figures:
         if target.suffix in SUFFIXES:
@@ -72,6 +73,9 @@ def export(
         chain = find_chain(plan, method, seed)
         number = export_checkpoint(chain, stage, plan, store, target)
         out.print(f"{chain.method} seed {chain.seed} after stage {number}: {target}")
+        if holds_adapters(target):
+            merge = f"'holdfast merge {target} --out FOLDER'"
+            out.print(f"These are LoRA adapters; {merge} makes an ordinary model.")
         return
     if records:
         check_there(plan, method, seed, stage)
