@@ -55,6 +55,17 @@ def test_verdicts() -> None:
         assert said in comparison.to_table(compare(ones, ones, max_drop=bound)).note
 
 
+def test_a_fall_in_partial_scores_that_turns_no_item_is_said() -> None:
+    fell = compare([1.0] * 100, [0.5] * 100)
+    assert fell.rows[0].verdict == "unclear" and fell.rows[0].change.lost == 0
+    (remark,) = comparison.falls_without_flips(fell)
+    assert remark.startswith("t fell by more than is allowed (−50.0 [") and "--strict" in remark
+    few = compare([1.0] * 5, [0.0] * 5)  # turned, and too few to tell
+    assert few.rows[0].verdict == "unclear" and comparison.falls_without_flips(few) == []
+    for after in ([0.0] * 100, [1.0] * 100, [0.5] * 2 + [1.0] * 98):
+        assert comparison.falls_without_flips(compare([1.0] * 100, after)) == []
+
+
 def test_false_alarms_do_not_grow_with_the_number_of_tasks() -> None:
     """Ten tasks of 300 items on which both checkpoints are equally good and disagree on a fifth."""
     generator = np.random.default_rng(1)

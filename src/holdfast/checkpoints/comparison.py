@@ -26,7 +26,7 @@ from holdfast.checkpoints.looks import Looks
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
 from holdfast.experiment.plan import Plan
-from holdfast.report.table import Column, Table, to_json
+from holdfast.report.table import NO_BREAK, Column, Table, text, to_json
 from holdfast.tasks.leftout import without
 from holdfast.tasks.scoring import RIGHT
 
@@ -123,6 +123,23 @@ def _verdict(change: Change, p: float, max_drop: float, level: float) -> Verdict
     if -change.value > max_drop and change.lost > change.gained and p <= 1 - level:
         return "forgotten"
     return "kept" if change.interval(level).low > -max_drop else "unclear"
+
+
+def falls_without_flips(comparison: Comparison) -> list[str]:
+    """Falls beyond the bound that the test does not see, as scores fell and items hardly turned."""
+    said = []
+    for row in comparison.rows:
+        fall, change = row.change.interval(comparison.level), row.change
+        by_flips = (change.lost - change.gained) / change.items
+        unseen = change.value + by_flips < -comparison.max_drop
+        if row.verdict != "forgotten" and fall.high < -comparison.max_drop and unseen:
+            told = text(fall, "change").replace(NO_BREAK, " ")
+            said.append(
+                f"{row.name} fell by more than is allowed ({told} points), though few items turned from "
+                "right (a score of 0.5 or more) to wrong, and the test counts those alone. --strict stops "
+                "such a release."
+            )
+    return said
 
 
 def to_table(comparison: Comparison) -> Table:
