@@ -127,7 +127,7 @@ def test_nothing_that_a_folder_names_is_run(ran: Path, call: Call, tmp_path: Pat
     assert "Not asked as" in said.err and "names code" in said.err and "--like" in said.err
     lacking = call("evaluate", moved / stage(ran, "sft").relative_to(ran), "--tasks", "own-rows")
     assert lacking.code == 2 and "Not asked as" in lacking.err  # says why the run's tasks are not known
-    assert "There is no task 'own-rows'" in lacking.err and "from --like EXPERIMENT" in lacking.err
+    assert "There is no task 'own-rows'" in lacking.err and "asked with --like CONFIG" in lacking.err
     config["tasks"], config["evaluation"]["foresight"] = {}, 3
     files.write_text(moved / "out/config.yaml", yaml.safe_dump(config))
     known = known_of([str(moved / stage(ran, "sft").relative_to(ran))])

@@ -24,6 +24,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment import locks, presence, prune
 from holdfast.experiment.plan import Job, Plan, make_plan
+from holdfast.experiment.runindex import INDEX
 from holdfast.experiment.schedule import Schedule, pending
 from holdfast.experiment.store import Store
 from processes import FORKED
@@ -58,6 +59,23 @@ def test_pruning_a_store(tmp_path: Path, experiment: Experiment, plan: Plan, sto
     assert all(store.has(job) for job in learn_jobs(plan))
     with pytest.raises(InputError, match="no store"):
         prune.candidates(Store(tmp_path / "nothing"), weights=True, damaged=False)
+
+
+def test_whose_weights_and_which_runs_results_would_go_is_told(plan: Plan, store: Store) -> None:
+    job = learn_jobs(plan)[0]
+    fill(store, job)
+    store.keep_weights(job, "tiny", True)
+    run = store.root.parent / "mine"
+    files.write_jsonl(run / INDEX, [{"kind": "learn", "fingerprint": job.fingerprint}])
+    files.write_text(store.root.parent / "broken" / INDEX, "{}\n")
+    (weights,) = prune.candidates(store, weights=True, damaged=False)
+    assert weights.reason == f"weights of {job.label.removesuffix(': learn')}" and weights.runs == (str(run),)
+    other = run.parent / "other.yaml"
+    other.write_text(json.dumps(make_experiment(run.parent, seeds=[7]).resolved()))
+    command = ["--store", str(store.root), "prune", "--unreferenced", str(other)]
+    said = CliRunner().invoke(store_app, command)
+    assert "none of these experiments uses it" in said.output
+    assert f"1 of these are results of {run}" in said.output.replace("\n", " ")
 
 
 def test_pruning_what_killed_runs_left_half_written_and_not_what_is_written_now(

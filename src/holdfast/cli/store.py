@@ -10,7 +10,7 @@ import typer
 from rich.filesize import decimal
 from rich.table import Table as Grid
 
-from holdfast.cli.console import Debug, Json, out, show_json
+from holdfast.cli.console import Debug, Json, err, out, show_json
 from holdfast.cli.report import open_run
 from holdfast.errors import InputError
 
@@ -64,7 +64,9 @@ def store(
     if json:
         show_json({"store": place, "results": [vars(entry) for entry in entries], "bytes": others})
         return
-    grid = Grid("Result", "Kind", "Made for", "Size", "Weights", "Seconds", box=None, pad_edge=False)
+    grid = Grid("Result", "Kind", "Made for", box=None, pad_edge=False)
+    for number in ("Size", "Weights", "Seconds"):
+        grid.add_column(number, justify="right")
     for entry in entries:
         weights = decimal(entry.weights) if entry.weights else ""
         size_, seconds = decimal(entry.bytes), f"{entry.seconds:.1f}"
@@ -100,6 +102,7 @@ def prune_store(
 ) -> None:
     """Make room: remove weights, damaged results, or what no experiment uses."""
     from holdfast.experiment.prune import candidates, remove
+    from holdfast.experiment.store import WEIGHTS
 
     if not (weights or damaged or unreferenced):
         raise InputError("Say what to remove: --weights, --damaged, or --unreferenced CONFIG.")
@@ -108,6 +111,13 @@ def prune_store(
     for candidate in found:
         out.print(f"{decimal(candidate.bytes):>10}  {store.place}/{candidate.name}  {candidate.reason}")
     total = sum(candidate.bytes for candidate in found)
+    lost = [one for one in found if one.runs and not one.name.endswith(f"/{WEIGHTS}")]
+    if runs := sorted({run for one in lost for run in one.runs}):
+        err.print(
+            f"{len(lost):,} of these are results of {', '.join(runs)}, to be computed again where one goes "
+            "on; --unreferenced, once more for each, keeps them.",
+            style="yellow",
+        )
     if not yes:
         out.print(f"Would free {decimal(total)}; add --yes to do it.")
         return

@@ -21,6 +21,7 @@ from holdfast.learning.methods import Method, every_setting, way
 from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import strategy_class
 from holdfast.measures import make_measure, measure_class
+from holdfast.tasks.catalog import taken
 from holdfast.tasks.prompts import HINTS
 from holdfast.tasks.task import SPLITS
 from holdfast.yamlfile import KeyPath, Problem, YamlFile, parse_value
@@ -142,7 +143,12 @@ def load_exam(
     if problems or exam is None:
         raise InputError(message("The command line", YamlFile(None), problems, {}))
     for name in exam.general:
-        task, split = exam.task(name), exam.evaluation.split
+        try:
+            task, split = exam.task(name), exam.evaluation.split
+        except InputError as error:
+            if like is not None or name in exam.tasks or taken(name):
+                raise
+            raise InputError(f"{error} One of an experiment's own is asked with --like CONFIG.") from None
         check_split(task, split, exam.count(task, split), own=name in exam.tasks)
     return exam
 

@@ -7,18 +7,29 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast import files
 from holdfast.config.load import load_experiment
-from holdfast.experiment.plan import KINDS, make_plan
+from holdfast.experiment.plan import KINDS, NAME_LENGTH, make_plan
+from holdfast.experiment.runindex import INDEX
 from holdfast.experiment.store import WEIGHTS, Store
+
+RUNS = Path("runs")  # where runs' folders lie, unless told otherwise
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that may go; `name` is its place in the store."""
+    """Something that may go.
+
+    Attributes:
+        name: its place in the store.
+        reason: what it is, or why it may go.
+        runs: folders of runs that count on it.
+    """
 
     name: str
     bytes: int
     reason: str
+    runs: tuple[str, ...] = ()
 
 
 def candidates(
@@ -36,10 +47,15 @@ def candidates(
     """
     store.check_there()
     found: list[Candidate] = []
+    labels = {f"{one.kind}/{one.name}": one.label for one in store.entries()} if weights else {}
+    users = runs_with(store)
 
     def add(kind: str, reason: str, but: Container[str] = (), part: str = "") -> None:
-        held = store.held(kind, part).items()
-        found.extend(Candidate(name, size, reason) for name, size in held if name not in but)
+        for name, size in store.held(kind, part).items():
+            if name not in but:
+                result = name.removesuffix(f"/{part}")
+                whose = labels.get(result, "a trained policy").removesuffix(": learn")
+                found.append(Candidate(name, size, reason.format(whose), tuple(users.get(result, ()))))
 
     if configs:
         used: set[str] = set()
@@ -47,14 +63,29 @@ def candidates(
             jobs = make_plan(load_experiment(path)).jobs.values()
             used |= {f"{kind}/{job.short_name}" for job in jobs for kind in (job.kind, "work")}
         for kind in (*KINDS, "work"):
-            add(kind, "no experiment uses it", used)
+            add(kind, "none of these experiments uses it", used)
     if weights:
         gone = {f"{candidate.name}/{WEIGHTS}" for candidate in found}
-        add("learn", "weights of a trained policy", gone, WEIGHTS)
+        add("learn", "weights of {}", gone, WEIGHTS)
     if damaged:
         add("damaged", "damaged or half removed")
         add("trash", "damaged or half removed")
         found.extend(Candidate(name, size, "half written") for name, size in store.half_written().items())
+    return found
+
+
+def runs_with(store: Store) -> dict[str, list[str]]:
+    """The runs beside the store, or in `runs`, that count on each result, by its place."""
+    found: dict[str, list[str]] = {}
+    there = (index for root in (store.root.parent, RUNS) for index in root.glob(f"*/{INDEX}"))
+    indices = {index.resolve(): index for index in there}
+    for index in sorted(indices.values()):
+        try:
+            places = {f"{row['kind']}/{row['fingerprint'][:NAME_LENGTH]}" for row in files.read_jsonl(index)}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # of an earlier version, or no longer readable
+        for place in places:
+            found.setdefault(place, []).append(str(index.parent))
     return found
 
 

@@ -67,8 +67,7 @@ def get_task(
     meant = suggestion(name, [*TASKS, *BENCHMARKS, *(own or {})])
     if "did you mean" not in meant:  # some sixty names tell nobody anything
         meant = (
-            "; 'holdfast tasks' and 'holdfast data' list those that ship, and your own stand under 'tasks' "
-            "of an experiment ('evaluate' and 'check' take them from --like EXPERIMENT)."
+            "; 'holdfast tasks' and 'holdfast data' list those that ship, and your own stand under 'tasks'."
         )
     raise InputError(f"There is no task '{name}'{meant}")
 
