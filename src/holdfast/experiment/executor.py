@@ -295,9 +295,11 @@ class _Run:
         elif event.kind == "away":
             raise Unreachable(event.message)
         else:
-            self.schedule.fail(job, event.message)
-            _note(self.executor.store, job, event.message)
-            self.progress.message(f"Failed: {job.label}: {event.message}")
+            # Without the job's own name, so that jobs that fail alike say the same.
+            said = event.message.replace(f" failed on {job.label}:", " failed:")
+            self.schedule.fail(job, said)
+            _note(self.executor.store, job, said)
+            self.progress.message(f"Failed: {job.label}: {said}")
             if self.debug and event.details:
                 self.progress.message(event.details)
 
