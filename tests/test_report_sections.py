@@ -20,6 +20,7 @@ from holdfast.report.sections import SECTIONS, learned
 from holdfast.report.sections.differences import findings
 from holdfast.report.sections.setup import section, setup
 from holdfast.report.table import Column, Table, number, rounded, signed, to_json
+from holdfast.report.templating import environment
 from results_helpers import make_results
 
 SHORT = ("diagrams", "reading", "photos")
@@ -242,3 +243,9 @@ def test_a_method_that_had_nothing_to_forget_is_named():
     resolves = resolvable_difference(100 * (len(SHORT) - 1), paired=True)
     assert "in %: grpo (0.0). " in said["Little to forget"]
     assert f"less than the {100 * resolves:.1f} points" in said["Little to forget"]
+
+
+def test_no_line_of_a_table_ends_within_a_number():
+    written = environment().filters["unbroken"]("sft <b> learning_rate=1.5e-4")
+    assert str(written) == 'sft &lt;b&gt; learning_rate=<span class="unbroken">1.5e-4</span>'
+    assert str(environment().filters["unbroken"]("one-two")) == "one-two"

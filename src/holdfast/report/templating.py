@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def environment() -> Any:
         lstrip_blocks=True,
     )
     made.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
-    made.filters |= {"tested": tested, "is_shown": is_shown, "code": _code}
+    made.filters |= {"tested": tested, "is_shown": is_shown, "code": _code, "unbroken": _unbroken}
     return made
 
 
@@ -33,4 +34,15 @@ def _code(text: str) -> Any:
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
+
+
+def _unbroken(text: str) -> Any:
+    """A text as HTML whose numbers such as 3e-4 no line ends within."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"(\d(?:\.\d+)?e-\d+)", text)
+    return Markup("").join(
+        Markup('<span class="unbroken">{}</span>').format(part) if index % 2 else escape(part)
+        for index, part in enumerate(parts)
     )
