@@ -96,6 +96,12 @@ def test_the_same_picture_under_two_names_is_in_one_part(tmp_path: Path) -> None
     assert not shown[0] & shown[1] and sorted(map(len, shown)) == [2, 8]
 
 
+def test_more_than_a_fifth_held_out_is_said_with_its_reason(tmp_path: Path, call: Call) -> None:
+    rows = [{"prompt": f"how many {n % 2} ?", "answer": str(n % 2)} for n in range(20)]
+    said = call("init", "mine.yaml", "--data", write(tmp_path, rows), "--model", "embedded")
+    assert "10 of 20 rows are held out, as rows of one picture or text stay together" in said.out
+
+
 def test_half_a_character_is_named_with_its_row(tmp_path: Path, call: Call) -> None:
     rows = ['{"prompt": "a", "answer": "b"}'] * 9
     rows[6] = '{"prompt": "a \\ud800", "answer": "b"}'
@@ -384,6 +390,7 @@ def test_choices_in_columns_of_their_own_are_shown_and_columns_without_use_are_s
     data = look_at_table("", {"train": file})
     assert data.settings["choices"] == ["optA", "optB"] and data.settings["answer"] == "{correct}"
     assert (data.scorer, data.unused) == ("options", ["source"])
+    assert data.settings["chance"] == 0.5
     lines = file.with_suffix(".jsonl")
     lines.write_text(json.dumps(row | {"prompt": "which ?", "answer": "B"}) + "\n")
     assert is_table(lines)
@@ -433,7 +440,7 @@ def test_jsonl_with_names_of_its_own_is_a_table(tmp_path: Path, call: Call) -> N
     write(tmp_path, rows, "mine.jsonl")
     said = call("init", "mine.yaml", "--data", "mine.jsonl", "--model", "embedded")
     assert said.code == 0, said.err
-    assert "a fifth of the rows is held out" in said.out and "Scorer of mine: number" in said.out
+    assert "a fifth of the rows is held out (" in said.out and "Scorer of mine: number" in said.out
     task = load_experiment(tmp_path / "mine.yaml").task("mine")
     assert task.sizes == {"train": 16, "test": 4}
     train, test = ({one.images[0].read() for one in task.examples(split)} for split in ("train", "test"))

@@ -26,6 +26,7 @@ FILE = Path("experiment.yaml")
 ANY_FILE = ("all", "data", "dataset", "examples", "rows", "train")  # names that tell nothing of a task
 LONGEST_NAME = 80  # characters of a name that is made here; one may have a hundred
 SHOWN = 5  # rows that can never be right
+MOST_HELD_OUT = 0.3  # of the rows, where a fifth was meant
 LOOKED_AT = 1000  # rows of a task whose words are looked up
 
 
@@ -153,7 +154,7 @@ def _ask(question: str, option: str, default: str | None = None) -> str:
 
 def _look(data: str, test: Path | None) -> Data:
     from holdfast.start.look import is_table, look_at_rows, look_at_table
-    from holdfast.start.split import split_file
+    from holdfast.start.split import count_rows, split_file
 
     if not data:
         raise InputError("--data is empty; give a file, a folder or a hub id.")
@@ -166,7 +167,14 @@ def _look(data: str, test: Path | None) -> Data:
     if test is not None:
         return look({"train": path, "test": test})
     splits = split_file(path, lambda: look({"train": path}))
-    out.print(f"Wrote {splits['train']} and {splits['test']}: a fifth of the rows is held out.")
+    rows = {split: count_rows(file) for split, file in splits.items()}
+    held = f"a fifth of the rows is held out ({rows['test']:,} of {sum(rows.values()):,})"
+    if rows["test"] > MOST_HELD_OUT * sum(rows.values()):
+        held = (
+            f"{rows['test']:,} of {sum(rows.values()):,} rows are held out, as rows of one picture or text "
+            "stay together and few are distinct; give a --test file to choose them"
+        )
+    out.print(f"Wrote {splits['train']} and {splits['test']}: {held}.")
     return look(splits)
 
 

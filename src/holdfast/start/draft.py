@@ -16,6 +16,7 @@ from holdfast.start.look import Data, style_for
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import SPLITS
 
+WHY = {"chance": "  # what guessing gets"}  # comments of settings
 SHOWN = 5  # words that a model does not know
 
 
@@ -56,7 +57,8 @@ def text_of(draft: Draft, found: Sequence[Data]) -> str:
     tasks = list[str]()
     for name, data in zip(draft.tasks, found, strict=True):
         tasks += [f"  {_word(name)}:"]
-        tasks += [f"    {key}: {_plain(value, draft, key)}" for key, value in data.settings.items()]
+        for key, value in data.settings.items():
+            tasks.append(f"    {key}: {_plain(value, draft, key)}{WHY.get(key, '')}")
         tasks += [f"    scorer: {data.scorer}  # {data.why}"]
     order = (
         "one after another" if several else "more tasks, learned one after another, show what is forgotten"

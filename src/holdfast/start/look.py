@@ -68,6 +68,8 @@ def look_at_rows(files: Mapping[Split, Path]) -> Data:
         for one in rows
         if (problem := next(filter(None, (misread(one, scorer, style) for style in STYLES)), None))
     ]
+    if scorer == "options":
+        settings |= _chance([one.choices for rows in examples.values() for one in rows])
     return Data(settings, scorer, why, examples, wrong)
 
 
@@ -107,8 +109,23 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
     elif "messages" not in named:
         scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
         why += f" (in the first {len(rows)} rows)" if len(rows) == ROWS_AT_ONCE else ""
+    if "choices" in named:
+        settings |= _chance([_shown(named["choices"], row) for row in rows])
     used = {column for names in HubTask(hub="", train="", **named).columns().values() for column in names}
     return Data(settings | named, scorer, why, {}, [], [name for name in columns if name not in used])
+
+
+def _shown(columns: str | list[str], row: Mapping[str, Any]) -> Sequence[Any]:
+    """A row's choices: a column's list, or those of several columns that are filled."""
+    if isinstance(columns, str):
+        return row[columns] if isinstance(row[columns], list) else ()
+    return [row[column] for column in columns if row[column] not in (None, "")]
+
+
+def _chance(choices: Sequence[Sequence[Any]]) -> dict[str, float]:
+    """The setting of what guessing gets: the mean of one in so many choices."""
+    shares = [1 / len(one) for one in choices if len(one)]
+    return {"chance": round(sum(shares) / len(shares), 4)} if shares else {}
 
 
 def _no_task(place: str, columns: Sequence[str], meant: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from holdfast import files, rng
 from holdfast.errors import InputError, reading
 from holdfast.start.rows import rows_of, together
 from holdfast.tasks.columns import READERS
-from holdfast.tasks.tables import batches_of, problem_of_table
+from holdfast.tasks.tables import batches_of, problem_of_table, row_count
 from holdfast.tasks.task import Split
 
 HELD_OUT = 0.2  # of the rows
@@ -72,6 +72,11 @@ def split_file(path: Path, look: Callable[[], object] = lambda: None) -> dict[Sp
         for new, file in made:
             new.replace(file)
     return written
+
+
+def count_rows(file: Path) -> int:
+    """How many rows a file has that `split_file` wrote."""
+    return row_count(file) if file.suffix == ".parquet" else len(rows_of(file))
 
 
 def _check_writable(path: Path, rows: Iterable[Any]) -> None:
