@@ -470,3 +470,19 @@ def test_rows_whose_own_answer_is_wrong_are_left_out(
     released(tmp_path, answer=["1", "two", "3", "four", "5", "6"])
     assert task(tmp_path, scorer="number").sizes["test"] == 4
     assert "the scorer 'number' finds 'two' itself wrong; it must be a plain number" in caplog.text
+
+
+def test_choices_that_no_setting_names_are_told_when_a_table_is_copied(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("question,optA,optB,label\n" + "which ?,red,blue,A\n" * 3)
+    settings: dict[str, Any] = {"test": file, "answer": "{label}", "images": []}
+    for prompt, said in (("{question}", True), ("{question} {optA} or {optB}", False)):
+        caplog.clear()
+        columns.load_table_task("mine", TableTask(**settings, prompt=prompt))
+        assert (f"{file}: the model does not see optA, optB" in caplog.text) is said
+    caplog.clear()
+    named = {"choices": ("optA", "optB"), "scorer": "options"}
+    columns.load_table_task("mine", TableTask(**settings, **named, prompt="{question}"))
+    assert "does not see" not in caplog.text

@@ -19,8 +19,8 @@ from holdfast.errors import InputError
 from holdfast.start import look
 from holdfast.start.draft import cut_off
 from holdfast.start.look import is_table, look_at_rows, look_at_table, style_for
-from holdfast.start.rows import choice_columns
 from holdfast.start.split import split_file
+from holdfast.tasks.rows import choice_columns
 from hub_fixtures import IMAGE, hub_image, table
 
 

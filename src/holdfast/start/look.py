@@ -10,12 +10,12 @@ from statistics import median
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.start.rows import choice_columns, first, has_own_names, meanings, rows_of
+from holdfast.start.rows import first, has_own_names, meanings, rows_of
 from holdfast.tasks.columns import READERS, HubTask, first_rows
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
-from holdfast.tasks.rows import COMMON_NAMES, misread
+from holdfast.tasks.rows import COMMON_NAMES, choice_columns, misread
 from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.tables import ROWS_AT_ONCE
 from holdfast.tasks.task import Split

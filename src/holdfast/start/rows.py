@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,7 @@ from holdfast.tasks.jsonl import BadJson, parse_row
 from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
-from holdfast.tasks.rows import COMMON_NAMES, kind_of
-
-CHOICE = re.compile(r"((?:option|opt|choice|answer|alternative|candidate)?[ _-]?)([A-Z]|\d)", re.IGNORECASE)
+from holdfast.tasks.rows import COMMON_NAMES, choice_columns, kind_of
 
 
 def rows_of(path: Path) -> list[Any]:
@@ -69,24 +66,6 @@ def meanings(rows: Sequence[Any], folder: Path) -> dict[str, str]:
     if "images" not in meant and (shown := set(pictured(rows, folder)) - set(meant.values())):
         meant["images"] = next(name for name in columns if name in shown)
     return meant
-
-
-def choice_columns(columns: Collection[str]) -> list[str]:
-    """Columns that hold a choice each, by their names (A, B, C; option_1, option_2), in their order."""
-    series: dict[str, dict[str, str]] = {}
-    for column in columns:
-        if named := CHOICE.fullmatch(column):
-            series.setdefault(named[1].lower(), {})[named[2].upper()] = column
-    for prefix, there in series.items():
-        start = next((one for one in ("A", "0", "1") if one in there), None)
-        if start is None or (start != "A" and len(prefix) < 2):  # numbers alone are no choices
-            continue
-        found = list[str]()
-        while (mark := chr(ord(start) + len(found))) in there:
-            found.append(there[mark])
-        if len(found) == len(there) > 1:
-            return found
-    return []
 
 
 def first(names: Sequence[str], there: Collection[str]) -> str | None:

@@ -42,7 +42,7 @@ from holdfast.tasks.prepared import (
     picture_changed,
     read_manifest,
 )
-from holdfast.tasks.rows import OF_LETTERS, Row
+from holdfast.tasks.rows import OF_LETTERS, Row, unseen_choices
 from holdfast.tasks.scorers import OPTION_SCORERS
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of
@@ -293,6 +293,8 @@ def _missing(
         return [(key, f"{place} has no rows")]
     used = [column for columns in settings.columns().values() for column in columns]
     if set(used) <= set(names):
+        if not settings.messages and (unseen := unseen_choices(names, used)):
+            log.warning("%s: the model does not see %s; say choices, if they are.", place, ", ".join(unseen))
         if "images" in settings.model_fields_set or settings.messages:
             return []
         shown = pictured(list(islice(_records(place, table), ROWS_AT_ONCE)), folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, NoReturn
 
@@ -42,6 +42,7 @@ _OTHER_NAMES = {
         r"(answer)?(option|choice|alternative|candidate|distractor)s?(list|text)?s?(\d*|[a-z])", re.I
     ),
 }
+_CHOICE = re.compile(r"((?:option|opt|choice|answer|alternative|candidate)?[ _-]?)([A-Z]|\d)", re.I)
 RENAME = "rename it, or move it into 'meta' if the model is not to see it"
 _WANTED = {  # what a reference must be, for messages
     **dict.fromkeys(OF_LETTERS, _LETTER),
@@ -253,3 +254,27 @@ _KINDS: Mapping[type, str] = {
 def kind_of(value: Any) -> str:
     """What a JSON value is, in words."""
     return _KINDS.get(type(value), f"a value of type {type(value).__name__}")
+
+
+def choice_columns(columns: Collection[str]) -> list[str]:
+    """Columns that hold a choice each, by their names (A, B, C; option_1, option_2), in their order."""
+    series: dict[str, dict[str, str]] = {}
+    for column in columns:
+        if named := _CHOICE.fullmatch(column):
+            series.setdefault(named[1].lower(), {})[named[2].upper()] = column
+    for prefix, there in series.items():
+        start = next((one for one in ("A", "0", "1") if one in there), None)
+        if start is None or (start != "A" and len(prefix) < 2):  # numbers alone are no choices
+            continue
+        found = list[str]()
+        while (mark := chr(ord(start) + len(found))) in there:
+            found.append(there[mark])
+        if len(found) == len(there) > 1:
+            return found
+    return []
+
+
+def unseen_choices(columns: Collection[str], used: Collection[str]) -> list[str]:
+    """Columns that seem to hold choices, of which no setting names any."""
+    found = [name for name in COMMON_NAMES["choices"] if name in columns] or choice_columns(columns)
+    return [] if {*found} & {*used} else found
