@@ -21,7 +21,6 @@ import numpy as np
 
 from holdfast import rng
 from holdfast.analysis.bootstrap import LEVEL, Estimate, estimate
-from holdfast.tasks.scoring import RIGHT
 
 RESAMPLES = 10_000
 
@@ -34,7 +33,8 @@ class Change:
         items: N.
         before, after: accuracies, 0..1.
         draws_B: the change in accuracy, resampled; the observed one in front.
-        lost, gained: items that were right and are wrong, and the reverse (right: score of one half or more).
+        lost, gained: items whose score fell, and rose; of scores 0 and 1, right before and wrong after, and
+            the reverse.
     """
 
     items: int
@@ -65,14 +65,13 @@ def compare(name: str, before_N: np.ndarray, after_N: np.ndarray) -> Change:
     Args:
         name: of the task; names the random stream, so that results are the same on every run.
     """
-    right_before_N, right_after_N = before_N >= RIGHT, after_N >= RIGHT
     return Change(
         items=len(before_N),
         before=float(before_N.mean()),
         after=float(after_N.mean()),
         draws_B=resampled_means(after_N - before_N, (-1.0, 1.0), name),
-        lost=int((right_before_N & ~right_after_N).sum()),
-        gained=int((~right_before_N & right_after_N).sum()),
+        lost=int((after_N < before_N).sum()),
+        gained=int((after_N > before_N).sum()),
     )
 
 
@@ -104,7 +103,8 @@ def resampled_means(values_N: np.ndarray, extremes: tuple[float, float], name: s
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """McNemar's exact test, two-sided: is each flip as likely to be a loss as a gain?"""
+    """McNemar's exact test, two-sided: is each flip as likely to be a loss as a gain? Of scores in between it
+    is the sign test."""
     flips = lost + gained
     tail = sum(comb(flips, count) for count in range(min(lost, gained) + 1))
     return min(1.0, 2 * tail / 2**flips)

@@ -11,7 +11,6 @@ from holdfast.analysis.results import Record
 from holdfast.analysis.sequential import Look, looks_at, p_value
 from holdfast.checkpoints.folder import Examined
 from holdfast.generate.evaluate import Enough
-from holdfast.tasks.scoring import RIGHT
 
 
 class Looks:
@@ -46,8 +45,8 @@ class Looks:
 
     def p(self, task: str, scores_N: np.ndarray) -> float:
         """The p-value of the looks that so many answers allow, the one at the last item included."""
-        was_N, is_N = self.base[task][: len(scores_N)] >= RIGHT, scores_N >= RIGHT
-        lost_N, gained_N = np.cumsum(was_N & ~is_N), np.cumsum(~was_N & is_N)
+        before_N = self.base[task][: len(scores_N)]
+        lost_N, gained_N = np.cumsum(scores_N < before_N), np.cumsum(scores_N > before_N)
         items = len(self.base[task])
         made = [
             Look(count, int(lost_N[count - 1]), int(gained_N[count - 1]))

@@ -21,7 +21,6 @@ from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError
 from holdfast.experiment.collect import judged
 from holdfast.generate.evaluate import evaluate
-from holdfast.tasks.scoring import RIGHT
 
 ASKED_AGAIN = 32  # items of a task at most, to find what makes them differ
 
@@ -146,6 +145,6 @@ def _answers(subject: Subject, noise: Noise, exam: Exam, draw: int) -> list[Reco
 
 
 def _turned(first: Sequence[Record], second: Sequence[Record]) -> tuple[int, ...]:
-    """Positions of the items that were right in one judgement and wrong in the other."""
+    """Positions of the items that have another score in one judgement than in the other."""
     pairs = enumerate(zip(first, second, strict=True))
-    return tuple(i for i, (one, other) in pairs if (one["score"] >= RIGHT) != (other["score"] >= RIGHT))
+    return tuple(place for place, (one, other) in pairs if one["score"] != other["score"])

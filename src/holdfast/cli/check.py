@@ -22,7 +22,7 @@ from holdfast.cli.checkpoints import (
     slug_of,
     warn_of_prompts,
 )
-from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table
+from holdfast.cli.console import Debug, Json, only_json, out, show_json, show_table
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,13 +145,9 @@ def check(
     compared = comparison.compare(
         old, new, max_drop=max_drop / 100, level=level, allowed=allowed, looks=looks, strict=strict
     )
-    unseen = comparison.falls_without_flips(compared)
-    remarks += unseen
     names = (old[0].checkpoint, new[0].checkpoint)
     said = outputs.write(compared, names, target, remarks)
     show_table(said)
-    for remark in unseen:
-        err.print(remark, style="yellow")
     _tell(compared, said["keep"], target)
     if json:
         show_json({**said, "flips": str(target / "flips.jsonl")})
