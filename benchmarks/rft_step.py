@@ -2,6 +2,7 @@
 
     python benchmarks/rft_step.py                  a tiny model on the CPU, a few minutes
     python benchmarks/rft_step.py --quick          the smallest sizes, under a minute
+    python benchmarks/rft_step.py --shape tiny-qwen3.5                    layers that carry a state
     python benchmarks/rft_step.py --device cuda --shape qwen2.5-vl-3b    random weights, bfloat16
     python benchmarks/rft_step.py --arms holdfast --base ../older    this checkout against another
 
@@ -34,7 +35,7 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     common = {"shape": options.shape, "device": options.device, "threads": options.threads}
     common["lora"] = LORA_RANK if options.lora else None
-    if options.shape == "tiny":
+    if options.shape.startswith("tiny"):
         sizes = CPU[:2] + CPU[-1:] if options.quick else CPU
         cases = [Case(*size, **common) for size in sizes]
     else:

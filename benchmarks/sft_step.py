@@ -20,7 +20,7 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     common = {"shape": options.shape, "device": options.device, "threads": options.threads}
     common["lora"] = LORA_RANK if options.lora else None
-    if options.shape == "tiny":
+    if options.shape.startswith("tiny"):
         cases = [Case(*size, **common) for size in (CPU[:1] if options.quick else CPU)]
     else:
         common |= {"dtype": "bfloat16", "checkpointing": True}

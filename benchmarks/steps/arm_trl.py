@@ -15,7 +15,8 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTrainer
 
-from holdfast.policy.settings import Lora
+from holdfast.policy.families import family_of
+from holdfast.policy.lora import usual_ends
 from steps.channel import Channel
 from steps.meter import Memory, now
 from steps.workload import Case, make_model, make_processor, make_rows
@@ -105,7 +106,7 @@ def make_trainer(case: Case, steps: int, folder: str, channel: Channel) -> Any:
         "callbacks": [paced],
     }
     if case.lora is not None:
-        ends = list(Lora().target_modules or ())
+        ends = list(usual_ends(model, family_of(model.config)))
         parts["peft_config"] = LoraConfig(r=case.lora, lora_alpha=2 * case.lora, target_modules=ends)
     if case.objective == "sft":
 

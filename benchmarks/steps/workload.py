@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from holdfast.policy.processor import build_processor
@@ -44,6 +50,17 @@ SHAPES: dict[str, dict[str, Any]] = {
         },
         "vision": {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4,
                    "fullatt_block_indexes": [1]},
+    },
+    "tiny-qwen3.5": {  # three of four layers carry a state
+        "text": {
+            "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "tie_word_embeddings": True,
+            "linear_key_head_dim": 32, "linear_value_head_dim": 32, "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "rope": {"rope_theta": 10_000.0, "mrope_section": [4, 6, 6], "partial_rotary_factor": 1.0},
+        },
+        "vision": {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4,
+                   "num_position_embeddings": 256},
     },
     "qwen2.5-vl-3b": {
         "text": {
@@ -91,6 +108,11 @@ class Case:
     micro_prompts: int | None = None
     checkpointing: bool = False
     lora: int | None = None
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether it is a Qwen3.5, of which no floor is counted."""
+        return "linear_key_head_dim" in SHAPES[self.shape]["text"]
 
     @property
     def image_tokens(self) -> int:
@@ -164,23 +186,24 @@ def make_processor(case: Case) -> Any:
     images = Qwen2VLImageProcessorPil(
         patch_size=PATCH, temporal_patch_size=2, merge_size=MERGE, min_pixels=unit, max_pixels=4096 * unit
     )
-    return build_processor(images, fast, CHAT_TEMPLATE)
+    return build_processor(images, fast, CHAT_TEMPLATE, "qwen3_vl" if case.is_hybrid else "qwen2_5_vl")
 
 
-def make_config(case: Case, tokenizer: Any) -> Qwen2_5_VLConfig:
+def make_config(case: Case, tokenizer: Any) -> Any:
     """The shape of the case, for this tokenizer's special tokens."""
     shape = SHAPES[case.shape]
+    windows = {} if case.is_hybrid else {"window_size": 112}
     text = {**shape["text"]}
     rope = {"rope_type": "default", **text.pop("rope")}
     token = tokenizer.convert_tokens_to_ids
-    return Qwen2_5_VLConfig(
+    return (Qwen3_5Config if case.is_hybrid else Qwen2_5_VLConfig)(
         text_config={
             **text, "rope_parameters": rope, "max_position_embeddings": 32_768, "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
         },
         vision_config={
             **shape["vision"], "patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2,
-            "window_size": 112, "out_hidden_size": text["hidden_size"],
+            "out_hidden_size": text["hidden_size"], **windows,
         },
         image_token_id=token("<|image_pad|>"), video_token_id=token("<|video_pad|>"),
         vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
@@ -191,9 +214,10 @@ def make_config(case: Case, tokenizer: Any) -> Qwen2_5_VLConfig:
 def make_model(case: Case, tokenizer: Any) -> Any:
     """The architecture with random weights, on its device; the same weights in every process."""
     config = make_config(case, tokenizer)
+    kind = Qwen3_5ForConditionalGeneration if case.is_hybrid else Qwen2_5_VLForConditionalGeneration
     torch.manual_seed(0)
     with torch.device(case.device):
-        model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=getattr(torch, case.dtype))
+        model = kind._from_config(config, dtype=getattr(torch, case.dtype))
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model

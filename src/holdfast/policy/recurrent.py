@@ -48,8 +48,10 @@ def scan(own: Callable[..., torch.Tensor], rows_SLC: torch.Tensor, state: State 
     length = rows_SLC.shape[1]
     if length == 1 and torch.is_grad_enabled():  # kernels for one token have no way back
         rows_SLC = F.pad(rows_SLC, (0, 0, 0, 1))
+    # transformers' own computation fills up a row to whole chunks, of 64 tokens by itself; kernels know better.
+    chunk = {"chunk_size": min(64, -(-length // 8) * 8)} if rows_SLC.is_cpu else {}
     carried = Carried(state)
-    made_SLC = own(rows_SLC, cache_params=carried)[:, :length]
+    made_SLC = own(rows_SLC, cache_params=carried, **chunk)[:, :length]
     assert carried.inputs is not None and carried.memory is not None
     return made_SLC, (carried.inputs, carried.memory)
 
