@@ -1,4 +1,5 @@
-"""Whether the embedded model computes on a device what it should: packed, sampled and replayed alike.
+"""Whether the embedded model, and a random Qwen3.5, compute on a device what they should: packed, sampled and
+replayed alike.
 
     python benchmarks/exactness.py --device cuda --dtype bfloat16
 
@@ -9,9 +10,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterator
+from io import BytesIO
 from unittest import mock
 
 import torch
+from PIL import Image
+from steps.arm_holdfast import make_policy
+from steps.workload import Case, make_rows
 
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.policy import Policy
@@ -61,23 +67,28 @@ def worst(differences_BGR: torch.Tensor) -> float:
     return float(differences_BGR.abs().mean(-1).max())
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=list(ALIKE))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    warned = Warned()
-    logging.getLogger("holdfast").addHandler(warned)
-
-    settings = ModelSettings(device=options.device, dtype=options.dtype)
-    policy = Policy.load("embedded", settings)
+def embedded(device: str, dtype: str) -> tuple[Policy, Prompts]:
+    policy = Policy.load("embedded", ModelSettings(device=device, dtype=dtype))
     policy.draw.banned_V[policy.draw.ends] = True  # completions of full length
     examples = [example for name in TASK_NAMES for example in TASKS[name].examples("train", EXAMPLES)]
     prompts = policy.encode(
         [render_prompt(example, "cot", TEMPLATES["embedded"]) for example in examples],
         [example.images for example in examples],
     )
+    return policy, prompts
+
+
+def with_states(device: str, dtype: str) -> tuple[Policy, Prompts]:
+    """A random Qwen3.5: layers that carry a state."""
+    sizes = EXAMPLES, GROUP, SAMPLING.max_tokens, 56
+    case = Case("grpo", *sizes, shape="tiny-qwen3.5", device=device, dtype=dtype)
+    policy, rows = make_policy(case), make_rows(case, 1)
+    pictures = [[Image.open(BytesIO(row.image)).convert("RGB")] for row in rows]
+    return policy, policy.encode([row.text for row in rows], pictures)
+
+
+def checks(policy: Policy, prompts: Prompts, dtype: str) -> Iterator[tuple[str, bool]]:
+    """What was found, and whether it is as it should be."""
     replays = Replays()
     with replays.counted:
         drawn = sample(policy, prompts, in_stretches=True)
@@ -88,22 +99,35 @@ def main() -> int:
         plain_BGR = policy.logprobs_by("plain", prompts, drawn, 1.0).logprobs_BGR
     assert drawn.logprobs_BGR is not None
 
-    most = TOLERANCE[getattr(torch, options.dtype)] / 5  # which is for single tokens; these are means of 96
+    most = TOLERANCE[getattr(torch, dtype)] / 5  # which is for single tokens; these are means of 96
     apart, redone = worst(packed_BGR - plain_BGR), worst(packed_BGR - drawn.logprobs_BGR)
     same = float((drawn.tokens_BGR == ordinary.tokens_BGR).all(-1).float().mean())
-    checks = [
-        (f"packed and plain log-probabilities are {apart:.2g} apart in the worst completion", apart <= most),
-        (f"sampled and recomputed ones are {redone:.2g} apart in the worst completion", redone <= most),
-        (f"{same:.0%} of completions are those of ordinary decoding", same >= ALIKE[options.dtype]),
-        (f"the {policy.way} pass", policy.way == "packed"),
-        (f"decoding in stretches is {'kept' if kept else 'given up'}", kept),
-        ("warnings: " + ("; ".join(warned.messages) or "none"), not warned.messages),
-    ]
-    if options.device.startswith("cuda"):
-        checks.append((f"{replays.count} replays of CUDA graphs", replays.count > 0))
-    for text, good in checks:
+    yield f"packed and plain log-probabilities are {apart:.2g} apart in the worst completion", apart <= most
+    yield f"sampled and recomputed ones are {redone:.2g} apart in the worst completion", redone <= most
+    yield f"{same:.0%} of completions are those of ordinary decoding", same >= ALIKE[dtype]
+    yield f"the {policy.way} pass", policy.way == "packed"
+    yield f"decoding in stretches is {'kept' if kept else 'given up'}", kept
+    if policy.device.type == "cuda":
+        yield f"{replays.count} replays of CUDA graphs", replays.count > 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=list(ALIKE))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warned = Warned()
+    logging.getLogger("holdfast").addHandler(warned)
+
+    found = []
+    for name, made in {"the embedded model": embedded, "layers with a state": with_states}.items():
+        policy, prompts = made(options.device, options.dtype)
+        found += [(f"{name}: {text}", good) for text, good in checks(policy, prompts, options.dtype)]
+    found.append(("warnings: " + ("; ".join(warned.messages) or "none"), not warned.messages))
+    for text, good in found:
         print(f"{'ok' if good else 'WRONG'}: {text}")
-    return 0 if all(good for _, good in checks) else 1
+    return 0 if all(good for _, good in found) else 1
 
 
 if __name__ == "__main__":
