@@ -12,9 +12,6 @@ import torch
 import transformers
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
-    Gemma4Config,
-    Gemma4ForConditionalGeneration,
-    Gemma4Processor,
     Qwen3_5Config,
     Qwen3_5ForConditionalGeneration,
     Qwen3_5MoeConfig,
@@ -24,8 +21,6 @@ from transformers import (
     Qwen3VLMoeConfig,
     Qwen3VLMoeForConditionalGeneration,
 )
-from transformers.models.gemma4.feature_extraction_gemma4 import Gemma4AudioFeatureExtractor
-from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_5.tokenization_qwen3_5 import Qwen3_5Tokenizer
 
@@ -151,6 +146,10 @@ def make_glm46v_folder(folder: Path) -> Path:
 
 def make_gemma4_folder(folder: Path) -> Path:
     """Gemma 4: windows, keys shared between layers, embeddings a layer; by the plain pass."""
+    from transformers import Gemma4Config, Gemma4ForConditionalGeneration, Gemma4Processor
+    from transformers.models.gemma4.feature_extraction_gemma4 import Gemma4AudioFeatureExtractor
+    from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+
     torch.manual_seed(0)
     tokenizer = family_tokenizer(
         image_token="<image>", boi_token="<start_of_image>", eoi_token="<end_of_image>",

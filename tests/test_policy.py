@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     GraniteConfig,
     GraniteForCausalLM,
+    PreTrainedModel,
     Qwen2_5_VLForConditionalGeneration,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -421,6 +422,14 @@ def test_a_part_that_is_not_known_cannot_be_frozen(folder, monkeypatch):
     monkeypatch.setattr(QwenVL, "projector", ("bridge",))
     with pytest.raises(InputError, match=r"its projector is not known \(looked for: bridge\)"):
         make_policy(folder, freeze=("vision", "projector"))
+
+
+def test_activations_are_checkpointed_by_the_name_that_older_transformers_have(folder, monkeypatch):
+    new = PreTrainedModel.activation_checkpointing_enable
+    monkeypatch.setattr(PreTrainedModel, "gradient_checkpointing_enable", lambda model: new(model))
+    monkeypatch.delattr(PreTrainedModel, "activation_checkpointing_enable")
+    policy = make_policy(folder, activation_checkpointing=True)
+    assert any(getattr(module, "gradient_checkpointing", False) for module in policy.model.modules())
 
 
 def test_unwritable_folder(policy, tmp_path):

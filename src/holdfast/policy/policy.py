@@ -88,7 +88,8 @@ class Policy:
             products.take_over(model)
         self.operations = Operations.of(model)
         if settings.activation_checkpointing:
-            model.activation_checkpointing_enable()
+            is_new = hasattr(model, "activation_checkpointing_enable")  # since transformers 5.23
+            getattr(model, f"{'activation' if is_new else 'gradient'}_checkpointing_enable")()
 
     @classmethod
     def load(cls, folder: str | Path, settings: ModelSettings) -> Policy:

@@ -52,7 +52,8 @@ def scan(own: Callable[..., torch.Tensor], rows_SLC: torch.Tensor, state: State 
     chunk = {"chunk_size": min(64, -(-length // 8) * 8)} if rows_SLC.is_cpu else {}
     carried = Carried(state)
     made_SLC = own(rows_SLC, cache_params=carried, **chunk)[:, :length]
-    assert carried.inputs is not None and carried.memory is not None
+    if carried.inputs is None or carried.memory is None:
+        raise ValueError("a module with a state did not leave it")
     return made_SLC, (carried.inputs, carried.memory)
 
 
