@@ -48,7 +48,7 @@ def scan(own: Callable[..., torch.Tensor], rows_SLC: torch.Tensor, state: State 
     length = rows_SLC.shape[1]
     if length == 1 and torch.is_grad_enabled():  # kernels for one token have no way back
         rows_SLC = F.pad(rows_SLC, (0, 0, 0, 1))
-    # transformers' own computation fills up a row to whole chunks, of 64 tokens by itself; kernels know better.
+    # transformers' own computation fills up a row to whole chunks, of 64 tokens unless told; kernels know it.
     chunk = {"chunk_size": min(64, -(-length // 8) * 8)} if rows_SLC.is_cpu else {}
     carried = Carried(state)
     made_SLC = own(rows_SLC, cache_params=carried, **chunk)[:, :length]
