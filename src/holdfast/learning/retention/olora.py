@@ -27,6 +27,7 @@ from holdfast.policy.gradients import trained_parameters, trained_weights
 
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
+    from holdfast.learning.methods import Method
 
 
 class OLoRA(Frozen):
@@ -38,6 +39,10 @@ class OLoRA(Frozen):
 
     def least_rank(self, stages: int) -> int:
         return self.rank * stages
+
+    def results_version(self, method: Method) -> int:
+        """Of embeddings' adapters the columns of A were taken for directions."""
+        return 2
 
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Freeze all slices but this stage's."""
