@@ -34,9 +34,12 @@ PLAIN = {
     "megatron_core", "peft_type", "peft_version", "r", "rank_pattern", "revision", "runtime_config",
     "target_modules", "task_type", "use_rslora",
 }  # fmt: skip
+EMPTY: tuple[Any, ...] = ([], {}, set())  # as peft writes what is not there, in a mixture's settings say
 PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")  # with a product of 0
 # Names that peft takes for those of stacked experts, wherever they stand (findings/peft-moe-names.sh).
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
+# In which peft adapts no `out_proj`, whose weight some kernels read themselves.
+MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +89,43 @@ def adapted_modules(model: Any, family: Family, lora: Lora) -> dict[str, Any]:
 def usual_ends(model: Any, family: Family) -> tuple[str, ...]:
     """Ends of the names of linear layers of the text model, without its head and a mixture's MLPs."""
     head = model.get_output_embeddings()
-    linear = [name for name, module in model.named_modules()
-              if isinstance(module, torch.nn.Linear) and module is not head]  # fmt: skip
-    ends = {name.rpartition(".")[2] for name in linear if family.part_of(name) is None}
-    return tuple(sorted(ends - OF_EXPERTS if _has_experts(model) else ends))
+    text = {name: module for name, module in model.named_modules() if family.part_of(name) is None}
+    linear = [name for name in text if name and text[name] is not head and _takes_adapters(model, name)]
+    others = {end for name in text.keys() - set(linear) for end in _ends_of(name)}
+    # A number in a list, or the last part of another module's name, would say more than is meant.
+    ends = {next(end for end in _ends_of(name) if not (end.isdigit() or end in others)) for name in linear}
+    if _has_experts(model):
+        ends = {end for end in ends if end.rpartition(".")[2] not in OF_EXPERTS}
+    return tuple(sorted(ends))
+
+
+def _ends_of(name: str) -> list[str]:
+    """What a dotted name ends in, from its last part to the whole."""
+    places = name.split(".")
+    return [".".join(places[start:]) for start in reversed(range(len(places)))]
+
+
+def _takes_adapters(model: Any, name: str) -> bool:
+    """Whether a module is a linear layer that is called as such, for what it returns."""
+    module = model.get_submodule(name)
+    parent, _, place = name.rpartition(".")
+    if not isinstance(module, torch.nn.Linear) or not _maps(module):
+        return False
+    if place == "dt_proj" and hasattr(model.get_submodule(parent), "x_proj"):
+        return False  # Mamba reads the numbers of its weight itself: adapters would change nothing
+    return place != "out_proj" or model.config.model_type not in MAMBA
+
+
+@torch.no_grad()
+def _maps(module: torch.nn.Linear) -> bool:
+    """Whether a linear layer, of a model's own making perhaps, gives what its sizes say; routers do not."""
+    if not type(module).__module__.startswith("transformers.models."):
+        return True
+    try:
+        made = module(module.weight.new_zeros(1, module.in_features))
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    return isinstance(made, torch.Tensor) and made.shape == (1, module.out_features)
 
 
 def _has_experts(model: Any) -> bool:
@@ -111,7 +147,7 @@ def add_adapters(model: Any, family: Family, lora: Lora) -> None:
         log.warning("The MLPs of %s, a mixture of experts, get no adapters.", kind)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(ends))
     elsewhere = (name for name, _ in model.named_modules() if family.part_of(name) is not None)
-    if lora.target_modules is None and any(name.rpartition(".")[2] in ends for name in elsewhere):
+    if lora.target_modules is None and any(end in ends for name in elsewhere for end in _ends_of(name)):
         parts = "|".join(re.escape(part) for part in (*family.vision, *family.projector))
         config.exclude_modules = rf"(.*\.)?({parts})\..*"
     with torch.random.fork_rng():  # peft draws from the global generator
@@ -119,7 +155,7 @@ def add_adapters(model: Any, family: Family, lora: Lora) -> None:
         try:
             model.add_adapter(config)
         except ValueError as error:
-            raise InputError(f"model.lora does not fit {kind}: {error}") from error
+            raise InputError(f"model.lora does not fit {kind}: {reason(error)}") from error
     adapted = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
     if adapted != named.keys():
         raise InputError(
@@ -168,7 +204,9 @@ def _beside(config: Any) -> list[str]:
     """The settings by which adapters are more than a product that is added."""
     usual = type(config)()
     beside = [
-        name for name, value in vars(usual).items() if name not in PLAIN and getattr(config, name) != value
+        name
+        for name, value in vars(usual).items()
+        if name not in PLAIN and getattr(config, name) not in (value, *EMPTY)
     ]
     return beside + ["init_lora_weights"] * (config.init_lora_weights not in PLAIN_STARTS)
 

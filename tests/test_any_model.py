@@ -1,0 +1,54 @@
+"""Models for text alone of every make: they work as transformers has them, or are refused in a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from policy_helpers import make_policy
+from test_group_pass import loss_and_gradients, random_batch
+from test_text_models import make_folder
+
+FULL = ["full_attention", "full_attention"]
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
+ROUTED = {"num_local_experts": 4, "intermediate_size_mlp": 32, "head_dim": 8}
+ALTERNATING = {"sliding_window": 8, "num_kv_shared_layers": 0, "layer_types": FULL, "head_dim": 8,
+               "hidden_size_per_layer_input": 8, "laurel_rank": 4, "intermediate_size": 64,
+               "activation_sparsity_pattern": [0.0, 0.0]}  # fmt: skip
+STATES = {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8, "num_experts": 1}
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+          "v_head_dim": 8, "num_key_value_heads": 4, "first_k_dense_replace": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "others"),
+    [
+        ("qwen3_moe", EXPERTS, set()),  # in whose adapters' settings peft notes that none are of experts
+        ("gemma3n_text", ALTERNATING, set()),  # linear layers in lists, whose names are numbers
+        ("llama4_text", ROUTED, {"router"}),  # a linear layer that returns two tensors
+        ("jamba", STATES, {"dt_proj"}),  # its weight is read, and it is never called
+        ("mamba", {"state_size": 8}, {"dt_proj", "out_proj"}),  # the latter peft refuses
+    ],
+)
+def test_adapters_of_usual_targets_learn_and_are_saved(
+    tmp_path: Path, kind: str, settings: dict[str, Any], others: set[str]
+) -> None:
+    folder = make_folder(tmp_path / "model", kind, **settings)
+    policy = make_policy(folder, lora={"rank": 2})
+    names = {name.partition(".lora_")[0].rpartition(".")[2] for name in policy.trained()}
+    assert not names & others
+    with torch.no_grad():
+        for parameter in policy.trained().values():
+            parameter.normal_(std=0.1)
+    batch = random_batch(policy, 1, (0, 0), 2, 5)
+    found, _, gradients = loss_and_gradients(policy, policy.way, *batch)
+    assert gradients.keys() == policy.trained().keys()
+    policy.save(tmp_path / "adapters")
+    policy.save(tmp_path / "merged", merge=True)
+    for again in (make_policy(tmp_path / "adapters", path=str(folder)), make_policy(tmp_path / "merged")):
+        with torch.no_grad():
+            logprobs = again.group_logprobs(*batch).logprobs_BGR
+        torch.testing.assert_close(logprobs, found.logprobs_BGR.detach(), rtol=0, atol=1e-4)
