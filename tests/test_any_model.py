@@ -52,3 +52,15 @@ def test_adapters_of_usual_targets_learn_and_are_saved(
         with torch.no_grad():
             logprobs = again.group_logprobs(*batch).logprobs_BGR
         torch.testing.assert_close(logprobs, found.logprobs_BGR.detach(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["opt", "biogpt"])  # which drop numbers in layers, or before them
+def test_no_number_is_dropped_where_activations_are_checkpointed(tmp_path: Path, kind: str) -> None:
+    more = {"ffn_dim": 64, "word_embed_proj_dim": 32} if kind == "opt" else {}
+    folder = make_folder(tmp_path, kind, **more)
+    policy, other = make_policy(folder, activation_checkpointing=True), make_policy(folder)
+    batch = random_batch(policy, 1, (0, 0), 2, 5)
+    wanted, found = (loss_and_gradients(one, "plain", *batch)[2] for one in (other, policy))
+    assert policy.model.training and found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6, msg=name)

@@ -17,6 +17,7 @@ from holdfast.policy import control, fused, generation, heap, lora, products
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, NotFiniteError, Prompts, group_tokens, some_rows
 from holdfast.policy.budget import TokenBudget
+from holdfast.policy.checkpointing import checkpoint_layers, set_mode
 from holdfast.policy.drawing import Draw, Recorder
 from holdfast.policy.encode import Unfit
 from holdfast.policy.environment import loading
@@ -88,8 +89,7 @@ class Policy:
             products.take_over(model)
         self.operations = Operations.of(model)
         if settings.activation_checkpointing:
-            is_new = hasattr(model, "activation_checkpointing_enable")  # since transformers 5.23
-            getattr(model, f"{'activation' if is_new else 'gradient'}_checkpointing_enable")()
+            checkpoint_layers(model)
 
     @classmethod
     def load(cls, folder: str | Path, settings: ModelSettings) -> Policy:
@@ -397,11 +397,7 @@ class Policy:
         return log_distribution(logits_TV, self.draw.banned_V, temperature)
 
     def _mode(self, training: bool) -> None:
-        """Training mode is on only where transformers needs it, to checkpoint activations: no dropout is."""
-        if self.model.training != training:
-            for module in self.model.modules():
-                module.training = training and hasattr(module, "gradient_checkpointing")
-            self.model.training = training
+        set_mode(self.model, None if self.backbone is None else self.backbone.text, training)
 
     def fall_back(self, reason: str) -> None:
         self.way = "plain"
