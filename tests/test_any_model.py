@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.olmo2.modeling_olmo2 import Olmo2Attention
 
+from holdfast.policy.policy import Policy
 from policy_helpers import make_policy
 from test_group_pass import loss_and_gradients, random_batch
 from test_text_models import make_folder
@@ -64,3 +68,39 @@ def test_no_number_is_dropped_where_activations_are_checkpointed(tmp_path: Path,
     assert policy.model.training and found.keys() == wanted.keys()
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6, msg=name)
+
+
+def shown(policy: Policy, stock: Any) -> None:
+    """That the plain pass is what transformers makes of the model."""
+    tokens = torch.arange(8, 20)[None]
+    with torch.no_grad():
+        found, wanted = (one(input_ids=tokens).logits for one in (policy.model, stock))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("nanochat", {}, "scales or caps what its head reads or makes"),
+        ("cohere", {"logit_scale": 0.9}, "scales or caps what its head reads or makes"),
+        ("deepseek_v3", LATENT, "its keys and values differ in size"),
+    ],
+)
+def test_what_layouts_do_not_give_is_left_to_the_plain_pass(
+    tmp_path: Path, kind: str, settings: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, not by the first group: in half precision it may not show, or later groups alone show it."""
+    folder = make_folder(tmp_path, kind, **settings)
+    assert make_policy(folder, dtype="bfloat16").way == "plain"
+    assert said in caplog.text
+    shown(make_policy(folder), AutoModelForCausalLM.from_pretrained(folder).eval())
+
+
+def test_attention_with_more_than_layouts_give_is_left_to_transformers_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, real = make_folder(tmp_path, "olmo2"), Olmo2Attention.forward
+    monkeypatch.setattr(Olmo2Attention, "forward", partialmethod(real, indices=0))
+    policy = make_policy(folder)
+    assert policy.way == "plain" and "fails in it (its attention has indices)" in caplog.text
+    assert policy.model.config._attn_implementation == "sdpa"

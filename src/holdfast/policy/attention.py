@@ -26,6 +26,8 @@ from holdfast.policy import flash
 from holdfast.policy.recurrent import Scan, State
 
 NAME = "holdfast"
+# Arguments of a model's call that do not say how tokens of a layout attend.
+BESIDE = {"is_causal", "output_attentions", "position_ids", "use_cache"}
 Keys = tuple[torch.Tensor, torch.Tensor]  # and values
 
 
@@ -52,8 +54,16 @@ def attention(
     layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The function a model calls, in the signature that transformers gives it."""
+    """The function a model calls, in the signature that transformers gives it.
+
+    Raises:
+        ValueError: the model asks for more than a layout gives: a window, a cap, sinks, chosen keys, sizes.
+    """
     if layout is not None:
+        if beyond := [name for name, value in kwargs.items() if value is not None and name not in BESIDE]:
+            raise ValueError(f"its attention has {beyond[0]}")
+        if key.shape[-1] != value.shape[-1]:
+            raise ValueError("its keys and values differ in size")
         return layout.attend(module, query, key, value, scaling), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs

@@ -41,6 +41,12 @@ class Embedded:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+def _attention_of(config: Any) -> Any:
+    """The attention function of a configuration, and those of the ones within it."""
+    parts = {name: part for name in config.sub_configs if (part := getattr(config, name, None)) is not None}
+    return {"": config._attn_implementation} | {name: _attention_of(part) for name, part in parts.items()}
+
+
 class _Asked(Groups):
     """A layout that knows which attention modules asked it, by id."""
 
@@ -77,7 +83,20 @@ class Backbone:
         kinds = set(getattr(self.text.config, "layer_types", None) or ["full_attention"])
         if kinds - {KIND} != {"full_attention"} or getattr(self.text.config, "sliding_window", None):
             raise ValueError(f"{type(model).__name__} has layers that do not attend to all that came before")
+        own = _attention_of(model.config)
         model.set_attn_implementation(NAME)
+        try:
+            self._take(model)
+        except ValueError:
+            model.set_attn_implementation(own)  # what is no layout's is not ours to compute
+            raise
+
+    def _take(self, model: Any) -> None:
+        """Lead the model's layers from now on.
+
+        Raises:
+            ValueError: they are not what a layout gives attention to.
+        """
         if self.text.config._attn_implementation != NAME:
             raise ValueError(f"{type(model).__name__} does not take other attention functions")
         self.head = model.get_output_embeddings()
@@ -92,6 +111,41 @@ class Backbone:
                 self.lean = Lean(self.text)
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
         self._try_layers()
+        self._try_head()
+
+    @torch.no_grad()
+    def _try_head(self) -> None:
+        """Have a token go through transformers' own, with numbers put in whose way shows: small or rounded
+        ones, or log-probabilities of the first group, may not.
+
+        Raises:
+            ValueError: the head does not read what the layers make, or logits are not what it makes.
+        """
+        seen: list[torch.Tensor] = []
+
+        def ramp(like: torch.Tensor, most: float) -> torch.Tensor:
+            steps = torch.linspace(-most, most, like.shape[-1], device=like.device)
+            seen.append(steps.to(like.dtype).expand_as(like))
+            return seen[-1]
+
+        def states(_: Any, __: Any, made: Any) -> Any:
+            made.last_hidden_state = ramp(made.last_hidden_state, 2)
+            return made
+
+        def logits(_: Any, given: tuple[torch.Tensor, ...], made: torch.Tensor) -> torch.Tensor:
+            seen.append(given[0])
+            return ramp(made, 100)
+
+        hooks = [self.text.register_forward_hook(states), self.head.register_forward_hook(logits)]
+        try:
+            token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
+            seen.append(self.model(input_ids=token, use_cache=False).logits)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        pairs = zip(seen[::2], seen[1::2], strict=True) if len(seen) == 4 else ()
+        if not [torch.equal(put.float(), found.float()) for put, found in pairs] == [True, True]:
+            raise ValueError(f"{type(self.model).__name__} scales or caps what its head reads or makes")
 
     @torch.no_grad()
     def _try_layers(self) -> None:
