@@ -96,6 +96,18 @@ def test_what_layouts_do_not_give_is_left_to_the_plain_pass(
     shown(make_policy(folder), AutoModelForCausalLM.from_pretrained(folder).eval())
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("helium", {"head_dim": 8}), ("granite", {"residual_multiplier": 0.9}),
+     ("granite", {"embedding_multiplier": 1.1})],
+)  # fmt: skip
+def test_layers_that_compute_otherwise_are_not_written_out(
+    tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    policy = make_policy(make_folder(tmp_path, kind, **settings), dtype="bfloat16")
+    assert policy.way == "packed" and policy.lean is None
+
+
 def test_attention_with_more_than_layouts_give_is_left_to_transformers_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,7 @@ Shapes: N packed tokens, H query heads, h key/value heads, D head size, C hidden
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ PARTS = {  # of a text model, its layers and their attention: what is computed h
     "mlp": {"gate_proj", "up_proj", "down_proj", "act_fn"},  # otherwise the module is called
 }
 DEEP = {"visual_pos_masks", "deepstack_visual_embeds"}
+MULTIPLIERS = ("embedding_multiplier", "residual_multiplier")  # of Granite, say
 ROTATIONS = {"default", "linear", "llama3", "yarn"}  # whose angles depend on the position alone
 JOINED_WEIGHTS = 2**24  # of matrices that are copied into one another for decoding, at most
 Angles = tuple[torch.Tensor, torch.Tensor]  # cosine and sine [N, 1, D]
@@ -45,6 +47,8 @@ class Lean:
         self.text = text
         if (kind := getattr(text.rotary_emb, "rope_type", None)) not in ROTATIONS:
             raise ValueError(f"rotary positions of type {kind}")
+        if any(getattr(module, name, 1) != 1 for module in (text, *text.layers) for name in MULTIPLIERS):
+            raise ValueError(f"{type(text).__name__} with multipliers")
         self.layers = [Layer(layer) for layer in text.layers]
         _norm_of(text.norm)
 
@@ -115,9 +119,12 @@ class Layer:
         self.within: Callable[..., torch.Tensor] | None = None
         _expect(layer, PARTS["layer"])
         attention = layer.self_attn
-        self.layer, self.attention, self.size = layer, attention, attention.head_dim
         self.norms = [name for name in ("q_norm", "k_norm") if hasattr(attention, name)]
         _expect(attention, PARTS["attention"] | set(self.norms))
+        if not hasattr(attention, "head_dim") or not hasattr(attention, "scaling"):
+            raise ValueError(f"{type(attention).__name__} with heads of its own")
+        _turns(attention)
+        self.layer, self.attention, self.size = layer, attention, attention.head_dim
         for norm in (layer.input_layernorm, layer.post_attention_layernorm):
             _norm_of(norm)
         self._plain_mlp = {name for name, _ in layer.mlp.named_children()} == PARTS["mlp"]
@@ -217,6 +224,19 @@ def _expect(module: nn.Module, names: set[str]) -> None:
 def _norm_of(norm: nn.Module) -> None:
     if not type(norm).__name__.endswith("RMSNorm") or not hasattr(norm, "variance_epsilon"):
         raise ValueError(type(norm).__name__)
+
+
+def _turns(attention: nn.Module) -> None:
+    """See that queries are turned as they are here: half-precision log-probabilities may not show it."""
+    turn: Any = getattr(sys.modules[type(attention).__module__], "apply_rotary_pos_emb", None)
+    cos, sin = torch.tensor([0.8, 0.6]), torch.tensor([0.6, 0.8])
+    head = torch.arange(1.0, 5.0).view(1, 1, 1, 4)
+    try:
+        turned = turn(head, head, *(one.repeat(2)[None, None] for one in (cos, sin)))[0]
+    except Exception:  # of another signature: the first group shows whether it is another turn
+        return
+    if not torch.allclose(turned.flatten(), rotated(head.flatten(), (cos.repeat(2), sin.repeat(2)))):
+        raise ValueError(f"{type(attention).__name__} turns other pairs")
 
 
 def normed(norm: Any, rows: torch.Tensor) -> torch.Tensor:
