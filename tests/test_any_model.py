@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.olmo2.modeling_olmo2 import Olmo2Attention
 
+from holdfast.errors import InputError
 from holdfast.policy.policy import Policy
 from policy_helpers import make_policy
 from test_group_pass import loss_and_gradients, random_batch
@@ -106,6 +107,12 @@ def test_layers_that_compute_otherwise_are_not_written_out(
 ) -> None:
     policy = make_policy(make_folder(tmp_path, kind, **settings), dtype="bfloat16")
     assert policy.way == "packed" and policy.lean is None
+
+
+def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "bert")
+    with pytest.raises(InputError, match="BertLMHeadModel looks at tokens that come later"):
+        make_policy(folder)
 
 
 def test_attention_with_more_than_layouts_give_is_left_to_transformers_own(

@@ -67,9 +67,26 @@ def load_model(source: str | Path, settings: ModelSettings) -> tuple[Any, Any]:
     check_fit(source, model, processor)
     model = model.to(device_for(settings.device)).eval()
     if is_text_only or model.config.model_type in FAMILIES:  # of others it is not known what they need
-        with loading("model", source), torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device)).logits  # noqa: B018
+        with loading("model", source):
+            _check_direction(model)
     return model, processor
+
+
+@torch.no_grad()
+def _check_direction(model: Any) -> None:
+    """See that a model predicts from what came before alone; it goes through it once.
+
+    Raises:
+        InputError: it looks ahead, as BERT does: what it says of a token given the next is no probability.
+    """
+    rows = torch.tensor([[0, 0, 0], [0, 0, 1]], device=model.device)
+    first, second = model(input_ids=rows, use_cache=False).logits[:, :2].float()
+    rounding = (1e-3 if model.dtype in (torch.float32, torch.float64) else 0.1) * float(first.std())
+    if float((first - second).abs().max()) > rounding:
+        raise InputError(
+            f"{type(model).__name__} looks at tokens that come later, so it cannot be sampled from and "
+            "trained token by token. Take a model that writes from left to right."
+        )
 
 
 def check_loadable(source: str, settings: ModelSettings) -> None:
