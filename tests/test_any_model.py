@@ -11,8 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.olmo2.modeling_olmo2 import Olmo2Attention
 
-from holdfast.errors import InputError
+from holdfast.errors import HoldfastError, InputError
 from holdfast.policy.policy import Policy
+from holdfast.policy.settings import Sampling
 from policy_helpers import make_policy
 from test_group_pass import loss_and_gradients, random_batch
 from test_text_models import make_folder
@@ -113,6 +114,42 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, "bert")
     with pytest.raises(InputError, match="BertLMHeadModel looks at tokens that come later"):
         make_policy(folder)
+
+
+def test_a_model_that_padding_changes_is_sampled_prompt_by_prompt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8, "head_dim": 8}
+    policy = make_policy(make_folder(tmp_path, "recurrent_gemma", **sizes))
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if parameter.dim() > 1 and "conv" not in name:
+                parameter.normal_(std=0.15)
+    prompts = policy.encode(["w1 w2 w3 w4 w5", "w7", "w3 " * 12], [(), (), ()])
+    draw = (prompts, 3, Sampling(max_tokens=12))
+    completions = policy.sample(*draw, torch.Generator().manual_seed(0))
+    assert caplog.text.count("draws otherwise where prompts are padded") == 1
+    with torch.no_grad():
+        found = policy.group_logprobs(prompts, completions).logprobs_BGR
+    torch.testing.assert_close(found, completions.logprobs_BGR, rtol=0, atol=1e-4)
+    again = policy.sample(*draw, torch.Generator().manual_seed(0))
+    assert torch.equal(again.tokens_BGR, completions.tokens_BGR)
+
+
+def test_a_model_that_writes_otherwise_than_it_reads_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_policy(make_folder(tmp_path, "opt", ffn_dim=64, word_embed_proj_dim=32))
+    prompts = policy.encode(["w1 w2", "w7 w8"], [(), ()])
+    generate = policy.model.generate
+
+    def blind(**named: Any) -> Any:  # to all but the last token of the prompt
+        named["attention_mask"][:, :-1] = 0
+        return generate(**named)
+
+    monkeypatch.setattr(policy.model, "generate", blind)
+    with pytest.raises(HoldfastError, match=r"OPTForCausalLM cannot be sampled from: .* on average"):
+        policy.sample(prompts, 2, Sampling(max_tokens=6), torch.Generator().manual_seed(0))
 
 
 def test_attention_with_more_than_layouts_give_is_left_to_transformers_own(

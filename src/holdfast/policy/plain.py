@@ -67,34 +67,38 @@ def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torc
 
 
 @torch.no_grad()
-def sample_plain(model: Any, prompts: Prompts, out: Recorder) -> None:
-    """Like `sample_packed`, through the model's own `generate` on repeated prompts."""
+def sample_plain(model: Any, prompts: Prompts, out: Recorder, alone: bool = False) -> None:
+    """Like `sample_packed`, through the model's own `generate` on repeated prompts; `alone`: one by one."""
     group = out.shape[1]
-    tokens_XP = prompts.tokens_BP.repeat_interleave(group, 0)
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=out.sampling.max_tokens,
         eos_token_id=out.draw.ends.tolist(),
         pad_token_id=out.draw.pad,
     )
-    with own_settings_aside(model), _named_errors(model, prompts):
-        model.generate(
-            input_ids=tokens_XP,
-            attention_mask=prompts.mask_BP.long().repeat_interleave(group, 0),
-            **_image_inputs(model, prompts, group, tokens_XP),
-            logits_processor=LogitsProcessorList([_Drawer(out, tokens_XP.shape[1])]),
-            generation_config=settings,
-        )
+    for first, some in (
+        [(row, prompts.select([row])) for row in range(len(prompts))] if alone else [(0, prompts)]
+    ):
+        tokens_XP = some.tokens_BP.repeat_interleave(group, 0)
+        drawer = _Drawer(out, tokens_XP.shape[1], first * group)
+        with own_settings_aside(model), _named_errors(model, some):
+            model.generate(
+                input_ids=tokens_XP,
+                attention_mask=some.mask_BP.long().repeat_interleave(group, 0),
+                **_image_inputs(model, some, group, tokens_XP),
+                logits_processor=LogitsProcessorList([drawer]),
+                generation_config=settings,
+            )
 
 
 class _Drawer(LogitsProcessor):
     """Chooses the token itself, and leaves `generate` nothing else to choose."""
 
-    def __init__(self, recorder: Recorder, prompt_length: int):
-        self.recorder, self.prompt_length = recorder, prompt_length
+    def __init__(self, recorder: Recorder, prompt_length: int, first: int):
+        self.recorder, self.prompt_length, self.first = recorder, prompt_length, first
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        live = torch.arange(len(scores), device=scores.device)
+        live = torch.arange(self.first, self.first + len(scores), device=scores.device)
         tokens_X = self.recorder.step(input_ids.shape[1] - self.prompt_length, live, scores)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens_X[:, None], 0.0)
 

@@ -35,7 +35,7 @@ from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.policy.sharding import shards_of
 from holdfast.policy.shards import Shards
 from holdfast.policy.team import Team
-from holdfast.policy.trial import agree, replays_are_wrong, try_packed
+from holdfast.policy.trial import agree, drawn_wrongly, replays_are_wrong, try_packed
 from holdfast.tasks.example import ImageSource
 
 T = TypeVar("T")
@@ -53,6 +53,8 @@ class Policy:
         processor: its processor; `tokenizer` is the text part of it.
         family: what kind of model it is.
         way: `packed` or `plain`.
+        alone: whether the plain pass samples prompts one by one.
+        drawn: whether prompts were padded, of the samples of the plain pass that were compared.
         budget: what larger batches are split by.
         operations: what its passes cost.
         shards: how its batches are cut while it learns.
@@ -81,7 +83,8 @@ class Policy:
             self.backbone = Backbone(model, self.family)
         except ValueError as error:
             self.fall_back(str(error))
-        self.checked = self.replays_checked = False
+        self.checked = self.replays_checked = self.alone = False
+        self.drawn: frozenset[bool] = frozenset()
         self._freeze()
         if self.way == "packed" and self.device.type == "cuda":
             fused.fuse(model)
@@ -228,7 +231,7 @@ class Policy:
             if self.way == "packed" and self.backbone is not None:
                 sample_packed(self.backbone, some, out, known if some is prompts else None)
             else:
-                sample_plain(self.model, some, out)
+                sample_plain(self.model, some, out, self.alone)
             return out.completions()
 
         def whole() -> Completions:
@@ -244,6 +247,8 @@ class Policy:
                 known.release()  # it was computed as they were
                 known = None
             completions = whole()  # of the same random numbers
+        while drawn_wrongly(self, prompts, completions, temperature):
+            completions = whole()
         return completions
 
     def group_logprobs(

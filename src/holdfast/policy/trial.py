@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from holdfast.errors import HoldfastError
 from holdfast.policy import fused, products
 from holdfast.policy.batch import Completions, Prompts
 
@@ -95,23 +96,61 @@ def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions
     return not backbone.replays
 
 
+@torch.no_grad()
+def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, temperature: float) -> bool:
+    """Whether what the plain pass drew is to be drawn again: prompts one by one, as padding changes replies.
+
+    What it drew with is compared with its own pass once, and once where prompts are padded.
+
+    Raises:
+        HoldfastError: the model says otherwise while it writes than when it reads what it wrote.
+    """
+    lengths_B = prompts.lengths_B
+    padded = not policy.alone and len(prompts) > 1 and bool(lengths_B.min() < lengths_B.max())
+    if policy.way != "plain" or padded in policy.drawn or not len(prompts):
+        return False
+    row = [int(lengths_B.argmin())]
+    shown = prompts.select(row), completions.select(row).columns(slice(0, 2))
+    drawn_BGR, mask_BGR = shown[1].logprobs_BGR, shown[1].mask_BGR
+    assert drawn_BGR is not None
+
+    def compared() -> float:
+        again_BGR = policy.logprobs_by("plain", *shown, temperature).logprobs_BGR
+        return float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum().clamp_min(1))
+
+    difference, kind = policy.shards.agreed(compared), type(policy.model).__name__
+    policy.drawn |= {padded}
+    if not difference > TOLERANCE[next(policy.model.parameters()).dtype] / min(1, temperature):
+        return False
+    if not padded:
+        raise HoldfastError(
+            f"{kind} cannot be sampled from: the log-probabilities with which its transformers code draws "
+            f"tokens are off by {difference:.2g} on average from those that it then gives to them."
+        )
+    policy.alone = True
+    log.warning("%s draws otherwise where prompts are padded (log-probabilities are off by %.2g on "
+                "average): they are sampled one by one, which is slower.", kind, difference)  # fmt: skip
+    return True
+
+
 def agree(policy: Policy) -> None:
     """Have all ranks take over what the leading one has found out about the model."""
 
-    def found() -> tuple[str, bool, bool, bool, bool, bool, int | None]:
+    def found() -> tuple[tuple[bool, frozenset[bool]], str, bool, bool, bool, bool, bool, int | None]:
         backbone = policy.backbone
         replays, lean = backbone is not None and backbone.replays, policy.lean is not None
         checks = policy.way, policy.checked, policy.replays_checked
-        return *checks, replays, lean, products.used(), policy.budget.tokens
+        plain = policy.alone, policy.drawn
+        return plain, *checks, replays, lean, products.used(), policy.budget.tokens
 
-    way, policy.checked, policy.replays_checked, replays, lean, onednn, tokens = policy.shards.team.agreed(
-        found
+    plain, way, policy.checked, policy.replays_checked, replays, lean, onednn, tokens = (
+        policy.shards.team.agreed(found)
     )
     if products.used() and not onednn:
         products.leave_to_pytorch("the leading rank does without them")
     if way == "plain" and policy.way != way:
         fused.disable()
-    policy.way, policy.budget.tokens = way, tokens
+    policy.way, policy.budget.tokens, (policy.alone, policy.drawn) = way, tokens, plain
     if policy.backbone is not None:
         policy.backbone.replays = replays
         if not lean:
