@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Ovis2Config
 from transformers.models.olmo2.modeling_olmo2 import Olmo2Attention
 
+from family_helpers import family_tokenizer
 from holdfast.errors import HoldfastError, InputError
+from holdfast.policy.families import family_of
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
 from policy_helpers import make_policy
@@ -160,3 +162,9 @@ def test_attention_with_more_than_layouts_give_is_left_to_transformers_own(
     policy = make_policy(folder)
     assert policy.way == "plain" and "fails in it (its attention has indices)" in caplog.text
     assert policy.model.config._attn_implementation == "sdpa"
+
+
+def test_tokens_that_stand_for_pictures_are_never_drawn() -> None:
+    """Ovis2 puts features in the places of a list of ids, wherever they stand while a picture is shown."""
+    config = Ovis2Config(visual_indicator_token_ids=[201, 202, 203], image_token_id=204)
+    assert family_of(config).control_ids(family_tokenizer()) >= {201, 202, 203, 204}

@@ -109,8 +109,8 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
     padded = not policy.alone and len(prompts) > 1 and bool(lengths_B.min() < lengths_B.max())
     if policy.way != "plain" or padded in policy.drawn or not len(prompts):
         return False
-    row = [int(lengths_B.argmin())]
-    shown = prompts.select(row), completions.select(row).columns(slice(0, 2))
+    ends = sorted({int(lengths_B.argmin()), int(lengths_B.argmax())})  # most padding, and most pictures
+    shown = prompts.select(ends), completions.select(ends).columns(slice(0, 2))
     drawn_BGR, mask_BGR = shown[1].logprobs_BGR, shown[1].mask_BGR
     assert drawn_BGR is not None
 

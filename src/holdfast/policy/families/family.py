@@ -16,7 +16,7 @@ from holdfast.policy.processed import ProcessorEncoder, image_features
 from holdfast.policy.settings import ModelSettings
 
 CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-MEDIA = ("image", "video", "vision", "boi", "eoi")  # in names of ids that frame or stand for pictures
+MEDIA = ("image", "video", "vision", "visual", "boi", "eoi")  # in names of ids that frame or are pictures
 MERGERS = ("merger", "deepstack_merger_list")  # within Qwen-VL's vision tower, and its kin's
 
 Part = Literal["vision", "projector"]
@@ -123,10 +123,10 @@ class Family:
         ids = {vocabulary.get(token) for token in CONTROL_TOKENS}
         for holder in (self.config, processor):  # families name theirs in ways of their own
             for name in (*vars(holder), *getattr(holder, "attribute_map", ())):
-                if name.endswith("_token_id") and any(word in name for word in MEDIA):
-                    token = getattr(holder, name, None)
-                    ids.add(None if token == tokenizer.unk_token_id else token)
-        return ids - {None}
+                if name.endswith(("_token_id", "_token_ids")) and any(word in name for word in MEDIA):
+                    tokens = getattr(holder, name, None)
+                    ids.update(tokens if isinstance(tokens, list | tuple) else [tokens])
+        return ids - {None, tokenizer.unk_token_id}
 
     def encoder(self, processor: Any, settings: ModelSettings, device: torch.device) -> Encoder:
         """What turns prompts and images into what the model takes, on its device.
