@@ -22,7 +22,10 @@ from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.sharding import Sharded
 from holdfast.policy.team import Team
+from policy_helpers import make_policy
 from team_helpers import METHODS, alone, check_same, learned, together
+from test_group_pass import random_batch
+from test_text_models import make_folder
 
 QUICK = ("kl, two updates", "some without pictures")
 
@@ -221,3 +224,26 @@ def test_a_teacher_within_the_step_is_refused() -> None:
     method = make_method(objective="sdft", learning_rate=1e-3, batch=8, shards=2)
     assert "its teacher is asked within a step" in str(method.not_sharded("full"))
     assert method.not_sharded("optimizer") is None
+
+
+def passed_in_parts(team: Team, folder: Path) -> None:
+    policy = make_policy(folder)
+    policy.share(2, team, full=True)
+    prompts, completions = random_batch(policy, 1, (0, 0), 1, 3)
+
+    def work(rows: range) -> list[None]:
+        some = [*rows]
+        chosen = prompts.select(some), completions.select(some)
+        policy.logprobs_by("plain", *chosen, 1.0).logprobs_BGR.sum().backward()
+        return [None for _ in some]
+
+    policy.shards.gradients(list(policy.model.parameters()), [1, 1], work)
+
+
+def test_layers_that_share_keys_are_not_taken_apart(tmp_path: Path) -> None:
+    """Gradients of those keys would be lost: they come to a layer beside its input."""
+    sizes = {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "layer_types": ["full_attention"] * 4}
+    more = {"head_dim": 8, "hidden_size_per_layer_input": 8, "laurel_rank": 4, "intermediate_size": 64}
+    folder = make_folder(tmp_path, "gemma3n_text", **sizes, **more, activation_sparsity_pattern=[0.0] * 4)
+    for said in together(2, passed_in_parts, folder):
+        assert isinstance(said, str) and "InputError" in said and "take shard: optimizer" in said

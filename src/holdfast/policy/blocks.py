@@ -7,7 +7,7 @@ and a pass that keeps nothing but its inputs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -103,6 +103,15 @@ class Weights(Protocol):
 
     def ended(self, number: int) -> None:
         """That came."""
+
+
+def within(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in what a block is given."""
+    if torch.is_tensor(value):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from within(one)
 
 
 class Recomputed(torch.autograd.Function):

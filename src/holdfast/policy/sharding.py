@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from holdfast.policy.blocks import Recomputed, Unit, blocks_of, owners, room, units_of
+from holdfast.errors import InputError
+from holdfast.policy.blocks import Recomputed, Unit, blocks_of, owners, room, units_of, within
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.lean import Lean
 from holdfast.policy.shards import Shards, TreeSum, clear, place_of
@@ -299,6 +300,13 @@ class Sharded(Shards):
         values = (*inputs, *named.values())
         learns = [*unit.trained, *(one for one in values if torch.is_tensor(one) and one.requires_grad)]
         if torch.is_grad_enabled() and learns:
+            if any(
+                one.requires_grad for value in values if not torch.is_tensor(value) for one in within(value)
+            ):
+                raise InputError(
+                    "shard: full computes a model layer by layer, and layers of this one are given what "
+                    "others made besides their output (shared keys, say); take shard: optimizer."
+                )
             return Recomputed.apply(self, number, call, self._anchor, *values)
         with self.gathered(number):
             return call(*values)
