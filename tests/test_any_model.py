@@ -74,6 +74,12 @@ def test_no_number_is_dropped_where_activations_are_checkpointed(tmp_path: Path,
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6, msg=name)
 
 
+def test_a_model_whose_activations_are_all_kept_says_so(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "openai-gpt", n_embd=32, n_layer=2, n_head=4)
+    with pytest.raises(InputError, match=r"activation_checkpointing does not fit OpenAIGPTLM.* Remove the"):
+        make_policy(folder, activation_checkpointing=True)
+
+
 def shown(policy: Policy, stock: Any) -> None:
     """That the plain pass is what transformers makes of the model."""
     tokens = torch.arange(8, 20)[None]

@@ -9,15 +9,23 @@ from typing import Any
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from holdfast.errors import InputError, reason
+
 
 def checkpoint_layers(model: Any) -> None:
     """Have the layers of a model keep their inputs alone, wherever it is in training mode (`set_mode`).
 
     Raises:
-        ValueError: its layers are not made for it.
+        InputError: its layers are not made for it.
     """
     is_new = hasattr(model, "activation_checkpointing_enable")  # since transformers 5.23
-    getattr(model, f"{'activation' if is_new else 'gradient'}_checkpointing_enable")()
+    try:
+        getattr(model, f"{'activation' if is_new else 'gradient'}_checkpointing_enable")()
+    except ValueError as error:
+        raise InputError(
+            f"model.activation_checkpointing does not fit {type(model).__name__}, as transformers has it: "
+            f"{reason(error)}. Remove the setting."
+        ) from error
     for layer in model.modules():
         if isinstance(layer, GradientCheckpointingLayer):
             layer._gradient_checkpointing_func = partial(_still, layer, layer._gradient_checkpointing_func)
