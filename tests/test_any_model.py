@@ -30,6 +30,8 @@ STATES = {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8, "n
 LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
           "v_head_dim": 8, "num_key_value_heads": 4, "first_k_dense_replace": 2}  # fmt: skip
 
+LOCAL = {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8, "head_dim": 8}
+
 
 @pytest.mark.parametrize(
     ("kind", "settings", "others"),
@@ -124,11 +126,17 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
         make_policy(folder)
 
 
-def test_a_model_that_padding_changes_is_sampled_prompt_by_prompt(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("kind", "sizes", "said"),
+    [
+        ("recurrent_gemma", LOCAL, ["where prompts are padded"]),
+        ("rwkv", {"num_attention_heads": 4}, ["where prompts are padded", "with its cache"]),
+    ],
+)
+def test_a_model_that_draws_otherwise_than_it_reads_is_sampled_with_care(
+    tmp_path: Path, kind: str, sizes: dict[str, Any], said: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    sizes = {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8, "head_dim": 8}
-    policy = make_policy(make_folder(tmp_path, "recurrent_gemma", **sizes))
+    policy = make_policy(make_folder(tmp_path, kind, **sizes))
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
             if parameter.dim() > 1 and "conv" not in name:
@@ -136,7 +144,8 @@ def test_a_model_that_padding_changes_is_sampled_prompt_by_prompt(
     prompts = policy.encode(["w1 w2 w3 w4 w5", "w7", "w3 " * 12], [(), (), ()])
     draw = (prompts, 3, Sampling(max_tokens=12))
     completions = policy.sample(*draw, torch.Generator().manual_seed(0))
-    assert caplog.text.count("draws otherwise where prompts are padded") == 1
+    assert [caplog.text.count(f"draws otherwise {one}") for one in said] == [1] * len(said)
+    assert caplog.text.count("draws otherwise") == len(said)
     with torch.no_grad():
         found = policy.group_logprobs(prompts, completions).logprobs_BGR
     torch.testing.assert_close(found, completions.logprobs_BGR, rtol=0, atol=1e-4)

@@ -20,6 +20,8 @@ from holdfast.policy.generation import own_settings_aside
 from holdfast.policy.logprobs import logits_to_logprobs, scatter, top_entropy
 from holdfast.policy.processed import check_features, collate, image_features
 
+ALONE, UNCACHED = 1, 2  # care in sampling: prompts one by one; and no cache of what came before
+
 
 def plain_logprobs(
     model: Any,
@@ -67,17 +69,18 @@ def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torc
 
 
 @torch.no_grad()
-def sample_plain(model: Any, prompts: Prompts, out: Recorder, alone: bool = False) -> None:
-    """Like `sample_packed`, through the model's own `generate` on repeated prompts; `alone`: one by one."""
+def sample_plain(model: Any, prompts: Prompts, out: Recorder, care: int = 0) -> None:
+    """Like `sample_packed`, through the model's own `generate` on repeated prompts, with `care`."""
     group = out.shape[1]
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=out.sampling.max_tokens,
         eos_token_id=out.draw.ends.tolist(),
         pad_token_id=out.draw.pad,
+        **({"use_cache": False} if care == UNCACHED else {}),
     )
     for first, some in (
-        [(row, prompts.select([row])) for row in range(len(prompts))] if alone else [(0, prompts)]
+        [(row, prompts.select([row])) for row in range(len(prompts))] if care else [(0, prompts)]
     ):
         tokens_XP = some.tokens_BP.repeat_interleave(group, 0)
         drawer = _Drawer(out, tokens_XP.shape[1], first * group)

@@ -53,7 +53,7 @@ class Policy:
         processor: its processor; `tokenizer` is the text part of it.
         family: what kind of model it is.
         way: `packed` or `plain`.
-        alone: whether the plain pass samples prompts one by one.
+        care: with which the plain pass samples (`plain.ALONE`).
         drawn: whether prompts were padded, of the samples of the plain pass that were compared.
         budget: what larger batches are split by.
         operations: what its passes cost.
@@ -83,8 +83,8 @@ class Policy:
             self.backbone = Backbone(model, self.family)
         except ValueError as error:
             self.fall_back(str(error))
-        self.checked = self.replays_checked = self.alone = False
-        self.drawn: frozenset[bool] = frozenset()
+        self.checked = self.replays_checked = False
+        self.care, self.drawn = 0, frozenset[bool]()
         self._freeze()
         if self.way == "packed" and self.device.type == "cuda":
             fused.fuse(model)
@@ -231,7 +231,7 @@ class Policy:
             if self.way == "packed" and self.backbone is not None:
                 sample_packed(self.backbone, some, out, known if some is prompts else None)
             else:
-                sample_plain(self.model, some, out, self.alone)
+                sample_plain(self.model, some, out, self.care)
             return out.completions()
 
         def whole() -> Completions:

@@ -10,6 +10,7 @@ import torch
 from holdfast.errors import HoldfastError
 from holdfast.policy import fused, products
 from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.plain import ALONE, UNCACHED
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
@@ -98,7 +99,8 @@ def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions
 
 @torch.no_grad()
 def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, temperature: float) -> bool:
-    """Whether what the plain pass drew is to be drawn again: prompts one by one, as padding changes replies.
+    """Whether what the plain pass drew is to be drawn again: prompts one by one, as padding changes replies,
+    or without a cache, as that does.
 
     What it drew with is compared with its own pass once, and once where prompts are padded.
 
@@ -106,7 +108,7 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
         HoldfastError: the model says otherwise while it writes than when it reads what it wrote.
     """
     lengths_B = prompts.lengths_B
-    padded = not policy.alone and len(prompts) > 1 and bool(lengths_B.min() < lengths_B.max())
+    padded = policy.care < ALONE and len(prompts) > 1 and bool(lengths_B.min() < lengths_B.max())
     if policy.way != "plain" or padded in policy.drawn or not len(prompts):
         return False
     ends = sorted({int(lengths_B.argmin()), int(lengths_B.argmax())})  # most padding, and most pictures
@@ -122,25 +124,27 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
     policy.drawn |= {padded}
     if not difference > TOLERANCE[next(policy.model.parameters()).dtype] / min(1, temperature):
         return False
-    if not padded:
+    if policy.care == UNCACHED:
         raise HoldfastError(
             f"{kind} cannot be sampled from: the log-probabilities with which its transformers code draws "
             f"tokens are off by {difference:.2g} on average from those that it then gives to them."
         )
-    policy.alone = True
-    log.warning("%s draws otherwise where prompts are padded (log-probabilities are off by %.2g on "
-                "average): they are sampled one by one, which is slower.", kind, difference)  # fmt: skip
+    policy.care, how = (ALONE, "where prompts are padded") if padded else (UNCACHED, "with its cache")
+    policy.drawn -= {False}
+    log.warning("%s draws otherwise %s (log-probabilities are off by %.2g on average): prompts are sampled "
+                "one by one%s, which is slower.", kind, how, difference,
+                " and without it" * (policy.care == UNCACHED))  # fmt: skip
     return True
 
 
 def agree(policy: Policy) -> None:
     """Have all ranks take over what the leading one has found out about the model."""
 
-    def found() -> tuple[tuple[bool, frozenset[bool]], str, bool, bool, bool, bool, bool, int | None]:
+    def found() -> tuple[tuple[int, frozenset[bool]], str, bool, bool, bool, bool, bool, int | None]:
         backbone = policy.backbone
         replays, lean = backbone is not None and backbone.replays, policy.lean is not None
         checks = policy.way, policy.checked, policy.replays_checked
-        plain = policy.alone, policy.drawn
+        plain = policy.care, policy.drawn
         return plain, *checks, replays, lean, products.used(), policy.budget.tokens
 
     plain, way, policy.checked, policy.replays_checked, replays, lean, onednn, tokens = (
@@ -150,7 +154,7 @@ def agree(policy: Policy) -> None:
         products.leave_to_pytorch("the leading rank does without them")
     if way == "plain" and policy.way != way:
         fused.disable()
-    policy.way, policy.budget.tokens, (policy.alone, policy.drawn) = way, tokens, plain
+    policy.way, policy.budget.tokens, (policy.care, policy.drawn) = way, tokens, plain
     if policy.backbone is not None:
         policy.backbone.replays = replays
         if not lean:
