@@ -111,7 +111,8 @@ def test_what_layouts_do_not_give_is_left_to_the_plain_pass(
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [("helium", {"head_dim": 8}), ("granite", {"residual_multiplier": 0.9}),
-     ("granite", {"embedding_multiplier": 1.1})],
+     ("granite", {"embedding_multiplier": 1.1}),
+     ("smollm3", {"num_hidden_layers": 4, "use_sliding_window": False, "sliding_window": None})],
 )  # fmt: skip
 def test_layers_that_compute_otherwise_are_not_written_out(
     tmp_path: Path, kind: str, settings: dict[str, Any]

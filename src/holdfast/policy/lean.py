@@ -123,6 +123,8 @@ class Layer:
         _expect(attention, PARTS["attention"] | set(self.norms))
         if not hasattr(attention, "head_dim") or not hasattr(attention, "scaling"):
             raise ValueError(f"{type(attention).__name__} with heads of its own")
+        if not getattr(attention, "use_rope", True):
+            raise ValueError(f"{type(attention).__name__} without positions")
         _turns(attention)
         self.layer, self.attention, self.size = layer, attention, attention.head_dim
         for norm in (layer.input_layernorm, layer.post_attention_layernorm):
