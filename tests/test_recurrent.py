@@ -46,6 +46,14 @@ def test_equals_plain_pass(folders, family, images):
         assert_nearly_equal_passes(policy, random_batch(policy, seed, images, group, longest))
 
 
+def test_texts_begin_with_one_token(folders):
+    """Prompts of one token, as `rad` has them: what they leave is what the completions go on from."""
+    policy = make_policy(folders["qwen3_5"])
+    texts = policy.encoder.texts(["w1 w2 w3 w4", "w5 w6"], 6)
+    assert texts[0].lengths_B.tolist() == [1, 1]
+    assert_nearly_equal_passes(policy, texts)
+
+
 def test_every_parameter_has_a_gradient(folders):
     policy = make_policy(folders["qwen3_5"])
     gradients = loss_and_gradients(policy, "packed", *random_batch(policy, 1, (1, 2), 2, 5))[2]

@@ -45,13 +45,14 @@ Scan = Callable[[torch.Tensor, State | None], tuple[torch.Tensor, State]]
 
 def scan(own: Callable[..., torch.Tensor], rows_SLC: torch.Tensor, state: State | None) -> Any:
     """What a module makes of rows that go on from a state, and the state after their last tokens."""
-    length = rows_SLC.shape[1]
+    length, start = rows_SLC.shape[1], 0
     if length == 1 and torch.is_grad_enabled():  # kernels for one token have no way back
-        rows_SLC = F.pad(rows_SLC, (0, 0, 0, 1))
+        start = int(state is None)  # zeros before all leave no trace; after, in a state that ends here
+        rows_SLC = F.pad(rows_SLC, (0, 0, start, 1 - start))
     # transformers' own computation fills up a row to whole chunks, of 64 tokens unless told; kernels know it.
     chunk = {"chunk_size": min(64, -(-length // 8) * 8)} if rows_SLC.is_cpu else {}
     carried = Carried(state)
-    made_SLC = own(rows_SLC, cache_params=carried, **chunk)[:, :length]
+    made_SLC = own(rows_SLC, cache_params=carried, **chunk)[:, start : start + length]
     if carried.inputs is None or carried.memory is None:
         raise ValueError("a module with a state did not leave it")
     return made_SLC, (carried.inputs, carried.memory)
