@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,16 @@ def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         from readonce import copied_model
 
         monkeypatch.setattr(policy, "load_model", copied_model)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An engine that draws, on this machine; no proxy stands before it."""
+    from engine_server import serving
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as made:
+        yield made
 
 
 @pytest.fixture

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Ovis2Config
+from transformers import AutoModelForCausalLM, Ovis2Config, PreTrainedModel
 from transformers.models.olmo2.modeling_olmo2 import Olmo2Attention
 
 from family_helpers import family_tokenizer
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy.families import family_of
+from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
-from policy_helpers import make_policy
+from policy_helpers import make_folder as make_vision_folder
+from policy_helpers import make_policy, make_text_folder
 from test_group_pass import loss_and_gradients, random_batch
 from test_text_models import make_folder
 
@@ -184,3 +186,22 @@ def test_tokens_that_stand_for_pictures_are_never_drawn() -> None:
     """Ovis2 puts features in the places of a list of ids, wherever they stand while a picture is shown."""
     config = Ovis2Config(visual_indicator_token_ids=[201, 202, 203], image_token_id=204)
     assert family_of(config).control_ids(family_tokenizer()) >= {201, 202, 203, 204}
+
+
+def test_a_part_that_is_not_known_cannot_be_frozen(tmp_path, monkeypatch):
+    monkeypatch.setattr(QwenVL, "projector", ("bridge",))
+    with pytest.raises(InputError, match=r"its projector is not known \(looked for: bridge\)"):
+        make_policy(make_vision_folder(tmp_path), freeze=("vision", "projector"))
+
+
+def test_activations_are_checkpointed_by_the_name_that_older_transformers_have(tmp_path, monkeypatch):
+    new = PreTrainedModel.activation_checkpointing_enable
+    monkeypatch.setattr(PreTrainedModel, "gradient_checkpointing_enable", lambda model: new(model))
+    monkeypatch.delattr(PreTrainedModel, "activation_checkpointing_enable")
+    policy = make_policy(make_vision_folder(tmp_path), activation_checkpointing=True)
+    assert any(getattr(module, "gradient_checkpointing", False) for module in policy.model.modules())
+
+
+def test_frozen_parts_need_a_vision_tower(tmp_path):
+    with pytest.raises(InputError, match=r"model\.freeze: LlamaForCausalLM has no vision tower; remove"):
+        make_policy(make_text_folder(tmp_path), freeze=("vision",))

@@ -16,7 +16,6 @@ from transformers import (
     AutoConfig,
     GraniteConfig,
     GraniteForCausalLM,
-    PreTrainedModel,
     Qwen2_5_VLForConditionalGeneration,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -406,11 +405,6 @@ def test_damaged_tokenizer(folder, tmp_path):
         make_policy(copy)
 
 
-def test_frozen_parts_need_a_vision_tower(tmp_path):
-    with pytest.raises(InputError, match=r"model\.freeze: LlamaForCausalLM has no vision tower; remove"):
-        make_policy(make_text_folder(tmp_path), freeze=("vision",))
-
-
 def test_a_tokenizer_without_an_end_token_is_told_before_any_work(tmp_path):
     path = make_text_folder(tmp_path) / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token": None}))
@@ -418,20 +412,6 @@ def test_a_tokenizer_without_an_end_token_is_told_before_any_work(tmp_path):
     template.write_text(template.read_text().replace("<|im_end|>", ""))
     with pytest.raises(InputError, match="names no end token"):
         check_ready(str(tmp_path), ModelSettings(path=str(tmp_path)))
-
-
-def test_a_part_that_is_not_known_cannot_be_frozen(folder, monkeypatch):
-    monkeypatch.setattr(QwenVL, "projector", ("bridge",))
-    with pytest.raises(InputError, match=r"its projector is not known \(looked for: bridge\)"):
-        make_policy(folder, freeze=("vision", "projector"))
-
-
-def test_activations_are_checkpointed_by_the_name_that_older_transformers_have(folder, monkeypatch):
-    new = PreTrainedModel.activation_checkpointing_enable
-    monkeypatch.setattr(PreTrainedModel, "gradient_checkpointing_enable", lambda model: new(model))
-    monkeypatch.delattr(PreTrainedModel, "activation_checkpointing_enable")
-    policy = make_policy(folder, activation_checkpointing=True)
-    assert any(getattr(module, "gradient_checkpointing", False) for module in policy.model.modules())
 
 
 def test_unwritable_folder(policy, tmp_path):

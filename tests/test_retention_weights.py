@@ -386,9 +386,8 @@ class OfEmbeddings(nn.Module):
 
 def test_directions_of_embeddings_are_rows_of_the_first_matrix() -> None:
     outer = nn.ModuleDict({"layer": OfEmbeddings()})
-    stage = stage_on(outer, inherited={"olora": {"used": torch.tensor(2)}})
-    strategy, memory = made("olora", rank=2, strength=1e-6), dict[str, torch.Tensor]()
-    strategy.begin(stage, memory)
+    stage, memory = stage_on(outer, inherited={"olora": {"used": torch.tensor(2)}}), dict[str, torch.Tensor]()
+    (strategy := made("olora", rank=2, strength=1e-6)).begin(stage, memory)
     before = [one.detach().clone() for one in outer.parameters()]
     steps(strategy, stage, memory, 2)
     first, second = (one != old for one, old in zip(outer.parameters(), before, strict=True))
