@@ -181,7 +181,7 @@ def make_qwen2_folder(folder: Path) -> Path:
 
 
 def make_gemma3_folder(folder: Path) -> Path:
-    """Gemma 3: image tokens see one another in both directions, most layers a window: the plain pass."""
+    """Gemma 3: image tokens see one another in both directions, most layers a window."""
     torch.manual_seed(0)
     tokenizer = family_tokenizer(
         image_token="<image>", boi_token="<start_of_image>", eoi_token="<end_of_image>"
@@ -197,7 +197,9 @@ def make_gemma3_folder(folder: Path) -> Path:
     images = Gemma3ImageProcessorPil(size={"height": 32, "width": 32})
     template = TEMPLATE.replace("<image>", "<start_of_image>")
     processor = Gemma3Processor(images, tokenizer, chat_template=template, image_seq_length=4)
-    return _save(Gemma3ForConditionalGeneration(config), processor, folder)
+    model = Gemma3ForConditionalGeneration(config)
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight)  # zeros as it is made
+    return _save(model, processor, folder)
 
 
 def make_llava_next_folder(folder: Path) -> Path:

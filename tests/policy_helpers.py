@@ -13,8 +13,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -124,8 +122,8 @@ def make_qwen3_folder(folder: Path) -> Path:
     return folder
 
 
-def make_text_folder(folder: Path, *, sliding_window: int | None = None) -> Path:
-    """A text-only causal language model; with a sliding window, one that the packed pass does not know."""
+def make_text_folder(folder: Path) -> Path:
+    """A text-only causal language model."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -134,12 +132,7 @@ def make_text_folder(folder: Path, *, sliding_window: int | None = None) -> Path
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    model = (
-        LlamaForCausalLM(LlamaConfig(**sizes))
-        if sliding_window is None
-        else MistralForCausalLM(MistralConfig(**sizes, sliding_window=sliding_window))
-    )
-    model.save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -43,7 +43,7 @@ MAKERS = {
     "glm46v": make_glm46v_folder,
     "mistral3": make_mistral3_folder,
 }
-KNOWN = ("llava", "idefics3", "smolvlm", "internvl", "glm4v", "glm46v", "mistral3")
+KNOWN = ("llava", "idefics3", "smolvlm", "internvl", "gemma3", "glm4v", "glm46v", "mistral3")
 
 
 @pytest.fixture(scope="module")

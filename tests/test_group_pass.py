@@ -11,6 +11,7 @@ import torch
 from family_helpers import make_qwen2_folder
 from holdfast.policy import logprobs
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
+from holdfast.policy.groups import Groups
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
 from policy_helpers import (
@@ -21,6 +22,7 @@ from policy_helpers import (
     random_image,
     random_text,
 )
+from test_text_models import make_folder as make_unknown_folder
 
 SPANS = {torch.float64: 1e-6, torch.float32: 1e-3}  # transformers rounds norms to float32 even in float64
 
@@ -138,7 +140,7 @@ def test_activation_checkpointing(folder):
 
 
 def test_dropout_is_off_where_activations_are_checkpointed(tmp_path):
-    path = make_text_folder(tmp_path, sliding_window=4) / "config.json"
+    path = make_unknown_folder(tmp_path, "stablelm") / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "attention_dropout": 0.5}))
     policy, reference = make_policy(tmp_path, activation_checkpointing=True), make_policy(tmp_path)
     batch, calls = random_batch(policy, 5, (0, 0), 2, 6), []
@@ -184,15 +186,13 @@ def test_negative_control(folder, fault, monkeypatch):
             Prompts, "next_positions_B", property(lambda self: self.positions_KBP.amax((0, 2)) + 2)
         )
     else:
-        build = logprobs.Groups
+        sees = Groups._completions_see
 
-        def shifted(*args, **kwargs):
-            layout = build(*args, **kwargs)
-            own = layout.mask_BRK[:, :, layout.longest_prompt :]
-            own.copy_(own.roll(1, 1))
-            return layout
+        def shifted(self, window):
+            prompt_BRP, own_BRR = sees(self, window).tensor_split([self.longest_prompt], -1)
+            return torch.cat([prompt_BRP, own_BRR.roll(1, 1)], -1)
 
-        monkeypatch.setattr(logprobs, "Groups", shifted)
+        monkeypatch.setattr(Groups, "_completions_see", shifted)
     with pytest.raises(AssertionError):
         assert_equal_passes(policy, *batch)
 
@@ -249,9 +249,9 @@ def test_text_only_model(tmp_path):
 
 
 def test_unknown_architecture_uses_the_plain_pass(tmp_path, caplog):
-    policy = make_policy(make_text_folder(tmp_path, sliding_window=4))
+    policy = make_policy(make_unknown_folder(tmp_path, "stablelm"))
     assert policy.way == "plain"
-    assert "has layers that do not attend to all that came before" in caplog.text
+    assert "does not attend once in every layer, as it says" in caplog.text
     prompts, _ = random_batch(policy, 4, (0, 0), 1, 1)
     completions = policy.sample(prompts, 3, Sampling(max_tokens=6), torch.Generator().manual_seed(0))
     again = policy.group_logprobs(prompts, completions)

@@ -123,15 +123,15 @@ def test_unknown_parts_are_left_to_transformers(folder, caplog):
     text = policy.backbone.text
     text.layers[1].extra = torch.nn.Identity()
     with pytest.raises(ValueError, match="Qwen2_5_VLDecoderLayer of extra, input_layernorm"):
-        lean.Lean(text)
+        lean.Lean(text, [None, None])
     del text.layers[1].extra
     text.rotary_emb.rope_type = "dynamic"
     with pytest.raises(ValueError, match="rotary positions of type dynamic"):
-        lean.Lean(text)
+        lean.Lean(text, [None, None])
     text.rotary_emb.rope_type = "default"
     text.norm = torch.nn.LayerNorm(32)
     with pytest.raises(ValueError, match="LayerNorm"):
-        lean.Lean(text)
+        lean.Lean(text, [None, None])
 
 
 def test_gradients_of_norms_and_rotations():

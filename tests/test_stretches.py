@@ -11,7 +11,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from family_helpers import make_idefics3_folder, make_llava_folder, make_qwen2_folder
+from family_helpers import make_gemma3_folder, make_idefics3_folder, make_llava_folder, make_qwen2_folder
 from holdfast.policy import stretches
 from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.decoding import look_back
@@ -33,6 +33,7 @@ MAKERS = {
     "qwen3-vl": make_qwen3_folder,
     "qwen3-vl-moe": make_qwen3_vl_moe_folder,
     "qwen3.5": make_qwen3_5_folder,
+    "gemma-3": make_gemma3_folder,
     "glm-4v": make_glm4v_folder,
     "llava": make_llava_folder,
     "idefics3": make_idefics3_folder,

@@ -2,7 +2,7 @@
 
 What is exact: weights, gradients, the optimiser's state and the reference, each the number of
 parameters times their size. What is worked out from the model's shape: activations, as what autograd
-keeps for a packed group-wise pass (`policy/attention.py`), and the keys and values of sampling. What
+keeps for a packed group-wise pass (`policy/groups.py`), and the keys and values of sampling. What
 is a bound: every prompt, image and target is as large as the largest (of a model that is not at hand to
 look at rows, as `max_pixels` allows), every completion as long as `max_tokens`, and a part of a batch as
 large as `token_budget` (or the batch) allows.

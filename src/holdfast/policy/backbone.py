@@ -1,7 +1,7 @@
 """The parts of a transformers model that the group-wise pass drives itself.
 
-What they are, its family says (`families/`). A model of a family that is not known, or with
-sliding-window attention, works through the plain pass.
+What they are, its family says (`families/`). A model of a family that is not known works through the
+plain pass.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import torch
 from torch import nn
 
 from holdfast.errors import reason
-from holdfast.policy.attention import NAME, Groups, Layout
+from holdfast.policy.attention import NAME, Layout, windows_of
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families import Family, ImageFeatures
+from holdfast.policy.groups import Groups
 from holdfast.policy.lean import Lean, Step
 from holdfast.policy.processed import check_features
 from holdfast.policy.recurrent import KIND, Scan, take_over
 
 log = logging.getLogger(__name__)
 
+FAILS = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)  # of a model that does not fit
 FEATURE_BYTES = 1 << 30  # of frozen image features that are kept
 
 
@@ -48,18 +50,18 @@ def _attention_of(config: Any) -> Any:
 
 
 class _Asked(Groups):
-    """A layout that knows which attention modules asked it, by id."""
+    """A layout that knows which attention modules asked it, by id, and for what windows."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.asked: list[int] = []
+        self.asked: dict[int, list[int | None]] = {}
 
     def attend(self, module: nn.Module, *arguments: Any) -> torch.Tensor:
-        self.asked.append(id(module))
+        self.asked.setdefault(id(module), []).append(arguments[-1])
         return super().attend(module, *arguments)
 
     def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
-        self.asked.append(id(module))
+        self.asked.setdefault(id(module), []).append(None)
         return super().scan(module, scan, rows_NC)
 
 
@@ -80,9 +82,7 @@ class Backbone:
     def __init__(self, model: Any, family: Family):
         self.model, self.family, self.axes = model, family, family.axes
         self.text = family.text_model(model)
-        kinds = set(getattr(self.text.config, "layer_types", None) or ["full_attention"])
-        if kinds - {KIND} != {"full_attention"} or getattr(self.text.config, "sliding_window", None):
-            raise ValueError(f"{type(model).__name__} has layers that do not attend to all that came before")
+        self.windows = windows_of(self.text)
         own = _attention_of(model.config)
         model.set_attn_implementation(NAME)
         try:
@@ -106,11 +106,12 @@ class Backbone:
         self.recurrent = take_over(self.text)
         self.replays = model.device.type == "cuda"
         self.lean: Lean | None = None
-        if model.device.type == "cpu":
-            with suppress(ValueError):  # layers that nobody has written out stay transformers' own
-                self.lean = Lean(self.text)
         self._features: ByteCache[ImageFeatures] = ByteCache(FEATURE_BYTES)
         self._try_layers()
+        if model.device.type == "cpu":
+            with suppress(ValueError):  # layers that nobody has written out stay transformers' own
+                self.lean = Lean(self.text, self.windows)
+                self._try_lean()
         if model.device.type != "meta":  # where there are no numbers
             self._try_head()
 
@@ -150,30 +151,32 @@ class Backbone:
 
     @torch.no_grad()
     def _try_layers(self) -> None:
-        """Have a token go through: what is written out may not fit after all, or nobody may ask a layout.
+        """Have a token go through transformers' own: nobody may ask a layout.
 
         Raises:
             ValueError: not every layer attends by a layout, and by it alone.
         """
-        token = torch.zeros(1, dtype=torch.long, device=self.model.device)
-
-        def calls() -> list[int]:
-            layout = _Asked(torch.ones_like(token), dtype=self.dtype)
-            embedded = Embedded(self.text.embed_tokens(token))
-            self.hidden(embedded, token.expand(self.axes, -1), layout)
-            return layout.asked
-
-        if self.lean is not None:
-            try:
-                calls()
-            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-                self.leave_to_transformers(f"written out they fail ({reason(error)})")
         try:
-            asked = calls()
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            asked = self._asked()
+        except FAILS as error:
             raise ValueError(f"{type(self.model).__name__} fails in it ({reason(error)})") from error
-        if not len(asked) == len(set(asked)) == len(self.text.layers):
-            raise ValueError(f"{type(self.model).__name__} does not call its attention once in every layer")
+        if asked != [[window] for window in self.windows]:
+            raise ValueError(f"{type(self.model).__name__} does not attend once in every layer, as it says")
+
+    @torch.no_grad()
+    def _try_lean(self) -> None:
+        """Have a token go through the layers as they are written out: they may not fit after all."""
+        try:
+            self._asked()
+        except FAILS as error:
+            self.leave_to_transformers(f"written out they fail ({reason(error)})")
+
+    def _asked(self) -> list[list[int | None]]:
+        """The windows for which each layer asks the layout of one token."""
+        token = torch.zeros(1, dtype=torch.long, device=self.model.device)
+        layout = _Asked(torch.ones_like(token), dtype=self.dtype)
+        self.hidden(Embedded(self.text.embed_tokens(token)), token.expand(self.axes, -1), layout)
+        return list(layout.asked.values())
 
     @property
     def dtype(self) -> torch.dtype:

@@ -37,15 +37,17 @@ class Decode:
         steps: int,
         states: Mapping[int, State] | None = None,
     ):
-        first = prompt_keys[0][0]
-        prompts, kv_heads, _, size = first.shape
+        first, prompts = prompt_keys[0][0], len(prompt_mask_BP)
         # As the products read them: a step would copy them again.
         self.prompt_keys = [(k.contiguous(), v.contiguous()) for k, v in prompt_keys]
         self.hidden_BP = torch.zeros(
             prompt_mask_BP.shape, dtype=first.dtype, device=first.device
         ).masked_fill_(~prompt_mask_BP, -torch.inf)
-        shape = (prompts * group, kv_heads, steps, size)
-        self.own_keys = [(first.new_empty(shape), first.new_empty(shape)) for _ in prompt_keys]
+        self.own_keys = [
+            tuple(x.new_empty(prompts * group, x.shape[1], steps, x.shape[3]) for x in keys)
+            for keys in prompt_keys
+        ]
+        self.lengths_B, self.longest = prompt_mask_BP.sum(-1), prompt_mask_BP.shape[1] + steps
         self.layers: dict[int, int] = {}
         self.states = {
             module: (inputs.repeat_interleave(group, 0), memory.repeat_interleave(group, 0))
@@ -77,7 +79,7 @@ class Decode:
             self.prompt_keys = [
                 (k.index_select(0, live), v.index_select(0, live)) for k, v in self.prompt_keys
             ]
-            self.hidden_BP = self.hidden_BP[live]
+            self.hidden_BP, self.lengths_B = self.hidden_BP[live], self.lengths_B[live]
         self._arrange()
 
     def _store(self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor) -> Keys:
@@ -88,21 +90,43 @@ class Decode:
         return own_k[:, :, : self.step + 1], own_v[:, :, : self.step + 1]
 
     def attend(
-        self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+        self,
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+        window: int | None = None,
     ) -> torch.Tensor:
         layer = self.layers.setdefault(id(module), len(self.layers))
         own = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
         q_NhMD = query[0].transpose(0, 1).unflatten(1, (key.shape[1], -1))
-        out_NhMD = self._look_back(q_NhMD, scaling, own, self.prompt_keys[layer])
+        if window is not None and window >= self.longest:
+            window = None
+        out_NhMD = self._look_back(q_NhMD, scaling, own, self.prompt_keys[layer], window)
         return out_NhMD.reshape(1, query.shape[2], -1, query.shape[3])
 
     def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
         made_N1C, self.states[id(module)] = scan(rows_NC[:, None], self.states[id(module)])
         return made_N1C[:, 0]
 
-    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
+    def _look_back(
+        self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys, window: int | None
+    ) -> torch.Tensor:
         """Attention over own keys and values, and the prompts'; arguments as `look_back` takes them."""
-        return look_back(q_NhMD, scaling, own, prompt, self.hidden_BP, self.slots, self.width)
+        if window is not None:
+            own = own[0][:, :, -window:], own[1][:, :, -window:]
+        hidden_BP = self._hidden(self.step, window)
+        return look_back(q_NhMD, scaling, own, prompt, hidden_BP, self.slots, self.width)
+
+    def _hidden(self, step: int | torch.Tensor, window: int | None) -> torch.Tensor:
+        """0 on the prompt tokens that a step sees, -inf on others and on padding."""
+        if window is None:
+            return self.hidden_BP
+        back_BP = (self.lengths_B + step)[:, None] - torch.arange(
+            self.hidden_BP.shape[1], device=self.lengths_B.device
+        )
+        return self.hidden_BP.masked_fill(back_BP >= window, -torch.inf)
 
 
 def look_back(
@@ -114,14 +138,16 @@ def look_back(
     slots_N: torch.Tensor | None,
     width: int,
     step_1: torch.Tensor | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """Attention of one step, [N, h, M, D].
 
     Args:
         own, prompt: keys and values of the completions so far [N, h, R, D], and of prompts [B, h, P, D].
-        hidden_BP: 0 on prompt tokens, -inf on padding.
+        hidden_BP: 0 on prompt tokens, -inf on padding and on what lies before a window.
         slots_N: place of each row among the `width` slots of each prompt; None if all are taken.
         step_1: own keys after it are not there yet; None if all are.
+        window: tokens back from `step_1` that are seen, itself included; None for all.
     """
     (own_k, own_v), (prompt_k, prompt_v) = own, prompt
     prompts, q_NhMD = len(prompt_k), q_NhMD * scaling
@@ -142,7 +168,10 @@ def look_back(
     scores_NhMR = q_NhMD @ own_k.transpose(2, 3)
     if step_1 is not None:
         steps_R = torch.arange(own_k.shape[2], device=own_k.device)
-        scores_NhMR = scores_NhMR.masked_fill(steps_R > step_1, -torch.inf)
+        hidden_R = steps_R > step_1
+        if window is not None:
+            hidden_R |= steps_R <= step_1 - window
+        scores_NhMR = scores_NhMR.masked_fill(hidden_R, -torch.inf)
     weights = torch.cat([scores_NhMP, scores_NhMR], -1).softmax(
         -1, dtype=torch.promote_types(q_NhMD.dtype, torch.float32)
     )

@@ -29,7 +29,7 @@ PARTS = {  # of a text model, its layers and their attention: what is computed h
 }
 DEEP = {"visual_pos_masks", "deepstack_visual_embeds"}
 MULTIPLIERS = ("embedding_multiplier", "residual_multiplier")  # of Granite, say
-ROTATIONS = {"default", "linear", "llama3", "yarn"}  # whose angles depend on the position alone
+ROTATIONS = ("default", "linear", "llama3", "yarn")  # whose angles depend on the position alone
 JOINED_WEIGHTS = 2**24  # of matrices that are copied into one another for decoding, at most
 Angles = tuple[torch.Tensor, torch.Tensor]  # cosine and sine [N, 1, D]
 Step = Callable[[torch.Tensor, torch.Tensor, Layout], torch.Tensor]
@@ -42,14 +42,14 @@ class Lean:
         ValueError: something in it is not known; the message says what.
     """
 
-    def __init__(self, text: Any):
+    def __init__(self, text: Any, windows: Sequence[int | None]):
         _expect(text, PARTS["text"])
         self.text = text
         if (kind := getattr(text.rotary_emb, "rope_type", None)) not in ROTATIONS:
             raise ValueError(f"rotary positions of type {kind}")
         if any(getattr(module, name, 1) != 1 for module in (text, *text.layers) for name in MULTIPLIERS):
             raise ValueError(f"{type(text).__name__} with multipliers")
-        self.layers = [Layer(layer) for layer in text.layers]
+        self.layers = [Layer(*each) for each in zip(text.layers, windows, strict=True)]
         _norm_of(text.norm)
 
     def takes(self, extra: Mapping[str, Any]) -> bool:
@@ -110,12 +110,13 @@ class Layer:
 
     Args:
         layer: transformers' module.
+        window: tokens that it sees back; None for all.
 
     Attributes:
         within: what calls it, where its weights are to be gathered first.
     """
 
-    def __init__(self, layer: Any):
+    def __init__(self, layer: Any, window: int | None):
         self.within: Callable[..., torch.Tensor] | None = None
         _expect(layer, PARTS["layer"])
         attention = layer.self_attn
@@ -126,7 +127,7 @@ class Layer:
         if not getattr(attention, "use_rope", True):
             raise ValueError(f"{type(attention).__name__} without positions")
         _turns(attention)
-        self.layer, self.attention, self.size = layer, attention, attention.head_dim
+        self.layer, self.attention, self.size, self.window = layer, attention, attention.head_dim, window
         for norm in (layer.input_layernorm, layer.post_attention_layernorm):
             _norm_of(norm)
         self._plain_mlp = {name for name, _ in layer.mlp.named_children()} == PARTS["mlp"]
@@ -145,7 +146,8 @@ class Layer:
         layer, attention = self.layer, self.attention
         heads = self.heads(normed(layer.input_layernorm, rows_NC), angles)
         query, key, value = (x.transpose(0, 1)[None] for x in heads)
-        seen_NC = layout.attend(attention, query, key, value, attention.scaling)[0].flatten(1)
+        seen_NHD = layout.attend(attention, query, key, value, attention.scaling, self.window)[0]
+        seen_NC = seen_NHD.flatten(1)
         if read is not None:
             seen_NC, rows_NC = seen_NC.index_select(0, read), rows_NC.index_select(0, read)
         rows_NC = rows_NC + attention.o_proj(seen_NC)
@@ -190,7 +192,7 @@ class Joined(Layer):
     """A layer for decoding, without gradient: what reads the same rows is one product."""
 
     def __init__(self, layer: Layer):
-        super().__init__(layer.layer)
+        super().__init__(layer.layer, layer.window)
         attention, mlp = self.attention, self.layer.mlp
         self.project = side_by_side(*map(_map, (attention.q_proj, attention.k_proj, attention.v_proj)))
         self.widen = side_by_side(_map(mlp.gate_proj), _map(mlp.up_proj))

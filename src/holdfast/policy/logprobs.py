@@ -1,7 +1,7 @@
 """Log-probabilities of groups of completions, prompt and image once per group.
 
 The packed pass: all prompts and all completions lie in one row of tokens without padding, each
-completion attending to its prompt and its own past (`attention.Groups`), with the rotary positions
+completion attending to its prompt and its own past (`groups.Groups`), with the rotary positions
 it would have in a row of its own. Nothing is computed for padding, and nothing about a prompt twice;
 log-probabilities, losses and gradients equal those of the plain pass up to rounding.
 """
@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from holdfast.policy.attention import Groups
 from holdfast.policy.backbone import Backbone, Embedded
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.fused import available, compiled
-from holdfast.policy.prefill import Prefill
+from holdfast.policy.prefill import Prefill, layout_of
 
 # Logits held at once. Above this many, token chunks are recomputed in the backward pass instead. Compiled
 # kernels keep them once and as the head makes them, and a GPU is slow at products of few rows.
@@ -61,7 +60,7 @@ def packed_hidden(
     positions_BGR = (prompts.next_positions_B[:, None, None] + steps_R).expand(is_input_BGR.shape)
     positions_KN = positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1)
     if known is None:
-        layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype)
+        layout = layout_of(backbone, prompts, inputs_BG)
         tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], tokens_N])
         positions_KN = torch.cat([prompts.positions_KBP[:, prompts.mask_BP], positions_KN], dim=1)
         ends_B = prompts.lengths_B.cumsum(0) - 1
@@ -71,7 +70,7 @@ def packed_hidden(
     else:
         hidden_ND = known.ends_BD
         if len(tokens_N):
-            layout = Groups(prompts.lengths_B, inputs_BG, backbone.dtype, known.keys, known.states)
+            layout = layout_of(backbone, prompts, inputs_BG, known)
             embedded = Embedded(backbone.text.embed_tokens(tokens_N))
             hidden_ND = torch.cat([hidden_ND, backbone.hidden(embedded, positions_KN, layout)])
 

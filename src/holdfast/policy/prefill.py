@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 
-from holdfast.policy.attention import Groups, Keys
+from holdfast.policy.attention import Keys
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Prompts
+from holdfast.policy.groups import Groups
 from holdfast.policy.recurrent import State
 
 
@@ -40,9 +42,26 @@ class Prefill:
         self.ends_BD = torch.empty(0)
 
 
+def layout_of(
+    backbone: Backbone,
+    prompts: Prompts,
+    lengths_BG: torch.Tensor | None = None,
+    known: Prefill | None = None,
+) -> Groups:
+    """How prompts and completions of these lengths attend; prompts that are `known` are not in the row."""
+    if known is not None:
+        return Groups(prompts.lengths_B, lengths_BG, backbone.dtype, known.keys, known.states)
+    ahead, pictures_N = backbone.family.ahead, None
+    if ahead and prompts.image_keys:
+        is_image_BP = prompts.tokens_BP == backbone.family.image_token
+        starts_BP = is_image_BP & ~F.pad(is_image_BP, (1, -1))
+        pictures_N = (starts_BP.cumsum(1) * is_image_BP)[prompts.mask_BP]
+    return Groups(prompts.lengths_B, lengths_BG, backbone.dtype, pictures_N=pictures_N, ahead=ahead)
+
+
 def prefill(backbone: Backbone, prompts: Prompts) -> Prefill:
     """Prompts and their images, with gradient if it is enabled."""
-    layout = Groups(prompts.lengths_B, dtype=backbone.dtype)
+    layout = layout_of(backbone, prompts)
     embedded = backbone.embed(prompts.tokens_BP[prompts.mask_BP], prompts)
     positions_KN, ends_B = prompts.positions_KBP[:, prompts.mask_BP], prompts.lengths_B.cumsum(0) - 1
     ends_BD = backbone.hidden(embedded, positions_KN, layout, ends_B)

@@ -69,8 +69,10 @@ class FixedDecode(Decode):
             old.copy_(new)
         return made_N1C[:, 0]
 
-    def _look_back(self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys) -> torch.Tensor:
-        rest = self.hidden_BP, self.slots, self.width, self.step_1
+    def _look_back(
+        self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys, window: int | None
+    ) -> torch.Tensor:
+        rest = self._hidden(self.step_1, window), self.slots, self.width, self.step_1, window
         return compiled(look_back)(q_NhMD, scaling, own, prompt, *rest)
 
 

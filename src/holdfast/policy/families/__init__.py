@@ -14,6 +14,7 @@ from holdfast.policy.families.family import Family, ImageFeatures, Part
 __all__ = ["FAMILIES", "Family", "ImageFeatures", "Part", "family_of", "part_of"]
 
 FAMILIES: dict[str, type[Family]] = {
+    "gemma3": rotary.Gemma3,
     "glm4v": qwen_vl.Glm4v,
     "glm46v": qwen_vl.Glm4v,
     "idefics3": rotary.Idefics3,

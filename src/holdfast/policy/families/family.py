@@ -46,6 +46,8 @@ class Family:
         vision, projector: names of the modules that are the vision tower, and of those between it and
             the text model; the latter may lie within the former.
         axes: of rotary positions (3 for M-RoPE).
+        ahead: kinds of layers (`full_attention`, `sliding_attention`) in which the tokens of an image see
+            one another, those that come later, too.
 
     Args:
         config: the model's transformers configuration.
@@ -58,6 +60,7 @@ class Family:
         "vision_projection", "vision_adapter", "image_newline", *MERGERS,
     )  # fmt: skip
     axes: ClassVar[int] = 1
+    ahead: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Any):
         self.config = config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from holdfast.policy.attention import FULL, SLIDING
 from holdfast.policy.families.family import Family
 
 
@@ -35,6 +36,17 @@ class InternVL(Llava):
     @property
     def merge(self) -> int:
         return round(1 / self.config.downsample_ratio)
+
+
+class Gemma3(Llava):
+    """Gemma 3 (arXiv 2503.19786): an image has 256 tokens, which see one another; most layers a window."""
+
+    ahead = frozenset({FULL, SLIDING})
+
+    @property
+    def merge(self) -> int:
+        side = self.config.vision_config.image_size // self.config.vision_config.patch_size
+        return round(side / self.config.mm_tokens_per_image**0.5)
 
 
 class Idefics3(Family):
