@@ -145,7 +145,7 @@ def make_glm46v_folder(folder: Path) -> Path:
 
 
 def make_gemma4_folder(folder: Path) -> Path:
-    """Gemma 4: windows, keys shared between layers, embeddings a layer; by the plain pass."""
+    """Gemma 4: windows, keys shared between layers, embeddings a layer, a cap."""
     from transformers import Gemma4Config, Gemma4ForConditionalGeneration, Gemma4Processor
     from transformers.models.gemma4.feature_extraction_gemma4 import Gemma4AudioFeatureExtractor
     from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
@@ -163,9 +163,9 @@ def make_gemma4_folder(folder: Path) -> Path:
     ids = tokenizer.convert_tokens_to_ids
     config = Gemma4Config(
         text_config=text_sizes(tokenizer) | dict(
-            num_hidden_layers=4, head_dim=8, global_head_dim=8, sliding_window=64, num_kv_shared_layers=2,
+            num_hidden_layers=4, head_dim=8, global_head_dim=16, sliding_window=8, num_kv_shared_layers=2,
             layer_types=["sliding_attention", "full_attention"] * 2, hidden_size_per_layer_input=8,
-            vocab_size_per_layer_input=len(tokenizer),
+            vocab_size_per_layer_input=len(tokenizer), use_bidirectional_attention="vision",
         ),
         vision_config=dict(
             hidden_size=24, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,

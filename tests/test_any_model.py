@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Ovis2Config, PreTrainedModel
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, Ovis2Config, PreTrainedModel
 from transformers.models.olmo2.modeling_olmo2 import Olmo2Attention
 
 from family_helpers import family_tokenizer
@@ -95,9 +95,8 @@ def shown(policy: Policy, stock: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "said"),
     [
-        ("nanochat", {}, "scales or caps what its head reads or makes"),
-        ("cohere", {"logit_scale": 0.9}, "scales or caps what its head reads or makes"),
         ("deepseek_v3", LATENT, "its keys and values differ in size"),
+        ("gemma2", {"head_dim": 8}, "attention does not support `softcap`"),
     ],
 )
 def test_what_layouts_do_not_give_is_left_to_the_plain_pass(
@@ -121,6 +120,22 @@ def test_layers_that_compute_otherwise_are_not_written_out(
 ) -> None:
     policy = make_policy(make_folder(tmp_path, kind, **settings), dtype="bfloat16")
     assert policy.way == "packed" and policy.lean is None
+
+
+def test_logits_that_are_not_what_its_head_makes_are_left_to_the_plain_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = LlamaForCausalLM.forward
+
+    def scaled(self: Any, *arguments: Any, **named: Any) -> Any:
+        made = own(self, *arguments, **named)
+        made.logits = made.logits * 0.999
+        return made
+
+    folder = make_text_folder(tmp_path)
+    monkeypatch.setattr(LlamaForCausalLM, "forward", scaled)
+    assert make_policy(folder).way == "plain"
+    assert "does something else to what its head reads or makes" in caplog.text
 
 
 def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from family_helpers import make_llava_folder, make_qwen2_folder
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import environment, images, sampling
-from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families.family import Family
 from holdfast.policy.families.qwen_vl import QwenVL
+from holdfast.policy.head import Head
 from holdfast.policy.policy import Policy
 from holdfast.policy.processor import load_processor
 from holdfast.policy.ready import check_ready
@@ -361,8 +361,9 @@ def test_other_architectures_sample(tmp_path, make):
 
 
 def test_sampling_is_checked_before_it_is_used(tmp_path, caplog, monkeypatch):
-    """Granite divides its logits, which the packed pass does not know: a temperature of its own."""
-    monkeypatch.setattr(Backbone, "_try_head", lambda _: None)  # which finds it as the model is loaded
+    """Granite divides its logits, which this packed pass does not know: a temperature of its own."""
+    monkeypatch.setattr(Head, "_try", lambda *_: None)  # which finds it as the model is loaded
+    monkeypatch.setattr(Head, "_after", lambda _, logits: logits)
     config = AutoConfig.from_pretrained(make_text_folder(tmp_path)).to_dict()
     granite = GraniteConfig(**{k: v for k, v in config.items() if k != "model_type"}, logits_scaling=4.0)
     torch.manual_seed(0)

@@ -17,7 +17,12 @@ from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.decoding import look_back
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
-from newer_families import make_glm4v_folder, make_qwen3_5_folder, make_qwen3_vl_moe_folder
+from newer_families import (
+    make_gemma4_folder,
+    make_glm4v_folder,
+    make_qwen3_5_folder,
+    make_qwen3_vl_moe_folder,
+)
 from policy_helpers import (
     make_folder,
     make_policy,
@@ -34,6 +39,7 @@ MAKERS = {
     "qwen3-vl-moe": make_qwen3_vl_moe_folder,
     "qwen3.5": make_qwen3_5_folder,
     "gemma-3": make_gemma3_folder,
+    "gemma-4": make_gemma4_folder,
     "glm-4v": make_glm4v_folder,
     "llava": make_llava_folder,
     "idefics3": make_idefics3_folder,

@@ -15,6 +15,11 @@ from holdfast.policy.settings import ModelSettings, Sampling
 
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
 
+GEMMA4 = {"head_dim": 8, "global_head_dim": 16, "sliding_window": 4, "num_hidden_layers": 4,
+          "num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2,
+          "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 300,
+          "final_logit_softcapping": 2.0}  # fmt: skip
+
 
 def make_folder(folder: Path, kind: str, **settings: Any) -> Path:
     torch.manual_seed(0)
@@ -33,6 +38,10 @@ def make_folder(folder: Path, kind: str, **settings: Any) -> Path:
         ("qwen3_moe", EXPERTS, "packed", True),  # experts take batches
         ("glm", {"head_dim": 8}, "packed", False),  # half of a head turns
         ("olmoe", {"num_experts": 4, "num_experts_per_tok": 2}, "packed", False),  # norms over all heads
+        ("granite", {"logits_scaling": 4.0}, "packed", True),
+        ("cohere", {"logit_scale": 0.5}, "packed", False),
+        ("nanochat", {"final_logit_softcapping": 2.0}, "packed", False),
+        ("gemma4_text", GEMMA4, "packed", False),
         ("stablelm", {}, "plain", False),  # calls no other attention, though it says that it takes one
         ("diffllama", {}, "plain", False),  # attends twice in a layer
     ],

@@ -16,6 +16,7 @@ from holdfast.policy.groups import Groups
 from holdfast.policy.policy import Policy
 from holdfast.policy.prefill import layout_of
 from holdfast.policy.settings import Sampling
+from newer_families import make_gemma4_folder
 from policy_helpers import make_policy
 from test_group_pass import assert_equal_passes, random_batch
 from test_text_models import make_folder
@@ -29,14 +30,16 @@ MODELS = {  # and whether its layers are written out
     "gemma3_text": (BOTH | {"head_dim": 8}, False),  # a rotation for each kind of layer
 }
 
+VISION = {"gemma3": make_gemma3_folder, "gemma4": make_gemma4_folder}
+
 
 def make(folder: Path, kind: str) -> Policy:
-    if kind == "gemma3":
-        return make_policy(make_gemma3_folder(folder))
+    if kind in VISION:
+        return make_policy(VISION[kind](folder))
     return make_policy(make_folder(folder, kind, **MODELS[kind][0]))
 
 
-@pytest.fixture(params=[*MODELS, "gemma3"])
+@pytest.fixture(params=[*MODELS, *VISION])
 def policy(tmp_path, request):
     return make(tmp_path, request.param)
 

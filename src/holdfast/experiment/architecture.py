@@ -146,12 +146,12 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
 def _tower(config: Any) -> Tower:
     heads = _first(config, "num_attention_heads", "num_heads")
     hidden = _first(config, "embed_dim", "hidden_size")  # a tower that has both calls its output's the latter
-    size = getattr(config, "head_dim", None) or hidden // heads
+    size = _usual(config, "head_dim") or hidden // heads
     return Tower(
         layers=_first(config, "num_hidden_layers", "depth"),
         hidden=hidden,
         query=heads * size,
-        key=(getattr(config, "num_key_value_heads", None) or heads) * size,
+        key=(_usual(config, "num_key_value_heads") or heads) * size,
         intermediate=_intermediate(config, hidden),
     )
 
@@ -162,7 +162,16 @@ def _intermediate(config: Any, hidden: int) -> int:
         return width * config.num_experts_per_tok + (
             getattr(config, "shared_expert_intermediate_size", 0) or 0
         )
-    return getattr(config, "intermediate_size", None) or int(config.mlp_ratio * hidden)
+    return _usual(config, "intermediate_size") or int(config.mlp_ratio * hidden)
+
+
+def _usual(config: Any, name: str) -> int | None:
+    """A size of each layer; where they differ, as in Gemma 4, their mean."""
+    try:
+        return getattr(config, name, None)
+    except RuntimeError:  # how transformers says that they do
+        each = [getattr(config.per_layer_config[layer], name) for layer in range(config.num_hidden_layers)]
+        return round(sum(each) / len(each))
 
 
 def _vision(config: Any, family: Family) -> Vision:

@@ -92,7 +92,10 @@ def windows_of(text: Any) -> list[int | None]:
         ValueError: a layer's tokens see others than a window, or all that came before.
     """
     config, count = text.config, len(text.layers)
-    window = getattr(config, "sliding_window", None)
+    try:
+        window = getattr(config, "sliding_window", None)
+    except RuntimeError as error:  # how transformers says that layers differ in it
+        raise ValueError(f"{type(text).__name__} has windows of several sizes") from error
     kinds = getattr(config, "layer_types", None) or [FULL if window is None else SLIDING] * count
     if set(kinds) - {FULL, SLIDING, KIND} or (window is None and SLIDING in kinds):
         raise ValueError(

@@ -20,6 +20,7 @@ from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families import Family, ImageFeatures
 from holdfast.policy.groups import Groups
+from holdfast.policy.head import Head
 from holdfast.policy.lean import Lean, Step
 from holdfast.policy.processed import check_features
 from holdfast.policy.recurrent import KIND, Scan, take_over
@@ -36,7 +37,7 @@ class Embedded:
 
     Attributes:
         rows_ND: one row per token.
-        extra: further arguments for the text model (DeepStack features).
+        extra: further arguments for the text model (DeepStack features, say).
     """
 
     rows_ND: torch.Tensor
@@ -99,8 +100,8 @@ class Backbone:
         """
         if self.text.config._attn_implementation != NAME:
             raise ValueError(f"{type(model).__name__} does not take other attention functions")
-        self.head = model.get_output_embeddings()
-        read = {id(parameter) for part in (self.text, self.head) for parameter in part.parameters()}
+        self.head = Head(model, self.text)
+        read = {id(parameter) for part in (self.text, self.head.module) for parameter in part.parameters()}
         # All else that is trained makes features, whether its family names it or not.
         self._sees = [parameter for parameter in model.parameters() if id(parameter) not in read]
         self.recurrent = take_over(self.text)
@@ -112,42 +113,6 @@ class Backbone:
             with suppress(ValueError):  # layers that nobody has written out stay transformers' own
                 self.lean = Lean(self.text, self.windows)
                 self._try_lean()
-        if model.device.type != "meta":  # where there are no numbers
-            self._try_head()
-
-    @torch.no_grad()
-    def _try_head(self) -> None:
-        """Have a token go through transformers' own, with numbers put in whose way shows: small or rounded
-        ones, or log-probabilities of the first group, may not.
-
-        Raises:
-            ValueError: the head does not read what the layers make, or logits are not what it makes.
-        """
-        seen: list[torch.Tensor] = []
-
-        def ramp(like: torch.Tensor, most: float) -> torch.Tensor:
-            steps = torch.linspace(-most, most, like.shape[-1], device=like.device)
-            seen.append(steps.to(like.dtype).expand_as(like))
-            return seen[-1]
-
-        def states(_: Any, __: Any, made: Any) -> Any:
-            made.last_hidden_state = ramp(made.last_hidden_state, 2)
-            return made
-
-        def logits(_: Any, given: tuple[torch.Tensor, ...], made: torch.Tensor) -> torch.Tensor:
-            seen.append(given[0])
-            return ramp(made, 100)
-
-        hooks = [self.text.register_forward_hook(states), self.head.register_forward_hook(logits)]
-        try:
-            token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
-            seen.append(self.model(input_ids=token, use_cache=False).logits)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        pairs = zip(seen[::2], seen[1::2], strict=True) if len(seen) == 4 else ()
-        if not [torch.equal(put.float(), found.float()) for put, found in pairs] == [True, True]:
-            raise ValueError(f"{type(self.model).__name__} scales or caps what its head reads or makes")
 
     @torch.no_grad()
     def _try_layers(self) -> None:
@@ -175,22 +140,22 @@ class Backbone:
         """The windows for which each layer asks the layout of one token."""
         token = torch.zeros(1, dtype=torch.long, device=self.model.device)
         layout = _Asked(torch.ones_like(token), dtype=self.dtype)
-        self.hidden(Embedded(self.text.embed_tokens(token)), token.expand(self.axes, -1), layout)
+        self.hidden(self.embed(token), token.expand(self.axes, -1), layout)
         return list(layout.asked.values())
 
     @property
     def dtype(self) -> torch.dtype:
         return self.text.dtype
 
-    def embed(self, tokens_N: torch.Tensor, prompts: Prompts) -> Embedded:
-        """Embeddings of packed tokens whose first part is all of `prompts`, images filled in.
+    def embed(self, tokens_N: torch.Tensor, prompts: Prompts | None = None) -> Embedded:
+        """Embeddings of packed tokens, of which the first part is all of `prompts`, images filled in.
 
         Each distinct image is encoded once, however many prompts show it; once and for all where
         nothing in the vision tower is trained.
         """
-        rows_ND = self.text.embed_tokens(tokens_N)
-        if not prompts.image_keys:
-            return Embedded(rows_ND)
+        rows_ND, extra = self.text.embed_tokens(tokens_N), self.family.beside_tokens(self.text, tokens_N)
+        if prompts is None or not prompts.image_keys:
+            return Embedded(rows_ND, extra)
         if any(parameter.requires_grad for parameter in self._sees):
             features = self.family.features(self.model, prompts.each_image())
         else:
@@ -203,7 +168,7 @@ class Backbone:
             counts = [len(image.rows_TD) for image in features]
             check_features(prompts, self.family.image_token, counts)
         rows_ND = rows_ND.index_copy(0, places, rows_TD.to(rows_ND.dtype))
-        return Embedded(rows_ND, self.family.beside(is_image_N, shown))
+        return Embedded(rows_ND, extra | self.family.beside_images(is_image_N, shown))
 
     def hidden(
         self,
@@ -243,8 +208,7 @@ class Backbone:
             return self.lean.stepper(self.axes, end)
 
         def step(tokens_N: torch.Tensor, positions_N: torch.Tensor, layout: Layout) -> torch.Tensor:
-            rows = Embedded(self.text.embed_tokens(tokens_N))
-            return self.hidden(rows, positions_N.expand(self.axes, -1), layout)
+            return self.hidden(self.embed(tokens_N), positions_N.expand(self.axes, -1), layout)
 
         return step
 

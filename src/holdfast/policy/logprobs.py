@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from holdfast.policy.backbone import Backbone, Embedded
+from holdfast.policy.backbone import Backbone
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.fused import available, compiled
+from holdfast.policy.head import Head
 from holdfast.policy.prefill import Prefill, layout_of
 
 # Logits held at once. Above this many, token chunks are recomputed in the backward pass instead. Compiled
@@ -71,8 +72,8 @@ def packed_hidden(
         hidden_ND = known.ends_BD
         if len(tokens_N):
             layout = layout_of(backbone, prompts, inputs_BG, known)
-            embedded = Embedded(backbone.text.embed_tokens(tokens_N))
-            hidden_ND = torch.cat([hidden_ND, backbone.hidden(embedded, positions_KN, layout)])
+            completed_ND = backbone.hidden(backbone.embed(tokens_N), positions_KN, layout)
+            hidden_ND = torch.cat([hidden_ND, completed_ND])
 
     # The first token of a completion is predicted by the prompt's last token, the others by the one before.
     ends_B = torch.arange(len(prompts), device=lengths_BG.device)  # those of completions follow
@@ -82,7 +83,7 @@ def packed_hidden(
 
 
 def token_logprobs(
-    head: torch.nn.Module,
+    head: Head,
     hidden_TD: torch.Tensor,
     targets_T: torch.Tensor,
     banned_V: torch.Tensor,

@@ -24,6 +24,7 @@ from holdfast.policy.backbone import Backbone
 from holdfast.policy.decoding import Decode, look_back
 from holdfast.policy.drawing import Recorder
 from holdfast.policy.fused import compiled
+from holdfast.policy.head import Head
 from holdfast.policy.lean import Step
 from holdfast.policy.recurrent import Scan, State
 
@@ -111,7 +112,7 @@ def decode_in_stretches(
 
 def _step(
     hidden: Step,
-    head: Callable[[torch.Tensor], torch.Tensor],
+    head: Head,
     decode: FixedDecode,
     out: Recorder,
     live: torch.Tensor,

@@ -15,6 +15,8 @@ __all__ = ["FAMILIES", "Family", "ImageFeatures", "Part", "family_of", "part_of"
 
 FAMILIES: dict[str, type[Family]] = {
     "gemma3": rotary.Gemma3,
+    "gemma4": rotary.Gemma4,
+    "gemma4_text": rotary.Gemma4Text,
     "glm4v": qwen_vl.Glm4v,
     "glm46v": qwen_vl.Glm4v,
     "idefics3": rotary.Idefics3,

@@ -46,8 +46,6 @@ class Family:
         vision, projector: names of the modules that are the vision tower, and of those between it and
             the text model; the latter may lie within the former.
         axes: of rotary positions (3 for M-RoPE).
-        ahead: kinds of layers (`full_attention`, `sliding_attention`) in which the tokens of an image see
-            one another, those that come later, too.
 
     Args:
         config: the model's transformers configuration.
@@ -60,7 +58,6 @@ class Family:
         "vision_projection", "vision_adapter", "image_newline", *MERGERS,
     )  # fmt: skip
     axes: ClassVar[int] = 1
-    ahead: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Any):
         self.config = config
@@ -69,6 +66,12 @@ class Family:
     def image_token(self) -> int:
         """The id that stands for one feature of an image; -1 where there is none."""
         return getattr(self.config, "image_token_id", -1)
+
+    @property
+    def ahead(self) -> frozenset[str]:
+        """Kinds of layers (`full_attention`, `sliding_attention`) in which the tokens of an image see one
+        another, those that come later, too."""
+        return frozenset()
 
     @property
     def patch(self) -> int | None:
@@ -167,6 +170,10 @@ class Family:
         """
         return [ImageFeatures(rows_TD) for rows_TD in image_features(model, images)]
 
-    def beside(self, is_image_N: torch.Tensor, shown: Sequence[ImageFeatures]) -> dict[str, Any]:
+    def beside_tokens(self, text: Any, tokens_N: torch.Tensor) -> dict[str, Any]:
+        """Further arguments for the text model, besides the embeddings of packed tokens."""
+        return {}
+
+    def beside_images(self, is_image_N: torch.Tensor, shown: Sequence[ImageFeatures]) -> dict[str, Any]:
         """Further arguments for the text model, besides embeddings with the rows of `shown` filled in."""
         return {}

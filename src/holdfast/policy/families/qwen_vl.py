@@ -96,7 +96,7 @@ class Qwen2_5VL(QwenVL):
 class Qwen3VL(QwenVL):
     """Qwen3-VL (arXiv 2511.21631): inner layers of the tower have features, too (DeepStack)."""
 
-    def beside(self, is_image_N: torch.Tensor, shown: Sequence[ImageFeatures]) -> dict[str, Any]:
+    def beside_images(self, is_image_N: torch.Tensor, shown: Sequence[ImageFeatures]) -> dict[str, Any]:
         layers = zip(*(image.deep for image in shown), strict=True)
         return {
             "visual_pos_masks": is_image_N[None],

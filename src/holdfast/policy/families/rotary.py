@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
 
 from holdfast.policy.attention import FULL, SLIDING
 from holdfast.policy.families.family import Family
@@ -41,12 +43,40 @@ class InternVL(Llava):
 class Gemma3(Llava):
     """Gemma 3 (arXiv 2503.19786): an image has 256 tokens, which see one another; most layers a window."""
 
-    ahead = frozenset({FULL, SLIDING})
+    @property
+    def ahead(self) -> frozenset[str]:
+        return frozenset({FULL, SLIDING})
 
     @property
     def merge(self) -> int:
         side = self.config.vision_config.image_size // self.config.vision_config.patch_size
         return round(side / self.config.mm_tokens_per_image**0.5)
+
+
+class Gemma4Text(Family):
+    """Gemma 4's text model: windows, later layers with keys of earlier ones, embeddings for each layer."""
+
+    def beside_tokens(self, text: Any, tokens_N: torch.Tensor) -> dict[str, Any]:
+        if not text.hidden_size_per_layer_input:
+            return {}
+        known_N = tokens_N.masked_fill(tokens_N == self.image_token, text.config.pad_token_id)
+        return {"per_layer_inputs": text.get_per_layer_inputs(known_N[None])}
+
+
+class Gemma4(Gemma4Text):
+    """Gemma 4: tokens of an image see one another in some sizes, where a window is."""
+
+    text = "language_model"
+    vision, projector = ("vision_tower",), ("embed_vision",)
+
+    @property
+    def ahead(self) -> frozenset[str]:
+        sees = self.config.get_text_config().use_bidirectional_attention == "vision"
+        return frozenset({SLIDING} if sees else ())
+
+    @property
+    def merge(self) -> int:
+        return self.config.vision_config.pooling_kernel_size
 
 
 class Idefics3(Family):
