@@ -26,6 +26,7 @@ from holdfast.analysis.bootstrap import RESAMPLES, Estimate, combine_seeds, esti
 from holdfast.analysis.results import MethodRun, Results
 
 BINS = 10  # M
+_BOUNDS = {"over": (-1.0, 1.0)}  # of what is not between 0 and 1
 Moment = Literal["base", "just", "end"]
 
 
@@ -152,7 +153,8 @@ def at_moment(results: Results, runs: Sequence[MethodRun], moment: Moment) -> di
     ]
     chance = np.mean(perfect, axis=0)
     found["chance"] = estimate(np.concatenate([[chance.mean()], chance]))
-    return found | {"ece": mirrored(found["ece"]).within(0, 1)}
+    found["ece"] = mirrored(found["ece"])
+    return {name: one.within(*_BOUNDS.get(name, (0.0, 1.0))) for name, one in found.items()}
 
 
 def change(results: Results, runs: Sequence[MethodRun]) -> Estimate | None:
@@ -163,7 +165,7 @@ def change(results: Results, runs: Sequence[MethodRun]) -> Estimate | None:
         if just and end:
             pairs = zip(just, end, strict=True)
             seeds.append(np.mean([then.draws()["ece"] - now.draws()["ece"] for now, then in pairs], axis=0))
-    return mirrored(estimate(combine_seeds(np.stack(seeds)))) if seeds else None
+    return mirrored(estimate(combine_seeds(np.stack(seeds)))).within(-1, 1) if seeds else None
 
 
 def _draws(judged: Sequence[Judged]) -> dict[str, np.ndarray]:

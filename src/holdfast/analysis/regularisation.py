@@ -149,21 +149,26 @@ def bin_of(pass_rate: float) -> int:
 
 def mean_by_bin(instances: Sequence[Instance], name: str) -> list[Estimate]:
     """Mean of one quantity in each bin of the pass rate, instances resampled; NaN where a bin is empty."""
+    least = -np.inf if name.startswith("effect_") else 0.0  # norms and risks are never negative
     found = []
     for index in range(len(BINS)):
         rows = [row for row in instances if bin_of(row["pass_rate"]) == index]
         values = np.array([float(row[name]) for row in rows if row.get(name) is not None])
-        found.append(mean_of(values))
+        found.append(mean_of(values, least))
     return found
 
 
-def mean_of(values_N: np.ndarray) -> Estimate:
-    """Their mean, resampled; NaN without values, and no interval for fewer than MIN_INSTANCES."""
+def mean_of(values_N: np.ndarray, least: float, most: float = np.inf) -> Estimate:
+    """Their mean, resampled; NaN without values, and no interval for fewer than MIN_INSTANCES.
+
+    Args:
+        least, most: that a value can be. Widened draws may lie beyond, and the interval does not.
+    """
     count = len(values_N)
     if count < MIN_INSTANCES:
         return Estimate(float(values_N.mean()) if count else np.nan, np.nan, np.nan)
     mean_B = _weights("mean", count) @ values_N / count
-    return estimate(widened(mean_B, count))
+    return estimate(widened(mean_B, count)).within(least, most)
 
 
 def widened(draws_B: np.ndarray, count: int) -> np.ndarray:

@@ -170,7 +170,7 @@ def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], 
         error = float(np.sqrt(np.sum(np.square(errors)))) / len(rows)
         mean = float(np.mean([row[direction] for row in rows]))
         draws.append(mean + error * np.append(0.0, generator.standard_normal(RESAMPLES)))
-    return _combined(draws, least=0.0)
+    return _combined(draws, 0.0)
 
 
 def _movement_mean(method: MethodView, name: str) -> Value:
@@ -181,16 +181,16 @@ def _movement_mean(method: MethodView, name: str) -> Value:
         values = [row[name] for row in whole if row.get(name) is not None]
         if values:
             draws.append(np.full(RESAMPLES + 1, float(np.mean(values))))
-    return _combined(draws)
+    least = -1.0 if name == "cosine" else 0.0
+    return _combined(draws, least, 1.0 if name == "cosine" or name.startswith("share_") else np.inf)
 
 
-def _combined(draws: Sequence[np.ndarray], least: float | None = None) -> Value:
-    """The mean of seeds with its interval, which ends at `least`; the value alone where nothing varies."""
+def _combined(draws: Sequence[np.ndarray], least: float, most: float = np.inf) -> Value:
+    """The mean of seeds with its interval, which ends where the quantity does; the value alone where nothing
+    varies."""
     if not draws:
         return None
-    found = estimate(combine_seeds(np.stack(draws)))
-    if least is not None:
-        found = found.within(least, np.inf)
+    found = estimate(combine_seeds(np.stack(draws))).within(least, most)
     return found if found.high > found.low else found.value
 
 

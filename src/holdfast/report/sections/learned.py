@@ -60,7 +60,7 @@ def headline(analysis: Analysis, *, other_style: bool = False) -> Table:
 
     def average(source: MethodView) -> Row:
         sequence = len(analysis.results.sequence)
-        return {"avg_acc": estimate(source.draws.accuracy_BST[:, 0, :sequence].mean(axis=-1))}
+        return {"avg_acc": estimate(source.draws.accuracy_BST[:, 0, :sequence].mean(axis=-1)).within(0, 1)}
 
     rows, classes = base_rows(analysis, average, methods)
     rows += [named(method) | measures(method) for method in methods]
@@ -80,10 +80,10 @@ def origins(analysis: Analysis) -> Table:
         if np.isnan(draws["fwt"][0]):  # tasks were not judged before their turn, or are not done
             continue
         row = named(method) | {
-            "base": estimate(draws["plasticity"] - draws["learned"]),
-            "fwt": estimate(old * draws["fwt"]),
-            "tlg": estimate(draws["tlg"]),
-            "bwt": estimate(old * draws["bwt"]),
+            "base": estimate(draws["plasticity"] - draws["learned"]).within(0, 1),
+            "fwt": estimate(old * draws["fwt"]).within(-old, old),
+            "tlg": method.measure("tlg"),
+            "bwt": estimate(old * draws["bwt"]).within(-old, old),
             "avg_acc": method.measure("avg_acc"),
         }
         if (ctm := analysis.ctm(method)) is not None:

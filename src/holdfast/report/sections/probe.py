@@ -25,7 +25,11 @@ def probe_table(analysis: Analysis) -> Table:
             continue
         just, end, after = (np.array([entry[key] for entry in found]) for key in ("just", "end", "after"))
         row: Row = {"method": method.label, "just": just.mean(), "end": end.mean()}
-        row |= {"after": after.mean(), "lost": mean_of(end - just), "back": mean_of(after - end)}
+        row |= {
+            "after": after.mean(),
+            "lost": mean_of(end - just, -1, 1),
+            "back": mean_of(after - end, -1, 1),
+        }
         row["share"] = recovery(np.stack([just - end, after - end], axis=1))
         for key in ("recovered", "lost_again", "examples", "steps"):
             row[key] = float(np.mean([entry[key] for entry in found]))

@@ -30,8 +30,8 @@ def reliance(analysis: Analysis) -> Table:
         at = {key: np.array([entry[key] for entry in found]) for key in found[0]}
         row: Row = {"method": method.label}
         row |= {key: float(at[key].mean()) for key in ("just", "just_without", "end", "end_without")}
-        row["change"] = mean_of((at["end"] - at["end_without"]) - (at["just"] - at["just_without"]))
-        row["hidden"] = mean_of(at["hidden"])
+        row["change"] = mean_of((at["end"] - at["end_without"]) - (at["just"] - at["just_without"]), -2, 2)
+        row["hidden"] = mean_of(at["hidden"], 0, 1)
         rows.append(row)
     columns = [
         METHOD,
