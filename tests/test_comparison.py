@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from holdfast.checkpoints import comparison, folder
+from holdfast.checkpoints import comparison, folder, outputs
 from holdfast.checkpoints.comparison import Comparison
 from holdfast.checkpoints.folder import Examined
 from holdfast.errors import InputError
@@ -94,6 +94,29 @@ def test_what_cannot_be_compared() -> None:
     other.records[0]["reference"] = "2"
     with pytest.raises(InputError, match="not the same question"):
         comparison.compare([answers("t", [1])], [other], max_drop=0.01, level=0.95)
+
+
+def test_tasks_of_unlike_sizes_resolve_what_their_mean_does() -> None:
+    """A task of 1,000 items and one of 20 count alike, so the mean is little surer than the small one."""
+
+    def both(*sizes: int) -> list[dict[str, Any]]:
+        before = [answers(f"t{size}-{at}", np.ones(size)) for at, size in enumerate(sizes)]
+        after = [answers(one.task, np.arange(len(one.records)) % 10 > 0) for one in before]
+        return comparison.to_table(comparison.compare(before, after, max_drop=0.01, level=0.95)).rows
+
+    large, small, together = (row["resolvable"] for row in both(1000, 20))
+    # As many as 4 / (1/1000 + 1/20) = 78 items, of which a tenth turned: 2.8 sqrt((7.8 + 1) / 80 / 78).
+    assert together == pytest.approx(2.8016 * np.sqrt((7.8 + 1) / 80 / 78), rel=5e-3)
+    assert small / 3 < together < small and large < together
+    *_, alike = both(500, 500)  # of equal sizes: all items as one task
+    assert alike["resolvable"] == pytest.approx(2.8016 * np.sqrt(101 / 1002 / 1000), rel=1e-3)
+
+
+def test_p_is_rounded_as_everything_else_is() -> None:
+    """Five lost and none gained: p = 2 / 32 = 0.0625, in the table as in the card."""
+    found = compare([1] * 9, [0] * 5 + [1] * 4)
+    (row,) = comparison.to_table(found).rows
+    assert row["p"] == "0.063" and "| 0.063 |" in outputs.to_card(found, ("a", "b"), [])
 
 
 def test_summary_without_token_counts() -> None:

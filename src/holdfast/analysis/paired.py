@@ -21,6 +21,7 @@ import numpy as np
 
 from holdfast import rng
 from holdfast.analysis.bootstrap import LEVEL, Estimate, estimate
+from holdfast.analysis.metrics import items_together
 
 RESAMPLES = 10_000
 
@@ -35,6 +36,10 @@ class Change:
         draws_B: the change in accuracy, resampled; the observed one in front.
         lost, gained: items whose score fell, and rose; of scores 0 and 1, right before and wrong after, and
             the reverse.
+        counting: items of one task that tell as much; fewer than there are, where tasks that count alike
+            have different numbers of them.
+        turned: share of items whose score changed; of several tasks, each weighs as its part in the
+            uncertainty of their mean.
     """
 
     items: int
@@ -43,6 +48,8 @@ class Change:
     draws_B: np.ndarray
     lost: int
     gained: int
+    counting: int
+    turned: float
 
     @property
     def value(self) -> float:
@@ -72,11 +79,15 @@ def compare(name: str, before_N: np.ndarray, after_N: np.ndarray) -> Change:
         draws_B=resampled_means(after_N - before_N, (-1.0, 1.0), name),
         lost=int((after_N < before_N).sum()),
         gained=int((after_N > before_N).sum()),
+        counting=len(before_N),
+        turned=float((after_N != before_N).mean()),
     )
 
 
 def pool(changes: Sequence[Change]) -> Change:
     """All tasks together: the mean of their accuracies, the sum of their flips."""
+    counting = items_together([change.items for change in changes])
+    noise = sum(change.turned / change.items for change in changes) / len(changes) ** 2
     return Change(
         items=sum(change.items for change in changes),
         before=float(np.mean([change.before for change in changes])),
@@ -84,6 +95,8 @@ def pool(changes: Sequence[Change]) -> Change:
         draws_B=np.mean([change.draws_B for change in changes], axis=0),
         lost=sum(change.lost for change in changes),
         gained=sum(change.gained for change in changes),
+        counting=counting,
+        turned=noise * counting,
     )
 
 

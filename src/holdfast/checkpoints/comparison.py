@@ -26,7 +26,7 @@ from holdfast.checkpoints.looks import Looks
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
 from holdfast.experiment.plan import Plan
-from holdfast.report.table import Column, Table, to_json
+from holdfast.report.table import Column, Table, rounded, to_json
 from holdfast.tasks.leftout import without
 from holdfast.tasks.scoring import RIGHT
 
@@ -156,7 +156,8 @@ def to_table(comparison: Comparison) -> Table:
 
 def _row(row: Compared, level: float) -> dict[str, Any]:
     change = row.change
-    discordant = (change.lost + change.gained + 1) / (change.items + 2)  # never none, as in the intervals
+    count = change.counting
+    discordant = (change.turned * count + 1) / (count + 2)  # never none, as in the intervals
     return {
         "task": row.name,
         "items": change.items,
@@ -165,8 +166,8 @@ def _row(row: Compared, level: float) -> dict[str, Any]:
         "change": change.interval(level),
         "lost": change.lost,
         "gained": change.gained,
-        "p": "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
-        "resolvable": resolvable_difference(change.items, paired=True, discordant=discordant, level=level),
+        "p": "<0.001" if row.p < 0.001 else rounded(row.p, 3),
+        "resolvable": resolvable_difference(count, paired=True, discordant=discordant, level=level),
         "verdict": row.verdict,
     }
 
