@@ -104,6 +104,7 @@ def test_resolvable_difference():
     assert resolvable_difference(500) == pytest.approx(0.08859, abs=1e-4)
     assert resolvable_difference(500, paired=True) == pytest.approx(0.05603, abs=1e-4)
     assert resolvable_difference(2000) == pytest.approx(resolvable_difference(500) / 2)
+    assert resolvable_difference(1) == 1  # 1.98 is no difference of two accuracies
     with pytest.raises(ValueError, match="at least 1"):
         resolvable_difference(0)
 

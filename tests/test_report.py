@@ -210,6 +210,8 @@ def test_an_experiment_that_has_just_started(tmp_path, cells):
 def test_one_task_without_general_benchmarks_is_said_as_one(tmp_path):
     one = make_results(("sft",), items=10, sequence=SHORT[:1], general=())
     assert "1 method, 1 task, 1 seed" in build(one, tmp_path).read_text(encoding="utf-8")
+    (note,) = (note for note in cautions(analyse(make_results(("sft",), items=1))) if "resolve" in note)
+    assert note.startswith("1 test item per task resolves a difference between two methods of 100.0 points")
 
 
 @pytest.mark.usefixtures("undrawn")

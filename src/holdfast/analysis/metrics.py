@@ -115,11 +115,11 @@ def resolvable_difference(
         discordant: where paired, share of items that exactly one of the two gets right.
 
     Returns:
-        A difference, 0..1 (0.05 is five percentage points).
+        A difference, 0..1 (0.05 is five percentage points); 1 where so few items show none.
     """
     if items < 1:
         raise ValueError(f"items must be at least 1, not {items}")
     normal = NormalDist()
     z = normal.inv_cdf(0.5 + level / 2) + normal.inv_cdf(POWER)
     variance = discordant if paired else 2 * 0.5 * 0.5
-    return z * (variance / items) ** 0.5
+    return min(1.0, z * (variance / items) ** 0.5)

@@ -158,7 +158,7 @@ def _resolvable(experiment: Experiment) -> dict[str, float] | None:
     if not all(counts):
         return None
     behind = {"task": min(counts)} | ({"avg_acc": items_together(counts)} if len(counts) > 1 else {})
-    return {name: min(1.0, resolvable_difference(items, paired=True)) for name, items in behind.items()}
+    return {name: resolvable_difference(items, paired=True) for name, items in behind.items()}
 
 
 def _told_apart(differences: dict[str, float]) -> str:

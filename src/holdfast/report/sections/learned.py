@@ -203,8 +203,9 @@ def _resolution(analysis: Analysis, items: int) -> str:
     def points(count: int, paired: bool) -> str:
         return rounded(resolvable_difference(count, paired=paired), 1, times=100)
 
+    resolve = "item per task resolves" if items == 1 else "items per task resolve"
     return (
-        f"{items} test items per task resolve a difference between two methods of {points(items, True)} "
+        f"{items} test {resolve} a difference between two methods of {points(items, True)} "
         f"points on one task, and the sequence's tasks together {points(together, True)} points in "
         f"AvgAcc (the same items, a fifth of them judged differently; independent items: "
         f"{points(items, False)} and {points(together, False)}); 80 % power, seeds aside."
