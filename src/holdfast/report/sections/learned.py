@@ -77,11 +77,16 @@ def origins(analysis: Analysis) -> Table:
     for method in analysis.sequential:
         tasks = len(method.order)
         old, draws = (tasks - 1) / tasks, method.draws.measures
-        if np.isnan(draws["fwt"][0]):  # tasks were not judged before their turn, or are not done
+        if np.isnan(
+            [draws["fwt"][0], draws["avg_acc"][0]]
+        ).any():  # not judged before their turn, or not done
             continue
+        base, before = draws["plasticity"] - draws["learned"], old * draws["fwt"]
+        if not method.complete:  # seeds on their way may have it already; those that end here count
+            before = draws["avg_acc"] - base - draws["tlg"] - old * draws["bwt"]
         row = named(method) | {
-            "base": estimate(draws["plasticity"] - draws["learned"]).within(0, 1),
-            "fwt": estimate(old * draws["fwt"]).within(-old, old),
+            "base": estimate(base).within(0, 1),
+            "fwt": estimate(before).within(-old, old),
             "tlg": method.measure("tlg"),
             "bwt": estimate(old * draws["bwt"]).within(-old, old),
             "avg_acc": method.measure("avg_acc"),

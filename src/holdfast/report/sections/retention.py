@@ -13,7 +13,7 @@ from holdfast.report.labels import name_points
 from holdfast.report.panels import arms, fit, method_legend, panels
 from holdfast.report.rows import MEASURE_COLUMNS, METHOD, Row, measures, strategies_of
 from holdfast.report.section import Drawing, Section
-from holdfast.report.sections.training import per_seed
+from holdfast.report.sections.training import per_seed, through
 from holdfast.report.style import WIDTH, Looks
 from holdfast.report.table import Column, Table, rounded, used
 
@@ -114,8 +114,8 @@ def _shares(method: MethodView) -> dict[str, float]:
 
 def _operations(method: MethodView) -> float | None:
     """Floating-point operations of learning per seed, as far as stages tell them; None where none does."""
-    totals = [total for run in method.runs for total in run.totals]
-    return per_seed(totals, "flops", sum(any(run.totals) for run in method.runs))
+    runs = through(method)
+    return per_seed([total for run in runs for total in run.totals], "flops", len(runs)) if runs else None
 
 
 def _silent(found: Table) -> list[str]:

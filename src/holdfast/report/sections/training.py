@@ -94,19 +94,31 @@ def budget(analysis: Analysis) -> Table:
     ]
     rows: list[Row] = []
     for method in analysis.methods:
-        spent = [_spent(total, method.objective) for run in method.runs for total in run.totals if total]
-        if not spent:
+        runs = through(method)
+        if not runs:
             continue
-        seeds = sum(any(run.totals) for run in method.runs)
-        filters = [entry for run in method.runs for entry in run.filters if entry]
+        spent = [_spent(total, method.objective) for run in runs for total in run.totals if total]
+        filters = [entry for run in runs for entry in run.filters if entry]
         row: Row = {"method": method.label, "kept": _kept(filters)}
-        row |= {name: per_seed(spent, name, seeds) for name in AMOUNTS}
-        rows.append(row | {f"filter_{name}": per_seed(filters, name, seeds) for name in FILTER_AMOUNTS})
+        row |= {name: per_seed(spent, name, len(runs)) for name in AMOUNTS}
+        rows.append(row | {f"filter_{name}": per_seed(filters, name, len(runs)) for name in FILTER_AMOUNTS})
     # What no method measured is no column, beyond what every report shows.
     measured = used(columns, rows)
     columns = [column for column in columns if column.key in ALWAYS or column in measured]
     note = "Per seed, all stages together, mean over seeds."
+    if any(_stages_learned(run) < method.stages for method in analysis.methods for run in method.runs):
+        note += " Seeds that are not through do not count; where none is, it is what was spent so far."
     return Table("budget", "Training budget", columns, rows, note)
+
+
+def through(method: MethodView) -> list[MethodRun]:
+    """The seeds that learned in every stage; while there is none, those that have begun."""
+    begun = [run for run in method.runs if _stages_learned(run)]
+    return [run for run in begun if _stages_learned(run) == method.stages] or begun
+
+
+def _stages_learned(run: MethodRun) -> int:
+    return sum(map(bool, run.totals))
 
 
 def per_seed(entries: Sequence[Mapping[str, Any]], name: str, seeds: int) -> float | None:
@@ -236,8 +248,9 @@ def zero_advantage_table(analysis: Analysis) -> Table:
             continue
         if seeds := [shares for run in method.runs if (shares := zero_shares(run))]:
             row: Row = {"method": method.label, "first": _mean_of_seeds([shares[0] for shares in seeds])}
-            row["last"] = _mean_of_seeds([shares[-1] for shares in seeds])
-            rows.append(row | {"mean": _mean_of_seeds([float(np.mean(shares)) for shares in seeds])})
+            ended = [shares for shares in seeds if len(shares) == method.stages]
+            row["last"] = _mean_of_seeds([shares[-1] for shares in ended])
+            rows.append(row | {"mean": _mean_of_seeds([float(np.mean(shares)) for shares in ended])})
     columns = [
         METHOD,
         Column("first", "First stage", "points"),
@@ -262,7 +275,7 @@ def zero_shares(run: MethodRun) -> list[float]:
 
 
 def _mean_of_seeds(values: Sequence[float]) -> Value:
-    if len(values) == 1:
-        return values[0]
+    if len(values) < 2:
+        return values[0] if values else None
     draws_RB = np.repeat(np.array(values)[:, None], RESAMPLES + 1, axis=1)
     return estimate(combine_seeds(draws_RB)).within(0.0, 1.0)
