@@ -173,6 +173,21 @@ def test_over_confidence_at_the_end_is_found_with_its_change() -> None:
     assert just["brier"].value == pytest.approx((0.1667 + 0.2667) / 2, abs=0.02)
 
 
+def test_a_seed_that_answered_nothing_of_a_task_counts_for_neither_error() -> None:
+    results = with_calibration()
+    (run,) = results.runs[:1]
+    silent = {
+        stage: {"rows": [row | {"confidence": [None] * len(row["right"])} for row in measured["rows"]]}
+        for stage, measured in run.measured("calibration").items()
+    }
+    other = replace(run, seed=1, measures={"calibration": silent})
+    both, alone = (at_moment(results, runs, "end") for runs in ([run, other], [run]))
+    assert both["ece"] == alone["ece"] and both["chance"] == alone["chance"]
+    nobody = at_moment(results, [other], "end")
+    assert np.isnan(nobody["ece"].value) and "chance" not in nobody
+    assert nobody["answered"].value == 0
+
+
 def test_the_interval_holds_the_truth() -> None:
     """Of an ECE well above chance, in 85 % of studies or more."""
     generator, weights, held = np.random.default_rng(4), item_weights("t", 300, 200), 0

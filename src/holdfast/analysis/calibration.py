@@ -146,13 +146,16 @@ def at_moment(results: Results, runs: Sequence[MethodRun], moment: Moment) -> di
         return {}
     drawn = [_draws(judged) for judged in seeds]
     found = {name: estimate(combine_seeds(np.stack([one[name] for one in drawn]))) for name in drawn[0]}
+    # A seed that answered nothing of a task has no ECE, and counts for neither.
     perfect = [
         chance_error(one.sorted()[1], (number, one.task))
-        for number, judged in enumerate(seeds)
+        for number, (judged, draws) in enumerate(zip(seeds, drawn, strict=True))
         for one in judged
+        if not np.isnan(draws["ece"][0])
     ]
-    chance = np.mean(perfect, axis=0)
-    found["chance"] = estimate(np.concatenate([[chance.mean()], chance]))
+    if perfect:
+        chance = np.mean(perfect, axis=0)
+        found["chance"] = estimate(np.concatenate([[chance.mean()], chance]))
     found["ece"] = mirrored(found["ece"])
     return {name: one.within(*_BOUNDS.get(name, (0.0, 1.0))) for name, one in found.items()}
 
