@@ -19,6 +19,7 @@ from holdfast.report.labels import name_points
 from holdfast.report.panels import broken, fit, panels
 from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
+from holdfast.report.sections.general import general_figure
 from holdfast.report.sections.tasks import matrix_figure, task_curves
 from holdfast.report.style import RC, WIDTH, data_colours, inline_svg, looks_of, sized
 from measured_results import make_grid, with_measures
@@ -166,6 +167,19 @@ def test_a_curve_has_a_gap_where_a_stage_was_not_judged():
     curve = next(line for line in figure.axes[2].lines if len(line.get_xdata()) == 5)  # of c
     assert np.isnan(curve.get_ydata()).tolist() == [False, True, True, False, False]
     assert curve.get_xdata().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_no_accuracy_above_all_is_written():
+    results = make_results(("sft",), items=12, sequence=TASKS[:2], general=("facts",))
+    cells = {
+        cell: [record | {"score": 1.0} for record in records]
+        for cell, records in results.runs[0].cells.items()
+    }
+    analysis = analyse(replace(results, runs=(replace(results.runs[0], cells=cells),)))
+    (panel,) = general_figure(analysis, looks_of(analysis.methods)).axes
+    panel.figure.canvas.draw()
+    written = [label.get_text() for label in panel.get_xticklabels()]
+    assert "100" in written and all(float(text) <= 100 for text in written if text)
 
 
 def test_every_colour_of_data_shows_on_a_dark_page():

@@ -75,5 +75,6 @@ def general_figure(analysis: Analysis, looks: Looks) -> Figure | None:
         present = [value for value in values if not np.isnan(value)]
         if present:
             axes.set_xlim(max(-2, 100 * min(present) - 6), min(102, 100 * max(present) + 6))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if 0 <= value <= 100 else "")
         axes.set_xlabel("accuracy, %  (ring: base)")
     return fit(figure, 0.3 * len(methods))
