@@ -401,6 +401,9 @@ def test_other_summaries():
     subjects = summarise("mmmu", [record(None, "A", 0, subject="Art"), record("B", "B", 1, subject="Music")])
     assert subjects["Music"]["accuracy"] == 1 and subjects["all"]["no_answer"] == 0.5
     assert list(summarise("exact", [record("a", "a", 1.0)])) == ["all"]
+    own = summarise("mmmu", [record("A", "A", 1, subject="all"), record("B", "A", 0, subject="Art")])
+    assert {name: figures["count"] for name, figures in own.items()} == {"all": 2, "all (group)": 1, "Art": 1}
+    assert own["all"]["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ Summary = dict[str, dict[str, float]]
 def summarise(kind: str, records: Sequence[Record]) -> Summary:
     """Figures per group of records; the group `all` is always there and comes first.
 
+    A group that the data call `all` is `all (group)`.
+
     Args:
         kind: the name of the task's official scorer.
         records: each with answer (None where none was found), reference, score and meta.
@@ -28,7 +30,7 @@ def summarise(kind: str, records: Sequence[Record]) -> Summary:
     groups: dict[str, list[Record]] = {"all": list(records)}
     for record in records:
         if group and (name := group(record)):
-            groups.setdefault(name, []).append(record)
+            groups.setdefault("all (group)" if name == "all" else name, []).append(record)
     return {name: figures(rows) for name, rows in groups.items() if rows}
 
 
