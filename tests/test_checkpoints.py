@@ -44,6 +44,18 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_what_is_told_on_the_way_is_rounded_as_the_table_is(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text("def score(answer, example):\n    return 0.8125\n")
+    (tmp_path / "mine.jsonl").write_text(
+        json.dumps({"prompt": "find the perimeter of the figure", "answer": "12"}) + "\n"
+    )
+    mine = f"tasks.mine={{test: {tmp_path / 'mine.jsonl'}, scorer: {tmp_path / 'rules.py'}:score}}"
+    said = call("evaluate", "embedded", "--tasks", "mine", mine, *OPTIONS, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert "mine: 81.3 of 100 on 1 example (" in said.out
+    assert "| mine | 1 | 81.3" in (tmp_path / "out" / "summary.md").read_text()
+
+
 def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"prompt": "find the perimeter of the figure", "answer": "12"} for _ in range(3)]
     data = tmp_path / "mine.jsonl"

@@ -21,6 +21,7 @@ from holdfast.checkpoints import comparison
 from holdfast.checkpoints.comparable import served_remarks
 from holdfast.checkpoints.folder import Examined, export, read_folder
 from holdfast.checkpoints.looks import Looks, alike
+from holdfast.checkpoints.noise import Noise
 from holdfast.errors import InputError
 from holdfast.generate.evaluate import Enough
 from holdfast.generate.local import LocalGenerator
@@ -308,6 +309,11 @@ def test_one_side_of_two_models_is_refused() -> None:
 
 
 # Noise
+
+
+def test_the_share_that_turned_is_rounded_as_tables_are() -> None:
+    said = Noise("t", 16, turned=(4,), worded=1).text
+    assert said == "t: 1 of 16 judgements turned (6.3 points), 1 response differs"
 
 
 def test_drawn_answers_are_too_noisy_and_the_setting_is_named(call: Call) -> None:

@@ -21,6 +21,7 @@ from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError
 from holdfast.experiment.collect import judged
 from holdfast.generate.evaluate import evaluate
+from holdfast.report.table import number
 
 ASKED_AGAIN = 32  # items of a task at most, to find what makes them differ
 
@@ -48,7 +49,8 @@ class Noise:
     def text(self) -> str:
         return (
             f"{self.task}: {len(self.turned):,} of {self.items:,} judgements turned "
-            f"({100 * self.share:.1f} points), {self.worded:,} responses differ"
+            f"({number(self.share, 'points')} points), "
+            f"{self.worded:,} {'response differs' if self.worded == 1 else 'responses differ'}"
         )
 
 

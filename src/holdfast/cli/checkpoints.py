@@ -153,6 +153,7 @@ def examine_aloud(
 ) -> list[Examined]:
     """Ask a checkpoint, telling how it goes."""
     from holdfast.checkpoints.examine import examine
+    from holdfast.report.table import number
 
     out.print(f"{subject.name}")
 
@@ -160,8 +161,11 @@ def examine_aloud(
         how = f"{one.seconds:.1f} s"
         if one.reused:
             how = time.strftime("done %Y-%m-%d %H:%M", time.localtime(one.made))
-        mean = f"{100 * one.scores_N.mean():.1f} of 100 on {len(one.records):,} examples"
-        out.print(f"  {one.task}: {mean} ({how})")
+        count = len(one.records)
+        examples = f"{count:,} {'example' if count == 1 else 'examples'}"
+        out.print(
+            f"  {one.task}: {number(float(one.scores_N.mean()), 'points')} of 100 on {examples} ({how})"
+        )
 
     stopped = "Stopped. What was answered stays; the same command goes on from here."
     with stoppable(stopped), err.status("") as status:
