@@ -211,7 +211,8 @@ def test_one_task_without_general_benchmarks_is_said_as_one(tmp_path):
     one = make_results(("sft",), items=10, sequence=SHORT[:1], general=())
     assert "1 method, 1 task, 1 seed" in build(one, tmp_path).read_text(encoding="utf-8")
     (note,) = (note for note in cautions(analyse(make_results(("sft",), items=1))) if "resolve" in note)
-    assert note.startswith("1 test item per task resolves a difference between two methods of 100.0 points")
+    assert note.startswith("1 test item per task resolves no difference between two methods on one task, and")
+    assert "together 47.4 points in AvgAcc" in note and "independent items: none and 74.9" in note
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -286,6 +287,8 @@ def test_the_smallest_tasks_limit_what_avg_acc_resolves():
     (note,) = [note for note in cautions(uneven) if "resolve" in note]
     # As many as 9 / (1/500 + 1/500 + 1/20) = 167 items: 2.8 sqrt(0.2 / 167).
     assert "together 9.7 points in AvgAcc" in note
+    said = "20 test items of the smallest task resolve a difference between two methods of 28.0 points on it,"
+    assert note.startswith(said)
 
 
 def test_findings_of_many_methods_compare_with_sft():

@@ -205,13 +205,21 @@ def _resolution(analysis: Analysis, items: int) -> str:
     counts = [analysis.items[task] for task in analysis.results.sequence if analysis.items[task]]
     together = items_together(counts) if counts else items
 
-    def points(count: int, paired: bool) -> str:
-        return rounded(resolvable_difference(count, paired=paired), 1, times=100)
+    def resolved(count: int, *, paired: bool) -> str:
+        least = resolvable_difference(count, paired=paired)
+        return rounded(least, 1, times=100) if least < 1 else "none"
 
-    resolve = "item per task resolves" if items == 1 else "items per task resolve"
+    each, mean = (resolved(count, paired=True) for count in (items, together))
+    difference = "no difference between two methods"
+    if each != "none":
+        difference = f"a difference between two methods of {each} points"
+    which, where = "per task", "one task"
+    if len({count for count in analysis.items.values() if count}) > 1:
+        which, where = "of the smallest task", "it"
+    resolve = f"item {which} resolves" if items == 1 else f"items {which} resolve"
+    points = "" if mean == "none" else " points"
     return (
-        f"{items} test {resolve} a difference between two methods of {points(items, True)} "
-        f"points on one task, and the sequence's tasks together {points(together, True)} points in "
-        f"AvgAcc (the same items, a fifth of them judged differently; independent items: "
-        f"{points(items, False)} and {points(together, False)}); 80 % power, seeds aside."
+        f"{items} test {resolve} {difference} on {where}, and the sequence's tasks together {mean}{points} "
+        "in AvgAcc (the same items, a fifth of them judged differently; independent items: "
+        f"{resolved(items, paired=False)} and {resolved(together, paired=False)}); 80 % power, seeds aside."
     )
