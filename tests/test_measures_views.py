@@ -182,6 +182,15 @@ def test_no_advantage_is_of_methods_that_compare_within_the_group():
     assert len(panel.lines) == 2
 
 
+def test_no_advantage_says_where_such_prompts_were_replaced():
+    results = measured(("grpo", "rloo"))
+    again = [[row | {"drawn": 2.0, "zero_variance": 0.0} for row in rows] for rows in results.runs[0].curves]
+    runs = (replace(results.runs[0], curves=again), results.runs[1])
+    note = zero_advantage_table(analyse(replace(results, runs=runs))).note
+    assert "grpo drew other prompts in the places of such ones" in note
+    assert "refills" not in zero_advantage_table(analyse(results)).note
+
+
 def test_no_advantage_has_an_interval_over_seeds():
     results = measured(("grpo",), seeds=(0, 1))
     lower = [[row | {"zero_variance": 0.1} for row in rows] for rows in results.runs[1].curves]

@@ -15,6 +15,7 @@ from holdfast.analysis.views import Analysis
 from holdfast.report.panels import fit, method_legend, panels
 from holdfast.report.rows import METHOD, Row, many
 from holdfast.report.section import Drawing, Section
+from holdfast.report.sections.differences import listed
 from holdfast.report.style import GRID, MUTED, Looks, scaled
 from holdfast.report.table import Column, Table, Value, rounded, used
 
@@ -262,8 +263,18 @@ def zero_advantage_table(analysis: Analysis) -> Table:
         "the others of its prompt had nothing to push by. Mean over seeds [95 % interval "
         "over these]. A KL penalty, where there is one, acts on such prompts too."
     )
+    refilled = [method.label for method in analysis.methods if _draws_again(method)]
+    if refilled:
+        note += (
+            f" {listed(refilled)} drew other prompts in the places of such ones (refills): the share is that "
+            "of the prompts that stayed, not of all that were drawn."
+        )
     title = "Prompts without an advantage"
     return Table("zero_advantage", title, columns, rows, note, fold=many(analysis))
+
+
+def _draws_again(method: MethodView) -> bool:
+    return any("drawn" in row for run in method.runs for rows in run.curves for row in rows)
 
 
 def zero_shares(run: MethodRun) -> list[float]:
