@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.analysis.results import MethodRun, Results
 from holdfast.analysis.views import analyse
+from holdfast.report.sections.drift import divergence, movement, movement_by_group
 from holdfast.report.sections.learned import origins
 from holdfast.report.sections.retention import strategies
 from holdfast.report.sections.training import budget, zero_advantage_table
@@ -31,6 +32,7 @@ def _until(run: MethodRun, done: int) -> MethodRun:
         cells={cell: records for cell, records in run.cells.items() if cell[0] <= done},
         curves=run.curves[:done],
         totals=[*totals[:done], *({} for _ in totals[done:])],  # as they are collected
+        measures={"drift": {stage: run.measured("drift")[stage] for stage in range(1, done + 1)}},
     )
 
 
@@ -74,3 +76,14 @@ def test_parts_of_the_average_add_up_while_a_seed_is_on_its_way():
     for key in ("base", "fwt", "tlg", "bwt", "avg_acc"):
         assert row[key].value == pytest.approx(alone[key].value), key
     assert origins(analyse(replace(results, runs=results.runs[1:]))).rows == []
+
+
+def test_drift_is_of_seeds_that_were_measured_after_every_stage():
+    """The first stage starts from the base and moves the policy most: alone it is no mean over stages."""
+    results = two_seeds(1)
+    both, first, second = (
+        analyse(replace(results, runs=runs)) for runs in (results.runs, results.runs[:1], results.runs[1:])
+    )
+    for table in (movement, divergence, movement_by_group):
+        assert table(both).rows == table(first).rows
+        assert table(second).rows[0] != table(first).rows[0]

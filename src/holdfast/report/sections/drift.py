@@ -136,8 +136,13 @@ def _measured(analysis: Analysis) -> list[MethodView]:
     return [method for method in analysis.methods if _drifts(method)]
 
 
+def _runs(method: MethodView) -> Sequence[MethodRun]:
+    """The seeds that were measured after every stage, for stages differ; while there is none, all."""
+    return [run for run in method.runs if len(run.measured("drift")) == method.stages] or method.runs
+
+
 def _drifts(method: MethodView) -> list[dict[str, Any]]:
-    return [drift for run in method.runs for drift in run.measured("drift").values()]
+    return [drift for run in _runs(method) for drift in run.measured("drift").values()]
 
 
 def _stage_rows(results: Results, kind: str, run: MethodRun) -> list[Record]:
@@ -161,7 +166,7 @@ def _base_rows(results: Results, run: MethodRun) -> list[Record]:
 def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], list[Record]]) -> Value:
     """Mean over a method's rows, seeds resampled; within a seed, the standard error of what was sampled."""
     draws = []
-    for run in method.runs:
+    for run in _runs(method):
         rows = [row for row in find(run) if row[direction] is not None]
         if not rows:
             continue
@@ -175,7 +180,7 @@ def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], 
 
 def _movement_mean(method: MethodView, name: str) -> Value:
     draws = []
-    for run in method.runs:
+    for run in _runs(method):
         drifts = run.measured("drift").values()
         whole = [row for drift in drifts for row in drift["movement"] if row["group"] == "all"]
         values = [row[name] for row in whole if row.get(name) is not None]
