@@ -301,6 +301,15 @@ def test_findings_of_many_methods_compare_with_sft():
     assert any("so few make them long" in note for note in cautions(analysis))
 
 
+def test_methods_that_end_alike_are_both_the_best():
+    results = make_results(("grpo", "joint_grpo"), items=40, sequence=SHORT, general=())
+    twin = replace(results.runs[0], method="twin")
+    found = findings(analyse(replace(results, runs=(*results.runs, twin))))
+    (said,) = (finding.text for finding in found if finding.topic == "All tasks at once")
+    grpo = said.partition("the best sequential methods are grpo with ")[2].partition(" and twin with ")
+    assert grpo[0] and f"{grpo[0]}." == grpo[2]
+
+
 def test_an_experiment_may_name_its_reference():
     results = make_results(("sft", "grpo", "remax"), items=60, sequence=SHORT, general=())
     named = replace(results, settings={**results.settings, "reference": "grpo"})

@@ -208,8 +208,12 @@ def _joint(analysis: Analysis) -> list[Finding]:
         return []
     said = listed([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
     if finished:
-        best = max(finished, key=lambda method: method.measure("avg_acc").value)
-        said += f"; the best sequential method is {best.name} with {_avg_acc(best)}"
+        most = max(method.measure("avg_acc").value for method in finished)
+        best = [method for method in finished if method.measure("avg_acc").value == most]
+        those = "method is" if len(best) == 1 else "methods are"
+        said += (
+            f"; the best sequential {those} {listed([f'{one.name} with {_avg_acc(one)}' for one in best])}"
+        )
     return [Finding("All tasks at once", f"{said}.")]
 
 
