@@ -271,6 +271,8 @@ def test_the_share_that_came_back():
     pairs = np.array([[0.10, 0.05], [0.20, 0.10], [0.10, 0.05], [0.16, 0.08], [0.12, 0.06]])
     found = recovery(pairs)
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    thrice = recovery(pairs * [1, 6])  # a probe may teach more than was lost
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx((3, 3, 3))
     lost_little = np.array([[0.1, 0.05], [-0.1, 0.0], [0.02, 0.01], [0.05, 0.0], [-0.03, 0.0]])
     assert np.isnan(recovery(lost_little).value)  # no loss shown
     assert np.isnan(recovery(lost_little[:2]).value)

@@ -202,5 +202,6 @@ def recovery(pairs_N2: np.ndarray) -> Estimate:
     lost_B, back_B = widened(sums_B2[:, 0], count), widened(sums_B2[:, 1], count)
     if estimate(lost_B).low <= 0:
         return none
-    # The few draws in which next to nothing was lost have no share.
-    return estimate(back_B / np.where(lost_B <= 0, np.nan, lost_B)).within(-1.0, 2.0)
+    # The few draws in which next to nothing was lost have no share, or a huge one.
+    found = estimate(back_B / np.where(lost_B <= 0, np.nan, lost_B))
+    return found.within(-1.0, 2.0) if -1 <= found.value <= 2 else found
