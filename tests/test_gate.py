@@ -110,7 +110,9 @@ def test_a_task_that_is_forgotten_ends_at_the_look_that_shows_it() -> None:
     old = alike([before], [after])
     found = comparison.compare(old, [after], max_drop=0.01, level=0.95, looks=looks)
     assert [(row.name, row.verdict, row.change.items) for row in found.rows] == [("t", "forgotten", 100)]
-    assert "group-sequential" in comparison.to_table(found).note
+    table = comparison.to_table(found)
+    (p,) = [column for column in table.columns if column.key == "p"]
+    assert "group-sequential" in table.note and "group-sequential" in p.help
     looks.watch("t")(dict(enumerate(answers(good).records)))  # nothing to end
 
 

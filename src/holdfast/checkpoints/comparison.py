@@ -128,6 +128,7 @@ def _verdict(change: Change, p: float, max_drop: float, level: float) -> Verdict
 def to_table(comparison: Comparison) -> Table:
     """A row a task, and one for all."""
     level = f"{100 * comparison.level:g} %"
+    test = "a group-sequential test with McNemar's" if comparison.sequential else "McNemar's exact test"
     columns = [
         Column("task", "Task"),
         Column("items", "Items", "count"),
@@ -136,14 +137,13 @@ def to_table(comparison: Comparison) -> Table:
         Column("change", "Change", "change", f"after minus before, with its {level} interval"),
         Column("lost", "Lost", "count", "items whose score fell: that were right and are wrong"),
         Column("gained", "Gained", "count", "items whose score rose: that were wrong and are right"),
-        Column("p", "p", "text", "McNemar's exact test, adjusted for the number of rows"),
+        Column("p", "p", "text", f"{test}, adjusted for the number of rows"),
         Column("resolvable", "Resolvable", "points", "difference that is shown in 80 % of cases"),
         Column("verdict", "Verdict"),
     ]
     rows = [_row(row, comparison.level) for row in comparison.rows]
     bound = f"{100 * comparison.max_drop:g}"
     points = f"{bound} point" if bound == "1" else f"{bound} points"
-    test = "a group-sequential test with McNemar's" if comparison.sequential else "McNemar's exact test"
     note = (
         f"Points of 100, with {level} bootstrap intervals of the paired change. Forgotten: fell by more "
         f"than {points}, with p ≤ {1 - comparison.level:.3g} ({test} over items lost and "
