@@ -249,3 +249,21 @@ def test_no_line_of_a_table_ends_within_a_number():
     written = environment().filters["unbroken"]("sft <b> learning_rate=1.5e-4")
     assert str(written) == 'sft &lt;b&gt; learning_rate=<span class="unbroken">1.5e-4</span>'
     assert str(environment().filters["unbroken"]("one-two")) == "one-two"
+
+
+def test_names_of_tasks_that_look_like_columns_keep_their_numbers(tmp_path):
+    """`facts_change` is a benchmark, not the change of `facts`; `reading_low` no end of an interval."""
+    results = make_results(
+        ("sft",), items=20, sequence=("reading", "reading_low"), general=("facts", "facts_change")
+    )
+    build(results, tmp_path)
+    analysis = analyse(results)
+    (method,) = analysis.methods
+    (_, row) = csv.DictReader((tmp_path / "tables/general.csv").open(encoding="utf-8"))
+    for index, task in enumerate(("facts", "facts_change"), start=2):
+        assert float(row[task]) == pytest.approx(method.cell(-1, index).value)
+    assert float(row["facts__change"]) == pytest.approx(method.change(2).value)
+    assert float(row["facts_change_change"]) == pytest.approx(method.change(3).value)
+    (*_, end) = csv.DictReader((tmp_path / "tables/per_task.csv").open(encoding="utf-8"))
+    assert float(end["reading_low"]) == pytest.approx(method.cell(-1, 1).value)
+    assert float(end["reading__low"]) == pytest.approx(method.cell(-1, 0).low)

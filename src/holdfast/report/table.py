@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, ClassVar, Literal
@@ -177,8 +178,9 @@ def to_csv(table: Table) -> str:
     An estimate takes three columns: the value, `_low` and `_high`; a tested difference `_p` and
     `_effect` as well.
     """
+    keys = [column.key for column in table.columns]
     header = {
-        (column.key, part): column.key if part == "value" else f"{column.key}_{part}"
+        (column.key, part): column.key if part == "value" else behind(column.key, part, keys)
         for column in table.columns
         for part in ("value", "low", "high", "p", "effect")
         if part == "value" or any(part in _parts(row.get(column.key)) for row in table.rows)
@@ -189,6 +191,11 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         writer.writerow([_parts(row.get(key)).get(part) for key, part in header])
     return out.getvalue()
+
+
+def behind(key: str, what: str, keys: Collection[str]) -> str:
+    """The name of what belongs to a column: no other column's, as a task may be called `reading_low`."""
+    return f"{key}__{what}" if f"{key}_{what}" in keys else f"{key}_{what}"
 
 
 def to_json(table: Table) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from holdfast.report.panels import arms, fit, method_rows, panels
 from holdfast.report.rows import METHOD, STYLE, Row, base_rows, named
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, Looks
-from holdfast.report.table import Column, Table
+from holdfast.report.table import Column, Table, behind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,12 +28,10 @@ def general(analysis: Analysis) -> Table:
     """General benchmarks: before, after and the change; no rows where there are none."""
     first = len(analysis.results.sequence)
     places = list(enumerate(analysis.results.general, first))
+    changes = {task: behind(task, "change", analysis.results.general) for _, task in places}
     columns = [METHOD, STYLE]
-    for _, task in places:
-        columns += [
-            Column(task, task, "points"),
-            Column(f"{task}_change", "change", "change", "end minus base"),
-        ]
+    for task, change in changes.items():
+        columns += [Column(task, task, "points"), Column(change, "change", "change", "end minus base")]
 
     def before(source: MethodView) -> Row:
         return {task: source.cell(0, index) for index, task in places}
@@ -42,7 +40,7 @@ def general(analysis: Analysis) -> Table:
     for method in analysis.methods:
         row = named(method)
         for index, task in places:
-            row |= {task: method.cell(-1, index), f"{task}_change": method.change(index)}
+            row |= {task: method.cell(-1, index), changes[task]: method.change(index)}
         rows.append(row)
     note = "Accuracy at the end, %, and its change from the base [95 % interval]. No stage trains on these."
     return Table("general", "General benchmarks", columns, rows if places else [], note, classes)
