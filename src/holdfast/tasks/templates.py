@@ -44,6 +44,10 @@ def text_of(value: Any, column: str) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        raise BadRow(
+            f"column '{column}' holds lists, not texts; a list of accepted answers goes by references"
+        )
     if not isinstance(value, str | int | float):
         raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
     return str(value)

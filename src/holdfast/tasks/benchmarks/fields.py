@@ -36,6 +36,8 @@ def letter_at(index: Any, choices: Sequence[str]) -> str:
         raise BadRow(f"{len(choices)} choices are more than there are letters")
     if isinstance(index, str) and index.isdecimal() and len(index) < 5:
         index = int(index)
+    if isinstance(index, float) and index.is_integer():  # of a column that pandas kept, as some row has none
+        index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
         raise BadRow(f"answer {index!r} is no index of {len(choices)} choices")
     return ascii_uppercase[index]
@@ -73,14 +75,14 @@ def answer_texts(value: Any) -> tuple[str, ...]:
 
 
 def answer_list(value: Any) -> tuple[str, ...]:
-    """The annotators' answers, one each; blank ones are left out.
+    """The annotators' answers, one each, also as objects with an `answer` (VQA v2); blank ones are left out.
 
     Raises:
         BadRow: they are no list, or all blank.
     """
     if not isinstance(value, list | tuple):
         raise BadRow(f"answers is {type(value).__name__}, not a list")
-    return answer_texts(value)
+    return answer_texts([one.get("answer") if isinstance(one, Mapping) else one for one in value])
 
 
 def text_list(value: Any, name: str) -> tuple[str, ...]:
