@@ -14,6 +14,8 @@ from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at
 from holdfast.tasks.columns import TableTask, load_table_task
 from holdfast.tasks.example import Example
+from holdfast.tasks.picturecolumns import pictured, pictures_in
+from hub_fixtures import picture, save
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +52,19 @@ def test_an_answer_that_is_a_list_says_what_to_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"q": ["a"], "label": [["14"]]}), tmp_path / "mine.parquet")
     with pytest.raises(InputError, match=r"'label' holds lists, not texts; .* goes by references"):
         examples(tmp_path / "mine.parquet", answer="{label}")
+
+
+def test_a_field_of_csv_may_list_pictures(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name, picture(1))
+    file = tmp_path / "mine.csv"
+    file.write_text("q,a,shown\nhow many?,2,\"['a.png', 'b.png']\"\nhow many?,0,[]\n")
+    assert [len(example.images) for example in examples(file, answer="{a}", images="shown")] == [2, 0]
+    assert pictured([{"shown": "['a.png', 'b.png']"}], tmp_path) == ["shown"]
+    assert pictured([{"shown": "['a', 'b']"}], tmp_path) == []
+
+
+def test_addresses_of_pictures_are_told_as_such(tmp_path: Path) -> None:
+    for address in ("https://example.org/x.png", f"file://{tmp_path}/x.png"):
+        with pytest.raises(BadRow, match=r"holds an address .* nothing is fetched"):
+            list(pictures_in(address, "shown", tmp_path))

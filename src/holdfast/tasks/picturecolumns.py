@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from holdfast.tasks.benchmarks.benchmark import BadRow
-from holdfast.tasks.benchmarks.fields import inside
+from holdfast.tasks.benchmarks.fields import inside, text_list
 from holdfast.tasks.example import ImageSource, LazyImage
 from holdfast.tasks.picturefiles import inline, names_one
 from holdfast.tasks.pictures import BadImage, opened
@@ -20,7 +21,7 @@ def pictured(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
 
 def _pictures(rows: Sequence[Mapping[str, Any]], column: str, folder: Path) -> bool:
     values = [value for row in rows if (value := row.get(column)) not in (None, "", [])]
-    items = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    items = [item for value in values for item in _listed(value)]
     return bool(items) and all(_is_picture(item, folder) for item in items)
 
 
@@ -37,6 +38,14 @@ def _is_picture(item: Any, folder: Path) -> bool:
     return isinstance(item, bytes) or (isinstance(item, str) and names_one(folder.resolve(), item))
 
 
+def _listed(value: Any) -> Sequence[Any]:
+    """The pictures of a cell, which in CSV may be a list as Python writes it (`"['a.png', 'b.png']"`)."""
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        with suppress(BadRow):
+            return text_list(value.strip(), "")
+    return value if isinstance(value, list) else [value]
+
+
 def unpacked(item: Any) -> Any:
     """The bytes or the path of a picture that `datasets` stores; anything else as it is."""
     return item.get("bytes") or item.get("path") if isinstance(item, Mapping) else item
@@ -51,11 +60,15 @@ def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSou
     Raises:
         BadRow: it holds something else.
     """
-    for item in map(unpacked, value if isinstance(value, list) else [value]):
+    for item in map(unpacked, _listed(value)):
         if isinstance(item, str) and (data := _inline(item, column)) is not None:
             item = data
         if isinstance(item, bytes | LazyImage):
             yield item
+        elif isinstance(item, str) and "://" in item:
+            raise BadRow(
+                f"column '{column}' holds an address ({item[:80]}); nothing is fetched: save the file"
+            )
         elif item and isinstance(item, str) and root is not None:
             path = Path(item)
             yield inside(root, str(path.relative_to(root)) if path.is_relative_to(root) else item)
