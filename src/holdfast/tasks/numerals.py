@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from unicodedata import normalize
 
-_SIGNS = dict.fromkeys(map(ord, "−–—‒‑﹣"), "-") | {ord("⁄"): "/", ord("∕"): "/"}
+_SIGNS = dict.fromkeys(map(ord, "−–—‒‑﹣"), "-") | {
+    ord("⁄"): "/",
+    ord("∕"): "/",
+    ord("⋅"): "·",
+    ord("∙"): "·",
+}
 _WIDE = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _MATHEMATICAL = {code: normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}  # 𝜋, 𝟏, 𝐁
 _BLANKS = dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " ")
@@ -19,6 +24,7 @@ _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?: \d{3})+)(?!\d)")
 _POINTS_FOR_COMMAS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3}){2,}")  # one point alone is a decimal point
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
 _TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·|\*|x|X) ?10 ?(?:\^|\*\*) ?\{?([+-]?\d+)\}?")
+_CURRENCY_FIRST = re.compile(r"\A([+-]?) ?\\?([$€£¥₹₩]) ?(?=[\d.])([\d.,]+(?:[eE][+-]?\d+)?)")
 _OTHER_NUMBER = re.compile(r"(?<![\w^{])\d")  # behind a number; m2 and m^{2} are units
 _NUMBER = re.compile(r"((?:[+-]\s*)?(?:\d[\d.,]*|\.\d+)(?:[eE][+-]?\d+)?)")
 
@@ -57,9 +63,11 @@ def without_commas(number: str) -> str:
 def read_number(text: str) -> tuple[float, str] | None:
     """The number that a text begins with and what stands behind it (its unit), or None.
 
-    A text with more than one number (`12 or 13`, `1/2`) says none.
+    A currency's sign may stand before it: `$5` is 5 in $. A text with more than one number (`12 or 13`,
+    `1/2`) says none.
     """
     text = with_exponents(on_the_line(closed_up(plain_typography(text)))).strip(", \t\n\r")
+    text = _CURRENCY_FIRST.sub(r"\1\3 \2", text)
     found = _NUMBER.match(text)
     if not found or _OTHER_NUMBER.search(text, found.end()):
         return None

@@ -89,8 +89,9 @@ def exact(answer: str, reference: str) -> float:
 
 
 def choice(answer: str, reference: str) -> float:
-    """The same option letter: `B`, `(B)`, `b.` and `B) red` all choose B; `A dog` chooses nothing."""
-    found = re.match(r"\(?([a-z])(?=$|[).:,])", normalise(answer))
+    """The same option letter: `B`, `(B)`, `b.`, `B) red` and a line `B` choose B; `A dog` chooses nothing."""
+    line, _, _ = answer.strip().partition("\n")
+    found = re.match(r"\(?([a-z])(?=$|[).:,。、])", normalise(line))
     return float(found is not None and found[1] == normalise(reference).strip("()"))
 
 

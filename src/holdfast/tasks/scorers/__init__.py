@@ -108,9 +108,12 @@ OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are on
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
+    "choice": 2,
     **dict.fromkeys(("box", "vqa", "pope"), 4),
-    **dict.fromkeys(("gqa", "study", "number"), 5),
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr", "parts", "option_set"), 7),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 8),
-    "geometry": 10,
+    **dict.fromkeys(("gqa", "study"), 5),
+    "number": 6,
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 7),
+    **dict.fromkeys(("parts", "option_set"), 8),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 9),
+    "geometry": 11,
 }

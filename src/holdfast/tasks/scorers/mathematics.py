@@ -104,7 +104,7 @@ _RATIO = re.compile(r"\s*(-?[\d.]+)\s*:\s*(-?[\d.]+)\s*")
 # What makes another thing of the same words and numbers: >5, 5!, |x|, -x, x', A ∪ B (any arrow or operator of
 # mathematics, or half a bracket ⌊), but not the hyphen of a word.
 _OPERATORS = re.compile(
-    r"[<>|+*/^×÷¬″←-⋿⌈-⌋]|(?:(?<=[\d)\]])|(?<=\b[A-Za-z]))!|(?<![A-Za-z])-|-(?![A-Za-z])"
+    r"[<>|+*/^×·÷¬″←-⋿⌈-⌋]|(?:(?<=[\d)\]])|(?<=\b[A-Za-z]))!|(?<![A-Za-z])-|-(?![A-Za-z])"
     r"|(?:(?<=[A-Z\d])|(?<=\b[a-z]))'+"
 )
 _PARTED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d(?!\d\d(?!\d)))")  # 1 2 is not 12, but 1 200 is 1200
