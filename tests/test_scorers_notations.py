@@ -4,9 +4,44 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.tasks.scorers import mmmu
+from holdfast.tasks.scorers import mmmu, options
 from holdfast.tasks.scorers.mathematics import geometry
 from holdfast.tasks.scoring import choice, number
+
+READERS = [options.option_letter, options.mmlu_pro_letter, options.mmmu_letter]
+FRACTIONS = (r"$\frac{1}{2}$", r"$\frac{3}{4}$", "0.2", "2/4")
+ANGLES = (r"$30^{\circ}$", "45°", "60 degrees")
+MOLECULES = (r"$\text{H}_2\text{O}$", "CO2", "O₂")
+SUMS = ("2 + 3", "2 × 3", "2 ÷ 3", "3-2")
+GENOTYPES = ("AA", "Aa", "aa")
+LENGTHS = (r"$15\,\text{cm}$", "15 m", "1,200 m")
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("choices", "answer", "letter"),
+    [
+        (FRACTIONS, r"\dfrac{3}{4}", "B"), (FRACTIONS, r"$\frac34$", "B"), (FRACTIONS, "3/4", "B"),
+        (FRACTIONS, "The answer is 0.75.", "B"), (FRACTIONS, "½", "A"), (FRACTIONS, "2/4", "D"),
+        (FRACTIONS, "0.5", None), (FRACTIONS, r"\frac{4}{3}", None), (FRACTIONS, r"-\frac{3}{4}", None),
+        (ANGLES, "30°", "A"), (ANGLES, r"$45^\circ$", "B"), (ANGLES, "45 degrees", "B"),
+        (ANGLES, r"60^{\circ}", "C"), (ANGLES, "45 cm", None),
+        (MOLECULES, "H₂O", "A"), (MOLECULES, "H2O", "A"), (MOLECULES, r"$\mathrm{CO_2}$", "B"),
+        (MOLECULES, "The answer is CO₂.", "B"), (MOLECULES, r"\text{O}_2", "C"), (MOLECULES, "O3", None),
+        (SUMS, "2×3", "B"), (SUMS, r"2 \times 3", "B"), (SUMS, "2+3", "A"), (SUMS, "3–2", "D"),
+        (SUMS, "5", None), (SUMS, "1", None), (SUMS, "2 · 3", None),
+        (GENOTYPES, "Aa", "B"), (GENOTYPES, "The answer is aa.", "C"), (GENOTYPES, "aA", None),
+        (LENGTHS, "15 cm", "A"), (LENGTHS, r"15\ \text{cm}", "A"), (LENGTHS, "15 meters", "B"),
+        (LENGTHS, "1200 m", "C"), (LENGTHS, r"1{,}200 m", "C"), (LENGTHS, "15", None),
+        (("x^2+1", "x^2-1"), "x² + 1", "A"), (("$\\sqrt{2}$", "2"), "√2", "A"), (("$2\\pi$", "π"), "2π", "A"),
+        (("Yes", "No"), "No, it is not.", "B"), (("Yes", "No"), "yes, no", None),
+        (("Yes", "No"), "Yes, B", "B"),
+        (("Yes", "No", "Maybe"), "Yes, maybe", None),
+        (("Paris", "Paris, Texas"), "Paris, Texas", "B"), (("Paris", "Rome"), "Paris, Rome", None),
+    ],
+)  # fmt: skip
+def test_a_text_of_an_option_counts_in_any_notation(read, choices, answer, letter):
+    assert read(answer, choices) == letter
 
 
 @pytest.mark.parametrize(

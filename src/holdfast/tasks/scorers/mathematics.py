@@ -9,6 +9,7 @@ phrases. Every pattern takes linear time, as answers may be degenerate.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import accumulate
 from unicodedata import normalize
 
@@ -108,6 +109,9 @@ _OPERATORS = re.compile(
     r"|(?:(?<=[A-Z\d])|(?<=\b[a-z]))'+"
 )
 _PARTED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d(?!\d\d(?!\d)))")  # 1 2 is not 12, but 1 200 is 1200
+_WORKED_OUT = re.compile(r"(?<=\S)\s*[-+*×·÷^]|\\(?:times|cdot|div)(?![A-Za-z])")
+_FRACTION = re.compile(r"\\frac\{([\w.]+)\}\{([\w.]+)\}")
+_BRACED = re.compile(r"\{(\w)\}")
 _BRACKETED_WORD = re.compile(r"\(([A-Za-z0-9.]+)\)")
 _CLOSING = {"(": ")]", "[": ")]", "{": "}", r"\{": r"\}"}
 
@@ -133,6 +137,25 @@ def geometry(answer: str, reference: str) -> float:
         sides.reverse()  # `12 = x`
     *others, last = sides
     return float(all(_leads_to(side, wanted) for side in others) and _same(last, wanted))
+
+
+@lru_cache(maxsize=4096)
+def one_notation(text: str) -> str:
+    r"""A quantity or formula in one spelling: `45^\circ` as `45 degrees`, `\dfrac34` as 3/4, `H_2O`."""
+    quantity, unit = split_unit(_bare(text))
+    spelt = _squeezed(_in_latex(without_commas(closed_up(quantity)))).replace("_", "")
+    return _BRACED.sub(r"\1", _FRACTION.sub(r"\1/\2", spelt)) + unit
+
+
+@lru_cache(maxsize=4096)
+def quantity_of(text: str) -> str:
+    """A quantity by its value and unit; "" where there is none.
+
+    Sums and products are not worked out: where they are asked for, their value is another answer.
+    """
+    quantity, unit = split_unit(_bare(text))
+    number = value(without_commas(closed_up(quantity)))
+    return "" if number is None or _WORKED_OUT.search(quantity) else f"{number:.12g}{unit}"
 
 
 def _leads_to(side: str, wanted: str) -> bool:

@@ -18,15 +18,25 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from holdfast.tasks.numerals import plain_typography
-from holdfast.tasks.scorers.letters import MAYBE, OPTION, names_any, without_others, without_the_first
+from holdfast.tasks.scorers.letters import (
+    MAYBE,
+    OPTION,
+    names_any,
+    without_others,
+    without_the_first,
+)
+from holdfast.tasks.scorers.mathematics import one_notation, quantity_of
 from holdfast.tasks.scorers.text import final_part, unboxed, words
 
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
+_FORMULA_BLANKS = re.compile(r"(?<!\\)\\[ ,;:](?!\n)")
+_LOOSE = re.compile(r"\( ([A-Za-z]) \)")
 _LETTERS_OF_TYPE = {  # in brackets and circles: ⒝ Ⓑ
     code: normalize("NFKC", chr(code))
     for first, last in ((0x249C, 0x24E9), (0x1F110, 0x1F149))
     for code in range(first, last + 1)
 }
+_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 # "The answer is B" where words are not parted by blanks; 不 and 非 say no.
 _WRITTEN_TOGETHER = re.compile(
     r"(?<![不非])(?:答案|答え|正解|정답|选项|選項|[选選][择擇]?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
@@ -64,7 +74,10 @@ _SAID_SMALL = re.compile(
     rf"(?i:{_ANSWER}{_FILLER}){_OPENING}([A-Za-z]){_SMALL}|(?i:\b(?:option|choice) ){_OPENING}([A-Za-z])$"
 )
 _CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
-_AFTER_TEXT = re.compile(r"\n|\. |; | \(|,? (?:because|since|as it|which) ")
+_AFTER_TEXT = re.compile(
+    r"\n|\. |; | \(|,? (?:because|since|as it|which) "
+    r"|(?i:(?<=\byes)|(?<=\bno)|(?<=\btrue)|(?<=\bfalse)), (?!.*\b[A-HJ-Z]\b)"
+)
 _SEVERAL = ""  # in place of a letter
 _OR_ELSE = re.compile(rf"\A\s*(?i:(?:or|and),? )?(?i:(?:{MAYBE}),? )?")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\b(?:answer|ans\.?)(?: ?[:=]| [–—-] | ?\n) ?)")
@@ -94,7 +107,8 @@ _CONCLUDED = re.compile(
     rf"{_OPENING}{OPTION}\W*$"
 )
 # What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
-_SIGNS = re.compile(r"[=<>|√+*/^±≤≥≠]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(\\-])")
+_NOTATION = re.compile(r"[\d\\√π^¼-¾⅐-⅞]")
+_SIGNS = re.compile(r"[=<>|√+*/^±≤≥≠×÷·]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(\\-])")
 
 # The three searches of MMLU-Pro's own script; of the third it takes the last.
 _SCRIPT_IS = re.compile(r"answer is \(?([A-J])")
@@ -220,7 +234,8 @@ def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
 @lru_cache(maxsize=4)  # a response with a box is read as a whole, too, and then what of it counts
 def _undressed(answer: str, choices: tuple[str, ...]) -> tuple[str, str, int, bool]:
     """What there is in an answer, but for its letters; the same whatever the rule."""
-    lines = _plain(_FORMULA_MARKS.sub("", final_part(answer)))
+    lines = _plain(_FORMULA_BLANKS.sub(" ", _FORMULA_MARKS.sub("", final_part(answer))))
+    lines = _LOOSE.sub(r"(\1)", lines)
     lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines))
     lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", lines).strip()
     listed, text = _different(_LINE_OF_A_LIST, lines), lines
@@ -256,7 +271,7 @@ def _different(labels: re.Pattern[str], lines: str) -> int:
 
 
 def _plain(text: str) -> str:
-    return plain_typography(text.translate(_LETTERS_OF_TYPE))
+    return plain_typography(text.translate(_LETTERS_OF_TYPE).translate(_LOWERED))
 
 
 def _sure(
@@ -338,16 +353,20 @@ def _stated_text(lines: str, choices: Sequence[str], last: bool) -> str | None:
 
 
 def _by_text(text: str, choices: Sequence[str]) -> str | None:
-    """The option whose text this is, if it is exactly one's, word for word or else without articles."""
+    """The option whose text this is, if it is exactly one's: word for word, without articles, or in sense."""
     if len(text) > _longest(choices):
         return None
-    for form in (_spelt, _worded):
+    for form in (_spelt, _worded, _noted, _valued):
         wanted = form(text)
-        same = [
-            letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if form(choice) == wanted
-        ]
+        same = {
+            letter: choice
+            for letter, choice in zip(ascii_uppercase, choices, strict=False)
+            if form(choice) == wanted
+        }
         if any(wanted) and same:
-            return same[0] if len(same) == 1 else None
+            if len({choice.casefold() for choice in same.values()}) == 1 < len(same):  # genotypes: Aa, aa
+                same = {letter: choice for letter, choice in same.items() if choice == text.strip(" .\n")}
+            return next(iter(same)) if len(same) == 1 else None
         if _LETTER_THEN_TEXT.match(text):  # without its article, "A. dog" would be "dog"
             return None
     return None
@@ -366,6 +385,16 @@ def _worded(text: str) -> tuple[list[str], list[str]]:
     """The words of a text, and the signs that make another thing of them."""
     plain = _plain(text)
     return words(plain), _SIGNS.findall(plain)
+
+
+def _noted(text: str) -> list[str]:
+    """A quantity or formula, whatever its notation."""
+    return [one_notation(text)] if _NOTATION.search(text) else []
+
+
+def _valued(text: str) -> str:
+    """A quantity, as a decimal or a fraction."""
+    return quantity_of(text) if _NOTATION.search(text) else ""
 
 
 def _among(letter: str, letters: str) -> str | None:
