@@ -44,6 +44,31 @@ def test_a_text_of_an_option_counts_in_any_notation(read, choices, answer, lette
     assert read(answer, choices) == letter
 
 
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        (r"Option\ B", "B"), (r"\textbf{(B)}\ \text{dog}", "B"), ("The answer is ( B ).", "B"),
+        (r"A\ B", None),
+        # statements
+        ("La respuesta correcta es la B.", "B"), ("La respuesta es la opción B.", "B"),
+        ("La risposta corretta è la B.", "B"), ("A resposta correta é a letra B.", "B"),
+        ("La bonne réponse est la B.", "B"), ("B est la bonne réponse.", "B"), ("B es correcta.", "B"),
+        ("Die richtige Antwort lautet B.", "B"), ("B ist richtig, A ist falsch.", "B"), ("Antwort B", "B"),
+        ("Le chien aboie, donc B.", "B"), ("Die Antwort ist nicht A, sondern B.", "B"),
+        ("ответ B", "B"), ("Đáp án là B", "B"), ("الإجابة الصحيحة هي B", "B"), ("답은 B입니다.", "B"),
+        ("正确的是B", "B"), ("A错误，C不正确。答案：B", "B"), ("It is est. 1990. The answer is B.", "B"),
+        # and denials
+        ("No es la B.", None), ("non è B", None), ("A resposta não é B", None), ("Ce n'est pas B.", None),
+        ("Die Antwort ist nicht B.", None), ("B ist falsch.", None), ("B est fausse", None),
+        ("La B es falsa", None), ("B è sbagliata", None), ("B 错误", None), ("B不对", None),
+        ("B 不正确", None), ("不是 B", None), ("ответ не B", None),
+    ],
+)  # fmt: skip
+def test_other_languages_say_yes_and_no_of_a_letter(read, answer, letter):
+    assert read(answer, ("cat", "dog", "cow", "pig")) == letter
+
+
 @pytest.mark.parametrize(
     ("answer", "reference", "right"),
     [

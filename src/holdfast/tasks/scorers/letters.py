@@ -82,8 +82,40 @@ _NEGATED = re.compile(
 _ROW = re.compile(rf"(?<![\w'’])[(\[{{]?[A-Z][)\]}}]?(?:(?: |(?<=[)\]}}]))[\[{{]?{_JOINED}[\]}}]?)+")
 _NEXT = r"[\s\d.):;!?•|…(\[\]–—-]{1,8}"
 _FIRST_ONES = re.compile(rf"(?<![\w'’])\(?A{_NEXT}B{_NEXT}C(?![\w'’])(?:{_NEXT}[D-Z](?![\w'’]))*")
+# What other languages say of a letter; the answer to an English question is seldom in one.
+_NO = r"[Nn]o es|[Nn]on è|[Nn]ão é|(?:n['’]|ne )est pas|(?:ist|lautet) nicht|[Bb]ukan|[Нн]е|不是|不[选選]"
+_IS = r"es|est|è|é|ist|lautet|là|adalah|هي|هو"
+_SO = r"sondern|daher|deshalb|donc|por (?:lo )?tanto|quindi|portanto"
+_FALSE = r"falsch|fau(?:x|sse)|fals[ao]|incorrect[aeo]|sbagliat[ao]|errad[ao]"
+_NOUN = (
+    r"antwort|lösung|réponse|respuesta|risposta|resposta|ответ|jawaban(?:nya)?|cevap|đáp án"
+    r"|الإجابة(?: الصحيحة)?|الجواب|उत्तर"
+)
+_FOREIGN = re.compile(rf"(?<!\w)(?:{_NO}|{_IS}|{_FALSE}|(?i:{_NOUN}|{_SO}))(?!\w)|[错錯不]")
+_KIND = r"opción|opzione|opção|option|alternativa|letra|lettera|lettre|answer"
+_TRANSLATED = (
+    (re.compile(rf"(?<!\w)(?:{_NO})(?!\w)"), "is not"),
+    (re.compile(rf"(?<!\w)(?:{_IS})(?!\w)"), "is"),
+    (re.compile(rf"(?<!\w)(?i:{_SO})(?!\w)"), "so"),
+    (re.compile(rf"(?<!\w)(?i:{_NOUN})(?!\w)"), "answer"),
+    (re.compile(rf"(?<=\bis )(?:{_FALSE})(?!\w)"), "wrong"),
+    (re.compile(rf"(?<=\b(?:is|ot) )(?:(?:la|a|die) )?(?:(?i:{_KIND}) )?(?=\(?[A-Z]\b)"), ""),
+    (
+        re.compile(r"(?<![\w'’])([A-Z])\)? ?是?(?:[错錯](?:误|誤|的)?|不(?:正确|正確|对|對|是))"),
+        r"\1 is wrong",
+    ),
+)
 _CAPITAL = re.compile(r"\b[A-Z]\b")
 _WORD = re.compile(r"\w")
+
+
+def in_english(text: str) -> str:
+    """A text with the words that say of a letter that it is the answer, or is not, in English."""
+    if _FOREIGN.search(text) is None:
+        return text
+    for pattern, words in _TRANSLATED:
+        text = pattern.sub(words, text)
+    return text
 
 
 def names_any(text: str) -> bool:

@@ -21,6 +21,7 @@ from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.letters import (
     MAYBE,
     OPTION,
+    in_english,
     names_any,
     without_others,
     without_the_first,
@@ -39,7 +40,7 @@ _LETTERS_OF_TYPE = {  # in brackets and circles: ⒝ Ⓑ
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 # "The answer is B" where words are not parted by blanks; 不 and 非 say no.
 _WRITTEN_TOGETHER = re.compile(
-    r"(?<![不非])(?:答案|答え|正解|정답|选项|選項|[选選][择擇]?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
+    r"(?<![不非])(?:答案|答え|正解|正确的|정?답|选项|選項|[选選][择擇]?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
     r"(?:です|입니다|(?=(?:是|为|最)?(?:正确|对|合适))|(?!\w))"
 )
 _QUOTED = re.compile(r"(?<![A-Za-z0-9])[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?![A-Za-z0-9])")
@@ -251,7 +252,7 @@ def _undressed(answer: str, choices: tuple[str, ...]) -> tuple[str, str, int, bo
     if own := _own_texts(choices):
         text = own.sub(lambda found: next(filter(None, found.groups())), text)
     if names := names_any(text):
-        text = without_others(text)
+        text = without_others(in_english(text))
     return lines, text, listed, names
 
 
