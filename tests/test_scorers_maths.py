@@ -281,7 +281,7 @@ def test_who_grades_is_part_of_what_determines_a_result(monkeypatch):
     assert (
         own["scorer"] == "study 5 by own" and task("study").scoring["scorer"] == "study 5 by mathruler 0.1.0"
     )
-    assert identity("exact") == "exact" and identity("rules.py:score") == "rules.py:score"
+    assert identity("mmlu_pro_script") == "mmlu_pro_script" and identity("rules.py:score") == "rules.py:score"
     assert task("number", source="").scoring == {"scorer": "number"}  # its version says it
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.tasks.scorers import mmmu, options
+from holdfast.tasks.example import Example
+from holdfast.tasks.scorers import SCORERS, mmmu, options
 from holdfast.tasks.scorers.mathematics import geometry
+from holdfast.tasks.scorers.text import bare
 from holdfast.tasks.scoring import choice, number
 
 READERS = [options.option_letter, options.mmlu_pro_letter, options.mmmu_letter]
@@ -111,3 +113,29 @@ def test_a_letter_in_a_first_line_of_its_own_is_chosen(answer, right):
 )
 def test_open_answers_of_mmmu_may_part_thousands_by_blanks(answer, reference, right):
     assert mmmu.open_answer(answer, [reference]) == right
+
+
+@pytest.mark.parametrize(
+    "dress", [r"\text{%s}", "**%s**", "`%s`", "$%s$", "<answer> %s </answer>", r"$\mathrm{%s}$"]
+)
+@pytest.mark.parametrize(
+    ("scorer", "answer", "other"), [("exact", "a dog", "dog"), ("choice", "B", "A"), ("number", "12", "13")]
+)
+def test_what_sets_the_type_of_a_whole_answer_is_no_matter(dress, scorer, answer, other):
+    rule = SCORERS[scorer]
+    assert rule(dress % answer, Example("1", "?", answer)) == 1
+    assert rule(dress % other, Example("1", "?", answer)) == 0
+    assert SCORERS["exact"](dress % answer, Example("1", "?", dress % answer)) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        (r"\text{a} and \text{b}", r"\text{a} and \text{b}"), (r"\text{a {b}}", "a {b}"),
+        (r"\textbf{\text{B}}", "B"),
+        ("**a** or **b**", "**a** or **b**"), ("$5 or $6", "$5 or $6"), ("2*3*4", "2*3*4"), ("", ""),
+        ("<answer>a</answer> <answer>b</answer>", "<answer>a</answer> <answer>b</answer>"), ("**", "**"),
+    ],
+)  # fmt: skip
+def test_only_what_stands_around_all_of_an_answer_is_taken_off(answer, left):
+    assert bare(answer) == left

@@ -14,7 +14,7 @@ from holdfast import plugins
 from holdfast.errors import InputError
 from holdfast.tasks import scoring
 from holdfast.tasks.scorers import mathematics, mmmu, options, parts, short, study, vqa
-from holdfast.tasks.scorers.text import labelled_part
+from holdfast.tasks.scorers.text import bare, labelled_part
 
 if TYPE_CHECKING:
     from holdfast.tasks.example import Example
@@ -27,6 +27,15 @@ def _by_reference(rule: Callable[[str, str], float]) -> Scorer:
 
     def score(answer: str, example: Example) -> float:
         return rule(answer, example.answer)
+
+    return score
+
+
+def _bare_too(rule: Callable[[str, str], float]) -> Scorer:
+    r"""Likewise, and an answer may be dressed as a whole: models write `\boxed{\text{Paris}}`."""
+
+    def score(answer: str, example: Example) -> float:
+        return rule(answer, example.answer) or rule(bare(answer), example.answer)
 
     return score
 
@@ -51,9 +60,9 @@ def _mmmu(answer: str, example: Example) -> float:
 
 
 SCORERS: dict[str, Scorer] = {
-    "exact": _by_reference(scoring.exact),
-    "choice": _by_reference(scoring.choice),
-    "number": _by_reference(scoring.number),
+    "exact": _bare_too(scoring.exact),
+    "choice": _bare_too(scoring.choice),
+    "number": _bare_too(scoring.number),
     "study": _by_reference(study.study),
     "options": _by_letter(options.option_letter),
     "vqa": _vqa,
@@ -108,7 +117,7 @@ OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are on
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
-    "choice": 2,
+    **dict.fromkeys(("exact", "choice"), 2),
     **dict.fromkeys(("box", "vqa", "pope"), 4),
     **dict.fromkeys(("gqa", "study"), 5),
     "number": 6,

@@ -25,6 +25,11 @@ _BRACE = re.compile(  # of a command that only sets type, or any
     r"|\\.|[{}]",
     re.DOTALL,
 )
+_WHOLE = re.compile(  # what only sets type, around all of an answer
+    r"\\(?:text[a-z]{0,6}|math(?:rm|bf|it|sf|tt|normal)|boldsymbol|bm|[mf]box|emph|underline)\s*"
+    r"\{(?P<set>(?:[^{}]|\{[^{}]*\})*)\}|(\*\*|__|`)(?P<marked>[^*_`]+)\2|\$(?P<formula>[^$]+)\$"
+    r"|<answer>(?P<tagged>(?:(?!<answer>)[\s\S])*)</answer>"
+)
 _FORMULA = re.compile(r"\$+([^$]+)\$+")
 _LABEL = re.compile(
     r"(?:#+ )?(?:(?:the|my) )?(?:(?:final|correct|right|short) )?answer ?(?:[:：]\s*|\s*\n\s*)(?=\S)",
@@ -66,6 +71,14 @@ def labelled_part(answer: str) -> str:
     if label := _LABEL.match(text):
         text = text[label.end() :]
     return text[1:-1].strip() if len(text) > 2 and text[0] + text[-1] in _QUOTES else text
+
+
+def bare(answer: str) -> str:
+    r"""An answer without tags, `**bold**`, `\text{…}` and `$` around all of it; what stands inside stays."""
+    text = answer.strip()
+    while whole := _WHOLE.fullmatch(text):
+        text = whole[whole.lastgroup or 0].strip()
+    return text
 
 
 def unwrapped(text: str, blank: str = "") -> str:
