@@ -15,6 +15,7 @@ from holdfast.tasks.benchmarks.fields import answer_list, letter_at
 from holdfast.tasks.columns import TableTask, load_table_task
 from holdfast.tasks.example import Example
 from holdfast.tasks.picturecolumns import pictured, pictures_in
+from holdfast.tasks.rows import Row
 from hub_fixtures import picture, save
 
 
@@ -34,9 +35,51 @@ def test_places_that_pandas_keeps_as_decimals_are_whole_numbers(tmp_path: Path) 
     pq.write_table(pa.table(columns), tmp_path / "mine.parquet")
     read = examples(tmp_path / "mine.parquet", choices="c", answer_index="i", scorer="options")
     assert [(example.prompt[0], example.answer) for example in read] == [("a", "A"), ("b", "B")]
-    for place in (0.5, 2.0, -1.0, float("inf"), True):
+    assert [letter_at(place, ("x", "y")) for place in ("1", "1.0", " 1 ", 1.0)] == ["B"] * 4
+    for place in ("1.5", "-1", "", 0.5, 2.0, -1.0, float("inf"), True):
         with pytest.raises(BadRow, match="no index of 2 choices"):
             letter_at(place, ("x", "y"))
+
+
+ANSWERS = ["B", "b", "blue", " blue ", "Blue", "(B)", "B.", "B. blue", "(B) blue"]
+
+
+def test_an_answer_is_the_option_that_it_says(tmp_path: Path) -> None:
+    answers = [*ANSWERS, "B. red", "C", "blue or red"]
+    columns = {"q": ["?"] * len(answers), "c": [["red", "blue"]] * len(answers), "a": answers}
+    pq.write_table(pa.table(columns), tmp_path / "mine.parquet")
+    read = examples(tmp_path / "mine.parquet", choices="c", answer="{a}", scorer="options")
+    assert [example.answer for example in read] == ["B"] * len(ANSWERS)
+    both = {"prompt": "?", "choices": ["B", "blue", "BLUE"]}
+    for answer in ("(B)", "Blue"):
+        with pytest.raises(InputError, match="is neither a letter A to C nor one of the choices"):
+            Row({**both, "answer": answer}, "options", "1").example()
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"A": "red", "B": "blue"}, {"A": "red", "B": "blue", "C": None}, "['red', 'blue']",
+        {"text": ["red", "blue"], "label": ["A", "B"]},
+    ],
+)  # fmt: skip
+def test_choices_may_be_objects(tmp_path: Path, choices: Any) -> None:
+    pq.write_table(pa.table({"q": ["?"], "c": [choices], "a": ["blue"]}), tmp_path / "mine.parquet")
+    (read,) = examples(tmp_path / "mine.parquet", choices="c", answer="{a}", scorer="options")
+    assert (read.choices, read.answer) == (("red", "blue"), "B")
+    if "A" in choices:
+        row = Row({"prompt": "?", "choices": choices, "answer": "blue"}, "options", "1").example()
+        assert (row.choices, row.answer) == (("red", "blue"), "B")
+
+
+def test_choices_that_are_null_are_an_open_question_where_letters_are_not_all_that_counts(
+    tmp_path: Path,
+) -> None:
+    columns = {"q": ["x", "y"], "c": [["red", "blue"], None], "a": ["B", "12"]}
+    pq.write_table(pa.table(columns), tmp_path / "mine.parquet")
+    for scorer, count in (("mmmu", 2), ("exact", 2), ("options", 1)):
+        read = examples(tmp_path / "mine.parquet", choices="c", answer="{a}", scorer=scorer)
+        assert [example.choices for example in read] == [("red", "blue"), ()][:count]
 
 
 def test_accepted_answers_may_be_objects_with_an_answer(tmp_path: Path) -> None:
@@ -44,6 +87,7 @@ def test_accepted_answers_may_be_objects_with_an_answer(tmp_path: Path) -> None:
     pq.write_table(pa.table({"q": ["a"], "answers": [given]}), tmp_path / "mine.parquet")
     (read,) = examples(tmp_path / "mine.parquet", references="answers", scorer="vqa")
     assert (read.answer, read.references) == ("dog", ("dog", "puppy", "dog"))
+    assert answer_list("['dog', 'cat']") == ("dog", "cat")  # as CSV has them
     with pytest.raises(BadRow, match="no answer"):
         answer_list([{"text": "dog"}])
 

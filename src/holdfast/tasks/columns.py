@@ -29,7 +29,7 @@ from pydantic import field_validator, model_validator
 from holdfast import files
 from holdfast.errors import InputError, meant, shortened, suggestion
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
-from holdfast.tasks.benchmarks.fields import answer_list, letter_at, text_list
+from holdfast.tasks.benchmarks.fields import answer_list, choice_list, letter_at
 from holdfast.tasks.chat import ChatError, as_row
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnData
@@ -61,7 +61,7 @@ from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
-VERSION = 5  # raise when the same table gives other examples or scores
+VERSION = 6  # raise when the same table gives other examples or scores
 REACH_SECONDS = 10.0  # for the hub's first answer
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -407,7 +407,7 @@ def _example(settings: Columns, root: Path | None, record: Record, split: Split)
     else:
         values["prompt"] = fill(settings.prompt or "", record)
     if settings.choices:
-        values["choices"] = choices = _choices(settings.choices, record)
+        values["choices"] = choices = _choices(settings, record)
     if settings.references:
         values["references"] = references = list(answer_list(record.get(settings.references)))
     if settings.answer is not None:
@@ -417,14 +417,14 @@ def _example(settings: Columns, root: Path | None, record: Record, split: Split)
         values["answer"] = letter if settings.scorer in OF_LETTERS else choices[ord(letter) - ord("A")]
     elif settings.references:
         values["answer"] = majority(references)
-    row = _ColumnRow(values, settings.scorer, f"{split}-{record['row']}")
-    return row.example(tuple(images))
+    return _ColumnRow(values, settings.scorer, f"{split}-{record['row']}").example(tuple(images))
 
 
-def _choices(columns: str | tuple[str, ...], record: Record) -> list[str]:
-    if isinstance(columns, str):
-        return list(text_list(record.get(columns), columns))
-    choices = [text_of(record.get(column), column) for column in columns]
+def _choices(settings: Columns, record: Record) -> list[str]:
+    if isinstance(column := settings.choices, str):
+        needed = settings.scorer in OF_LETTERS and settings.scorer != "mmmu"
+        return list(choice_list(record.get(column), column, needed))
+    choices = [text_of(record.get(one), one) for one in column]
     while choices and not choices[-1]:  # questions may have fewer than there are columns
         choices.pop()
     return choices

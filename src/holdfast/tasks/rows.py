@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from holdfast import plugins
 from holdfast.errors import InputError, shortened
-from holdfast.tasks.benchmarks.fields import lettered
+from holdfast.tasks.benchmarks.fields import by_letters, lettered
 from holdfast.tasks.example import IMAGE_MARKER, Example, ImageSource
 from holdfast.tasks.prompts import STYLES, Style, render_target
 from holdfast.tasks.scorers import get_scorer
@@ -42,6 +42,7 @@ _OTHER_NAMES = {
         r"(answer)?(option|choice|alternative|candidate|distractor)s?(list|text)?s?(\d*|[a-z])", re.I
     ),
 }
+_LETTER_AND_TEXT = re.compile(r"\(?([A-Z])[).:]{1,2}\s*(.*)", re.DOTALL)
 _CHOICE = re.compile(r"((?:option|opt|choice|answer|alternative|candidate)?[ _-]?)([A-Z]|\d)", re.I)
 RENAME = "rename it, or move it into 'meta' if the model is not to see it"
 _WANTED = {  # what a reference must be, for messages
@@ -172,6 +173,8 @@ class Row:
         value = self.values.get(field)
         if value is None:
             return ()
+        if field == "choices" and isinstance(value, dict):
+            value = by_letters(value)
         if one and isinstance(value, str):
             value = [value]
         if not isinstance(value, list):
@@ -208,11 +211,27 @@ class Row:
             return letter
         if choices.count(answer) == 1:
             return letters[choices.index(answer)]
+        if meant := _meant(answer, dict(zip(letters, choices, strict=True))):
+            return meant
         if answer in choices:
             self.fail("choices", f"hold '{answer}', the answer, {choices.count(answer)} times; keep one")
         self.fail(
             "answer", f"'{answer}' is neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
         )
+
+
+def _meant(answer: str, choices: Mapping[str, str]) -> str | None:
+    """The letter of `(B)`, `B.`, `B. text`, and of a text but for case and blanks around it."""
+    said = answer.strip()
+    named = _LETTER_AND_TEXT.fullmatch(said)
+    if named and named[1] in choices and named[2] in ("", choices[named[1]].strip()):
+        others = {choice.strip() for letter, choice in choices.items() if letter != named[1]}
+        return None if named[1] in others else named[1]
+    for form in (str.strip, lambda text: text.strip().casefold()):
+        same = [letter for letter, choice in choices.items() if form(choice) == form(said)]
+        if same:
+            return same[0] if len(same) == 1 else None
+    return None
 
 
 def _is_tolerance(value: Any) -> bool:

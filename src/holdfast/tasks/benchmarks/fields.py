@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from holdfast.errors import HoldfastError
 from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.example import IMAGE_MARKER, ImageSource, LazyImage
 
+_PLACE = re.compile(r"\s*(\d{1,4})(?:\.0{1,9})?\s*")
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
 
@@ -34,8 +36,8 @@ def letter_at(index: Any, choices: Sequence[str]) -> str:
     """
     if len(choices) > len(ascii_uppercase):
         raise BadRow(f"{len(choices)} choices are more than there are letters")
-    if isinstance(index, str) and index.isdecimal() and len(index) < 5:
-        index = int(index)
+    if isinstance(index, str) and (number := _PLACE.fullmatch(index)):
+        index = int(number[1])
     if isinstance(index, float) and index.is_integer():  # of a column that pandas kept, as some row has none
         index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
@@ -80,6 +82,8 @@ def answer_list(value: Any) -> tuple[str, ...]:
     Raises:
         BadRow: they are no list, or all blank.
     """
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = text_list(value.strip(), "answers")
     if not isinstance(value, list | tuple):
         raise BadRow(f"answers is {type(value).__name__}, not a list")
     return answer_texts([one.get("answer") if isinstance(one, Mapping) else one for one in value])
@@ -102,6 +106,30 @@ def text_list(value: Any, name: str) -> tuple[str, ...]:
         if not isinstance(item, str | int | float):
             raise BadRow(f"{name} holds {type(item).__name__}, not text")
     return tuple(str(item) for item in value)
+
+
+def choice_list(value: Any, name: str, needed: bool) -> tuple[str, ...]:
+    """A row's choices: a list, an object of their letters, or one of texts and labels (ARC).
+
+    Args:
+        needed: else null is an open question.
+
+    Raises:
+        BadRow: it is something else.
+    """
+    if isinstance(value, Mapping):
+        value = by_letters(value) if "text" not in value else value["text"]
+    return () if value is None and not needed else text_list(value, name)
+
+
+def by_letters(choices: Mapping[str, Any]) -> Any:
+    """The values of an object whose keys are the first letters in order, but nulls behind; else itself."""
+    texts = [*choices.values()]
+    if not texts or [*choices] != [*ascii_uppercase[: len(texts)]]:
+        return choices
+    while texts and texts[-1] is None:  # a table has the same letters in all rows
+        texts.pop()
+    return texts
 
 
 def stored(value: Any) -> ImageSource | None:
