@@ -87,6 +87,22 @@ def test_a_dot_multiplies_whichever_it_is(answer, reference, right):
 @pytest.mark.parametrize(
     ("answer", "reference", "right"),
     [
+        ("sin A = 3/5", "0.6", 1), (r"\cos(A) = 0.6", "0.6", 1), (r"\sin \angle A = 0.6", "0.6", 1),
+        ("sin θ = 0.6", "0.6", 1), ("S_{ABC} = 36", "36", 1), ("Therefore, x = 36", "36", 1),
+        ("about 36", "36", 1), ("approximately 0.6", "0.6", 1), ("(x, y) = (-2, 5)", "(-2, 5)", 1),
+        ("the point (-2, 5)", "(-2, 5)", 1), ("point P(-2, 5)", "(-2, 5)", 1),
+        ("sin A = 0.7", "0.6", 0), (r"\sin 0.6", "0.6", 0), ("So 72 = 36", "36", 0), ("about", "36", 0),
+        ("sin B = 0.6", "sin A = 0.6", 0), ("(y, x) = (-2, 5)", "(-2, 5)", 0), ("0.6", "sin A = 0.6", 1),
+        (r"\sin B", r"\sin A", 0), ("point P(2, 5)", "(-2, 5)", 0),
+    ],
+)  # fmt: skip
+def test_what_names_a_value_of_geometry_is_not_of_it(answer, reference, right):
+    assert geometry(answer, reference) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
         ("$5", "$5", 1), ("5", "$5", 1), ("$5.00", "$5", 1), ("5$", "$5", 1), (r"\$5", "$5", 1),
         ("-$1,200", "-1200 $", 1), ("$1.5e3", "$1500", 1),
         ("€5", "$5", 0), ("$5", "5", 0), ("$5 or $6", "$5", 0), ("$", "$5", 0), ("$5", "-$5", 0),

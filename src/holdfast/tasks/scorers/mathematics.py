@@ -90,14 +90,19 @@ _OF_A_VALUE = r"(?:area|perimeter|length|answer)(?: of \\?\w{1,12}(?: \w){0,3})?
 _LABEL_OF_A_VALUE = re.compile(_OF_A_VALUE, re.IGNORECASE)
 _NAME = re.compile(
     r"(?:m\s*)?\\(?:angle|triangle)\s*\w(?:\s*\w){0,3}|\\[A-Za-z]+(?:\s+[A-Z])?"  # m\angle A, \theta, \sin A
-    r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|\|[A-Z]\s*[A-Z]\||[A-Za-z](?:_\{?\w\}?)?"
+    r"|(?:m\s*)?[A-Z]\s*[A-Z](?:\s*[A-Z])?|\|[A-Z]\s*[A-Z]\||[A-Za-z](?:_\{?\w{1,4}\}?)?"
+    r"|\\?(?:sin|cos|tan|cot|sec|csc)\s*(?:\(\s*)?(?:m\s*)?(?:\\angle\s*)?\\?[A-Za-z]\w{0,4}(?:\s*[A-Z]){0,2}(?:\s*\))?"
+    r"|\(\s*x\s*,\s*y\s*\)"
     rf"|{_OF_A_VALUE}",
     re.IGNORECASE,
 )
 _LEAD_IN = re.compile(
     r"(?:(?:so|thus|hence|therefore),? )?(?:the |my )?(?:(?:final|correct|right|exact) )?"
     r"(?:answer|value|measure|length|width|height|area|perimeter|circumference|radius|diameter|volume|ratio|x)"
-    r"(?: of [^=.:]{1,30}?)?(?: is(?: (?:equal to|approximately|about))?| equals|:) ?:? ?",
+    r"(?: of [^=.:]{1,30}?)?(?: is(?: (?:equal to|approximately|about))?| equals|:) ?:? ?"
+    r"|(?:so|thus|hence|therefore),? (?=\S{1,20} ?=)"
+    r"|(?:about|approximately|approx\.?|roughly|exactly) (?=[\d.\\-])"
+    r"|(?:the )?point (?:[A-Z] ?)?(?=\()",
     re.IGNORECASE,
 )
 _DECIMALS = re.compile(r"[+-]?\s*\d*\.(\d+)")
