@@ -72,6 +72,13 @@ def test_choices_may_be_objects(tmp_path: Path, choices: Any) -> None:
         assert (row.choices, row.answer) == (("red", "blue"), "B")
 
 
+def test_choices_that_end_in_nan_are_fewer(tmp_path: Path) -> None:
+    """As MMBench has them on the hub."""
+    (tmp_path / "mine.csv").write_text("q,A,B,C,D,a\n?,x,y,nan,nan,B\n?,x,nan,y,z,B\n")
+    read = examples(tmp_path / "mine.csv", choices=["A", "B", "C", "D"], answer="{a}", scorer="options")
+    assert [example.choices for example in read] == [("x", "y"), ("x", "nan", "y", "z")]
+
+
 def test_choices_that_are_null_are_an_open_question_where_letters_are_not_all_that_counts(
     tmp_path: Path,
 ) -> None:

@@ -410,6 +410,8 @@ def test_rows_with_several_right_answers_and_no_first_one_are_a_table(tmp_path: 
         ([2, 1], {"answer": "{answer}"}),  # counted from 1, as far as one can tell
         ([3, 0], {"answer": "{answer}"}),  # no place
         (["c", "a"], {"answer": "{answer}"}),
+        (["2", "0"], {"answer_index": "answer"}),
+        (["2", "1"], {"answer": "{answer}"}),
     ],
 )
 def test_answers_that_are_places_among_choices_are_an_index(
@@ -421,6 +423,22 @@ def test_answers_that_are_places_among_choices_are_an_index(
     assert (
         setting.items() <= data.settings.items() and len({"answer", "answer_index"} & set(data.settings)) == 1
     )
+
+
+def test_columns_of_sets_on_the_hub_are_known(tmp_path: Path) -> None:
+    """ChartQA lists its answers, A-OKVQA has places, MathVista names files that are not there."""
+    file = tmp_path / "mine.parquet"
+    shown = {"question": "what ?", "image": "images/1.jpg", "decoded_image": hub_image(0)}
+    for answers, scorer in (([["14"]], "number"), ([["STOP"]], "exact"), ([["stop", "halt"], ["go"]], "vqa")):
+        table(file, [{**shown, "label": given} for given in answers], decoded_image=IMAGE)
+        data = look_at_table("", {"train": file})
+        assert (data.settings["references"], data.scorer) == ("label", scorer)
+        assert data.settings["images"] == "decoded_image" and "answer" not in data.settings
+    rows = [{**shown, "choices": ["a", "b"], "correct_choice_idx": place} for place in (1, 0)]
+    table(file, rows, decoded_image=IMAGE)
+    assert look_at_table("", {"train": file}).settings["answer_index"] == "correct_choice_idx"
+    table(file, [{**shown, "answer": letter} for letter in "BA"], decoded_image=IMAGE)
+    assert look_at_table("", {"train": file}).scorer == "options"
 
 
 def test_a_row_whose_answer_is_a_place_among_choices_says_how_to_name_it(tmp_path: Path) -> None:

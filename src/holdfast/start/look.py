@@ -102,7 +102,10 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
     if source:
         settings = {"hub": source, **_splits(source, found)}
     scorer, why = "exact", "answers within turns; change it if they are numbers, options or long texts"
-    if "choices" in named or "references" in named:
+    alone = [row[named["references"]] for row in rows] if "references" in named else []
+    if "choices" not in named and alone and all(len(answers or ()) == 1 for answers in alone):
+        scorer, why = scorer_for([Example("", "", str(answer)) for (answer,) in alone])
+    elif "choices" in named or "references" in named:
         scorer, key = ("options", "choices") if "choices" in named else ("vqa", "references")
         several = isinstance(named[key], list)
         why = f"there are columns {', '.join(named[key])}" if several else f"there is a column '{named[key]}'"
@@ -163,13 +166,14 @@ def _answer(meant: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict
     answers = [row[column] for row in rows]
     choices = [row.get(meant.get("choices", "")) for row in rows]
     places = all(
-        type(answer) is int  # no truth value
+        (type(answer) is int or (isinstance(answer, str) and answer.isdecimal()))  # no truth value
         and isinstance(texts, list)
-        and 0 <= answer < len(texts)
+        and 0 <= int(answer) < len(texts)
         and str(answer) not in texts
         for answer, texts in zip(answers, choices, strict=True)
     )
-    return {"answer_index": column} if places and 0 in answers else {"answer": f"{{{column}}}"}
+    from_0 = places and 0 in map(int, answers)
+    return {"answer_index": column} if from_0 else {"answer": f"{{{column}}}"}
 
 
 def is_table(path: Path) -> bool:
@@ -188,6 +192,8 @@ def scorer_for(examples: Sequence[Example]) -> tuple[str, str]:
         return "options", "every row has choices; a letter, an option's text or a statement of either counts"
     if all(one.references for one in examples):
         return "vqa", "every row has several accepted answers"
+    if examples and all(re.fullmatch("[A-J]", one.answer.strip()) for one in examples):
+        return "options", "every answer is an option's letter; a letter or a statement of one counts"
     for scorer, what in (("yes_no", "is yes or no"), ("number", "is a number")):
         if all(get_scorer(scorer)(one.answer, one) == 1 and _plain(scorer, one.answer) for one in examples):
             return scorer, f"every answer {what}"

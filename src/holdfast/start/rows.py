@@ -63,7 +63,13 @@ def meanings(rows: Sequence[Any], folder: Path) -> dict[str, str]:
     rows = [row for row in rows if isinstance(row, Mapping)]
     columns = rows[0] if rows else {}
     meant = {key: name for key, names in COMMON_NAMES.items() if (name := first(names, columns))}
-    if "images" not in meant and (shown := set(pictured(rows, folder)) - set(meant.values())):
+    answers = [row.get(meant["answer"]) for row in rows] if "answer" in meant else []
+    if "references" not in meant and answers and all(isinstance(answer, list) for answer in answers):
+        meant["references"] = meant.pop("answer")
+    named = meant.get("images")
+    if named and pictured([{named: row.get(named)} for row in rows], folder):
+        return meant
+    if shown := set(pictured(rows, folder)) - set(meant.values()):  # beside names of files that are not there
         meant["images"] = next(name for name in columns if name in shown)
     return meant
 

@@ -425,6 +425,6 @@ def _choices(settings: Columns, record: Record) -> list[str]:
         needed = settings.scorer in OF_LETTERS and settings.scorer != "mmmu"
         return list(choice_list(record.get(column), column, needed))
     choices = [text_of(record.get(one), one) for one in column]
-    while choices and not choices[-1]:  # questions may have fewer than there are columns
+    while choices and choices[-1] in ("", "nan"):  # a question may have fewer than there are columns
         choices.pop()
     return choices

@@ -27,7 +27,7 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
     "answer": (
         "answer", "label", "target", "solution", "response", "output", "correct_answer", "correct_option",
-        "ground_truth", "gold", "correct",
+        "ground_truth", "gold", "correct", "gt_answer", "answer_index", "answer_idx", "correct_choice_idx",
     ),
     "images": ("images", "image", "picture", "img", "image_path"),
     "choices": ("choices", "options"),
