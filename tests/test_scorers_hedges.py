@@ -126,3 +126,25 @@ def test_a_count_is_the_number_that_is_said(answer, reference, right):
 )  # fmt: skip
 def test_formulas_that_give_two_answers_are_none(answer, reference, right):
     assert geometry(answer, reference) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [
+        # there is no picture, which says nothing of what is asked
+        ("You haven't provided an image.", None), ("I was not given any picture", None),
+        ("I don't have an image to look at.", None), ("I cannot open the picture.", None),
+        ("The image is not available.", None), ("The image isn't displayed.", None),
+        ("The image does not load", None), ("There is no image here.", None), ("There isn't an image.", None),
+        ("No visual input was given.", None),
+        # which the picture does not show
+        ("The image does not show a dog.", "no"), ("There is no picture on the wall.", "no"),
+        ("The room does not have a picture.", "no"), ("You do not see a dog in the image.", "no"),
+        ("I don't have to look twice: no dog.", "no"), ("The image is not black and white.", "no"),
+        # neither
+        ("It could be a dog or not.", None), ("There may or may not be a dog.", None),
+        ("It might not be a dog.", None), ("Yes, there may or may not be others.", "yes"),
+    ],
+)  # fmt: skip
+def test_no_picture_is_no_answer(answer, decision):
+    assert short.yes_or_no(answer) == decision

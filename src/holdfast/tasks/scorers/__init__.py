@@ -121,7 +121,7 @@ VERSIONS = {
     **dict.fromkeys(("box", "vqa", "pope"), 4),
     **dict.fromkeys(("gqa", "study"), 5),
     "number": 6,
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 7),
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 8),
     **dict.fromkeys(("parts", "option_set"), 8),
     **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 9),
     "geometry": 11,

@@ -38,7 +38,10 @@ _ON_CONDITION = re.compile(r"\b(yes|no),? (?:if|when|unless|otherwise|else)\b") 
 _NO_DOUBT = re.compile(r"\b(?:no|without (?:a|any)) (?:doubt|question)\b")
 _NOT_TRUE = re.compile(r"(?:\bnot|n't) true\b")
 _NOT_FALSE = re.compile(r"(?:\bnot|n't) (?:false|untrue|wrong|incorrect)\b")
-_PICTURE = r"(?:image|picture|photo)s?"
+_PICTURE = r"(?:image|picture|photo|visual input)s?"
+_NOT_THERE = (  # of the picture that is asked about
+    "accessible|attached|available|displayed|given|loaded|provided|received|shared|shown|there|uploaded|visible"
+)
 # No decision: what neither affirms nor denies.
 _NO_IDEA = re.compile(
     r"no (?:idea|clue|comment|information|telling|way (?:of|to)|(?:(?:clear|definite|definitive) )?answer"
@@ -53,6 +56,16 @@ _REFUSAL = re.compile(
     r"(?:answer|assist|confirm|determine|help|identif(?:y|ie)|judge|know|process|provide|say|said|tell|understand"
     r"|verif(?:y|ie))(?:e?d)?\b"
     rf"|\b(?:see|view) (?:(?:the|any|an|your) )?{_PICTURE}\b"
+    # "You haven't attached an image", "The image is not available", "There is no image here"
+    r"|\b(?:i|we|you)(?:'m| am|'ve| have| was| were| are| do| did| can| could)?(?: ?not|n't) (?:been )?"
+    r"(?:access|attach|display|g[eo]t|giv|have|hav|includ|load|open|provid|receiv|seen?|sen[dt]|shar|upload)\w{0,3}"
+    rf" (?:(?:me|us|with|the|an?|any|your) ){{0,3}}{_PICTURE}\b"
+    rf"|\b{_PICTURE} (?:is|was|has|does|did|could)(?: ?not|n't) (?:been |be )?"
+    rf"(?:load|display|open|{_NOT_THERE})\b"
+    rf"|\bthere(?:'s| is| was)(?: no|(?: ?not|n't) an?y?) {_PICTURE}"
+    rf"(?= (?:here|to|for me|{_NOT_THERE})\b|\W*$)"
+    # "There may or may not be one"
+    r"|\b(?:may|might) not\b|\b(?:may|might|could) or\b|\bor not\W*$"
 )
 _THERE = re.compile(
     rf"(?:surely )?(?:(?:looking at|in|from|based on) (?:this |the )?{_PICTURE} )?"
