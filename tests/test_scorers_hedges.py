@@ -101,6 +101,7 @@ def test_nothing_but_yes_and_no_decides_nothing(answer, decision):
         ("2, yes", "2", 0), ("no; 0", "0", 0), ("Yes, there are 2 cars.", "2", 1), ("2, yes", "yes", 1),
         ("3 cars and no bus", "3", 1),
         # no number at all
+        ("no yes no yes", "0", 0), ("no no no", "0", 0),
         ("no idea", "0", 0), ("No comment", "0", 0), ("no answer", "0", 0), ("no way to tell", "0", 0),
         ("I can't see any image", "0", 0), ("No red cars", "0", 1), ("I can't see any", "0", 1),
     ],

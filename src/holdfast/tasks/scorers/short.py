@@ -261,7 +261,7 @@ def _clevr(text: str) -> tuple[str, ...]:
         plain = noun[0]
     plain = _OF_A_COLOUR.sub("", _LEAD_IN.sub("", plain) or plain)
     kept = [_clevr_word(word) for word in plain.split()]
-    if kept[0:1] == ["no"] and len(kept) > 1:  # "no objects"
+    if kept[0:1] == ["no"] and {*kept[1:2]} - {"yes", "no"}:  # "no objects"
         kept[0] = "0"
     if "and" in kept:  # a list has no order
         parts = sorted(" ".join(kept).split(" and "))
