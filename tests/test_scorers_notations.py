@@ -7,6 +7,7 @@ import pytest
 from holdfast.tasks.example import Example
 from holdfast.tasks.scorers import SCORERS, mmmu, options
 from holdfast.tasks.scorers.mathematics import geometry
+from holdfast.tasks.scorers.short import superclevr
 from holdfast.tasks.scorers.text import bare
 from holdfast.tasks.scoring import choice, number
 
@@ -155,3 +156,28 @@ def test_what_sets_the_type_of_a_whole_answer_is_no_matter(dress, scorer, answer
 )  # fmt: skip
 def test_only_what_stands_around_all_of_an_answer_is_taken_off(answer, left):
     assert bare(answer) == left
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        ("Color: brown", "brown", 1), ("brown colored", "brown", 1), ("It is made of rubber.", "rubber", 1),
+        ("rubber material", "rubber", 1), ("large in size", "large", 1),
+        ("The material is metal.", "metal", 1),
+        ("made of metal", "rubber", 0), ("colored", "brown", 0), ("brown and red in color", "brown", 0),
+        ("colored blue and brown", "Blue and brown", 1),
+    ],
+)  # fmt: skip
+def test_what_kind_of_attribute_it_is_may_be_said(answer, reference, right):
+    assert superclevr(answer, reference) == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("Options A and C", 1), ("['A', 'C']", 1), ('["C", "A"]', 1), ("the options (A), (C)", 1),
+        ("Option A", 0.5), ("Options A and B", 0),
+    ],
+)  # fmt: skip
+def test_a_set_of_options_may_be_called_so_or_quoted(answer, score):
+    assert SCORERS["option_set"](answer, Example("1", "?", "A,C")) == score

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 # Not those of names, such as x1.
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?(?!\w)")
 _BETWEEN = re.compile(r"[,;&/、，\s]+(?:and\b[,\s]*)?")
-_AROUND = "()[]{}\\. "
+_AROUND = "()[]{}\\.'\" "
+_NAMED = re.compile(r"\A(?:the )?(?:option|choice)s? (?=\(?[A-Z]\b)", re.IGNORECASE)
 _LETTERS = re.compile(r"[A-Z]{2,}")
 _NO_MATTER = str.maketrans("", "", "\\,; {}$")  # characters that the official script takes out
 LEAST_OVERLAP = 0.5
@@ -39,7 +40,7 @@ def option_set(answer: str, example: Example) -> float:
 
 def _options(text: str) -> set[str]:
     """The options that a text names; options that are words or numbers are parted by commas alone."""
-    text = plain_typography(text)
+    text = _NAMED.sub("", plain_typography(text))
     parts = [part.strip(_AROUND) for part in _BETWEEN.split(text.strip(_AROUND))]
     if len(parts) == 1 and _LETTERS.fullmatch(parts[0]):  # AC
         parts = [*parts[0]]

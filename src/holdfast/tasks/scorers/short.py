@@ -98,7 +98,10 @@ _BOUND = re.compile(  # "over 2", "2 or more", "> 2", "2nd", "2%", "isn't 2", "-
     r"|\b(?:percent|times|squared|cubed|quarter|dozen|pair|couple|billion|trillion)s?\b"
     r"|\b(?:third|halve|fourth|fifth|ten|hundred|thousand|million)s\b"
 )
-_OF_A_COLOUR = re.compile(r"(?: (?:in )?colou?r|\bcolou?red )\Z|\A(?:both|colou?red) ")
+_OF_AN_ATTRIBUTE = re.compile(
+    r"(?: (?:in )?(?:colou?r|size|material)|\bcolou?red ?)\Z"
+    r"|\A(?:both|colou?red|colou?r|size|material|made (?:out )?of) "
+)
 _IN_A_LIST = re.compile(r"(?<=[^\W\d]) ?[,;&/+] ?(?:and )?(?=[^\W\d])")
 _WHOLE = re.compile(r"0*(\d+)(?:\.0+)?")
 _RATIO = re.compile(r"(?<=\d) ?(?::|\bto\b) ?(?=\d)")
@@ -259,7 +262,7 @@ def _clevr(text: str) -> tuple[str, ...]:
         return ("0",)
     if _NO_THING.match(text) and (noun := _LEAD_IN.match(plain)):  # "no objects are visible"
         plain = noun[0]
-    plain = _OF_A_COLOUR.sub("", _LEAD_IN.sub("", plain) or plain)
+    plain = _OF_AN_ATTRIBUTE.sub("", _LEAD_IN.sub("", plain) or plain)
     kept = [_clevr_word(word) for word in plain.split()]
     if kept[0:1] == ["no"] and {*kept[1:2]} - {"yes", "no"}:  # "no objects"
         kept[0] = "0"
