@@ -208,3 +208,18 @@ def test_objects_are_seen_as_files_are():
         open_image(Image.fromarray((RAMP * 4095).astype(np.uint16)))
     plain = Image.new("RGB", (8, 8))
     assert open_image(plain) is plain
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "'git lfs pull' fetches"),
+        (b"\0\0\0\x18ftypheic" + bytes(400), "HEIC; save it as JPEG"),
+        (b"%PDF-1.7 ", "a PDF"), (b"<!DOCTYPE html><html>404</html>", "a web page"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG"),
+        (b"some words", r"no image, or damaged"),
+    ],
+)  # fmt: skip
+def test_what_lies_under_the_name_of_a_picture_is_said(data: bytes, said: str) -> None:
+    with pytest.raises(BadImage, match=said):
+        size_of(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
@@ -14,6 +15,13 @@ SMALLEST_SIDE = 28  # pixels; a patch of Qwen2-VL's family covers 28 x 28
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_OTHERS = (  # what else lies under the name of a picture
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS; 'git lfs pull' fetches the picture"),
+    (re.compile(rb".{4}ftyp(?:hei|hev|mif|msf)", re.DOTALL), "HEIC; save it as JPEG"),
+    (re.compile(rb"%PDF"), "a PDF; save its page as PNG"),
+    (re.compile(rb"\s*<(?:\?xml\b.{0,2000}?<svg|svg)\b", re.DOTALL), "an SVG; save it as PNG"),
+    (re.compile(rb"\s*<(?:!doctype html|html)\b", re.IGNORECASE), "a web page; download the picture again"),
+)
 _NOT_IN_SCAN = bytes(range(1, 200))  # as good as any bytes that a picture does not go on with
 
 
@@ -49,6 +57,8 @@ def look(data: bytes) -> tuple[int, int]:
     except Image.DecompressionBombError as error:
         raise BadImage(str(error)) from None
     except Exception as error:  # broken files make decoders raise almost anything
+        if other := next((what for start, what in _OTHERS if start.match(data)), None):
+            raise BadImage(f"no image that can be read, but {other}") from None
         raise BadImage(f"no image, or damaged ({type(error).__name__})") from None
 
 
