@@ -16,6 +16,7 @@ from experiment_helpers import write_config
 from holdfast.analysis.bootstrap import item_weights
 from holdfast.analysis.calibration import Judged, at_moment, bins_of, calibration_error, chance_error, change
 from holdfast.analysis.calibration import reliability as curve
+from holdfast.analysis.views import analyse
 from holdfast.config.load import load_experiment
 from holdfast.experiment.plan import make_plan
 from holdfast.generate.rollouts import encode_items
@@ -23,6 +24,7 @@ from holdfast.measures.calibration import answer_tokens, confidences
 from holdfast.policy.plain import plain_logprobs
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.report.sections.calibration import calibration
 from holdfast.tasks.prompts import TEMPLATES
 from measures_helpers import assert_untouched, embedded_items, state
 from results_helpers import make_results
@@ -186,6 +188,15 @@ def test_a_seed_that_answered_nothing_of_a_task_counts_for_neither_error() -> No
     nobody = at_moment(results, [other], "end")
     assert np.isnan(nobody["ece"].value) and "chance" not in nobody
     assert nobody["answered"].value == 0
+
+
+def test_the_base_has_its_row_where_the_first_method_is_not_measured() -> None:
+    results = with_calibration()
+    sft, grpo = results.runs
+    table = calibration(analyse(replace(results, runs=(replace(sft, measures={}), grpo))))
+    assert [(row["method"], row["when"]) for row in table.rows] == [
+        ("base model", "before all"), ("grpo", "just trained"), ("grpo", "end"),
+    ]  # fmt: skip
 
 
 def test_the_interval_holds_the_truth() -> None:

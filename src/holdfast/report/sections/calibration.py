@@ -115,7 +115,7 @@ def reliability_figure(analysis: Analysis, looks: Looks) -> Figure | None:
             axes.plot(100 * x, 100 * y, color=colour, marker=look.marker, linestyle=look.line, markersize=4)
             if name != BASE:
                 drawn[method.name] = method
-        axes.set_title("base model" if moment == "base" else MOMENTS[moment])
+        axes.set_title(BASE if moment == "base" else MOMENTS[moment])
         axes.set_xlabel("confidence, %")
         axes.set(xlim=(0, 101), ylim=(0, 101))
         if first_column(axes):
@@ -125,8 +125,14 @@ def reliability_figure(analysis: Analysis, looks: Looks) -> Figure | None:
 
 
 def _moments(analysis: Analysis) -> list[tuple[str, MethodView, Moment]]:
-    """The base once for each style, and each method at its moments."""
-    bases = {method.style: method for method in reversed(analysis.methods)}
+    """The base once for each style, from the first method that it was measured for; and each method at its
+    moments."""
+    measured = [
+        method
+        for method in reversed(analysis.methods)
+        if any(judged_at(analysis.results, run, "base") for run in method.runs)
+    ]
+    bases = {method.style: method for method in measured}
     found: list[tuple[str, MethodView, Moment]] = [(BASE, method, "base") for method in bases.values()]
     for method in analysis.methods:
         found += [(method.label, method, moment) for moment in ("just", "end")]
