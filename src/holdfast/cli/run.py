@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from holdfast.experiment.store import Store
 
 NOTHING_TO_RETAIN = 3  # exit code of a run that its pilot stopped
-# Settings that say where and how work is done, and of which no report tells.
-UNTOLD = {"output", "store", "cache", "executor", "ray", "devices", "shard", "cards", "track"}
-UNTOLD |= {"pilot", "max_jobs", "checkpoint_every", "keep_weights"}
 Devices = Annotated[
     int | None,
     typer.Option(
@@ -166,8 +163,10 @@ def run(
 
 def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome, pictures: int) -> bool:
     """Write the report, unless the one that is there is this one; False where results were damaged."""
+    from holdfast.experiment.runindex import INDIFFERENT
+
     state = experiment.output / FINISHED
-    told = {key: value for key, value in experiment.resolved().items() if key not in UNTOLD}
+    told = {key: value for key, value in experiment.resolved().items() if key not in INDIFFERENT}
     made_of = {"results": plan.digest(), "settings": told, "pictures": pictures, "version": __version__}
     worked = outcome.done or outcome.failed
     if not worked and experiment.page.exists() and files.read_if_there(state) == made_of:

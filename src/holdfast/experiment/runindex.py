@@ -18,9 +18,9 @@ from holdfast.experiment.plan import Plan
 from holdfast.experiment.store import Store
 
 INDEX = "index.jsonl"
-# Settings that change no result.
-_INDIFFERENT = {
-    "output", "store", "cache", "max_jobs", "checkpoint_every", "keep_weights",
+# Settings that say where and how work is done; they change no result, nor what a report says of any.
+INDIFFERENT = {
+    "output", "store", "cache", "pilot", "max_jobs", "checkpoint_every", "keep_weights",
     "executor", "ray", "devices", "shard", "cards", "track",
 }  # fmt: skip
 _MOST = 8  # differences that are named
@@ -87,7 +87,7 @@ def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
     """What two trees of settings do not share, a line each."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys((*before, *now)):
-            if where or key not in _INDIFFERENT:
+            if where or key not in INDIFFERENT:
                 inner = f"{where}.{key}" if where else str(key)
                 yield from _differences(before.get(key), now.get(key), inner)
     elif before != now:
