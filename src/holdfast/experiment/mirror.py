@@ -25,15 +25,7 @@ from holdfast.errors import InputError
 from holdfast.experiment.locks import check_writable
 from holdfast.experiment.plan import KINDS, Job, names_job
 from holdfast.experiment.remote import Remote, Unreachable
-from holdfast.experiment.store import (
-    MADE,
-    MANIFEST,
-    WEIGHTS,
-    Damaged,
-    Entry,
-    Store,
-    is_weights,
-)
+from holdfast.experiment.store import MADE, MANIFEST, WEIGHTS, Damaged, Entry, Store, is_weights
 
 ROWS_SECONDS = 60.0  # between two puts of the rows that a filter or an evaluation has so far
 _LENGTH = 16  # of a version's name
@@ -100,7 +92,7 @@ class MirrorStore(Store):
         Raises:
             Damaged: the manifest is not what was written.
         """
-        entry, folder = f"{job.kind}/{job.short_name}", self.folder(job)
+        entry, folder = job.entry, self.folder(job)
         here = _digest(folder / MANIFEST)
         for version, sizes in _versions(self.remote.sizes(entry), here):
             if version != here:
@@ -168,7 +160,7 @@ class MirrorStore(Store):
 
     def _written(self, job: Job) -> None:
         folder = self.folder(job)
-        self.remote.put(folder, f"{job.kind}/{job.short_name}/{_digest(folder / MANIFEST)}", last=MANIFEST)
+        self.remote.put(folder, f"{job.entry}/{_digest(folder / MANIFEST)}", last=MANIFEST)
         super()._written(job)
 
     def keep_work(self, job: Job) -> None:
@@ -214,16 +206,15 @@ class MirrorStore(Store):
         with self.lock(job) as mine:
             if not mine or self._is_whole(job):
                 return None
-            moved = None
-            entry = f"{job.kind}/{job.short_name}"
+            moved, name = None, f"{job.kind}-{job.short_name}"
             here = _digest(self.folder(job) / MANIFEST)
-            for version, _ in _versions(self.remote.sizes(entry), here)[:1]:
-                moved = Path("damaged", f"{entry.replace('/', '-')}-{version}")
-                self.remote.move(f"{entry}/{version}", str(moved), first=MANIFEST)
+            for version, _ in _versions(self.remote.sizes(job.entry), here)[:1]:
+                moved = Path("damaged", f"{name}-{version}")
+                self.remote.move(f"{job.entry}/{version}", str(moved), first=MANIFEST)
             try:
                 self.verify(job)
             except Damaged:
-                return self._move_aside(self.folder(job), entry.replace("/", "-")) or moved
+                return self._move_aside(self.folder(job), name) or moved
             return moved
 
     # Weights

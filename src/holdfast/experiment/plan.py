@@ -72,6 +72,11 @@ class Job:
         return self.fingerprint[:NAME_LENGTH]
 
     @property
+    def entry(self) -> str:
+        """The name under which a store keeps its result."""
+        return f"{self.kind}/{self.short_name}"
+
+    @property
     def loads(self) -> tuple[str, ...]:
         """Jobs whose weights this one loads."""
         return (self.policy, *self.others) if self.policy is not None else self.others

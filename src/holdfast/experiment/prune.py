@@ -61,7 +61,7 @@ def candidates(
         used: set[str] = set()
         for path in configs:
             jobs = make_plan(load_experiment(path)).jobs.values()
-            used |= {f"{kind}/{job.short_name}" for job in jobs for kind in (job.kind, "work")}
+            used |= {place for job in jobs for place in (job.entry, f"work/{job.short_name}")}
         for kind in (*KINDS, "work"):
             add(kind, "none of these experiments uses it", used)
     if weights:

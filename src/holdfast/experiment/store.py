@@ -79,7 +79,7 @@ class Store(Locks):
     # Asking
 
     def folder(self, job: Job) -> Path:
-        return self.root / job.kind / job.short_name
+        return self.root / job.entry
 
     def work(self, job: Job) -> Path:
         """Where an unfinished job keeps what it needs to go on."""
@@ -192,7 +192,7 @@ class Store(Locks):
         """Remove a result, and what an unfinished job keeps, so that it is done again."""
         with self.lock(job) as mine:
             if mine:
-                self.drop(f"{job.kind}/{job.short_name}")
+                self.drop(job.entry)
                 self.clear_work(job)
 
     def result(self, job: Job) -> dict[str, Any]:
@@ -352,7 +352,7 @@ class Store(Locks):
         if not self.has_weights(job) or self._kept(job.short_name):
             return 0
         with self.locked(f"{job.short_name}.{WEIGHTS}") as mine:
-            return self.drop(f"{job.kind}/{job.short_name}/{WEIGHTS}") if mine else 0
+            return self.drop(f"{job.entry}/{WEIGHTS}") if mine else 0
 
     def has_weights(self, job: Job) -> bool:
         """Whether any are there, of a result that is."""
