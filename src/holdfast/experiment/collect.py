@@ -12,7 +12,6 @@ from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.store import Damaged, Store
 from holdfast.tasks.example import Example
 from holdfast.tasks.leftout import without
-from holdfast.tasks.prompts import Style
 
 
 def collect(
@@ -65,9 +64,6 @@ class _Collector:
         )
 
     def run(self, chain: Chain, other: bool) -> MethodRun:
-        style: Style = chain.settings.style
-        if other:
-            style = "direct" if style == "cot" else "cot"
         variant = self.experiment.variants.get(chain.method)
         cells = {
             cell: records
@@ -77,7 +73,7 @@ class _Collector:
         return MethodRun(
             method=chain.method,
             seed=chain.seed,
-            style=style,
+            style=chain.other_style if other else chain.settings.style,
             joint=chain.settings.joint,
             objective=chain.settings.objective,
             group_baseline=chain.settings.group_baseline,

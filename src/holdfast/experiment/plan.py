@@ -101,6 +101,11 @@ class Chain:
     order: tuple[str, ...] = ()  # the tasks as it trains on them
     measures: dict[str, dict[int, str]] = field(default_factory=dict)  # name -> stage -> job
 
+    @property
+    def other_style(self) -> Style:
+        """The prompt style that it is not trained in."""
+        return "direct" if self.settings.style == "cot" else "cot"
+
     def jobs(self) -> list[tuple[int, str]]:
         """All of them with their stages, from the first stage to the last; 0 is before it."""
         found = [(stage, name) for stage, name in enumerate(self.filters, start=1) if name is not None]
@@ -221,8 +226,7 @@ class _Planner:
 
     def cells(self, chain: Chain, stage: int, policy: str | None, general: bool) -> None:
         """Judge one policy on every task, and on the general benchmarks."""
-        style = chain.settings.style
-        other: Style = "direct" if style == "cot" else "cot"
+        style, other = chain.settings.style, chain.other_style
         trained = self.experiment.sequence
         if stage and not (self.experiment.evaluation.future_tasks or chain.settings.joint):
             trained = tuple(task for task in trained if task in chain.order[:stage])
