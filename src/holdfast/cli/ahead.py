@@ -150,7 +150,7 @@ def _assumed(asked: Asked) -> str:
     from holdfast.experiment.memory import largest_image
 
     model, card = asked.experiment.model, asked.card
-    tokens = asked.assumed.completion or asked.experiment.evaluation.max_tokens / 4
+    tokens = asked.assumed.mean(asked.experiment.evaluation.max_tokens)
     rate = card.flops32 if model.dtype == "float32" else card.flops
     return (
         f"Assumed: {tokens:.0f} tokens of a completion with reasoning (--completion), "

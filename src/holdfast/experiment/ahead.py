@@ -51,9 +51,12 @@ class Asked:
         Raises:
             InputError: there is none, the model is not known, or a rate of the card is not (`speed`).
         """
-        fit = fitting(estimates(self.experiment, self.cards), self.card)
-        if not fit:
+        if not (found := self._fitting()):
             raise InputError(does_not_fit(self.experiment, self.cards, self.card))
+        return found
+
+    def _fitting(self) -> list[Ahead]:
+        fit = fitting(estimates(self.experiment, self.cards), self.card)
         found = [self._in(way, made) for way, made in fit.items()]
         return sorted(found, key=lambda one: one.timeline.seconds)
 
@@ -71,8 +74,7 @@ class Asked:
             self.plan, self.todo, lambda job: parts[job.fingerprint].total, self.cards // way.devices
         )
         spent = sum(
-            (shift.end - shift.start) * (way.devices if shift.job.kind == "learn" else 1)
-            for shift in timeline.shifts
+            shift.seconds * (way.devices if shift.job.kind == "learn" else 1) for shift in timeline.shifts
         )
         computing = spent / (self.cards * timeline.seconds) if timeline.seconds else 0.0
         return Ahead(way, made, timeline, sum(parts.values(), Work()), computing)
@@ -80,7 +82,7 @@ class Asked:
     def shorter(self) -> Iterator[tuple[str, float]]:
         """Single changes, and how long the run then takes in its quickest way."""
         model, assumed = self.experiment.model, self.assumed
-        length = assumed.completion or self.experiment.evaluation.max_tokens / 4
+        length = assumed.mean(self.experiment.evaluation.max_tokens)
         changes = [
             *((f"--cards {count}", replace(self, cards=count)) for count in (2 * self.cards, 4 * self.cards)),
             (
@@ -97,5 +99,5 @@ class Asked:
                 other = self.experiment.changed("model", **{key: value})
                 changes.append((f"model.{key}={str(value).lower()}", replace(self, experiment=other)))
         for text, asked in changes:
-            if fit := fitting(estimates(asked.experiment, asked.cards), asked.card):
-                yield text, min(asked._in(way, made).timeline.seconds for way, made in fit.items())
+            if found := asked._fitting():
+                yield text, found[0].timeline.seconds

@@ -19,6 +19,10 @@ class Shift:
     start: float
     end: float
 
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -39,7 +43,7 @@ class Timeline:
 
     def busy(self, worker: int) -> float:
         """Share of the whole time in which a worker has a job."""
-        own = sum(shift.end - shift.start for shift in self.shifts if shift.worker == worker)
+        own = sum(shift.seconds for shift in self.shifts if shift.worker == worker)
         return own / self.seconds if self.seconds else 0.0
 
     def bar(self, worker: int, width: int = 48) -> str:

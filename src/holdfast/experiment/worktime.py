@@ -167,6 +167,10 @@ class Assumed:
     pixels: int | None = None
     judged: float = 1.0
 
+    def mean(self, most: float) -> float:
+        """Tokens of what is written, where there may be at most so many."""
+        return self.completion or most / 4
+
 
 @dataclass(frozen=True)
 class Times:
@@ -220,6 +224,6 @@ class Times:
         if most is None:
             return Lengths(image + memory.TEXT_TOKENS, mean, mean, mean, patches)
         if style == "cot":
-            mean = self.assumed.completion or most / 4
+            mean = self.assumed.mean(most)
         longest = min(most, LONGEST * mean)
         return Lengths(image + memory.TEXT_TOKENS, min(mean, most), longest, most, patches)
