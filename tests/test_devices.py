@@ -148,10 +148,10 @@ class Watched(local._Worker):
 
     def start(self) -> None:
         super().start()
-        assert self.process is not None
-        self.seen.append(card_of(self.process))
+        (process,) = self.processes
+        self.seen.append(card_of(process))
         if self.kill_first and len(self.seen) == 1:
-            self.process.kill()
+            process.kill()
 
 
 @pytest.fixture

@@ -189,8 +189,8 @@ def test_what_a_rank_said_last_is_told_where_nothing_else_is_known() -> None:
     point = meeting_point()
     worker = local._Worker([Place("cpu")] * 3, ((), b""))
     worker._meeting_point = point
-    worker.helpers = [FORKED.Process(target=sys.exit, args=(code,)) for code in (1, 1)]
-    for process in worker.helpers:
+    worker.processes = [FORKED.Process(target=sys.exit, args=(code,)) for code in (0, 1, 1)]
+    for process in worker.processes:
         process.start()
         process.join()
     failed = Event("failed", message="a reward raises")
@@ -206,9 +206,9 @@ def test_a_rank_that_dies_costs_no_job_in_which_it_has_no_part(tmp_path: Path) -
     plan = make_plan(make_experiment(tmp_path, **SMALL))
     worker = local._Worker([Place("cpu")] * 2, ((), b""))
     worker.connection, theirs = FORKED.Pipe()
-    worker.process, helper = (FORKED.Process(target=time.sleep, args=(60,), daemon=True) for _ in "ab")
-    worker.helpers, worker._meeting_point = [helper], meeting_point()
-    for process in (worker.process, helper):
+    first, helper = (FORKED.Process(target=time.sleep, args=(60,), daemon=True) for _ in "ab")
+    worker.processes, worker._meeting_point = [first, helper], meeting_point()
+    for process in (first, helper):
         process.start()
     helper.kill()
     helper.join()
@@ -218,7 +218,7 @@ def test_a_rank_that_dies_costs_no_job_in_which_it_has_no_part(tmp_path: Path) -
     assert worker.hear()[1].kind == "done"
     assert not worker.lives()  # and begins anew before the next job
     worker.job = next(job for job in plan.jobs.values() if job.kind == "learn")
-    worker.helpers = [helper]
+    worker.processes = [first, helper]
     assert worker.signs == [helper.sentinel]
 
 

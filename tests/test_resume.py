@@ -284,9 +284,9 @@ def test_a_worker_that_died_idle_gets_no_job(tmp_path: Path) -> None:
     dead, living, unused = processes.idle()
     for worker, alive in ((dead, False), (living, True)):
         process: Any = MagicMock(**{"is_alive.return_value": alive})
-        worker.process, worker.connection, worker.held = process, MagicMock(), "policy"
+        worker.processes, worker.connection, worker.held = [process], MagicMock(), "policy"
     assert processes.idle() == [living, dead, unused]
-    assert (living.held, dead.held, dead.process) == ("policy", None, None)
+    assert (living.held, dead.held, dead.processes) == ("policy", None, [])
 
 
 def test_stopping_is_clean(tmp_path: Path) -> None:

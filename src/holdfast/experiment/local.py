@@ -113,14 +113,13 @@ class _Worker:
     """A process that does one job at a time, started when there is work for it.
 
     Args:
-        places: what it computes on; for each but the first there is a process more, which helps it to learn.
+        places: what its processes compute on. The first does its jobs; the others help it to learn.
     """
 
     def __init__(self, places: Sequence[Place], packed: Packed) -> None:
         self.places = places
         self.packed = packed
-        self.process: BaseProcess | None = None
-        self.helpers: list[BaseProcess] = []
+        self.processes: list[BaseProcess] = []
         self._meeting_point: Any = None
         self.connection: Connection | None = None
         self.job: Job | None = None
@@ -128,14 +127,14 @@ class _Worker:
 
     def lives(self) -> bool:
         """Whether it runs; one that died while idle is forgotten, with the policy it held."""
-        if self.process is not None and not all(one.is_alive() for one in (self.process, *self.helpers)):
+        if not all(process.is_alive() for process in self.processes):
             self.stop()
-        return self.process is not None
+        return bool(self.processes)
 
     @property
     def signs(self) -> list[Any]:
         """What becomes ready when it says something, or loses a process that its job needs."""
-        helpers = self.helpers if self._together else []
+        helpers = self.processes[1:] if self._together else []
         return [*filter(None, [self.connection]), *(one.sentinel for one in helpers)]
 
     @property
@@ -161,14 +160,11 @@ class _Worker:
             # The environment is inherited, and there before the child imports torch.
             with without_script(), unheard(), _environment(place.environment):
                 process.start()
-            if rank:
-                self.helpers.append(process)
-            else:
-                self.process = process
+            self.processes.append(process)
         theirs.close()
 
     def give(self, job: Job, weights: bool) -> None:
-        if self.process is None:
+        if not self.processes:
             self.start()
         assert self.connection is not None
         self.job = job
@@ -182,9 +178,9 @@ class _Worker:
         try:
             event: Event = self.connection.recv() if self.connection.poll() else self._lost_helper()
         except (EOFError, OSError):  # another one takes its place when there is work
-            event = Event("failed", message=f"its process {self._cause_of_death(self.process)}")
+            event = Event("failed", message=f"its process {_cause_of_death(self.processes[0])}")
             self.stop()
-        if event.kind == "failed" and self.helpers:
+        if event.kind == "failed" and len(self.processes) > 1:
             event = self._lost_helper(event) if self._together else event
             self.stop()
         if event.is_last:
@@ -195,11 +191,12 @@ class _Worker:
         """A failure, which is that of a helper that died if one did: the others only missed it."""
         from holdfast.policy.rendezvous import word_of
 
-        ended = set(wait([one.sentinel for one in self.helpers], timeout=1))
+        _, *helpers = self.processes
+        ended = set(wait([one.sentinel for one in helpers], timeout=1))
         words, deaths = list[str](), list[str]()
-        for rank, helper in enumerate(self.helpers, 1):
+        for rank, helper in enumerate(helpers, 1):
             if helper.sentinel in ended:
-                cause = f"its rank {rank} of {len(self.places)} {self._cause_of_death(helper)}"
+                cause = f"its rank {rank} of {len(self.places)} {_cause_of_death(helper)}"
                 word = word_of(self._meeting_point, rank)
                 (words if word else deaths).append(word or cause)
         deaths.sort(key=lambda cause: "killed" not in cause)
@@ -207,29 +204,29 @@ class _Worker:
             return event
         return Event("failed", message=[*deaths, *words][0])
 
-    def _cause_of_death(self, process: BaseProcess | None) -> str:
-        assert process is not None
-        process.join(timeout=10)
-        code = process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            memory = " (most likely out of memory: use fewer workers or a smaller micro_batch)"
-            return f"was killed by {name}{memory if name == 'SIGKILL' else ''}"
-        return f"ended unexpectedly with exit code {code}"
-
     def stop(self) -> None:
-        if self.process is None or self.connection is None:
+        if self.connection is None:
             return
         self.connection.close()
-        for process in (self.process, *self.helpers):
+        for process in self.processes:
             process.terminate()
-        for process in (self.process, *self.helpers):
+        for process in self.processes:
             process.join(timeout=5)
             if process.is_alive():
                 process.kill()
                 process.join()
-        self.process = self.connection = self.held = self._meeting_point = None
-        self.helpers = []
+        self.connection = self.held = self._meeting_point = None
+        self.processes = []
+
+
+def _cause_of_death(process: BaseProcess) -> str:
+    process.join(timeout=10)
+    code = process.exitcode
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        memory = " (most likely out of memory: use fewer workers or a smaller micro_batch)"
+        return f"was killed by {name}{memory if name == 'SIGKILL' else ''}"
+    return f"ended unexpectedly with exit code {code}"
 
 
 @contextmanager
