@@ -18,14 +18,13 @@ from holdfast import files, plugins
 from holdfast.checkpoints.folder import RECORDS, read_folder
 from holdfast.checkpoints.subject import makers
 from holdfast.config.exam import ASKING, Exam
-from holdfast.experiment.runindex import INDEX
+from holdfast.experiment.runindex import RUNS, indices_beside
 from holdfast.experiment.store import WEIGHTS
 from holdfast.policy.settings import holds_adapters
 from holdfast.tasks.prompts import TEMPLATES
 
 MOST_TASKS = 8  # that are named
 LONGEST = 80  # characters of a mapping that is shown
-RUNS = Path("runs")  # where they lie, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,7 @@ def _stage(folder: Path) -> Known | None:
     if not (in_store or holds_adapters(folder) or (folder / "config.json").is_file()):
         return None
     names = [absolute.parent.name] if in_store else list(makers(store, folder))
-    indices = [index for root in (RUNS, store.parent) for index in root.glob(f"*/{INDEX}")]
-    for index in sorted(indices, key=lambda index: -index.stat().st_mtime):
+    for index in sorted(indices_beside(store), key=lambda index: -index.stat().st_mtime):
         try:
             row = next(
                 row

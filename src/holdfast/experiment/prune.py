@@ -10,10 +10,8 @@ from pathlib import Path
 from holdfast import files
 from holdfast.config.load import load_experiment
 from holdfast.experiment.plan import KINDS, NAME_LENGTH, make_plan
-from holdfast.experiment.runindex import INDEX
+from holdfast.experiment.runindex import indices_beside
 from holdfast.experiment.store import WEIGHTS, Store
-
-RUNS = Path("runs")  # where runs' folders lie, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,7 @@ def candidates(
 def runs_with(store: Store) -> dict[str, list[str]]:
     """The runs beside the store, or in `runs`, that count on each result, by its place."""
     found: dict[str, list[str]] = {}
-    there = (index for root in (store.root.parent, RUNS) for index in root.glob(f"*/{INDEX}"))
-    indices = {index.resolve(): index for index in there}
-    for index in sorted(indices.values()):
+    for index in sorted(indices_beside(store.root)):
         try:
             places = {f"{row['kind']}/{row['fingerprint'][:NAME_LENGTH]}" for row in files.read_jsonl(index)}
         except (OSError, ValueError, KeyError, TypeError):

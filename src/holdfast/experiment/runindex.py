@@ -7,6 +7,7 @@ without a word.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +19,7 @@ from holdfast.experiment.plan import Plan
 from holdfast.experiment.store import Store
 
 INDEX = "index.jsonl"
+RUNS = Path("runs")  # where runs' folders lie, unless told otherwise
 # Settings that say where and how work is done; they change no result, nor what a report says of any.
 INDIFFERENT = {
     "output", "store", "cache", "pilot", "max_jobs", "checkpoint_every", "keep_weights",
@@ -54,6 +56,12 @@ def index(plan: Plan, store: Store) -> list[dict[str, Any]]:
 
 def write_index(experiment: Experiment, plan: Plan, store: Store) -> None:
     files.write_jsonl(experiment.output / INDEX, index(plan, store))
+
+
+def indices_beside(store: Path) -> list[Path]:
+    """The indices of the runs beside a store's folder, and in `runs`; each once."""
+    found = (index for root in (store.parent, RUNS) for index in root.glob(f"*/{INDEX}"))
+    return list({index.resolve(): index for index in found}.values())
 
 
 def check_earlier(experiment: Experiment, plan: Plan) -> None:
