@@ -18,7 +18,6 @@ from holdfast import files
 from holdfast.errors import HoldfastError, InputError, reason
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between tries
-PUTS = 3  # of a file that is not there afterwards
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ON = "what was done stays, and the same command goes on from there"
@@ -144,20 +143,20 @@ class Remote:
         paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         sizes = {name: path.stat().st_size for name, path in paths.items() if name.startswith(begin)}
         for names in (sizes.keys() - {last}, sizes.keys() & {last}):
-            for turn in range(PUTS + 1):
-                missing = self._missing(place, sizes, names)
-                if missing and turn:  # it may be seen a little later
-                    time.sleep(PAUSES[min(turn, len(PAUSES)) - 1])
-                    missing = self._missing(place, sizes, names)
+            missing = self._missing(place, sizes, names)
+            for pause in PAUSES:
                 if not missing:
                     break
                 for name in missing:
                     path = self._path(f"{place}/{name}")
                     self._try("written", self._fs.put_file, str(paths[name]), path)
-            else:
+                if missing := self._missing(place, sizes, names):
+                    time.sleep(pause)  # it may be seen a little later
+                    missing = self._missing(place, sizes, names)
+            if missing:
                 raise Unreachable(
-                    f"{self.url}/{place}/{missing[0]} was put {PUTS + 1} times and is not there in its size. "
-                    f"See what is wrong with that place; {_ON}."
+                    f"{self.url}/{place}/{missing[0]} was put {len(PAUSES)} times and is not there in its "
+                    f"size. See what is wrong with that place; {_ON}."
                 )
 
     def _missing(self, place: str, sizes: Mapping[str, int], names: Iterable[str]) -> list[str]:
