@@ -52,8 +52,13 @@ class Pass:
     patches: int
 
     @property
+    def each(self) -> int:
+        """Tokens of a prompt with its completions."""
+        return self.prompt + self.group * self.completion
+
+    @property
     def tokens(self) -> int:
-        return self.prompts * (self.prompt + self.group * self.completion)
+        return self.prompts * self.each
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def prompts_together(known: Architecture, model: ModelSettings, method: Method, 
     most = min(step, method.micro_batch or step)
     if model.token_budget is None:
         return most
-    return max(1, min(most, model.token_budget // (whole.prompt + whole.group * whole.completion)))
+    return max(1, min(most, model.token_budget // whole.each))
 
 
 def optimizer_bytes(model: ModelSettings, state: OptimizerState) -> int:
@@ -368,14 +373,14 @@ def _part(whole: Pass, rows: int, budget: int | None) -> Pass:
     With a budget, short completions let more prompts into a part than long ones. So there are as many
     prompts as fit with completions of one token, and completions fill the rest.
     """
-    if budget is not None and rows * (whole.prompt + whole.group * whole.completion) > budget:
+    completion = whole.completion
+    if budget is not None and rows * whole.each > budget:
         rows = max(1, min(rows, budget // (whole.prompt + whole.group)))
-        room = (budget // rows - whole.prompt) // whole.group
-        completion = whole.completion if rows == 1 else max(1, min(whole.completion, room))
-    else:
-        completion = whole.completion
+        if rows > 1:
+            room = (budget // rows - whole.prompt) // whole.group
+            completion = max(1, min(completion, room))
     patches = math.ceil(whole.patches / whole.prompts * rows)
-    return Pass(rows, whole.prompt, whole.group, completion, patches)
+    return replace(whole, prompts=rows, completion=completion, patches=patches)
 
 
 def _kept(tower: Tower, size: int, attention: int) -> int:
