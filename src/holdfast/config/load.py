@@ -266,14 +266,13 @@ def _methods(
 
     A setting that only some ways of learning have may stand in the defaults for all.
     """
-    methods, whole = data.get("methods"), True
+    methods, made = data.get("methods"), dict[str, Method]()
     if not isinstance(methods, dict):
         return True  # which is reported with the other types
     for name, settings in methods.items():
         where: KeyPath = ("methods", str(name))
         if not isinstance(settings, dict):
             problems.append((where, "must be a mapping (key: value)"))
-            whole = False
             continue
         try:
             chosen = way(settings)
@@ -281,17 +280,15 @@ def _methods(
             missing = "objective" not in settings
             text = f"is missing; it {error}".partition(", not None")[0] if missing else str(error)
             problems.append(((*where, "objective"), text))
-            whole = False
             continue
         said = own.get(families.get(str(name), str(name)), set())
         kept = {key: value for key, value in settings.items() if key in chosen.model_fields or key in said}
         try:
-            methods[name] = chosen.model_validate(kept)
+            made[name] = chosen.model_validate(kept)
         except ValidationError as error:
             problems += problems_of(error, chosen, where)
-            whole = False
-    data["methods"] = {name: method for name, method in methods.items() if isinstance(method, Method)}
-    return whole
+    data["methods"] = made
+    return len(made) == len(methods)
 
 
 def _measures(data: dict[str, Any], problems: list[Problem]) -> None:
