@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,13 +109,14 @@ def exam_of(
     for source in sources:
         if not files.is_url(source):
             require_model(source)
-    known, overrides = known_of(sources) if like is None and suite is None else None, overrides or ()
-    of_suite, defaults = find_suite(suite) if suite is not None else ((), {})
+    overrides = overrides or ()
+    known = known_of(sources) if like is None and suite is None else None
+    usual, defaults = find_suite(suite) if suite is not None else ((), {})
     if known is not None:
-        of_suite, defaults = known.tasks, deepcopy(known.settings)  # into which the command line goes
-    if known is not None and known.trouble:
-        err.print(f"Not asked as {known.place}: {known.trouble}.", style="yellow")
-    exam = load_exam(overrides, like, tasks or of_suite, defaults)
+        usual, defaults = known.tasks, known.settings
+        if known.trouble:
+            err.print(f"Not asked as {known.place}: {known.trouble}.", style="yellow")
+    exam = load_exam(overrides, like, tasks or usual, defaults)
     if not exam.general:
         raise InputError(
             "Say which tasks: --tasks NAME,NAME, --suite core, --like EXPERIMENT for those of a file or "

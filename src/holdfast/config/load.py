@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def load_exam(
     Raises:
         InputError: with every error of the settings, or the first of the tasks.
     """
-    data: dict[str, Any] = dict(defaults or {})
+    data: dict[str, Any] = deepcopy(dict(defaults or {}))  # into which the command line goes
     if like is not None:
         experiment = load_experiment(like)
         data |= experiment.model_dump(mode="json", include={*ASKING, "seeds"}, exclude_unset=True)
