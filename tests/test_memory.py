@@ -245,6 +245,13 @@ def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytes
         check_memory(experiment, 1, ONE)
 
 
+def test_where_no_change_helps_that_is_said(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path)
+    made = memory.Estimate({"weights": 200 * 10**9}, 0, 0)
+    text = memory.does_not_fit(made, experiment, 1, [room(80)], lambda other: made)
+    assert text.endswith("weights 200.0 GB. No single change takes much off; take another model.")
+
+
 def test_memory_is_that_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"sft": {"objective": "sft", "learning_rate": 1e-6, "batch": 4}}
     experiment = make_experiment(tmp_path, methods=methods, model={"dtype": "bfloat16"})

@@ -279,11 +279,15 @@ def does_not_fit(
         if after is not None and after.total < 0.97 * made.total:
             total = needed(after, device, most)
             lines.append(f"  {change}: {gigabytes(total)}{' (fits)' if total <= room.available else ''}")
-    who = "A worker needs" if most == 1 else f"{most} workers{' a card' if len(rooms) > 1 else ''} need"
-    return (
-        f"{who} about {gigabytes(needed(made, device, most))} on {device}, {_has(rooms)}: {made.text()}"
-        f"{' each' if most > 1 else ''}. With one change it would be\n" + "\n".join(lines)
+    advice = (
+        "With one change it would be" if lines else "No single change takes much off; take another model."
     )
+    who = "A worker needs" if most == 1 else f"{most} workers{' a card' if len(rooms) > 1 else ''} need"
+    said = (
+        f"{who} about {gigabytes(needed(made, device, most))} on {device}, {_has(rooms)}: {made.text()}"
+        f"{' each' if most > 1 else ''}. {advice}"
+    )
+    return "\n".join([said, *lines])
 
 
 def least(rooms: Sequence[Room]) -> Room:
