@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BASE = "base"
 EXAMPLE_BYTES = 64 << 20  # of examples that are kept for later jobs; sets that do not fit are read again
 RETENTION = "retention"  # beside the weights, and gone with them: what strategies leave to the next stage
 
@@ -337,11 +336,10 @@ class Runner:
 
     def policy_of(self, job: Job) -> Policy:
         """The policy the job starts from, in memory; loaded unless it is the one held."""
-        name = job.policy or _BASE
-        if self.held != name or self._policy is None:
+        if self.held != job.starts_from or self._policy is None:
             self.held = self._policy = None  # free the memory first
             self._policy = self.load_base() if job.policy is None else self.load_trained(job.policy)
-            self.held = name
+            self.held = job.starts_from
         return self._policy
 
     def load_base(self) -> Policy:

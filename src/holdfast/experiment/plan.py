@@ -77,6 +77,11 @@ class Job:
         return f"{self.kind}/{self.short_name}"
 
     @property
+    def starts_from(self) -> str:
+        """What a worker has in memory to do it: the policy of a `learn` job, or `base`."""
+        return self.policy or "base"
+
+    @property
     def loads(self) -> tuple[str, ...]:
         """Jobs whose weights this one loads."""
         return (self.policy, *self.others) if self.policy is not None else self.others

@@ -70,7 +70,7 @@ class Queue:
         spare = workers > training
 
         def preference(job: Job) -> tuple[bool, bool, float]:
-            trains, at_hand = job.kind in TRAINING, (job.policy or "base") == held
+            trains, at_hand = job.kind in TRAINING, job.starts_from == held
             first = trains if spare else at_hand
             return first, (at_hand if spare else at_hand and not trains), self.tail[job.fingerprint]
 

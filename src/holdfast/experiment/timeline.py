@@ -79,6 +79,6 @@ def simulate(plan: Plan, todo: Mapping[str, Job], cost: Callable[[Job], float], 
             heapq.heappush(ends, (end, worker, job))
         now, worker, job = heapq.heappop(ends)
         queue.done(job)
-        held[worker] = job.fingerprint if job.kind == "learn" else job.policy or "base"
+        held[worker] = job.fingerprint if job.kind == "learn" else job.starts_from
         idle = sorted([*idle, worker])
     return Timeline(workers, tuple(shifts), chain)
