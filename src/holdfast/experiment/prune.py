@@ -45,15 +45,12 @@ def candidates(
     """
     store.check_there()
     found: list[Candidate] = []
-    labels = {f"{one.kind}/{one.name}": one.label for one in store.entries()} if weights else {}
     users = runs_with(store)
 
-    def add(kind: str, reason: str, but: Container[str] = (), part: str = "") -> None:
-        for name, size in store.held(kind, part).items():
+    def add(kind: str, reason: str, but: Container[str] = ()) -> None:
+        for name, size in store.held(kind).items():
             if name not in but:
-                result = name.removesuffix(f"/{part}")
-                whose = labels.get(result, "a trained policy").removesuffix(": learn")
-                found.append(Candidate(name, size, reason.format(whose), tuple(users.get(result, ()))))
+                found.append(Candidate(name, size, reason, tuple(users.get(name, ()))))
 
     if configs:
         used: set[str] = set()
@@ -63,8 +60,12 @@ def candidates(
         for kind in (*KINDS, "work"):
             add(kind, "none of these experiments uses it", used)
     if weights:
-        gone = {f"{candidate.name}/{WEIGHTS}" for candidate in found}
-        add("learn", "weights of {}", gone, WEIGHTS)
+        gone = {candidate.name for candidate in found}
+        labels = {f"{one.kind}/{one.name}": one.label for one in store.entries()}
+        for name, size in store.held("learn", WEIGHTS).items():
+            if (result := name.removesuffix(f"/{WEIGHTS}")) not in gone:
+                whose = labels.get(result, "a trained policy").removesuffix(": learn")
+                found.append(Candidate(name, size, f"weights of {whose}", tuple(users.get(result, ()))))
     if damaged:
         add("damaged", "damaged or half removed")
         add("trash", "damaged or half removed")
