@@ -106,7 +106,6 @@ def open_run(run: Path) -> Opened:
 def collected(experiment: Experiment, plan: Plan, store: Store) -> Results:
     """What the store holds of a run; what of it is damaged or not there is said."""
     from holdfast.experiment.collect import collect
-    from holdfast.experiment.runindex import index
 
     damaged: dict[str, str] = {}
 
@@ -116,7 +115,7 @@ def collected(experiment: Experiment, plan: Plan, store: Store) -> Results:
     results = collect(experiment, plan, store, on_damage)
     for label, damage in damaged.items():
         err.print(f"Damaged result, left out: {label} ({damage})")
-    if missing := len({row["fingerprint"] for row in index(plan, store) if not row["done"]}):
+    if missing := sum(not store.has_whole(job) for job in plan.jobs.values()):
         err.print(f"{missing} of {len(plan.jobs)} results are not there; 'holdfast run' makes them.")
     return results
 

@@ -30,11 +30,10 @@ _MOST = 8  # differences that are named
 
 def index(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """A row for each job of each method and seed; work that is shared has several."""
-    rows = []
+    rows, whole = [], {name: store.has_whole(job) for name, job in plan.jobs.items()}
     for chain in plan.chains:
         for stage, name in chain.jobs():
-            job = plan.jobs[name]
-            done = store.has_whole(job)
+            job, done = plan.jobs[name], whole[name]
             rows.append(
                 {
                     "kind": job.kind,
