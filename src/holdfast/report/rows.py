@@ -13,6 +13,7 @@ from holdfast.report.table import Column, Value
 
 METHOD = Column("method", "Method")
 STYLE = Column("style", "Style", help="prompt style it was trained and judged in")
+TASK, WHEN = Column("task", "Task"), Column("when", "When")
 SEEDS = Column("seeds", "Seeds", help="finished seeds, of those started")
 MEASURE_COLUMNS = (
     Column("avg_acc", "AvgAcc", "points"),

@@ -10,7 +10,7 @@ from holdfast.analysis.calibration import BINS, Moment, at_moment, change, judge
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import first_column, fit, method_legend, panels
-from holdfast.report.rows import BASE, METHOD, Row, many
+from holdfast.report.rows import BASE, METHOD, TASK, WHEN, Row, many
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, Looks
 from holdfast.report.table import Column, Table
@@ -46,7 +46,7 @@ def calibration(analysis: Analysis) -> Table:
             rows.append({"method": name, "when": MOMENTS[moment], **found, "change": moved})
     columns = [
         METHOD,
-        Column("when", "When"),
+        WHEN,
         Column("ece", "ECE", "points", "expected calibration error"),
         Column("chance", "By chance", "points", "ECE if these confidences were perfect"),
         Column("change", "ECE, change", "change", "of old tasks, from just trained to end"),
@@ -85,8 +85,8 @@ def calibration_by_task(analysis: Analysis) -> Table:
                 rows.append(row)
     columns = [
         METHOD,
-        Column("when", "When"),
-        Column("task", "Task"),
+        WHEN,
+        TASK,
         Column("ece", "ECE", "points"),
         Column("over", "Over-confidence", "change"),
         Column("answered", "Answers", "count", "of a seed"),

@@ -8,7 +8,7 @@ from holdfast.analysis.method import MethodView
 from holdfast.analysis.transitions import Transitions
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import fit, method_rows, panels
-from holdfast.report.rows import METHOD, Row, mean
+from holdfast.report.rows import METHOD, TASK, Row, mean
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import INK, WIDTH, Looks, room, scaled
 from holdfast.report.table import Column, Table, rounded
@@ -16,7 +16,7 @@ from holdfast.report.table import Column, Table, rounded
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TASK, SINCE = Column("task", "Task"), Column("since", "Since")
+SINCE = Column("since", "Since")
 TURNOVER = (
     Column("kept", "Right → right", "points"),
     Column("lost", "Right → wrong", "points"),

@@ -7,7 +7,7 @@ import numpy as np
 from holdfast.analysis.regularisation import mean_of, recovery
 from holdfast.analysis.results import MethodRun, Results
 from holdfast.analysis.views import Analysis
-from holdfast.report.rows import METHOD, Row
+from holdfast.report.rows import METHOD, TASK, Row
 from holdfast.report.section import Section
 from holdfast.report.table import Column, Table
 
@@ -68,7 +68,7 @@ def probe_by_task(analysis: Analysis) -> Table:
                 rows.append({"method": method.label, "task": task, **means})
     columns = [
         METHOD,
-        Column("task", "Task"),
+        TASK,
         Column("just", "Just trained", "points"),
         Column("end", "End", "points"),
         Column("after", "After the probe", "points"),

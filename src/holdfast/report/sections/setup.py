@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.analysis.axes import shown
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
-from holdfast.report.rows import METHOD, STYLE, Row, named, strategies_of
+from holdfast.report.rows import METHOD, STYLE, TASK, Row, named, strategies_of
 from holdfast.report.section import Section, Terms
 from holdfast.report.table import Column, Table, used
 
@@ -166,7 +166,7 @@ def tasks_table(analysis: Analysis) -> Table:
         for task in analysis.tasks
     ]
     columns = [
-        Column("task", "Task"),
+        TASK,
         Column("part", "Part"),
         Column("items", "Test items", "count"),
         Column("chance", "Chance", "points", "accuracy of guessing without the picture"),
@@ -182,7 +182,7 @@ def left_out_table(analysis: Analysis) -> Table:
         for position, problem in one.problems.items()
     ]
     columns = [
-        Column("task", "Task"),
+        TASK,
         Column("split", "Split"),
         Column("row", "Row", "count", "in the data, from 1"),
         Column("problem", "Why"),

@@ -9,7 +9,7 @@ import numpy as np
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import beside, first_column, fit, heat, method_legend, panels
-from holdfast.report.rows import METHOD, STYLE, Row, base_rows, many, mean, named
+from holdfast.report.rows import METHOD, STYLE, WHEN, Row, base_rows, many, mean, named
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import GRID, MUTED, WIDTH, Looks, room, scaled
 from holdfast.report.table import Column, Table, rounded
@@ -72,7 +72,7 @@ def matrices(analysis: Analysis) -> Table:
 def per_task(analysis: Analysis) -> Table:
     """Accuracy on each task of the sequence: base, just after training on it, at the end."""
     sequence = list(enumerate(analysis.results.sequence))
-    columns = [METHOD, STYLE, Column("when", "When")]
+    columns = [METHOD, STYLE, WHEN]
     columns += [Column(task, task, "points") for _, task in sequence]
 
     def before(source: MethodView) -> Row:
