@@ -12,7 +12,7 @@ from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.views import analyse
 from holdfast.cli import console
-from holdfast.cli.report import MOST_FINDINGS, show_headline
+from holdfast.cli.report import MOST_FINDINGS, show_report
 from holdfast.report.page import FINDINGS, build
 from holdfast.report.panels import fit, panels
 from holdfast.report.section import Drawing, Finding, Section, Terms
@@ -178,14 +178,14 @@ def test_the_terminal_says_what_the_report_finds(tmp_path):
     found = json.loads((tmp_path / "report" / FINDINGS).read_text())
     assert found[0]["topic"] == "Forgetting" and "grpo" in found[0]["text"]
     with console.out.capture() as said:
-        show_headline(tmp_path / "report")
+        show_report(tmp_path / "report" / "index.html")
     words = " ".join(said.get().split())
     assert words.index("AvgAcc") < words.index("Forgetting: ")
     assert all(" ".join(f"{one['topic']}: {one['text']}".split()) in words for one in found)
     many = [{"topic": "Forgetting", "text": f"Number {n}."} for n in range(MOST_FINDINGS + 3)]
     (tmp_path / "report" / FINDINGS).write_text(json.dumps(many))
     with console.out.capture() as said:
-        show_headline(tmp_path / "report")
+        show_report(tmp_path / "report" / "index.html")
     assert f"Number {MOST_FINDINGS}." not in said.get() and "says 3 things more" in said.get()
 
 

@@ -58,8 +58,7 @@ def report(
     write_index(experiment, plan, store)
     if not whole:
         out.print("Some results are missing from this report; 'holdfast run' makes them again.")
-    show_headline(experiment.page.parent)
-    out.print(f"Report: {experiment.page}")
+    show_report(experiment.page)
     both = None
     if second is not None:
         both = str(_side_by_side(first, second, most))
@@ -174,8 +173,9 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
     return not damaged
 
 
-def show_headline(folder: Path) -> None:
-    """Print a report's first table, and what it says of it."""
+def show_report(page: Path) -> None:
+    """Print a report's first table, what it says of it, and where it lies."""
+    folder = page.parent
     if (table := files.read_if_there(folder / "tables" / "headline.json")) is not None:
         show_table(table)
     found = files.read_if_there(folder / "findings.json") or []
@@ -185,3 +185,4 @@ def show_headline(folder: Path) -> None:
         out.print(f"The report says {len(found) - MOST_FINDINGS} things more.")
     if found:
         out.print()
+    out.print(f"Report: {page}")

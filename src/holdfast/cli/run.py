@@ -29,7 +29,7 @@ from holdfast.cli.report import (
     Pictures,
     most_pictures,
     paths,
-    show_headline,
+    show_report,
     write_report,
 )
 from holdfast.errors import HoldfastError, InputError
@@ -145,8 +145,7 @@ def run(
         if report:
             tracking.report(experiment.page.parent)
     if report:
-        show_headline(experiment.page.parent)
-        out.print(f"Report: {experiment.page}")
+        show_report(experiment.page)
     else:
         out.print(f"'holdfast report {experiment.output}' writes the report.")
     if json:
