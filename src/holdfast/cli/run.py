@@ -143,7 +143,7 @@ def run(
             outcome = work(experiment, plan)  # what was found damaged, again
         write_index(experiment, plan, store)
         if report:
-            tracking.report(experiment.page.parent)
+            tracking.report(experiment.page)
     if report:
         show_report(experiment.page)
     else:

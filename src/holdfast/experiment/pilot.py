@@ -6,16 +6,12 @@ makes is the start of the whole experiment, and is not made again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from holdfast.analysis.paired import Change, compare
+from holdfast.analysis.results import Results
+from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-
-if TYPE_CHECKING:
-    from holdfast.analysis.results import Results
-    from holdfast.config.experiment import Experiment
 
 
 def pilot_of(experiment: Experiment) -> Experiment:

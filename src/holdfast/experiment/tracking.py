@@ -77,11 +77,11 @@ class Tracking:
             self._tell(job, whole=event.kind == "done")
             self._note()
 
-    def report(self, folder: Path) -> None:
-        """Tell the report and its tables, unless this one was told before."""
-        if (page := folder / "index.html").is_file():
+    def report(self, page: Path) -> None:
+        """Tell the report and its tables, if it is there and was not told before."""
+        if page.is_file():
             for teller in self._tellers:
-                teller.tell_report(folder, files.file_digest(page))
+                teller.tell_report(page.parent, files.file_digest(page))
 
     def close(self) -> None:
         for teller in self._tellers:
