@@ -58,15 +58,7 @@ def check(experiment: Experiment) -> Iterator[Problem]:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         yield ("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"
     yield from check_model(experiment.model)
-    known = [own_name(name) for name in experiment.track]
-    for index, name in enumerate(experiment.track):
-        if known.index(known[index]) < index:
-            text = f"{name} and another are both called {known[index]}, as their folder is"
-            yield ("track", index), f"{text}; give one class another name"
-        try:
-            check_tracker(name)
-        except InputError as error:
-            yield ("track", index), str(error).rstrip(".")
+    yield from _check_trackers(experiment.track)
 
 
 def _check_method(method: Method, experiment: Experiment, tasks: Mapping[str, Task]) -> Iterator[Problem]:
@@ -146,6 +138,18 @@ def _check_measures(experiment: Experiment) -> Iterator[Problem]:
         found = () if unknown else measure.problems(experiment) or ()  # one of the user's own may give None
         for text in found:
             yield ("measures", key), text
+
+
+def _check_trackers(names: Sequence[str]) -> Iterator[Problem]:
+    folders = [own_name(name) for name in names]
+    for index, (name, folder) in enumerate(zip(names, folders, strict=True)):
+        if folder in folders[:index]:
+            text = f"{name} and another are both called {folder}, as their folder is"
+            yield ("track", index), f"{text}; give one class another name"
+        try:
+            check_tracker(name)
+        except InputError as error:
+            yield ("track", index), str(error).rstrip(".")
 
 
 def check_split(task: Task, split: Split, count: int | None, own: bool) -> None:

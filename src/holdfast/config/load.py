@@ -60,11 +60,10 @@ def load_experiment(
     if ("output",) not in set_here:
         follow_name(data, before)
 
-    problems = [*_set_twice(data, file, set_here), *_without_effect(data, set_here)]
-    problems += [
-        (place, f"measures nothing like this; write `{place[1]}: {{}}`, or null to leave it out")
-        for place in file.blank
-        if place[:1] == ("measures",) and len(place) == 2 and place in file.lines
+    problems = [
+        *_set_twice(data, file, set_here),
+        *_without_effect(data, set_here),
+        *_blank_measures(file),
     ]
     data = plugins.absolute(data, path.parent)  # also of the command line
     for reference in dict.fromkeys(plugins.references(data)):
@@ -230,6 +229,13 @@ def _says(method: Any, keys: tuple[str, ...]) -> bool:
             return False
         method = method[key]
     return not isinstance(method, dict)
+
+
+def _blank_measures(file: YamlFile) -> Iterator[Problem]:
+    """Measures without a word of how, which would be null: none."""
+    for place in file.blank:
+        if place[:1] == ("measures",) and len(place) == 2 and place in file.lines:
+            yield place, f"measures nothing like this; write `{place[1]}: {{}}`, or null to leave it out"
 
 
 def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, set[str]]:
