@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from holdfast.errors import InputError
 from holdfast.learning import loop, objectives
 from holdfast.learning.methods import Shard, make_method
 from holdfast.policy.batch import NotFiniteError
-from holdfast.policy.blocks import blocks_of
+from holdfast.policy.blocks import Recomputed, blocks_of
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
@@ -238,6 +240,24 @@ def passed_in_parts(team: Team, folder: Path) -> None:
         return [None for _ in some]
 
     policy.shards.gradients(list(policy.model.parameters()), [1, 1], work)
+
+
+def test_a_gradient_that_leaves_a_block_is_laid_out_as_in_a_whole_model() -> None:
+    """Sums over it are other bits otherwise: of the biases of Gemma 3's vision tower, say."""
+
+    def block(rows_BND: torch.Tensor) -> torch.Tensor:
+        return rows_BND + torch.tanh(rows_BND)
+
+    quiet = SimpleNamespace(gathered=nullcontext, begun=lambda _: None, ended=lambda _: None)
+    found = []
+    for again in (False, True):
+        rows_BND = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        given, anchor = rows_BND * 1, torch.zeros(0, requires_grad=True)
+        given.register_hook(found.append)
+        made = Recomputed.apply(quiet, 0, block, anchor, given) if again else block(given)
+        made.transpose(1, 2).contiguous().square().sum().backward()
+    assert torch.equal(*found) and not found[0].is_contiguous()
+    assert found[0].stride() == found[1].stride()
 
 
 def test_layers_that_share_keys_are_not_taken_apart(tmp_path: Path) -> None:

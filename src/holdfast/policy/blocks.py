@@ -138,13 +138,31 @@ class Recomputed(torch.autograd.Function):
             values[place] = tensor
         leaves = _leaves(values, ctx.needs_input_grad[4:])
         with weights.gathered(number):
+            found: list[torch.Tensor | None] = [None] * len(leaves)
             with torch.enable_grad():
-                made = call(*leaves)
+                made = call(*(_Caught.apply(found, *each) for each in enumerate(leaves)))
             outputs = made if isinstance(made, tuple) else (made,)
             known = [place for place, slope in enumerate(slopes) if slope is not None]
             torch.autograd.backward([outputs[place] for place in known], [slopes[place] for place in known])
         weights.ended(number)
-        return None, None, None, None, *(leaf.grad if torch.is_tensor(leaf) else None for leaf in leaves)
+        return None, None, None, None, *found
+
+
+class _Caught(torch.autograd.Function):
+    """A value, whose gradient is kept as it is laid out: sums over it depend on that in their last bits.
+
+    A leaf's own would be laid out like the leaf.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, found: list[torch.Tensor | None], place: int, value: Any) -> Any:
+        ctx.found, ctx.place = found, place
+        return value.view_as(value) if torch.is_tensor(value) else value
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[None, None, None]:
+        ctx.found[ctx.place] = slope
+        return None, None, None
 
 
 def _leaves(values: Sequence[Any], needed: Sequence[bool]) -> list[Any]:
