@@ -1,5 +1,5 @@
-"""Whether the embedded model, and a random Qwen3.5, compute on a device what they should: packed, sampled and
-replayed alike.
+"""Whether the embedded model, a random Qwen3.5 and a random Gemma 3 compute on a device what they should:
+packed, sampled and replayed alike.
 
     python benchmarks/exactness.py --device cuda --dtype bfloat16
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from unittest import mock
 
@@ -78,10 +79,10 @@ def embedded(device: str, dtype: str) -> tuple[Policy, Prompts]:
     return policy, prompts
 
 
-def with_states(device: str, dtype: str) -> tuple[Policy, Prompts]:
-    """A random Qwen3.5: layers that carry a state."""
+def random(shape: str, device: str, dtype: str) -> tuple[Policy, Prompts]:
+    """A random model."""
     sizes = EXAMPLES, GROUP, SAMPLING.max_tokens, 56
-    case = Case("grpo", *sizes, shape="tiny-qwen3.5", device=device, dtype=dtype)
+    case = Case("grpo", *sizes, shape=shape, device=device, dtype=dtype)
     policy, rows = make_policy(case), make_rows(case, 1)
     pictures = [[Image.open(BytesIO(row.image)).convert("RGB")] for row in rows]
     return policy, policy.encode([row.text for row in rows], pictures)
@@ -121,7 +122,12 @@ def main() -> int:
     logging.getLogger("holdfast").addHandler(warned)
 
     found = []
-    for name, made in {"the embedded model": embedded, "layers with a state": with_states}.items():
+    models: dict[str, Callable[[str, str], tuple[Policy, Prompts]]] = {
+        "the embedded model": embedded,
+        "layers with a state": partial(random, "tiny-qwen3.5"),
+        "layers with a window": partial(random, "tiny-gemma3"),
+    }
+    for name, made in models.items():
         policy, prompts = made(options.device, options.dtype)
         found += [(f"{name}: {text}", good) for text, good in checks(policy, prompts, options.dtype)]
     found.append(("warnings: " + ("; ".join(warned.messages) or "none"), not warned.messages))

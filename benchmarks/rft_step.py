@@ -3,6 +3,7 @@
     python benchmarks/rft_step.py                  a tiny model on the CPU, a few minutes
     python benchmarks/rft_step.py --quick          the smallest sizes, under a minute
     python benchmarks/rft_step.py --shape tiny-qwen3.5                    layers that carry a state
+    python benchmarks/rft_step.py --shape tiny-gemma3                     layers that see a window
     python benchmarks/rft_step.py --device cuda --shape qwen2.5-vl-3b    random weights, bfloat16
     python benchmarks/rft_step.py --arms holdfast --base ../older    this checkout against another
 

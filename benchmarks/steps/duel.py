@@ -100,7 +100,7 @@ def race(result: Result, course: Course) -> None:
     for group in [able] if course.together else [[run] for run in able]:
         _run(case, group, course)
     after = _rates(case)
-    if before and after and case.lora is None and not case.is_hybrid:  # that of training all weights
+    if before and after and case.lora is None and case.kind == "qwen2_5_vl":  # that of training all weights
         best = [max(pair) for pair in zip(astuple(before), astuple(after), strict=True)]
         result.rates = Rates(*best)
         result.floor = floor(case, result.rates)

@@ -66,7 +66,7 @@ def taken_apart(policy: Policy, objective: Any, optimizer: torch.optim.Optimizer
     """Times what the block does with these three."""
     on_gpu = policy.device.type == "cuda"
     parts = Parts(torch.cuda.synchronize if on_gpu else lambda: None)
-    tower = policy.model.model.visual
+    tower = getattr(policy.model.model, policy.family.vision[0])
 
     def pictures(*_: Any) -> None:
         parts.begin("pictures again" if parts.within("forward") else "pictures")

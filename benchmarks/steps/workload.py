@@ -16,12 +16,16 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3Processor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3_5Config,
     Qwen3_5ForConditionalGeneration,
 )
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from holdfast.policy.processor import build_processor
@@ -52,6 +56,7 @@ SHAPES: dict[str, dict[str, Any]] = {
                    "fullatt_block_indexes": [1]},
     },
     "tiny-qwen3.5": {  # three of four layers carry a state
+        "kind": "qwen3_5",
         "text": {
             "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4,
             "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "tie_word_embeddings": True,
@@ -61,6 +66,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         },
         "vision": {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 4,
                    "num_position_embeddings": 256},
+    },
+    "tiny-gemma3": {  # three of four layers see a window
+        "kind": "gemma3",
+        "text": {
+            "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "tie_word_embeddings": True,
+            "sliding_window": 64, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+        },
+        "vision": {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128,
+                   "num_attention_heads": 4, "vision_use_head": False},
     },
     "qwen2.5-vl-3b": {
         "text": {
@@ -81,6 +96,12 @@ SHAPES: dict[str, dict[str, Any]] = {
                    "fullatt_block_indexes": [7, 15, 23, 31]},
     },
 }  # fmt: skip
+
+KINDS: dict[str, Any] = {
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+    "qwen3_5": Qwen3_5ForConditionalGeneration,
+    "gemma3": Gemma3ForConditionalGeneration,
+}
 
 
 @dataclass(frozen=True)
@@ -110,9 +131,9 @@ class Case:
     lora: int | None = None
 
     @property
-    def is_hybrid(self) -> bool:
-        """Whether it is a Qwen3.5, of which no floor is counted."""
-        return "linear_key_head_dim" in SHAPES[self.shape]["text"]
+    def kind(self) -> str:
+        """The family; of Qwen2.5-VL alone a floor is counted."""
+        return SHAPES[self.shape].get("kind", "qwen2_5_vl")
 
     @property
     def image_tokens(self) -> int:
@@ -172,7 +193,7 @@ def make_rows(case: Case, count: int) -> list[Row]:
 
 
 def make_processor(case: Case) -> Any:
-    """A word tokenizer that fills the whole vocabulary, and the Qwen-VL image processor."""
+    """A word tokenizer that fills the whole vocabulary, and the family's image processor."""
     size = SHAPES[case.shape]["text"]["vocab_size"]
     words = (*SPECIAL, *(f"w{index}" for index in range(size - len(SPECIAL))))
     vocabulary = {word: index for index, word in enumerate(words)}
@@ -182,25 +203,49 @@ def make_processor(case: Case) -> Any:
         tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
     fast.add_special_tokens({"additional_special_tokens": list(SPECIAL[:7])})
+    if case.kind == "gemma3":  # which puts the whole of an image where its start stands
+        template = CHAT_TEMPLATE.replace("<|image_pad|><|vision_end|>", "")
+        return Gemma3Processor(
+            Gemma3ImageProcessorPil(size={"height": case.side, "width": case.side}), _named(fast),
+            chat_template=template, image_seq_length=case.image_tokens,
+        )  # fmt: skip
     unit = (PATCH * MERGE) ** 2
     images = Qwen2VLImageProcessorPil(
         patch_size=PATCH, temporal_patch_size=2, merge_size=MERGE, min_pixels=unit, max_pixels=4096 * unit
     )
-    return build_processor(images, fast, CHAT_TEMPLATE, "qwen3_vl" if case.is_hybrid else "qwen2_5_vl")
+    return build_processor(images, fast, CHAT_TEMPLATE, "qwen3_vl" if case.kind == "qwen3_5" else case.kind)
+
+
+def _named(tokenizer: Any) -> Any:
+    """The tokenizer with the names that Gemma's processor has for what stands for an image."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        unk_token="<unk>", eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        extra_special_tokens={
+            "image_token": "<|image_pad|>", "boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>",
+        },
+    )  # fmt: skip
 
 
 def make_config(case: Case, tokenizer: Any) -> Any:
     """The shape of the case, for this tokenizer's special tokens."""
     shape = SHAPES[case.shape]
-    windows = {} if case.is_hybrid else {"window_size": 112}
-    text = {**shape["text"]}
-    rope = {"rope_type": "default", **text.pop("rope")}
+    text = {
+        **shape["text"], "max_position_embeddings": 32_768, "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
     token = tokenizer.convert_tokens_to_ids
-    return (Qwen3_5Config if case.is_hybrid else Qwen2_5_VLConfig)(
-        text_config={
-            **text, "rope_parameters": rope, "max_position_embeddings": 32_768, "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
-        },
+    if case.kind == "gemma3":
+        return Gemma3Config(
+            text_config=text, vision_config={**shape["vision"], "patch_size": PATCH, "image_size": case.side},
+            mm_tokens_per_image=case.image_tokens, image_token_id=token("<|image_pad|>"),
+            boi_token_id=token("<|vision_start|>"), eoi_token_id=token("<|vision_end|>"),
+            tie_word_embeddings=text["tie_word_embeddings"],
+        )  # fmt: skip
+    windows = {} if case.kind == "qwen3_5" else {"window_size": 112}
+    rope = {"rope_type": "default", **text.pop("rope")}
+    return (Qwen3_5Config if case.kind == "qwen3_5" else Qwen2_5_VLConfig)(
+        text_config={**text, "rope_parameters": rope},
         vision_config={
             **shape["vision"], "patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2,
             "out_hidden_size": text["hidden_size"], **windows,
@@ -214,10 +259,13 @@ def make_config(case: Case, tokenizer: Any) -> Any:
 def make_model(case: Case, tokenizer: Any) -> Any:
     """The architecture with random weights, on its device; the same weights in every process."""
     config = make_config(case, tokenizer)
-    kind = Qwen3_5ForConditionalGeneration if case.is_hybrid else Qwen2_5_VLForConditionalGeneration
+    kind = KINDS[case.kind]
     torch.manual_seed(0)
     with torch.device(case.device):
         model = kind._from_config(config, dtype=getattr(torch, case.dtype))
+    if case.kind == "gemma3":  # as made, images are zeros
+        with torch.no_grad():
+            model.model.multi_modal_projector.mm_input_projection_weight.normal_(std=0.02)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
