@@ -180,7 +180,7 @@ def make_qwen2_folder(folder: Path) -> Path:
     return _save(Qwen2VLForConditionalGeneration(config), processor, folder)
 
 
-def make_gemma3_folder(folder: Path) -> Path:
+def make_gemma3_folder(folder: Path, window: int = 8) -> Path:
     """Gemma 3: image tokens see one another in both directions, most layers a window."""
     torch.manual_seed(0)
     tokenizer = family_tokenizer(
@@ -188,7 +188,7 @@ def make_gemma3_folder(folder: Path) -> Path:
     )
     ids = tokenizer.convert_tokens_to_ids
     config = Gemma3Config(
-        text_config=dict(**text_sizes(tokenizer), head_dim=8, sliding_window=8,
+        text_config=dict(**text_sizes(tokenizer), head_dim=8, sliding_window=window,
                          layer_types=["sliding_attention", "full_attention"]),
         vision_config=dict(image_size=32, vision_use_head=False, **VISION), mm_tokens_per_image=4,
         image_token_id=ids("<image>"), boi_token_id=ids("<start_of_image>"),

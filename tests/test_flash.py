@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from family_helpers import make_gemma3_folder
 from holdfast.policy import flash
 from holdfast.policy.flash import Bounds, Part
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
@@ -80,6 +81,8 @@ def kernels(monkeypatch):
 FOLDERS = {
     "qwen2.5-vl": lambda folder: make_folder(folder, windowed=True),
     "qwen3-vl": make_qwen3_folder,
+    "gemma-3": make_gemma3_folder,  # rows longer than its window, and none
+    "gemma-3, a long window": lambda folder: make_gemma3_folder(folder, window=64),
     "text": make_text_folder,
 }
 

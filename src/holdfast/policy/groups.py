@@ -7,6 +7,7 @@ G completions per prompt, P and R longest prompt and completion, K = P + R.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -139,7 +140,9 @@ class Groups:
         ahead = self.pictures_BP is not None and (FULL if window is None else SLIDING) in self.ahead
         if window is not None and window >= self.longest_prompt + self.longest_completion:
             window = None
-        if window is None and not ahead and flash.usable(query, key) and self.parts:
+        if window is None and flash.usable(query, key) and self.parts:
+            if ahead:
+                return self._by_both(module, query, key, value, scaling)
             return by_flash(query, key, value, self.parts, scaling)
         rows = [x[0].transpose(0, 1) for x in (query, key, value)]
         query, key, value = rows if self.whole else [_Pad.apply(x, self.places, self.packed) for x in rows]
@@ -154,6 +157,21 @@ class Groups:
             outputs.append(self._completions(*own, *self.keys[id(module)], scaling, mask_BRK))
         out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         return (out if self.whole else out.index_select(0, self.packed)).unsqueeze(0)
+
+    def _by_both(
+        self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """Prompts by a mask, and what goes on from them by `flash.attend`."""
+        query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+        size, slots = self.parts[0].rows.stop, self.prompts * self.longest_prompt
+        q, k, v = (_Pad.apply(x[:size], self.places[:slots], self.packed[:size]) for x in (query, key, value))
+        mask = self._mask("prompts", None, ahead=True)
+        out = self._prompts(module, q, k, v, scaling, mask).index_select(0, self.packed[:size])
+        if self.longest_completion:
+            own = slice(0, len(query) - size)
+            parts = [replace(part, rows=own) for part in self.parts[1:]]
+            out = torch.cat([out, flash.attend(query[size:], key, value, parts, scaling)])
+        return out[None]
 
     def _prompts(
         self,
