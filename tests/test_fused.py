@@ -8,12 +8,18 @@ from functools import partial
 import pytest
 import torch
 
+from family_helpers import make_gemma3_folder
 from family_processors import make_mistral3_folder
 from holdfast.policy import fused, logprobs, stretches
 from holdfast.policy.lean import Lean
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
-from newer_families import make_glm4v_folder, make_qwen3_5_folder, make_qwen3_vl_moe_folder
+from newer_families import (
+    make_gemma4_folder,
+    make_glm4v_folder,
+    make_qwen3_5_folder,
+    make_qwen3_vl_moe_folder,
+)
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
 from team_helpers import together
 from test_group_pass import loss_and_gradients, random_batch
@@ -26,10 +32,13 @@ FOLDERS = {
     "qwen3.5": make_qwen3_5_folder,
     "glm-4v": make_glm4v_folder,
     "mistral3": make_mistral3_folder,
+    "gemma-3": make_gemma3_folder,
+    "gemma-4": make_gemma4_folder,
     "text": make_text_folder,
 }
 FILES = (
     "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "glm4v", "mistral", "mistral3", "pixtral", "llama",
+    "gemma3", "gemma4",
 )  # fmt: skip
 
 
@@ -64,6 +73,8 @@ def changed(model):
         ("qwen3.5", torch.float32, 1e-3),
         ("glm-4v", torch.float32, 1e-4),
         ("mistral3", torch.float32, 1e-4),
+        ("gemma-3", torch.float32, 1e-4),
+        ("gemma-4", torch.float32, 1e-4),
         ("text", torch.bfloat16, 0.1),
     ],
 )

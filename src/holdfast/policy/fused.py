@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
+from inspect import signature
 from types import MethodType
 from typing import Any
 
@@ -34,7 +35,7 @@ def fuse(model: nn.Module) -> bool:
     global _tried
     modules = list(model.modules())
     files = {sys.modules[type(module).__module__] for module in modules}
-    rotary = [(file, name) for file in files for name in ROTARY if hasattr(file, name)]
+    rotary = [(file, name) for file in files for name in ROTARY if _turns_both(getattr(file, name, None))]
     rotary = [(file, name) for file, name in rotary if not hasattr(getattr(file, name), "__wrapped__")]
     gate = COMPILE(gated)
     rotations = [(file, name, COMPILE(getattr(file, name))) for file, name in rotary]
@@ -59,6 +60,11 @@ def fuse(model: nn.Module) -> bool:
             module.forward = MethodType(partial(_projected, gate), module)
     _tried = True
     return True
+
+
+def _turns_both(function: Any) -> bool:
+    """Whether it is what turns queries and keys; Gemma 4's turns one of them."""
+    return function is not None and list(signature(function).parameters)[:4] == ["q", "k", "cos", "sin"]
 
 
 def _is_gated(module: nn.Module) -> bool:
