@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from holdfast.experiment import devices, memory, sharing
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
 from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.memory import Pass, activations, assumed, keys, of_measures, of_method
+from holdfast.experiment.states import States
 from holdfast.experiment.workers import auto_workers, check_memory
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
@@ -24,6 +26,7 @@ from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings
 from holdfast.tasks.embedded import TASKS
+from newer_families import make_qwen3_5_folder
 from policy_helpers import PROJECTIONS
 
 SMALL = Architecture(
@@ -70,6 +73,33 @@ def test_sampling_by_hand() -> None:
     part = Pass(prompts=3, prompt=5, group=2, completion=4, patches=0)
     # Keys and values: 2 * 2 layers * 2 wide * 2 bytes = 16 a token; prompts once, own ones with a copy.
     assert keys(SMALL, part, 2) == (3 * 5 + 2 * 6 * 4) * 16 + 6 * 10 * (2 + 36)
+
+
+STATES = States(layers=1, heads=2, key=3, value=5, channels=7)
+
+
+def test_layers_that_carry_a_state_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two rows of 20 tokens: a chunk of 24 each. Beside 4 * 7 + 4 * 2 * 5 = 68 numbers a token, in float32 per
+    # head 24 * (11 * 3 + 8 * 5 + 6 * 24) + 3 * 3 * 5 = 5253; three rows of 70: two chunks of 64.
+    assert STATES.kept([(2, 20)], 2) == 40 * 2 * 68 + 2 * 2 * 4 * 5253
+    assert STATES.kept([(3, 70)], 2) == 210 * 2 * 68 + 3 * 2 * 2 * 4 * (64 * (33 + 40 + 384) + 45)
+    # Drawing: states of 3 * 5 numbers for both heads in float32, inputs of the convolution, and new ones.
+    assert STATES.sampled(9, 2) == 2 * 9 * (4 * 2 * 15 + 4 * 7 * 2)
+    part, hybrid = Pass(3, 5, 2, 4, 0), replace(SMALL, states=STATES)
+    # Instead of queries, keys, a mask and copies (as in the layer above) one layer keeps its states.
+    carried = STATES.kept([(3, 5), (6, 4)], 2)
+    attends, recurrent = 39 * 152 + 2 * (276 + 216), 39 * (152 - 2 * 3 * 4) + carried
+    rest = 3 * 39 * 8 * 2 + 3 * 2 * 4 * 10 * (2 + 20) + carried // 2
+    assert activations(hybrid, part, 2, checkpointing=False) == attends + recurrent + rest
+    assert keys(hybrid, part, 2) == (3 * 5 + 2 * 6 * 4) * 8 + STATES.sampled(9, 2) + 6 * 10 * (2 + 36)
+    monkeypatch.setattr("holdfast.experiment.states.find_spec", lambda name: name)
+    assert STATES.kept([(2, 20)], 2) == 40 * 2 * (68 + 2 * (6 + 5 + 64))
+
+
+def test_layers_that_carry_a_state_are_found(tmp_path: Path) -> None:
+    known = architecture(ModelSettings(path=str(make_qwen3_5_folder(tmp_path))))
+    assert known is not None and known.states == States(2, 4, 8, 8, 2 * 2 * 8 + 4 * 8)
+    assert seven(ModelSettings()).states is None
 
 
 def test_what_stays_by_hand() -> None:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import model_folder
+from holdfast.experiment.states import States
 from holdfast.policy.known import KNOWN, Known
 from holdfast.policy.operations import Operations
 from holdfast.policy.settings import ModelSettings
@@ -57,6 +58,7 @@ class Architecture:
         matrices: those of the trained numbers that are in linear layers but the head.
         adapted: in a LoRA model, the modules with adapters in each part; None in any other.
         operations: what a token and an image patch pass through.
+        states: of the text model's layers that carry one; the others attend.
     """
 
     parameters: int
@@ -68,6 +70,7 @@ class Architecture:
     adapted: dict[str, int] | None
     matrices: int
     operations: Operations
+    states: States | None = None
 
     def adapters(self) -> str | None:
         """Where a LoRA model has its adapters, in words."""
@@ -92,7 +95,7 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
         memory: of what was found before (`policy/known.py`).
     """
     known = Known(memory, settings.path, settings)
-    if (facts := known.get("architecture")) is not None and "operations" in facts:
+    if (facts := known.get("architecture")) is not None and "states" in facts:
         return TypeAdapter(Architecture).validate_python(facts)
     found = _built(settings)
     if found is not None:
@@ -138,6 +141,7 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
             adapted=None if adapted is None else {part: len(sizes) for part, sizes in adapted.items()},
             matrices=trained if adapted is not None else _in_matrices(model, settings, family),
             operations=replace(Operations.of(model), vision_learns=sees),
+            states=States.of(text),
         )
     except (AttributeError, ImportError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
         return None  # an architecture that does not fit this description

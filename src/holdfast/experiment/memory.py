@@ -201,15 +201,21 @@ def activations(known: Architecture, part: Pass, size: int, checkpointing: bool)
     copies = part.prompts * (part.prompt + part.group * (part.prompt + part.completion))
     mask = part.prompts * part.completion * (part.prompt + part.completion) * (text.query // text.key)
     layer = part.tokens * _kept(text, size, attention=3 * text.query)
-    if size == BYTES["float32"]:  # policy/lean.py keeps rows of unit length in place of the norms' inputs
-        layer -= part.tokens * 4 * 2 * text.hidden
+    if size == BYTES["float32"] and known.states is None:
+        layer -= part.tokens * 4 * 2 * text.hidden  # policy/lean.py keeps rows of unit length for these
     layer += size * (2 * text.key * copies + mask)
-    total = _stack(text, part.tokens, layer, size, checkpointing)
+    layers, extra = [layer] * text.layers, 0
+    if (states := known.states) is not None:
+        rows = (part.prompts, part.prompt), (part.prompts * part.group, part.completion)
+        carried = states.kept(rows, size)
+        layers[: states.layers] = [part.tokens * _kept(text, size, attention=0) + carried] * states.layers
+        extra = carried // 2  # gradients of one such layer
+    total = _stack(text, part.tokens, layers, size, checkpointing) + extra
     if known.vision is not None and known.sees:
         tower = known.vision.tower
         block = part.patches * _kept(tower, size, attention=7 * tower.hidden)
         seen = (
-            _stack(tower, part.patches, block, size, checkpointing)
+            _stack(tower, part.patches, [block] * tower.layers, size, checkpointing)
             + part.patches * known.vision.features * size
         )
         # The larger tower's backward work alone counts: they go one after the other.
@@ -244,10 +250,12 @@ def keys(known: Architecture, part: Pass, size: int) -> int:
     Own keys count twice: completions that ended are removed by copying the others.
     """
     text = known.text
-    per_token = 2 * text.layers * text.key * size
+    attending = text.layers - (known.states.layers if known.states is not None else 0)
+    per_token = 2 * attending * text.key * size
     completions = part.prompts * part.group
     tokens = part.prompts * part.prompt + 2 * completions * part.completion
-    return tokens * per_token + completions * known.vocabulary * (size + 36)
+    carried = known.states.sampled(part.prompts + completions, size) if known.states is not None else 0
+    return tokens * per_token + carried + completions * known.vocabulary * (size + 36)
 
 
 def needed(made: Estimate, device: str, workers: int) -> int:
@@ -392,9 +400,9 @@ def _kept(tower: Tower, size: int, attention: int) -> int:
     return size * (4 * tower.intermediate + 4 * tower.hidden + attention) + 4 * 2 * tower.hidden
 
 
-def _stack(tower: Tower, tokens: int, layer: int, size: int, checkpointing: bool) -> int:
-    kept = tower.layers * tokens * tower.hidden * size + layer if checkpointing else tower.layers * layer
-    return kept + _work(tower, tokens, size)
+def _stack(tower: Tower, tokens: int, layers: Sequence[int], size: int, checkpointing: bool) -> int:
+    inputs = tower.layers * tokens * tower.hidden * size
+    return (inputs + max(layers) if checkpointing else sum(layers)) + _work(tower, tokens, size)
 
 
 def _work(tower: Tower, tokens: int, size: int) -> int:
