@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from transformers import Qwen2_5_VLConfig
 
 from experiment_helpers import make_experiment
+from family_helpers import make_gemma3_folder
 from holdfast.errors import InputError
 from holdfast.experiment import devices, memory, sharing
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
@@ -26,8 +28,8 @@ from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings
 from holdfast.tasks.embedded import TASKS
-from newer_families import make_qwen3_5_folder
-from policy_helpers import PROJECTIONS
+from newer_families import make_gemma4_folder, make_qwen3_5_folder
+from policy_helpers import PROJECTIONS, make_text_folder
 
 SMALL = Architecture(
     parameters=1000, trained=600, vocabulary=10, vision=None,
@@ -234,16 +236,7 @@ def test_activations_are_near_what_autograd_keeps(dtype: Any, group: int, batch:
     tokens = allowed[torch.randint(len(allowed), (batch, group, 12), generator=generator)]
     completions = Completions(tokens, tokens >= 0, torch.ones(batch, group, dtype=torch.bool))
     policy.group_logprobs(prompts, completions)  # the first use compares two passes
-    own = {parameter.untyped_storage().data_ptr() for parameter in policy.model.parameters()}
-    kept: dict[int, torch.Tensor] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        policy.group_logprobs(prompts, completions)
-    measured = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
+    measured = saved(policy, lambda: policy.group_logprobs(prompts, completions))
     grids = prompts.image_grid_thw
     assert grids is not None
     part = Pass(
@@ -255,6 +248,38 @@ def test_activations_are_near_what_autograd_keeps(dtype: Any, group: int, batch:
     )
     expected = activations(known, part, memory.BYTES[dtype], checkpointing=False)
     assert 1 <= expected / measured < 1.2
+
+
+def saved(policy: Policy, work: Callable[[], object]) -> int:
+    """Bytes that autograd keeps for the way back of some work, weights aside."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in policy.model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        made = work()  # held: its memory is given to nobody else meanwhile
+    assert made is not None
+    return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("make", [make_gemma3_folder, make_gemma4_folder, make_text_folder])
+def test_layers_of_another_make_are_shown_a_few_tokens(
+    make: Callable[[Path], Path], dtype: Any, tmp_path: Path
+) -> None:
+    settings = ModelSettings(path=str(make(tmp_path)), dtype=dtype)
+    known, policy = architecture(settings), Policy.load(tmp_path, settings)
+    if make is make_text_folder:
+        assert known is not None and known.kept is None  # Llama's layers are the usual ones
+        return
+    few, many = (policy.encode(["w1 w2 " * words], [[]]) for words in (10, 30))
+    more = int(many.lengths_B - few.lengths_B)
+    measured = saved(policy, lambda: policy.prefill(many)) - saved(policy, lambda: policy.prefill(few))
+    assert known is not None and known.kept is not None
+    assert 0.9 < known.kept * known.text.layers * more / measured < 1.15
 
 
 def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

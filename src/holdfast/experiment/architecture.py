@@ -59,6 +59,8 @@ class Architecture:
         adapted: in a LoRA model, the modules with adapters in each part; None in any other.
         operations: what a token and an image patch pass through.
         states: of the text model's layers that carry one; the others attend.
+        kept: bytes that a layer of the text model keeps of each token for its backward pass, where that was
+            found out (`kept.py`).
     """
 
     parameters: int
@@ -71,6 +73,7 @@ class Architecture:
     matrices: int
     operations: Operations
     states: States | None = None
+    kept: int | None = None
 
     def adapters(self) -> str | None:
         """Where a LoRA model has its adapters, in words."""
@@ -95,7 +98,7 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
         memory: of what was found before (`policy/known.py`).
     """
     known = Known(memory, settings.path, settings)
-    if (facts := known.get("architecture")) is not None and "states" in facts:
+    if (facts := known.get("architecture")) is not None and "kept" in facts:
         return TypeAdapter(Architecture).validate_python(facts)
     found = _built(settings)
     if found is not None:
@@ -119,6 +122,9 @@ def _built(settings: ModelSettings) -> Architecture | None:
 
 def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
     """The same, of a transformers configuration; None where its parts have other names."""
+    import torch
+
+    from holdfast.experiment.kept import kept_per_token
     from holdfast.policy.families import family_of
     from holdfast.policy.load import without_weights
 
@@ -141,7 +147,9 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
             adapted=None if adapted is None else {part: len(sizes) for part, sizes in adapted.items()},
             matrices=trained if adapted is not None else _in_matrices(model, settings, family),
             operations=replace(Operations.of(model), vision_learns=sees),
-            states=States.of(text),
+            states=(states := States.of(text)),
+            # The model is another afterwards. Layers that carry a state are reckoned.
+            kept=None if states else kept_per_token(model, family, getattr(torch, settings.dtype)),
         )
     except (AttributeError, ImportError, KeyError, RuntimeError, StopIteration, TypeError, ValueError):
         return None  # an architecture that does not fit this description

@@ -200,8 +200,8 @@ def activations(known: Architecture, part: Pass, size: int, checkpointing: bool)
     text = known.text
     copies = part.prompts * (part.prompt + part.group * (part.prompt + part.completion))
     mask = part.prompts * part.completion * (part.prompt + part.completion) * (text.query // text.key)
-    layer = part.tokens * _kept(text, size, attention=3 * text.query)
-    if size == BYTES["float32"] and known.states is None:
+    layer = part.tokens * (known.kept or _kept(text, size, attention=3 * text.query))
+    if size == BYTES["float32"] and known.states is None and known.kept is None:
         layer -= part.tokens * 4 * 2 * text.hidden  # policy/lean.py keeps rows of unit length for these
     layer += size * (2 * text.key * copies + mask)
     layers, extra = [layer] * text.layers, 0
