@@ -107,8 +107,12 @@ def make_qwen3_next_folder(folder: Path) -> Path:
     return folder
 
 
-def make_glm4v_folder(folder: Path, name: str = "Glm4v") -> Path:
-    """GLM-4.1V: Qwen2-VL's positions, a rotation and patches of its own."""
+def make_glm4v_folder(folder: Path, name: str = "Glm4v", kind: str | None = None, **text: Any) -> Path:
+    """GLM-4.1V: Qwen2-VL's positions, a rotation and patches of its own.
+
+    Args:
+        kind: of model, if it is not called like its processor.
+    """
     torch.manual_seed(0)
     tokenizer = family_tokenizer()
     marks = [f"<|{mark}|>" for mark in ("image", "video", "begin_of_image", "end_of_image",
@@ -118,8 +122,10 @@ def make_glm4v_folder(folder: Path, name: str = "Glm4v") -> Path:
     keys = ("image_start_token_id", "image_end_token_id", "video_start_token_id", "video_end_token_id")
     rope = ROPE | {"partial_rotary_factor": 1.0}
     model_name = name.replace("46v", "46V")
-    config = getattr(transformers, f"{model_name}Config")(
-        text_config=dict(model_type="glm4v_text", rope_parameters=rope, **text_sizes(tokenizer)),
+    kind = kind or model_name
+    text = text or {"model_type": "glm4v_text"}
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=dict(rope_parameters=rope, **text_sizes(tokenizer), **text),
         vision_config={key: VISION[key] for key in VISION if key != "num_position_embeddings"}
         | dict(image_size=64),
         image_token_id=image, video_token_id=video, **dict(zip(keys, frames, strict=True)),
@@ -136,7 +142,16 @@ def make_glm4v_folder(folder: Path, name: str = "Glm4v") -> Path:
     processor = getattr(transformers, f"{model_name}Processor")(
         images, tokenizer, videos, chat_template=template
     )
-    return _save(getattr(transformers, f"{model_name}ForConditionalGeneration")(config), processor, folder)
+    return _save(getattr(transformers, f"{kind}ForConditionalGeneration")(config), processor, folder)
+
+
+def make_glm4v_moe_folder(folder: Path) -> Path:
+    """GLM-4.5V: experts after the first layer."""
+    experts = dict(
+        head_dim=8, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, n_shared_experts=1,
+        n_group=1, topk_group=1, first_k_dense_replace=1,
+    )  # fmt: skip
+    return make_glm4v_folder(folder, kind="Glm4vMoe", **experts)
 
 
 def make_glm46v_folder(folder: Path) -> Path:

@@ -26,7 +26,9 @@ from holdfast.policy.settings import Sampling
 from newer_families import (
     make_gemma4_folder,
     make_glm4v_folder,
+    make_glm4v_moe_folder,
     make_glm46v_folder,
+    make_qwen3_vl_moe_folder,
 )
 from policy_helpers import make_policy, random_image, random_text
 from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
@@ -93,6 +95,15 @@ def test_equals_plain_pass(folder, dtype, images, caplog):
     policy.model.to(dtype)
     for seed, group, longest in ((1, 3, 6), (2, 1, 4)):
         assert_equal_passes(policy, *random_batch(policy, seed, images, group, longest))
+
+
+@pytest.mark.parametrize("make", [make_glm4v_moe_folder, make_qwen3_vl_moe_folder])
+def test_mixtures_equal_the_plain_pass(make, tmp_path, caplog):
+    """In float32 alone: transformers multiplies experts' matrices in nothing wider."""
+    policy = make_policy(make(tmp_path))
+    for seed, images in enumerate(((1, 1), (2, 0, 1), (0, 0))):
+        assert_equal_passes(policy, *random_batch(policy, seed, images, 3, 6))
+    assert policy.way == "packed" and not caplog.text
 
 
 def test_every_parameter_that_matters_has_a_gradient(folder):

@@ -32,6 +32,7 @@ from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from newer_families import (
     make_gemma4_folder,
     make_glm4v_folder,
+    make_glm4v_moe_folder,
     make_glm46v_folder,
     make_qwen3_5_folder,
     make_qwen3_5_moe_folder,
@@ -48,6 +49,7 @@ MAKERS = {
     "qwen3_5": make_qwen3_5_folder,
     "qwen3_5_moe": make_qwen3_5_moe_folder,
     "glm4v": make_glm4v_folder,
+    "glm4v_moe": make_glm4v_moe_folder,
     "glm46v": make_glm46v_folder,
     "llava_onevision": make_onevision_folder,
     "mistral3": make_mistral3_folder,
@@ -139,6 +141,8 @@ def test_the_estimate_of_adapters_leaves_out_frozen_parts(folder, freeze):
         kinds.setdefault(name.rpartition(".")[2], set()).add(type(module))
     names = {name for name, types in kinds.items() if types == {torch.nn.Linear}}  # Gemma 4's may clip
     targets = names & {"q_proj", "v_proj", "qkv", "fc1", "up_proj", "linear_1", "linear_fc1"}
+    if "experts" in kinds:
+        targets -= {"up_proj"}  # peft has those of experts in pairs
     settings = ModelSettings(
         path=str(folder), freeze=freeze, lora=Lora(rank=3, target_modules=tuple(sorted(targets)) or None)
     )

@@ -156,9 +156,8 @@ def add_adapters(model: Any, family: Family, lora: Lora) -> None:
             model.add_adapter(config)
         except ValueError as error:
             advice = " Without target_modules the linear layers of the text model are adapted."
-            raise InputError(
-                f"model.lora does not fit {kind}: {reason(error)}{advice * (lora.target_modules is not None)}"
-            ) from error
+            why = reason(error).rstrip(".") + "." + advice * (lora.target_modules is not None)
+            raise InputError(f"model.lora does not fit {kind}: {why}") from error
     adapted = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
     if adapted != named.keys():
         raise InputError(

@@ -18,6 +18,7 @@ FAMILIES: dict[str, type[Family]] = {
     "gemma4": rotary.Gemma4,
     "gemma4_text": rotary.Gemma4Text,
     "glm4v": qwen_vl.Glm4v,
+    "glm4v_moe": qwen_vl.Glm4v,
     "glm46v": qwen_vl.Glm4v,
     "idefics3": rotary.Idefics3,
     "internvl": rotary.InternVL,

@@ -69,7 +69,7 @@ class QwenVL(Family):
 
 
 class Glm4v(QwenVL):
-    """GLM-4.1V and GLM-4.6V (arXiv 2507.01006): the same positions; own code cuts patches and sees them."""
+    """GLM-4.1V, 4.5V and 4.6V (arXiv 2507.01006): the same positions; own code cuts patches and sees them."""
 
     features = Family.features
 
