@@ -69,6 +69,10 @@ def test_what_an_answer_is(record, kind):
         ("5", "0.5", False),
         ("5", "5.2", False),
         ("5", "-5", False),
+        ("5", "−5", False),
+        ("5", "5-6", False),
+        ("well", "a well-known one", False),
+        ("well", "a well‑known one", False),  # its hyphen keeps it on one line
         ("500", "1,500", False),
         ("1", "1,500", False),
         ("cat", "concatenate", False),

@@ -9,7 +9,8 @@ An item is right when its score is at least one half. A wrong one is, in this or
 - *knowledge*: everything else, as far as an answer can tell.
 
 "Stands in" means: after normalising both (case, white space, Unicode forms), the reference occurs with
-no letter, digit, hyphen or part of a number on either side, so that 5 is not found in 0.5, -5 or 1,500.
+no letter, digit, hyphen, minus sign or part of a number on either side, so that 5 is not found in 0.5, -5,
+−5, 5-6 or 1,500.
 A response that names several candidates counts as format when the reference is one of them.
 """
 
@@ -20,6 +21,8 @@ from enum import IntEnum
 
 from holdfast.analysis.results import Record
 from holdfast.tasks.scoring import RIGHT, normalise
+
+HYPHENS = r"\-‐−"  # as a set of a pattern has them: hyphens, and the minus sign
 
 
 class Outcome(IntEnum):
@@ -49,4 +52,5 @@ def stands_in(reference: str, response: str) -> bool:
     wanted, found = normalise(reference), normalise(told)
     if not wanted or wanted not in found:
         return False
-    return re.search(rf"(?<![\w.-])(?<!\d,){re.escape(wanted)}(?!\w)(?![.,]\d)", found) is not None
+    whole = rf"(?<![\w.{HYPHENS}])(?<!\d,){re.escape(wanted)}(?![\w{HYPHENS}])(?![.,]\d)"
+    return re.search(whole, found) is not None
