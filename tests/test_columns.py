@@ -181,9 +181,9 @@ def test_turns_of_typed_parts_in_json(tmp_path: Path, form: str) -> None:
     save(tmp_path / f"rows.{form}", lines.encode())
     named = {"train": "train", "messages": "turns", "scorer": "exact"}
     settings = {"hub": str(tmp_path / f"rows.{form}"), **named}
-    for one in get_task("mine", {"mine": HubTask.model_validate(settings)}).examples("train"):
-        assert (one.prompt, one.answer) == ("what ?", "red")
-        assert [image.read() for image in one.images] == [picture(1)]
+    examples = get_task("mine", {"mine": HubTask.model_validate(settings)}).examples("train")
+    assert [(one.prompt, one.answer) for one in examples] == [("what ?", "red")] * 2
+    assert [[image.read() for image in one.images] for one in examples] == [[picture(1)]] * 2
 
 
 def test_a_folder_of_pictures_with_their_words(tmp_path: Path) -> None:

@@ -61,7 +61,10 @@ def test_what_became_of_an_item(history, learned, until, fate):
 def test_fates_count_what_transitions_count():
     results = _results()
     history = ItemHistory(results.runs[:1], results)
-    for entry in history.to_end():
+    entries = history.to_end()
+    assert [entry.task for entry in entries] == ["diagrams", "reading", "facts"]
+    assert any(entry.lost for entry in entries) and any(entry.gained for entry in entries)
+    for entry in entries:
         (outcome_SN,) = history.outcomes[entry.task]
         found = Counter(fates(outcome_SN, history.since[entry.task], history.end).tolist())
         assert found[Fate.LOST] / entry.items == entry.lost

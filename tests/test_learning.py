@@ -324,7 +324,7 @@ def test_filters_look_at_pass_rates():
         select("rif", rows[:1], ())
 
 
-def test_three_filters_keep_equally_many_as_the_release_does(monkeypatch):
+def test_three_filters_keep_equally_many_as_the_release_does():
     """Right: 1, 2, 4, 5; never right: 0, 3. So two of each, and two of all."""
     rows = [{"correct": correct, "samples": 8} for correct in (0, 3, 8, 0, 1, 2)]
     names = ("rif_equal", "unsolvable_equal", "random_equal")
@@ -332,8 +332,8 @@ def test_three_filters_keep_equally_many_as_the_release_does(monkeypatch):
     assert len(solvable) == len(mixed) == 2 and set(solvable) < {1, 2, 4, 5} and unsolvable == [0, 3]
     seen = {tuple(select("rif_equal", rows, (seed,))) for seed in range(40)}
     assert len(seen) == 6  # every pair of four
-    monkeypatch.setattr("holdfast.learning.filters.EQUAL_LIMIT", 1)
-    assert all(len(select(name, rows, ())) == 1 for name in names)
+    many = [{"correct": place % 2, "samples": 8} for place in range(2 * 7501)]
+    assert all(len(select(name, many, ())) == 7500 for name in names)
     with pytest.raises(HoldfastError, match="sometimes, or never right"):
         select("random_equal", rows[1:3], ())
 

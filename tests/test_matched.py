@@ -52,6 +52,12 @@ def test_the_less_plastic_side_counts_and_neither_side_has_a_closer_partner():
     assert (match.variant, match.reference) == ("g2", "s2")
 
 
+def test_a_reference_that_has_a_closer_partner_is_left_to_it():
+    grpo = [_variant("g1", 0.695), _variant("g2", 0.74, spread=0.1)]
+    match = at_matched_gain(grpo, [_variant("s1", 0.70)])  # the only one there is for g2
+    assert match.variant == "g1"
+
+
 def test_no_pair_where_every_difference_is_shown():
     assert at_matched_gain([_variant("g", 0.9)], [_variant("s", 0.6)]) is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,16 @@ import torch
 
 from cli_helpers import Call
 from experiment_helpers import write_config
-from holdfast.analysis.bootstrap import item_weights
-from holdfast.analysis.calibration import Judged, at_moment, bins_of, calibration_error, chance_error, change
+from holdfast.analysis.bootstrap import Estimate, estimate, item_weights
+from holdfast.analysis.calibration import (
+    Judged,
+    at_moment,
+    bins_of,
+    calibration_error,
+    chance_error,
+    change,
+    mirrored,
+)
 from holdfast.analysis.calibration import reliability as curve
 from holdfast.analysis.views import analyse
 from holdfast.config.load import load_experiment
@@ -196,10 +204,16 @@ def test_the_interval_holds_the_truth() -> None:
     for _ in range(100):
         confidence = np.sort(generator.uniform(0.5, 1, 300))
         right = (generator.random(300) < confidence - 0.15).astype(float)
-        draws = calibration_error(confidence, right, weights)
-        low, high = np.quantile(draws[1:], [0.025, 0.975])
-        held += 2 * draws[0] - high < 0.15 < 2 * draws[0] - low
+        found = mirrored(estimate(calibration_error(confidence, right, weights)))
+        held += found.low < 0.15 < found.high
     assert held >= 85
+
+
+def test_an_interval_is_turned_round_its_value() -> None:
+    assert astuple(mirrored(Estimate(0.10, 0.09, 0.15))) == pytest.approx((0.10, 0.05, 0.11))
+    # All resamples lie above the value, or below it: it is an end of the interval.
+    assert astuple(mirrored(Estimate(0.10, 0.12, 0.20))) == pytest.approx((0.10, 0.0, 0.10))
+    assert astuple(mirrored(Estimate(0.10, 0.04, 0.08))) == pytest.approx((0.10, 0.10, 0.16))
 
 
 def test_base_once_for_all_methods_and_stages_on_the_tasks_so_far(tmp_path: Path) -> None:

@@ -273,6 +273,9 @@ def test_the_share_that_came_back():
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
     thrice = recovery(pairs * [1, 6])  # a probe may teach more than was lost
     assert (thrice.value, thrice.low, thrice.high) == pytest.approx((3, 3, 3))
+    uneven = np.array([[0.30, 0.50], [0.02, -0.50], [0.03, 0.60], [0.02, 0.40], [0.30, 0.10]])
+    wide = recovery(uneven)  # some draws bring back more than all that any share can tell
+    assert 1 < wide.value < 2 and wide.high == 2
     lost_little = np.array([[0.1, 0.05], [-0.1, 0.0], [0.02, 0.01], [0.05, 0.0], [-0.03, 0.0]])
     assert np.isnan(recovery(lost_little).value)  # no loss shown
     assert np.isnan(recovery(lost_little[:2]).value)

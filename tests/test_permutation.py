@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from holdfast.analysis.comparisons import compare
 from holdfast.analysis.metrics import measure
 from holdfast.analysis.permutation import (
     PERMUTATIONS,
@@ -18,7 +19,8 @@ from holdfast.analysis.permutation import (
     item_scores,
     permutation_tests,
 )
-from results_helpers import make_results
+from holdfast.analysis.views import analyse
+from results_helpers import Profile, make_results
 
 # Two tasks, base and two stages; scores_SN of three and two items.
 OURS = {"a": np.array([[0, 0, 1], [1, 1, 1], [1, 1, 1.0]]), "b": np.array([[0, 0], [0, 1], [1, 1.0]])}
@@ -149,6 +151,19 @@ def test_seeds_are_averaged_and_it_is_the_same_every_time():
     sft, grpo = (item_scores([r for r in results.runs if r.method == m], results) for m in ("sft", "grpo"))
     assert set(np.unique(sft.sequence["reading"][-1])) <= {0.0, 0.5, 1.0}
     assert permutation_test(sft, grpo) == permutation_test(sft, grpo)
+
+
+def test_a_long_table_has_swaps_enough_for_its_correction():
+    """Fifty tests: with the 2,000 swaps of a short table no corrected p could be below 0.025."""
+    profiles: dict[str, Profile] = {
+        name: ("sft", False, False, top, 0.02, 0.01)
+        for name, top in zip("abcde", (0.5, 0.6, 0.7, 0.8, 0.9), strict=True)
+    }
+    results = make_results("abcde", items=80, sequence=("diagrams", "reading"), profiles=profiles)
+    pairs = list(itertools.combinations(analyse(results).methods, 2))
+    found = compare(pairs, results)
+    assert len(found) * len(found[0].differences) == 50
+    assert min(one.differences["avg_acc"].p for one in found) <= 0.01
 
 
 def test_it_is_fast():

@@ -57,6 +57,15 @@ def test_r2_on_unseen_clusters_is_not_flattered():
     x = generator.normal(size=24)
     assert unseen_r2(x, 2 * x - x**2, chain) == pytest.approx(1)
     assert np.mean([unseen_r2(x, generator.normal(size=24), chain) for _ in range(50)]) < 0
+    beyond = np.where(chain == 7, 100 + x, x)  # where a parabola through the others says nothing
+    assert unseen_r2(beyond, 2 * x - x**2, chain) == -1
+
+
+def test_adjusted_r2_by_hand():
+    units = [Unit(f"m{n % 8}", 2, {"cause": n % 5}, {"old": (n * n) % 7}) for n in range(16)]
+    found = strength(units, "cause", "old", 10)
+    assert 0 < found.r2 < 0.5
+    assert found.adjusted.value == pytest.approx(1 - (1 - found.r2) * 15 / 13)
 
 
 def test_resamples_take_whole_clusters():
