@@ -31,7 +31,7 @@ class Noise:
     """Two judgements of one checkpoint on one task.
 
     Attributes:
-        turned: positions of items that were right in one and wrong in the other.
+        turned: positions of items whose score was not the same in both.
         worded: items whose responses were not the same text.
     """
 

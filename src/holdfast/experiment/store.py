@@ -9,6 +9,7 @@
     <store>/damaged/                  entries that no longer say what was written
     <store>/locks/                    who is at work (`locks.py`)
     <store>/keep/                     an empty file <fingerprint>.<run> where weights are to stay
+    <store>/*.json                    what was found of models and rows, which is found again if removed
 
 Only weights may go missing from an entry: they are the bulk, and are removed when no job needs
 them any more. `job.json` says what determined a result, `made.json` where, when and with what it was made;
