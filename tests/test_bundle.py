@@ -214,6 +214,8 @@ def test_what_is_no_whole_bundle(call: Call, made: dict[str, bytes], tmp_path: P
 
 
 def test_sizes_are_bounded(made: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reports.md").read_text(encoding="utf-8")
+    assert f"{archive.MOST_FILES:,} files and {archive.MOST_BYTES >> 30} GiB" in " ".join(page.split())
     path = written(tmp_path / "a.zip", made | {"tables/bomb.csv": b"0" * 10_000_000})
     assert path.stat().st_size < 5_000_000
     monkeypatch.setattr(archive, "MOST_BYTES", 9_000_000)

@@ -161,6 +161,8 @@ def test_a_small_limit_splits_batches_with_the_same_result(pair, monkeypatch):
     monkeypatch.setattr(module, "EXACT_ENTRIES", 8 * len(policy.draw.banned_V))
     parts = measure(policy, {"base": reference}, word_items(6), **settings)
     assert parts[0]["exact"] and parts[0]["forward"] == pytest.approx(whole[0]["forward"], rel=1e-9)
+    monkeypatch.setattr(module, "EXACT_ENTRIES", 8 * len(policy.draw.banned_V) - 1)
+    assert not measure(policy, {"base": reference}, word_items(6), **settings)[0]["exact"]
 
 
 def test_distributions_are_the_same_packed_and_plain_and_split(tmp_path):

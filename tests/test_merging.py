@@ -75,6 +75,20 @@ def test_intruder_dimensions_are_made_small() -> None:
     assert torch.equal(RULES["intruders"]([large[0]], 0.0, "weight", base[0]), large[0])
 
 
+def test_an_intruder_is_among_the_ten_largest_and_beside_none_by_half() -> None:
+    base, place = 0.1 * torch.eye(40, 12), torch.arange(12)
+    change = -base
+    change[12 + place, place] = torch.arange(12.0, 0.0, -1.0)  # twelve directions that the base has not
+    left = base + RULES["intruders"]([change], 0.0, "weight", base)
+    torch.testing.assert_close(torch.linalg.svdvals(left)[:3], torch.tensor([2.0, 1.0, 0.0]))
+
+    base = torch.tensor([[1.0], [0.0]])
+    for cosine, stays in ((0.55, True), (0.45, False)):
+        learned = torch.tensor([[cosine], [(1 - cosine**2) ** 0.5]])
+        found = base + RULES["intruders"]([learned - base], 0.0, "weight", base)
+        torch.testing.assert_close(found, learned if stays else torch.zeros(2, 1))
+
+
 def moved(folder: Path, by: float) -> Path:
     """The embedded model with all weights moved, saved."""
     policy = Policy.load("embedded", ModelSettings())

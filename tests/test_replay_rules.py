@@ -78,6 +78,7 @@ def test_cpr_takes_what_is_nearest_to_one_half_and_rested() -> None:
     assert replayed() == [1, 2, 5]
     assert replayed(share=0.07) == [5]
     assert replayed(cooldown=0) == [0, 1, 2, 5]
+    assert replayed(cooldown=9) == [1, 2, 5] and replayed(cooldown=10) == []  # the last 10 are 0 to 9
     assert replayed(share=0.25, retest=0.25) == [1, 2, 5, 7]
 
     strategy, memory = CPR(), {"clock": torch.tensor(11)}
@@ -240,6 +241,12 @@ def test_the_guard_goes_to_the_task_that_has_moved(monkeypatch: pytest.MonkeyPat
     strategy.gradient(stage, memory, None)
     assert asked == ["counting"] * 4  # 1.02 to .02
     assert table(memory, "moved")[seed("task", "counting")] == pytest.approx([0.7**4])  # KL 0, four times
+    asked.clear()
+    for _ in range(50):
+        rows = {key: [0.06 if key == seed("task", "counting") else 0.0] for key in moved}
+        keep_table(memory, "moved", rows)
+        strategy.gradient(stage, memory, None)
+    assert 140 < asked.count("counting") < 180  # of 200: .08 to .02
 
 
 def test_the_guard_keeps_right_answers_of_the_last_iterations_and_averages(tmp_path: Path) -> None:

@@ -123,6 +123,22 @@ def test_what_earlier_inputs_become_stays(dtype: torch.dtype) -> None:
     assert torch.equal(model.norm.float(), start["norm"])
 
 
+def test_a_pull_where_earlier_tasks_changed_most_is_a_mean_over_matrices() -> None:
+    found = []
+    for others in (0, 3):
+        model = nn.ModuleDict({f"layer{number}": Adapters() for number in range(1 + others)})
+        stage, strategy, memory = stage_on(model), made("reglora", strength=8.0), dict[str, torch.Tensor]()
+        places = {f"layer{number}.lora_A.default.weight": torch.tensor([1]) for number in range(1 + others)}
+        stage.inherited = {"reglora": places}
+        strategy.begin(stage, memory)
+        down, up = model["layer0"].lora_A["default"].weight, model["layer0"].lora_B["default"].weight
+        with torch.no_grad():
+            down.fill_(0.5), up.fill_(2.0)
+        strategy.gradient(stage, memory, None)  # type: ignore[arg-type]
+        found.append(down.grad)
+    assert found[0].any() and torch.equal(found[1], found[0] / 4)
+
+
 def test_where_earlier_tasks_changed_most_by_hand() -> None:
     """ΔW = B A − B_0 A_0 of 2 x 3 entries; a third of them is held, and pulled by λ sign(ΔW) / 2 or / 4."""
     model = nn.ModuleDict({"layer": Adapters()})
