@@ -52,7 +52,7 @@ class GSPO(GRPO):
     """GRPO with one ratio a completion: Zheng et al. (arXiv 2507.18071)."""
 
     objective: Literal["gspo"]  # type: ignore[assignment]
-    clip_low: float = Field(3e-4, ge=0)  # sec. 5.1
+    clip_low: float = Field(3e-4, ge=0)  # both bounds: of its sec. 5.1
     clip_high: float = Field(4e-4, ge=0)
     dual_clip: None = None
     loss_mean: LossMean = "sequences"
@@ -67,7 +67,7 @@ class CISPO(GRPO):
     """GRPO that bounds the weight of a token in place of its ratio: MiniMax-M1 (arXiv 2506.13585)."""
 
     objective: Literal["cispo"]  # type: ignore[assignment]
-    clip_low: float = Field(1.0, ge=0)  # none
+    clip_low: float = Field(1.0, ge=0)  # 1: no bound below
     dual_clip: None = None
 
     def surrogate(self, sampled: Sampled) -> Surrogate:
