@@ -37,6 +37,20 @@ class Net(nn.Module):
         return self.embed
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "bfloat16"])
+def test_matrices_alone_decay(optimizer: str) -> None:
+    """Without a gradient a step is decay alone: a twentieth of each matrix, and nothing of the bias."""
+    model = Net().bfloat16() if optimizer == "bfloat16" else Net()
+    settings = MUON | {"optimizer": optimizer.replace("bfloat16", "adamw")}
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    make_optimizer(model, sft(**settings)).step()
+    for name, weight in model.named_parameters():
+        left = 1.0 if name == "one.bias" else 0.95
+        torch.testing.assert_close(weight.detach(), left * before[name])
+
+
 @pytest.mark.parametrize("shape", [(5, 5), (3, 8), (8, 3)])
 def test_five_iterations_make_singular_values_about_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
