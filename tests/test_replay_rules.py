@@ -92,7 +92,7 @@ def test_cpr_takes_what_is_nearest_to_one_half_and_rested() -> None:
 def test_remind_reviews_what_was_mastered_twice_at_growing_distance() -> None:
     strategy, row = Remind(), [0.0, 0.0, 0.0]
     seen = []
-    for now, rate in enumerate([1.0, 0.9, 1.0, 0.5, 0.9, *[1.0] * 6]):
+    for now, rate in enumerate([1.0, 7 / 8, 1.0, 13 / 16, 0.9, *[1.0] * 6]):
         row = strategy.after(row, rate, now)
         seen.append(row[1])
         assert row[2] == now + row[1]

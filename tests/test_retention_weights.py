@@ -229,10 +229,10 @@ def test_source_shielded_columns_by_hand() -> None:
         model.one.weight.zero_()
         model.one.weight[0] = torch.tensor([-1.0, 1.0, 2.0, 0.0])
         model.one.weight[1] = torch.tensor([2.0, 0.0, 0.0, 1.0])
-    strategy: Any = made("ssu")
-    matrices = {"one.weight": model.one.weight}
-    found = strategy.columns(matrices, {"one.weight": torch.tensor([1.0, 16.0, 1.0, 0.25])})
-    assert found[model.one.weight].tolist() == [True, True, False, False]
+    matrices, squares = {"one.weight": model.one.weight}, {"one.weight": torch.tensor([1.0, 16.0, 1.0, 0.25])}
+    for share, columns in ((0.5, [True, True, False, False]), (0.25, [False, True, False, False])):
+        strategy: Any = made("ssu", share=share)
+        assert strategy.columns(matrices, squares)[model.one.weight].tolist() == columns
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
