@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -147,6 +148,17 @@ def test_der_keeps_its_moment_and_pulls_back_to_it() -> None:
     picked = all_TV.gather(1, kept["ids"][kept["mask"]])
     wanted = flat((picked - kept["logprobs"][kept["mask"]]).square().mean(), trained_parameters(policy))
     torch.testing.assert_close(gradient(policy), wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_der_lets_each_example_in_with_the_same_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.learning.retention.der.with_entries", lambda stage, answers, k: answers)
+    groups = Likelihood(sft(), TEMPLATES["embedded"]).collect(loaded(), OLD["reading"][:3], ())
+    strategy, held = made("der", buffer=1), Counter[int]()
+    for number in range(600):
+        stage: Any = SimpleNamespace(stream=("s", number))
+        strategy.collected(stage, memory := {}, groups)
+        held[int(answers_of(memory)["keys"])] += 1
+    assert len(held) == 3 and all(160 < count < 240 for count in held.values())
 
 
 def test_opr_learns_the_right_answers_of_all_tasks_at_the_weight_of_the_batch() -> None:
