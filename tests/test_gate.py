@@ -21,6 +21,7 @@ from holdfast.checkpoints import comparison
 from holdfast.checkpoints.comparable import served_remarks
 from holdfast.checkpoints.folder import Examined, export, read_folder
 from holdfast.checkpoints.looks import Looks, alike
+from holdfast.checkpoints.needs import check_power
 from holdfast.checkpoints.noise import Noise
 from holdfast.errors import InputError
 from holdfast.generate.evaluate import Enough
@@ -171,6 +172,14 @@ def test_items_needed() -> None:
         items_needed(0.9, loss=0.01)
     with pytest.raises(InputError, match=r"More than 2,000,000 items"):
         items_needed(0.9, loss=0.0101)
+
+
+def test_looks_cost_items_and_save_the_row_of_all_tasks(tmp_path: Path) -> None:
+    """As docs/checkpoints.md has it, of five skills."""
+    asked: dict[str, Any] = {"power": 0.9, "loss": 0.05, "churn": None, "max_drop": 0.01, "level": 0.95}
+    for sequential, needed in ((False, "1,255"), (True, "1,273")):
+        said = check_power(dict.fromkeys("abcde", 2000), tmp_path, sequential=sequential, **asked)
+        assert f"in 90 % of cases with {needed} items of it" in said
 
 
 def test_too_few_items_are_told_before_any_work(call: Call, tmp_path: Path) -> None:
