@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,14 @@ def test_all_answers_together_have_a_limit(server: ChatServer) -> None:
 def test_half_a_character_can_be_written(server: ChatServer) -> None:
     server.troubles = [b'{"choices": [{"message": {"content": "a\\ud800"}, "finish_reason": "stop"}]}']
     assert complete(connect(server)).texts == [["a?"]]
+
+
+def test_pauses_double(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    server.troubles = [(500, {}, b"")] * 3 + [OK]
+    complete(connect(server, pause=0.1, retries=3))
+    first, second, third = (later - before for before, later in pairwise(server.times))
+    assert first >= 0.1 and second >= 0.2 and third >= 0.4
 
 
 def test_retry_after_is_waited_for(server: ChatServer) -> None:

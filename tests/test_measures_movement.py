@@ -49,6 +49,13 @@ def test_by_hand(tmp_path):
     assert all(row["cosine"] is None for row in movement(before, after))
 
 
+def test_shares_are_of_numbers_that_moved_further(tmp_path):
+    before = write(tmp_path / "1", {BLOCK: torch.zeros(1, 5)})
+    after = write(tmp_path / "2", {BLOCK: [[5e-7, -5e-6, 5e-5, -5e-4, 5e-3]]})
+    (block, _) = movement(before, after)
+    assert [block[f"share_1e-{digit}"] for digit in (6, 5, 4, 3)] == [0.8, 0.6, 0.4, 0.2]
+
+
 def test_cosine_is_between_two_updates(tmp_path):
     """From (1, 1) by (0, 2), then by (3, 4): 4/5, in one group; all groups together by the sums."""
     weights = ([1.0, 1.0], [1.0, 3.0], [4.0, 7.0])

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.store import Store
+from holdfast.tasks.example import Example
 
 RULES = '''
 import time
@@ -287,6 +289,19 @@ def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, ex
     assert expected in str(caught.value)
     assert f"rules.py:{name}" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 700
+
+
+def test_a_call_has_ten_seconds_or_what_the_function_says(
+    rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = list[float]()
+    monkeypatch.setattr(plugins, "time_limit", lambda seconds: limits.append(seconds) or nullcontext())
+    function = plugins.load_function(f"{rules}:short")
+    example = Example("1", "what ?", "red")
+    plugins.call(f"{rules}:short", "red", example, about="it")
+    monkeypatch.setattr(function, "seconds", 2.5, raising=False)
+    plugins.call(f"{rules}:short", "red", example, about="it")
+    assert limits == [60.0, 10.0, 2.5]  # the file itself has a minute
 
 
 def test_a_limit_goes_on_after_one_within_it() -> None:
