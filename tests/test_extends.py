@@ -89,6 +89,30 @@ def test_what_was_taken_away_has_no_keys(tmp_path: Path) -> None:
     assert blank.methods["more"].objective == "sft"  # a new one, as in a file
 
 
+@pytest.mark.parametrize("beside", ["", "kl_coef: null, "])
+def test_a_value_of_the_other_file_can_become_an_axis(tmp_path: Path, beside: str) -> None:
+    method = {"objective": "grpo", "kl_coef": 0.5, "sampling": {"max_tokens": 16, "top_p": 0.9}}
+    write_config(tmp_path, {"methods": {"g": method}})
+    grid = f"methods: {{g: {{{beside}grid: {{kl_coef: [0, 0.1], sampling.top_p: [1, 0.8]}}}}}}\n"
+    write(tmp_path, "extends: tiny.yaml\n" + grid, "middle.yaml")
+    made = load_experiment(write(tmp_path, "extends: middle.yaml\nname: other\n")).methods
+    assert [(one.kl_coef, one.sampling.top_p) for one in made.values()] == [
+        (0, 1),
+        (0, 0.8),
+        (0.1, 1),
+        (0.1, 0.8),
+    ]
+    assert {one.sampling.max_tokens for one in made.values()} == {16}
+
+
+def test_a_value_beside_an_axis_is_named_with_its_file(tmp_path: Path) -> None:
+    write_config(tmp_path, {"methods": {"g": {"objective": "grpo", "kl_coef": 0.5}}})
+    line = (tmp_path / "tiny.yaml").read_text().splitlines().index("    kl_coef: 0.5") + 1
+    path = write(tmp_path, "extends: tiny.yaml\ndefaults: {grid: {kl_coef: [0, 0.1]}}\n")
+    with pytest.raises(InputError, match=rf"is set in the method 'g', too \(tiny.yaml line {line}\); take"):
+        load_experiment(path)
+
+
 def test_each_file_speaks_of_its_own_folder(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "rows.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 16)

@@ -44,10 +44,18 @@ class YamlFile:
     def replace(self, path: KeyPath, value: Any) -> None:
         """The command line says this: what it sets has no line in the file."""
         self.replaced.add(path)
-        for known in [known for known in self.lines if known[: len(path)] == path]:
-            del self.lines[known]
+        self._forget(path)
         for key, inner in value.items() if isinstance(value, dict) else ():
             self.replace((*path, str(key)), inner)
+
+    def take_out(self, path: KeyPath) -> None:
+        """Let the file say nothing there; what stands elsewhere by an alias is left as it is."""
+        self.value = _without(self.value, path)
+        self._forget(path)
+
+    def _forget(self, path: KeyPath) -> None:
+        for known in [known for known in self.lines if known[: len(path)] == path]:
+            del self.lines[known]
 
     def says(self, path: KeyPath) -> bool:
         """Whether a key stands in the file, or on the command line in its place."""
@@ -75,6 +83,14 @@ class YamlFile:
         if self._is_replaced(path):
             return None
         return next((path[:size] for size in range(len(path), 0, -1) if path[:size] in self.lines), None)
+
+
+def _without(value: Any, path: KeyPath) -> Any:
+    if not isinstance(value, dict) or path[0] not in value:
+        return value
+    if len(path) == 1:
+        return {key: inner for key, inner in value.items() if key != path[0]}
+    return value | {path[0]: _without(value[path[0]], path[1:])}
 
 
 def read_yaml(path: Path) -> YamlFile:

@@ -70,6 +70,7 @@ def read_extended(
     if not base_path.is_file():
         raise InputError(f"{where}: there is no file {base_path}.")
     base = read_extended(base_path, settle, above)
+    _make_room_for_axes(base, file)
     merged = merge(base.value, file.value)
     if "output" not in file.value:
         follow_name(merged, base.value.get("name"))
@@ -80,6 +81,29 @@ def read_extended(
         {place: base_path for place in base.lines if place not in file.lines}
         | {place: other for place, other in base.others.items() if place not in file.lines},
     )
+
+
+def _make_room_for_axes(under: YamlFile, over: YamlFile) -> None:
+    """Take out of a file's methods what the one on top of it makes an axis of their grids, so that a value
+    can become an axis. Null beside the axis says the same."""
+    for name, method in mapping(over.value.get("methods")).items():
+        for axis in mapping(mapping(method).get("grid")):
+            place: KeyPath = ("methods", str(name), *str(axis).split("."))
+            if place in under.lines and _at(over.value, place) is None:
+                under.take_out(place)
+                over.take_out(place)
+
+
+def _at(value: Any, place: KeyPath) -> Any:
+    """What stands there; None where nothing does."""
+    for key in place:
+        value = mapping(value).get(key)
+    return value
+
+
+def mapping(value: Any) -> dict[Any, Any]:
+    """A mapping of the file, or an empty one in the place of what else stands there, which is reported."""
+    return value if isinstance(value, dict) else {}
 
 
 def follow_name(data: dict[str, Any], before: object) -> None:

@@ -13,7 +13,7 @@ from holdfast import plugins
 from holdfast.config.checks import check, check_split
 from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
-from holdfast.config.extend import Misplaced, follow_name, merge, path_of, read_extended
+from holdfast.config.extend import Misplaced, follow_name, mapping, merge, path_of, read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, misplaced, problems_of
 from holdfast.errors import InputError, suggestion
@@ -129,7 +129,7 @@ def load_exam(
             _override(data, override)
         else:
             problems.append(((key,), f"unknown key{suggestion(key, known)}"))
-    data["general"] = [*tasks, *(name for name in _mapping(data.get("tasks")) if name not in others)]
+    data["general"] = [*tasks, *(name for name in mapping(data.get("tasks")) if name not in others)]
     data.setdefault("prompts", "standard")
     data = _absolute_folders(_settle(data, Path()))
     exam = None
@@ -161,7 +161,7 @@ def _override(data: dict[str, Any], override: str) -> Any:
     *parents, last = _override_path(override)
     if (*parents, last) == ("extends",):
         raise InputError(f"'{override}' cannot be set: a file says itself what it extends.")
-    methods = _mapping(data.get("methods"))
+    methods = mapping(data.get("methods"))
     if parents[:1] == ["methods"] and methods and {*parents[1:2]} - {*methods}:
         known = ", ".join(map(str, methods))
         raise InputError(f"'{override}' cannot be set: there is no method '{parents[1]}', only {known}.")
@@ -178,11 +178,6 @@ def _override(data: dict[str, Any], override: str) -> Any:
     return value
 
 
-def _mapping(value: Any) -> dict[Any, Any]:
-    """A mapping of the file, or an empty one in the place of what else stands there, which is reported."""
-    return value if isinstance(value, dict) else {}
-
-
 def _override_path(override: str) -> tuple[str, ...]:
     return tuple(override.partition("=")[0].strip().split("."))
 
@@ -194,9 +189,9 @@ def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ..
     Args:
         set_here: the paths that the command line sets.
     """
-    common = _mapping(_mapping(data.get("defaults")).get("grid"))
-    for name, method in _mapping(data.get("methods")).items():
-        own_grid = _mapping(method).get("grid", {})
+    common = mapping(mapping(data.get("defaults")).get("grid"))
+    for name, method in mapping(data.get("methods")).items():
+        own_grid = mapping(method).get("grid", {})
         if not isinstance(own_grid, dict):
             continue  # null: not even the grid of the defaults
         for place, grid in {("defaults",): common, ("methods", str(name)): own_grid}.items():
@@ -204,12 +199,14 @@ def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ..
                 own: KeyPath = ("methods", str(name), *str(key).split("."))
                 axis: KeyPath = (*place, "grid", str(key))
                 if own in set_here or (own in file.lines and axis in file.lines):
-                    yield axis, f"is set in the method '{name}', too; take one of them out"
+                    other = file.others.get(own)
+                    where = f" ({other.name} line {file.lines[own]})" if other else ""
+                    yield axis, f"is set in the method '{name}', too{where}; take one of them out"
 
 
 def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
     """Defaults from the command line that every method sets itself: nothing would change, without a word."""
-    if not (methods := _mapping(data.get("methods"))):
+    if not (methods := mapping(data.get("methods"))):
         return
     for place in sorted(set_here):
         keys = place[1:]
@@ -220,7 +217,7 @@ def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Ite
 
 def _says(method: Any, keys: tuple[str, ...]) -> bool:
     """Whether a method sets this, as a value or as an axis of its grid."""
-    if ".".join(keys) in _mapping(_mapping(method).get("grid")):
+    if ".".join(keys) in mapping(mapping(method).get("grid")):
         return True
     for key in keys:
         if not isinstance(method, dict):
@@ -245,7 +242,7 @@ def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, 
     if not isinstance(defaults, dict):
         problems.append((("defaults",), "must be a mapping of method settings"))
         defaults = {}
-    known = every_setting([defaults, *_mapping(methods).values()])
+    known = every_setting([defaults, *mapping(methods).values()])
     for key in [key for key in defaults if key not in (*known, "grid")]:
         hint = misplaced(str(key)) or suggestion(str(key), known)
         problems.append((("defaults", str(key)), f"unknown key{hint}"))
@@ -258,8 +255,8 @@ def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, 
     }
     own = {}
     for name, method in methods.items():
-        said = _mapping(method)
-        own[str(name)] = {str(key).split(".")[0] for key in (*said, *_mapping(said.get("grid")))}
+        said = mapping(method)
+        own[str(name)] = {str(key).split(".")[0] for key in (*said, *mapping(said.get("grid")))}
     return own
 
 
@@ -351,7 +348,7 @@ def settled(data: dict[str, Any]) -> dict[str, Any]:
 def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same with paths of data and of code absolute, from the folder of the file that says them."""
     data = plugins.absolute(data, folder)
-    model = _mapping(data.get("model"))
+    model = mapping(data.get("model"))
     if isinstance(path := model.get("path"), str):
         found = folder / path_of(path, ("model", "path"))
         if found.is_dir() and path != "embedded":
@@ -375,7 +372,7 @@ def _with_files(method: Any, place: tuple[str, ...], folder: Path) -> Any:
         return method
 
     def settled(strategy: Any) -> Any:
-        kind = _mapping(strategy).get("kind")
+        kind = mapping(strategy).get("kind")
         if not isinstance(kind, str) or kind not in STRATEGIES:
             return strategy
         files = [name for name in strategy_class(kind).files if isinstance(strategy.get(name), str)]
