@@ -148,7 +148,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert "done already" in again.out
     assert "AvgAcc" in again.out
     assert time.monotonic() - start < 10
-    assert "0 to do" in call("plan", config).out
+    assert "0 to do; everything is done already." in call("plan", config).out
 
     # What changes the report alone makes it again; where and how work is done does not.
     assert not built
@@ -159,7 +159,8 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert snapshot(store) == first
     # Nor is one of `report` taken for its own, which may have pictures that this one must not.
     assert call("report", config, "--pictures", "none").code == 0
-    assert "done already" not in call("run", config).out
+    again = call("run", config).out
+    assert "done already" not in again and "All jobs are done; the report is written." in again
 
     # A cell damaged on disk is done again, and nothing else.
     experiment = make_experiment(tmp_path)

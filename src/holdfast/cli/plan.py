@@ -88,6 +88,8 @@ def plan(
     time_left = f"about {duration(total)} in one process ({source})"
     if not timed:
         time_left = "how long that takes can be told once a few are done"
+    if not todo:
+        time_left = "everything is done already"
     out.print(
         f"{len(jobs.jobs)} jobs ({jobs.asked} if methods shared none), {len(todo)} to do; {time_left}.",
     )

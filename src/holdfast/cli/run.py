@@ -168,9 +168,11 @@ def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome
     told = {key: value for key, value in experiment.resolved().items() if key not in INDIFFERENT}
     made_of = {"results": plan.digest(), "settings": told, "pictures": pictures, "version": __version__}
     worked = outcome.done or outcome.failed
-    if not worked and experiment.page.exists() and files.read_if_there(state) == made_of:
-        out.print("Everything is done already.")
-        return True
+    if not worked:
+        if experiment.page.exists() and files.read_if_there(state) == made_of:
+            out.print("Everything is done already.")
+            return True
+        out.print("All jobs are done; the report is written.")
     whole = write_report(experiment, plan, store, pictures)
     if whole and not outcome.failed:
         files.write_json(state, made_of)
