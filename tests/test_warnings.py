@@ -13,7 +13,7 @@ from rich.console import Console
 from cli_helpers import Call
 from experiment_helpers import make_experiment
 from holdfast.experiment import executor, jobs
-from holdfast.experiment.plan import make_plan
+from holdfast.experiment.plan import Job, make_plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.store import Store
 from holdfast.learning.curve import nothing_right
@@ -36,6 +36,25 @@ def test_a_warning_of_every_job_is_said_once(tmp_path: Path, monkeypatch: pytest
     assert logging.getLogger("holdfast").handlers == []
 
 
+def test_what_several_jobs_are_warned_of_is_told_with_its_cure_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}}, general=[])
+    plan, text = make_plan(experiment), io.StringIO()
+    run = jobs.Runner.run
+
+    def warning(self: jobs.Runner, job: Job, *arguments: Any) -> float:
+        logging.getLogger("holdfast").warning("%s: %s", job.label, "it learned nothing. Begin with SFT.")
+        return run(self, job, *arguments)
+
+    monkeypatch.setattr(jobs.Runner, "run", warning)
+    progress = Progress(Console(file=text, width=200))
+    outcome = executor.run(experiment, plan, Store(experiment.store), 1, progress)
+    said = text.getvalue()
+    assert outcome.done == len(plan.jobs) and said.count("Begin with SFT.") == 1
+    assert all(f"{job.label}: it learned nothing." in said for job in plan.jobs.values())
+
+
 ROW = {"reward": 0.0, "accuracy": 0.0}
 
 
@@ -44,6 +63,10 @@ ROW = {"reward": 0.0, "accuracy": 0.0}
     [
         ([ROW, ROW], "no completion was right in any of 2 iterations, so it learned nothing"),
         ([ROW, {**ROW, "reward": 0.1}], "in any of 2 iterations, so it learned form alone"),
+        (
+            [ROW, {**ROW, "reward": 0.1, "reward.brevity": 0.5}],
+            "so it learned at most what the other parts of",
+        ),
         ([ROW, {**ROW, "accuracy": 0.1}], None),
         ([{"loss": 1.0}], None),  # SFT
         ([], None),

@@ -272,9 +272,7 @@ class _Run:
             self.progress.step(job, event.step, event.steps, event.numbers)
             return
         if event.kind == "warning":
-            if event.message not in self.warned:
-                self.progress.message(event.message)
-            self.warned.add(event.message)
+            self._warn(job, event.message)
             return
         self.progress.end(job, event.kind == "done", event.seconds)
         if event.kind == "done":
@@ -302,6 +300,17 @@ class _Run:
             self.progress.message(f"Failed: {job.label}: {said}")
             if self.debug and event.details:
                 self.progress.message(event.details)
+
+    def _warn(self, job: Job, message: str) -> None:
+        """Say a warning once; what other jobs of their own were warned of, without what to do about it."""
+        if message in self.warned:
+            return
+        reason = message.removeprefix(f"{job.label}: ")
+        repeated = reason != message and reason in self.warned
+        self.warned |= {message, reason}
+        self.progress.message(
+            f"{job.label}: {reason.partition('. ')[0].rstrip('.')}." if repeated else message
+        )
 
 
 def _note(store: Store, job: Job, failure: str | None) -> None:

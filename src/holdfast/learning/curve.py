@@ -62,7 +62,10 @@ def nothing_right(rows: Sequence[Mapping[str, Any]]) -> str | None:
     graded = [row for row in rows if "reward" in row]
     if not graded or any(row["accuracy"] for row in graded):
         return None
-    learned = "form alone" if any(row["reward"] for row in graded) else "nothing"
+    learned = "nothing"
+    if any(row["reward"] for row in graded):
+        own = any(key.startswith("reward.") for row in graded for key in row)  # rewards of the user's
+        learned = "at most what the other parts of its reward ask" if own else "form alone"
     return (
         f"no completion was right in any of {len(graded)} iterations, so it learned {learned}. Begin with "
         "SFT, take easier examples, or see whether the scorer and max_tokens fit the answers."
