@@ -281,7 +281,7 @@ def test_two_runs_get_a_gallery_of_both(call: Call, tmp_path: Path, monkeypatch:
     html = (tmp_path / "first" / "out" / "report" / "gallery-with-out.html").read_text(encoding="utf-8")
     for label in ("tiny: sft", "tiny: grpo", "tiny (out): sft", "tiny (out): grpo"):
         assert f'"label":"{label}"' in html
-    assert "17 of 17 results are not there" in said.err
+    assert f"17 of 17 results are not in {tmp_path / 'second' / 'store'};" in said.err
     monkeypatch.setattr(page, "build", lambda *_, **__: pytest.fail("a report was written first"))
     assert call("report", tmp_path / "first" / "out", tmp_path).code == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,26 @@ def test_a_runs_folder_stands_for_its_settings_and_another_name_for_another_fold
     assert load_experiment(elsewhere, ["name=second"]).output == tmp_path / "mine"  # somebody chose it
     with pytest.raises(InputError, match=r"runs holds no config\.yaml, so"):
         load_experiment(tmp_path / "runs")
+
+
+def test_a_runs_folder_is_where_it_lies_and_its_store_went_with_it(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    (runs / "store" / "evaluate").mkdir(parents=True)
+    said = {"name": "first", "output": str(runs / "first"), "store": str(runs / "store")}
+    (runs / "renamed").mkdir()
+    write_config(tmp_path, said).rename(runs / "renamed" / "config.yaml")
+    renamed = load_experiment(runs / "renamed")
+    assert (renamed.name, renamed.output, renamed.store) == ("first", runs / "renamed", runs / "store")
+    assert load_experiment(runs / "renamed", ["name=second"]).output == runs / "second"
+    copied = tmp_path / "copy"
+    shutil.copytree(runs, copied)
+    assert load_experiment(copied / "renamed").store == runs / "store"  # the original's is still there
+    runs.rename(tmp_path / "moved")
+    (runs / "store").mkdir(parents=True)  # as `holdfast plan` leaves it
+    moved = load_experiment(tmp_path / "moved" / "renamed", ["name=second"])
+    assert (moved.output, moved.store) == (tmp_path / "moved" / "second", tmp_path / "moved" / "store")
+    shutil.rmtree(copied / "store")
+    assert load_experiment(copied / "renamed").store == runs / "store"  # nothing is known of another
 
 
 @pytest.mark.parametrize(

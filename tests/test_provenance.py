@@ -213,7 +213,7 @@ def test_an_export_says_what_it_lacks(ran: Path, tmp_path: Path, call: Call) -> 
         assert said.code == 0
         left_out, missing = said.err.splitlines()
         assert left_out.startswith("Damaged result, left out: ") and str(damaged) in left_out
-        assert missing == f"2 of {total} results are not there; 'holdfast run' makes them."
+        assert missing == f"2 of {total} results are not in {tmp_path / 'store'}; 'holdfast run' makes them."
 
 
 def test_figures_are_drawn_for_a_column(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:
@@ -292,8 +292,8 @@ def test_a_bundle_says_what_it_lacks(ran: Path, config: Path, tmp_path: Path, ca
     methods = {"sft": {"objective": "sft"}, "more": {"objective": "sft", "learning_rate": 0.25}}
     more = write_config(ran, SMALL | {"methods": methods}, "more.yaml")
     said = call("bundle", more, "--out", tmp_path / "x.zip")
-    assert said.code == 0 and "results are not there; 'holdfast run' makes them" in said.err
-    assert "not there" not in call("bundle", config, "--out", tmp_path / "y.zip").err
+    assert said.code == 0 and f"results are not in {ran / 'store'}; 'holdfast run' makes them" in said.err
+    assert "results are not" not in call("bundle", config, "--out", tmp_path / "y.zip").err
 
 
 def test_notes_that_say_something_else_are_none(tmp_path: Path, call: Call) -> None:

@@ -87,9 +87,7 @@ def load_run(run: Path) -> Experiment:
             f"There is no run in {run}. A run has its folder some seconds after 'holdfast run' has begun; "
             "its experiment file may be named, too."
         )
-    experiment = load_experiment(run)
-    # A copy's settings name the original's folder.
-    return experiment.model_copy(update={"output": run.absolute()}) if run.is_dir() else experiment
+    return load_experiment(run)
 
 
 def open_run(run: Path) -> Opened:
@@ -115,7 +113,9 @@ def collected(experiment: Experiment, plan: Plan, store: Store) -> Results:
     for label, damage in damaged.items():
         err.print(f"Damaged result, left out: {label} ({damage})")
     if missing := sum(not store.has_whole(job) for job in plan.jobs.values()):
-        err.print(f"{missing} of {len(plan.jobs)} results are not there; 'holdfast run' makes them.")
+        err.print(
+            f"{missing} of {len(plan.jobs)} results are not in {store.place}; 'holdfast run' makes them."
+        )
     return results
 
 

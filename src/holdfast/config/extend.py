@@ -5,13 +5,14 @@ Mappings are merged key by key; anything else replaces what the other file says,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.files import user_path
+from holdfast.files import is_url, user_path
 from holdfast.yamlfile import KeyPath, YamlFile, read_yaml
 
 KEY = "extends"
@@ -116,6 +117,30 @@ def follow_name(data: dict[str, Any], before: object) -> None:
     name, output = data.get("name"), data.get("output")
     if isinstance(name, str) and name and isinstance(output, str) and Path(output).name == before:
         data["output"] = str(Path(output).parent / name)
+
+
+def come_home(data: dict[str, Any], folder: Path) -> bool:
+    """Let the settings in a run's folder speak of where it lies now, as folders are renamed and copied, and
+    moved together with the store.
+
+    Returns:
+        Whether it was called after the run.
+    """
+    name, output, store = data.get("name"), data.get("output"), data.get("store")
+    if not isinstance(output, str):
+        return False
+    home = folder.absolute()
+    data["output"] = str(home)
+    if isinstance(store, str) and not is_url(store) and not _has_results(Path(store)):
+        moved = Path(os.path.normpath(home / os.path.relpath(store, output)))
+        if _has_results(moved):
+            data["store"] = str(moved)
+    return Path(output).name == name
+
+
+def _has_results(store: Path) -> bool:
+    """Whether something was judged there; `holdfast plan` makes a store without."""
+    return (store / "evaluate").is_dir()
 
 
 @contextmanager

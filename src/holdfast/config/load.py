@@ -13,7 +13,7 @@ from holdfast import plugins
 from holdfast.config.checks import check, check_split
 from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
-from holdfast.config.extend import Misplaced, follow_name, mapping, merge, path_of, read_extended
+from holdfast.config.extend import Misplaced, come_home, follow_name, mapping, merge, path_of, read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, misplaced, problems_of
 from holdfast.errors import InputError, suggestion
@@ -46,19 +46,22 @@ def load_experiment(
     Raises:
         InputError: with every error that was found, each with its place.
     """
-    if path.is_dir():
-        path, folder = path / "config.yaml", path
+    folder = path if path.is_dir() else None
+    if folder is not None:
+        path = folder / "config.yaml"
         if not path.exists():
             raise InputError(
                 f"{folder} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
             )
     file = read_extended(path, _settle)
     data: dict[str, Any] = file.value
-    before, set_here = data.get("name"), set(map(_override_path, overrides))
+    called, set_here = data.get("name"), set(map(_override_path, overrides))
+    if path.parent == folder and come_home(data, folder):
+        called = folder.absolute().name
     for override in overrides:
         file.replace(_override_path(override), _override(data, override))
-    if ("output",) not in set_here:
-        follow_name(data, before)
+    if ("name",) in set_here and ("output",) not in set_here:
+        follow_name(data, called)
 
     problems = [
         *_set_twice(data, file, set_here),
