@@ -55,6 +55,26 @@ def test_the_card_says_what_was_found_and_what_to_keep() -> None:
     assert where[0] < where[3] < where[2]  # from the largest fall to none
 
 
+def test_where_nothing_was_right_more_examples_would_not_tell(call: Call) -> None:
+    tasks = ("--tasks", "presence,counting", *OPTIONS, "evaluation.max_tokens=1")
+    said = call("check", "embedded", "embedded", *tasks, "--out", "out")
+    assert said.code == 0, said.err
+    last = " ".join(said.out.split())
+    assert (
+        "Nothing was shown to be forgotten. Nothing to lose in presence, counting, all tasks, where" in last
+    )
+    assert "has at most 1 of 100 right: see whether prompt, max_tokens and scorer" in last
+    assert "would tell" not in last
+    assert "`nothing to lose in presence, counting, all tasks" in Path("out/card.md").read_text()
+
+
+def test_numbers_of_items_are_written_alike() -> None:
+    before, after = [answers(np.ones(2000))], [answers(np.zeros(2000))]
+    found = comparison.compare(before, after, max_drop=0.01, level=0.95)
+    assert "] | 2,000 | 0 |" in outputs.to_card(found, ("a", "b"), [])
+    assert "2,000 lost and 0 gained of 2,000" in outputs.to_junit(found, ("a", "b"))
+
+
 def test_hostile_names_mean_nothing_anywhere() -> None:
     found = compared(HOSTILE)
     card = outputs.to_card(found, (HOSTILE, HOSTILE), [HOSTILE])

@@ -79,6 +79,22 @@ class Comparison:
     def named(self, verdict: Verdict) -> list[str]:
         return [row.name for row in self.rows if row.verdict == verdict]
 
+    def nothing_to_lose(self) -> list[str]:
+        """Unclear rows in which too little was right before: more of the same items would not tell."""
+        return [
+            row.name for row in self.rows if row.verdict == "unclear" and row.change.before <= self.max_drop
+        ]
+
+    def remarks(self) -> list[str]:
+        """What else is to be known of the verdicts."""
+        if not (names := self.nothing_to_lose()):
+            return []
+        return [
+            f"nothing to lose in {', '.join(names)}, where the first checkpoint has at most "
+            f"{100 * self.max_drop:g} of 100 right: see whether prompt, max_tokens and scorer fit it, or ask "
+            "other tasks"
+        ]
+
 
 def compare(
     before: Sequence[Examined],

@@ -87,8 +87,8 @@ def _row(row: Compared, level: float) -> str:
         number(change.before, "points"),
         number(change.after, "points"),
         text(change.interval(level), "change").replace(NO_BREAK, " "),
-        str(change.lost),
-        str(change.gained),
+        f"{change.lost:,}",
+        f"{change.gained:,}",
         p_value(row.p).removeprefix("p = ").removeprefix("p "),
     )
     return f"| {' | '.join(cells)} |"
@@ -126,7 +126,8 @@ def to_junit(comparison: Comparison, names: tuple[str, str]) -> str:
         said = (
             f"{row.verdict}: {number(row.change.before, 'points')} before, "
             f"{number(row.change.after, 'points')} after ({signed(interval.value, times=100)} points), "
-            f"{row.change.lost} lost and {row.change.gained} gained of {row.change.items}, {p_value(row.p)}"
+            f"{row.change.lost:,} lost and {row.change.gained:,} gained of {row.change.items:,}, "
+            f"{p_value(row.p)}"
         )
         if row.verdict in comparison.failing:
             counts["failures"] += 1

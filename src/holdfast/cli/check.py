@@ -141,10 +141,10 @@ def check(
     new = sides.answers(sides.new, target / "after", again, looks)
     if looks is not None:
         old = alike(old, new)
-    remarks += served_remarks(old, new)
     compared = comparison.compare(
         old, new, max_drop=max_drop / 100, level=level, allowed=allowed, looks=looks, strict=strict
     )
+    remarks += served_remarks(old, new) + compared.remarks()
     names = (old[0].checkpoint, new[0].checkpoint)
     said = outputs.write(compared, names, target, remarks)
     show_table(said)
@@ -262,7 +262,9 @@ def _noise_floor(sides: _Sides, old: list[Examined], margin: float) -> str:
 def _tell(compared: Comparison, keep: str, folder: Path) -> None:
     forgotten, unclear = compared.named("forgotten"), compared.named("unclear")
     verdict = f"Forgotten: {', '.join(forgotten)}." if forgotten else "Nothing was shown to be forgotten."
-    if unclear:
-        verdict += f" Unclear: {', '.join(unclear)}; more examples would tell."
+    if told := [name for name in unclear if name not in compared.nothing_to_lose()]:
+        verdict += f" Unclear: {', '.join(told)}; more examples would tell."
+    for remark in compared.remarks():
+        verdict += f" {remark[0].upper()}{remark[1:]}."
     out.print(f"{verdict} Keep {keep}.")
     out.print(f"Items whose answer turned: {folder / 'flips.jsonl'}")
