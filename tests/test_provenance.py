@@ -177,7 +177,13 @@ def test_weights_that_were_not_kept_are_said(tmp_path: Path, call: Call) -> None
     assert "is not done; 'holdfast run' does it" in call("export", config, tmp_path / "model").err
     assert call("run", config).code == 0
     said = call("export", config, tmp_path / "model")
-    assert said.code == 1 and "were not kept. Run it again with keep_weights=all" in said.err
+    assert said.code == 1 and "were not kept, and what is done is not learned again. Remove " in said.err
+    assert "Everything is done already." in call("run", config, "keep_weights=all").out
+    shutil.rmtree(said.err.split("Remove ")[1].split(" and run with keep_weights=all")[0])
+    assert "1 job to do" in call("run", config, "keep_weights=all").out
+    assert call("export", config, tmp_path / "model").code == 0
+    away = SimpleNamespace(place="s3://bucket/runs", root=tmp_path)
+    assert "Run with keep_weights=all and another store" in export._again(Any, away)  # type: ignore[arg-type]
 
 
 def test_records_are_exported_in_three_forms(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:

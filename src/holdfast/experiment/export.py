@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from holdfast import files
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.experiment.jobs import RETENTION
-from holdfast.experiment.plan import Chain, Plan
+from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.store import WEIGHTS, Store
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def export_checkpoint(chain: Chain, stage: int | None, plan: Plan, store: Store,
     try:
         if not store.has(job, weights=True):
             raise HoldfastError(
-                f"The weights of {job.label} were not kept. Run it again with keep_weights=all to have them "
-                "of every stage."
+                f"The weights of {job.label} were not kept, and what is done is not learned again. "
+                + _again(job, store)
             )
         source = store.verify(job, WEIGHTS) / WEIGHTS
         with files.whole_folder(folder, new=True) as unfinished:
@@ -51,6 +51,13 @@ def export_checkpoint(chain: Chain, stage: int | None, plan: Plan, store: Store,
     finally:
         store.end_leases()
     return stage
+
+
+def _again(job: Job, store: Store) -> str:
+    """How to have weights that are gone."""
+    if store.place == str(store.root):
+        return f"Remove {store.folder(job)} and run with keep_weights=all: this stage alone is learned anew."
+    return "Run with keep_weights=all and another store: there all is learned anew."
 
 
 def copy_folder(source: Path, target: Path, without: str) -> None:
