@@ -272,6 +272,12 @@ def test_a_copy_of_a_run_gets_a_report_of_its_own(
     assert f"{tmp_path / 'copy' / 'report' / 'index.html'}" in said.out
 
 
+def test_a_model_that_cannot_be_had_is_said_before_any_job(call: Call, tmp_path: Path) -> None:
+    said = call("run", write_config(tmp_path, {"model": {"path": "no-one/nothing"}}))
+    assert said.code == 2 and "Download it first ('hf download no-one/nothing')" in said.err
+    assert "to do" not in said.out and not (tmp_path / "out" / "report").exists()
+
+
 def test_two_runs_get_a_gallery_of_both(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
     for name in ("first", "second"):

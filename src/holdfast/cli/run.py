@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -127,6 +128,7 @@ def run(
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
     if not replace:
         check_earlier(experiment, plan)
+    _check_fetched(experiment, plan, store)
     _save_config(experiment)
     write_index(experiment, plan, store)
     # Of several machines that share a run, the one that writes the report tells trackers.
@@ -158,6 +160,16 @@ def run(
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")
+
+
+def _check_fetched(experiment: Experiment, plan: Plan, store: Store) -> None:
+    """See that a model on the hub can be had, before every job looks for it and waits."""
+    on_hub = files.is_hub_id(experiment.model.path) and not Path(experiment.model.path).exists()
+    if on_hub and not all(store.has_whole(job) for job in plan.jobs.values()):
+        from holdfast.policy.load import check_fetched
+
+        with out.status("Asking the hub for the model"):
+            check_fetched(experiment.model)
 
 
 def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome, pictures: int) -> bool:

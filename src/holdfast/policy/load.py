@@ -121,6 +121,21 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
             raise  # else it is not on this disk, or in part
 
 
+def check_fetched(settings: ModelSettings) -> None:
+    """Fetch the configuration of a hub id whose files are not on this disk.
+
+    Raises:
+        InputError: the hub cannot be reached, or has no such model.
+    """
+    folder, options = resolve(settings.path, settings)
+    if "local_files_only" in options:
+        return
+    try:
+        _config(folder, options | {"local_files_only": True})
+    except InputError:
+        _config(folder, options)
+
+
 def make_encoder(folder: str, options: dict[str, Any], settings: ModelSettings) -> Encoder:
     """What turns rows into tokens for a model, without its weights; arguments as `resolve` gives them.
 
