@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from holdfast.analysis.views import analyse
 from holdfast.report.labels import name_points
-from holdfast.report.panels import broken, fit, panels
+from holdfast.report.panels import broken, fit, panels, points_on_x
 from holdfast.report.section import Drawing
 from holdfast.report.sections import SECTIONS
 from holdfast.report.sections.general import general_figure
@@ -167,6 +167,17 @@ def test_a_curve_has_a_gap_where_a_stage_was_not_judged():
     curve = next(line for line in figure.axes[2].lines if len(line.get_xdata()) == 5)  # of c
     assert np.isnan(curve.get_ydata()).tolist() == [False, True, True, False, False]
     assert curve.get_xdata().tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"), [([0, 0], (-1, 1)), ([-0.3, 0.4], (-1, 1)), ([-4, 0.5], (-4, 0.5))]
+)
+def test_what_is_less_than_a_point_does_not_fill_an_axis_of_points(values, ends):
+    _, (axes,) = panels(1, 1, 4)
+    axes.margins(0)
+    axes.plot(values, [0, 1])
+    points_on_x(axes)
+    assert axes.get_xlim() == ends
 
 
 def test_no_accuracy_above_all_is_written():

@@ -252,6 +252,12 @@ def method_rows(axes: Axes, methods: Sequence[MethodView]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+def points_on_x(axes: Axes) -> None:
+    """Where nothing differs from zero by a point, matplotlib would show hundredths of one."""
+    if max(map(abs, axes.get_xlim())) < 1:
+        axes.set_xlim(-1, 1)
+
+
 def cross(axes: Axes, x: Estimate, y: Estimate, look: Look, size: float = 8, width: float = 1.3) -> None:
     """A point with an interval in both directions; nothing where either is missing."""
     if np.isnan(x.value) or np.isnan(y.value):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.transitions import Transitions
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import fit, method_rows, panels
+from holdfast.report.panels import fit, method_rows, panels, points_on_x
 from holdfast.report.rows import METHOD, TASK, Row, mean
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import INK, WIDTH, Looks, room, scaled
@@ -138,6 +138,7 @@ def turnover_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     axes.axvline(0, color=INK, linewidth=0.9)
     method_rows(axes, methods)
     axes.margins(x=0.12 * scaled(WIDTH) / room())  # for the numbers at the ends
+    points_on_x(axes)
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set_xlabel("share of test items of old tasks, %")
     title = "lost: knowledge (full), convention (pale), format (palest); gained (outline)"

@@ -12,7 +12,7 @@ from holdfast.analysis.method import MethodView
 from holdfast.analysis.metrics import items_together, resolvable_difference
 from holdfast.analysis.results import Record
 from holdfast.analysis.views import Analysis
-from holdfast.report.panels import cross, fit, method_legend, panels
+from holdfast.report.panels import cross, fit, method_legend, panels, points_on_x
 from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
 from holdfast.report.section import Drawing, Finding, Section
 from holdfast.report.sections.differences import listed
@@ -126,6 +126,7 @@ def scatter(analysis: Analysis, looks: Looks) -> Figure | None:
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
         axes.margins(0.08)
+        points_on_x(axes)
         axes.set_title(f"Learned against {title}")
         axes.set_xlabel("learned: just trained minus base, points")
         axes.set_ylabel(f"{axis_label}, points")
