@@ -113,7 +113,7 @@ def init(
     files.write_text(file, text_of(draft, found))
     out.print(f"Wrote {file}.")
     for task, one in zip(tasks, found, strict=True):
-        out.print(f"Scorer of {task}: {one.scorer} ({one.why}).")
+        out.print(f"Scorer of {task}: {one.scorer}. Why: {one.why}.")
         if one.unused:
             out.print(f"The model does not see these columns of {task}: {', '.join(one.unused)}.")
     if never_right := [row for one in found for row in one.never_right]:
