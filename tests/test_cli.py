@@ -272,7 +272,15 @@ def test_a_copy_of_a_run_gets_a_report_of_its_own(
     assert f"{tmp_path / 'copy' / 'report' / 'index.html'}" in said.out
 
 
-def test_a_model_that_cannot_be_had_is_said_before_any_job(call: Call, tmp_path: Path) -> None:
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_model_that_cannot_be_had_is_said_before_any_job(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    def no_way(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", no_way)  # asked first, once
     said = call("run", write_config(tmp_path, {"model": {"path": "no-one/nothing"}}))
     assert said.code == 2 and "Download it first ('hf download no-one/nothing')" in said.err
     assert "to do" not in said.out and not (tmp_path / "out" / "report").exists()

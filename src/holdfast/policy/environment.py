@@ -64,11 +64,16 @@ def loading(part: str, source: object) -> Iterator[None]:
                 f"The {part} of {source} needs {package}, which is not installed: pip install {package}"
             ) from error
         if any(type(cause).__name__ == _NOT_FETCHED for cause in _causes(error)):
-            raise InputError(
-                f"The model {source} (model.path) is not on this disk, or not all of it, and the hub cannot "
-                f"be reached. Download it first ('hf download {source}'), or give the folder of a model."
-            ) from error
+            raise not_fetched(source) from error
         raise
+
+
+def not_fetched(source: object) -> InputError:
+    """A model of the hub that neither this disk nor the network has."""
+    return InputError(
+        f"The model {source} (model.path) is not on this disk, or not all of it, and the hub cannot "
+        f"be reached. Download it first ('hf download {source}'), or give the folder of a model."
+    )
 
 
 def missing_package(error: BaseException) -> str | None:
