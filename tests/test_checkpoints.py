@@ -423,7 +423,10 @@ def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) ->
         (("embedded", "--tasks", "measures", *OPTIONS, "general=[facts]"), "general: unknown key"),
         (("embedded", "--tasks", "measures", *OPTIONS, "measures"), "write key=value"),
         (("embedded", "tasks.x.test=nowhere.jsonl", *OPTIONS), "nowhere.jsonl does not exist"),
-        (("embedded", "tasks.x.test=x", "tasks.x.scorer=exakt", *OPTIONS), "no scorer 'exakt'"),
+        (
+            ("embedded", "tasks.x.test=x", "tasks.x.scorer=exakt", *OPTIONS),
+            "or FILE.py:NAME; did you mean 'exact'?",
+        ),
         (("embedded", "tasks={a/b: {test: nowhere.jsonl}}", *OPTIONS), "may hold only letters"),
         (("nowhere", "--tasks", "measures", *OPTIONS), "There is no model 'nowhere'"),
         (("http://127.0.0.1:1", "--tasks", "measures", *OPTIONS), "server.model=NAME"),

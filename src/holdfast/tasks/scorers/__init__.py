@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from holdfast import plugins
-from holdfast.errors import InputError
+from holdfast.errors import InputError, meant
 from holdfast.tasks import scoring
 from holdfast.tasks.scorers import mathematics, mmmu, options, parts, short, study, vqa
 from holdfast.tasks.scorers.text import bare, labelled_part
@@ -94,7 +94,8 @@ def get_scorer(name: str) -> Scorer:
         return partial(_own, name)
     if name not in SCORERS:
         known = ", ".join(SCORERS)
-        raise InputError(f"There is no scorer '{name}'; there is {known}, or FILE.py:NAME.")
+        guess = meant(name, SCORERS)
+        raise InputError(f"There is no scorer '{name}'; there is {known}, or FILE.py:NAME{guess or '.'}")
     return SCORERS[name]
 
 
