@@ -422,11 +422,11 @@ def test_what_is_not_there_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPat
             columns.first_rows(source)
     asked: list[tuple[str, str | None]] = []
 
-    def reach(hub: str, revision: str | None) -> None:
+    def reach(kind: str, hub: str, revision: str | None) -> None:
         asked.append((hub, revision))
         raise OSError("no way")
 
-    monkeypatch.setattr(columns, "_reach", reach)
+    monkeypatch.setattr(columns, "reach", reach)
     with pytest.raises(InputError, match=r"owner/name cannot be loaded \(no way\); on a machine with access"):
         columns.first_rows("owner/name")
     assert asked == [("owner/name", None)]

@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from holdfast import files
+from holdfast import files, hub
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
@@ -21,7 +21,6 @@ from holdfast.policy.fit import check_fit, check_scale, check_shapes
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings, holds_adapters, model_path
-from holdfast.tasks.columns import REACH_SECONDS
 from holdfast.weights import indexed
 
 transformers.utils.logging.disable_progress_bar()  # a load or save of a small model would flash several
@@ -134,23 +133,15 @@ def check_fetched(settings: ModelSettings) -> None:
     try:
         _config(folder, options | {"local_files_only": True})
     except InputError:
-        _reach(folder, settings.revision)
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            hub.reach("model", folder, settings.revision)
+        except HfHubHTTPError:
+            pass  # it is there, and what it refuses is said by what asks it next
+        except Exception as error:
+            raise not_fetched(folder) from error
         _config(folder, options)
-
-
-def _reach(hub: str, revision: str | None) -> None:
-    """Fail at once where no way leads to the hub: transformers would try for half a minute."""
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if constants.HF_HUB_OFFLINE:
-        return
-    try:
-        HfApi().model_info(hub, revision=revision, timeout=REACH_SECONDS)
-    except HfHubHTTPError:
-        return  # it is there, and what it refuses is said by what asks it next
-    except Exception as error:  # of HTTP clients, which the hub library has changed before
-        raise not_fetched(hub) from error
 
 
 def make_encoder(folder: str, options: dict[str, Any], settings: ModelSettings) -> Encoder:

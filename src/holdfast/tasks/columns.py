@@ -28,6 +28,7 @@ from pydantic import field_validator, model_validator
 
 from holdfast import files
 from holdfast.errors import InputError, meant, shortened, suggestion
+from holdfast.hub import reach
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, choice_list, letter_at
 from holdfast.tasks.chat import ChatError, as_row
@@ -62,7 +63,6 @@ from holdfast.tasks.templates import columns_in, fill, text_of
 log = logging.getLogger(__name__)
 
 VERSION = 6  # raise when the same table gives other examples or scores
-REACH_SECONDS = 10.0  # for the hub's first answer
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
 
@@ -341,7 +341,7 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
     try:
         streaming = arguments.get("streaming", False)
         if streaming and not local:  # the first that is asked of it
-            _reach(hub, arguments.get("revision"))
+            reach("dataset", hub, arguments.get("revision"))
         if local:
             files.check_regular([Path(hub), *Path(hub).rglob("*")])  # a pipe would be waited for
         found = library().load_dataset(**arguments)
@@ -361,14 +361,6 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
 
 def _named_like_a_file(source: str) -> bool:
     return source.startswith((".", "/", "~")) or Path(source).suffix in READERS
-
-
-def _reach(hub: str, revision: str | None) -> None:
-    """Fail at once where no way leads to the hub: `datasets` would try for half a minute."""
-    from huggingface_hub import HfApi, constants
-
-    if not constants.HF_HUB_OFFLINE:  # else what was fetched before is taken
-        HfApi().dataset_info(hub, revision=revision, timeout=REACH_SECONDS)
 
 
 def _records(hub: str, table: Any) -> Iterator[Record]:
