@@ -141,7 +141,7 @@ def test_an_error_is_raised_after_the_stretch(folders):
 def test_wrong_replays_are_noticed_and_done_without(folders, monkeypatch, caplog):
     policy = make_policy(folders["qwen2.5-vl"])
     wanted = sample(policy, False, WAYS["plain"])
-    monkeypatch.setattr(stretches, "look_back", lambda *args: look_back(*args[:-1]))  # keys to come are seen
+    monkeypatch.setattr(stretches, "look_back", lambda *args: look_back(*args[:7]))  # keys to come are seen
     found = sample(policy, True, WAYS["plain"])
     assert not policy.backbone.replays and "Replayed decoding steps are not used" in caplog.text
     assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
