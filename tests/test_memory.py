@@ -19,7 +19,6 @@ from holdfast.experiment import devices, memory, sharing
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
 from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.memory import Pass, activations, assumed, keys, of_measures, of_method
-from holdfast.experiment.states import States
 from holdfast.experiment.workers import auto_workers, check_memory
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
@@ -27,6 +26,7 @@ from holdfast.policy.batch import Completions
 from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings
+from holdfast.policy.states import States
 from holdfast.tasks.embedded import TASKS
 from newer_families import make_gemma4_folder, make_qwen3_5_folder
 from policy_helpers import PROJECTIONS, make_text_folder
@@ -94,7 +94,7 @@ def test_layers_that_carry_a_state_by_hand(monkeypatch: pytest.MonkeyPatch) -> N
     rest = 3 * 39 * 8 * 2 + 3 * 2 * 4 * 10 * (2 + 20) + carried // 2
     assert activations(hybrid, part, 2, checkpointing=False) == attends + recurrent + rest
     assert keys(hybrid, part, 2) == (3 * 5 + 2 * 6 * 4) * 8 + STATES.sampled(9, 2) + 6 * 10 * (2 + 36)
-    monkeypatch.setattr("holdfast.experiment.states.find_spec", lambda name: name)
+    monkeypatch.setattr("holdfast.policy.states.find_spec", lambda name: name)
     assert STATES.kept([(2, 20)], 2) == 40 * 2 * (68 + 2 * (6 + 5 + 64))
 
 

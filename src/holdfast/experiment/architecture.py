@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import model_folder
-from holdfast.experiment.states import States
 from holdfast.policy.known import KNOWN, Known
 from holdfast.policy.operations import Operations
 from holdfast.policy.settings import ModelSettings
+from holdfast.policy.states import States
 
 if TYPE_CHECKING:
     from holdfast.policy.families import Family

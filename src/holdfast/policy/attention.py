@@ -22,7 +22,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from holdfast.policy import flash
-from holdfast.policy.recurrent import KIND, Scan
+from holdfast.policy.recurrent import Scan
+from holdfast.policy.states import KIND
 
 NAME = "holdfast"
 FULL, SLIDING = "full_attention", "sliding_attention"  # among a text model's `layer_types`
@@ -140,6 +141,8 @@ class Segments:
         scaling: float,
         window: int | None = None,
     ) -> torch.Tensor:
+        if window is not None:
+            raise ValueError("segments attend to themselves as a whole, and are asked for a window")
         is_whole = self.whole_modules is None or id(module) in self.whole_modules
         if flash.usable(query, key):
             bounds, every = self.bounds[is_whole], slice(0, query.shape[2])

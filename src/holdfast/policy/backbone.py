@@ -23,7 +23,8 @@ from holdfast.policy.groups import Groups
 from holdfast.policy.head import Head
 from holdfast.policy.lean import Lean, Step
 from holdfast.policy.processed import check_features
-from holdfast.policy.recurrent import KIND, Scan, take_over
+from holdfast.policy.recurrent import Scan, take_over
+from holdfast.policy.states import KIND
 
 log = logging.getLogger(__name__)
 

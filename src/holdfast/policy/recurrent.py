@@ -19,8 +19,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from holdfast.policy.states import chunk_of
+
 NAME = "linear_attn"  # of such a module in a layer
-KIND = "linear_attention"  # among a text model's `layer_types`
 State = tuple[torch.Tensor, torch.Tensor]  # last inputs [S, X, K - 1], memory [S, H, D, E]
 
 
@@ -50,7 +51,7 @@ def scan(own: Callable[..., torch.Tensor], rows_SLC: torch.Tensor, state: State 
         start = int(state is None)  # zeros before all leave no trace; after, in a state that ends here
         rows_SLC = F.pad(rows_SLC, (0, 0, start, 1 - start))
     # transformers' own computation fills up a row to whole chunks, of 64 tokens unless told; kernels know it.
-    chunk = {"chunk_size": min(64, -(-length // 8) * 8)} if rows_SLC.is_cpu else {}
+    chunk = {"chunk_size": chunk_of(length)} if rows_SLC.is_cpu else {}
     carried = Carried(state)
     made_SLC = own(rows_SLC, cache_params=carried, **chunk)[:, start : start + length]
     if carried.inputs is None or carried.memory is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+KIND = "linear_attention"  # among a text model's `layer_types`
 CHUNK = 64  # tokens, at most
 
 
@@ -33,7 +34,7 @@ class States:
     @classmethod
     def of(cls, text: Any) -> States | None:
         """Of a text model's transformers configuration; None if it has none that are known."""
-        layers = list(getattr(text, "layer_types", None) or []).count("linear_attention")
+        layers = list(getattr(text, "layer_types", None) or []).count(KIND)
         if not layers or not hasattr(text, "linear_num_value_heads"):
             return None
         heads, key, value = text.linear_num_value_heads, text.linear_key_head_dim, text.linear_value_head_dim
@@ -67,5 +68,5 @@ class States:
 
 
 def chunk_of(length: int) -> int:
-    """Tokens of a chunk of rows that long, as `policy/recurrent.py` asks for on a CPU."""
+    """Tokens of a chunk of rows that long on a CPU; rows are filled up to whole chunks."""
     return min(CHUNK, -(-length // 8) * 8)
