@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 import warnings
@@ -21,6 +22,7 @@ from holdfast.learning.partition import Partition
 from holdfast.policy import board
 from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.budget import TokenBudget
+from holdfast.policy.mailbox import ROOM, Mailbox
 from holdfast.policy.policy import Policy
 from holdfast.policy.rendezvous import join, leave_word, meeting_point, word_of
 from holdfast.policy.settings import ModelSettings
@@ -136,14 +138,17 @@ def test_ranks_agree_on_the_budget_after_one_ran_out_of_memory(tmp_path: Path) -
     assert first[1] < 100
 
 
-def fails(team: Team, how: str) -> Any:
+def fails(team: Team, how: str, by: str = "memory") -> Any:
     """Rank 1 is not at the second meeting, or does not get through it."""
+    speaking(team, by)
     team.together(lambda: team.rank)
     if team.rank == 1:
         if how == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "hangs":
             time.sleep(60)
+        if how == "leaves":
+            raise team._lost(RuntimeError("something broke here"))  # type: ignore[attr-defined]
         if how == "hangs within":
             team._gathered_rows = lambda *_: time.sleep(60)  # type: ignore[attr-defined]
         if how == "is elsewhere":
@@ -155,6 +160,13 @@ def fails(team: Team, how: str) -> Any:
         return team.rank
 
     return team.together(work)
+
+
+def speaking(team: Team, by: str) -> None:
+    """Ranks of one machine tell each other things through memory; have them do so by messages, if asked."""
+    assert team._mailbox is not None  # type: ignore[attr-defined]
+    if by == "messages":
+        team._mailbox = None  # type: ignore[attr-defined]
 
 
 def error_within(team: Team) -> list[str]:
@@ -214,8 +226,9 @@ def test_sums_in_shared_memory_are_those_of_messages(tmp_path: Path) -> None:
     assert torch.equal(by_memory[0][0], (first + others[0]) + (others[1] + others[2]))
 
 
-def told(team: Team) -> list[Any]:
+def told(team: Team, by: str, much: int) -> list[Any]:
     """One says little, one much; tensors of several kinds come out as they were."""
+    speaking(team, by)
     tensors = [
         torch.ones(2, 3).T,
         torch.tensor(0.1, requires_grad=True) * 3,
@@ -223,16 +236,36 @@ def told(team: Team) -> list[Any]:
         torch.empty(0, 4, dtype=torch.long),
         torch.tensor([True, False]),
     ]
-    said = team.together(lambda: (tensors, "x" * (10 * SHORT * team.rank)))
+    said = team.together(lambda: (tensors, "x" * (much * team.rank)))
     for theirs, _ in said:
         assert [one.dtype for one in theirs] == [one.dtype for one in tensors]
         assert all(map(torch.equal, theirs, tensors))
         assert not any(one.requires_grad for one in theirs)
-    return [len(text) // SHORT for _, text in said]
+    return [len(text) // much for _, text in said]
 
 
-def test_whatever_a_rank_says_is_heard_by_all() -> None:
-    assert together(3, told) == [[0, 10, 20]] * 3
+@pytest.mark.parametrize(("by", "much"), [("messages", 10 * SHORT), ("memory", 10), ("memory", ROOM)])
+def test_whatever_a_rank_says_is_heard_by_all(by: str, much: int) -> None:
+    assert together(3, told, by, much) == [[0, 1, 2]] * 3
+
+
+def many_told(team: Team, folder: Path) -> list[list[list[int]]]:
+    """Much said by ranks of which now one, now another is late; those of several machines have no mailbox."""
+    late = random.Random(team.rank)
+    heard = []
+    for number in range(200):
+        if late.random() < 0.05:
+            time.sleep(0.01)
+        heard.append(team.say([team.rank, number]))
+    board.FOLDER = folder / str(team.rank)
+    board.FOLDER.mkdir()
+    assert Mailbox.of(team) is None
+    return heard
+
+
+def test_ranks_that_are_ahead_overwrite_nothing(tmp_path: Path) -> None:
+    expected = [[[rank, number] for rank in range(3)] for number in range(200)]
+    assert together(3, many_told, tmp_path) == [expected] * 3
 
 
 def part_of_the_state(team: Team) -> tuple[int, bool]:
@@ -260,14 +293,23 @@ def test_an_error_of_one_rank_is_that_of_all() -> None:
     assert together(2, fails, "says") == ["InputError: the file is gone"] * 2
 
 
-@pytest.mark.parametrize(("how", "patience"), [("dies", 30), ("hangs", 2), ("hangs within", 2)])
-def test_a_rank_that_is_lost_is_named_and_not_waited_for(how: str, patience: float) -> None:
+@pytest.mark.parametrize(
+    ("how", "patience", "by"),
+    [
+        ("dies", 30, "memory"),
+        ("dies", 30, "messages"),
+        ("leaves", 30, "memory"),
+        ("hangs", 2, "memory"),
+        ("hangs within", 2, "messages"),
+    ],
+)
+def test_a_rank_that_is_lost_is_named_and_not_waited_for(how: str, patience: float, by: str) -> None:
     start = time.monotonic()
-    given = together(3, fails, how, patience=patience, ranks=(0, 2))
+    given = together(3, fails, how, by, patience=patience, ranks=(0, 2))
     assert time.monotonic() - start < 20
     for one in (given[0], given[2]):
         assert one.startswith("TeamLost: Lost rank 1 of 3 (process "), one
-    assert given[1] is None
+    assert given[1] is None or how == "leaves"
 
 
 def test_ranks_at_different_places_are_told() -> None:

@@ -35,22 +35,29 @@ class Board:
         size = count * dtype.itemsize
         if self._may_be and (self._bytes is None or size > self._bytes.shape[1]):
             self._bytes = None  # leaves its memory to the larger one
-            self._bytes = _shared(self.team, self.team.size + 1, -(-size // LINE) * LINE)
-            self._may_be = self._bytes is not None
+            rows, width = self.team.size + 1, -(-size // LINE) * LINE
+            memory = shared_memory(self.team, rows * width)
+            self._may_be = memory is not None
+            if memory is not None:
+                self._bytes = torch.frombuffer(memory, dtype=torch.uint8).view(rows, width)
         return None if self._bytes is None else self._bytes[:, :size].view(dtype)
 
 
-def _shared(team: Team, rows: int, size: int) -> torch.Tensor | None:
-    """Bytes [rows, size] of a file that soon has no name: it ends with the last process that sees it."""
+def shared_memory(team: Team, size: int) -> mmap.mmap | None:
+    """So many bytes, all zeros, of a file that soon has no name: it ends with the last process that sees it.
+
+    Returns:
+        None where ranks are on several machines, or there is not enough of such memory.
+    """
     path = FOLDER / team.agreed(lambda: f"holdfast-{uuid4().hex}", "board")
     try:
-        team.agreed(lambda: _make(path, rows * size), "board")
-        seen = _seen(path, rows * size)
+        team.agreed(lambda: _make(path, size), "board")
+        seen = _seen(path, size)
         everywhere = all(team.together(lambda: seen is not None, "board"))
     finally:
         if team.leads:
             path.unlink(missing_ok=True)
-    return torch.frombuffer(seen, dtype=torch.uint8).view(rows, size) if seen and everywhere else None
+    return seen if everywhere else None
 
 
 def _make(path: Path, size: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -21,6 +22,7 @@ import torch.distributed as dist
 
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy.board import Board
+from holdfast.policy.mailbox import ROOM, Mailbox
 from holdfast.policy.messages import packed, portable, unpacked
 
 T = TypeVar("T")
@@ -124,6 +126,7 @@ class Ranks(Team):
         self._meetings = self._calls = 0
         self._told: Exception | None = None  # the last error
         self._board = Board(self)
+        self._mailbox: Mailbox | None = None  # until all have heard of each other
         self._names = [f"rank {one} of {size}" for one in range(size)]
         try:
             store.set(f"here/{rank}", "")
@@ -139,6 +142,7 @@ class Ranks(Team):
         self._names = self.together(
             lambda: f"rank {rank} of {size} (process {os.getpid()} on {socket.gethostname()})"
         )
+        self._mailbox = Mailbox.of(self)
 
     def together(self, work: Callable[[], T], place: str = "") -> list[T]:
         place = place or _name(work)
@@ -246,11 +250,9 @@ class Ranks(Team):
                     )
 
     def say(self, numbers: Sequence[int]) -> list[list[int]]:
-        said = torch.tensor(numbers)
-        everyone = [torch.empty_like(said) for _ in range(self.size)]
+        said = array("q", numbers).tobytes()
         with self._meeting():
-            dist.all_gather(everyone, said)
-        return [one.tolist() for one in everyone]
+            return [array("q", one).tolist() for one in self._gathered_rows(said, len(said))]
 
     def call(self, what: str | None) -> None:
         self.store.set(f"call/{self._calls}", what or "")
@@ -279,15 +281,19 @@ class Ranks(Team):
 
     def _gathered(self, content: bytes) -> list[bytes]:
         """What every rank says. At once where it is short; else its length comes first."""
+        short = ROOM - 8 if self._mailbox else SHORT
         with self._meeting():
-            told = self._gathered_rows(len(content).to_bytes(8) + content[:SHORT], 8 + SHORT)
+            told = self._gathered_rows(len(content).to_bytes(8) + content[:short], 8 + short)
             lengths = [int.from_bytes(one[:8]) for one in told]
-            if (longest := max(lengths)) > SHORT:
-                rest = self._gathered_rows(content[SHORT:], longest - SHORT)
+            if (longest := max(lengths)) > short:
+                rest = self._gathered_rows(content[short:], longest - short)
                 told = [one + more for one, more in zip(told, rest, strict=True)]
         return [one[8 : 8 + length] for one, length in zip(told, lengths, strict=True)]
 
     def _gathered_rows(self, content: bytes, size: int) -> list[bytes]:
+        """What every rank says, in `size` bytes at most. By messages, each comes filled up to them."""
+        if self._mailbox and size <= ROOM:
+            return self._mailbox.exchange(content, self.patience)
         own = torch.frombuffer(bytearray(content.ljust(size, b"\0")), dtype=torch.uint8)
         everyone = own.new_empty(self.size * size)
         _all_gather(everyone, own)
@@ -313,6 +319,8 @@ class Ranks(Team):
 
     def _lost(self, error: Exception) -> TeamLost:
         """What to say where an exchange failed."""
+        if self._mailbox:
+            self._mailbox.leave()
         with suppress(RuntimeError):
             self.store.set(f"over/{self.rank}", "")
         who = ""
