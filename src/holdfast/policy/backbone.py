@@ -85,13 +85,17 @@ class Backbone:
         self.model, self.family, self.axes = model, family, family.axes
         self.text = family.text_model(model)
         self.windows = windows_of(self.text)
-        own = _attention_of(model.config)
+        self._own_attention = _attention_of(model.config)
         model.set_attn_implementation(NAME)
         try:
             self._take(model)
         except ValueError:
-            model.set_attn_implementation(own)  # what is no layout's is not ours to compute
+            self.give_back()
             raise
+
+    def give_back(self) -> None:
+        """Leave the model its own attention: what is no layout's is not ours to compute."""
+        self.model.set_attn_implementation(self._own_attention)
 
     def _take(self, model: Any) -> None:
         """Lead the model's layers from now on.

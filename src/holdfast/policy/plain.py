@@ -61,7 +61,7 @@ def plain_logits(model: Any, prompts: Prompts, completions: Completions) -> torc
             input_ids=tokens_XL,
             attention_mask=mask_XL.long(),
             use_cache=False,
-            **_image_inputs(model, prompts, group, tokens_XL),
+            **image_inputs(model, prompts, group, tokens_XL),
         ).logits
     rows_T, steps_T = completions.mask_BGR.flatten(0, 1).nonzero(as_tuple=True)
     starts_X = prompts.lengths_B.repeat_interleave(group)
@@ -88,7 +88,7 @@ def sample_plain(model: Any, prompts: Prompts, out: Recorder, care: int = 0) -> 
             model.generate(
                 input_ids=tokens_XP,
                 attention_mask=some.mask_BP.long().repeat_interleave(group, 0),
-                **_image_inputs(model, some, group, tokens_XP),
+                **image_inputs(model, some, group, tokens_XP),
                 logits_processor=LogitsProcessorList([drawer]),
                 generation_config=settings,
             )
@@ -106,10 +106,14 @@ class _Drawer(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens_X[:, None], 0.0)
 
 
-def _image_inputs(
+def image_inputs(
     model: Any, prompts: Prompts, group: int, tokens_XL: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Images repeated for every completion, as the model's own processor would lay them out."""
+    """Images repeated for every completion, as the model's own processor would lay them out.
+
+    Args:
+        tokens_XL: of prompts and completions.
+    """
     distinct = prompts.each_image()
     uses = [distinct[image] for row in prompts.images for _ in range(group) for image in row]
     inputs = collate(uses, model.dtype) if uses else {}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 
 from holdfast.errors import InputError
 from holdfast.policy import control, fused, generation, heap, lora, products
@@ -35,7 +33,7 @@ from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.policy.sharding import shards_of
 from holdfast.policy.shards import Shards
 from holdfast.policy.team import Team
-from holdfast.policy.trial import agree, drawn_wrongly, replays_are_wrong, try_packed
+from holdfast.policy.trial import agree, drawn_wrongly, replays_are_wrong, try_packed, try_pictures
 from holdfast.tasks.example import ImageSource
 
 T = TypeVar("T")
@@ -102,17 +100,8 @@ class Policy:
             InputError: there is no usable model; the message says what is missing.
         """
         with loading("model", folder):
-            (policy := cls(*load_model(folder, settings), settings))._try_picture()
+            try_pictures(policy := cls(*load_model(folder, settings), settings))
         return policy
-
-    @torch.no_grad()
-    def _try_picture(self) -> None:
-        """Show the vision tower a picture, as some wrong sizes in a configuration show only then."""
-        if self.backbone is None or not self.encoder.shows_images:
-            return
-        with suppress(Unfit):  # a context for text alone
-            prompts = self.encode(["?"], [[Image.new("RGB", (64, 64))]])
-            self.family.features(self.model, prompts.each_image())
 
     def save(self, folder: Path, merge: bool = False) -> None:
         """Write weights, configuration and processor as transformers lays them out.
@@ -405,6 +394,7 @@ class Policy:
         set_mode(self.model, None if self.backbone is None else self.backbone.text, training)
 
     def fall_back(self, reason: str) -> None:
+        """Leave the packed pass, after a warning."""
         self.way = "plain"
         log.warning("The packed group pass is not used for %s: %s. The plain pass is slower.",
                     type(self.model).__name__, reason)  # fmt: skip

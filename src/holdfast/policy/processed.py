@@ -152,7 +152,8 @@ def collate(images: Sequence[Mapping[str, torch.Tensor]], dtype: torch.dtype) ->
 
 def image_features(model: Any, images: Sequence[Mapping[str, torch.Tensor]]) -> list[torch.Tensor]:
     """For each image, the rows [T, hidden] that the model puts in the place of its tokens, in order."""
-    rows = list(model.get_image_features(**collate(images, model.dtype), return_dict=True).pooler_output)
+    sees = model if hasattr(model, "get_image_features") else model.model
+    rows = list(sees.get_image_features(**collate(images, model.dtype), return_dict=True).pooler_output)
     if len(rows) == len(images):
         return rows
     tiles = iter(rows)  # some models give them tile by tile

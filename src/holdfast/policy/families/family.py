@@ -38,8 +38,9 @@ class Family:
     """The parts of a model, and how images reach it.
 
     As it stands, text-only models, and vision-language models that nothing is known of: their images go
-    through the checkpoint's own processor, their passes through their own code. A known family says at
-    least where its text model is.
+    through the checkpoint's own processor, and the packed pass is for them where their own forward pass is
+    seen to hand the text model embeddings alone (`trial.try_pictures`). A known family says at least where
+    its text model is.
 
     Attributes:
         text: where the text model stands in the inner model.
@@ -118,9 +119,15 @@ class Family:
         inner = getattr(model, "model", None)
         if self.text is not None:
             return getattr(inner, self.text)
-        if hasattr(inner, "layers") and hasattr(inner, "embed_tokens"):
-            return inner
+        stack = inner if self.is_known else model.get_decoder()
+        if hasattr(stack, "layers") and hasattr(stack, "embed_tokens"):
+            return stack
         raise ValueError(f"{type(model).__name__} is not among the architectures it knows")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody has said how pictures reach the text model, or there are none."""
+        return type(self) is not Family or not hasattr(self.config, "vision_config")
 
     def control_ids(self, processor: Any) -> set[int]:
         """Ids of tokens that frame or stand for images and videos: no completion may hold them."""
