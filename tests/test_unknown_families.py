@@ -67,6 +67,8 @@ def test_what_adds_nothing_to_embeddings_gets_the_packed_pass(
     again = policy.logprobs_by("plain", prompts, completions, 1.0)
     torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
     assert policy.way == "packed" and "plain pass" not in caplog.text
+    said = "sampling.temperature 2 makes up for it" in caplog.text  # for a logit_scale of 0.5
+    assert said == (name == "aya_vision")
 
 
 @pytest.mark.parametrize("name", MORE)

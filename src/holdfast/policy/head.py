@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import nn
+
+log = logging.getLogger(__name__)
 
 
 class Head:
@@ -72,8 +75,11 @@ class Head:
                 len(put) == 2 and [one.float().tolist() for one in (put[0], self._after(put[1]))] == numbers
             )
 
-        if not does():
-            # Around the text model it may not be done: of Aya Vision transformers leaves the factor out.
-            self.cap = self.divisor = self.factor = None
+        if not does() and (self.factor or self.divisor):  # as of Aya Vision, around its text model
+            wanted = self.factor or 1 / (self.divisor or 1)
+            self.factor = self.divisor = None
+            log.warning("The configuration of %s asks for logits times %g, which transformers leaves out: "
+                        "at a temperature of 1 it samples as its text model at %g. sampling.temperature %g "
+                        "makes up for it.", type(model).__name__, wanted, wanted, 1 / wanted)  # fmt: skip
         if not does():
             raise ValueError(f"{type(model).__name__} does something else to what its head reads or makes")
