@@ -13,10 +13,10 @@ from statistics import NormalDist
 import numpy as np
 
 from holdfast.analysis.bootstrap import combine_seeds, estimate, item_weights
-from holdfast.analysis.metrics import measure
+from holdfast.analysis.metrics import metrics_of
 
 TASKS, ITEMS, RESAMPLES, REPEATS = 7, 500, 300, 200
-MEASURES = ("fm", "bwt", "avg_acc")
+METRICS = ("fm", "bwt", "avg_acc")
 # Seeds, spread of ability between them, fall of ability.
 STUDIES = (
     (1, 0.0, 1.0),
@@ -44,13 +44,13 @@ def logistic(x: np.ndarray) -> np.ndarray:
 
 
 def truth(ability: np.ndarray, noise: float, generator: np.random.Generator) -> list[float]:
-    """Expected measures over seeds and items."""
+    """Expected metrics over seeds and items."""
     difficulty = np.array([NormalDist(0, 2).inv_cdf((rank + 0.5) / 1000) for rank in range(1000)])
     found = []
     for _ in range(3000):
         seed = ability + generator.normal(0, noise, ability.shape) if noise else ability
-        measures = measure(logistic(seed[..., None] - difficulty).mean(axis=-1), NO_GENERAL)
-        found.append([float(measures[name]) for name in MEASURES])
+        metrics = metrics_of(logistic(seed[..., None] - difficulty).mean(axis=-1), NO_GENERAL)
+        found.append([float(metrics[name]) for name in METRICS])
         if not noise:
             break
     return list(np.mean(found, axis=0))
@@ -61,7 +61,7 @@ def one_study(
 ) -> dict:
     """Estimates of one simulated study."""
     difficulty = generator.normal(0, 2, (TASKS, ITEMS))
-    per_seed: dict[str, list[np.ndarray]] = {measure_name: [] for measure_name in MEASURES}
+    per_seed: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
     for _ in range(seeds):
         mine = ability + generator.normal(0, noise, ability.shape)
         cells = []
@@ -71,24 +71,24 @@ def one_study(
             number = np.where(generator.random((TASKS + 1, ITEMS)) < 0.3, new, kept)
             right_SN = (number < logistic(mine[:, task, None] - difficulty[task])).astype(float)
             cells.append(item_weights(f"{name}-{task}", ITEMS, RESAMPLES) @ right_SN.T / ITEMS)
-        measures = measure(np.stack(cells, axis=-1), np.empty((RESAMPLES + 1, TASKS + 1, 0)))
-        for measure_name in MEASURES:
-            per_seed[measure_name].append(measures[measure_name])
+        metrics = metrics_of(np.stack(cells, axis=-1), np.empty((RESAMPLES + 1, TASKS + 1, 0)))
+        for name in METRICS:
+            per_seed[name].append(metrics[name])
     return {key: estimate(combine_seeds(np.stack(values))) for key, values in per_seed.items()}
 
 
 def main() -> None:
     generator = np.random.default_rng(0)
-    print("seeds  noise  drift | per measure: true value, mean estimate, coverage of the 95 % interval")
+    print("seeds  noise  drift | per metric: true value, mean estimate, coverage of the 95 % interval")
     for seeds, noise, drift in STUDIES:
         ability = abilities(drift)
-        true = dict(zip(MEASURES, truth(ability, noise, generator), strict=True))
+        true = dict(zip(METRICS, truth(ability, noise, generator), strict=True))
         studies = [
             one_study(ability, seeds, noise, generator, f"{seeds}-{noise}-{drift}-{repeat}")
             for repeat in range(REPEATS)
         ]
         parts = []
-        for name in MEASURES:
+        for name in METRICS:
             found = [study[name] for study in studies]
             covered = np.mean([one.low <= true[name] <= one.high for one in found])
             mean = np.mean([one.value for one in found])

@@ -73,7 +73,7 @@ def test_the_table_holds_the_measures_in_order():
     ]
     assert table.classes == {3: "next"}  # a rule between families
     for row in table.rows:
-        assert row["fm"] == analysis.by_name[row["method"]].measure("fm")
+        assert row["fm"] == analysis.by_name[row["method"]].metric("fm")
         assert row["general"].low <= row["general"].value <= row["general"].high
 
 
@@ -119,7 +119,7 @@ def test_the_curves_are_where_the_measures_are():
     assert fm.get_xscale() == "log"
     sft = fm.lines[0]
     assert sft.get_xdata().tolist() == [1e-4, 2e-4, 8e-4]
-    expected = [100 * analysis.by_name[f"sft-lr{rate:g}"].measure("fm").value for rate in (1e-4, 2e-4, 8e-4)]
+    expected = [100 * analysis.by_name[f"sft-lr{rate:g}"].metric("fm").value for rate in (1e-4, 2e-4, 8e-4)]
     assert sft.get_ydata() == pytest.approx(expected)
 
 
@@ -130,7 +130,7 @@ def test_pareto_curves_follow_the_setting_and_markers_tell_its_value():
         sft, grpo = (line for line in axes.lines if len(line.get_xdata()) == 3)
         for line, family in ((sft, "sft"), (grpo, "grpo")):
             members = [analysis.by_name[f"{family}-lr{rate:g}"] for rate in (1e-4, 2e-4, 8e-4)]
-            expected = [100 * member.measure("learned").value for member in members]
+            expected = [100 * member.metric("learned").value for member in members]
             assert line.get_xdata() == pytest.approx(expected)
     (legend,) = figure.legends
     named = [text.get_text() for text in legend.get_texts()]
@@ -224,4 +224,4 @@ def test_an_unfinished_grid(tmp_path):
     build(results, tmp_path)
     last = json.loads((tmp_path / "tables/along_learning_rate.json").read_text())["rows"][-1]
     assert last["fm"]["value"] is None and last["seeds"] == "0 of 1"
-    assert not math.isnan(analyse(results).by_name["sft-lr0.0001"].measure("fm").value)
+    assert not math.isnan(analyse(results).by_name["sft-lr0.0001"].metric("fm").value)

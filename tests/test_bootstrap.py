@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.analysis.bootstrap import combine_seeds, estimate, item_weights, resample
 from holdfast.analysis.matrix import accuracy_matrix
-from holdfast.analysis.metrics import measure
+from holdfast.analysis.metrics import metrics_of
 from results_helpers import make_results
 
 
@@ -25,9 +25,9 @@ def test_the_first_draw_is_the_data():
     results = make_results(("sft",), items=40)
     run = results.runs[0]
     draws = resample(results, results.runs, 50)["sft"]
-    expected = measure(accuracy_matrix(run, results.sequence, 8), accuracy_matrix(run, results.general, 8))
+    expected = metrics_of(accuracy_matrix(run, results.sequence, 8), accuracy_matrix(run, results.general, 8))
     for name, value in expected.items():
-        assert draws.measures[name][0] == pytest.approx(float(value))
+        assert draws.metrics[name][0] == pytest.approx(float(value))
     assert draws.accuracy_BST[0] == pytest.approx(
         accuracy_matrix(run, (*results.sequence, *results.general), 8)
     )
@@ -37,8 +37,8 @@ def test_the_same_bits_every_time():
     results = make_results(("sft", "grpo"), seeds=(0, 1), items=30)
     first, second = (resample(results, results.runs, 60) for _ in range(2))
     for method in first:
-        for name in first[method].measures:
-            np.testing.assert_array_equal(first[method].measures[name], second[method].measures[name])
+        for name in first[method].metrics:
+            np.testing.assert_array_equal(first[method].metrics[name], second[method].metrics[name])
 
 
 def test_interval_of_an_accuracy_is_the_binomial_one():
@@ -61,15 +61,15 @@ def test_stages_are_paired():
     run = results.runs[0]
     frozen = {cell: run.cells[results.sequence.index(cell[1]) + 1, cell[1]] for cell in run.cells}
     draws = resample(results, [replace(run, cells=frozen)], 100)["sft"]
-    assert (draws.measures["bwt"] == 0).all()
-    assert draws.measures["avg_acc"].std() > 0
+    assert (draws.metrics["bwt"] == 0).all()
+    assert draws.metrics["avg_acc"].std() > 0
 
 
 def test_methods_are_paired():
     results = make_results(("sft",), items=50)
     twin = replace(results.runs[0], method="twin")
     draws = resample(results, [*results.runs, twin], 100)
-    np.testing.assert_array_equal(draws["sft"].measures["fm"], draws["twin"].measures["fm"])
+    np.testing.assert_array_equal(draws["sft"].metrics["fm"], draws["twin"].metrics["fm"])
 
 
 @pytest.mark.parametrize(("seeds", "t"), [(2, 12.706), (3, 4.303), (5, 2.776)])
@@ -92,14 +92,14 @@ def test_methods_with_as_many_seeds_are_paired_seed_by_seed():
     assert combine_seeds(one) - combine_seeds(other) == pytest.approx(combine_seeds(one - other))
 
 
-def test_a_difference_ends_where_the_measures_do():
+def test_a_difference_ends_where_the_metrics_do():
     """Two seeds that differ by much: t is 12.7, and no accuracy differs from another by over 100 points."""
     results = make_results(("sft", "grpo"), seeds=(0, 1), items=20)
     draws = resample(results, results.runs, 50)
     swings = {
-        name: values * 0 + np.linspace(-3, 3, len(values)) for name, values in draws["sft"].measures.items()
+        name: values * 0 + np.linspace(-3, 3, len(values)) for name, values in draws["sft"].metrics.items()
     }
-    swinging = replace(draws["sft"], measures=swings)
+    swinging = replace(draws["sft"], metrics=swings)
     for name, most in (("avg_acc", 1), ("fm", 1), ("bwt", 2)):
         found = swinging.minus(draws["grpo"], name)
         assert (found.low, found.high) == (-most, most)

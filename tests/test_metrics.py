@@ -1,4 +1,4 @@
-"""The measures on worked examples, missing cells, sample transitions."""
+"""The metrics on worked examples, missing cells, sample transitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from holdfast.analysis.matrix import accuracy_matrix, check_items, finished_stages, mean_matrix
-from holdfast.analysis.metrics import measure, resolvable_difference
+from holdfast.analysis.metrics import metrics_of, resolvable_difference
 from holdfast.analysis.transitions import ItemHistory
 from holdfast.errors import HoldfastError
 from results_helpers import make_results
@@ -26,25 +26,25 @@ GENERAL = np.array([[0.90, 0.60], [0.80, 0.60], [0.75, 0.65], [0.70, 0.70]])
 
 
 def test_worked_example():
-    measures = measure(BASE_AND_STAGES, GENERAL)
-    assert measures["avg_acc"] == pytest.approx((0.74 + 0.60 + 0.70) / 3)
-    assert measures["fm"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
-    assert measures["bwt"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
-    assert measures["plasticity"] == pytest.approx((0.80 + 0.90 + 0.70) / 3)
-    assert measures["learned"] == pytest.approx((0.80 + 0.90 + 0.70) / 3 - (0.20 + 0.30 + 0.10) / 3)
-    assert measures["general"] == pytest.approx(((0.70 - 0.90) + (0.70 - 0.60)) / 2)
-    assert measures["fwt"] == pytest.approx(((0.35 - 0.30) + (0.15 - 0.10)) / 2)
-    assert measures["tlg"] == pytest.approx(((0.80 - 0.20) + (0.90 - 0.35) + (0.70 - 0.15)) / 3)
+    metrics = metrics_of(BASE_AND_STAGES, GENERAL)
+    assert metrics["avg_acc"] == pytest.approx((0.74 + 0.60 + 0.70) / 3)
+    assert metrics["fm"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
+    assert metrics["bwt"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
+    assert metrics["plasticity"] == pytest.approx((0.80 + 0.90 + 0.70) / 3)
+    assert metrics["learned"] == pytest.approx((0.80 + 0.90 + 0.70) / 3 - (0.20 + 0.30 + 0.10) / 3)
+    assert metrics["general"] == pytest.approx(((0.70 - 0.90) + (0.70 - 0.60)) / 2)
+    assert metrics["fwt"] == pytest.approx(((0.35 - 0.30) + (0.15 - 0.10)) / 2)
+    assert metrics["tlg"] == pytest.approx(((0.80 - 0.20) + (0.90 - 0.35) + (0.70 - 0.15)) / 3)
 
 
 def test_the_final_average_is_the_sum_of_its_origins():
     """avg_acc = base + (T - 1) / T fwt + tlg + (T - 1) / T bwt, for any matrix."""
     accuracy = np.random.default_rng(0).random((50, 6, 5))
-    measures = measure(accuracy, np.empty((50, 6, 0)))
+    metrics = metrics_of(accuracy, np.empty((50, 6, 0)))
     base = accuracy[:, 0].mean(-1)
-    whole = base + 0.8 * measures["fwt"] + measures["tlg"] + 0.8 * measures["bwt"]
-    np.testing.assert_allclose(whole, measures["avg_acc"], atol=1e-12)
-    joint = measure(accuracy[:, :2], np.empty((50, 2, 0)), joint=True)
+    whole = base + 0.8 * metrics["fwt"] + metrics["tlg"] + 0.8 * metrics["bwt"]
+    np.testing.assert_allclose(whole, metrics["avg_acc"], atol=1e-12)
+    joint = metrics_of(accuracy[:, :2], np.empty((50, 2, 0)), joint=True)
     np.testing.assert_allclose(base + joint["tlg"], joint["avg_acc"], atol=1e-12)
     assert np.isnan(joint["fwt"]).all()
 
@@ -53,50 +53,50 @@ def test_fm_takes_the_best_since_learning_and_bwt_the_moment_of_learning():
     accuracy = BASE_AND_STAGES.copy()
     accuracy[2, 0] = 0.95  # a later stage helped the first task before it was forgotten
     accuracy[1, 1] = 0.99  # before training on the second task: does not count
-    measures = measure(accuracy, GENERAL)
-    assert measures["fm"] == pytest.approx(((0.74 - 0.95) + (0.60 - 0.90)) / 2)
-    assert measures["bwt"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
+    metrics = metrics_of(accuracy, GENERAL)
+    assert metrics["fm"] == pytest.approx(((0.74 - 0.95) + (0.60 - 0.90)) / 2)
+    assert metrics["bwt"] == pytest.approx(((0.74 - 0.80) + (0.60 - 0.90)) / 2)
 
 
 def test_fm_is_never_positive_and_bwt_can_be():
     accuracy = BASE_AND_STAGES.copy()
     accuracy[3] = [0.9, 0.95, 0.7]
-    measures = measure(accuracy, GENERAL)
-    assert measures["fm"] == 0
-    assert measures["bwt"] == pytest.approx((0.10 + 0.05) / 2)
+    metrics = metrics_of(accuracy, GENERAL)
+    assert metrics["fm"] == 0
+    assert metrics["bwt"] == pytest.approx((0.10 + 0.05) / 2)
 
 
 def test_leading_axes_are_kept():
     many = np.stack([BASE_AND_STAGES, BASE_AND_STAGES / 2])
-    assert measure(many, np.stack([GENERAL, GENERAL]))["fm"] == pytest.approx([-0.18, -0.09])
+    assert metrics_of(many, np.stack([GENERAL, GENERAL]))["fm"] == pytest.approx([-0.18, -0.09])
 
 
 def test_joint_runs_have_no_forgetting():
-    measures = measure(BASE_AND_STAGES[[0, 3]], GENERAL[[0, 3]], joint=True)
-    assert np.isnan(measures["fm"])
-    assert np.isnan(measures["bwt"])
-    assert measures["plasticity"] == measures["avg_acc"] == pytest.approx(0.68)
+    metrics = metrics_of(BASE_AND_STAGES[[0, 3]], GENERAL[[0, 3]], joint=True)
+    assert np.isnan(metrics["fm"])
+    assert np.isnan(metrics["bwt"])
+    assert metrics["plasticity"] == metrics["avg_acc"] == pytest.approx(0.68)
 
 
 def test_one_task_and_no_general_benchmarks():
-    measures = measure(np.array([[0.2], [0.8]]), np.empty((2, 0)))
-    assert measures["avg_acc"] == 0.8
-    assert np.isnan(measures["fm"])
-    assert np.isnan(measures["general"])
+    metrics = metrics_of(np.array([[0.2], [0.8]]), np.empty((2, 0)))
+    assert metrics["avg_acc"] == 0.8
+    assert np.isnan(metrics["fm"])
+    assert np.isnan(metrics["general"])
 
 
 def test_missing_cells_are_missing_not_zero():
     accuracy = BASE_AND_STAGES.copy()
     accuracy[3, 1] = np.nan
-    measures = measure(accuracy, GENERAL)
-    assert np.isnan(measures["avg_acc"])
-    assert np.isnan(measures["fm"])
-    assert measures["plasticity"] == pytest.approx(0.8)
+    metrics = metrics_of(accuracy, GENERAL)
+    assert np.isnan(metrics["avg_acc"])
+    assert np.isnan(metrics["fm"])
+    assert metrics["plasticity"] == pytest.approx(0.8)
 
 
 def test_wrong_number_of_rows():
     with pytest.raises(ValueError, match="4 rows with the base"):
-        measure(BASE_AND_STAGES[:3], GENERAL[:3])
+        metrics_of(BASE_AND_STAGES[:3], GENERAL[:3])
 
 
 def test_resolvable_difference():

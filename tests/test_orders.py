@@ -55,7 +55,7 @@ def results() -> Results:
 
 def test_measures_follow_the_order_of_training(results):
     draws = resample(results, results.runs, 20)["own"]
-    found = {name: values[0] for name, values in draws.measures.items()}
+    found = {name: values[0] for name, values in draws.metrics.items()}
     assert found["avg_acc"] == pytest.approx((0.6 + 0.9 + 0.5) / 3)
     assert found["fm"] == pytest.approx(((0.5 - 0.9) + (0.6 - 0.7)) / 2)  # old: c, best at stage 2, and a
     assert found["bwt"] == pytest.approx(((0.5 - 0.8) + (0.6 - 0.7)) / 2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from holdfast.analysis.comparisons import compare
-from holdfast.analysis.metrics import measure
+from holdfast.analysis.metrics import metrics_of
 from holdfast.analysis.permutation import (
     PERMUTATIONS,
     Difference,
@@ -48,7 +48,7 @@ def _enumerated(name: str) -> float:
                 swap_N = np.array(swapped[start : start + items])
                 columns.append(np.where(swap_N, other[task], mine[task]).mean(axis=1))
                 start += items
-            sides.append(float(measure(np.stack(columns, axis=1), np.empty((3, 0)))[name]))
+            sides.append(float(metrics_of(np.stack(columns, axis=1), np.empty((3, 0)))[name]))
         return sides[0] - sides[1]
 
     observed = abs(gap((False,) * 5))

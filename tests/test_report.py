@@ -234,7 +234,7 @@ def test_where_the_final_average_comes_from() -> None:
         parts = sum(row[key].value for key in ("base", "fwt", "tlg", "bwt"))
         assert parts == pytest.approx(row["avg_acc"].value)
     assert "ctm" not in table.rows[0]  # nothing trained on all tasks by SFT
-    joint = analysis.by_name["joint_grpo"].measure("avg_acc").value
+    joint = analysis.by_name["joint_grpo"].metric("avg_acc").value
     assert table.rows[1]["ctm"].value == pytest.approx(table.rows[1]["avg_acc"].value / joint)
     assert table.rows[1]["ctm"].low < table.rows[1]["ctm"].value < table.rows[1]["ctm"].high
 
@@ -275,8 +275,8 @@ def test_intervals_hold_possible_values_alone():
     first, second = results.runs
     two_seeds = replace(results, runs=(first, replace(second, method="sft", objective="sft", seed=1)))
     (method,) = analyse(two_seeds).methods  # so few that are so unlike make a very long interval
-    assert method.measure("fm").high == 0
-    assert method.measure("plasticity").high == 1
+    assert method.metric("fm").high == 0
+    assert method.metric("plasticity").high == 1
     for task in range(7):
         assert 0 <= method.cell(-1, task).low <= method.cell(-1, task).high <= 1
 

@@ -52,7 +52,7 @@ def test_ctm_is_the_final_average_over_that_of_joint_training() -> None:
     }
     analysis = analyse(replace(results, runs=(*results.runs, joint), settings=settings))
     row = strategies(analysis).rows[1]
-    assert row["ctm"].value == row["avg_acc"].value / analysis.joint[0].draws.measures["avg_acc"][0]
+    assert row["ctm"].value == row["avg_acc"].value / analysis.joint[0].draws.metrics["avg_acc"][0]
 
 
 def test_many_methods_have_their_names_beside_them() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from holdfast import rng
 from holdfast.analysis.matrix import check_items, group_by_method, task_scores
-from holdfast.analysis.metrics import bounds, measure
+from holdfast.analysis.metrics import bounds, metrics_of
 from holdfast.analysis.results import MethodRun, Results
 
 RESAMPLES = 1000  # of items
@@ -53,23 +53,23 @@ class MethodDraws:
     """What the resamples gave for one method, its seeds combined.
 
     Attributes:
-        measures: name of a measure -> draws_B. A measure counts the seeds that have all its cells.
+        metrics: name of a metric -> draws_B. A metric counts the seeds that have all its cells.
         accuracy_BST: accuracy of every cell, NaN where no seed has it.
         change_BT: accuracy at the end minus base, per task, over the seeds that have both.
         seeds: R, started.
-        complete: seeds that have every cell their measures need.
+        complete: seeds that have every cell their metrics need.
     """
 
-    measures: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
     accuracy_BST: np.ndarray
     change_BT: np.ndarray
     seeds: int
     complete: int
 
-    def minus(self, other: MethodDraws, measure: str) -> Estimate:
-        """The difference of a measure; both were resampled with the same items, so it is paired."""
-        least, most = bounds(measure)
-        return estimate(self.measures[measure] - other.measures[measure]).within(least - most, most - least)
+    def minus(self, other: MethodDraws, metric: str) -> Estimate:
+        """The difference of a metric; both were resampled with the same items, so it is paired."""
+        least, most = bounds(metric)
+        return estimate(self.metrics[metric] - other.metrics[metric]).within(least - most, most - least)
 
 
 def resample(
@@ -161,7 +161,7 @@ def _combine(cells_RBST: np.ndarray, order: list[int], joint: bool) -> MethodDra
     """`order`: the column of each task, in the order of training."""
     sequence = len(order)
     trained, general = cells_RBST[..., order], cells_RBST[..., sequence:]
-    measures_RB = measure(trained, general, joint=joint)
+    metrics_RB = metrics_of(trained, general, joint=joint)
     *_, stages, tasks = cells_RBST.shape
     accuracy_BST = np.stack(
         [
@@ -176,9 +176,9 @@ def _combine(cells_RBST: np.ndarray, order: list[int], joint: bool) -> MethodDra
         needed.append("fm")  # every cell since a task was learned, and so BWT's as well
     if tasks > sequence:
         needed.append("general")
-    missing_R = np.isnan([measures_RB[name][:, 0] for name in needed]).any(axis=0)
+    missing_R = np.isnan([metrics_RB[name][:, 0] for name in needed]).any(axis=0)
     return MethodDraws(
-        measures={name: combine_seeds(values) for name, values in measures_RB.items()},
+        metrics={name: combine_seeds(values) for name, values in metrics_RB.items()},
         accuracy_BST=accuracy_BST,
         change_BT=np.stack([combine_seeds(change_RBT[..., task]) for task in range(tasks)], axis=-1),
         seeds=len(cells_RBST),

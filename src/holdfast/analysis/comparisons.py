@@ -21,7 +21,7 @@ from holdfast.analysis.permutation import (
 )
 from holdfast.analysis.results import Results
 
-MEASURES = {"avg_acc": "AvgAcc", "fm": "FM", "bwt": "BWT", "plasticity": "Plasticity", "general": "General"}
+METRICS = {"avg_acc": "AvgAcc", "fm": "FM", "bwt": "BWT", "plasticity": "Plasticity", "general": "General"}
 # The smallest p there can be is one over the permutations, and the adjustment multiplies it by the
 # number of tests; so many for each leave it at 0.01 or below.
 PERMUTATIONS_PER_TEST = 100
@@ -32,7 +32,7 @@ class Comparison:
     """A method minus a reference.
 
     Attributes:
-        differences: per measure; NaN throughout where it does not apply or is not there yet.
+        differences: per metric; NaN throughout where it does not apply or is not there yet.
     """
 
     method: MethodView
@@ -74,16 +74,16 @@ def _but_for_order(method: MethodView) -> tuple[str, dict[str, object]]:
 def compare(
     pairs: Sequence[tuple[MethodView, MethodView]],
     results: Results,
-    measures: Sequence[str] = tuple(MEASURES),
+    metrics: Sequence[str] = tuple(METRICS),
 ) -> list[Comparison]:
-    """Compare each (method, reference); p-values are adjusted over all pairs and measures (Holm)."""
+    """Compare each (method, reference); p-values are adjusted over all pairs and metrics (Holm)."""
     methods = {view.name: view for pair in pairs for view in pair}
     scores = {name: item_scores(view.finished_runs, results) for name, view in methods.items()}
-    permutations = max(PERMUTATIONS, PERMUTATIONS_PER_TEST * len(pairs) * len(measures))
+    permutations = max(PERMUTATIONS, PERMUTATIONS_PER_TEST * len(pairs) * len(metrics))
     sides = [(scores[method.name], scores[reference.name]) for method, reference in pairs]
     tests = permutation_tests(sides, permutations)
     gaps = [
-        {name: method.draws.minus(reference.draws, name) for name in measures} for method, reference in pairs
+        {name: method.draws.minus(reference.draws, name) for name in metrics} for method, reference in pairs
     ]
     tested = {
         (index, name): p[name]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from holdfast.analysis.comparisons import MEASURES, Comparison, compare
+from holdfast.analysis.comparisons import METRICS, Comparison, compare
 from holdfast.analysis.matched import (
     Match,
     Variant,
@@ -21,7 +21,7 @@ from holdfast.analysis.views import Analysis
 Basis = Literal["gain", "budget", "roll-outs"]
 # Of what a budget is counted in: as a ratio of it is called.
 AMOUNTS = {"budget": "operations", "roll-outs": "roll-outs"}
-TESTED = {name: label for name, label in MEASURES.items() if name != "plasticity"}  # that is matched
+TESTED = {name: label for name, label in METRICS.items() if name != "plasticity"}  # that is matched
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from holdfast.analysis.matrix import run_matrices
-from holdfast.analysis.metrics import measure
+from holdfast.analysis.metrics import metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +42,11 @@ def cells(results: Results) -> pd.DataFrame:
 
 
 def metrics(results: Results) -> pd.DataFrame:
-    """A row for each method and seed: its value on each axis of a grid, and the measures (0..1, or NaN)."""
+    """A row for each method and seed: its value on each axis of a grid, and the metrics (0..1, or NaN)."""
     rows = []
     axes = dict.fromkeys(name for run in results.runs for name in run.axes)
     for run in results.runs:
-        found = measure(*run_matrices(run, results), joint=run.joint).items()
+        found = metrics_of(*run_matrices(run, results), joint=run.joint).items()
         where = {"method": run.method, "seed": run.seed} | axes | dict(run.axes)
         rows.append(where | {name: float(value) for name, value in found})
     return _frame(rows)

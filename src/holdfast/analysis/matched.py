@@ -144,8 +144,8 @@ def _pairs(variants: Sequence[Variant], references: Sequence[Variant]) -> Iterat
                 yield variant, reference
 
 
-def _value(variant: Variant, measure: str) -> float:
-    return float(variant.draws.measures[measure][0])
+def _value(variant: Variant, metric: str) -> float:
+    return float(variant.draws.metrics[metric][0])
 
 
 def _ratio(variant: Variant, reference: Variant, budget: Budget) -> float | None:

@@ -22,7 +22,7 @@ class MethodView:
     Attributes:
         name, style, joint, objective: as in its runs.
         runs: one per seed.
-        draws: bootstrap draws of its measures and cells.
+        draws: bootstrap draws of its metrics and cells.
         matrix_ST: accuracy per cell, mean over seeds, tasks of the sequence then general
             benchmarks; row 0 is the base; NaN where missing.
         transitions: per old task and general benchmark, from just after training (the base) to the end.
@@ -64,9 +64,9 @@ class MethodView:
             return "base"
         return "all tasks" if self.joint else self.order[stage - 1]
 
-    def measure(self, name: str) -> Estimate:
-        """A measure with its interval, in units of one; the interval holds possible values alone."""
-        return estimate(self.draws.measures[name]).within(*bounds(name))
+    def metric(self, name: str) -> Estimate:
+        """A metric with its interval, in units of one; the interval holds possible values alone."""
+        return estimate(self.draws.metrics[name]).within(*bounds(name))
 
     def cell(self, stage: int, task: int) -> Estimate:
         """A cell's accuracy with its interval; negative stages count from the end."""

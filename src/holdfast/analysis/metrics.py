@@ -1,4 +1,4 @@
-"""The measures of learning and forgetting, and what a number of test items can tell apart.
+"""The metrics of learning and forgetting, and what a number of test items can tell apart.
 
 `accuracy_ST[i, j]` is the accuracy after stage i on task j, 0..1; row 0 is the base, and stage i
 trains on task i (column i - 1): columns stand in the order of training. Any leading axes are kept, so
@@ -16,20 +16,22 @@ import numpy as np
 POWER = 0.8  # with which a resolvable difference is found
 
 
-MEASURES = ("avg_acc", "fm", "bwt", "plasticity", "learned", "general", "fwt", "tlg")
+METRICS = ("avg_acc", "fm", "bwt", "plasticity", "learned", "general", "fwt", "tlg")
 # Of those that are not between -1 and 1.
 _BOUNDS = {"avg_acc": (0.0, 1.0), "plasticity": (0.0, 1.0), "fm": (-1.0, 0.0)}
 
 
 def bounds(name: str) -> tuple[float, float]:
-    """The least and the most that a measure can be."""
+    """The least and the most that a metric can be."""
     return _BOUNDS.get(name, (-1.0, 1.0))
 
 
-def measure(accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = False) -> dict[str, np.ndarray]:
-    """All measures of a matrix (or of many, along leading axes), by name.
+def metrics_of(
+    accuracy_ST: np.ndarray, general_SG: np.ndarray, *, joint: bool = False
+) -> dict[str, np.ndarray]:
+    """All metrics of a matrix (or of many, along leading axes), by name.
 
-    A measure that needs a cell which is missing (NaN) is NaN. A joint run has rows 0 and 1 only and
+    A metric that needs a cell which is missing (NaN) is NaN. A joint run has rows 0 and 1 only and
     trains every task in its one stage: its plasticity is its AvgAcc, all it learned is tlg, and FM, BWT and
     fwt, which need another stage, are NaN.
 

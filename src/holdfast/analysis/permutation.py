@@ -3,7 +3,7 @@
 If two methods did equally well, it would not matter, on any one item, which of the two sets of answers
 is called whose. So the labels are swapped item by item, independently and with probability one half:
 all scores of an item (every stage, mean over seeds) change sides together, which keeps stages paired,
-and any measure can be computed anew, FM with its maximum included. With d the observed difference,
+and any metric can be computed anew, FM with its maximum included. With d the observed difference,
 
     p = (1 + number of permutations with |difference| >= |d|) / (1 + permutations).
 
@@ -11,7 +11,7 @@ and any measure can be computed anew, FM with its maximum included. With d the o
 would have given other models; the interval of the difference has the seeds in it. That is why a
 difference counts as shown only when both say so (`Difference.shown`).
 
-Where two methods learned the tasks in different orders, an item's stages do not correspond: only measures
+Where two methods learned the tasks in different orders, an item's stages do not correspond: only metrics
 that do not depend on the order (AvgAcc, general) have a p there.
 
 Axes: P permutations, S stages, T tasks, N items of one task.
@@ -27,7 +27,7 @@ import numpy as np
 from holdfast import rng
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.matrix import nan_mean, task_scores
-from holdfast.analysis.metrics import MEASURES, measure
+from holdfast.analysis.metrics import METRICS, metrics_of
 from holdfast.analysis.results import MethodRun, Results
 
 PERMUTATIONS = 2000  # and drawn this many at a time
@@ -88,7 +88,7 @@ def item_scores(runs: Sequence[MethodRun], results: Results) -> ItemScores:
 def permutation_tests(
     pairs: Sequence[tuple[ItemScores, ItemScores]], permutations: int = PERMUTATIONS
 ) -> list[dict[str, float]]:
-    """For each pair, the p-value of every measure's difference; NaN where there is none or no test.
+    """For each pair, the p-value of every metric's difference; NaN where there is none or no test.
 
     Deterministic: the random streams are named after the task and the number of items.
 
@@ -123,19 +123,19 @@ def permutation_tests(
 
 
 def effect_sizes(first: ItemScores, second: ItemScores) -> dict[str, float]:
-    """d_z of every measure that is a mean over items; items are weighted so that tasks count alike."""
+    """d_z of every metric that is a mean over items; items are weighted so that tasks count alike."""
     first, second, names = _aligned(first, second)
     ours, theirs = _item_values(first), _item_values(second)
     return {name: _standardised(ours[name], theirs[name]) for name in ours if name in names}
 
 
 def _aligned(first: ItemScores, second: ItemScores) -> tuple[ItemScores, ItemScores, tuple[str, ...]]:
-    """Both with the same stages and tasks, and the measures that can be compared.
+    """Both with the same stages and tasks, and the metrics that can be compared.
 
     Of methods with different orders that is base and end, as of a method with one stage.
     """
     if (list(first.sequence), first.joint) == (list(second.sequence), second.joint):
-        return first, second, MEASURES
+        return first, second, METRICS
     tasks = sorted(first.sequence)
 
     def ends(scores: ItemScores) -> ItemScores:
@@ -165,7 +165,7 @@ def _signs(task: str, items: int, batch: int) -> np.ndarray:
 def _differences(
     first: ItemScores, second: ItemScores, signs: Mapping[tuple[str, int], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The difference of every measure, difference_P, with the items swapped that have a sign of -1.
+    """The difference of every metric, difference_P, with the items swapped that have a sign of -1.
 
     Swapping an item changes the sign of half the difference between the two methods; their mean stays.
 
@@ -192,13 +192,13 @@ def _differences(
     permutations = len(next(iter(signs.values())))
     ours_PST, theirs_PST = accuracies(first.sequence, second.sequence)
     ours_PSG, theirs_PSG = accuracies(first.general, second.general)
-    ours = measure(ours_PST, ours_PSG, joint=first.joint)
-    theirs = measure(theirs_PST, theirs_PSG, joint=first.joint)
+    ours = metrics_of(ours_PST, ours_PSG, joint=first.joint)
+    theirs = metrics_of(theirs_PST, theirs_PSG, joint=first.joint)
     return {name: values_P - theirs[name] for name, values_P in ours.items()}
 
 
 def _item_values(scores: ItemScores) -> dict[str, list[np.ndarray]]:
-    """Measures that are means over tasks of means over items: per task, what each item adds, value_N."""
+    """Metrics that are means over tasks of means over items: per task, what each item adds, value_N."""
     tasks = list(scores.sequence.values())
     base, end = ([scores_SN[stage] for scores_SN in tasks] for stage in (0, -1))
     just = end if scores.joint else [scores_SN[stage] for stage, scores_SN in enumerate(tasks, start=1)]

@@ -22,7 +22,7 @@ import numpy as np
 from holdfast.analysis.association import cluster_weights, quadratic, spearman, unseen_r2
 from holdfast.analysis.bootstrap import RESAMPLES, Estimate, estimate
 from holdfast.analysis.matrix import run_matrices
-from holdfast.analysis.metrics import measure
+from holdfast.analysis.metrics import metrics_of
 from holdfast.analysis.results import MethodRun, Results
 
 MIN_UNITS = 5  # fewer lie on or near any parabola
@@ -155,7 +155,7 @@ def chain_units(run: MethodRun, results: Results) -> list[Unit]:
     if run.joint or len(order) < 2 or last is None:
         return []
     accuracy_ST, general_SG = run_matrices(run, results)
-    found = {name: float(value) for name, value in measure(accuracy_ST, general_SG).items()}
+    found = {name: float(value) for name, value in metrics_of(accuracy_ST, general_SG).items()}
     kl = [row for row in last["kl"] if row["reference"] == "base"]
     movement = [_whole(drift) for drift in drifts.values()]
     return [

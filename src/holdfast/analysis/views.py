@@ -69,11 +69,11 @@ class Analysis:
         """AvgAcc over that of joint training in the same objective and style, where that is finished."""
         same = (one for one in self.joint if one.objective == method.objective and one.style == method.style)
         joint = next((one for one in same if one.draws.complete), None)
-        if joint is None or joint.draws.measures["avg_acc"][0] == 0:
+        if joint is None or joint.draws.metrics["avg_acc"][0] == 0:
             return None
-        of_joint = joint.draws.measures["avg_acc"]
+        of_joint = joint.draws.metrics["avg_acc"]
         # Draws for seeds that differ much go below 0, of which there is no share.
-        share = method.draws.measures["avg_acc"] / np.where(of_joint > 0, of_joint, np.nan)
+        share = method.draws.metrics["avg_acc"] / np.where(of_joint > 0, of_joint, np.nan)
         return estimate(share).within(0.0, np.inf)
 
     @property

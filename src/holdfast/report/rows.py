@@ -15,7 +15,7 @@ METHOD = Column("method", "Method")
 STYLE = Column("style", "Style", help="prompt style it was trained and judged in")
 TASK, WHEN = Column("task", "Task"), Column("when", "When")
 SEEDS = Column("seeds", "Seeds", help="finished seeds, of those started")
-MEASURE_COLUMNS = (
+METRIC_COLUMNS = (
     Column("avg_acc", "AvgAcc", "points"),
     Column("fm", "FM", "change"),
     Column("bwt", "BWT", "change"),
@@ -56,11 +56,11 @@ def strategies_of(analysis: Analysis, method: MethodView) -> dict[str, Mapping[s
     }
 
 
-def measures(method: MethodView) -> Row:
-    """Every measure of a method, with its finished seeds."""
+def metrics(method: MethodView) -> Row:
+    """Every metric of a method, with its finished seeds."""
     total, complete = method.draws.seeds, method.draws.complete
     seeds = str(total) if complete == total else f"{complete} of {total}"
-    return {"seeds": seeds} | {name: method.measure(name) for name in method.draws.measures}
+    return {"seeds": seeds} | {name: method.metric(name) for name in method.draws.metrics}
 
 
 def rules(rows: Sequence[Row], key: str) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""What the measures mean, and how to make the report again."""
+"""What the metrics mean, and how to make the report again."""
 
 from __future__ import annotations
 

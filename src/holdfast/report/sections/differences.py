@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from holdfast.analysis.axes import shown
-from holdfast.analysis.comparisons import MEASURES, Comparison
+from holdfast.analysis.comparisons import METRICS, Comparison
 from holdfast.analysis.method import MethodView
 from holdfast.analysis.metrics import items_together, resolvable_difference
 from holdfast.analysis.permutation import Difference
@@ -22,7 +22,7 @@ from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Finding, Section
 from holdfast.report.table import NO_BREAK, Column, Kind, Table, p_value, rounded, text, used
 
-# measure -> (topic, name, then for a method above and below the one it is compared with: a word that
+# metric -> (topic, name, then for a method above and below the one it is compared with: a word that
 # goes before a list of methods, and a verb)
 QUESTIONS = {
     "fm": ("Forgetting", "FM", ("less", "forgot less than"), ("more", "forgot more than")),
@@ -53,7 +53,7 @@ def differences(analysis: Analysis) -> Table:
     rows: list[Row] = [
         {"method": one.method.name, "against": one.reference.name, **one.differences} for one in found
     ]
-    columns = [METHOD, *(Column(name, label, "change") for name, label in MEASURES.items())]
+    columns = [METHOD, *(Column(name, label, "change") for name, label in METRICS.items())]
     against = list(dict.fromkeys(row["against"] for row in rows))
     title = f"Differences from {against[0]}" if against else "Differences"
     if len(against) > 1:
@@ -80,11 +80,11 @@ def findings(analysis: Analysis) -> list[Finding]:
         return [Finding("Forgetting", note), *_joint(analysis)]
     found = []
     compared = {comparison.method.name: comparison for comparison in analysis.comparisons}
-    for measure in QUESTIONS:
+    for metric in QUESTIONS:
         for reference, others in groups:
-            if others and not np.isnan(reference.measure(measure).value):
+            if others and not np.isnan(reference.metric(metric).value):
                 say = _compare_two if len(others) == 1 else _compare_many
-                found.append(_in_order(say([compared[method.name] for method in others], measure), reference))
+                found.append(_in_order(say([compared[method.name] for method in others], metric), reference))
     if not compared:
         found = [_alone(reference) for reference, _ in groups]
     unequal = [
@@ -105,21 +105,21 @@ def _in_order(finding: Finding, reference: MethodView) -> Finding:
 
 def _alone(method: MethodView) -> Finding:
     parts = [
-        f"{QUESTIONS[measure][1]} {text(method.measure(measure), _kind(measure))}"
-        for measure in QUESTIONS
-        if not np.isnan(method.measure(measure).value)
+        f"{QUESTIONS[metric][1]} {text(method.metric(metric), _kind(metric))}"
+        for metric in QUESTIONS
+        if not np.isnan(method.metric(metric).value)
     ]
-    learned = text(method.measure("learned"), "change")
+    learned = text(method.metric("learned"), "change")
     return Finding(
         "Forgetting", f"{method.name} learned {learned} points over the base and ended with {listed(parts)}."
     )
 
 
-def _compare_two(comparisons: list[Comparison], measure: str) -> Finding:
-    topic, name, (_, above), (_, below) = QUESTIONS[measure]
+def _compare_two(comparisons: list[Comparison], metric: str) -> Finding:
+    topic, name, (_, above), (_, below) = QUESTIONS[metric]
     (comparison,) = comparisons
-    gap, method, reference = comparison.differences[measure], comparison.method, comparison.reference
-    ours, theirs = (text(one.measure(measure), _kind(measure)) for one in (method, reference))
+    gap, method, reference = comparison.differences[metric], comparison.method, comparison.reference
+    ours, theirs = (text(one.metric(metric), _kind(metric)) for one in (method, reference))
     if gap.shown:
         said = f"{method.name} {above if gap.value > 0 else below} {reference.name}"
     else:
@@ -128,14 +128,14 @@ def _compare_two(comparisons: list[Comparison], measure: str) -> Finding:
     return Finding(topic, f"{said}{_one_seed(comparisons)}.")
 
 
-def _compare_many(comparisons: list[Comparison], measure: str) -> Finding:
-    topic, name, (above, _), (below, _) = QUESTIONS[measure]
+def _compare_many(comparisons: list[Comparison], metric: str) -> Finding:
+    topic, name, (above, _), (below, _) = QUESTIONS[metric]
     reference = comparisons[0].reference
-    gaps = [(one.method.name, one.differences[measure]) for one in comparisons]
+    gaps = [(one.method.name, one.differences[metric]) for one in comparisons]
     if len(gaps) <= MOST_IN_FULL:
         gaps = [(f"{method} ({with_p(gap)})", gap) for method, gap in gaps]
     said = by_sign(gaps, f"{above} with", f"{below} with", "no difference shown for")
-    theirs = f"{name} {text(reference.measure(measure), _kind(measure))}"
+    theirs = f"{name} {text(reference.metric(metric), _kind(metric))}"
     return Finding(topic, f"Compared with {reference.name} ({theirs}): {said}{_one_seed(comparisons)}.")
 
 
@@ -208,8 +208,8 @@ def _joint(analysis: Analysis) -> list[Finding]:
         return []
     said = listed([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
     if finished:
-        most = max(method.measure("avg_acc").value for method in finished)
-        best = [method for method in finished if method.measure("avg_acc").value == most]
+        most = max(method.metric("avg_acc").value for method in finished)
+        best = [method for method in finished if method.metric("avg_acc").value == most]
         those = "method is" if len(best) == 1 else "methods are"
         said += (
             f"; the best sequential {those} {listed([f'{one.name} with {_avg_acc(one)}' for one in best])}"
@@ -218,11 +218,11 @@ def _joint(analysis: Analysis) -> list[Finding]:
 
 
 def _avg_acc(method: MethodView) -> str:
-    return text(method.measure("avg_acc"), "points")
+    return text(method.metric("avg_acc"), "points")
 
 
-def _kind(measure: str) -> Kind:
-    return "points" if measure == "avg_acc" else "change"
+def _kind(metric: str) -> Kind:
+    return "points" if metric == "avg_acc" else "change"
 
 
 def listed(parts: list[str]) -> str:

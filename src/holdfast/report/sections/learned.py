@@ -1,4 +1,4 @@
-"""What was learned and what was forgotten: the measures of every method, and what limits them."""
+"""What was learned and what was forgotten: the metrics of every method, and what limits them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from holdfast.analysis.metrics import items_together, resolvable_difference
 from holdfast.analysis.results import Record
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import cross, fit, method_legend, panels, points_on_x
-from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, measures, named
+from holdfast.report.rows import METHOD, SEEDS, STYLE, Row, base_rows, metrics, named
 from holdfast.report.section import Drawing, Finding, Section
 from holdfast.report.sections.differences import listed
 from holdfast.report.style import MUTED, WIDTH, Looks
@@ -63,7 +63,7 @@ def headline(analysis: Analysis, *, other_style: bool = False) -> Table:
         return {"avg_acc": estimate(source.draws.accuracy_BST[:, 0, :sequence].mean(axis=-1)).within(0, 1)}
 
     rows, classes = base_rows(analysis, average, methods)
-    rows += [named(method) | measures(method) for method in methods]
+    rows += [named(method) | metrics(method) for method in methods]
     name, title = "headline", "Learned and forgotten"
     if other_style:
         name, title = "headline_other_style", f"{title}, judged under the other prompt style"
@@ -76,7 +76,7 @@ def origins(analysis: Analysis) -> Table:
     rows = []
     for method in analysis.sequential:
         tasks = len(method.order)
-        old, draws = (tasks - 1) / tasks, method.draws.measures
+        old, draws = (tasks - 1) / tasks, method.draws.metrics
         if np.isnan(
             [draws["fwt"][0], draws["avg_acc"][0]]
         ).any():  # not judged before their turn, or not done
@@ -87,9 +87,9 @@ def origins(analysis: Analysis) -> Table:
         row = named(method) | {
             "base": estimate(base).within(0, 1),
             "fwt": estimate(before).within(-old, old),
-            "tlg": method.measure("tlg"),
+            "tlg": method.metric("tlg"),
             "bwt": estimate(old * draws["bwt"]).within(-old, old),
-            "avg_acc": method.measure("avg_acc"),
+            "avg_acc": method.metric("avg_acc"),
         }
         if (ctm := analysis.ctm(method)) is not None:
             row["ctm"] = ctm
@@ -119,9 +119,9 @@ def scatter(analysis: Analysis, looks: Looks) -> Figure | None:
     if analysis.results.general:
         measured.append(("general", "end minus base", "general ability"))
     figure, grid = panels(len(measured), len(measured), WIDTH / 2 * len(measured))
-    for axes, (measure, axis_label, title) in zip(grid, measured, strict=True):
+    for axes, (metric, axis_label, title) in zip(grid, measured, strict=True):
         for method in methods:
-            cross(axes, method.measure("learned"), method.measure(measure), looks[method.name])
+            cross(axes, method.metric("learned"), method.metric(metric), looks[method.name])
         axes.axhline(0, color=MUTED, linewidth=0.9)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
@@ -169,7 +169,7 @@ def cautions(analysis: Analysis) -> list[str]:
             unfinished.setdefault(done, []).append(method.name)
     notes = [
         f"{listed(names)} {'is' if len(names) == 1 else 'are'} not finished (stages evaluated: {done}); "
-        "measures count finished seeds."
+        "metrics count finished seeds."
         for done, names in unfinished.items()
     ]
     if unfinished:

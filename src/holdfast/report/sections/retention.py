@@ -11,7 +11,7 @@ from holdfast.analysis.method import MethodView
 from holdfast.analysis.views import Analysis
 from holdfast.report.labels import name_points
 from holdfast.report.panels import arms, fit, method_legend, panels
-from holdfast.report.rows import MEASURE_COLUMNS, METHOD, Row, measures, strategies_of
+from holdfast.report.rows import METHOD, METRIC_COLUMNS, Row, metrics, strategies_of
 from holdfast.report.section import Drawing, Section
 from holdfast.report.sections.training import per_seed, through
 from holdfast.report.style import WIDTH, Looks
@@ -52,13 +52,13 @@ def strategies(analysis: Analysis) -> Table:
             said = ", ".join(f"{key} {shown(value)}" for key, value in settings.items())
             row: Row = {"method": method.label, "strategy": kind, "settings": said or None}
             row["share"] = shares.get(kind) if kind else None
-            row |= {key: value for key, value in measures(method).items() if key != "seeds"}
+            row |= {key: value for key, value in metrics(method).items() if key != "seeds"}
             rows.append(row | {"ctm": analysis.ctm(method), "flops": _operations(method)})
     columns = [
         METHOD,
         Column("strategy", "Strategy"),
         Column("share", "Its share", "points", "of a step's gradient, by norm; of replay, that of the batch"),
-        *MEASURE_COLUMNS,
+        *METRIC_COLUMNS,
         Column("ctm", "CTM", "coefficient", "AvgAcc over that of joint training by the same objective"),
         Column("flops", "Operations", "flop", "of learning, all stages of a seed"),
         Column("settings", "Its settings"),
@@ -78,7 +78,7 @@ def trade(analysis: Analysis, looks: Looks) -> Figure | None:
     figure, (axes,) = panels(1, 1, WIDTH * (1 if crowded else 0.75))
     places, sizes = list[tuple[float, float]](), list[float]()
     for method in methods:
-        fm, average, look = method.measure("fm"), method.measure("avg_acc"), looks[method.name]
+        fm, average, look = method.metric("fm"), method.metric("avg_acc"), looks[method.name]
         cost, place = costs[method.name], (100 * fm.value, 100 * average.value)
         size = 4 + 8 * (cost / most) ** 0.5 if cost and most else 6
         axes.errorbar(

@@ -13,7 +13,7 @@ from holdfast.analysis.axes import Axis, Series, axes_of, plain, series_along, s
 from holdfast.analysis.method import MethodView, by_family
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import arms, cross, entry, family_colours, fit, legend, panels
-from holdfast.report.rows import MEASURE_COLUMNS, METHOD, SEEDS, Row, many, measures, rules
+from holdfast.report.rows import METHOD, METRIC_COLUMNS, SEEDS, Row, many, metrics, rules
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import MUTED, WIDTH, Looks, scaled
 from holdfast.report.table import Column, Table
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MEASURES = (("avg_acc", "AvgAcc, %"), ("fm", "FM"), ("plasticity", "Plasticity, %"), ("general", "General"))
+METRICS = (("avg_acc", "AvgAcc, %"), ("fm", "FM"), ("plasticity", "Plasticity, %"), ("general", "General"))
 MOST_LINES = 8  # with a legend entry each; beyond that a legend names families alone
 MOST_NAMED = 6  # categories that are named in the figure
 MOST_LEVELS = 4  # methods outside the grid that are drawn as level lines
@@ -34,7 +34,7 @@ def section(analysis: Analysis) -> Section:
     axes = axes_of(analysis.methods)
     note = "Mean over seeds; shaded: 95 % interval. Dotted: methods outside the grid."
     drawings = [
-        Drawing(_name(axis), f"Measures along {axis.name}", note, partial(axis_figure, axis)) for axis in axes
+        Drawing(_name(axis), f"Metrics along {axis.name}", note, partial(axis_figure, axis)) for axis in axes
     ]
     pareto = Drawing(
         "pareto",
@@ -55,7 +55,7 @@ def _name(axis: Axis) -> str:
 
 
 def axis_table(analysis: Analysis, axis: Axis, *, fold: bool = False) -> Table:
-    """The measures along one axis, families one below the other."""
+    """The metrics along one axis, families one below the other."""
     columns = [
         Column("family", "Family", help="the method whose setting varies"),
         *(
@@ -64,7 +64,7 @@ def axis_table(analysis: Analysis, axis: Axis, *, fold: bool = False) -> Table:
         ),
         METHOD,
         SEEDS,
-        *MEASURE_COLUMNS,
+        *METRIC_COLUMNS,
     ]
     if not analysis.results.general:
         columns.pop()
@@ -73,22 +73,22 @@ def axis_table(analysis: Analysis, axis: Axis, *, fold: bool = False) -> Table:
         for method in series.methods:
             row: Row = {"family": series.family, "method": method.label}
             row |= {f"setting_{name}": shown(value) for name, value in method.axes.items()}
-            rows.append(row | measures(method))
+            rows.append(row | metrics(method))
     note = "Percentage points, mean over seeds [95 % interval]. Settings that do not vary are left out."
     title, classes = f"Along {axis.name}", rules(rows, "family")
     return Table(_name(axis), title, columns, rows, note, classes, tight=True, fold=fold)
 
 
 def axis_figure(axis: Axis, analysis: Analysis, looks: Looks) -> Figure:
-    """The measures along one axis, a panel each, a line per family and other settings."""
+    """The metrics along one axis, a panel each, a line per family and other settings."""
     lines = series_along(axis, analysis.methods)
-    measured = [one for one in MEASURES if one[0] != "general" or analysis.results.general]
+    measured = [one for one in METRICS if one[0] != "general" or analysis.results.general]
     figure, grid = panels(len(measured), len(measured))
-    for axes, (measure, title) in zip(grid, measured, strict=True):
+    for axes, (metric, title) in zip(grid, measured, strict=True):
         for series in lines:
-            _line(axes, axis, series, lines, measure, looks)
+            _line(axes, axis, series, lines, metric, looks)
         for method in _levels(analysis):
-            value = method.measure(measure).value
+            value = method.metric(metric).value
             if not np.isnan(value):
                 axes.axhline(100 * value, color=looks[method.name].colour, linewidth=1, linestyle=LEVEL)
         if axis.logarithmic:
@@ -103,10 +103,8 @@ def axis_figure(axis: Axis, analysis: Analysis, looks: Looks) -> Figure:
     return fit(figure, 1.75)
 
 
-def _line(
-    axes: Axes, axis: Axis, series: Series, lines: Sequence[Series], measure: str, looks: Looks
-) -> None:
-    found = [method.measure(measure) for method in series.methods]
+def _line(axes: Axes, axis: Axis, series: Series, lines: Sequence[Series], metric: str, looks: Looks) -> None:
+    found = [method.metric(metric) for method in series.methods]
     x = np.array([axis.position(plain(method.axes[axis.name])) for method in series.methods])
     middle, low, high = (
         100 * np.array([getattr(one, end) for one in found]) for end in ("value", "low", "high")
@@ -168,15 +166,15 @@ def pareto_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     middle = family_colours(analysis.methods, looks)
     marks = _marks(families.values(), looks)
     figure, grid = panels(len(measured), len(measured), WIDTH / 2 * len(measured))
-    for axes, (measure, axis_label, title) in zip(grid, measured, strict=True):
+    for axes, (metric, axis_label, title) in zip(grid, measured, strict=True):
         for family, members in families.items():
-            points = [(m, m.measure("learned"), m.measure(measure)) for m in members]
+            points = [(m, m.metric("learned"), m.metric(metric)) for m in members]
             xs, ys = [100 * x.value for _, x, _ in points], [100 * y.value for _, _, y in points]
             if _one_axis(members) in ordered:
                 axes.plot(xs, ys, color=middle[family], linewidth=1.2, alpha=0.6, zorder=1)
             for method, x, y in points:
                 cross(axes, x, y, looks[method.name], size=5.5, width=0.8 if len(finished) <= 12 else 0.35)
-            if measure == "fm" and not marks:
+            if metric == "fm" and not marks:
                 _name_points(axes, members, ordered)
         axes.axhline(0, color=MUTED, linewidth=0.9)
         axes.margins(0.09)
@@ -218,7 +216,7 @@ def _name_points(axes: Axes, members: Sequence[MethodView], ordered: Mapping[str
         return
     for method in members if categories else (members[0], members[-1]):
         side = -1 if method is members[0] else 1
-        at = (100 * method.measure("learned").value, 100 * method.measure("fm").value)
+        at = (100 * method.metric("learned").value, 100 * method.metric("fm").value)
         axes.annotate(
             shown(method.axes[name]), at, (5 * side, 5), textcoords="offset points",
             ha="left" if side > 0 else "right", fontsize=scaled(7), color=MUTED, zorder=5,
