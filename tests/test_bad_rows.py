@@ -299,6 +299,26 @@ def test_a_model_that_is_not_here_cannot_say_what_to_skip(tmp_path: Path) -> Non
     )
 
 
+def test_the_hub_is_asked_once_before_a_checkpoint_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def reach(*what: object) -> None:
+        asked.append(what)
+        raise OSError("no way there")
+
+    monkeypatch.setattr("holdfast.hub.reach", reach)
+    monkeypatch.setattr(Policy, "load", None)
+    exam = load_exam([f"store={tmp_path}", "test_examples=2"], tasks=["reading"])
+    subject = find_subject("no-one/nothing", exam)
+    with pytest.raises(
+        InputError, match=r"no-one/nothing \(model.path\) is not on this disk, or not all of it"
+    ):
+        subject.load()
+    assert asked == [("model", "no-one/nothing", None)]
+
+
 def test_a_row_whose_answer_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def sample(*_: object) -> None:
         raise NotFiniteError(1)

@@ -100,8 +100,10 @@ def _local(source: str, exam: Exam) -> Subject:
 
     def load() -> Generator:
         from holdfast.generate.local import LocalGenerator
+        from holdfast.policy.load import check_fetched
         from holdfast.policy.policy import Policy
 
+        check_fetched(loading)  # waits for the hub no longer than it must
         check_unchanged(source, found, contents())
         policy = Policy.load(source, loading)
         check_unchanged(source, found, contents())
