@@ -20,7 +20,8 @@ ROOM = 2**18  # bytes that a rank can tell at once
 _HEAD = 2  # numbers before them: which message it is, and its length
 _PLACE = 8 * _HEAD + ROOM
 _EAGER = 0.005  # seconds of waiting without a pause
-_PAUSE = 1e-4
+_PAUSE = 0.02  # then of that share of the time waited, up to
+_LONGEST = 0.005  # seconds
 _LOOK = 0.1  # seconds between looks at whether the others live
 _IN_ORDER = ("x86_64", "AMD64")  # processors that show others what they write in its order
 
@@ -108,7 +109,7 @@ class Mailbox:
             elif now < started + _EAGER:
                 os.sched_yield()
             elif now < looks:
-                time.sleep(_PAUSE)
+                time.sleep(min(_PAUSE * (now - started), _LONGEST))
             elif self._others.poll(0):
                 gone = "a rank ended"
             elif now > started + patience:
