@@ -345,6 +345,28 @@ def test_whole_characters_of_two_escapes_are_text(tmp_path):
     assert example.prompt == "\U0001f600"
 
 
+@pytest.mark.parametrize("form", ["{}. {}", "({}) {}", "{}) {}", " {}: {}"])
+@pytest.mark.parametrize("answer", ["B", "a dog", "{}"])
+def test_options_that_begin_with_their_letters_are_shown_with_one(tmp_path, form, answer):
+    texts = [
+        form.format(letter, text) for letter, text in zip("ABC", ("a cat", "a dog", "an owl"), strict=True)
+    ]
+    row = {"prompt": "Which?", "answer": answer.format(texts[1]), "choices": texts}
+    (example,) = task_of(tmp_path, row, scorer="choice").examples("test")
+    assert example.prompt == "Which?\nA. a cat\nB. a dog\nC. an owl"
+    assert (example.answer, example.choices) == ("B", ("a cat", "a dog", "an owl"))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["A. Lincoln", "G. Washington"], ["A. cat", "a dog"], ["B. cat", "A. dog"], ["A.", "B."], ["A", "B"]],
+)
+def test_options_that_begin_otherwise_are_as_they_are(tmp_path, texts):
+    row = {"prompt": "Which?", "answer": texts[0], "choices": texts}
+    (example,) = task_of(tmp_path, row, scorer="exact").examples("test")
+    assert example.choices == tuple(texts)
+
+
 def test_the_answer_among_the_choices_twice(tmp_path):
     row = {"prompt": "?", "answer": "cat", "choices": ["cat", "dog", "cat"]}
     with pytest.raises(InputError, match="field 'choices': hold 'cat', the answer, 2 times; keep one"):

@@ -5,7 +5,8 @@ A row is a JSON object, a line of its own or an item of a JSON array, with
     prompt     the question (text)
     answer     the reference answer (text)
     images     paths relative to the data file's folder, data URLs or base64: a list, or one; may be left out
-    choices    options of a multiple-choice question, shown below the prompt as A., B., ...
+    choices    options of a multiple-choice question, shown below the prompt as A., B., ..., which their texts
+               may begin with
     id         unique within the file; without it, the split and the line number
     rationale  a short true reasoning, for the `reasoned` SFT target
     aliases    answers that are right but in another form
@@ -44,7 +45,7 @@ from holdfast.tasks.rows import RENAME, Row, kind_of
 from holdfast.tasks.scorers import OPTION_SCORERS, get_scorer
 from holdfast.tasks.task import SPLITS, Split, Task
 
-VERSION = 6  # raise when the same file gives other examples or scores
+VERSION = 7  # raise when the same file gives other examples or scores
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
 
 

@@ -80,7 +80,7 @@ class Row:
         """The Example, with these images."""
         self._check_spelling()
         prompt, answer = self._text("prompt"), self._text("answer")
-        choices = self._texts("choices")
+        choices = _without_letters(self._texts("choices"))
         aliases = self._texts("aliases")
         if choices:
             if not 2 <= len(choices) <= len(ascii_uppercase):
@@ -218,6 +218,13 @@ class Row:
         self.fail(
             "answer", f"'{answer}' is neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
         )
+
+
+def _without_letters(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """The options' texts where all of them begin with their letters (`A. cat`), which the prompt adds."""
+    named = [_LETTER_AND_TEXT.fullmatch(choice.strip()) for choice in choices]
+    texts = [one[2] for letter, one in zip(ascii_uppercase, named, strict=False) if one and one[1] == letter]
+    return tuple(texts) if len(texts) == len(choices) and all(texts) else choices
 
 
 def _meant(answer: str, choices: Mapping[str, str]) -> str | None:
