@@ -130,6 +130,20 @@ for name, load in GIVES.items():
     globals()[name] = Task(name, 1, name, load, {"train": 8, "test": 8})
 sizeless = Task("sizeless", 1, "", GIVES["nothing"], {"train": "8", "test": 8})
 unscored = Task("unscored", 1, "", GIVES["nothing"], {"train": 8, "test": 8}, scorer="exakt")
+function = Task("function", 1, "", GIVES["nothing"], {"train": 8, "test": 8}, scorer=mask)
+percent = Task("percent", 1, "", GIVES["nothing"], {"train": 8, "test": 8}, chance=25)
+
+
+def with_field(**fields):
+    load = lambda split, count: [Example(str(i), "what is it?", "yes", **fields) for i in range(count)]
+    return Task("fields", 1, "", load, {"train": 8, "test": 8})
+
+
+one_text = with_field(references="yes")
+numbered = with_field(choices=(1, 2))
+numpys = with_field(meta={"length": np.float32(2)})
+endless = with_field(meta={"length": float("nan")})
+halved = with_field(rationale="\\ud800")
 """
 
 
@@ -271,6 +285,13 @@ def test_what_a_measure_asks_for_must_be_there(
         ("no_images", "0 with images None; they must be a tuple of PIL images, Paths or bytes"),
         ("sizeless", "`sizes` is {'train': '8', 'test': 8}"),
         ("unscored", "There is no scorer 'exakt'"),
+        ("function", "it must be a rule's name, or 'FILE.py:NAME' for code"),
+        ("percent", "`chance` is 25; it must be a share from 0 to 1"),
+        ("one_text", "'0' with references 'yes'; they must be a tuple of texts"),
+        ("numbered", "'0' with choices (1, 2); they must be a tuple of texts"),
+        ("numpys", "'0' with meta 'length', which JSON cannot hold (a value in it is of the wrong kind"),
+        ("endless", "'0' with meta 'length', which JSON cannot hold (Out of range float"),
+        ("halved", "'0' with half of a character (a lone surrogate) in a text"),
     ],
 )
 def test_examples_of_a_task_in_code_are_looked_at(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from holdfast import plugins
-from holdfast.errors import InputError, suggestion
+from holdfast.errors import InputError, reason, suggestion
 from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.columns import HubTask, TableTask, load_hub_task, load_table_task
 from holdfast.tasks.embedded import TASKS
@@ -88,10 +89,20 @@ def _of_code(name: str, reference: str) -> Task:
             f"{reference}: `sizes` is {plugins.shown(found.sizes)}; it must give each of train, validation, "
             "test that there is a number of examples, or None without an end."
         )
+    if not isinstance(found.scorer, str):
+        scorer = plugins.shown(found.scorer)
+        raise InputError(
+            f"{reference}: `scorer` is {scorer}; it must be a rule's name, or 'FILE.py:NAME' for code."
+        )
     get_scorer(found.scorer)
+    chance = plugins.plain_number(found.chance)
+    if chance is not None and not (isinstance(chance, int | float) and 0 <= chance <= 1):
+        raise InputError(
+            f"{reference}: `chance` is {plugins.shown(chance)}; it must be a share from 0 to 1, or None."
+        )
     load = partial(_examples_of_code, reference, found)
     source = f"{found.source} {plugins.identify(reference)}".strip()
-    return replace(found, name=name, load=load, source=source)
+    return replace(found, name=name, load=load, chance=chance, source=source)
 
 
 def _is_size(item: tuple[Any, Any]) -> bool:
@@ -121,6 +132,8 @@ def _examples_of_code(reference: str, task: Task, split: Split, count: int | Non
         wrong = f"{odd[0].named} with images {images}; they must be a tuple of PIL images, Paths or bytes"
     elif len(ids := Counter(one.id for one in found)) < len(found):
         wrong = f"several of the id '{ids.most_common(1)[0][0]}'; each needs its own"
+    elif odd := [one for one in found if _fault(one)]:
+        wrong = f"{plugins.shown(odd[0].id)} with {_fault(odd[0])}"
     else:
         return found
     raise InputError(f"{reference}: `load` gave for its {split} examples {wrong}.")
@@ -129,6 +142,30 @@ def _examples_of_code(reference: str, task: Task, split: Split, count: int | Non
 def _shows_pictures(example: Example) -> bool:
     images: Any = example.images
     return isinstance(images, tuple | list) and all(isinstance(one, ImageSource) for one in images)
+
+
+def _fault(example: Example) -> str | None:
+    """What records could not hold of an example, or scorers would take for something else."""
+    for name in ("choices", "aliases", "references"):
+        listed: Any = getattr(example, name)
+        if not isinstance(listed, tuple | list) or not all(isinstance(one, str) for one in listed):
+            return f"{name} {plugins.shown(listed)}; they must be a tuple of texts"
+    if not isinstance(rationale := example.rationale, str):  # from outside, whatever its type says
+        return f"the rationale {plugins.shown(rationale)}; it must be text"
+    if not isinstance(example.meta, Mapping):
+        return f"meta {plugins.shown(example.meta)}; it must be a dictionary"
+    for key, value in example.meta.items():
+        try:
+            json.dumps({key: value}, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            why = reason(error)
+            return f"meta {plugins.shown(key)}, which JSON cannot hold ({why}); use text, numbers, lists"
+    try:
+        texts = (example.id, example.prompt, example.answer, example.rationale)
+        "".join((*texts, *example.choices, *example.aliases, *example.references)).encode()
+    except UnicodeEncodeError:
+        return "half of a character (a lone surrogate) in a text; write the whole character"
+    return None
 
 
 def _usable(task: Task) -> Task:
