@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import holdfast
 from experiment_helpers import TINY, make_experiment, write_config
@@ -147,3 +148,29 @@ def test_threads_load_one_after_another() -> None:
     with ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(load, range(8)))) == 1
     load(0)  # and the process is as before
+
+
+def test_a_policy_says_what_it_must_be_given(tmp_path: Path) -> None:
+    policy = holdfast.Policy.load("embedded", holdfast.ModelSettings(device="cpu"))
+    policy.save(str(tmp_path / "saved"))
+    assert (tmp_path / "saved" / "config.json").exists()
+    file = tmp_path / "picture.png"
+    keys = []
+    for colour, size in (("red", 56), ("blue", 84)):  # the file as it is now, not as it was
+        Image.new("RGB", (size, size), colour).save(file)
+        keys.append([policy.encode(["what is it?"], [[one]]).image_keys for one in (str(file), file)])
+        assert keys[-1][0] == keys[-1][1]
+    assert keys[0] != keys[1]
+    square = Image.new("RGB", (56, 56))
+    for prompts, images, said in (
+        ("what", [[]], "prompts is 'what'; it must be a list of texts"),
+        ([3], [[]], "prompts is [3]; it must be a list of texts"),
+        ([], [], "prompts is empty"),
+        (["what"], None, "images must hold a list of pictures for each prompt"),
+        (["what"], [square], "images must hold a list of pictures for each prompt"),
+        (["what"], ["picture.png"], "images must hold a list of pictures for each prompt"),
+        (["what", "which"], [[]], "There are 2 prompts and pictures for 1"),
+        (["what"], [[np.zeros((56, 56, 3))]], "A picture of prompt 0 is of the type ndarray"),
+    ):
+        with pytest.raises(holdfast.InputError, match=re.escape(said)):
+            policy.encode(prompts, images)  # type: ignore[arg-type]

@@ -192,14 +192,14 @@ def resolve(source: str | Path, settings: ModelSettings) -> tuple[str, dict[str,
     return os.fspath(folder), {"local_files_only": True}
 
 
-def save_model(model: Any, processor: Any, folder: Path) -> None:
+def save_model(model: Any, processor: Any, folder: str | Path) -> None:
     """Write a folder that `from_pretrained` and `load_model` can read.
 
     Raises:
         HoldfastError: it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
     except Exception as error:  # safetensors reports a full disk with an error of its own

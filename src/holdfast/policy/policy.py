@@ -20,6 +20,7 @@ from holdfast.policy.drawing import Draw, Recorder
 from holdfast.policy.encode import Unfit
 from holdfast.policy.environment import loading
 from holdfast.policy.families import family_of
+from holdfast.policy.given import pictures
 from holdfast.policy.gradients import trained_weights
 from holdfast.policy.lean import Lean
 from holdfast.policy.load import load_model, save_model
@@ -103,7 +104,7 @@ class Policy:
             try_pictures(policy := cls(*load_model(folder, settings), settings))
         return policy
 
-    def save(self, folder: Path, merge: bool = False) -> None:
+    def save(self, folder: str | Path, merge: bool = False) -> None:
         """Write weights, configuration and processor as transformers lays them out.
 
         With LoRA, only the adapters (`settings.path` is needed to load them again); or, to `merge`,
@@ -146,9 +147,9 @@ class Policy:
 
         Raises:
             Unfit: the model cannot take a prompt; the message names its index.
-            HoldfastError: an image cannot be read.
+            HoldfastError: an image cannot be read, or what is given is something else.
         """
-        return self.encoder.prompts(prompts, images).to(self.device)
+        return self.encoder.prompts(prompts, pictures(prompts, images)).to(self.device)
 
     def prepare(self, images: Sequence[Sequence[ImageSource]]) -> None:
         """Begin to decode the images of a batch that is encoded next, while the device computes this one.
