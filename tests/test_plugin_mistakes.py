@@ -82,7 +82,11 @@ class Says(Strategy):
         return [] if self.what == "batch" else items
 
     def gradient(self, stage, memory, groups):
-        return {"x": "much"} if self.what == "gradient" else None
+        named = {"own loss": {"loss": 1.0}, "own reward": {"reward": 1.0}, "twice": {"x": 1.0}}
+        return {"x": "much"} if self.what == "gradient" else named.get(self.what)
+
+    def stepped(self, stage, memory, optimizer):
+        return {"skipped": 1.0} if self.what == "own skipped" else None
 
     def rate(self, stage, memory, rate, loss):
         return None if self.what == "rate" else torch.tensor(rate)
@@ -92,6 +96,32 @@ class Says(Strategy):
 
     def end(self, stage, memory):
         return {"x": 1} if self.what == "end" else None
+
+
+class Short(Strategy):
+    kind: str
+
+    def batch(self, stage, memory, items):
+        return items
+
+
+class Long(RFT):
+    objective: str
+
+    def advantages(self, rewards_BG, greedy_B, more):
+        return rewards_BG
+
+
+class Careful(Strategy):
+    kind: str
+
+    @torch.no_grad()
+    def rate(self, stage, memory, rate, loss, calm=1.0):
+        return rate * calm
+
+    @staticmethod
+    def gradient(*given):
+        return {}
 
 
 class Meddles(Measure):
@@ -196,6 +226,8 @@ def test_errors_of_classes_of_ones_own_have_their_line_and_end_a_job_alone(
     [
         ("batch", "`batch` gave []; it must give some of the items"),
         ("gradient", "`gradient` gave 'much'; it must give a number"),
+        ("own loss", "`gradient` gave 'loss', which the training log has already"),
+        ("own skipped", "`stepped` gave 'skipped', which the training log has already"),
         ("rate", "`rate` gave None; it must give a number"),
         ("collected", "`collected` gave None; it must give groups"),
         ("memory", "`memory` gave {'seen': 3}; it must give tensors by name"),
@@ -207,6 +239,32 @@ def test_what_a_hook_gives_is_looked_at(mistakes: Path, tmp_path: Path, what: st
         tmp_path, objective="sft", iterations=4, retention={"kind": "mistakes.py:Says", "what": what}
     )
     assert f"mistakes.py:Says: {expected}" in said
+
+
+def test_what_the_log_says_of_the_batch_is_not_replaced(mistakes: Path, tmp_path: Path) -> None:
+    said = failure(
+        tmp_path, objective="grpo", iterations=1, retention={"kind": "mistakes.py:Says", "what": "own reward"}
+    )
+    assert "`gradient` gave 'reward', which the training log has already" in said
+
+
+def test_hooks_that_cannot_be_called_are_named_before_any_work(mistakes: Path, tmp_path: Path) -> None:
+    for method, said in (
+        (
+            {"objective": "sft", "retention": {"kind": "mistakes.py:Short"}},
+            "Short: `batch` takes (self, stage, memory, items), and is called with (self, stage, memory, "
+            "items, iteration)",
+        ),
+        (
+            {"objective": "mistakes.py:Long"},
+            "Long: `advantages` takes (self, rewards_BG, greedy_B, more), and is called with (self, "
+            "rewards_BG, greedy_B)",
+        ),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            load_experiment(write_config(tmp_path, {**SMALL, "methods": {"m": method}}))
+    fine = {"objective": "sft", "retention": {"kind": "mistakes.py:Careful"}}
+    load_experiment(write_config(tmp_path, {**SMALL, "methods": {"m": fine}}))
 
 
 def test_hooks_may_give_nothing_and_numbers_of_torch(mistakes: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import signal
@@ -167,7 +168,28 @@ def load_class(reference: str, base: type) -> Any:
         raise InputError(f"{reference} must be a class made from {base.__module__}.{base.__qualname__}.")
     if lacking := sorted(getattr(found, "__abstractmethods__", ())):
         raise InputError(f"{reference} has no `{lacking[0]}`; add it to the class.")
+    ours = [vars(one) for one in found.__mro__ if one.__module__.startswith("holdfast.")]
+    for name, hook in {name: hook for one in reversed(ours) for name, hook in one.items()}.items():
+        own = inspect.getattr_static(found, name)
+        theirs = inspect.isfunction(own) and Path(own.__code__.co_filename) in _ran
+        if theirs and inspect.isfunction(hook) and not name.startswith(("_", "model_")):  # pydantic's
+            _check_arguments(f"{reference}: `{name}`", own, hook)
     return found
+
+
+def _check_arguments(what: str, own: Callable[..., Any], hook: Callable[..., Any]) -> None:
+    """See that a method of the user's can be called as the one it replaces, before any work.
+
+    Raises:
+        InputError: it takes more or fewer.
+    """
+    asked = inspect.signature(hook).parameters.values()
+    given = [one.name for one in asked if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    try:
+        inspect.signature(own).bind(*given)
+    except TypeError:
+        takes = ", ".join(inspect.signature(own).parameters)
+        raise InputError(f"{what} takes ({takes}), and is called with ({', '.join(given)}).") from None
 
 
 def load_function(reference: str) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,10 @@ from holdfast.learning.retention import Memory, Strategy
 if TYPE_CHECKING:
     from holdfast.learning.groups import Groups
     from holdfast.learning.stage import Stage
+
+# What a row of the training log holds besides, whatever the method.
+LOGGED = ("step", "loss", "entropy", "grad_norm", "learning_rate", "skipped", "kl", "clipped",
+          "tokens_per_s", "seconds")  # fmt: skip
 
 
 class Strategies:
@@ -47,7 +51,8 @@ class Strategies:
     def gradient(self, groups: Groups) -> dict[str, float]:
         said: dict[str, float] = {}
         for strategy, memory in self._each:
-            said |= _numbers(strategy, "gradient", strategy.gradient(self.stage, memory, groups))
+            found = strategy.gradient(self.stage, memory, groups)
+            said |= _numbers(strategy, "gradient", found, (*LOGGED, *groups.stats, *said))
         return said
 
     def rate(self, rate: float, loss: float) -> float:
@@ -58,7 +63,8 @@ class Strategies:
     def stepped(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         said: dict[str, float] = {}
         for strategy, memory in self._each:
-            said |= _numbers(strategy, "stepped", strategy.stepped(self.stage, memory, optimizer))
+            found = strategy.stepped(self.stage, memory, optimizer)
+            said |= _numbers(strategy, "stepped", found, (*LOGGED, *said))
         return said
 
     def end(self) -> dict[str, Memory]:
@@ -93,9 +99,18 @@ def _number(strategy: Strategy, hook: str, found: Any) -> float:
     return float(number)
 
 
-def _numbers(strategy: Strategy, hook: str, found: Any) -> dict[str, float]:
+def _numbers(strategy: Strategy, hook: str, found: Any, taken: Collection[str]) -> dict[str, float]:
+    """
+    Args:
+        taken: names of what the log holds already, which would be replaced.
+    """
     named = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
     _check(strategy, hook, found, named or found is None, "numbers by name")
+    if twice := [name for name in found or () if name in taken]:
+        raise HoldfastError(
+            f"{strategy.kind}: `{hook}` gave '{twice[0]}', which the training log has already; call it "
+            f"otherwise, such as {strategy.name}_{twice[0]}."
+        )
     return {name: _number(strategy, hook, number) for name, number in (found or {}).items()}
 
 
