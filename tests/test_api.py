@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import holdfast
+from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, write_config
 from results_helpers import make_results
 
@@ -37,6 +38,23 @@ def test_an_experiment_from_a_mapping_to_frames(tmp_path: Path) -> None:
     assert grouped[one["seed"], one["stage"], one["task"]] == pytest.approx(one["accuracy"])
     again = holdfast.load_results(write_config(tmp_path, {**settings, "seeds": [0, 1]}))
     assert again.metrics().equals(metrics)
+
+
+def test_a_run_from_python_has_its_folder(call: Call, tmp_path: Path) -> None:
+    settings = TINY | {"sequence": ["reading"], "general": [], "output": str(tmp_path / "out")}
+    settings |= {"store": str(tmp_path / "store"), "methods": {"sft": {"objective": "sft", "iterations": 1}}}
+    holdfast.run(settings)
+    again = holdfast.load_experiment(tmp_path / "out")
+    assert len(holdfast.load_results(again).cells()) == 2
+    index = (tmp_path / "out" / "index.jsonl").read_text().splitlines()
+    assert len(index) == 3 and all(json.loads(row)["done"] for row in index)
+    said = call("report", tmp_path / "out")
+    assert said.code == 0, said.err
+    with pytest.raises(holdfast.InputError, match="holds a report of other settings"):
+        holdfast.run(settings | {"seeds": [1]})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(holdfast.InputError, match=r"The output folder .* cannot be written"):
+        holdfast.run(settings | {"output": str(tmp_path / "file" / "out")})
 
 
 def test_failures_are_raised(tmp_path: Path) -> None:

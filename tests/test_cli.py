@@ -19,8 +19,7 @@ from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, snapshot, write_config
 from holdfast import __version__
 from holdfast.analysis.results import Results
-from holdfast.cli import run as runs
-from holdfast.experiment import jobs
+from holdfast.experiment import jobs, runindex
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
 from holdfast.report import page
@@ -262,7 +261,7 @@ def test_so_does_one_that_is_full_when_weights_are_saved(
 def test_a_copy_of_a_run_gets_a_report_of_its_own(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs._save_config(make_experiment(tmp_path))
+    runindex.write_config(make_experiment(tmp_path))
     shutil.copytree(tmp_path / "out", tmp_path / "copy")
     written: list[Path] = []
     monkeypatch.setattr(page, "build", lambda results, folder, **_: written.append(folder))
@@ -289,7 +288,7 @@ def test_a_model_that_cannot_be_had_is_said_before_any_job(
 def test_two_runs_get_a_gallery_of_both(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "build", lambda results, folder, **_: folder / "index.html")
     for name in ("first", "second"):
-        runs._save_config(make_experiment(tmp_path / name))
+        runindex.write_config(make_experiment(tmp_path / name))
     said = call("report", tmp_path / "first" / "out", tmp_path / "second" / "out")
     assert said.code == 0, said.err
     html = (tmp_path / "first" / "out" / "report" / "gallery-with-out.html").read_text(encoding="utf-8")

@@ -93,15 +93,16 @@ def run(
 ) -> Results:
     """Run an experiment, or go on with it; what is done already is not done again.
 
-    Trackers are told curves and cells; `holdfast run` writes the report and tells them of it.
+    Its folder (`experiment.output`) is that of a run, for `holdfast report` and other commands. Trackers are
+    told curves and cells; `holdfast run` writes the report and tells them of it.
 
     Args:
         experiment: or what `load_experiment` takes.
         progress: show bars in the terminal.
 
     Raises:
-        InputError: the device or the store cannot be used, memory does not suffice, or the model cannot
-            take a row.
+        InputError: the device, the store or the output cannot be used, memory does not suffice, the model
+            cannot take a row, or the run's folder holds a report of other settings.
         HoldfastError: jobs failed; what is done stays.
         KeyboardInterrupt: it was stopped; the same call goes on from there.
     """
@@ -113,23 +114,30 @@ def run(
     from holdfast.experiment.devices import places
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.fitting import check_rows
+    from holdfast.experiment.locks import check_writable
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.progress import Progress
+    from holdfast.experiment.runindex import check_earlier, write_config, write_index
     from holdfast.experiment.tracking import Tracking
     from holdfast.experiment.workers import check_memory
 
     if type(workers) is not int or workers < 1:
         raise InputError(f"workers is {workers!r:.100}; it must be a whole number of at least 1.")
     experiment = _experiment(experiment)
+    check_writable(experiment.output, "output")
     store = open_store(experiment)
     store.prepare()
     check_memory(experiment, workers, places(experiment.model.device))
     check_rows(experiment)
     plan = make_plan(experiment)
+    check_earlier(experiment, plan)
+    write_config(experiment)
+    write_index(experiment, plan, store)
     bars = Progress(Console(quiet=not progress))
     with closing(Tracking(experiment, plan, store, experiment.track)) as tracking:
         outcome = execute(experiment, plan, store, workers, bars, on_event=tracking.hear)
+    write_index(experiment, plan, store)
     if outcome.failed:
         label, message = next(iter(outcome.failed.items()))
         others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""

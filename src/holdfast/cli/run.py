@@ -112,7 +112,7 @@ def run(
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
-    from holdfast.experiment.runindex import check_earlier, write_index
+    from holdfast.experiment.runindex import check_earlier, write_config, write_index
     from holdfast.experiment.tracking import Tracking
     from holdfast.experiment.workers import check_memory
 
@@ -129,7 +129,7 @@ def run(
     if not replace:
         check_earlier(experiment, plan)
     _check_fetched(experiment, plan, store)
-    _save_config(experiment)
+    write_config(experiment)
     write_index(experiment, plan, store)
     # Of several machines that share a run, the one that writes the report tells trackers.
     with closing(Tracking(experiment, plan, store, experiment.track if report else ())) as tracking:
@@ -266,10 +266,3 @@ def _causes(failed: Mapping[str, str]) -> str:
         f"  {jobs[0]}{f' and {len(jobs) - 1} more' if len(jobs) > 1 else ''}: {message}"
         for message, jobs in labels.items()
     )
-
-
-def _save_config(experiment: Experiment) -> None:
-    import yaml
-
-    text = yaml.safe_dump(experiment.resolved(), sort_keys=False, allow_unicode=True)
-    files.write_text(experiment.output / "config.yaml", f"# All settings of this run.\n{text}")

@@ -19,6 +19,7 @@ from holdfast.experiment.plan import Plan
 from holdfast.experiment.store import Store
 
 INDEX = "index.jsonl"
+CONFIG = "config.yaml"
 RUNS = Path("runs")  # where runs' folders lie, unless told otherwise
 # Settings that say where and how work is done; they change no result, nor what a report says of any.
 INDIFFERENT = {
@@ -57,6 +58,12 @@ def write_index(experiment: Experiment, plan: Plan, store: Store) -> None:
     files.write_jsonl(experiment.output / INDEX, index(plan, store))
 
 
+def write_config(experiment: Experiment) -> None:
+    """Write the resolved settings into the run's folder, which makes it one."""
+    text = yaml.safe_dump(experiment.resolved(), sort_keys=False, allow_unicode=True)
+    files.write_text(experiment.output / CONFIG, f"# All settings of this run.\n{text}")
+
+
 def indices_beside(store: Path) -> list[Path]:
     """The indices of the runs beside a store's folder, and in `runs`; each once."""
     found = (index for root in (store.parent, RUNS) for index in root.glob(f"*/{INDEX}"))
@@ -74,7 +81,7 @@ def check_earlier(experiment: Experiment, plan: Plan) -> None:
         return
     try:
         done = {row["fingerprint"] for row in files.read_jsonl(folder / INDEX) if row["done"]}
-        before = yaml.safe_load(files.read_text(folder / "config.yaml"))
+        before = yaml.safe_load(files.read_text(folder / CONFIG))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return  # of an earlier version, or no longer readable
     lost = len(done - plan.jobs.keys())
