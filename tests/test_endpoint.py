@@ -257,10 +257,14 @@ def test_addresses() -> None:
     assert chat_address("http://host:8000") == "http://host:8000/v1/chat/completions"
     assert chat_address("https://host/openai/v1/") == "https://host/openai/v1/chat/completions"
     assert chat_address("http://host/v1/chat/completions") == "http://host/v1/chat/completions"
-    for bad in ("localhost:8000", "ftp://host", "http://", "http://host:port", "http://u:secret@host/v1"):
-        with pytest.raises(InputError, match="is not a server's address") as told:
+    for bad in ("localhost:8000", "ftp://host", "http://", "http://host:port"):
+        with pytest.raises(InputError, match="is not a server's address"):
             chat_address(bad)
-        assert "secret" not in str(told.value)
+    for user in ("u:secret", "u:se/secret", "u:secret#x/y", "u:?secret", "secret"):
+        for address in (f"http://{user}@host/v1", f"{user}@host:80", "http://host/v1?key=secret"):
+            with pytest.raises(InputError, match="name the variable that holds it") as told:
+                chat_address(address)
+            assert "secret" not in str(told.value) and "u:" not in str(told.value).partition("host")[0][8:]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +280,12 @@ def test_addresses_that_cannot_be_read(bad: str) -> None:
     [
         ("ALL_PROXY", "socks5://127.0.0.1:1", r"^The proxy that ALL_PROXY, .*: pip install socksio\)"),
         ("HTTP_PROXY", "ftp://127.0.0.1:1", r"^The proxy that .* cannot be used \(Unknown scheme"),
-        ("HTTPS_PROXY", "http://[::", r"^The proxy that .* cannot be used \(Invalid port"),
+        ("HTTPS_PROXY", "http://[::", r"^The proxy that .* cannot be used \(its port is no number"),
+        (
+            "ALL_PROXY",
+            "http://user:se#cret@host:80",
+            r"^The proxy (?!.*'se').*write # and / of a password as %23",
+        ),
         ("SSL_CERT_FILE", "/nowhere/at/all", r"^The certificates that SSL_CERT_FILE .*\(no such file"),
         ("SSL_CERT_FILE", __file__, r"^The certificates that SSL_CERT_FILE .*\(there is none in it"),
     ],
@@ -327,6 +336,18 @@ def test_a_key_that_the_server_repeats_is_not_shown(
         server.troubles[:] = [reply]
         with pytest.raises(HoldfastError, match=rf"{said}: .*Incorrect key: \(the key\)"):
             complete(connect(server, key_variable="SERVER_KEY", retries=0))
+
+    monkeypatch.setenv("SERVER_KEY", "sk-A+b/secret")  # which some write in JSON with escapes
+    written = b"sk-A\\u002Bb\\/secret"
+    for answer in (
+        (401, {}, b'{"error": {"message": "No key: ' + written + b'"}}'),
+        (401, {}, b'{"detail": "No key: ' + written + b'"}'),
+        (401, {}, {"error": {"message": "No key: sk-A+b/secret"}}),
+    ):
+        server.troubles[:] = [answer]
+        with pytest.raises(InputError, match=r"No key: \(the key\)") as told:
+            complete(connect(server, key_variable="SERVER_KEY"))
+        assert "secret" not in str(told.value)
 
 
 def test_what_a_server_says_in_several_lines_is_told_in_one(server: ChatServer) -> None:

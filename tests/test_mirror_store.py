@@ -296,6 +296,21 @@ def test_an_address_that_is_a_pattern_is_refused(tmp_path: Path, url: str) -> No
         open_place(url, tmp_path)
 
 
+@pytest.mark.parametrize("user", ["me:secret", ":secret", "me:se/secret", "me:1secret", "me:1234"])
+def test_a_password_in_an_address_is_refused(tmp_path: Path, call: Call, user: str) -> None:
+    """Settings are written into the run's folder and its report."""
+    end = call("run", write_config(tmp_path, SETTINGS | {"store": f"sftp://{user}@host/runs"}))
+    assert end.code == 2 and "store: the address sftp://host/runs holds a password" in end.err
+    assert "FSSPEC_SFTP_PASSWORD" in end.err and user not in end.err
+    with pytest.raises(InputError, match="The address sftp://host/runs holds a password"):
+        open_place(f"sftp://{user}@host/runs", tmp_path / "cache")
+
+
+def test_addresses_without_a_password(tmp_path: Path) -> None:
+    for address in ("memory://me@host/runs", "memory://host:22/runs@home", "memory://bucket/a:b@c"):
+        open_place(address, tmp_path / "cache")
+
+
 def test_memory_of_one_process_serves_no_other(tmp_path: Path, memory: str) -> None:
     with pytest.raises(InputError, match="Take --workers 1"):
         run(away(tmp_path, memory), workers=2)

@@ -113,6 +113,10 @@ def test_settings_of_a_sampler_are_checked(engine: EngineServer, tmp_path: Path,
     sampler = {key: value for key, value in engine.sampler().items() if key != "version"}
     with pytest.raises(InputError, match=r"methods\.g\.sampler\.version: is missing"):
         make_experiment(tmp_path, methods={"g": {"objective": "grpo", "sampler": sampler}})
+    keyed = engine.sampler() | {"url": "http://user:secret@host/v1"}
+    with pytest.raises(InputError, match=r"methods\.g\.sampler\.url: http://host/v1 is not a server") as told:
+        make_experiment(tmp_path, methods={"g": {"objective": "grpo", "sampler": keyed}})
+    assert "secret" not in str(told.value)
     many = {"objective": "grpo", "shards": 2, "sampler": engine.sampler()}
     with pytest.raises(InputError, match=r"methods\.g\.sampler: a server follows one device, not 2"):
         make_experiment(tmp_path, methods={"g": many}, devices=2)

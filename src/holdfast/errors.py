@@ -104,6 +104,28 @@ def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]} …"
 
 
+def without_password(address: str) -> str:
+    """A URL as it may be shown: without a user's name, a password, or what stands behind a question mark.
+
+    A password may hold any character, also those that end a host's name.
+    """
+    return re.sub(r"^([A-Za-z][\w+.-]*:/*)?.*@|[?#].*", r"\1", address, flags=re.DOTALL)
+
+
+def check_no_password(address: str) -> None:
+    """See that a URL which is kept in settings, and told in reports, holds no password.
+
+    Raises:
+        InputError: it does; without it in the message.
+    """
+    if re.match(r"[A-Za-z][\w+.-]*://[^/@]*:(?!\d*(/|$))[^@]*@", address):
+        name = f"FSSPEC_{address.partition(':')[0].upper()}_PASSWORD"
+        raise InputError(
+            f"The address {without_password(address)} holds a password, which would stand in the run's "
+            f"folder and its report; leave it out, and put it into the environment ({name})."
+        )
+
+
 @contextmanager
 def reading(what: object, verb: str = "used", advice: str = "") -> Iterator[None]:
     """Turn whatever goes wrong while something of the user's is read into one line that names it.

@@ -21,7 +21,7 @@ from pydantic import (
 from holdfast import plugins
 from holdfast.config.cards import Card
 from holdfast.config.grid import Variant
-from holdfast.errors import none_of, suggestion
+from holdfast.errors import InputError, check_no_password, none_of, suggestion
 from holdfast.files import is_url
 from holdfast.generate.settings import Served
 from holdfast.learning.methods import Method, Shard
@@ -181,6 +181,10 @@ class Experiment(Settings):
             return Path(value)
         if value.endswith("://"):
             raise ValueError("names no bucket or folder after ://")
+        try:
+            check_no_password(value)
+        except InputError as error:
+            raise ValueError(f"t{str(error)[1:].rstrip('.')}") from None
         return value
 
     @field_validator("executor")

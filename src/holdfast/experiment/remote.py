@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from holdfast import files
-from holdfast.errors import HoldfastError, InputError, reason
+from holdfast.errors import HoldfastError, InputError, check_no_password, reason
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between tries
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -38,13 +38,15 @@ class Remote:
     Every method raises Unreachable, and OSError where a disk is full.
 
     Raises:
-        InputError: the URL is of no known kind, or of one whose package is not installed.
+        InputError: the URL is of no known kind, or of one whose package is not installed, or holds a
+            password.
     """
 
     def __init__(self, url: str) -> None:
         import fsspec
         from fsspec.registry import known_implementations
 
+        check_no_password(url)
         self.url = url.rstrip("/")
         protocol, _, address = url.partition("://")
         if protocol in ("file", "local") and not address.startswith(("/", "~")):

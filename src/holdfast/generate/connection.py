@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from holdfast.errors import InputError, reason
+from holdfast.errors import InputError, reason, without_password
 
 
 def connected(headers: Mapping[str, str]) -> httpx2.AsyncClient:
@@ -34,8 +33,11 @@ def connected(headers: Mapping[str, str]) -> httpx2.AsyncClient:
     try:
         return httpx2.AsyncClient(headers=headers, timeout=None, verify=trust)
     except (ImportError, ValueError, httpx2.InvalidURL) as error:
-        lacks = isinstance(error, ImportError)
-        cause = "SOCKS needs a package: pip install socksio" if lacks else reason(error)
+        cause = reason(error)
+        if isinstance(error, ImportError):
+            cause = "SOCKS needs a package: pip install socksio"
+        elif "port" in cause:  # which is said, and may be the beginning of a password
+            cause = "its port is no number; write # and / of a password as %23 and %2F"
         raise InputError(
             f"The proxy that ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names cannot be used ({cause}). Correct "
             "it, or unset it where the server needs none."
@@ -75,8 +77,11 @@ def chat_address(url: str) -> str:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     if not usable or parts.query or parts.fragment or parts.username:
-        shown = re.sub(r"(?<=//)[^/]*@|[?#].*", "", url)  # without a password
-        raise InputError(f"{shown} is not a server's address, such as http://localhost:8000/v1.")
+        keyed = " A key is not for it: name the variable that holds it (key_variable)."
+        raise InputError(
+            f"{without_password(url)} is not a server's address, such as http://localhost:8000/v1."
+            + (keyed if "@" in url or "?" in url else "")
+        )
     path = parts.path.rstrip("/") or "/v1"
     if not path.endswith("/chat/completions"):
         path += "/chat/completions"

@@ -15,6 +15,7 @@ import email.utils
 import os
 import queue
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -273,24 +274,26 @@ class ServerGenerator:
     def said(self, response: httpx2.Response, content: bytes) -> str:
         """Status of a refusal and what the server says about it, without the key."""
         try:
-            error = parse_json(self._without_key(content))["error"]
+            error = parse_json(content)["error"]
             message = error["message"] if isinstance(error, dict) else error
         except (ValueError, KeyError, TypeError):
             message = self.excerpt(content)
-        status = f"{response.status_code} {response.reason_phrase}"
-        text = " ".join(str(message or "").split())
+        status = self._without_key(f"{response.status_code} {response.reason_phrase}")
+        text = " ".join(self._without_key(str(message or "")).split())
         return f"{status} ({text.rstrip('.')[:300]})" if text else status
 
     def excerpt(self, content: bytes) -> str:
         """The beginning of what it sent, as the end of a line, without the key."""
-        content = self._without_key(content)
-        text = " ".join(content[:200].decode("utf-8", "replace").split())
-        return f"{text} …" if len(content) > 200 else text
+        said = self._without_key(content.decode("utf-8", "replace"))
+        text = " ".join(said[:200].split())
+        return f"{text} …" if len(said) > 200 else text
 
-    def _without_key(self, content: bytes) -> bytes:
+    def _without_key(self, text: str) -> str:
+        """Some servers repeat it, in JSON with some of its characters escaped."""
         if len(self._key) < 8:  # no secret
-            return content
-        return content.replace(self._key.encode(), b"(the key)")  # some servers repeat it
+            return text
+        escaped = (rf"(?:{re.escape(one)}|\\{re.escape(one)}|\\u{ord(one):04x})" for one in self._key)
+        return re.sub("".join(escaped), "(the key)", text, flags=re.IGNORECASE)
 
     def read(self, place: int, group: int, content: bytes) -> Answers:
         """The answers to the question at `place`, as a good reply holds them.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from holdfast.errors import InputError
 from holdfast.settings import Settings
 
 SERVED_VERSION = 1  # raise when a served engine is asked in another way
@@ -40,6 +41,18 @@ class Served(ServerSettings):
     correction: Literal["token", "none"] = "token"
     most: float = Field(2.0, ge=1)  # times that a token may count
     refuse: float = Field(0.1, gt=0)  # mean difference of log-probabilities from which the run stops
+
+    @field_validator("url")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        """A key in it would be written into the run's folder and its report."""
+        from holdfast.generate.connection import chat_address
+
+        try:
+            chat_address(value)
+        except InputError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        return value
 
     def determining(self, learns: bool) -> dict[str, Any]:
         """What of it can change a result; where the server is and how long it may take cannot."""
