@@ -14,8 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cli_helpers import Call
 from holdfast.config.checks import check_model
 from holdfast.errors import InputError
+from holdfast.experiment.architecture import architecture
 from holdfast.policy.policy import Policy
 from holdfast.policy.ready import check_ready
 from holdfast.policy.settings import EMBEDDED, Lora, ModelSettings
@@ -62,6 +64,41 @@ def test_found_before_any_work(folder: Path, file: str, key: str, value: Any, ex
     with pytest.raises(InputError, match=expected) as told:
         check_ready(str(folder), ModelSettings(path=str(folder)))
     one_line(told.value)
+
+
+def test_code_beside_a_checkpoint_is_not_run_nor_asked_for(folder: Path) -> None:
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    change(folder / "config.json", "auto_map", {"AutoConfig": "evil.C"})
+    change(folder / "config.json", "model_type", "evil")
+    with pytest.raises(
+        InputError, match=r"is code that lies beside the checkpoint, and Holdfast runs"
+    ) as told:
+        check_ready(str(folder), ModelSettings(path=str(folder)))
+    assert "trust_remote_code" not in one_line(told.value) and not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["anybody/attention", {"vision_config": "anybody/attention"}])
+def test_kernels_of_the_hub_are_not_fetched_for_a_checkpoint(folder: Path, name: Any) -> None:
+    """Transformers would, where the package `kernels` is installed, as soon as a model is built."""
+    change(folder / "config.json", "_attn_implementation", name)
+    settings = ModelSettings(path=str(folder))
+    said = r"asks for attention by anybody/attention, code that lies on the hub"
+    for look in (
+        lambda: check_ready(str(folder), settings),
+        lambda: architecture(settings),
+        lambda: Policy.load(folder, settings),
+    ):
+        with pytest.raises(InputError, match=said):
+            look()
+
+
+@pytest.mark.parametrize("link", ["gone", "model.safetensors"])
+def test_a_link_that_leads_nowhere_is_said(folder: Path, call: Call, link: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(folder / link)
+    settings = ("test_examples=2", "prompts=embedded", "evaluation.max_tokens=4", "--out", folder / "out")
+    said = call("evaluate", folder, "--tasks", "reading", *settings)
+    assert said.code and "It is a link that leads to no file; copy or download what it stood for" in said.err
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "null", "[]", '{"a": ' + "9" * 5000 + "}"])

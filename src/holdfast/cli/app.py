@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import sys
@@ -95,6 +96,8 @@ def main() -> None:
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
         advice = "Another name may do" if in_the_way else "Check that the disk has room and can be written"
         advice = "Move it away" if isinstance(error, NotRegular) else advice
+        if error.errno in (errno.ENOENT, errno.ELOOP) and place and os.path.islink(place):
+            advice = "It is a link that leads to no file; copy or download what it stood for"
         _fail(f"{error.strerror or error}{f': {place}' if place else ''}. {advice}.", 1, debug)
     except Exception as error:
         if of_users := plugins.fault(error):

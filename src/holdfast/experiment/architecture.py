@@ -109,6 +109,8 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
 def _built(settings: ModelSettings) -> Architecture | None:
     from transformers import AutoConfig
 
+    from holdfast.policy.fit import check_attention
+
     folder = model_folder(settings)
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     if folder is None and settings.revision is not None:
@@ -117,6 +119,7 @@ def _built(settings: ModelSettings) -> Architecture | None:
         config = AutoConfig.from_pretrained(folder or settings.path, **options)
     except (OSError, ValueError):
         return None
+    check_attention(folder or settings.path, config)  # before any part of it is built
     return of_config(config, settings)
 
 

@@ -63,6 +63,11 @@ def loading(part: str, source: object) -> Iterator[None]:
             raise MissingPackage(
                 f"The {part} of {source} needs {package}, which is not installed: pip install {package}"
             ) from error
+        if "trust_remote_code" in str(error.__cause__):
+            raise InputError(
+                f"The {part} of {source} is code that lies beside the checkpoint, and Holdfast runs none. "
+                "Take a copy in transformers' own form, often called NAME-hf, or another model."
+            ) from error
         if any(type(cause).__name__ == _NOT_FETCHED for cause in _causes(error)):
             raise not_fetched(source) from error
         raise

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import InputError
+from holdfast.errors import InputError, shortened
 from holdfast.weights import count_parameters, count_tensors, indexed, whole_numbers
 
 _DEPTHS = ("num_hidden_layers", "depth", "num_layers")
@@ -110,3 +110,19 @@ def _fail(source: object, reason: str) -> None:
         f"The processor of {source} does not fit its weights: {reason}. "
         "Copy tokenizer and processor files from the checkpoint that the weights come from."
     )
+
+
+def check_attention(source: object, config: Any) -> None:
+    """See that a configuration names no kernel of the hub, which transformers would fetch and run.
+
+    Raises:
+        InputError: it does.
+    """
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", ()))]
+    for part in parts:
+        name = getattr(part, "_attn_implementation", None)
+        if isinstance(name, str) and "/" in name:
+            raise InputError(
+                f"The config.json of {source} asks for attention by {shortened(name)}, code that lies on the "
+                "hub. No code that a checkpoint names is run: take `_attn_implementation` out."
+            )

@@ -17,7 +17,7 @@ from holdfast.policy.device import device_for
 from holdfast.policy.encode import Encoder
 from holdfast.policy.environment import MissingPackage, loading, not_fetched
 from holdfast.policy.families import FAMILIES, family_of
-from holdfast.policy.fit import check_fit, check_scale, check_shapes
+from holdfast.policy.fit import check_attention, check_fit, check_scale, check_shapes
 from holdfast.policy.generation import check_settings
 from holdfast.policy.processor import load_processor
 from holdfast.policy.settings import ModelSettings, holds_adapters, model_path
@@ -166,6 +166,7 @@ def without_weights(config: Any) -> Any:
 def _config(folder: str, options: dict[str, Any]) -> Any:
     with loading("config.json", folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+    check_attention(folder, config)
     if Path(folder).is_dir():
         check_scale(Path(folder), config)
     return config
