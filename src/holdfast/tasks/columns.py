@@ -50,6 +50,7 @@ from holdfast.tasks.source import Source, state_of
 from holdfast.tasks.tables import (
     ROWS_AT_ONCE,
     as_written,
+    check_card,
     column_names,
     library,
     plain_rows,
@@ -344,6 +345,7 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
             reach("dataset", hub, arguments.get("revision"))
         if local:
             files.check_regular([Path(hub), *Path(hub).rglob("*")])  # a pipe would be waited for
+            check_card(Path(hub))
         found = library().load_dataset(**arguments)
         if streaming and (types := as_written(hub, next(iter(found.values())))):
             found = library().load_dataset(**arguments, **types)

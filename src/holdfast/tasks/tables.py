@@ -14,7 +14,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from holdfast.errors import HoldfastError, InputError, reason
+import yaml
+
+from holdfast.errors import HoldfastError, InputError, reason, shortened
 from holdfast.tasks.benchmarks.benchmark import Record
 from holdfast.tasks.csvfile import problem_of_csv, repeated
 from holdfast.tasks.example import LazyImage
@@ -114,6 +116,44 @@ def as_written(place: str, table: Any) -> dict[str, Any]:
         if times:
             return {"features": library().Features(guessed | dict.fromkeys(times, library().Json()))}
     return {}
+
+
+def check_card(folder: Path) -> None:
+    """See that what a folder's README.md says of its tables names files in the folder alone.
+
+    `datasets` would read others without a word, of which no change is noticed, and fetch addresses.
+
+    Raises:
+        InputError: it names others.
+    """
+    for card in (folder / "README.md", folder / ".huggingface.yaml"):
+        if not card.is_file():
+            continue
+        text = card.read_text(encoding="utf-8", errors="replace")
+        block = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---", text, re.DOTALL) if card.suffix == ".md" else None
+        try:
+            said = yaml.safe_load(block[1] if block else "" if card.suffix == ".md" else text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            continue  # `datasets` says what is wrong with it
+        configs = said.get("configs") if isinstance(said, dict) else None
+        for config in configs if isinstance(configs, list) else ():
+            for path in _paths_of(config):
+                if "://" in path or path.startswith(("/", "~")) or ".." in PurePosixPath(path).parts:
+                    raise InputError(
+                        f"{card} names the table {shortened(path)}, which lies outside the folder; put a "
+                        "copy into it, and its name there"
+                    )
+
+
+def _paths_of(config: Any) -> Iterator[str]:
+    """The files and folders that a configuration in a card names."""
+    if not isinstance(config, dict):
+        return
+    files = config.get("data_files")
+    each = list(files.values()) if isinstance(files, dict) else files if isinstance(files, list) else [files]
+    for one in [config.get("data_dir"), *each]:
+        path = one.get("path") if isinstance(one, dict) else one
+        yield from (str(part) for part in (path if isinstance(path, list) else [path]) if part is not None)
 
 
 def problem_of_table(file: Path) -> str | None:
