@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import time
 import warnings
 from multiprocessing.connection import Connection
@@ -19,7 +20,7 @@ from holdfast.learning import objectives
 from holdfast.learning.methods import GRPO, Shard, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
-from holdfast.policy import board
+from holdfast.policy import board, rendezvous
 from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.mailbox import ROOM, Mailbox
@@ -347,6 +348,28 @@ def test_a_rank_that_does_not_come_is_named(rank: int) -> None:
     lacks = f"rank {1 - rank} of 2 did not come within 1 s (HOLDFAST_PATIENCE)."
     assert ours.recv() == f"The 2 ranks did not find each other: {lacks}"
     process.join()
+
+
+def test_ranks_of_a_machine_are_reached_from_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ranks are told, they unpickle."""
+    point = meeting_point()
+    with socket.create_connection(("127.0.0.1", point.port), timeout=5):
+        pass
+    with pytest.raises(ConnectionRefusedError):  # where all that listens on every interface answers
+        socket.create_connection(("127.0.0.2", point.port), timeout=5)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    monkeypatch.setattr(rendezvous, "Ranks", lambda store, rank, size: None)
+    join(point.port, 0, 2)
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+    before = os.umask(0)
+    try:
+        board._make(tmp_path / "memory", 64)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "memory").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_tree_of_sums_has_the_order_of_its_leaves_alone() -> None:

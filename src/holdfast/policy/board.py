@@ -61,8 +61,15 @@ def shared_memory(team: Team, size: int) -> mmap.mmap | None:
 
 
 def _make(path: Path, size: int) -> None:
-    """A file whose room is taken at once: a lack of it later would kill the process."""
-    with suppress(OSError), path.open("xb") as file:
+    """A file whose room is taken at once: a lack of it later would kill the process.
+
+    Nobody else may open it: ranks unpickle what stands in it.
+    """
+
+    def mine(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
+    with suppress(OSError), open(path, "xb", opener=mine) as file:
         os.posix_fallocate(file.fileno(), 0, size)
 
 

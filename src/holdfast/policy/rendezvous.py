@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
@@ -14,12 +15,20 @@ from torch.distributed.rendezvous import rendezvous
 from holdfast.errors import InputError, said
 from holdfast.policy.team import Ranks, Team, TeamLost, patience
 
-HERE = "127.0.0.1"
+HERE, LOOPBACK = "127.0.0.1", "lo"
 
 
 def meeting_point() -> dist.TCPStore:
-    """Where the ranks of a team on this machine find each other, at a free port; while it is held."""
-    return dist.TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
+    """Where the ranks of a team on this machine find each other, at a free port; while it is held.
+
+    No other machine reaches it: whoever tells ranks something has them unpickle it. (By itself the store
+    listens on every interface, whatever address it is given.)
+    """
+    with socket.create_server((HERE, 0)) as listening:
+        port = listening.getsockname()[1]
+        return dist.TCPStore(
+            HERE, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach()
+        )
 
 
 def join(port: int, rank: int, size: int) -> Team:
@@ -28,6 +37,8 @@ def join(port: int, rank: int, size: int) -> Team:
     Raises:
         TeamLost: not all came.
     """
+    if LOOPBACK in (name for _, name in socket.if_nameindex()):  # else gloo asks what the machine is called
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
     return Ranks(dist.TCPStore(HERE, port, is_master=False), rank, size) if size > 1 else Team()
 
 
