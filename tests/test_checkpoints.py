@@ -277,6 +277,27 @@ def test_a_sampler_from_outside_the_package(tmp_path: Path) -> None:
     assert [record["answer"] for record in one.records] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (None, "Fixed left 1 of 1 questions open"),
+        ([None], "Fixed answered with None; it must yield `Answers`"),
+        ([Answers([0], [[None]], [[3]], [[True]])], "with the text None; it must be a str"),  # type: ignore[list-item]
+        ([Answers([0], [["\ud800"]], [[3]], [[True]])], "half of a character"),
+        ([Answers([0], [["a"]], [[np.int64(3)]], [[True]])], r"the length .*3.*; it must be an int, or None"),
+        ([Answers([0], [["a"]], [[3]], [[np.True_]])], r"for whether it finished; it must be True or False"),  # type: ignore[list-item]
+    ],
+)
+def test_what_a_sampler_from_outside_tells_is_looked_at(tmp_path: Path, told: Any, message: str) -> None:
+    class Fixed:
+        def generate(self, *_: object) -> Any:
+            return told
+
+    exam = load_exam(["test_examples=1"], tasks=["measures"])
+    with pytest.raises(HoldfastError, match=message):
+        examine(Subject("fixed", {"sampler": message}, Fixed), exam)
+
+
 def test_a_model_that_has_answered_is_freed(tmp_path: Path) -> None:
     """Else `check` would hold two models in memory."""
     made: list[weakref.ref[Parrot]] = []

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.errors import HoldfastError
+from holdfast.plugins import shown
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.prompts import Style, render_prompt
@@ -110,16 +111,37 @@ def ask(
     Raises:
         HoldfastError: it is not.
     """
-    left = set(range(len(asked)))
-    for part in generator.generate(asked, group, sampling, stream):
+    left, who = set(range(len(asked))), type(generator).__name__
+    for part in generator.generate(asked, group, sampling, stream) or ():
+        if wrong := _wrong(part):
+            raise HoldfastError(f"{who} answered with {wrong}.")
         counts = set(map(len, (part.asked, set(part.asked), part.texts, part.lengths, part.finished)))
         each = (some for told in (part.texts, part.lengths, part.finished) for some in told)
         if len(counts) > 1 or not left.issuperset(part.asked) or any(len(some) != group for some in each):
             raise HoldfastError(
-                f"{type(generator).__name__} answered a question twice, or not with {group} responses "
+                f"{who} answered a question twice, or not with {group} responses "
                 "(a text, a length and whether it is finished for each)."
             )
         left.difference_update(part.asked)
         yield part
     if left:
-        raise HoldfastError(f"{type(generator).__name__} left {len(left)} of {len(asked)} questions open.")
+        raise HoldfastError(f"{who} left {len(left)} of {len(asked)} questions open.")
+
+
+def _wrong(part: Any) -> str | None:
+    """What records could not hold of the answers that code from outside gives; None where nothing."""
+    if not isinstance(part, Answers):
+        return f"{shown(part)}; it must yield `Answers`"
+    for texts in part.texts:
+        for text in texts:
+            if not isinstance(text, str):
+                return f"the text {shown(text)}; it must be a str"
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return f"half of a character (a lone surrogate) in {shown(text)}; write whole ones"
+    if odd := [one for each in part.lengths for one in each if one is not None and type(one) is not int]:
+        return f"the length {shown(odd[0])}; it must be an int, or None"
+    if odd := [one for each in part.finished for one in each if type(one) is not bool]:
+        return f"{shown(odd[0])} for whether it finished; it must be True or False"
+    return None
