@@ -39,7 +39,7 @@ class Family:
 
     As it stands, text-only models, and vision-language models that nothing is known of: their images go
     through the checkpoint's own processor, and the packed pass is for them where their own forward pass is
-    seen to hand the text model embeddings alone (`trial.try_pictures`). A known family says at least where
+    seen to hand the text model embeddings alone (`policy/unlisted.py`). A known family says at least where
     its text model is.
 
     Attributes:
