@@ -57,6 +57,20 @@ def test_a_run_from_python_has_its_folder(call: Call, tmp_path: Path) -> None:
         holdfast.run(settings | {"output": str(tmp_path / "file" / "out")})
 
 
+def test_what_should_be_known_of_a_run_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"prompt": f"what is number {number}?", "answer": "red"} for number in range(6)]
+    rows[4]["prompt"] = "word " * 600
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    settings = TINY | {"sequence": ["mine"], "general": [], "output": str(tmp_path / "out")}
+    settings |= {"tasks": {"mine": {"train": str(data), "test": str(data)}}, "bad_rows": "skip"}
+    settings |= {"store": str(tmp_path / "store"), "train_examples": 5, "test_examples": 5}
+    holdfast.run(settings | {"methods": {"sft": {"objective": "sft", "iterations": 1, "batch": 2}}})
+    said = "\n".join(caplog.messages)
+    assert "1 of 6 test rows of mine is left out: the model cannot take it: " in said
+    assert "rows.jsonl, line 5" in said and re.search("train.* judged|judged.* train", said), said
+
+
 def test_failures_are_raised(tmp_path: Path) -> None:
     settings = TINY | {"output": str(tmp_path / "out"), "store": str(tmp_path / "store")}
     with pytest.raises(holdfast.InputError, match="sequense"):

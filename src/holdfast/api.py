@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from holdfast.errors import HoldfastError, InputError
 if TYPE_CHECKING:
     from holdfast.analysis.results import Results
     from holdfast.config.experiment import Experiment
+
+log = logging.getLogger(__name__)
 
 
 def load_experiment(
@@ -94,7 +97,8 @@ def run(
     """Run an experiment, or go on with it; what is done already is not done again.
 
     Its folder (`experiment.output`) is that of a run, for `holdfast report` and other commands. Trackers are
-    told curves and cells; `holdfast run` writes the report and tells them of it.
+    told curves and cells; `holdfast run` writes the report and tells them of it. What is no error and should
+    be known, such as rows that are trained on and judged, is logged as warnings.
 
     Args:
         experiment: or what `load_experiment` takes.
@@ -110,6 +114,7 @@ def run(
 
     from rich.console import Console
 
+    from holdfast.config.remarks import remarks
     from holdfast.experiment.collect import collect
     from holdfast.experiment.devices import places
     from holdfast.experiment.executor import run as execute
@@ -117,6 +122,7 @@ def run(
     from holdfast.experiment.locks import check_writable
     from holdfast.experiment.mirror import open_store
     from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress
     from holdfast.experiment.runindex import check_earlier, write_config, write_index
     from holdfast.experiment.tracking import Tracking
@@ -128,9 +134,13 @@ def run(
     check_writable(experiment.output, "output")
     store = open_store(experiment)
     store.prepare()
-    check_memory(experiment, workers, places(experiment.model.device))
+    needed = check_memory(experiment, workers, places(experiment.model.device))
+    for warning in filter(None, (needed, *rounded_away(experiment), *remarks(experiment))):
+        log.warning(warning)
     check_rows(experiment)
     plan = make_plan(experiment)
+    for one in plan.left_out:
+        log.warning("%s: %s", one.text, " ".join(one.first))
     check_earlier(experiment, plan)
     write_config(experiment)
     write_index(experiment, plan, store)
