@@ -75,7 +75,7 @@ def flops(method: Any, folder: Path) -> float:
     policy, left = Policy.load("embedded", ModelSettings()), {}
     for number, items in enumerate((first, second)):
         earlier = {"before": first} if number else {}
-        stage = stage_of(policy, method, items, 4, inherited=left, earlier=earlier, stream=("costs", number))
+        stage = stage_of(policy, method, items, 2, inherited=left, earlier=earlier, stream=("costs", number))
         totals, left = learn(stage, folder=folder / str(number), checkpoint_every=9, on_step=lambda *_: None)
     return totals["flops"]
 
