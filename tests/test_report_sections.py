@@ -161,9 +161,9 @@ def test_a_base_model_that_changed_on_the_hub_is_told() -> None:
 
 def test_no_table_or_figure_of_the_report_before_is_left(tmp_path):
     """Whoever takes all that lies there would take those of other settings; what is not ours stays."""
-    build(make_results(("sft", "grpo"), items=8), tmp_path / "report", pictures=0)
+    build(make_results(("sft", "grpo"), items=8, sequence=SHORT), tmp_path / "report", pictures=0)
     (tmp_path / "report" / "tables" / "mine.csv").write_text("a")
-    left = make_results(("sft",), items=8, general=())
+    left = make_results(("sft",), items=8, sequence=SHORT, general=())
     for folder in ("report", "clean"):
         build(left, tmp_path / folder, pictures=0)
     names = [{str(one.relative_to(tmp_path / folder)) for one in (tmp_path / folder).rglob("*")}

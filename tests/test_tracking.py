@@ -28,6 +28,7 @@ SMALL: dict[str, Any] = {
     "defaults": TINY["defaults"] | {"iterations": 4},
     "checkpoint_every": 2,
 }
+ONE_STAGE = SMALL | {"sequence": ["reading"], "methods": {"sft": {"objective": "sft"}}}
 
 MINE = """
 import json
@@ -199,7 +200,7 @@ def test_a_stopped_run_goes_on_without_telling_a_step_twice(
 def test_one_that_raises_costs_one_warning_and_not_the_run(
     name: str, cause: str, mine: Path, tmp_path: Path, call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = write_config(tmp_path, SMALL | {"track": [f"mine.py:{name}", "mine.py:Lines"]})
+    config = write_config(tmp_path, ONE_STAGE | {"track": [f"mine.py:{name}", "mine.py:Lines"]})
     said = call("run", config)
     assert said.code == 0 and (tmp_path / "out/report/index.html").exists()
     warnings = [record.getMessage() for record in caplog.records if "tracker" in record.getMessage()]
@@ -209,8 +210,7 @@ def test_one_that_raises_costs_one_warning_and_not_the_run(
 
 @pytest.mark.usefixtures("undrawn")
 def test_one_cannot_change_what_another_is_told(mine: Path, tmp_path: Path, call: Call) -> None:
-    small = SMALL | {"sequence": ["reading"]}
-    config = write_config(tmp_path, small | {"track": ["mine.py:Takes", "mine.py:Lines"]})
+    config = write_config(tmp_path, ONE_STAGE | {"track": ["mine.py:Takes", "mine.py:Lines"]})
     assert call("run", config).code == 0
     assert all(numbers for *_, numbers in lines(tmp_path / "out")) and lines(tmp_path / "out")
     assert lines(tmp_path / "out", "table")
@@ -218,14 +218,13 @@ def test_one_cannot_change_what_another_is_told(mine: Path, tmp_path: Path, call
 
 def test_classes_of_one_name_are_told_apart(mine: Path, tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text(MINE)
-    small = SMALL | {"sequence": ["reading"]}
     with pytest.raises(
         InputError, match="both called Lines, as their folder is; give one class another name"
     ):
-        make_experiment(tmp_path, **small, track=["mine.py:Lines", "other.py:Lines"])
-    run(make_experiment(tmp_path, **small, track=["mine.py:Lines"]))
+        make_experiment(tmp_path, **ONE_STAGE, track=["mine.py:Lines", "other.py:Lines"])
+    run(make_experiment(tmp_path, **ONE_STAGE, track=["mine.py:Lines"]))
     told = lines(tmp_path / "out")
-    run(make_experiment(tmp_path, **small, track=["other.py:Lines"]))
+    run(make_experiment(tmp_path, **ONE_STAGE, track=["other.py:Lines"]))
     assert len(lines(tmp_path / "out")) == 2 * len(told)
 
 
@@ -233,7 +232,7 @@ def test_classes_of_one_name_are_told_apart(mine: Path, tmp_path: Path) -> None:
 def test_a_damaged_note_of_what_was_told_costs_one_warning(
     said: str, mine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    experiment = make_experiment(tmp_path, **SMALL | {"sequence": ["reading"]}, track=["mine.py:Lines"])
+    experiment = make_experiment(tmp_path, **ONE_STAGE, track=["mine.py:Lines"])
     run(experiment)
     (note,) = (tmp_path / "out/tracking/Lines").glob("*/told.json")
     note.write_text(said.replace("JOB", next(iter(make_plan(experiment).jobs))))
@@ -243,7 +242,7 @@ def test_a_damaged_note_of_what_was_told_costs_one_warning(
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    experiment = make_experiment(tmp_path, **SMALL | {"sequence": ["reading"]}, track=["tensorboard"])
+    experiment = make_experiment(tmp_path, **ONE_STAGE, track=["tensorboard"])
     experiment.output.mkdir()
     (experiment.output / "tracking").write_text("")
     run(experiment)
@@ -256,7 +255,7 @@ def test_one_that_is_not_installed_costs_one_warning(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     monkeypatch.delitem(sys.modules, "holdfast.tracking.mlflow", raising=False)
-    run(make_experiment(tmp_path, **SMALL | {"sequence": ["reading"]}, track=["mlflow"]))
+    run(make_experiment(tmp_path, **ONE_STAGE, track=["mlflow"]))
     (warning,) = (record.getMessage() for record in caplog.records if "tracker" in record.getMessage())
     assert warning.startswith("The tracker mlflow is left out of this run: ")
     assert warning.endswith("; pip install mlflow.")
@@ -281,20 +280,16 @@ def test_a_name_that_is_none_is_refused_before_any_work(
 
 def test_other_settings_are_another_line(mine: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
-        run(
-            make_experiment(
-                tmp_path, **SMALL | {"sequence": ["reading"]}, seeds=[seed], track=["mine.py:Lines"]
-            )
-        )
+        run(make_experiment(tmp_path, **ONE_STAGE, seeds=[seed], track=["mine.py:Lines"]))
     assert len(list((tmp_path / "out/tracking/Lines").iterdir())) == 2
 
 
 def test_another_name_of_a_method_is_another_line(mine: Path, tmp_path: Path) -> None:
     """Its results are there already, and are told under that name."""
-    settings, found = SMALL | {"sequence": ["reading"], "track": ["mine.py:Lines"]}, []
+    settings, found = ONE_STAGE | {"track": ["mine.py:Lines"]}, []
     sft = {"objective": "sft"}
     for methods in ({"one": sft}, {"two": sft}, {"one": sft, "two": sft}):
-        run(make_experiment(tmp_path, **settings, methods=methods))
+        run(make_experiment(tmp_path, **settings | {"methods": methods}))
         found.append(sorted({line for _, line, *_ in lines(tmp_path / "out")}))
     assert found[0] == ["one seed 0"] and found[1] == ["one seed 0", "two seed 0"]
     assert len(list((tmp_path / "out/tracking/Lines").iterdir())) == 3
