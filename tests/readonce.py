@@ -15,7 +15,7 @@ from holdfast.policy.load import load_model
 from holdfast.policy.settings import ModelSettings, holds_adapters
 
 ALIGNED = 64  # bytes: where in a line of a CPU's cache a weight begins decides the last bits of products
-MOST = 16  # models of folders that are kept
+MOST = 32  # models of folders that are kept
 
 _read: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 _asked: dict[tuple[Any, ...], None] = {}  # folders as they were when they were read, but not kept
