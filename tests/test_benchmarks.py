@@ -291,7 +291,7 @@ def test_a_simulated_study_estimates_its_truth(monkeypatch):
     generator = np.random.default_rng(0)
     ability = interval_coverage.abilities(1.0)
     values = interval_coverage.truth(ability, 0.0, generator)
-    true = dict(zip(interval_coverage.MEASURES, values, strict=True))
+    true = dict(zip(interval_coverage.METRICS, values, strict=True))
     assert true["fm"] == true["bwt"] < -0.05 < 0.5 < true["avg_acc"]
     found = interval_coverage.one_study(ability, 2, 0.0, generator, "test")
     assert {name: one.value for name, one in found.items()} == pytest.approx(true, abs=0.05)
