@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+import holdfast
 from cli_helpers import Call
 from experiment_helpers import make_experiment, write_config
-from holdfast.errors import InputError
+from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.pilot import failing, pilot_of
 from holdfast.experiment.plan import make_plan
 
@@ -67,5 +68,7 @@ def test_a_run_stops_and_goes_on_when_told_to(tmp_path: Path, call: Call) -> Non
     assert said.code == 3
     assert "Stopped at the pilot bar: sft did not learn reading in its stage" in " ".join(said.err.split())
     assert not (tmp_path / "out" / "report").exists()
+    with pytest.raises(HoldfastError, match=r"Stopped at the pilot bar: .* With pilot=false it goes on"):
+        holdfast.run(config)
     assert call("run", config, "--no-pilot").code == 0
     assert (tmp_path / "out" / "report" / "index.html").is_file()

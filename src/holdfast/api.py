@@ -107,7 +107,7 @@ def run(
     Raises:
         InputError: the device, the store or the output cannot be used, memory does not suffice, the model
             cannot take a row, or the run's folder holds a report of other settings.
-        HoldfastError: jobs failed; what is done stays.
+        HoldfastError: jobs failed, or the experiment's pilot found nothing to retain; what is done stays.
         KeyboardInterrupt: it was stopped; the same call goes on from there.
     """
     from contextlib import closing
@@ -117,11 +117,13 @@ def run(
     from holdfast.config.remarks import remarks
     from holdfast.experiment.collect import collect
     from holdfast.experiment.devices import places
+    from holdfast.experiment.executor import Outcome
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.fitting import check_rows
     from holdfast.experiment.locks import check_writable
     from holdfast.experiment.mirror import open_store
-    from holdfast.experiment.plan import make_plan
+    from holdfast.experiment.pilot import stopped_by
+    from holdfast.experiment.plan import Plan, make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress
     from holdfast.experiment.runindex import check_earlier, write_config, write_index
@@ -146,7 +148,13 @@ def run(
     write_index(experiment, plan, store)
     bars = Progress(Console(quiet=not progress))
     with closing(Tracking(experiment, plan, store, experiment.track)) as tracking:
-        outcome = execute(experiment, plan, store, workers, bars, on_event=tracking.hear)
+
+        def work(experiment: Experiment, plan: Plan) -> Outcome:
+            return execute(experiment, plan, store, workers, bars, on_event=tracking.hear)
+
+        if reason := stopped_by(experiment, store, work):
+            raise HoldfastError(f"{reason} With pilot=false it goes on regardless.")
+        outcome = work(experiment, plan)
     write_index(experiment, plan, store)
     if outcome.failed:
         label, message = next(iter(outcome.failed.items()))

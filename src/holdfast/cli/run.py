@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,6 +109,7 @@ def run(
     from holdfast.experiment.devices import places
     from holdfast.experiment.executor import run as execute
     from holdfast.experiment.fitting import check_rows
+    from holdfast.experiment.pilot import stopped_by
     from holdfast.experiment.plan import make_plan
     from holdfast.experiment.precision import rounded_away
     from holdfast.experiment.progress import Progress, duration
@@ -138,8 +139,9 @@ def run(
             with stoppable("Stopped. What is done stays; the same command goes on from here."):
                 return execute(experiment, plan, store, count, Progress(out), debug, tracking.hear)
 
-        if experiment.pilot and pilot:
-            _pass_pilot(experiment, work)
+        if pilot and (reason := stopped_by(experiment, store, work)):
+            err.print(f"{reason} --no-pilot goes on regardless.")
+            raise typer.Exit(NOTHING_TO_RETAIN)
         outcome = work(experiment, plan)
         while report and not _reported(experiment, plan, store, outcome, most):
             outcome = work(experiment, plan)  # what was found damaged, again
@@ -189,26 +191,6 @@ def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome
     if whole and not outcome.failed:
         files.write_json(state, made_of)
     return whole
-
-
-def _pass_pilot(experiment: Experiment, work: Callable[[Experiment, Plan], Outcome]) -> None:
-    """Go on only where there is something to retain; else exit with NOTHING_TO_RETAIN.
-
-    Jobs that fail here fail in the whole experiment, too, and are told there.
-    """
-    from holdfast.api import load_results
-    from holdfast.experiment.pilot import failing, pilot_of
-    from holdfast.experiment.plan import make_plan
-
-    first = pilot_of(experiment)
-    if work(first, make_plan(first)).failed:
-        return
-    if reason := failing(load_results(first)):
-        err.print(
-            f"Stopped at the pilot bar: {reason}. There is nothing to retain; make stages longer or the rate "
-            "higher, or take other tasks. --no-pilot goes on regardless."
-        )
-        raise typer.Exit(NOTHING_TO_RETAIN)
 
 
 def _shared(devices: int | None, shard: str | None, workers: str) -> list[str]:

@@ -6,12 +6,40 @@ makes is the start of the whole experiment, and is not made again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from holdfast.analysis.paired import Change, compare
 from holdfast.analysis.results import Results
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
+from holdfast.experiment.collect import collect
+from holdfast.experiment.executor import Outcome
+from holdfast.experiment.plan import Plan, make_plan
+from holdfast.experiment.store import Store
+
+
+def stopped_by(
+    experiment: Experiment, store: Store, work: Callable[[Experiment, Plan], Outcome]
+) -> str | None:
+    """Do the pilot, if the experiment has one. Why nothing more is to be done; None where all of it is.
+
+    Jobs that fail here fail in the whole experiment, too, and are told there.
+
+    Args:
+        work: does the jobs of a plan.
+    """
+    if not experiment.pilot:
+        return None
+    first = pilot_of(experiment)
+    plan = make_plan(first)
+    if work(first, plan).failed or (reason := failing(collect(first, plan, store))) is None:
+        return None
+    return (
+        f"Stopped at the pilot bar: {reason}. There is nothing to retain; make stages longer or the rate "
+        "higher, or take other tasks."
+    )
 
 
 def pilot_of(experiment: Experiment) -> Experiment:
