@@ -81,6 +81,12 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return call
 
 
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of the test's own: results lie in runs/store of the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(autouse=True)
 def _unprinted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page's figures have no file for print, whose fonts take longest, where no test asks for it."""

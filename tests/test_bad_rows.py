@@ -317,6 +317,10 @@ def test_the_hub_is_asked_once_before_a_checkpoint_is_loaded(
     ):
         subject.load()
     assert asked == [("model", "no-one/nothing", None)]
+    experiment = make_experiment(tmp_path / "run", model={"path": "no-one/nothing"})
+    with pytest.raises(InputError, match=r"no-one/nothing \(model.path\) is not on this disk, or not"):
+        holdfast.run(experiment)
+    assert len(asked) == 2 and not (tmp_path / "run/out/config.yaml").exists()
 
 
 def test_a_row_whose_answer_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,10 +36,7 @@ from test_own_samplers import Parrot
 OPTIONS = ("prompts=embedded", "evaluation.max_tokens=32", "test_examples=40")
 
 
-@pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a store of its own: results lie in runs/store of the current folder."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 def test_what_is_told_on_the_way_is_rounded_as_the_table_is(call: Call, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from holdfast.measures.movement import group_of, movement
 from holdfast.policy.families import FAMILIES, Family, family_of, part_of
 from holdfast.policy.operations import Operations
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import Lora, ModelSettings, Sampling
+from holdfast.policy.settings import Lora, ModelSettings
 from newer_families import (
     make_gemma4_folder,
     make_glm4v_folder,
@@ -39,7 +39,7 @@ from newer_families import (
     make_qwen3_vl_moe_folder,
 )
 from policy_helpers import make_folder, make_policy, make_qwen3_folder, make_text_folder
-from test_group_pass import assert_equal_passes, loss_and_gradients, random_batch
+from test_group_pass import assert_equal_passes, assert_samples_as_plain, loss_and_gradients, random_batch
 
 MAKERS = {
     "qwen2_vl": make_qwen2_folder,
@@ -93,11 +93,7 @@ def test_a_family_from_outside_gets_the_packed_pass(folders, monkeypatch, caplog
         policy.model.to(dtype)
         for seed, images in enumerate([(1, 1), (2, 0, 1), (0, 0)]):
             assert_equal_passes(policy, *random_batch(policy, seed, images, 3, 6))
-    prompts = random_batch(policy, 1, (1, 0), 1, 1)[0]
-    generator = torch.Generator().manual_seed(0)
-    completions = policy.sample(prompts, 3, Sampling(max_tokens=8), generator, greedy_row=True)
-    again = policy.logprobs_by("plain", prompts, completions, 1.0)
-    torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
+    assert_samples_as_plain(policy)
     assert policy.way == "packed" and not caplog.text
     frozen = make_policy(folders["llava_next"], freeze=("projector",))
     assert not frozen.model.model.image_newline.requires_grad

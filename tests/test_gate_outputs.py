@@ -28,9 +28,7 @@ HOSTILE = "<img src=x onerror=1>|`]](http://x) @team\n\n# head\x1b[31m\u202e\0"
 ACTION = Path(__file__).parents[1] / "action" / "action.yml"
 
 
-@pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 def compared(name: str = "reading", strict: bool = False) -> Comparison:

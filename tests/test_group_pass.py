@@ -86,6 +86,15 @@ def assert_equal_passes(
         torch.testing.assert_close(gradient, plain_gradients[name], rtol=0, atol=span * scale, msg=name)
 
 
+def assert_samples_as_plain(policy: Policy) -> None:
+    """What it draws with and without a picture has the log-probabilities of the plain pass."""
+    prompts = random_batch(policy, 1, (1, 0), 1, 1)[0]
+    generator = torch.Generator().manual_seed(0)
+    completions = policy.sample(prompts, 3, Sampling(max_tokens=8), generator, greedy_row=True)
+    again = policy.logprobs_by("plain", prompts, completions, 1.0)
+    torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
+
+
 BATCHES = {
     "one image each": (1, 1, 1),
     "several images, and none": (2, 0, 1, 3),

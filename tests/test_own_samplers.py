@@ -18,11 +18,7 @@ from holdfast.errors import HoldfastError
 from holdfast.generate.generator import Answers, Question
 from holdfast.policy.settings import Sampling
 
-
-@pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a store of its own: results lie in runs/store of the current folder."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 class Parrot:

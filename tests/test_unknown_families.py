@@ -22,7 +22,7 @@ from holdfast.policy.families import FAMILIES
 from holdfast.policy.settings import Sampling
 from newer_families import make_gemma4_folder, make_glm4v_folder, make_qwen3_5_folder
 from policy_helpers import make_folder, make_policy, make_qwen3_folder
-from test_group_pass import assert_equal_passes, random_batch
+from test_group_pass import assert_equal_passes, assert_samples_as_plain, random_batch
 from unknown_families import make_aya_folder, make_deepseek_folder, make_vipllava_folder
 
 PLAIN_TEXT = {  # their text models are given embeddings and no more
@@ -61,11 +61,7 @@ def test_what_adds_nothing_to_embeddings_gets_the_packed_pass(
     assert policy.way == "packed"
     for seed, images in enumerate([(1, 1), (2, 0, 1)]):
         assert_equal_passes(policy, *random_batch(policy, seed, images, 3, 6))
-    prompts = random_batch(policy, 1, (1, 0), 1, 1)[0]
-    generator = torch.Generator().manual_seed(0)
-    completions = policy.sample(prompts, 3, Sampling(max_tokens=8), generator, greedy_row=True)
-    again = policy.logprobs_by("plain", prompts, completions, 1.0)
-    torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
+    assert_samples_as_plain(policy)
     assert policy.way == "packed" and "plain pass" not in caplog.text
     said = "sampling.temperature 2 makes up for it" in caplog.text  # for a logit_scale of 0.5
     assert said == (name == "aya_vision")

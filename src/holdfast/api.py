@@ -129,6 +129,7 @@ def run(
     from holdfast.experiment.runindex import check_earlier, write_config, write_index
     from holdfast.experiment.tracking import Tracking
     from holdfast.experiment.workers import check_memory
+    from holdfast.policy.ready import check_reachable
 
     if type(workers) is not int or workers < 1:
         raise InputError(f"workers is {workers!r:.100}; it must be a whole number of at least 1.")
@@ -144,6 +145,8 @@ def run(
     for one in plan.left_out:
         log.warning("%s: %s", one.text, " ".join(one.first))
     check_earlier(experiment, plan)
+    if not all(map(store.has_whole, plan.jobs.values())):
+        check_reachable(experiment.model)
     write_config(experiment)
     write_index(experiment, plan, store)
     bars = Progress(Console(quiet=not progress))

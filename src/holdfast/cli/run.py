@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,7 +96,7 @@ def run(
     from holdfast.experiment.forked import prepare_copies
     from holdfast.policy.device import device_name
     from holdfast.policy.known import KNOWN
-    from holdfast.policy.ready import check_ready
+    from holdfast.policy.ready import check_reachable, check_ready
 
     def import_for_workers() -> None:
         if workers != "1":
@@ -129,7 +128,9 @@ def run(
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
     if not replace:
         check_earlier(experiment, plan)
-    _check_fetched(experiment, plan, store)
+    if not all(map(store.has_whole, plan.jobs.values())):
+        with out.status("Asking for the model"):
+            check_reachable(experiment.model)
     write_config(experiment)
     write_index(experiment, plan, store)
     # Of several machines that share a run, the one that writes the report tells trackers.
@@ -162,16 +163,6 @@ def run(
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")
-
-
-def _check_fetched(experiment: Experiment, plan: Plan, store: Store) -> None:
-    """See that a model on the hub can be had, before every job looks for it and waits."""
-    on_hub = files.is_hub_id(experiment.model.path) and not Path(experiment.model.path).exists()
-    if on_hub and not all(store.has_whole(job) for job in plan.jobs.values()):
-        from holdfast.policy.load import check_fetched
-
-        with out.status("Asking the hub for the model"):
-            check_fetched(experiment.model)
 
 
 def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome, pictures: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast import files
 from holdfast.errors import InputError
 from holdfast.policy.environment import torchvision_works
 from holdfast.policy.known import Known
@@ -58,3 +59,15 @@ def encoder_of(settings: ModelSettings) -> Encoder | None:
         if options.get("local_files_only"):
             raise
         return None
+
+
+def check_reachable(settings: ModelSettings) -> None:
+    """See that a model on the hub can be had, before every job looks for it and waits.
+
+    Raises:
+        InputError: it is not on this disk, and the hub cannot be reached or has no such model.
+    """
+    if files.is_hub_id(settings.path) and not Path(settings.path).exists():
+        from holdfast.policy.load import check_fetched
+
+        check_fetched(settings)
