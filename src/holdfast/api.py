@@ -114,41 +114,25 @@ def run(
 
     from rich.console import Console
 
-    from holdfast.config.remarks import remarks
+    from holdfast.experiment import preparation
     from holdfast.experiment.collect import collect
     from holdfast.experiment.devices import places
     from holdfast.experiment.executor import Outcome
     from holdfast.experiment.executor import run as execute
-    from holdfast.experiment.fitting import check_rows
-    from holdfast.experiment.locks import check_writable
-    from holdfast.experiment.mirror import open_store
     from holdfast.experiment.pilot import stopped_by
-    from holdfast.experiment.plan import Plan, make_plan
-    from holdfast.experiment.precision import rounded_away
+    from holdfast.experiment.plan import Plan
     from holdfast.experiment.progress import Progress
-    from holdfast.experiment.runindex import check_earlier, write_config, write_index
+    from holdfast.experiment.runindex import write_index
     from holdfast.experiment.tracking import Tracking
-    from holdfast.experiment.workers import check_memory
-    from holdfast.policy.ready import check_reachable
 
     if type(workers) is not int or workers < 1:
         raise InputError(f"workers is {workers!r:.100}; it must be a whole number of at least 1.")
     experiment = _experiment(experiment)
-    check_writable(experiment.output, "output")
-    store = open_store(experiment)
-    store.prepare()
-    needed = check_memory(experiment, workers, places(experiment.model.device))
-    for warning in filter(None, (needed, *rounded_away(experiment), *remarks(experiment))):
-        log.warning(warning)
-    check_rows(experiment)
-    plan = make_plan(experiment)
+    store = preparation.open_run(experiment)
+    plan = preparation.look(experiment, workers, places(experiment.model.device), log.warning)
     for one in plan.left_out:
         log.warning("%s: %s", one.text, " ".join(one.first))
-    check_earlier(experiment, plan)
-    if not all(map(store.has_whole, plan.jobs.values())):
-        check_reachable(experiment.model)
-    write_config(experiment)
-    write_index(experiment, plan, store)
+    preparation.begin(experiment, plan, store)
     bars = Progress(Console(quiet=not progress))
     with closing(Tracking(experiment, plan, store, experiment.track)) as tracking:
 

@@ -51,13 +51,6 @@ def stoppable(said: str) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def remark(experiment: Experiment) -> None:
-    from holdfast.config.remarks import remarks
-
-    for remark in remarks(experiment):
-        err.print(remark, style="yellow")
-
-
 def announce(reference: str) -> None:
     err.print(f"Your code is run: {reference}")
 

@@ -12,7 +12,7 @@ import typer
 
 from holdfast import files, libraries
 from holdfast.cli.asked import begin, stoppable
-from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out, warn
 from holdfast.errors import InputError
 from holdfast.tasks.prompts import TEMPLATES
 
@@ -115,7 +115,7 @@ def exam_of(
     if known is not None:
         usual, defaults = known.tasks, known.settings
         if known.trouble:
-            err.print(f"Not asked as {known.place}: {known.trouble}.", style="yellow")
+            warn(f"Not asked as {known.place}: {known.trouble}.")
     exam = load_exam(overrides, like, tasks or usual, defaults)
     if not exam.general:
         raise InputError(
@@ -131,10 +131,9 @@ def exam_of(
 def warn_of_prompts(exam: Exam, *models: str) -> None:
     """The embedded model knows its own words alone."""
     if "embedded" in models and exam.prompts != TEMPLATES["embedded"]:
-        err.print(
+        warn(
             "The embedded model knows its own prompts alone; without prompts=embedded it is mostly wrong. "
-            "Its answers are short: evaluation.max_tokens=32.",
-            style="yellow",
+            "Its answers are short: evaluation.max_tokens=32."
         )
 
 

@@ -90,10 +90,15 @@ def escape_what_cannot_be_said() -> None:
             file.reconfigure(errors="backslashreplace")
 
 
+def warn(text: str) -> None:
+    """What is no error and should be known."""
+    err.print(text, style="yellow")
+
+
 def tell_left_out(left_out: Iterable[LeftOut]) -> None:
     """Which rows a run goes without."""
     for one in left_out:
-        err.print("\n  ".join([f"{one.text}:", *one.first]), style="yellow")
+        warn("\n  ".join([f"{one.text}:", *one.first]))
 
 
 def show_table(table: Mapping[str, Any]) -> None:

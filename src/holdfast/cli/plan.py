@@ -11,8 +11,8 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast.cli.ahead import CardName, Cards, Completion, Pixels, show_ahead
-from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers, remark
-from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
+from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, count_workers
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out, warn
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def plan(
 
         check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
 
+        from holdfast.config.remarks import remarks
         from holdfast.experiment import estimate
         from holdfast.experiment.fitting import check_rows
         from holdfast.experiment.mirror import open_store
@@ -61,10 +62,11 @@ def plan(
         from holdfast.experiment.schedule import pending
         from holdfast.experiment.worktime import Assumed
 
-        remark(experiment)
+        for sentence in remarks(experiment):
+            warn(sentence)
         if unprepared:
             said = ", ".join(sorted(unprepared))
-            err.print(f"Not prepared, so counted with their published sizes: {said}.", style="yellow")
+            warn(f"Not prepared, so counted with their published sizes: {said}.")
         else:
             check_rows(experiment)
         jobs, store = make_plan(experiment), open_store(experiment)
@@ -96,12 +98,9 @@ def plan(
     if shown := _resolvable(experiment):
         out.print(_told_apart(shown))
     if completion is not None or pixels is not None:
-        err.print(
-            "--completion and --pixels are for --cards and --card; nothing else asks for them.",
-            style="yellow",
-        )
-    for warning in rounded_away(experiment):
-        err.print(warning, style="yellow")
+        warn("--completion and --pixels are for --cards and --card; nothing else asks for them.")
+    for sentence in rounded_away(experiment):
+        warn(sentence)
     _tell_devices(workers, experiment)
     from holdfast.experiment import memory, sharing
     from holdfast.experiment.architecture import architecture_of
@@ -189,7 +188,7 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
     try:
         where = places(experiment.model.device)
     except InputError as error:
-        err.print(str(error), style="yellow")
+        warn(str(error))
         return
     count = count_workers(workers, experiment, where)
     on = spread(count * experiment.devices, where)

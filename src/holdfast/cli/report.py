@@ -12,7 +12,7 @@ import typer
 
 from holdfast import files
 from holdfast.cli.asked import Run, stoppable
-from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, warn
 from holdfast.errors import InputError, shortened
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def write_report(experiment: Experiment, plan: Plan, store: Store, pictures: int
                 results, experiment.page.parent, examples=partial(judged, experiment, plan), pictures=pictures
             )
         else:
-            err.print("There is no result to report; the earlier report stays.", style="yellow")
+            warn("There is no result to report; the earlier report stays.")
     return not damaged
 
 

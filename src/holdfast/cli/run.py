@@ -19,10 +19,9 @@ from holdfast.cli.asked import (
     announce,
     begin,
     count_workers,
-    remark,
     stoppable,
 )
-from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out
+from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out, warn
 from holdfast.cli.report import (
     FINISHED,
     MOST,
@@ -78,8 +77,6 @@ def run(
     """Run an experiment, or go on with it; write its report."""
     from holdfast.config.load import load_experiment
     from holdfast.experiment.devices import ranks
-    from holdfast.experiment.locks import check_writable
-    from holdfast.experiment.mirror import open_store
 
     only_json(json)
     start = time.monotonic()
@@ -87,52 +84,31 @@ def run(
     experiment = load_experiment(config, [*(overrides or []), *_shared(devices, shard, workers)], announce)
     if ranks() > 1 and _follows(experiment):
         return
-    check_writable(experiment.output, "output")
-    store = open_store(experiment)
-    store.prepare()
     begin(debug)
     libraries.settle(experiment.threads)
 
+    from holdfast.experiment import preparation
+    from holdfast.experiment.devices import places
+    from holdfast.experiment.executor import run as execute
     from holdfast.experiment.forked import prepare_copies
+    from holdfast.experiment.pilot import stopped_by
+    from holdfast.experiment.progress import Progress, duration
+    from holdfast.experiment.runindex import write_index
+    from holdfast.experiment.tracking import Tracking
     from holdfast.policy.device import device_name
-    from holdfast.policy.known import KNOWN
-    from holdfast.policy.ready import check_reachable, check_ready
 
     def import_for_workers() -> None:
         if workers != "1":
             prepare_copies(device_name(experiment.model.device))
 
-    facts = experiment.store_folder / KNOWN
-    check_ready(experiment.model.path, experiment.model, facts, beside=import_for_workers)
-
-    from holdfast.experiment.devices import places
-    from holdfast.experiment.executor import run as execute
-    from holdfast.experiment.fitting import check_rows
-    from holdfast.experiment.pilot import stopped_by
-    from holdfast.experiment.plan import make_plan
-    from holdfast.experiment.precision import rounded_away
-    from holdfast.experiment.progress import Progress, duration
-    from holdfast.experiment.runindex import check_earlier, write_config, write_index
-    from holdfast.experiment.tracking import Tracking
-    from holdfast.experiment.workers import check_memory
-
+    store = preparation.open_run(experiment, beside=import_for_workers)
     where = places(experiment.model.device)
     count = count_workers(workers, experiment, where)
-    needed = check_memory(experiment, count, where)
-    for warning in filter(None, (needed, *rounded_away(experiment))):
-        err.print(warning, style="yellow")
-    remark(experiment)
-    check_rows(experiment)
-    plan = make_plan(experiment)
+    plan = preparation.look(experiment, count, where, warn)
     tell_left_out(plan.left_out)
     _ask_if_large(len(plan.jobs), experiment.max_jobs, yes)
-    if not replace:
-        check_earlier(experiment, plan)
-    if not all(map(store.has_whole, plan.jobs.values())):
-        with out.status("Asking for the model"):
-            check_reachable(experiment.model)
-    write_config(experiment)
-    write_index(experiment, plan, store)
+    with out.status("Looking for what is done, and for the model"):
+        preparation.begin(experiment, plan, store, replace)
     # Of several machines that share a run, the one that writes the report tells trackers.
     with closing(Tracking(experiment, plan, store, experiment.track if report else ())) as tracking:
 

@@ -15,7 +15,7 @@ import typer
 from holdfast import files
 from holdfast.cli import plan, run
 from holdfast.cli.asked import Overrides, Workers
-from holdfast.cli.console import Debug, err, out, tell_left_out
+from holdfast.cli.console import Debug, out, tell_left_out, warn
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:
     tasks = map(experiment.task, experiment.sequence)
     rows = [one for task in tasks for one in task.examples("train", min(task.sizes["train"] or 0, LOOKED_AT))]
     if text := unknown_words(encoder.tokenizer, rows):
-        err.print(text, style="yellow")
+        warn(text)
     answers = [one for data in found for part in data.examples.values() for one in part]
     if not answers:
         return
@@ -208,4 +208,4 @@ def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:
     targets = [render_target(one, style, "answer") for one in answers]
     lengths = [length for length in encoder.look_at_targets(targets) if isinstance(length, int)]
     if text := cut_off(lengths, experiment.evaluation.max_tokens):
-        err.print(text, style="yellow")
+        warn(text)

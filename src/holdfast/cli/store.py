@@ -10,7 +10,7 @@ import typer
 from rich.filesize import decimal
 from rich.table import Table as Grid
 
-from holdfast.cli.console import Debug, Json, err, out, show_json
+from holdfast.cli.console import Debug, Json, out, show_json, warn
 from holdfast.cli.report import open_run
 from holdfast.errors import InputError
 
@@ -113,10 +113,9 @@ def prune_store(
     total = sum(candidate.bytes for candidate in found)
     lost = [one for one in found if one.runs and not one.name.endswith(f"/{WEIGHTS}")]
     if runs := sorted({run for one in lost for run in one.runs}):
-        err.print(
+        warn(
             f"{len(lost):,} of these are results of {', '.join(runs)}, to be computed again where one goes "
-            "on; --unreferenced, once more for each, keeps them.",
-            style="yellow",
+            "on; --unreferenced, once more for each, keeps them."
         )
     if not yes:
         out.print(f"Would free {decimal(total)}; add --yes to do it.")
