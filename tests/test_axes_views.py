@@ -20,9 +20,7 @@ from holdfast.report.sections.training import training_curves
 from holdfast.report.style import looks_of
 from holdfast.report.table import Table
 from measured_results import make_grid
-from results_helpers import make_results
-
-SHORT = ("diagrams", "reading", "photos")
+from results_helpers import SHORT, make_results
 
 
 def grid(**more) -> Analysis:

@@ -25,9 +25,8 @@ from holdfast.report.gallery.page import gallery
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Shelf
 from holdfast.report.page import build
 from holdfast.tasks.example import Example
-from results_helpers import make_results
+from results_helpers import SHORT, make_results
 
-SHORT = ("diagrams", "reading", "photos")
 R, F, C, K, X = 0, 1, 2, 3, MISSING
 SHELF = Shelf(None)
 

@@ -15,9 +15,8 @@ from holdfast.report.sections.calibration import calibration
 from holdfast.report.sections.drift import movement
 from holdfast.report.sections.learned import headline, origins
 from measured_results import with_measures
-from results_helpers import make_results
+from results_helpers import SHORT, make_results
 
-SHORT = ("diagrams", "reading", "photos")
 KINDS = {"points": (0, 1), "change": (-1, 1), "digits": (0, np.inf)}
 OWN = {"cosine": (-1, 1), "ctm": (0, np.inf), "bwt": (-1, 1)}
 

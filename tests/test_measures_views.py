@@ -39,9 +39,8 @@ from holdfast.report.sections.training import budget, zero_advantage_table
 from holdfast.report.style import looks_of
 from holdfast.report.table import number
 from measured_results import make_grid, make_risk, with_measures, without_drift_at
-from results_helpers import make_results
+from results_helpers import SHORT, make_results
 
-SHORT = ("diagrams", "reading", "photos")
 NEW = {
     "risk_by_method",
     "drift",

@@ -11,9 +11,7 @@ from holdfast.analysis.association import cluster_weights, quadratic, spearman, 
 from holdfast.analysis.matrix import accuracy_matrix
 from holdfast.analysis.predictors import Unit, chain_units, stage_units, strength, study
 from measured_results import make_grid, with_measures, without_drift_at
-from results_helpers import make_results
-
-SHORT = ("diagrams", "reading", "photos")
+from results_helpers import SHORT, make_results
 
 
 def ones(count: int) -> np.ndarray:

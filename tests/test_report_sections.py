@@ -21,9 +21,8 @@ from holdfast.report.sections.differences import findings
 from holdfast.report.sections.setup import section, setup
 from holdfast.report.table import Column, Table, number, rounded, signed, to_json
 from holdfast.report.templating import environment
-from results_helpers import make_results
+from results_helpers import SHORT, make_results
 
-SHORT = ("diagrams", "reading", "photos")
 MADE = ("Versions", "Machine", "Threads of a job", "Commit of the base model", "Made")
 
 

@@ -13,9 +13,7 @@ from holdfast.report.sections.learned import origins
 from holdfast.report.sections.retention import strategies
 from holdfast.report.sections.training import budget, zero_advantage_table
 from measured_results import with_measures
-from results_helpers import make_results
-
-SHORT = ("diagrams", "reading", "photos")
+from results_helpers import SHORT, make_results
 
 
 def two_seeds(done: int) -> Results:
