@@ -1,4 +1,4 @@
-"""Float32 matrix products on this CPU: PyTorch's own, and those of Holdfast's layers (policy/products.py).
+"""Float32 matrix products on this CPU: PyTorch's own, and those by oneDNN (policy/products.py).
 
     python benchmarks/products.py            # billions of operations a second, one thread
     python benchmarks/products.py --threads 2
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.1, help="of each product")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("| M | K | N | forward, PyTorch's | ours | rows' gradient | ours | weight's gradient | ours |")
+    products._enabled = True  # also where it does not pay
+    parts = "forward", "rows' gradient", "weight's gradient"
+    print("| M | K | N |", " | ".join(f"{part}, PyTorch's | oneDNN's" for part in parts), "|")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for features, made in SHAPES:
         for count in ROWS:
@@ -42,7 +44,7 @@ def main() -> None:
 
 
 def compared(count: int, features: int, made: int, seconds: float) -> list[float]:
-    """Billions of operations a second, PyTorch's and ours by turns."""
+    """Billions of operations a second, PyTorch's and oneDNN's by turns."""
     rows, weight = torch.randn(count, features), torch.randn(made, features)
     grad = torch.randn(count, made)
     operations = 2 * count * features * made / 1e9

@@ -17,12 +17,33 @@ from policy_helpers import make_folder, make_policy
 from team_helpers import together
 from test_group_pass import loss_and_gradients, random_batch
 
-needs_onednn = pytest.mark.skipif(not products._enabled, reason="this PyTorch is built without oneDNN")
+WORKS = torch.backends.mkldnn.is_available() and products._works()
+needs_onednn = pytest.mark.skipif(not WORKS, reason="this PyTorch is built without oneDNN")
 
 
 @pytest.fixture(autouse=True)
-def small_ones_too(monkeypatch):
+def on_every_processor_and_small_ones_too(monkeypatch):
+    monkeypatch.setattr(products, "_enabled", WORKS)
     monkeypatch.setattr(products, "LEAST", 1)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "faster"),
+    [
+        ("AuthenticAMD", 26, True),  # Zen 5
+        ("AuthenticAMD", 25, False),  # Zen 3 and 4
+        ("GenuineIntel", 6, False),
+        ("GenuineIntel", 26, False),
+    ],
+)
+def test_it_is_used_where_it_is_faster(vendor, family, faster):
+    core = f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nflags\t\t: fpu avx512f\n\n"
+    assert products._pays(core * 2) == faster
+
+
+def test_elsewhere_products_are_pytorchs():
+    assert not products._pays("")  # no Linux
+    assert not products._pays("processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\n")
 
 
 @pytest.fixture
@@ -150,7 +171,6 @@ def test_a_policy_computes_the_same(way, tmp_path, calls):
 
 @needs_onednn
 def test_wrong_products_are_noticed_and_done_without(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(products, "_enabled", True)
     product = products._product
     monkeypatch.setattr(products, "_product", lambda *parts: product(*parts) * 1.5)
     policy = make_policy(make_folder(tmp_path))
@@ -169,7 +189,6 @@ def test_what_wrong_products_drew_is_drawn_anew_and_nothing_else_given_up(writte
     prompts = random_batch(policy, 2, (1, 1), 2, 24)[0]
     if not written_out:
         policy.backbone.lean = same.backbone.lean = None
-    monkeypatch.setattr(products, "_enabled", True)
     product = products._product
     monkeypatch.setattr(products, "_product", lambda *parts: product(*parts) * 1.5)
     draw = lambda one: one.sample(prompts, 30, Sampling(max_tokens=9), torch.Generator().manual_seed(1))  # noqa: E731

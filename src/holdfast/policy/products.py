@@ -1,7 +1,7 @@
-"""Matrix products of float32 on a CPU by oneDNN.
+"""Matrix products of float32 on a CPU by oneDNN, where it is faster.
 
 PyTorch leaves them to MKL, which keeps to 256 bits on processors that are not Intel's: oneDNN, which comes
-with PyTorch, too, is more than twice as fast where units are wider (Zen 5, not Zen 4). It makes a
+with PyTorch, too, is more than twice as fast where units are wider, and slower where they are not. It makes a
 kernel for every number of rows that it meets, so that rows are filled up to one of a few.
 
 Shapes: M rows, K features of each, N of what is made of it.
@@ -10,9 +10,11 @@ Shapes: M rows, K features of each, N of what is made of it.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ FEWEST = 24  # rows, and
 LEAST = 1 << 21  # multiply-adds: below, the call takes longer than the product
 STEP = 16  # rows that are filled up to, at least
 STEPS = 8  # numbers of rows within a factor of two, at most
+ZEN_5 = 26  # the family of AMD's processors whose units have 512 bits
 
 Map = tuple[torch.Tensor, torch.Tensor | None]  # a weight [N, K] and a bias [N]
 
@@ -84,9 +87,11 @@ def linears(rows: torch.Tensor, *maps: Map) -> Sequence[torch.Tensor]:
 
 def _takes(rows: torch.Tensor, *weights: torch.Tensor) -> bool:
     """Whether their product is one for oneDNN."""
+    if not _enabled:
+        return False
     count = rows.numel() // max(rows.shape[-1], 1)
     large = count >= FEWEST and count * sum(weight.numel() for weight in weights) >= LEAST
-    return large and _enabled and all(one.dtype == torch.float32 and one.is_cpu for one in (rows, *weights))
+    return large and all(one.dtype == torch.float32 and one.is_cpu for one in (rows, *weights))
 
 
 def _forward(module: nn.Linear, rows: torch.Tensor) -> torch.Tensor:
@@ -177,4 +182,21 @@ def _works() -> bool:
     return all(torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3) for ours, theirs in pairs)
 
 
-_enabled = torch.backends.mkldnn.is_available() and _works()
+def _pays(facts: str) -> bool:
+    """Whether oneDNN is the faster one on a processor.
+
+    Told by its make and not by a clock, so that the bits of a run do not depend on what else a machine does.
+
+    Args:
+        facts: as Linux tells them in `/proc/cpuinfo`.
+    """
+    told = dict(re.findall(r"^(vendor_id|cpu family)\s*:\s*(\w+)$", facts, re.MULTILINE))
+    return told.get("vendor_id") == "AuthenticAMD" and int(told.get("cpu family", "0")) >= ZEN_5
+
+
+def _facts() -> str:
+    file = Path("/proc/cpuinfo")
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+
+
+_enabled = torch.backends.mkldnn.is_available() and _pays(_facts()) and _works()
