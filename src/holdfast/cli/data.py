@@ -26,15 +26,18 @@ def data(context: typer.Context, debug: Debug = False) -> None:
     from holdfast.tasks.benchmarks import BENCHMARKS
     from holdfast.tasks.catalog import get_task
     from holdfast.tasks.prepared import data_folder, prepared_names
+    from holdfast.tasks.task import Split
 
     ready = prepared_names()
     grid = Grid(box=None, pad_edge=False)
-    for heading in ("Task", "Train", "Validation", "Test", "", "Scorer"):
-        grid.add_column(heading, no_wrap=True)  # a narrow terminal breaks descriptions
+    splits: list[Split] = ["train", "validation", "test"]
+    for heading in ("Task", *map(str.capitalize, splits), "", "Scorer"):
+        # A narrow terminal breaks descriptions.
+        grid.add_column(heading, no_wrap=True, justify="right" if heading.lower() in splits else "left")
     grid.add_column("")
     for name, benchmark in BENCHMARKS.items():
         sizes = get_task(name).sizes if name in ready else benchmark.sizes
-        shown = [str(sizes.get(split) or "–") for split in ("train", "validation", "test")]
+        shown = [f"{sizes[split]:,}" if sizes.get(split) else "–" for split in splits]
         old = (data_folder() / name / "manifest.json").is_file()
         state = "prepared" if name in ready else "prepare again" if old else ""
         grid.add_row(name, *shown, state, benchmark.scorer, benchmark.description)
