@@ -19,6 +19,9 @@ from holdfast.config.load import load_experiment
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
+from holdfast.learning.methods import SFT
+from holdfast.learning.retention import Strategy
+from holdfast.measures import Measure
 
 SMALL: dict[str, Any] = {
     "general": [],
@@ -359,6 +362,15 @@ def test_examples_of_a_task_in_code_are_looked_at(
     with pytest.raises(InputError) as caught:
         load_experiment(write_config(tmp_path, changes))
     assert expected in str(caught.value) and len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("base", [Strategy, Measure, SFT])
+def test_settings_are_lines_of_a_class(tmp_path: Path, base: type) -> None:
+    file = tmp_path / f"{base.__name__}.py"
+    made = f"from {base.__module__} import {base.__name__} as Base\n\n\nclass Mine(Base):\n"
+    file.write_text(f"{made}    def __init__(self, **settings):\n        pass\n")
+    with pytest.raises(InputError, match=r"Mine has an `__init__`, by which .* such as `scale: float = 1.0`"):
+        plugins.load_class(f"{file}:Mine", base)
 
 
 @pytest.mark.parametrize(
