@@ -28,7 +28,6 @@ from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, InputError, said, shortened, suggestion
 from holdfast.files import read_bytes, user_path
-from holdfast.settings import Settings
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
@@ -169,6 +168,8 @@ def load_class(reference: str, base: type) -> Any:
         raise InputError(f"{reference} must be a class made from {base.__module__}.{base.__qualname__}.")
     if lacking := sorted(getattr(found, "__abstractmethods__", ())):
         raise InputError(f"{reference} has no `{lacking[0]}`; add it to the class.")
+    from holdfast.settings import Settings  # which takes a tenth of a second to import
+
     if issubclass(base, Settings) and found.__init__ is not base.__init__:
         raise InputError(
             f"{reference} has an `__init__`, by which settings are not checked; write each as a line of the "

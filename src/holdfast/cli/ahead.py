@@ -12,7 +12,6 @@ import typer
 from rich.table import Table as Grid
 
 from holdfast.cli.console import out, show_json
-from holdfast.config.cards import find_card
 from holdfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ def show_ahead(
     Raises:
         InputError: there is no such card, or the model fits in no way.
     """
+    from holdfast.config.cards import find_card
     from holdfast.experiment import estimate
     from holdfast.experiment.ahead import Asked
     from holdfast.experiment.timeline import simulate

@@ -14,7 +14,6 @@ from holdfast import files, libraries
 from holdfast.cli.asked import begin, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, tell_left_out, warn
 from holdfast.errors import InputError
-from holdfast.tasks.prompts import TEMPLATES
 
 if TYPE_CHECKING:
     from holdfast.checkpoints.folder import Examined
@@ -130,6 +129,8 @@ def exam_of(
 
 def warn_of_prompts(exam: Exam, *models: str) -> None:
     """The embedded model knows its own words alone."""
+    from holdfast.tasks.prompts import TEMPLATES
+
     if "embedded" in models and exam.prompts != TEMPLATES["embedded"]:
         warn(
             "The embedded model knows its own prompts alone; without prompts=embedded it is mostly wrong. "
