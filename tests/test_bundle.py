@@ -186,6 +186,20 @@ def test_an_edited_table_is_named(made: dict[str, bytes], tmp_path: Path) -> Non
     assert "tables/mine.csv is there, which its records do not make" in more
 
 
+def test_records_of_no_cell_and_a_bundle_without_its_jobs_do_not_agree(
+    made: dict[str, bytes], tmp_path: Path
+) -> None:
+    """However the manifest was rewritten: nobody may count on records that no table was made from."""
+    more = resealed(made | {"records/0123456789abcdef.jsonl": b'{"id": "x"}\n'})
+    problems = contents.verify(written(tmp_path / "a.zip", more)).problems
+    assert problems == ("records/0123456789abcdef.jsonl belongs to no cell",)
+    fewer = {name: content for name, content in made.items() if name != "jobs.json"}
+    manifest = json.loads(made["manifest.json"])
+    del manifest["files"]["jobs.json"]
+    fewer["manifest.json"] = json.dumps(manifest).encode()
+    assert contents.verify(written(tmp_path / "b.zip", fewer)).problems == ("jobs.json is missing",)
+
+
 def test_what_is_no_whole_bundle(call: Call, made: dict[str, bytes], tmp_path: Path) -> None:
     path = written(tmp_path / "a.zip", made)
     whole = path.read_bytes()

@@ -28,6 +28,7 @@ from holdfast.experiment.plan import Plan
 from holdfast.files import parse_json
 from holdfast.versions import package_versions
 
+JOBS = "jobs.json"
 FORMAT = 1  # raise when a reader of an older one would misunderstand it
 _LINE_HASH = 12  # hexadecimal digits
 _MOST_TOLD = 20  # of what does not agree, of each kind
@@ -54,7 +55,7 @@ def bundle(results: Results, plan: Plan, with_texts: bool = False) -> bytes:
         {"fingerprint": job.fingerprint, "kind": job.kind, "label": job.label, "inputs": job.inputs}
         for job in sorted(plan.jobs.values(), key=lambda job: job.fingerprint)
     ]
-    files = {"results.json": _dumped(said), "jobs.json": _dumped(jobs), **records}
+    files = {"results.json": _dumped(said), JOBS: _dumped(jobs), **records}
     files |= tables_of(_results(files, "the run"))  # of what a reader will have
     manifest = {
         "format": FORMAT,
@@ -154,10 +155,13 @@ def _file_problems(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> I
         yield "manifest.json does not list files with their hashes"
         return
     cells = _cells_of(files)
-    for name in sorted(listed.keys() - files.keys()):
+    for name in sorted((listed.keys() | {JOBS}) - files.keys()):
         yield f"{name} is missing"
     for name in sorted(files.keys() - listed.keys() - {"manifest.json"}):
         yield f"{name} is not in the manifest"
+    for name in sorted(files.keys() - cells.keys()):
+        if name.startswith("records/"):
+            yield f"{name} belongs to no cell"
     for name in sorted(listed.keys() & files.keys()):
         if hashlib.sha256(files[name]).hexdigest() == listed[name]:
             continue
@@ -184,7 +188,8 @@ def _changed_records(name: str, content: bytes, hashes: list[str]) -> Iterator[s
 def _cells_of(files: Mapping[str, bytes]) -> dict[str, str]:
     """What a record file is, for people: the first cell that it belongs to."""
     cells: dict[str, str] = {}
-    for run in parse_json(files["results.json"])["runs"]:
+    said = parse_json(files["results.json"])
+    for run in (*said["runs"], *said["other_style"]):
         for stage, task, name in run["cells"]:
             who = f"{run['method']} seed {run['seed']} stage {stage}" if stage else "base"
             cells.setdefault(name, f"{who}, {task}")
