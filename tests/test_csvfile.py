@@ -79,3 +79,27 @@ def test_columns_of_one_name_are_not_damage(
     Path("rows.parquet").rename("set/rows.parquet")
     with pytest.raises(InputError, match=r"set/rows\.parquet has more than one column 'answer'"):
         task(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "question;answer\nHow many, why?;3\n",
+            "has its columns apart by semicolons; save it with commas",
+        ),
+        ("\ufeffquestion\tanswer\nq\ta\n", "has its columns apart by tabs; save it with commas"),
+        ("question|answer\nq|a\n", "has its columns apart by bars; save it with commas"),
+        ("question,answer\n", "has no rows"),
+    ],
+)
+def test_columns_apart_by_other_marks_and_a_heading_alone_are_told_as_such(
+    tmp_path: Path, call: Call, text: str, expected: str
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=rf"rows\.csv {expected}"):
+        task(file)
+    said = call("init", tmp_path / "new.yaml", "--data", file, "--model", "embedded")
+    assert said.code == 2
+    assert f"rows.csv {expected}" in said.err

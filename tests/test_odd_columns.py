@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,16 @@ def test_accepted_answers_may_be_objects_with_an_answer(tmp_path: Path) -> None:
     assert answer_list("['dog', 'cat']") == ("dog", "cat")  # as CSV has them
     with pytest.raises(BadRow, match="no answer"):
         answer_list([{"text": "dog"}])
+
+
+def test_decimal_numbers_are_answers_and_times_are_not(tmp_path: Path) -> None:
+    numbers = pa.array([Decimal("0E-8"), Decimal("2.50")], pa.decimal128(20, 8))
+    times = pa.array([datetime(2020, 1, 1)] * 2)
+    pq.write_table(pa.table({"q": ["a", "b"], "sum": numbers, "time": times}), tmp_path / "mine.parquet")
+    read = examples(tmp_path / "mine.parquet", answer="{sum}", scorer="number")
+    assert [one.answer for one in read] == ["0.00000000", "2.50000000"]
+    with pytest.raises(InputError, match="column 'time' holds datetime, not text; save it as texts"):
+        examples(tmp_path / "mine.parquet", answer="{time}")
 
 
 def test_an_answer_that_is_a_list_says_what_to_name(tmp_path: Path) -> None:

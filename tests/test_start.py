@@ -292,6 +292,12 @@ def test_init_names_words_that_the_model_does_not_know(tmp_path: Path, call: Cal
     assert "does not know" not in call("init", "k.yaml", "--data", "known.jsonl", "--model", "embedded").err
 
 
+def test_rows_that_are_none_are_named_with_their_file(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "rows.jsonl").write_text("\n\n")
+    said = call("init", tmp_path / "new.yaml", "--data", tmp_path / "rows.jsonl", "--model", "embedded")
+    assert said.code == 2 and "rows.jsonl has no rows." in said.err
+
+
 def test_init_says_what_it_must_be_told(tmp_path: Path, call: Call) -> None:
     assert "Say --data" in call("init").err
     said = call("init", "--data", "", "--model", "embedded")

@@ -53,6 +53,8 @@ def look_at_rows(files: Mapping[Split, Path]) -> Data:
 
     def read(scorer: str) -> dict[Split, list[Example]]:
         task = load_task("data", OwnTask.model_validate({**settings, "scorer": scorer}), styles=())
+        if empty := [path for split, path in files.items() if not task.sizes[split]]:
+            raise InputError(f"{empty[0]} has no rows.")
         return {split: task.examples(split) for split in files}
 
     examples = read("exact")

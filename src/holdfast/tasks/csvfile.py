@@ -22,6 +22,8 @@ from holdfast.errors import shortened
 _QUOTED = re.compile(r'"(?P<text>[^"]*(?:""[^"]*)*)(?P<closed>"?)(?P<behind>[^,\r\n]*)(?P<comma>,?)')
 _PLAIN = re.compile(r"[^,\r\n]*(?P<comma>,?)")
 _ENDS = re.compile(r"\r\n?|\n")
+_OTHERS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # which spreadsheets write in place of commas
+_OTHER = re.compile(r"[;\t|]")
 
 
 def _rows(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -51,6 +53,10 @@ def _problem_of_heading(file: Path) -> str | None:
     """Where rows have more fields than columns have names, pandas takes the first for names of rows."""
     with _opened(file) as opened:
         heading, first = islice(chain(filter(None, _rows(opened)), ([], [])), 2)
+    if len(heading) == 1 and (other := _OTHER.search(heading[0])):
+        return f"has its columns apart by {_OTHERS[other[0]]}; save it with commas between them"
+    if heading and not first:
+        return "has no rows"
     if len(first) > len(heading):
         counts = f"names {len(heading)} columns, but its first row has {len(first)} fields"
         return f"{counts}; quote texts that hold commas"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from string import Formatter
 from typing import Any
 
@@ -48,6 +49,8 @@ def text_of(value: Any, column: str) -> str:
         raise BadRow(
             f"column '{column}' holds lists, not texts; a list of accepted answers goes by references"
         )
+    if isinstance(value, Decimal):  # whose own text of zero may be 0E-8
+        return f"{value:f}"
     if not isinstance(value, str | int | float):
-        raise BadRow(f"column '{column}' holds {type(value).__name__}, not text")
+        raise BadRow(f"column '{column}' holds {type(value).__name__}, not text; save it as texts")
     return str(value)
