@@ -148,3 +148,23 @@ def test_a_pipe_that_nothing_foresaw_has_its_one_line(pipe: Path, call: Call, mo
     said = call("export", pipe.parent, pipe.parent / "out")
     assert said.code == 1
     assert said.err == f"Error: it is a pipe, a socket or a device, not a file: {pipe}. Move it away.\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"extends": "loop.yaml"}, "there is no file"),
+        ({"tasks": {"mine": {"train": "loop.jsonl", "test": "loop.jsonl"}}}, "cannot be read"),
+        ({"tasks": {"mine": {"train": "rows.jsonl", "scorer": "loop.py:score"}}}, "there is no file"),
+    ],
+)
+def test_a_loop_of_links_is_a_file_that_is_not_there(tmp_path: Path, changes: dict, said: str) -> None:
+    for suffix in ("yaml", "jsonl", "py"):
+        (tmp_path / f"loop.{suffix}").symlink_to(f"loop.{suffix}")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "answer": "b"}\n')
+    sequence = ["mine"] if "tasks" in changes else ["reading"]
+    with pytest.raises(InputError, match=said) as error:
+        make_experiment(tmp_path, sequence=sequence, **changes)
+    assert "loop." in str(error.value)
+    with pytest.raises(NotADirectoryError), files.whole_folder(tmp_path / "loop.yaml"):
+        pass

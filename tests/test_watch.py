@@ -151,6 +151,7 @@ def test_the_server_answers_this_machine_alone_and_gives_nothing_outside_the_rep
     (report / "notes.txt").write_text("of no kind that it serves")
     (tmp_path / "run" / "config.html").write_text("beside it")
     (report / "link.html").symlink_to(tmp_path / "run" / "config.html")
+    (report / "loop.html").symlink_to("loop.html")
     with serving({"/": lambda: b"hello"}, report) as server:
         assert server.server_address[0] == "127.0.0.1"
         assert _get(server, "/") == (200, b"hello")
@@ -162,7 +163,7 @@ def test_the_server_answers_this_machine_alone_and_gives_nothing_outside_the_rep
             assert _get(server, "/", method=method)[0] == 501
         for path in (
             "/report/../config.html", "/report/%2e%2e/config.html", "/report//etc/passwd",
-            "/report/link.html", "/report/notes.txt", "/report/figures", "/report/",
+            "/report/link.html", "/report/loop.html", "/report/notes.txt", "/report/figures", "/report/",
             "/config.html", "/report/a%00.html", "/x",
         ):  # fmt: skip
             assert _get(server, path)[0] == 404, path

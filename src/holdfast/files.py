@@ -207,12 +207,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file says.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON.
-    """
+    """What a JSON file says; raises as `read_text`, and ValueError where it is not JSON."""
     return parse_json(read_text(path))
 
 
@@ -275,6 +270,11 @@ def user_path(text: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         raise InputError(f"{text} is no path: nobody here is called {path.parts[0][1:]}.") from None
+
+
+def real(path: Path) -> Path:
+    """As `Path.resolve`, which some versions of Python end with RuntimeError at a loop of links."""
+    return Path(os.path.realpath(path))
 
 
 def is_url(text: str) -> bool:
@@ -392,7 +392,7 @@ def recover_folder(target: Path) -> None:
 
 def _behind(target: Path) -> Path:
     """What a link leads to, which may not be there; else the path itself."""
-    return target.resolve() if target.is_symlink() else target
+    return real(target) if target.is_symlink() else target
 
 
 def _replaced(target: Path) -> Path:

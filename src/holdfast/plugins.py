@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, InputError, said, shortened, suggestion
-from holdfast.files import read_bytes, user_path
+from holdfast.files import read_bytes, real, user_path
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
@@ -47,7 +47,7 @@ def absolute(value: Any, folder: Path) -> Any:
 
     A weighted reference (`rules.py:score` as a key) counts, too.
     """
-    return _changed(value, lambda found: f"{(folder / user_path(found['file'])).resolve()}:{found['name']}")
+    return _changed(value, lambda found: f"{real(folder / user_path(found['file']))}:{found['name']}")
 
 
 def references(value: Any) -> Iterator[str]:
@@ -116,7 +116,7 @@ def check_unchanged(known: Mapping[str, str]) -> None:
         InputError: one is not.
     """
     for path, expected in known.items():
-        if file_hash(Path(path)) != expected or _ran.get(Path(path).resolve(), expected) != expected:
+        if file_hash(Path(path)) != expected or _ran.get(real(Path(path)), expected) != expected:
             raise InputError(f"{path} {_CHANGED}")
 
 
@@ -127,7 +127,7 @@ def load_files(paths: Iterable[str]) -> None:
         InputError: as `load`.
     """
     for path in paths:
-        _module(Path(path).resolve())
+        _module(real(Path(path)))
 
 
 def load(reference: str) -> Any:
@@ -139,7 +139,7 @@ def load(reference: str) -> Any:
     found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise InputError(f"'{reference}' names no code; write FILE.py:NAME.")
-    path = Path(found["file"]).resolve()
+    path = real(Path(found["file"]))
     module = _module(path)
     if not hasattr(module, found["name"]):
         if file_hash(path) != _ran[path]:  # in a notebook, say, which ran it as it was

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.files import is_url, user_path
+from holdfast.files import is_url, real, user_path
 from holdfast.yamlfile import KeyPath, YamlFile, read_yaml
 
 KEY = "extends"
@@ -63,8 +63,8 @@ def read_extended(
     if not isinstance(said, str):
         raise InputError(f"{where}: must be the path of one experiment file, not {said!r}.")
     with _named(path, file):
-        base_path = (path.parent / path_of(said, (KEY,))).resolve()
-    above = (*above, path.resolve())
+        base_path = real(path.parent / path_of(said, (KEY,)))
+    above = (*above, real(path))
     if base_path in above:
         circle = " → ".join(one.name for one in (*above[above.index(base_path) :], base_path))
         raise InputError(f"{where}: the files extend one another in a circle: {circle}.")

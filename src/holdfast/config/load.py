@@ -17,7 +17,7 @@ from holdfast.config.extend import Misplaced, come_home, follow_name, mapping, m
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, misplaced, problems_of
 from holdfast.errors import InputError, suggestion
-from holdfast.files import is_url
+from holdfast.files import is_url, real
 from holdfast.learning.methods import Method, every_setting, way
 from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import strategy_class
@@ -355,7 +355,7 @@ def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(path := model.get("path"), str):
         found = folder / path_of(path, ("model", "path"))
         if found.is_dir() and path != "embedded":
-            data["model"] = {**model, "path": str(found.resolve())}
+            data["model"] = {**model, "path": str(real(found))}
     tasks = data.get("tasks")
     if isinstance(tasks, dict):
         data["tasks"] = {name: _with_paths(str(name), task, folder) for name, task in tasks.items()}
@@ -380,7 +380,7 @@ def _with_files(method: Any, place: tuple[str, ...], folder: Path) -> Any:
             return strategy
         files = [name for name in strategy_class(kind).files if isinstance(strategy.get(name), str)]
         paths = {name: path_of(strategy[name], (*place, "retention", name)) for name in files}
-        return strategy | {name: str((folder / path).resolve()) for name, path in paths.items()}
+        return strategy | {name: str(real(folder / path)) for name, path in paths.items()}
 
     given = method["retention"]
     return method | {"retention": [*map(settled, given)] if isinstance(given, list) else settled(given)}
@@ -392,5 +392,5 @@ def _with_paths(name: str, task: Any, folder: Path) -> Any:
         return task
     keys = ("hub",) if "hub" in task else SPLITS
     named = {key: path_of(task[key], ("tasks", name, key)) for key in keys if isinstance(task.get(key), str)}
-    paths = {key: (folder / path).resolve() for key, path in named.items()}
+    paths = {key: real(folder / path) for key, path in named.items()}
     return task | {key: str(path) for key, path in paths.items() if key != "hub" or path.exists()}

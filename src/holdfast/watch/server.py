@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from holdfast.errors import HoldfastError, InputError
+from holdfast.files import real
 
 ADDRESS = "127.0.0.1"
 TYPES = {
@@ -45,7 +46,7 @@ class Server(ThreadingMixIn, TCPServer):
 
     def __init__(self, port: int, pages: dict[str, Made], folder: Path) -> None:
         self.pages = pages
-        self.folder = folder.resolve()
+        self.folder = real(folder)
         self.lock = threading.Lock()  # pages are made one at a time
         try:
             super().__init__((ADDRESS, port), _Handler)
@@ -103,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         """A file of the run's report; links lead nowhere else."""
         if not path.startswith("/report/") or "\0" in path:
             return None
-        found = (self.server.folder / path.removeprefix("/report/")).resolve()
+        found = real(self.server.folder / path.removeprefix("/report/"))
         inside = found.is_relative_to(self.server.folder) and found.suffix in TYPES
         return found if inside and found.is_file() else None
 
