@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cli_helpers import Call
 from experiment_helpers import make_experiment
 from holdfast.config.remarks import remarks
 from holdfast.errors import InputError
@@ -137,6 +138,17 @@ def test_a_json_array_is_its_items(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text('[{"prompt": "a", "answer": "b", "answer": "c"}]')
     with pytest.raises(InputError, match=r"test.json: an item has the field 'answer' twice"):
         load_task("mine", OwnTask(test=tmp_path / "test.json"))
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_inside_an_object_are_said_to_lie_there(tmp_path: Path, call: Call, indent: int | None) -> None:
+    rows = [{"prompt": "a", "answer": "b"}, {"prompt": "c", "answer": "d"}]
+    file = tmp_path / "test.json"
+    file.write_text(json.dumps({"version": 1, "authors": ["me"], "data": rows}, indent=indent) + "\n")
+    with pytest.raises(InputError, match=r"test.json: its rows lie in the list 'data'; save that list alone"):
+        load_task("mine", OwnTask(test=file))
+    said = call("init", tmp_path / "new.yaml", "--data", file, "--model", "embedded")
+    assert said.code == 2 and "its rows lie in the list 'data'" in said.err
 
 
 @pytest.mark.parametrize("before", ["data:image/png;base64,", ""])

@@ -13,7 +13,7 @@ from typing import Any
 from holdfast import files
 from holdfast.errors import InputError
 from holdfast.tasks.chat import ChatError, as_row, is_chat
-from holdfast.tasks.jsonl import BadJson, parse_row
+from holdfast.tasks.jsonl import BadJson, check_outermost, parse_row
 from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
@@ -24,13 +24,14 @@ def rows_of(path: Path) -> list[Any]:
     """The rows of a JSONL file, of a JSON array, or of CSV, whose fields are text.
 
     Raises:
-        InputError: a row is no JSON, or no object; names file, line and field.
+        InputError: a row is no JSON, or no object; names file, line and field. Or rows lie inside one object.
         OSError, ValueError: the file cannot be read.
     """
     if path.suffix == ".csv":
         csv.field_size_limit(sys.maxsize)  # a picture may be written in one
         with path.open(encoding="utf-8-sig", newline="") as opened:
             return list(csv.DictReader(opened))
+    check_outermost(path)
     content = path.read_bytes()
     array = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     places, rows = list[str](), list[Any]()

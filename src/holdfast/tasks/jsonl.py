@@ -41,11 +41,12 @@ from holdfast.tasks.imagecheck import look
 from holdfast.tasks.picturefiles import inline, locate, look_at, names_one
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
-from holdfast.tasks.rows import RENAME, Row, kind_of
+from holdfast.tasks.rows import COMMON_NAMES, RENAME, Row, kind_of
 from holdfast.tasks.scorers import OPTION_SCORERS, get_scorer
 from holdfast.tasks.task import SPLITS, Split, Task
 
 VERSION = 7  # raise when the same file gives other examples or scores
+_BEFORE = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
 
 
@@ -205,10 +206,16 @@ class JsonlFile:
 
 
 def _is_array(path: Path) -> bool:
-    """Whether a file is one JSON array of objects rather than a row a line."""
+    """Whether a file is one JSON array of objects rather than a row a line.
+
+    Raises:
+        InputError: it is one object with its rows inside, or a row has a field twice.
+    """
+    check_outermost(path)
     with path.open("rb") as file:
-        if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-            return False
+        first = file.read(64).lstrip(_BEFORE)[:1]
+    if first != b"[":
+        return False
     try:
         items = parse_row(path.read_bytes())
     except BadJson as bad:
@@ -216,6 +223,30 @@ def _is_array(path: Path) -> bool:
             raise InputError(f"{path}: an item has the field '{bad.field}' twice; keep one.") from None
         return False  # a line says better what is wrong
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
+
+
+def check_outermost(path: Path) -> None:
+    """See that a file is its rows, and no object, on one line or on many, that has them in a list.
+
+    Raises:
+        InputError: it is such an object; names the list.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if not (first := file.readline()).lstrip(_BEFORE).startswith(b"{"):
+            return
+        try:
+            whole = parse_row(first)
+        except BadJson:
+            try:
+                whole = parse_row(first + file.read())
+            except BadJson:
+                return
+        if file.readline() or whole.keys() & {*TURNS, *COMMON_NAMES["prompt"]}:
+            return
+    for key, value in whole.items():
+        if value and isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            raise InputError(f"{path}: its rows lie in the list '{key}'; save that list alone, as the file.")
 
 
 class _Line(Row):
