@@ -128,7 +128,7 @@ def run(
     if type(workers) is not int or workers < 1:
         raise InputError(f"workers is {workers!r:.100}; it must be a whole number of at least 1.")
     experiment = _experiment(experiment)
-    store = preparation.open_run(experiment)
+    store = preparation.ready_store(experiment)
     plan = preparation.look(experiment, workers, places(experiment.model.device), log.warning)
     for one in plan.left_out:
         log.warning("%s: %s", one.text, " ".join(one.first))

@@ -101,7 +101,7 @@ def run(
         if workers != "1":
             prepare_copies(device_name(experiment.model.device))
 
-    store = preparation.open_run(experiment, beside=import_for_workers)
+    store = preparation.ready_store(experiment, beside=import_for_workers)
     where = places(experiment.model.device)
     count = count_workers(workers, experiment, where)
     plan = preparation.look(experiment, count, where, warn)

@@ -19,7 +19,7 @@ from holdfast.policy.known import KNOWN
 from holdfast.policy.ready import check_reachable, check_ready
 
 
-def open_run(experiment: Experiment, beside: Callable[[], object] = lambda: None) -> Store:
+def ready_store(experiment: Experiment, beside: Callable[[], object] = lambda: None) -> Store:
     """The store of a run that can write there, and whose model can be loaded as far as that shows.
 
     Args:
