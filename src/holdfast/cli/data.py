@@ -37,7 +37,7 @@ def data(context: typer.Context, debug: Debug = False) -> None:
     grid.add_column("")
     for name, benchmark in BENCHMARKS.items():
         sizes = get_task(name).sizes if name in ready else benchmark.sizes
-        shown = [f"{sizes[split]:,}" if sizes.get(split) else "–" for split in splits]
+        shown = [str(sizes.get(split) or "–") for split in splits]
         old = (data_folder() / name / "manifest.json").is_file()
         state = "prepared" if name in ready else "prepare again" if old else ""
         grid.add_row(name, *shown, state, benchmark.scorer, benchmark.description)
