@@ -105,8 +105,8 @@ def run(
         progress: show bars in the terminal.
 
     Raises:
-        InputError: the device, the store or the output cannot be used, memory does not suffice, the model
-            cannot take a row, or the run's folder holds a report of other settings.
+        InputError: the model, the device, the store or the output cannot be used, memory does not suffice,
+            the model cannot take a row, or the run's folder holds a report of other settings.
         HoldfastError: jobs failed, or the experiment's pilot found nothing to retain; what is done stays.
         KeyboardInterrupt: it was stopped; the same call goes on from there.
     """

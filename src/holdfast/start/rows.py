@@ -13,7 +13,7 @@ from typing import Any
 from holdfast import files
 from holdfast.errors import InputError
 from holdfast.tasks.chat import ChatError, as_row, is_chat
-from holdfast.tasks.jsonl import BadJson, check_outermost, parse_row
+from holdfast.tasks.jsonl import BEFORE, BadJson, check_outermost, parse_row
 from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
@@ -33,7 +33,7 @@ def rows_of(path: Path) -> list[Any]:
             return list(csv.DictReader(opened))
     check_outermost(path)
     content = path.read_bytes()
-    array = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    array = content.lstrip(BEFORE).startswith(b"[")
     places, rows = list[str](), list[Any]()
     for number, line in [(0, content)] if array else enumerate(content.split(b"\n"), 1):
         if line.strip():

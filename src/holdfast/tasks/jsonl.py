@@ -46,7 +46,7 @@ from holdfast.tasks.scorers import OPTION_SCORERS, get_scorer
 from holdfast.tasks.task import SPLITS, Split, Task
 
 VERSION = 7  # raise when the same file gives other examples or scores
-_BEFORE = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON
+BEFORE = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
 
 
@@ -213,7 +213,7 @@ def _is_array(path: Path) -> bool:
     """
     check_outermost(path)
     with path.open("rb") as file:
-        first = file.read(64).lstrip(_BEFORE)[:1]
+        first = file.read(64).lstrip(BEFORE)[:1]
     if first != b"[":
         return False
     try:
@@ -233,11 +233,13 @@ def check_outermost(path: Path) -> None:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        if not (first := file.readline()).lstrip(_BEFORE).startswith(b"{"):
+        if not (first := file.readline()).lstrip(BEFORE).startswith(b"{"):
             return
         try:
             whole = parse_row(first)
         except BadJson:
+            if not first.rstrip().endswith((b"{", b"[", b",")):
+                return  # a broken row, which ends here; what follows may be large
             try:
                 whole = parse_row(first + file.read())
             except BadJson:
