@@ -103,7 +103,23 @@ def test_a_run_in_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.Monke
 
     assert call("bundle", config, "--with-texts", "--out", "texts.zip").code == 0
     assert b"how many" in b"".join(unpack(Path("texts.zip")).values())
-    assert call("verify", "texts.zip").code == 0
+    said = call("verify", "texts.zip", "--json")
+    assert said.code == 0 and json.loads(said.out)["problems"] == []
+
+    # Whoever alters what determined a result has to find it another fingerprint, which its children name.
+    jobs = json.loads(files["jobs.json"])
+    (job,) = [one for one in jobs if one["kind"] == "learn" and "stage 1" in one["label"]][:1]
+    job["inputs"]["seed"] = 7
+    altered = resealed(files | {"jobs.json": json.dumps(jobs).encode()})
+    said = call("verify", written(tmp_path / "altered.zip", altered), "--json")
+    assert said.code == 3
+    problem = f"jobs.json: {job['label']} has a fingerprint that its inputs do not make"
+    assert json.loads(said.out)["problems"] == [problem]
+    for odd in (b"{", b'{"a": 1}', b"[1]", b'[{"inputs": 1}]'):
+        (problem,) = contents.verify(
+            written(tmp_path / "odd.zip", resealed(files | {"jobs.json": odd}))
+        ).problems
+        assert problem.startswith("jobs.json is no list of jobs")
 
 
 def test_everything_measured_survives(made: dict[str, bytes], tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from holdfast.analysis.results import Record, Results
 from holdfast.bundle.archive import NAMES, pack, unpack
 from holdfast.bundle.plain import from_plain, to_plain
 from holdfast.errors import HoldfastError, InputError, shortened
+from holdfast.experiment.identity import digest
 from holdfast.experiment.plan import Plan
 from holdfast.files import parse_json
 from holdfast.versions import package_versions
@@ -109,7 +110,7 @@ def verify(path: Path) -> Verified:
             "that wrote it."
         )
     results = _results(files, path)
-    problems = list(_file_problems(files, manifest))
+    problems = [*_file_problems(files, manifest), *_job_problems(files.get(JOBS, b"[]"))]
     stored = {name: content for name, content in files.items() if name.startswith("tables/")}
     try:
         computed = tables_of(results)
@@ -183,6 +184,16 @@ def _changed_records(name: str, content: bytes, hashes: list[str]) -> Iterator[s
     for number, (line, now, then) in enumerate(lines, start=1):
         if now != then:
             yield f"record {number} ({_record(line, name).get('id')!r:.200}) was changed"
+
+
+def _job_problems(content: bytes) -> Iterator[str]:
+    """Jobs whose fingerprint is not that of what is said to have determined them."""
+    try:
+        for job in parse_json(content):
+            if digest(job["inputs"]) != job["fingerprint"]:
+                yield f"{JOBS}: {job['label']} has a fingerprint that its inputs do not make"
+    except (LookupError, TypeError, ValueError) as error:
+        yield f"{JOBS} is no list of jobs ({type(error).__name__}: {error})"
 
 
 def _cells_of(files: Mapping[str, bytes]) -> dict[str, str]:

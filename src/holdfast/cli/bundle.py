@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from holdfast.cli.asked import Run
-from holdfast.cli.console import Debug, err, out
+from holdfast.cli.console import Debug, Json, err, out, show_json
 from holdfast.errors import InputError
 
 DISAGREES = 3  # exit code
@@ -48,6 +49,7 @@ def bundle(
 
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'holdfast bundle' wrote.")],
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compute every table of a bundle from its records, and say whether they agree.
@@ -60,9 +62,15 @@ def verify(
     if not file.is_file():
         raise InputError(f"There is no file {file}.")
     found = contents.verify(file)
-    if found.problems:
+    if json:
+        show_json(asdict(found))
+    elif found.problems:
         err.print(f"{file} does not agree with itself:", style="red")
         for problem in found.problems:
             err.print(f"  {problem}")
+    else:
+        out.print(
+            f"{file}: {found.name}; all {found.tables} tables agree with the {found.records:,} records."
+        )
+    if found.problems:
         raise typer.Exit(DISAGREES)
-    out.print(f"{file}: {found.name}; all {found.tables} tables agree with the {found.records:,} records.")
