@@ -37,6 +37,13 @@ NINE = tuple(f"choice {index}" for index in range(9))
         ("C is wrong; so is A.", None), ("Some say it is C, but that is wrong.", None),
         ("Is the answer C?", None), ("Could it be C? I don't think so.", None),
         ("The answer is C? No.", None),
+        # which are no options but the ends of a segment
+        ("The distance from A to B is 24 cm", None), ("Between points A and B is a wall", None),
+        ("The distance between A and B is 24 cm. Therefore, C.", "C"),
+        # what is taken back
+        ("A. Wait, no, B.", "B"), ("A... wait, no. B", "B"), ("A. Correction: B", "B"),
+        ("A (actually B)", "B"),
+        ("A, no, B", "B"), ("(A). Wait, no. (B)", "B"), ("A. Sorry, I meant B.", "B"), ("A. No", "A"),
         ("Could it be A? No. The answer is C.", "C"), ("Is it C? Yes, it is C.", "C"),
     ],
 )  # fmt: skip
@@ -148,4 +155,32 @@ def test_formulas_that_give_two_answers_are_none(answer, reference, right):
     ],
 )  # fmt: skip
 def test_no_picture_is_no_answer(answer, decision):
+    assert short.yes_or_no(answer) == decision
+
+
+@pytest.mark.parametrize(
+    ("answer", "first", "last"),
+    [
+        ("The answer is A. No, B.", "A", "B"), ("The answer is A. Wait, actually B", "A", "B"),
+        ("Answer: A. Correction: B", "A", "B"), ("The answer is A. Actually, it should be B.", "A", "B"),
+        ("The answer is A, no wait, it's B", "A", "B"), ("The answer is A. No doubt.", "A", "A"),
+        ("choice 0. No, choice 1.", None, None),
+    ],
+)  # fmt: skip
+def test_a_statement_is_taken_back_but_by_the_rule_that_reads_the_first(answer, first, last):
+    assert options.mmlu_pro_letter(answer, NINE) == first
+    assert options.option_letter(answer, NINE) == options.mmmu_letter(answer, NINE) == last
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [
+        ("Yes. Wait, no.", "no"), ("Yes, wait, no", "no"), ("Yes — actually, no!", "no"),
+        ("No. Sorry, yes.", "yes"),
+        ("The answer is yes. Wait, no, the answer is no.", "no"), ("No, wait: it's yes", "yes"),
+        ("Yes, actually no other dog is there.", "yes"), ("Yes, there are actually two.", "yes"),
+        ("Sorry, no.", "no"), ("Sorry, no image was given.", None),
+    ],
+)  # fmt: skip
+def test_a_decision_is_taken_back(answer, decision):
     assert short.yes_or_no(answer) == decision

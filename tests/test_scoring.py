@@ -60,6 +60,17 @@ def test_scorers():
     assert [choice(text, "A") for text in ("A: dog", "a, b", "A dog", "(a) x", "a-")] == [1, 1, 0, 1, 0]
     assert number("12", "12.0") == 1 and number("1,200", "1200") == 1
     assert number("0.0000003", "0.0000004") == 0 and number("1e-9", "0") == 0 and number("0.0", "0") == 1
+    for latex in (r"1{,}200", r"1\,200", r"1,\!200", r"1\;200\text{ cm}", "1200~cm", r"1200 \mathrm{cm}"):
+        assert number(latex, "1200 cm") == 1
+    for latex, reference in (
+        (r"45\%", "45%"),
+        (r"30^{\circ}", "30°"),
+        (r"30\,^\circ", "30°"),
+        ("45%", r"45\%"),
+    ):
+        assert number(latex, reference) == 1
+    for latex in ("~5", r"5\text{ or }6", r"5\%", r"5^\circ", r"\text{not }5", r"\frac{5}{1}", r"5\sqrt{2}"):
+        assert number(latex, "5") == 0
     assert number("12 cm", "12") == 0 and number("three", "3") == 0
 
 

@@ -23,6 +23,14 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")  # 0,125 is a
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?: \d{3})+)(?!\d)")
 _POINTS_FOR_COMMAS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3}){2,}")  # one point alone is a decimal point
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+COMMA = re.compile(r"\{,\}|,\\!|\\!,")  # of LaTeX, that sets no space behind it
+_LATEX = (  # how LaTeX sets what stands in and behind a number
+    (COMMA, ","),
+    (re.compile(r"(?<=[\d%])(?:\\[,;: ]|~)"), " "),
+    (re.compile(r"\\(?=[%$])"), ""),
+    (re.compile(r" ?\^ ?(?:\\circ(?![A-Za-z])|\{ ?\\circ ?\})"), "°"),
+    (re.compile(r"\\(?:text|textrm|mathrm) ?\{([^{}]*)\}"), r"\1"),
+)
 _TIMES_TEN = re.compile(r" ?(?:\\times|\\cdot|×|·|\*|x|X) ?10 ?(?:\^|\*\*) ?\{?([+-]?\d+)\}?")
 _CURRENCY_FIRST = re.compile(r"\A([+-]?) ?\\?([$€£¥₹₩]) ?(?=[\d.])([\d.,]+(?:[eE][+-]?\d+)?)")
 _OTHER_NUMBER = re.compile(r"(?<![\w^{])\d")  # behind a number; m2 and m^{2} are units
@@ -66,7 +74,10 @@ def read_number(text: str) -> tuple[float, str] | None:
     A currency's sign may stand before it: `$5` is 5 in $. A text with more than one number (`12 or 13`,
     `1/2`) says none.
     """
-    text = with_exponents(on_the_line(closed_up(plain_typography(text)))).strip(", \t\n\r")
+    text = plain_typography(text)
+    for pattern, plain in _LATEX:
+        text = pattern.sub(plain, text)
+    text = with_exponents(on_the_line(closed_up(text))).strip(", \t\n\r")
     text = _CURRENCY_FIRST.sub(r"\1\3 \2", text)
     found = _NUMBER.match(text)
     if not found or _OTHER_NUMBER.search(text, found.end()):

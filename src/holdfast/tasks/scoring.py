@@ -96,9 +96,10 @@ def choice(answer: str, reference: str) -> float:
 
 
 def number(answer: str, reference: str) -> float:
-    """The same number, however it is written (`1,200`, `3,5`, `−2`, `1e3`); fractions within 1e-6 (relative).
+    r"""The same number, however it is written (`1,200`, `3,5`, `1e3`, `45\%`).
 
-    A reference with a unit may be answered without it, but not in another one.
+    Fractions are equal within 1e-6 (relative). A reference with a unit may be answered without it, but not
+    in another one.
     """
     given, wanted = read_number(answer), read_number(reference)
     if given is None or wanted is None:

@@ -121,9 +121,9 @@ VERSIONS = {
     **dict.fromkeys(("exact", "choice"), 2),
     **dict.fromkeys(("box", "vqa", "pope"), 4),
     **dict.fromkeys(("gqa", "study"), 5),
-    "number": 6,
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 8),
-    **dict.fromkeys(("parts", "option_set"), 8),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 9),
+    "number": 7,
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 9),
+    **dict.fromkeys(("parts", "option_set"), 9),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 10),
     "geometry": 11,
 }

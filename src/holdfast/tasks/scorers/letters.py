@@ -47,6 +47,9 @@ _OTHERWISE = re.compile(  # "A. Or C."
     r"(?<![\w'’])\(?[A-Z]\)?[.?!] (?i:or|(?:or )?(?:maybe|perhaps|possibly|alternatively|otherwise)),? "
     rf"{_AGAIN}\(?[A-Z]\b\)?(?= ?[.?!]|\W*$)"
 )
+_SEGMENT = re.compile(  # "The distance from A to B is 5 cm"
+    r"\b(?:[Ff]rom|[Bb]etween) (?:[a-z]{1,12} )?\(?[A-Z]\)? (?:to|and|through) (?:[a-z]{1,12} )?\(?[A-Z]\b\)?"
+)
 _NAMED = r"(?:[Oo]ption|[Cc]hoice)"
 _NAMED_LIST = re.compile(rf"\b{_NAMED} \(?[A-Z]\)?(?:,? (?:(?:and|or) )?{_NAMED} {_JOINED})+{_NO_VERB}")
 _ANSWER_IS = (
@@ -131,7 +134,7 @@ def without_the_first(text: str) -> str:
 def without_others(text: str) -> str:
     """A text, in one line, without the pronoun I and the letters that it rules out or lists."""
     text = _NEGATED.sub(" ", _PRONOUN.sub("We", text))
-    for pattern in (_LIST, _OTHERWISE, _NAMED_LIST, _ROW):
+    for pattern in (_SEGMENT, _LIST, _OTHERWISE, _NAMED_LIST, _ROW):
         text = pattern.sub(_unless_one, text)
     return " ".join(text.split())
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from holdfast.tasks.numerals import closed_up, on_the_line, plain_typography, with_exponents
+from holdfast.tasks.numerals import COMMA, closed_up, on_the_line, plain_typography, with_exponents
 from holdfast.tasks.scorers.text import final_part
 
 _INDICATORS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _NUMBER = re.compile(r"-?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
 _APART = re.compile(r"(^|[=:] ?|\bis )- (?=[\d.])")  # a sign and its number
-_COMMA = re.compile(r"\{,\}|,\\!|\\!,")  # that sets no space behind it
 _THIN = re.compile(r"(?<=\d)(?:\\[,;: ]|~)(?=\d{3}(?!\d))")  # what sets thousands apart
 _TEN = re.compile(r"(?<![\w.])10 ?\^ ?\{?(-?\d+)\}?")
 
@@ -39,7 +38,7 @@ def open_answer(answer: str, references: Sequence[str]) -> float:
 
 def _plain(text: str) -> str:
     text = _APART.sub(r"\1-", plain_typography(on_the_line(text)))
-    text = closed_up(_THIN.sub(" ", _COMMA.sub(",", text)))
+    text = closed_up(_THIN.sub(" ", COMMA.sub(",", text)))
     return _TEN.sub(r"1e\1", with_exponents(text))
 
 

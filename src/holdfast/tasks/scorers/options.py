@@ -27,7 +27,7 @@ from holdfast.tasks.scorers.letters import (
     without_the_first,
 )
 from holdfast.tasks.scorers.mathematics import one_notation, quantity_of
-from holdfast.tasks.scorers.text import final_part, unboxed, words
+from holdfast.tasks.scorers.text import TAKEN_BACK, final_part, unboxed, words
 
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
 _FORMULA_BLANKS = re.compile(r"(?<!\\)\\[ ,;:](?!\n)")
@@ -69,6 +69,10 @@ _ANSWER_IS = rf"{_WHAT}(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
 _ANSWER = rf"(?:{_ANSWER_IS}|{_WHAT} ?[:=–—-]? ?)"
 _SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{OPTION}")
 _SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{OPTION}")
+_CORRECTED = re.compile(  # "A. Wait, no, it is B."
+    rf"(?:(?i:{TAKEN_BACK})[ ,.:;!…–—-]{{1,6}}|\b[Nn]o[,.:;!…–—-]{{1,3}} )"
+    rf"(?i:(?:it(?: is|['’]s)|it should be|the answer is|make that) )?{_FILLER}{_OPENING}{OPTION}\W*$"
+)
 # A letter may be small at the very end ("the answer is: b"), and before what "a" and "i" cannot stand.
 _SMALL = r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
 _SAID_SMALL = re.compile(
@@ -80,7 +84,7 @@ _AFTER_TEXT = re.compile(
     r"|(?i:(?<=\byes)|(?<=\bno)|(?<=\btrue)|(?<=\bfalse)), (?!.*\b[A-HJ-Z]\b)"
 )
 _SEVERAL = ""  # in place of a letter
-_OR_ELSE = re.compile(rf"\A\s*(?i:(?:or|and),? )?(?i:(?:{MAYBE}),? )?")
+_OR_ELSE = re.compile(rf"\s*(?i:(?:or|and),? )?(?i:(?:{MAYBE}),? |(?:(?:no|{TAKEN_BACK})[,:]? ){{1,3}})?")
 _BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\b(?:answer|ans\.?)(?: ?[:=]| [–—-] | ?\n) ?)")
 
 # "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
@@ -149,7 +153,7 @@ def option_letter(answer: str, choices: Sequence[str]) -> str | None:
     one called so (`it is option B`), the only letter in brackets, the only letter that stands alone.
     """
     given = _read(answer, choices, most=26)
-    if sure := _sure(given, choices, (_SAID,), last=True):
+    if sure := _sure(given, choices, (_CORRECTED, _SAID), last=True):
         return sure
     for pattern in (_DECIDED, _CONCLUDED, _CALLED, _IN_BRACKETS, _STANDING):
         if len(set(said := given.named(pattern))) == 1:
@@ -164,7 +168,7 @@ def mmlu_pro_letter(answer: str, choices: Sequence[str]) -> str | None:
     of `option_letter`.
     """
     given = _read(answer, choices, most=10)
-    if sure := _sure(given, choices, (_SAID_IS, _SAID), last=False):
+    if sure := _sure(given, choices, (_SAID_IS, _SAID, _CORRECTED), last=False):
         return sure
     return _last(given.named(_STANDING))
 
@@ -191,7 +195,7 @@ def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
     the letters of words, and with the first steps of `option_letter`.
     """
     given = _read(answer, choices, most=9)
-    if sure := _sure(given, choices, (_SAID,), last=True):
+    if sure := _sure(given, choices, (_CORRECTED, _SAID), last=True):
         return sure
     for pattern in (_CALLED, _IN_BRACKETS, _STANDING):
         if said := _last(given.named(pattern)):
@@ -343,8 +347,10 @@ def _beginning(text: str, choices: Sequence[str]) -> str | None:
 
 def _next(text: str, start: int) -> str:
     """What stands up to the next stop, "dog (or cat)"."""
+    if cue := _OR_ELSE.match(text, start):
+        start = cue.end()
     stop = _AFTER_TEXT.search(text, start)
-    return _OR_ELSE.sub("", text[start : stop.start() if stop else None], count=1).rstrip(" )")
+    return text[start : stop.start() if stop else None].rstrip(" )")
 
 
 def _stated_text(lines: str, choices: Sequence[str], last: bool) -> str | None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers import vqa
-from holdfast.tasks.scorers.text import NUMBER_WORDS, final_part, labelled_part, words
+from holdfast.tasks.scorers.text import NUMBER_WORDS, TAKEN_BACK, final_part, labelled_part, words
 
 _YES = {"yes", "yeah", "yep", "yup", "true"}
 _NO = {"no", "nope", "nah", "nay", "none", "not", "false", "cannot", "never", "neither"}
@@ -35,6 +35,9 @@ _EITHER = re.compile(
 _BARE_NO = {"no", "nope", "nah", "nay", "false"}
 _BETWEEN = {"or", "and", "maybe", "perhaps", "possibly", "both", "either", "vs", "versus", "also", "then"}
 _ON_CONDITION = re.compile(r"\b(yes|no),? (?:if|when|unless|otherwise|else)\b")  # "yes if …, no otherwise"
+_CORRECTED = re.compile(
+    rf"{TAKEN_BACK}[ ,.:;!…–—-]{{1,6}}(?:(?:it is|it's|the answer is|make that) )?(yes|no)(?=[.,;!…]|$)"
+)
 _NO_DOUBT = re.compile(r"\b(?:no|without (?:a|any)) (?:doubt|question)\b")
 _NOT_TRUE = re.compile(r"(?:\bnot|n't) true\b")
 _NOT_FALSE = re.compile(r"(?:\bnot|n't) (?:false|untrue|wrong|incorrect)\b")
@@ -111,7 +114,8 @@ Decision = Literal["yes", "no"]
 def yes_or_no(answer: str) -> Decision | None:
     """What an answer says; None when it says neither.
 
-    The first word decides (`Yes, and no other`), after a lead-in such as `The answer is`. Else a
+    The first word decides (`Yes, and no other`), after a lead-in such as `The answer is`, unless it is
+    taken back (`Yes. Wait, no`). Else a
     refusal is no answer; `There is a kite` and `I see a kite` say yes, `There is nothing` and `I cannot
     see` no; and the words of the first sentence decide, then of all, unless they say both. `That is
     correct` and `Of course` agree.
@@ -122,6 +126,8 @@ def yes_or_no(answer: str) -> Decision | None:
     deciding = _DECIDING.search(text)
     if deciding and _EITHER.match(text, deciding.start()):
         return None
+    if corrected := _CORRECTED.findall(text):
+        return "yes" if corrected[-1] == "yes" else "no"
     said = words(text)
     if _both(said) or len({found[1] for found in _ON_CONDITION.finditer(text)}) > 1:
         return None

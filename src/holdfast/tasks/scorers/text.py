@@ -36,6 +36,10 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _ARTICLE_OF_A_LETTER = re.compile(r"\ba (?=[^\W\d_]-[^\W\d_]{2})")  # a t-shirt
+# What an answer says before it takes back what it said first: "A. Wait, B", "Yes, sorry, no".
+TAKEN_BACK = (
+    r"\b(?:wait|actually|sorry|correction|(?:i|we) (?:mean|meant)|scratch that|on second thought|hold on)\b"
+)
 _QUOTES = ('""', "''", "“”", "‘’", "«»", "「」")
 
 # GQA, Super-CLEVR and counting answers go further than the VQA normaliser's ten.
