@@ -261,6 +261,15 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
             {"methods": {"g": {"objective": "grpo", "sampling": {"temperature": 0}}}},
             "sampling.temperature must be above 0",
         ),
+        ({"defaults": False}, "defaults: must be a mapping of method settings"),
+        (
+            {
+                "tasks": {
+                    "mine": {"hub": "a/b", "train": "train", "prompt": "{q}", "answer": "{a}", "images": None}
+                }
+            },
+            "has an error:\n  line 36, tasks.mine.images: must be a column or a list of columns, not null",
+        ),
         ({"prompts": {"cot": "{prompt.x} {prompt}"}}, "must hold {prompt} where the question goes"),
         ({"prompts": {"cot": "{prompt[a]}"}}, "must hold {prompt} where the question goes"),
         ({"prompts": {"cot": "{prompt:>1000000000}"}}, "must hold {prompt} where the question goes"),

@@ -51,6 +51,19 @@ def whole_or_each(value: Any, validate: ValidatorFunctionWrapHandler, bounds: st
     )
 
 
+def columns_named(value: Any) -> Any:
+    """A column or a list of columns, likewise.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return value
+    said = "null" if value is None else shortened(repr(value))
+    raise ValueError(f"must be a column or a list of columns, not {said}")
+
+
 def value_text(value: Any) -> str:
     """A plain setting as short text: 0.0001 as 1e-4, true as on."""
     if isinstance(value, bool) or value is None:

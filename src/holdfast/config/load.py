@@ -240,7 +240,8 @@ def _blank_measures(file: YamlFile) -> Iterator[Problem]:
 
 def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, set[str]]:
     """Put `defaults` under every method and take the key away; the keys that each method says itself."""
-    defaults = data.pop("defaults", None) or {}
+    defaults = data.pop("defaults", None)
+    defaults = {} if defaults is None else defaults
     methods = data.get("methods")
     if not isinstance(defaults, dict):
         problems.append((("defaults",), "must be a mapping of method settings"))

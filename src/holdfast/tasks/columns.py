@@ -29,6 +29,7 @@ from pydantic import field_validator, model_validator
 from holdfast import files
 from holdfast.errors import InputError, meant, shortened, suggestion
 from holdfast.hub import reach
+from holdfast.settings import columns_named
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, choice_list, letter_at
 from holdfast.tasks.chat import ChatError, as_row
@@ -89,6 +90,8 @@ class Columns(OwnData):
         if value is not None:
             columns_in(value)
         return value
+
+    _named = field_validator("images", "choices", mode="before")(columns_named)
 
     @model_validator(mode="after")
     def _whole(self) -> Columns:
