@@ -254,6 +254,7 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
             {"defaults": {"iterations": {"reading": 2, "countin": 3, "counting": 1}, "learning_rate": 1}},
             "defaults.iterations.countin: is no task; did you mean 'counting'?",
         ),
+        ({"evaluation": {"split": None}}, "split: must be 'test' or 'validation', not null"),
         ({"scoring": "studi"}, "did you mean 'study'?"),
         ({"tasks": {"mine": {"train": "missing.jsonl"}}, "sequence": ["mine"]}, "missing.jsonl"),
         ({"tasks": {"seed": {"train": "x.jsonl"}}}, "tasks.seed: is the name of a column"),

@@ -90,3 +90,8 @@ def test_values_of_the_command_line(text: str) -> None:
     with pytest.raises(InputError, match=r"not valid YAML|nested too deeply") as told:
         parse_value(text)
     assert len(str(told.value)) < 400
+
+
+def test_a_value_of_the_command_line_is_told_by_its_key() -> None:
+    with pytest.raises(InputError, match=r"^seeds: '\[0, 1' line 1, column 6: this is not valid YAML"):
+        parse_value("[0, 1", "seeds")

@@ -110,13 +110,16 @@ def read_yaml(path: Path) -> YamlFile:
     return _parsed(text, str(path))
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, name: str = "") -> Any:
     """One YAML value, as it stands on the command line.
+
+    Args:
+        name: of what it is the value, for messages.
 
     Raises:
         InputError: it is not YAML.
     """
-    return _parsed(text, f"'{shortened(text)}'").value
+    return _parsed(text, f"{name}{name and ': '}'{shortened(text)}'").value
 
 
 def _parsed(text: str, name: str) -> YamlFile:

@@ -173,7 +173,7 @@ def _override(data: dict[str, Any], override: str) -> Any:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise InputError(f"'{override}' cannot be set: {parent} has no keys of its own.")
-    value = parse_value(text)
+    value = parse_value(text, ".".join(_override_path(override)))
     if value is None and parents and not parents[1:] and parents[0] in NAMED and last in place:
         del place[last]  # as in a file that extends another
     else:

@@ -62,7 +62,8 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
     if kind == "literal_error":
         expected, given = context["expected"], details["input"]
         options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
-        return path, f"must be {expected}, not {given!r}{meant(str(given), options)}"
+        said = "null" if given is None else repr(given)
+        return path, f"must be {expected}, not {said}{meant(str(given), options)}"
     if kind == "string_pattern_mismatch":
         return path, f"'{shortened(details['input'])}' may hold only letters, digits, '-' and '_'"
     if kind == "too_long":
