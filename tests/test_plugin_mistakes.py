@@ -198,6 +198,12 @@ def test_a_mask_is_no_list_of_positions(mistakes: Path, tmp_path: Path) -> None:
     assert "mask returned [True, True" in said and "it must return a list of positions from 0 to 7" in said
 
 
+def test_a_filter_of_ones_own_that_keeps_nothing(mistakes: Path, tmp_path: Path) -> None:
+    mistakes.write_text(f"{MISTAKES}\ndef nothing(rows): return []\n")
+    said = failure(tmp_path, objective="grpo", filter="mistakes.py:nothing")
+    assert said.endswith("nothing keeps none of 8 training examples; it must keep one or more.")
+
+
 def test_positions_may_be_an_array(mistakes: Path, tmp_path: Path) -> None:
     method = {"objective": "grpo", "filter": "mistakes.py:array", "iterations": 1}
     assert not run_here(make_experiment(tmp_path, **SMALL, methods={"m": method})).failed

@@ -126,6 +126,7 @@ def bad_shown(answer, example): return Shown()
 def bad_said(answer, example): raise ValueError("one\\ntwo" * 1000)
 def bad_limit(answer, example): return 1.0
 bad_limit.seconds = "slow"
+def bad_yields(response, example): yield 1.0
 def bad_catches(answer, example):
     try:
         time.sleep(9)
@@ -275,7 +276,6 @@ def test_code_that_is_no_task(rules: Path, tmp_path: Path, task: str, expected: 
         ("bad_huge", "returned 1000"),
         ("bad_shown", "returned an object of Shown"),
         ("bad_said", "ValueError: one twoone two"),
-        ("bad_limit", "its attribute `seconds` is 'slow'"),
     ],
 )
 def test_a_rule_that_fails_says_where(rules: Path, tmp_path: Path, name: str, expected: str) -> None:
@@ -333,6 +333,13 @@ def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         ({"objective": "broken.py:Mine"}, "broken.py cannot be run: line 2: ZeroDivisionError"),
         ({"objective": "syntax.py:Mine"}, "syntax.py cannot be run: line 1: "),
         ({"objective": "grpo", "filter": "rules.py:not_a_function"}, "must be a function"),
+        (
+            {"objective": "grpo", "filter": "rules.py:score"},
+            "takes (answer, example), and is called with (rows)",
+        ),
+        ({"objective": "grpo", "filter": "rules.py:bad_limit"}, "takes (answer, example), and is called"),
+        ({"objective": "grpo", "reward": {"rules.py:bad_limit": 1}}, "its attribute `seconds` is 'slow'"),
+        ({"objective": "grpo", "reward": {"rules.py:bad_yields": 1}}, "without `async` or `yield`"),
         ({"objective": "grpo", "filter": "riff"}, "filter: must be one of none, rif"),
         ({"objective": "grpo", "reward": {"acuracy": 1}}, "did you mean 'accuracy'?"),
         ({"objective": "grpo", "reward": {"rules.py:longest": 1}}, "has nothing called longest"),

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -180,35 +180,59 @@ def load_class(reference: str, base: type) -> Any:
         own = inspect.getattr_static(found, name)
         theirs = inspect.isfunction(own) and Path(own.__code__.co_filename) in _ran
         if theirs and inspect.isfunction(hook) and not name.startswith(("_", "model_")):  # pydantic's
-            _check_arguments(f"{reference}: `{name}`", own, hook)
+            asked = inspect.signature(hook).parameters.values()
+            needed = [one for one in asked if one.default is one.empty]
+            given = [one.name for one in needed if one.kind is one.POSITIONAL_OR_KEYWORD]
+            _check_arguments(f"{reference}: `{name}`", own, given)
     return found
 
 
-def _check_arguments(what: str, own: Callable[..., Any], hook: Callable[..., Any]) -> None:
-    """See that a method of the user's can be called as the one it replaces, before any work.
+def _check_arguments(what: str, own: Callable[..., Any], given: Sequence[str]) -> None:
+    """See that code of the user's can be called with these arguments, before any work.
 
     Raises:
         InputError: it takes more or fewer.
     """
-    asked = inspect.signature(hook).parameters.values()
-    given = [one.name for one in asked if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
     try:
-        inspect.signature(own).bind(*given)
+        takes = inspect.signature(own)
+    except ValueError:  # one of Python's own may not say
+        return
+    try:
+        takes.bind(*given)
     except TypeError:
-        takes = ", ".join(inspect.signature(own).parameters)
-        raise InputError(f"{what} takes ({takes}), and is called with ({', '.join(given)}).") from None
+        named = ", ".join(takes.parameters)
+        raise InputError(f"{what} takes ({named}), and is called with ({', '.join(given)}).") from None
 
 
-def load_function(reference: str) -> Callable[..., Any]:
+def load_function(reference: str, *given: str) -> Callable[..., Any]:
     """The function that a reference names.
 
+    Args:
+        given: what it will be called with; nothing where that was looked at before.
+
     Raises:
-        InputError: as `load`, or it cannot be called.
+        InputError: as `load`, or it cannot be called so.
     """
     found = load(reference)
     if not callable(found):
         raise InputError(f"{reference} must be a function.")
+    if given:
+        if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
+            raise InputError(f"{reference} must return its result, without `async` or `yield`.")
+        _check_arguments(reference, found, given)
+        _seconds(reference, found)
     return found
+
+
+def _seconds(reference: str, function: Callable[..., Any]) -> float:
+    """What one call of a function may take."""
+    seconds = getattr(function, "seconds", SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+        raise InputError(
+            f"{reference}: its attribute `seconds` is {shown(seconds)}; it must be a number above 0, of at "
+            f"most {LONGEST:,.0f}."
+        )
+    return seconds
 
 
 @cache
@@ -252,12 +276,7 @@ def call(reference: str, *arguments: Any, about: str) -> Any:
         HoldfastError: it raised an error, or took longer than its `seconds` (10 where it does not say).
     """
     function = load_function(reference)
-    seconds = getattr(function, "seconds", SECONDS)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
-        raise InputError(
-            f"{reference}: its attribute `seconds` is {shown(seconds)}; it must be a number above 0, of at "
-            f"most {LONGEST:,.0f}."
-        )
+    seconds = _seconds(reference, function)
     try:
         with time_limit(seconds), blamed(reference, about), torch_kept():
             return function(*arguments)

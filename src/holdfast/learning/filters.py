@@ -124,6 +124,10 @@ def _own_choice(filter: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     found = plugins.call(filter, [dict(row) for row in rows], about=f"{len(rows)} pass rates")
     listed = found.tolist() if hasattr(found, "tolist") else found  # of numpy or torch
     several = isinstance(listed, list | tuple | set | range)
+    if several and not listed:
+        raise HoldfastError(
+            f"{filter} keeps none of {len(rows)} training examples; it must keep one or more."
+        )
     kept: list[Any] = list(map(plugins.plain_number, listed)) if several else [None]
     if not all(type(index) is int and 0 <= index < len(rows) for index in kept):  # True is no position
         raise HoldfastError(

@@ -62,7 +62,7 @@ class RFT(Method):
     kl_reference: Literal["stage_start", "base"] = "stage_start"  # the policy that kl_coef holds to
 
     # RIF-RFT
-    filter: Annotated[str, AfterValidator(lambda value: _known(value, FILTERS, "filter"))] = "none"
+    filter: Annotated[str, AfterValidator(lambda value: _known(value, FILTERS, "rows"))] = "none"
     filter_samples: int = Field(8, ge=1)  # roll-outs per training example
     filter_shortens: bool = False  # as many passes over what is kept as without the filter: fewer iterations
 
@@ -70,7 +70,7 @@ class RFT(Method):
     @classmethod
     def _known_parts(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for part in value or ():
-            _known(part, ("accuracy", "format"), "part of a reward")
+            _known(part, ("accuracy", "format"), "response", "example")
         if value and not any(value.values()):
             raise ValueError("weighs nothing, so nothing would be learned")
         return value
@@ -146,15 +146,15 @@ class RFT(Method):
         return self.filter != "none"
 
 
-def _known(value: str, names: Sequence[str], what: str) -> str:
-    """A name of the package's own, or code of the user's.
+def _known(value: str, names: Sequence[str], *given: str) -> str:
+    """A name of the package's own, or code of the user's, which is called with what is `given`.
 
     Raises:
-        ValueError: it is neither, or the code is not there.
+        ValueError: it is neither, or the code is not there or cannot be called so.
     """
     if plugins.is_reference(value):
         try:
-            plugins.load_function(value)
+            plugins.load_function(value, *given)
         except InputError as error:
             raise ValueError(str(error)) from None
     elif value not in names:

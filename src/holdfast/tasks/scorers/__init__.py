@@ -90,7 +90,7 @@ def get_scorer(name: str) -> Scorer:
         InputError: there is no such rule, or no such function.
     """
     if plugins.is_reference(name):
-        plugins.load_function(name)
+        plugins.load_function(name, "answer", "example")
         return partial(_own, name)
     if name not in SCORERS:
         known = ", ".join(SCORERS)
