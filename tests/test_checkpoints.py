@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment, run_here, write_config
@@ -329,6 +330,17 @@ def test_a_task_that_fails_leaves_those_before_it(call: Call, tmp_path: Path) ->
     assert said.code == 1
     assert "Task own: " in said.err and "no line" in said.err
     assert {path.name for path in Path("out/records").iterdir()} == {"presence.json", "presence.jsonl"}
+
+
+def test_a_model_whose_output_is_not_finite_is_told_once(call: Call, tmp_path: Path) -> None:
+    weights = load_file(EMBEDDED / "model.safetensors")
+    shutil.copytree(EMBEDDED, tmp_path / "damaged")
+    next(iter(weights.values())).fill_(float("nan"))
+    save_file(weights, tmp_path / "damaged" / "model.safetensors", metadata={"format": "pt"})
+    said = call("evaluate", tmp_path / "damaged", "--tasks", "presence", *OPTIONS, "--out", "out")
+    assert said.code == 1
+    assert "Error: Task presence: The model's output for presence presence/" in said.err
+    assert said.err.count("is not finite") == said.err.count("The model's output") == 1
 
 
 @pytest.mark.parametrize(

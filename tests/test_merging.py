@@ -161,6 +161,9 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
     weights = load_file(damaged / "model.safetensors")
     next(iter(weights.values())).view(-1)[0] = torch.nan
     save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+    packed = moved(tmp_path / "packed", 0.2)
+    whole = {name: tensor.to(torch.int8) for name, tensor in weights.items()}
+    save_file(whole, packed / "model.safetensors", metadata={"format": "pt"})
     cut.mkdir()
     (cut / "config.json").write_bytes((EMBEDDED / "config.json").read_bytes())
     (cut / "model.safetensors").write_bytes((one / "model.safetensors").read_bytes()[:5000])
@@ -178,6 +181,8 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
         (("--method", "average", "embedded", tmp_path), "has no weights"),
         (("--method", "average", "embedded", cut), "cannot be read"),
         (("--method", "average", "embedded", damaged), "not finite"),
+        (("--method", "average", "embedded", packed), "is stored in whole numbers in some only"),
+        (("--method", "average", packed, one), "is stored in whole numbers in some only"),
         (("--method", "ties", "--share", "0", "embedded", one), "--share must be above 0"),
         (
             ("--method", "sum", "--share", "0.3", "embedded", one),

@@ -30,6 +30,11 @@ class InputError(HoldfastError):
     """A setting, file or row the user gave cannot be used; found before any work (exit code 2)."""
 
 
+def retold(error: HoldfastError, text: str) -> HoldfastError:
+    """An error with another text, for the same exit code; its own class may want more than a text."""
+    return InputError(text) if isinstance(error, InputError) else HoldfastError(text)
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: what was probably meant, or all there is."""
     known = list(known)

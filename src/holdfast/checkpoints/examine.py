@@ -17,7 +17,7 @@ from typing import Any
 from holdfast.checkpoints.folder import Examined, check_owner, export, questions_of
 from holdfast.checkpoints.subject import Subject
 from holdfast.config.exam import Exam
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, retold
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job
@@ -80,7 +80,7 @@ def examine(
             except HoldfastError as error:
                 text = str(error).rstrip(".")
                 kept = "What was answered is kept; the same command goes on from there."
-                raise type(error)(f"Task {task}: {text}. {kept}") from None
+                raise retold(error, f"Task {task}: {text}. {kept}") from None
             if folder is not None:
                 export(examined, folder)
             on_task(examined[-1])

@@ -94,6 +94,8 @@ def merged(
     for name in folders[0].names:
         base, *others = [folder.read(name) for folder in folders]
         last = others[-1]
+        if len({tensor.is_floating_point() for tensor in (base, *others)}) > 1:
+            raise InputError(f"{name} is stored in whole numbers in some only (a quantised model?).")
         if not last.is_floating_point():  # a table of positions, or the like
             yield name, last
             continue

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from holdfast.errors import HoldfastError, InputError, reason
+from holdfast.errors import HoldfastError, InputError, reason, retold
 from holdfast.files import parse_json
 from holdfast.generate.connection import beside, chat_address, connected
 from holdfast.generate.generator import Answers, Question
@@ -120,7 +120,7 @@ class ServerGenerator:
                     read = partial(self.read, place, group)
                     answered.put(await self.ask(client, self.url, body, read, stop))
                 except HoldfastError as error:
-                    failures.append(type(error)(f"Example {question.example.id}: {error}"))
+                    failures.append(retold(error, f"Example {question.example.id}: {error}"))
                     stop.set()
                 except Exception as error:  # ours: the others end as after any failure
                     failures.append(error)
