@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cli_helpers import Call
 from experiment_helpers import write_config
@@ -208,4 +209,9 @@ def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions, sto
         refused = call("merge", *arguments)
         assert refused.code == 2
         assert message in refused.err
+    weights = load_file(adapters / "adapter_model.safetensors")
+    next(iter(weights.values())).fill_(float("nan"))
+    save_file(weights, adapters / "adapter_model.safetensors", metadata={"format": "pt"})
+    refused = call("merge", adapters, "model.path=embedded", "--out", tmp_path / "x")
+    assert refused.code == 2 and "has numbers that are not finite" in " ".join(refused.err.split())
     assert not (tmp_path / "x").exists()

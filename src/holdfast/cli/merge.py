@@ -105,5 +105,10 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
     if "device" not in chosen.model_fields_set:
         chosen = chosen.model_copy(update={"device": "cpu"})
     policy = Policy.load(adapters, chosen)
+    for name, weight in policy.model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise InputError(
+                f"{name} of {adapters} or its model has numbers that are not finite; it is damaged."
+            )
     with whole_folder(folder, new=True) as unfinished:
         policy.save(unfinished, merge=True)
