@@ -26,7 +26,7 @@ from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
-from holdfast.watch.page import watch_page
+from holdfast.report.templating import scripted
 from holdfast.watch.server import Server, as_json
 from holdfast.watch.state import Watch
 from mirror_helpers import fill
@@ -292,7 +292,7 @@ def test_the_page_shows_a_state_as_text(tmp_path):
         "curves": [{"run": attack, "name": "loss", "points": [[0, 1.0], [1, 0.5]], "starts": [0]}],
         "answers": [{"right": True} | dict.fromkeys(texts, attack + " and so on" * 20)],
     }  # fmt: skip
-    pages = {"/": lambda: watch_page(attack), "/state.json": lambda: as_json(state)}
+    pages = {"/": lambda: scripted("watch", name=attack), "/state.json": lambda: as_json(state)}
     with serving(pages, tmp_path) as server, browser(tmp_path / "chromium") as tab:
         tab.open(server.url)
         look = "const look = () => $('jobs').children.length ? done(1) : setTimeout(look, 50); look()"

@@ -36,13 +36,13 @@ def watch(
 
     experiment, plan, store = open_run(run)
 
-    from holdfast.watch.page import watch_page
+    from holdfast.report.templating import scripted
     from holdfast.watch.server import Made, Server, as_json
     from holdfast.watch.state import Watch
 
     watched = Watch(experiment, plan, store)
     pages: dict[str, Made] = {
-        "/": partial(watch_page, experiment.name),
+        "/": partial(scripted, "watch", name=experiment.name),
         "/state.json": lambda: as_json(watched.state()),
         "/gallery.html": partial(_gallery, experiment, plan, store),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,14 @@ def environment() -> Any:
     made.filters |= {"number": number, "interval": interval, "markdown": to_markdown}
     made.filters |= {"tested": tested, "is_shown": is_shown, "code": _code, "unbroken": _unbroken}
     return made
+
+
+def scripted(page: str, **content: Any) -> bytes:
+    """A page with a script of ours, which its policy names by hash: no other runs in it."""
+    script = (TEMPLATES / f"{page}.js").read_text(encoding="utf-8")
+    content["digest"] = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    text: str = environment().get_template(f"{page}.html.j2").render(content, script=script)
+    return text.encode("utf-8", "replace")  # half a character cannot be written
 
 
 def _code(text: str) -> Any:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from holdfast.analysis.results import Results
 from holdfast.report.gallery.items import page_data
 from holdfast.report.gallery.thumbnails import Album, Shelf
-from holdfast.report.templating import TEMPLATES, environment
+from holdfast.report.templating import scripted
 
 NAME = "gallery.html"
 
@@ -28,17 +25,6 @@ def gallery(
         HoldfastError: two experiments know the same item by different prompts.
     """
     data = page_data(experiments, shelf, album)
-    script = (TEMPLATES / "gallery.js").read_text(encoding="utf-8")
-    content = {"name": data["name"], "report": report, "data": embedded(data), "script": script}
-    text = environment().get_template("gallery.html.j2").render(content | {"digest": digest(script)})
-    return text.encode("utf-8", "replace")  # half a character cannot be written
-
-
-def digest(script: str) -> str:
-    """What a page's policy names the one script by that it allows."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
-def embedded(data: Any) -> str:
-    """JSON that can stand in a page: no tag can begin in it, nor a comment."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    said = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    said = said.replace("<", "\\u003c")  # so that neither a tag nor a comment can begin in it
+    return scripted("gallery", name=data["name"], report=report, data=said)
