@@ -39,38 +39,20 @@ CANARY_OF_MATHRULER = (("x + 2 x", "3 x", True), ("x + 1", "x + 2", False))
 
 
 @lru_cache(maxsize=65_536)
-def equal(answer: str, reference: str) -> bool:
-    """Whether two expressions without `$` are equal; False for what cannot be parsed in time.
+def equal(answer: str, reference: str, kind: Kind = "latex") -> bool:
+    """Whether two expressions are equal; False for what cannot be parsed in time.
 
-    Raises:
-        InputError: math-verify is not installed.
-        HoldfastError: it is, but does not work.
-    """
-    if len(answer) > LONGEST:
-        return False
-    return _pool().ask(answer, reference)
-
-
-@lru_cache(maxsize=65_536)
-def equal_expressions(answer: str, reference: str) -> bool:
-    """Whether two expressions of digits, letters and operators have the same value for all their letters.
+    Args:
+        kind: of LaTeX, without `$`; of expressions of digits, letters and operators, which must have the same
+            value for all their letters; or by mathruler's verdict.
 
     Raises:
         InputError: math-verify, which brings SymPy, is not installed.
-        HoldfastError: it is, but does not work.
+        HoldfastError: it is, but it or mathruler does not work.
     """
-    return _pool().ask(answer, reference, "expressions")
-
-
-@lru_cache(maxsize=65_536)
-def graded_by_mathruler(answer: str, reference: str) -> bool:
-    """mathruler's verdict; False when it takes too long.
-
-    Raises:
-        InputError: math-verify is not installed.
-        HoldfastError: mathruler does not work.
-    """
-    return _pool().ask(answer, reference, "mathruler")
+    if kind == "latex" and len(answer) > LONGEST:
+        return False
+    return _pool().ask(answer, reference, kind)
 
 
 @lru_cache(maxsize=1)
@@ -178,7 +160,7 @@ class Pool:
         for worker in reversed(workers):  # a single thread should keep to one
             self.free.put(worker)
 
-    def ask(self, answer: str, reference: str, kind: Kind = "latex") -> bool:
+    def ask(self, answer: str, reference: str, kind: Kind) -> bool:
         worker = self.free.get()
         try:
             return worker.ask(answer, reference, kind)

@@ -64,7 +64,7 @@ def study(answer: str, reference: str) -> float:
     if max(len(given), len(wanted)) > LONGEST or _plainly_wrong(given, wanted):
         return 0.0
     if latex.mathruler_version():
-        return float(latex.graded_by_mathruler(given, wanted))
+        return float(latex.equal(given, wanted, "mathruler"))
     return float(same(given, wanted))
 
 
@@ -130,7 +130,7 @@ def _equal(ours: str, theirs: str) -> bool:
     left, right = value(ours), value(theirs)
     if left is not None and right is not None:
         return abs(left - right) <= 1e-12 * max(abs(left), abs(right))
-    return latex.equal_expressions(ours, theirs)
+    return latex.equal(ours, theirs, "expressions")
 
 
 def _compact(text: str) -> str:
