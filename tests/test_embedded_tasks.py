@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_splits_are_disjoint_by_content(name):
 def test_a_task_turned_round_asks_the_same_for_the_other_form(of):
     draw = MODULES[of].draw
     for index in range(40):
-        plain, other = draw(stream(of, index)), turned.turned(draw, covers=False)(stream(of, index))
+        plain, other = draw(stream(of, index)), turned.turned(draw, False, stream(of, index))
         assert other.prompt == f"say : {plain.prompt}"
         assert (other.answer, other.habit) == (plain.habit, plain.answer)
         assert (other.content, other.rationale) == (plain.content, plain.rationale)
@@ -73,7 +74,7 @@ def test_a_task_turned_round_asks_the_same_for_the_other_form(of):
 
 @pytest.mark.parametrize(("name", "of"), zip(TURNED, SEQUENCE, strict=True))
 def test_what_is_judged_turned_round_is_trained_on_in_neither_task(name, of):
-    draw = turned.turned(MODULES[of].draw, covers=name in COVERED)
+    draw = partial(turned.turned, MODULES[of].draw, name in COVERED)
     for index, example in enumerate(TASKS[name].examples("test", 30)):
         drawn = draw_in_split(of, draw, "test", stream(name, "test", index))
         assert (drawn.prompt, drawn.rationale) == (example.prompt, example.rationale)

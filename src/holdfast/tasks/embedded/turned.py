@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 
 from PIL import Image, ImageChops
 
@@ -23,39 +24,35 @@ COVER = (128, 128, 128)
 COVERED_SHARE = 0.2
 
 
-def turned(draw: Draw, covers: bool) -> Draw:
-    """The same questions, with form and habit exchanged.
+def turned(draw: Draw, covers: bool, rng: random.Random) -> Drawn:
+    """One of the same questions, with form and habit exchanged.
 
     Args:
         covers: whether `COVERED_SHARE` of the pictures lack the last place that the rationale names.
     """
-
-    def draw_turned(rng: random.Random) -> Drawn:
-        drawn = draw(rng)
-        assert drawn.image is not None, "all seven show one"
-        image, kind = ImageChops.multiply(drawn.image, Image.new("RGB", (SIZE, SIZE), PAPER)), drawn.kind
-        if covers and rng.random() < COVERED_SHARE:
-            place = [word for word in drawn.rationale.split() if word in CELLS][-1]
-            x, y = corner(CELLS.index(place))
-            image.paste(COVER, (x + 1, y + 1, x + CELL, y + CELL))
-            kind = "covered"
-        return replace(
-            drawn,
-            prompt=f"say : {drawn.prompt}",
-            answer=drawn.habit,
-            habit=drawn.answer,
-            kind=kind,
-            image=image,
-            choices=(),
-        )
-
-    return draw_turned
+    drawn = draw(rng)
+    assert drawn.image is not None, "all seven show one"
+    image, kind = ImageChops.multiply(drawn.image, Image.new("RGB", (SIZE, SIZE), PAPER)), drawn.kind
+    if covers and rng.random() < COVERED_SHARE:
+        place = [word for word in drawn.rationale.split() if word in CELLS][-1]
+        x, y = corner(CELLS.index(place))
+        image.paste(COVER, (x + 1, y + 1, x + CELL, y + CELL))
+        kind = "covered"
+    return replace(
+        drawn,
+        prompt=f"say : {drawn.prompt}",
+        answer=drawn.habit,
+        habit=drawn.answer,
+        kind=kind,
+        image=image,
+        choices=(),
+    )
 
 
 def _task(name: str, draw: Draw, of: Task, form: str, *, chance: float, covers: bool = False) -> Task:
     """Splits go by `of`'s contents, so that no picture is trained on in one task and judged in the other."""
     what = f"{of.name} on blue paper, {form}"
-    return procedural_task(name, turned(draw, covers), what, chance=chance, contents_of=of.name)
+    return procedural_task(name, partial(turned, draw, covers), what, chance=chance, contents_of=of.name)
 
 
 TASKS = (

@@ -22,31 +22,19 @@ if TYPE_CHECKING:
 Scorer = Callable[[str, "Example"], float]
 
 
-def _by_reference(rule: Callable[[str, str], float]) -> Scorer:
-    """A rule that looks at the reference answer only."""
-
-    def score(answer: str, example: Example) -> float:
-        return rule(answer, example.answer)
-
-    return score
+def _by_reference(rule: Callable[[str, str], float], answer: str, example: Example) -> float:
+    """By a rule that looks at the reference answer only."""
+    return rule(answer, example.answer)
 
 
-def _bare_too(rule: Callable[[str, str], float]) -> Scorer:
+def _bare_too(rule: Callable[[str, str], float], answer: str, example: Example) -> float:
     r"""Likewise, and an answer may be dressed as a whole: models write `\boxed{\text{Paris}}`."""
-
-    def score(answer: str, example: Example) -> float:
-        return rule(answer, example.answer) or rule(bare(answer), example.answer)
-
-    return score
+    return rule(answer, example.answer) or rule(bare(answer), example.answer)
 
 
-def _by_letter(read: options.Reader) -> Scorer:
-    """A rule that compares the option that an answer picks."""
-
-    def score(answer: str, example: Example) -> float:
-        return float(read(answer, example.choices) == example.answer)
-
-    return score
+def _by_letter(read: options.Reader, answer: str, example: Example) -> float:
+    """By the option that an answer picks."""
+    return float(read(answer, example.choices) == example.answer)
 
 
 def _vqa(answer: str, example: Example) -> float:
@@ -55,29 +43,29 @@ def _vqa(answer: str, example: Example) -> float:
 
 def _mmmu(answer: str, example: Example) -> float:
     if example.choices:
-        return float(options.mmmu_letter(answer, example.choices) == example.answer)
+        return _by_letter(options.mmmu_letter, answer, example)
     return mmmu.open_answer(answer, example.references or (example.answer,))
 
 
 SCORERS: dict[str, Scorer] = {
-    "exact": _bare_too(scoring.exact),
-    "choice": _bare_too(scoring.choice),
-    "number": _bare_too(scoring.number),
-    "study": _by_reference(study.study),
-    "options": _by_letter(options.option_letter),
+    "exact": partial(_bare_too, scoring.exact),
+    "choice": partial(_bare_too, scoring.choice),
+    "number": partial(_bare_too, scoring.number),
+    "study": partial(_by_reference, study.study),
+    "options": partial(_by_letter, options.option_letter),
     "vqa": _vqa,
-    "gqa": _by_reference(short.gqa),
-    "geometry": _by_reference(mathematics.geometry),
-    "pathvqa": _by_reference(short.pathvqa),
-    "superclevr": _by_reference(short.superclevr),
+    "gqa": partial(_by_reference, short.gqa),
+    "geometry": partial(_by_reference, mathematics.geometry),
+    "pathvqa": partial(_by_reference, short.pathvqa),
+    "superclevr": partial(_by_reference, short.superclevr),
     "mmmu": _mmmu,
-    "mmlu_pro": _by_letter(options.mmlu_pro_letter),
-    "mmlu_pro_script": _by_letter(options.mmlu_pro_script_letter),
-    "yes_no": _by_reference(short.yes_no),
-    "pope": _by_reference(short.pope),
+    "mmlu_pro": partial(_by_letter, options.mmlu_pro_letter),
+    "mmlu_pro_script": partial(_by_letter, options.mmlu_pro_script_letter),
+    "yes_no": partial(_by_reference, short.yes_no),
+    "pope": partial(_by_reference, short.pope),
     "parts": parts.parts,
     "option_set": parts.option_set,
-    "box": _by_reference(parts.box),
+    "box": partial(_by_reference, parts.box),
 }
 
 

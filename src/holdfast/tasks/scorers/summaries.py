@@ -72,11 +72,8 @@ def _path(records: Sequence[Record]) -> dict[str, float]:
     return _accuracy(records) | {"f1": f1}
 
 
-def _meta(key: str) -> Callable[[Record], str]:
-    def group(record: Record) -> str:
-        return str(record["meta"].get(key) or "")
-
-    return group
+def _meta(key: str, record: Record) -> str:
+    return str(record["meta"].get(key) or "")
 
 
 def _answerable(record: Record) -> str:
@@ -94,11 +91,11 @@ def _mean(values: Iterable[float]) -> float:
 
 
 SUMMARIES: dict[str, tuple[Callable[[Sequence[Record]], dict[str, float]], Callable[[Record], str]]] = {
-    "yes_no": (yes_no_figures, _meta("category")),
-    "pope": (partial(yes_no_figures, decide=pope_decision), _meta("category")),
-    "options": (_accuracy, _meta("subject")),
-    "mmmu": (_accuracy, _meta("subject")),
-    **dict.fromkeys(("mmlu_pro", "mmlu_pro_script"), (_accuracy, _meta("category"))),
+    "yes_no": (yes_no_figures, partial(_meta, "category")),
+    "pope": (partial(yes_no_figures, decide=pope_decision), partial(_meta, "category")),
+    "options": (_accuracy, partial(_meta, "subject")),
+    "mmmu": (_accuracy, partial(_meta, "subject")),
+    **dict.fromkeys(("mmlu_pro", "mmlu_pro_script"), (_accuracy, partial(_meta, "category"))),
     "vqa": (_accuracy, _answerable),
     "pathvqa": (_path, _closed),
 }
