@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +21,11 @@ from holdfast.report.table import Column, Table, Value, used
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KINDS = (
-    ("new", "New", "prompts of the stage's own task"),
-    ("old", "Earlier", "prompts of earlier tasks"),
-    ("general", "General", "prompts of general benchmarks"),
+KINDS = (  # of KL rows: name, what the policy is held against, on which prompts
+    ("new", "New", "previous", "on prompts of the stage's own task"),
+    ("old", "Earlier", "previous", "on prompts of earlier tasks"),
+    ("general", "General", "previous", "on prompts of general benchmarks"),
+    ("base", "Base", "base", "at the end, the sequence's tasks"),
 )
 HEAT = ("#f7f3ee", "#f2c9a1", "#e08a4f", "#b3452c", "#611a24")
 MOST_NUMBERED = 14  # columns that are wide enough in the page for a number in every cell
@@ -46,24 +46,17 @@ def section(analysis: Analysis) -> Section:
 def divergence(analysis: Analysis) -> Table:
     """KL of each stage from the policy before it, by kind of prompt, and of the last from the base."""
     columns = [METHOD]
-    for kind, name, prompts in KINDS:
+    for kind, name, reference, where in KINDS:
         columns += [
-            Column(f"forward_{kind}", f"{name}, fwd", "digits", f"KL(previous ‖ policy) on {prompts}"),
-            Column(f"reverse_{kind}", f"{name}, rev", "digits", f"KL(policy ‖ previous) on {prompts}"),
+            Column(f"forward_{kind}", f"{name}, fwd", "digits", f"KL({reference} ‖ policy) {where}"),
+            Column(f"reverse_{kind}", f"{name}, rev", "digits", f"KL(policy ‖ {reference}) {where}"),
         ]
-    columns += [
-        Column("forward_base", "Base, fwd", "digits", "KL(base ‖ policy) at the end, the sequence's tasks"),
-        Column("reverse_base", "Base, rev", "digits", "KL(policy ‖ base) at the end, the sequence's tasks"),
-    ]
     rows: list[Row] = []
     for method in _measured(analysis):
         row: Row = {"method": method.label}
-        for direction in ("forward", "reverse"):
-            for kind, _, _ in KINDS:
-                row[f"{direction}_{kind}"] = _seeds_mean(
-                    method, direction, partial(_stage_rows, analysis.results, kind)
-                )
-            row[f"{direction}_base"] = _seeds_mean(method, direction, partial(_base_rows, analysis.results))
+        for kind, *_ in KINDS:
+            for direction in ("forward", "reverse"):
+                row[f"{direction}_{kind}"] = _seeds_mean(analysis.results, method, direction, kind)
         rows.append(row)
     note = (
         "Kullback-Leibler divergence in nats per completion between each stage's policy and the one before "
@@ -145,10 +138,14 @@ def _drifts(method: MethodView) -> list[dict[str, Any]]:
     return [drift for run in _runs(method) for drift in run.measured("drift").values()]
 
 
-def _stage_rows(results: Results, kind: str, run: MethodRun) -> list[Record]:
-    """A run's KL rows of one kind of prompt, against the policy before the stage."""
-    order, found = results.order_of(run), []
-    for stage, drift in run.measured("drift").items():
+def _kl_rows(results: Results, run: MethodRun, kind: str) -> list[Record]:
+    """A run's KL rows of one of `KINDS`: of each stage, or of the last one against the base."""
+    order, drifts = results.order_of(run), run.measured("drift")
+    if kind == "base":
+        last = drifts.get(results.last_stage(run), {"kl": []})
+        return [row for row in last["kl"] if row["reference"] == "base" and row["task"] in results.sequence]
+    found = []
+    for stage, drift in drifts.items():
         new = order if run.joint else order[stage - 1 : stage]
         old = () if run.joint else order[: stage - 1]
         tasks = {"new": new, "old": old, "general": results.general}[kind]
@@ -157,17 +154,11 @@ def _stage_rows(results: Results, kind: str, run: MethodRun) -> list[Record]:
     return found
 
 
-def _base_rows(results: Results, run: MethodRun) -> list[Record]:
-    """A finished run's KL rows against the base on the sequence's tasks."""
-    rows = run.measured("drift").get(results.last_stage(run), {"kl": []})["kl"]
-    return [row for row in rows if row["reference"] == "base" and row["task"] in results.sequence]
-
-
-def _seeds_mean(method: MethodView, direction: str, find: Callable[[MethodRun], list[Record]]) -> Value:
+def _seeds_mean(results: Results, method: MethodView, direction: str, kind: str) -> Value:
     """Mean over a method's rows, seeds resampled; within a seed, the standard error of what was sampled."""
     draws = []
     for run in _runs(method):
-        rows = [row for row in find(run) if row[direction] is not None]
+        rows = [row for row in _kl_rows(results, run, kind) if row[direction] is not None]
         if not rows:
             continue
         generator = np.random.default_rng(rng.seed("bootstrap", "drift", run.seed, direction))
