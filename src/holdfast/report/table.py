@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from holdfast.analysis.bootstrap import Estimate
@@ -87,22 +88,7 @@ def number(value: Value, kind: Kind) -> str:
         return MISSING
     if isinstance(value, str):
         return value
-    match kind:
-        case "change":
-            return signed(value, times=100)
-        case "points":
-            return rounded(value, 1, times=100)
-        case "count":
-            return rounded(value)
-        case "digits":
-            return _digits(value)
-        case "coefficient":
-            return rounded(value, 2)
-        case "flop":
-            return _prefixed(value, "FLOP")
-        case "joule":
-            return _prefixed(value, "J")
-    return rounded(value, 1)
+    return _FORMS[kind](value) if kind in _FORMS else rounded(value, 1)
 
 
 def _digits(value: float) -> str:
@@ -118,6 +104,17 @@ def _prefixed(value: float, unit: str) -> str:
     """In the largest unit of which there is at least one: 34.0 TFLOP."""
     power = min(max(math.floor(math.log10(value) / 3), 0), 6) if value > 0 else 0
     return f"{rounded(value / 1000**power, 1)}{NO_BREAK}{' kMGTPE'[power].strip()}{unit}"
+
+
+_FORMS: dict[Kind, Callable[[float], str]] = {
+    "change": partial(signed, times=100),
+    "points": partial(rounded, places=1, times=100),
+    "count": rounded,
+    "digits": _digits,
+    "coefficient": partial(rounded, places=2),
+    "flop": partial(_prefixed, unit="FLOP"),
+    "joule": partial(_prefixed, unit="J"),
+}
 
 
 def interval(value: Value, kind: Kind) -> str:

@@ -39,20 +39,17 @@ def scripted(page: str, **content: Any) -> bytes:
 
 def _code(text: str) -> Any:
     """A note as HTML: what stands in backticks is code."""
-    from markupsafe import Markup, escape
-
-    parts = [escape(part) for part in text.split("`")]
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
-    )
+    return _every_other("<code>{}</code>", text.split("`"))
 
 
 def _unbroken(text: str) -> Any:
     """A text as HTML whose numbers such as 3e-4 no line ends within."""
-    from markupsafe import Markup, escape
+    return _every_other('<span class="unbroken">{}</span>', re.split(r"(\d(?:\.\d+)?e-\d+)", text))
 
-    parts = re.split(r"(\d(?:\.\d+)?e-\d+)", text)
+
+def _every_other(form: str, parts: list[str]) -> Any:
+    from markupsafe import Markup
+
     return Markup("").join(
-        Markup('<span class="unbroken">{}</span>').format(part) if index % 2 else escape(part)
-        for index, part in enumerate(parts)
+        Markup(form if index % 2 else "{}").format(part) for index, part in enumerate(parts)
     )
