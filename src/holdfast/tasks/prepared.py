@@ -156,17 +156,14 @@ def _unprepared(benchmark: Benchmark, folder: Path) -> Task:
         load_prepared(benchmark, folder)  # says what to do
         raise InputError(f"Task {benchmark.name} was prepared just now; say the command again.")
 
-    return Task(
-        name=benchmark.name,
-        version=benchmark.version,
-        description=benchmark.description,
-        load=load,
-        sizes=dict(benchmark.sizes or benchmark.about),
-        scorer=benchmark.scorer,
-        chance=benchmark.chance,
-        options=benchmark.options,
-        source="not prepared",
-    )
+    sizes = dict(benchmark.sizes or benchmark.about)
+    return _task(benchmark, load=load, sizes=sizes, source="not prepared")
+
+
+def _task(benchmark: Benchmark, **data: Any) -> Task:
+    """A benchmark's task over these data."""
+    said = ("name", "version", "description", "scorer", "chance", "options")
+    return Task(**{key: getattr(benchmark, key) for key in said}, **data)
 
 
 def load_prepared(benchmark: Benchmark, folder: Path) -> Task:
@@ -199,15 +196,10 @@ def load_prepared(benchmark: Benchmark, folder: Path) -> Task:
     except OSError as error:
         raise InputError(f"The prepared set {folder} is damaged ({error}); {again}") from None
 
-    return Task(
-        name=benchmark.name,
-        version=benchmark.version,
-        description=benchmark.description,
+    return _task(
+        benchmark,
         load=lambda split, count: parts[split].examples(count),
         sizes=sizes,
-        scorer=benchmark.scorer,
-        chance=benchmark.chance,
-        options=benchmark.options,
         source=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         elsewhere=elsewhere(benchmark, manifest),
     )

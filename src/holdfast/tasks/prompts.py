@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from holdfast.errors import InputError
-from holdfast.tasks.example import IMAGE_MARKER
-
-if TYPE_CHECKING:
-    from holdfast.tasks.example import Example
+from holdfast.tasks.example import IMAGE_MARKER, Example
 
 Style = Literal["cot", "direct"]
 STYLES: tuple[Style, ...] = ("direct", "cot")

@@ -48,11 +48,6 @@ def official(folder: Path) -> dict[Split, Records]:
 
 
 def _records(file: Path) -> Iterator[Record]:
-    for row in _questions(file):
-        yield {**(row if isinstance(row, dict) else {}), "folder": file.parent / "images"}
-
-
-def _questions(file: Path) -> list[Any]:
     wanted = {"questions", *_FIELDS}
 
     def without_programs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -65,7 +60,8 @@ def _questions(file: Path) -> list[Any]:
         raise InputError(f"{file} is broken or incomplete ({reason(error)}); download it again.") from None
     if not isinstance(data, dict) or not isinstance(data.get("questions"), list):
         raise InputError(f"{file} has no list 'questions'; is it a file of another data set?")
-    return data["questions"]
+    for row in data["questions"]:
+        yield {**(row if isinstance(row, dict) else {}), "folder": file.parent / "images"}
 
 
 BENCHMARK = Benchmark(

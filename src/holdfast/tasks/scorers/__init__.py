@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from holdfast import plugins
 from holdfast.errors import InputError, meant
 from holdfast.tasks import scoring
+from holdfast.tasks.example import Example
 from holdfast.tasks.scorers import mathematics, mmmu, options, parts, short, study, vqa
 from holdfast.tasks.scorers.text import bare, labelled_part
 
-if TYPE_CHECKING:
-    from holdfast.tasks.example import Example
-
-Scorer = Callable[[str, "Example"], float]
+Scorer = Callable[[str, Example], float]
 
 
 def _by_reference(rule: Callable[[str, str], float], answer: str, example: Example) -> float:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+from holdfast.tasks.example import Example
 from holdfast.tasks.numerals import plain_typography, read_number
 from holdfast.tasks.scorers.mathematics import geometry
 from holdfast.tasks.scorers.text import labelled_part
-
-if TYPE_CHECKING:
-    from holdfast.tasks.example import Example
 
 # Not those of names, such as x1.
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,2})?(?!\w)")
