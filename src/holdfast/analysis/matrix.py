@@ -76,8 +76,7 @@ def accuracy_matrix(run: MethodRun, tasks: Sequence[str], stages: int) -> np.nda
     """Mean score of every cell, accuracy_ST; NaN where a cell is missing."""
     if not tasks:
         return np.empty((stages, 0))
-    columns = [task_scores(run, task, stages) for task in tasks]
-    return np.stack([_mean_items(scores_SN) for scores_SN in columns], axis=1)
+    return np.stack([nan_mean(task_scores(run, task, stages), axis=1) for task in tasks], axis=1)
 
 
 def run_matrices(run: MethodRun, results: Results) -> tuple[np.ndarray, np.ndarray]:
@@ -108,12 +107,6 @@ def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
     count = present.sum(axis=axis)
     total = np.where(present, values, 0.0).sum(axis=axis)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _mean_items(scores_SN: np.ndarray) -> np.ndarray:
-    if scores_SN.shape[1] == 0:
-        return np.full(scores_SN.shape[0], np.nan)
-    return scores_SN.mean(axis=1)
 
 
 def _cells_of(run: MethodRun, task: str) -> list[tuple[int, list[Record]]]:

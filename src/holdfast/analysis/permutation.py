@@ -96,7 +96,8 @@ def permutation_tests(
         permutations: at least this many, in whole batches of `PERMUTATIONS`.
     """
     aligned = [_aligned(*pair) for pair in pairs]
-    sizes = {(task, scores_SN.shape[1]) for first, _, _ in aligned for task, scores_SN in _all(first).items()}
+    scores = ({**first.sequence, **first.general} for first, _, _ in aligned)
+    sizes = {(task, scores_SN.shape[1]) for tasks in scores for task, scores_SN in tasks.items()}
     # The observed difference is the permutation that swaps nothing.
     unswapped = {size: np.ones((1, size[1])) for size in sizes}
     observed = [
@@ -146,10 +147,6 @@ def _aligned(first: ItemScores, second: ItemScores) -> tuple[ItemScores, ItemSco
         )
 
     return ends(first), ends(second), ANY_ORDER
-
-
-def _all(scores: ItemScores) -> dict[str, np.ndarray]:
-    return {**scores.sequence, **scores.general}
 
 
 def _signs(task: str, items: int, batch: int) -> np.ndarray:

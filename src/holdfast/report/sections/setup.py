@@ -114,8 +114,10 @@ def methods_table(analysis: Analysis) -> Table:
     rows: list[Row] = []
     for method in analysis.methods:
         chosen = flat[method.name]
-        row = named(method) | {key: _shown(key, chosen, method.objective) for key, _ in METHOD_KEYS}
-        row |= {key: _text(chosen.get(key)) for key in others if key not in _unused(chosen, method.objective)}
+        unused = _unused(chosen, method.objective)
+        said = {key: shown(value) for key, value in chosen.items() if value is not None and key not in unused}
+        on = (key for key, _ in METHOD_KEYS if chosen.get(key) not in (0, "none"))
+        row = named(method) | {key: said.get(key) for key in (*on, *others)}
         row["strategies"] = ", ".join(strategies_of(analysis, method)) or None
         rows.append(row | {"objective": method.objective})
     columns = [
@@ -196,18 +198,6 @@ def _part(analysis: Analysis, task: str) -> str:
         return "general"
     order = analysis.shared_order
     return f"stage {order.index(task) + 1}" if order else "sequence"
-
-
-def _shown(key: str, chosen: Mapping[str, Any], objective: str) -> str | None:
-    """A setting as text; None where it is not set, off, or says nothing about this objective."""
-    value = chosen.get(key)
-    if value in (0, "none") or key in _unused(chosen, objective):
-        return None
-    return _text(value)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else shown(value)
 
 
 def _unused(chosen: Mapping[str, Any], objective: str) -> tuple[str, ...]:
