@@ -167,17 +167,17 @@ def test_mean_over_seeds():
 def test_the_turnover_of_all_old_tasks_has_intervals():
     results = make_results(("sft",), seeds=(0, 1, 2), items=60, sequence=("diagrams", "reading", "photos"))
     history = ItemHistory(results.runs, results)
-    found, old = history.turnover(), [entry for entry in history.to_end() if entry.since]
+    found, old = history.turnover, [entry for entry in history.to_end() if entry.since]
     for name in SHARES:
         assert found[name].value == pytest.approx(np.mean([getattr(entry, name) for entry in old]))
         assert 0 <= found[name].low <= found[name].value <= found[name].high <= 1
     assert found["lost"].low < found["lost"].value < found["lost"].high
     # One seed, one old task of 100 items, 30 of them lost: the binomial interval.
     one = _results({"a": ["0" * 100, "1" * 100, "1" * 70 + "0" * 30], "b": ["0" * 100] * 3})
-    lost = ItemHistory(one.runs, one).turnover()["lost"]
+    lost = ItemHistory(one.runs, one).turnover["lost"]
     assert (lost.value, lost.low, lost.high) == pytest.approx((0.3, 0.21, 0.39), abs=0.011)
     joint = make_results(("joint_sft",), items=20)
-    assert ItemHistory(joint.runs, joint).turnover() == {}
+    assert ItemHistory(joint.runs, joint).turnover == {}
 
 
 def test_tables_hold_them():
@@ -185,7 +185,7 @@ def test_tables_hold_them():
     (row,) = turnover(analysis).rows
     parts = [row["lost_knowledge"], row["lost_convention"], row["lost_format"]]
     assert sum(part.value for part in parts) == pytest.approx(row["lost"].value)
-    known = next(entry for entry in analysis.methods[0].transitions if entry.task == "diagrams")
+    known = next(entry for entry in analysis.methods[0].history.to_end() if entry.task == "diagrams")
     assert "lost_true" not in row  # a mean over the one old task with options would mislead
     assert 0 < row["never_lost"] < 1
     by_task = {entry["task"]: entry for entry in turnover_by_task(analysis).rows}

@@ -11,7 +11,7 @@ import numpy as np
 from holdfast.analysis.bootstrap import Estimate, MethodDraws, estimate
 from holdfast.analysis.metrics import bounds
 from holdfast.analysis.results import MethodRun
-from holdfast.analysis.transitions import Persistence, Transitions
+from holdfast.analysis.transitions import ItemHistory
 from holdfast.tasks.prompts import Style
 
 
@@ -25,10 +25,7 @@ class MethodView:
         draws: bootstrap draws of its metrics and cells.
         matrix_ST: accuracy per cell, mean over seeds, tasks of the sequence then general
             benchmarks; row 0 is the base; NaN where missing.
-        transitions: per old task and general benchmark, from just after training (the base) to the end.
-        turnover: the same as shares, mean over the old tasks, with intervals; empty without old tasks.
-        stage_transitions: the same to every later stage, and from each of these to the next.
-        persistence: per old task and general benchmark, items lost for good and items that came back.
+        history: what its seeds made of every item of old tasks and general benchmarks, stage by stage.
         finished: per seed, how many trained stages are evaluated.
         stages: how many there are.
         order: the tasks in the order it trained on them.
@@ -43,10 +40,7 @@ class MethodView:
     runs: tuple[MethodRun, ...]
     draws: MethodDraws
     matrix_ST: np.ndarray
-    transitions: list[Transitions]
-    turnover: Mapping[str, Estimate]
-    stage_transitions: list[Transitions]
-    persistence: list[Persistence]
+    history: ItemHistory
     finished: tuple[int, ...]
     stages: int
     order: tuple[str, ...]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -100,6 +101,7 @@ class ItemHistory:
         pairs = [(task, since, self.end) for task, since in self.since.items()]
         return [found for pair in pairs if (found := self.between(*pair))]
 
+    @cached_property
     def turnover(self) -> dict[str, Estimate]:
         """Shares of `SHARES` from just after training to the end, mean over the old tasks, with intervals.
 

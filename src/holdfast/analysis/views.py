@@ -127,7 +127,6 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
     for name, seeds in group_by_method(runs).items():
         first = seeds[0]
         stages = results.last_stage(first)
-        history = ItemHistory(seeds, results)
         views.append(
             MethodView(
                 name=name,
@@ -137,10 +136,7 @@ def _views(results: Results, runs: Sequence[MethodRun], tasks: Sequence[str]) ->
                 runs=tuple(seeds),
                 draws=draws[name],
                 matrix_ST=mean_matrix(seeds, tasks, stages + 1),
-                transitions=history.to_end(),
-                turnover=history.turnover(),
-                stage_transitions=history.by_stage(),
-                persistence=history.persistence(),
+                history=ItemHistory(seeds, results),
                 finished=tuple(finished_stages(run, results) for run in seeds),
                 stages=stages,
                 order=results.order_of(first),

@@ -53,10 +53,10 @@ def turnover(analysis: Analysis) -> Table:
     """Sample transitions, mean over the old tasks."""
     rows: list[Row] = []
     for method in analysis.sequential:
-        if method.turnover:
-            old = [entry for entry in method.persistence if entry.since > 0]
+        if shares := method.history.turnover:
+            old = [entry for entry in method.history.persistence() if entry.since > 0]
             lasting = {one.key: mean(getattr(entry, one.key) for entry in old) for one in LASTING}
-            rows.append({"method": method.label, **method.turnover, **lasting})
+            rows.append({"method": method.label, **shares, **lasting})
     note = (
         "Shares of test items, %, mean over the old tasks [95 % interval]: just after training on the task "
         "against the end. A lost item lost its convention when its final answer is right, but written in "
@@ -73,8 +73,8 @@ def turnover_by_task(analysis: Analysis) -> Table:
     """Sample transitions of every old task and general benchmark."""
     rows: list[Row] = []
     for method in analysis.methods:
-        persistence = {entry.task: entry for entry in method.persistence}
-        for entry in method.transitions:
+        persistence = {entry.task: entry for entry in method.history.persistence()}
+        for entry in method.history.to_end():
             row = _transition_row(method, entry)
             if lasting := persistence.get(entry.task):
                 row |= {one.key: getattr(lasting, one.key) for one in LASTING}
@@ -98,7 +98,7 @@ def turnover_by_stage(analysis: Analysis) -> Table:
             "items": entry.items,
         }
         for method in analysis.methods
-        for entry in method.stage_transitions
+        for entry in method.history.by_stage()
     ]
     columns = [METHOD, TASK, SINCE, Column("until", "Until"), Column("trained_on", "After training on")]
     columns += [Column("items", "Test items", "count"), *TURNOVER]
@@ -115,19 +115,19 @@ def _transition_row(method: MethodView, entry: Transitions) -> Row:
 
 def turnover_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     """Items lost (left, by kind) and gained (right) on old tasks, per method."""
-    methods = [method for method in analysis.sequential if method.turnover]
+    methods = [method for method in analysis.sequential if method.history.turnover]
     if not methods:
         return None
     figure, (axes,) = panels(1, 1)
     for row, method in enumerate(methods):
-        colour, drawn = looks[method.name].colour, 0.0
+        colour, drawn, shares = looks[method.name].colour, 0.0, method.history.turnover
         for kind, alpha in (("lost_knowledge", 1.0), ("lost_convention", 0.55), ("lost_format", 0.22)):
-            share = 100 * method.turnover[kind].value
+            share = 100 * shares[kind].value
             axes.barh(row, -share, 0.62, left=-drawn, color=colour, alpha=alpha)
             drawn += share
-        gained = method.turnover["gained"]
+        gained = shares["gained"]
         axes.barh(row, 100 * gained.value, 0.62, facecolor="none", edgecolor=colour, linewidth=1.4)
-        for found, sign in ((method.turnover["lost"], -1), (gained, 1)):
+        for found, sign in ((shares["lost"], -1), (gained, 1)):
             ends = (100 * sign * found.low, 100 * sign * found.high)
             axes.plot(ends, (row, row), color=INK, linewidth=1)
             axes.annotate(
