@@ -20,6 +20,10 @@ from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.tables import ROWS_AT_ONCE
 from holdfast.tasks.task import Split
 
+PLAIN = (  # scorers, and answers that are nothing else than what these look for
+    ("yes_no", "is yes or no", re.compile(r"\s*(?:yes|no)\.*\s*", re.IGNORECASE)),
+    ("number", "is a number", re.compile(r"\s*[-+−]?[\d.,]+\s*")),
+)
 LONG = 8  # words of an answer that is seldom repeated to the letter
 
 
@@ -196,8 +200,8 @@ def scorer_for(examples: Sequence[Example]) -> tuple[str, str]:
         return "vqa", "every row has several accepted answers"
     if examples and all(re.fullmatch("[A-J]", one.answer.strip()) for one in examples):
         return "options", "every answer is an option's letter; a letter or a statement of one counts"
-    for scorer, what in (("yes_no", "is yes or no"), ("number", "is a number")):
-        if all(get_scorer(scorer)(one.answer, one) == 1 and _plain(scorer, one.answer) for one in examples):
+    for scorer, what, form in PLAIN:
+        if all(get_scorer(scorer)(one.answer, one) == 1 and form.fullmatch(one.answer) for one in examples):
             return scorer, f"every answer {what}"
     words = median(len(one.answer.split()) for one in examples)
     if words > LONG:
@@ -206,12 +210,6 @@ def scorer_for(examples: Sequence[Example]) -> tuple[str, str]:
             "(FILE.py:NAME) judges them better"
         )
     return "exact", "answers are short texts; case, spaces and a full stop at the end do not count"
-
-
-def _plain(scorer: str, answer: str) -> bool:
-    """Whether an answer is nothing else than what the scorer looks for."""
-    form = r"yes|no" if scorer == "yes_no" else r"[-+−]?[\d.,]+"
-    return bool(re.fullmatch(form, answer.strip().rstrip("."), re.IGNORECASE))
 
 
 def style_for(data: Data) -> tuple[Style, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -83,13 +84,9 @@ class Shelf:
     def find(self, task: str, id: str) -> Example | None:
         """The example of an id."""
         if task not in self._tasks:
-            self._tasks[task] = {example.id: example for example in self._read(task)}
+            self._tasks[task] = {}
+            # Data may have been moved since the run: a report needs records alone.
+            with suppress(HoldfastError, OSError):
+                found = self._examples(task) if self._examples else ()
+                self._tasks[task] = {example.id: example for example in found}
         return self._tasks[task].get(id)
-
-    def _read(self, task: str) -> Iterable[Example]:
-        if self._examples is None:
-            return ()
-        try:
-            return self._examples(task)
-        except (HoldfastError, OSError):  # the data were moved since the run: a report needs records alone
-            return ()

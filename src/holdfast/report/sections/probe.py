@@ -11,6 +11,8 @@ from holdfast.report.rows import METHOD, TASK, Row
 from holdfast.report.section import Section
 from holdfast.report.table import Column, Table
 
+MOMENTS, COUNTS = ("just", "end", "after"), ("recovered", "lost_again", "examples", "steps")
+
 
 def section(analysis: Analysis) -> Section:
     return Section("probe", "Re-alignment probe", "Probe", [probe_table(analysis), probe_by_task(analysis)])
@@ -23,17 +25,11 @@ def probe_table(analysis: Analysis) -> Table:
         found = [entry for run in method.runs for entry in _probed(analysis.results, run)]
         if not found:
             continue
-        just, end, after = (np.array([entry[key] for entry in found]) for key in ("just", "end", "after"))
-        row: Row = {"method": method.label, "just": just.mean(), "end": end.mean()}
-        row |= {
-            "after": after.mean(),
-            "lost": mean_of(end - just, -1, 1),
-            "back": mean_of(after - end, -1, 1),
-        }
-        row["share"] = recovery(np.stack([just - end, after - end], axis=1))
-        for key in ("recovered", "lost_again", "examples", "steps"):
-            row[key] = float(np.mean([entry[key] for entry in found]))
-        rows.append(row)
+        at = {key: np.array([entry[key] for entry in found]) for key in (*MOMENTS, *COUNTS)}
+        row: Row = {"method": method.label} | {key: float(values.mean()) for key, values in at.items()}
+        back = at["after"] - at["end"]
+        row |= {"lost": mean_of(at["end"] - at["just"], -1, 1), "back": mean_of(back, -1, 1)}
+        rows.append(row | {"share": recovery(np.stack([at["just"] - at["end"], back], axis=1))})
     columns = [
         METHOD,
         Column("just", "Just trained", "points"),
@@ -64,7 +60,7 @@ def probe_by_task(analysis: Analysis) -> Table:
         for task in analysis.results.sequence:
             these = [entry for entry in found if entry["task"] == task]
             if these:
-                means = {key: float(np.mean([one[key] for one in these])) for key in ("just", "end", "after")}
+                means = {key: float(np.mean([one[key] for one in these])) for key in MOMENTS}
                 rows.append({"method": method.label, "task": task, **means})
     columns = [
         METHOD,
