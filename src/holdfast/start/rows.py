@@ -12,8 +12,8 @@ from typing import Any
 
 from holdfast import files
 from holdfast.errors import InputError
-from holdfast.tasks.chat import ChatError, as_row, is_chat
-from holdfast.tasks.jsonl import BEFORE, BadJson, check_outermost, parse_row
+from holdfast.tasks.chat import BadField, as_row, is_chat
+from holdfast.tasks.jsonl import BEFORE, check_outermost, parse_row
 from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
@@ -40,7 +40,7 @@ def rows_of(path: Path) -> list[Any]:
             place = f", line {number}" if number else ""
             try:
                 rows.append(parse_row(line))
-            except BadJson as bad:
+            except BadField as bad:
                 where = place + (f", field '{bad.field}'" if bad.field else "")
                 raise InputError(f"{path}{where}: {bad}.") from None
             places.append(place)
@@ -95,7 +95,7 @@ def together(row: Any, folder: Path) -> str:
         return json.dumps(row)
     try:
         flat = as_row(row) if is_chat(row) else row
-    except ChatError:  # said with its line when the rows are read
+    except BadField:  # said with its line when the rows are read
         flat = row
     meant = meanings([flat], folder)
     if not (shown := flat.get(meant.get("images", ""))):

@@ -20,14 +20,10 @@ TURNS = ("messages", "conversations", "prompt")  # the fields that may hold them
 _WHO = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 
-class ChatError(ValueError):
-    """A row in such a shape that cannot be read.
+class BadField(ValueError):
+    """What is wrong with a row that cannot be read; `field` is the one to blame, if one is."""
 
-    Attributes:
-        field: the one that is wrong.
-    """
-
-    def __init__(self, field: str, problem: str) -> None:
+    def __init__(self, field: str | None, problem: str) -> None:
         super().__init__(problem)
         self.field = field
 
@@ -41,7 +37,7 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
     """The same row with `prompt`, `answer` and `images`; its other fields stay.
 
     Raises:
-        ChatError: it is not one question with one answer.
+        BadField: it is not one question with one answer.
     """
     field = _field(values) or TURNS[0]
     others = {key: value for key, value in values.items() if key not in (field, "image", "completion")}
@@ -55,20 +51,20 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
         before = len(shown)
         text = "".join(_texts(field, content, pictures, shown))
         if who == "assistant" and len(shown) > before:
-            raise ChatError(field, "shows a picture in the assistant's turn; an answer is text")
+            raise BadField(field, "shows a picture in the assistant's turn; an answer is text")
         turned = turned or (who == "user" and bool(said["assistant"]))
         said[who].append(text)
     if isinstance(values.get("system"), str) and values["system"].strip():
-        raise ChatError("system", "is not read; make it the first turn, or move it into 'meta'")
+        raise BadField("system", "is not read; make it the first turn, or move it into 'meta'")
     if len(said["user"]) != 1:
-        raise ChatError(
+        raise BadField(
             field, f"has {len(said['user'])} turns of the user; a row is one question: make a row of each"
         )
     answers = [others["answer"]] if others.get("answer") is not None else said["assistant"]
     if len(answers) != 1:
-        raise ChatError(field, f"has {len(answers)} turns of the assistant, and no field 'answer'; give one")
+        raise BadField(field, f"has {len(answers)} turns of the assistant, and no field 'answer'; give one")
     if turned:
-        raise ChatError(field, "answers before it is asked; put the user's turn before the assistant's")
+        raise BadField(field, "answers before it is asked; put the user's turn before the assistant's")
     prompt = "\n".join([*said["system"], *said["user"]])
     return others | {
         "prompt": _without_leading(prompt, len(beside) or len(shown)),
@@ -93,10 +89,10 @@ def _listed(value: Any) -> list[Any]:
 
 def _turn(field: str, turn: Any) -> tuple[str, Any]:
     if not isinstance(turn, Mapping):
-        raise ChatError(field, "must hold turns: objects with role and content, or from and value")
+        raise BadField(field, "must hold turns: objects with role and content, or from and value")
     name = turn.get("role", turn.get("from"))
     if not isinstance(name, str) or name not in _WHO:
-        raise ChatError(field, f"has a turn of '{name}'; there are {', '.join(_WHO)}")
+        raise BadField(field, f"has a turn of '{name}'; there are {', '.join(_WHO)}")
     return _WHO[name], turn.get("content", turn.get("value"))
 
 
@@ -113,10 +109,10 @@ def _texts(field: str, content: Any, beside: Iterator[Any], shown: list[Any]) ->
             if (picture := _own_picture(part)) is None:
                 picture = next(beside, None)
             if picture is None:
-                raise ChatError(field, "shows more pictures than the row's images")
+                raise BadField(field, "shows more pictures than the row's images")
             shown.append(picture)
         else:
-            raise ChatError(field, "has a part that is neither text nor image; there is no other kind")
+            raise BadField(field, "has a part that is neither text nor image; there is no other kind")
 
 
 def _own_picture(part: Mapping[str, Any]) -> Any:

@@ -32,7 +32,7 @@ from holdfast.hub import reach
 from holdfast.settings import columns_named
 from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, choice_list, letter_at
-from holdfast.tasks.chat import ChatError, as_row
+from holdfast.tasks.chat import BadField, as_row
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnData
 from holdfast.tasks.picturecolumns import pictured, pictures_in
@@ -397,7 +397,7 @@ def _example(settings: Columns, root: Path | None, record: Record, split: Split)
     if settings.messages is not None:
         try:
             chat = as_row({"messages": record.get(settings.messages), "images": images})
-        except ChatError as error:
+        except BadField as error:
             raise BadRow(str(error)) from None
         values |= {key: chat[key] for key in ("prompt", "answer")}
         images = [image for one in chat["images"] for image in pictures_in(one, settings.messages, root)]

@@ -35,7 +35,7 @@ from pydantic import Field, field_validator, model_validator
 from holdfast import rng
 from holdfast.errors import InputError
 from holdfast.settings import Settings
-from holdfast.tasks.chat import TURNS, ChatError, as_row, is_chat
+from holdfast.tasks.chat import TURNS, BadField, as_row, is_chat
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.imagecheck import look
 from holdfast.tasks.picturefiles import inline, locate, look_at, names_one
@@ -218,7 +218,7 @@ def _is_array(path: Path) -> bool:
         return False
     try:
         items = parse_row(path.read_bytes())
-    except BadJson as bad:
+    except BadField as bad:
         if bad.field is not None:
             raise InputError(f"{path}: an item has the field '{bad.field}' twice; keep one.") from None
         return False  # a line says better what is wrong
@@ -237,12 +237,12 @@ def check_outermost(path: Path) -> None:
             return
         try:
             whole = parse_row(first)
-        except BadJson:
+        except BadField:
             if not first.rstrip().endswith((b"{", b"[", b",")):
                 return  # a broken row, which ends here; what follows may be large
             try:
                 whole = parse_row(first + file.read())
-            except BadJson:
+            except BadField:
                 return
         if file.readline() or whole.keys() & {*TURNS, *COMMON_NAMES["prompt"]}:
             return
@@ -259,21 +259,17 @@ class _Line(Row):
         super().__init__({}, file.scorer, f"{file.split}-{number}", place, file.styles)
         self.folder = file.folder
         try:
-            value = parse_row(line)
-        except BadJson as bad:
-            self.fail(bad.field, str(bad))
-        if not isinstance(value, dict):
-            self.fail(None, f"must be a JSON object with prompt and answer, not {kind_of(value)}")
-        self.values = value
-        if _HALF.search(line):
-            self._check_characters()
-        if is_chat(value):
-            try:
+            self.values = value = parse_row(line)
+            if not isinstance(value, dict):
+                self.fail(None, f"must be a JSON object with prompt and answer, not {kind_of(value)}")
+            if _HALF.search(line):
+                self._check_characters()
+            if is_chat(value):
                 self.values = as_row(value)
-            except ChatError as error:
-                self.fail(error.field, str(error))
-        elif "prompt" not in value and (field := next((name for name in TURNS if name in value), None)):
-            self.fail(field, "must be a list of turns: objects with role and content, or from and value")
+            elif "prompt" not in value and (field := next((name for name in TURNS if name in value), None)):
+                self.fail(field, "must be a list of turns: objects with role and content, or from and value")
+        except BadField as bad:
+            self.fail(bad.field, str(bad))
 
     def _check_characters(self) -> None:
         for key, value in self.values.items():
@@ -317,23 +313,15 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(inner)
 
 
-class BadJson(ValueError):
-    """What is wrong with a text that should be JSON; `field` is the key that is to blame, if one is."""
-
-    def __init__(self, problem: str, field: str | None = None) -> None:
-        super().__init__(problem)
-        self.field = field
-
-
 def parse_row(line: bytes) -> Any:
     """What the JSON of a row says, or of an array of rows.
 
     Raises:
-        BadJson: it is none, or an object in it has a key twice, of which one would be lost.
+        BadField: it is none, or an object in it has a key twice, of which one would be lost.
     """
     try:
         return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
-    except BadJson:
+    except BadField:
         raise
     except UnicodeDecodeError:
         problem = "is not UTF-8 text; save the file as UTF-8"
@@ -343,14 +331,14 @@ def parse_row(line: bytes) -> Any:
         problem = "is nested too deep; a row has a few levels at most"
     except ValueError:
         problem = "holds a number of too many digits; write it in quotes"
-    raise BadJson(problem)
+    raise BadField(None, problem)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise BadJson("stands there twice; keep one", next(key for key in made if keys.count(key) > 1))
+        raise BadField(next(key for key in made if keys.count(key) > 1), "stands there twice; keep one")
     return made
 
 
