@@ -71,26 +71,32 @@ def state_of(paths: Iterable[Path]) -> str:
 def _tables(benchmark: Benchmark, folder: Path) -> dict[Split, Records]:
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.is_file()]
     found: dict[Split, Records] = {}
-    for split, alternatives in benchmark.tables.items():
-        if not (files := [folder / name for name in _first(alternatives, names)]):
-            continue
+    for split, *both in _files(benchmark, names):
+        files, pictures = ([folder / name for name in table] for table in both)
         _check(benchmark, files, benchmark.columns)
         rows: Records = partial(read_parquet, files, (*benchmark.columns, *benchmark.optional))
-        if pictures := benchmark.pictures.get(split):
-            if not (shown := [folder / name for name in files_of(pictures, names)]):
+        if table := benchmark.pictures.get(split):
+            if not pictures:
                 raise InputError(
                     f"Task {benchmark.name}: the {split} questions are in {folder}, but not their images; "
-                    f"download the folder {pictures.partition('/')[0]} too."
+                    f"download the folder {table.partition('/')[0]} too."
                 )
-            _check(benchmark, shown, ("id", "image"))
-            rows = partial(_joined, rows, shown)
+            _check(benchmark, pictures, ("id", "image"))
+            rows = partial(_joined, rows, pictures)
         found[split] = rows
     return found
 
 
-def _first(tables: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The files of the first of these tables that is there."""
-    return next(filter(None, (files_of(table, names) for table in tables)), [])
+def _files(benchmark: Benchmark, names: Sequence[str]) -> Iterator[tuple[Split, list[str], list[str]]]:
+    """Of each split that is there, the files of the first of its tables that is, and those of its images."""
+    for split, alternatives in benchmark.tables.items():
+        if files := next(filter(None, (files_of(table, names) for table in alternatives)), None):
+            pictures = benchmark.pictures.get(split)
+            yield split, files, files_of(pictures, names) if pictures else []
+
+
+def _wanted(benchmark: Benchmark, names: Sequence[str]) -> list[str]:
+    return sorted({name for _, *both in _files(benchmark, names) for table in both for name in table})
 
 
 def _joined(rows: Records, files: Sequence[Path]) -> Iterator[Record]:
@@ -194,14 +200,3 @@ def _download(benchmark: Benchmark, id: str, revision: str | None) -> tuple[Path
     except Exception as error:  # of HTTP clients, which the hub library has changed before
         raise _NotThere(f"cannot be reached ({type(error).__name__}: {error})") from None
     return Path(folder), str(info.sha)
-
-
-def _wanted(benchmark: Benchmark, names: Sequence[str]) -> list[str]:
-    """The files of the tables that count, the image tables with them."""
-    found: list[str] = []
-    for split, alternatives in benchmark.tables.items():
-        if files := _first(alternatives, names):
-            found += files
-            if split in benchmark.pictures:
-                found += files_of(benchmark.pictures[split], names)
-    return sorted(set(found))
