@@ -120,7 +120,7 @@ def instances_of(runs: Iterable[MethodRun]) -> list[Instance]:
     return found
 
 
-def fit(claim: Claim, instances: Sequence[Instance]) -> Fit | None:
+def fit_claim(claim: Claim, instances: Sequence[Instance]) -> Fit | None:
     """The claim on these instances; None where too few have different rewards."""
     x_N, y_N = claim.xy(instances)
     live_N = x_N > 0

@@ -16,11 +16,9 @@ from holdfast.analysis.regularisation import (
     Fit,
     Instance,
     bin_of,
+    fit_claim,
     instances_of,
     mean_by_bin,
-)
-from holdfast.analysis.regularisation import (
-    fit as fit_claim,
 )
 from holdfast.analysis.views import Analysis
 from holdfast.report.panels import (
