@@ -20,7 +20,7 @@ from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import Analysis
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Finding, Section
-from holdfast.report.table import NO_BREAK, Column, Kind, Table, p_value, rounded, text, used
+from holdfast.report.table import NO_BREAK, Column, Table, p_value, rounded, text, used
 
 # metric -> (topic, name, then for a method above and below the one it is compared with: a word that
 # goes before a list of methods, and a verb)
@@ -105,11 +105,11 @@ def _in_order(finding: Finding, reference: MethodView) -> Finding:
 
 def _alone(method: MethodView) -> Finding:
     parts = [
-        f"{QUESTIONS[metric][1]} {text(method.metric(metric), _kind(metric))}"
+        f"{QUESTIONS[metric][1]} {_said(method, metric)}"
         for metric in QUESTIONS
         if not np.isnan(method.metric(metric).value)
     ]
-    learned = text(method.metric("learned"), "change")
+    learned = _said(method, "learned")
     return Finding(
         "Forgetting", f"{method.name} learned {learned} points over the base and ended with {listed(parts)}."
     )
@@ -119,7 +119,7 @@ def _compare_two(comparisons: list[Comparison], metric: str) -> Finding:
     topic, name, (_, above), (_, below) = QUESTIONS[metric]
     (comparison,) = comparisons
     gap, method, reference = comparison.differences[metric], comparison.method, comparison.reference
-    ours, theirs = (text(one.metric(metric), _kind(metric)) for one in (method, reference))
+    ours, theirs = (_said(one, metric) for one in (method, reference))
     if gap.shown:
         said = f"{method.name} {above if gap.value > 0 else below} {reference.name}"
     else:
@@ -135,7 +135,7 @@ def _compare_many(comparisons: list[Comparison], metric: str) -> Finding:
     if len(gaps) <= MOST_IN_FULL:
         gaps = [(f"{method} ({with_p(gap)})", gap) for method, gap in gaps]
     said = by_sign(gaps, f"{above} with", f"{below} with", "no difference shown for")
-    theirs = f"{name} {text(reference.metric(metric), _kind(metric))}"
+    theirs = f"{name} {_said(reference, metric)}"
     return Finding(topic, f"Compared with {reference.name} ({theirs}): {said}{_one_seed(comparisons)}.")
 
 
@@ -206,23 +206,18 @@ def _joint(analysis: Analysis) -> list[Finding]:
     finished = [method for method in analysis.sequential if method.draws.complete]
     if not joint:
         return []
-    said = listed([f"{method.name} reached AvgAcc {_avg_acc(method)}" for method in joint])
+    said = listed([f"{method.name} reached AvgAcc {_said(method, 'avg_acc')}" for method in joint])
     if finished:
         most = max(method.metric("avg_acc").value for method in finished)
-        best = [method for method in finished if method.metric("avg_acc").value == most]
+        best = [one for one in finished if one.metric("avg_acc").value == most]
         those = "method is" if len(best) == 1 else "methods are"
-        said += (
-            f"; the best sequential {those} {listed([f'{one.name} with {_avg_acc(one)}' for one in best])}"
-        )
+        named = listed([f"{one.name} with {_said(one, 'avg_acc')}" for one in best])
+        said += f"; the best sequential {those} {named}"
     return [Finding("All tasks at once", f"{said}.")]
 
 
-def _avg_acc(method: MethodView) -> str:
-    return text(method.metric("avg_acc"), "points")
-
-
-def _kind(metric: str) -> Kind:
-    return "points" if metric == "avg_acc" else "change"
+def _said(method: MethodView, metric: str) -> str:
+    return text(method.metric(metric), "points" if metric == "avg_acc" else "change")
 
 
 def listed(parts: list[str]) -> str:
