@@ -30,7 +30,7 @@ from holdfast.experiment.store import Store
 from holdfast.generate.evaluate import Enough
 from holdfast.generate.local import LocalGenerator
 from holdfast.policy.policy import Policy
-from holdfast.policy.settings import EMBEDDED, Lora, ModelSettings
+from holdfast.policy.settings import ADAPTERS, EMBEDDED, Lora, ModelSettings
 from test_inputs import change_weights
 from test_own_samplers import Parrot
 
@@ -397,10 +397,21 @@ def test_adapters(call: Call, tmp_path: Path) -> None:
     adapters = tmp_path / "adapters"
     Policy.load("embedded", ModelSettings(lora=Lora())).save(adapters)
     command = ("evaluate", adapters, "--tasks", "presence", *OPTIONS, "--out", tmp_path / "out")
-    assert "model.path=MODEL" in call(*command).err
-    said = call(*command, "model.path=embedded")
+    said = call(*command)
     assert said.code == 0, said.err
     assert "presence: 100.0 of 100" in said.out
+    assert f"The adapters are of {EMBEDDED}, says {adapters / ADAPTERS}." in said.out
+    named = call(*command, "model.path=embedded")
+    assert "(done " in named.out and "The adapters" not in named.out
+
+    copy = tmp_path / "copy"
+    shutil.copytree(EMBEDDED, copy)
+    said = call(*command, f"model.path={copy}")
+    assert f"put on {copy}, and {adapters / ADAPTERS} says that they are of {EMBEDDED}" in said.out
+    config = files.read_json(adapters / ADAPTERS)
+    files.write_json(adapters / ADAPTERS, config | {"base_model_name_or_path": "owner/name"})
+    refused = call(*command)
+    assert refused.code == 2 and f"model.path=MODEL ({adapters / ADAPTERS} names owner/name" in refused.err
 
 
 def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:

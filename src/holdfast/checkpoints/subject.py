@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from holdfast import files
-from holdfast.config.checks import check_model
+from holdfast.config.checks import check_model, with_base
 from holdfast.config.exam import Exam
 from holdfast.errors import InputError
 from holdfast.experiment.fitting import check_rows
@@ -87,7 +87,7 @@ def _served(url: str, exam: Exam) -> Subject:
 
 def _local(source: str, exam: Exam) -> Subject:
     folder = Path(source)
-    adapters, settings = holds_adapters(folder), _settings_of(source, exam)
+    adapters, (settings, said) = holds_adapters(folder), _settings_of(source, exam)
     memory = exam.store_folder / HASHES
 
     def contents() -> dict[str, Any]:
@@ -112,19 +112,20 @@ def _local(source: str, exam: Exam) -> Subject:
     name = str(folder.resolve()) if folder.is_dir() else source
     made_of = {key: found[key] for key in ("files", "adapters") if key in found}
     weights = digest(made_of) if made_of else None
-    return Subject(name, identity, load, here=True, model=loading, weights=weights)
+    remarks = [said] if said else []
+    return Subject(name, identity, load, True, loading, remarks=lambda: remarks, weights=weights)
 
 
-def _settings_of(source: str, exam: Exam) -> ModelSettings:
-    """How a checkpoint of this machine or the hub is loaded, after all that can be told without its weights.
+def _settings_of(source: str, exam: Exam) -> tuple[ModelSettings, str]:
+    """How a checkpoint of this machine or the hub is loaded, after all that can be told without its weights;
+    and a sentence on it, where there is something to say.
 
     Raises:
         InputError: as `find_subject`.
     """
-    folder, settings = Path(source), exam.model
+    folder = Path(source)
     adapters = holds_adapters(folder)
-    if adapters and "path" not in settings.model_fields_set:
-        raise InputError(f"{source} holds adapters; say of which model with model.path=MODEL.")
+    settings, said = with_base(folder, exam.model) if adapters else (exam.model, "")
     if folder.is_dir() and not adapters and not (folder / "config.json").is_file():
         raise InputError(
             f"{folder} is neither a model's folder (it has no config.json) nor one that "
@@ -139,7 +140,7 @@ def _settings_of(source: str, exam: Exam) -> ModelSettings:
     check_ready(source, settings)
     check_rows(exam.model_copy(update={"model": settings}))
     device_for(settings.device)
-    return settings
+    return settings, said
 
 
 def _trained(

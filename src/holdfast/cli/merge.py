@@ -83,7 +83,7 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
 
     torchvision_works()
 
-    from holdfast.config.checks import base_of
+    from holdfast.config.checks import with_base
     from holdfast.config.load import load_exam
     from holdfast.files import whole_folder
     from holdfast.policy.policy import Policy
@@ -93,13 +93,9 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
         raise InputError(
             f"{adapters} holds no adapters: it has no {ADAPTERS}. To merge models, add --method."
         )
-    chosen = load_exam(overrides).model
-    if "path" not in chosen.model_fields_set:
-        base = base_of(adapters)
-        if base is None:
-            raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL.")
-        out.print(f"The adapters are of {base}, says {adapters / ADAPTERS}.")
-        chosen = chosen.model_copy(update={"path": base})
+    chosen, said = with_base(adapters, load_exam(overrides).model)
+    if said:
+        out.print(said)
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another folder with --out.")
     if "device" not in chosen.model_fields_set:

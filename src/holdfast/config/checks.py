@@ -7,11 +7,11 @@ from pathlib import Path
 
 from holdfast import files
 from holdfast.config.experiment import Experiment
-from holdfast.errors import HoldfastError, InputError, suggestion
+from holdfast.errors import HoldfastError, InputError, shortened, suggestion
 from holdfast.learning.methods import RFT, Method, SampledSFT
 from holdfast.learning.methods.sft import Likely
 from holdfast.measures import KINDS
-from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters
+from holdfast.policy.settings import ADAPTERS, ModelSettings, holds_adapters, model_path
 from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.columns import TableError
 from holdfast.tasks.embedded import TASKS
@@ -245,13 +245,39 @@ def _has_rationale(task: Task) -> bool:
         return True
 
 
+def with_base(adapters: Path, model: ModelSettings) -> tuple[ModelSettings, str]:
+    """How adapters are loaded: on the model that is named with them, else on the one that they name.
+
+    Returns:
+        The settings, with its path; and a sentence, where it is not as the user may think.
+
+    Raises:
+        InputError: it is not said which model they are of, or that is not on this disk.
+    """
+    base, file = base_of(adapters), adapters / ADAPTERS
+    if "path" not in model.model_fields_set:
+        if base is None:
+            other = _named_base(adapters)
+            hint = f" ({file} names {shortened(other)}, which is no folder here)" if other else ""
+            raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL{hint}.")
+        return model.model_copy(update={"path": base}), f"The adapters are of {base}, says {file}."
+    if base is None or model_path(base).resolve() == model_path(model.path).resolve():
+        return model, ""
+    return model, f"The adapters are put on {model.path}, and {file} says that they are of {base}."
+
+
 def base_of(adapters: Path) -> str | None:
     """The model that a folder of adapters names, if it lies on this disk."""
+    base = _named_base(adapters)
+    return base if base is not None and (Path(base) / "config.json").is_file() else None
+
+
+def _named_base(adapters: Path) -> str | None:
     try:
         base = files.read_json(adapters / ADAPTERS)["base_model_name_or_path"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return base if isinstance(base, str) and (Path(base) / "config.json").is_file() else None
+    return base if isinstance(base, str) else None
 
 
 def no_model(path: str) -> str | None:
