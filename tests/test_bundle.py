@@ -86,6 +86,7 @@ def test_a_run_in_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.Monke
     checked = call("verify", "one.zip")
     assert checked.code == 0, checked.err
     assert "tables agree with the" in checked.out
+    assert "'holdfast verify' takes what 'holdfast bundle' wrote" in call("report", "one.zip").err
 
     # Its tables are those of the report, though no text is in it and no place on this disk.
     files = unpack(Path("one.zip"))

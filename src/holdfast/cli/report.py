@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,11 @@ def load_run(run: Path) -> Experiment:
         raise InputError(
             f"There is no run in {run}. A run has its folder some seconds after 'holdfast run' has begun; "
             "its experiment file may be named, too."
+        )
+    if zipfile.is_zipfile(run):
+        raise InputError(
+            f"{run} is a zip file. Here a run's folder or its experiment file is named; 'holdfast verify' "
+            "takes what 'holdfast bundle' wrote."
         )
     return load_experiment(run)
 
