@@ -409,9 +409,12 @@ def test_adapters(call: Call, tmp_path: Path) -> None:
     said = call(*command, f"model.path={copy}")
     assert f"put on {copy}, and {adapters / ADAPTERS} says that they are of {EMBEDDED}" in said.out
     config = files.read_json(adapters / ADAPTERS)
-    files.write_json(adapters / ADAPTERS, config | {"base_model_name_or_path": "owner/name"})
-    refused = call(*command)
-    assert refused.code == 2 and f"model.path=MODEL ({adapters / ADAPTERS} names owner/name" in refused.err
+    shutil.copy(EMBEDDED / "config.json", adapters)
+    for other in ("owner/name", str(adapters)):
+        files.write_json(adapters / ADAPTERS, config | {"base_model_name_or_path": other})
+        refused = call(*command)
+        assert refused.code == 2
+        assert f"model.path=MODEL ({adapters / ADAPTERS} names {other}, which is no model" in refused.err
 
 
 def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:

@@ -258,7 +258,7 @@ def with_base(adapters: Path, model: ModelSettings) -> tuple[ModelSettings, str]
     if "path" not in model.model_fields_set:
         if base is None:
             other = _named_base(adapters)
-            hint = f" ({file} names {shortened(other)}, which is no folder here)" if other else ""
+            hint = f" ({file} names {shortened(other)}, which is no model on this disk)" if other else ""
             raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL{hint}.")
         return model.model_copy(update={"path": base}), f"The adapters are of {base}, says {file}."
     if base is None or model_path(base).resolve() == model_path(model.path).resolve():
@@ -269,7 +269,8 @@ def with_base(adapters: Path, model: ModelSettings) -> tuple[ModelSettings, str]
 def base_of(adapters: Path) -> str | None:
     """The model that a folder of adapters names, if it lies on this disk."""
     base = _named_base(adapters)
-    return base if base is not None and (Path(base) / "config.json").is_file() else None
+    there = base is not None and (Path(base) / "config.json").is_file() and not holds_adapters(base)
+    return base if there else None
 
 
 def _named_base(adapters: Path) -> str | None:
