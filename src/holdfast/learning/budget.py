@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
-    from holdfast.policy.operations import Operations
+from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.operations import Operations
 
 _RAPL = Path("/sys/class/powercap")
 

@@ -17,11 +17,13 @@ other weights are frozen, is our reading. Since ΔW is projected, AdamW's own sc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import gradient_version, objective_gradient
 from holdfast.learning.retention.subspaces import Subspace, needed
@@ -29,10 +31,6 @@ from holdfast.learning.retention.terms import flat_weights, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
 
 
 class KeepLoRA(Subspace):

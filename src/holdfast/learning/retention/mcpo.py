@@ -17,11 +17,12 @@ mastered weighs as much as what is half known (`level: false` leaves them).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, keep_answers, taken
@@ -30,9 +31,6 @@ from holdfast.learning.retention.pool import not_graded, refilled
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.tasks.scoring import RIGHT
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class MCPO(Strategy):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Continuing, Strategy
 from holdfast.learning.retention.pool import not_graded, refilled
-
-if TYPE_CHECKING:
-    from holdfast.learning.methods import Method
 
 
 class TakesPlaces(Strategy):

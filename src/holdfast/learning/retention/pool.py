@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING
 
 import torch
 
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import RFT, SDFT, Method
 from holdfast.learning.retention import Memory
+from holdfast.learning.stage import Stage
 from holdfast.rng import seed
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.stage import Stage
 
 
 def key_of(item: Item) -> int:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from holdfast import plugins
 from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.stage import Stage
+from holdfast.learning.stage import Stage
 
 # What a row of the training log holds besides, whatever the method.
 LOGGED = ("step", "loss", "entropy", "grad_norm", "learning_rate", "skipped", "kl", "clipped",
