@@ -27,7 +27,7 @@ from holdfast.learning.methods import RFT, Method
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, keep_answers, taken
 from holdfast.learning.retention.passes import logprobs_under
-from holdfast.learning.retention.pool import not_graded, refilled
+from holdfast.learning.retention.pool import not_graded
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.tasks.scoring import RIGHT
@@ -43,7 +43,7 @@ class MCPO(Strategy):
     level: bool = True
 
     def unfit(self, method: Method) -> str | None:
-        if reason := not_graded(method) or refilled(method):
+        if reason := not_graded(method):
             return reason
         if self.level and not getattr(method, "normalise_std", False):
             return "levels advantages that are divided by their standard deviation; use grpo, or level: false"
