@@ -19,15 +19,7 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.places import ByPassRates
-from holdfast.learning.retention.pool import (
-    count,
-    keep_table,
-    key_of,
-    mixed,
-    old_share,
-    pass_rates,
-    table,
-)
+from holdfast.learning.retention.pool import count, keep_table, key_of, mixed, old_share, pass_rates, table
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 

@@ -22,15 +22,7 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.places import ByPassRates
-from holdfast.learning.retention.pool import (
-    count,
-    keep_table,
-    key_of,
-    known,
-    mixed,
-    pass_rates,
-    table,
-)
+from holdfast.learning.retention.pool import count, keep_table, key_of, known, mixed, pass_rates, table
 from holdfast.learning.stage import Stage
 
 MASTERED, TWICE = 7 / 8, 2
