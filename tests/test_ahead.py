@@ -356,6 +356,7 @@ def test_cards_that_cannot_be(call: Call, tmp_path: Path, arguments: tuple[Any, 
 def test_what_is_not_prepared_counts_with_its_published_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
+    pytest.importorskip("peft")
     monkeypatch.setenv("HOLDFAST_DATA", str(tmp_path))
     main = Path(__file__).parents[1] / "configs/paper/main.yaml"
     store = f"store={tmp_path / 'store'}"

@@ -48,6 +48,7 @@ LOCAL = {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8, "h
 def test_adapters_of_usual_targets_learn_and_are_saved(
     tmp_path: Path, kind: str, settings: dict[str, Any], others: set[str]
 ) -> None:
+    pytest.importorskip("peft")
     folder = make_folder(tmp_path / "model", kind, **settings)
     policy = make_policy(folder, lora={"rank": 2})
     names = {name.partition(".lora_")[0].rpartition(".")[2] for name in policy.trained()}

@@ -53,6 +53,7 @@ def test_what_is_drawn_is_what_is_recomputed(family, tmp_path, caplog):
 
 
 def test_adapters_are_called(folder):
+    pytest.importorskip("peft")
     policy = make_policy(folder, lora=Lora(rank=2))
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():

@@ -207,6 +207,8 @@ def test_the_shape_of_a_real_model_without_its_weights() -> None:
     ],
 )
 def test_weights_gradients_and_optimiser_are_exact(lora: Lora | None, dtype: Any, state: Any) -> None:
+    if lora is not None:
+        pytest.importorskip("peft")
     settings = ModelSettings(device="cpu", lora=lora, dtype=dtype)
     policy, known = Policy.load("embedded", settings), architecture(settings)
     assert known is not None

@@ -111,6 +111,7 @@ def test_a_completion_does_not_depend_on_its_group(folders):
 
 
 def test_an_experiment_with_it(folders, tmp_path, caplog):
+    pytest.importorskip("peft")
     model = {"path": str(folders["qwen3_5"]), "lora": {"rank": 2}}
     outcome = run_here(make_experiment(tmp_path, model=model))
     assert not outcome.failed and outcome.done

@@ -196,6 +196,8 @@ def test_a_large_vocabulary_counts() -> None:
 @pytest.mark.parametrize("lora", [None, Lora(rank=4)])
 @pytest.mark.parametrize("freeze", [(), ("vision",)])
 def test_the_moments_of_muon_are_exact(lora: Lora | None, freeze: Any) -> None:
+    if lora is not None:
+        pytest.importorskip("peft")
     settings = ModelSettings(device="cpu", lora=lora, freeze=freeze)
     policy, known = Policy.load("embedded", settings), architecture(settings)
     assert known is not None

@@ -194,6 +194,7 @@ def test_an_engine_that_kept_its_old_weights_is_noticed(
 
 
 def test_adapters_are_given_as_a_part_of_the_model(engine: EngineServer, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
     adapted = Policy.load("embedded", ModelSettings(lora=Lora(rank=2)))
     with torch.no_grad():
         for name, parameter in adapted.model.named_parameters():

@@ -308,6 +308,7 @@ def test_one_weight_that_is_missing(folder: Path) -> None:
 
 
 def test_adapters_of_what_the_model_lacks(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
     Policy.load("embedded", ModelSettings(lora=Lora(rank=2))).save(tmp_path)
     weights = load_file(tmp_path / "adapter_model.safetensors")
     name = next(name for name in weights if "layers.0" in name)
@@ -319,6 +320,7 @@ def test_adapters_of_what_the_model_lacks(tmp_path: Path) -> None:
 
 
 def test_adapters_of_another_shape(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
     Policy.load("embedded", ModelSettings(lora=Lora(rank=2))).save(tmp_path)
     weights = load_file(tmp_path / "adapter_model.safetensors")
     save_file({name: torch.zeros(1, 1) for name in weights}, tmp_path / "adapter_model.safetensors")
