@@ -12,25 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import __version__, files, libraries
-from holdfast.cli.asked import (
-    ConfigFile,
-    Overrides,
-    Workers,
-    announce,
-    begin,
-    count_workers,
-    stoppable,
-)
+from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, begin, count_workers, stoppable
 from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out, warn
-from holdfast.cli.report import (
-    FINISHED,
-    MOST,
-    Pictures,
-    most_pictures,
-    paths,
-    show_report,
-    write_report,
-)
+from holdfast.cli.report import FINISHED, MOST, Pictures, most_pictures, paths, show_report, write_report
 from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import model_folder
-from holdfast.learning.methods import Method
+from holdfast.learning.schedule import learning_rate
 from holdfast.weights import sample_weights
 
 # Significant bits of what steps are added to. (Where an error of addition is kept in bfloat16 beside a
@@ -44,7 +44,8 @@ def rounded_away(experiment: Experiment) -> Iterator[str]:
                 "Raise learning_rate."
             )
         elif model.trains_bfloat16:
-            steps, most = _longest_stage(method, experiment)
+            steps = method.updates * experiment.longest_stage(method)
+            most = sum(learning_rate(method, step, steps) for step in range(steps))
             if (share := lost(most, _BFLOAT16)) > _MOST:
                 yield (
                     f"Method {name}: {steps} steps, together at most about {most:.1g}, are less than half "
@@ -52,11 +53,3 @@ def rounded_away(experiment: Experiment) -> Iterator[str]:
                     "nothing is lost, but in what it saves most weights will be as they were. Raise "
                     "learning_rate or iterations, or use model.dtype=float32."
                 )
-
-
-def _longest_stage(method: Method, experiment: Experiment) -> tuple[int, float]:
-    """Steps of a method's longest stage, and the sum of their rates."""
-    from holdfast.learning.schedule import learning_rate
-
-    steps = method.updates * experiment.longest_stage(method)
-    return steps, sum(learning_rate(method, step, steps) for step in range(steps))

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.generate.generator import Answers, Question
-from holdfast.policy.batch import NotFiniteError
+from holdfast.policy.batch import Completions, NotFiniteError, Prompts
 from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.generate.generator import questions
-from holdfast.policy.batch import Completions, some_rows
+from holdfast.policy.batch import Completions, Prompts, some_rows
 from holdfast.policy.encode import Unfit
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
@@ -26,7 +26,6 @@ from holdfast.tasks.task import Task
 
 if TYPE_CHECKING:
     from holdfast.generate.served import ServedGenerator
-    from holdfast.policy.batch import Prompts
     from holdfast.policy.policy import Policy
     from holdfast.policy.prefill import Prefill
 

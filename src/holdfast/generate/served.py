@@ -27,11 +27,10 @@ from holdfast.generate.generator import Answers, Question
 from holdfast.generate.local import LocalGenerator
 from holdfast.generate.server import REDIRECTED, UNKNOWN_CALLER, Again, ServerGenerator
 from holdfast.generate.settings import Served
-from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
 from holdfast.policy.settings import Sampling
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import GroupLogprobs, Prompts
     from holdfast.policy.policy import Policy
 
 # What a server remembers that it computed with the weights before.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
-    from holdfast.policy.operations import Operations
+from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.operations import Operations
 
 _RAPL = Path("/sys/class/powercap")
 
@@ -36,11 +34,7 @@ class Spent:
         return cls(mask_BGR[:, :, 0].numel(), int(mask_BGR.sum()), flops)
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.completions + other.completions,
-            self.sampled_tokens + other.sampled_tokens,
-            self.flops + other.flops,
-        )
+        return Spent(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 class EnergyMeter:

@@ -29,12 +29,12 @@ from holdfast.learning.methods import SDFT
 from holdfast.learning.objectives import LossSums, Objective
 from holdfast.learning.sampled_targets import hinted
 from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.reference import Reference
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
-    from holdfast.policy.reference import Reference
 
 ENTRIES = 2**28  # of one distribution that are held at once
 # Such that a loss holds: the teacher's logarithms and probabilities, the student's, and two on its way back.

@@ -8,10 +8,11 @@ of a reward makes groups look different that are all wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdfast import plugins
 from holdfast.errors import HoldfastError
+from holdfast.generate.evaluate import OnStep
 from holdfast.generate.generator import Generator, ask, questions
 from holdfast.generate.rollouts import Item
 from holdfast.learning.methods import RFT
@@ -20,9 +21,6 @@ from holdfast.rowlog import RowLog
 from holdfast.tasks.grading import grade
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.scoring import RIGHT
-
-if TYPE_CHECKING:
-    from holdfast.generate.evaluate import OnStep
 
 EQUAL_LIMIT = 7500  # released code: examples in each of the three sets
 _NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"} | dict.fromkeys(

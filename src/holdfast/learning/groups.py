@@ -10,10 +10,9 @@ import torch
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import Spent
-from holdfast.policy.batch import group_tokens
+from holdfast.policy.batch import Completions, Prompts, group_tokens
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.budget import TokenBudget
     from holdfast.policy.prefill import Prefill
 

@@ -6,12 +6,10 @@ With samples of the policy itself (one update) all ratios are 1, and no clip doe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions
 
 Surrogate = tuple[torch.Tensor, torch.Tensor]  # [B, G, R], and which tokens are clipped
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdfast.generate.rollouts import Item, encode_items
-from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.budget import TokenBudget
 from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Prompts
     from holdfast.policy.policy import Policy
     from holdfast.policy.reference import Reference
 

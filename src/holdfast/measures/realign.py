@@ -14,7 +14,6 @@ import torch
 from holdfast.errors import InputError
 from holdfast.generate.evaluate import evaluate
 from holdfast.generate.local import LocalGenerator
-from holdfast.generate.rollouts import Item
 from holdfast.learning.loop import step
 from holdfast.learning.methods import SFT
 from holdfast.learning.objectives import Likelihood
@@ -87,7 +86,9 @@ def realign(
     before = scores()
     start, was_training = policy.snapshot().weights, policy.model.training
     try:
-        losses, skipped = _train(policy, [(task, example) for example in train], method, templates, steps)
+        objective, optimizer = Likelihood(method, templates), make_optimizer(policy.model, method)
+        groups = objective.collect(policy, [(task, example) for example in train], ())
+        rows = [step(policy, objective, optimizer, groups, method, learning_rate) for _ in range(steps)]
         after = scores()
     finally:
         with torch.no_grad():
@@ -107,17 +108,7 @@ def realign(
         "after": sum(after) / len(after),
         "recovered": right.count((False, True)),
         "lost_again": right.count((True, False)),
-        "loss_first": losses[0],
-        "loss_last": losses[-1],
-        "skipped": skipped,
+        "loss_first": rows[0]["loss"],
+        "loss_last": rows[-1]["loss"],
+        "skipped": round(sum(row["skipped"] for row in rows)),
     }
-
-
-def _train(
-    policy: Policy, items: Sequence[Item], method: SFT, templates: Mapping[Style, str], steps: int
-) -> tuple[list[float], int]:
-    """The loss of each step, and how many were skipped."""
-    objective, optimizer = Likelihood(method, templates), make_optimizer(policy.model, method)
-    groups = objective.collect(policy, items, ())
-    rows = [step(policy, objective, optimizer, groups, method, method.learning_rate) for _ in range(steps)]
-    return [row["loss"] for row in rows], round(sum(row["skipped"] for row in rows))

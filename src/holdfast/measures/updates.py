@@ -19,20 +19,14 @@ import torch
 
 from holdfast.generate.rollouts import Item, Rollouts, roll_out
 from holdfast.learning import advantages
-from holdfast.policy.batch import Completions
-from holdfast.policy.gradients import (
-    completion_gradients,
-    fisher_diagonal,
-    forgetting_risk,
-    mean_gradient,
-)
+from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.gradients import completion_gradients, fisher_diagonal, forgetting_risk, mean_gradient
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target, render_target
 from holdfast.tasks.scoring import RIGHT
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Prompts
     from holdfast.policy.policy import Policy
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from holdfast.errors import InputError
+
+if TYPE_CHECKING:
+    from holdfast.policy.sharding import Sharded
 
 STATE_BYTES = 16  # of a trained number beside its weight: gradient, moments and what bfloat16 cannot hold
 
@@ -92,19 +94,6 @@ def room(parameter: nn.Parameter, place: int, line: int) -> torch.Tensor:
     return flat[start : start + parameter.numel()].view(parameter.shape)
 
 
-class Weights(Protocol):
-    """Who has the weights of units, by their numbers."""
-
-    def gathered(self, number: int) -> AbstractContextManager[None]:
-        """All of a unit's are at hand within the block."""
-
-    def begun(self, number: int) -> None:
-        """A unit has a pass more whose backward pass is to come."""
-
-    def ended(self, number: int) -> None:
-        """That came."""
-
-
 def within(value: Any) -> Iterator[torch.Tensor]:
     """The tensors in what a block is given."""
     if torch.is_tensor(value):
@@ -119,7 +108,7 @@ class Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, weights: Weights, number: int, call: Callable[..., Any], _: torch.Tensor, *values: Any
+        ctx: Any, weights: Sharded, number: int, call: Callable[..., Any], _: torch.Tensor, *values: Any
     ) -> Any:
         ctx.set_materialize_grads(False)
         ctx.rest = weights, number, call

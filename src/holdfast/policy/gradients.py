@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from holdfast.policy.batch import group_tokens
+from holdfast.policy.batch import Completions, Prompts, group_tokens
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
 
 

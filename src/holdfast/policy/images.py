@@ -111,7 +111,9 @@ class PatchMaker:
         known = cache.get(key)
         if known is not None:
             return known[1]
-        pixels_HWC = np.asarray(self._sized(open_image(source)))
+        image = open_image(source)
+        size = self.size_in(*image.size)
+        pixels_HWC = np.asarray(image if size == image.size else image.resize(size, resample=self.resample))
         digest = blake2b(str(pixels_HWC.shape).encode(), digest_size=16)
         digest.update(pixels_HWC.tobytes())
         made = Picture(pixels_HWC, digest.digest())
@@ -171,10 +173,6 @@ class PatchMaker:
             return width, height
         height, width = smart_resize(height, width, unit, self.min_pixels, self.max_pixels)
         return width, height
-
-    def _sized(self, image: Image.Image) -> Image.Image:
-        size = self.size_in(*image.size)
-        return image if size == image.size else image.resize(size, resample=self.resample)
 
     def _cut(self, pixels_NHWC: np.ndarray) -> torch.Tensor:
         """[N, patches, features]: patches of one merged token lie together, as the tower wants them.

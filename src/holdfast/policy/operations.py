@@ -9,10 +9,9 @@ what a machine achieves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.batch import Completions, Prompts
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def scan(own: Callable[..., torch.Tensor], rows_SLC: torch.Tensor, state: State 
     # transformers' own computation fills up a row to whole chunks, of 64 tokens unless told; kernels know it.
     chunk = {"chunk_size": chunk_of(length)} if rows_SLC.is_cpu else {}
     carried = Carried(state)
-    made_SLC = own(rows_SLC, cache_params=carried, **chunk)[:, start : start + length]
+    made_SLC = own(rows_SLC, carried, **chunk)[:, start : start + length]
     if carried.inputs is None or carried.memory is None:
         raise ValueError("a module with a state did not leave it")
     return made_SLC, (carried.inputs, carried.memory)

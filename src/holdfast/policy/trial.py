@@ -102,15 +102,7 @@ def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions
     backbone = policy.backbone
     if policy.replays_checked or policy.way != "packed" or backbone is None or not backbone.replays:
         return False
-    first = prompts.select([0]), completions.select([0])
-    drawn_BGR, mask_BGR = first[1].logprobs_BGR, first[1].mask_BGR
-    assert drawn_BGR is not None
-
-    def compared() -> float:
-        again_BGR = policy.logprobs_by("packed", *first, temperature).logprobs_BGR
-        return float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum())
-
-    difference = policy.shards.agreed(compared)
+    difference = _off(policy, "packed", prompts.select([0]), completions.select([0]), temperature)
     policy.replays_checked = True
     backbone.replays = difference <= TOLERANCE[next(policy.model.parameters()).dtype]
     if not backbone.replays:
@@ -135,14 +127,7 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
         return False
     ends = sorted({int(lengths_B.argmin()), int(lengths_B.argmax())})  # most padding, and most pictures
     shown = prompts.select(ends), completions.select(ends).columns(slice(0, 2))
-    drawn_BGR, mask_BGR = shown[1].logprobs_BGR, shown[1].mask_BGR
-    assert drawn_BGR is not None
-
-    def compared() -> float:
-        again_BGR = policy.logprobs_by("plain", *shown, temperature).logprobs_BGR
-        return float((again_BGR - drawn_BGR).abs().sum() / mask_BGR.sum().clamp_min(1))
-
-    difference, kind = policy.shards.agreed(compared), type(policy.model).__name__
+    difference, kind = _off(policy, "plain", *shown, temperature), type(policy.model).__name__
     policy.drawn |= {padded}
     if not difference > TOLERANCE[next(policy.model.parameters()).dtype] / min(1, temperature):
         return False
@@ -157,6 +142,18 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
                 "one by one%s, which is slower.", kind, how, difference,
                 " and without it" * (policy.care == UNCACHED))  # fmt: skip
     return True
+
+
+def _off(policy: Policy, way: str, prompts: Prompts, drawn: Completions, temperature: float) -> float:
+    """By how much log-probabilities that completions were drawn with differ from a pass's, on average."""
+    drawn_BGR, tokens = drawn.logprobs_BGR, drawn.mask_BGR.sum().clamp_min(1)
+    assert drawn_BGR is not None
+
+    def compared() -> float:
+        again_BGR = policy.logprobs_by(way, prompts, drawn, temperature).logprobs_BGR
+        return float((again_BGR - drawn_BGR).abs().sum() / tokens)
+
+    return policy.shards.agreed(compared)
 
 
 def agree(policy: Policy) -> None:

@@ -10,22 +10,19 @@ a reference is no part of g_ref. The earlier tasks' data are at hand in place of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
-from holdfast.learning.methods import SampledSFT
+from holdfast.learning.groups import Groups
+from holdfast.learning.methods import Method, SampledSFT
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import gradient_version, objective_gradient
 from holdfast.learning.retention.pool import count
 from holdfast.learning.retention.terms import add_to_gradient, flat_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
 
 
 class EpisodicMemory(Strategy):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +18,10 @@ from holdfast.generate.rollouts import Item, Rollouts, encode_items
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.pool import key_of, known
+from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.tasks.scoring import RIGHT
-
-if TYPE_CHECKING:
-    from holdfast.learning.stage import Stage
 
 Answers = dict[str, torch.Tensor]
 

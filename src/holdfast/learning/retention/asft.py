@@ -11,14 +11,12 @@ tasks the base may be the model before all of them or before the stage: `to` cho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from holdfast.learning.methods import Method
 from holdfast.learning.retention.lwf import ChosenTeacher
-
-if TYPE_CHECKING:
-    from holdfast.learning.methods import Method
 
 
 class AnchoredSFT(ChosenTeacher):

@@ -14,12 +14,13 @@ own new prompts.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
-from holdfast.learning.methods import RFT
+from holdfast.learning.groups import Groups
+from holdfast.learning.methods import RFT, Method
 from holdfast.learning.objectives import with_references
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
@@ -27,11 +28,7 @@ from holdfast.learning.retention.pool import count, old_rows
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
-    from holdfast.tasks.prompts import Target
+from holdfast.tasks.prompts import Target
 
 
 class CHORD(Strategy):

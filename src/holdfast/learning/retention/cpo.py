@@ -14,11 +14,12 @@ there, λ / |R_n|: small ones are held hardest, and all together much harder by 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import (
     add_to_gradient,
@@ -30,9 +31,6 @@ from holdfast.learning.retention.terms import (
 )
 from holdfast.learning.stage import Stage
 from holdfast.rng import torch_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class CPO(Strategy):

@@ -11,27 +11,17 @@ those that were not asked for longest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.places import ByPassRates
-from holdfast.learning.retention.pool import (
-    count,
-    keep_table,
-    key_of,
-    mixed,
-    old_share,
-    pass_rates,
-    table,
-)
+from holdfast.learning.retention.pool import count, keep_table, key_of, mixed, old_share, pass_rates, table
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class CPR(ByPassRates):

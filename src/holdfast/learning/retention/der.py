@@ -13,11 +13,12 @@ kept.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Continuing, Distributions, Memory
 from holdfast.learning.retention.answers import (
@@ -36,9 +37,6 @@ from holdfast.learning.retention.pool import count, not_right
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class DarkReplay(Continuing):

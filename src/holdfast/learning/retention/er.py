@@ -6,19 +6,17 @@ the old references again; RFT answers the old prompts anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.places import TakesPlaces
 from holdfast.learning.retention.pool import old_share, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class ExperienceReplay(TakesPlaces):

@@ -12,17 +12,15 @@ with its schedule; κ depends on model and data, and has no default.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.methods import Method
 from holdfast.learning.methods.sft import Likely
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.methods import Method
 
 EPSILON = 1e-8
 

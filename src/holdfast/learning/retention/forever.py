@@ -13,7 +13,7 @@ larger steps are (`l2` is one of constant strength).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -24,9 +24,6 @@ from holdfast.learning.retention.er import ExperienceReplay
 from holdfast.learning.retention.pool import count
 from holdfast.learning.retention.terms import exact_weights, flat_weights
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
 
 DAYS = (1, 2, 4, 7, 15, 30)  # of the curve
 
@@ -52,7 +49,7 @@ class Forever(ExperienceReplay):
         count(memory, "replays")
         return super().batch(stage, memory, items, iteration)
 
-    def stepped(self, stage: Stage, memory: Memory, optimizer: Optimizer) -> dict[str, float]:
+    def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Go on in model time; `forever_days` is how far it is, from the first day on."""
         if "before" not in memory:
             return {}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from holdfast.learning.bfloat16 import put, whole
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import flat_weights, share_of, views
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class Frozen(Strategy):

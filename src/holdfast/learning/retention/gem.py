@@ -16,11 +16,12 @@ than `tasks` a step asks so many, drawn by chance. With one earlier task and γ 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.agem import EpisodicMemory
 from holdfast.learning.retention.passes import objective_gradient
@@ -28,9 +29,6 @@ from holdfast.learning.retention.pool import count
 from holdfast.learning.retention.terms import add_to_gradient, flat_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class GEM(EpisodicMemory):

@@ -18,21 +18,19 @@ is protected.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.inputs import listening
 from holdfast.learning.retention.passes import mean_over_answers
 from holdfast.learning.retention.subspaces import Subspace, needed
 from holdfast.learning.stage import Stage
+from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import trained_matrices
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.policy.batch import Completions, Prompts
 
 
 class GPM(Subspace):

@@ -7,19 +7,17 @@ them. It is a random choice already, and so its own control.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import share_of
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class HalfFineTuning(Strategy):

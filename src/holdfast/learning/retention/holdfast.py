@@ -14,11 +14,12 @@ references for answers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Continuing, Distributions, Memory
 from holdfast.learning.retention.answers import (
@@ -39,9 +40,6 @@ from holdfast.learning.retention.terms import add_to_gradient, flat_weights, set
 from holdfast.learning.stage import Stage
 from holdfast.rng import seed
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 PACE = 0.3  # of the moving averages
 LEAST = 0.02  # weight of a task that has not moved

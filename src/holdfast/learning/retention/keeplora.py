@@ -17,11 +17,13 @@ other weights are frozen, is our reading. Since ΔW is projected, AdamW's own sc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import gradient_version, objective_gradient
 from holdfast.learning.retention.subspaces import Subspace, needed
@@ -29,10 +31,6 @@ from holdfast.learning.retention.terms import flat_weights, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
 
 
 class KeepLoRA(Subspace):
@@ -50,19 +48,15 @@ class KeepLoRA(Subspace):
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Find the directions of this stage, and those that are protected after it."""
         matrices = trained_matrices(stage.policy.model)
-        protected = self.protected(stage, matrices)
+        protected = self.directions_left(stage) or {
+            name: top_inputs(weight.detach().float(), self.base_energy) for name, weight in matrices.items()
+        }
         gradients = dict(views(stage.policy, self.mean_gradient(stage)))
         self.remember(stage, memory)
         for name, weight in matrices.items():
             rows, more = directions(gradients[weight], protected[name], self.rank, self.task_energy)
             memory[f"{name}/rows"] = rows
             memory[f"{name}/protected"] = torch.cat([protected[name], more], 1)
-
-    def protected(self, stage: Stage, matrices: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
-        """U_p of each matrix."""
-        return self.directions_left(stage) or {
-            name: top_inputs(weight.detach().float(), self.base_energy) for name, weight in matrices.items()
-        }
 
     def mean_gradient(self, stage: Stage) -> torch.Tensor:
         """On a share of the stage's examples, [N]; zero where nothing can be learned from them."""

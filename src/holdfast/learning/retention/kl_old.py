@@ -26,14 +26,7 @@ from holdfast.learning.objectives import k3, pushed
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import logprobs_under, own_logprobs
 from holdfast.learning.retention.places import TakesPlaces
-from holdfast.learning.retention.pool import (
-    mixed,
-    not_graded,
-    old_rows,
-    old_share,
-    refilled,
-    spread,
-)
+from holdfast.learning.retention.pool import mixed, not_graded, old_rows, old_share, spread
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 
@@ -52,7 +45,7 @@ class AskedAgain(TakesPlaces):
         return self.share
 
     def unfit(self, method: Method) -> str | None:
-        return not_graded(method) or refilled(method) or super().unfit(method)
+        return not_graded(method) or super().unfit(method)
 
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Keep the policy as it is, where there is something to ask it."""

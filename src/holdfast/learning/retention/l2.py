@@ -6,16 +6,14 @@ penalty of EWC (Kirkpatrick et al., arXiv 1612.00796, sec. 2.1) with all importa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inherited
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class L2(Strategy):

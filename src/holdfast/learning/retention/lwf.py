@@ -10,21 +10,19 @@ gradient.) In the first stage π_prev is the base. The teacher runs without drop
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
+from holdfast.learning.groups import Groups
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Distributions, Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
-    from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions
 
 
 class LearningWithoutForgetting(Strategy):

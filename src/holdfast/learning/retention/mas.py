@@ -18,10 +18,10 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.retention.quadratic import MeasuredPull
+from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import flat, trained_parameters
 
 if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
 
 

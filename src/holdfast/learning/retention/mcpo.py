@@ -17,22 +17,20 @@ mastered weighs as much as what is half known (`level: false` leaves them).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, keep_answers, taken
 from holdfast.learning.retention.passes import logprobs_under
-from holdfast.learning.retention.pool import not_graded, refilled
+from holdfast.learning.retention.pool import not_graded
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.tasks.scoring import RIGHT
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class MCPO(Strategy):
@@ -45,7 +43,7 @@ class MCPO(Strategy):
     level: bool = True
 
     def unfit(self, method: Method) -> str | None:
-        if reason := not_graded(method) or refilled(method):
+        if reason := not_graded(method):
             return reason
         if self.level and not getattr(method, "normalise_std", False):
             return "levels advantages that are divided by their standard deviation; use grpo, or level: false"

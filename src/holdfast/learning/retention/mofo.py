@@ -9,12 +9,13 @@ by chance each time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from holdfast.learning.bfloat16 import put, whole
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import (
     exact_weights,
@@ -26,9 +27,6 @@ from holdfast.learning.retention.terms import (
 )
 from holdfast.learning.stage import Stage
 from holdfast.rng import torch_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.methods import Method
 
 
 class MoFO(Strategy):

@@ -13,21 +13,19 @@ second, L2 term.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from holdfast.errors import HoldfastError
+from holdfast.learning.groups import Groups
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.frozen import Frozen
 from holdfast.learning.retention.terms import unusable
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters, trained_weights
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
 
 
 class OLoRA(Frozen):

@@ -12,19 +12,17 @@ is a penalty, this is a reward of full size: its c is 1 as usual.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.kl_old import AskedAgain
 from holdfast.learning.retention.passes import own_logprobs
 from holdfast.learning.retention.pool import old_rows, old_share
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.methods import Method
 
 
 class OnPolicyDistillation(AskedAgain):

@@ -13,11 +13,12 @@ every token of theirs counts like a token of the batch:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from holdfast.generate.rollouts import roll_out
+from holdfast.learning.groups import Groups
 from holdfast.learning.objectives import likelihood_loss
 from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.retention.answers import (
@@ -35,9 +36,6 @@ from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.policy.settings import Sampling
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 ANSWERED_AT_ONCE = 64
 

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.generate.rollouts import Item, encode_items
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import RFT, Method
 from holdfast.learning.stage import Stage
-from holdfast.policy.batch import NotFiniteError
+from holdfast.policy.batch import Completions, NotFiniteError, Prompts
 from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.policy.settings import Sampling
 from holdfast.rng import stream as named_stream
 from holdfast.rng import torch_stream
 
 if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.policy.batch import Completions, Prompts
     from holdfast.policy.policy import Policy
     from holdfast.policy.reference import Reference
 

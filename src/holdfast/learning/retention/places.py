@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Continuing, Strategy
-from holdfast.learning.retention.pool import not_graded, refilled
-
-if TYPE_CHECKING:
-    from holdfast.learning.methods import Method
+from holdfast.learning.retention.pool import not_graded
 
 
 class TakesPlaces(Strategy):
@@ -35,7 +31,7 @@ class ByPassRates(Continuing, TakesPlaces):
     """Old prompts are asked when their pass rates say so; a batch may have fewer than it has places."""
 
     def unfit(self, method: Method) -> str | None:
-        return not_graded(method) or refilled(method) or super().unfit(method)
+        return not_graded(method) or super().unfit(method)
 
     def places(self, batch: int) -> int:
         """The most that may be old."""

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING
 
 import torch
 
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import RFT, SDFT, Method
 from holdfast.learning.retention import Memory
+from holdfast.learning.stage import Stage
 from holdfast.rng import seed
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.stage import Stage
 
 
 def key_of(item: Item) -> int:
@@ -93,23 +90,18 @@ def count(memory: Memory, name: str) -> int:
 
 
 def not_graded(method: Method) -> str | None:
-    """Why a strategy that needs graded answers of the policy's own cannot be used."""
-    if isinstance(method, RFT):
-        return None
-    return f"looks at the policy's graded answers, which {method.objective} has none of; use it with RFT"
+    """Why a strategy that needs all graded answers of the policy's own cannot be used."""
+    if not isinstance(method, RFT):
+        return f"looks at the policy's graded answers, which {method.objective} has none of; use it with RFT"
+    if method.refills:
+        return "needs prompts whose answers are all alike, which refills replaces; leave refills out"
+    return None
 
 
 def not_right(method: Method) -> str | None:
     """Why a strategy that keeps right answers cannot be used."""
     if isinstance(method, SDFT):
         return "keeps right answers, and sdft grades none; use another objective"
-    return None
-
-
-def refilled(method: Method) -> str | None:
-    """Why a strategy that needs prompts without variance in the batch cannot be used."""
-    if getattr(method, "refills", 0):
-        return "needs prompts whose answers are all alike, which refills replaces; leave refills out"
     return None
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from random import Random
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -23,7 +24,7 @@ from holdfast import files
 from holdfast.errors import InputError, shortened
 from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
 from holdfast.learning.groups import Groups
-from holdfast.learning.methods import SFT
+from holdfast.learning.methods import SFT, Method
 from holdfast.learning.objectives import with_references
 from holdfast.learning.retention import Distributions, Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
@@ -31,12 +32,7 @@ from holdfast.learning.retention.pool import count, spread
 from holdfast.learning.retention.terms import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from holdfast.learning.methods import Method
-    from holdfast.tasks.prompts import Target
+from holdfast.tasks.prompts import Target
 
 
 class RecallAnchoredDistillation(Strategy):

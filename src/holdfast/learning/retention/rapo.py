@@ -15,20 +15,18 @@ there: `kl_coef`, `kl_reference: base`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from holdfast.learning.advantages import EPSILON, group_relative
+from holdfast.learning.groups import Groups
 from holdfast.learning.methods import GRPO, Method
 from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.retention.passes import logprobs_under, own_logprobs
 from holdfast.learning.retention.pool import count
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 LEAST, MOST = 1e-3, 5.0  # of σ; of |A|
 

@@ -13,18 +13,16 @@ there, ΔW is without LoRA's scale, α / rank, which λ takes in.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import add_to_gradient, unusable
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_weights
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 Pair = tuple[torch.nn.Parameter, torch.nn.Parameter]  # A [r, I] and B [O, r]
 

@@ -13,27 +13,17 @@ again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.places import ByPassRates
-from holdfast.learning.retention.pool import (
-    count,
-    keep_table,
-    key_of,
-    known,
-    mixed,
-    pass_rates,
-    table,
-)
+from holdfast.learning.retention.pool import count, keep_table, key_of, known, mixed, pass_rates, table
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 MASTERED, TWICE = 7 / 8, 2
 

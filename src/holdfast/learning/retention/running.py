@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from holdfast import plugins
 from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
+from holdfast.learning.stage import Stage
 from holdfast.tasks.example import Example
 from holdfast.tasks.task import Task
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
-    from holdfast.learning.stage import Stage
 
 # What a row of the training log holds besides, whatever the method.
 LOGGED = ("step", "loss", "entropy", "grad_norm", "learning_rate", "skipped", "kl", "clipped",

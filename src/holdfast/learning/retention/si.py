@@ -17,18 +17,16 @@ reading. While weights move by less than √ξ in a stage, as in post-training, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.quadratic import QuadraticPull
 from holdfast.learning.retention.terms import exact_weights, flat_gradient, flat_weights, inherited
 from holdfast.learning.stage import Stage
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class SynapticIntelligence(QuadraticPull):

@@ -13,7 +13,7 @@ each matrix, drawn by chance.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -24,11 +24,9 @@ from holdfast.learning.retention.inputs import listening
 from holdfast.learning.retention.passes import mean_over_answers
 from holdfast.learning.retention.terms import random_mask, top_mask
 from holdfast.learning.stage import Stage
+from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import trained_matrices, trained_parameters
 from holdfast.rng import torch_stream
-
-if TYPE_CHECKING:
-    from holdfast.policy.batch import Completions, Prompts
 
 
 class SSU(Frozen):

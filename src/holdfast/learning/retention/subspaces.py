@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 
 from holdfast.learning.bfloat16 import put, whole
+from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import share_of, unusable
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices, trained_parameters
-
-if TYPE_CHECKING:
-    from holdfast.learning.groups import Groups
 
 
 class Subspace(Strategy):

@@ -11,19 +11,17 @@ merged one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
+from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.terms import flat_weights, inherited, set_weights, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_weights
 from holdfast.policy.merging import drop, larger, trim
-
-if TYPE_CHECKING:
-    from holdfast.learning.methods import Method
 
 
 class TaskVectors(Strategy):

@@ -12,10 +12,10 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.learning.bfloat16 import whole
+from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters
 
 if TYPE_CHECKING:
-    from holdfast.learning.stage import Stage
     from holdfast.policy.policy import Policy
 
 

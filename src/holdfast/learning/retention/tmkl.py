@@ -11,18 +11,16 @@ reading: α is 1. In a sequence of tasks the base may be the model before all of
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
 from holdfast.learning.distillation import TABLES, divergence
+from holdfast.learning.methods import Method
 from holdfast.learning.methods.sft import Likely
+from holdfast.learning.retention import Distributions
 from holdfast.learning.retention.lwf import ChosenTeacher
-
-if TYPE_CHECKING:
-    from holdfast.learning.methods import Method
-    from holdfast.learning.retention import Distributions
-    from holdfast.policy.batch import Completions
+from holdfast.policy.batch import Completions
 
 
 class TargetMaskedKL(ChosenTeacher):
