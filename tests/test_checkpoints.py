@@ -415,6 +415,15 @@ def test_adapters(call: Call, tmp_path: Path) -> None:
         refused = call(*command)
         assert refused.code == 2
         assert f"model.path=MODEL ({adapters / ADAPTERS} names {other}, which is no model" in refused.err
+    for text, expected in (
+        ("{nope", f"{adapters / ADAPTERS} is damaged (it is no JSON object)"),
+        ("[]", "is damaged (it is no JSON object)"),
+        ('{"peft_type": "IA3"}', f"The adapters in {adapters} are not LoRA ('peft_type' in "),
+    ):
+        (adapters / ADAPTERS).write_text(text)
+        refused = call(*command, "model.path=embedded")
+        assert refused.code == 2
+        assert expected in refused.err
 
 
 def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:

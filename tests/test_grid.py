@@ -83,6 +83,8 @@ def test_settings_of_a_grid_that_mean_the_same_are_one_chain(tmp_path: Path) -> 
         ({"kl_coeff": [0.1]}, "methods.g.grid.kl_coeff: is no method setting; did you mean 'kl_coef'?"),
         ({"seed": [0, 1]}, "seeds are an axis of every experiment"),
         ({"kl_coef": 0.1}, "must be a list of values, not 0.1"),
+        ({"learning_rate": None}, "methods.g.grid.learning_rate: must be a list of values, not null"),
+        ({"learning_rate": []}, "must be a list of values, not []"),
         ({"kl_coef": [0.1, 0.1]}, "holds a value more than once"),
         ({"sampling": [{"top_p": 0.9}]}, "name an inner key with a dot (sampling.top_p: [...])"),
         ({"sampling": [{}]}, "name an inner key with a dot (sampling.key: [...])"),
@@ -108,6 +110,7 @@ def test_a_bad_grid_is_said_where_it_stands(tmp_path: Path, grid: Any, expected:
     said = problems(tmp_path, methods={"g": GRPO | {"grid": grid}})
     assert expected in said
     assert "line " in said
+    assert "is missing" not in said  # the axis is there, and bad
 
 
 def test_an_error_of_some_methods_of_a_grid_names_them(tmp_path: Path) -> None:

@@ -333,6 +333,15 @@ def test_adapters_that_are_not_lora_alone_are_refused(folder, tmp_path, beside):
         Policy.load(tmp_path / "peft", settings)
 
 
+def test_adapters_in_whole_numbers_are_refused(folder, tmp_path):
+    policy = adapted(folder)
+    policy.save(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({name: tensor.to(torch.int8) for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(InputError, match=r"are whole numbers \(.+, say\)"):
+        Policy.load(tmp_path, policy.settings)
+
+
 @pytest.mark.parametrize(
     "plain", [{"init_lora_weights": "orthogonal"}, {"use_rslora": True, "lora_dropout": 0.1}]
 )

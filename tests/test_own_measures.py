@@ -243,11 +243,19 @@ def test_those_that_return_no_numbers_fail_alone_and_say_why(tmp_path: Path) -> 
     [
         ("moment.nothing", r"bad.py:Bad failed on stage 1: line 4: AttributeError"),
         ("moment.new", r"bad.py:Bad: `request` returned \('reading',\); it must be a Request, or None"),
+        ("Request([], moment.new)", r"bad.py:Bad: `request` names \[\], which is none of the moment's pol"),
+        ("Request(None, 'reading')", "bad.py:Bad: the tasks of its Request must be a list of names"),
+        (
+            "Request(None, (), {'tasks': moment.new})",
+            "'tasks' among the inputs of its Request must be a list of",
+        ),
+        ("Request(None, (), {1: 2, 'x': 3})", "the inputs of its Request must be plain values"),
+        ("Request(None, (), {'x': float('nan')})", "the inputs of its Request must be plain values"),
     ],
 )
 def test_a_request_that_is_none_says_where(tmp_path: Path, how: str, expected: str) -> None:
     (tmp_path / "bad.py").write_text(
-        "from holdfast.measures import Measure\n"
+        "from holdfast.measures import Measure, Request\n"
         "class Bad(Measure):\n"
         "    def measure(self, job, runner): return {}\n"
         f"    def request(self, moment): return {how}\n"

@@ -82,23 +82,55 @@ class Says(Strategy):
 
     def batch(self, stage, memory, items, iteration):
         memory["seen"] = 3 if self.what == "memory" else torch.ones(1)
-        return [] if self.what == "batch" else items
+        odd = {"batch": [], "tasks": [(task.name, example) for task, example in items]}
+        return odd.get(self.what, items)
 
     def gradient(self, stage, memory, groups):
-        named = {"own loss": {"loss": 1.0}, "own reward": {"reward": 1.0}, "twice": {"x": 1.0}}
+        named = {"own loss": {"loss": 1.0}, "own reward": {"reward": 1.0}, "twice": {"x": 1.0},
+                 "nan": {"x": float("nan")}}
         return {"x": "much"} if self.what == "gradient" else named.get(self.what)
 
     def stepped(self, stage, memory, optimizer):
         return {"skipped": 1.0} if self.what == "own skipped" else None
 
     def rate(self, stage, memory, rate, loss):
-        return None if self.what == "rate" else torch.tensor(rate)
+        rates = {"rate": None, "no rate": float("nan"), "minus": -rate, "huge": 10**400, "true": True}
+        return rates.get(self.what, torch.tensor(rate))
 
     def collected(self, stage, memory, groups):
         return None if self.what == "collected" else groups
 
     def end(self, stage, memory):
-        return {"x": 1} if self.what == "end" else None
+        return {"end": {"x": 1}, "meta": {"x": torch.ones(1, device="meta")}}.get(self.what)
+
+
+class Waits(Strategy):
+    kind: str
+
+    async def begin(self, stage, memory):
+        pass
+
+
+class Yields(Strategy):
+    kind: str
+
+    def end(self, stage, memory):
+        yield memory
+
+
+class Shadows(Strategy):
+    kind: str
+
+    @property
+    def batch(self):
+        return 4
+
+
+class Opens(Strategy):
+    kind: str
+
+    def begin(self, stage, memory):
+        open("/nowhere/at/all")
 
 
 class Short(Strategy):
@@ -228,6 +260,8 @@ def test_errors_of_classes_of_ones_own_have_their_line_and_end_a_job_alone(
     assert said == f"{mistakes} failed: line {line['no idea']}: ValueError: no idea."
     said = failure(tmp_path / "b", objective="sft", retention={"kind": f"{mistakes}:Exits"})
     assert said == f"{mistakes} failed: line {line['enough']}: SystemExit: enough."
+    said = failure(tmp_path / "c", objective="sft", retention={"kind": f"{mistakes}:Opens"})
+    assert re.search(r"mistakes.py failed: line \d+: FileNotFoundError: .*/nowhere/at/all", said)
 
 
 @pytest.mark.parametrize(
@@ -237,10 +271,17 @@ def test_errors_of_classes_of_ones_own_have_their_line_and_end_a_job_alone(
         ("gradient", "`gradient` gave 'much'; it must give a number"),
         ("own loss", "`gradient` gave 'loss', which the training log has already"),
         ("own skipped", "`stepped` gave 'skipped', which the training log has already"),
+        ("tasks", "`batch` gave [('reading', "),
+        ("nan", "`gradient` gave nan as 'x' in iteration 0; it must be finite"),
         ("rate", "`rate` gave None; it must give a number"),
+        ("no rate", "`rate` gave nan; it must give a finite number that is not below 0"),
+        ("minus", "`rate` gave -"),
+        ("huge", "`rate` gave 1000"),
+        ("true", "`rate` gave True; it must give a number"),
         ("collected", "`collected` gave None; it must give groups"),
-        ("memory", "`memory` gave {'seen': 3}; it must give tensors by name"),
-        ("end", "`end` gave {'x': 1}; it must give tensors by name"),
+        ("memory", "`memory` gave {'seen': 3}; it must give dense tensors by name"),
+        ("end", "`end` gave {'x': 1}; it must give dense tensors by name"),
+        ("meta", "`end` gave {'x': tensor(..., device='meta', size=(1,))}; it must give dense tensors"),
     ],
 )
 def test_what_a_hook_gives_is_looked_at(mistakes: Path, tmp_path: Path, what: str, expected: str) -> None:
@@ -268,6 +309,15 @@ def test_hooks_that_cannot_be_called_are_named_before_any_work(mistakes: Path, t
             {"objective": "mistakes.py:Long"},
             "Long: `advantages` takes (self, rewards_BG, greedy_B, more), and is called with (self, "
             "rewards_BG, greedy_B)",
+        ),
+        (
+            {"objective": "sft", "retention": {"kind": "mistakes.py:Waits"}},
+            "Waits: `begin` must return its result, without `async` or `yield`",
+        ),
+        ({"objective": "sft", "retention": {"kind": "mistakes.py:Yields"}}, "Yields: `end` must return its"),
+        (
+            {"objective": "sft", "retention": {"kind": "mistakes.py:Shadows"}},
+            "Shadows: `batch` is called by Holdfast, and is no function here; give it another name",
         ),
     ):
         with pytest.raises(InputError, match=re.escape(said)):

@@ -24,6 +24,7 @@ from holdfast.experiment.plan import make_plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.store import Store
 from holdfast.tasks.example import Example
+from holdfast.timelimit import TooSlow, time_limit
 
 RULES = '''
 import time
@@ -306,11 +307,11 @@ def test_a_call_has_ten_seconds_or_what_the_function_says(
 
 def test_a_limit_goes_on_after_one_within_it() -> None:
     def work() -> None:
-        with plugins.time_limit(9):
+        with time_limit(9):
             pass
         time.sleep(3)
 
-    with pytest.raises(plugins.TooSlow), plugins.time_limit(0.2):
+    with pytest.raises(TooSlow), time_limit(0.2):
         work()
 
 
@@ -331,6 +332,7 @@ def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.Mon
             "must be a class made from holdfast.learning.methods.method.Method",
         ),
         ({"objective": "broken.py:Mine"}, "broken.py cannot be run: line 2: ZeroDivisionError"),
+        ({"objective": "beside.py:Mine"}, "put what it needs of broken.py into it"),
         ({"objective": "syntax.py:Mine"}, "syntax.py cannot be run: line 1: "),
         ({"objective": "grpo", "filter": "rules.py:not_a_function"}, "must be a function"),
         (
@@ -342,6 +344,10 @@ def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         ({"objective": "grpo", "reward": {"rules.py:bad_yields": 1}}, "without `async` or `yield`"),
         ({"objective": "grpo", "filter": "riff"}, "filter: must be one of none, rif"),
         ({"objective": "grpo", "reward": {"acuracy": 1}}, "did you mean 'accuracy'?"),
+        (
+            {"objective": "grpo", "reward": {"rules.py:short": 1, "more/rules.py:short": 1}},
+            "reward: has two functions called short, which the log tells by name; rename one",
+        ),
         ({"objective": "grpo", "reward": {"rules.py:longest": 1}}, "has nothing called longest"),
         ({"objective": "rules.py:Empty"}, "has no `advantages`, which says how it learns"),
         ({"objective": "rules.py:Centred", "skale": 2}, "unknown key; did you mean 'scale'?"),
@@ -380,6 +386,9 @@ def test_what_cannot_be_used_is_said_before_any_work(
 ) -> None:
     (tmp_path / "broken.py").write_text("x = 1\ny = x / 0\n")
     (tmp_path / "syntax.py").write_text("def (:\n")
+    (tmp_path / "beside.py").write_text("import broken\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "rules.py").write_text(RULES)
     with pytest.raises(InputError) as caught:
         load_experiment(write_config(tmp_path, {**SMALL, "methods": {"m": methods}}))
     assert expected in str(caught.value)

@@ -164,7 +164,7 @@ def test_a_torchvision_for_another_torch_is_one_line(tmp_path, command):
         arguments = ["embedded", "test_examples=1", "prompts=embedded", "--tasks", "presence"]
         arguments += ["--out", str(tmp_path / "out")]
     if command == "merge":
-        write_json(tmp_path / "adapter_config.json", {})
+        write_json(tmp_path / "adapter_config.json", {"peft_type": "LORA"})
         arguments = [str(tmp_path), "model.path=embedded", "--out", str(tmp_path / "merged")]
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "src")])
     ran = subprocess.run(

@@ -14,10 +14,7 @@ import importlib.util
 import inspect
 import os
 import re
-import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +25,7 @@ from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, InputError, said, shortened, suggestion
 from holdfast.files import read_bytes, real, user_path
+from holdfast.timelimit import TooSlow, time_limit
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 _ran: dict[Path, str] = {}  # files that were run in this process, with their hashes then
@@ -177,14 +175,38 @@ def load_class(reference: str, base: type) -> Any:
         )
     ours = [vars(one) for one in found.__mro__ if one.__module__.startswith("holdfast.")]
     for name, hook in {name: hook for one in reversed(ours) for name, hook in one.items()}.items():
-        own = inspect.getattr_static(found, name)
-        theirs = inspect.isfunction(own) and Path(own.__code__.co_filename) in _ran
-        if theirs and inspect.isfunction(hook) and not name.startswith(("_", "model_")):  # pydantic's
-            asked = inspect.signature(hook).parameters.values()
-            needed = [one for one in asked if one.default is one.empty]
-            given = [one.name for one in needed if one.kind is one.POSITIONAL_OR_KEYWORD]
-            _check_arguments(f"{reference}: `{name}`", own, given)
+        if inspect.isfunction(hook) and not name.startswith(("_", "model_")):  # pydantic's
+            _check_hook(f"{reference}: `{name}`", found, name, hook)
     return found
+
+
+def _check_hook(what: str, found: type, name: str, hook: Callable[..., Any]) -> None:
+    """See that what a class of the user's has in the place of a function of ours can be called like it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    own = inspect.getattr_static(found, name)
+    if name in getattr(found, "model_fields", {}) or not (callable(own) or isinstance(own, classmethod)):
+        raise InputError(f"{what} is called by Holdfast, and is no function here; give it another name.")
+    if not inspect.isfunction(own) or Path(own.__code__.co_filename) not in _ran:
+        return
+    if not str(hook.__annotations__.get("return")).startswith("Itera"):
+        _check_returns(what, own)
+    asked = inspect.signature(hook).parameters.values()
+    needed = [one for one in asked if one.default is one.empty]
+    _check_arguments(what, own, [one.name for one in needed if one.kind is one.POSITIONAL_OR_KEYWORD])
+
+
+def _check_returns(what: str, own: Callable[..., Any]) -> None:
+    """See that code of the user's gives its result when it is called.
+
+    Raises:
+        InputError: it gives something to be awaited or gone through.
+    """
+    waits = inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction
+    if any(kind(own) for kind in waits):
+        raise InputError(f"{what} must return its result, without `async` or `yield`.")
 
 
 def _check_arguments(what: str, own: Callable[..., Any], given: Sequence[str]) -> None:
@@ -217,8 +239,7 @@ def load_function(reference: str, *given: str) -> Callable[..., Any]:
     if not callable(found):
         raise InputError(f"{reference} must be a function.")
     if given:
-        if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
-            raise InputError(f"{reference} must return its result, without `async` or `yield`.")
+        _check_returns(reference, found)
         _check_arguments(reference, found, given)
         _seconds(reference, found)
     return found
@@ -262,7 +283,10 @@ def _module(path: Path) -> ModuleType:
                 f"{path} takes more than {TO_RUN:g} s to be run, before anything in it is used; move long "
                 "work into its functions."
             ) from None
-        raise InputError(f"{path} cannot be run: {_where(error, path)}.") from error
+        why, beside = _where(error, path), path.parent / f"{getattr(error, 'name', None)}.py"
+        if isinstance(error, ModuleNotFoundError) and beside.is_file():
+            why += f"; files beside it are not looked for, so put what it needs of {beside.name} into it"
+        raise InputError(f"{path} cannot be run: {why}.") from error
     return module
 
 
@@ -389,36 +413,6 @@ def shown(value: Any) -> str:
         return f"an object of {type(value).__name__}"
 
 
-class TooSlow(BaseException):
-    """Not an Exception, which the user's own code might catch."""
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `TooSlow` in the block when the time is over; only in the main thread, where jobs run."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    over = False
-
-    def stop(*_: object) -> None:
-        nonlocal over
-        over = True
-        raise TooSlow
-
-    before, begun = signal.signal(signal.SIGALRM, stop), time.monotonic()
-    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)  # of a limit around this one; it goes on later
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        if left:
-            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), 0.001))
-    if over:  # and the user's code caught it
-        raise TooSlow
-
-
 def _where(error: BaseException, path: Path) -> str:
     """An error with the last line of the user's file that it came through."""
     if isinstance(error, SyntaxError) and error.lineno:
@@ -426,5 +420,6 @@ def _where(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
     place = f"line {lines[-1]}: " if lines else ""
-    text = shortened(said(error), 300).rstrip(".")
+    text, _, _ = said(error).partition(" For further information visit")  # a page about pydantic
+    text = shortened(text, 300).rstrip(".")
     return f"{place}{type(error).__name__}" + (f": {text}" if text else "")

@@ -55,10 +55,9 @@ def report(
     from holdfast.experiment.runindex import check_earlier, write_index
 
     check_earlier(experiment, plan)
-    whole = write_report(experiment, plan, store, most)
+    write_report(experiment, plan, store, most)
     write_index(experiment, plan, store)
-    if not whole:
-        out.print("Some results are missing from this report; 'holdfast run' makes them again.")
+    whole = _tell_missing(plan, store) == 0
     show_report(experiment.page)
     both = None
     if second is not None:
@@ -118,11 +117,18 @@ def collected(experiment: Experiment, plan: Plan, store: Store) -> Results:
     results = collect(experiment, plan, store, on_damage)
     for label, damage in damaged.items():
         err.print(f"Damaged result, left out: {label} ({damage})")
-    if missing := sum(not store.has_whole(job) for job in plan.jobs.values()):
+    _tell_missing(plan, store)
+    return results
+
+
+def _tell_missing(plan: Plan, store: Store) -> int:
+    """Say how many results of a run are not there, and give it back."""
+    missing = sum(not store.has_whole(job) for job in plan.jobs.values())
+    if missing:
         err.print(
             f"{missing} of {len(plan.jobs)} results are not in {store.place}; 'holdfast run' makes them."
         )
-    return results
+    return missing
 
 
 def _side_by_side(first: Opened, other: Opened, pictures: int) -> Path:

@@ -252,8 +252,9 @@ def with_base(adapters: Path, model: ModelSettings) -> tuple[ModelSettings, str]
         The settings, with its path; and a sentence, where it is not as the user may think.
 
     Raises:
-        InputError: it is not said which model they are of, or that is not on this disk.
+        InputError: it is not said which model they are of, or that is not on this disk; or they are not LoRA.
     """
+    _check_lora(adapters)
     base, file = base_of(adapters), adapters / ADAPTERS
     if "path" not in model.model_fields_set:
         if base is None:
@@ -264,6 +265,23 @@ def with_base(adapters: Path, model: ModelSettings) -> tuple[ModelSettings, str]
     if base is None or model_path(base).resolve() == model_path(model.path).resolve():
         return model, ""
     return model, f"The adapters are put on {model.path}, and {file} says that they are of {base}."
+
+
+def _check_lora(adapters: Path) -> None:
+    """See that a folder's adapters are LoRA's.
+
+    Raises:
+        InputError: they are not, or do not say what they are.
+    """
+    file = adapters / ADAPTERS
+    try:
+        said = files.read_json(file)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise InputError(f"{file} is damaged (it is no JSON object); copy or download the adapters again.")
+    if said.get("peft_type") != "LORA":
+        raise InputError(f"The adapters in {adapters} are not LoRA ('peft_type' in {file}).")
 
 
 def base_of(adapters: Path) -> str | None:

@@ -112,7 +112,7 @@ def _problem(key: str, values: Any, known: Sequence[str]) -> str | None:
         hint = "; seeds are an axis of every experiment (seeds: [0, 1, 2])" if "seed" in head else ""
         return f"is no method setting{hint or suggestion(head, known)}"
     if not isinstance(values, list) or not values:
-        return f"must be a list of values, not {values!r}"
+        return f"must be a list of values, not {'null' if values is None else repr(values)}"
     if any(values.count(value) > 1 for value in values):
         return "holds a value more than once"
     if any(isinstance(value, list) for value in values):

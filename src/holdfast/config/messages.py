@@ -17,6 +17,7 @@ from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.yamlfile import KeyPath, Problem, YamlFile
 
 MOST_ERRORS = 50  # that a message tells
+_MISSING = "is missing; it has no default"
 _LONG_QUOTE = re.compile(r"'([^'\n]{200})[^'\n]+'")
 _PLAIN = {  # pydantic's errors in the words of the file
     "tuple_type": "must be a list",
@@ -58,7 +59,7 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
         elsewhere = misplaced(key) if model is Experiment or where[:1] == ("methods",) else ""
         return path, f"unknown key{elsewhere or suggestion(key, _keys_at(details['loc'][:-1], model))}"
     if kind == "missing":
-        return path, "is missing; it has no default"
+        return path, _MISSING
     if kind == "literal_error":
         expected, given = context["expected"], details["input"]
         options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
@@ -150,8 +151,11 @@ def message(
     path: Path | str, file: YamlFile, problems: Sequence[Problem], families: Mapping[str, str]
 ) -> str:
     found: dict[tuple[int, str, str, str], set[str]] = {}  # which methods of grids have the error
-    for where, text in problems:
-        place = _place(where, file, families)
+    placed = [(where, _place(where, file, families), text) for where, text in problems]
+    bad = {place for _, place, text in placed if text != _MISSING}
+    for where, place, text in placed:
+        if text == _MISSING and place in bad:
+            continue  # its axis was left out
         name = ".".join(map(str, place)) or "file"
         names = found.setdefault((file.line(place) or 0, file.where(place), name, text), set())
         if where[:1] == ("methods",) and "grid" not in place[1:-1]:  # an axis shows the value itself

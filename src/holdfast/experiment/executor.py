@@ -351,7 +351,7 @@ def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], obj
         event = Event("failed", message="out of memory; use fewer workers or a smaller micro_batch")
     except OSError as error:
         text = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        event = _failure(error, text)
+        event = _failure(error, plugins.fault(error) or text)
     except (Exception, SystemExit) as error:  # a bug, wherever it is, must not take the other jobs with it
         event = _failure(error, plugins.fault(error) or f"{type(error).__name__}: {error}")
     finally:

@@ -121,7 +121,7 @@ def learn(
         stats = {} if groups is None else groups.stats
         speed = {"tokens_per_s": spent.get("tokens", 0) / seconds, "seconds": seconds}
         row = {"step": iteration, **stats, **row, **speed}
-        check_metrics(row)
+        check_metrics(row, strategies.own)
         curve.add(row)
         amounts = {"seconds": seconds, "examples": len(batch), "skipped": row["skipped"]} | spent
         _add(amounts, stage.taken())
@@ -150,14 +150,21 @@ def _add(sums: dict[str, float], amounts: Mapping[str, float]) -> None:
         sums[key] = sums.get(key, 0) + amount
 
 
-def check_metrics(row: Mapping[str, float]) -> None:
+def check_metrics(row: Mapping[str, float], own: Mapping[str, str] | None = None) -> None:
     """Keep what is not a number out of a curve.
+
+    Args:
+        own: whose of the user's code a number is, by its name.
 
     Raises:
         HoldfastError: naming the quantity.
     """
     for name, value in row.items():
         if not math.isfinite(value):
+            if own and name in own:
+                raise HoldfastError(
+                    f"{own[name]} gave {value} as '{name}' in iteration {row['step']}; it must be finite."
+                )
             raise HoldfastError(f"'{name}' is not finite in iteration {row['step']}; {_CALMER}.")
 
 

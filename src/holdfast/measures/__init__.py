@@ -196,10 +196,18 @@ class Measure(Settings):
             raise HoldfastError(
                 f"{self._key}: `request` returned {plugins.shown(found)}; it must be a Request, or None."
             )
-        if strange := {found.policy, *found.others} - {*moment.policies}:
+        if strange := [one for one in (found.policy, *found.others) if one not in moment.policies]:
             raise HoldfastError(
-                f"{self._key}: `request` names {plugins.shown(strange.pop())}, which is none of the moment's "
+                f"{self._key}: `request` names {plugins.shown(strange[0])}, which is none of the moment's "
                 "policies."
+            )
+        if isinstance(found.tasks, str) or not all(isinstance(name, str) for name in found.tasks):
+            raise HoldfastError(f"{self._key}: the tasks of its Request must be a list of names.")
+        given = found.inputs.get("tasks", ())
+        if not isinstance(given, list | tuple) or not all(map(_is_data, given)):
+            raise HoldfastError(
+                f"{self._key}: 'tasks' among the inputs of its Request must be a list of what "
+                "`moment.data(TASK, SPLIT)` gives."
             )
         if noted := sorted(NOTED & found.inputs.keys()):
             raise HoldfastError(
@@ -207,7 +215,7 @@ class Measure(Settings):
                 "give it another name."
             )
         try:
-            json.dumps(dict(found.inputs))
+            json.dumps(dict(found.inputs), sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise HoldfastError(
                 f"{self._key}: the inputs of its Request must be plain values, as JSON has them ({error})."
@@ -236,6 +244,10 @@ class Measure(Settings):
     def needs(self, experiment: Experiment, vocabulary: int) -> Needs:
         """The memory that it takes, with a vocabulary of so many tokens."""
         return Needs()
+
+
+def _is_data(given: Any) -> bool:
+    return isinstance(given, Mapping) and {"name", "split", "count"} <= given.keys()
 
 
 def measure_class(key: Any) -> type[Measure]:

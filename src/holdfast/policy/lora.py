@@ -23,6 +23,7 @@ from holdfast.policy.families import Family
 from holdfast.policy.fit import check_shapes
 from holdfast.policy.settings import ADAPTERS, Lora
 from holdfast.rng import seed
+from holdfast.weights import whole_numbers
 
 # What saved adapters' settings may say. All else is more than a product B A that is added to the base: DoRA's
 # lengths, biases and tokens that are trained, too, a base from which PiSSA or OLoRA took what A and B begin
@@ -174,6 +175,10 @@ def load_adapters(model: Any, folder: Path) -> None:
         InputError: peft is missing, or they do not fit the model.
     """
     require()
+    if packed := [name for file in folder.glob("*.safetensors") for name in whole_numbers(file)]:
+        raise InputError(
+            f"The adapters in {folder} are whole numbers ({packed[0]}, say), which are no LoRA's."
+        )
     # How weights are named in files: `load_adapter` leaves the adapters' naming here, under which the
     # merged model would be saved, too.
     names = getattr(model, "_weight_conversions", None)

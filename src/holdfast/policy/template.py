@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError, reading
-from holdfast.plugins import TooSlow, time_limit
+from holdfast.timelimit import TooSlow, time_limit
 
 SECONDS = 2.0  # for one short question; templates in use take a few milliseconds
 BYTES = 1 << 28  # that it may take besides

@@ -71,6 +71,11 @@ class RFT(Method):
     def _known_parts(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for part in value or ():
             _known(part, ("accuracy", "format"), "response", "example")
+        names = [part.rpartition(":")[2] for part in value or () if plugins.is_reference(part)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(
+                f"has two functions called {min(twice)}, which the log tells by name; rename one"
+            )
         if value and not any(value.values()):
             raise ValueError("weighs nothing, so nothing would be learned")
         return value
