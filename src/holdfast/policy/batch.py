@@ -270,8 +270,8 @@ class NotFiniteError(HoldfastError):
         self.index, self.name = index, name
         super().__init__(
             f"The model's output for {name or f'example {index} of the batch'} is not finite (NaN or "
-            "infinity). Its weights have diverged (lower learning_rate or clip_grad) or overflow in this "
-            "dtype (use bfloat16 or float32)."
+            "infinity). Its weights are damaged or have diverged (in training: lower learning_rate or "
+            "clip_grad), or overflow in this dtype (use bfloat16 or float32)."
         )
 
     def named(self, names: Sequence[str]) -> NotFiniteError:

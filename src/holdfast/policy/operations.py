@@ -9,9 +9,10 @@ what a machine achieves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from holdfast.policy.batch import Completions, Prompts
+if TYPE_CHECKING:  # plans count operations without torch
+    from holdfast.policy.batch import Completions, Prompts
 
 
 @dataclass(frozen=True)
