@@ -299,7 +299,7 @@ def test_wrong_settings_and_files(folder, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="incomplete"):
         Policy.load(tmp_path / "adapters", policy.settings)
     (tmp_path / "adapters" / "adapter_model.safetensors").write_bytes(b"lost_again")
-    with pytest.raises(InputError, match=r"adapters in .* cannot be used"):
+    with pytest.raises(InputError, match=r"^The weights .* are damaged \(it is cut off"):
         Policy.load(tmp_path / "adapters", policy.settings)
     monkeypatch.setattr(lora.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install"):

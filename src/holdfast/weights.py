@@ -120,5 +120,5 @@ def _tensors(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
             raise ValueError(f"it has {size} bytes instead of {expected}")
         return 8 + length, tensors
     except Exception as error:  # a header is JSON, and may say anything
-        text = f"the weights {path} are damaged ({reason(error)}); copy or download them again"
+        text = f"The weights {path} are damaged ({reason(error)}); copy or download them again."
         raise InputError(text) from error

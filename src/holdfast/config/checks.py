@@ -343,5 +343,5 @@ def check_model(model: ModelSettings) -> list[Problem]:
         try:
             count_parameters(path)
         except InputError as error:
-            problems.append((where, str(error)))
+            problems.append((where, str(error).rstrip(".")))
     return problems
