@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from holdfast import files
 from holdfast.config.experiment import Experiment
@@ -20,6 +21,7 @@ from holdfast.tracking import check_tracker, own_name
 from holdfast.weights import count_parameters, indexed
 from holdfast.yamlfile import Problem
 
+BASE = "base_model_name_or_path"  # of adapters, as peft writes it
 # Columns that stand beside the tasks in the report's tables (report/rows.py, report/sections).
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
 
@@ -254,25 +256,6 @@ def with_base(adapters: Path, model: ModelSettings) -> tuple[ModelSettings, str]
     Raises:
         InputError: it is not said which model they are of, or that is not on this disk; or they are not LoRA.
     """
-    _check_lora(adapters)
-    base, file = base_of(adapters), adapters / ADAPTERS
-    if "path" not in model.model_fields_set:
-        if base is None:
-            other = _named_base(adapters)
-            hint = f" ({file} names {shortened(other)}, which is no model on this disk)" if other else ""
-            raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL{hint}.")
-        return model.model_copy(update={"path": base}), f"The adapters are of {base}, says {file}."
-    if base is None or model_path(base).resolve() == model_path(model.path).resolve():
-        return model, ""
-    return model, f"The adapters are put on {model.path}, and {file} says that they are of {base}."
-
-
-def _check_lora(adapters: Path) -> None:
-    """See that a folder's adapters are LoRA's.
-
-    Raises:
-        InputError: they are not, or do not say what they are.
-    """
     file = adapters / ADAPTERS
     try:
         said = files.read_json(file)
@@ -282,21 +265,31 @@ def _check_lora(adapters: Path) -> None:
         raise InputError(f"{file} is damaged (it is no JSON object); copy or download the adapters again.")
     if said.get("peft_type") != "LORA":
         raise InputError(f"The adapters in {adapters} are not LoRA ('peft_type' in {file}).")
+    named = said.get(BASE)
+    base = named if _is_model(named) else None
+    if "path" not in model.model_fields_set:
+        if base is None:
+            other = named if isinstance(named, str) else ""
+            hint = f" ({file} names {shortened(other)}, which is no model on this disk)" if other else ""
+            raise InputError(f"Say of which model the adapters in {adapters} are: model.path=MODEL{hint}.")
+        return model.model_copy(update={"path": base}), f"The adapters are of {base}, says {file}."
+    if base is None or model_path(base).resolve() == model_path(model.path).resolve():
+        return model, ""
+    return model, f"The adapters are put on {model.path}, and {file} says that they are of {base}."
 
 
 def base_of(adapters: Path) -> str | None:
     """The model that a folder of adapters names, if it lies on this disk."""
-    base = _named_base(adapters)
-    there = base is not None and (Path(base) / "config.json").is_file() and not holds_adapters(base)
-    return base if there else None
-
-
-def _named_base(adapters: Path) -> str | None:
     try:
-        base = files.read_json(adapters / ADAPTERS)["base_model_name_or_path"]
+        base = files.read_json(adapters / ADAPTERS)[BASE]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return base if isinstance(base, str) else None
+    return base if _is_model(base) else None
+
+
+def _is_model(named: Any) -> TypeGuard[str]:
+    """Whether what adapters name is a model's folder."""
+    return isinstance(named, str) and (Path(named) / "config.json").is_file() and not holds_adapters(named)
 
 
 def no_model(path: str) -> str | None:
