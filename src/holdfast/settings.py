@@ -52,7 +52,7 @@ def whole_or_each(value: Any, validate: ValidatorFunctionWrapHandler, bounds: st
 
 
 def columns_named(value: Any) -> Any:
-    """A column or a list of columns, likewise.
+    """A column or a list of columns; pydantic would name the places of a tuple.
 
     Raises:
         ValueError: it is neither.
