@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaForCausalLM, Ovis2Config, PreTrainedModel
+from transformers import AutoModelForCausalLM, Gemma3Config, LlamaForCausalLM, Ovis2Config, PreTrainedModel
 from transformers.models.olmo2.modeling_olmo2 import Olmo2Attention
 
 from family_helpers import family_tokenizer
@@ -17,6 +17,7 @@ from holdfast.policy.families import family_of
 from holdfast.policy.families.qwen_vl import QwenVL
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
+from newer_families import make_gemma4_folder
 from policy_helpers import make_folder as make_vision_folder
 from policy_helpers import make_policy, make_text_folder
 from test_group_pass import loss_and_gradients, random_batch
@@ -198,10 +199,21 @@ def test_attention_with_more_than_layouts_give_is_left_to_transformers_own(
     assert policy.model.config._attn_implementation == "sdpa"
 
 
-def test_tokens_that_stand_for_pictures_are_never_drawn() -> None:
-    """Ovis2 puts features in the places of a list of ids, wherever they stand while a picture is shown."""
+def test_tokens_that_stand_for_media_are_never_drawn(tmp_path) -> None:
+    """Ovis2 puts features in the places of a list of ids, wherever they stand while a picture is shown.
+
+    Gemma 4 reads padding where a sound would stand, so a completion could not hold it; Gemma 3 names its
+    frames by `index`, and defaults may lie outside a small vocabulary.
+    """
     config = Ovis2Config(visual_indicator_token_ids=[201, 202, 203], image_token_id=204)
     assert family_of(config).control_ids(family_tokenizer()) >= {201, 202, 203, 204}
+    config = Gemma3Config(boi_token_index=205, eoi_token_index=206, image_token_index=207)
+    assert family_of(config).control_ids(family_tokenizer()) >= {205, 206, 207}
+    policy = make_policy(make_gemma4_folder(tmp_path))
+    config = policy.model.config
+    assert config.boa_token_id > len(policy.draw.banned_V)
+    for token in (config.audio_token_id, config.video_token_id, config.image_token_id):
+        assert policy.draw.banned_V[token]
 
 
 def test_a_part_that_is_not_known_cannot_be_frozen(tmp_path, monkeypatch):

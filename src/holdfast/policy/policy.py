@@ -407,7 +407,7 @@ class Policy:
         banned = self.family.control_ids(self.processor) | set(padding)
         ends = generation.ends(self.model) | ({self.end, self.tokenizer.eos_token_id} - {None})
         banned_V = torch.zeros(size, dtype=torch.bool, device=self.device)
-        banned_V[sorted(banned)] = True
+        banned_V[sorted(token for token in banned if token < size)] = True  # a default's id may lie outside
         return banned_V, torch.tensor(sorted(ends), device=self.device)
 
     def _freeze(self) -> None:

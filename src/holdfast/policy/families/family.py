@@ -16,7 +16,8 @@ from holdfast.policy.processed import ProcessorEncoder, image_features
 from holdfast.policy.settings import ModelSettings
 
 CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-MEDIA = ("image", "video", "vision", "visual", "boi", "eoi")  # in names of ids that frame or are pictures
+MEDIA = ("image", "video", "vision", "visual", "boi", "eoi", "audio", "boa", "eoa")  # in others' names
+ID_NAMES = ("_token_id", "_token_ids", "_token_index")
 MERGERS = ("merger", "deepstack_merger_list")  # within Qwen-VL's vision tower, and its kin's
 
 Part = Literal["vision", "projector"]
@@ -130,13 +131,13 @@ class Family:
         return type(self) is not Family or not hasattr(self.config, "vision_config")
 
     def control_ids(self, processor: Any) -> set[int]:
-        """Ids of tokens that frame or stand for images and videos: no completion may hold them."""
+        """Ids of tokens that frame or stand for images, videos and sounds: no completion may hold them."""
         tokenizer = getattr(processor, "tokenizer", processor)
         vocabulary = tokenizer.get_vocab()
         ids = {vocabulary.get(token) for token in CONTROL_TOKENS}
         for holder in (self.config, processor):  # families name theirs in ways of their own
             for name in (*vars(holder), *getattr(holder, "attribute_map", ())):
-                if name.endswith(("_token_id", "_token_ids")) and any(word in name for word in MEDIA):
+                if name.endswith(ID_NAMES) and any(word in name for word in MEDIA):
                     tokens = getattr(holder, name, None)
                     ids.update(tokens if isinstance(tokens, list | tuple) else [tokens])
         return ids - {None, tokenizer.unk_token_id}
