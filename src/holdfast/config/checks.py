@@ -18,7 +18,7 @@ from holdfast.tasks.columns import TableError
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.task import Split, Task
 from holdfast.tracking import check_tracker, own_name
-from holdfast.weights import count_parameters, indexed
+from holdfast.weights import count_parameters, indexed, whole_numbers
 from holdfast.yamlfile import Problem
 
 BASE = "base_model_name_or_path"  # of adapters, as peft writes it
@@ -59,7 +59,7 @@ def check(experiment: Experiment) -> Iterator[Problem]:
     if experiment.model.dtype == "float16" and experiment.model.lora is None:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         yield ("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"
-    yield from check_model(experiment.model)
+    yield from check_model(experiment.model) or _check_trained(experiment)
     yield from _check_trackers(experiment.track)
 
 
@@ -307,6 +307,18 @@ def require_model(path: str) -> None:
     """
     if text := no_model(path):
         raise InputError(f"T{text[1:]}.")
+
+
+def _check_trained(experiment: Experiment) -> list[Problem]:
+    """Whether a sound model folder's weights can be trained."""
+    folder = Path(experiment.model.path)
+    if experiment.methods and experiment.model.lora is None and folder.is_dir():
+        for path in sorted(folder.glob("*.safetensors")):
+            if names := whole_numbers(path):
+                text = f"{folder} is quantised ({names[0]}, say): its weights cannot be trained"
+                advice = "set model.lora to train adapters on it, or name the model that it was made of"
+                return [(("model", "path"), f"{text}; {advice}")]
+    return []
 
 
 def check_model(model: ModelSettings) -> list[Problem]:

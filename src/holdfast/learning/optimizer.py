@@ -11,6 +11,7 @@ from holdfast.learning.bfloat16 import BFloat16AdamW
 from holdfast.learning.methods import Method
 from holdfast.learning.muon import Muon
 from holdfast.policy.gradients import trained_matrices
+from holdfast.policy.lora import has_adapters, packed
 from holdfast.policy.shards import Shards
 
 
@@ -25,8 +26,13 @@ def make_optimizer(
         stream: names of the random stream that moments in bfloat16 are rounded by.
 
     Raises:
-        InputError: Muon is to train weights in bfloat16.
+        InputError: Muon is to train weights in bfloat16; or a quantised model is to be trained.
     """
+    if not has_adapters(model) and (names := packed(model)):
+        raise InputError(
+            f"The model is quantised ({names[0]}, say): its weights cannot be trained. Train adapters on it "
+            "with model.lora, or name the model that it was made of with model.path."
+        )
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": method.weight_decay},

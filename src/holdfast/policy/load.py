@@ -11,7 +11,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from holdfast import files, hub
-from holdfast.errors import HoldfastError, InputError
+from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.policy import lora
 from holdfast.policy.device import device_for
 from holdfast.policy.encode import Encoder
@@ -205,5 +205,5 @@ def save_model(model: Any, processor: Any, folder: str | Path) -> None:
         processor.save_pretrained(folder)
     except Exception as error:  # safetensors reports a full disk with an error of its own
         raise HoldfastError(
-            f"The model cannot be saved in {folder}: {error}. Check space and permissions."
+            f"The model cannot be saved in {folder}: {reason(error)}. Check space and permissions."
         ) from error

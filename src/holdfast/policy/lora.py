@@ -218,6 +218,11 @@ def _beside(config: Any) -> list[str]:
     return beside + ["init_lora_weights"] * (config.init_lora_weights not in PLAIN_STARTS)
 
 
+def packed(model: Any) -> list[str]:
+    """Names of the weights of a quantised model: it can be adapted, but neither trained nor merged into."""
+    return [name for name, parameter in model.named_parameters() if parameter.element_size() < 2]
+
+
 def has_adapters(model: Any) -> bool:
     return bool(getattr(model, "_hf_peft_config_loaded", False))
 
