@@ -423,3 +423,14 @@ def test_figures_are_none_without_data():
     for draw in (movement_figure, predictor_figure, risk_figure, selective_figure):
         assert draw(analysis, styles) is None
     assert not any(table.rows for table in predictor_tables(analysis))
+
+
+def test_no_movement_is_drawn_of_what_began_at_a_length_of_0(recwarn):
+    """As adapters do in their first stage."""
+    results = measured(("sft",))
+    (run,) = results.runs
+    drift = run.measured("drift")[1]
+    begun = drift | {"movement": [row | {"relative": None} for row in drift["movement"]]}
+    analysis = analyse(replace(results, runs=(replace(run, measures={"drift": {1: begun}}),)))
+    assert movement_figure(analysis, looks_of(analysis.methods)) is None
+    assert not recwarn.list

@@ -193,9 +193,9 @@ def _combined(draws: Sequence[np.ndarray], least: float, most: float = np.inf) -
 def movement_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     """Relative movement of each part of the model: methods down, parts across; None without."""
     methods, groups = _measured(analysis), groups_of(analysis)
-    if not groups:
-        return None
     values = 100 * np.array([[group_movement(method, group) for group in groups] for method in methods])
+    if np.isnan(values).all():  # adapters begin at a length of 0: in their first stage none is relative
+        return None
     shares = values / max(float(np.nanmax(values)), 1e-12)
     x = np.arange(len(groups)) + 0.3 * np.array([group == "all" for group in groups])  # it stands apart
 
