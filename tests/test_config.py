@@ -71,6 +71,7 @@ def test_what_a_file_extends_is_not_of_the_command_line(tmp_path: Path) -> None:
         ),
         ("methods.grpo.reward={format: 0}", "methods.grpo.reward: weighs nothing"),
         ("output=null", "output: must be text (in quotes), not null"),
+        ("evaluation.sampelr.url=x", "evaluation.sampelr: unknown key; did you mean 'sampler'?"),
     ],
 )
 def test_what_an_override_says_is_told_where_it_stands_and_not_of_a_line_in_the_file(
@@ -90,6 +91,11 @@ def test_a_default_of_the_command_line_that_no_method_takes_is_an_error(tmp_path
     both = load_experiment(path, ["methods.more={objective: rloo}", "defaults.learning_rate=1.0e-3"])
     assert both.methods["more"].learning_rate == 1e-3
     assert load_experiment(path, ["defaults.sampling.temperature=0.5"]).seeds == (0,)
+
+
+def test_a_day_may_be_a_name_and_leading_zeros_are_no_eights(tmp_path: Path) -> None:
+    made = load_experiment(write_config(tmp_path), ["name=2024-01-02", "seeds=[010, 08]"])
+    assert (made.name, made.seeds) == ("2024-01-02", (10, 8))
 
 
 def test_an_override_says_no_key_twice(tmp_path: Path) -> None:

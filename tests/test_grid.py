@@ -182,7 +182,7 @@ def test_a_grid_does_not_replace_a_handwritten_method(tmp_path: Path, handwritte
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [(1, "must be text (in quotes), not 1"), (None, "the key 'null' is no text")]
+    ("name", "expected"), [(1, "the key '1' is no text"), (None, "the key 'null' is no text")]
 )
 def test_a_family_without_a_proper_name(tmp_path: Path, name: Any, expected: str) -> None:
     assert expected in problems(tmp_path, methods={name: GRPO | {"grid": {"kl_coef": [0.1]}}})

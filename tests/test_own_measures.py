@@ -42,6 +42,21 @@ class Length(Measure):
         return found | {f"items of {task}": len(some) for task, some in items.items()}
 
 
+class Refuses(Measure):
+    def problems(self, experiment):
+        return "needs another model"
+
+    def measure(self, job, runner):
+        return {}
+
+
+class Unusual(Measure):
+    power: float = "two"
+
+    def measure(self, job, runner):
+        return {}
+
+
 class AtTheEnd(Measure):
     """Both policies around the last stage."""
 
@@ -189,6 +204,8 @@ def test_its_file_its_settings_and_its_version_name_the_result(rules: Path, tmp_
         ({"rules.py:Length": {"powr": 2}}, "Length.powr: unknown key; did you mean 'power'?"),
         ({"rules.py:Length": {"power": "two"}}, "Length.power: must be a valid number"),
         ({"rules.py:Length": {"methods": ["sfd"]}}, "there is no method 'sfd'; did you mean 'sft'?"),
+        ({"rules.py:Unusual": {}}, "Unusual.power: must be a valid number"),
+        ({"rules.py:Refuses": {}}, "Refuses: needs another model"),
         ({"rules.py:Length": 3}, "Length: must be a mapping (key: value)"),
         ({"rules.py:drift": {}}, "there is another measure called drift; rename the class"),
         ({"rules.py:Length": {}, "more.py:Length": {}}, "there is another measure called Length"),

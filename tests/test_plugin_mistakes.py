@@ -454,3 +454,18 @@ def test_broken_pictures_of_a_task_in_code_are_said_with_their_example(
     said = call("plan", config)
     assert said.code in (1, 2) and re.search(planned, said.err), said.err
     assert "mistake in Holdfast" not in said.err and "disk" not in said.err
+
+
+def test_what_planning_cannot_use_of_a_class_is_not_laid_to_holdfast_alone(
+    mistakes: Path, tmp_path: Path, call: Call
+) -> None:
+    mistakes.write_text(f"""{MISTAKES}
+class Unordered(Strategy):
+    kind: str
+
+    def determining(self):
+        return {{"scale": {{1.0}}}}
+""")
+    methods = {"m": {"objective": "sft", "retention": {"kind": "mistakes.py:Unordered"}}}
+    said = call("plan", write_config(tmp_path, {**SMALL, "methods": methods}))
+    assert said.code == 1 and f"or in what {mistakes} gives it" in said.err

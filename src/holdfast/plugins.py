@@ -118,6 +118,11 @@ def check_unchanged(known: Mapping[str, str]) -> None:
             raise InputError(f"{path} {_CHANGED}")
 
 
+def ran() -> list[Path]:
+    """The files of code that were run in this process."""
+    return [*_ran]
+
+
 def load_files(paths: Iterable[str]) -> None:
     """Run files of code, so that what they define can be unpickled.
 

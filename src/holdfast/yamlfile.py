@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,7 +69,8 @@ class YamlFile:
 
     def where(self, path: KeyPath) -> str:
         """The same for a message, or that the command line says it; with the name of another file."""
-        if self._is_replaced(path):
+        over = path not in self.lines and any(one[: len(path)] == path for one in self.replaced)
+        if over or self._is_replaced(path):
             return "in an override, "
         known = self._known(path)
         if known is None:
@@ -143,18 +145,29 @@ def _parsed(text: str, name: str) -> YamlFile:
     return file
 
 
-_KINDS = {"int": "whole number", "float": "number", "bool": "truth value", "timestamp": "date"}
-_NO_TEXT = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "float", "timestamp")}
+_TAG = "tag:yaml.org,2002:"
+_KINDS = {"int": "whole number", "float": "number", "bool": "truth value"}
+_NO_TEXT = {f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float")}
 # Sets have no order, and none of the others is a plain value.
-_NO_SETTINGS = {f"tag:yaml.org,2002:{kind}" for kind in ("set", "omap", "pairs", "binary")}
+_NO_SETTINGS = {f"{_TAG}{kind}" for kind in ("set", "omap", "pairs", "binary", "timestamp", "value")}
+_OLD_NUMBER = re.compile(r"[-+]?0_*[0-9]|.*:")
 
 
 class _Loader(yaml.SafeLoader):
-    """Says where a value stands that is not of its type: a date such as 2024-13-01, `!!int abc`."""
+    """Says where a value stands that is not of its type, such as `!!int abc`.
+
+    What older YAML alone reads as something else is text, as it stands there: 2024-01-02 as a date, 010 as 8,
+    1:30 as 90. Where a number is wanted, the text 010 is the number 10.
+    """
 
     yaml_constructors: ClassVar = {
         tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag not in _NO_SETTINGS
     }
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        tag: str = super().resolve(kind, value, implicit)
+        old_number = tag in (f"{_TAG}int", f"{_TAG}float") and _OLD_NUMBER.match(value)
+        return f"{_TAG}str" if old_number or tag in _NO_SETTINGS else tag
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
@@ -191,7 +204,8 @@ def _loader(text: str, name: str) -> Iterator[_Loader]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{name}{where}: this is not valid YAML: {error.problem}.") from None
+        problem = str(error.problem).removeprefix("but ")  # of a sentence whose beginning is no news
+        raise InputError(f"{name}{where}: this is not valid YAML: {problem}.") from None
     except RecursionError:
         raise InputError(f"{name}: this is nested too deeply.") from None
     finally:
@@ -226,7 +240,7 @@ def _check_size(node: yaml.Node, sizes: dict[yaml.Node, int], depth: int) -> int
 def _keys(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int, yaml.Node]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == f"{_TAG}merge":
                 continue
             here = (*path, str(key.value))
             yield here, key.start_mark.line + 1, value

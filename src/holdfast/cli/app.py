@@ -102,7 +102,8 @@ def main() -> None:
     except Exception as error:
         if of_users := plugins.fault(error):
             _fail(of_users, 2, debug)
-        advice = "This is a mistake in Holdfast; --debug shows where. Results that were done are safe."
+        own = "".join(f", or in what {path} gives it" for path in plugins.ran())
+        advice = f"This is a mistake in Holdfast{own}; --debug shows where. Results that were done are safe."
         _fail(f"{type(error).__name__}: {error}. {advice}", 1, debug)
     finally:
         os._exit = leave

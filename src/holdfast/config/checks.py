@@ -138,7 +138,7 @@ def _check_measures(experiment: Experiment) -> Iterator[Problem]:
         for name in unknown:
             yield ("measures", key, "methods"), f"there is no method '{name}'{suggestion(name, known)}"
         found = () if unknown else measure.problems(experiment) or ()  # one of the user's own may give None
-        for text in found:
+        for text in [found] if isinstance(found, str) else found:
             yield ("measures", key), text
 
 

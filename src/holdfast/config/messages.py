@@ -66,7 +66,7 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
         said = "null" if given is None else repr(given)
         return path, f"must be {expected}, not {said}{meant(str(given), options)}"
     if kind == "string_pattern_mismatch":
-        return path, f"'{shortened(details['input'])}' may hold only letters, digits, '-' and '_'"
+        return path, f"{shortened(details['input'])!r} may hold only letters, digits, '-' and '_'"
     if kind == "too_long":
         return path, f"must hold at most {context['max_length']:,}, not {context['actual_length']:,}"
     if kind == "value_error":
