@@ -78,9 +78,10 @@ def examine(
                     recall(served | {"fingerprints": []})  # which are of each task by itself
                 examined.append(replace(one, asked=exam.asking(task), weights=subject.weights))
             except HoldfastError as error:
-                text = str(error).rstrip(".")
-                kept = "What was answered is kept; the same command goes on from there."
-                raise retold(error, f"Task {task}: {text}. {kept}") from None
+                text = f"Task {task}: {str(error).rstrip('.')}."
+                if examined or (store.work(job) / "rows.jsonl").exists():
+                    text += " What was answered is kept; the same command goes on from there."
+                raise retold(error, text) from None
             if folder is not None:
                 export(examined, folder)
             on_task(examined[-1])

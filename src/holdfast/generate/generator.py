@@ -7,7 +7,8 @@ Evaluation and filters know a `Generator` and nothing else of it. The policy in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import index
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.errors import HoldfastError
@@ -112,18 +113,26 @@ def ask(
         HoldfastError: it is not.
     """
     left, who = set(range(len(asked))), type(generator).__name__
-    for part in generator.generate(asked, group, sampling, stream) or ():
-        if wrong := _wrong(part):
-            raise HoldfastError(f"{who} answered with {wrong}.")
-        counts = set(map(len, (part.asked, set(part.asked), part.texts, part.lengths, part.finished)))
-        each = (some for told in (part.texts, part.lengths, part.finished) for some in told)
-        if len(counts) > 1 or not left.issuperset(part.asked) or any(len(some) != group for some in each):
+    given = generator.generate(asked, group, sampling, stream)
+    for part in given if isinstance(given, Iterable) else () if given is None else (given,):
+        try:
+            if wrong := _wrong(part):
+                raise HoldfastError(f"{who} answered with {wrong}.")
+            part = replace(part, asked=[index(one) for one in part.asked])
+            counts = set(map(len, (part.asked, set(part.asked), part.texts, part.lengths, part.finished)))
+            each = [len(some) for told in (part.texts, part.lengths, part.finished) for some in told]
+        except TypeError:  # something else stands in the place of lists, or of positions
+            raise HoldfastError(
+                f"{who} answered with {shown(part)}; each of its fields must be as `Answers` says."
+            ) from None
+        if len(counts) > 1 or not left.issuperset(part.asked) or {*each} - {group}:
             raise HoldfastError(
                 f"{who} answered a question twice, or not with {group} responses "
                 "(a text, a length and whether it is finished for each)."
             )
         left.difference_update(part.asked)
-        yield part
+        if part.asked:
+            yield part
     if left:
         raise HoldfastError(f"{who} left {len(left)} of {len(asked)} questions open.")
 
@@ -140,8 +149,9 @@ def _wrong(part: Any) -> str | None:
                 text.encode()
             except UnicodeEncodeError:
                 return f"half of a character (a lone surrogate) in {shown(text)}; write whole ones"
-    if odd := [one for each in part.lengths for one in each if one is not None and type(one) is not int]:
-        return f"the length {shown(odd[0])}; it must be an int, or None"
+    lengths = [one for each in part.lengths for one in each if one is not None]
+    if odd := [one for one in lengths if type(one) is not int or one < 0]:
+        return f"the length {shown(odd[0])}; it must be an int of at least 0, or None"
     if odd := [one for each in part.finished for one in each if type(one) is not bool]:
         return f"{shown(odd[0])} for whether it finished; it must be True or False"
     return None
