@@ -71,6 +71,21 @@ class Forgetful:
     held = None
 
 
+class Mute(Serial):
+    def listen(self, tell):
+        tell(self.given.pop(0)[0], Event("finished"))
+
+
+class Busy(Serial):
+    asked = 0
+
+    def idle(self):
+        self.asked += 1
+        if self.asked > 3:
+            raise KeyboardInterrupt
+        return []
+
+
 class Half(Executor):
     def idle(self):
         return []
@@ -123,6 +138,17 @@ def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path
     assert call("run", config, "executor=local").code == 0
 
 
+def test_one_without_idle_workers_or_words_is_told(
+    rules: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.experiment.executor.IDLE_SECONDS", 0)
+    config = write_config(tmp_path, SMALL | {"executor": "cluster.py:Busy"})
+    said = call("run", config)
+    assert said.code == 130 and said.out.count(f"{rules}:Busy has had no idle worker for 0 s") == 1, said.out
+    failed = run_here(make_experiment(tmp_path, **SMALL, executor="cluster.py:Mute")).failed
+    assert set(failed.values()) == {"its worker said 'finished', and not why"}
+
+
 @pytest.mark.parametrize(
     ("executor", "expected"),
     [
@@ -151,7 +177,7 @@ def test_a_name_that_no_executor_has_is_found_in_the_file(tmp_path: Path) -> Non
 def test_one_that_cannot_start_says_where(rules: Path, tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, **SMALL, executor="cluster.py:Broken")
     with pytest.raises(
-        HoldfastError, match=r"cluster.py:Broken failed on its start: line 55: OSError: no cluster"
+        HoldfastError, match=r"cluster.py:Broken failed on its start: line 70: OSError: no cluster"
     ):
         run(experiment)
 

@@ -39,6 +39,7 @@ CLASSES = {  # loaded when they are used
 }
 PACKAGES = {"ray": "ray"}  # that an executor needs besides
 STEP_SECONDS = 0.2  # at most one message per job in this time
+IDLE_SECONDS = 60.0  # without a worker that is idle, until it is said
 FAILURE = "failed.json"  # in the folder of an unfinished job, until it is tried again
 
 
@@ -247,17 +248,25 @@ class _Run:
     done: int = 0
     warned: set[str] = field(default_factory=set)
     told_busy: bool = False
+    seen: float = field(default_factory=time.monotonic)  # when a worker was idle last
 
     def work(self) -> None:
         while self.schedule.open() or self.schedule.running:
             self.hand_out()
             if self.schedule.running:
                 self.executor.listen(self.settle)
-            else:
-                time.sleep(RETRY_SECONDS)
+                continue
+            name = self.schedule.experiment.executor
+            if time.monotonic() - self.seen > IDLE_SECONDS and plugins.is_reference(name):
+                self.progress.message(
+                    f"Nothing is done: {name} has had no idle worker for {IDLE_SECONDS:g} s."
+                )
+                self.seen = float("inf")  # once
+            time.sleep(RETRY_SECONDS)
 
     def hand_out(self) -> None:
         for worker in self.executor.idle():
+            self.seen = max(self.seen, time.monotonic())
             job = self.schedule.take(worker.held, self.executor.workers)
             if job is None:
                 return
@@ -294,7 +303,8 @@ class _Run:
             raise Unreachable(event.message)
         else:
             # Without the job's own name, so that jobs that fail alike say the same.
-            said = event.message.replace(f" failed on {job.label}:", " failed:")
+            said = event.message or f"its worker said '{event.kind}', and not why"
+            said = said.replace(f" failed on {job.label}:", " failed:")
             self.schedule.fail(job, said)
             _note(self.executor.store, job, said)
             self.progress.message(f"Failed: {job.label}: {said}")
