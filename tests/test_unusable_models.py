@@ -66,6 +66,31 @@ def test_found_before_any_work(folder: Path, file: str, key: str, value: Any, ex
     one_line(told.value)
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"a": ', "version https://git-lfs.github.com/spec/v1"])
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", "processor_config.json"])
+def test_which_file_of_a_processor_is_damaged(folder: Path, file: str, content: str) -> None:
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=rf"its {file} is damaged \(it is no JSON object\)\. Copy") as told:
+        check_ready(str(folder), ModelSettings(path=str(folder)))
+    one_line(told.value)
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (None, "model-00001-of-00002.safetensors, and neither model.safetensors nor model.safetensors.index"),
+        ({"metadata": {}, "weight_map": {}}, "names no weights, or has no 'metadata'"),
+        ({"weight_map": {"x": "model-00001-of-00002.safetensors"}}, "names no weights, or has no 'metadata'"),
+    ],
+)
+def test_weights_in_parts_need_an_index(folder: Path, index: Any, expected: str) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    if index is not None:
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    ((_, said),) = check_model(ModelSettings(path=str(folder)))
+    assert expected in said
+
+
 def test_code_beside_a_checkpoint_is_not_run_nor_asked_for(folder: Path) -> None:
     (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
     change(folder / "config.json", "auto_map", {"AutoConfig": "evil.C"})
@@ -122,6 +147,8 @@ def test_files_that_are_no_settings(folder: Path, file: str, content: str) -> No
         ("{{ 'x' * 1000000 }}", "makes 1,000,0\\d\\d characters"),
         ("{{ '%1000000000d' % 3 }}", "more memory than there is"),
         ("{{ 'x' * 10000000000 }}", "more memory than there is"),
+        ("", r"writes '' for every question, without the question; copy the checkpoint's own"),
+        ("version https://git-lfs.github.com/spec/v1", "writes 'version https://git-lfs"),
         ("{{ '\\ud800' }}", "what is not UTF-8 text"),
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "nested too deeply"),
     ],

@@ -12,6 +12,7 @@ from holdfast.errors import InputError, NotRegular, reading, reason, shortened
 from holdfast.files import check_regular, opened, parse_json, read_json
 
 INDEX = "model.safetensors.index.json"
+_ALONE = {"model.safetensors", "adapter_model.safetensors"}  # what needs no index
 _SIZES = {"F32": 4, "BF16": 2, "F16": 2}
 
 
@@ -19,8 +20,8 @@ def indexed(folder: Path) -> list[Path]:
     """The files that a model folder's index of weights names; [] where it has no index.
 
     Raises:
-        InputError: it cannot be read, or names what is no safetensors file in the folder itself; or something
-            in the folder is a pipe or a device.
+        InputError: it cannot be read, or names what is no safetensors file in the folder itself; or there is
+            none, and the weights lie in files of other names; or something in the folder is a pipe or a device.
     """
     try:
         check_regular(folder.glob("*"))  # transformers and safetensors would wait for a pipe
@@ -28,9 +29,16 @@ def indexed(folder: Path) -> list[Path]:
         raise InputError(f"{error}; move it out of the model's folder.") from None
     path = folder / INDEX
     if not path.is_file():
+        names = sorted(one.name for one in folder.glob("*.safetensors"))
+        if names and not _ALONE.intersection(names):
+            raise InputError(
+                f"{folder} holds {names[0]}, and neither model.safetensors nor {INDEX}, which names the files "
+                "that weights lie in; copy or download that, too, or rename the file if it holds all of them."
+            )
         return []
     with reading(f"The index of weights {path}", advice="Copy or download it again."):
-        names = sorted({str(name) for name in read_json(path)["weight_map"].values()})
+        index = read_json(path)
+        names = sorted({str(name) for name in index["weight_map"].values()})
     for name in names:
         if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise InputError(
@@ -46,6 +54,8 @@ def indexed(folder: Path) -> list[Path]:
             raise InputError(
                 f"{path} names {shortened(name)!r}, which is not there; copy or download it again."
             )
+    if not names or not isinstance(index.get("metadata"), dict):  # without, transformers does not read it
+        raise InputError(f"{path} names no weights, or has no 'metadata'; copy or download it again.")
     return [folder / name for name in names]
 
 

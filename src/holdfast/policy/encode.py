@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from holdfast.errors import HoldfastError, InputError, reason
+from holdfast.errors import HoldfastError, InputError, reason, shortened
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.control import ControlTokens
 from holdfast.policy.template import ChatTemplate
@@ -102,7 +102,13 @@ class Encoder:
         Raises:
             InputError: they do not.
         """
-        rendered = self.template.try_out(self._messages("?", int(self.shows_images)))
+        asked = "Question 1?"
+        rendered = self.template.try_out(self._messages(asked, int(self.shows_images)))
+        if asked not in rendered:
+            raise InputError(
+                f"The chat template of the model writes {shortened(repr(rendered))} for every question, "
+                "without the question; copy the checkpoint's own chat_template.jinja."
+            )
         if (least := len(self._prompt_ids([rendered])[0])) >= self.max_context:
             raise InputError(
                 f"The shortest prompt has {least} tokens, and the context is {self.max_context}; raise "

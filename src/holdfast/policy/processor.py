@@ -17,9 +17,20 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLProcessor, Qwen
 from transformers.models import pixtral
 
 from holdfast.errors import InputError
+from holdfast.files import read_if_there
 from holdfast.policy.environment import MissingPackage, loading, torchvision_works
 from holdfast.policy.videos import VideoSettings, video_settings_alone
 
+# How the names of JSON files begin that a processor is made of.
+_PARTS = (
+    "tokenizer",
+    "vocab",
+    "added_tokens",
+    "special_tokens",
+    "preprocessor",
+    "processor",
+    "chat_template",
+)
 _AS_THE_FILE_SAYS = {"TokenizersBackend", "PreTrainedTokenizerFast"}
 
 log = logging.getLogger(__name__)
@@ -53,11 +64,11 @@ def load_processor(folder: str | Path, text_only: bool, **options: Any) -> Any:
         _warn_of_another_tokenizer(Path(folder), getattr(made, "tokenizer", made))
         return made
     except InputError as error:
-        if isinstance(error, MissingPackage) or not (lacking := _lacking(Path(folder), text_only)):
+        if isinstance(error, MissingPackage) or not (wrong := _wrong(Path(folder), text_only)):
             raise
         raise InputError(
-            f"The {part} of {folder} cannot be loaded: there is no {lacking}. Copy tokenizer and processor "
-            "files from the checkpoint that the weights come from."
+            f"The {part} of {folder} cannot be loaded: {wrong}. Copy tokenizer and processor files from the "
+            "checkpoint that the weights come from."
         ) from error
 
 
@@ -79,13 +90,18 @@ def _warn_of_another_tokenizer(folder: Path, tokenizer: Any) -> None:
         )  # fmt: skip
 
 
-def _lacking(folder: Path, text_only: bool) -> str | None:
-    """The file of a model folder without which no processor is; None where one of each kind is there."""
+def _wrong(folder: Path, text_only: bool) -> str | None:
+    """What a model folder lacks, without which no processor is, or which of its files is damaged; None where
+    that is not it."""
     kinds = [["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"]]
     kinds += [] if text_only else [["preprocessor_config.json", "processor_config.json"]]
-    if not folder.is_dir():
-        return None
-    return next((kind[0] for kind in kinds if not any((folder / name).is_file() for name in kind)), None)
+    for kind in kinds if folder.is_dir() else ():
+        if not any((folder / name).is_file() for name in kind):
+            return f"there is no {kind[0]}"
+    for path in sorted(folder.glob("*.json")):
+        if path.name.startswith(_PARTS) and not isinstance(read_if_there(path), dict):
+            return f"its {path.name} is damaged (it is no JSON object)"
+    return None
 
 
 def pixtral_processor() -> Any:
