@@ -81,11 +81,14 @@ def test_a_sampler_from_outside_the_package(tmp_path: Path) -> None:
         ([None], "Fixed answered with None; it must yield `Answers`"),
         ([Answers([0], [[None]], [[3]], [[True]])], "with the text None; it must be a str"),  # type: ignore[list-item]
         ([Answers([0], [["\ud800"]], [[3]], [[True]])], "half of a character"),
-        ([Answers([0], [["a"]], [[np.int64(3)]], [[True]])], r"the length .*3.*; it must be an int of at least 0, or None"),
+        (
+            [Answers([0], [["a"]], [[np.int64(3)]], [[True]])],
+            r"the length .*3.*; it must be an int of at least 0, or None",
+        ),
         ([Answers([0], [["a"]], [[-1]], [[True]])], "the length -1; it must be an int of at least 0"),
-        ([Answers([0], [["a"]], None, [[True]])], "each of its fields must be as `Answers` says"),  # type: ignore[arg-type]
-        ([Answers([0], [["a"]], [3], [[True]])], "each of its fields must be as `Answers` says"),  # type: ignore[list-item]
-        ([Answers([0.0], [["a"]], [[3]], [[True]])], "each of its fields must be as `Answers` says"),  # type: ignore[list-item]
+        ([Answers([0], [["a"]], None, [[True]])], "each of its fields must be as `Answers`"),  # type: ignore[arg-type]
+        ([Answers([0], [["a"]], [3], [[True]])], "each of its fields must be as `Answers`"),  # type: ignore[list-item]
+        ([Answers(None, [["a"]], [[3]], [[True]])], "each of its fields must be as `Answers`"),  # type: ignore[arg-type]
         (3, "Fixed answered with 3; it must yield `Answers`"),
         ([Answers([], [], [], [])], "Fixed left 1 of 1 questions open.$"),  # of which nothing is kept
         ([Answers([0], [["a"]], [[3]], [[np.True_]])], r"for whether it finished; it must be True or False"),  # type: ignore[list-item]

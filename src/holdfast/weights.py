@@ -20,8 +20,8 @@ def indexed(folder: Path) -> list[Path]:
     """The files that a model folder's index of weights names; [] where it has no index.
 
     Raises:
-        InputError: it cannot be read, or names what is no safetensors file in the folder itself; or there is
-            none, and the weights lie in files of other names; or something in the folder is a pipe or a device.
+        InputError: it cannot be read, or names what is no safetensors file in the folder itself; or there
+            is none, and weights lie in files of other names; or something there is a pipe or a device.
     """
     try:
         check_regular(folder.glob("*"))  # transformers and safetensors would wait for a pipe
@@ -32,13 +32,13 @@ def indexed(folder: Path) -> list[Path]:
         names = sorted(one.name for one in folder.glob("*.safetensors"))
         if names and not _ALONE.intersection(names):
             raise InputError(
-                f"{folder} holds {names[0]}, and neither model.safetensors nor {INDEX}, which names the files "
-                "that weights lie in; copy or download that, too, or rename the file if it holds all of them."
+                f"{folder} holds {names[0]}, and neither model.safetensors nor {INDEX}, which says what lies "
+                "where; copy or download that, too, or rename the file if it holds all weights."
             )
         return []
     with reading(f"The index of weights {path}", advice="Copy or download it again."):
-        index = read_json(path)
-        names = sorted({str(name) for name in index["weight_map"].values()})
+        if not (names := sorted({str(name) for name in read_json(path)["weight_map"].values()})):
+            raise ValueError("it names no weights")
     for name in names:
         if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise InputError(
@@ -54,8 +54,6 @@ def indexed(folder: Path) -> list[Path]:
             raise InputError(
                 f"{path} names {shortened(name)!r}, which is not there; copy or download it again."
             )
-    if not names or not isinstance(index.get("metadata"), dict):  # without, transformers does not read it
-        raise InputError(f"{path} names no weights, or has no 'metadata'; copy or download it again.")
     return [folder / name for name in names]
 
 
