@@ -264,6 +264,7 @@ def test_slips_are_named_before_any_work(tmp_path: Path) -> None:
     for changes, parts in (
         ({"prompt": "{questoin} ?"}, ["mine.prompt: there is no column 'questoin'; did you mean 'question'?",
                                       "(train: key, question, answer, image)"]),
+        ({"prompt": "question"}, ["mine.prompt: is 'question' in every row; the column is {question}"]),
         ({"images": ["image", "imge"]}, ["mine.images: there is no column 'imge'; did you mean 'image'?"]),
         ({"id": "identity", "prompt": "{q}"}, ["2 errors", "mine.prompt: there is no column 'q'", "mine.id"]),
         ({"test": "validaton"}, ["mine.test", "has no split 'validaton'; did you mean 'validation'?"]),
@@ -327,7 +328,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(
     assert (
         "mine.hub: owner/name cannot be loaded (no route); on a machine with access, run 'hf download" in said
     )
-    assert "copy the folder here, and write hub: FOLDER" in said
+    assert "copy the folder here, and say hub: FOLDER" in said
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", offline)  # asked first, once
     said = message(tmp_path, hub="owner/name", revision="v1")

@@ -295,6 +295,9 @@ def _missing(
     names = column_names(place, table)
     if not names:
         return [(key, f"{place} has no rows")]
+    texts = {key: getattr(settings, key) for key in ("prompt", "answer", "rationale")}
+    if named := {key: text for key, text in texts.items() if text in names}:
+        return [(key, f"is '{text}' in every row; the column is {{{text}}}") for key, text in named.items()]
     used = [column for columns in settings.columns().values() for column in columns]
     if set(used) <= set(names):
         if not settings.messages and (unseen := unseen_choices(names, used)):
@@ -358,9 +361,7 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
         text = f"{hub} cannot be loaded ({shortened(said[0], 300) if said else type(error).__name__})"
         if not local:
             command = f"hf download {hub} --repo-type dataset --local-dir FOLDER"
-            text += (
-                f"; on a machine with access, run '{command}', copy the folder here, and write hub: FOLDER"
-            )
+            text += f"; on a machine with access, run '{command}', copy the folder here, and say hub: FOLDER"
         raise TableError(task, [(key, text)]) from None
 
 
