@@ -340,7 +340,7 @@ def test_a_full_disk_is_told_apart(plan: Plan, memory: str, faults: Faults, tmp_
         raise OSError(28, "No space left on device")
 
     faults.at = full
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=f"No space left on device: '{memory}"):
         Remote(memory).write("a", b"")
     assert len(faults.calls) == 1
 

@@ -68,6 +68,20 @@ def test_what_a_dead_run_left_is_removed(store: Store, monkeypatch: pytest.Monke
         assert not left.exists() and not said
 
 
+def test_a_store_that_cannot_be_written_any_more_hides_no_other_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    alone, _ = announce(store, monkeypatch, "a")
+    with pytest.raises(ValueError, match="the real one"), alone:
+        store.use([])
+        monkeypatch.setattr(Path, "unlink", refuse)
+        store.end_use()
+        raise ValueError("the real one")
+
+
 def test_other_versions_at_work_are_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = announce(store, monkeypatch, "a")
     with first:

@@ -11,7 +11,7 @@ import os
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -100,8 +100,15 @@ class Locks:
 
 
 def _end_use(path: Path, file: IO[str]) -> None:
-    path.unlink(missing_ok=True)
+    remove_mark(path)
     file.close()
+
+
+def remove_mark(path: Path) -> None:
+    """Remove a file whose lock says something; what stays on a disk that cannot be written any more says
+    nothing once its process is gone."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def try_lock(file: IO[str]) -> bool:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from holdfast import files
 from holdfast.errors import InputError
-from holdfast.experiment.locks import RUN, try_lock
+from holdfast.experiment.locks import RUN, remove_mark, try_lock
 from holdfast.experiment.store import Store
 from holdfast.versions import package_versions
 
@@ -53,7 +53,7 @@ def announced(store: Store, warn: Callable[[str], None]) -> Iterator[None]:
         finally:
             beat.set()
             writer.join()
-            path.unlink(missing_ok=True)
+            remove_mark(path)
 
 
 def in_use(store: Store) -> set[str]:

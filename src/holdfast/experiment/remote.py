@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -194,7 +195,9 @@ class Remote:
             except Exception as error:  # each kind of place has errors of its own
                 if verb != "written" and isinstance(error, FileNotFoundError):
                     raise
-                if getattr(error, "errno", None) in _FULL:
+                if (number := getattr(error, "errno", None)) in _FULL:
+                    if verb == "written":  # the store's disk; of copying it would name the file here
+                        raise OSError(number, os.strerror(number), self.url) from error
                     raise
                 if (lasting := self._lasting(verb, error)) is not None:
                     raise Unreachable(lasting) from error
