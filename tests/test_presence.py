@@ -74,12 +74,16 @@ def test_a_store_that_cannot_be_written_any_more_hides_no_other_error(
     def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
+    def work() -> None:
+        with alone:
+            store.use([])
+            monkeypatch.setattr(Path, "unlink", refuse)
+            store.end_use()
+            raise ValueError("the real one")
+
     alone, _ = announce(store, monkeypatch, "a")
-    with pytest.raises(ValueError, match="the real one"), alone:
-        store.use([])
-        monkeypatch.setattr(Path, "unlink", refuse)
-        store.end_use()
-        raise ValueError("the real one")
+    with pytest.raises(ValueError, match="the real one"):
+        work()
 
 
 def test_other_versions_at_work_are_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,14 +23,8 @@ from holdfast.policy.videos import VideoSettings, video_settings_alone
 
 # How the names of JSON files begin that a processor is made of.
 _PARTS = (
-    "tokenizer",
-    "vocab",
-    "added_tokens",
-    "special_tokens",
-    "preprocessor",
-    "processor",
-    "chat_template",
-)
+    "tokenizer", "vocab", "added_tokens", "special_tokens", "preprocessor", "processor", "chat_template",
+)  # fmt: skip
 _AS_THE_FILE_SAYS = {"TokenizersBackend", "PreTrainedTokenizerFast"}
 
 log = logging.getLogger(__name__)
