@@ -429,6 +429,22 @@ def test_settings_are_lines_of_a_class(tmp_path: Path, base: type) -> None:
         plugins.load_class(f"{file}:Mine", base)
 
 
+@pytest.mark.parametrize("kind", ["set[str]", "list[frozenset[int]] | None"])
+def test_settings_are_no_sets(tmp_path: Path, kind: str) -> None:
+    """They come in another order in each process, which then would not find the results of others."""
+    (tmp_path / "own.py").write_text(f"""
+from holdfast.learning.retention import Strategy
+
+class Mine(Strategy):
+    kind: str
+    names: {kind} = []
+""")
+    with pytest.raises(
+        InputError, match=r"line 4: .*Mine\.names is a set, which has no order; make it a tuple"
+    ):
+        plugins.load_class(f"{tmp_path / 'own.py'}:Mine", Strategy)
+
+
 @pytest.mark.parametrize(
     ("name", "shown", "planned"),
     [

@@ -1,7 +1,7 @@
 """The base of every settings model: unknown keys are errors, values do not change."""
 
 import math
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,12 @@ LARGEST = 10**12  # that a whole number may be
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for name, field in cls.model_fields.items():
+            if _holds_set(field.annotation):  # its results would be others of other settings to each process
+                raise TypeError(f"{cls.__name__}.{name} is a set, which has no order; make it a tuple")
+
     @field_validator("*", mode="before")
     @classmethod
     def _usable_number(cls, value: Any, info: ValidationInfo) -> Any:
@@ -33,6 +39,11 @@ class Settings(BaseModel):
                 if isinstance(item, int) and abs(item) > LARGEST:
                     raise ValueError(f"must be a number of at most {LARGEST:,}")
         return value
+
+
+def _holds_set(annotation: Any) -> bool:
+    kind = get_origin(annotation) or annotation
+    return kind is set or kind is frozenset or any(map(_holds_set, get_args(annotation)))
 
 
 def whole_or_each(value: Any, validate: ValidatorFunctionWrapHandler, bounds: str) -> Any:
