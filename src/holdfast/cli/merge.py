@@ -86,7 +86,7 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
     from holdfast.config.checks import with_base
     from holdfast.config.load import load_exam
     from holdfast.files import whole_folder
-    from holdfast.policy.lora import packed
+    from holdfast.policy.lora import quantised
     from holdfast.policy.policy import Policy
     from holdfast.policy.settings import ADAPTERS, holds_adapters
 
@@ -102,9 +102,9 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
     if "device" not in chosen.model_fields_set:
         chosen = chosen.model_copy(update={"device": "cpu"})
     policy = Policy.load(adapters, chosen)
-    if names := packed(policy.model):
+    if by := quantised(policy.model):
         raise InputError(
-            f"The model of {adapters} is quantised ({names[0]}, say): nothing can be added to its weights. "
+            f"The model of {adapters} is quantised (by {by}): nothing can be added to its weights. "
             "Name the model that it was made of with model.path."
         )
     for name, weight in policy.model.named_parameters():

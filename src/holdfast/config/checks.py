@@ -18,9 +18,10 @@ from holdfast.tasks.columns import TableError
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.task import Split, Task
 from holdfast.tracking import check_tracker, own_name
-from holdfast.weights import count_parameters, indexed, whole_numbers
+from holdfast.weights import count_parameters, indexed
 from holdfast.yamlfile import Problem
 
+PACKED = ("awq", "bitsandbytes", "gptq", "torchao")  # what others pack may be unpacked when it is loaded
 BASE = "base_model_name_or_path"  # of adapters, as peft writes it
 # Columns that stand beside the tasks in the report's tables (report/rows.py, report/sections).
 TABLE_KEYS = {"method", "style", "seed", "seeds", "stage", "when", "trained_on"}
@@ -311,14 +312,17 @@ def require_model(path: str) -> None:
 
 def _check_trained(experiment: Experiment) -> list[Problem]:
     """Whether a sound model folder's weights can be trained."""
-    folder = Path(experiment.model.path)
-    if experiment.methods and experiment.model.lora is None and folder.is_dir():
-        for path in sorted(folder.glob("*.safetensors")):
-            if names := whole_numbers(path):
-                text = f"{folder} is quantised ({names[0]}, say): its weights cannot be trained"
-                advice = "set model.lora to train adapters on it, or name the model that it was made of"
-                return [(("model", "path"), f"{text}; {advice}")]
-    return []
+    path = Path(experiment.model.path) / "config.json"
+    if not experiment.methods or experiment.model.lora is not None or not path.is_file():
+        return []
+    said = files.read_if_there(path)
+    quantised = said.get("quantization_config") if isinstance(said, dict) else None
+    by = quantised.get("quant_method") if isinstance(quantised, dict) else None
+    if by not in PACKED:
+        return []
+    text = f"the model is quantised (by {by}), so its weights cannot be trained"
+    advice = "set model.lora to train adapters on it, or name the model that it was made of"
+    return [(("model", "path"), f"{text}; {advice}")]
 
 
 def check_model(model: ModelSettings) -> list[Problem]:

@@ -11,7 +11,7 @@ from holdfast.learning.bfloat16 import BFloat16AdamW
 from holdfast.learning.methods import Method
 from holdfast.learning.muon import Muon
 from holdfast.policy.gradients import trained_matrices
-from holdfast.policy.lora import has_adapters, packed
+from holdfast.policy.lora import has_adapters, quantised
 from holdfast.policy.shards import Shards
 
 
@@ -28,10 +28,10 @@ def make_optimizer(
     Raises:
         InputError: Muon is to train weights in bfloat16; or a quantised model is to be trained.
     """
-    if not has_adapters(model) and (names := packed(model)):
+    if not has_adapters(model) and (by := quantised(model)):
         raise InputError(
-            f"The model is quantised ({names[0]}, say): its weights cannot be trained. Train adapters on it "
-            "with model.lora, or name the model that it was made of with model.path."
+            f"The model is quantised (by {by}): its weights cannot be trained. Set model.lora to train "
+            "adapters on it, or name the model that it was made of with model.path."
         )
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from holdfast.policy.attention import Layout
-from holdfast.policy.products import Map, linear, linears, side_by_side
+from holdfast.policy.products import Map, is_plain, linear, linears, side_by_side
 
 PARTS = {  # of a text model, its layers and their attention: what is computed here, and nothing else
     "text": {"embed_tokens", "layers", "norm", "rotary_emb"},
@@ -184,8 +184,7 @@ class Layer:
         if not self._plain_mlp:
             return False
         parts = attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj
-        plain = all(type(part) is nn.Linear for part in parts)
-        return plain and sum(part.weight.numel() for part in parts) <= JOINED_WEIGHTS
+        return all(map(is_plain, parts)) and sum(part.weight.numel() for part in parts) <= JOINED_WEIGHTS
 
 
 class Joined(Layer):

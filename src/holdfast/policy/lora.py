@@ -218,9 +218,10 @@ def _beside(config: Any) -> list[str]:
     return beside + ["init_lora_weights"] * (config.init_lora_weights not in PLAIN_STARTS)
 
 
-def packed(model: Any) -> list[str]:
-    """Names of the weights of a quantised model: it can be adapted, but neither trained nor merged into."""
-    return [name for name, parameter in model.named_parameters() if parameter.element_size() < 2]
+def quantised(model: Any) -> str | None:
+    """What a model's weights are packed by; they can then be neither trained nor added to."""
+    method = getattr(model, "quantization_method", None)
+    return None if method is None else str(getattr(method, "value", method))
 
 
 def has_adapters(model: Any) -> bool:

@@ -34,9 +34,14 @@ Map = tuple[torch.Tensor, torch.Tensor | None]  # a weight [N, K] and a bias [N]
 
 def take_over(model: nn.Module) -> None:
     """Have the linear maps of a model on a CPU computed here."""
-    maps: list[Any] = [module for module in model.modules() if type(module) is nn.Linear]
+    maps: list[Any] = list(filter(is_plain, model.modules()))
     for module in maps:
         module.forward = partial(_forward, module)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is a linear map of a matrix of numbers; torchao's, say, are of a kind of their own."""
+    return type(module) is nn.Linear and type(module.weight) in (nn.Parameter, torch.Tensor)
 
 
 def used() -> bool:
