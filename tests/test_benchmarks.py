@@ -202,6 +202,7 @@ def test_stopping_prints_what_there_is(rival, no_rates, monkeypatch, capsys):
 
 def test_holdfast_tells_the_parts_of_a_step(no_rates, tmp_path):
     """Of itself and of another checkout, here the same one; with adapters, and with a profile."""
+    pytest.importorskip("peft")
     runs = [Run(HOLDFAST), Run(Rival("base", OURS))]
     result = Result(replace(CASE, lora=2), runs)
     trace = tmp_path / "trace.json"

@@ -58,6 +58,7 @@ def be_tool(said, arguments):
     """Run the tool, whose processes are forked from this one; what they say goes to a file."""
     with said.open("w") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
+    torch.set_num_threads(1)  # a fork has no other threads, and would wait for theirs
     torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method="fork")
     sys.argv = arguments
     runpy.run_path(arguments[0], run_name="__main__")
