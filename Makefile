@@ -1,7 +1,7 @@
 # make demo       set up and run the demonstration experiment (configs/embedded/demo.yaml)
 # make test       set up, run the tests and the linter
 # make test-cluster  the longer tests of stages on several ranks, and those of a Ray cluster
-# make test-envs  the tests and the demo in three environments (tools/test_envs.sh; 14 GB of disk)
+# make test-envs  the tests and the demo in four environments (tools/test_envs.sh; 20 GB of disk)
 # make bench      set up and compare training steps, and an experiment, with TRL's (benchmarks/results/)
 # make lint       set up, run the linter and the type checker
 # make clean      remove the virtual environment and caches (results in runs/ stay)

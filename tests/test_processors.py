@@ -134,7 +134,7 @@ def test_missing_or_old_peft_is_named_before_any_work(call: Call, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else find_spec(name))
         for command in ("plan", "run"):
-            one_line(call(command, config), "model.lora needs peft: pip install peft")
+            one_line(call(command, config), "model.lora needs peft: pip install peft 'transformers<5.24'")
     pytest.importorskip("peft")
     monkeypatch.setattr(integration, "MIN_PEFT_VERSION", "99.0")
     with pytest.raises(InputError, match=r"needs peft 99\.0 or later, and peft .* is installed"):

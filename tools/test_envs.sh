@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The whole test suite and the demo in each supported environment, every one a virtual environment of its own.
 #
-#     tools/test_envs.sh [pinned|torchvision|newest]...      all three unless some are named
+#     tools/test_envs.sh [pinned|torchvision|newest|no-peft]...      all unless some are named
 #
 #     pinned        the versions of constraints.txt; no torchvision
 #     torchvision   the same, but for a torch and a torchvision that belong together
 #     newest        the newest release of everything that pyproject.toml admits
+#     no-peft       the same without peft, with which the newest transformers does not go
 #
-# Logs and environments lie in $ENVS; torch for a GPU makes each of the last two take about 6 GB. A failing
+# Logs and environments lie in $ENVS; torch for a GPU makes each of the last three take about 6 GB. A failing
 # environment does not stop the others; the exit code is 1 if any failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -30,6 +31,11 @@ install() { # ENVIRONMENT PYTHON
                 "torch==$TORCH" "torchvision==$TORCHVISION"
             ;;
         newest) "${pip[@]}" --upgrade --upgrade-strategy eager -e ".[dev]" ;;
+        no-peft)
+            "${pip[@]}" --upgrade --upgrade-strategy eager -e ".[dev]" &&
+                "$2" -m pip uninstall --quiet --yes peft &&
+                "${pip[@]}" --upgrade --upgrade-strategy eager -e .
+            ;;
     esac
 }
 
@@ -60,12 +66,12 @@ make_and_install() { # ENVIRONMENT
 ROWS=()
 bad=0
 mkdir -p "$ENVS"
-[ $# -gt 0 ] || set -- pinned torchvision newest
+[ $# -gt 0 ] || set -- pinned torchvision newest no-peft
 for name in "$@"; do
     case $name in
-        pinned | torchvision | newest) test_environment "$name" || bad=1 ;;
+        pinned | torchvision | newest | no-peft) test_environment "$name" || bad=1 ;;
         *)
-            echo "there is no environment '$name'; there are pinned, torchvision and newest" >&2
+            echo "there is no environment '$name'; there are pinned, torchvision, newest and no-peft" >&2
             exit 2
             ;;
     esac

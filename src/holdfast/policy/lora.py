@@ -281,7 +281,7 @@ def require() -> None:
         InputError: it is too old for the transformers beside it.
     """
     if importlib.util.find_spec("peft") is None:
-        raise MissingPackage("model.lora needs peft: pip install peft")
+        raise MissingPackage("model.lora needs peft: pip install peft 'transformers<5.24'")
     from transformers.integrations.peft import MIN_PEFT_VERSION
     from transformers.utils.peft_utils import check_peft_version
 
