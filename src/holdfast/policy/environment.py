@@ -18,6 +18,7 @@ _MISSING = (
     r"requires the (?:PyTorch )?([\w-]+) library",
     r"Package `([\w-]+)` is required",
     r"No module named '(\w+)",
+    r"quanti[sz]\w+ .*requires ([\w-]+):? \(?`pip install",
 )
 _ONE_AT_A_TIME = threading.RLock()  # transformers changes classes of its own while it builds a model
 _NOT_FETCHED = "LocalEntryNotFoundError"  # of huggingface_hub

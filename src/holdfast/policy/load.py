@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.quantizers import AutoHfQuantizer
 
 from holdfast import files, hub
 from holdfast.errors import HoldfastError, InputError, reason
@@ -110,9 +111,13 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
         with loading("processor", folder):
             encoder.try_out()
         check_settings(folder, options)
+        config = _config(folder, options)
+        if packing := getattr(config, "quantization_config", None):
+            with loading("model", folder):
+                AutoHfQuantizer.from_config(packing).validate_environment()
         if settings.lora is not None and not is_adapters:
             with loading("config.json", folder):
-                model = without_weights(_config(folder, options))
+                model = without_weights(config)
             lora.adapted_modules(model, family_of(model.config), settings.lora)
     except MissingPackage:
         raise
