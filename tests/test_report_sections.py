@@ -201,6 +201,20 @@ def test_in_a_narrow_terminal_no_two_names_are_cut_to_the_same(monkeypatch):
     assert all(name.replace(" ", "") in first.replace(" ", "") for name in names)
 
 
+def test_a_terminal_that_has_room_for_each_word_breaks_none(monkeypatch):
+    columns = [
+        Column("method", "Method"),
+        *(Column(f"m{index}", "Plasticity", "change") for index in range(6)),
+    ]
+    names = ["sft order=backwards", "grpo order=none"]
+    rows = [{"method": name} | {c.key: Estimate(0.1, -1.0, 1.0) for c in columns[1:]} for name in names]
+    monkeypatch.setattr(console.out, "width", 100)
+    with console.out.capture() as said:
+        console.show_table(to_json(Table("t", "T", columns, rows)))
+    assert all(name in said.get() for name in names) and said.get().count("[−100.0,") == 12
+    assert max(map(len, said.get().splitlines())) <= 100
+
+
 def test_in_a_narrow_terminal_intervals_stand_below_their_values(monkeypatch):
     measures = [Column(f"m{index}", "Plasticity", "change") for index in range(4)]
     columns = [Column("method", "Method"), *measures]

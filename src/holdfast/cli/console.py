@@ -12,12 +12,12 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
-from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table as Grid
 from rich.text import Text
@@ -48,8 +48,6 @@ class PlainConsole(Console):
 def _escaped(text: str) -> str:
     return _RULING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
-
-WIDEST = 10_000  # characters of a table that nothing bounds
 
 # Where output is not a terminal nobody tells its width; tables should not break there.
 _TOLD = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
@@ -103,31 +101,61 @@ def tell_left_out(left_out: Iterable[LeftOut]) -> None:
 
 def show_table(table: Mapping[str, Any]) -> None:
     """Print a table in its JSON form; where the terminal is too narrow, with intervals below their values."""
-    grid = _grid(table, " ")
-    if Measurement.get(out, out.options.update(max_width=WIDEST), grid).maximum > out.width:
-        grid = _grid(table, "\n")
+    columns = _columns(table, " ")
+    if sum(map(_widest, columns)) + _between(columns) > out.width:
+        columns = _columns(table, "\n")
+    grid = Grid(title=table["title"], caption=table["note"], box=None, pad_edge=False)
+    for column, (label, *_), width in zip(table["columns"], columns, _widths(columns), strict=True):
+        # Folded: where a terminal is narrow, two settings of a grid would be cut to the same name.
+        side: JustifyMethod = "left" if column["kind"] == "text" else "right"
+        grid.add_column(label, justify=side, overflow="fold", width=width)
+    for cells in list(zip(*columns, strict=True))[1:]:
+        grid.add_row(*cells)
     out.print()
     out.print(grid, soft_wrap=False)
     out.print()
 
 
-def _grid(table: Mapping[str, Any], before_interval: str) -> Grid:
+def _columns(table: Mapping[str, Any], before_interval: str) -> list[list[Text]]:
+    """The texts of each column, its label first."""
     from holdfast.analysis.bootstrap import Estimate
     from holdfast.report.table import interval, number
 
-    grid = Grid(title=table["title"], caption=table["note"], box=None, pad_edge=False)
+    columns = []
     for column in table["columns"]:
-        # Folded: where a terminal is narrow, two settings of a grid would be cut to the same name.
-        side: JustifyMethod = "left" if column["kind"] == "text" else "right"
-        grid.add_column(column["label"], justify=side, overflow="fold")
-    for row in table["rows"]:
-        cells = []
-        for column in table["columns"]:
-            value, kind = row[column["key"]], column["kind"]
+        cells, kind = [Text(column["label"])], column["kind"]
+        for row in table["rows"]:
+            value = row[column["key"]]
             if isinstance(value, dict):
                 parts = {key: math.nan if part is None else part for key, part in value.items()}
                 value = Estimate(**parts)
             around = f"{before_interval}{interval(value, kind)}".rstrip()
             cells.append(Text.assemble(number(value, kind), (around, "dim")))
-        grid.add_row(*cells)
-    return grid
+        columns.append(cells)
+    return columns
+
+
+def _widths(columns: Sequence[Sequence[Text]]) -> list[int | None]:
+    """Widths in which no word is broken; the first columns, of names, have what is left over. None for each
+    where the terminal is narrower than that."""
+    least = [
+        max(cell_len(word) for cell in cells for word in cell.plain.split() or [""]) for cells in columns
+    ]
+    spare = out.width - sum(least) - _between(columns)
+    if spare < 0:
+        return [None] * len(columns)
+    widths: list[int | None] = []
+    for cells, width in zip(columns, least, strict=True):
+        more = min(_widest(cells) - width, spare)
+        widths.append(width + more)
+        spare -= more
+    return widths
+
+
+def _widest(cells: Sequence[Text]) -> int:
+    """The characters that a column takes where nothing bounds it."""
+    return max(cell_len(line) for cell in cells for line in cell.plain.split("\n"))
+
+
+def _between(columns: Sequence[object]) -> int:
+    return 2 * (len(columns) - 1)  # two spaces
