@@ -56,7 +56,7 @@ def test_an_experiment_from_plan_to_store(tmp_path: Path, call: Call) -> None:
     assert sorted(one["kind"] for one in stored["results"]) == ["evaluate", "evaluate", "learn"]
     assert stored["bytes"]["damaged"] == 0
     assert (
-        "learn: 1 results" in call("store", "--store", tmp_path / "store").out
+        "learn: 1 result," in call("store", "--store", tmp_path / "store").out
     )  # the next one is for people
 
 

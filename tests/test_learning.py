@@ -320,8 +320,10 @@ def test_filters_look_at_pass_rates():
     assert select("rif_strict", rows, ()) == [1, 4]
     matched = select("random_matched", rows, ("seed",))
     assert len(matched) == 3 and matched == select("random_matched", rows, ("seed",))
-    with pytest.raises(HoldfastError, match="keeps none of 1"):
+    with pytest.raises(HoldfastError, match=r"keeps none of 1 .* none of them right in 8 tries"):
         select("rif", rows[:1], ())
+    with pytest.raises(HoldfastError, match="the policy answers each of them always or never right"):
+        select("rif_strict", [rows[0], rows[2]], ())
 
 
 def test_three_filters_keep_equally_many_as_the_release_does():
@@ -334,7 +336,7 @@ def test_three_filters_keep_equally_many_as_the_release_does():
     assert len(seen) == 6  # every pair of four
     many = [{"correct": place % 2, "samples": 8} for place in range(2 * 7501)]
     assert all(len(select(name, many, ())) == 7500 for name in names)
-    with pytest.raises(HoldfastError, match="sometimes, or never right"):
+    with pytest.raises(HoldfastError, match="each of them right at least once, or none"):
         select("random_equal", rows[1:3], ())
 
 

@@ -152,7 +152,7 @@ def test_the_table_and_its_sentences(tmp_path):
     assert "itself a selection" in table["note"]
     assert '<th scope="col" title="floating-point operations, of the reference' in html  # numbers, not text
     assert "At matched gain and budget" in html
-    assert "within 10 % of sft&#39;s operations for remax (9.00 ×)" in html
+    assert "within 10 % of sft&#39;s operations for remax (9.00\u00a0×)" in html
     assert "itself a selection" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
@@ -207,7 +207,9 @@ def test_roll_outs_stand_in_where_operations_differ():
     assert rows["grpo", "roll-outs"].match.matched and ("grpo", "budget") not in rows
     assert rows["sft", "budget"].match.matched  # in operations, so roll-outs are not asked
     said = {finding.topic: finding.text for finding in matched_findings(list(rows.values()))}
-    assert "grpo" in said["At matched roll-outs"] and "1.00 × the roll-outs" in said["At matched roll-outs"]
+    assert (
+        "grpo" in said["At matched roll-outs"] and "1.00\u00a0× the roll-outs" in said["At matched roll-outs"]
+    )
 
 
 def test_two_families_meet_once_whichever_is_the_reference():

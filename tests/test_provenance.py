@@ -24,7 +24,7 @@ from holdfast.config.load import load_experiment
 from holdfast.experiment import export, jobs, prune
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.provenance import hub_commit
-from holdfast.experiment.runindex import index
+from holdfast.experiment.runindex import _differences, index
 from holdfast.experiment.store import Store
 from holdfast.files import read_json, read_jsonl
 from holdfast.generate.local import LocalGenerator
@@ -258,7 +258,16 @@ def test_the_store_of_a_run_is_what_it_counts_on(ran: Path, config: Path, call: 
         ran, SMALL | {"sequence": ["reading"], "methods": {"sft": {"objective": "sft"}}}, "few.yaml"
     )
     assert "learn: 4 results" in call("store", "--run", ran / "out").out
-    assert "learn: 1 results" in call("store", "--run", fewer).out
+    assert "learn: 1 result," in call("store", "--run", fewer).out
+
+
+def test_what_a_grid_and_strategies_differ_in_is_named_once() -> None:
+    grid = {"of": "sft", "axes": {"batch": 8}}
+    before = {"methods": {"a": {"retention": [{"kind": "ewc", "strength": 300}]}}, "variants": {"a": grid}}
+    now = {"methods": {"a": {"retention": [{"kind": "ewc", "strength": 100}]}}, "variants": {}}
+    assert list(_differences(before, now)) == ["methods.a.retention.0.strength: 300, now 100"]
+    (said,) = _differences({"methods": {"a": {"retention": []}}}, before)
+    assert said.startswith("methods.a.retention: [], now [{")
 
 
 def test_a_report_of_other_settings_is_not_replaced_without_a_word(

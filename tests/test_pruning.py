@@ -72,10 +72,11 @@ def test_whose_weights_and_which_runs_results_would_go_is_told(plan: Plan, store
     assert weights.reason == f"weights of {job.label.removesuffix(': learn')}" and weights.runs == (str(run),)
     other = run.parent / "other.yaml"
     other.write_text(json.dumps(make_experiment(run.parent, seeds=[7]).resolved()))
-    command = ["--store", str(store.root), "prune", "--unreferenced", str(other)]
-    said = CliRunner().invoke(store_app, command)
-    assert "none of these experiments uses it" in said.output
-    assert f"1 of these are results of {run}" in said.output.replace("\n", " ")
+    place, what = ["--store", str(store.root)], ["--unreferenced", str(other)]
+    for command in ([*place, "prune", *what], ["prune", *place, *what]):
+        said = CliRunner().invoke(store_app, command)
+        assert "none of these experiments uses it" in said.output
+        assert f"Among these: 1 result of {run}" in said.output.replace("\n", " ")
 
 
 def test_pruning_what_killed_runs_left_half_written_and_not_what_is_written_now(

@@ -147,6 +147,26 @@ def test_what_results_were_made_with_is_told_as_far_as_they_say() -> None:
         assert {name: facts[name] for name in MADE if name in facts} == expected
 
 
+def test_scorers_of_own_data_and_a_reward_in_parts_are_told() -> None:
+    results = make_results(("sft", "grpo", "remax"), items=4)
+    parts = {"accuracy": 0.9, "/home/me/rules.py:brevity": 0.1}
+
+    def facts(**rewards: object) -> dict[str, str]:
+        methods = {"sft": {}} | {name: {"reward": reward} for name, reward in rewards.items()}
+        tasks = {
+            "bills": {"scorer": "/home/me/rules.py:score"},
+            "mills": {"scorer": "exact"},
+            "own": "t.py:T",
+        }
+        settings = {**results.settings, "methods": methods, "tasks": tasks}
+        return dict(setup(analyse(replace(results, settings=settings))))
+
+    assert facts(grpo=parts, remax=parts)["Reward"] == "0.9 · accuracy + 0.1 · rules.py:brevity"
+    assert facts()["Scorers"] == "bills: rules.py:score, mills: exact"
+    assert "Reward" not in facts(grpo=parts, remax=None) and "Reward" not in facts(grpo=None, remax=None)
+    assert "Scorers" not in dict(setup(analyse(results)))
+
+
 def test_a_base_model_that_changed_on_the_hub_is_told() -> None:
     def cautions(*commits: str) -> list[str]:
         made = tuple({"commit": commit} if commit else {} for commit in commits)

@@ -93,6 +93,11 @@ def warn(text: str) -> None:
     err.print(text, style="yellow")
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 job`, `1,204 jobs`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def tell_left_out(left_out: Iterable[LeftOut]) -> None:
     """Which rows a run goes without."""
     for one in left_out:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast.cli.asked import Run
-from holdfast.cli.console import Debug, out
+from holdfast.cli.console import Debug, counted, out
 from holdfast.cli.report import collected, open_run
 from holdfast.errors import InputError
 
@@ -94,7 +94,7 @@ def _records(results: Results, file: Path, chosen: dict[str, str | int | None]) 
         if value is not None and not frame.empty:
             frame = frame[frame[column] == value]
     export_records(frame, file)
-    out.print(f"{len(frame):,} records: {file}")
+    out.print(f"{counted(len(frame), 'record')}: {file}")
 
 
 def _figures(results: Results, folder: Path, width: float, size: float) -> None:

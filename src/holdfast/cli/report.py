@@ -13,7 +13,7 @@ import typer
 
 from holdfast import files
 from holdfast.cli.asked import Run, stoppable
-from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, show_table, warn
+from holdfast.cli.console import Debug, Json, counted, err, only_json, out, show_json, show_table, warn
 from holdfast.errors import InputError, shortened
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def show_report(page: Path) -> None:
     for finding in found[:MOST_FINDINGS]:
         out.print(f"{finding['topic']}: {finding['text']}", soft_wrap=False)
     if len(found) > MOST_FINDINGS:
-        out.print(f"The report says {len(found) - MOST_FINDINGS} things more.")
+        out.print(f"The report says {counted(len(found) - MOST_FINDINGS, 'thing')} more.")
     if found:
         out.print()
     out.print(f"Report: {page}")

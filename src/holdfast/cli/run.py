@@ -13,7 +13,7 @@ import typer
 
 from holdfast import __version__, files, libraries
 from holdfast.cli.asked import ConfigFile, Overrides, Workers, announce, begin, count_workers, stoppable
-from holdfast.cli.console import Debug, Json, err, only_json, out, show_json, tell_left_out, warn
+from holdfast.cli.console import Debug, Json, counted, err, only_json, out, show_json, tell_left_out, warn
 from holdfast.cli.report import FINISHED, MOST, Pictures, most_pictures, paths, show_report, write_report
 from holdfast.errors import HoldfastError, InputError
 
@@ -117,9 +117,10 @@ def run(
         counts = {"jobs": len(plan.jobs), "done": outcome.done, "skipped": outcome.skipped}
         show_json(paths(experiment) | counts | {"failed": outcome.failed})
     if outcome.failed:
-        skipped = f"; {outcome.skipped} more could not start because of it" if outcome.skipped else ""
+        them = "it" if len(outcome.failed) == 1 else "them"
+        skipped = f"; {outcome.skipped} more could not start because of {them}" if outcome.skipped else ""
         raise HoldfastError(
-            f"{len(outcome.failed)} of {len(plan.jobs)} jobs failed{skipped}. "
+            f"{len(outcome.failed)} of {counted(len(plan.jobs), 'job')} failed{skipped}. "
             f"Everything else is done and stays.\n{_causes(outcome.failed)}"
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
 from rich.table import Table as Grid
 
-from holdfast.cli.console import Debug, Json, out, show_json, warn
+from holdfast.cli.console import Debug, Json, counted, out, show_json, warn
 from holdfast.cli.report import open_run
 from holdfast.errors import InputError
+
+if TYPE_CHECKING:
+    from holdfast.experiment.store import Store
 
 OTHERS = {  # what lies there besides results
     "work": "of jobs that are under way or were stopped, which go on from it",
@@ -21,7 +24,10 @@ OTHERS = {  # what lies there besides results
 }
 store_app = typer.Typer(help="Results on disk: what there is, and making room.", invoke_without_command=True)
 
-StorePlace = Annotated[str, typer.Option("--store", help="The store's folder, or its URL.")]
+PLACE = "runs/store"
+StorePlace = Annotated[
+    str | None, typer.Option("--store", help=f"The store's folder, or its URL; normally {PLACE}.")
+]
 Cache = Annotated[
     Path | None,
     typer.Option(help="This machine's folder before a store with a URL: cleared of what goes there."),
@@ -31,7 +37,7 @@ Cache = Annotated[
 @store_app.callback()
 def store(
     context: typer.Context,
-    place: StorePlace = "runs/store",
+    place: StorePlace = None,
     cache: Cache = None,
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="Only what this run counts on, in its store.")
@@ -40,18 +46,17 @@ def store(
     debug: Debug = False,
 ) -> None:
     """Show what lies in the store."""
-    from holdfast.experiment.mirror import open_place
     from holdfast.experiment.plan import KINDS
-    from holdfast.files import is_url, user_path
 
     if context.invoked_subcommand is not None and (run is not None or json):
         raise InputError(
             "prune takes neither --run nor --json; --unreferenced CONFIG keeps what a run counts on."
         )
-    folder = cache or Path(context.with_resource(TemporaryDirectory()))
-    store = context.obj = open_place(place if is_url(place) else user_path(place), folder)
     if context.invoked_subcommand is not None:
+        context.obj = place, cache
         return
+    place = place or PLACE
+    store = _opened(context, place, cache)
     names: set[str] | None = None
     if run is not None:
         experiment, plan, store = open_run(run)
@@ -71,14 +76,14 @@ def store(
         weights = decimal(entry.weights) if entry.weights else ""
         size_, seconds = decimal(entry.bytes), f"{entry.seconds:.1f}"
         grid.add_row(entry.name, entry.kind, entry.label, size_, weights, seconds)
-    out.print(grid if entries else "No results.", soft_wrap=False)
+    out.print(grid if entries else f"No results in {place}.", soft_wrap=False)
     for kind in KINDS:
         if not (mine := [entry for entry in entries if entry.kind == kind]):
             continue
         whole = decimal(sum(entry.bytes for entry in mine))
         weights = decimal(sum(entry.weights for entry in mine))
         of_which = f", of which weights {weights}" if kind == "learn" else ""
-        out.print(f"{kind}: {len(mine)} results, {whole}{of_which}")
+        out.print(f"{kind}: {counted(len(mine), 'result')}, {whole}{of_which}")
     for name, left in others.items():
         if left:
             out.print(f"{name}: {decimal(left)} ({OTHERS[name]})")
@@ -86,9 +91,19 @@ def store(
         out.print(f"half written: {decimal(half)} (just now, or by runs that were killed; as damaged)")
 
 
+def _opened(context: typer.Context, place: str, cache: Path | None) -> Store:
+    from holdfast.experiment.mirror import open_place
+    from holdfast.files import is_url, user_path
+
+    folder = cache or Path(context.with_resource(TemporaryDirectory()))
+    return open_place(place if is_url(place) else user_path(place), folder)
+
+
 @store_app.command("prune")
 def prune_store(
     context: typer.Context,
+    place: StorePlace = None,
+    cache: Cache = None,
     weights: Annotated[bool, typer.Option("--weights", help="Weights of trained policies.")] = False,
     damaged: Annotated[
         bool, typer.Option("--damaged", help="Results found damaged or left half written.")
@@ -106,7 +121,8 @@ def prune_store(
 
     if not (weights or damaged or unreferenced):
         raise InputError("Say what to remove: --weights, --damaged, or --unreferenced CONFIG.")
-    store = context.obj
+    named, before = context.obj  # as options of `store`, which may stand before `prune`, too
+    store = _opened(context, place or named or PLACE, cache or before)
     found = candidates(store, weights=weights, damaged=damaged, configs=unreferenced)
     for candidate in found:
         out.print(f"{decimal(candidate.bytes):>10}  {store.place}/{candidate.name}  {candidate.reason}")
@@ -114,8 +130,8 @@ def prune_store(
     lost = [one for one in found if one.runs and not one.name.endswith(f"/{WEIGHTS}")]
     if runs := sorted({run for one in lost for run in one.runs}):
         warn(
-            f"{len(lost):,} of these are results of {', '.join(runs)}, to be computed again where one goes "
-            "on; --unreferenced, once more for each, keeps them."
+            f"Among these: {counted(len(lost), 'result')} of {', '.join(runs)}, to be computed again where "
+            "one goes on; --unreferenced, once more for each, keeps them."
         )
     if not yes:
         out.print(f"Would free {decimal(total)}; add --yes to do it.")

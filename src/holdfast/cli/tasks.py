@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table as Grid
 
-from holdfast.cli.console import Debug, Json, out, show_json
+from holdfast.cli.console import Debug, Json, counted, out, show_json
 from holdfast.errors import InputError
 
 tasks_app = typer.Typer(help="Tasks that ship with Holdfast.", invoke_without_command=True)
@@ -69,7 +69,7 @@ def show_task(
         raise InputError(f"{error} One of an experiment's own is shown with --like CONFIG.") from None
     path = sheet or Path(f"{name}.png")
     write_sheet(task, path, split, count)  # type: ignore[arg-type]  # an unknown split is reported there
-    out.print(f"{task.description}\n{count} {split} examples: {path}")
+    out.print(f"{task.description}\n{counted(count, f'{split} example')}: {path}")
 
 
 def _size(sizes: Any, split: str) -> str:

@@ -101,11 +101,18 @@ def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
     """What two trees of settings do not share, a line each."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys((*before, *now)):
-            if where or key not in INDIFFERENT:
+            if where or key not in {*INDIFFERENT, "variants"}:  # a grid's variants differ as its methods do
                 inner = f"{where}.{key}" if where else str(key)
                 yield from _differences(before.get(key), now.get(key), inner)
+    elif _are_mappings(before) and _are_mappings(now) and len(before) == len(now):  # such as strategies
+        for index, both in enumerate(zip(before, now, strict=True)):
+            yield from _differences(*both, f"{where}.{index}")
     elif before != now:
         yield f"{where}: {_short(before)}, now {_short(now)}"
+
+
+def _are_mappings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value)
 
 
 def _short(value: Any) -> str:

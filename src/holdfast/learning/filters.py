@@ -23,8 +23,11 @@ from holdfast.tasks.prompts import Style
 from holdfast.tasks.scoring import RIGHT
 
 EQUAL_LIMIT = 7500  # released code: examples in each of the three sets
-_NONE_LEFT = {"rif_strict": "never or always", "unsolvable": "sometimes"} | dict.fromkeys(
-    ("rif_equal", "unsolvable_equal", "random_equal"), "sometimes, or never"
+_NONE_LEFT = {  # what the policy answers right where a filter keeps nothing; for the others none
+    "rif_strict": "each of them always or never right",
+    "unsolvable": "each of them right at least once",
+} | dict.fromkeys(
+    ("rif_equal", "unsolvable_equal", "random_equal"), "each of them right at least once, or none"
 )
 
 
@@ -106,9 +109,10 @@ def select(filter: str, rows: Sequence[Mapping[str, Any]], stream: tuple[object,
         case _:
             kept = _own_choice(filter, rows)
     if not kept:
+        right = _NONE_LEFT.get(filter, f"none of them right in {rows[0]['samples']} tries")
         raise HoldfastError(
-            f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers all of them "
-            f"{_NONE_LEFT.get(filter, 'never')} right. Use filter: none, or another task or model."
+            f"Filter {filter} keeps none of {len(rows)} training examples: the policy answers {right}. "
+            "Use filter: none, or another task or model; SFT first may help."
         )
     return kept
 

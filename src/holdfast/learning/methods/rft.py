@@ -61,7 +61,8 @@ class RFT(Method):
     kl_coef: float = Field(0.0, ge=0)  # k3 KL to the reference
     kl_reference: Literal["stage_start", "base"] = "stage_start"  # the policy that kl_coef holds to
 
-    # RIF-RFT
+    # On which examples a stage trains, by roll-outs: `rif` (RIF-RFT: what is ever right), `rif_strict`,
+    # `random_matched`, `unsolvable`, `rif_equal`, `unsolvable_equal`, `random_equal`, or rules.py:NAME.
     filter: Annotated[str, AfterValidator(lambda value: _known(value, FILTERS, "rows"))] = "none"
     filter_samples: int = Field(8, ge=1)  # roll-outs per training example
     filter_shortens: bool = False  # as many passes over what is kept as without the filter: fewer iterations

@@ -128,4 +128,4 @@ def _sentence(row: MatchedRow) -> str:
 
 
 def _times(match: Match) -> str:
-    return f"{'–' if match.ratio is None else rounded(match.ratio, 2)} ×"
+    return f"{'–' if match.ratio is None else rounded(match.ratio, 2)}{NO_BREAK}×"

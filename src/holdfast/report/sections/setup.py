@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from holdfast.analysis.axes import shown
@@ -45,6 +46,7 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
         facts += [(f"Tasks of {whose}", " → ".join(order)) for whose, order in _orders(analysis)]
     if analysis.results.general:
         facts += [("General benchmarks", ", ".join(analysis.results.general))]
+    facts += _judged(settings)
     facts += [("Seeds", ", ".join(map(str, analysis.seeds)))]
     facts += [(name, _most(settings[key])) for key, name in FACTS if settings.get(key) is not None]
     evaluation = _mapping(settings.get("evaluation"))
@@ -53,6 +55,23 @@ def setup(analysis: Analysis) -> list[tuple[str, str]]:
         sampling = f"sampled at temperature {temperature:g}" if temperature else "greedy"
         facts += [("Evaluation", f"free generation, {sampling}, at most {evaluation['max_tokens']} tokens")]
     return facts + _made(analysis.results.made)
+
+
+def _judged(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """By which rules own data are scored, and the reward where all that learn from one name its parts.
+
+    (Where rewards differ, the table of methods says them.)
+    """
+    tasks = {task: _mapping(said).get("scorer") for task, said in _mapping(settings.get("tasks")).items()}
+    scorers = [f"{task}: {Path(str(scorer)).name}" for task, scorer in tasks.items() if scorer]
+    methods = map(_mapping, _mapping(settings.get("methods")).values())
+    first, *others = [_mapping(method["reward"]) for method in methods if "reward" in method] or [{}]
+    parts = [] if any(one != first for one in others) else first.items()
+    facts = {
+        "Scorers": ", ".join(scorers),
+        "Reward": " + ".join(f"{shown(weight)} · {Path(part).name}" for part, weight in parts),
+    }
+    return [(what, said) for what, said in facts.items() if said]
 
 
 def _orders(analysis: Analysis) -> list[tuple[str, tuple[str, ...]]]:
