@@ -448,7 +448,7 @@ def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:
     same = call("check", before, before, "--out", tmp_path / "same")
     assert same.code == 0
     assert "Nothing was shown to be forgotten. Unclear: measures, presence" in same.out
-    assert "more items would tell, --power 0.8 says how many." in same.out
+    assert "more items would tell (--power 0.8 says how many)." in same.out
     # 40 items cannot show that no more than a point was lost; they can for 20 points.
     strict = ("check", before, "embedded", "--tasks", "presence", *OPTIONS, "--strict", "--out", out / "s")
     assert call(*strict).code == 3

@@ -263,7 +263,7 @@ def _tell(compared: Comparison, keep: str, folder: Path) -> None:
     forgotten, unclear = compared.named("forgotten"), compared.named("unclear")
     verdict = f"Forgotten: {', '.join(forgotten)}." if forgotten else "Nothing was shown to be forgotten."
     if told := [name for name in unclear if name not in compared.nothing_to_lose()]:
-        verdict += f" Unclear: {', '.join(told)}; more items would tell, --power 0.8 says how many."
+        verdict += f" Unclear: {', '.join(told)}; more items would tell (--power 0.8 says how many)."
     for remark in compared.remarks():
         verdict += f" {remark[0].upper()}{remark[1:]}."
     out.print(f"{verdict} Keep {keep}.")
