@@ -22,10 +22,13 @@ import pytest
 from chromium import browser, needs_chromium
 from cli_helpers import Call
 from experiment_helpers import TINY, make_experiment, run_here, write_config
+from holdfast.analysis.views import analyse
 from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment.collect import collect
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
+from holdfast.report.sections.learned import cautions
 from holdfast.report.templating import scripted
 from holdfast.watch.server import Server, as_json
 from holdfast.watch.state import Watch
@@ -130,7 +133,12 @@ def test_each_task_has_its_own_number_and_rows_of_another_shape_are_passed_over(
 
 def test_a_failure_is_shown_until_the_job_is_tried_again(tmp_path, monkeypatch):
     experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}})
-    watch = Watch(experiment, make_plan(experiment), Store(experiment.store))
+    plan, store = make_plan(experiment), Store(experiment.store)
+    watch = Watch(experiment, plan, store)
+
+    def reported():
+        notes = cautions(analyse(collect(experiment, plan, store)))
+        return [note for note in notes if "boat" in note or "goes on" in note]
 
     def fail(self, job, weights, on_step):
         raise HoldfastError("no room in the boat")
@@ -140,8 +148,11 @@ def test_a_failure_is_shown_until_the_job_is_tried_again(tmp_path, monkeypatch):
         assert run_here(experiment).failed
     failures = watch.state()["failures"]
     assert failures and {one["message"] for one in failures} == {"no room in the boat"}
+    cause, again = reported()
+    assert re.fullmatch(r"Failed: \S.* and \d+ more: no room in the boat", cause)
+    assert again == "The same 'holdfast run' goes on from here; what failed is tried again."
     assert not run_here(experiment).failed
-    assert watch.state()["failures"] == []
+    assert watch.state()["failures"] == reported() == []
 
 
 def test_the_server_answers_this_machine_alone_and_gives_nothing_outside_the_report(tmp_path):

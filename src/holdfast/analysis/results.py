@@ -109,6 +109,7 @@ class Results:
         other_style: the same runs judged under the other prompt style, if that was asked for.
         left_out: rows that the model cannot take, which no run saw.
         made: machine, versions and the like of each result, where they were noted.
+        failed: the jobs that failed when they were tried last, and why.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Results:
     options: frozenset[str] = frozenset()
     left_out: tuple[LeftOut, ...] = ()
     made: tuple[Mapping[str, Any], ...] = ()
+    failed: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         methods = list(dict.fromkeys(run.method for run in self.runs))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +73,7 @@ def run(
     from holdfast.experiment import preparation
     from holdfast.experiment.devices import places
     from holdfast.experiment.executor import run as execute
+    from holdfast.experiment.failures import causes
     from holdfast.experiment.forked import prepare_copies
     from holdfast.experiment.pilot import stopped_by
     from holdfast.experiment.progress import Progress, duration
@@ -120,8 +120,13 @@ def run(
         them = "it" if len(outcome.failed) == 1 else "them"
         skipped = f"; {outcome.skipped} more could not start because of {them}" if outcome.skipped else ""
         raise HoldfastError(
-            f"{len(outcome.failed)} of {counted(len(plan.jobs), 'job')} failed{skipped}. "
-            f"Everything else is done and stays.\n{_causes(outcome.failed)}"
+            "\n  ".join(
+                [
+                    f"{len(outcome.failed)} of {counted(len(plan.jobs), 'job')} failed{skipped}. "
+                    "Everything else is done and stays.",
+                    *causes(outcome.failed),
+                ]
+            )
         )
     out.print(f"Took {duration(time.monotonic() - start)}.")
 
@@ -189,14 +194,3 @@ def _ask_if_large(jobs: int, most: int, yes: bool) -> None:
         raise InputError(f"{text} If that is meant, add --yes or raise max_jobs.")
     if not typer.confirm(f"{text} Start them?"):
         raise typer.Exit(1)
-
-
-def _causes(failed: Mapping[str, str]) -> str:
-    """Messages with the jobs that met them; jobs that failed alike stand together."""
-    labels: dict[str, list[str]] = {}
-    for label, message in failed.items():
-        labels.setdefault(message, []).append(label)
-    return "\n".join(
-        f"  {jobs[0]}{f' and {len(jobs) - 1} more' if len(jobs) > 1 else ''}: {message}"
-        for message, jobs in labels.items()
-    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast.analysis.results import MethodRun, Record, Results
 from holdfast.config.experiment import Experiment
+from holdfast.experiment.failures import causes, noted
 from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.store import Damaged, Store
 from holdfast.tasks.example import Example
@@ -61,6 +62,7 @@ class _Collector:
             options=frozenset(name for name in names if self.experiment.task(name).options),
             left_out=self.plan.left_out,
             made=tuple(filter(None, map(self.store.made, self.plan.jobs.values()))),
+            failed=tuple(causes(self.failed())),
         )
 
     def run(self, chain: Chain, other: bool) -> MethodRun:
@@ -89,6 +91,11 @@ class _Collector:
             axes=variant.axes if variant else {},
             measures={name: self.per_stage(jobs) for name, jobs in chain.measures.items()},
         )
+
+    def failed(self) -> dict[str, str]:
+        """Why jobs failed that are not done, by their labels."""
+        left = (job for job in self.plan.jobs.values() if not self.store.has(job))
+        return {job.label: why for job in left if (why := noted(self.store, job)) is not None}
 
     def per_stage(self, jobs: Mapping[int, str]) -> dict[int, dict[str, Any]]:
         """Results of jobs that belong to stages, as far as they are done."""

@@ -12,16 +12,15 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast import files, plugins
+from holdfast import plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import HoldfastError, InputError, of_disk
-from holdfast.experiment import presence
+from holdfast.experiment import failures, presence
 from holdfast.experiment.jobs import Busy, Runner
 from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job, Plan
@@ -40,7 +39,6 @@ CLASSES = {  # loaded when they are used
 PACKAGES = {"ray": "ray"}  # that an executor needs besides
 STEP_SECONDS = 0.2  # at most one message per job in this time
 IDLE_SECONDS = 60.0  # without a worker that is idle, until it is said
-FAILURE = "failed.json"  # in the folder of an unfinished job, until it is tried again
 
 
 @dataclass(frozen=True)
@@ -271,7 +269,7 @@ class _Run:
             if job is None:
                 return
             self.progress.start(job)
-            _note(self.executor.store, job, None)
+            failures.note(self.executor.store, job, None)
             self.executor.give(worker, job, self.schedule.needs_weights(job))
 
     def settle(self, job: Job, event: Event) -> None:
@@ -306,7 +304,7 @@ class _Run:
             said = event.message or f"its worker said '{event.kind}', and not why"
             said = said.replace(f" failed on {job.label}:", " failed:")
             self.schedule.fail(job, said)
-            _note(self.executor.store, job, said)
+            failures.note(self.executor.store, job, said)
             self.progress.message(f"Failed: {job.label}: {said}")
             if self.debug and event.details:
                 self.progress.message(event.details)
@@ -321,16 +319,6 @@ class _Run:
         self.progress.message(
             f"{job.label}: {reason.partition('. ')[0].rstrip('.')}." if repeated else message
         )
-
-
-def _note(store: Store, job: Job, failure: str | None) -> None:
-    """Keep why a job failed, for those who watch."""
-    path = store.work(job) / FAILURE
-    with suppress(OSError):  # a note is no reason to stop
-        if failure is not None:
-            files.write_json(path, {"message": failure})
-        else:
-            path.unlink(missing_ok=True)
 
 
 def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], object]) -> Event:

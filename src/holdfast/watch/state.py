@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast import files
 from holdfast.config.experiment import Experiment
-from holdfast.experiment.executor import FAILURE
+from holdfast.experiment.failures import noted
 from holdfast.experiment.plan import Chain, Job, Plan
 from holdfast.experiment.presence import in_use
 from holdfast.experiment.store import Store
@@ -63,7 +63,7 @@ class Watch:
         at_work, done, page = self.at_work, self.done(), self.experiment.page
         left = [job for name, job in self.plan.jobs.items() if name not in done]
         begun = [job for job in left if self.store.work(job).is_dir()]
-        failures = {job.label: message for job in begun if (message := self._failure(job))}
+        failures = {job.label: message for job in begun if (message := noted(self.store, job))}
         return {
             "name": self.experiment.name,
             "at_work": at_work,
@@ -76,10 +76,6 @@ class Watch:
             "answers": self._answers(begun, done),
             "report": str(page) if page.is_file() else None,
         }
-
-    def _failure(self, job: Job) -> str | None:
-        note = files.read_if_there(self.store.work(job) / FAILURE)
-        return str(note["message"]) if isinstance(note, dict) and "message" in note else None
 
     def _job(self, job: Job) -> dict[str, Any]:
         """A job under way: how much of it, as far as its file tells."""

@@ -22,6 +22,8 @@ from holdfast.report.table import Column, Table, rounded, used
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_CAUSES = 3  # of failures that are told
+
 
 def section(analysis: Analysis) -> Section:
     caption = "Percentage points, with 95 % intervals. Better is up and to the right."
@@ -173,7 +175,9 @@ def cautions(analysis: Analysis) -> list[str]:
         for done, names in unfinished.items()
     ]
     if unfinished:
-        notes.append("The same 'holdfast run' goes on from here.")
+        notes += [f"Failed: {cause}" for cause in analysis.results.failed[:MOST_CAUSES]]
+        again = "; what failed is tried again" if analysis.results.failed else ""
+        notes.append(f"The same 'holdfast run' goes on from here{again}.")
     notes += [f"{one.text}. {' '.join(one.first)}" for one in analysis.results.left_out]
     notes += _seeds(max((method.draws.seeds for method in analysis.methods), default=0))
     if len({method.style for method in analysis.methods}) > 1:
