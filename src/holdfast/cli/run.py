@@ -119,15 +119,9 @@ def run(
     if outcome.failed:
         them = "it" if len(outcome.failed) == 1 else "them"
         skipped = f"; {outcome.skipped} more could not start because of {them}" if outcome.skipped else ""
-        raise HoldfastError(
-            "\n  ".join(
-                [
-                    f"{len(outcome.failed)} of {counted(len(plan.jobs), 'job')} failed{skipped}. "
-                    "Everything else is done and stays.",
-                    *causes(outcome.failed),
-                ]
-            )
-        )
+        said = f"{len(outcome.failed)} of {counted(len(plan.jobs), 'job')} failed{skipped}."
+        stays = "Everything else is done and stays."
+        raise HoldfastError("\n  ".join([f"{said} {stays}", *causes(outcome.failed)]))
     out.print(f"Took {duration(time.monotonic() - start)}.")
 
 

@@ -94,8 +94,10 @@ class _Collector:
 
     def failed(self) -> dict[str, str]:
         """Why jobs failed that are not done, by their labels."""
-        left = (job for job in self.plan.jobs.values() if not self.store.has(job))
-        return {job.label: why for job in left if (why := noted(self.store, job)) is not None}
+        found = [
+            (job, noted(self.store, job)) for job in self.plan.jobs.values()
+        ]  # on this disk, unlike results
+        return {job.label: why for job, why in found if why is not None and not self.store.has(job)}
 
     def per_stage(self, jobs: Mapping[int, str]) -> dict[int, dict[str, Any]]:
         """Results of jobs that belong to stages, as far as they are done."""

@@ -18,8 +18,10 @@ from holdfast.policy.settings import ModelSettings, model_path
 
 KNOWN = "model-facts.json"  # in a store
 _KEPT = 20  # models
-_PACKAGES = ("torch", "transformers", "tokenizers", "peft", "pillow", "torchvision")
-_PACKING = ("bitsandbytes", "compressed-tensors", "gptqmodel", "optimum", "torchao")
+_PACKAGES = (
+    "torch", "transformers", "tokenizers", "peft", "pillow", "torchvision",
+    "bitsandbytes", "compressed-tensors", "gptqmodel", "optimum", "torchao",
+)  # fmt: skip
 _READ = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 _WEIGHTS = ".safetensors"
 
@@ -71,7 +73,7 @@ def _fingerprint(source: str, settings: ModelSettings) -> str | None:
     if not folder.is_dir():
         return None
     facts: list[object] = [__version__, source == settings.path, settings.model_dump(mode="json")]
-    for package in (*_PACKAGES, *_PACKING):
+    for package in _PACKAGES:
         try:
             facts.append(version(package))
         except PackageNotFoundError:

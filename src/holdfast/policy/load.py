@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-from transformers.quantizers import AutoHfQuantizer
 
 from holdfast import files, hub
 from holdfast.errors import HoldfastError, InputError, reason
@@ -113,6 +112,8 @@ def check_loadable(source: str, settings: ModelSettings) -> None:
         check_settings(folder, options)
         config = _config(folder, options)
         if packing := getattr(config, "quantization_config", None):
+            from transformers.quantizers import AutoHfQuantizer  # some thirty modules, for few models
+
             with loading("model", folder):
                 AutoHfQuantizer.from_config(packing).validate_environment()
         if settings.lora is not None and not is_adapters:

@@ -16,7 +16,7 @@ from holdfast.policy.processed import ProcessorEncoder, image_features
 from holdfast.policy.settings import ModelSettings
 
 CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-MEDIA = ("image", "video", "vision", "visual", "boi", "eoi", "audio", "boa", "eoa")  # in others' names
+MEDIA = ("image", "video", "vision", "visual", "boi", "eoi", "audio", "boa", "eoa")  # in names of such ids
 ID_NAMES = ("_token_id", "_token_ids", "_token_index")
 MERGERS = ("merger", "deepstack_merger_list")  # within Qwen-VL's vision tower, and its kin's
 

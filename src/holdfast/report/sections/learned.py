@@ -175,8 +175,11 @@ def cautions(analysis: Analysis) -> list[str]:
         for done, names in unfinished.items()
     ]
     if unfinished:
-        notes += [f"Failed: {cause}" for cause in analysis.results.failed[:MOST_CAUSES]]
-        again = "; what failed is tried again" if analysis.results.failed else ""
+        failed = analysis.results.failed
+        notes += [f"Failed: {cause}" for cause in failed[:MOST_CAUSES]]
+        if len(failed) > MOST_CAUSES:
+            notes.append(f"Jobs failed for {len(failed)} reasons, of which these are the first.")
+        again = "; what failed is tried again" if failed else ""
         notes.append(f"The same 'holdfast run' goes on from here{again}.")
     notes += [f"{one.text}. {' '.join(one.first)}" for one in analysis.results.left_out]
     notes += _seeds(max((method.draws.seeds for method in analysis.methods), default=0))
