@@ -93,11 +93,9 @@ class _Collector:
         )
 
     def failed(self) -> dict[str, str]:
-        """Why jobs failed that are not done, by their labels."""
-        found = [
-            (job, noted(self.store, job)) for job in self.plan.jobs.values()
-        ]  # on this disk, unlike results
-        return {job.label: why for job, why in found if why is not None and not self.store.has(job)}
+        """Why jobs failed that are not done, by their labels. Notes are on this disk; results may be afar."""
+        notes = [(job, noted(self.store, job)) for job in self.plan.jobs.values()]
+        return {job.label: why for job, why in notes if why is not None and not self.store.has(job)}
 
     def per_stage(self, jobs: Mapping[int, str]) -> dict[int, dict[str, Any]]:
         """Results of jobs that belong to stages, as far as they are done."""
