@@ -56,7 +56,7 @@ class Cluster:
         log = (self.folder / f"{at}.log").open("wb")
         started = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         if "--head" in arguments:
-            wait_for(lambda: _answers(self.address), 60)
+            wait_for(lambda: _answers(self.address), 300)
         return started
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
@@ -115,7 +115,7 @@ class Run:
     def until_checkpoint(self) -> None:
         """Wait until a stage is under way."""
         found = self.store / "work"
-        wait_for(lambda: bool(list(found.glob("*/checkpoint/state.json"))) or self.ended(), 120)
+        wait_for(lambda: bool(list(found.glob("*/checkpoint/state.json"))) or self.ended(), 300)
         assert not self.ended(), self.said()
 
     def ended(self) -> bool:
@@ -183,7 +183,7 @@ def test_a_run_waits_for_its_turn_and_says_so(cluster: Cluster, expected: Any, t
     first = Run(tmp_path / "a", cluster.address, defaults=SMALL["defaults"] | {"iterations": 10_000})
     first.until_checkpoint()
     second = Run(tmp_path / "b", cluster.address)
-    wait_for(lambda: "All machines of the Ray cluster are taken" in second.said() or second.ended(), 60)
+    wait_for(lambda: "All machines of the Ray cluster are taken" in second.said() or second.ended(), 300)
     assert not second.ended(), second.said()
     first.process.kill()
     assert second.result() == 0, second.said()
@@ -214,9 +214,9 @@ def test_patience_begins_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_keeps_a_run_from_the_cluster_is_said_at_once(cluster: Cluster, tmp_path: Path) -> None:
     nowhere = Run(tmp_path / "a", "127.0.0.2:1")
-    assert nowhere.result(60) == 2 and "There is no Ray cluster at 127.0.0.2:1" in nowhere.said()
+    assert nowhere.result(300) == 2 and "There is no Ray cluster at 127.0.0.2:1" in nowhere.said()
     large = Run(tmp_path / "b", cluster.address, ray={"address": cluster.address, "cpus": 64})
-    assert large.result(60) == 2 and "No machine of the Ray cluster has what a worker needs" in large.said()
+    assert large.result(300) == 2 and "No machine of the Ray cluster has what a worker needs" in large.said()
 
 
 MEASURE = """

@@ -143,8 +143,9 @@ def unmoved(analysis: Analysis) -> list[Finding]:
         return []
     text = (
         f"{listed(names)} {'scores' if len(names) == 1 else 'score'} every test item as the base does, after "
-        "every stage, so there is nothing to compare. Raise learning_rate or iterations, or see under "
-        "Training whether there was anything to learn from (the loss; for RFT, groups with equal rewards)."
+        "every stage that is judged, so there is nothing to compare. Raise learning_rate or iterations, or "
+        "see under Training whether there was anything to learn from (the loss; for RFT, groups with equal "
+        "rewards)."
     )
     return [Finding("Nothing moved", text)]
 
