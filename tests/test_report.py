@@ -203,7 +203,9 @@ def test_an_experiment_that_has_just_started(tmp_path, cells):
 
 def test_one_task_without_general_benchmarks_is_said_as_one(tmp_path):
     one = make_results(("sft",), items=10, sequence=SHORT[:1], general=())
-    assert "1 method, 1 task, 1 seed" in build(one, tmp_path).read_text(encoding="utf-8")
+    html = build(one, tmp_path).read_text(encoding="utf-8")
+    assert "1 method, 1 task, 1 seed" in html
+    assert "sft learned" in html and "Forgetting:" not in html and ">Forgetting<" not in html
     (note,) = (note for note in cautions(analyse(make_results(("sft",), items=1))) if "resolve" in note)
     assert note.startswith("1 test item per task resolves no difference between two methods on one task, and")
     assert "together 47.4 points in AvgAcc" in note and "independent items: none and 74.9" in note

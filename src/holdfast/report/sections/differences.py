@@ -109,9 +109,10 @@ def _alone(method: MethodView) -> Finding:
         for metric in QUESTIONS
         if not np.isnan(method.metric(metric).value)
     ]
+    topic = "Learning" if np.isnan(method.metric("fm").value) else "Forgetting"  # one task forgets nothing
     learned = _said(method, "learned")
     return Finding(
-        "Forgetting", f"{method.name} learned {learned} points over the base and ended with {listed(parts)}."
+        topic, f"{method.name} learned {learned} points over the base and ended with {listed(parts)}."
     )
 
 
