@@ -27,7 +27,9 @@ NAME, VERSION = "policy", "0.33.0"
 class EngineServer(ThreadingHTTPServer):
     """Attributes:
     settings: how the model is loaded; in another dtype it computes otherwise than the learner.
+    weight_version: the name of its weights; normally that of a server that was tried before.
     takes_weights: whether `reload_weights` does what it says.
+    keeps: the part, by its name, that `reload_weights` leaves as it was.
     writes: token ids that it answers with in the place of drawn ones.
     changes: what is made of an answer before it is sent.
     down: connections are closed without a word.
@@ -42,8 +44,9 @@ class EngineServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.settings = ModelSettings()
         self.policy: Policy | None = None
-        self.weight_version, self.version = "default", VERSION
+        self.weight_version, self.version = "tried-before", VERSION
         self.takes_weights, self.down = True, False
+        self.keeps: str | None = None
         self.dies_after: int | None = None
         self.writes: list[int] | None = None
         self.changes: Any = lambda answer: answer
@@ -72,8 +75,14 @@ class EngineServer(ThreadingHTTPServer):
 
     def reload(self, folder: str) -> None:
         assert (Path(folder) / "config.json").is_file()
-        if self.takes_weights:
-            self.policy = Policy.load(folder, self.settings)
+        if not self.takes_weights:
+            return
+        before = self.model().model.state_dict()
+        self.policy = Policy.load(folder, self.settings)
+        if self.keeps is not None:
+            kept = {name: one for name, one in before.items() if self.keeps in name}
+            assert kept
+            self.policy.model.load_state_dict(kept, strict=False)
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         policy = self.model()

@@ -193,6 +193,47 @@ def test_an_engine_that_kept_its_old_weights_is_noticed(
     drawn(made)
 
 
+@pytest.mark.parametrize("part", ["embed_tokens", "layers.2.mlp.down_proj", "visual.patch_embed"])
+def test_an_engine_that_keeps_a_part_of_its_old_weights_is_refused(
+    part: str, policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    """Small steps of learning would not show it."""
+    engine.weight_version, engine.keeps = "default", part
+    made = generator(policy, engine, tmp_path)
+    before = {name: weight.clone() for name, weight in policy.model.state_dict().items()}
+    with pytest.raises(HoldfastError, match=r"does not take all weights: .* off by [\d.]+ on average"):
+        drawn(made)
+    assert all(torch.equal(weight, before[name]) for name, weight in policy.model.state_dict().items())
+
+
+def test_weights_that_never_change_need_not_be_taken(engine: EngineServer, tmp_path: Path) -> None:
+    """Features of pictures from a frozen tower are kept, so those must be of its own weights."""
+    frozen = Policy.load("embedded", ModelSettings(freeze=("vision",)))
+    expected = drawn(generator(frozen, engine, tmp_path)).tokens_BGR
+    engine.weight_version, engine.keeps = "default", "visual.blocks"
+    made = generator(frozen, engine, tmp_path)
+    assert torch.equal(drawn(made).tokens_BGR, expected)
+    engine.weight_version, engine.keeps = "default", "embed_tokens"
+    made.refresh()
+    with pytest.raises(HoldfastError, match="does not take all weights"):
+        drawn(made)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_engine_is_tried_once_since_it_was_started(
+    dtype: str, policy: Policy, engine: EngineServer, tmp_path: Path
+) -> None:
+    engine.settings = ModelSettings(dtype=dtype)
+    expected = drawn(generator(policy, engine, tmp_path)).tokens_BGR
+    for began, pushes in (("default", 3), ("tried-before", 1), ("default", 3)):
+        engine.weight_version = began
+        engine.paths.clear()
+        made = generator(policy, engine, tmp_path)
+        assert torch.equal(drawn(made).tokens_BGR, expected)
+        assert torch.equal(drawn(made).tokens_BGR, expected)
+        assert engine.paths.count("/collective_rpc") == pushes
+
+
 def test_adapters_are_given_as_a_part_of_the_model(engine: EngineServer, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     adapted = Policy.load("embedded", ModelSettings(lora=Lora(rank=2)))
@@ -200,6 +241,10 @@ def test_adapters_are_given_as_a_part_of_the_model(engine: EngineServer, tmp_pat
         for name, parameter in adapted.model.named_parameters():
             if "lora_B" in name:  # zeros, until something is learned
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    engine.weight_version, engine.keeps = "default", "layers.2.mlp.down_proj"
+    with pytest.raises(HoldfastError, match="does not take all weights"):
+        drawn(generator(adapted, engine, tmp_path))
+    engine.keeps = None
     completions = drawn(generator(adapted, engine, tmp_path))
     assert engine.policy is not None and not engine.policy.adapted
     asked = questions(items_of("counting", 2), "cot", TEMPLATES["embedded"])

@@ -26,6 +26,7 @@ def experiment_of(folder: Path, engine: EngineServer, **method: Any) -> Any:
 
 
 def test_a_run_whose_engine_died_goes_on_from_its_checkpoint(engine: EngineServer, tmp_path: Path) -> None:
+    engine.weight_version = "default"
     whole = experiment_of(tmp_path / "whole", engine)
     assert not run_here(whole).failed
     engine.questions.clear()

@@ -4,6 +4,9 @@ Prompts are the policy's to the token, or the server is refused; answers come as
 is tokenised twice. All over HTTP and a disk that both see, by vLLM's own ways: chat completions with
 `return_token_ids`, and its endpoints for development (VLLM_SERVER_DEV_MODE=1). Of these `collective_rpc` with
 `reload_weights` reads a folder; `update_weight_version` and `weight_info` keep a name for what was read.
+
+That a server says it has read them is no proof that it uses them all: vLLM 0.32 on a CPU goes on with the
+head that it began with, where that is tied to the embedding. So it is tried once with weights unlike its own.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ import math
 import queue
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 # What a server remembers that it computed with the weights before.
 _CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
 _NEVER = -100  # the least that vLLM adds to a logit
+_TRIED = "tried-"  # begins the names of weights, from when the server was seen to take them whole
+_TRIAL = Sampling(max_tokens=8)
+_APART = 0.5  # nats from which a trial fails: 0.02 by bfloat16's rounding, 17 by a head that stays
 
 
 class ServedGenerator(LocalGenerator):
@@ -64,7 +70,12 @@ class ServedGenerator(LocalGenerator):
                 f"{settings.url} runs version {version}, but sampler.version is {settings.version}: each has "
                 "results of its own, so set that which is meant."
             )
-        self._weights = uuid.uuid4().hex  # a new path, too: vLLM may remember what it read from one
+        tried = str(call("/weight_info").get("weight_version")).startswith(_TRIED)  # since it was started
+        self._push(_TRIED if tried else "")
+
+    def _push(self, named: str) -> None:
+        call, settings = self.server.call, self.settings
+        self._weights = named + uuid.uuid4().hex  # a new path, too: vLLM may remember what it read from one
         folder = self.folder / self._weights
         shutil.rmtree(self.folder, ignore_errors=True)  # of a killed process
         try:
@@ -94,6 +105,25 @@ class ServedGenerator(LocalGenerator):
             HoldfastError: no answer came, one cannot be learned from, or they are not the policy's.
         """
         self.policy.encoder.check_room(prompts, sampling.max_tokens)
+        if not self._weights.startswith(_TRIED):
+            self._try_weights(questions[:1], prompts.select([0]), stream)
+        drawn = self._ask(questions, prompts, group, sampling, stream)
+        self.recompute(prompts.select([0]), drawn.select([0]), sampling.temperature or 1.0)
+        if not greedy_row:
+            return drawn
+        greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
+        return Completions.join(
+            [drawn, self._ask(questions, prompts, 1, greedy, stream)], self.policy.draw.pad, axis=1
+        )
+
+    def _ask(
+        self,
+        questions: Sequence[Question],
+        prompts: Prompts,
+        group: int,
+        sampling: Sampling,
+        stream: tuple[object, ...],
+    ) -> Completions:
         rows = zip(prompts.tokens_BP, prompts.mask_BP, strict=True)
         self.server.prompts = [tokens[mask].tolist() for tokens, mask in rows]
         self.server.limit = sampling.max_tokens
@@ -103,13 +133,48 @@ class ServedGenerator(LocalGenerator):
             if part.completions is not None
         }
         self._check_weights()
-        pad = self.policy.draw.pad
-        drawn = Completions.join([parts[place] for place in sorted(parts)], pad).to(self.policy.device)
-        self.recompute(prompts.select([0]), drawn.select([0]), sampling.temperature or 1.0)
-        if not greedy_row:
-            return drawn
-        greedy = sampling.model_copy(update={"temperature": 0.0, "top_p": 1.0})
-        return Completions.join([drawn, self.draw(questions, prompts, 1, greedy, stream)], pad, axis=1)
+        drawn = Completions.join([parts[place] for place in sorted(parts)], self.policy.draw.pad)
+        return drawn.to(self.policy.device)
+
+    def _try_weights(
+        self, questions: Sequence[Question], prompts: Prompts, stream: tuple[object, ...]
+    ) -> None:
+        """See that the server takes all weights: signs turned, it must draw as the policy then would.
+
+        Any part that stays as it was has the wrong sign among the others.
+
+        Raises:
+            HoldfastError: it draws otherwise.
+        """
+        with self._signs_turned():
+            self._push("")
+            drawn = self._ask(questions, prompts, 1, _TRIAL, stream)
+            gap, _ = _apart(self.policy.group_logprobs(prompts, drawn), drawn)
+        if not gap <= max(_APART, self.settings.refuse):
+            raise HoldfastError(
+                f"{self.settings.url} does not take all weights: with the signs of all turned, its "
+                f"log-probabilities are off by {gap:.3g} on average, so a part of it stays as it was (on a "
+                "CPU vLLM 0.32 keeps a head that is tied to the embedding). Use another server, or leave "
+                "sampler out: the policy draws by itself then."
+            )
+        self._push(_TRIED)
+
+    @contextmanager
+    @torch.no_grad()
+    def _signs_turned(self) -> Iterator[None]:
+        """The policy with all weights negated that learning changes, which is undone to the bit.
+
+        Adapters' product stays as it is, and that to which it is added is negated.
+        """
+        named = list(self.policy.model.named_parameters())
+        turned = [one for name, one in named if one.requires_grad or ".base_layer." in name]
+        for parameter in turned:
+            parameter.neg_()
+        try:
+            yield
+        finally:
+            for parameter in turned:
+                parameter.neg_()
 
     @torch.no_grad()
     def recompute(
@@ -126,16 +191,14 @@ class ServedGenerator(LocalGenerator):
             HoldfastError: the gap is larger than `sampler.refuse`.
         """
         own = self.policy.group_logprobs(prompts, drawn, temperature)
-        assert drawn.logprobs_BGR is not None
-        difference_T = (own.logprobs_BGR - drawn.logprobs_BGR)[drawn.mask_BGR]
-        gap = difference_T.abs().mean().item()
+        gap, largest = _apart(own, drawn)
         if not gap <= self.settings.refuse:
             raise HoldfastError(
                 f"{self.settings.url} does not draw from the policy: log-probabilities are off by {gap:.3g} "
                 f"on average, more than sampler.refuse ({self.settings.refuse:g}). It has other weights, or "
                 "computes otherwise: see its dtype, and --logprobs-mode processed_logprobs."
             )
-        return own, {"sampler_gap": gap, "sampler_ratio_max": difference_T.max().exp().item()}
+        return own, {"sampler_gap": gap, "sampler_ratio_max": largest}
 
     def _check_weights(self) -> None:
         if (found := self.server.call("/weight_info").get("weight_version")) != self._weights:
@@ -143,6 +206,13 @@ class ServedGenerator(LocalGenerator):
                 f"{self.settings.url} has the weights {found}, not {self._weights}, which this job gave it: "
                 "it was started anew, or another job uses it. Let one worker alone use it."
             )
+
+
+def _apart(own: GroupLogprobs, drawn: Completions) -> tuple[float, float]:
+    """Between what the policy and the server think of tokens: the mean difference, and the largest ratio."""
+    assert drawn.logprobs_BGR is not None
+    difference_T = (own.logprobs_BGR - drawn.logprobs_BGR)[drawn.mask_BGR]
+    return difference_T.abs().mean().item(), difference_T.max().exp().item()
 
 
 class _TokenServer(ServerGenerator):
