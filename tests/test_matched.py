@@ -149,7 +149,7 @@ def test_the_table_and_its_sentences(tmp_path):
     assert rows["budget: not matched, closest", "remax"]["operations"] == "9.00"
     assert {"value", "low", "high", "p", "effect", "shown"} == set(budget["fm"])
     assert "p" not in budget["plasticity"]
-    assert "itself a selection" in table["note"]
+    assert "itself a selection" in table["note"] and "neither has a partner that is closer" in table["note"]
     assert '<th scope="col" title="floating-point operations, of the reference' in html  # numbers, not text
     assert "At matched gain and budget" in html
     assert "within 10 % of sft&#39;s operations for remax (9.00\u00a0×)" in html

@@ -153,6 +153,7 @@ def test_risk_and_selective_tables():
     table = risk_table(analysis)
     assert [row["method"] for row in risk_by_method(analysis).rows] == ["sft", "sft", "grpo", "grpo"]
     assert table.rows[0]["slope"].low < 0.85 < table.rows[0]["slope"].high + 0.1
+    assert "(G − 1) / G" in table.note  # with the division 1 would not agree
     rows = selective_table(analysis).rows
     assert len({row["family"] for row in rows}) == 2 and len(rows) == 2 * len(BINS)
     bins = {row["pass_rate"]: row for row in rows if row["family"] == "grpo"}

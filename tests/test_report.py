@@ -201,6 +201,13 @@ def test_an_experiment_that_has_just_started(tmp_path, cells):
     assert ("base model" in html) == (cells == "base")
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_tasks_that_all_methods_learn_at_once_are_said_so(tmp_path):
+    results = make_results(("joint_sft",), items=10, sequence=SHORT)
+    html = build(results, tmp_path).read_text(encoding="utf-8")
+    assert "1 method, 3 tasks at once" in html and "one after another, 1 seed" not in html
+
+
 def test_one_task_without_general_benchmarks_is_said_as_one(tmp_path):
     one = make_results(("sft",), items=10, sequence=SHORT[:1], general=())
     html = build(one, tmp_path).read_text(encoding="utf-8")

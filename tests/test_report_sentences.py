@@ -12,6 +12,7 @@ from holdfast.analysis.families import matched_rows
 from holdfast.analysis.paired import holm
 from holdfast.analysis.permutation import Difference
 from holdfast.analysis.views import analyse
+from holdfast.report.sections.definitions import section as definitions
 from holdfast.report.sections.differences import differences, findings
 from holdfast.report.sections.learned import cautions, origins
 from holdfast.report.sections.setup import setup
@@ -203,3 +204,11 @@ def test_cautions_name_one_seed_and_what_the_items_resolve():
     notes = cautions(analyse(make_results(items=500, sequence=("diagrams", "reading"), general=())))
     assert any(note.startswith("One seed:") for note in notes)
     assert any("500 test items per task resolve" in note and "5.6 points" in note for note in notes)
+
+
+def test_one_prompt_is_said_where_there_is_one():
+    results = make_results(items=10, sequence=SHORT)
+    two = replace(results, runs=(replace(results.runs[0], style="direct"), *results.runs[1:]))
+    said, other = (definitions(analyse(one)).note for one in (results, two))
+    assert "one prompt for every method and the base" in said
+    assert "one prompt" not in other and "the prompt it was trained with" in other

@@ -127,6 +127,9 @@ def test_mmmu_letters(answer, letter):
         ("10^3", ["1000"], True), ("10⁴", ["10000"], True), ("2 × 10⁻³", ["0.02"], False),
         ("10^3", ["10"], False),
         ("- 12", ["-12"], True), ("x = - 12", ["12"], False), ("1.2*10^3", ["1200"], True),
+        # whole words, and each sentence by itself (docs/tasks.md)
+        ("neurons", ["neuron"], False), ("a ratio of 1:30", ["1:3"], False), ("10min", ["10"], True),
+        ("It is 4. So it is 7. That is all.", ["4"], True), ("It is 4. So it is 7. All fine.", ["7"], True),
     ],
 )  # fmt: skip
 def test_mmmu_open_answers(answer, references, right):

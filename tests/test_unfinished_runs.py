@@ -9,7 +9,7 @@ import pytest
 from holdfast.analysis.results import MethodRun, Results
 from holdfast.analysis.views import analyse
 from holdfast.report.sections.drift import divergence, movement, movement_by_group
-from holdfast.report.sections.learned import origins
+from holdfast.report.sections.learned import cautions, headline, origins
 from holdfast.report.sections.retention import strategies
 from holdfast.report.sections.training import budget, zero_advantage_table
 from measured_results import with_measures
@@ -85,3 +85,14 @@ def test_drift_is_of_seeds_that_were_measured_after_every_stage():
     for table in (movement, divergence, movement_by_group):
         assert table(both).rows == table(first).rows
         assert table(second).rows[0] != table(first).rows[0]
+
+
+def test_a_metric_counts_the_seeds_that_have_what_it_needs():
+    results = make_results(("grpo",), seeds=(0, 1), items=40, sequence=SHORT)
+    first, second = results.runs
+    cells = {cell: records for cell, records in second.cells.items() if cell != (3, SHORT[0])}
+    analysis = analyse(replace(results, runs=(first, replace(second, cells=cells))))
+    (row,) = headline(analysis).rows[1:]
+    general = [analyse(replace(results, runs=(run,))).methods[0].metric("general") for run in results.runs]
+    assert row["seeds"] == "1 of 2" and row["general"].value == sum(one.value for one in general) / 2
+    assert any("a metric counts the seeds that have all it needs" in note for note in cautions(analysis))

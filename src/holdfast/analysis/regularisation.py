@@ -30,7 +30,7 @@ from holdfast.analysis.results import MethodRun
 
 Instance = Mapping[str, Any]
 
-# Bins of the pass rate: all wrong and all right stand alone, for there every advantage is zero.
+# Bins of the pass rate: all wrong and all right stand alone, for there rewards differ in format at most.
 BINS = ("0", "(0, ¼]", "(¼, ½]", "(½, ¾]", "(¾, 1)", "1")
 MIN_INSTANCES = 5  # fewer have no interval: it would be far too narrow
 MOST_DRAWN = 4_000_000  # numbers in a table of resamples by instances; 32 MB

@@ -59,10 +59,12 @@ def section(analysis: Analysis) -> Section:
 
     settings = analysis.results.settings
     config = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
+    prompts = "one prompt for every method and the base"
+    if len({method.style for method in analysis.methods}) > 1:
+        prompts = "each method under the prompt it was trained with, the base under each of them"
     note = (
         "A[i, j] is the accuracy after stage i on task j; i = 0 is the untouched base, T the number of "
-        "tasks. Accuracy comes from free generation, with one grader and one prompt for every method and "
-        "the base."
+        f"tasks. Accuracy comes from free generation, with one grader and {prompts}."
     )
     again = (
         "Save the resolved configuration (at the end of the HTML page, and `config.yaml` in the run's "

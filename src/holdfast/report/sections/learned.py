@@ -172,7 +172,7 @@ def cautions(analysis: Analysis) -> list[str]:
             unfinished.setdefault(done, []).append(method.name)
     notes = [
         f"{listed(names)} {'is' if len(names) == 1 else 'are'} not finished (stages evaluated: {done}); "
-        "metrics count finished seeds."
+        "a metric counts the seeds that have all it needs."
         for done, names in unfinished.items()
     ]
     if unfinished:

@@ -57,7 +57,8 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table:
     found = [row.comparison for row in rows if row.comparison]
     note = (
         "At matched gain: the settings that learned most among those that learned alike (no difference in "
-        f"plasticity shown). At matched budget: operations within {100 * TOLERANCE:.0f} % of each other, "
+        "plasticity shown, and neither has a partner that is closer). At matched budget: operations within "
+        f"{100 * TOLERANCE:.0f} % of each other, "
         "best AvgAcc; where there are none, at matched roll-outs: sampled completions, those of filters "
         "included; otherwise the closest are given and are not matched. Choosing settings by their accuracy "
         "on the test items is itself a selection, which neither interval nor p covers. "

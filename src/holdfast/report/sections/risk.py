@@ -107,8 +107,9 @@ def risk_table(analysis: Analysis) -> Table:
     note = (
         "Risk of an instance's gradient g is gᵀFg, F the Fisher information of the earlier tasks. The study "
         "(arXiv 2507.05386) says that RFT's is the reward variance times SFT's: a slope of 1. Dividing "
-        "advantages by their standard deviation takes the variance out again. [95 % interval, instances "
-        "resampled.]"
+        "advantages by their standard deviation takes the variance out again: to [variance > 0] times SFT's "
+        "the slope that agrees is (G − 1) / G, as the deviation of G samples divides by G − 1. [95 % "
+        "interval, instances resampled.]"
     )
     title = "Is RFT's risk SFT's, damped by the reward variance?"
     return Table("risk", title, RISK_COLUMNS, rows, note, tight=True)
