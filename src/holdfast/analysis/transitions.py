@@ -11,7 +11,7 @@ alone. With a the shares of right items before and after, 1 − a of the items a
     lost by chance = gained by chance = (1 − a_before) (1 − a_after) / (k − 1),   k = 1 / chance,
 
 which `lost_true` and `gained_true` leave out, never below 0 (arXiv 2510.17776). It is no model of open
-answers, whose chance level is the best constant answer's: they are not corrected.
+answers, whose chance level is that of the best answer without the picture: they are not corrected.
 
 Axes: S stages (0 is the base), N items.
 """

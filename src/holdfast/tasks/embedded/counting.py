@@ -43,5 +43,5 @@ def draw(rng: random.Random) -> Drawn:
 
 
 TASK = procedural_task(
-    "counting", draw, "compositional counting (after Super-CLEVR)", chance=0.25, scorer="number"
+    "counting", draw, "compositional counting (after Super-CLEVR)", chance=0.28, scorer="number"
 )

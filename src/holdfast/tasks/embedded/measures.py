@@ -61,5 +61,5 @@ def draw(rng: random.Random) -> Drawn:
 
 
 TASK = procedural_task(
-    "measures", draw, "measures of a labelled figure (after Geometry3K)", chance=0.07, scorer="number"
+    "measures", draw, "measures of a labelled figure (after Geometry3K)", chance=0.15, scorer="number"
 )

@@ -62,4 +62,4 @@ def draw(rng: random.Random) -> Drawn:
     )
 
 
-TASK = procedural_task("tissue", draw, "tissue-like pictures, yes/no and counts (after PathVQA)", chance=0.45)
+TASK = procedural_task("tissue", draw, "tissue-like pictures, yes/no and counts (after PathVQA)", chance=0.46)

@@ -56,11 +56,11 @@ def _task(name: str, draw: Draw, of: Task, form: str, *, chance: float, covers: 
 
 
 TASKS = (
-    _task("naming", diagrams.draw, diagrams.TASK, "answered by the option's text", chance=0.15, covers=True),
+    _task("naming", diagrams.draw, diagrams.TASK, "answered by the option's text", chance=0.29, covers=True),
     _task("quotes", reading.draw, reading.TASK, "answered by a sentence", chance=0.002, covers=True),
-    _task("snapshots", photos.draw, photos.TASK, "answered with an article, or the fault", chance=0.15),
+    _task("snapshots", photos.draw, photos.TASK, "answered with an article, or the fault", chance=0.13),
     _task("phrases", relations.draw, relations.TASK, "answered by a phrase", chance=0.1, covers=True),
-    _task("lengths", measures.draw, measures.TASK, "answered with the unit", chance=0.07),
-    _task("verdicts", tissue.draw, tissue.TASK, "answered by true, false and digits", chance=0.4),
-    _task("tallies", counting.draw, counting.TASK, "answered by number words", chance=0.25),
+    _task("lengths", measures.draw, measures.TASK, "answered with the unit", chance=0.15),
+    _task("verdicts", tissue.draw, tissue.TASK, "answered by true, false and digits", chance=0.46),
+    _task("tallies", counting.draw, counting.TASK, "answered by number words", chance=0.28),
 )
