@@ -124,6 +124,8 @@ def test_the_curves_are_where_the_measures_are():
 def test_pareto_curves_follow_the_setting_and_markers_tell_its_value():
     analysis = grid()
     figure = pareto_figure(analysis, looks_of(analysis.methods))
+    (drawing,) = (part for part in section(analysis).parts if part.name == "pareto")
+    assert "in their own order" in drawing.caption
     for axes in figure.axes:
         sft, grpo = (line for line in axes.lines if len(line.get_xdata()) == 3)
         for line, family in ((sft, "sft"), (grpo, "grpo")):

@@ -39,10 +39,9 @@ def section(analysis: Analysis) -> Section:
     pareto = Drawing(
         "pareto",
         "What a gain costs",
-        "A curve per family through its settings, in the order of what they learned (points alone where "
-        "settings are categories), with 95 % intervals. "
-        "At equal gain (the same place from left to right) the higher curve forgot less. "
-        "Colours go from pale to dark through a family's settings.",
+        "A curve per family through its settings, in their own order (points alone where settings are "
+        "categories), with 95 % intervals. At equal gain (the same place from left to right) the higher curve "
+        "forgot less. Colours go from pale to dark through a family's settings.",
         pareto_figure,
     )
     tables = [axis_table(analysis, axis, fold=many(analysis) and axis is not axes[0]) for axis in axes]
