@@ -40,8 +40,8 @@ def section(analysis: Analysis) -> Section:
         "pareto",
         "What a gain costs",
         "A curve per family through its settings, in their own order (points alone where settings are "
-        "categories), with 95 % intervals. At equal gain (the same place from left to right) the higher curve "
-        "forgot less. Colours go from pale to dark through a family's settings.",
+        "categories), with 95 % intervals. At equal gain (the same place from left to right) the higher "
+        "curve forgot less. Colours go from pale to dark through a family's settings.",
         pareto_figure,
     )
     tables = [axis_table(analysis, axis, fold=many(analysis) and axis is not axes[0]) for axis in axes]
