@@ -35,7 +35,8 @@ DEFINITIONS = (
         "Intervals",
         "95 % bootstrap, 1,000 resamples of test items, the same for all stages and methods, so that what "
         "is compared is compared on the same items; with several seeds, their spread is added, as a t "
-        "distribution has it.",
+        "distribution has it. Items count as independent: where several ask about one picture, intervals and "
+        "p-values are too small.",
     ),
     (
         "Shown",
