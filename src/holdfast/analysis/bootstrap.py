@@ -5,7 +5,7 @@ seed and method, so that whatever compares cells (FM, BWT, learned, the differen
 is compared on the same items. With several seeds the spread between them is added by a parametric
 bootstrap: the mean of R normal values with the seeds' standard deviation, which is itself uncertain,
 lies within a t distribution of R - 1 degrees of freedom. (Drawing from R seeds with replacement
-holds the truth in 80 % of intervals for R = 3: there are too few to draw from.) Intervals are
+holds the truth in 75 % of intervals for R = 3: there are too few to draw from.) Intervals are
 percentiles; docs/metrics.md has what a simulation found of them.
 
 Axes: B resamples with the data themselves in front (index 0), R seeds, S stages, T tasks (those of
