@@ -294,7 +294,9 @@ def test_few_values_have_no_interval_and_more_one_of_the_right_width():
 
 def test_the_probe_table():
     results = measured(("sft",), seeds=(0, 1), items=200, sequence=(*SHORT, "relations"))
-    row = probe_table(analyse(results)).rows[0]
+    table = probe_table(analyse(results))
+    assert "unless these steps taught it anew" in table.note and "too short where they are few" in table.note
+    row = table.rows[0]
     just, end = (
         np.mean([
             np.mean([record["score"] for record in run.cells[stage or at, task]])

@@ -45,9 +45,10 @@ def probe_table(analysis: Analysis) -> Table:
     ]
     note = (
         "A few SFT steps on a handful of examples of each old task, on a copy of the final policy. What "
-        "comes back by that was not lost but out of reach. Accuracy, %, mean over old tasks and seeds [95 % "
-        "interval over these]. The three accuracies and the counts are plain means: tasks differ so much "
-        "that their intervals would hide what those of the changes show."
+        "comes back by so little was out of reach rather than lost, unless these steps taught it anew: there "
+        "is no control for that. Accuracy, %, mean over old tasks and seeds [95 % interval over these, too "
+        "short where they are few]. The three accuracies and the counts are plain means: tasks differ so "
+        "much that their intervals would hide what those of the changes show."
     )
     return Table("probe", "Re-alignment probe", columns, rows, note, tight=True)
 

@@ -43,9 +43,9 @@ def reliance(analysis: Analysis) -> Table:
         Column("hidden", "Hidden forgetting", "points", "right at both times, but no longer for the picture"),
     ]
     note = (
-        "Accuracy, %, on the same items, mean over old tasks and seeds [95 % interval over these]. Hidden "
-        "forgetting: items that are right just after training and at the end, and that only at the end are "
-        "right without the picture, too."
+        "Accuracy, %, on the same items, mean over old tasks and seeds [95 % interval over these, too short "
+        "where they are few]. Hidden forgetting: items that are right just after training and at the end, "
+        "and that only at the end are right without the picture, too."
     )
     return Table("reliance", "Reliance on the picture", columns, rows, note, tight=True)
 
