@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn
 from holdfast.learning.objectives import Likelihood
-from holdfast.learning.retention.answers import answers_of, as_groups, mismatch
+from holdfast.learning.retention import opr
+from holdfast.learning.retention.answers import answers_of, as_groups, keep_answers, mismatch
 from holdfast.learning.retention.cpr import CPR
 from holdfast.learning.retention.forever import due
 from holdfast.learning.retention.pool import keep_table, key_of, table
@@ -43,7 +44,9 @@ def test_forever_replays_at_days_of_the_way_the_weights_go() -> None:
     """A day is the way of two steps, there and back: 2. Days 1 and 2 come at 2 and 4, day 4 at 8."""
     model = torch.nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    stage: Any = SimpleNamespace(policy=SimpleNamespace(model=model), earlier=OLD, stream=("s",))
+    stage: Any = SimpleNamespace(
+        policy=SimpleNamespace(model=model), earlier=OLD, stream=("s",), method=sft()
+    )
     strategy, memory = made("forever", day=2, share=0.25), dict[str, torch.Tensor]()
     strategy.begin(stage, memory)
     old, days = [], []
@@ -173,7 +176,7 @@ def test_opr_learns_the_right_answers_of_all_tasks_at_the_weight_of_the_batch() 
     assert all(example.answer in text[0] for (_, example), text in zip(groups.items, texts, strict=True))
     assert stage.spent["flops"] > 0
 
-    due = round(8 * len(kept["keys"]) / 16)  # of a batch of 8, M answers for 16 examples
+    due = 8 * len(kept["keys"]) // 16  # of the first batch of 8, M answers for 16 examples
     batch = Likelihood(sft(), TEMPLATES["embedded"]).collect(policy, NEW[:8], ())
     policy.model.zero_grad()
     all_at_once = made("opr", buffer=12)
@@ -188,6 +191,27 @@ def test_opr_learns_the_right_answers_of_all_tasks_at_the_weight_of_the_batch() 
     ]
     chosen = torch.linalg.lstsq(torch.stack(one_by_one, 1), gradient(policy)[:, None]).solution.flatten()
     assert sorted(chosen.round(decimals=2).abs().tolist()) == [0.0] * (len(one_by_one) - due) + [1.0] * due
+
+
+def test_opr_has_as_many_answers_as_are_kept_in_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 for 16 examples in 4 steps of 4: 1, 1, 1, 2; 1 for 16: 0, 0, 0, 1."""
+    drawn: list[int] = []
+
+    def noted(stage: Any, groups: Groups, loss: Any) -> torch.Tensor:
+        drawn.append(len(groups.items))
+        return torch.zeros(())
+
+    monkeypatch.setattr(opr, "gradient_of", noted)
+    monkeypatch.setattr(opr, "as_groups", lambda stage, some: graded([()] * len(some["keys"]), [[1.0]]))
+    monkeypatch.setattr(opr, "add_to_gradient", lambda policy, term: 0.5)
+    step = Groups([0] * 4, SimpleNamespace(mask_BGR=torch.ones(4, 1, 2)), torch.ones(4, 1))  # type: ignore[arg-type]
+    stage: Any = SimpleNamespace(items=NEW, stream=("s",), policy=None)
+    for kept, expected in ((5, [1, 1, 1, 2]), (1, [1])):
+        drawn.clear()
+        memory = dict[str, torch.Tensor]()
+        keep_answers(memory, {"keys": torch.arange(kept), "mask": torch.ones(kept, 2, dtype=torch.bool)})
+        shares = [made("opr").gradient(stage, memory, step)["opr_share"] for _ in range(4)]
+        assert drawn == expected and sum(share > 0 for share in shares) == len(expected)
 
 
 def guarded(policy: Policy, **settings: Any) -> tuple[Any, dict[str, torch.Tensor]]:

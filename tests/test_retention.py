@@ -23,9 +23,13 @@ from test_learning import items_of, sft, stage_of, train, weights
 NEW, OLD = items_of("photos", 16), {"reading": items_of("reading", 8), "counting": items_of("counting", 3)}
 
 
-def batch_of(strategy: ExperienceReplay, iteration: int = 0, earlier: Any = OLD) -> list[str]:
-    stage = SimpleNamespace(earlier=earlier, stream=("stage",))
-    return [task.name for task, _ in strategy.batch(stage, {}, NEW, iteration)]  # type: ignore[arg-type]
+def replaying(earlier: Any = OLD, updates: int = 1) -> Any:
+    return SimpleNamespace(earlier=earlier, stream=("stage",), method=sft(batch=16, updates=updates))
+
+
+def batch_of(strategy: ExperienceReplay, iteration: int = 0, **changes: Any) -> list[str]:
+    stage = replaying(**changes)
+    return [task.name for task, _ in strategy.batch(stage, {}, NEW, iteration)]
 
 
 def test_replay_gives_its_share_to_all_earlier_tasks_alike() -> None:
@@ -38,22 +42,33 @@ def test_replay_gives_its_share_to_all_earlier_tasks_alike() -> None:
 
 
 def test_replay_draws_each_example_once_and_others_every_time() -> None:
-    stage, strategy = SimpleNamespace(earlier=OLD, stream=("stage",)), ExperienceReplay(share=0.5)
+    stage, strategy = replaying(), ExperienceReplay(share=0.5)
     drawn = [
-        [example.id for task, example in strategy.batch(stage, {}, NEW, iteration) if task.name == "reading"]  # type: ignore[arg-type]
+        [example.id for task, example in strategy.batch(stage, {}, NEW, iteration) if task.name == "reading"]
         for iteration in range(6)
     ]
     assert all(len(set(ids)) == len(ids) == 4 for ids in drawn)
     assert len({tuple(ids) for ids in drawn}) > 1
-    again = strategy.batch(stage, {}, NEW, 3)  # type: ignore[arg-type]
+    again = strategy.batch(stage, {}, NEW, 3)
     assert [example.id for _, example in again if example.id in drawn[3]] == drawn[3]
     few = ExperienceReplay(share=0.5, per_task=1)
-    kept = {example.id for task, example in few.batch(stage, {}, NEW, 0) if task.name != "photos"}  # type: ignore[arg-type]
+    kept = {example.id for task, example in few.batch(stage, {}, NEW, 0) if task.name != "photos"}
     assert kept == {OLD["reading"][0][1].id, OLD["counting"][0][1].id}
 
 
 def test_the_control_of_replay_repeats_new_examples() -> None:
     assert batch_of(ExperienceReplay(share=0.25, padding_control=True)) == ["photos"] * 16
+
+
+def test_each_update_of_a_batch_has_its_share_of_replay() -> None:
+    """One of four old examples in each of four updates; at the batch's end they would be one of their own."""
+    names = batch_of(ExperienceReplay(share=0.25), updates=4)
+    assert [4 - names[start : start + 4].count("photos") for start in (0, 4, 8, 12)] == [1, 1, 1, 1]
+    padded = ExperienceReplay(share=0.25, padding_control=True).batch(replaying(updates=4), {}, NEW, 0)
+    for update in range(4):
+        part = padded[4 * update : 4 * update + 4]
+        assert all(item in part for item in NEW[3 * update : 3 * update + 3]), "and one more of the 12"
+        assert all(item in NEW[:12] for item in part)
 
 
 def test_the_pull_of_ewc_by_hand() -> None:

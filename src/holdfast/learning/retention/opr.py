@@ -5,8 +5,9 @@ tasks so far, at a low temperature; right answers are the data of these tasks in
 an equal part of the buffer, which counts the prompts that are answered (the published code counts the answers
 that are kept, and answers everything).
 
-In the next stage b · M / N old answers come to a batch of b, M of them being kept for N new examples, and
-every token of theirs counts like a token of the batch:
+In the next stage b · M / N old answers come to a batch of b, M of them being kept for N new examples; where
+that is no whole number, a step has one more or one fewer, so that an epoch has M. Every token of theirs
+counts like a token of the batch:
 
     gradient ← gradient − Σ_old ∇ log π(y | x) / (tokens of the step)
 """
@@ -19,6 +20,7 @@ from pydantic import Field
 
 from holdfast.generate.rollouts import roll_out
 from holdfast.learning.groups import Groups
+from holdfast.learning.methods import Method
 from holdfast.learning.objectives import likelihood_loss
 from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.retention.answers import (
@@ -49,14 +51,21 @@ class OwnAnswerReplay(Continuing):
     temperature: float = Field(0.1, ge=0)
     max_tokens: int = Field(64, ge=1)  # of an answer
 
+    def results_version(self, method: Method) -> int:
+        """A step had a whole number of answers, at least one, however few were kept."""
+        return 2
+
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Add the likelihood of as many answers as are due; `opr_share` is their part of the gradient."""
         answers = answers_of(memory)
         if not answers:
             return {}
-        most = len(answers["keys"])
-        due = min(most, max(1, round(len(groups.prompts) * most / len(stage.items))))
-        draw = named_stream(*stage.stream, "opr", count(memory, "steps"))
+        most, step = len(answers["keys"]), count(memory, "steps")
+        each = len(groups.prompts) * most  # N times as many as are due in a step
+        due = min(most, (step + 1) * each // len(stage.items) - step * each // len(stage.items))
+        if not due:
+            return {"opr_share": 0.0}
+        draw = named_stream(*stage.stream, "opr", step)
         old = as_groups(stage, select(answers, draw.sample(range(most), due)))
         tokens = groups.completions.mask_BGR.sum()
         term = gradient_of(stage, old, lambda part, _: likelihood_loss(stage.policy, part).loss / tokens)
