@@ -208,6 +208,18 @@ def test_the_weight_of_chord_falls_by_a_cosine_over_its_share_of_the_stage() -> 
     assert made("chord", mu=0.9, mu_end=0.1, decay=0).weight(0, 8) == pytest.approx(0.1)
 
 
+def test_the_weight_of_chord_falls_where_steps_are_not_made_too() -> None:
+    """As the learning rate does: of 2 updates an iteration one is made where half of the prompts leave."""
+    strategy, memory = made("chord", mu=0.9, mu_end=0.1), dict[str, torch.Tensor]()
+    stage: Any = stage_of(None, grpo(updates=2), NEW, 4, earlier=OLD)
+    old: Any = SimpleNamespace(items=(OLD["reading"][0],))  # nothing to imitate: only μ is found
+    found = []
+    for made_steps in (2, 1, 0, 1):
+        strategy.collected(stage, memory, old)
+        found += [strategy.gradient(stage, memory, old)["chord_mu"] for _ in range(made_steps)]
+    assert found == pytest.approx([strategy.weight(step, 8) for step in (0, 1, 2, 6)])
+
+
 def test_the_rate_of_finch_by_hand(tmp_path: Path) -> None:
     """κ / √ of the moving average of the losses, at most the schedule's; written beside each loss."""
     strategy = made("finch", kappa=0.3, beta=0.9)

@@ -253,6 +253,8 @@ def test_strategies_that_came_out_otherwise_before_are_other_jobs_only_there(tmp
     assert strategies(several, loss_mean="sequences") == [{"agem": 2, "keeplora": 2}] * 2
     assert strategies(several, refills=2, drop_zero_variance=True) == [{"agem": 3, "keeplora": 3}] * 2
     assert strategies({"kind": "ties"}) == [{"ties": 2}] * 2
+    assert strategies({"kind": "chord"}) == [None, None]
+    assert strategies({"kind": "chord"}, drop_zero_variance=True) == [{"chord": 2}] * 2
     assert strategies({"kind": "er", "share": 0.5}) == [None, None]
     assert strategies({"kind": "er", "share": 0.5}, updates=2) == [{"er": 2}] * 2
     assert strategies({"kind": "kl_old", "share": 0.5}) == [None, None]

@@ -55,11 +55,20 @@ class CHORD(Strategy):
     def imitates(self, method: Method) -> Target | None:
         return self.target
 
+    def results_version(self, method: Method) -> int:
+        """μ fell by the steps that were made, which are fewer where prompts leave."""
+        return 2 if getattr(method, "drop_zero_variance", False) else 1
+
     def weight(self, step: int, steps: int) -> float:
         """μ of a step of a stage."""
         falls = self.decay * steps
         along = min(1.0, step / falls) if falls else 1.0
         return self.mu_end + (self.mu - self.mu_end) * 0.5 * (1 + math.cos(math.pi * along))
+
+    def collected(self, stage: Stage, memory: Memory, groups: Groups) -> Groups:
+        """Count the stage's steps as its schedule does, those that are not made as well."""
+        memory["steps"] = torch.tensor(count(memory, "iterations") * stage.method.updates)
+        return groups
 
     def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
         """Mix in that of imitation; `chord_share` is its part of the whole, `chord_mu` its weight."""
