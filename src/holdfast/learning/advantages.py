@@ -15,8 +15,9 @@ def zero_variance(rewards_BG: torch.Tensor) -> torch.Tensor:
 def group_relative(rewards_BG: torch.Tensor, normalise_std: bool = True) -> torch.Tensor:
     """Reward minus the group's mean, over the group's standard deviation.
 
-    DeepSeekMath (arXiv 2402.03300), eq. 3 with outcome rewards. A group of equal rewards gets
-    exactly zero, whatever the rounding of its mean.
+    DeepSeekMath (arXiv 2402.03300), eq. 3 with outcome rewards; the deviation is that of a sample (over G −
+    1), as in the study's code. A group of equal rewards gets exactly zero, whatever the rounding of its
+    mean.
     """
     advantages = rewards_BG - rewards_BG.mean(dim=1, keepdim=True)
     if normalise_std:

@@ -38,7 +38,13 @@ LossMean = Literal["tokens", "sequences", "constant"] | Annotated[int, Field(ge=
 
 
 class RFT(Method):
-    """Reinforcement fine-tuning: sample groups, grade them, push each completion by its advantage."""
+    """Reinforcement fine-tuning: sample groups, grade them, push each completion by its advantage.
+
+    Unless a class says otherwise, bounds of ratios and the mean are those of the study's code: a mean over
+    all tokens of a step. GRPO was published with one over completions (`loss_mean: sequences`), DAPO (eq.
+    8) with one over the tokens of each group. RLOO and ReMax add up a completion's tokens, which is the
+    same up to a factor that all of a step share.
+    """
 
     version: ClassVar[int] = 4
     greedy: ClassVar[bool] = False  # whether each group has one more completion, decoded greedily

@@ -5,10 +5,10 @@ y) and, of each token of y, the k largest log-probabilities z of that moment, in
 
     gradient ← gradient + ∇ (α · match(log π(· | x, y), z) − β · log π(y | x))    DER: β = 0; DER++: β > 0
 
-token means over one draw from the buffer, where the paper has one for each term. `mse` is the mean square
-over the k entries, as the authors' over logits; `kl` is KL(z ‖ π) over the k entries and one of all others.
-Under SFT y is the target; under RFT the first right answer of a group, so that what is never right is not
-kept.
+token means over one draw from the buffer, where the paper has one for each term; from the second stage on,
+where the paper replays from the second step. `mse` is the mean square over the k entries, as the authors'
+over logits; `kl` is KL(z ‖ π) over the k entries and one of all others. Under SFT y is the target; under
+RFT the first right answer of a group, so that what is never right is not kept.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Progress & Compress (Schwarz et al., arXiv 1805.06370), sec. 4:
     F ← γ F + E_x E_{y ~ π(. | x)} (∂ log π(y | x) / ∂θ)²        at the end of each stage
     gradient ← gradient + λ F (θ − θ*)                           θ*: the weights at the end of the last one
 
-The Fisher information is that of single sampled answers: squares of a batch's mean gradient would measure
-something else, and vanish.
+There the pull has γ F in place of F; here λ takes γ in. The Fisher information is that of single sampled
+answers: squares of a batch's mean gradient would measure something else, and vanish.
 
 As first published each task t has an anchor of its own: gradient ← gradient + λ Σ_t F_t (θ − θ*_t). That is
 the online form with γ = 1 and θ* = Σ F_t θ*_t / Σ F_t, so it costs no more.

@@ -8,11 +8,11 @@ basis, empty in the first stage, and X [I, n] the inputs of all tokens of exampl
     M ← M and the fewest left singular vectors of (I − M Mᵀ) X that bring the part of ‖X‖² in M to ε,
                            at a stage's end
 
-So W x stays for every x in M. Examples are of the stage's own, each with an answer that the policy draws, as
-with `ssu`; what matters of X is its moment X Xᵀ [I, I], whose eigenvectors its left singular vectors are.
-What is no such matrix (embeddings, norms, biases, the head) learns in the first stage alone, as batch
-normalisation does there. The base has no M of its own: of what it knows only what the first task uses, too,
-is protected.
+So W x stays for every x in M. Examples are of the stage's own, each with an answer that the policy draws,
+as with `ssu` (without its last token, after which nothing is said); what matters of X is its moment X Xᵀ
+[I, I], whose eigenvectors its left singular vectors are. What is no such matrix (embeddings, norms, biases,
+the head) learns in the first stage alone, as batch normalisation does there. The base has no M of its own:
+of what it knows only what the first task uses, too, is protected.
 """
 
 from __future__ import annotations

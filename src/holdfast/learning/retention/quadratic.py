@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class QuadraticPull(Strategy):
-    """gradient ← gradient + λ I (θ − θ*), with the importance I that earlier stages left."""
+    """gradient ← gradient + λ I (θ − θ*), with the importance I that earlier stages left.
+
+    θ are the weights that the policy computes with: in bfloat16 they are pulled once they have changed there.
+    """
 
     measured: ClassVar[str]  # what the importance is called where it lies
 
