@@ -85,7 +85,7 @@ def curve(served: Served | None, options: argparse.Namespace) -> list[dict[str, 
             templates=TEMPLATES["embedded" if options.model == "embedded" else "standard"],
             stream=("served",),
             load_base=lambda: Policy.load(options.model, model),
-            sampler=served and ServedGenerator(served, policy, Path(folder) / "served"),
+            sampler=None if served is None else ServedGenerator(served, policy, Path(folder) / "served"),
         )
         learn(
             stage,

@@ -37,6 +37,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
     "mas": {"strength": 1.0} | FEW,
     "olora": {"rank": 2},
     "reglora": {"strength": 1.0},
+    "rwalk": {"strength": 1.0},
     "si": {"strength": 1.0},
     "ssu": FEW,
 }
@@ -54,8 +55,13 @@ LEAVES = {
     "olora",
     "reglora",
 }
-LEAVES |= {"si", "ties"}
-STEPPING = ("mofo", "osft", "si")  # they look at the weights after each step, as the optimiser keeps them
+LEAVES |= {"rwalk", "si", "ties"}
+STEPPING = (
+    "mofo",
+    "osft",
+    "rwalk",
+    "si",
+)  # they look at the weights after each step, as the optimiser keeps them
 # Others are tested alike in test_replay_strategies.py: they need grades, or keep what a stage says.
 TESTED_THERE = {settings.get("kind", case) for case, (_, settings) in EVERY.items()}
 KNOWN = sorted(KINDS.keys() - TESTED_THERE)

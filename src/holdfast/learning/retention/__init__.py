@@ -62,6 +62,7 @@ KINDS = {  # modules here and their classes, loaded when they are used
     "l2": "l2:L2",
     "mas": "mas:MAS",
     "mofo": "mofo:MoFO",
+    "rwalk": "rwalk:RiemannianWalk",
     "si": "si:SynapticIntelligence",
     "ssu": "ssu:SSU",
     # rates
