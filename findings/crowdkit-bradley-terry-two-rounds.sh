@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# crowd-kit's BradleyTerry, asked for 10,000 rounds, takes two, whatever its tolerance: it compares the scores of a round
-# with those of the round before in the same array, sees that nothing has moved, and stops. Of five models, each of
-# which wins two of three comparisons with the next, the third stands above the second, which beats it, and the first
+# crowd-kit's BradleyTerry, asked for 10,000 rounds, takes two, whatever its tolerance: it compares the scores of a
+# round with those of the round before in the same array, sees that nothing has moved, and stops. Of five models, each
+# of which wins two of three comparisons with the next, the third stands above the second, which beats it, and the first
 # has 3 times the score of the last instead of 16 times. Its documentation says that it maximises the likelihood, and
 # stops when the loss changes by less than the tolerance; with a tolerance of 0 it does.
 # Exits with 0 while that is so. Takes about 600 MB and the package index; Holdfast has no part in it.

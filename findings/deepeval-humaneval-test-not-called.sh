@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # deepeval's HumanEval counts every program as right that can be defined. The data set's test defines a function check()
-# and is called with the program's function by whoever runs it; deepeval puts the test behind the program and never calls
-# it, so that no assertion is reached. A sum that multiplies is right, as is one that names a variable that is not there,
-# and "x = 1". A right program that begins with an import is wrong, for imports fail there. Nothing of it is documented.
+# that whoever runs it is to call with the program's function; deepeval puts the test behind the program and never calls
+# it, so that no assertion is reached. A sum that multiplies is right, as is one that names a variable that is not
+# there, and "x = 1". A right program that begins with an import is wrong, for imports fail there. None of it is
+# documented.
 # Exits with 0 while that is so. Takes about 400 MB and the package index; Holdfast has no part in it.
 set -euo pipefail
 DEEPEVAL=4.3.1 DATASETS=5.0.1
