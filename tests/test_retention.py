@@ -12,10 +12,12 @@ import torch
 from experiment_helpers import make_experiment, run_here
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
-from holdfast.learning.loop import learn
+from holdfast.learning.loop import learn, step
+from holdfast.learning.retention import Strategy
 from holdfast.learning.retention.er import ExperienceReplay
 from holdfast.learning.retention.ewc import OnlineEWC
 from holdfast.learning.retention.l2 import L2
+from holdfast.learning.schedule import learning_rate
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from test_learning import items_of, sft, stage_of, train, weights
@@ -69,6 +71,31 @@ def test_each_update_of_a_batch_has_its_share_of_replay() -> None:
         part = padded[4 * update : 4 * update + 4]
         assert all(item in part for item in NEW[3 * update : 3 * update + 3]), "and one more of the 12"
         assert all(item in NEW[:12] for item in part)
+
+
+@pytest.mark.parametrize(("size", "updates", "steps"), [(1, 2, 1), (3, 2, 2), (6, 4, 3)])
+def test_a_batch_of_another_size_has_no_more_steps_than_updates(
+    size: int, updates: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It failed where there were fewer examples than updates, and ran on past the learning rates' end."""
+
+    class Resized(Strategy):
+        kind: str = "resized"
+
+        def batch(self, stage: Any, memory: Any, items: Any, iteration: int) -> Any:
+            return NEW[:size]
+
+    rates: list[float] = []
+
+    def counted(*given: Any) -> dict[str, float]:
+        rates.append(given[5])
+        return step(*given)
+
+    monkeypatch.setattr("holdfast.learning.loop.step", counted)
+    method = sft(batch=4, updates=updates, schedule="cosine").model_copy(update={"retention": (Resized(),)})
+    policy = Policy.load("embedded", ModelSettings())
+    train(policy, method, tmp_path, 1, NEW)
+    assert rates == [learning_rate(method, number, updates) for number in range(steps)]
 
 
 def test_the_pull_of_ewc_by_hand() -> None:

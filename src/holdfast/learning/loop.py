@@ -103,7 +103,7 @@ def learn(
         if iteration + 1 < iterations:  # decoded while the device learns
             coming = pick(stage.items, method.batch, iteration + 1, stage.stream)
             policy.prepare([example.images for _, example in coming])
-        parts: Iterable[Groups] = () if groups is None else groups.split(len(batch) // method.updates)
+        parts: Iterable[Groups] = () if groups is None else groups.split(_step_size(method, batch, groups))
         rows = [
             step(policy, objective, optimizer, part, method, learning_rate(method, number, steps), strategies)
             for number, part in enumerate(parts, iteration * method.updates)
@@ -195,6 +195,11 @@ def _order(count: int, epoch: int, stream: tuple[object, ...]) -> list[int]:
     order = list(range(count))
     named_stream(*stream, "order", epoch).shuffle(order)
     return order
+
+
+def _step_size(method: Method, batch: Sequence[Item], groups: Groups) -> int:
+    """Prompts of one step: a batch of any size, as code of the user's may make it, has at most `updates`."""
+    return math.ceil(max(len(batch), len(groups.prompts)) / method.updates)
 
 
 def collect(
