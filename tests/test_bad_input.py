@@ -12,7 +12,7 @@ from PIL import Image
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_jsonl
 from holdfast.learning.groups import item_name
-from holdfast.learning.loop import learn, step
+from holdfast.learning.loop import learn, pick, step
 from holdfast.learning.methods import Method, make_method
 from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
@@ -20,6 +20,7 @@ from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
+from holdfast.rng import stream
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.prompts import TEMPLATES
 from policy_helpers import make_folder, make_policy, random_image
@@ -90,6 +91,24 @@ def test_training_goes_on_after_an_output_that_is_not_finite(objective, tmp_path
     after = weights(policy)
     assert not same(before, after)
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
+
+
+def test_a_refill_that_is_not_finite_names_its_own_example(tmp_path, monkeypatch, caplog):
+    """Answers of one token are never right, so that all prompts of the batch leave it."""
+    policy = Policy.load("embedded", ModelSettings())
+    monkeypatch.setattr(policy, "encode", Poisoned(policy, {1}))
+    method = make_method(
+        objective="dapo",
+        learning_rate=1e-3,
+        batch=2,
+        group_size=2,
+        refills=1,
+        sampling=Sampling(max_tokens=1),
+    )
+    train(policy, method, tmp_path, 1)
+    own = stream("test", 0, "refill", 1).sample(SEEN, 2)[-1]
+    assert own != pick(SEEN, 2, 0, ("test",))[-1]
+    assert f"An iteration is skipped for {item_name(own)}." in caplog.text
 
 
 @pytest.mark.parametrize("objective", METHODS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import torch
 
 from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import Spent
-from holdfast.policy.batch import Completions, Prompts, group_tokens
+from holdfast.policy.batch import Completions, NotFiniteError, Prompts, group_tokens
 
 if TYPE_CHECKING:
     from holdfast.policy.budget import TokenBudget
@@ -122,3 +123,12 @@ def item_name(item: Item) -> str:
     """What messages call an example."""
     task, example = item
     return f"{task.name} {example.id}"
+
+
+@contextmanager
+def naming(items: Sequence[Item]) -> Iterator[None]:
+    """Output that is not finite, of these examples within the block, is told with the one whose it is."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise error if error.name else error.named([item_name(item) for item in items]) from None

@@ -17,7 +17,7 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import DamagedCheckpoint, load_checkpoint, save_checkpoint
 from holdfast.learning.curve import Curve
-from holdfast.learning.groups import Groups, item_name
+from holdfast.learning.groups import Groups, naming
 from holdfast.learning.methods import Method
 from holdfast.learning.objectives import LossSums, Objective
 from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
@@ -207,9 +207,10 @@ def collect(
 ) -> Groups | None:
     """The groups of an iteration; None, after a warning, where the policy's output is not finite."""
     try:
-        return objective.collect(policy, batch, stream)
+        with naming(batch):
+            return objective.collect(policy, batch, stream)
     except NotFiniteError as error:
-        log.warning("An iteration is skipped for %s. %s", item_name(batch[error.index]), error)
+        log.warning("An iteration is skipped for %s. %s", error.name, error)
         return None
 
 

@@ -20,7 +20,7 @@ from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import Spent
-from holdfast.learning.groups import Groups
+from holdfast.learning.groups import Groups, naming
 from holdfast.learning.methods import RFT, SFT
 from holdfast.learning.surrogates import Sampled, truncated_ratio
 from holdfast.policy.encode import Unfit
@@ -199,14 +199,17 @@ class PolicyGradient(Objective):
             advantages_BG = advantages_BG.masked_fill(rollouts.scores_BG[:, sampled] < RIGHT, 0.0)
 
         def logprobs(of: Policy | Reference) -> torch.Tensor:
-            with torch.no_grad():
+            with torch.no_grad(), naming(items):
                 return of.group_logprobs(
                     rollouts.prompts, completions, method.sampling.temperature
                 ).logprobs_BGR
 
         old, drift = None, dict[str, float]()
         if self.sampler is not None:
-            own, drift = self.sampler.recompute(rollouts.prompts, completions, method.sampling.temperature)
+            with naming(items):
+                own, drift = self.sampler.recompute(
+                    rollouts.prompts, completions, method.sampling.temperature
+                )
             old, completions = own.logprobs_BGR, replace(completions, entropy_BGR=own.entropy_BGR)
         elif method.updates > 1:  # with one, a step is exactly on-policy: the old policy is the current one
             old = logprobs(policy)
@@ -232,19 +235,20 @@ class PolicyGradient(Objective):
 
     def _roll_out(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Rollouts:
         method = self.method
-        return roll_out(
-            policy,
-            items,
-            style=method.style,
-            templates=self.templates,
-            sampling=method.sampling,
-            group_size=method.group_size,
-            stream=stream,
-            greedy_row=method.greedy,
-            to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
-            parts=method.reward,
-            sampler=self.sampler,
-        )
+        with naming(items):  # which of a refill are no batch
+            return roll_out(
+                policy,
+                items,
+                style=method.style,
+                templates=self.templates,
+                sampling=method.sampling,
+                group_size=method.group_size,
+                stream=stream,
+                greedy_row=method.greedy,
+                to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
+                parts=method.reward,
+                sampler=self.sampler,
+            )
 
     def _refilled(
         self, policy: Policy, items: list[Item], rollouts: Rollouts, spent: Spent, stream: tuple[object, ...]
