@@ -35,9 +35,18 @@ def test_exchanged_pictures_are_those_of_the_item_half_the_list_away() -> None:
     given = [example(str(n), (10 + n, 10)) for n in range(4)] + [example("two", (5, 5), (6, 6))]
     changed = without_pictures(given, "exchanged")
     sizes = [[image.size[0] for image in one.images] for one in changed]  # type: ignore[union-attr]
-    # Two places on: 0 ↔ 2, 1 → 3; 2 would get two pictures, and two would get one: grey ones of their own.
-    assert sizes == [[12], [13], [12], [10], [5, 6]]
-    assert changed[0].images == given[2].images and changed[2].images[0].getpixel((0, 0)) == GREY  # type: ignore[union-attr]
+    # Two places on: 0 → 2, 1 → 3; 2 would get two pictures, so 3 on; none has two others: grey ones.
+    assert sizes == [[12], [13], [10], [10], [5, 6]]
+    assert changed[0].images == given[2].images and changed[4].images[0].getpixel((0, 0)) == GREY  # type: ignore[union-attr]
+
+
+def test_exchanged_pictures_are_others_where_items_show_the_same() -> None:
+    """Four questions about each of two pictures, one after the other: half the list away is the same one."""
+    given = [example(str(n), (10 + n % 2, 10)) for n in range(8)]
+    changed = without_pictures(given, "exchanged")
+    assert [one.images[0].size[0] for one in changed] == [11, 10] * 4  # type: ignore[union-attr]
+    alone = without_pictures([example(str(n), (10, 10)) for n in range(3)], "exchanged")
+    assert all(one.images[0].getpixel((0, 0)) == GREY for one in alone)  # type: ignore[union-attr]
 
 
 def test_hidden_forgetting_by_hand() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -17,12 +18,13 @@ from holdfast.measures import Measure, Moment, Request
 if TYPE_CHECKING:
     from holdfast.experiment.jobs import Runner
     from holdfast.experiment.plan import Job
-    from holdfast.tasks.example import Example
+    from holdfast.tasks.example import Example, ImageSource
 
 GREY = (128, 128, 128)
 
 
 class Reliance(Measure):
+    version: ClassVar[int] = 3  # up to 2, `exchanged` left an item its own picture where others show the same
     unit_seconds: ClassVar[float] = 0.002
 
     examples: int = Field(100, ge=1)  # of each task so far, the first of those that judge
@@ -59,20 +61,35 @@ class Reliance(Measure):
 
 
 def without_pictures(examples: Sequence[Example], pictures: Literal["blank", "exchanged"]) -> list[Example]:
-    """The examples with grey pictures of the same sizes, or with those of the item half the list away.
+    """The examples with grey pictures of the same sizes, or with those of another item: the first, from half
+    the list away on, that has as many and none of the same.
 
-    An item that has no others to take from, or with another number of pictures, gets grey ones.
+    An item that has no others to take from gets grey ones.
     """
     from PIL import Image
 
-    from holdfast.tasks.example import open_image
+    from holdfast.tasks.example import named, open_image
 
+    sizes, seen = [], []
+    for example in examples:
+        with named(example):
+            shown = [open_image(image) for image in example.images]
+        sizes.append([image.size for image in shown])
+        seen.append([sha256(repr(image.size).encode() + image.tobytes()).digest() for image in shown])
     changed = []
     for place, example in enumerate(examples):
-        other = examples[(place + len(examples) // 2) % len(examples)]
-        if pictures == "exchanged" and other is not example and len(other.images) == len(example.images):
-            images = other.images
-        else:
-            images = tuple(Image.new("RGB", open_image(image).size, GREY) for image in example.images)
-        changed.append(replace(example, images=images))
+        others = _others(examples, seen, place) if pictures == "exchanged" else None
+        grey = (Image.new("RGB", size, GREY) for size in sizes[place])
+        changed.append(replace(example, images=tuple(grey) if others is None else others))
     return changed
+
+
+def _others(
+    examples: Sequence[Example], seen: Sequence[Sequence[bytes]], place: int
+) -> tuple[ImageSource, ...] | None:
+    """The pictures that an item gets in place of its own; `seen` tells which are the same."""
+    start = place + len(seen) // 2
+    for other in (number % len(seen) for number in range(start, start + len(seen))):
+        if len(seen[other]) == len(seen[place]) and set(seen[other]).isdisjoint(seen[place]):
+            return examples[other].images
+    return None
