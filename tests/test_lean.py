@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -141,3 +143,19 @@ def test_gradients_of_norms_and_rotations():
     assert torch.autograd.gradcheck(lambda x, w: lean._Norm.apply(x, w, 1e-5), (rows, weight))
     angle = torch.randn(3, 1, 3, generator=made).double().repeat(1, 1, 2)
     assert torch.autograd.gradcheck(lambda x: lean._Rotate.apply(x, angle.cos(), angle.sin()), (rows,))
+
+
+@pytest.mark.parametrize(("off", "way"), [(5e-4, "packed"), (5e-3, "plain")])
+def test_a_low_temperature_makes_rounding_larger(off, way, folder, monkeypatch):
+    """Logits that are off by no more than rounding explains are so after a division by 0.05, too."""
+    policy, temperature = make_policy(folder), 0.05
+    prompts, completions = random_batch(policy, 7, (1, 1), 2, 5)
+    exact = policy.logprobs_by
+
+    def rounded(by, *rest):
+        found = exact(by, *rest)
+        return found if by == "plain" else replace(found, logprobs_BGR=found.logprobs_BGR + off / temperature)
+
+    monkeypatch.setattr(policy, "logprobs_by", rounded)
+    policy.check(prompts, completions, temperature)
+    assert policy.checked and policy.way == way and (policy.lean is not None) == (way == "packed")

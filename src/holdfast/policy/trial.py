@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Largest difference in log-probability that rounding explains.
+# Largest difference in log-probability that rounding explains, at a temperature of 1.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 
 
@@ -80,7 +80,7 @@ def try_packed(
     difference = policy.shards.agreed(compared)
     if difference is None:
         return False  # nothing to compare with: the next group will show
-    policy.checked, most = True, TOLERANCE[next(policy.model.parameters()).dtype]
+    policy.checked, most = True, _most(policy, temperature)
     if difference <= most:
         return False
     drawn = None  # they are drawn anew
@@ -104,7 +104,7 @@ def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions
         return False
     difference = _off(policy, "packed", prompts.select([0]), completions.select([0]), temperature)
     policy.replays_checked = True
-    backbone.replays = difference <= TOLERANCE[next(policy.model.parameters()).dtype]
+    backbone.replays = difference <= _most(policy, temperature)
     if not backbone.replays:
         log.warning("Replayed decoding steps are not used: their log-probabilities are off by %.2g on "
                     "average. Sampling is slower.", difference)  # fmt: skip
@@ -129,7 +129,7 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
     shown = prompts.select(ends), completions.select(ends).columns(slice(0, 2))
     difference, kind = _off(policy, "plain", *shown, temperature), type(policy.model).__name__
     policy.drawn |= {padded}
-    if not difference > TOLERANCE[next(policy.model.parameters()).dtype] / min(1, temperature):
+    if not difference > _most(policy, temperature):
         return False
     if policy.care == UNCACHED:
         raise HoldfastError(
@@ -142,6 +142,11 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
                 "one by one%s, which is slower.", kind, how, difference,
                 " and without it" * (policy.care == UNCACHED))  # fmt: skip
     return True
+
+
+def _most(policy: Policy, temperature: float) -> float:
+    """The largest difference that rounding explains, which a temperature below 1 makes larger."""
+    return TOLERANCE[next(policy.model.parameters()).dtype] / min(1, temperature)
 
 
 def _off(policy: Policy, way: str, prompts: Prompts, drawn: Completions, temperature: float) -> float:
