@@ -16,7 +16,7 @@ from holdfast.errors import InputError
 from holdfast.experiment.export import find_chain
 from holdfast.report.page import build
 from holdfast.report.sections.settings import axis_figure, axis_table, pareto_figure, section
-from holdfast.report.sections.training import training_curves
+from holdfast.report.sections.training import training_curves, training_lines
 from holdfast.report.style import looks_of
 from holdfast.report.table import Table
 from measured_results import make_grid
@@ -216,6 +216,20 @@ def test_the_page_of_a_large_grid(tmp_path):
     named = {text.get_text() for text in legend.get_texts()}
     assert named.isdisjoint(analysis.by_name) and named  # 12 entries would cover the panels
     assert "holdfast report runs/made-up" in (tmp_path / "report.md").read_text()
+
+
+def test_a_method_without_a_penalty_has_no_curve_of_its_kl():
+    """Its rows hold 0 where nothing was compared; beside penalised ones it seemed to be the closest."""
+    results = make_grid(ladder=(1e-4,), kl=(0.0, 0.1), items=10, sequence=SHORT, general=())
+    runs = [
+        replace(run, curves=[[row | {"kl": 0.0} for row in rows] for rows in run.curves])
+        if run.axes.get("kl_coef") == 0
+        else run
+        for run in results.runs
+    ]
+    analysis = analyse(replace(results, runs=tuple(runs)))
+    held = {method.axes["kl_coef"] for method, *_ in training_lines(analysis, "kl")}
+    assert held == {0.1} and len(training_lines(analysis, "reward")) > len(held)
 
 
 @pytest.mark.usefixtures("unsaved")

@@ -147,8 +147,8 @@ def training_curves(analysis: Analysis, looks: Looks) -> Figure | None:
     run's one long stage, stand side by side.
     """
     drawn = {key: training_lines(analysis, key) for key, _ in PANELS}
-    # What is 0 throughout (KL without a penalty, clipping with one update) tells nothing.
-    shown = [(key, title) for key, title in PANELS if any(np.nan_to_num(y).any() for *_, y in drawn[key])]
+    # What is 0 throughout (clipping with one update) tells nothing.
+    shown = [(key, title) for key, title in PANELS if not _zero([y for *_, y in drawn[key]])]
     if not shown:
         return None
     figure, grid = panels(len(shown), min(2, len(shown)), sharex=True)
@@ -196,9 +196,14 @@ def training_lines(analysis: Analysis, key: str) -> list[Line]:
                 y.append(
                     np.append(nan_mean(np.stack([values[:length] for values in present]), axis=0), np.nan)
                 )
-        if y:
+        if y and not (name == "kl" and _zero(y)):
             lines.append((method, np.concatenate(x), np.concatenate(y)))
     return lines
+
+
+def _zero(curves: Sequence[np.ndarray]) -> bool:
+    """Whether they are 0 throughout. A KL that is so was not measured: the method has no penalty."""
+    return not any(np.nan_to_num(curve).any() for curve in curves)
 
 
 def _binned(rows: Sequence[Mapping[str, Any]], name: str, points: int) -> np.ndarray | None:
