@@ -296,6 +296,14 @@ def test_skips_in_a_row_are_counted_across_a_kill(tmp_path, monkeypatch):
         train(policy, sft(), tmp_path, 9, items, checkpoint_every=1)
 
 
+def test_a_step_that_is_skipped_counts_in_no_mean(tmp_path, monkeypatch):
+    steps = iter([{"loss": 0.5, "kept": 1.0, "skipped": 0.0}, {"loss": 0.0, "skipped": 1.0}] * 2)
+    monkeypatch.setattr("holdfast.learning.loop.step", lambda *_: next(steps))
+    train(Policy.load("embedded", ModelSettings()), sft(updates=2), tmp_path, 2, items_of("facts", 8))
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [(row["loss"], row["kept"], row["skipped"]) for row in rows] == [(0.5, 1.0, 0.5)] * 2
+
+
 def test_batches_go_through_epochs_without_replacement():
     items = list(range(10))
     seen = [item for iteration in range(5) for item in pick(items, 4, iteration, ("order",))]

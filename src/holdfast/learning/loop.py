@@ -108,8 +108,7 @@ def learn(
             step(policy, objective, optimizer, part, method, learning_rate(method, number, steps), strategies)
             for number, part in enumerate(parts, iteration * method.updates)
         ] or [{"skipped": float(groups is None)}]  # or nothing was left to learn from
-        keys = dict.fromkeys(key for row in rows for key in row)  # a step that was skipped has fewer
-        row = {key: sum(row.get(key, 0.0) for row in rows) / len(rows) for key in keys}
+        row = _mean([row for row in rows if not row["skipped"]] or rows) | {"skipped": _mean(rows)["skipped"]}
         skips = skips + 1 if row["skipped"] == 1 else 0
         if skips >= TOLERATED_SKIPS:
             raise HoldfastError(
@@ -143,6 +142,12 @@ def learn(
     policy.share()
     _add(totals, stage.taken())
     return totals, left
+
+
+def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each number over the steps of an iteration; where one lacks it, it is 0."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: sum(row.get(key, 0.0) for row in rows) / len(rows) for key in keys}
 
 
 def _add(sums: dict[str, float], amounts: Mapping[str, float]) -> None:
