@@ -124,3 +124,32 @@ def test_summary_without_token_counts() -> None:
     row = table.rows[0]
     assert row["tokens"] is None
     assert row["lenient"] == 1.0
+
+
+def test_a_gain_of_few_items_makes_up_for_a_small_loss_of_many() -> None:
+    """A third lost in 60 items and all gained in 18: the mean fell by a point, which is chance, though falls
+    are three times as many as rises."""
+    before = [1.0] * 60 + [0.0] * 18 + [1.0] * 122
+    found = compare(before, [2 / 3] * 60 + [1.0] * 18 + [1.0] * 122, max_drop=0.005)
+    assert found.rows[0].change.fell(0.005) and found.rows[0].verdict == "unclear"
+    assert "or the resamples where flips count unlike" in comparison.to_table(found).note
+    assert (
+        compare(before, [2 / 3] * 60 + [0.0] * 18 + [0.0] * 20 + [1.0] * 102).rows[0].verdict == "forgotten"
+    )
+
+
+def test_all_tasks_together_are_tested_by_their_mean() -> None:
+    """The large task fell by 3 points, the small one rose by 1.5: flips alone would tell of the large one."""
+    small, large = np.arange(200), np.arange(10_000)
+    before = [answers("large", large < 5000), answers("small", small < 100)]
+    after = [answers("large", large < 4700), answers("small", small < 103)]
+    *_, together = comparison.compare(before, after, max_drop=0.005, level=0.95).rows
+    assert together.change.lost > together.change.gained and together.change.value < -0.005
+    assert together.p > 0.05 and together.verdict == "unclear"
+
+
+def test_a_fall_of_just_what_is_allowed_is_no_fall_beyond_it() -> None:
+    """0.7 / 100 is a little less than 7 / 1000."""
+    ones = np.ones(1000)
+    assert compare(ones, np.arange(1000) >= 7, max_drop=0.7 / 100).rows[0].verdict == "unclear"
+    assert compare(ones, np.arange(1000) >= 8, max_drop=0.7 / 100).rows[0].verdict == "forgotten"

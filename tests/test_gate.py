@@ -116,6 +116,25 @@ def test_a_task_that_is_forgotten_ends_at_the_look_that_shows_it() -> None:
     looks.watch("t")(dict(enumerate(answers(good).records)))  # nothing to end
 
 
+def test_a_fall_of_just_what_is_allowed_ends_no_task() -> None:
+    """0.8 − 0.6 is a little more than 0.2."""
+    place_N = np.arange(400)
+    before, after = answers(place_N % 100 < 80), answers(place_N % 100 < 60)
+    Looks([before], max_drop=0.2, level=0.95).watch("t")(dict(enumerate(after.records)))
+
+
+def test_scores_in_between_end_a_task_where_their_mean_shows_a_loss() -> None:
+    """All items lose a hundredth, which a count of flips takes for a collapse; or all lose a half."""
+    before, fell = answers(np.ones(400)), answers(np.full(400, 0.5))
+    little = answers(np.full(400, 0.99))
+    little.records[0]["score"] = 0.0
+    looks = Looks([before], max_drop=0.01, level=0.95)
+    looks.watch("t")(dict(enumerate(little.records[:100])))
+    with pytest.raises(Enough) as enough:
+        looks.watch("t")(dict(enumerate(fell.records)))
+    assert len(enough.value.records) == 200
+
+
 def test_check_ends_tasks_early(call: Call, hurt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, asked = LocalGenerator.generate, []
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from holdfast.analysis.bootstrap import LEVEL, Estimate, estimate
 from holdfast.analysis.metrics import items_together
 
 RESAMPLES = 10_000
+ROUNDING = 1e-12  # means closer than this are ties, computed in another order
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Change:
         draws_B: the change in accuracy, resampled; the observed one in front.
         lost, gained: items whose score fell, and rose; of scores 0 and 1, right before and wrong after, and
             the reverse.
+        alike: each item whose score changed adds as much to the change, or takes as much from it: scores are
+            0 and 1, and tasks have the same number of items.
         counting: items of one task that tell as much; fewer than there are, where tasks that count alike
             have different numbers of them.
         turned: share of items whose score changed; of several tasks, each weighs as its part in the
@@ -48,6 +50,7 @@ class Change:
     draws_B: np.ndarray
     lost: int
     gained: int
+    alike: bool
     counting: int
     turned: float
 
@@ -58,8 +61,19 @@ class Change:
 
     @property
     def p(self) -> float:
-        """Probability of flips at least as one-sided as these if both directions were equally likely."""
-        return mcnemar(self.lost, self.gained)
+        """Of no change, two-sided: by McNemar's exact test where flips tell the mean, else by the resamples.
+
+        A count of flips knows nothing of their size: where many items lose a little and a few gain much, it
+        finds a loss though accuracy is the same.
+        """
+        if self.alike:
+            return mcnemar(self.lost, self.gained)
+        resamples_B = self.draws_B[1:] * np.sign(self.value)
+        return min(1.0, 2 * (1 + int((resamples_B <= 0).sum())) / (1 + len(resamples_B)))
+
+    def fell(self, most: float) -> bool:
+        """Whether accuracy fell by more than so much."""
+        return -self.value > most + ROUNDING
 
     def interval(self, level: float = LEVEL) -> Estimate:
         """The change with its bootstrap interval."""
@@ -72,15 +86,17 @@ def compare(name: str, before_N: np.ndarray, after_N: np.ndarray) -> Change:
     Args:
         name: of the task; names the random stream, so that results are the same on every run.
     """
+    change_N = after_N - before_N
     return Change(
         items=len(before_N),
         before=float(before_N.mean()),
         after=float(after_N.mean()),
-        draws_B=resampled_means(after_N - before_N, (-1.0, 1.0), name),
-        lost=int((after_N < before_N).sum()),
-        gained=int((after_N > before_N).sum()),
+        draws_B=resampled_means(change_N, (-1.0, 1.0), name),
+        lost=int((change_N < 0).sum()),
+        gained=int((change_N > 0).sum()),
+        alike=bool(np.isin(change_N, (-1, 0, 1)).all()),
         counting=len(before_N),
-        turned=float((after_N != before_N).mean()),
+        turned=float((change_N != 0).mean()),
     )
 
 
@@ -95,6 +111,7 @@ def pool(changes: Sequence[Change]) -> Change:
         draws_B=np.mean([change.draws_B for change in changes], axis=0),
         lost=sum(change.lost for change in changes),
         gained=sum(change.gained for change in changes),
+        alike=all(change.alike for change in changes) and len({change.items for change in changes}) == 1,
         counting=counting,
         turned=noise * counting,
     )
@@ -116,10 +133,12 @@ def resampled_means(values_N: np.ndarray, extremes: tuple[float, float], name: s
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """McNemar's exact test, two-sided: is each flip as likely to be a loss as a gain? Of scores in between it
-    is the sign test."""
+    """McNemar's exact test, two-sided: is each flip as likely to be a loss as a gain?"""
     flips = lost + gained
-    tail = sum(comb(flips, count) for count in range(min(lost, gained) + 1))
+    tail = ways = 1  # ways: in which so many of the flips are of the rarer kind
+    for count in range(min(lost, gained)):
+        ways = ways * (flips - count) // (count + 1)
+        tail += ways
     return min(1.0, 2 * tail / 2**flips)
 
 

@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from holdfast.analysis.paired import ROUNDING
 from holdfast.errors import InputError
 
 CHURN = 0.2  # assumed where none was seen
@@ -37,7 +38,7 @@ def power(items: int, *, loss: float, churn: float, alpha: float, max_drop: floa
     share = (churn + loss) / (2 * churn)  # of flips that are losses
     found = 0.0
     for flips, chance in zip(flips_F.tolist(), chance_F.tolist(), strict=True):
-        fewest = max(_boundary(flips, alpha), int((flips + max_drop * items) // 2) + 1)
+        fewest = max(_boundary(flips, alpha), int((flips + (max_drop + ROUNDING) * items) // 2) + 1)
         losses_L = np.arange(fewest, flips + 1)
         found += chance * float(_binomial(flips, share, losses_L).sum())
     return found

@@ -2,8 +2,9 @@
 
 A row (a task, or all tasks together) is
 
-    forgotten   accuracy fell by more than the bound, and the fall is no chance: McNemar's exact test,
-                adjusted for the number of rows (Holm), gives at most 1 − level
+    forgotten   accuracy fell by more than the bound, and the fall is no chance: McNemar's exact test, or the
+                resamples where flips count unlike, adjusted for the number of rows (Holm), gives at most
+                1 − level
     kept        the interval of the change lies wholly above minus the bound
     unclear     neither: too few items to tell
 
@@ -39,7 +40,7 @@ class Compared:
     """One row: a task, or all of them.
 
     Attributes:
-        p: of McNemar's exact test or of the looks, adjusted for the number of rows.
+        p: of `Change.p` or of the looks, adjusted for the number of rows.
         unadjusted: the same, not adjusted.
     """
 
@@ -136,7 +137,7 @@ def compare(
 
 
 def _verdict(change: Change, p: float, max_drop: float, level: float) -> Verdict:
-    if -change.value > max_drop and change.lost > change.gained and p <= 1 - level:
+    if change.fell(max_drop) and p <= 1 - level:
         return "forgotten"
     return "kept" if change.interval(level).low > -max_drop else "unclear"
 
@@ -145,6 +146,8 @@ def to_table(comparison: Comparison) -> Table:
     """A row a task, and one for all."""
     level = f"{100 * comparison.level:g} %"
     test = "a group-sequential test with McNemar's" if comparison.sequential else "McNemar's exact test"
+    if not all(row.change.alike for row in comparison.rows):
+        test += ", or the resamples where flips count unlike"
     columns = [
         Column("task", "Task"),
         Column("items", "Items", "count"),

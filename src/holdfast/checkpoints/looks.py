@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from holdfast.analysis import paired
 from holdfast.analysis.results import Record
-from holdfast.analysis.sequential import Look, looks_at, p_value
+from holdfast.analysis.sequential import Look, looks_at, p_value, spent
 from holdfast.checkpoints.folder import Examined
 from holdfast.generate.evaluate import Enough
 
@@ -37,15 +38,20 @@ class Looks:
                 items = left.pop(0)
                 first = [records[place] for place in range(items)]
                 scores_N = np.array([record["score"] for record in first])
-                fell = float(self.base[task][:items].mean() - scores_N.mean())
-                if fell > self.max_drop and self.p(task, scores_N) <= self.alpha:
+                change = paired.compare(task, self.base[task][:items], scores_N)
+                if change.fell(self.max_drop) and self.p(task, scores_N) <= self.alpha:
                     raise Enough(first)
 
         return look
 
     def p(self, task: str, scores_N: np.ndarray) -> float:
-        """The p-value of the looks that so many answers allow, the one at the last item included."""
+        """The p-value of the looks that so many answers allow, the one at the last item included.
+
+        Looks count flips. Where those count unlike, the mean must show the loss as well: the p of all answers
+        so far may be what is spent by now.
+        """
         before_N = self.base[task][: len(scores_N)]
+        change = paired.compare(task, before_N, scores_N)
         lost_N, gained_N = np.cumsum(scores_N < before_N), np.cumsum(scores_N > before_N)
         items = len(self.base[task])
         made = [
@@ -53,7 +59,8 @@ class Looks:
             for count in looks_at(items)
             if count <= len(scores_N)
         ]
-        return p_value(made, items)
+        p = p_value(made, items)
+        return p if change.alike else max(p, spent(change.p, items / len(scores_N)))
 
 
 def alike(before: Sequence[Examined], after: Sequence[Examined]) -> list[Examined]:
