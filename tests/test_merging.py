@@ -199,3 +199,34 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
         assert "Traceback" not in said.err
         assert not out.exists()
     assert call("merge", "--method", "average", "embedded", one, "--out", one).code == 2
+
+
+def written(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
+    folder.mkdir()
+    files.write_json(folder / "config.json", {"tie_word_embeddings": True})
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_head_that_holds_something_else_is_merged_too(call: Call, tmp_path: Path) -> None:
+    """transformers ties no head that differs from the embeddings, whatever config.json says."""
+    embeddings, head = "model.embed_tokens.weight", "lm_head.weight"
+    base = written(tmp_path / "base", {embeddings: torch.zeros(3, 2), head: torch.ones(3, 2)})
+    new = written(tmp_path / "new", {embeddings: torch.ones(3, 2), head: torch.full((3, 2), 5.0)})
+    said = call("merge", "--method", "wise", base, new, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert load_file(tmp_path / "out/model.safetensors")[head].unique().tolist() == [3.0]
+    tied = written(tmp_path / "tied", {embeddings: torch.ones(3, 2), head: torch.ones(3, 2)})
+    said = call("merge", "--method", "wise", tied, new, "--out", tmp_path / "other")
+    assert said.code == 2 and f"{head} is in {new} but not in {tied}" in " ".join(said.err.split())
+
+
+def test_quantised_weights_are_not_merged(call: Call, tmp_path: Path) -> None:
+    """Of those in whole numbers the last model's stood for all; floats of 8 bits were a crash."""
+    whole = [written(tmp_path / f"{at}", {"w": torch.full((2, 2), at, dtype=torch.int8)}) for at in (1, 2)]
+    short = [written(tmp_path / f"f{at}", {"w": torch.ones(2, 2).to(torch.float8_e4m3fn)}) for at in (1, 2)]
+    for pair, message in ((whole, "in whole numbers that differ"), (short, "is stored in floats of 8 bits")):
+        said = call("merge", "--method", "average", *pair, "--out", tmp_path / "out")
+        assert said.code == 2 and message in said.err and not (tmp_path / "out").exists()
+    same = call("merge", "--method", "average", whole[0], whole[0], "--out", tmp_path / "out")
+    assert same.code == 0 and load_file(tmp_path / "out/model.safetensors")["w"].dtype == torch.int8

@@ -97,8 +97,12 @@ def merged(
         if len({tensor.is_floating_point() for tensor in (base, *others)}) > 1:
             raise InputError(f"{name} is stored in whole numbers in some only (a quantised model?).")
         if not last.is_floating_point():  # a table of positions, or the like
+            if last.dim() and not all(torch.equal(tensor, last) for tensor in (base, *others)):
+                raise InputError(f"{name} is stored in whole numbers that differ (a quantised model?).")
             yield name, last
             continue
+        if any(tensor.element_size() < 2 for tensor in (base, *others)):
+            raise InputError(f"{name} is stored in floats of 8 bits (a quantised model?).")
         for folder, tensor in zip(folders, (base, *others), strict=True):
             if not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"{name} in {folder.path} has numbers that are not finite; it is damaged.")

@@ -92,8 +92,8 @@ def check(
 
     A task is FORGOTTEN when its accuracy fell by more than --max-drop points and the fall is no chance:
     McNemar's exact test over the items lost and gained (the resamples of the interval, where scores lie
-    between 0 and 1), adjusted for the number of tasks, gives at most 1 − level. It is KEPT when the interval of the change lies above −max-drop. Otherwise it is UNCLEAR:
-    too few items to tell.
+    between 0 and 1), adjusted for the number of tasks, gives at most 1 − level. It is KEPT when the interval
+    of the change lies above −max-drop. Otherwise it is UNCLEAR: too few items to tell.
 
     Exit codes: 0 nothing was shown to be forgotten (with --strict: everything was shown to be kept),
     3 forgotten (with --strict: or unclear), 2 wrong input, 1 another failure (also: too much noise).

@@ -85,12 +85,18 @@ class Folder:
             return read_json(self.path / name)
 
     def _untied(self, names: Sequence[str]) -> list[str]:
-        """Without the head where it is the embeddings under another name; not every writer leaves it out."""
+        """Without the head where it is the embeddings under another name; not every writer leaves it out. One
+        that holds something else counts, as transformers has it, whatever the configuration says."""
         config = self._json("config.json") if (self.path / "config.json").is_file() else {}
         tied = any(part.get("tie_word_embeddings") for part in (config, config.get("text_config") or {}))
-        if not tied or not any(name.endswith(EMBEDDINGS) for name in names):
-            return list(names)
-        return [name for name in names if not name.endswith(HEADS)]
+        embeddings = [name for name in names if name.endswith(EMBEDDINGS)] if tied else []
+        heads = {
+            head
+            for head in names
+            if head.endswith(HEADS)
+            and any(torch.equal(self._read(head), self._read(one)) for one in embeddings)
+        }
+        return [name for name in names if name not in heads]
 
     def _adapted(self) -> list[str]:
         """Names of the adapted matrices."""
