@@ -55,6 +55,8 @@ def resealed(files: dict[str, bytes]) -> dict[str, bytes]:
     import hashlib
 
     manifest = json.loads(files["manifest.json"])
+    with suppress(ValueError, TypeError, KeyError):
+        manifest["name"] = json.loads(files["results.json"])["name"]
     for name, content in files.items():
         if name != "manifest.json":
             manifest["files"][name] = {
@@ -201,6 +203,21 @@ def test_an_edited_table_is_named(made: dict[str, bytes], tmp_path: Path) -> Non
     assert problems == (f"{name} is missing", f"{name} is missing, which its records make")
     more = contents.verify(written(tmp_path / "d.zip", made | {"tables/mine.csv": b"a\n"})).problems
     assert "tables/mine.csv is there, which its records do not make" in more
+
+
+@pytest.mark.parametrize("key", ["name", "files", "records"])
+def test_an_edited_manifest_is_named(made: dict[str, bytes], tmp_path: Path, key: str) -> None:
+    """Sizes and hashes of single records say nothing where files are as they were; they are compared, too."""
+    manifest = json.loads(made["manifest.json"])
+    if key == "name":
+        manifest[key] = "another run"
+    elif key == "files":
+        manifest[key]["results.json"]["bytes"] += 1
+    else:
+        next(iter(manifest[key].values()))[0] = "0" * 12
+    edited = made | {"manifest.json": json.dumps(manifest).encode()}
+    problems = contents.verify(written(tmp_path / "a.zip", edited)).problems
+    assert problems == (f"manifest.json has other {key} than the files",)
 
 
 def test_records_of_no_cell_and_a_bundle_without_its_jobs_do_not_agree(

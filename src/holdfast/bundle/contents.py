@@ -60,14 +60,9 @@ def bundle(results: Results, plan: Plan, with_texts: bool = False) -> bytes:
     files |= tables_of(_results(files, "the run"))  # of what a reader will have
     manifest = {
         "format": FORMAT,
-        "name": results.name,
         "bundled_with": package_versions(),
         "with_texts": with_texts,
-        "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in sorted(files.items())
-        },
-        "records": {name: _line_hashes(content) for name, content in sorted(records.items())},
+        **_of_files(results.name, files),
     }
     assert all(map(NAMES.fullmatch, files)), "a table's name that `unpack` refuses"
     return pack(files | {"manifest.json": _dumped(manifest)})
@@ -110,7 +105,13 @@ def verify(path: Path) -> Verified:
             "that wrote it."
         )
     results = _results(files, path)
-    problems = [*_file_problems(files, manifest), *_job_problems(files.get(JOBS, b"[]"))]
+    problems = list(_file_problems(files, manifest))
+    if not problems:
+        made = _of_files(results.name, files)
+        problems = [
+            f"manifest.json has other {key} than the files" for key in made if manifest.get(key) != made[key]
+        ]
+    problems += _job_problems(files.get(JOBS, b"[]"))
     stored = {name: content for name, content in files.items() if name.startswith("tables/")}
     try:
         computed = tables_of(results)
@@ -120,6 +121,21 @@ def verify(path: Path) -> Verified:
         problems += _table_problems(stored, computed)
     records = sum(content.count(b"\n") for name, content in files.items() if name.startswith("records/"))
     return Verified(_line(results.name), records, len(stored) // 2, tuple(map(_line, problems)))
+
+
+def _of_files(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """What the manifest says of a bundle's other files."""
+    listed = {name: content for name, content in sorted(files.items()) if name != "manifest.json"}
+    return {
+        "name": name,
+        "files": {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in listed.items()
+        },
+        "records": {
+            name: _line_hashes(content) for name, content in listed.items() if name.startswith("records/")
+        },
+    }
 
 
 def _line(said: object) -> str:
