@@ -177,6 +177,8 @@ def test_a_group_is_one_request(server: ChatServer) -> None:
         b'{"choices": ' + b"9" * 5000 + b"}",
         {"choices": [{"message": {"content": "The ans"}, "finish_reason": "abort"}]},
         {"choices": [{"message": {"content": ""}, "finish_reason": "error"}]},
+        {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]},
+        {"choices": [{"message": {"content": None}, "finish_reason": "tool_calls"}]},
         "slow body",
         "slow head",
     ],

@@ -43,8 +43,9 @@ LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 _REPEATED = (408, 425, 429)
 REDIRECTED = (301, 302, 303, 307, 308)
 UNKNOWN_CALLER = (401, 403)
-# Why an answer ended that the server did not finish: it was paused, stopped or failed meanwhile.
-BROKEN_OFF = ("abort", "error")
+# Why an answer ended that the server did not give whole: it was paused, stopped or failed meanwhile, or it
+# kept text of the model back.
+BROKEN_OFF = ("abort", "content_filter", "error", "function_call", "tool_calls")
 # What a server else takes from the checkpoint's own generation settings, switched off. Not all servers
 # know all of them: those that one refuses are left out.
 NEUTRAL = {
@@ -331,7 +332,7 @@ class ServerGenerator:
             raise Again(f"its answer holds {len(choices)} choices instead of {group}")
         for one in choices:
             if (ended := one.get("finish_reason")) in BROKEN_OFF:
-                raise Again(f"it broke an answer off (finish_reason: {ended})")
+                raise Again(f"its answer is not whole (finish_reason: {ended})")
         return value, choices
 
     def body(
