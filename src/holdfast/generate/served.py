@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
 _NEVER = -100  # the least that vLLM adds to a logit
 _TRIED = "tried-"  # begins the names of weights, from when the server was seen to take them whole
-_TRIAL = Sampling(max_tokens=8)
+_TRIAL = 8  # tokens at most
 _APART = 0.5  # nats from which a trial fails: 0.02 by bfloat16's rounding, 17 by a head that stays
 
 
@@ -106,7 +106,7 @@ class ServedGenerator(LocalGenerator):
         """
         self.policy.encoder.check_room(prompts, sampling.max_tokens)
         if not self._weights.startswith(_TRIED):
-            self._try_weights(questions[:1], prompts.select([0]), stream)
+            self._try_weights(questions[:1], prompts.select([0]), min(_TRIAL, sampling.max_tokens), stream)
         drawn = self._ask(questions, prompts, group, sampling, stream)
         self.recompute(prompts.select([0]), drawn.select([0]), sampling.temperature or 1.0)
         if not greedy_row:
@@ -136,8 +136,9 @@ class ServedGenerator(LocalGenerator):
         drawn = Completions.join([parts[place] for place in sorted(parts)], self.policy.draw.pad)
         return drawn.to(self.policy.device)
 
+    @torch.no_grad()
     def _try_weights(
-        self, questions: Sequence[Question], prompts: Prompts, stream: tuple[object, ...]
+        self, questions: Sequence[Question], prompts: Prompts, max_tokens: int, stream: tuple[object, ...]
     ) -> None:
         """See that the server takes all weights: signs turned, it must draw as the policy then would.
 
@@ -148,7 +149,7 @@ class ServedGenerator(LocalGenerator):
         """
         with self._signs_turned():
             self._push("")
-            drawn = self._ask(questions, prompts, 1, _TRIAL, stream)
+            drawn = self._ask(questions, prompts, 1, Sampling(max_tokens=max_tokens), stream)
             gap, _ = _apart(self.policy.group_logprobs(prompts, drawn), drawn)
         if not gap <= max(_APART, self.settings.refuse):
             raise HoldfastError(
@@ -160,7 +161,6 @@ class ServedGenerator(LocalGenerator):
         self._push(_TRIED)
 
     @contextmanager
-    @torch.no_grad()
     def _signs_turned(self) -> Iterator[None]:
         """The policy with all weights negated that learning changes, which is undone to the bit.
 
