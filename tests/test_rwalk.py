@@ -12,7 +12,7 @@ from test_retention_weights import made, stage_on
 
 
 def test_the_walk_by_hand() -> None:
-    """Two steps scored together, a third alone; γ and ε 0.5, λ 2. The second weight's way raised the loss."""
+    """Two steps scored together, a third alone; γ and ξ 0.5, λ 2. The second weight's way raised the loss."""
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
     one, two = model.parameters()
     stage, memory = stage_on(model), dict[str, torch.Tensor]()
@@ -57,7 +57,7 @@ def test_the_walk_by_hand() -> None:
 
 
 def test_the_importance_hangs_on_no_scale() -> None:
-    """Where weights move as little as in post-training, neither ε nor the size of the loss matters."""
+    """Where weights move as little as in post-training, neither ξ nor the size of the loss matters."""
 
     def importance(damping: float, scale: float) -> list[float]:
         model = nn.Linear(2, 1, bias=False)

@@ -3,7 +3,7 @@
 Chaudhry et al. (arXiv 1801.10112), sec. 4; between EWC and synaptic intelligence, with no pass besides:
 
     F ← γ F + (1 − γ) g²                                     at each step, on through the stages (EWC++)
-    s ← s + max(Σ −g Δθ, 0) / (½ F Δ² + ε)                   every n steps; sum and Δ: over these
+    s ← s + max(Σ −g Δθ, 0) / (½ F Δ² + ξ)                   every n steps; sum and Δ: over these
     ŝ ← (ŝ + s) / 2,  I = F / max F + ŝ / max ŝ              at a stage's end; ŝ = s in the first
     gradient ← gradient + λ I (θ − θ*)                       θ*: the weights at the end of the last stage
 
@@ -11,7 +11,7 @@ Chaudhry et al. (arXiv 1801.10112), sec. 4; between EWC and synaptic intelligenc
 is the loss that was taken away for each nat of it. g is the gradient as `si` sees it: of the whole step,
 before this pull and before clipping. Squares of a mean gradient are no Fisher information of single answers,
 as `ewc` has it, but they cost nothing. The paper's penalty, λ Σ I (θ − θ*)², has no half, so its λ is half of
-ours. Where ½ F Δ² is small beside ε, as at the rates of post-training, s is SI's way, and I has no scale.
+ours. Where ½ F Δ² is small beside ξ, as at the rates of post-training, s is SI's way, and I has no scale.
 """
 
 from __future__ import annotations
@@ -21,24 +21,21 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.pool import count
-from holdfast.learning.retention.quadratic import QuadraticPull
-from holdfast.learning.retention.terms import exact_weights, flat_gradient, flat_weights, inherited
+from holdfast.learning.retention.si import SynapticIntelligence
+from holdfast.learning.retention.terms import flat_weights, inherited
 from holdfast.learning.stage import Stage
 
 
-class RiemannianWalk(QuadraticPull):
-    copies = (
-        11  # I, F, s, ŝ, θ*, the path, g, the weights before a step and n steps ago; the pull and its parts
-    )
+class RiemannianWalk(SynapticIntelligence):
+    # I, F, s, ŝ, θ*, the path, g, the weights before a step and n steps ago; the pull and its parts.
+    copies = 11
     measured = "importance"
 
-    kind: Literal["rwalk"] = "rwalk"
+    kind: Literal["rwalk"] = "rwalk"  # type: ignore[assignment]
     decay: float = Field(0.9, ge=0, lt=1)  # γ
     every: int = Field(10, ge=1)  # n
-    damping: float = Field(0.1, gt=0)  # ε
 
     def begin(self, stage: Stage, memory: Memory) -> None:
         """Take up F and ŝ, and the weights the stage begins with; the walk begins here."""
@@ -49,16 +46,10 @@ class RiemannianWalk(QuadraticPull):
             memory |= {"fisher": found["fisher"], "earlier": found["score"]}
             memory[self.measured] = _share_of_most(found["fisher"]).add_(_share_of_most(found["score"]))
 
-    def gradient(self, stage: Stage, memory: Memory, groups: Groups) -> dict[str, float]:
-        """Note g, and add the pull."""
-        memory["gradient"] = flat_gradient(stage.policy)
-        return super().gradient(stage, memory, groups)
-
     def stepped(self, stage: Stage, memory: Memory, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         """Go on along the walk; a step that was skipped is none of it."""
-        gradient, after = memory.pop("gradient"), exact_weights(stage.policy, optimizer)
-        memory["path"].addcmul_(gradient, memory["before"].sub_(after))
-        memory["before"] = after
+        gradient = memory["gradient"]
+        super().stepped(stage, memory, optimizer)
         memory["fisher"].mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
         if (count(memory, "steps") + 1) % self.every == 0:
             self._score(memory)
