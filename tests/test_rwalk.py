@@ -61,6 +61,7 @@ def test_the_importance_hangs_on_no_scale() -> None:
 
     def importance(damping: float, scale: float) -> list[float]:
         model = nn.Linear(2, 1, bias=False)
+        nn.init.zeros_(model.weight)  # beside other numbers, steps this small would be rounded
         stage, memory = stage_on(model), dict[str, torch.Tensor]()
         strategy: Any = made("rwalk", strength=1.0, damping=damping)
         strategy.begin(stage, memory)
