@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +72,7 @@ def learn(
     objective = method.make(stage)
     optimizer = make_optimizer(policy.model, method, stage.stream)
     partition = Partition(optimizer, team, stage.shard, policy.shards.holds)
-    strategies = Strategies(stage)
+    strategies = Strategies(replace(stage, objective=objective))
     folder.mkdir(parents=True, exist_ok=True)
     curve = Curve(folder / "metrics.jsonl", writes=team.leads)
     try:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from holdfast.generate.served import ServedGenerator
+    from holdfast.learning.objectives import Objective
     from holdfast.policy.policy import Policy
     from holdfast.policy.reference import Reference
 
@@ -34,6 +35,7 @@ class Stage:
         sampler: draws in the policy's place, where the method says so.
         inherited: what the strategies of the stage before left, by their names.
         spent: what strategies took besides (`flops`), until the loop counts it.
+        objective: what learns, as soon as the loop has made it.
         team: who learn it together.
         shard: what of the training state each of them keeps a part of only.
     """
@@ -52,6 +54,7 @@ class Stage:
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     team: Team = field(default_factory=Team)
     shard: Shard = "none"
+    objective: Objective | None = None
     _past: dict[str, Policy | Reference] = field(default_factory=dict, repr=False)
 
     def taken(self) -> dict[str, float]:

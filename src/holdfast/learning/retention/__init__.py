@@ -63,6 +63,7 @@ KINDS = {  # modules here and their classes, loaded when they are used
     "mas": "mas:MAS",
     "mofo": "mofo:MoFO",
     "rwalk": "rwalk:RiemannianWalk",
+    "sam": "sam:SharpnessAware",
     "si": "si:SynapticIntelligence",
     "ssu": "ssu:SSU",
     # rates
