@@ -36,6 +36,12 @@ def test_rules_by_hand(rule: str, expected: list[float]) -> None:
     assert RULES[rule]([ONE, OTHER], 0.4, "weight", ONE).tolist() == expected
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_a_weight_without_entries_stays_one(rule: str) -> None:
+    empty = torch.zeros(0, 4)
+    assert RULES[rule]([empty], 0.2, "weight", empty).shape == (0, 4)
+
+
 def test_ties_takes_the_mean_of_those_with_the_elected_sign() -> None:
     """5 - 3 - 4 is negative: the mean of -3 and -4. And 1 - 1 elects neither."""
     vectors = [torch.tensor([5.0, 1.0]), torch.tensor([-3.0, -1.0]), torch.tensor([-4.0, 0.0])]

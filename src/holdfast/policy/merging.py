@@ -22,10 +22,10 @@ def larger(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def trim(vector: torch.Tensor, share: float) -> torch.Tensor:
-    """The largest ⌊share · n⌋ of n entries, at least one; the others are zero."""
+    """The largest ⌊share · n⌋ of n entries, at least one if there is any; the others are zero."""
     flat = vector.flatten()
     kept = torch.zeros_like(flat)
-    places = flat.abs().topk(max(1, int(share * flat.numel()))).indices
+    places = flat.abs().topk(min(len(flat), max(1, int(share * len(flat))))).indices
     kept[places] = flat[places]
     return kept.view_as(vector)
 
