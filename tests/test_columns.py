@@ -152,6 +152,7 @@ def test_fields_of_csv_are_text_as_written(tmp_path: Path) -> None:
         ["2024-05-01", "2023-11-30"],
         ["2024-05-01T10:00:00", "2023-11-30 09:30:00"],
         [7, "cat", "007", "1.50", "true", "null", 2.5],
+        [1, 2.5, 3.0, 12345678901234567, 10**30, 6.63e-34, 0.12345678901234],  # not all as fractions
     ],
 )
 def test_values_of_json_are_as_written(tmp_path: Path, form: str, answers: list[Any]) -> None:

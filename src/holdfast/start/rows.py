@@ -13,7 +13,8 @@ from typing import Any
 from holdfast import files
 from holdfast.errors import InputError
 from holdfast.tasks.chat import BadField, as_row, is_chat
-from holdfast.tasks.jsonl import BEFORE, check_outermost, parse_row
+from holdfast.tasks.jsonl import check_outermost
+from holdfast.tasks.jsontable import BEFORE, parse_row
 from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage

@@ -53,6 +53,7 @@ from holdfast.tasks.tables import (
     as_written,
     check_card,
     column_names,
+    json_as_written,
     library,
     plain_rows,
     problem_of_table,
@@ -64,7 +65,7 @@ from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
-VERSION = 7  # raise when the same table gives other examples or scores
+VERSION = 8  # raise when the same table gives other examples or scores
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
 
@@ -352,7 +353,7 @@ def _load(task: str, key: str, hub: str, local: bool, /, **arguments: Any) -> An
         if local:
             files.check_regular([Path(hub), *Path(hub).rglob("*")])  # a pipe would be waited for
             check_card(Path(hub))
-        found = library().load_dataset(**arguments)
+        found = (local and json_as_written(arguments)) or library().load_dataset(**arguments)
         if streaming and (types := as_written(hub, next(iter(found.values())))):
             found = library().load_dataset(**arguments, **types)
         return found
@@ -407,7 +408,8 @@ def _example(settings: Columns, root: Path | None, record: Record, split: Split)
     if settings.choices:
         values["choices"] = choices = _choices(settings, record)
     if settings.references:
-        values["references"] = references = list(answer_list(record.get(settings.references)))
+        said = answer_list(record.get(settings.references))
+        values["references"] = references = [one for one in said if one or settings.scorer == "vqa"]
     if settings.answer is not None:
         values["answer"] = fill(settings.answer, record)
     elif settings.answer_index is not None:

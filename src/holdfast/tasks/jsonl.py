@@ -38,6 +38,7 @@ from holdfast.settings import Settings
 from holdfast.tasks.chat import TURNS, BadField, as_row, is_chat
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.imagecheck import look
+from holdfast.tasks.jsontable import BEFORE, parse_row
 from holdfast.tasks.picturefiles import inline, locate, look_at, names_one
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
@@ -46,7 +47,6 @@ from holdfast.tasks.scorers import OPTION_SCORERS, get_scorer
 from holdfast.tasks.task import SPLITS, Split, Task
 
 VERSION = 7  # raise when the same file gives other examples or scores
-BEFORE = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes of which two make a character
 
 
@@ -311,35 +311,6 @@ def _texts_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list | dict):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _texts_in(inner)
-
-
-def parse_row(line: bytes) -> Any:
-    """What the JSON of a row says, or of an array of rows.
-
-    Raises:
-        BadField: it is none, or an object in it has a key twice, of which one would be lost.
-    """
-    try:
-        return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
-    except BadField:
-        raise
-    except UnicodeDecodeError:
-        problem = "is not UTF-8 text; save the file as UTF-8"
-    except json.JSONDecodeError as error:
-        problem = f"is broken JSON: {error.msg} at column {error.colno}"
-    except RecursionError:
-        problem = "is nested too deep; a row has a few levels at most"
-    except ValueError:
-        problem = "holds a number of too many digits; write it in quotes"
-    raise BadField(None, problem)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise BadField(next(key for key in made if keys.count(key) > 1), "stands there twice; keep one")
-    return made
 
 
 def _pictures(line: bytes) -> list[str]:

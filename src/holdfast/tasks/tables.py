@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import yaml
 
 from holdfast.errors import HoldfastError, InputError, reason, shortened
 from holdfast.tasks.benchmarks.benchmark import Record
 from holdfast.tasks.csvfile import problem_of_csv, repeated
 from holdfast.tasks.example import LazyImage
+from holdfast.tasks.jsontable import JsonTable, json_table
 
 ROWS_AT_ONCE = 64  # some hold several images
 JSON = "extension<arrow.json>"  # the arrow type of JSON's text
+SHORT = {"float": np.float32, "halffloat": np.float16}  # whose 0.1 is 0.10000000149011612 among Python's
 
 
 @cache
@@ -64,6 +67,8 @@ def column_names(place: str, table: Any) -> list[str]:
     Raises:
         InputError: it is damaged.
     """
+    if isinstance(table, JsonTable):
+        return table.names
     first = _first(place, table)
     return [] if first is None else list(first.column_names)
 
@@ -102,6 +107,8 @@ def as_written(place: str, table: Any) -> dict[str, Any]:
     The types that it guesses make 7 of `007` in CSV, no value of the answers `None` and `NA`, and times of
     JSON's texts that look like dates.
     """
+    if isinstance(table, JsonTable):
+        return {}
     kind, features = table.info.builder_name, table.features
     if kind == "csv":  # its names are known once it was read in this way
         names = features or column_names(place, table)
@@ -116,6 +123,20 @@ def as_written(place: str, table: Any) -> dict[str, Any]:
         if times:
             return {"features": library().Features(guessed | dict.fromkeys(times, library().Json()))}
     return {}
+
+
+def json_as_written(loaded: Mapping[str, Any]) -> dict[str, JsonTable] | None:
+    """The splits of a table on this disk whose files are JSON, each value as it is; None for another table.
+
+    Args:
+        loaded: what `load_dataset` would be given.
+    """
+    builder = library().load_dataset_builder(**{key: loaded[key] for key in loaded if key != "streaming"})
+    if builder.info.builder_name != "json" or builder.config.field is not None:  # said by the folder's card
+        return None
+    files = builder.config.data_files
+    tables = {split: table for split in files if (table := json_table([*map(Path, files[split])]))}
+    return tables if len(tables) == len(files) else None
 
 
 def check_card(folder: Path) -> None:
@@ -189,11 +210,19 @@ def batches_of(file: Path, rows: int = ROWS_AT_ONCE) -> tuple[Any, Iterable[Any]
 
 
 def plain_rows(table: Any) -> Iterator[dict[str, Any]]:
-    """Rows of a `datasets` table as they are stored, with JSON text decoded (`_said`)."""
+    """Rows of a table as they are stored, with JSON text decoded (`_said`)."""
+    if isinstance(table, JsonTable):
+        yield from table
+        return
     for batch in table.with_format("arrow").iter(ROWS_AT_ONCE):
         written = [field for field in batch.schema if JSON in str(field.type)]
+        short = [(field.name, SHORT[str(field.type)]) for field in batch.schema if str(field.type) in SHORT]
         for row in batch.to_pylist():
-            yield row | {field.name: _said(row[field.name], field.type) for field in written}
+            row |= {field.name: _said(row[field.name], field.type) for field in written}
+            for name, kind in short:
+                if row[name] is not None:
+                    row[name] = float(str(kind(row[name])))
+            yield row
 
 
 def _said(value: Any, kind: Any) -> Any:
