@@ -14,11 +14,11 @@ from holdfast.tasks.catalog import get_task, names
 from holdfast.tasks.example import open_image
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prompts import TEMPLATES, render_prompt
-from holdfast.tasks.scorers import latex
+from holdfast.tasks.scorers import SCORERS, latex
 from holdfast.tasks.scoring import extract_answer
 from holdfast.tasks.source import from_folder
 from holdfast.tasks.task import Task
-from hub_fixtures import HUB, OFFICIAL, ROWS, TEN, hub_image, table, textvqa_row
+from hub_fixtures import HUB, OFFICIAL, ROWS, TEN, hub_image, science_row, table, textvqa_row
 
 FORMS = [(name, "hub") for name in HUB] + [(name, "official") for name in OFFICIAL]
 
@@ -142,6 +142,28 @@ def test_vizwiz_reads_unsuitable_as_unanswerable_where_it_chooses_the_reference(
     assert example.answer == reference
     assert example.references == tuple(answers)  # soft accuracy counts what they said
     assert example.meta["answerable"] == (reference != "unanswerable")
+
+
+@pytest.mark.parametrize("name", ["textvqa", "vizwiz"])
+def test_an_annotator_without_an_answer_is_one_of_the_ten(name):
+    """Leaving blanks out would leave fewer than ten, of whom two that agree are enough."""
+    answers = ["dog"] * 3 + ["cat"] * 2 + ["", " ", ""] + ["cow", "pig"]
+    row = {**textvqa_row(0), "answers": answers, "image": hub_image(0), "row": 0}
+    example = BENCHMARKS[name].example(row | {"question_id": "VizWiz_val_1.jpg"}, "test")
+    assert example.answer == "dog" and len(example.references) == 10
+    scores = [SCORERS["vqa"](said, example) for said in ("dog", "cat", "cow", "the", "rat")]
+    assert scores == pytest.approx([0.9, 0.6, 0.3, 0, 0])
+
+
+def test_a_blank_hint_is_none():
+    row = {**science_row(0), "hint": " ", "image": hub_image(0), "row": 0}
+    assert BENCHMARKS["scienceqa"].example(row, "test").prompt.startswith("Which is farthest")
+
+
+def test_an_option_na_among_others_keeps_its_letter():
+    row = {"question_id": 1, "question": "?", "category": "x", "answer": "C", "answer_index": 2}
+    example = BENCHMARKS["mmlu_pro"].example(row | {"options": ["a", "N/A", "c", "d", "N/A"]}, "test")
+    assert example.choices == ("a", "N/A", "c", "d") and example.choices[2] == "c"
 
 
 def test_vizwiz_takes_the_flag_of_the_official_release(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -131,3 +132,37 @@ def test_addresses_of_pictures_are_told_as_such(tmp_path: Path) -> None:
     for address in ("https://example.org/x.png", f"file://{tmp_path}/x.png"):
         with pytest.raises(BadRow, match=r"holds an address .* nothing is fetched"):
             list(pictures_in(address, "shown", tmp_path))
+
+
+def test_a_fraction_may_come_late_in_json(tmp_path: Path) -> None:
+    """`datasets` takes the type of a column from the first 10 MB of a file."""
+    rows = [{"q": "?" * 6000, "a": n} for n in range(2000)] + [{"q": "last", "a": 0.5, "late": "column"}]
+    save(tmp_path / "mine.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    answers = {one.id: one.answer for one in examples(tmp_path / "mine.jsonl", answer="{a}{late}")}
+    assert (answers["train-7"], answers["train-2000"]) == ("7", "0.5column")
+
+
+def test_json_says_which_row_is_broken(tmp_path: Path) -> None:
+    for text, told in (
+        ('{"q": "?", "a": 1}\n{"q": "?", "a"\n', "mine.jsonl, line 2: is broken JSON"),
+        ('{"q": "?", "a": 1}\n\n[1]\n', "mine.jsonl, line 3: must hold objects"),
+        ('{"q": "?", "a": 1, "q": "!"}\n{}', "mine.jsonl, line 1, field 'q': stands there twice"),
+    ):
+        save(tmp_path / "mine.jsonl", text.encode())
+        with pytest.raises(InputError, match=told):
+            examples(tmp_path / "mine.jsonl", answer="{a}")
+
+
+def test_fractions_of_few_bits_are_as_short_as_they_are(tmp_path: Path) -> None:
+    for kind, file in ((pa.float32(), tmp_path / "mine.parquet"), (pa.float16(), tmp_path / "less.parquet")):
+        pq.write_table(pa.table({"q": ["?"] * 3, "a": pa.array([0.1, 3.3, None], kind)}), file)
+        assert [one.answer for one in examples(file, answer="{a}")] == ["0.1", "3.3"]
+
+
+def test_annotators_of_a_table_may_have_no_answer(tmp_path: Path) -> None:
+    said = ["dog"] * 3 + ["cat"] * 3 + ["", None, float("nan"), " "]
+    save(tmp_path / "mine.jsonl", json.dumps({"q": "?", "said": said}).encode())
+    (one,) = examples(tmp_path / "mine.jsonl", references="said", scorer="vqa")
+    assert (one.answer, one.references) == ("dog", ("dog",) * 3 + ("cat",) * 3 + ("",) * 4)
+    (one,) = examples(tmp_path / "mine.jsonl", references="said", scorer="mmmu")
+    assert one.references == ("dog",) * 3 + ("cat",) * 3

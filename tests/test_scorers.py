@@ -60,6 +60,7 @@ def test_vqa_takes_tags_and_boxes_off_before_it_normalises():
 def test_the_majority_answer_is_the_one_reference():
     assert vqa.majority(["Nokia", "nokia", "nokia.", "samsung"]) == "Nokia"
     assert vqa.majority(["b", "a"]) == "b"
+    assert vqa.majority(["", "", "a"]) == "a"
     assert vqa.majority(["unanswerable"] * 4 + ["Unanswerable."] * 2 + ["black white"] * 4) == "unanswerable"
 
 
@@ -165,7 +166,10 @@ def test_gqa_matches_exactly_but_for_case_punctuation_and_articles():
 
 
 def test_pathvqa():
-    assert short.pathvqa("Yes, it is", "yes") == 1 and short.pathvqa("maybe", "yes") == 0
+    assert (
+        short.pathvqa("Yes, it is", "Yes.") == short.pathvqa("Yes, it is", "yes") == 1
+        and short.pathvqa("maybe", "yes") == 0
+    )
     assert short.pathvqa("The histone subunits.", "the histone subunits") == 1
     assert short.pathvqa("histone", "the histone subunits") == 0
     assert short.token_f1("histone", "the histone subunits") == pytest.approx(2 / 3)

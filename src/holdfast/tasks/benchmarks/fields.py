@@ -65,19 +65,20 @@ def answer_texts(value: Any) -> tuple[str, ...]:
         BadRow: there is none.
     """
     values = value if isinstance(value, list | tuple) else [value]
-    found: list[str] = []
-    for item in values:
-        if isinstance(item, bool):
-            found.append("yes" if item else "no")
-        elif isinstance(item, str | int | float) and str(item).strip():
-            found.append(str(item).strip())
-    if not found:
+    if not (found := tuple(filter(None, map(_answer_text, values)))):
         raise BadRow("no answer")
-    return tuple(found)
+    return found
+
+
+def _answer_text(value: Any) -> str:
+    """A text, number or truth value as text; "" where there is none, also for NaN."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value).strip() if isinstance(value, str | int | float) and value == value else ""
 
 
 def answer_list(value: Any) -> tuple[str, ...]:
-    """The annotators' answers, one each, also as objects with an `answer` (VQA v2); blank ones are left out.
+    """The annotators' answers, one each, also as objects with an `answer` (VQA v2); "" where one gave none.
 
     Raises:
         BadRow: they are no list, or all blank.
@@ -86,7 +87,10 @@ def answer_list(value: Any) -> tuple[str, ...]:
         value = text_list(value.strip(), "answers")
     if not isinstance(value, list | tuple):
         raise BadRow(f"answers is {type(value).__name__}, not a list")
-    return answer_texts([one.get("answer") if isinstance(one, Mapping) else one for one in value])
+    found = tuple(_answer_text(one.get("answer") if isinstance(one, Mapping) else one) for one in value)
+    if not any(found):
+        raise BadRow("no answer")
+    return found
 
 
 def text_list(value: Any, name: str) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from holdfast.tasks.task import Split
 
 
 def example(record: Record, split: Split) -> Example:
-    # An older revision fills up to ten options with "N/A".
-    choices = tuple(choice for choice in text_list(record["options"], "options") if choice != "N/A")
+    choices = text_list(record["options"], "options")
+    while choices and choices[-1] == "N/A":  # an older revision fills up to ten; within, it is an option
+        choices = choices[:-1]
     letter = letter_at(record["answer_index"], choices)
     if record.get("answer") not in (None, letter):
         raise BadRow(f"answer {record['answer']!r} and answer_index {record['answer_index']} disagree")
@@ -29,7 +30,7 @@ def example(record: Record, split: Split) -> Example:
 
 BENCHMARK = Benchmark(
     name="mmlu_pro",
-    version=2,
+    version=3,
     description="knowledge and reasoning in text, up to ten options (MMLU-Pro)",
     licence="MIT (card), Apache-2.0 (repository)",
     hub=("TIGER-Lab/MMLU-Pro",),

@@ -19,8 +19,8 @@ def example(record: Record, split: Split) -> Example | None:
     choices = text_list(record["choices"], "choices")
     if not 2 <= len(choices) <= 26:
         raise BadRow(f"{len(choices)} choices")
-    hint = record.get("hint") or ""
-    parts = [f"Context: {text(hint, 'hint')}"] if hint else []
+    hint = (record.get("hint") or "").strip()
+    parts = [f"Context: {hint}"] if hint else []
     # `lecture` and `solution` give the answer away; they stay out.
     return Example(
         id=f"{split}-{record['row']}",
@@ -34,7 +34,7 @@ def example(record: Record, split: Split) -> Example | None:
 
 BENCHMARK = Benchmark(
     name="scienceqa",
-    version=2,
+    version=3,
     description="school science with an image, option letters (ScienceQA, image subset)",
     licence="CC BY-NC-SA 4.0 (official repository); the hub's card says CC BY-SA 4.0",
     hub=("derek-thomas/ScienceQA",),

@@ -30,7 +30,7 @@ def example(record: Record, split: Split) -> Example:
 
 BENCHMARK = Benchmark(
     name="textvqa",
-    version=2,
+    version=3,
     description="text in photographs, ten answers (TextVQA; test = official validation)",
     licence="CC BY 4.0 (annotations); images from OpenImages/Flickr have licences of their own",
     hub=("lmms-lab-encoder/textvqa", "lmms-lab/textvqa"),

@@ -58,7 +58,7 @@ def _records(file: Path, photos: Path) -> Iterator[Record]:
 
 BENCHMARK = Benchmark(
     name="vizwiz",
-    version=2,
+    version=3,
     description="photos by blind people, ten answers, many unanswerable (VizWiz; test = official validation)",
     licence="assumed CC BY 4.0 (not confirmed for VizWiz-VQA)",
     hub=("lmms-lab-encoder/VizWiz-VQA", "lmms-lab/VizWiz-VQA"),

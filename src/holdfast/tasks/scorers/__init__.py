@@ -104,10 +104,11 @@ FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, whi
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
     **dict.fromkeys(("exact", "choice"), 2),
-    **dict.fromkeys(("box", "vqa", "pope"), 4),
-    **dict.fromkeys(("gqa", "study"), 5),
+    **dict.fromkeys(("box", "pope"), 4),
+    **dict.fromkeys(("gqa", "study", "vqa"), 5),
     "number": 7,
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 9),
+    **dict.fromkeys(("yes_no", "superclevr"), 9),
+    "pathvqa": 10,
     **dict.fromkeys(("parts", "option_set"), 9),
     **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 10),
     "geometry": 11,

@@ -209,7 +209,7 @@ def pathvqa(answer: str, reference: str) -> float:
 
 def is_closed(reference: str) -> bool:
     """Whether a question of PathVQA is answered with yes or no."""
-    return reference.strip().lower() in ("yes", "no", "true", "false")
+    return reference.strip(" .\n").lower() in ("yes", "no", "true", "false")
 
 
 def token_f1(answer: str, reference: str) -> float:

@@ -62,11 +62,12 @@ def soft_accuracy(answer: str, references: Sequence[str]) -> float:
     With ten annotators of whom 0, 1, 2, 3, 4 agree: 0, 0.3, 0.6, 0.9, 1. The official rule knows ten
     only. Of fewer, leaving one out would put a right answer far below 1, so all are asked, and as
     many as agree at most are enough: min(1, matches / min(3, matches of the most frequent answer)).
+    A blank reference is an annotator whom nobody agrees with.
     """
-    wanted = normalise(answer)
-    matches = sum(normalise(reference) == wanted for reference in references)
+    said = [normalise(reference) for reference in references if reference.strip()]
+    matches = said.count(normalise(answer))
     if len(references) < ANNOTATORS:
-        most = max(Counter(map(normalise, references)).values())
+        most = max(Counter(said).values(), default=1)
         return min(1.0, matches / min(3, most))
     others_of_matching = min(1.0, (matches - 1) / 3)
     others_of_rest = min(1.0, matches / 3)
@@ -77,8 +78,10 @@ def soft_accuracy(answer: str, references: Sequence[str]) -> float:
 def majority(references: Sequence[str]) -> str:
     """The annotators' most frequent answer in normal form, as it was first written.
 
-    The one reference that the study's scorer and SFT use. Ties go to the one given first.
+    The one reference that the study's scorer and SFT use. Ties go to the one given first; blanks count
+    for nothing.
     """
-    counts = Counter(map(normalise, references))
+    given = [reference for reference in references if reference.strip()]
+    counts = Counter(map(normalise, given))
     best = max(counts.values())
-    return next(reference for reference in references if counts[normalise(reference)] == best).strip()
+    return next(reference for reference in given if counts[normalise(reference)] == best).strip()
