@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from holdfast.errors import InputError
+from holdfast.start.split import split_file
 from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.example import Example
@@ -131,3 +132,15 @@ def test_an_image_that_is_named_but_elsewhere_is_reported(tmp_path: Path) -> Non
     train = prepare(benchmark, from_folder(benchmark, tmp_path), tmp_path / "set")["splits"]["train"]
     assert (train["left_out"], train["bad_rows"]) == (1, 1)
     assert "'0.jpg' is named, but not in the file" in train["problems"][0]
+
+
+def test_rows_of_several_pictures_that_share_one_are_held_out_together(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": str(n), "answer": "x", "images": [f"{n // 4}.png", f"own-{n}.png"][: 1 + n % 2]}
+        for n in range(40)
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    read = [list(map(json.loads, part.read_text().splitlines())) for part in split_file(file).values()]
+    shown = [{picture for row in part for picture in row["images"]} for part in read]
+    assert not shown[0] & shown[1] and [*map(len, read)] == [32, 8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _check_writable(path: Path, rows: Iterable[Any]) -> None:
 def _held_out(groups: Iterable[str]) -> set[int]:
     """The numbers of the rows to judge by: whole groups by chance, until they are enough."""
     members: dict[str, list[int]] = {}
-    for number, group in enumerate(groups):
+    for number, group in enumerate(_joined([*groups])):
         members.setdefault(group, []).append(number)
     rows = sum(map(len, members.values()))
     test: set[int] = set()
@@ -102,6 +102,23 @@ def _held_out(groups: Iterable[str]) -> set[int]:
         if len(test) < HELD_OUT * rows:
             test.update(members[group])
     return test
+
+
+def _joined(groups: Sequence[str]) -> list[str]:
+    """The groups of the rows, where those that have one of several pictures in common are one."""
+    into: dict[str, str] = {}
+
+    def name(group: str) -> str:
+        while group in into:
+            group = into[group]
+        return group
+
+    for group in groups:
+        shown = json.loads(group)
+        for picture in map(json.dumps, shown if isinstance(shown, list) else ()):
+            if (other := name(picture)) != (own := name(group)):
+                into[other] = own
+    return [*map(name, groups)]
 
 
 def _write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
