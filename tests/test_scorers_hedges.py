@@ -37,6 +37,11 @@ NINE = tuple(f"choice {index}" for index in range(9))
         ("C is wrong; so is A.", None), ("Some say it is C, but that is wrong.", None),
         ("Is the answer C?", None), ("Could it be C? I don't think so.", None),
         ("The answer is C? No.", None),
+        ("The wrong answer is C.", None), ("Wrong answer: C", None), ("The incorrect option is C", None),
+        ("The wrong answers are A, C and D.", None), ("The wrong answer is A, the right one is C.", "C"),
+        ("The wrong answer is A. The answer is C.", "C"), ("Wrong answer: choice 2", None),
+        ("The answer is C. Wait, that is wrong.", None), ("C. Wait, no, that's wrong. The answer is B.", "B"),
+        ("The answer is C. Wait, that is right.", "C"), ("The others are wrong. Answer: C", "C"),
         # which are no options but the ends of a segment
         ("The distance from A to B is 24 cm", None), ("Between points A and B is a wall", None),
         ("The distance between A and B is 24 cm. Therefore, C.", "C"),

@@ -110,6 +110,5 @@ VERSIONS = {
     **dict.fromkeys(("yes_no", "superclevr"), 9),
     "pathvqa": 10,
     **dict.fromkeys(("parts", "option_set"), 9),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro"), 10),
-    "geometry": 11,
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro", "geometry"), 11),
 }

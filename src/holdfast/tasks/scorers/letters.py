@@ -79,7 +79,12 @@ _NEGATED = re.compile(
     r"|\b(?:Is|Was|Could|Can|Might|Would|Should) (?:it|this|that|the (?:(?:correct|right) )?answer)(?: be)?"
     r" (?:(?i:option|choice) )?\(?[A-Z]\)?\?(?! ?(?i:yes|correct|right|indeed))"
     r"|(?<![\w'’])\(?[A-Z]\)?(?:\? ?(?i:no|not|nope|wrong|(?:I|we) (?:do(?:n['’]t| not) think so|doubt it))\b"
-    r"|,? but (?:that|this|it) (?:is|was|would be|seems) (?:wrong|incorrect|false|impossible)\b)"
+    r"|(?:,? but|[.,;]? [Ww]ait,?(?: no,)?) (?:that|this|it)(?: (?:is|was|would be|seems)|['’]s)"
+    r" (?:wrong|incorrect|false|impossible)\b)"
+    # "The wrong answers are A and C"
+    r"|\b(?i:(?:wrong|incorrect|false) (?:answer|option|choice|letter|one)s?"
+    r"(?: (?:is|are|was|were|would be)\b)? ?:? ?(?:option |choice )?)"
+    r"\(?[A-Z]\b\)?(?:(?:,? and |,? or |, )\(?[A-Z]\b\)?)*"
 )
 # Letters with nothing between them, "A B" and "(A)(B)", and the first ones with hardly more, "A. B. C."
 _ROW = re.compile(rf"(?<![\w'’])[(\[{{]?[A-Z][)\]}}]?(?:(?: |(?<=[)\]}}]))[\[{{]?{_JOINED}[\]}}]?)+")

@@ -64,7 +64,8 @@ _FILLER = (
 )
 _OPENING = r"[(\[{<【\"'“‘]{0,2}"
 _IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
-_WHAT = r"\b(?:answer|(?:correct|right|best) (?:option|choice|letter))\b"
+_NOT_WRONG = r"(?<!wrong )(?<!incorrect )(?<!false )"
+_WHAT = rf"{_NOT_WRONG}\b(?:answer|(?:correct|right|best) (?:option|choice|letter))\b"
 _ANSWER_IS = rf"{_WHAT}(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
 _ANSWER = rf"(?:{_ANSWER_IS}|{_WHAT} ?[:=–—-]? ?)"
 _SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{OPTION}")
@@ -85,7 +86,7 @@ _AFTER_TEXT = re.compile(
 )
 _SEVERAL = ""  # in place of a letter
 _OR_ELSE = re.compile(rf"\s*(?i:(?:or|and),? )?(?i:(?:{MAYBE}),? |(?:(?:no|{TAKEN_BACK})[,:]? ){{1,3}})?")
-_BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|\b(?:answer|ans\.?)(?: ?[:=]| [–—-] | ?\n) ?)")
+_BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|{_NOT_WRONG}\b(?:answer|ans\.?)(?: ?[:=]| [–—-] | ?\n) ?)")
 
 # "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
 _CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{OPTION}")
