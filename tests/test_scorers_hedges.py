@@ -90,9 +90,11 @@ def test_texts_that_are_or_begin_with_a_letter(read):
         ("Yes. Yes!", "yes"),
         ("yes: 50%, no: 50%", None), ("Yes, true.", "yes"), ("No, false.", "no"),
         ("No, yes there was", "no"), ("Yes, no doubt", "yes"),
+        ("It is impossible to tell whether a dog is visible.", None), ("I wouldn't know.", None),
+        ("It is hard to say if a dog is present", None), ("A dog is visible.", "yes"),
     ],
 )  # fmt: skip
-def test_nothing_but_yes_and_no_decides_nothing(answer, decision):
+def test_nothing_but_yes_and_no_or_whether_decides_nothing(answer, decision):
     for score in (short.yes_no, short.pathvqa, short.superclevr):
         assert [score(answer, gold) for gold in ("yes", "no")] == [decision == "yes", decision == "no"]
 

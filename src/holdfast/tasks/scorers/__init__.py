@@ -107,8 +107,7 @@ VERSIONS = {
     **dict.fromkeys(("box", "pope"), 4),
     **dict.fromkeys(("gqa", "study", "vqa"), 5),
     "number": 7,
-    **dict.fromkeys(("yes_no", "superclevr"), 9),
-    "pathvqa": 10,
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 10),
     **dict.fromkeys(("parts", "option_set"), 9),
     **dict.fromkeys(("options", "mmmu", "mmlu_pro", "geometry"), 11),
 }

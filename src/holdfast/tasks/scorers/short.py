@@ -54,7 +54,8 @@ _REFUSAL = re.compile(
     r"\b(?:sorry|apologi[sz]e|unable|unsure|unclear|uncertain|insufficient|possibility)\b"
     r"|(?:\b(?:can)?not|n't)(?: be)? (?:sure|certain|clear|possible to|enough|able to|applicable|determinable"
     r"|specified|mentioned|stated|(?:have )?(?:enough|access|sufficient))\b"
-    r"|\b(?:cannot|can't|can not|could not|couldn't|do not|don't|did not|didn't|won't|will not|neither)"
+    r"|\b(?:cannot|can't|can not|could not|couldn't|do not|don't|did not|didn't|won't|will not|would not"
+    r"|wouldn't|neither)"
     r"(?: be)? "
     r"(?:answer|assist|confirm|determine|help|identif(?:y|ie)|judge|know|process|provide|say|said|tell|understand"
     r"|verif(?:y|ie))(?:e?d)?\b"
@@ -76,7 +77,7 @@ _THERE = re.compile(
     r"|(?:i|we|you)(?: \w+){0,2} see)(?!\S)"
 )
 _TO_BE_SEEN = re.compile(rf"\b(?:(?:is|are) (?:present|visible|shown|in (?:the )?{_PICTURE})|can be seen)\b")
-_HARDLY = re.compile(r"\b(?:hardly|scarcely)\b")
+_HARDLY = re.compile(r"\b(?:hardly|scarcely|whether|(?:tell|say|know|determine|judge) if)\b")
 _NOTHING = {"nothing", "nobody", "nowhere", "zero", "0", "absence", "absent", "lack"}
 _LEAD_IN = re.compile(
     r"^(?:(?:it|they|there|this|that|these|those|\w+(?: \w+){0,11}?) (?:is|are)|(?:it|that|there)'s|they're)"
