@@ -179,13 +179,11 @@ class Row:
             value = [value]
         if not isinstance(value, list):
             self.fail(field, f"must be a list of texts, not {kind_of(value)}")
+        blank = field == "references" and self.scorer == "vqa"  # an annotator may give no answer
         for position, item in enumerate(value, start=1):
             if not isinstance(item, str):
                 self.fail(field, f"must hold texts only; number {position} is {kind_of(item)}")
-            if not item.strip() and (field, self.scorer) != (
-                "references",
-                "vqa",
-            ):  # an annotator may give none
+            if not item.strip() and not blank:
                 self.fail(field, f"must hold no empty text; number {position} is empty")
         return tuple(value)
 
