@@ -12,6 +12,7 @@ from experiment_helpers import TINY, make_experiment, write_config
 from holdfast.config import messages
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
+from holdfast.experiment.plan import make_plan
 
 
 def message(path: Path, *overrides: str) -> str:
@@ -71,6 +72,10 @@ def test_what_a_file_extends_is_not_of_the_command_line(tmp_path: Path) -> None:
         ),
         ("methods.grpo.reward={format: 0}", "methods.grpo.reward: weighs nothing"),
         ("output=null", "output: must be text (in quotes), not null"),
+        (
+            "methods.sft.sampling.max_tokens=8",
+            "methods.sft.sampling: is a setting of sft with target: sampled",
+        ),
         ("evaluation.sampelr.url=x", "evaluation.sampelr: unknown key; did you mean 'sampler'?"),
     ],
 )
@@ -91,6 +96,52 @@ def test_a_default_of_the_command_line_that_no_method_takes_is_an_error(tmp_path
     both = load_experiment(path, ["methods.more={objective: rloo}", "defaults.learning_rate=1.0e-3"])
     assert both.methods["more"].learning_rate == 1e-3
     assert load_experiment(path, ["defaults.sampling.temperature=0.5"]).seeds == (0,)
+
+
+def test_a_default_of_the_command_line_that_no_method_has_is_an_error(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    told = "show_answer: changes nothing, as no method has it: it is a setting of sft with target: sampled"
+    assert told in message(path, "defaults.show_answer=true")
+    grid = ["methods.sft.grid={target: [answer, sampled]}", "defaults.show_answer=true"]
+    assert load_experiment(path, grid).methods["sft target=sampled"].determining(["reading"])["show_answer"]
+    assert list(load_experiment(path, ["methods.grpo=null"]).methods) == ["sft"]  # what is left of the file's
+
+
+def test_a_measure_without_a_word_is_none_on_the_command_line_either(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    for override in ("measures.drift=", "measures={drift}"):
+        assert "measures.drift: measures nothing like this; write `drift: {}`" in message(path, override)
+    assert not load_experiment(path, ["measures.drift=null"]).measures
+    path = write_config(tmp_path, {"measures": {"drift": {}}})
+    path.write_text(path.read_text().replace("drift: {}", "drift:"))
+    assert "line" in message(path) and load_experiment(path, ["measures.drift={}"]).measures
+
+
+def test_no_true_is_a_number_inside_of_a_setting(tmp_path: Path) -> None:
+    for setting in ("reward={accuracy: yes}", "betas=[no, 0.9]", "loss_mean=yes"):
+        assert f"methods.grpo.{setting.partition('=')[0]}: must be" in message(
+            write_config(tmp_path), f"methods.grpo.{setting}"
+        )
+    said = message(write_config(tmp_path), "defaults.iterations={reading: yes, counting: 2}")
+    assert "defaults.iterations: must be a whole number of at least 1, or one for each task" in said
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ("evaluation.top_p=0.5", "evaluation.top_p=1"),  # greedy
+        ("evaluation.temperature=-0.0", "evaluation.temperature=0"),
+        ("methods.grpo.weight_decay=-0.0", "methods.grpo.weight_decay=0"),
+        ("model.freeze=[projector, vision, vision]", "model.freeze=[vision, projector]"),
+    ],
+)
+def test_what_means_the_same_is_the_same_work(tmp_path: Path, same: tuple[str, str]) -> None:
+    path = write_config(tmp_path)
+    first, second = (make_plan(load_experiment(path, [override])).digest() for override in same)
+    assert first == second
+    if "top_p" in same[0]:
+        sampled = [[override, "evaluation.temperature=0.5"] for override in same]
+        assert len({make_plan(load_experiment(path, overrides)).digest() for overrides in sampled}) == 2
 
 
 def test_a_day_may_be_a_name_and_leading_zeros_are_no_eights(tmp_path: Path) -> None:
@@ -196,6 +247,11 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
             "test_examples: must be a whole number from 1 to",
         ),
         ({"seeds": [0, True]}, "seeds: must be a number, not true"),
+        (
+            {"methods": {"g": {"objective": "grpo", "sampling.temperature": 0.5}}},
+            "g.sampling.temperature: unknown key",
+        ),
+        ({"model": {"revision": "main"}}, "model.revision: is of a hub id, and model.path names a folder"),
         ({"defaults": {"iterations": True, "learning_rate": 1}}, "at least 1, or one for each task"),
         ({"model": {"lora": [8]}}, "model.lora: must be a mapping (key: value)"),
         ({"sequence": "reading"}, "sequence: must be a list, not 'reading'"),

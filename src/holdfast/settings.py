@@ -1,7 +1,8 @@
 """The base of every settings model: unknown keys are errors, values do not change."""
 
 import math
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -30,15 +31,46 @@ class Settings(BaseModel):
     @classmethod
     def _usable_number(cls, value: Any, info: ValidationInfo) -> Any:
         """`true` would count as 1, and some numbers are beyond all that is counted with them."""
-        annotation = cls.model_fields[info.field_name or ""].annotation
-        kinds = {annotation, *get_args(annotation)}
-        if kinds & {int, float} and bool not in kinds:
-            for item in value if isinstance(value, list | tuple) else [value]:
+        kinds = [*_kinds(cls.model_fields[info.field_name or ""].annotation)]
+        if (int in kinds or float in kinds) and not any(
+            kind in (bool, Any) or _is_model(kind) for kind in kinds
+        ):
+            for item in _plain(value):
                 if isinstance(item, bool):
                     raise ValueError(f"must be a number, not {str(item).lower()}")
                 if isinstance(item, int) and abs(item) > LARGEST:
                     raise ValueError(f"must be a number of at most {LARGEST:,}")
         return value
+
+    @field_validator("*")
+    @classmethod
+    def _one_zero(cls, value: Any) -> Any:
+        """-0.0 is 0.0, which would be other settings by their text."""
+        return 0.0 if isinstance(value, float) and value == 0 else value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        inner = inner[:1]
+    for one in inner:
+        yield from _kinds(one)
+    if not inner:
+        yield annotation
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _plain(value: Any) -> Iterator[Any]:
+    """The values in one that are no lists or mappings."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    if inner is None:
+        yield value
+    for one in inner or ():
+        yield from _plain(one)
 
 
 def _holds_set(annotation: Any) -> bool:

@@ -42,12 +42,11 @@ class YamlFile:
     others: dict[KeyPath, Path] = field(default_factory=dict)
     replaced: set[KeyPath] = field(default_factory=set)
 
-    def replace(self, path: KeyPath, value: Any) -> None:
+    def replace(self, path: KeyPath, said: YamlFile) -> None:
         """The command line says this: what it sets has no line in the file."""
-        self.replaced.add(path)
         self._forget(path)
-        for key, inner in value.items() if isinstance(value, dict) else ():
-            self.replace((*path, str(key)), inner)
+        self.replaced |= {(*path, *keys) for keys in ((), *said.lines)}
+        self.blank |= {(*path, *keys) for keys in said.blank}
 
     def take_out(self, path: KeyPath) -> None:
         """Let the file say nothing there; what stands elsewhere by an alias is left as it is."""
@@ -57,10 +56,11 @@ class YamlFile:
     def _forget(self, path: KeyPath) -> None:
         for known in [known for known in self.lines if known[: len(path)] == path]:
             del self.lines[known]
+        self.blank = {known for known in self.blank if known[: len(path)] != path}
 
     def says(self, path: KeyPath) -> bool:
-        """Whether a key stands in the file, or on the command line in its place."""
-        return path in self.lines or path in self.replaced
+        """Whether a key stands in the file, or it or a part of it on the command line in its place."""
+        return path in self.lines or any(one[: len(path)] == path for one in self.replaced)
 
     def line(self, path: KeyPath) -> int | None:
         """The line where `path` stands, or else the closest thing that encloses it."""
@@ -69,7 +69,7 @@ class YamlFile:
 
     def where(self, path: KeyPath) -> str:
         """The same for a message, or that the command line says it; with the name of another file."""
-        over = path not in self.lines and any(one[: len(path)] == path for one in self.replaced)
+        over = path not in self.lines and self.says(path)
         if over or self._is_replaced(path):
             return "in an override, "
         known = self._known(path)
@@ -112,8 +112,8 @@ def read_yaml(path: Path) -> YamlFile:
     return _parsed(text, str(path))
 
 
-def parse_value(text: str, name: str = "") -> Any:
-    """One YAML value, as it stands on the command line.
+def parse_value(text: str, name: str = "") -> YamlFile:
+    """A YAML value, as it stands on the command line.
 
     Args:
         name: of what it is the value, for messages.
@@ -121,7 +121,7 @@ def parse_value(text: str, name: str = "") -> Any:
     Raises:
         InputError: it is not YAML.
     """
-    return _parsed(text, f"{name}{name and ': '}'{shortened(text)}'").value
+    return _parsed(text, f"{name}{name and ': '}'{shortened(text)}'")
 
 
 def _parsed(text: str, name: str) -> YamlFile:
@@ -130,6 +130,7 @@ def _parsed(text: str, name: str) -> YamlFile:
     repeated = []
     with _loader(text, name) as loader:
         if (node := loader.get_single_node()) is None:
+            file.blank.add(())
             return file
         _check_size(node, {}, 0)
         for key_path, line, value in _keys(node, ()):

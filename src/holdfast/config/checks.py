@@ -60,6 +60,8 @@ def check(experiment: Experiment) -> Iterator[Problem]:
     if experiment.model.dtype == "float16" and experiment.model.lora is None:
         text = "float16 cannot hold what training whole weights needs: squares of gradients vanish in it"
         yield ("model", "dtype"), f"{text}; use bfloat16 or float32, or model.lora"
+    if experiment.model.revision is not None and model_path(experiment.model.path).is_dir():
+        yield ("model", "revision"), "is of a hub id, and model.path names a folder; leave it out"
     yield from check_model(experiment.model) or _check_trained(experiment)
     yield from _check_trackers(experiment.track)
 

@@ -97,7 +97,8 @@ class Evaluation(Settings):
     future_tasks: bool = True  # judge tasks that are still to come, too (for FWT and TLG)
 
     def sampling(self) -> Sampling:
-        return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+        top_p = self.top_p if self.temperature else 1.0  # what is greedy is the same work with any
+        return Sampling(temperature=self.temperature, top_p=top_p, max_tokens=self.max_tokens)
 
     def measuring(self) -> Sampling:
         """How measures sample: from the policy's own distribution, as long as answers may be."""

@@ -18,7 +18,7 @@ from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, misplaced, problems_of
 from holdfast.errors import InputError, suggestion
 from holdfast.files import is_url, real
-from holdfast.learning.methods import Method, every_setting, way
+from holdfast.learning.methods import Method, every_setting, way, ways_with
 from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import strategy_class
 from holdfast.measures import make_measure, measure_class
@@ -84,6 +84,7 @@ def load_experiment(
     except Misplaced as error:
         raise InputError(message(path, file, [*problems, (error.place, error.problem)], families)) from None
     whole = _methods(data, own, families, problems)
+    problems += _without_method(data.get("methods"), set_here) if whole else ()
     _measures(data, problems)
     experiment = None
     try:
@@ -156,8 +157,8 @@ def load_exam(
     return exam
 
 
-def _override(data: dict[str, Any], override: str) -> Any:
-    """Put a `key.sub=value` into the settings; its value."""
+def _override(data: dict[str, Any], override: str) -> YamlFile:
+    """Put a `key.sub=value` into the settings; what its value says."""
     _, equals, text = override.partition("=")
     if not equals or not all(_override_path(override)):
         raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
@@ -173,12 +174,12 @@ def _override(data: dict[str, Any], override: str) -> Any:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise InputError(f"'{override}' cannot be set: {parent} has no keys of its own.")
-    value = parse_value(text, ".".join(_override_path(override)))
-    if value is None and parents and not parents[1:] and parents[0] in NAMED and last in place:
+    said = parse_value(text, ".".join(_override_path(override)))
+    if said.value is None and parents and not parents[1:] and parents[0] in NAMED and last in place:
         del place[last]  # as in a file that extends another
     else:
-        place[last] = value
-    return value
+        place[last] = said.value
+    return said
 
 
 def _override_path(override: str) -> tuple[str, ...]:
@@ -218,6 +219,14 @@ def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Ite
             yield place, f"changes nothing, as every method sets it itself; say {instead}"
 
 
+def _without_method(methods: Any, set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
+    """Likewise those of a setting that no method has."""
+    for place in sorted(set_here):
+        ways = ways_with(place[1]) if place[:1] == ("defaults",) and place[1:] else []
+        if ways and not any(place[1] in type(method).model_fields for method in mapping(methods).values()):
+            yield place, f"changes nothing, as no method has it: it is a setting of {', '.join(ways)}"
+
+
 def _says(method: Any, keys: tuple[str, ...]) -> bool:
     """Whether a method sets this, as a value or as an axis of its grid."""
     if ".".join(keys) in mapping(mapping(method).get("grid")):
@@ -234,7 +243,7 @@ def _says(method: Any, keys: tuple[str, ...]) -> bool:
 def _blank_measures(file: YamlFile) -> Iterator[Problem]:
     """Measures without a word of how, which would be null: none."""
     for place in file.blank:
-        if place[:1] == ("measures",) and len(place) == 2 and place in file.lines:
+        if place[:1] == ("measures",) and len(place) == 2 and file.says(place):
             yield place, f"measures nothing like this; write `{place[1]}: {{}}`, or null to leave it out"
 
 
@@ -260,7 +269,7 @@ def _merge_defaults(data: dict[str, Any], problems: list[Problem]) -> dict[str, 
     own = {}
     for name, method in methods.items():
         said = mapping(method)
-        own[str(name)] = {str(key).split(".")[0] for key in (*said, *mapping(said.get("grid")))}
+        own[str(name)] = {*map(str, said), *(str(axis).split(".")[0] for axis in mapping(said.get("grid")))}
     return own
 
 

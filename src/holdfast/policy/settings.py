@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from holdfast.settings import Settings
 
@@ -53,6 +53,12 @@ class ModelSettings(Settings):
     max_pixels: int | None = Field(None, ge=1)  # of a picture; larger ones are scaled down
     system_prompt: str | None = None  # stands before every prompt
     max_context: int | None = Field(None, ge=1)  # tokens; None: the model's own limit
+
+    @field_validator("freeze")
+    @classmethod
+    def _in_one_order(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Parts that are frozen are a set, however they are written."""
+        return tuple(sorted(set(value), reverse=True))  # vision first
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> ModelSettings:
