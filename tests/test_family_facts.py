@@ -202,6 +202,24 @@ def test_operations_count_patches_and_merged_patches(folders):
     assert policy.operations.forward(prompts, completions) == pytest.approx(2 * expected)
 
 
+@pytest.mark.parametrize("freeze", [("vision",), ("projector",), ("vision", "projector")])
+def test_a_frozen_tower_takes_no_backward_pass(folders, freeze):
+    operations = make_policy(folders["internvl"], freeze=freeze).operations
+    assert operations.vision_learns == ("vision" not in freeze)
+    known = architecture(ModelSettings(path=str(folders["internvl"]), freeze=freeze))
+    assert known is not None and known.operations == operations
+
+
+def test_embeddings_for_each_layer_are_looked_up(folders):
+    policy = make_policy(folders["gemma4"])
+    text = sum(
+        p.numel() for name, p in policy.model.named_parameters() if policy.family.part_of(name) is None
+    )
+    tables = policy.model.get_input_embeddings(), policy.model.model.language_model.embed_tokens_per_layer
+    tied = policy.model.get_output_embeddings().weight is tables[0].weight
+    assert policy.operations.text == text - sum(table.weight.numel() for table in tables[tied:])
+
+
 def test_a_model_type_that_is_not_listed(folders, tmp_path):
     other = family_of(make_policy(folders["llava_next"]).model.config)
     text = make_policy(make_text_folder(tmp_path))

@@ -20,9 +20,10 @@ class Operations:
     """Weights that a token and an image patch pass through.
 
     Attributes:
-        text: of the language model with its head; input embeddings are looked up, not multiplied.
+        text: of the language model with its head; embeddings (of Gemma 4 for each layer, too) are looked up,
+            not multiplied.
         vision: of the vision tower, and of the projector shared among the patches it merges.
-        vision_learns: any of these is trained, so they take a backward pass, too.
+        vision_learns: the tower is trained, so these take a backward pass, too.
         patch_values: numbers in one patch of a picture, where pictures come as a whole.
     """
 
@@ -33,22 +34,25 @@ class Operations:
 
     @classmethod
     def of(cls, model: Any) -> Operations:
+        from torch import nn
+
         from holdfast.policy.families import family_of
 
         family = family_of(model.config)
         parts = list(family.parts(model))
         vision = {id(parameter) for _, parameter in parts}
-        embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         share = _asked_experts(model.config.get_text_config())
+        tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+        looked_up = tables - {id(model.get_output_embeddings().weight)}
         text = sum(
             round(parameter.numel() * share) if ".experts." in name else parameter.numel()
             for name, parameter in model.named_parameters()
-            if id(parameter) not in vision
+            if id(parameter) not in vision | looked_up
         )
         return cls(
-            text if embeddings is head else text - embeddings.numel(),
+            text,
             sum(p.numel() / (family.merge**2 if part == "projector" else 1) for part, p in parts),
-            any(parameter.requires_grad for _, parameter in parts),
+            any(parameter.requires_grad for part, parameter in parts if part == "vision"),
             3 * family.patch**2 if family.patch else 1,
         )
 

@@ -71,6 +71,11 @@ class ModelSettings(Settings):
         """Whether weights in bfloat16 are trained; adapters are float32."""
         return self.dtype == "bfloat16" and self.lora is None
 
+    @property
+    def freezes_tower_alone(self) -> bool:
+        """Whether the projector learns and the vision tower before it does not; with adapters neither may."""
+        return self.freeze == ("vision",) and self.lora is None
+
 
 class Sampling(Settings):
     """How completions are drawn."""
