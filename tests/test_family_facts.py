@@ -21,6 +21,7 @@ from family_helpers import (
     make_smolvlm_folder,
 )
 from family_processors import make_mistral3_folder, make_onevision_folder
+from holdfast.errors import InputError
 from holdfast.experiment.architecture import Tower, architecture, of_config
 from holdfast.learning.methods import make_method
 from holdfast.learning.optimizer import make_optimizer
@@ -202,7 +203,16 @@ def test_operations_count_patches_and_merged_patches(folders):
     assert policy.operations.forward(prompts, completions) == pytest.approx(2 * expected)
 
 
-@pytest.mark.parametrize("freeze", [("vision",), ("projector",), ("vision", "projector")])
+@pytest.mark.parametrize("settings", [{"max_pixels": 1024}, {"min_pixels": 1024}])
+def test_bounds_of_pictures_act_or_are_refused(folders, tmp_path, settings):
+    make_policy(folders["qwen2_5_vl"], **settings)
+    with pytest.raises(InputError, match="min_pixels and max_pixels are for the Qwen-VL image processor"):
+        make_policy(folders["llava"], **settings)
+    with pytest.raises(InputError, match="are of pictures, and llama reads text alone"):
+        make_policy(make_text_folder(tmp_path), **settings)
+
+
+@pytest.mark.parametrize("freeze", FREEZES)
 def test_a_frozen_tower_takes_no_backward_pass(folders, freeze):
     operations = make_policy(folders["internvl"], freeze=freeze).operations
     assert operations.vision_learns == ("vision" not in freeze)

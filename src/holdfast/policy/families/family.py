@@ -151,10 +151,15 @@ class Family:
         limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         context = min(filter(None, (limit, settings.max_context)), default=2**31)
         given = processor, context, settings.system_prompt
+        pixels = settings.min_pixels, settings.max_pixels
         if not hasattr(self.config, "vision_config"):
+            if pixels != (None, None):
+                raise InputError(
+                    f"min_pixels and max_pixels are of pictures, and {self.config.model_type} reads text "
+                    "alone. Remove the two settings."
+                )
             return Encoder(*given)
         images = getattr(processor, "image_processor", None)
-        pixels = settings.min_pixels, settings.max_pixels
         if supports(images):
             patches = PatchMaker(images, *pixels, device, getattr(torch, settings.dtype))
             return PatchEncoder(patches, self.image_token, *given)
