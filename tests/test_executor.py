@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Timer
@@ -16,6 +18,7 @@ from experiment_helpers import make_experiment, run_here, snapshot, write_config
 from holdfast import run
 from holdfast.config.experiment import EXECUTORS
 from holdfast.errors import HoldfastError, InputError
+from holdfast.experiment import progress
 from holdfast.experiment.executor import CLASSES
 from holdfast.experiment.executor import run as execute
 from holdfast.experiment.plan import make_plan
@@ -213,3 +216,23 @@ def test_a_run_that_waits_for_another_says_so_once(tmp_path: Path) -> None:
         assert not execute(experiment, plan, store, 1, Told(Console(quiet=True))).failed
         late.cancel()
     assert len([text for text in said if text.startswith("Another process is at ")]) == 1
+
+
+def test_what_is_found_damaged_on_the_way_counts_and_an_earlier_run_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    one = {"sequence": ["reading"], "methods": {"sft": {"objective": "sft"}}}
+    experiment = make_experiment(tmp_path, **SMALL | one)
+    plan, store, text = make_plan(experiment), Store(experiment.store), io.StringIO()
+    bars = Progress(Console(file=text, width=200))
+    assert execute(experiment, plan, store, 1, bars).done == 3
+    stage = plan.jobs[plan.chains[0].learn[0]]
+    weights = store.weights(stage) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    shutil.rmtree(store.folder(plan.jobs[plan.chains[0].cells[1, "reading"]]))
+    text.truncate(text.seek(0))
+    assert execute(experiment, plan, store, 1, bars).done == 2
+    said = text.getvalue()
+    assert "1 job to do" in said and "Damaged result, done again" in said
+    assert re.findall(r"\[(\d)/(\d)\] .*: done in", said) == [("1", "2"), ("2", "2")]

@@ -200,7 +200,7 @@ def run(
 
     make = executor_class(experiment.executor)
     schedule = Schedule(experiment, plan, store, on_damage)
-    costs = {job.fingerprint: schedule.cost(job) for job in schedule.todo.values()}
+    costs = schedule.costs()
     if not costs:
         return Outcome(0, {}, 0)
     workers = min(workers, len(costs))
@@ -292,6 +292,7 @@ class _Run:
             self.schedule.busy(job)
         elif event.kind == "damaged":
             self.schedule.damaged(job, Damaged(event.damaged, event.message))
+            self.progress.expect(self.schedule.costs())
         elif event.kind == "disk":
             raise HoldfastError(
                 f"{event.message.rstrip('.')}. Results so far are safe in {self.executor.store.place}; "

@@ -33,7 +33,7 @@ class Progress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._costs: Mapping[str, float] = {}
+        self._costs: dict[str, float] = {}
         self._running: dict[str, _Running] = {}
         self._finished: set[str] = set()
         self._bars: Bars | None = None
@@ -49,7 +49,7 @@ class Progress:
             how: in which processes.
             already: jobs whose results were there before.
         """
-        self._costs = dict(costs)
+        self._costs, self._finished = dict(costs), set()  # of an earlier run, such as a pilot, nothing counts
         self._start = time.monotonic()
         found = f", {already} already done" if already else ""
         count = "1 job" if len(costs) == 1 else f"{len(costs)} jobs"
@@ -71,6 +71,11 @@ class Progress:
             self._overall = self._bars.add_task("all jobs", total=whole, count="", numbers="")
             yield
         self._bars = None
+
+    def expect(self, costs: Mapping[str, float]) -> None:
+        """Count on jobs that are still to be done: also what was done, and was found damaged since."""
+        self._costs |= costs
+        self._finished -= costs.keys()
 
     def start(self, job: Job) -> None:
         running = self._running[job.fingerprint] = _Running(time.monotonic())
@@ -128,8 +133,8 @@ class Progress:
         assert self._bars is not None
         assert self._overall is not None
         count = f"{len(self._finished)}/{len(self._costs)}"
-        done = self._share() * sum(self._costs.values())
-        self._bars.update(self._overall, completed=done, count=count)
+        whole = sum(self._costs.values())
+        self._bars.update(self._overall, completed=self._share() * whole, total=whole, count=count)
 
 
 def duration(seconds: float) -> str:

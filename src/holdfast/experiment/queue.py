@@ -45,6 +45,10 @@ class Queue:
                 waiting += self.cost(self.plan.jobs[name])
             self.tail[name] = waiting
 
+    def costs(self) -> dict[str, float]:
+        """Seconds that each of them is expected to take."""
+        return {name: self.cost(job) for name, job in self.todo.items()}
+
     def open(self) -> list[Job]:
         """Jobs that are neither done, running, failed nor skipped."""
         closed = self.running | self.failed.keys() | self.skipped
