@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def test_what_a_dead_run_left_is_removed(store: Store, monkeypatch: pytest.Monke
     alone, said = announce(store, monkeypatch, "b")
     with alone:
         assert not left.exists() and not said
+
+
+def test_many_dead_machines_are_waited_for_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        left = {"host": f"node{number}", "versions": {}, "count": 7}
+        (store.root / "locks" / f"host-{number}-dead").write_text(json.dumps(left))
+    alone, said = announce(store, monkeypatch, "b")
+    begun = time.monotonic()
+    with alone:
+        assert time.monotonic() - begun < 2.0 and not said  # one after the other takes 20 × 4 × 0.05 s
+        assert len(list(store.root.glob("locks/host-*"))) == 1
 
 
 def test_a_store_that_cannot_be_written_any_more_hides_no_other_error(

@@ -46,9 +46,9 @@ def announced(store: Store, warn: Callable[[str], None]) -> Iterator[None]:
         writer = threading.Thread(target=_keep_writing, args=(file, host, beat), daemon=True)
         writer.start()
         try:
-            for other in sorted(path.parent.glob(f"{PREFIX}*")):
-                if other != path:
-                    _meet(other, host, store, warn)
+            others = sorted(other for other in path.parent.glob(f"{PREFIX}*") if other != path)
+            met = {other: said for other in others if (said := _meet(other, host, warn)) is not None}
+            _see_that_they_are_gone(met, store)
             yield
         finally:
             beat.set()
@@ -67,21 +67,30 @@ def in_use(store: Store) -> set[str]:
     return used
 
 
-def _meet(path: Path, host: str, store: Store, warn: Callable[[str], None]) -> None:
-    """See that the process of another file is at work and holds its lock, or is gone."""
-    before = _read(path)
-    if before is None:
-        return
+def _meet(path: Path, host: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """What another process's file says, where nobody holds its lock and it is of another machine."""
+    said = _read(path)
+    if said is None:
+        return None
     if not _free(path):
-        if before["versions"] != package_versions():
+        if said["versions"] != package_versions():
             warn(
-                f"{before['host']} works on this store with {_words(before['versions'])}, this machine with "
+                f"{said['host']} works on this store with {_words(said['versions'])}, this machine with "
                 f"{_words(package_versions())}: results may differ in their last digits."
             )
-        return
-    if before["host"] != host:
-        until = time.monotonic() + 4 * BEAT_SECONDS
-        while time.monotonic() < until:
+        return None
+    if said["host"] != host:
+        return said
+    path.unlink(missing_ok=True)  # its process is gone
+    return None
+
+
+def _see_that_they_are_gone(met: dict[Path, dict[str, Any]], store: Store) -> None:
+    """Wait until files would have been written anew, all of them at once; those of processes that are gone
+    are removed."""
+    until = time.monotonic() + 4 * BEAT_SECONDS
+    while met and time.monotonic() < until:
+        for path, before in met.items():
             now = _read(path)
             if now is not None and now != before:
                 raise InputError(
@@ -90,14 +99,15 @@ def _meet(path: Path, host: str, store: Store, warn: Callable[[str], None]) -> N
                     "locks between machines (NFS 4; Lustre with '-o flock'), or give each machine a "
                     "store=FOLDER of its own."
                 )
-            time.sleep(BEAT_SECONDS / 4)
-    path.unlink(missing_ok=True)  # its process is gone
+        time.sleep(BEAT_SECONDS / 4)
+    for path in met:
+        path.unlink(missing_ok=True)
 
 
 def _free(path: Path) -> bool:
     """Whether nobody holds the lock of a file, as far as this machine can tell."""
     try:
-        with files.opened(path, "a") as file:
+        with files.opened(path, "r+") as file:  # which makes none where it ended just now
             return try_lock(file)
     except FileNotFoundError:
         return True
