@@ -110,6 +110,23 @@ def test_what_is_under_way(tmp_path):
     assert len(state["answers"]) == 3 and "300 characters left out" in state["answers"][0]["response"]
 
 
+def test_what_a_stopped_run_left_is_not_under_way_until_the_next_one_takes_it(tmp_path):
+    experiment = make_experiment(tmp_path)
+    plan, store = make_plan(experiment), Store(experiment.store)
+    store.prepare()
+    first, second = (plan.jobs[chain.learn[0]] for chain in plan.chains)
+    for job in (first, second):
+        store.work(job).mkdir(parents=True)
+        (store.work(job) / "metrics.jsonl").write_text('{"step": 0}\n')
+    time.sleep(0.02)  # of which disks keep the time
+    store.use(plan.jobs.values())
+    watch = Watch(experiment, plan, store)
+    assert watch.state()["jobs"] == []
+    with (store.work(second) / "metrics.jsonl").open("a") as curve:
+        curve.write('{"step": 1}\n')
+    assert [job["label"] for job in watch.state()["jobs"]] == [second.label]
+
+
 def test_each_task_has_its_own_number_and_rows_of_another_shape_are_passed_over(tmp_path):
     changes = {"test_examples": {"reading": 5, "counting": 7, "presence": 3}}
     experiment = make_experiment(tmp_path, **changes)

@@ -56,14 +56,16 @@ def announced(store: Store, warn: Callable[[str], None]) -> Iterator[None]:
             remove_mark(path)
 
 
-def in_use(store: Store) -> set[str]:
-    """The names of results that living processes count on, as far as this machine can tell."""
-    used: set[str] = set()
+def in_use(store: Store) -> dict[str, int]:
+    """The names of results that living processes count on, as far as this machine can tell, with when the
+    first of them said so: nanoseconds by the clock of the store's disk."""
+    used: dict[str, int] = {}
     for path in (store.root / "locks").glob(f"{RUN}*"):
         mode = "r+" if os.access(path, os.W_OK) else "r"  # NFS wants it to be open for writing
         with suppress(FileNotFoundError), files.opened(path, mode) as file:  # else it ended just now
             if not try_lock(file):
-                used |= set(file.read().split())
+                since = os.fstat(file.fileno()).st_mtime_ns
+                used |= {name: min(since, used.get(name, since)) for name in file.read().split()}
     return used
 
 

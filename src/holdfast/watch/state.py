@@ -40,9 +40,13 @@ class Watch:
     @property
     def at_work(self) -> bool:
         """Whether a process counts on its results: the run, its report included."""
-        working = bool(self._names & in_use(self.store))
-        self.seen = self.seen or working
-        return working
+        return self._since() is not None
+
+    def _since(self) -> int | None:
+        """When the first of these processes began, by the clock of the store's disk."""
+        begun = [when for name, when in in_use(self.store).items() if name in self._names]
+        self.seen = self.seen or bool(begun)
+        return min(begun, default=None)
 
     @property
     def ended(self) -> bool:
@@ -60,22 +64,28 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """All that the page shows, ready for JSON."""
-        at_work, done, page = self.at_work, self.done(), self.experiment.page
+        since, done, page = self._since(), self.done(), self.experiment.page
         left = [job for name, job in self.plan.jobs.items() if name not in done]
         begun = [job for job in left if self.store.work(job).is_dir()]
         failures = {job.label: message for job in begun if (message := noted(self.store, job))}
+        at = [job for job in begun if job.label not in failures and self._is_at(job, since)]
         return {
             "name": self.experiment.name,
-            "at_work": at_work,
-            "ended": not at_work and (self.seen or not left),
+            "at_work": since is not None,
+            "ended": since is None and (self.seen or not left),
             "done": len(done),
             "total": len(self.plan.jobs),
-            "jobs": [self._job(job) for job in begun if job.label not in failures and at_work],
+            "jobs": [self._job(job) for job in at],
             "failures": [{"label": label, "message": message} for label, message in failures.items()],
             "curves": [curve for chain in self.plan.chains for curve in self._curves(chain)],
             "answers": self._answers(begun, done),
             "report": str(page) if page.is_file() else None,
         }
+
+    def _is_at(self, job: Job, since: int | None) -> bool:
+        """Whether a job is under way: an earlier run, which was stopped, may have left what is not yet."""
+        work = self.store.work(job)
+        return since is not None and max(map(_written, (work, *work.glob("*")))) >= since
 
     def _job(self, job: Job) -> dict[str, Any]:
         """A job under way: how much of it, as far as its file tells."""
