@@ -84,6 +84,21 @@ class Takes(Lines):
         table.clear()
 
 
+class Keeps(Lines):
+    can_flush = False  # it has all on disk when it is closed, and not before
+
+    def __init__(self, run):
+        super().__init__(run)
+        self.kept = []
+
+    def write(self, *said):
+        self.kept.append(said)
+
+    def close(self):
+        for said in self.kept:
+            super().write(*said)
+
+
 class Half(Tracker):
     pass
 """
@@ -186,6 +201,17 @@ def test_a_stopped_run_goes_on_without_telling_a_step_twice(
         (line, step, *numbers) for _, line, axis, step, numbers in lines(experiment.output) if axis == "stage"
     ]
     assert len(stages) == len(set(stages)) == 2 * 3 * 2
+
+
+def test_what_a_tracker_keeps_back_until_it_ends_is_not_lost_by_a_kill(mine: Path, tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, **ONE_STAGE)
+    assert not run_here(experiment).failed
+    plan, store = make_plan(experiment), Store(experiment.store)
+    tracking.Tracking(experiment, plan, store, [f"{mine}:Keeps"])  # it is killed, and never closed
+    for _ in range(2):
+        tracking.Tracking(experiment, plan, store, [f"{mine}:Keeps"]).close()
+    steps = [(axis, step) for _, _, axis, step, _ in lines(experiment.output)]
+    assert sorted(steps) == [*(("iteration", step) for step in range(1, 5)), ("stage", 0), ("stage", 1)]
 
 
 @pytest.mark.usefixtures("undrawn")

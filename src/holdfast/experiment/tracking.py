@@ -67,15 +67,15 @@ class Tracking:
                 for job in plan.jobs.values():
                     self._tell(job, whole=True)
             finally:
-                self._note()
+                for teller in self._tellers:
+                    teller.attempt(teller.note)
 
     def hear(self, job: Job, event: Event) -> None:
         """Tell what a job has found, now and then and when it is done."""
         now = time.monotonic()
         if self._tellers and (event.kind == "done" or now - self._looked[job.fingerprint] >= SECONDS):
             self._looked[job.fingerprint] = now
-            self._tell(job, whole=event.kind == "done")
-            self._note()
+            self._tell(job, whole=event.kind == "done", note=True)
 
     def report(self, page: Path) -> None:
         """Tell the report and its tables, if it is there and was not told before."""
@@ -85,9 +85,9 @@ class Tracking:
 
     def close(self) -> None:
         for teller in self._tellers:
-            teller.attempt(lambda tracker: tracker.close())
+            teller.close()
 
-    def _tell(self, job: Job, whole: bool) -> None:
+    def _tell(self, job: Job, whole: bool, note: bool = False) -> None:
         points = []
         try:
             if not whole or self._store.has(job):
@@ -96,10 +96,8 @@ class Tracking:
             return  # it is damaged or just being written; the run says so where that matters
         for teller in self._tellers:
             teller.tell(job.fingerprint, points)
-
-    def _note(self) -> None:
-        for teller in self._tellers:
-            teller.attempt(teller.note)
+            if note:
+                teller.attempt(teller.note)
 
     def _points(self, job: Job, whole: bool) -> list[list[_Point]]:
         """What there is of a job, in an order that does not change."""
@@ -162,11 +160,22 @@ class _Teller:
         self.attempt(tell)
 
     def note(self, tracker: Tracker) -> None:
-        """Put down what was told, so that it is never told again."""
-        if self._news:
+        """Put down what was told, so that it is never told again, where it cannot be lost any more."""
+        if self._news and tracker.can_flush:
             tracker.flush()
-            files.write_json(self._path, self._told)
-            self._news = False
+            self._put_down()
+
+    def close(self) -> None:
+        def close(tracker: Tracker) -> None:
+            tracker.close()
+            if self._news:
+                self._put_down()
+
+        self.attempt(close)
+
+    def _put_down(self) -> None:
+        files.write_json(self._path, self._told)
+        self._news = False
 
     def attempt(self, tell: Callable[[Tracker], object]) -> None:
         """Have the tracker do something; an error costs one warning and the tracker, never the run."""

@@ -44,7 +44,13 @@ class Tracked:
 
 
 class Tracker(ABC):
-    """One place that shows runs. A new one of the same `key` goes on where the last one was stopped."""
+    """One place that shows runs. A new one of the same `key` goes on where the last one was stopped.
+
+    Attributes:
+        can_flush: what was told outlives this process once `flush` has returned; else, once `close` has.
+    """
+
+    can_flush = True
 
     def __init__(self, run: Tracked) -> None:
         self.run = run

@@ -15,6 +15,8 @@ from holdfast.tracking import Axis, ByLine, cells
 class Trackio(ByLine):
     """A run a line in the project of the experiment's name."""
 
+    can_flush = False  # a thread of its own sends it
+
     def log(self, line: str, axis: Axis, step: int, numbers: Mapping[str, float]) -> None:
         self.line(line).log(dict(numbers), step=step)
 

@@ -16,6 +16,8 @@ from holdfast.tracking import Axis, ByLine, Tracked, cells
 class WeightsAndBiases(ByLine):
     """A run a line in the project `holdfast` (or WANDB_PROJECT), grouped by experiment."""
 
+    can_flush = False  # its own process writes in blocks, or every 15 s
+
     def __init__(self, run: Tracked) -> None:
         super().__init__(run)
         os.environ.setdefault("WANDB_MODE", "offline")
