@@ -430,7 +430,10 @@ def test_mlflow_writes_a_database_of_its_own_and_finds_its_runs_again(
     client.get_experiment_by_name.return_value = None
     client.search_runs.return_value = []
     run = told("mlflow", tmp_path)
-    package.MlflowClient.assert_called_once_with(f"sqlite:///{run.folder / 'mlflow.db'}")
+    (first,), (second,) = (one.args for one in package.MlflowClient.call_args_list)
+    database = run.folder / "mlflow.db"
+    assert database.exists() and second == f"sqlite:///{database}"
+    assert first != second and first.endswith(".unfinished")  # whole or not at all, also when it is killed
     client.create_experiment.assert_called_once_with("study", (run.folder / "files").as_uri())
     assert [one.args[0::3] for one in package.Metric.call_args_list] == [
         ("train/loss", 3),

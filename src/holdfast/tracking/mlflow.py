@@ -12,6 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from holdfast.files import whole_file
 from holdfast.tracking import Axis, ByLine, Tracked, cells
 
 
@@ -24,7 +25,11 @@ class MLflow(ByLine):
         # Its own 7 would stop the run for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         place = os.environ.get("MLFLOW_TRACKING_URI")
-        self._client = MlflowClient(place or f"sqlite:///{run.folder / 'mlflow.db'}")
+        database = run.folder / "mlflow.db"
+        if not place and not database.exists():
+            with whole_file(database) as unfinished:  # made in seconds; half of one could never be used
+                MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+        self._client = MlflowClient(place or f"sqlite:///{database}")
         found = self._client.get_experiment_by_name(run.name)
         files = None if place else (run.folder / "files").as_uri()
         self._experiment = found.experiment_id if found else self._client.create_experiment(run.name, files)
