@@ -110,6 +110,18 @@ def test_what_is_under_way(tmp_path):
     assert len(state["answers"]) == 3 and "300 characters left out" in state["answers"][0]["response"]
 
 
+def test_a_long_curve_ends_with_its_latest_point(tmp_path):
+    experiment = make_experiment(tmp_path)
+    plan, store = make_plan(experiment), Store(experiment.store)
+    work = store.work(plan.jobs[plan.chains[0].learn[0]])
+    work.mkdir(parents=True)
+    rows = [json.dumps({"step": step, "loss": 0.5 + step}) for step in range(1001)]
+    (work / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    (curve,) = Watch(experiment, plan, store).state()["curves"]
+    assert len(curve["points"]) <= 400 and curve["points"][-1] == (1000, 1000.5)
+    assert curve["points"] == sorted(curve["points"])
+
+
 def test_what_a_stopped_run_left_is_not_under_way_until_the_next_one_takes_it(tmp_path):
     experiment = make_experiment(tmp_path)
     plan, store = make_plan(experiment), Store(experiment.store)

@@ -105,7 +105,10 @@ class Watch:
         return []
 
     def _curves(self, chain: Chain) -> Iterator[dict[str, Any]]:
-        """One curve a quantity, over all stages of a method and seed; `starts` are where stages begin."""
+        """One curve a quantity, over all stages of a method and seed; `starts` are where stages begin.
+
+        Of many points some stand for all, the latest among them.
+        """
         rows: list[dict[str, Any]] = []
         starts = []
         for name in chain.learn:
@@ -117,7 +120,7 @@ class Watch:
             points = [(index, row[key]) for index, row in enumerate(rows) if _is_number(row.get(key))]
             if points and not (key == "accuracy" and any("reward" in row for row in rows)):
                 label = f"{chain.method}, seed {chain.seed}"
-                yield {"run": label, "name": key, "points": points[::every], "starts": starts}
+                yield {"run": label, "name": key, "points": points[::-every][::-1], "starts": starts}
 
     def _answers(self, begun: list[Job], done: set[str]) -> list[dict[str, Any]]:
         """The last answers: of the evaluation written to last, under way or done."""
