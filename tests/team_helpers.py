@@ -105,7 +105,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "some without pictures": {"objective": "sft", "batch": 4},
     "strategies": {
         "objective": "grpo",
-        "retention": [{"kind": "ewc", "strength": 1}, HEARING, {"kind": "mofo"}],
+        "retention": [{"kind": "sam"}, {"kind": "ewc", "strength": 1}, HEARING, {"kind": "mofo"}],
     }
     | RFT,
 }
