@@ -14,7 +14,7 @@ from cli_helpers import Call
 from holdfast import files
 from holdfast.checkpoints import merging
 from holdfast.checkpoints.merging import write_shards
-from holdfast.policy.merging import RULES
+from holdfast.policy.merging import RULES, by_depth
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import EMBEDDED, ModelSettings
 from policy_helpers import make_text_folder
@@ -95,6 +95,26 @@ def test_an_intruder_is_among_the_ten_largest_and_beside_none_by_half() -> None:
         torch.testing.assert_close(found, learned if stays else torch.zeros(2, 1))
 
 
+def test_how_much_is_kept_grows_with_the_layer() -> None:
+    """Each stack by itself; modules without parts of their own are none, nor is what has no number."""
+    text = "language_model.layers"
+    kept = {
+        "embed.weight": 0.2,
+        "visual.blocks.0.attn.qkv.weight": 0.2,
+        "visual.blocks.1.attn.qkv.bias": 1.0,
+        "visual.merger.mlp.0.weight": 0.2,
+        "visual.merger.mlp.2.weight": 0.2,
+        f"{text}.0.mlp.experts.7.up.weight": 0.2,
+        f"{text}.1.norm.weight": 0.4,
+        f"{text}.2.norm.weight": 0.6,
+        f"{text}.4.norm.weight": 1.0,
+        "one.layers.0.norm.weight": 1.0,
+        "norm.weight": 0.2,
+    }
+    assert by_depth(kept, 0.2) == pytest.approx(kept)
+    assert set(by_depth(kept, 1.0).values()) == {1.0}
+
+
 def moved(folder: Path, by: float) -> Path:
     """The embedded model with all weights moved, saved."""
     policy = Policy.load("embedded", ModelSettings())
@@ -132,6 +152,21 @@ def test_the_command_writes_a_whole_model(call: Call, tmp_path: Path) -> None:
             torch.testing.assert_close(weights[name], expected, rtol=0, atol=1e-5)
         again = Policy.load(target, ModelSettings())
         assert again.way == "packed"
+
+
+def test_the_command_keeps_less_of_the_first_layers(call: Call, tmp_path: Path) -> None:
+    """With any rule; the embedded model has two blocks of vision and four of text."""
+    base, one, other = (moved(tmp_path / str(by), by) for by in (0.0, 0.5, -1.0))
+    out = tmp_path / "out"
+    arguments = ("--method", "sum", "--alpha", "0.5", "--shallow", "0.1", base, one, other)
+    assert call("merge", *arguments, "--out", out).code == 0
+    start, made, *new = (load_file(f / "model.safetensors") for f in (base, out, one, other))
+    shares = {"visual.blocks.0": 0.1, "visual.blocks.1": 1.0, "visual.merger": 0.1, "embed_tokens": 0.1}
+    shares |= {f"layers.{layer}": share for layer, share in enumerate((0.1, 0.4, 0.7, 1.0))}
+    for part, share in shares.items():
+        name = next(name for name in start if part in name)
+        expected = start[name] + 0.5 * share * sum(weights[name] - start[name] for weights in new)
+        torch.testing.assert_close(made[name], expected, rtol=0, atol=1e-5)
 
 
 def test_what_comes_there_while_a_model_is_made_stays(
@@ -196,7 +231,9 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
         ),
         (("--method", "sum", "--alpha", "nan", "embedded", one), "--alpha must be a finite number"),
         (("--method", "sum", "--alpha", "1e300", "embedded", one), "lower --alpha"),
+        (("--method", "wise", "--shallow", "1.5", "embedded", one), "--shallow must be between 0 and 1"),
         (("--alpha", "0.5", "embedded", one), "--method"),
+        (("--shallow", "0.5", "embedded", one), "--shallow is for models"),
         (("embedded", one), "holds no adapters"),
     ):
         said = call("merge", *arguments, "--out", out)

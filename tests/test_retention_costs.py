@@ -65,7 +65,7 @@ def test_the_page_has_the_numbers_a_weight_that_the_plan_counts() -> None:
         r"^\| `(\w+)` \|.*?\|[^|]*\| ([\d.]+)[^|]*\|[^|]*\|$", PAGE.read_text("utf-8"), re.MULTILINE
     )
     said = {kind: float(number) for kind, number in rows}
-    assert len(said) == 22
+    assert len(said) == 23
     assert said == {kind: strategy_class(kind).copies for kind in said}
 
 

@@ -39,6 +39,17 @@ def test_between_the_weights_before_and_after() -> None:
     assert learned(made("wise", alpha=0.25), stage, [3.0, -2.0]) == ([1.0, 2.0], [1.5, 1.0])
 
 
+def test_the_first_layers_go_back_further() -> None:
+    """Of three layers' changes a quarter stays, five eighths, and all."""
+    model = nn.ModuleDict(
+        {"layers": nn.ModuleList(nn.Sequential(nn.Linear(1, 1, bias=False)) for _ in range(3))}
+    )
+    with torch.no_grad():
+        [one.fill_(1.0) for one in model.parameters()]
+    found = learned(made("lines", shallow=0.25), stage_on(model), [9.0, 9.0, -7.0])
+    assert found == ([1.0, 1.0, 1.0], [3.0, 6.0, -7.0])
+
+
 def test_the_largest_task_vector_wins_and_training_goes_on_from_what_was_learned() -> None:
     """Base (1, 1). Task vectors (2, -1), then, from what was learned, (-1, -3): merged (2, -3)."""
     stage, strategy = stage_on(two_weights(1.0, 1.0)), made("magmax", scale=0.5)

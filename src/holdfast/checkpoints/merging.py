@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from holdfast import files
 from holdfast.errors import InputError, none_of
 from holdfast.measures.weightfiles import Folder, check_names
-from holdfast.policy.merging import OF_ONE, RULES
+from holdfast.policy.merging import OF_ONE, RULES, by_depth
 from holdfast.policy.settings import model_path
 from holdfast.weights import INDEX
 
@@ -22,9 +22,9 @@ BESIDE = (".jinja", ".json", ".model", ".tiktoken", ".txt")  # what lies beside 
 
 
 def merge_folders(
-    method: str, base: str, checkpoints: Sequence[str], out: Path, alpha: float, share: float
+    method: str, base: str, checkpoints: Sequence[str], out: Path, alpha: float, share: float, shallow: float
 ) -> None:
-    """Write θ_0 + α · m(θ_1 − θ_0, …, θ_n − θ_0) as a model folder, each tensor in the last one's precision.
+    """Write θ_0 + α λ · m(θ_1 − θ_0, …, θ_n − θ_0) as a model folder, tensors in the last one's precision.
 
     Configuration and processor are those of the last checkpoint.
 
@@ -32,6 +32,7 @@ def merge_folders(
         method: m, one of `policy.merging.RULES`.
         base: θ_0, a folder or `embedded`; `checkpoints` likewise.
         share: what is kept, by `ties` and `dare` of each tensor, by `intruders` of such dimensions.
+        shallow: λ in the first layers, from where it grows to 1 in the last (`policy.merging.by_depth`).
 
     Raises:
         InputError: they cannot be merged; nothing is written then.
@@ -51,13 +52,15 @@ def merge_folders(
         raise InputError(f"--alpha must be a finite number, not {alpha:g}.")
     if not 0 < share <= 1 and not (method == "intruders" and share == 0):
         raise InputError(f"--share must be above 0 and at most 1, not {share:g}.")
+    if not 0 <= shallow <= 1:
+        raise InputError(f"--shallow must be between 0 and 1, not {shallow:g}.")
     folders = [Folder(model_path(name)) for name in (base, *checkpoints)]
     check_alike(folders)
     with files.whole_folder(out, new=True) as unfinished:
         for file in sorted(folders[-1].path.iterdir()):
             if file.suffix in BESIDE and file.name != INDEX:
                 shutil.copyfile(file, unfinished / file.name)
-        write_shards(merged(method, folders, alpha, share), unfinished)
+        write_shards(merged(method, folders, alpha, share, shallow), unfinished)
 
 
 def check_alike(folders: Sequence[Folder]) -> None:
@@ -84,13 +87,14 @@ def check_alike(folders: Sequence[Folder]) -> None:
 
 
 def merged(
-    method: str, folders: Sequence[Folder], alpha: float, share: float
+    method: str, folders: Sequence[Folder], alpha: float, share: float, shallow: float
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Each weight of the merged model by its name, made when it is asked for.
 
     Raises:
         InputError: a weight is damaged, or the merged one is beyond its precision.
     """
+    kept = by_depth(folders[0].names, shallow)
     for name in folders[0].names:
         base, *others = [folder.read(name) for folder in folders]
         last = others[-1]
@@ -108,7 +112,7 @@ def merged(
                 raise InputError(f"{name} in {folder.path} has numbers that are not finite; it is damaged.")
         base = base.float()
         vectors = [other.float() - base for other in others]
-        made = (base + alpha * RULES[method](vectors, share, name, base)).to(last.dtype)
+        made = (base + alpha * kept[name] * RULES[method](vectors, share, name, base)).to(last.dtype)
         if not bool(torch.isfinite(made).all()):
             raise InputError(f"{name} would hold numbers that {last.dtype} cannot; lower --alpha.")
         yield name, made

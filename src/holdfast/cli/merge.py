@@ -39,6 +39,12 @@ def merge(
             "dimensions 0.75.",
         ),
     ] = None,
+    shallow: Annotated[
+        float | None,
+        typer.Option(
+            "--shallow", help="How much of it in the first layers, growing to all in the last; normally 1."
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Make an ordinary model folder of adapters and their model, or of a base and models made from it.
@@ -59,6 +65,8 @@ def merge(
             raise InputError("--alpha says how far from the base to go; say how with --method, too.")
         if share is not None:
             raise InputError("--share is for --method dare, intruders or ties.")
+        if shallow is not None:
+            raise InputError("--shallow is for models; make one of the adapters first.")
         merge_adapters(Path(what[0]), folder, what[1:])
     else:
         from holdfast.checkpoints.merging import merge_folders
@@ -67,9 +75,8 @@ def merge(
         if share is not None and method in RULES and method not in SHARES:
             raise InputError(f"--share is for --method {', '.join(SHARES)}, not {method}.")
         far = alpha if alpha is not None else 0.5 if method == "wise" else 1.0
-        merge_folders(
-            method, what[0], what[1:], folder, far, SHARES.get(method, 1.0) if share is None else share
-        )
+        kept = SHARES.get(method, 1.0) if share is None else share
+        merge_folders(method, what[0], what[1:], folder, far, kept, 1.0 if shallow is None else shallow)
     out.print(f"The merged model lies in {folder}.")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from functools import reduce
 
 import torch
@@ -14,6 +15,23 @@ Rule = Callable[[Sequence[torch.Tensor], float, str, torch.Tensor], torch.Tensor
 SHARES = {"dare": 0.1, "intruders": 0.75, "ties": 0.2}  # what these keep, if nothing else is said
 OF_ONE = ("intruders", "wise")  # rules for a single task vector
 LOOKED_AT, KNOWN = 10, 0.5  # of intruders: how many directions, the largest first; the cosine that is enough
+_LAYER = re.compile(r"(.+?)\.(\d+)\.\w+\.\w")  # a stack and the number of a layer in it, which has parts
+
+
+def by_depth(names: Collection[str], shallow: float) -> dict[str, float]:
+    """How much of each weight's change is kept, by its name: Wang et al. (LiNeS, arXiv 2410.17146):
+
+        λ = α + (1 − α) (ℓ − 1) / (L − 1)        in layer ℓ of L, with α = `shallow`
+
+    so that first layers, which many tasks share, stay near what they were. What is in no layer has α, as in
+    the authors' code. Here each stack of layers, a vision tower or a language model, counts by itself.
+    """
+    layers = {name: (found[1], int(found[2])) for name in names if (found := _LAYER.match(name))}
+    last: dict[str, int] = {}
+    for stack, layer in layers.values():
+        last[stack] = max(layer, last.get(stack, 0))
+    depths = {name: layer / last[stack] if last[stack] else 1.0 for name, (stack, layer) in layers.items()}
+    return {name: shallow + (1 - shallow) * depths.get(name, 0.0) for name in names}
 
 
 def larger(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -78,6 +78,7 @@ KINDS = {  # modules here and their classes, loaded when they are used
     "dare": "taskvectors:Dare",
     "ema": "ema:EMA",
     "fisher_merge": "fisher_merge:FisherMerge",
+    "lines": "lines:LiNeS",
     "magmax": "taskvectors:MagMax",
     "ties": "taskvectors:Ties",
     "wise": "wise:WiSE",
