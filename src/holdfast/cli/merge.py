@@ -42,7 +42,9 @@ def merge(
     shallow: Annotated[
         float | None,
         typer.Option(
-            "--shallow", help="How much of it in the first layers, growing to all in the last; normally 1."
+            "--shallow",
+            help="The part of the change that first layers keep; it grows to all in the last (LiNeS). "
+            "Normally 1.",
         ),
     ] = None,
     debug: Debug = False,
