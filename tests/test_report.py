@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from chromium import browser, needs_chromium
 from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.views import analyse
 from holdfast.report.page import build
@@ -326,3 +327,30 @@ def test_a_narrow_figure_is_shown_at_the_scale_of_a_wide_one(tmp_path):
         for inches in (WIDTH, WIDTH / 4)
     ]
     assert widths == [PAGE_PIXELS, PAGE_PIXELS / 4]
+
+
+def test_a_message_stands_in_the_markdown_as_it_is(tmp_path):
+    """In one line, and no part of it is taken for HTML, which would be gone."""
+    results = replace(
+        make_results(("sft",), items=10, sequence=SHORT, general=(), stages_done=1),
+        failed=("ValueError: expected\n# <class 'int'>, not 3 < 4",),
+    )
+    build(results, tmp_path, [learned.section])
+    assert (
+        "- Failed: ValueError: expected # \\<class 'int'>, not 3 < 4\n"
+        in (tmp_path / "report.md").read_text()
+    )
+    assert "expected # &lt;class &#39;int&#39;&gt;" in (tmp_path / "index.html").read_text()
+
+
+@needs_chromium
+def test_on_paper_no_column_is_beyond_the_edge_and_it_is_day(study, tmp_path):
+    with browser(tmp_path) as tab:
+        night = [{"name": "prefers-color-scheme", "value": "dark"}]
+        tab.size(720, 900)  # what is left of A4 and Letter between their margins
+        tab.open(study.as_uri())
+        tab.send("Emulation.setEmulatedMedia", media="print", features=night)
+        boxes = "[...document.querySelectorAll('.scroll, .drawing')]"
+        assert tab.ask(f"{boxes}.length") > 5
+        assert tab.ask(f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth + 1).length") == 0
+        assert tab.ask("getComputedStyle(document.body).backgroundColor") == "rgb(251, 251, 249)"

@@ -22,6 +22,7 @@ from holdfast.report.templating import environment
 
 FINDINGS, PIECES = "findings.json", "pieces.json"
 _PIECE = re.compile(r"(tables|figures)/[^/]+")
+_TAG = re.compile("<(?=[A-Za-z/!?])")  # `<class 'int'>` of a message would be gone where Markdown is shown
 
 
 def build(
@@ -59,8 +60,11 @@ def build(
         "gallery": NAME,
     }
     templates = environment()
-    for name in ("report.md", "index.html"):
-        write_text(folder / name, templates.get_template(f"{name}.j2").render(content))
+    page, text = (
+        templates.get_template(f"{name}.j2").render(content) for name in ("index.html", "report.md")
+    )
+    write_text(folder / "index.html", page)
+    write_text(folder / "report.md", _TAG.sub(r"\\<", text))
     write_json(folder / FINDINGS, [asdict(finding) for finding in findings])
     write_bytes(folder / NAME, gallery([results], shelf, Album(pictures)))
     _remove_others(folder, pieces)

@@ -177,7 +177,7 @@ def cautions(analysis: Analysis) -> list[str]:
     ]
     if unfinished:
         failed = analysis.results.failed
-        notes += [f"Failed: {cause}" for cause in failed[:MOST_CAUSES]]
+        notes += [f"Failed: {' '.join(cause.split())}" for cause in failed[:MOST_CAUSES]]
         if len(failed) > MOST_CAUSES:
             notes.append(f"Jobs failed for {len(failed)} reasons, of which these are the first.")
         again = "; what failed is tried again" if failed else ""
