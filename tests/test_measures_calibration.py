@@ -183,6 +183,16 @@ def test_over_confidence_at_the_end_is_found_with_its_change() -> None:
     assert just["brier"].value == pytest.approx((0.1667 + 0.2667) / 2, abs=0.02)
 
 
+def test_a_base_that_answers_alike_for_each_seed_is_one_draw_of_chance() -> None:
+    """Means of several draws would have a range that the one ECE beside it is not from."""
+    results = with_calibration()
+    run = results.runs[0]
+    one, three = (
+        at_moment(results, [replace(run, seed=seed) for seed in range(seeds)], "base") for seeds in (1, 3)
+    )
+    assert one == three
+
+
 def test_a_seed_that_answered_nothing_of_a_task_counts_for_neither_error() -> None:
     results = with_calibration()
     (run,) = results.runs[:1]

@@ -144,6 +144,8 @@ def at_moment(results: Results, runs: Sequence[MethodRun], moment: Moment) -> di
     seeds = [judged for run in runs if (judged := judged_at(results, run, moment))]
     if not seeds:
         return {}
+    if moment == "base":  # one policy: its answers count once, unless they were sampled anew for each seed
+        seeds = seeds[:1] if all(_same(seeds[0], judged) for judged in seeds) else seeds
     drawn = [_draws(judged) for judged in seeds]
     found = {name: estimate(combine_seeds(np.stack([one[name] for one in drawn]))) for name in drawn[0]}
     # A seed that answered nothing of a task has no ECE, and counts for neither.
@@ -158,6 +160,14 @@ def at_moment(results: Results, runs: Sequence[MethodRun], moment: Moment) -> di
         found["chance"] = estimate(np.concatenate([[chance.mean()], chance]))
     found["ece"] = mirrored(found["ece"])
     return {name: one.within(*_BOUNDS.get(name, (0.0, 1.0))) for name, one in found.items()}
+
+
+def _same(one: Sequence[Judged], other: Sequence[Judged]) -> bool:
+    return all(
+        np.array_equal(a.right_N, b.right_N)
+        and np.array_equal(a.confidence_N, b.confidence_N, equal_nan=True)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def change(results: Results, runs: Sequence[MethodRun]) -> Estimate | None:
