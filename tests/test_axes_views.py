@@ -112,7 +112,7 @@ def test_the_curves_are_where_the_measures_are():
     analysis = grid()
     figure = axis_figure(axes_of(analysis.methods)[0], analysis, looks_of(analysis.methods))
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["AvgAcc, %", "FM", "Plasticity, %", "General"]
+    assert titles == ["AvgAcc, %", "FM, points", "Plasticity, %", "General, points"]
     fm = figure.axes[1]
     assert fm.get_xscale() == "log"
     sft = fm.lines[0]

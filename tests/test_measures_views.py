@@ -437,3 +437,16 @@ def test_no_movement_is_drawn_of_what_began_at_a_length_of_0(recwarn):
     analysis = analyse(replace(results, runs=(replace(run, measures={"drift": {1: begun}}),)))
     assert movement_figure(analysis, looks_of(analysis.methods)) is None
     assert not recwarn.list
+
+
+def test_axes_of_predictors_say_what_they_are_in(monkeypatch):
+    monkeypatch.setattr("holdfast.report.sections.predictors.SHOWN", 9)
+    analysis = analyse(measured(("sft", "grpo"), seeds=(0, 1, 2)))
+    looks = looks_of(analysis.methods)
+    figure = predictor_figure(analysis, looks)
+    gained = next(one for one in figure.axes if one.get_xlabel().startswith("Accuracy gained"))
+    assert gained.get_xlabel().replace("\n", " ").endswith(", points")
+    shown = np.concatenate([line.get_xdata() for line in gained.lines if line.get_linestyle() == "None"])
+    assert sorted(shown) == pytest.approx(
+        sorted(100 * unit.predictors["progress"] for unit in analysis.study.stages)
+    )

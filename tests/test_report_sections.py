@@ -6,9 +6,10 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from holdfast.analysis.bootstrap import Estimate
+from holdfast.analysis.bootstrap import Estimate, estimate
 from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.views import analyse
 from holdfast.cli import console
@@ -19,7 +20,7 @@ from holdfast.report.section import Drawing, Finding, Section, Terms
 from holdfast.report.sections import SECTIONS, learned
 from holdfast.report.sections.differences import findings
 from holdfast.report.sections.setup import section, setup
-from holdfast.report.table import Column, Table, number, rounded, signed, to_json
+from holdfast.report.table import Column, Table, digits, interval, number, p_value, rounded, signed, to_json
 from holdfast.report.templating import environment
 from results_helpers import SHORT, make_results
 
@@ -98,6 +99,12 @@ def test_a_report_of_some_sections_has_those_alone(tmp_path):
         (1234567.5, "count", "1,234,568"),
         (0.125, "coefficient", "0.13"),
         (-0.004, "coefficient", "0.00"),
+        (9.996, "digits", "10.0"),
+        (0.0009996, "digits", "1.0e−3"),
+        (-12.34, "digits", "−12.3"),
+        (999.96e9, "flop", "1.0\u00a0TFLOP"),
+        (999.94e9, "flop", "999.9\u00a0GFLOP"),
+        (3.2e24, "flop", "3,200,000.0\u00a0EFLOP"),
         (float("inf"), "real", "–"),
     ],
 )
@@ -108,7 +115,22 @@ def test_halves_go_away_from_zero(value, kind, shown):
 def test_signs():
     assert (signed(0.05), signed(-0.05), signed(0.04), signed(-0.04)) == ("+0.1", "−0.1", "0.0", "0.0")
     assert (rounded(80.5), rounded(85.5), rounded(0.5, 0, times=3)) == ("81", "86", "2")
+    assert [digits(value, 2) for value in (3.0, 0.2, 12.4, 5e-5)] == ["3.0", "0.20", "12", "5.0e−5"]
     assert rounded(-1.5e30, 1, times=100) == f"−150{',000' * 10}.0"
+
+
+def test_a_number_does_not_contradict_what_is_called_shown():
+    """`[+0.0, …]` leaves zero out, and 0.0504 is above 0.05."""
+    assert interval(Estimate(0.03, 0.0002, 0.06), "change") == "[+0.0,\u00a0+6.0]"
+    assert interval(Estimate(-0.03, -0.06, -0.0002), "change") == "[−6.0,\u00a0−0.0]"
+    assert interval(Estimate(-0.03, -0.06, 0.0), "change") == "[−6.0,\u00a00.0]"
+    assert [p_value(p) for p in (0.05, 0.0504, 0.0506, 0.0496)] == [
+        "p = 0.050", "p = 0.0504", "p = 0.051", "p = 0.050"
+    ]  # fmt: skip
+
+
+def test_what_rounding_leaves_of_zero_is_no_difference():
+    assert not estimate(np.array([0.1, *[4e-17] * 30, *[0.2] * 900])).shown
 
 
 def test_the_terminal_shows_what_the_page_shows():

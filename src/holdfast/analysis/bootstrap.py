@@ -28,6 +28,7 @@ from holdfast.analysis.results import MethodRun, Results
 RESAMPLES = 1000  # of items
 SEED_DRAWS = 10  # of seeds for each: a t distribution of few degrees of freedom has long tails
 LEVEL = 0.95
+ROUNDING = 1e-14  # what is closer to zero is zero, computed in another order
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ def estimate(draws_B: np.ndarray, level: float = LEVEL) -> Estimate:
     """The observed value (index 0) with the percentile interval of the resamples behind it."""
     if np.isnan(draws_B[0]):
         return Estimate(np.nan, np.nan, np.nan)
-    low, high = np.nanquantile(draws_B[1:], [0.5 - level / 2, 0.5 + level / 2])
-    return Estimate(float(draws_B[0]), float(low), float(high))
+    ends = np.nanquantile(draws_B[1:], [0.5 - level / 2, 0.5 + level / 2])
+    value, low, high = (0.0 if abs(one) < ROUNDING else float(one) for one in (draws_B[0], *ends))
+    return Estimate(value, low, high)
 
 
 def _resampled_means(scores_SN: np.ndarray, weights_BN: np.ndarray) -> np.ndarray:

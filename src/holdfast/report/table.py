@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from holdfast.analysis.bootstrap import Estimate
-from holdfast.analysis.permutation import Difference
+from holdfast.analysis.permutation import SIGNIFICANCE, Difference
 
 Kind = Literal["text", "points", "change", "count", "real", "digits", "coefficient", "flop", "joule"]
 Value = str | int | float | Estimate | None
@@ -91,18 +91,21 @@ def number(value: Value, kind: Kind) -> str:
     return _FORMS[kind](value) if kind in _FORMS else rounded(value, 1)
 
 
-def _digits(value: float) -> str:
-    """Three significant digits; powers of ten where a number would be mostly zeros."""
+def digits(value: float, most: int = 3) -> str:
+    """So many significant digits; powers of ten where a number would be mostly zeros."""
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e5:
-        return rounded(value, max(2 - math.floor(math.log10(abs(value))), 0))
+        first = float(f"{value:.{most - 1}e}")  # 9.996 has its first digit in the tens once it is rounded
+        return rounded(value, max(most - 1 - math.floor(math.log10(abs(first))), 0))
     return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+").replace("-", "−")
 
 
 def _prefixed(value: float, unit: str) -> str:
-    """In the largest unit of which there is at least one: 34.0 TFLOP."""
-    power = min(max(math.floor(math.log10(value) / 3), 0), 6) if value > 0 else 0
+    """In the largest unit of which there is at least one, once it is rounded: 34.0 TFLOP."""
+    power = 0
+    while power < 6 and float(rounded(value / 1000**power, 1).replace(",", "")) >= 1000:
+        power += 1
     return f"{rounded(value / 1000**power, 1)}{NO_BREAK}{' kMGTPE'[power].strip()}{unit}"
 
 
@@ -110,7 +113,7 @@ _FORMS: dict[Kind, Callable[[float], str]] = {
     "change": partial(signed, times=100),
     "points": partial(rounded, places=1, times=100),
     "count": rounded,
-    "digits": _digits,
+    "digits": digits,
     "coefficient": partial(rounded, places=2),
     "flop": partial(_prefixed, unit="FLOP"),
     "joule": partial(_prefixed, unit="J"),
@@ -121,12 +124,21 @@ def interval(value: Value, kind: Kind) -> str:
     """`[low, high]` of an estimate, else nothing."""
     if not isinstance(value, Estimate) or math.isnan(value.value + value.low):
         return ""  # without an end there is too little to tell how sure the value is
-    return f"[{number(value.low, kind)},{NO_BREAK}{number(value.high, kind)}]"
+    return f"[{_end(value.low, kind)},{NO_BREAK}{_end(value.high, kind)}]"
+
+
+def _end(value: float, kind: Kind) -> str:
+    """An end of an interval; of a change also a small one says on which side of zero it lies (+0.0)."""
+    said = number(value, kind)
+    if kind == "change" and said == "0.0" and value:
+        return f"{'+' if value > 0 else '−'}{said}"
+    return said
 
 
 def p_value(p: float) -> str:
-    """`p = 0.012`, or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {rounded(p, 3)}"
+    """`p = 0.012`, or `p < 0.001`; with more places where three would put it on the other side of 0.05."""
+    places = 4 if p > SIGNIFICANCE and rounded(p, 3) == "0.050" else 3
+    return "p < 0.001" if p < 0.001 else f"p = {rounded(p, places)}"
 
 
 def tested(value: Value) -> str:

@@ -16,7 +16,7 @@ from holdfast.report.panels import fit, heat, panels
 from holdfast.report.rows import METHOD, Row
 from holdfast.report.section import Drawing, Section
 from holdfast.report.style import WIDTH, Looks, room, scaled
-from holdfast.report.table import Column, Table, Value, used
+from holdfast.report.table import Column, Table, Value, digits, used
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,7 +202,7 @@ def movement_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     numbered = len(groups) <= MOST_NUMBERED * room() / scaled(WIDTH)
 
     def written(row: int, column: int) -> str:
-        return f"{values[row, column]:.2g}" if numbered else ""
+        return digits(float(values[row, column]), 2) if numbered else ""
 
     figure, (axes,) = panels(1, 1)
     heat(axes, x, np.arange(len(methods)), shares, HEAT, written)

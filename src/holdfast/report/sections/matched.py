@@ -42,7 +42,7 @@ def matched_table(rows: Sequence[MatchedRow]) -> Table:
             "setting": comparison.method.name,
             "against": comparison.reference.name,
             "plasticity": match.plasticity,
-            AMOUNTS.get(row.basis, "operations"): None if match.ratio is None else rounded(match.ratio, 2),
+            AMOUNTS.get(row.basis, "operations"): match.ratio,
         }
         cells.append(cell | {name: comparison.differences[name] for name in TESTED})
     columns = [

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 4  # predictors in the figure
+# What its axes are in, by the first word of a predictor, and the factor to it.
+UNITS = {"kl": (", nats", 1), "share": (", %", 100), "progress": (", points", 100)}
 NOTE = (
     "Spearman's rank correlation and R² of a quadratic fit (as in RL's Razor, arXiv 2509.04259; of "
     "divergences, to their logarithm) with the change of accuracy [95 % interval, whole methods with all "
@@ -111,21 +113,21 @@ def predictor_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     figure, grid = panels(len(best), across, WIDTH / 2 * across, sharey=True)
     drawn = set()
     for axes, one in zip(grid, best, strict=True):
+        unit_name, scale = UNITS.get(one.predictor.partition("_")[0], ("", 1))
         units = [unit for unit in analysis.study.stages if np.isfinite(unit.predictors[one.predictor])]
         for family, members in families.items():
             names = {method.name for method in members}
             if points := [unit for unit in units if unit.method in names]:
                 drawn.add(family)
                 axes.plot(
-                    [unit.predictors[one.predictor] for unit in points],
+                    [scale * unit.predictors[one.predictor] for unit in points],
                     [100 * unit.outcomes["old"] for unit in points],
                     linestyle="none", marker=markers.get(family, "o"), markersize=4, alpha=0.6,
                     color=colours[family], markeredgewidth=0,
                 )  # fmt: skip
-        _fit_curve(axes, one, units)
+        _fit_curve(axes, one, units, scale)
         rho, r2 = rounded(one.rho.value, 2), rounded(one.adjusted.value, 2)
         axes.set_title(f"rank correlation {rho}, adjusted R² {r2}", fontweight="normal", fontsize=scaled(8.5))
-        unit_name = ", nats" if one.predictor.startswith("kl") else ""
         axes.set_xlabel(STAGE_PREDICTORS[one.predictor] + unit_name)
         if first_column(axes):
             axes.set_ylabel("change of earlier\ntasks, points")
@@ -138,7 +140,7 @@ def predictor_figure(analysis: Analysis, looks: Looks) -> Figure | None:
     return fit(figure, 1.6)
 
 
-def _fit_curve(axes: Axes, one: Strength, units: list[Unit]) -> None:
+def _fit_curve(axes: Axes, one: Strength, units: list[Unit], scale: int) -> None:
     values = np.array([unit.predictors[one.predictor] for unit in units])
     if one.predictor.startswith("kl_"):
         axes.set_xscale("log")
@@ -147,5 +149,5 @@ def _fit_curve(axes: Axes, one: Strength, units: list[Unit]) -> None:
         x = np.linspace(values.min(), values.max(), 80)
     a, b, c = one.curve
     along = fitted(one.predictor, x)
-    axes.plot(x, 100 * (a + b * along + c * along**2), color=MUTED, linewidth=1.3)
+    axes.plot(scale * x, 100 * (a + b * along + c * along**2), color=MUTED, linewidth=1.3)
     axes.axhline(0, color=MUTED, linewidth=0.7)

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS = (("avg_acc", "AvgAcc, %"), ("fm", "FM"), ("plasticity", "Plasticity, %"), ("general", "General"))
+METRICS = (
+    ("avg_acc", "AvgAcc, %"),
+    ("fm", "FM, points"),
+    ("plasticity", "Plasticity, %"),
+    ("general", "General, points"),
+)
 MOST_LINES = 8  # with a legend entry each; beyond that a legend names families alone
 MOST_NAMED = 6  # categories that are named in the figure
 MOST_LEVELS = 4  # methods outside the grid that are drawn as level lines

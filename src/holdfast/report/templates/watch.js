@@ -30,6 +30,11 @@ function job({ label, at, of }) {
   return made;
 }
 
+/** Three digits, no powers of ten for what is large, and a true minus. */
+function number(value) {
+  return (Math.abs(value) < 999.5 ? value.toPrecision(3) : value.toFixed(0)).replaceAll("-", "−");
+}
+
 /** A line through the points, from 0 or the least to the most; a stroke where a stage begins. */
 function curve({ run, name, points, starts }) {
   const made = make("div", "curve"), title = make("h3", "", `${run} · ${name}`);
@@ -37,13 +42,13 @@ function curve({ run, name, points, starts }) {
   const low = Math.min(0, ...values), high = Math.max(...values), right = Math.max(1, last[0]);
   const x = (step) => (100 * step) / right, y = (value) => 96 - (92 * (value - low)) / (high - low || 1);
   const svg = drawn("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img" });
-  svg.setAttribute("aria-label", `${run}, ${name}: ${last[1].toPrecision(3)} at step ${last[0] + 1}`);
+  svg.setAttribute("aria-label", `${run}, ${name}: ${number(last[1])} at step ${last[0] + 1}`);
   svg.append(...starts.map((step) => drawn("line", { x1: x(step), x2: x(step), y1: 0, y2: 100 })));
   const line = points.length > 1 ? points : [last, last]; // one point is a dot
   svg.append(drawn("polyline", {
     class: points.length > 1 ? "" : "dot", points: line.map(([step, value]) => `${x(step)},${y(value)}`).join(" "),
   }));
-  title.append(make("b", "", last[1].toPrecision(3).replace("-", "−")));
+  title.append(make("b", "", number(last[1])));
   made.append(title, svg);
   return made;
 }
