@@ -13,6 +13,7 @@ ESCAPES = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
     NO_BREAK: "~", "−": "$-$", "→": r"$\rightarrow$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$",
     "Δ": r"$\Delta$", "²": "$^2$", "ᵀ": r"$^{\top}$", "≈": r"$\approx$",
+    "‖": r"$\Vert$", "¼": r"$\frac{1}{4}$", "½": r"$\frac{1}{2}$", "¾": r"$\frac{3}{4}$",
     "·": r"$\cdot$", "…": r"\ldots{}", "–": "--", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
