@@ -27,28 +27,12 @@ from holdfast.experiment.store import Store
 
 SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "keep_weights": "all"}
 
-RULES = """
-from functools import partial
+PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
+EXAMPLE = next(part for part in PAGE.read_text("utf-8").split("```python") if "(Executor)" in part).split("```")[0]
+RULES = f"{EXAMPLE.replace('Mine', 'Serial')}\n" + """
 from pathlib import Path
 
-from holdfast.experiment.executor import Event, Executor, attempt
-from holdfast.experiment.jobs import Runner
-
-
-class Serial(Executor):
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.runner, self.given = Runner(self.experiment, self.plan, self.store), []
-
-    def idle(self):
-        return [] if self.given else [self.runner]
-
-    def give(self, worker, job, weights):
-        self.given.append((job, weights))
-
-    def listen(self, tell):
-        job, weights = self.given.pop(0)
-        tell(job, attempt(self.runner, job, weights, partial(tell, job)))
+from holdfast.experiment.executor import Event
 
 
 class Pair(Serial):
@@ -180,7 +164,7 @@ def test_a_name_that_no_executor_has_is_found_in_the_file(tmp_path: Path) -> Non
 def test_one_that_cannot_start_says_where(rules: Path, tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, **SMALL, executor="cluster.py:Broken")
     with pytest.raises(
-        HoldfastError, match=r"cluster.py:Broken failed on its start: line 70: OSError: no cluster"
+        HoldfastError, match=r"cluster.py:Broken failed on its start: line 73: OSError: no cluster"
     ):
         run(experiment)
 

@@ -280,14 +280,24 @@ def test_init_counts_rows_that_can_never_be_right_or_do_not_fit(tmp_path: Path, 
     assert said.code == 0, said.err
     assert "1 of 4 train rows of train is left out" in said.err
     assert load_experiment(tmp_path / "experiment.yaml").bad_rows == "skip"
+    (tmp_path / "experiment.yaml").unlink()
+    write(tmp_path, [{"prompt": "what " * 900, "answer": "a"}], "test.jsonl")
+    said = call("init", "--data", "train.jsonl", "--test", "test.jsonl", "--model", "embedded")
+    assert said.code == 2 and "of some task it takes none, so change settings" in said.err
+    assert load_experiment(tmp_path / "experiment.yaml").bad_rows == "stop"
 
 
 def test_init_names_words_that_the_model_does_not_know(tmp_path: Path, call: Call) -> None:
-    rows = [{"prompt": f"how many dots are in {n} ?", "answer": str(n % 7)} for n in range(10)]
+    for n in range(10):
+        Image.new("RGB", (48, 48), (20 * n, 0, 0)).save(tmp_path / f"{n}.png")
+    rows = [
+        {"prompt": f"<image>how many dots are in {n} ?", "images": [f"{n}.png"], "answer": str(n % 7)}
+        for n in range(10)
+    ]
     write(tmp_path, rows, "odd.jsonl")
     said = call("init", "odd.yaml", "--data", "odd.jsonl", "--model", "embedded")
     assert said.code == 0
-    assert "The model does not know 1 of the rows' 15 words (dots): it sees <|unk|> in their" in said.err
+    assert "The model does not know 1 of the rows' 14 words (dots): it sees <|unk|> in their" in said.err
     write(tmp_path, questions([str(n % 7) for n in range(10)]), "known.jsonl")
     assert "does not know" not in call("init", "k.yaml", "--data", "known.jsonl", "--model", "embedded").err
 

@@ -107,7 +107,7 @@ def rows_left_out(experiment: Experiment) -> tuple[LeftOut, ...]:
         left = one.looked_at - len(one.problems)
         if not left or left < (experiment.count(task, one.split) or 0):
             key = "train_examples" if one.split == "train" else "test_examples"
-            advice = f"lower {key}" if left else "take another model, or other rows"
+            advice = f"lower {key}" if left else "change settings, such as max_tokens, or take other rows"
             raise InputError(
                 f"The model can take {left or 'none'} of {one.looked_at:,} {one.split} rows of {one.task}; "
                 f"{advice}. {one.first[0]}"

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from holdfast.start.look import Data, style_for
-from holdfast.tasks.example import Example
+from holdfast.tasks.example import IMAGE_MARKER, Example
 from holdfast.tasks.task import SPLITS
 
 WHY = {"chance": "  # what guessing gets"}  # comments of settings
@@ -153,7 +153,8 @@ def unknown_words(tokenizer: Any, rows: Iterable[Example]) -> str | None:
     unknown = getattr(tokenizer, "unk_token_id", None)
     if unknown is None:
         return None
-    words = sorted({word for row in rows for word in f"{row.prompt} {row.answer}".split()})
+    texts = (f"{row.prompt} {row.answer}".replace(IMAGE_MARKER, " ") for row in rows)
+    words = sorted({word for text in texts for word in text.split()})
     ids = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
     lacking = [word for word, found in zip(words, ids, strict=True) if unknown in found]
     if not lacking:
