@@ -181,7 +181,7 @@ def test_rows_that_cannot_be_used_are_counted_and_reported(tmp_path, data):
     for part in (
         "train: 1 rows repeat an id", "train: 4 rows cannot be used", "train: 4 rows with missing or corrupt",
         "'../../secret.jpg' leads out of the data folder", "gone.jpg is missing", "cut.jpg: cut off",
-        "text.jpg: no image", "out.jpg leads out of the data folder", "1 images are in both train and test",
+        "text.jpg: no image", "out.jpg leads out of the data folder", "train and test: 1 images are in both",
         "a side under 28 pixels",
     ):  # fmt: skip
         assert part in said

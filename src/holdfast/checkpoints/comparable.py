@@ -54,7 +54,7 @@ def check_setting(old: Examined, new: Examined, allowed: Collection[str]) -> Non
     """See that two checkpoints answered in one setting.
 
     Raises:
-        InputError: they did not, or of one of them it is not known; naming the difference.
+        InputError: they did not, or of one of them it is not known; naming all that differs.
     """
     for one, side in ((old, "before"), (new, "after")):
         if one.setting is None:
@@ -65,13 +65,13 @@ def check_setting(old: Examined, new: Examined, allowed: Collection[str]) -> Non
                 "Holdfast wrote them). Ask again with --again, or say --allow unknown."
             )
     ours, theirs = old.setting or {}, new.setting or {}
-    for key in MADE:
-        if ours.get(key) != theirs.get(key) and key not in allowed:
-            raise InputError(
-                f"{old.task} was answered in different settings, which alone turns answers: {key} is "
-                f"{_difference(ours.get(key), theirs.get(key))}. Evaluate both in the same one, or say "
-                f"--allow {key}."
-            )
+    if differing := [key for key in MADE if ours.get(key) != theirs.get(key) and key not in allowed]:
+        said = "; ".join(f"{key} is {_difference(ours.get(key), theirs.get(key))}" for key in differing)
+        meant = [name for name in ALLOWABLE if name in allowed or name in differing]
+        raise InputError(
+            f"{old.task} was answered in different settings, which alone turns answers: {said}. Evaluate "
+            f"both in the same one, or say --allow {','.join(meant)}."
+        )
 
 
 def served_remarks(old: Sequence[Examined], new: Sequence[Examined]) -> list[str]:
@@ -112,8 +112,12 @@ def _difference(ours: Any, theirs: Any) -> str:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in dict.fromkeys([*ours, *theirs]):
             if ours.get(key) != theirs.get(key):
-                return f"{key} {_shown(ours.get(key))} before and {_shown(theirs.get(key))} after"
-    return f"{_shown(ours)} before and {_shown(theirs)} after"
+                return f"{key} {_noted(ours.get(key))} before and {_noted(theirs.get(key))} after"
+    return f"{_noted(ours)} before and {_noted(theirs)} after"
+
+
+def _noted(value: Any) -> str:
+    return "not known" if value is None else _shown(value)
 
 
 def _shown(value: Any) -> str:

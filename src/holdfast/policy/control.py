@@ -61,7 +61,8 @@ class ControlTokens:
         """The tokens of a text, whose control tokens are all text."""
         if not (text := text.replace(QUOTE, "")):
             return []
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        how = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        ids = self.tokenizer(text, **how)["input_ids"]
         control, unknown = set(self._ids.values()), self.tokenizer.unk_token_id
         if unknown is None:
             return ids

@@ -337,7 +337,8 @@ class Encoder:
 
     def _ids(self, texts: list[str], special: bool = False) -> list[list[int]]:
         """With `special`, tokens such as BOS are added."""
-        ids = self.tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
+        how = {"add_special_tokens": special, "return_attention_mask": False}
+        ids = self.tokenizer(texts, **how, verbose=False)["input_ids"]  # what is too long is said here
         return [
             self.control.ids(text, special) if self.control.is_quoted(text) else row
             for text, row in zip(texts, ids, strict=True)

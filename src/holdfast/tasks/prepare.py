@@ -138,7 +138,7 @@ def remarks(benchmark: Benchmark, manifest: Mapping[str, Any]) -> list[str]:
         lines += [f"{split}: {problem}" for problem in entry["problems"]]
     for pair, count in manifest["overlap"].items():
         if count:
-            lines.append(f"{count} images are in both {pair.replace('/', ' and ')}")
+            lines.append(f"{pair.replace('/', ' and ')}: {count} images are in both")
     missing = [split for split in benchmark.sizes if split not in manifest["splits"]]
     if missing:
         lines.append(f"no {', '.join(missing)} split in this source")
