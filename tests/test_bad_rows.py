@@ -97,7 +97,7 @@ def test_a_task_without_rows_is_as_if_they_were_not_there(tmp_path: Path) -> Non
         (
             "xxx",
             "abcd",
-            r"can take none of 3 train rows of sums; change settings, such as max_tokens, or .* rows\. The prompt",
+            r"can take none of 3 train rows of sums; change settings, such as max_tokens, .*\. The prompt",
         ),
         (
             "abcd",

@@ -303,6 +303,7 @@ def test_two_runs_get_a_gallery_of_both(call: Call, tmp_path: Path, monkeypatch:
     for label in ("tiny: sft", "tiny: grpo", "tiny (out): sft", "tiny (out): grpo"):
         assert f'"label":"{label}"' in html
     assert f"17 of 17 results are not in {tmp_path / 'second' / 'store'};" in said.err
+    assert "If they lie elsewhere, 'holdfast run CONFIG store=FOLDER' goes on with them." in said.err
     monkeypatch.setattr(page, "build", lambda *_, **__: pytest.fail("a report was written first"))
     assert call("report", tmp_path / "first" / "out", tmp_path).code == 2
 

@@ -28,8 +28,12 @@ from holdfast.experiment.store import Store
 SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "keep_weights": "all"}
 
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
-EXAMPLE = next(part for part in PAGE.read_text("utf-8").split("```python") if "(Executor)" in part).split("```")[0]
-RULES = f"{EXAMPLE.replace('Mine', 'Serial')}\n" + """
+EXAMPLE = next(part for part in PAGE.read_text("utf-8").split("```python") if "(Executor)" in part).split(
+    "```"
+)[0]
+RULES = (
+    f"{EXAMPLE.replace('Mine', 'Serial')}\n"
+    + """
 from pathlib import Path
 
 from holdfast.experiment.executor import Event
@@ -87,6 +91,7 @@ class Stopped(Pair):
     def listen(self, tell):
         raise KeyboardInterrupt
 """
+)
 
 
 @pytest.fixture

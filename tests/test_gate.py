@@ -232,7 +232,9 @@ def test_answers_of_different_settings_are_not_compared() -> None:
     with pytest.raises(InputError, match="mode is dtype 'float32' before and 'bfloat16' after"):
         compare(ours, half, "machine")
     both = answers([1], setting=SETTING | {"machine": None, "mode": {"engine": "there"}})
-    with pytest.raises(InputError, match=r"machine is .* and not known after; mode is .*--allow machine,mode\."):
+    with pytest.raises(
+        InputError, match=r"machine is .* and not known after; mode is .*--allow machine,mode\."
+    ):
         compare(ours, both)
     compare(ours, other, "machine")
     compare(ours, half, "mode")

@@ -125,8 +125,10 @@ def _tell_missing(plan: Plan, store: Store) -> int:
     """Say how many results of a run are not there, and give it back."""
     missing = sum(not store.has_whole(job) for job in plan.jobs.values())
     if missing:
+        moved = " If they lie elsewhere, 'holdfast run CONFIG store=FOLDER' goes on with them."
         err.print(
             f"{missing} of {len(plan.jobs)} results are not in {store.place}; 'holdfast run' makes them."
+            + (moved if missing == len(plan.jobs) else "")
         )
     return missing
 

@@ -138,7 +138,7 @@ def scatter(analysis: Analysis, looks: Looks) -> Figure | None:
 
 def unmoved(analysis: Analysis) -> list[Finding]:
     """Whether training changed nothing that is judged: every item's score is the base's at every stage."""
-    names = [method.name for method in analysis.methods if any(method.finished) and _is_unmoved(method)]
+    names = [method.name for method in analysis.methods if method.finished_runs and _is_unmoved(method)]
     if not names:
         return []
     text = (
