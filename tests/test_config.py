@@ -72,6 +72,8 @@ def test_what_a_file_extends_is_not_of_the_command_line(tmp_path: Path) -> None:
         ),
         ("methods.grpo.reward={format: 0}", "methods.grpo.reward: weighs nothing"),
         ("output=null", "output: must be text (in quotes), not null"),
+        ("measures=null", "measures: must be a mapping (key: value), not null; {} is none"),
+        ("general=null", "general: must be a list, not null; [] is none"),
         (
             "methods.sft.sampling.max_tokens=8",
             "methods.sft.sampling: is a setting of sft with target: sampled",

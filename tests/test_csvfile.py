@@ -32,6 +32,7 @@ def task(place: Path) -> Task:
     [
         (['a,"b', "c,d", ""], "line 2 that is never closed"),
         (["a,b", 'c,"d'], "line 3 that is never closed"),
+        (["a,b", 'c,"d', ""], "line 3 that is never closed"),
         (['"', "x", '","y', "z,w", ""], "line 4 that is never closed"),
         (['a,"b', 'c,"d"', ""], "line 2 that is closed in line 3, before the field ends"),
         (['a,"b', "c,d", '"e, f",g', ""], "line 2 that is closed in line 4, before the field ends"),

@@ -289,11 +289,9 @@ def test_init_counts_rows_that_can_never_be_right_or_do_not_fit(tmp_path: Path, 
 
 def test_init_names_words_that_the_model_does_not_know(tmp_path: Path, call: Call) -> None:
     Image.new("RGB", (48, 48)).save(tmp_path / "a.png")
-    rows = questions([str(n % 7) for n in range(9)])
-    rows.append({"prompt": "<image>how many dots are there ?", "images": ["a.png"], "answer": "0"})
-    write(tmp_path, rows, "odd.jsonl")
+    row = {"prompt": "<image>how many dots are there ?", "images": ["a.png"], "answer": "0"}
+    write(tmp_path, [*questions([str(n % 7) for n in range(9)]), row], "odd.jsonl")
     said = call("init", "odd.yaml", "--data", "odd.jsonl", "--model", "embedded")
-    assert said.code == 0
     assert "The model does not know 1 of the rows' 15 words (dots): it sees <|unk|> in their" in said.err
     write(tmp_path, questions([str(n % 7) for n in range(10)]), "known.jsonl")
     assert "does not know" not in call("init", "k.yaml", "--data", "known.jsonl", "--model", "embedded").err

@@ -19,6 +19,7 @@ from holdfast.yamlfile import KeyPath, Problem, YamlFile
 MOST_ERRORS = 50  # that a message tells
 _MISSING = "is missing; it has no default"
 _LONG_QUOTE = re.compile(r"'([^'\n]{200})[^'\n]+'")
+_NONE = {"tuple_type": "[]", "dict_type": "{}"}  # what says that there are none
 _PLAIN = {  # pydantic's errors in the words of the file
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping (key: value)",
@@ -76,6 +77,8 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
     given = details["input"]
     if isinstance(given, str | int | float | bool | None):
         message += f", not {'null' if given is None else shortened(repr(given))}"
+    if given is None and kind in _NONE:
+        message += f"; {_NONE[kind]} is none"
     return path, message
 
 

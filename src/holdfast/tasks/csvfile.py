@@ -74,7 +74,7 @@ def _problem_of_quotes(file: Path) -> str | None:
 
     with _opened(file) as opened:
         for _ in _rows(noted(opened)):
-            within = len(lines) == 1 and lines[0].endswith(("\r", "\n"))
+            within = len(lines) == 1 and lines[0].endswith(("\r", "\n")) and lines[0].count('"') % 2 == 0
             if not within and (problem := _problem_of_row("".join(lines), begins)):
                 return problem
             begins += len(lines)
