@@ -191,9 +191,8 @@ def _tell_misfits(draft: Draft, found: Sequence[Data]) -> None:
     experiment = load_experiment(draft.file)
     check_ready(experiment.model.path, experiment.model)
     misfits = [one for one in look_at_rows(experiment) or () if one.problems]
-    if misfits and all(
-        len(one.problems) < one.looked_at for one in misfits
-    ):  # else the plan says what to change
+    some_fit = all(len(one.problems) < one.looked_at for one in misfits)  # else the plan says what to change
+    if misfits and some_fit:
         tell_left_out(misfits)
         files.write_text(draft.file, text_of(replace(draft, skip=True), found))
     encoder = encoder_of(experiment.model)

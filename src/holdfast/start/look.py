@@ -139,14 +139,12 @@ def _chance(choices: Sequence[Sequence[Any]]) -> dict[str, float]:
 
 def _no_task(place: str, columns: Sequence[str], meant: Mapping[str, str]) -> str:
     """What is missing of a table without a question or an answer that is called as such, and what to do."""
-    lacking, there, how = (
-        "prompt",
-        "no column is called as a question",
-        '"{COLUMN}" or one question for all rows',
-    )
     if "prompt" in meant:
         lacking, how = "answer", '"{COLUMN}"'
         there = f"'{meant['prompt']}' is the question, but no column is called as an answer"
+    else:
+        lacking, how = "prompt", '"{COLUMN}" or one question for all rows'
+        there = "no column is called as a question"
     return (
         f"{place}: {there} ({', '.join(COMMON_NAMES[lacking])}). Its columns: {', '.join(columns)}. Rename "
         f'one, or write the task by hand, with {lacking}: {how} ("Any other table" in docs/tasks.md).'
