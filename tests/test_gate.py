@@ -255,6 +255,34 @@ def test_answers_of_different_settings_are_not_compared() -> None:
     assert replace(ours, records=[]).asked_in == ours.asked_in
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_setting_that_does_not_compare_is_refused_before_the_first_question(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Whichever side has answered; and of answers in the store, before other tasks are asked."""
+    first = call("evaluate", "embedded", *OPTIONS, "--tasks", "presence", "--out", "mine")
+    assert first.code == 0, first.err
+    path = Path("mine/records/presence.json")
+    noted = files.read_json(path)
+    files.write_json(path, noted | {"setting": noted["setting"] | {"machine": "another"}})
+    asked: list[object] = []
+    generate = LocalGenerator.generate
+
+    def counted(self: LocalGenerator, questions: Any, *rest: Any) -> Any:
+        asked.extend(questions)
+        return generate(self, questions, *rest)
+
+    monkeypatch.setattr(LocalGenerator, "generate", counted)
+    sides = ("mine", "embedded") if before else ("embedded", "mine")
+    for again in ([], ["--again"]):  # from the store, and anew
+        refused = call("check", *sides, *OPTIONS, "--out", "out", *again)
+        assert refused.code == 2 and asked == []
+        assert "Task presence: It is answered in different settings" in refused.err
+        assert ("machine is 'another' before and" in refused.err) == before
+    assert call("check", *sides, *OPTIONS, "--out", "out", "--again", "--allow", "machine").code == 0
+    assert len(asked) == 40
+
+
 def test_record_files_of_other_versions(call: Call, tmp_path: Path) -> None:
     export([answers([1, 0])], tmp_path / "mine")
     path = tmp_path / "mine" / "records" / "t.json"

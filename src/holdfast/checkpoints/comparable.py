@@ -50,27 +50,31 @@ def check_inputs(
             )
 
 
-def check_setting(old: Examined, new: Examined, allowed: Collection[str]) -> None:
-    """See that two checkpoints answered in one setting.
+def check_setting(
+    ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None, allowed: Collection[str]
+) -> None:
+    """See that two checkpoints answer in one setting.
+
+    Args:
+        ours: the setting of the answers before; None where it was not noted.
+        theirs: of those after.
 
     Raises:
-        InputError: they did not, or of one of them it is not known; naming all that differs.
+        InputError: they do not, or of one of them it is not known; naming all that differs.
     """
-    for one, side in ((old, "before"), (new, "after")):
-        if one.setting is None:
-            if "unknown" in allowed:
-                return
-            raise InputError(
-                f"{one.task}: machine and mode of the answers {side} were not noted (an earlier version of "
-                "Holdfast wrote them). Ask again with --again, or say --allow unknown."
-            )
-    ours, theirs = old.setting or {}, new.setting or {}
+    if ours is None or theirs is None:
+        if "unknown" in allowed:
+            return
+        raise InputError(
+            f"Machine and mode of the answers {'before' if ours is None else 'after'} were not noted (an "
+            "earlier version of Holdfast wrote them). Ask again with --again, or say --allow unknown."
+        )
     if differing := [key for key in MADE if ours.get(key) != theirs.get(key) and key not in allowed]:
         said = "; ".join(f"{key} is {_difference(ours.get(key), theirs.get(key))}" for key in differing)
         meant = [name for name in ALLOWABLE if name in allowed or name in differing]
         raise InputError(
-            f"{old.task} was answered in different settings, which alone turns answers: {said}. Evaluate "
-            f"both in the same one, or say --allow {','.join(meant)}."
+            f"It is answered in different settings, which alone turns answers: {said}. Evaluate both in the "
+            f"same one, or say --allow {','.join(meant)}."
         )
 
 

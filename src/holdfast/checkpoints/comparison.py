@@ -223,7 +223,10 @@ def check_asked(examined: Sequence[Examined], exam: Exam, plan: Plan, allowed: C
 
 def _check_same(old: Examined, new: Examined, allowed: Collection[str]) -> None:
     check_inputs(old.task, old.inputs, new.inputs, ("before", "after"), allowed)
-    check_setting(old, new, allowed)
+    try:
+        check_setting(old.setting, new.setting, allowed)
+    except InputError as error:
+        raise InputError(f"Task {old.task}: {error}") from None
     for position, (one, other) in enumerate(zip(old.records, new.records, strict=True), start=1):
         if (one["id"], one["prompt"], one["reference"]) != (other["id"], other["prompt"], other["reference"]):
             raise InputError(

@@ -18,7 +18,7 @@ from holdfast.checkpoints.folder import Examined, check_owner, export, questions
 from holdfast.checkpoints.subject import Subject
 from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError, retold
-from holdfast.experiment.jobs import Busy, Runner
+from holdfast.experiment.jobs import Busy, OnSetting, Runner
 from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job
 from holdfast.experiment.schedule import MOST_DAMAGE, RETRY_SECONDS
@@ -40,6 +40,7 @@ def examine(
     on_task: Callable[[Examined], None] = lambda _: None,
     on_left_out: Callable[[Sequence[LeftOut]], None] = lambda _: None,
     watch: Callable[[str], Watch] | None = None,
+    on_setting: OnSetting = lambda *_: None,
 ) -> list[Examined]:
     """Let a checkpoint answer the tasks of an exam that it has not answered yet.
 
@@ -50,6 +51,7 @@ def examine(
         on_task: is told every task's answers.
         on_left_out: is told which rows are not asked, as the checkpoint cannot take them.
         watch: gives what looks at a task's answers and may end it before all of its items are answered.
+        on_setting: is told the setting of a task's answers: of new ones before the first question.
 
     Raises:
         InputError: the folder belongs to another checkpoint.
@@ -65,7 +67,7 @@ def examine(
         for job in plan.jobs.values():
             store.remove(job)
     load = cache(subject.load)
-    runner = Runner(exam, plan, store, load, model=subject.model, watch=watch)
+    runner = Runner(exam, plan, store, load, model=subject.model, watch=watch, on_setting=on_setting)
     store.use(plan.jobs.values())
     examined: list[Examined] = []
     try:
@@ -100,6 +102,8 @@ def _examined(job: Job, name: str, runner: Runner, store: Store, on_step: OnStep
             reused = runner.run(job, weights=False, on_step=on_step) == 0 and reused
             records = store.rows(job, "records.jsonl")
             result = store.result(job)
+            if reused:
+                runner.on_setting(job.tasks[0], result.get("setting"))
             made = store.folder(job).stat().st_mtime
             runner.watch(job.tasks[0])(dict(enumerate(records)))
             break

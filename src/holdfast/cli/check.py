@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -133,12 +133,12 @@ def check(
             )
         )
         out.print(remarks[-1])
-    old = sides.answers(sides.old, target / "before", again)
+    old = sides.answers(sides.old, target / "before", again, allowed, sides.new.examined)
     if noise is not None:
         remarks.append(_noise_floor(sides, old, noise / 100))
         out.print(remarks[-1])
     looks = Looks(old, max_drop=max_drop / 100, level=level) if sequential else None
-    new = sides.answers(sides.new, target / "after", again, looks)
+    new = sides.answers(sides.new, target / "after", again, allowed, old, looks)
     if looks is not None:
         old = alike(old, new)
     compared = comparison.compare(
@@ -198,11 +198,34 @@ class _Sides:
         assert self.exam is not None, "made where a side is no folder"
         return {name: self.exam.judging(self.exam.task(name)) for name in self.exam.general}
 
-    def answers(self, side: _Side, folder: Path, again: bool, looks: Looks | None = None) -> list[Examined]:
+    def answers(
+        self,
+        side: _Side,
+        folder: Path,
+        again: bool,
+        allowed: frozenset[str],
+        others: list[Examined] | None,
+        looks: Looks | None = None,
+    ) -> list[Examined]:
+        """What one side answers; asked only in a setting that compares with that of the other side's answers.
+
+        Raises:
+            InputError: the settings are not alike.
+        """
+        from holdfast.checkpoints.comparable import check_setting
+
         if side.examined is not None:
             return side.examined
         assert self.exam is not None and side.subject is not None, "made where a side is no folder"
-        return examine_aloud(side.subject, self.exam, folder, again, looks.watch if looks else None)
+        theirs = {one.task: one.setting for one in others or ()}
+
+        def on_setting(task: str, setting: dict[str, Any] | None) -> None:
+            if task in theirs:
+                both = (setting, theirs[task]) if side is self.old else (theirs[task], setting)
+                check_setting(*both, allowed)
+
+        watch = looks.watch if looks else None
+        return examine_aloud(side.subject, self.exam, folder, again, watch, on_setting)
 
 
 def _sides(

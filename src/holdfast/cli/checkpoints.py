@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.checkpoints.folder import Examined
     from holdfast.checkpoints.subject import Subject
     from holdfast.config.exam import Exam
+    from holdfast.experiment.jobs import OnSetting
     from holdfast.generate.evaluate import OnStep, Watch
 
 LINE_SECONDS = 30.0  # between two plain lines about a task that goes well
@@ -150,6 +151,7 @@ def examine_aloud(
     folder: Path,
     again: bool,
     watch: Callable[[str], Watch] | None = None,
+    on_setting: OnSetting = lambda *_: None,
 ) -> list[Examined]:
     """Ask a checkpoint, telling how it goes."""
     from holdfast.checkpoints.examine import examine
@@ -179,6 +181,7 @@ def examine_aloud(
             on_task=done,
             on_left_out=tell_left_out,
             watch=watch,
+            on_setting=on_setting,
         )
     left_out = sorted({name for one in examined for name in one.left_out})
     refused = [f"the server does not take {', '.join(left_out)}: what it does itself counts"]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXAMPLE_BYTES = 64 << 20  # of examples that are kept for later jobs; sets that do not fit are read again
+OnSetting = Callable[[str, dict[str, Any] | None], None]  # a task; what `setting_of` says, None if not noted
 RETENTION = "retention"  # beside the weights, and gone with them: what strategies leave to the next stage
 
 
@@ -61,6 +62,7 @@ class Runner:
         team: who learn stages together; all else the rank that leads does alone.
         model: how that is loaded, where it is known.
         watch: gives what looks at the answers of a task while they come, and may end it (`Enough`).
+        on_setting: is told the setting in which a task will be answered, before its first question.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Runner:
         team: Team | None = None,
         model: ModelSettings | None = None,
         watch: Callable[[str], Watch] | None = None,
+        on_setting: OnSetting = lambda *_: None,
     ) -> None:
         from holdfast.policy.team import Team
 
@@ -85,6 +88,7 @@ class Runner:
         self.team = team or Team()
         self.model = experiment.model if load is None else model
         self.watch = watch or (lambda task: lambda records: None)
+        self.on_setting = on_setting
         self.inputs = Inputs(experiment, plan)
         self.task = cache(self.inputs.task)
         self._kept_examples: ByteCache[list[Example]] = ByteCache(EXAMPLE_BYTES)
@@ -257,6 +261,7 @@ class Runner:
         task, kept = self.task(job.tasks[0]), self._kept(job)
         sampler = self.experiment.evaluation.sampler
         generator = self._generator(job, sampler) if self.load is None else self.load()
+        self.on_setting(task.name, setting_of(generator, job.inputs["batch"]))
         records = evaluate(
             generator,
             task,
