@@ -35,6 +35,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default, and small o
     "gpm": FEW,
     "l2": {"strength": 0.1},
     "mas": {"strength": 1.0} | FEW,
+    "ogd": {"directions": 3, "max_tokens": 8},
     "olora": {"rank": 2},
     "reglora": {"strength": 1.0},
     "rwalk": {"strength": 1.0},
@@ -52,12 +53,14 @@ LEAVES = {
     "keeplora",
     "magmax",
     "mas",
+    "ogd",
     "olora",
     "reglora",
 }
 LEAVES |= {"rwalk", "si", "ties"}
 STEPPING = (
     "mofo",
+    "ogd",
     "osft",
     "rwalk",
     "si",

@@ -1,4 +1,4 @@
-"""GEM and GPM, which project gradients, and RegLoRA: by hand, and against a slow solution."""
+"""GEM, GPM and OGD, which project gradients, and RegLoRA: by hand, and against a slow solution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from torch import nn
 from holdfast.errors import HoldfastError
 from holdfast.learning.retention.gem import GEM, least, project
 from holdfast.learning.retention.gpm import extended
-from holdfast.policy.gradients import trained_matrices
+from holdfast.learning.retention.ogd import beside, within
+from holdfast.learning.retention.passes import mean_over_answers
+from holdfast.policy.batch import Completions, Prompts
+from holdfast.policy.gradients import completion_gradients, trained_matrices
+from holdfast.policy.policy import Policy
+from holdfast.policy.settings import ModelSettings
+from test_learning import items_of, sft, stage_of
 from test_retention_weights import Adapters, flat, made, seeded, stage_on, steps
 
 G1, G2 = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0, 0.0])
@@ -121,6 +127,67 @@ def test_what_earlier_inputs_become_stays(dtype: torch.dtype) -> None:
         assert change.norm() > 0.1 and (change @ used).abs().max() < bound
     assert all(0.3 < row["gpm_share"] < 1 for row in rows)
     assert torch.equal(model.norm.float(), start["norm"])
+
+
+def test_what_a_vector_has_beside_others_by_hand() -> None:
+    bases = [torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.6, 0.8, 0.0]])]
+    vector = torch.tensor([5.0, 3.0, 4.0, 2.0])
+    assert within(bases, vector).tolist() == pytest.approx([5, 3, 4, 0])
+    new = beside(bases, vector)
+    assert new is not None and new.tolist() == pytest.approx([0, 0, 0, 1], abs=1e-6)
+    assert beside(bases, torch.tensor([1.0, -3.0, -4.0, 1e-4])) is None  # in them, but for rounding
+    assert beside([], torch.zeros(4)) is None and within([], vector).tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_do_not_move_in_directions_of_earlier_tasks(dtype: torch.dtype) -> None:
+    """Nor gradients; all else learns, and in the first stage everything."""
+    model, memory = seeded(dtype), {}
+    stage, strategy = stage_on(model), made("ogd")
+    strategy.begin(stage, memory)
+    assert steps(strategy, stage, memory, 1) == [{}] and not memory
+    basis, _ = torch.linalg.qr(torch.randn(len(flat(model)), 5))
+    stage.inherited = {"ogd": {"0": basis.T[:3], "1": basis.T[3:]}}
+    start = flat(model)
+    strategy.begin(stage, memory)
+    rows = steps(strategy, stage, memory, 4)
+    change = flat(model) - start
+    bound = 1e-5 if dtype == torch.float32 else 0.03  # what bfloat16 shows of a weight
+    assert change.norm() > 0.5 and (basis.T @ change).abs().max() < bound
+    assert all(0.1 < row["ogd_share"] < 1 for row in rows)
+    assert (basis.T @ torch.cat([one.grad.float().flatten() for one in model.parameters()])).abs().max() < (
+        1e-5 if dtype == torch.float32 else 0.1
+    )
+
+
+def test_answers_of_earlier_tasks_stay_as_likely_to_first_order() -> None:
+    """Directions are gradients of answers; tasks share the room alike, and each keeps the first it left."""
+    policy = Policy.load("embedded", ModelSettings())
+    items = {name: items_of(name, 6) for name in ("photos", "reading", "counting")}
+    strategy, left = made("ogd", directions=6, max_tokens=4), dict[str, torch.Tensor]()
+    sizes = []
+    for number, (name, own) in enumerate(items.items()):
+        stage = stage_of(policy, sft(batch=2), own, 1, stream=("s", number), inherited={"ogd": left})
+        memory: dict[str, torch.Tensor] = {}
+        strategy.begin(stage, memory)
+        before, left = left, strategy.end(stage, memory)
+        sizes.append([len(one) for one in left.values()])
+        assert all(torch.equal(left[task], before[task][: len(left[task])]) for task in before)
+        assert stage.spent["flops"] > 0, name
+    assert sizes == [[6], [3, 3], [2, 2, 2]]
+    basis = torch.cat(list(left.values()))
+    torch.testing.assert_close(basis.double() @ basis.double().T, torch.eye(6).double(), rtol=0, atol=1e-6)
+    # The gradient of an answer that was drawn lies in them.
+    stage = stage_of(policy, sft(batch=2), items["photos"], 1, stream=("s", 0))
+    drawn: list[torch.Tensor] = []
+
+    def measure(prompt: Prompts, answer: Completions) -> torch.Tensor:
+        drawn.extend(gradient for _, gradient in completion_gradients(policy, prompt, answer, 1.0))
+        return torch.zeros(())
+
+    mean_over_answers(stage, "ogd", items["photos"], 2, 4, measure)
+    for gradient in drawn:
+        assert (gradient - within([basis], gradient)).norm() < 1e-3 * gradient.norm()
 
 
 def test_a_pull_where_earlier_tasks_changed_most_is_a_mean_over_matrices() -> None:

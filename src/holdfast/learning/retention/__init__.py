@@ -71,6 +71,7 @@ KINDS = {  # modules here and their classes, loaded when they are used
     # subspaces
     "gpm": "gpm:GPM",
     "keeplora": "keeplora:KeepLoRA",
+    "ogd": "ogd:OGD",
     "olora": "olora:OLoRA",
     "osft": "osft:OSFT",
     "reglora": "reglora:RegLoRA",
