@@ -33,10 +33,10 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from holdfast.learning.groups import Groups
-from holdfast.learning.loop import step
 from holdfast.learning.methods import Method, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
+from holdfast.learning.step import step
 from holdfast.policy.blocks import blocks_of
 from holdfast.policy.policy import Policy
 from holdfast.policy.rendezvous import join, meeting_point

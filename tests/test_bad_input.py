@@ -12,11 +12,12 @@ from PIL import Image
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_jsonl
 from holdfast.learning.groups import item_name
-from holdfast.learning.loop import learn, pick, step
+from holdfast.learning.loop import learn, pick
 from holdfast.learning.methods import Method, make_method
 from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
+from holdfast.learning.step import step
 from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling

@@ -9,10 +9,10 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.learning.groups import Groups
-from holdfast.learning.loop import step
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import PolicyGradient, with_references
 from holdfast.learning.retention.passes import objective_gradient
+from holdfast.learning.step import step
 from holdfast.policy import policy as policy_module
 from holdfast.policy.batch import group_tokens
 from holdfast.policy.budget import TokenBudget

@@ -13,12 +13,13 @@ from holdfast.generate.generator import Answers
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning.filters import pass_rates, select
 from holdfast.learning.groups import Groups
-from holdfast.learning.loop import learn, pick, step
+from holdfast.learning.loop import learn, pick
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import Likelihood, PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
+from holdfast.learning.step import step
 from holdfast.policy.batch import Completions, GroupLogprobs
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling

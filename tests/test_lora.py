@@ -14,11 +14,11 @@ from family_helpers import make_idefics3_folder, make_llava_folder, make_qwen2_f
 from holdfast.errors import InputError
 from holdfast.experiment.architecture import architecture
 from holdfast.learning.groups import Groups
-from holdfast.learning.loop import step
 from holdfast.learning.methods import make_method
 from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
+from holdfast.learning.step import step
 from holdfast.policy import lora
 from holdfast.policy.policy import Policy
 from holdfast.policy.ready import check_ready

@@ -12,12 +12,13 @@ import torch
 from experiment_helpers import make_experiment, run_here
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.store import Store
-from holdfast.learning.loop import learn, step
+from holdfast.learning.loop import learn
 from holdfast.learning.retention import Strategy
 from holdfast.learning.retention.er import ExperienceReplay
 from holdfast.learning.retention.ewc import OnlineEWC
 from holdfast.learning.retention.l2 import L2
 from holdfast.learning.schedule import learning_rate
+from holdfast.learning.step import step
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
 from test_learning import items_of, sft, stage_of, train, weights

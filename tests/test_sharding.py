@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from holdfast.errors import InputError
-from holdfast.learning import loop, objectives
+from holdfast.learning import loop, objectives, step
 from holdfast.learning.methods import Shard, make_method
 from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.blocks import Recomputed, blocks_of
@@ -78,7 +78,7 @@ def bytes_at_most(team: Team, folder: Path, shard: Shard) -> dict[str, int]:
     """What a rank has of a model: most of all at once while a shard is computed, and when a step is made."""
     most = dict.fromkeys(["weights", "gradients", "kept weights", "kept gradients", "moments"], 0)
     model: nn.Module
-    real_clip, real_optimizer, real_leave = loop.clip, loop.make_optimizer, Sharded._leave
+    real_clip, real_optimizer, real_leave = step.clip, loop.make_optimizer, Sharded._leave
 
     def note(kept: str = "", others: Iterable[torch.Tensor | None] = ()) -> None:
         parameters = list(model.parameters())
@@ -106,7 +106,7 @@ def bytes_at_most(team: Team, folder: Path, shard: Shard) -> dict[str, int]:
         note("kept ")
         return real_clip(*arguments)
 
-    loop.clip, loop.make_optimizer, Sharded._leave = clip, optimizer, leave  # type: ignore[assignment]
+    step.clip, loop.make_optimizer, Sharded._leave = clip, optimizer, leave  # type: ignore[assignment]
     learned(team, "sft", folder, 4, None, shard)
     return most
 

@@ -1,4 +1,8 @@
-"""The learning loop, one for every paradigm: collect groups, take their log-probabilities, step."""
+"""The learning loop, one for every way of learning.
+
+An iteration picks a batch, has the objective collect groups of completions for it, and takes the method's
+optimiser steps on them (`step.py`). Strategies against forgetting may change each of these.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +24,13 @@ from holdfast.learning.checkpoint import DamagedCheckpoint, load_checkpoint, sav
 from holdfast.learning.curve import Curve
 from holdfast.learning.groups import Groups, naming
 from holdfast.learning.methods import Method
-from holdfast.learning.objectives import LossSums, Objective
-from holdfast.learning.optimizer import add_up_in_float32, clip, make_optimizer
+from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
 from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
+from holdfast.learning.step import step
 from holdfast.policy.batch import NotFiniteError
-from holdfast.policy.gradients import trained_parameters
 from holdfast.rng import stream as named_stream
 
 if TYPE_CHECKING:
@@ -66,83 +69,150 @@ def learn(
         HoldfastError: log-probabilities or gradients are not finite several iterations in a row, weights or
             metrics are not, or the objective found nothing to learn from.
     """
-    policy, method, iterations, team = stage.policy, stage.method, stage.iterations, stage.team
-    steps, place = iterations * method.updates, folder / "checkpoint"
-    policy.share(method.shards, team, stage.shard == "full")
-    objective = method.make(stage)
-    optimizer = make_optimizer(policy.model, method, stage.stream)
-    partition = Partition(optimizer, team, stage.shard, policy.shards.holds)
-    strategies = Strategies(replace(stage, objective=objective))
-    folder.mkdir(parents=True, exist_ok=True)
-    curve = Curve(folder / "metrics.jsonl", writes=team.leads)
-    try:
-        state = load_checkpoint(place, policy.model, optimizer, curve, partition)
-    except DamagedCheckpoint as error:
-        damage = str(error)
-        team.agreed(lambda: on_damage(damage))
-        state = None
-    if state is None:
-        curve.begin()
-        state = {"iteration": 0, "totals": {}, "skips": 0}
-    kept: dict[str, torch.Tensor] = state.get("memory", {})
-    objective.recall(policy, {name: tensor for name, tensor in kept.items() if "/" not in name})
-    strategies.recall(kept)
-    if state["iteration"]:
-        stage.taken()  # by `begin`, and in the totals
-    skips: int = state["skips"]  # in a row
-    totals: dict[str, float] = state["totals"]
-    meter = EnergyMeter()
+    training = _Training(stage, folder, on_damage)
+    while training.done < stage.iterations:
+        row = training.iterate()
+        if training.done % checkpoint_every == 0 and training.done < stage.iterations:
+            training.save()
+        on_step(training.done, stage.iterations, row)
+    left = training.finish()
+    return training.totals, left
 
-    for iteration in range(state["iteration"], iterations):
-        started = time.perf_counter()
-        batch = strategies.batch(pick(stage.items, method.batch, iteration, stage.stream), iteration)
-        objective.begin(policy, iteration)
-        groups = collect(policy, objective, batch, (*stage.stream, iteration))
-        if groups is not None:
-            groups = objective.chosen(strategies.collected(groups))
-            policy.check(groups.prompts, groups.completions)
-        if iteration + 1 < iterations:  # decoded while the device learns
-            coming = pick(stage.items, method.batch, iteration + 1, stage.stream)
-            policy.prepare([example.images for _, example in coming])
-        parts: Iterable[Groups] = () if groups is None else groups.split(_step_size(method, batch, groups))
-        rows = [
-            step(policy, objective, optimizer, part, method, learning_rate(method, number, steps), strategies)
-            for number, part in enumerate(parts, iteration * method.updates)
-        ] or [{"skipped": float(groups is None)}]  # or nothing was left to learn from
-        row = _mean([row for row in rows if not row["skipped"]] or rows) | {"skipped": _mean(rows)["skipped"]}
-        skips = skips + 1 if row["skipped"] == 1 else 0
-        if skips >= TOLERATED_SKIPS:
-            raise HoldfastError(
-                f"The model's output or its gradient was not finite in {skips} iterations in a row (last: "
-                f"{iteration}); {_CALMER}."
-            )
+
+class _Training:
+    """A stage while it is learned.
+
+    Attributes:
+        done: iterations that are learned, those of the process before a kill included.
+        totals: what they took, as `learn` returns it.
+        skips: iterations in a row, up to now, without a step.
+    """
+
+    def __init__(self, stage: Stage, folder: Path, on_damage: Callable[[str], object]) -> None:
+        policy, method = stage.policy, stage.method
+        self.stage = stage
+        policy.share(method.shards, stage.team, stage.shard == "full")
+        self.objective = method.make(stage)
+        self.optimizer = make_optimizer(policy.model, method, stage.stream)
+        self.partition = Partition(self.optimizer, stage.team, stage.shard, policy.shards.holds)
+        self.strategies = Strategies(replace(stage, objective=self.objective))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.curve = Curve(folder / "metrics.jsonl", writes=stage.team.leads)
+        self.checkpoint = folder / "checkpoint"
+        self.done, self.totals, self.skips = 0, dict[str, float](), 0
+        self._resume(on_damage)
+        self.meter = EnergyMeter()
+
+    def _resume(self, on_damage: Callable[[str], object]) -> None:
+        """Go on from the checkpoint, if there is one that can be used."""
+        policy, team = self.stage.policy, self.stage.team
+        try:
+            state = load_checkpoint(self.checkpoint, policy.model, self.optimizer, self.curve, self.partition)
+        except DamagedCheckpoint as error:
+            damage = str(error)
+            team.agreed(lambda: on_damage(damage))
+            state = None
+        memory: dict[str, torch.Tensor] = {}
+        if state is None:
+            self.curve.begin()
+        else:
+            self.done, self.totals, self.skips = state["iteration"], state["totals"], state["skips"]
+            memory = state["memory"]
+        self.objective.recall(policy, {name: tensor for name, tensor in memory.items() if "/" not in name})
+        self.strategies.recall(memory)
+        if self.done:
+            self.stage.taken()  # by `begin` of strategies: it is in the totals already
+
+    def iterate(self) -> dict[str, float]:
+        """Learn from the next batch; the row of the learning curve."""
+        started, iteration = time.perf_counter(), self.done
+        batch = self.strategies.batch(self._picked(iteration), iteration)
+        groups = self._collected(batch)
+        if iteration + 1 < self.stage.iterations:  # decoded while the device learns
+            self.stage.policy.prepare([example.images for _, example in self._picked(iteration + 1)])
+        row = self._steps(batch, groups)
         seconds = time.perf_counter() - started
-        spent = {} if groups is None else _spent(policy, groups)
+        spent = {} if groups is None else _spent(self.stage.policy, groups)
         stats = {} if groups is None else groups.stats
         speed = {"tokens_per_s": spent.get("tokens", 0) / seconds, "seconds": seconds}
         row = {"step": iteration, **stats, **row, **speed}
-        check_metrics(row, strategies.own)
-        curve.add(row)
+        check_metrics(row, self.strategies.own)
+        self.curve.add(row)
         amounts = {"seconds": seconds, "examples": len(batch), "skipped": row["skipped"]} | spent
-        _add(amounts, stage.taken())
-        if (joules := meter.joules()) is not None:
+        _add(amounts, self.stage.taken())
+        if (joules := self.meter.joules()) is not None:
             amounts["joules"] = joules
-        _add(totals, amounts)
-        done = iteration + 1
-        if done % checkpoint_every == 0 and done < iterations:
-            state = {"iteration": done, "totals": totals, "skips": skips}
-            team.do(partial(check_weights, policy))
-            policy.shards.check_alike(policy.model)
-            kept = {**objective.memory, **strategies.memory}
-            team.do(partial(save_checkpoint, place, policy.model, optimizer, state, kept, curve, partition))
-        on_step(done, iterations, row)
-    objective.finish(totals)
-    left = strategies.end()
-    team.do(partial(check_weights, policy))
-    policy.shards.check_alike(policy.model)
-    policy.share()
-    _add(totals, stage.taken())
-    return totals, left
+        _add(self.totals, amounts)
+        self.done += 1
+        return row
+
+    def _picked(self, iteration: int) -> list[Item]:
+        return pick(self.stage.items, self.stage.method.batch, iteration, self.stage.stream)
+
+    def _collected(self, batch: Sequence[Item]) -> Groups | None:
+        """What the iteration learns from; None, after a warning, where the policy's output is not finite."""
+        policy, objective = self.stage.policy, self.objective
+        objective.begin(policy, self.done)
+        try:
+            with naming(batch):
+                groups = objective.collect(policy, batch, (*self.stage.stream, self.done))
+        except NotFiniteError as error:
+            log.warning("An iteration is skipped for %s. %s", error.name, error)
+            return None
+        groups = objective.chosen(self.strategies.collected(groups))
+        policy.check(groups.prompts, groups.completions)
+        return groups
+
+    def _steps(self, batch: Sequence[Item], groups: Groups | None) -> dict[str, float]:
+        """The optimiser steps of an iteration; the means of their rows, over those that were made.
+
+        Raises:
+            HoldfastError: this and the iterations before it had no finite gradient.
+        """
+        policy, method = self.stage.policy, self.stage.method
+        parts: Iterable[Groups] = () if groups is None else groups.split(_step_size(method, batch, groups))
+        steps = self.stage.iterations * method.updates
+        rows = []
+        for number, part in enumerate(parts, self.done * method.updates):
+            rate = learning_rate(method, number, steps)
+            rows.append(step(policy, self.objective, self.optimizer, part, method, rate, self.strategies))
+        rows = rows or [{"skipped": float(groups is None)}]  # or nothing was left to learn from
+        row = _mean([row for row in rows if not row["skipped"]] or rows) | {"skipped": _mean(rows)["skipped"]}
+        self.skips = self.skips + 1 if row["skipped"] == 1 else 0
+        if self.skips >= TOLERATED_SKIPS:
+            raise HoldfastError(
+                f"The model's output or its gradient was not finite in {self.skips} iterations in a row "
+                f"(last: {self.done}); {_CALMER}."
+            )
+        return row
+
+    def save(self) -> None:
+        """Replace the checkpoint by one from which the stage goes on to the same bits."""
+        policy, team = self.stage.policy, self.stage.team
+        self._check_weights()
+        state = {"iteration": self.done, "totals": self.totals, "skips": self.skips}
+        memory = {**self.objective.memory, **self.strategies.memory}
+        saved = (self.checkpoint, policy.model, self.optimizer, state, memory, self.curve, self.partition)
+        team.do(partial(save_checkpoint, *saved))
+
+    def finish(self) -> dict[str, dict[str, torch.Tensor]]:
+        """After the last iteration: what each strategy leaves to the next stage, by its name."""
+        self.objective.finish(self.totals)
+        left = self.strategies.end()
+        self._check_weights()
+        self.stage.policy.share()
+        _add(self.totals, self.stage.taken())
+        return left
+
+    def _check_weights(self) -> None:
+        """See that weights are finite, and the same on all ranks.
+
+        Raises:
+            HoldfastError: naming the first that is not.
+        """
+        policy = self.stage.policy
+        self.stage.team.do(partial(check_weights, policy))
+        policy.shards.check_alike(policy.model)
 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -208,18 +278,6 @@ def _step_size(method: Method, batch: Sequence[Item], groups: Groups) -> int:
     return math.ceil(max(len(batch), len(groups.prompts)) / method.updates)
 
 
-def collect(
-    policy: Policy, objective: Objective, batch: Sequence[Item], stream: tuple[object, ...]
-) -> Groups | None:
-    """The groups of an iteration; None, after a warning, where the policy's output is not finite."""
-    try:
-        with naming(batch):
-            return objective.collect(policy, batch, stream)
-    except NotFiniteError as error:
-        log.warning("An iteration is skipped for %s. %s", error.name, error)
-        return None
-
-
 def _spent(policy: Policy, groups: Groups) -> dict[str, float]:
     """Amounts of one iteration, learning included."""
     mask_BGR = groups.completions.mask_BGR
@@ -231,91 +289,3 @@ def _spent(policy: Policy, groups: Groups) -> dict[str, float]:
         "sampled_tokens": groups.spent.sampled_tokens,
         "flops": groups.spent.flops + policy.operations.training(groups.prompts, groups.completions),
     }
-
-
-def to_pass(objective: Objective, groups: Groups) -> list[int]:
-    """The rows that a step passes through the model: those that teach, and where none does, the first.
-
-    One with a picture, too, where there is one: else the tower had no gradient in place of zeros, and the
-    optimiser would pass it over, decay and momentum included. All, where prompts were computed in sampling,
-    and leaving rows out would save less than that; else what sampling computed is let go of.
-    """
-    rows, pictures = objective.teaching(groups) or [0], groups.prompts.images
-    if any(pictures) and not any(pictures[row] for row in rows):
-        rows = sorted([*rows, list(map(bool, pictures)).index(True)])
-    if groups.prefill is not None:
-        if 3 * len(rows) > 2 * len(groups.prompts):  # a pass back costs two forward
-            return list(range(len(groups.prompts)))
-        groups.prefill.release()
-    return rows
-
-
-def step(
-    policy: Policy,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    groups: Groups,
-    method: Method,
-    rate: float,
-    strategies: Strategies | None = None,
-) -> dict[str, float]:
-    """One optimiser step: the mean of the loss, its gradient changed by strategies and clipped by norm.
-
-    A step whose log-probabilities, loss or gradient are not finite leaves the weights alone and says
-    `skipped`; a warning names the example whose log-probabilities they are.
-    """
-    tokens, groups = groups.completions.mask_BGR.sum().item(), objective.weighed(groups)
-    trained, places = trained_parameters(policy), to_pass(objective, groups)
-    taught = groups.rows(places)
-    costs = taught.computed() if policy.shards.count > 1 else [1] * len(places)  # one shard has them all
-
-    def gradients(shard: range) -> list[LossSums]:
-        own = taught.rows(shard)
-
-        def parts() -> list[LossSums]:
-            optimizer.zero_grad(set_to_none=True)
-            sums = list[LossSums]()
-            parts = own.within(policy.budget, method.micro_batch)
-            add_up_in_float32(trained, len(parts) * policy.shards.count)
-            for number, rows in enumerate(parts, 1):
-                policy.shards.last = number == len(parts)
-                try:
-                    sums.append(objective.loss(policy, own.rows(rows)))
-                except NotFiniteError as error:
-                    raise NotFiniteError(shard.start + rows.start + error.index) from error
-                (sums[-1].loss / tokens).backward()
-            return sums
-
-        return policy.budget.attempt(parts)
-
-    sums: list[LossSums] = []
-    try:
-        for of_shard in policy.shards.gradients(trained, costs, gradients):
-            sums += of_shard
-        if taught is not groups:
-            sums.insert(0, LossSums(torch.zeros(()), groups.drawn_entropy(besides=places)))
-    except NotFiniteError as error:
-        log.warning("A step is skipped for %s. %s", groups.name(places[error.index]), error)
-    said = strategies.gradient(groups) if strategies and sums else {}
-    norm = clip(trained, method.clip_grad, policy.shards)
-    loss = sum(part.loss.item() for part in sums) / tokens
-    finite = bool(sums) and math.isfinite(norm) and math.isfinite(loss)
-    if finite:
-        rate = strategies.rate(rate, loss) if strategies else rate
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-        said |= strategies.stepped(optimizer) if strategies else {}
-    row = {
-        "loss": loss if finite else 0.0,
-        "entropy": sum(part.entropy for part in sums) / tokens,
-        "grad_norm": norm if finite else 0.0,
-        "learning_rate": rate,
-        "skipped": float(not finite),
-    }
-    for name in ("kl", "clipped"):
-        amounts = [amount for part in sums if (amount := getattr(part, name)) is not None]
-        if amounts:
-            row[name] = sum(amounts) / tokens
-    row |= said
-    return row if finite else {key: value if math.isfinite(value) else 0.0 for key, value in row.items()}

@@ -14,10 +14,10 @@ import torch
 from holdfast.errors import InputError
 from holdfast.generate.evaluate import evaluate
 from holdfast.generate.local import LocalGenerator
-from holdfast.learning.loop import step
 from holdfast.learning.methods import SFT
 from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.step import step
 from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target
