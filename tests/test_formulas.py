@@ -12,7 +12,7 @@ from torch import nn
 
 from holdfast.learning.methods import make_method
 from holdfast.learning.muon import Muon
-from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.policy import merging
 from replay_helpers import made
 from test_learning import Scripted, scripted_groups

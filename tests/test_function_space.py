@@ -17,7 +17,8 @@ from holdfast.learning.distillation import divergence, part_of_the_way
 from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood, PolicyGradient, with_references
+from holdfast.learning.objectives import Likelihood, with_references
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.retention.answers import answers_of
 from holdfast.learning.retention.mcpo import penalty
 from holdfast.learning.retention.rapo import RaPO

@@ -15,8 +15,9 @@ from holdfast.learning.filters import pass_rates, select
 from holdfast.learning.groups import Groups
 from holdfast.learning.loop import learn, pick
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood, PolicyGradient
+from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.schedule import learning_rate
 from holdfast.learning.stage import Stage
 from holdfast.learning.step import step

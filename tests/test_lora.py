@@ -15,8 +15,8 @@ from holdfast.errors import InputError
 from holdfast.experiment.architecture import architecture
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.stage import Stage
 from holdfast.learning.step import step
 from holdfast.policy import lora

@@ -11,8 +11,8 @@ import torch
 from holdfast.generate import rollouts
 from holdfast.generate.rollouts import encode_items
 from holdfast.learning.methods import GRPO
-from holdfast.learning.objectives import PolicyGradient
 from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.step import step, to_pass
 from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.decoding import Decode

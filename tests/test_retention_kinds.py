@@ -15,9 +15,9 @@ from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
 from holdfast.files import read_jsonl
 from holdfast.generate.rollouts import Item, Rollouts
-from holdfast.learning import objectives
+from holdfast.learning import policygradient
 from holdfast.learning.loop import learn
-from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.retention import KINDS, strategy_class
 from holdfast.learning.retention.passes import objective_gradient
 from holdfast.policy.gradients import flat, trained_matrices, trained_parameters
@@ -229,7 +229,7 @@ def test_what_is_projected_on_is_averaged_as_a_step_is() -> None:
 def test_what_is_projected_on_is_asked_of_old_prompts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refills are of the stage's own task: in their place stand fewer prompts."""
     asked: list[str] = []
-    real = objectives.roll_out
+    real = policygradient.roll_out
 
     def noted(policy: Policy, items: Sequence[Item], **named: Any) -> Rollouts:
         asked.extend(task.name for task, _ in items)
@@ -237,7 +237,7 @@ def test_what_is_projected_on_is_asked_of_old_prompts_alone(monkeypatch: pytest.
         rollouts.rewards_BG[1:] = 1.0  # all but one prompt are always right
         return rollouts
 
-    monkeypatch.setattr(objectives, "roll_out", noted)
+    monkeypatch.setattr(policygradient, "roll_out", noted)
     policy = Policy.load("embedded", ModelSettings())
     method = grpo(objective="dapo", group_size=4)
     stage = stage_of(policy, method, items_of("photos", 8), 1)

@@ -13,7 +13,7 @@ from holdfast.files import read_jsonl
 from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.groups import item_name
 from holdfast.learning.methods import Method, make_method
-from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.sampled_targets import SampledLikelihood
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling

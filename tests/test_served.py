@@ -17,7 +17,7 @@ from holdfast.generate.generator import questions
 from holdfast.generate.local import LocalGenerator
 from holdfast.generate.rollouts import encode_items
 from holdfast.generate.served import ServedGenerator
-from holdfast.learning.objectives import PolicyGradient
+from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.surrogates import truncated_ratio
 from holdfast.policy.batch import Completions
 from holdfast.policy.policy import Policy

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from holdfast.errors import InputError
-from holdfast.learning import objectives
+from holdfast.learning import objectives, policygradient
 from holdfast.learning.methods import GRPO, Shard, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
@@ -90,7 +90,7 @@ def test_what_is_not_finite_on_one_rank_is_skipped_by_all(tmp_path: Path) -> Non
 
 def own_advantages(team: Team, folder: Path) -> Any:
     """The advantages of an estimator that draws its own, and then what ranks say of rows that differ."""
-    seen, collect = [], objectives.PolicyGradient.collect
+    seen, collect = [], policygradient.PolicyGradient.collect
 
     def drawn(self: Any, rewards_BG: torch.Tensor, greedy_B: torch.Tensor | None) -> torch.Tensor:
         return rewards_BG + torch.randn(
@@ -102,7 +102,7 @@ def own_advantages(team: Team, folder: Path) -> Any:
         return groups
 
     GRPO.advantages = drawn  # type: ignore[method-assign]
-    objectives.PolicyGradient.collect = watched  # type: ignore[method-assign]
+    policygradient.PolicyGradient.collect = watched  # type: ignore[method-assign]
     learned(team, "grpo", folder)
     try:
         Shards(4, team).gradients([], [1, 1, 1, 1 + team.rank], lambda rows: None)

@@ -128,7 +128,7 @@ class RFT(Method):
         return clipped_ratio(sampled, self.clip_low, self.clip_high, self.dual_clip)
 
     def make(self, stage: Stage) -> Objective:
-        from holdfast.learning.objectives import PolicyGradient
+        from holdfast.learning.policygradient import PolicyGradient
 
         reference = stage.past(self.kl_reference) if self.kl_coef else None
         return PolicyGradient(self, stage.templates, reference, stage.items, stage.sampler)

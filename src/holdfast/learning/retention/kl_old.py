@@ -22,7 +22,7 @@ from pydantic import Field
 from holdfast.generate.rollouts import Item
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
-from holdfast.learning.objectives import k3, pushed
+from holdfast.learning.policygradient import k3, pushed
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import logprobs_under, own_logprobs
 from holdfast.learning.retention.places import TakesPlaces
