@@ -14,12 +14,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import Method, make_method
@@ -84,11 +85,10 @@ def measures(runs: int) -> list[tuple[str, str, float]]:
 
     policy = load()
     references = {"base": policy.snapshot(), "previous": policy.snapshot()}
-    common: dict[str, Any] = {"templates": TEMPLATE, "stream": ("bench",)}
+    asking = Asking("cot", TEMPLATE, SAMPLING, ("bench",), batch=64)
     asked = {task: items(task, Drift().prompts, "test") for task in TASKS}
     whole = seconds(lambda: (load(), load(), load()), runs)
-    asked_drift: dict[str, Any] = {"style": "cot", "sampling": SAMPLING, **common}
-    whole += seconds(lambda: divergences(policy, references, asked, **asked_drift), runs)
+    whole += seconds(lambda: divergences(policy, references, asked, asking), runs)
     whole += seconds(lambda: movement(EMBEDDED, EMBEDDED, EMBEDDED), runs)
     made = [
         (
@@ -98,23 +98,18 @@ def measures(runs: int) -> list[tuple[str, str, float]]:
         )
     ]
     old = [item for task in OLD for item in items(task, Risk().old // len(OLD))]
-    asked_risk: dict[str, Any] = {
-        "style": "cot",
-        "sampling": SAMPLING,
-        "samples": Risk().samples,
-        "batch": 16,
-        **common,
-    }
+    new = items(STAGE, Risk().instances)
+    in_small = replace(asking, batch=16)
     cost = seconds(load, runs)
-    cost += seconds(lambda: risks(policy, old, items(STAGE, Risk().instances), **asked_risk), runs)
+    cost += seconds(lambda: risks(policy, old, new, in_small, samples=Risk().samples), runs)
     sizes = f"{Risk().old} old and {Risk().instances} new items, groups of {Risk().samples}"
     made += [("risk", sizes, cost), ("both", "", whole + cost)]
     task, probe = TASKS[STAGE], Probe()
     cost = seconds(
         lambda: realign(
             policy, task, task.examples("train", probe.examples), task.examples("test", 64),
+            replace(asking, sampling=Sampling(temperature=0, max_tokens=32)),
             steps=probe.steps, learning_rate=probe.learning_rate,
-            style="cot", sampling=Sampling(temperature=0, max_tokens=32), **common,
         ),
         runs,
     )  # fmt: skip

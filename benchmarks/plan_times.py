@@ -27,6 +27,7 @@ import torch
 from holdfast.experiment.architecture import architecture
 from holdfast.experiment.worktime import Lengths, Work, Worker
 from holdfast.generate.evaluate import evaluate
+from holdfast.generate.generator import Asking
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
@@ -124,12 +125,10 @@ def measure(size: Size, repeats: int) -> tuple[Work, float]:
     with watched(policy, size.tokens, seen):
         if size.kind == "evaluate":
             examples = task.examples("test", size.prompts)
+            asking = Asking("cot", TEMPLATES["embedded"], sampling, ("plan_times",), size.prompts)
             stamps = [time.process_time()]
             for _ in range(repeats + 1):
-                evaluate(
-                    LocalGenerator(policy), task, examples, style="cot", templates=TEMPLATES["embedded"],
-                    sampling=sampling, stream=("plan_times",), batch=size.prompts, on_step=lambda *_: None,
-                )  # fmt: skip
+                evaluate(LocalGenerator(policy), task, examples, asking)
                 stamps.append(time.process_time())
             work = worker.sampling(size.prompts, 1, middle(seen), size.prompts)
             return work, seconds_between(stamps)

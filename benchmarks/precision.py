@@ -19,6 +19,7 @@ from unittest import mock
 import torch
 
 from holdfast.generate.evaluate import evaluate
+from holdfast.generate.generator import Asking
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning import loop
 from holdfast.learning.methods import Method, make_method
@@ -90,11 +91,8 @@ def torch_adamw(model: torch.nn.Module, method: Method, stream: tuple[object, ..
 
 
 def accuracy(policy: Policy) -> float:
-    records = evaluate(
-        LocalGenerator(policy), TASK, TASK.examples("test", TEST),
-        style="cot", templates=TEMPLATES["embedded"],
-        sampling=Sampling(temperature=0, max_tokens=32), stream=(), batch=125, on_step=lambda *_: None,
-    )  # fmt: skip
+    asking = Asking("cot", TEMPLATES["embedded"], Sampling(temperature=0, max_tokens=32), (), batch=125)
+    records = evaluate(LocalGenerator(policy), TASK, TASK.examples("test", TEST), asking)
     return 100 * sum(record["score"] for record in records) / len(records)
 
 

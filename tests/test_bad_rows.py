@@ -264,7 +264,7 @@ def test_what_turned_is_asked_again_among_the_rows_that_were_asked(
     exam = load_exam([tasks, *more, f"store={tmp_path / 'store'}"], tasks=["sums"])
     asked = []
 
-    def evaluate(generator: LocalGenerator, task: Task, examples: list[Example], **_: Any) -> list[Any]:
+    def evaluate(generator: LocalGenerator, task: Task, examples: list[Example], _: Any) -> list[Any]:
         asked.append([example.id for example in examples])
         return [{"score": 1.0}] * len(examples)
 

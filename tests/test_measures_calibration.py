@@ -27,6 +27,7 @@ from holdfast.analysis.calibration import reliability as curve
 from holdfast.analysis.views import analyse
 from holdfast.config.load import load_experiment
 from holdfast.experiment.plan import make_plan
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import encode_items
 from holdfast.measures.calibration import answer_tokens, confidences
 from holdfast.policy.plain import plain_logprobs
@@ -52,9 +53,7 @@ def test_confidence_is_the_product_over_the_answer_and_its_end_as_the_plain_pass
 ) -> None:
     items, templates = embedded_items("reading", 5, "test"), TEMPLATES["embedded"]
     before = state(policy)
-    right, found = confidences(
-        policy, items, style=style, templates=templates, sampling=GREEDY, stream=("a",), batch=2
-    )
+    right, found = confidences(policy, items, Asking(style, templates, GREEDY, ("a",), batch=2))
     assert_untouched(policy, before)
     assert set(right) <= {0, 1} and len(right) == len(found) == 5
     for item, confidence in zip(items, found, strict=True):
@@ -71,11 +70,8 @@ def test_confidence_is_the_product_over_the_answer_and_its_end_as_the_plain_pass
 
 def test_a_response_without_an_answer_has_no_confidence_and_is_not_right(policy: Policy) -> None:
     short = Sampling(temperature=0, max_tokens=3)
-    asked = {"style": "cot", "templates": TEMPLATES["embedded"], "stream": ("a",), "batch": 4}
-    assert confidences(policy, embedded_items("reading", 2, "test"), sampling=short, **asked) == (
-        [0, 0],
-        [None, None],
-    )
+    asking = Asking("cot", TEMPLATES["embedded"], short, ("a",), batch=4)
+    assert confidences(policy, embedded_items("reading", 2, "test"), asking) == ([0, 0], [None, None])
 
 
 class Pieces:

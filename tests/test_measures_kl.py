@@ -1,8 +1,11 @@
 """Drift: divergences against closed forms on a two-token model, and both ways of computing them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import encode_items
 from holdfast.measures import kl as module
 from holdfast.measures.kl import divergences
@@ -25,13 +28,9 @@ from test_group_pass import random_batch
 
 
 def measure(policy, references, items, **changes):
-    settings = {
-        "style": "direct",
-        "templates": TEMPLATES,
-        "sampling": Sampling(max_tokens=1),
-        "stream": ("test",),
-    }
-    return divergences(policy, references, {"words": items}, **settings | changes)
+    samples = changes.pop("samples", 1)
+    asking = replace(Asking("direct", TEMPLATES, Sampling(max_tokens=1), ("test",), batch=64), **changes)
+    return divergences(policy, references, {"words": items}, asking, samples)
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +136,7 @@ def test_equal_policies_do_not_drift_and_nothing_is_touched():
         policy,
         {"same": policy.snapshot(), "other": other},
         items,
-        style="cot",
-        templates=ALL_TEMPLATES["embedded"],
-        sampling=Sampling(max_tokens=16),
-        stream=("test",),
-        batch=4,
+        Asking("cot", ALL_TEMPLATES["embedded"], Sampling(max_tokens=16), ("test",), batch=4),
     )
     assert [(row["task"], row["reference"]) for row in rows] == [
         (task, name) for task in items for name in ("same", "other")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from holdfast.errors import InputError
+from holdfast.generate.generator import Asking
 from holdfast.measures import realign as module
 from holdfast.measures.realign import realign
 from holdfast.policy.policy import Policy
@@ -19,15 +20,12 @@ TRAIN, TEST = TASK.examples("train", 8), TASK.examples("test", 20)
 
 
 def measure(policy, **changes):
-    settings = {
-        "steps": 5,
-        "learning_rate": 2e-4,
-        "style": "cot",
-        "templates": TEMPLATES["embedded"],
-        "sampling": Sampling(temperature=0, max_tokens=16),
-        "stream": ("probe",),
-    } | changes
-    return realign(policy, TASK, settings.pop("train", TRAIN), settings.pop("test", TEST), **settings)
+    rows = changes.pop("train", TRAIN), changes.pop("test", TEST)
+    steps = {"steps": changes.pop("steps", 5), "learning_rate": changes.pop("learning_rate", 2e-4)}
+    asking = Asking(
+        "cot", TEMPLATES["embedded"], Sampling(temperature=0, max_tokens=16), ("probe",), batch=64
+    )
+    return realign(policy, TASK, *rows, replace(asking, **changes), **steps)
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Fisher information, gradients and the variance identity, against closed forms and the learning loop."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.groups import Groups
@@ -38,9 +40,7 @@ COT = ALL_TEMPLATES["embedded"]
 SAMPLING = Sampling(max_tokens=16)
 
 
-ASKED = {
-    "style": "cot", "templates": COT, "sampling": SAMPLING, "samples": 4, "batch": 16, "stream": ("test",)
-}  # fmt: skip
+ASKING = Asking("cot", COT, SAMPLING, ("test",), batch=16)
 
 
 def grpo(**changes):
@@ -55,12 +55,14 @@ def embedded(**settings):
     return policy
 
 
-def measured(policy, **changes):
+def measured(policy, samples=4, micro_batch=None, **changes):
     return risks(
         policy,
         embedded_items("photos", 2) + embedded_items("reading", 1),
         embedded_items("measures", 2),
-        **ASKED | changes,
+        replace(ASKING, **changes),
+        samples=samples,
+        micro_batch=micro_batch,
     )
 
 
@@ -187,8 +189,8 @@ def test_the_variance_identity_holds_for_a_policy_of_two_equal_tokens(tmp_path):
     with torch.no_grad():
         head = policy.model.get_output_embeddings().weight
         head[token_ids(policy)[0]] = head[token_ids(policy)[1]]
-    asked = {"style": "direct", "samples": 8, "sampling": Sampling(max_tokens=1), "templates": TEMPLATES}
-    made = risks(policy, word_items(3), word_items(6), **ASKED | asked | {"stream": ("even",)})
+    asking = Asking("direct", TEMPLATES, Sampling(max_tokens=1), ("even",), batch=16)
+    made = risks(policy, word_items(3), word_items(6), asking, samples=8)
     assert {row["pass_rate"] for row in made["instances"]} - {0.0, 1.0}
     for row in made["instances"]:
         assert row["reward_mean"] == row["pass_rate"]
@@ -224,10 +226,7 @@ def test_rows_are_of_the_loops_gradients(made):
     """Norms and risks of a whole run, from the loss that the loop would step on."""
     policy, items = embedded(), embedded_items("measures", 2)
     parameters = trained_parameters(policy)
-    rollouts = roll_out(
-        policy, items, style="cot", templates=COT, sampling=SAMPLING, group_size=4,
-        stream=("test", "new", 0),
-    )  # fmt: skip
+    rollouts = roll_out(policy, items, ASKING.at("new", 0), 4)
     for index, row in enumerate(made["instances"]):
         rewards = rollouts.rewards_BG[index]
         with torch.enable_grad():
@@ -247,10 +246,7 @@ def test_effects_are_finite_differences(made):
     policy = embedded()
     before = state(policy)
     old, new = embedded_items("photos", 2) + embedded_items("reading", 1), embedded_items("measures", 2)
-    rollouts = roll_out(
-        policy, old, style="cot", templates=COT, sampling=SAMPLING, group_size=4,
-        stream=("test", "old", 0),
-    )  # fmt: skip
+    rollouts = roll_out(policy, old, ASKING.at("old", 0), 4)
     answers, own = right_answers(policy, old, rollouts, "cot")
     assert own == made["old_right"]
     parameters = trained_parameters(policy)
@@ -271,10 +267,7 @@ def test_effects_are_finite_differences(made):
         objective = Likelihood(make_method(objective="sft", learning_rate=1, target=target), COT)
         loss = objective.loss(policy, objective.collect(policy, new[:1], ())).loss
         updates[f"sft_{target}"] = -flat(loss, parameters)
-    groups = roll_out(
-        policy, new, style="cot", templates=COT, sampling=SAMPLING, group_size=4,
-        stream=("test", "new", 0),
-    )  # fmt: skip
+    groups = roll_out(policy, new, ASKING.at("new", 0), 4)
     mixed = int(groups.rewards_BG.std(1).argmax())
     for name, normalise_std in (("group", False), ("group_std", True)):
         advantages_BG = advantages.group_relative(groups.rewards_BG, normalise_std)
@@ -295,10 +288,7 @@ def test_effects_are_finite_differences(made):
 def test_right_answers_are_the_policys_own_or_the_reference():
     policy = embedded()
     items = embedded_items("photos", 3)
-    rollouts = roll_out(
-        policy, items, style="cot", templates=COT, sampling=SAMPLING, group_size=3,
-        stream=("right",),
-    )  # fmt: skip
+    rollouts = roll_out(policy, items, replace(ASKING, stream=("right",)), 3)
     rollouts.scores_BG[:] = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     answers, own = right_answers(policy, items, rollouts, "cot")
     texts = [text for (text,) in policy.decode(answers)]

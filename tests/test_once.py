@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from holdfast.generate import rollouts
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import encode_items
 from holdfast.learning.methods import GRPO
 from holdfast.learning.optimizer import make_optimizer
@@ -273,10 +274,8 @@ def test_equal_responses_are_graded_once(policy, monkeypatch):
 
     monkeypatch.setattr(rollouts, "grade", watched)
     items = items_of("counting", 4)
-    drawn = rollouts.roll_out(
-        policy, items, style="cot", templates=TEMPLATES["embedded"],
-        sampling=Sampling(max_tokens=12), group_size=8, stream=("once",),
-    )  # fmt: skip
+    asking = Asking("cot", TEMPLATES["embedded"], Sampling(max_tokens=12), ("once",))
+    drawn = rollouts.roll_out(policy, items, asking, group_size=8)
     pairs = zip(items, drawn.texts, strict=True)
     written = [(example.id, text) for (_, example), texts in pairs for text in texts]
     assert asked == list(dict.fromkeys(written)) and len(asked) < len(written) == 32

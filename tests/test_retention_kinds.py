@@ -231,9 +231,9 @@ def test_what_is_projected_on_is_asked_of_old_prompts_alone(monkeypatch: pytest.
     asked: list[str] = []
     real = policygradient.roll_out
 
-    def noted(policy: Policy, items: Sequence[Item], **named: Any) -> Rollouts:
+    def noted(policy: Policy, items: Sequence[Item], *rest: Any, **named: Any) -> Rollouts:
         asked.extend(task.name for task, _ in items)
-        rollouts = real(policy, items, **named)
+        rollouts = real(policy, items, *rest, **named)
         rollouts.rewards_BG[1:] = 1.0  # all but one prompt are always right
         return rollouts
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import indent
 
 from holdfast.files import write_json, write_text
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import roll_out
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
@@ -44,19 +45,12 @@ class Ability:
 def measure(policy: Policy, task: Task, style: Style, count: int) -> Ability:
     """One row of the card."""
     examples = task.examples("validation", count)
+    sampling = Sampling(max_tokens=MAX_TOKENS)
+    asking = Asking(style, TEMPLATES["embedded"], sampling, ("card", task.name, style))
     greedy = skill = mean = any_right = form = 0.0
     for start in range(0, count, BATCH):
         items = [(task, example) for example in examples[start : start + BATCH]]
-        rollouts = roll_out(
-            policy,
-            items,
-            style=style,
-            templates=TEMPLATES["embedded"],
-            sampling=Sampling(max_tokens=MAX_TOKENS),
-            group_size=SAMPLES,
-            stream=("card", task.name, style, start),
-            greedy_row=True,
-        )
+        rollouts = roll_out(policy, items, asking.at(start), SAMPLES, greedy_row=True)
         sampled = rollouts.scores_BG[:, :SAMPLES]
         greedy += rollouts.scores_BG[:, -1].sum().item()
         form += rollouts.formats_BG[:, -1].sum().item()

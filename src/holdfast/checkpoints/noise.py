@@ -21,6 +21,7 @@ from holdfast.config.exam import Exam
 from holdfast.errors import HoldfastError
 from holdfast.experiment.collect import judged
 from holdfast.generate.evaluate import evaluate
+from holdfast.generate.generator import Asking
 from holdfast.report.table import number
 
 ASKED_AGAIN = 32  # items of a task at most, to find what makes them differ
@@ -138,11 +139,13 @@ def _answers(subject: Subject, noise: Noise, exam: Exam, draw: int) -> list[Reco
         subject.load(),
         exam.task(noise.task),
         [examples[place] for place in noise.turned[:ASKED_AGAIN]],
-        style=exam.style,
-        templates=exam.prompts,
-        sampling=exam.evaluation.sampling(),
-        stream=("noise", draw, noise.task),
-        batch=None if exam.server.model else exam.evaluation.batch,
+        Asking(
+            exam.style,
+            exam.prompts,
+            exam.evaluation.sampling(),
+            stream=("noise", draw, noise.task),
+            batch=None if exam.server.model else exam.evaluation.batch,
+        ),
     )
 
 

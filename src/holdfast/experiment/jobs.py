@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.provenance import provenance
 from holdfast.experiment.store import WEIGHTS, Store
+from holdfast.generate.generator import Asking
 from holdfast.learning.methods import RFT, Method
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.device import torch_settled
@@ -266,11 +268,7 @@ class Runner:
             generator,
             task,
             self.examples(job.tasks[0], self.experiment.evaluation.split),
-            style=job.style,
-            templates=self.experiment.prompts,
-            sampling=self.experiment.evaluation.sampling(),
-            stream=job.stream,
-            batch=job.inputs["batch"],
+            replace(self.asking(job), batch=job.inputs["batch"]),
             on_step=on_step,
             kept=kept,
             watch=self.watch(task.name),
@@ -397,6 +395,11 @@ class Runner:
                 f"Weight movement is measured on files, and those of {model.path} are not on this disk; "
                 f"'hf download {model.path}' brings them."
             ) from None
+
+    def asking(self, job: Job, *names: object) -> Asking:
+        """How evaluations ask, in the job's style; answers are drawn from its stream, and names within it."""
+        judge, stream = self.experiment.evaluation, (*job.stream, *names)
+        return Asking(job.style, self.experiment.prompts, judge.sampling(), stream, judge.batch)
 
     def asked(self, job: Job) -> dict[str, list[tuple[Task, Example]]]:
         """The examples that a measure asked for, by task."""

@@ -8,12 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from holdfast.analysis.results import Record, make_record
-from holdfast.generate.generator import Generator, ask, questions
-from holdfast.policy.settings import Sampling
+from holdfast.generate.generator import Asking, Generator, ask, questions
 from holdfast.rowlog import RowLog
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade
-from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
 
 
@@ -37,12 +35,8 @@ def evaluate(
     generator: Generator,
     task: Task,
     examples: Sequence[Example],
+    asking: Asking,
     *,
-    style: Style,
-    templates: Mapping[Style, str],
-    sampling: Sampling,
-    stream: tuple[object, ...],
-    batch: int | None,
     on_step: OnStep = lambda done, total, numbers: None,
     kept: RowLog | None = None,
     watch: Watch = lambda records: None,
@@ -50,8 +44,7 @@ def evaluate(
     """Have each example answered once, and grade the answers.
 
     Args:
-        batch: examples that are asked together; None asks all of them, for a generator that divides
-            the work itself.
+        asking: without a `batch` for a generator that divides the work itself.
         kept: what a killed job has got already; answers are added to it as they come.
         watch: looks at the answers while they come.
 
@@ -64,8 +57,8 @@ def evaluate(
     kept = kept or RowLog()
     # Answers may come in any order; rows without a position are those of a log in the examples' order.
     records = {row.pop("position", index): row for index, row in enumerate(map(dict, kept.rows))}
-    asked = questions([(task, example) for example in examples], style, templates)
-    size = batch or len(examples)
+    asked = questions([(task, example) for example in examples], asking.style, asking.templates)
+    size, sampling, style = asking.batch or len(examples), asking.sampling, asking.style
     if kept.by is not None and (recall := getattr(generator, "recall", None)):
         recall(kept.by)
     watch(records)
@@ -76,7 +69,7 @@ def evaluate(
         if not left:
             continue
         prepare(asked[start + size : start + 2 * size])
-        for part in ask(generator, [asked[place] for place in left], 1, sampling, (*stream, start)):
+        for part in ask(generator, [asked[place] for place in left], 1, sampling, (*asking.stream, start)):
             new = {}
             for index, texts, lengths, finished in zip(
                 part.asked, part.texts, part.lengths, part.finished, strict=True

@@ -23,6 +23,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Asking:
+    """How a policy is asked: what its prompts look like, and how its answers are drawn.
+
+    Attributes:
+        templates: of prompts, by style.
+        stream: names of the random stream that answers are drawn from.
+        batch: examples that are asked together; None: all of them.
+    """
+
+    style: Style
+    templates: Mapping[Style, str]
+    sampling: Sampling
+    stream: tuple[object, ...]
+    batch: int | None = None
+
+    def at(self, *names: object) -> Asking:
+        """The same, with a random stream of these names within its own."""
+        return replace(self, stream=(*self.stream, *names))
+
+
+@dataclass(frozen=True)
 class Question:
     """One example as a model is asked it.
 

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from holdfast.generate.generator import questions
+from holdfast.generate.generator import Asking, questions
 from holdfast.policy.batch import Completions, Prompts, some_rows
 from holdfast.policy.encode import Unfit
-from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade, grade, parts_of, weighed
@@ -91,24 +90,27 @@ def encode_items(
 def roll_out(
     policy: Policy,
     items: Sequence[Item],
-    *,
-    style: Style,
-    templates: Mapping[Style, str],
-    sampling: Sampling,
+    asking: Asking,
     group_size: int,
-    stream: tuple[object, ...],
+    *,
     greedy_row: bool = False,
     to_train: bool = False,
     parts: Mapping[str, float] | None = None,
     sampler: ServedGenerator | None = None,
 ) -> Rollouts:
-    """Sample `group_size` completions per example and grade them by their task's rule.
+    """Sample `group_size` completions of each example, all at once, and grade them by their task's rule.
 
-    With `greedy_row` each group gets one more completion, its last, decoded greedily; with `to_train`
-    what was computed of the prompts is kept for a training step on all of them. `parts` are those of the
-    reward (`grading.parts_of`). A `sampler` draws in the policy's place. Random numbers are those of the
-    stream with these names.
+    Args:
+        greedy_row: add a greedy completion as the last of each group.
+        to_train: keep what is computed of the prompts for a training step on all of them.
+        parts: of the reward, with their weights (`grading.parts_of`); None: as the style has it.
+        sampler: draws in the policy's place.
+
+    Raises:
+        InputError: the model cannot take an example, which the message names.
+        NotFiniteError: the policy's output is not finite.
     """
+    style, templates, sampling, stream = asking.style, asking.templates, asking.sampling, asking.stream
     prompts = encode_items(policy, items, style, templates)
     prefill = policy.prefill(prompts) if to_train and sampler is None else None
     if sampler is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.errors import HoldfastError
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.budget import Spent
@@ -119,11 +120,8 @@ class PolicyGradient(Objective):
             return roll_out(
                 policy,
                 items,
-                style=method.style,
-                templates=self.templates,
-                sampling=method.sampling,
-                group_size=method.group_size,
-                stream=stream,
+                Asking(method.style, self.templates, method.sampling, stream),
+                method.group_size,
                 greedy_row=method.greedy,
                 to_train=method.updates == 1 and (method.micro_batch or len(items)) >= len(items),
                 parts=method.reward,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.errors import HoldfastError
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning.budget import Spent
 from holdfast.learning.groups import Groups
@@ -80,11 +81,8 @@ class SampledLikelihood(Objective):
             rollouts = roll_out(
                 policy if isinstance(writer, Reference) else writer,
                 shown,
-                style=method.style,
-                templates=self.templates,
-                sampling=method.sampling,
-                group_size=method.group_size,
-                stream=(*stream, "sample"),
+                Asking(method.style, self.templates, method.sampling, (*stream, "sample")),
+                method.group_size,
             )
         # A target that was cut off would teach not to end.
         is_whole_BG = (rollouts.formats_BG == 1) & rollouts.completions.finished_BG.cpu()

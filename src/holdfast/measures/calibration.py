@@ -10,7 +10,7 @@ end, the end token included. What led to the answer is taken as it was written: 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,10 +23,10 @@ from holdfast.tasks.scoring import RIGHT, answer_place
 if TYPE_CHECKING:
     from holdfast.experiment.jobs import Runner
     from holdfast.experiment.plan import Job
+    from holdfast.generate.generator import Asking
     from holdfast.generate.rollouts import Item
     from holdfast.policy.batch import Completions
     from holdfast.policy.policy import Policy
-    from holdfast.policy.settings import Sampling
     from holdfast.tasks.prompts import Style
 
 
@@ -46,30 +46,15 @@ class Calibration(Measure):
 
     def measure(self, job: Job, runner: Runner) -> dict[str, Any]:
         """For each task, whether each item was answered right, and how confidently."""
-        experiment, rows = runner.experiment, []
+        rows = []
         for task, items in runner.asked(job).items():
-            right, confidence = confidences(
-                runner.policy_of(job),
-                items,
-                style=job.style,
-                templates=experiment.prompts,
-                sampling=experiment.evaluation.sampling(),
-                stream=(*job.stream, task),
-                batch=experiment.evaluation.batch,
-            )
+            right, confidence = confidences(runner.policy_of(job), items, runner.asking(job, task))
             rows.append({"task": task, "right": right, "confidence": confidence})
         return {"rows": rows}
 
 
 def confidences(
-    policy: Policy,
-    items: Sequence[Item],
-    *,
-    style: Style,
-    templates: Mapping[Style, str],
-    sampling: Sampling,
-    stream: tuple[object, ...],
-    batch: int,
+    policy: Policy, items: Sequence[Item], asking: Asking
 ) -> tuple[list[int], list[float | None]]:
     """Have each item answered once.
 
@@ -86,13 +71,14 @@ def confidences(
     from holdfast.rng import torch_stream
     from holdfast.tasks.grading import grade
 
+    style, batch = asking.style, asking.batch or len(items)
     right: list[int] = []
     confidence: list[float | None] = []
     for start in range(0, len(items), batch):
         part = items[start : start + batch]
-        prompts = encode_items(policy, part, style, templates)
-        draws = torch_stream(*stream, start, device=str(policy.device))
-        completions = policy.sample(prompts, 1, sampling, draws)
+        prompts = encode_items(policy, part, style, asking.templates)
+        draws = torch_stream(*asking.stream, start, device=str(policy.device))
+        completions = policy.sample(prompts, 1, asking.sampling, draws)
         with torch.no_grad():
             logprobs_BGR = policy.group_logprobs(prompts, completions).logprobs_BGR.double().cpu()
         for row, ((task, example), (text,)) in enumerate(zip(part, policy.decode(completions), strict=True)):

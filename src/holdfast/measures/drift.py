@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -50,7 +51,6 @@ class Drift(Measure):
         from holdfast.measures.kl import divergences
         from holdfast.measures.movement import movement
 
-        experiment = runner.experiment
         policy = runner.policy_of(job)
         references = {"base": _stand_in(policy, policy if policy.adapted else runner.load_base())}
         if job.others:
@@ -59,12 +59,8 @@ class Drift(Measure):
             policy,
             references,
             runner.asked(job),
-            style=job.style,
-            templates=experiment.prompts,
-            sampling=experiment.evaluation.measuring(),
-            samples=self.samples,
-            stream=job.stream,
-            batch=experiment.evaluation.batch,
+            replace(runner.asking(job), sampling=runner.experiment.evaluation.measuring()),
+            self.samples,
         )
         folders = [runner.weights_of(name) for name in job.loads]
         if len(folders) < 3:

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item, encode_items
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.budget import TokenBudget
-from holdfast.policy.settings import Sampling
 from holdfast.rng import torch_stream
-from holdfast.tasks.prompts import Style
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
@@ -35,13 +34,8 @@ def divergences(
     policy: Policy,
     references: Mapping[str, Reference],
     items: Mapping[str, Sequence[Item]],
-    *,
-    style: Style,
-    templates: Mapping[Style, str],
-    sampling: Sampling,
+    asking: Asking,
     samples: int = 1,
-    stream: tuple[object, ...],
-    batch: int = 64,
 ) -> list[dict[str, Any]]:
     """KL divergences in nats between a policy p and references q, on prompts of some tasks.
 
@@ -63,8 +57,6 @@ def divergences(
         references: earlier ones, by name; weights that stand in for the policy's own.
         items: what is asked, by task.
         samples: completions per prompt and policy.
-        stream: names of the random stream.
-        batch: prompts that are computed together.
 
     Returns:
         A row for each task and reference: task, reference; forward, reverse (means over prompts of a
@@ -75,6 +67,7 @@ def divergences(
     Raises:
         NotFiniteError: a policy's output is not finite.
     """
+    sampling = asking.sampling
     flat = [(task, item) for task, some in items.items() for item in some]
     names = list(references)
     longest = (1 + len(names)) * samples * sampling.max_tokens
@@ -83,11 +76,14 @@ def divergences(
     # [prompts, references, (forward, reverse)]: sums over completions and tokens, and numbers of tokens.
     sums = torch.zeros(len(flat), len(names), 2, dtype=torch.float64)
     tokens = torch.zeros(len(flat), len(names), 2, dtype=torch.long)
+    batch = asking.batch or len(flat)
     for start in range(0, len(flat), batch):
         part = [item for _, item in flat[start : start + batch]]
-        prompts = encode_items(policy, part, style, templates)
+        prompts = encode_items(policy, part, asking.style, asking.templates)
         drawn = [
-            source.sample(prompts, samples, sampling, torch_stream(*stream, start, device=str(policy.device)))
+            source.sample(
+                prompts, samples, sampling, torch_stream(*asking.stream, start, device=str(policy.device))
+            )
             for source in sources
         ]
         # One group per prompt holds the completions of all policies: image and prompt are computed once.

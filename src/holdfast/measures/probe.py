@@ -55,7 +55,7 @@ class Probe(Measure):
         """What a few steps of SFT on each old task bring back."""
         from holdfast.measures.realign import realign
 
-        experiment, policy = runner.experiment, runner.policy_of(job)
+        policy = runner.policy_of(job)
         judged = {task: [example for _, example in items] for task, items in runner.asked(job).items()}
         rows = [
             realign(
@@ -63,13 +63,9 @@ class Probe(Measure):
                 runner.task(train["name"]),
                 runner.examples(train["name"], "train", train["count"]),
                 judged[train["name"]],
+                runner.asking(job, train["name"]),
                 steps=self.steps,
                 learning_rate=self.learning_rate,
-                style=job.style,
-                templates=experiment.prompts,
-                sampling=experiment.evaluation.sampling(),
-                stream=(*job.stream, train["name"]),
-                batch=experiment.evaluation.batch,
             )
             for train in job.inputs["train"]
         ]

@@ -6,21 +6,21 @@ overwritten does. The steps are taken on the policy itself, whose weights are pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from holdfast.errors import InputError
 from holdfast.generate.evaluate import evaluate
+from holdfast.generate.generator import Asking
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning.methods import SFT
 from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.step import step
-from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
-from holdfast.tasks.prompts import Style, Target
+from holdfast.tasks.prompts import Target
 from holdfast.tasks.scoring import RIGHT
 from holdfast.tasks.task import Task
 
@@ -33,14 +33,10 @@ def realign(
     task: Task,
     train: Sequence[Example],
     test: Sequence[Example],
+    asking: Asking,
     *,
     steps: int,
     learning_rate: float,
-    style: Style,
-    templates: Mapping[Style, str],
-    sampling: Sampling,
-    stream: tuple[object, ...],
-    batch: int = 64,
 ) -> dict[str, Any]:
     """Accuracy on `test` before and after a few steps of SFT on `train`.
 
@@ -50,8 +46,7 @@ def realign(
 
     Args:
         train: a handful of the old task's examples, none of them in `test`.
-        stream: names of the random stream; both evaluations draw the same numbers.
-        batch: test examples that are answered together.
+        asking: of both evaluations, which draw the same numbers.
 
     Returns:
         task, examples, steps, learning_rate, target, items (of the test); before, after (mean
@@ -65,6 +60,7 @@ def realign(
     both = {example.id for example in train} & {example.id for example in test}
     if both:
         raise InputError(f"The probe on {task.name} would test on what it trains on: {sorted(both)[0]}.")
+    style = asking.style
     reasons = style == "cot" and all(example.rationale for example in train)
     target: Target = "reasoned" if reasons else "answer"
     method = SFT(
@@ -77,16 +73,13 @@ def realign(
     )
 
     def scores() -> list[float]:
-        records = evaluate(
-            LocalGenerator(policy), task, test, style=style, templates=templates, sampling=sampling,
-            stream=stream, batch=batch,
-        )  # fmt: skip
+        records = evaluate(LocalGenerator(policy), task, test, asking)
         return [record["score"] for record in records]
 
     before = scores()
     start, was_training = policy.snapshot().weights, policy.model.training
     try:
-        objective, optimizer = Likelihood(method, templates), make_optimizer(policy.model, method)
+        objective, optimizer = Likelihood(method, asking.templates), make_optimizer(policy.model, method)
         groups = objective.collect(policy, [(task, example) for example in train], ())
         rows = [step(policy, objective, optimizer, groups, method, learning_rate) for _ in range(steps)]
         after = scores()

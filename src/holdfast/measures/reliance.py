@@ -41,7 +41,7 @@ class Reliance(Measure):
         from holdfast.generate.evaluate import evaluate
         from holdfast.generate.local import LocalGenerator
 
-        experiment, rows = runner.experiment, []
+        rows = []
         for task, items in runner.asked(job).items():
             examples = [example for _, example in items]
             if not any(example.images for example in examples):
@@ -50,11 +50,7 @@ class Reliance(Measure):
                 LocalGenerator(runner.policy_of(job)),
                 runner.task(task),
                 without_pictures(examples, self.pictures),
-                style=job.style,
-                templates=experiment.prompts,
-                sampling=experiment.evaluation.sampling(),
-                stream=(*job.stream, task),
-                batch=experiment.evaluation.batch,
+                runner.asking(job, task),
             )
             rows.append({"task": task, "scores": [record["score"] for record in records]})
         return {"rows": rows}

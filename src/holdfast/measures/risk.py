@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -63,12 +64,12 @@ class Risk(Measure):
             runner.policy_of(job),
             old,
             [item for name in new for item in runner.items(name, "train", each)][: self.instances],
-            style=job.style,
-            templates=runner.experiment.prompts,
-            sampling=runner.experiment.evaluation.measuring(),
+            replace(
+                runner.asking(job),
+                sampling=runner.experiment.evaluation.measuring(),
+                batch=job.method.batch,
+            ),
             samples=self.samples,
-            batch=job.method.batch,
-            stream=job.stream,
             micro_batch=job.method.micro_batch,
         )
 

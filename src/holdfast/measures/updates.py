@@ -11,17 +11,17 @@ Gradients are of whole completions, sums over their tokens: SFT's loss is −log
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item, Rollouts, roll_out
 from holdfast.learning import advantages
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import completion_gradients, fisher_diagonal, forgetting_risk, mean_gradient
-from holdfast.policy.settings import Sampling
 from holdfast.tasks.example import Example
 from holdfast.tasks.prompts import Style, Target, render_target
 from holdfast.tasks.scoring import RIGHT
@@ -34,13 +34,9 @@ def risks(
     policy: Policy,
     old: Sequence[Item],
     new: Sequence[Item],
+    asking: Asking,
     *,
-    style: Style,
-    templates: Mapping[Style, str],
-    sampling: Sampling,
     samples: int,
-    batch: int,
-    stream: tuple[object, ...],
     micro_batch: int | None = None,
 ) -> dict[str, Any]:
     """What updates on single instances of a new task would cost old tasks, SFT's beside RFT's.
@@ -51,12 +47,10 @@ def risks(
     Args:
         old: items of earlier tasks, at least one; they give the Fisher information, and what must be kept.
         new: items of the task that is (to be) learned.
-        sampling: with a temperature above 0.
+        asking: with a temperature above 0.
         samples: G, completions of each item, at least 2; the first of an old one gives the Fisher
             information.
-        batch: prompts that are sampled together.
         micro_batch: prompts that are computed together with a gradient; None: all of a batch.
-        stream: names of the random stream.
 
     Returns:
         old, samples (G), parameters (N), fisher_trace (sum of the diagonal), old_right (old items that
@@ -79,15 +73,14 @@ def risks(
     Raises:
         NotFiniteError: the policy's output is not finite.
     """
-    temperature, was_training = sampling.temperature, policy.model.training
+    temperature, style = asking.sampling.temperature, asking.style
+    was_training = policy.model.training
 
     def sampled(name: str, items: Sequence[Item]) -> Iterable[tuple[Sequence[Item], Rollouts]]:
-        for start in range(0, len(items), batch):
-            part = items[start : start + batch]
-            yield part, roll_out(
-                policy, part, style=style, templates=templates, sampling=sampling, group_size=samples,
-                stream=(*stream, name, start),
-            )  # fmt: skip
+        size = asking.batch or len(items)
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            yield part, roll_out(policy, part, asking.at(name, start), samples)
 
     fisher_N, keep_N, right = None, None, 0
     for items, rollouts in sampled("old", old):

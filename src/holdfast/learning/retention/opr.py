@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import roll_out
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
@@ -76,6 +77,7 @@ class OwnAnswerReplay(Continuing):
         names = (*stage.stream, "opr", "end")
         pools = [*stage.earlier.values(), stage.items]
         sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
+        asking = Asking(stage.method.style, stage.templates, sampling, names)
         parts = []
         for number, pool in enumerate(pools):
             most = min(len(pool), max(1, self.buffer // len(pools)))
@@ -84,11 +86,8 @@ class OwnAnswerReplay(Continuing):
                 rollouts = roll_out(
                     stage.policy,
                     some := chosen[start : start + ANSWERED_AT_ONCE],
-                    style=stage.method.style,
-                    templates=stage.templates,
-                    sampling=sampling,
+                    asking.at(number, start),
                     group_size=1,
-                    stream=(*names, number, start),
                 )
                 stage.spent["flops"] += stage.policy.operations.forward(
                     rollouts.prompts, rollouts.completions
