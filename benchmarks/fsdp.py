@@ -147,7 +147,7 @@ def measure(team: Team, name: str, shards: int, options: argparse.Namespace) -> 
         told[way] = {"seconds": [], "cpu": []}
     for groups in islice(cycle(batches), options.steps + 1):
         for way, arm in arms.items():
-            team.say([0])
+            team.all_gather([0])
             seconds, cpu = time.perf_counter(), time.process_time()
             arm.step(groups)
             told[way]["cpu"].append(time.process_time() - cpu)

@@ -35,7 +35,7 @@ def trained_by_fsdp2(team: Team, folder: Path, out: Path) -> dict[str, Any]:
     state = get_model_state_dict(model, options=options)
     if team.leads:
         model.save_pretrained(out, state_dict=state)
-    team.say([0])
+    team.all_gather([0])
     return {
         "before": before,
         "after": whole(model),

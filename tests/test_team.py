@@ -194,7 +194,7 @@ def sums_without_warnings(team: Team) -> torch.Tensor:
     numbers = torch.arange(5.0) + team.rank
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        team.add_up([numbers])
+        team.all_reduce([numbers])
     return numbers
 
 
@@ -211,7 +211,7 @@ def added_up(team: Team, folder: Path, seen_by: int) -> list[torch.Tensor]:
         numbers = torch.randn(count, 5, generator=generator)
         tensors = [numbers, numbers.T[1:], numbers.double(), numbers.bfloat16()[:, 0]]
         team.together(lambda: None)
-        team.add_up(tensors)
+        team.all_reduce(tensors)
         given += tensors
     assert not list(folder.iterdir())
     return [*given, torch.tensor(team._board._may_be)]  # type: ignore[attr-defined]
@@ -257,7 +257,7 @@ def many_told(team: Team, folder: Path) -> list[list[list[int]]]:
     for number in range(200):
         if late.random() < 0.05:
             time.sleep(0.01)
-        heard.append(team.say([team.rank, number]))
+        heard.append(team.all_gather([team.rank, number]))
     board.FOLDER = folder / str(team.rank)
     board.FOLDER.mkdir()
     assert Mailbox.of(team) is None
@@ -273,7 +273,7 @@ def part_of_the_state(team: Team) -> tuple[int, bool]:
     """How many moments a rank has after a step, and whether weights are those of a whole optimiser."""
     models = [torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
-    team.from_rank(0, [one.data for model in models for one in model.parameters()])
+    team.broadcast(0, [one.data for model in models for one in model.parameters()])
     method = make_method(objective="sft", learning_rate=1e-2)
     whole, shared = (make_optimizer(model, method) for model in models)
     Partition(shared, team, "optimizer")

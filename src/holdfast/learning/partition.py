@@ -59,4 +59,4 @@ class Partition:
 
     def _take_others(self, *_: Any) -> None:
         for rank, places in enumerate(self._of_rank):
-            self.team.from_rank(rank, [self.parameters[place].data for place in places])
+            self.team.broadcast(rank, [self.parameters[place].data for place in places])

@@ -201,7 +201,7 @@ class Sharded(Shards):
 
     def _meet(self, asked: int) -> bool:
         """Gather what any rank asks for, and add up the gradients that all have; whether any asked."""
-        told = self.team.say([asked, *self._waits])
+        told = self.team.all_gather([asked, *self._waits])
         wanted = sorted({one[0] for one in told} - {NOTHING})
         for number in wanted:
             self._gather(self._units[number], keep=number == asked)
@@ -218,10 +218,10 @@ class Sharded(Shards):
         for rank in range(self.team.size):
             theirs = [one for one in unit.parameters if self._owner[one] == rank]
             if rank == self.team.rank:
-                self.team.from_rank(rank, [one.data for one in theirs])
+                self.team.broadcast(rank, [one.data for one in theirs])
                 continue
             copies = [room(one, self._places[one], LINE) for one in theirs]
-            self.team.from_rank(rank, copies)
+            self.team.broadcast(rank, copies)
             if keep:
                 for parameter, copy in zip(theirs, copies, strict=True):
                     parameter.data = copy
@@ -272,7 +272,7 @@ class Sharded(Shards):
                 sent[self._owner[parameter]].append(gradient.flatten())
                 mine += [parameter] * self.holds(parameter)
         empty = torch.empty(0, dtype=unit.trained[0].grad_dtype, device=unit.trained[0].device)
-        total = self.team.sum_of([torch.cat([empty, *gradients]) for gradients in sent])
+        total = self.team.reduce_scatter([torch.cat([empty, *gradients]) for gradients in sent])
         for parameter, part in zip(mine, total.split([one.numel() for one in mine]), strict=True):
             self._sums[parameter] = part.view(parameter.shape)
         self._waits[unit.places.start : unit.places.stop] = [0] * len(unit.places)

@@ -124,7 +124,7 @@ class Shards:
             if is_there and gradient is None:
                 gradient = torch.full_like(parameter, -0.0, dtype=parameter.grad_dtype)  # changes no sum
             parameter.grad = gradient
-        self.team.add_up([parameter.grad for parameter in parameters if parameter.grad is not None])
+        self.team.all_reduce([parameter.grad for parameter in parameters if parameter.grad is not None])
         return [one for made, _ in told for one in made]
 
     def norm(self, parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:

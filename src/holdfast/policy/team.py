@@ -41,7 +41,10 @@ class TeamLost(HoldfastError):
 
 
 class Team:
-    """One process, which is all there is: nothing is told to anybody.
+    """A process group of one; `Ranks` is one of several.
+
+    Collectives are called by all ranks at once, and have the names that they have elsewhere. `together`, `do`
+    and `agreed` are those of Python objects, which errors of any rank reach as well.
 
     Attributes:
         rank: number of this process, from 0, which leads: it alone writes files.
@@ -74,15 +77,22 @@ class Team:
         """What `work` gives on the rank that leads, which alone does it."""
         return work()
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace tensors by their sums over ranks, added up as a binary tree over rank numbers."""
+    def all_reduce(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors, in place, by their sums over ranks, each added up as a binary tree over ranks."""
 
-    def sum_of(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The sum over ranks of what they have for this one: of flat tensors, one for each rank."""
+    def reduce_scatter(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The sum over ranks of what they have for this one.
+
+        Args:
+            flats: a flat tensor for each rank, as long on all of them.
+
+        Returns:
+            As long as this rank's own.
+        """
         return flats[0]
 
-    def from_rank(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace tensors by those of one rank."""
+    def broadcast(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors, in place, by those of one rank."""
 
     def check_alike(self, named: Mapping[str, torch.Tensor]) -> None:
         """See that all ranks have the same tensors.
@@ -91,8 +101,11 @@ class Team:
             HoldfastError: naming the first that is not.
         """
 
-    def say(self, numbers: Sequence[int]) -> list[list[int]]:
-        """What every rank says in as many numbers. A quick `together`, where no rank can fail in between."""
+    def all_gather(self, numbers: Sequence[int]) -> list[list[int]]:
+        """The numbers of every rank, of which all have as many.
+
+        A quick `together`, for where no rank can fail in between; also a barrier.
+        """
         return [list(numbers)]
 
     def check_started_alike(self, facts: Mapping[str, object]) -> None:
@@ -179,33 +192,33 @@ class Ranks(Team):
         self.together(lambda: made.append(work()), _name(work))
         return made[0]
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[torch.Tensor]) -> None:
         for bucket in _buckets(tensors):
-            if bucket[0].is_cpu and self._added_on_board(bucket):
+            if bucket[0].is_cpu and self._all_reduce_on_board(bucket):
                 continue
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             padded = flat.new_zeros(-(-flat.numel() // self.size) * self.size)
             padded[: flat.numel()] = flat
-            part = self.sum_of(padded.chunk(self.size))
+            part = self.reduce_scatter(padded.chunk(self.size))
             with self._exchange():
                 _all_gather(padded, part)
             _put(padded, bucket)
 
-    def _added_on_board(self, bucket: Sequence[torch.Tensor]) -> bool:
+    def _all_reduce_on_board(self, bucket: Sequence[torch.Tensor]) -> bool:
         """Add up a bucket in memory that all ranks see; False, and nothing is done, where there is none."""
         count = sum(tensor.numel() for tensor in bucket)
         if (board := self._board.rows(count, bucket[0].dtype)) is None:
             return False
         *rows, total = board
         torch.cat([tensor.flatten() for tensor in bucket], out=rows[self.rank])
-        self.say([0])  # all have written
+        self.all_gather([0])  # all have written
         part = slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
-        total[part] = tree([row[part] for row in rows])
-        self.say([0])
+        total[part] = tree_sum([row[part] for row in rows])
+        self.all_gather([0])
         _put(total, bucket)  # none writes another sum before all have come to the next one
         return True
 
-    def sum_of(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
+    def reduce_scatter(self, flats: Sequence[torch.Tensor]) -> torch.Tensor:
         sums = [flats[self.rank][:0]]
         for start in range(0, max(len(flat) for flat in flats), BUCKET):
             parts = [flat[start : start + BUCKET] for flat in flats]
@@ -215,10 +228,10 @@ class Ranks(Team):
                 dist.all_to_all_single(
                     theirs.flatten(), torch.cat(parts), [own] * self.size, [len(part) for part in parts]
                 )
-            sums.append(tree(list(theirs.unbind())))
+            sums.append(tree_sum(list(theirs.unbind())))
         return torch.cat(sums)  # a copy: the parts are freed
 
-    def from_rank(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
+    def broadcast(self, rank: int, tensors: Sequence[torch.Tensor]) -> None:
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.flatten() for tensor in bucket])
             with self._exchange():
@@ -249,7 +262,7 @@ class Ranks(Team):
                         "all ranks with the same command, files and versions."
                     )
 
-    def say(self, numbers: Sequence[int]) -> list[list[int]]:
+    def all_gather(self, numbers: Sequence[int]) -> list[list[int]]:
         said = array("q", numbers).tobytes()
         with self._meeting():
             return [array("q", one).tolist() for one in self._gathered_rows(said, len(said))]
@@ -380,7 +393,7 @@ def patience() -> float:
     raise InputError(f"{PATIENCE} is '{told}'; it must be a number of seconds above 0.")
 
 
-def tree(values: list[torch.Tensor]) -> torch.Tensor:
+def tree_sum(values: list[torch.Tensor]) -> torch.Tensor:
     """Their sum as a binary tree over positions, in place of the first."""
     while len(values) > 1:
         pairs = range(0, len(values), 2)
