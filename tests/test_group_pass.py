@@ -11,7 +11,7 @@ import torch
 from family_helpers import make_qwen2_folder
 from holdfast.policy import logprobs
 from holdfast.policy.batch import Completions, GroupLogprobs, Prompts
-from holdfast.policy.groups import Groups
+from holdfast.policy.groups import GroupLayout
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Sampling
 from policy_helpers import (
@@ -195,13 +195,13 @@ def test_negative_control(folder, fault, monkeypatch):
             Prompts, "next_positions_B", property(lambda self: self.positions_KBP.amax((0, 2)) + 2)
         )
     else:
-        sees = Groups._completions_see
+        sees = GroupLayout._completions_see
 
         def shifted(self, window):
             prompt_BRP, own_BRR = sees(self, window).tensor_split([self.longest_prompt], -1)
             return torch.cat([prompt_BRP, own_BRR.roll(1, 1)], -1)
 
-        monkeypatch.setattr(Groups, "_completions_see", shifted)
+        monkeypatch.setattr(GroupLayout, "_completions_see", shifted)
     with pytest.raises(AssertionError):
         assert_equal_passes(policy, *batch)
 

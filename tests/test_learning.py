@@ -76,7 +76,7 @@ class Scripted:
         self.logprobs = torch.tensor(logprobs_BGR, requires_grad=True)
         self.device = "cpu"
 
-    def group_logprobs(self, prompts, completions, temperature=1.0, known=None, top=None):
+    def group_logprobs(self, prompts, completions, temperature=1.0, prefilled=None, top=None):
         return GroupLogprobs(self.logprobs, torch.zeros_like(self.logprobs))
 
 

@@ -71,7 +71,7 @@ def test_sampling_from_a_prefill_draws_the_same_and_leaves_its_graph(tmp_path):
     known = policy.prefill(prompts)
     assert known is not None
     one, other = (
-        policy.sample(prompts, 3, Sampling(max_tokens=8), torch.Generator().manual_seed(2), known=start)
+        policy.sample(prompts, 3, Sampling(max_tokens=8), torch.Generator().manual_seed(2), prefilled=start)
         for start in (None, known)
     )
     assert torch.equal(one.tokens_BGR, other.tokens_BGR)
@@ -104,12 +104,12 @@ def test_a_prefill_by_layers_that_were_found_wrong_is_not_used(tmp_path, monkeyp
     monkeypatch.setattr(lean, "_unit", lambda rows, epsilon: (rows, rows))
     known = policy.prefill(prompts)
     found, wanted = (
-        one.sample(prompts, 3, Sampling(max_tokens=8), torch.Generator().manual_seed(1), known=start)
+        one.sample(prompts, 3, Sampling(max_tokens=8), torch.Generator().manual_seed(1), prefilled=start)
         for one, start in ((policy, known), (same, None))
     )
     assert torch.equal(found.tokens_BGR, wanted.tokens_BGR)
     assert torch.equal(found.logprobs_BGR, wanted.logprobs_BGR)
-    found = policy.group_logprobs(prompts, found, known=known)
+    found = policy.group_logprobs(prompts, found, prefilled=known)
     assert torch.equal(found.logprobs_BGR, same.group_logprobs(prompts, wanted).logprobs_BGR)
 
 

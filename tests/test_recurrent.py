@@ -83,7 +83,7 @@ def test_what_was_sampled_is_found_again(folders, family, temperature):
     prompts = random_batch(policy, 7, (0, 0, 0) if family == "qwen3_next" else (1, 0, 2), 1, 1)[0]
     known, generator = policy.prefill(prompts), torch.Generator().manual_seed(3)
     sampling = Sampling(temperature=temperature, max_tokens=12)
-    completions = policy.sample(prompts, 4, sampling, generator, greedy_row=True, known=known)
+    completions = policy.sample(prompts, 4, sampling, generator, greedy_row=True, prefilled=known)
     assert policy.way == "packed"
     for way in ("packed", "plain"):
         found = policy.logprobs_by(way, prompts, completions, temperature).logprobs_BGR
@@ -94,7 +94,7 @@ def test_what_was_sampled_is_found_again(folders, family, temperature):
     gradients = []
     for held in (known, None):
         policy.model.zero_grad(set_to_none=True)
-        policy.group_logprobs(prompts, completions, known=held).logprobs_BGR.sum().backward()
+        policy.group_logprobs(prompts, completions, prefilled=held).logprobs_BGR.sum().backward()
         gradients.append({name: one.grad.clone() for name, one in policy.model.named_parameters()})
     for name, gradient in gradients[1].items():
         scale = gradient.abs().max().item() + 1e-3

@@ -12,7 +12,7 @@ from PIL import Image
 from family_helpers import make_gemma3_folder
 from holdfast.policy import stretches
 from holdfast.policy.attention import FULL, SLIDING
-from holdfast.policy.groups import Groups
+from holdfast.policy.groups import GroupLayout
 from holdfast.policy.policy import Policy
 from holdfast.policy.prefill import layout_of
 from holdfast.policy.settings import Sampling
@@ -67,7 +67,7 @@ def test_what_is_sampled_is_found_again(policy, monkeypatch):
         monkeypatch.setattr(stretches, "STRETCH", stretch)
         policy.backbone.replays, generator = replays, torch.Generator().manual_seed(1)
         known = policy.prefill(prompts)
-        drawn[replays] = policy.sample(prompts, 4, how, generator, greedy_row=True, known=known)
+        drawn[replays] = policy.sample(prompts, 4, how, generator, greedy_row=True, prefilled=known)
     assert torch.equal(drawn[False].tokens_BGR, drawn[True].tokens_BGR)
     for completions in drawn.values():
         for way in ("packed", "plain"):
@@ -76,7 +76,7 @@ def test_what_is_sampled_is_found_again(policy, monkeypatch):
     gradients = []
     for held in (known, None):
         policy.model.zero_grad(set_to_none=True)
-        policy.group_logprobs(prompts, drawn[True], known=held).logprobs_BGR.sum().backward()
+        policy.group_logprobs(prompts, drawn[True], prefilled=held).logprobs_BGR.sum().backward()
         gradients.append({name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None})
     for name, gradient in gradients[1].items():
         torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
@@ -95,7 +95,7 @@ def test_a_window_matters(tmp_path):
 def test_who_sees_whom():
     """By hand: a prompt of 4 tokens, of which the second and third are an image, and a completion of 3."""
     pictures_N = torch.tensor([0, 1, 1, 0])
-    layout = Groups(torch.tensor([4]), torch.tensor([[3]]), pictures_N=pictures_N, ahead={SLIDING})
+    layout = GroupLayout(torch.tensor([4]), torch.tensor([[3]]), pictures_N=pictures_N, ahead={SLIDING})
     seen = layout._mask("prompts", None, ahead=True)[0, 0] == 0
     assert seen.int().tolist() == [[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     seen = layout._mask("prompts", 2, ahead=True)[0, 0] == 0

@@ -29,7 +29,7 @@ NAME = "holdfast"
 FULL, SLIDING = "full_attention", "sliding_attention"  # among a text model's `layer_types`
 # Arguments of a model's call that do not say how tokens of a layout attend.
 BESIDE = {"is_causal", "output_attentions", "position_ids", "use_cache"}
-Keys = tuple[torch.Tensor, torch.Tensor]  # and values
+KV = tuple[torch.Tensor, torch.Tensor]  # keys and values, [rows, h, tokens, D] each
 
 
 class Layout(Protocol):

@@ -19,7 +19,7 @@ from holdfast.policy.attention import NAME, Layout, windows_of
 from holdfast.policy.batch import Prompts
 from holdfast.policy.cache import ByteCache
 from holdfast.policy.families import Family, ImageFeatures
-from holdfast.policy.groups import Groups
+from holdfast.policy.groups import GroupLayout
 from holdfast.policy.head import Head
 from holdfast.policy.lean import Lean, Step
 from holdfast.policy.processed import check_features
@@ -51,7 +51,7 @@ def _attention_of(config: Any) -> Any:
     return {"": config._attn_implementation} | {name: _attention_of(part) for name, part in parts.items()}
 
 
-class _Asked(Groups):
+class _Asked(GroupLayout):
     """A layout that knows which attention modules asked it, by id, and for what windows."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

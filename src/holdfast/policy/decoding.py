@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from holdfast.policy.attention import Keys
+from holdfast.policy.attention import KV
 from holdfast.policy.recurrent import Scan, State
 
 
@@ -22,7 +22,7 @@ class Decode:
     A row is a completion, or all those that began alike; which there are, `keep` changes.
 
     Args:
-        prompt_keys: for each layer, keys and values of the prompts, [B, h, P, D].
+        prompt_kv: for each layer, keys and values of the prompts, [B, h, P, D].
         prompt_mask_BP: True on prompt tokens.
         group: rows of each prompt at first; row b * group + g is of prompt b.
         steps: most tokens a completion may have.
@@ -31,21 +31,20 @@ class Decode:
 
     def __init__(
         self,
-        prompt_keys: list[Keys],
+        prompt_kv: list[KV],
         prompt_mask_BP: torch.Tensor,
         group: int,
         steps: int,
         states: Mapping[int, State] | None = None,
     ):
-        first, prompts = prompt_keys[0][0], len(prompt_mask_BP)
+        first, prompts = prompt_kv[0][0], len(prompt_mask_BP)
         # As the products read them: a step would copy them again.
-        self.prompt_keys = [(k.contiguous(), v.contiguous()) for k, v in prompt_keys]
+        self.prompt_kv = [(k.contiguous(), v.contiguous()) for k, v in prompt_kv]
         self.hidden_BP = torch.zeros(
             prompt_mask_BP.shape, dtype=first.dtype, device=first.device
         ).masked_fill_(~prompt_mask_BP, -torch.inf)
-        self.own_keys = [
-            tuple(x.new_empty(prompts * group, x.shape[1], steps, x.shape[3]) for x in keys)
-            for keys in prompt_keys
+        self.own_kv = [
+            tuple(x.new_empty(prompts * group, x.shape[1], steps, x.shape[3]) for x in kv) for kv in prompt_kv
         ]
         self.lengths_B, self.longest = prompt_mask_BP.sum(-1), prompt_mask_BP.shape[1] + steps
         self.layers: dict[int, int] = {}
@@ -69,22 +68,20 @@ class Decode:
     def keep(self, rows: torch.Tensor) -> None:
         """Go on from these rows, those of a prompt together; one that comes more than once goes on in several
         ways."""
-        self.own_keys = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.own_keys]
+        self.own_kv = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.own_kv]
         self.states = {
             module: (inputs.index_select(0, rows), memory.index_select(0, rows))
             for module, (inputs, memory) in self.states.items()
         }
         live, self.prompt_of_row = self.prompt_of_row[rows].unique_consecutive(return_inverse=True)
         if len(live) < len(self.hidden_BP):
-            self.prompt_keys = [
-                (k.index_select(0, live), v.index_select(0, live)) for k, v in self.prompt_keys
-            ]
+            self.prompt_kv = [(k.index_select(0, live), v.index_select(0, live)) for k, v in self.prompt_kv]
             self.hidden_BP, self.lengths_B = self.hidden_BP[live], self.lengths_B[live]
         self._arrange()
 
-    def _store(self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor) -> Keys:
+    def _store(self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor) -> KV:
         """Keep a step's keys and values; all of the completions so far, [N, h, R, D]."""
-        own_k, own_v = self.own_keys[layer]
+        own_k, own_v = self.own_kv[layer]
         own_k[:, :, self.step] = key_NhD
         own_v[:, :, self.step] = value_NhD
         return own_k[:, :, : self.step + 1], own_v[:, :, : self.step + 1]
@@ -103,7 +100,7 @@ class Decode:
         q_NhMD = query[0].transpose(0, 1).unflatten(1, (key.shape[1], -1))
         if window is not None and window >= self.longest:
             window = None
-        out_NhMD = self._look_back(q_NhMD, scaling, own, self.prompt_keys[layer], window)
+        out_NhMD = self._look_back(q_NhMD, scaling, own, self.prompt_kv[layer], window)
         return out_NhMD.reshape(1, query.shape[2], -1, query.shape[3])
 
     def scan(self, module: nn.Module, scan: Scan, rows_NC: torch.Tensor) -> torch.Tensor:
@@ -111,7 +108,7 @@ class Decode:
         return made_N1C[:, 0]
 
     def _look_back(
-        self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys, window: int | None
+        self, q_NhMD: torch.Tensor, scaling: float, own: KV, prompt: KV, window: int | None
     ) -> torch.Tensor:
         """Attention over own keys and values, and the prompts'; arguments as `look_back` takes them."""
         if window is not None:
@@ -132,8 +129,8 @@ class Decode:
 def look_back(
     q_NhMD: torch.Tensor,
     scaling: float,
-    own: Keys,
-    prompt: Keys,
+    own: KV,
+    prompt: KV,
     hidden_BP: torch.Tensor,
     slots_N: torch.Tensor | None,
     width: int,

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from holdfast.policy import flash
-from holdfast.policy.attention import FULL, SLIDING, Keys, by_flash
+from holdfast.policy.attention import FULL, KV, SLIDING, by_flash
 from holdfast.policy.recurrent import Scan, State
 
 
-class Groups:
+class GroupLayout:
     """Prompts, and completions that see their prompt and their own past.
 
     The packed row holds all prompts one after the other, then all completions, group by group; or
@@ -28,14 +28,14 @@ class Groups:
     keys are its prompt's and its own.
 
     Attributes:
-        keys: keys and values of the prompts, [B, h, P, D], by the id of their attention module.
+        kv: keys and values of the prompts, [B, h, P, D], by the id of their attention module.
         states: those of recurrent modules after the prompts, by the module's id.
 
     Args:
         prompt_lengths: tokens of each prompt, [B], at least 1.
         completion_lengths: tokens of each completion, [B, G]; may be 0. None for prompts alone.
         dtype: that of the model's activations.
-        keys, states: those of the prompts, which are not in the row then.
+        kv, states: those of the prompts, which are not in the row then.
         pictures_N: of each packed prompt token the number of the picture that it is part of, from 1; or 0.
             Tokens of one see each other, in both directions. None: each token sees what came before it.
         ahead: kinds of layers in which they do.
@@ -46,7 +46,7 @@ class Groups:
         prompt_lengths: torch.Tensor,
         completion_lengths: torch.Tensor | None = None,
         dtype: torch.dtype = torch.float32,
-        keys: Mapping[int, Keys] | None = None,
+        kv: Mapping[int, KV] | None = None,
         states: Mapping[int, State] | None = None,
         pictures_N: torch.Tensor | None = None,
         ahead: Collection[str] = (),
@@ -59,7 +59,7 @@ class Groups:
         self.longest_completion = 0
         steps_P = torch.arange(self.longest_prompt, device=device)
         valid = steps_P < prompt_lengths[:, None]
-        slots = valid.flatten() if keys is None else valid.new_empty(0)
+        slots = valid.flatten() if kv is None else valid.new_empty(0)
         if completion_lengths is not None and completion_lengths.numel():
             self.longest_completion = int(completion_lengths.max())
         if self.longest_completion and completion_lengths is not None:
@@ -70,8 +70,8 @@ class Groups:
         # Packed token of each padded slot; in an empty one the first, which nobody sees.
         self.places = torch.zeros(slots.shape, dtype=torch.long, device=device)
         self.places[self.packed] = torch.arange(len(self.packed), device=device)
-        self.has_prompts = keys is None
-        self.keys: dict[int, Keys] = dict(keys or {})
+        self.has_prompts = kv is None
+        self.kv: dict[int, KV] = dict(kv or {})
         self.states: dict[int, State] = dict(states or {})
         self.dtype, self.ahead = dtype, ahead
         self.pictures_BP = None if pictures_N is None else _filled(pictures_N[:, None], valid).squeeze(-1)
@@ -154,7 +154,7 @@ class Groups:
         if self.longest_completion:
             size = self.prompts * self.longest_prompt if self.has_prompts else 0
             own, mask_BRK = (query[size:], key[size:], value[size:]), self._mask("completions", window)
-            outputs.append(self._completions(*own, *self.keys[id(module)], scaling, mask_BRK))
+            outputs.append(self._completions(*own, *self.kv[id(module)], scaling, mask_BRK))
         out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         return (out if self.whole else out.index_select(0, self.packed)).unsqueeze(0)
 
@@ -188,7 +188,7 @@ class Groups:
             x[:size].unflatten(0, (self.prompts, self.longest_prompt)).transpose(1, 2)
             for x in (query, key, value)
         )
-        self.keys[id(module)] = (k_BhPD, v_BhPD)
+        self.kv[id(module)] = (k_BhPD, v_BhPD)
         repeats = q_BHPD.shape[1] // k_BhPD.shape[1]
         # Prompts lie at the start of their slots, so that no token of theirs sees the padding after them.
         if mask is None:

@@ -1,7 +1,7 @@
 """Log-probabilities of groups of completions, prompt and image once per group.
 
 The packed pass: all prompts and all completions lie in one row of tokens without padding, each
-completion attending to its prompt and its own past (`groups.Groups`), with the rotary positions
+completion attending to its prompt and its own past (`groups.GroupLayout`), with the rotary positions
 it would have in a row of its own. Nothing is computed for padding, and nothing about a prompt twice;
 log-probabilities, losses and gradients equal those of the plain pass up to rounding.
 """
@@ -31,7 +31,7 @@ def packed_logprobs(
     completions: Completions,
     banned_V: torch.Tensor,
     temperature: float,
-    known: Prefill | None,
+    prefilled: Prefill | None,
     top: int | None,
 ) -> GroupLogprobs:
     """Log-probability and entropy of every completion token, by the packed pass.
@@ -39,17 +39,17 @@ def packed_logprobs(
     Args:
         banned_V: True for ids that are never sampled; they have probability 0.
         temperature: divides the logits, as it did in sampling.
-        known: of these prompts, with its graph: completions are computed alone; None: not.
+        prefilled: of these prompts, with its graph: completions are computed alone; None: not.
         top: also the entropy of so many most likely entries; None: not.
     """
-    hidden_TD = packed_hidden(backbone, prompts, completions, known)
+    hidden_TD = packed_hidden(backbone, prompts, completions, prefilled)
     targets_T = completions.tokens_BGR[completions.mask_BGR]
     found = token_logprobs(backbone.head, hidden_TD, targets_T, banned_V, temperature, top)
     return scatter(completions.mask_BGR, *found)
 
 
 def packed_hidden(
-    backbone: Backbone, prompts: Prompts, completions: Completions, known: Prefill | None = None
+    backbone: Backbone, prompts: Prompts, completions: Completions, prefilled: Prefill | None = None
 ) -> torch.Tensor:
     """The hidden states [T, hidden] that predict the T completion tokens, in the order of the mask."""
     lengths_BG = completions.lengths_BG
@@ -60,7 +60,7 @@ def packed_hidden(
     tokens_N = completions.tokens_BGR[is_input_BGR]
     positions_BGR = (prompts.next_positions_B[:, None, None] + steps_R).expand(is_input_BGR.shape)
     positions_KN = positions_BGR[is_input_BGR].expand(prompts.positions_KBP.shape[0], -1)
-    if known is None:
+    if prefilled is None:
         layout = layout_of(backbone, prompts, inputs_BG)
         tokens_N = torch.cat([prompts.tokens_BP[prompts.mask_BP], tokens_N])
         positions_KN = torch.cat([prompts.positions_KBP[:, prompts.mask_BP], positions_KN], dim=1)
@@ -69,9 +69,9 @@ def packed_hidden(
         read = torch.cat([ends_B, after])
         hidden_ND = backbone.hidden(backbone.embed(tokens_N, prompts), positions_KN, layout, read)
     else:
-        hidden_ND = known.ends_BD
+        hidden_ND = prefilled.ends_BD
         if len(tokens_N):
-            layout = layout_of(backbone, prompts, inputs_BG, known)
+            layout = layout_of(backbone, prompts, inputs_BG, prefilled)
             completed_ND = backbone.hidden(backbone.embed(tokens_N), positions_KN, layout)
             hidden_ND = torch.cat([hidden_ND, completed_ND])
 

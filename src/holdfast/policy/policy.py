@@ -194,14 +194,14 @@ class Policy:
         sampling: Sampling,
         generator: torch.Generator,
         greedy_row: bool = False,
-        known: Prefill | None = None,
+        prefilled: Prefill | None = None,
     ) -> Completions:
         """Draw `group_size` completions for each prompt.
 
         Args:
             generator: the only source of randomness.
             greedy_row: add a greedy completion as the last of each group.
-            known: what `prefill` made of these prompts.
+            prefilled: what `prefill` made of these prompts.
 
         Raises:
             InputError: prompt and completion together may outgrow the context.
@@ -219,7 +219,7 @@ class Policy:
             some, uniform_TX = some_rows(prompts, rows), uniform_TBG[:, rows.start : rows.stop].flatten(1)
             out = Recorder(len(some), group, greedy_row, sampling, self.draw, uniform_TX, rows.start)
             if self.way == "packed" and self.backbone is not None:
-                sample_packed(self.backbone, some, out, known if some is prompts else None)
+                sample_packed(self.backbone, some, out, prefilled if some is prompts else None)
             else:
                 sample_plain(self.model, some, out, self.care)
             return out.completions()
@@ -233,9 +233,9 @@ class Policy:
         temperature = sampling.temperature or 1.0
         changed = self.check(prompts, completions, temperature, new=True)
         if changed or replays_are_wrong(self, prompts, completions, temperature):
-            if known is not None:
-                known.release()  # it was computed as they were
-                known = None
+            if prefilled is not None:
+                prefilled.release()  # it was computed as they were
+                prefilled = None
             completions = whole()  # of the same random numbers
         while drawn_wrongly(self, prompts, completions, temperature):
             completions = whole()
@@ -246,7 +246,7 @@ class Policy:
         prompts: Prompts,
         completions: Completions,
         temperature: float = 1.0,
-        known: Prefill | None = None,
+        prefilled: Prefill | None = None,
         top: int | None = None,
     ) -> GroupLogprobs:
         """Log-probability and entropy of every completion token, with gradient if it is enabled.
@@ -258,7 +258,7 @@ class Policy:
 
         Args:
             temperature: that of the distribution the completions were drawn from.
-            known: what `prefill` made of these prompts with the weights as they are; good for one
+            prefilled: what `prefill` made of these prompts with the weights as they are; good for one
                 pass with gradient, and ignored after it.
             top: also the entropy of so many most likely entries of each token.
 
@@ -268,7 +268,7 @@ class Policy:
         self.check(prompts, completions, temperature)
         completions, places_BG = completions.distinct() or (completions, None)
         if torch.is_grad_enabled():
-            result = self.logprobs_by(self.way, prompts, completions, temperature, known, top)
+            result = self.logprobs_by(self.way, prompts, completions, temperature, prefilled, top)
         else:
 
             def part(rows: range) -> GroupLogprobs:
@@ -367,17 +367,17 @@ class Policy:
         prompts: Prompts,
         completions: Completions,
         temperature: float,
-        known: Prefill | None = None,
+        prefilled: Prefill | None = None,
         top: int | None = None,
     ) -> GroupLogprobs:
         """As `group_logprobs`, in one pass by a way of the two, unchecked."""
         self._mode(self.settings.activation_checkpointing and torch.is_grad_enabled())
         if way == "packed" and self.backbone is not None:
             rest = (prompts, completions, self.draw.banned_V, temperature)
-            if known is None or known.spent:
+            if prefilled is None or prefilled.spent:
                 return packed_logprobs(self.backbone, *rest, None, top)
-            known.spent = True
-            return packed_logprobs(self.backbone, *rest, known, top)
+            prefilled.spent = True
+            return packed_logprobs(self.backbone, *rest, prefilled, top)
         return plain_logprobs(self.model, prompts, completions, self.draw.banned_V, temperature, top)
 
     def distributions(

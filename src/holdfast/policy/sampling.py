@@ -20,24 +20,24 @@ DROP_SHARE = 0.15
 
 
 @torch.no_grad()
-def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, known: Prefill | None) -> None:
+def sample_packed(backbone: Backbone, prompts: Prompts, out: Recorder, prefilled: Prefill | None) -> None:
     """Draw the completions of each prompt, into `out`.
 
     Args:
-        known: of these prompts, if it was computed already; else None.
+        prefilled: of these prompts, if it was computed already; else None.
     """
-    start, group = known or prefill(backbone, prompts), out.shape[1]
+    start, group = prefilled or prefill(backbone, prompts), out.shape[1]
     steps_P = torch.arange(prompts.tokens_BP.shape[1], device=start.ends_BD.device)
-    keys = list(start.keys.values()), steps_P < prompts.lengths_B[:, None]
+    prompts_kv = list(start.kv.values()), steps_P < prompts.lengths_B[:, None]
     positions_B, most = prompts.next_positions_B, out.sampling.max_tokens
     row_X = torch.arange(len(prompts), device=positions_B.device).repeat_interleave(group)
     live = torch.arange(len(row_X), device=row_X.device)
     tokens_X = out.step(0, live, backbone.head(start.ends_BD).index_select(0, row_X))
     if backbone.replays:
-        decode = FixedDecode(*keys, group, most, start.states)
+        decode = FixedDecode(*prompts_kv, group, most, start.states)
         decode_in_stretches(backbone, decode, out, tokens_X, positions_B[row_X])
     else:
-        _decode(backbone, Decode(*keys, 1, most, start.states), out, tokens_X, positions_B, row_X)
+        _decode(backbone, Decode(*prompts_kv, 1, most, start.states), out, tokens_X, positions_B, row_X)
 
 
 @torch.inference_mode()  # operations this small are noticeably faster in it

@@ -19,7 +19,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from holdfast.policy.attention import Keys
+from holdfast.policy.attention import KV
 from holdfast.policy.backbone import Backbone
 from holdfast.policy.decoding import Decode, look_back
 from holdfast.policy.drawing import Recorder
@@ -44,21 +44,21 @@ class FixedDecode(Decode):
 
     def __init__(
         self,
-        prompt_keys: list[Keys],
+        prompt_kv: list[KV],
         prompt_mask_BP: torch.Tensor,
         group: int,
         steps: int,
         states: Mapping[int, State] | None = None,
     ):
-        super().__init__(prompt_keys, prompt_mask_BP, group, steps, states)
-        for keys, values in self.own_keys:  # a hidden value counts 0 times: it must not be NaN
+        super().__init__(prompt_kv, prompt_mask_BP, group, steps, states)
+        for keys, values in self.own_kv:  # a hidden value counts 0 times: it must not be NaN
             keys.zero_()
             values.zero_()
         self.step_1 = torch.zeros(1, dtype=torch.long, device=prompt_mask_BP.device)
         self.visible = steps
 
-    def _store(self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor) -> Keys:
-        own_k, own_v = self.own_keys[layer]
+    def _store(self, layer: int, key_NhD: torch.Tensor, value_NhD: torch.Tensor) -> KV:
+        own_k, own_v = self.own_kv[layer]
         own_k.index_copy_(2, self.step_1, key_NhD.unsqueeze(2))
         own_v.index_copy_(2, self.step_1, value_NhD.unsqueeze(2))
         return own_k[:, :, : self.visible], own_v[:, :, : self.visible]
@@ -71,7 +71,7 @@ class FixedDecode(Decode):
         return made_N1C[:, 0]
 
     def _look_back(
-        self, q_NhMD: torch.Tensor, scaling: float, own: Keys, prompt: Keys, window: int | None
+        self, q_NhMD: torch.Tensor, scaling: float, own: KV, prompt: KV, window: int | None
     ) -> torch.Tensor:
         rest = self._hidden(self.step_1, window), self.slots, self.width, self.step_1, window
         return compiled(look_back)(q_NhMD, scaling, own, prompt, *rest)
