@@ -47,10 +47,10 @@ def plan(
     with published_sizes(ahead) as unprepared:
         experiment = load_experiment(config, overrides or [], announce)
 
-        from holdfast.policy.known import KNOWN
+        from holdfast.policy.modelfacts import FACTS
         from holdfast.policy.ready import check_ready
 
-        check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN)
+        check_ready(experiment.model.path, experiment.model, experiment.store_folder / FACTS)
 
         from holdfast.config.remarks import remarks
         from holdfast.experiment import estimate

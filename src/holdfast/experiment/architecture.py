@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.identity import model_folder
-from holdfast.policy.known import KNOWN, Known
+from holdfast.policy.modelfacts import FACTS, ModelFacts
 from holdfast.policy.operations import Operations
 from holdfast.policy.settings import ModelSettings
 from holdfast.policy.states import States
@@ -86,7 +86,7 @@ class Architecture:
 
 def architecture_of(experiment: Experiment) -> Architecture | None:
     """Of an experiment's model; what is found is remembered in its store."""
-    return architecture(experiment.model, experiment.store_folder / KNOWN)
+    return architecture(experiment.model, experiment.store_folder / FACTS)
 
 
 def architecture(settings: ModelSettings, memory: Path | None = None) -> Architecture | None:
@@ -95,9 +95,9 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
     Builds the model without its weights, so that every parameter is counted as it will be loaded.
 
     Args:
-        memory: of what was found before (`policy/known.py`).
+        memory: of what was found before (`policy/modelfacts.py`).
     """
-    known = Known(memory, settings.path, settings)
+    known = ModelFacts(memory, settings.path, settings)
     if (facts := known.get("architecture")) is not None and "kept" in facts:
         return TypeAdapter(Architecture).validate_python(facts)
     found = _built(settings)

@@ -17,7 +17,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.identity import digest, model_folder
 from holdfast.learning.methods import SFT
-from holdfast.policy.known import configuration
+from holdfast.policy.modelfacts import configuration
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.example import Example, ImageSource, named, size_seen
 from holdfast.tasks.leftout import LeftOut, first_of, without

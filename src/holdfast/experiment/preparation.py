@@ -15,7 +15,7 @@ from holdfast.experiment.precision import rounded_away
 from holdfast.experiment.runindex import check_earlier, write_config, write_index
 from holdfast.experiment.store import Store
 from holdfast.experiment.workers import check_memory
-from holdfast.policy.known import KNOWN
+from holdfast.policy.modelfacts import FACTS
 from holdfast.policy.ready import check_reachable, check_ready
 
 
@@ -31,7 +31,7 @@ def ready_store(experiment: Experiment, beside: Callable[[], object] = lambda: N
     check_writable(experiment.output, "output")
     store = open_store(experiment)
     store.prepare()
-    check_ready(experiment.model.path, experiment.model, experiment.store_folder / KNOWN, beside)
+    check_ready(experiment.model.path, experiment.model, experiment.store_folder / FACTS, beside)
     return store
 
 

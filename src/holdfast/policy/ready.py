@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from holdfast import files
 from holdfast.errors import InputError
 from holdfast.policy.environment import torchvision_works
-from holdfast.policy.known import Known
+from holdfast.policy.modelfacts import ModelFacts
 from holdfast.policy.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -26,22 +26,22 @@ def check_ready(
 
     Args:
         source: as `load_model` takes it. Of a hub id only what is on this disk is looked at.
-        memory: of what was found ready before (`known.py`).
+        memory: of what was found ready before (`modelfacts.py`).
         beside: begins what can go on meanwhile, where this takes seconds.
 
     Raises:
         InputError: a package is missing or does not work, there is no such model folder, or its
             configuration or processor cannot be loaded.
     """
-    known = Known(memory, source, settings)
-    if known.get("ready"):
+    facts = ModelFacts(memory, source, settings)
+    if facts.get("ready"):
         return
     beside()
     torchvision_works()
     from holdfast.policy.load import check_loadable  # imports transformers: not beside a broken torchvision
 
     check_loadable(source, settings)
-    known.keep("ready", True)
+    facts.keep("ready", True)
 
 
 def encoder_of(settings: ModelSettings) -> Encoder | None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from cli_helpers import Call
 from holdfast.errors import InputError
 from holdfast.experiment.architecture import architecture
-from holdfast.policy.known import KNOWN, Known
+from holdfast.policy.modelfacts import FACTS, ModelFacts
 from holdfast.policy.ready import check_ready
 from holdfast.policy.settings import EMBEDDED, ModelSettings
 
@@ -60,7 +60,7 @@ def test_a_plan_asked_again_waits_for_no_torch(
 
 
 def test_what_is_remembered_is_what_was_found(tmp_path: Path) -> None:
-    memory = tmp_path / KNOWN
+    memory = tmp_path / FACTS
     found = architecture(SETTINGS, memory)
     assert found is not None
     assert architecture(SETTINGS, memory) == architecture(SETTINGS) == found
@@ -70,11 +70,11 @@ def test_what_is_remembered_is_what_was_found(tmp_path: Path) -> None:
 
 
 def test_another_file_is_another_model(tmp_path: Path) -> None:
-    folder, memory = tmp_path / "model", tmp_path / KNOWN
+    folder, memory = tmp_path / "model", tmp_path / FACTS
     shutil.copytree(EMBEDDED, folder)
     settings = ModelSettings(path=str(folder))
     check_ready(str(folder), settings, memory)
-    assert Known(memory, str(folder), settings).get("ready") is True
+    assert ModelFacts(memory, str(folder), settings).get("ready") is True
     weights = folder / "model.safetensors"
     weights.rename(tmp_path / "away")  # nothing to load
     with pytest.raises(InputError, match="has no weights"):
@@ -87,27 +87,27 @@ def test_another_file_is_another_model(tmp_path: Path) -> None:
     shutil.copyfile(EMBEDDED / "model.safetensors", weights)
     check_ready(str(folder), settings, memory)
     (folder / "config.json").write_text("{}")
-    assert Known(memory, str(folder), settings).get("ready") is None
+    assert ModelFacts(memory, str(folder), settings).get("ready") is None
     with pytest.raises(InputError):
         check_ready(str(folder), settings, memory)
 
 
 def test_adapters_are_known_with_the_model_that_they_are_for(tmp_path: Path) -> None:
-    base, adapters, memory = tmp_path / "base", tmp_path / "adapters", tmp_path / KNOWN
+    base, adapters, memory = tmp_path / "base", tmp_path / "adapters", tmp_path / FACTS
     shutil.copytree(EMBEDDED, base)
     adapters.mkdir()
     settings = ModelSettings(path=str(base))
-    Known(memory, str(adapters), settings).keep("ready", True)
-    assert Known(memory, str(adapters), settings).get("ready") is True
+    ModelFacts(memory, str(adapters), settings).keep("ready", True)
+    assert ModelFacts(memory, str(adapters), settings).get("ready") is True
     (base / "config.json").write_text("{}")
-    assert Known(memory, str(adapters), settings).get("ready") is None
+    assert ModelFacts(memory, str(adapters), settings).get("ready") is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "null"])
 def test_a_damaged_memory_is_asked_nothing(content: str, tmp_path: Path) -> None:
-    memory = tmp_path / KNOWN
+    memory = tmp_path / FACTS
     memory.write_text(content)
-    known = Known(memory, "embedded", SETTINGS)
+    known = ModelFacts(memory, "embedded", SETTINGS)
     assert known.get("ready") is None
     known.keep("ready", True)
     assert known.get("ready") is True

@@ -16,7 +16,7 @@ from typing import Any
 from holdfast import __version__, files
 from holdfast.policy.settings import ModelSettings, model_path
 
-KNOWN = "model-facts.json"  # in a store
+FACTS = "model-facts.json"  # in a store
 _KEPT = 20  # models
 _PACKAGES = (
     "torch", "transformers", "tokenizers", "peft", "pillow", "torchvision",
@@ -26,7 +26,7 @@ _READ = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 _WEIGHTS = ".safetensors"
 
 
-class Known:
+class ModelFacts:
     """The facts of one model.
 
     Args:
