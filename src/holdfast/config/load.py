@@ -18,7 +18,7 @@ from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, misplaced, problems_of
 from holdfast.errors import InputError, suggestion
 from holdfast.files import is_url, real
-from holdfast.learning.methods import Method, every_setting, way, ways_with
+from holdfast.learning.methods import Method, every_setting, method_class, objectives_with
 from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import strategy_class
 from holdfast.measures import make_measure, measure_class
@@ -222,9 +222,9 @@ def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Ite
 def _without_method(methods: Any, set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
     """Likewise those of a setting that no method has."""
     for place in sorted(set_here):
-        ways = ways_with(place[1]) if place[:1] == ("defaults",) and place[1:] else []
-        if ways and not any(place[1] in type(method).model_fields for method in mapping(methods).values()):
-            yield place, f"changes nothing, as no method has it: it is a setting of {', '.join(ways)}"
+        having = objectives_with(place[1]) if place[:1] == ("defaults",) and place[1:] else []
+        if having and not any(place[1] in type(method).model_fields for method in mapping(methods).values()):
+            yield place, f"changes nothing, as no method has it: it is a setting of {', '.join(having)}"
 
 
 def _says(method: Any, keys: tuple[str, ...]) -> bool:
@@ -292,7 +292,7 @@ def _methods(
             problems.append((where, "must be a mapping (key: value)"))
             continue
         try:
-            chosen = way(settings)
+            chosen = method_class(settings)
         except InputError as error:
             missing = "objective" not in settings
             text = f"is missing; it {error}".partition(", not None")[0] if missing else str(error)

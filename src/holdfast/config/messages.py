@@ -12,7 +12,7 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from holdfast.config.experiment import Evaluation, Experiment
 from holdfast.errors import meant, shortened, suggestion
-from holdfast.learning.methods import every_setting, ways_with
+from holdfast.learning.methods import every_setting, objectives_with
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.yamlfile import KeyPath, Problem, YamlFile
 
@@ -53,7 +53,7 @@ def _problem(details: Any, model: type[BaseModel], where: KeyPath, guess: bool) 
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
         key = str(path[-1])
-        if where[:1] == ("methods",) and len(inner) == 1 and (others := ways_with(key)):
+        if where[:1] == ("methods",) and len(inner) == 1 and (others := objectives_with(key)):
             return path, f"is a setting of {', '.join(others)}; leave it out"
         if not guess:
             return path, "unknown key"

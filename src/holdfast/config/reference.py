@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from holdfast.config.cards import Card
 from holdfast.config.experiment import Evaluation, Experiment, Ray
 from holdfast.generate.settings import Served, ServerSettings
-from holdfast.learning.methods import RFT, WAYS, Method
+from holdfast.learning.methods import OBJECTIVES, RFT, Method
 from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import Strategy, strategy_class
 from holdfast.measures import KINDS as MEASURES
@@ -61,7 +61,7 @@ def groups() -> list[Group]:
         Group("methods.NAME of RFT", RFT, "That is `grpo` to `reinforce`, below."),
         *(
             Group(f"objective: {name}" + (", target: sampled" if number else ""), one)
-            for name, classes in WAYS.items()
+            for name, classes in OBJECTIVES.items()
             for number, one in enumerate(classes)
         ),
         Group("methods.NAME.sampling", Sampling),

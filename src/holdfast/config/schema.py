@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from holdfast.config.experiment import Experiment
 from holdfast.config.reference import comments, groups
-from holdfast.learning.methods import WAYS
+from holdfast.learning.methods import OBJECTIVES
 from holdfast.learning.retention import KINDS as STRATEGIES
 from holdfast.learning.retention import strategy_class
 from holdfast.measures import KINDS as MEASURES
@@ -58,7 +58,7 @@ def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
 def _method(defs: dict[str, Any]) -> dict[str, Any]:
     """A method's settings: those of any objective, or those of code of the user's."""
     properties: dict[str, list[dict[str, Any]]] = {}
-    for classes in WAYS.values():
+    for classes in OBJECTIVES.values():
         for model in classes:
             made = model.model_json_schema(ref_template="#/$defs/{model}")
             defs |= {key: value for key, value in made.pop("$defs", {}).items() if key != "Strategy"}
@@ -77,7 +77,7 @@ def _method(defs: dict[str, Any]) -> dict[str, Any]:
     known["retention"] = {"anyOf": [strategy, {"type": "array", "items": strategy}]}
     known["grid"] = {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}}
     ours = {key: _or_null(value) for key, value in known.items()}
-    ours["objective"] = {"enum": [*WAYS]}
+    ours["objective"] = {"enum": [*OBJECTIVES]}
     return {
         "anyOf": [{"type": "object", "properties": ours, "additionalProperties": False}, _code("objective")]
     }

@@ -14,12 +14,18 @@ Nothing here needs torch: what learns is made by `make`, in a worker.
 
 from holdfast.learning.methods.estimators import CISPO, DAPO, GRPO, GSPO, RLOO, DrGRPO, Reinforce, ReMax
 from holdfast.learning.methods.method import Method, OptimizerState, Shard
+from holdfast.learning.methods.registry import (
+    OBJECTIVES,
+    every_setting,
+    make_method,
+    method_class,
+    objectives_with,
+)
 from holdfast.learning.methods.rft import RFT
 from holdfast.learning.methods.sft import SDFT, SFT, SampledSFT
-from holdfast.learning.methods.ways import WAYS, every_setting, make_method, way, ways_with
 
 __all__ = [
-    "CISPO", "DAPO", "GRPO", "GSPO", "RFT", "RLOO", "SDFT", "SFT", "WAYS", "DrGRPO", "Method",
-    "OptimizerState", "ReMax", "Reinforce", "SampledSFT", "Shard", "every_setting", "make_method", "way",
-    "ways_with",
+    "CISPO", "DAPO", "GRPO", "GSPO", "OBJECTIVES", "RFT", "RLOO", "SDFT", "SFT", "DrGRPO", "Method",
+    "OptimizerState", "ReMax", "Reinforce", "SampledSFT", "Shard", "every_setting", "make_method",
+    "method_class", "objectives_with",
 ]  # fmt: skip

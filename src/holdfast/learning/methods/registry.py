@@ -13,7 +13,7 @@ from holdfast.learning.methods.method import Method
 from holdfast.learning.methods.rft import RFT
 from holdfast.learning.methods.sft import SDFT, SFT, SampledSFT
 
-WAYS: dict[str, tuple[type[Method], ...]] = {  # those of one name are told apart by their targets
+OBJECTIVES: dict[str, tuple[type[Method], ...]] = {  # those of one name are told apart by their targets
     "sft": (SFT, SampledSFT),
     "sdft": (SDFT,),
     "grpo": (GRPO,),
@@ -27,7 +27,7 @@ WAYS: dict[str, tuple[type[Method], ...]] = {  # those of one name are told apar
 }
 
 
-def way(settings: Mapping[str, Any]) -> type[Method]:
+def method_class(settings: Mapping[str, Any]) -> type[Method]:
     """The class that a method's settings choose.
 
     Raises:
@@ -40,9 +40,9 @@ def way(settings: Mapping[str, Any]) -> type[Method]:
             lacks = "make" if found.make is Method.make else "advantages"
             raise InputError(f"{objective} has no `{lacks}`, which says how it learns; add it to the class")
         return found
-    if not isinstance(objective, str) or objective not in WAYS:
-        raise InputError(none_of(objective, WAYS, own="FILE.py:CLASS"))
-    classes = WAYS[objective]
+    if not isinstance(objective, str) or objective not in OBJECTIVES:
+        raise InputError(none_of(objective, OBJECTIVES, own="FILE.py:CLASS"))
+    classes = OBJECTIVES[objective]
     return next((one for one in classes if settings.get("target") in _targets(one)), classes[0])
 
 
@@ -53,23 +53,23 @@ def make_method(**settings: Any) -> Method:
         InputError: there is no such objective.
         ValidationError: a setting is wrong.
     """
-    return way(settings).model_validate(settings)
+    return method_class(settings).model_validate(settings)
 
 
 def every_setting(methods: Iterable[Any]) -> list[str]:
     """All settings that some way of learning has, the user's own ways among `methods` included."""
-    classes = [one for classes in WAYS.values() for one in classes]
+    classes = [one for classes in OBJECTIVES.values() for one in classes]
     for settings in methods:
         if isinstance(settings, Mapping) and plugins.is_reference(settings.get("objective")):
             with suppress(InputError):  # which is reported where the method is read
-                classes.append(way(settings))
+                classes.append(method_class(settings))
     return list(dict.fromkeys(key for one in classes for key in one.model_fields))
 
 
-def ways_with(key: str) -> list[str]:
+def objectives_with(key: str) -> list[str]:
     """The objectives that have a setting of this name; with the target where only one of them has it."""
     found = []
-    for name, classes in WAYS.items():
+    for name, classes in OBJECTIVES.items():
         having = [one for one in classes if key in one.model_fields]
         if having:
             only = f" with target: {_targets(having[0])[0]}" if len(having) < len(classes) else ""
