@@ -26,10 +26,9 @@ from pydantic import Field
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.inputs import listening
-from holdfast.learning.retention.passes import mean_over_answers
+from holdfast.learning.retention.passes import drawn_answers
 from holdfast.learning.retention.subspaces import Subspace, needed
 from holdfast.learning.stage import Stage
-from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import trained_matrices
 
 
@@ -84,12 +83,9 @@ class GPM(Subspace):
             inputs_TI = inputs.flatten(0, -2)
             sums[name].addmm_(inputs_TI.T, inputs_TI)
 
-        def measure(prompt: Prompts, answer: Completions) -> torch.Tensor:
+        for answered in drawn_answers(stage, self.name, stage.items, self.examples, self.max_tokens):
             with torch.no_grad(), listening(policy, matrices, heard):
-                policy.group_logprobs(prompt, answer)
-            return torch.zeros(())  # all is in the sums
-
-        mean_over_answers(stage, self.name, stage.items, self.examples, self.max_tokens, measure)
+                policy.group_logprobs(*answered)
         return sums
 
 

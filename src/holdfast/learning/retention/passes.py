@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
-from itertools import starmap
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,25 +32,37 @@ def mean_over_answers(
     max_tokens: int,
     measure: Callable[[Prompts, Completions], torch.Tensor],
 ) -> torch.Tensor:
-    """The mean of a vector over examples, each with one answer that the policy draws at temperature 1.
+    """The mean of a vector over examples with answers of the policy's own (`drawn_answers`).
+
+    Args:
+        measure: the vector of one prompt and its answer.
+    """
+    count = min(examples, len(items))
+    pairs = drawn_answers(stage, purpose, items, examples, max_tokens)
+    return reduce(torch.Tensor.add_, (measure(prompt, answer) / count for prompt, answer in pairs))
+
+
+def drawn_answers(
+    stage: Stage, purpose: str, items: Sequence[Item], examples: int, max_tokens: int
+) -> Iterator[tuple[Prompts, Completions]]:
+    """Some of the items, each a prompt with one answer that the policy draws at temperature 1.
+
+    What is done with each is counted as a training pass.
 
     Args:
         purpose: names the random stream.
-        examples: how many are drawn.
-        measure: the vector of one prompt and its answer; counted as a training pass.
+        examples: how many are drawn; all, where there are fewer.
+        max_tokens: of an answer.
     """
     policy, names = stage.policy, (*stage.stream, purpose)
-    items = named_stream(*names).sample(list(items), min(examples, len(items)))
     sampling, operations = Sampling(temperature=1.0, max_tokens=max_tokens), policy.operations
-
-    def measured(number: int, item: Item) -> torch.Tensor:
+    chosen = named_stream(*names).sample(list(items), min(examples, len(items)))
+    for number, item in enumerate(chosen):
         prompt = encode_items(policy, [item], stage.method.style, stage.templates)
         generator = torch_stream(*names, number, device=str(policy.device))
         answer = policy.sample(prompt, 1, sampling, generator)
         stage.spent["flops"] += operations.forward(prompt, answer) + operations.training(prompt, answer)
-        return measure(prompt, answer) / len(items)
-
-    return reduce(torch.Tensor.add_, starmap(measured, enumerate(items)))
+        yield prompt, answer
 
 
 def objective_gradient(

@@ -13,7 +13,9 @@ each matrix, drawn by chance.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +29,9 @@ from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import trained_matrices, trained_parameters
 from holdfast.rng import torch_stream
+
+if TYPE_CHECKING:
+    from holdfast.policy.policy import Policy
 
 
 class SSU(Frozen):
@@ -73,16 +78,24 @@ class SSU(Frozen):
         earlier = [item for pool in stage.earlier.values() for item in pool]
         items = earlier if earlier and self.calibrate_on == "earlier" else stage.items
         widths = {name: weight.shape[1] for name, weight in trained_matrices(policy.model).items()}
-
-        def measure(prompt: Prompts, answer: Completions) -> torch.Tensor:
-            squares = {name: torch.zeros(width, device=policy.device) for name, width in widths.items()}
-
-            def heard(name: str, inputs: torch.Tensor) -> None:
-                squares[name] += inputs.square().flatten(0, -2).sum(0)
-
-            with torch.no_grad(), listening(policy, widths, heard):
-                policy.group_logprobs(prompt, answer)
-            return torch.cat(list(squares.values()))
-
+        measure = partial(squared_inputs, policy, widths)
         total = mean_over_answers(stage, self.name, items, self.examples, self.max_tokens, measure)
         return dict(zip(widths, total.split(list(widths.values())), strict=True))
+
+
+def squared_inputs(
+    policy: Policy, widths: Mapping[str, int], prompt: Prompts, answer: Completions
+) -> torch.Tensor:
+    """‖X_j‖² over all tokens of one example: of each matrix [I], one after the other in one vector.
+
+    Args:
+        widths: I of each matrix, by name.
+    """
+    squares = {name: torch.zeros(width, device=policy.device) for name, width in widths.items()}
+
+    def heard(name: str, inputs: torch.Tensor) -> None:
+        squares[name] += inputs.square().flatten(0, -2).sum(0)
+
+    with torch.no_grad(), listening(policy, widths, heard):
+        policy.group_logprobs(prompt, answer)
+    return torch.cat(list(squares.values()))
