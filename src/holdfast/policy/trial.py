@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -161,25 +162,55 @@ def _off(policy: Policy, way: str, prompts: Prompts, drawn: Completions, tempera
     return policy.shards.agreed(compared)
 
 
+@dataclass(frozen=True)
+class _Findings:
+    """What a policy has found out about its model and this machine, on which its numbers depend.
+
+    Attributes:
+        checked, replays_checked: whether packed pass and replays were compared with the plain pass.
+        care, drawn: of sampling by the plain pass.
+        replays: whether decoding steps are replayed.
+        lean: whether layers are written out.
+        onednn: whether products are oneDNN's.
+        tokens: of the token budget.
+    """
+
+    way: str
+    checked: bool
+    replays_checked: bool
+    care: int
+    drawn: frozenset[bool]
+    replays: bool
+    lean: bool
+    onednn: bool
+    tokens: int | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> _Findings:
+        return cls(
+            way=policy.way,
+            checked=policy.checked,
+            replays_checked=policy.replays_checked,
+            care=policy.care,
+            drawn=policy.drawn,
+            replays=policy.backbone is not None and policy.backbone.replays,
+            lean=policy.lean is not None,
+            onednn=products.used(),
+            tokens=policy.budget.tokens,
+        )
+
+
 def agree(policy: Policy) -> None:
     """Have all ranks take over what the leading one has found out about the model."""
-
-    def found() -> tuple[tuple[int, frozenset[bool]], str, bool, bool, bool, bool, bool, int | None]:
-        backbone = policy.backbone
-        replays, lean = backbone is not None and backbone.replays, policy.lean is not None
-        checks = policy.way, policy.checked, policy.replays_checked
-        plain = policy.care, policy.drawn
-        return plain, *checks, replays, lean, products.used(), policy.budget.tokens
-
-    plain, way, policy.checked, policy.replays_checked, replays, lean, onednn, tokens = (
-        policy.shards.team.agreed(found)
-    )
-    if products.used() and not onednn:
+    found = policy.shards.team.agreed(lambda: _Findings.of(policy))
+    if products.used() and not found.onednn:
         products.leave_to_pytorch("the leading rank does without them")
-    if way == "plain" and policy.way != way:
+    if found.way == "plain" and policy.way != found.way:
         fused.disable()
-    policy.way, policy.budget.tokens, (policy.care, policy.drawn) = way, tokens, plain
+    policy.way, policy.budget.tokens = found.way, found.tokens
+    policy.checked, policy.replays_checked = found.checked, found.replays_checked
+    policy.care, policy.drawn = found.care, found.drawn
     if policy.backbone is not None:
-        policy.backbone.replays = replays
-        if not lean:
+        policy.backbone.replays = found.replays
+        if not found.lean:
             policy.backbone.lean = None
