@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,29 +98,57 @@ def load_checkpoint(
     if not all(there):
         raise HoldfastError(f"{folder} is not on all ranks: the store must be on a disk that they share.")
 
-    def read() -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]], bytes]:
-        try:
-            state, weights, moments = _read(folder, model, optimizer, partition)
-            return state, weights, moments, curve.before(state["curve"])
-        except MemoryError:
-            raise
-        except Exception as error:  # safetensors and json raise many kinds
-            raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
-
-    state, weights, moments, rows = team.do(read)
-    curve.begin(rows)
+    saved = team.do(lambda: _read_whole(folder, model, optimizer, curve, partition))
+    curve.begin(saved.rows)
     with torch.no_grad():
         parameters = trained_weights(model)
-        for name, weight in weights.items():
+        for name, weight in saved.weights.items():
             parameters[name].copy_(weight)
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return state
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved.moments, "param_groups": groups})
+    return saved.state
 
 
-def _read(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, partition: Partition
-) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]]:
-    """State, own weights and moments, after comparing them with the manifest and with what they are for."""
+@dataclass(frozen=True)
+class _Saved:
+    """What a checkpoint holds for this rank.
+
+    Attributes:
+        moments: tensors of the optimiser's state by name, of each parameter by its place.
+        rows: of the learning curve, up to the checkpoint.
+    """
+
+    state: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+    moments: dict[int, dict[str, torch.Tensor]]
+    rows: bytes
+
+
+def _read_whole(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, curve: Curve, partition: Partition
+) -> _Saved:
+    """A checkpoint, with everything in it as it was written.
+
+    Raises:
+        DamagedCheckpoint: something is not.
+    """
+    try:
+        state = _read_state(folder)
+        weights = _read_weights(folder, state, model, partition)
+        moments = _read_moments(folder, state, optimizer, partition)
+        return _Saved(state, weights, moments, curve.before(state["curve"]))
+    except MemoryError:
+        raise
+    except Exception as error:  # safetensors and json raise many kinds
+        raise DamagedCheckpoint(f"the step checkpoint in {folder} cannot be used: {error}") from error
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """The small facts with the objective's tensors as `memory`, after a look at all files.
+
+    Raises:
+        ValueError: it belongs to another stage, or a file is not what the manifest says.
+    """
     manifest = read_json(folder / MANIFEST)
     if manifest["work"] != folder.parent.name:
         raise ValueError("it belongs to another stage")
@@ -130,6 +159,17 @@ def _read(
             raise ValueError(f"{name} is not what was written")
     state = read_json(folder / "state.json")
     _, state["memory"] = _tensors(folder, MEMORY)
+    return state
+
+
+def _read_weights(
+    folder: Path, state: dict[str, Any], model: torch.nn.Module, partition: Partition
+) -> dict[str, torch.Tensor]:
+    """The trained weights that this rank holds, by name.
+
+    Raises:
+        ValueError: they are not those of the model.
+    """
     trainable = trained_weights(model)
     held = {name for name, parameter in trainable.items() if partition.holds(parameter)}
     names, weights = _tensors(folder, WEIGHTS, held.__contains__)
@@ -139,6 +179,17 @@ def _read(
         parameter = trainable[name]
         if (weight.shape, weight.dtype) != (parameter.shape, parameter.dtype):
             raise ValueError(f"{name} has another shape or type than the model's")
+    return weights
+
+
+def _read_moments(
+    folder: Path, state: dict[str, Any], optimizer: torch.optim.Optimizer, partition: Partition
+) -> dict[int, dict[str, torch.Tensor]]:
+    """The optimiser's state of the parameters that this rank steps, by their places.
+
+    Raises:
+        ValueError: it is not whole, or not that of these parameters.
+    """
     names, tensors = _tensors(folder, MOMENTS, lambda name: int(name.partition(".")[0]) in partition.own)
     if state["moments"] != sorted(names):
         raise ValueError("it lacks some of the optimiser's moments")
@@ -151,7 +202,7 @@ def _read(
         for key, tensor in tensors.items():
             if tensor.shape != (() if key == "step" else shapes[place]):
                 raise ValueError(f"{key} of parameter {place} has another shape than the optimiser's")
-    return state, weights, moments
+    return moments
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
