@@ -14,7 +14,7 @@ import pytest
 from cli_helpers import Call
 from experiment_helpers import make_experiment
 from holdfast import files
-from holdfast.config.checks import check_model
+from holdfast.config.models import check_model
 from holdfast.errors import InputError, NotRegular, reason
 from holdfast.experiment.locks import Locks
 from holdfast.experiment.plan import make_plan

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cli_helpers import Call
-from holdfast.config.checks import check_model
+from holdfast.config.models import check_model
 from holdfast.errors import InputError
 from holdfast.experiment.architecture import architecture
 from holdfast.policy.policy import Policy

@@ -34,7 +34,7 @@ def load_experiment(
     import yaml
 
     from holdfast.config.load import load_experiment as load
-    from holdfast.config.load import settled
+    from holdfast.config.paths import settled
 
     if not isinstance(source, str | os.PathLike | Mapping):
         raise InputError(f"{source!r:.100} is no experiment; give its file, a run's folder, or a mapping.")

@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from holdfast import files
-from holdfast.config.checks import check_model, with_base
 from holdfast.config.exam import Exam
+from holdfast.config.models import check_model, with_base
 from holdfast.errors import InputError
 from holdfast.experiment.fitting import check_rows
 from holdfast.experiment.identity import (

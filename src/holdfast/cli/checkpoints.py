@@ -101,8 +101,8 @@ def exam_of(
         sources: checkpoints and folders of answers; where nothing else says how to ask, what they say counts.
     """
     from holdfast.checkpoints.known import known_of
-    from holdfast.config.checks import require_model
     from holdfast.config.load import load_exam
+    from holdfast.config.models import require_model
     from holdfast.config.suites import suite as find_suite
 
     begin(debug)

@@ -92,8 +92,8 @@ def merge_adapters(adapters: Path, folder: Path, overrides: Sequence[str]) -> No
 
     torchvision_works()
 
-    from holdfast.config.checks import with_base
     from holdfast.config.load import load_exam
+    from holdfast.config.models import with_base
     from holdfast.files import whole_folder
     from holdfast.policy.lora import quantised
     from holdfast.policy.policy import Policy

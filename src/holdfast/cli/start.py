@@ -87,7 +87,7 @@ def init(
     What is not said is asked where there is a terminal. The rows are read, a scorer and a prompt style are
     proposed, and what would be cut off or never right is counted. No file is overwritten.
     """
-    from holdfast.config.checks import require_model
+    from holdfast.config.models import require_model
     from holdfast.start.draft import Draft, text_of
     from holdfast.tasks.catalog import taken
 

@@ -13,21 +13,17 @@ from holdfast import plugins
 from holdfast.config.checks import check, check_split
 from holdfast.config.exam import ASKING, Exam
 from holdfast.config.experiment import Experiment
-from holdfast.config.extend import Misplaced, come_home, follow_name, mapping, merge, path_of, read_extended
+from holdfast.config.extend import Misplaced, come_home, follow_name, mapping, merge, read_extended
 from holdfast.config.grid import as_validated, expand
 from holdfast.config.messages import message, misplaced, problems_of
+from holdfast.config.overrides import apply_override, override_path, set_twice, without_effect, without_method
+from holdfast.config.paths import absolute_folders, settle
 from holdfast.errors import InputError, suggestion
-from holdfast.files import is_url, real
-from holdfast.learning.methods import Method, every_setting, method_class, objectives_with
-from holdfast.learning.retention import KINDS as STRATEGIES
-from holdfast.learning.retention import strategy_class
+from holdfast.learning.methods import Method, every_setting, method_class
 from holdfast.measures import make_measure, measure_class
 from holdfast.tasks.catalog import taken
 from holdfast.tasks.prompts import HINTS
-from holdfast.tasks.task import SPLITS
-from holdfast.yamlfile import KeyPath, Problem, YamlFile, parse_value
-
-NAMED = ("cards", "measures", "methods", "orders", "prompts", "tasks", "variants")  # their keys are names
+from holdfast.yamlfile import KeyPath, Problem, YamlFile
 
 
 def load_experiment(
@@ -47,25 +43,13 @@ def load_experiment(
         InputError: with every error that was found, each with its place.
     """
     folder = path if path.is_dir() else None
-    if folder is not None:
-        path = folder / "config.yaml"
-        if not path.exists():
-            raise InputError(
-                f"{folder} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
-            )
-    file = read_extended(path, _settle)
+    path = path if folder is None else _file_of_run(folder)
+    set_here = set(map(override_path, overrides))
+    file = _read(path, overrides, folder)
     data: dict[str, Any] = file.value
-    called, set_here = data.get("name"), set(map(_override_path, overrides))
-    if path.parent == folder and come_home(data, folder):
-        called = folder.absolute().name
-    for override in overrides:
-        file.replace(_override_path(override), _override(data, override))
-    if ("name",) in set_here and ("output",) not in set_here:
-        follow_name(data, called)
-
     problems = [
-        *_set_twice(data, file, set_here),
-        *_without_effect(data, set_here),
+        *set_twice(data, file, set_here),
+        *without_effect(data, set_here),
         *_blank_measures(file),
     ]
     data = plugins.absolute(data, path.parent)  # also of the command line
@@ -73,18 +57,13 @@ def load_experiment(
         announce(reference)
     own = _merge_defaults(data, problems)
     families = _expand_grids(data, problems)
-    if isinstance(data.get("name"), str):
-        data.setdefault("output", str(Path("runs") / data["name"]))
-    elif "output" not in data:
-        data["output"] = "runs/unnamed"  # the missing name is reported
-    prompts = data.setdefault("prompts", "standard")
-    data.setdefault("hint", HINTS[prompts if isinstance(prompts, str) and prompts in HINTS else "standard"])
+    _fill_in(data)
     try:
-        data = _absolute_folders(_settle(data, path.parent))  # what the command line says, too
+        data = absolute_folders(settle(data, path.parent))  # what the command line says, too
     except Misplaced as error:
         raise InputError(message(path, file, [*problems, (error.place, error.problem)], families)) from None
     whole = _methods(data, own, families, problems)
-    problems += _without_method(data.get("methods"), set_here) if whole else ()
+    problems += without_method(data.get("methods"), set_here) if whole else ()
     _measures(data, problems)
     experiment = None
     try:
@@ -98,6 +77,48 @@ def load_experiment(
     if problems or experiment is None:
         raise InputError(message(path, file, problems, families))
     return experiment
+
+
+def _file_of_run(folder: Path) -> Path:
+    """The settings that a run left in its folder.
+
+    Raises:
+        InputError: there are none.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise InputError(
+            f"{folder} holds no config.yaml, so it is not a run's folder; 'holdfast run' makes one."
+        )
+    return path
+
+
+def _read(path: Path, overrides: Sequence[str], folder: Path | None) -> YamlFile:
+    """What a file says with those that it extends, and the command line over both.
+
+    Args:
+        folder: of the run that left the file; None for a file of the user's.
+    """
+    file = read_extended(path, settle)
+    data: dict[str, Any] = file.value
+    called, set_here = data.get("name"), set(map(override_path, overrides))
+    if path.parent == folder and come_home(data, folder):
+        called = folder.absolute().name
+    for override in overrides:
+        file.replace(override_path(override), apply_override(data, override))
+    if ("name",) in set_here and ("output",) not in set_here:
+        follow_name(data, called)
+    return file
+
+
+def _fill_in(data: dict[str, Any]) -> None:
+    """Defaults that depend on other settings: the folder after the name, the hint of the prompt set."""
+    if isinstance(data.get("name"), str):
+        data.setdefault("output", str(Path("runs") / data["name"]))
+    elif "output" not in data:
+        data["output"] = "runs/unnamed"  # the missing name is reported
+    prompts = data.setdefault("prompts", "standard")
+    data.setdefault("hint", HINTS[prompts if isinstance(prompts, str) and prompts in HINTS else "standard"])
 
 
 def load_exam(
@@ -128,14 +149,14 @@ def load_exam(
     known, others = [*ASKING, "style", "server"], {*tasks, *data.get("tasks", ())}
     problems: list[Problem] = []
     for override in overrides:
-        key = _override_path(override)[0]
+        key = override_path(override)[0]
         if key in known or "=" not in override:
-            _override(data, override)
+            apply_override(data, override)
         else:
             problems.append(((key,), f"unknown key{suggestion(key, known)}"))
     data["general"] = [*tasks, *(name for name in mapping(data.get("tasks")) if name not in others)]
     data.setdefault("prompts", "standard")
-    data = _absolute_folders(_settle(data, Path()))
+    data = absolute_folders(settle(data, Path()))
     exam = None
     try:
         exam = Exam.model_validate(data)
@@ -155,89 +176,6 @@ def load_exam(
             raise InputError(f"{error} One of an experiment's own is asked with --like CONFIG.") from None
         check_split(task, split, exam.count(task, split), own=name in exam.tasks)
     return exam
-
-
-def _override(data: dict[str, Any], override: str) -> YamlFile:
-    """Put a `key.sub=value` into the settings; what its value says."""
-    _, equals, text = override.partition("=")
-    if not equals or not all(_override_path(override)):
-        raise InputError(f"'{override}' is not an override; write key=value or key.sub=value.")
-    *parents, last = _override_path(override)
-    if (*parents, last) == ("extends",):
-        raise InputError(f"'{override}' cannot be set: a file says itself what it extends.")
-    methods = mapping(data.get("methods"))
-    if parents[:1] == ["methods"] and methods and {*parents[1:2]} - {*methods}:
-        known = ", ".join(map(str, methods))
-        raise InputError(f"'{override}' cannot be set: there is no method '{parents[1]}', only {known}.")
-    place = data
-    for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
-            raise InputError(f"'{override}' cannot be set: {parent} has no keys of its own.")
-    said = parse_value(text, ".".join(_override_path(override)))
-    if said.value is None and parents and not parents[1:] and parents[0] in NAMED and last in place:
-        del place[last]  # as in a file that extends another
-    else:
-        place[last] = said.value
-    return said
-
-
-def _override_path(override: str) -> tuple[str, ...]:
-    return tuple(override.partition("=")[0].strip().split("."))
-
-
-def _set_twice(data: dict[str, Any], file: YamlFile, set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
-    """Settings of a method that its grid, or that of the defaults, would replace without a word. An axis
-    from the command line may replace what the file says, and any axis what a YAML merge brings in.
-
-    Args:
-        set_here: the paths that the command line sets.
-    """
-    common = mapping(mapping(data.get("defaults")).get("grid"))
-    for name, method in mapping(data.get("methods")).items():
-        own_grid = mapping(method).get("grid", {})
-        if not isinstance(own_grid, dict):
-            continue  # null: not even the grid of the defaults
-        for place, grid in {("defaults",): common, ("methods", str(name)): own_grid}.items():
-            for key in grid:
-                own: KeyPath = ("methods", str(name), *str(key).split("."))
-                axis: KeyPath = (*place, "grid", str(key))
-                if own in set_here or (own in file.lines and axis in file.lines):
-                    other = file.others.get(own)
-                    where = f" ({other.name} line {file.lines[own]})" if other else ""
-                    yield axis, f"is set in the method '{name}', too{where}; take one of them out"
-
-
-def _without_effect(data: dict[str, Any], set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
-    """Defaults from the command line that every method sets itself: nothing would change, without a word."""
-    if not (methods := mapping(data.get("methods"))):
-        return
-    for place in sorted(set_here):
-        keys = place[1:]
-        if place[:1] == ("defaults",) and keys and all(_says(said or {}, keys) for said in methods.values()):
-            instead = ".".join(("methods", str(next(iter(methods))), *keys))
-            yield place, f"changes nothing, as every method sets it itself; say {instead}"
-
-
-def _without_method(methods: Any, set_here: set[tuple[str, ...]]) -> Iterator[Problem]:
-    """Likewise those of a setting that no method has."""
-    for place in sorted(set_here):
-        having = objectives_with(place[1]) if place[:1] == ("defaults",) and place[1:] else []
-        if having and not any(place[1] in type(method).model_fields for method in mapping(methods).values()):
-            yield place, f"changes nothing, as no method has it: it is a setting of {', '.join(having)}"
-
-
-def _says(method: Any, keys: tuple[str, ...]) -> bool:
-    """Whether a method sets this, as a value or as an axis of its grid."""
-    if ".".join(keys) in mapping(mapping(method).get("grid")):
-        return True
-    for key in keys:
-        if not isinstance(method, dict):
-            return True  # no mapping to merge with
-        if key not in method:
-            return False
-        method = method[key]
-    return not isinstance(method, dict)
 
 
 def _blank_measures(file: YamlFile) -> Iterator[Problem]:
@@ -335,72 +273,3 @@ def _expand_grids(data: dict[str, Any], problems: list[Problem]) -> dict[str, st
     if made and isinstance(said, dict):  # else it is reported with the other types
         data["variants"] = {**said, **made}
     return {name: variant["of"] for name, variant in made.items()}
-
-
-def _absolute_folders(data: dict[str, Any]) -> dict[str, Any]:
-    """The same with the folders that are written absolute, from the current one."""
-    keys = ("output", "store", "cache")
-    folders = {key: data.get(key, Experiment.model_fields[key].default) for key in keys}
-    return data | {
-        key: str(path_of(str(value), (key,)).absolute())
-        for key, value in folders.items()
-        if isinstance(value, str | Path) and not (key == "store" and is_url(str(value)))
-    }
-
-
-def settled(data: dict[str, Any]) -> dict[str, Any]:
-    """Settings that no file says, as one in the current folder would mean them."""
-    if isinstance(extended := data.get("extends"), str):
-        data = data | {"extends": str(Path(extended).absolute())}
-    try:
-        return _settle(data, Path())
-    except Misplaced:  # which is told where they are read
-        return data
-
-
-def _settle(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same with paths of data and of code absolute, from the folder of the file that says them."""
-    data = plugins.absolute(data, folder)
-    model = mapping(data.get("model"))
-    if isinstance(path := model.get("path"), str):
-        found = folder / path_of(path, ("model", "path"))
-        if found.is_dir() and path != "embedded":
-            data["model"] = {**model, "path": str(real(found))}
-    tasks = data.get("tasks")
-    if isinstance(tasks, dict):
-        data["tasks"] = {name: _with_paths(str(name), task, folder) for name, task in tasks.items()}
-    methods = data.get("methods")
-    if isinstance(methods, dict):
-        data["methods"] = {
-            name: _with_files(method, ("methods", str(name)), folder) for name, method in methods.items()
-        }
-    if "defaults" in data:
-        data["defaults"] = _with_files(data["defaults"], ("defaults",), folder)
-    return data
-
-
-def _with_files(method: Any, place: tuple[str, ...], folder: Path) -> Any:
-    """A method's settings with the paths of files that its strategies read made absolute."""
-    if not isinstance(method, dict) or "retention" not in method:
-        return method
-
-    def settled(strategy: Any) -> Any:
-        kind = mapping(strategy).get("kind")
-        if not isinstance(kind, str) or kind not in STRATEGIES:
-            return strategy
-        files = [name for name in strategy_class(kind).files if isinstance(strategy.get(name), str)]
-        paths = {name: path_of(strategy[name], (*place, "retention", name)) for name in files}
-        return strategy | {name: str(real(folder / path)) for name, path in paths.items()}
-
-    given = method["retention"]
-    return method | {"retention": [*map(settled, given)] if isinstance(given, list) else settled(given)}
-
-
-def _with_paths(name: str, task: Any, folder: Path) -> Any:
-    """A task's settings with the paths of its files made absolute; what a hub id may be stays as it is."""
-    if not isinstance(task, dict) or task.get("hub") == "":  # which would be the folder itself
-        return task
-    keys = ("hub",) if "hub" in task else SPLITS
-    named = {key: path_of(task[key], ("tasks", name, key)) for key in keys if isinstance(task.get(key), str)}
-    paths = {key: real(folder / path) for key, path in named.items()}
-    return task | {key: str(path) for key, path in paths.items() if key != "hub" or path.exists()}
