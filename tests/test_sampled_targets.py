@@ -70,6 +70,14 @@ def test_learning_prompts_do_not_show_the_answer() -> None:
     assert torch.equal(groups.prompts.tokens_BP, plain.tokens_BP)
 
 
+def test_a_batch_without_a_right_answer_has_nothing_to_learn_although_the_answer_is_shown() -> None:
+    policy, cut_off = embedded(), Sampling(max_tokens=1)
+    method = sampled(sampled_by="base", show_answer=True, sampling=cut_off)
+    groups = objective_of(method, policy).collect(policy, items_of("photos", 3), ("hint",))
+    assert not len(groups.prompts) and not groups.items and groups.stats["solved"] == 0
+    assert groups.spent.completions == 3 * 4
+
+
 def test_the_writer_is_who_the_settings_say() -> None:
     """Once the policy's weights are spoiled, only a writer that is not the policy gets answers right."""
     items = items_of("photos", 8)

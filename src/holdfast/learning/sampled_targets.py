@@ -97,7 +97,7 @@ class SampledLikelihood(Objective):
         }
         kept = [items[index] for index in solved]
         targets = _members(rollouts.completions.select(solved), first_B)
-        if self.hint is None:
+        if self.hint is None or not solved:  # of no examples there is nothing to encode
             prompts = rollouts.prompts.select(solved)
         else:
             prompts = encode_items(policy, kept, method.style, self.templates)
