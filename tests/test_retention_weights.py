@@ -17,7 +17,7 @@ from holdfast.learning.methods import make_method
 from holdfast.learning.retention import Strategy, strategy_class
 from holdfast.learning.retention.agem import project
 from holdfast.learning.retention.keeplora import directions, top_inputs
-from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.vectors import add_to_gradient
 from holdfast.policy.gradients import trained_parameters
 
 

@@ -10,11 +10,11 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.files import read_jsonl
-from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.groups import item_name
 from holdfast.learning.methods import Method, make_method
 from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.sampled_targets import SampledLikelihood
+from holdfast.learning.spent import EnergyMeter
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.tasks.grading import grade

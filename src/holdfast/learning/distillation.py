@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdfast.generate.rollouts import Item, encode_items
-from holdfast.learning.budget import Spent
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import SDFT
 from holdfast.learning.objectives import LossSums, Objective
 from holdfast.learning.sampled_targets import hinted
+from holdfast.learning.spent import Spent
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.reference import Reference
 from holdfast.rng import torch_stream

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdfast.generate.rollouts import Item
-from holdfast.learning.budget import Spent
+from holdfast.learning.spent import Spent
 from holdfast.policy.batch import Completions, NotFiniteError, Prompts, group_tokens
 
 if TYPE_CHECKING:

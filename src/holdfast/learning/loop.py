@@ -19,7 +19,6 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.generate.rollouts import Item
-from holdfast.learning.budget import EnergyMeter
 from holdfast.learning.checkpoint import DamagedCheckpoint, load_checkpoint, save_checkpoint
 from holdfast.learning.curve import Curve
 from holdfast.learning.groups import Groups, naming
@@ -28,6 +27,7 @@ from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
 from holdfast.learning.retention.running import Strategies
 from holdfast.learning.schedule import learning_rate
+from holdfast.learning.spent import EnergyMeter
 from holdfast.learning.stage import Stage
 from holdfast.learning.step import step
 from holdfast.policy.batch import NotFiniteError

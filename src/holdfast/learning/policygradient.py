@@ -12,10 +12,10 @@ from holdfast.errors import HoldfastError
 from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item, Rollouts, encode_items, roll_out
 from holdfast.learning import advantages
-from holdfast.learning.budget import Spent
 from holdfast.learning.groups import Groups, naming
 from holdfast.learning.methods import RFT
 from holdfast.learning.objectives import LossSums, Objective
+from holdfast.learning.spent import Spent
 from holdfast.learning.surrogates import Sampled, truncated_ratio
 from holdfast.policy.batch import Completions
 from holdfast.rng import stream as named_stream

@@ -22,10 +22,10 @@ import torch
 from holdfast.errors import HoldfastError
 from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item, encode_items, roll_out
-from holdfast.learning.budget import Spent
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import SampledSFT
 from holdfast.learning.objectives import LossSums, Objective, likelihood_loss
+from holdfast.learning.spent import Spent
 from holdfast.policy.batch import Completions
 from holdfast.policy.reference import Reference
 from holdfast.tasks.example import Example

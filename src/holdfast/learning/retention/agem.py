@@ -20,7 +20,7 @@ from holdfast.learning.methods import Method, SampledSFT
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import gradient_version, objective_gradient
 from holdfast.learning.retention.pool import count
-from holdfast.learning.retention.terms import add_to_gradient, flat_gradient
+from holdfast.learning.retention.vectors import add_to_gradient, flat_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 

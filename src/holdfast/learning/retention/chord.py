@@ -25,7 +25,7 @@ from holdfast.learning.objectives import with_references
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.pool import count, old_rows
-from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.vectors import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters
 from holdfast.tasks.prompts import Target

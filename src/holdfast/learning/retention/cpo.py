@@ -21,7 +21,7 @@ from pydantic import Field
 
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import (
+from holdfast.learning.retention.vectors import (
     add_to_gradient,
     flat_weights,
     inherited,

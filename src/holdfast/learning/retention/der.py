@@ -34,7 +34,7 @@ from holdfast.learning.retention.answers import (
     with_entries,
 )
 from holdfast.learning.retention.pool import count, not_right
-from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.vectors import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 

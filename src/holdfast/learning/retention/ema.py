@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import exact_weights, flat_weights, set_weights
+from holdfast.learning.retention.vectors import exact_weights, flat_weights, set_weights
 from holdfast.learning.stage import Stage
 
 

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.quadratic import MeasuredPull
-from holdfast.learning.retention.terms import flat_weights, inherited
+from holdfast.learning.retention.vectors import flat_weights, inherited
 from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import fisher_diagonal

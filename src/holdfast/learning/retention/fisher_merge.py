@@ -19,7 +19,7 @@ from pydantic import Field
 
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import mean_over_answers
-from holdfast.learning.retention.terms import flat_weights, inherited, set_weights
+from holdfast.learning.retention.vectors import flat_weights, inherited, set_weights
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import fisher_diagonal
 

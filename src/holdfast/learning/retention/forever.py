@@ -22,7 +22,7 @@ from holdfast.generate.rollouts import Item
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.er import ExperienceReplay
 from holdfast.learning.retention.pool import count
-from holdfast.learning.retention.terms import exact_weights, flat_weights
+from holdfast.learning.retention.vectors import exact_weights, flat_weights
 from holdfast.learning.stage import Stage
 
 DAYS = (1, 2, 4, 7, 15, 30)  # of the curve

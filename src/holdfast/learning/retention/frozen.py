@@ -7,7 +7,7 @@ import torch
 from holdfast.learning.bfloat16 import put, whole
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import flat_weights, share_of, views
+from holdfast.learning.retention.vectors import flat_weights, share_of, views
 from holdfast.learning.stage import Stage
 
 

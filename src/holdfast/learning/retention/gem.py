@@ -26,7 +26,7 @@ from holdfast.learning.retention import Memory
 from holdfast.learning.retention.agem import EpisodicMemory
 from holdfast.learning.retention.passes import objective_gradient
 from holdfast.learning.retention.pool import count
-from holdfast.learning.retention.terms import add_to_gradient, flat_gradient
+from holdfast.learning.retention.vectors import add_to_gradient, flat_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import share_of
+from holdfast.learning.retention.vectors import share_of
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters
 from holdfast.rng import stream as named_stream

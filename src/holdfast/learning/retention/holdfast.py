@@ -36,7 +36,7 @@ from holdfast.learning.retention.answers import (
     with_entries,
 )
 from holdfast.learning.retention.pool import count, keep_table, not_right, old_rows, table
-from holdfast.learning.retention.terms import add_to_gradient, flat_weights, set_weights
+from holdfast.learning.retention.vectors import add_to_gradient, flat_weights, set_weights
 from holdfast.learning.stage import Stage
 from holdfast.rng import seed
 from holdfast.rng import stream as named_stream

@@ -27,7 +27,7 @@ from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.passes import gradient_version, objective_gradient
 from holdfast.learning.retention.subspaces import Subspace, needed
-from holdfast.learning.retention.terms import flat_weights, views
+from holdfast.learning.retention.vectors import flat_weights, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices
 from holdfast.rng import stream as named_stream

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inherited
+from holdfast.learning.retention.vectors import add_to_gradient, flat_weights, inherited
 from holdfast.learning.stage import Stage
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import flat_weights, views
+from holdfast.learning.retention.vectors import flat_weights, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_weights
 from holdfast.policy.merging import by_depth

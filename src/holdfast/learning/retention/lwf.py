@@ -20,7 +20,7 @@ from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Distributions, Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
-from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.vectors import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions
 

@@ -28,7 +28,7 @@ from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, keep_answers, taken
 from holdfast.learning.retention.passes import logprobs_under
 from holdfast.learning.retention.pool import not_graded
-from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.vectors import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.tasks.scoring import RIGHT
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from holdfast.learning.bfloat16 import put, whole
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import (
+from holdfast.learning.retention.vectors import (
     exact_weights,
     flat_weights,
     random_mask,

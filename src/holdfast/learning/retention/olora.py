@@ -23,7 +23,7 @@ from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.frozen import Frozen
-from holdfast.learning.retention.terms import unusable
+from holdfast.learning.retention.vectors import unusable
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_parameters, trained_weights
 

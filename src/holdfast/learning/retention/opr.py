@@ -35,7 +35,7 @@ from holdfast.learning.retention.answers import (
     taken,
 )
 from holdfast.learning.retention.pool import count
-from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.vectors import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.policy.settings import Sampling
 from holdfast.rng import stream as named_stream

@@ -11,7 +11,7 @@ from pydantic import Field
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.passes import mean_over_answers
-from holdfast.learning.retention.terms import add_to_gradient, flat_weights, inherited
+from holdfast.learning.retention.vectors import add_to_gradient, flat_weights, inherited
 from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions, Prompts
 

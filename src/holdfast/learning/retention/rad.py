@@ -29,7 +29,7 @@ from holdfast.learning.objectives import with_references
 from holdfast.learning.retention import Distributions, Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.pool import count, spread
-from holdfast.learning.retention.terms import add_to_gradient
+from holdfast.learning.retention.vectors import add_to_gradient
 from holdfast.learning.stage import Stage
 from holdfast.rng import stream as named_stream
 from holdfast.tasks.prompts import Target

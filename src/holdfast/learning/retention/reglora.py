@@ -20,7 +20,7 @@ from pydantic import Field
 
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import add_to_gradient, unusable
+from holdfast.learning.retention.vectors import add_to_gradient, unusable
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_weights
 

@@ -24,7 +24,7 @@ from pydantic import Field
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.pool import count
 from holdfast.learning.retention.si import SynapticIntelligence
-from holdfast.learning.retention.terms import flat_weights, inherited
+from holdfast.learning.retention.vectors import flat_weights, inherited
 from holdfast.learning.stage import Stage
 
 

@@ -22,7 +22,13 @@ from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
-from holdfast.learning.retention.terms import add_to_gradient, flat_gradient, flat_weights, set_weights, views
+from holdfast.learning.retention.vectors import (
+    add_to_gradient,
+    flat_gradient,
+    flat_weights,
+    set_weights,
+    views,
+)
 from holdfast.learning.stage import Stage
 
 

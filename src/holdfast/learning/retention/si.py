@@ -25,7 +25,7 @@ from pydantic import Field
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory
 from holdfast.learning.retention.quadratic import QuadraticPull
-from holdfast.learning.retention.terms import exact_weights, flat_gradient, flat_weights, inherited
+from holdfast.learning.retention.vectors import exact_weights, flat_gradient, flat_weights, inherited
 from holdfast.learning.stage import Stage
 
 

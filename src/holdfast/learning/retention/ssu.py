@@ -24,7 +24,7 @@ from holdfast.learning.retention import Memory
 from holdfast.learning.retention.frozen import Frozen
 from holdfast.learning.retention.inputs import listening
 from holdfast.learning.retention.passes import mean_over_answers
-from holdfast.learning.retention.terms import random_mask, top_mask
+from holdfast.learning.retention.vectors import random_mask, top_mask
 from holdfast.learning.stage import Stage
 from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import trained_matrices, trained_parameters

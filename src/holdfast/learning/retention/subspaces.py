@@ -9,7 +9,7 @@ import torch
 from holdfast.learning.bfloat16 import put, whole
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import share_of, unusable
+from holdfast.learning.retention.vectors import share_of, unusable
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_matrices, trained_parameters
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from holdfast.learning.methods import Method
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.terms import flat_weights, inherited, set_weights, views
+from holdfast.learning.retention.vectors import flat_weights, inherited, set_weights, views
 from holdfast.learning.stage import Stage
 from holdfast.policy.gradients import trained_weights
 from holdfast.policy.merging import drop, larger, trim

@@ -1,6 +1,6 @@
-"""Vectors over the trained weights, terms that are added to a step's gradient, and masks.
+"""Vectors over all trained weights: the weights themselves, their gradient, what is added to it; and masks.
 
-A vector has all trained weights one after another, [N], in at least float32; a mask is one of booleans.
+A vector [N] has the trained weights one after another, in at least float32; a mask is one of booleans.
 """
 
 from __future__ import annotations
