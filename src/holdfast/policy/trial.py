@@ -56,45 +56,64 @@ def try_packed(
         Whether the policy computes otherwise from now on.
     """
     # Two members show what one would not: completions that see each other.
-    first = (prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature)
-    backbone = policy.backbone
-    replays = backbone is None or backbone.replays
-    drawn = first[1].logprobs_BGR if new and not replays else None
-
-    def plainly() -> torch.Tensor:
-        with fused.unfused(), products.by_pytorch():
-            return policy.logprobs_by("plain", *first).logprobs_BGR
-
-    def apart() -> float:
-        with fused.unfused():
-            return float((policy.logprobs_by("plain", *first).logprobs_BGR - plainly()).abs().max())
-
-    def compared() -> float | None:
-        plain = plainly()
-        if not bool(torch.isfinite(plain).all()):
-            return None
-        passes = [policy.logprobs_by("packed", *first).logprobs_BGR]
-        if drawn is not None:
-            passes.append(drawn)
-        return max(float((logprobs - plain).abs().max()) for logprobs in passes)
-
-    difference = policy.shards.agreed(compared)
+    first = _FirstGroup(
+        policy, prompts.select([0]), completions.select([0]).columns(slice(0, 2)), temperature
+    )
+    backbone, shards = policy.backbone, policy.shards
+    if new and backbone is not None and not backbone.replays:
+        first.drawn_BGR = first.completions.logprobs_BGR
+    difference = shards.agreed(first.packed_is_off)
     if difference is None:
         return False  # nothing to compare with: the next group will show
     policy.checked, most = True, _most(policy, temperature)
     if difference <= most:
         return False
-    drawn = None  # they are drawn anew
-    if not (off := policy.shards.agreed(apart)) <= most:
+    first.drawn_BGR = None  # they are drawn anew
+    if not (off := shards.agreed(first.products_are_off)) <= most:
         products.leave_to_pytorch(f"log-probabilities are off by {off:.2g}")
-        difference = policy.shards.agreed(compared) or 0.0
+        difference = shards.agreed(first.packed_is_off) or 0.0
     if policy.lean is not None and backbone is not None and not difference <= most:
         backbone.leave_to_transformers(f"their log-probabilities are off by {difference:.2g}")
-        difference = policy.shards.agreed(compared) or 0.0
+        difference = shards.agreed(first.packed_is_off) or 0.0
     if not difference <= most:
         fused.disable()
         policy.fall_back(f"its log-probabilities differ from the plain pass by up to {difference:.2g}")
     return True
+
+
+@dataclass
+class _FirstGroup:
+    """A prompt and two of its completions, whose log-probabilities are computed in several ways.
+
+    Attributes:
+        drawn_BGR: log-probabilities that they were drawn with, where these are to be compared, too.
+    """
+
+    policy: Policy
+    prompts: Prompts
+    completions: Completions
+    temperature: float
+    drawn_BGR: torch.Tensor | None = None
+
+    def packed_is_off(self) -> float | None:
+        """The largest difference from the plain pass; None where that is not finite itself."""
+        with fused.unfused(), products.by_pytorch():
+            plain_BGR = self._by("plain")
+        if not bool(torch.isfinite(plain_BGR).all()):
+            return None
+        found = [self._by("packed")] + ([] if self.drawn_BGR is None else [self.drawn_BGR])
+        return max(float((logprobs_BGR - plain_BGR).abs().max()) for logprobs_BGR in found)
+
+    def products_are_off(self) -> float:
+        """The largest difference that oneDNN's products make, in the plain pass."""
+        with fused.unfused():
+            ours_BGR = self._by("plain")
+            with products.by_pytorch():
+                return float((ours_BGR - self._by("plain")).abs().max())
+
+    def _by(self, way: str) -> torch.Tensor:
+        """Log-probabilities [1, 2, R]."""
+        return self.policy.logprobs_by(way, self.prompts, self.completions, self.temperature).logprobs_BGR
 
 
 @torch.no_grad()
