@@ -33,7 +33,7 @@ Item = tuple[Task, Example]
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Graded completions: B examples, G completions each.
+    """Graded completions: G of each of B examples.
 
     Attributes:
         texts: responses, [B][G].

@@ -57,10 +57,18 @@ class Objective(ABC):
 
     @abstractmethod
     def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
-        """What an iteration learns from, on the policy as it is."""
+        """What an iteration learns from, by the policy as it is.
+
+        Args:
+            items: the batch.
+            stream: names of the iteration's random stream.
+
+        Raises:
+            NotFiniteError: the policy's output is not finite; the loop skips the iteration.
+        """
 
     def weighed(self, groups: Groups) -> Groups:
-        """With weights that make a step's mean over tokens another mean, if it is to be one."""
+        """The groups of a step, with weights of tokens where its loss is no plain mean over tokens."""
         return groups
 
     def chosen(self, groups: Groups) -> Groups:
@@ -68,12 +76,16 @@ class Objective(ABC):
         return groups
 
     def teaching(self, groups: Groups) -> list[int]:
-        """The rows of a step whose loss has a gradient; of the others it is known how they were drawn."""
+        """The rows of a step whose loss has a gradient; the others need not be passed through the model."""
         return list(range(len(groups.prompts)))
 
     @abstractmethod
     def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        """The loss of a part of a step, with its gradient."""
+        """The loss of a part of a step, summed over completion tokens, with its gradient.
+
+        Raises:
+            NotFiniteError: with the row of the part whose output is not finite.
+        """
 
     def finish(self, totals: Mapping[str, float]) -> None:  # noqa: B027
         """After the last step of a stage, told what `learn` returns as totals.

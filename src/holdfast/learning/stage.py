@@ -26,18 +26,20 @@ class Stage:
     """Everything that determines what a stage learns.
 
     Attributes:
-        policy: trained in place.
-        items: what it trains on.
-        stream: names of the random streams that the stage draws from.
-        load_base: gives the untouched base model.
-        hint: the question with its answer shown.
+        policy: the one that learns; it is trained in place.
+        items: the training examples, each with its task.
+        iterations: how many batches it learns from.
+        templates: of prompts, by style.
+        stream: names that the stage's random streams begin with.
+        load_base: loads the untouched base model.
+        hint: template of a question with its answer shown.
         earlier: training examples of earlier tasks by name, in their order; for strategies that rehearse.
-        sampler: draws in the policy's place, where the method says so.
-        inherited: what the strategies of the stage before left, by their names.
-        spent: what strategies took besides (`flops`), until the loop counts it.
-        objective: what learns, as soon as the loop has made it.
-        team: who learn it together.
-        shard: what of the training state each of them keeps a part of only.
+        inherited: what each strategy of the stage before left, by its name.
+        sampler: another engine that draws roll-outs; None: the policy itself.
+        spent: operations of passes that strategies took besides (`flops`), until the loop counts them.
+        team: the ranks that learn the stage together.
+        shard: what of the training state each rank keeps a part of only.
+        objective: what learns; None until the loop has made it.
     """
 
     policy: Policy
@@ -64,9 +66,9 @@ class Stage:
         return taken
 
     def past(self, which: Literal["stage_start", "base"]) -> Policy | Reference:
-        """The policy as it was, without a second model where that can be.
+        """An earlier policy: the one at the stage's start, or the base; no second model where that can be.
 
-        First asked before the first step; who asks again gets the same.
+        It must first be asked for before the first step. Asked again, it is the same.
         """
         if which not in self._past:
             self._past[which] = self._base() if which == "base" else self.policy.snapshot()

@@ -42,21 +42,25 @@ log = logging.getLogger(__name__)
 
 
 class Policy:
-    """A model, its processor and its settings.
+    """A model with its processor and settings: it encodes, samples, gives log-probabilities, saves and loads.
 
-    The packed pass is used where the architecture is known and the first group of the run agrees
-    with the plain pass; otherwise the plain pass, after one warning.
+    Two passes compute the same. The packed pass is used where the architecture is known and the first group
+    of the run agrees with the plain pass; otherwise the plain pass is used, after one warning.
 
     Attributes:
         model: the transformers model, on `device`.
-        processor: its processor; `tokenizer` is the text part of it.
-        family: what kind of model it is.
-        way: `packed` or `plain`.
-        care: with which the plain pass samples (`plain.ALONE`).
-        drawn: whether prompts were padded, of the samples of the plain pass that were compared.
-        budget: what larger batches are split by.
-        operations: what its passes cost.
-        shards: how its batches are cut while it learns.
+        processor: the checkpoint's processor; `tokenizer` is the text part of it.
+        family: what is known of the model's architecture.
+        encoder: turns prompts and targets into tokens.
+        draw: chooses the next token; it knows which ids are never sampled, and which end a completion.
+        way: the pass in use, `packed` or `plain`.
+        backbone: the parts of the model that the packed pass drives; None where it cannot.
+        checked, replays_checked: whether first use was compared (`trial.py`): of the packed pass, of replays.
+        care: how the plain pass samples: 0, or `plain.ALONE` or `plain.UNCACHED`.
+        drawn: which samples of the plain pass were compared: of padded prompts (True), of others (False).
+        budget: the tokens of one forward pass, by which larger batches are split.
+        operations: floating-point operations of a pass.
+        shards: how batches are cut while it learns.
     """
 
     def __init__(self, model: Any, processor: Any, settings: ModelSettings):
