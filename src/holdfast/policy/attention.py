@@ -11,6 +11,7 @@ Shapes: N packed tokens, H query heads, h key/value heads, D head size, S segmen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -148,12 +149,12 @@ class Segments:
             bounds, every = self.bounds[is_whole], slice(0, query.shape[2])
             part = flash.Part(every, bounds, every, bounds, causal=False)
             return by_flash(query, key, value, [part], scaling)
-        lengths, order, inverse = self.whole if is_whole else self.windows
+        equal = self.whole if is_whole else self.windows
         rows_NHD = [x[0].transpose(0, 1) for x in (query, key, value)]
-        if order is not None:
-            rows_NHD = [x.index_select(0, order) for x in rows_NHD]
+        if equal.order is not None:
+            rows_NHD = [x.index_select(0, equal.order) for x in rows_NHD]
         outputs, start = [], 0
-        for length, count in lengths:
+        for length, count in equal.counts:
             q, k, v = (
                 x[start : start + length * count].unflatten(0, (count, length)).transpose(1, 2)
                 for x in rows_NHD
@@ -162,7 +163,7 @@ class Segments:
             outputs.append(out_SHLD.transpose(1, 2).flatten(0, 1))
             start += length * count
         out_NHD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return (out_NHD if inverse is None else out_NHD.index_select(0, inverse)).unsqueeze(0)
+        return (out_NHD if equal.inverse is None else out_NHD.index_select(0, equal.inverse)).unsqueeze(0)
 
 
 def by_flash(
@@ -173,14 +174,25 @@ def by_flash(
     return flash.attend(q_NHD, k_NhD, v_NhD, parts, scaling)[None]
 
 
-def _by_length(
-    lengths: Sequence[int], device: torch.device
-) -> tuple[list[tuple[int, int]], torch.Tensor | None, torch.Tensor | None]:
-    """Equal segments put together: [(length, count)], the order of tokens, its inverse (None: as is)."""
+@dataclass(frozen=True)
+class _ByLength:
+    """Segments of one length put together, so that each length is one batch.
+
+    Attributes:
+        counts: (length, number of segments), the shortest first.
+        order: of tokens then, and `inverse` of it; None where they lie so already.
+    """
+
+    counts: list[tuple[int, int]]
+    order: torch.Tensor | None = None
+    inverse: torch.Tensor | None = None
+
+
+def _by_length(lengths: Sequence[int], device: torch.device) -> _ByLength:
     counts = {length: list(lengths).count(length) for length in sorted(set(lengths))}
     grouped = list(counts.items())
     if len(counts) == 1:
-        return grouped, None, None
+        return _ByLength(grouped)
     token_lengths = torch.repeat_interleave(torch.tensor(lengths), torch.tensor(lengths))
     order = torch.argsort(token_lengths, stable=True).to(device)
-    return grouped, order, torch.argsort(order)
+    return _ByLength(grouped, order, torch.argsort(order))

@@ -1,4 +1,7 @@
-"""What ranks tell each other, as bytes of our own making."""
+"""What ranks tell each other, as bytes.
+
+They are pickled. Ranks read only what ranks of the same team wrote (`rendezvous.py`, `board.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from holdfast import plugins
 from holdfast.errors import HoldfastError
 
 
-def packed(message: Any) -> bytes:
+def pickled(message: Any) -> bytes:
     content = io.BytesIO()
     _Pickler(content).dump(message)
     return content.getvalue()
 
 
-def unpacked(content: bytes) -> Any:
+def unpickled(content: bytes) -> Any:
     return pickle.loads(content)
 
 

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from holdfast.errors import HoldfastError, InputError
 from holdfast.policy.board import Board
 from holdfast.policy.mailbox import ROOM, Mailbox
-from holdfast.policy.messages import packed, portable, unpacked
+from holdfast.policy.messages import pickled, portable, unpickled
 
 T = TypeVar("T")
 PATIENCE = "HOLDFAST_PATIENCE"  # seconds that ranks wait for each other
@@ -289,8 +289,8 @@ class Ranks(Team):
 
     def _tell(self, place: str, made: Any, failure: Exception | None) -> list[tuple[str, Any, Any]]:
         """What every rank says of itself: where it is, what it made, or why it could not."""
-        said = packed((place, None if failure else made, portable(failure)))
-        return [unpacked(one) for one in self._gathered(said)]
+        said = pickled((place, None if failure else made, portable(failure)))
+        return [unpickled(one) for one in self._gathered(said)]
 
     def _gathered(self, content: bytes) -> list[bytes]:
         """What every rank says. At once where it is short; else its length comes first."""

@@ -1,6 +1,6 @@
 """Answers that a strategy keeps, how far they have moved, and the gradient of learning from them.
 
-Answers are tensors of one mapping, M rows each: `keys` [M] of their examples, `tokens` and `mask` [M, R], and
+`KeptAnswers` are tensors by name, M rows each: `keys` [M] of their examples, `tokens` and `mask` [M, R], and
 what a strategy keeps of each token besides [M, R, ...].
 """
 
@@ -23,23 +23,23 @@ from holdfast.policy.batch import Completions, NotFiniteError
 from holdfast.policy.gradients import flat, trained_parameters
 from holdfast.tasks.scoring import RIGHT
 
-Answers = dict[str, torch.Tensor]
+KeptAnswers = dict[str, torch.Tensor]
 
 
-def answers_of(memory: Mapping[str, torch.Tensor], name: str = "answers") -> Answers:
+def answers_of(memory: Mapping[str, torch.Tensor], name: str = "answers") -> KeptAnswers:
     """The answers that a memory holds under a name, on the CPU; empty where there are none."""
     start = f"{name}."
     return {key.removeprefix(start): one.cpu() for key, one in memory.items() if key.startswith(start)}
 
 
-def keep_answers(memory: Memory, answers: Answers, name: str = "answers") -> None:
+def keep_answers(memory: Memory, answers: KeptAnswers, name: str = "answers") -> None:
     """Put answers into a memory under a name, in place of what is there."""
     for key in [key for key in memory if key.startswith(f"{name}.")]:
         del memory[key]
     memory.update({f"{name}.{key}": tensor for key, tensor in answers.items()})
 
 
-def taken(completions: Completions, items: Sequence[Item], chosen: Sequence[tuple[int, int]]) -> Answers:
+def taken(completions: Completions, items: Sequence[Item], chosen: Sequence[tuple[int, int]]) -> KeptAnswers:
     """Completions as answers to their examples: those at these places, each a (row, member)."""
     if not chosen:
         return {}
@@ -70,7 +70,7 @@ def right_answers(
     return found
 
 
-def join(*parts: Answers) -> Answers:
+def join(*parts: KeptAnswers) -> KeptAnswers:
     """All of them, one after the other."""
     full = [part for part in parts if part]
     if not full:
@@ -85,7 +85,7 @@ def join(*parts: Answers) -> Answers:
     return {name: torch.cat([filled(part[name]) for part in full]) for name in full[0]}
 
 
-def select(answers: Answers, rows: Sequence[int]) -> Answers:
+def select(answers: KeptAnswers, rows: Sequence[int]) -> KeptAnswers:
     """These rows in this order, as long as the longest of them."""
     if not rows:
         return {}
@@ -97,7 +97,7 @@ def select(answers: Answers, rows: Sequence[int]) -> Answers:
     }
 
 
-def by_task(stage: Stage, answers: Answers) -> dict[str, list[int]]:
+def by_task(stage: Stage, answers: KeptAnswers) -> dict[str, list[int]]:
     """Rows of each task that this stage knows, in the tasks' order."""
     examples = known(stage)
     rows: dict[str, list[int]] = {}
@@ -107,7 +107,7 @@ def by_task(stage: Stage, answers: Answers) -> dict[str, list[int]]:
     return rows
 
 
-def as_groups(stage: Stage, answers: Answers) -> Groups:
+def as_groups(stage: Stage, answers: KeptAnswers) -> Groups:
     """Answers with their questions, to learn from; groups of one.
 
     Raises:
@@ -128,7 +128,7 @@ def as_groups(stage: Stage, answers: Answers) -> Groups:
 
 
 @torch.no_grad()
-def with_entries(stage: Stage, answers: Answers, entries: int) -> Answers:
+def with_entries(stage: Stage, answers: KeptAnswers, entries: int) -> KeptAnswers:
     """Answers with `ids` and `logprobs` [M, R, K], the most likely entries of each token by the policy."""
     policy, groups = stage.policy, as_groups(stage, answers)
     stage.spent["flops"] += policy.operations.forward(groups.prompts, groups.completions)
@@ -144,7 +144,7 @@ def with_entries(stage: Stage, answers: Answers, entries: int) -> Answers:
 
 
 def mismatches(
-    stage: Stage, groups: Groups, answers: Answers, how: Literal["mse", "kl"]
+    stage: Stage, groups: Groups, answers: KeptAnswers, how: Literal["mse", "kl"]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How far each token is from its entries [T]; and log π of all that could be said, [T, V]."""
     now_TV = stage.policy.distributions(groups.prompts, groups.completions)
