@@ -6,7 +6,8 @@ overwritten does. The steps are taken on the policy itself, whose weights are pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,18 +78,11 @@ def realign(
         return [record["score"] for record in records]
 
     before = scores()
-    start, was_training = policy.snapshot().weights, policy.model.training
-    try:
+    with _put_back(policy):
         objective, optimizer = Likelihood(method, asking.templates), make_optimizer(policy.model, method)
         groups = objective.collect(policy, [(task, example) for example in train], ())
         rows = [step(policy, objective, optimizer, groups, method, learning_rate) for _ in range(steps)]
         after = scores()
-    finally:
-        with torch.no_grad():
-            for name, parameter in policy.trained().items():
-                parameter.copy_(start[name])
-        policy.model.zero_grad(set_to_none=True)
-        policy.model.train(was_training)
     right = [(one >= RIGHT, two >= RIGHT) for one, two in zip(before, after, strict=True)]
     return {
         "task": task.name,
@@ -105,3 +99,17 @@ def realign(
         "loss_last": rows[-1]["loss"],
         "skipped": round(sum(row["skipped"] for row in rows)),
     }
+
+
+@contextmanager
+def _put_back(policy: Policy) -> Iterator[None]:
+    """After the block the trained weights are what they were before it, to the bit; gradients are gone."""
+    start, was_training = policy.snapshot().weights, policy.model.training
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in policy.trained().items():
+                parameter.copy_(start[name])
+        policy.model.zero_grad(set_to_none=True)
+        policy.model.train(was_training)
