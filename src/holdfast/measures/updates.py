@@ -11,7 +11,7 @@ Gradients are of whole completions, sums over their tokens: SFT's loss is −log
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,27 +75,9 @@ def risks(
     """
     temperature, style = asking.sampling.temperature, asking.style
     was_training = policy.model.training
-
-    def sampled(name: str, items: Sequence[Item]) -> Iterable[tuple[Sequence[Item], Rollouts]]:
-        size = asking.batch or len(items)
-        for start in range(0, len(items), size):
-            part = items[start : start + size]
-            yield part, roll_out(policy, part, asking.at(name, start), samples)
-
-    fisher_N, keep_N, right = None, None, 0
-    for items, rollouts in sampled("old", old):
-        prompts, share = rollouts.prompts, len(items) / len(old)
-        drawn = rollouts.completions.columns(slice(0, 1))
-        part_N = fisher_diagonal(policy, prompts, drawn, temperature).mul_(share)
-        fisher_N = part_N if fisher_N is None else fisher_N.add_(part_N)
-        answers, own = right_answers(policy, items, rollouts, style)
-        part_N = mean_gradient(policy, prompts, answers, temperature, micro_batch).mul_(share)
-        keep_N = part_N if keep_N is None else keep_N.add_(part_N)
-        right += own
-    assert fisher_N is not None and keep_N is not None
-
+    fisher_N, keep_N, right = _of_old_items(policy, old, asking, samples, micro_batch)
     rows: list[dict[str, Any]] = []
-    for items, rollouts in sampled("new", new):
+    for items, rollouts in _rolled_out(policy, new, asking.at("new"), samples):
         for index, (task, example) in enumerate(items):
             prompt, completions = rollouts.prompts.select([index]), rollouts.completions.select([index])
             rewards_G = rollouts.rewards_BG[index]
@@ -118,6 +100,40 @@ def risks(
         "parameters": len(fisher_N),
         "samples": samples,
     }
+
+
+def _rolled_out(
+    policy: Policy, items: Sequence[Item], asking: Asking, samples: int
+) -> Iterator[tuple[Sequence[Item], Rollouts]]:
+    """Roll-outs of all items, a batch after the other."""
+    size = asking.batch or len(items)
+    for start in range(0, len(items), size):
+        part = items[start : start + size]
+        yield part, roll_out(policy, part, asking.at(start), samples)
+
+
+def _of_old_items(
+    policy: Policy, old: Sequence[Item], asking: Asking, samples: int, micro_batch: int | None
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """What must be kept: means over items of earlier tasks.
+
+    Returns:
+        The diagonal of the Fisher information [N], by the first completion of each item; ∇ log p of right
+        answers [N]; and how many items the policy answered right itself.
+    """
+    temperature = asking.sampling.temperature
+    fisher_N, keep_N, right = None, None, 0
+    for items, rollouts in _rolled_out(policy, old, asking.at("old"), samples):
+        prompts, share = rollouts.prompts, len(items) / len(old)
+        drawn = rollouts.completions.columns(slice(0, 1))
+        part_N = fisher_diagonal(policy, prompts, drawn, temperature).mul_(share)
+        fisher_N = part_N if fisher_N is None else fisher_N.add_(part_N)
+        answers, own = right_answers(policy, items, rollouts, asking.style)
+        part_N = mean_gradient(policy, prompts, answers, temperature, micro_batch).mul_(share)
+        keep_N = part_N if keep_N is None else keep_N.add_(part_N)
+        right += own
+    assert fisher_N is not None and keep_N is not None
+    return fisher_N, keep_N, right
 
 
 def estimator_risks(
