@@ -13,8 +13,7 @@ from holdfast.errors import HoldfastError
 from holdfast.learning.retention.gem import GEM, least, project
 from holdfast.learning.retention.gpm import extended
 from holdfast.learning.retention.ogd import beside, within
-from holdfast.learning.retention.passes import mean_over_answers
-from holdfast.policy.batch import Completions, Prompts
+from holdfast.learning.retention.passes import drawn_answers
 from holdfast.policy.gradients import completion_gradients, trained_matrices
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import ModelSettings
@@ -179,14 +178,8 @@ def test_answers_of_earlier_tasks_stay_as_likely_to_first_order() -> None:
     torch.testing.assert_close(basis.double() @ basis.double().T, torch.eye(6).double(), rtol=0, atol=1e-6)
     # The gradient of an answer that was drawn lies in them.
     stage = stage_of(policy, sft(batch=2), items["photos"], 1, stream=("s", 0))
-    drawn: list[torch.Tensor] = []
-
-    def measure(prompt: Prompts, answer: Completions) -> torch.Tensor:
-        drawn.extend(gradient for _, gradient in completion_gradients(policy, prompt, answer, 1.0))
-        return torch.zeros(())
-
-    mean_over_answers(stage, "ogd", items["photos"], 2, 4, measure)
-    for gradient in drawn:
+    for answered in drawn_answers(stage, "ogd", items["photos"], 2, 4):
+        ((_, gradient),) = completion_gradients(policy, *answered, 1.0)
         assert (gradient - within([basis], gradient)).norm() < 1e-3 * gradient.norm()
 
 

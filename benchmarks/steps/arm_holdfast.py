@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from holdfast.learning.loop import step
 from holdfast.learning.optimizer import make_optimizer
+from holdfast.learning.step import step
 from holdfast.policy.policy import Policy
 from holdfast.policy.settings import Lora, ModelSettings, Sampling
 from holdfast.tasks.example import Example

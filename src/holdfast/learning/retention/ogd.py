@@ -23,8 +23,8 @@ from pydantic import Field
 from holdfast.learning.bfloat16 import put
 from holdfast.learning.groups import Groups
 from holdfast.learning.retention import Memory, Strategy
-from holdfast.learning.retention.passes import mean_over_answers
-from holdfast.learning.retention.terms import (
+from holdfast.learning.retention.passes import drawn_answers
+from holdfast.learning.retention.vectors import (
     add_to_gradient,
     exact_weights,
     flat_gradient,
@@ -34,7 +34,6 @@ from holdfast.learning.retention.terms import (
     views,
 )
 from holdfast.learning.stage import Stage
-from holdfast.policy.batch import Completions, Prompts
 from holdfast.policy.gradients import completion_gradients
 
 START = "start"  # in memory beside directions [k, N], which have the number of their task for a name
@@ -89,14 +88,10 @@ class OGD(Strategy):
         room = max(1, self.directions // (len(old) + 1))
         kept = {task: directions_KN[:room] for task, directions_KN in old.items()}
         found: list[torch.Tensor] = []
-
-        def measure(prompt: Prompts, answer: Completions) -> torch.Tensor:
-            _, gradient_N = next(completion_gradients(stage.policy, prompt, answer, temperature=1.0))
+        for answered in drawn_answers(stage, self.name, stage.items, room, self.max_tokens):
+            _, gradient_N = next(completion_gradients(stage.policy, *answered, temperature=1.0))
             if (new_N := beside([*kept.values(), *(one[None] for one in found)], gradient_N)) is not None:
                 found.append(new_N)
-            return torch.zeros(())  # all is in what was found
-
-        mean_over_answers(stage, self.name, stage.items, room, self.max_tokens, measure)
         return kept | ({str(len(old)): torch.stack(found)} if found else {})
 
 
