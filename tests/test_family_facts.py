@@ -215,8 +215,29 @@ def test_bounds_of_pictures_act_or_are_refused(folders, tmp_path, settings):
 @pytest.mark.parametrize("freeze", FREEZES)
 def test_a_frozen_tower_takes_no_backward_pass(folders, freeze):
     operations = make_policy(folders["internvl"], freeze=freeze).operations
-    assert operations.vision_learns == ("vision" not in freeze)
+    assert (operations.learned_vision > 0) == ("vision" not in freeze)
+    assert operations.learned_text == operations.text
     known = architecture(ModelSettings(path=str(folders["internvl"]), freeze=freeze))
+    assert known is not None and known.operations == operations
+
+
+@pytest.mark.parametrize("modules", [None, ("q_proj", "qkv", "mlp.0"), ("mlp.0",)])
+def test_what_adapters_are_put_on_takes_no_gradient_of_its_own(folders, modules):
+    """A token passes two times through all weights, and a third time through those of the adapters."""
+    pytest.importorskip("peft")
+    bare = make_policy(folders["qwen2_5_vl"]).operations
+    lora = {"rank": 4, "alpha": 8, "target_modules": modules}
+    policy = make_policy(folders["qwen2_5_vl"], lora=lora)
+    operations, sizes = policy.operations, Counter()
+    for name, parameter in policy.trained().items():
+        sizes[policy.family.part_of(name)] += parameter.numel()
+    vision = sizes["vision"] + sizes["projector"] / 4
+    assert (operations.text, operations.vision) == (bare.text + sizes[None], bare.vision + vision)
+    text = 2 * 10 * (2 * operations.text + sizes[None])
+    patches = 2 * 8 * (2 * operations.vision + vision if sizes["vision"] else operations.vision)
+    assert operations.learning(10, 8) == pytest.approx(text + patches)
+    assert bare.learning(10, 8) == 3 * bare.passing(10, 8)
+    known = architecture(ModelSettings(path=str(folders["qwen2_5_vl"]), lora=lora))
     assert known is not None and known.operations == operations
 
 

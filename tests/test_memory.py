@@ -34,7 +34,7 @@ from policy_helpers import PROJECTIONS, make_text_folder
 SMALL = Architecture(
     parameters=1000, trained=600, vocabulary=10, vision=None,
     text=Tower(layers=2, hidden=4, query=4, key=2, intermediate=8), sees=False, adapted=None, matrices=0,
-    operations=Operations(text=960, vision=0, vision_learns=False, patch_values=1),
+    operations=Operations(text=960, vision=0, learned_text=960, learned_vision=0, patch_values=1),
 )  # fmt: skip
 ROWS = assumed(SMALL, 0)
 SEVEN = Qwen2_5_VLConfig(  # the published shape of Qwen2.5-VL-7B

@@ -76,6 +76,8 @@ def test_passes_are_equal(quantised: Path, lora: Lora | None) -> None:
     policy = Policy.load(quantised, ModelSettings(path=str(quantised), lora=lora))
     assert policy.way == "packed"
     if lora is None:
+        whole = make_policy(quantised.parent / "whole").operations
+        assert (policy.operations.text, policy.operations.vision) == (whole.text, whole.vision)
         policy.model.requires_grad_(False)
         policy.model.get_input_embeddings().weight.requires_grad_(True)
     prompts, completions = random_batch(policy, 1, (1, 0, 2), 3, 9)

@@ -98,7 +98,7 @@ def architecture(settings: ModelSettings, memory: Path | None = None) -> Archite
         memory: of what was found before (`policy/modelfacts.py`).
     """
     known = ModelFacts(memory, settings.path, settings)
-    if (facts := known.get("architecture")) is not None and "kept" in facts:
+    if (facts := known.get("architecture")) is not None and "learned_text" in facts.get("operations", {}):
         return TypeAdapter(Architecture).validate_python(facts)
     found = _built(settings)
     if found is not None:
@@ -138,6 +138,8 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
         family = family_of(config)
         vision = None if seen is None else _vision(seen, family)
         adapted = _adapted(model, settings, family)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(family.part_of(name) not in settings.freeze)
         trained = _trained(model, settings, family, adapted)
         sees = "vision" not in settings.freeze and (adapted is None or bool(adapted["vision"]))
         return Architecture(
@@ -149,7 +151,7 @@ def of_config(config: Any, settings: ModelSettings) -> Architecture | None:
             sees=sees,
             adapted=None if adapted is None else {part: len(sizes) for part, sizes in adapted.items()},
             matrices=trained if adapted is not None else _in_matrices(model, settings, family),
-            operations=replace(Operations.of(model), vision_learns=sees),
+            operations=_operations(model, family, adapted),
             states=(states := States.of(text)),
             # The model is another afterwards. Layers that carry a state are reckoned.
             kept=None if states else kept_per_token(model, family, getattr(torch, settings.dtype)),
@@ -212,6 +214,22 @@ def _adapted(model: Any, settings: ModelSettings, family: Family) -> dict[str, l
         if (part := family.part_of(name)) not in settings.freeze:
             sizes[part or "text"].append(settings.lora.rank * sum(module.weight.shape))
     return sizes
+
+
+def _operations(model: Any, family: Family, adapted: dict[str, list[int]] | None) -> Operations:
+    """Of a model; of one with adapters, only these learn."""
+    bare = Operations.of(model)
+    if adapted is None:
+        return bare
+    text = sum(adapted["text"])
+    vision = sum(adapted["vision"]) + sum(adapted["projector"]) / family.merge**2
+    return replace(
+        bare,
+        text=bare.text + text,
+        vision=bare.vision + vision,
+        learned_text=text,
+        learned_vision=vision if adapted["vision"] else 0,
+    )
 
 
 def _trained(

@@ -275,8 +275,8 @@ class _Planner:
             inputs["earlier"] = [self.data(task, "train") for task in earlier]
         if self.experiment.model.trains_bfloat16:
             inputs["optimizer_state"] = method.optimizer_state
-        if self.experiment.model.freezes_tower_alone:
-            inputs["operations"] = 2  # up to 1, the tower was counted as if it learned
+        if (counted := self.experiment.model.operations_version) > 1:
+            inputs["operations"] = counted
         stream = ("stage", seed, *tasks)
         return self.add(Job("learn", inputs, policy, tasks, method, method.style, stream, label, filter))
 

@@ -128,7 +128,7 @@ class Worker:
         others = float(isinstance(method, RFT) and method.updates > 1) + (method.looks_at is not None)
         others += sum(strategy.passes(method) for strategy in method.retention)
         full = self.way.shard == "full"
-        again = 4 / 3 if self.model.activation_checkpointing or full else 1
+        again = float(self.model.activation_checkpointing or full)
         update = UPDATE_BFLOAT16 if self.model.trains_bfloat16 else UPDATE
         sent = 4.0 * method.updates * self.known.trained  # gradients in float32; and weights
         if full:  # gathered for each pass, and to sample
@@ -136,9 +136,9 @@ class Worker:
         else:  # taken over after a step
             sent += memory.BYTES[self.model.dtype] * method.updates * self.known.trained
         return made + Work(
-            again * operations.learning(*tokens) + others * operations.passing(*tokens),
+            operations.learning(*tokens) + (again + others) * operations.passing(*tokens),
             method.updates * update * self.known.trained,
-            parts * (3 * again + others) * self._depth,
+            parts * (3 + again + others) * self._depth,
             sent=(1 - 1 / self.way.devices) * sent,
         )
 

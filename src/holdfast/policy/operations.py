@@ -1,6 +1,8 @@
 """Floating-point operations of a pass, as usually counted: 2 N per token forward, twice that again backward.
 
-(Kaplan et al., arXiv 2001.08361, sec. 2.1.) Attention scores, norms and the optimiser's arithmetic are
+(Kaplan et al., arXiv 2001.08361, sec. 2.1.) Half of the backward pass is the gradients of what goes into a
+layer, half those of its weights, which frozen ones have not: LoRA takes about 4 N in place of 6 N (Hu et al.,
+arXiv 2106.09685, sec. 4.2). Attention scores, norms and the optimiser's arithmetic are
 left out. Prompts and images count once per group, as they are computed here; equal completions count each,
 and so do prompts that teach nothing: the count says what a method asks for, however sure the policy is, not
 what a machine achieves.
@@ -23,13 +25,15 @@ class Operations:
         text: of the language model with its head; embeddings (of Gemma 4 for each layer, too) are looked up,
             not multiplied.
         vision: of the vision tower, and of the projector shared among the patches it merges.
-        vision_learns: the tower is trained, so these take a backward pass, too.
+        learned_text, learned_vision: those of them that are trained; of vision 0, where the tower has none,
+            so that no backward pass goes into it.
         patch_values: numbers in one patch of a picture, where pictures come as a whole.
     """
 
     text: int
     vision: float
-    vision_learns: bool
+    learned_text: int
+    learned_vision: float
     patch_values: int
 
     @classmethod
@@ -40,19 +44,22 @@ class Operations:
 
         family = family_of(model.config)
         parts = list(family.parts(model))
-        vision = {id(parameter) for _, parameter in parts}
+        elsewhere = {id(parameter) for _, parameter in parts}
         share = _asked_experts(model.config.get_text_config())
         tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-        looked_up = tables - {id(model.get_output_embeddings().weight)}
-        text = sum(
-            round(parameter.numel() * share) if ".experts." in name else parameter.numel()
+        elsewhere |= tables - {id(model.get_output_embeddings().weight)}
+        text = [
+            (round(_count(parameter) * share) if ".experts." in name else _count(parameter), parameter)
             for name, parameter in model.named_parameters()
-            if id(parameter) not in vision | looked_up
-        )
+            if id(parameter) not in elsewhere
+        ]
+        vision = [(_count(one) / (family.merge**2 if part == "projector" else 1), one) for part, one in parts]
+        tower_learns = any(parameter.requires_grad for part, parameter in parts if part == "vision")
         return cls(
-            text,
-            sum(p.numel() / (family.merge**2 if part == "projector" else 1) for part, p in parts),
-            any(parameter.requires_grad for part, parameter in parts if part == "vision"),
+            sum(count for count, _ in text),
+            sum(count for count, _ in vision),
+            sum(count for count, parameter in text if parameter.requires_grad),
+            sum(count for count, parameter in vision if parameter.requires_grad) if tower_learns else 0,
             3 * family.patch**2 if family.patch else 1,
         )
 
@@ -70,13 +77,20 @@ class Operations:
 
     def learning(self, tokens: float, patches: float) -> float:
         """Of a forward and backward pass over as many."""
-        return 2 * (3 * self.text * tokens + (3 if self.vision_learns else 1) * self.vision * patches)
+        vision = (2 if self.learned_vision else 1) * self.vision + self.learned_vision
+        return 2 * ((2 * self.text + self.learned_text) * tokens + vision * patches)
 
     def _patches(self, prompts: Prompts) -> float:
         if prompts.pixel_values is not None:
             return len(prompts.pixel_values)
         pixels = (image["pixel_values"] for image in prompts.image_inputs if "pixel_values" in image)
         return sum(values.numel() for values in pixels) / self.patch_values
+
+
+def _count(parameter: Any) -> int:
+    """Numbers in a parameter; of one that bitsandbytes packs, two to a byte, those that it stands for."""
+    packed = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if packed is None else packed.shape.numel())
 
 
 def _asked_experts(config: Any) -> float:

@@ -72,9 +72,10 @@ class ModelSettings(Settings):
         return self.dtype == "bfloat16" and self.lora is None
 
     @property
-    def freezes_tower_alone(self) -> bool:
-        """Whether the projector learns and the vision tower before it does not; with adapters neither may."""
-        return self.freeze == ("vision",) and self.lora is None
+    def operations_version(self) -> int:
+        """Raised where a stage's operations are counted otherwise: weights that adapters are put on, and a
+        tower that is frozen alone, were counted as if they learned."""
+        return 2 if self.lora is not None or self.freeze == ("vision",) else 1
 
 
 class Sampling(Settings):
