@@ -115,7 +115,7 @@ def test_no_degenerate_output_takes_long(scorer: str) -> None:
         ("Eliminating A, C and D leaves B.", "B"), ("Ruling out A and D leaves us with C", "C"),
         ("The correct choice is: (d)", "D"), ("The best option would be D.", "D"),
         ("The correct option isn't B", None), ("The best option is unclear", None),
-        ("A and/or B", None), ("A ⊂ B", None), ("A ∥ B", None), ("A ✗ B ✓ C ✗ D ✗", None), ("A ✗\nB ✓", "B"),
+        ("A and/or B", None), ("A ⊂ B", None), ("A ∥ B", None), ("A ✗ B ✓ C ✗ D ✗", "B"), ("A ✗\nB ✓", "B"),
         # a letter with nothing but dress, and letters of other types
         ("_B_", "B"), ("_The answer is B_", "B"), ("# B", "B"), ("• B", "B"), ("```\nB\n```", "B"),
         ("<B>", "B"),

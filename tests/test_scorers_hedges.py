@@ -42,6 +42,13 @@ NINE = tuple(f"choice {index}" for index in range(9))
         ("The wrong answer is A. The answer is C.", "C"), ("Wrong answer: choice 2", None),
         ("The answer is C. Wait, that is wrong.", None), ("C. Wait, no, that's wrong. The answer is B.", "B"),
         ("The answer is C. Wait, that is right.", "C"), ("The others are wrong. Answer: C", "C"),
+        ("The worst answer is C.", None), ("Incorrect: C", None), ("Wrong: A, B. The answer is C.", "C"),
+        ("C is a distractor.", None), ("Most people would say C. I disagree.", None),
+        # what is said of each
+        ("A: incorrect\nB: incorrect\nC: correct", "C"), ("A - False\nB - True\nC - True", None),
+        ('{"A": false, "B": false, "C": true}', "C"), ("A is wrong, B is wrong, C is right.", "C"),
+        ("A (60%), C (40%)", None), ("A: 0.2, C: 0.8", None), ("A: 20 %, C: 80 %. The answer is C.", "C"),
+        ("~~A~~ C", "C"), ("~~C~~", None), ("#### C", "C"),
         # which are no options but the ends of a segment
         ("The distance from A to B is 24 cm", None), ("Between points A and B is a wall", None),
         ("The distance between A and B is 24 cm. Therefore, C.", "C"),
@@ -71,6 +78,26 @@ def test_two_texts_of_options_are_no_answer(read, answer, letter):
 
 
 @pytest.mark.parametrize("read", READERS)
+def test_options_whose_texts_are_verdicts_or_numbers(read):
+    assert read("A: False\nB: True", ("False", "True")) is None
+    assert read("B: 0.7. A: 0.5 is too low.", ("0.5", "0.7")) == "B"
+    assert read("The answer is dog, not cat.", ("cat", "dog", "cow")) == "B"
+    assert read("dog, or cat", ("cat", "dog", "cow")) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("the sum of 5 m/s and of 10 m/s is a speed of 15 m/s", "C"),  # which holds 5 m/s
+        ("A. 5 m/s\nB. 10 m/s\nC. 15 m/s\nwhich of them is it", None), ("it is 5 m/s, as far as I see", "A"),
+        ("I think it is 105 m/s or 5 m/square", None), ("not 5 m/s, not 10 m/s, not 15 m/s, but 10 m/s", "B"),
+    ],
+)  # fmt: skip
+def test_texts_of_options_within_sentences_of_mmmu(answer, letter):
+    assert options.mmmu_letter(answer, ("5 m/s", "10 m/s", "15 m/s")) == letter
+
+
+@pytest.mark.parametrize("read", READERS)
 def test_texts_that_are_or_begin_with_a_letter(read):
     roman, names = ("I and II", "I", "II"), ("Mars", "E. coli", "a cat", "A noble gas", "Ebola")
     for answer, letter in (("I", "B"), ("I.", "B"), ("A", "A"), ("D", None), ("The answer is I.", "B")):
@@ -92,9 +119,25 @@ def test_texts_that_are_or_begin_with_a_letter(read):
         ("No, yes there was", "no"), ("Yes, no doubt", "yes"),
         ("It is impossible to tell whether a dog is visible.", None), ("I wouldn't know.", None),
         ("It is hard to say if a dog is present", None), ("A dog is visible.", "yes"),
+        # which answer is wrong
+        ("The wrong answer is yes.", None), ("Wrong answer: no", None), ("Yes is wrong", None),
+        ("The answer yes is incorrect.", None), ("No is not the answer", None), ("Yes is correct.", "yes"),
+        ("Yes, this is wrong.", "yes"), ("No, that is not correct", "no"),
+        # another thing is there
+        ("I only see a cat", None), ("There is only a cat.", None), ("There is only one dog.", "yes"),
+        ("There is a cat instead of a dog", None), ("There is something else", None),
+        ("There are other animals", None), ("There is no other dog", "no"), ("There isn't another dog", "no"),
+        ("There is a chance", None), ("There is some ambiguity", None), ("I see why you ask", None),
+        # denied twice
+        ("The answer is not no", None), ("I can't deny that there is a dog", None), ("not a no", None),
+        ("I cannot rule out a dog.", None), ("It is not the case that there is no dog", None),
+        ("It is not the case that there is a dog", "no"), ("There is not only a dog", None),
+        ("No, not only a dog", "no"), ("It is not. No.", "no"),
+        ("No problem", None), ("no data", None), ("There is no shortage of dogs", None),
+        ("absent", "no"), ("Present.", "yes"),
     ],
 )  # fmt: skip
-def test_nothing_but_yes_and_no_or_whether_decides_nothing(answer, decision):
+def test_neither_yes_nor_no_is_said(answer, decision):
     for score in (short.yes_no, short.pathvqa, short.superclevr):
         assert [score(answer, gold) for gold in ("yes", "no")] == [decision == "yes", decision == "no"]
 
@@ -117,6 +160,7 @@ def test_nothing_but_yes_and_no_or_whether_decides_nothing(answer, decision):
         # no number at all
         ("no yes no yes", "0", 0), ("no no no", "0", 0),
         ("no idea", "0", 0), ("No comment", "0", 0), ("no answer", "0", 0), ("no way to tell", "0", 0),
+        ("non-zero", "0", 0), ("nonzero", "0", 0),
         ("I can't see any image", "0", 0), ("No red cars", "0", 1), ("I can't see any", "0", 1),
     ],
 )  # fmt: skip

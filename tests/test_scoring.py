@@ -55,6 +55,7 @@ def test_reward_weighs_accuracy_and_format_under_cot_only():
 
 
 def test_scorers():
+    assert exact("Red circle", "\ufeffred\u200b circle\u00ad") == 1  # marks that nobody sees
     assert exact(" Red  Circle.", "red circle") == 1 and exact("a red circle", "red circle") == 0
     assert [choice(text, "B") for text in ("B", "(b)", "b.", "B) red", "blue", "A")] == [1, 1, 1, 1, 0, 0]
     assert [choice(text, "A") for text in ("A: dog", "a, b", "A dog", "(a) x", "a-")] == [1, 1, 0, 1, 0]

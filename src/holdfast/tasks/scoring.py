@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from holdfast.tasks.numerals import read_number
+from holdfast.tasks.numerals import UNSEEN, read_number
 from holdfast.tasks.prompts import Style
 
 EXTRACTION_VERSION = 2  # raise when another part of a response is its answer
@@ -78,8 +78,8 @@ def format_score(response: str, style: Style, opened: bool = False) -> float:
 
 
 def normalise(text: str) -> str:
-    """Lower case, one kind of white space, no full stop at the end."""
-    text = unicodedata.normalize("NFKC", text).casefold()
+    """Lower case, one kind of white space, nothing unseen, no full stop at the end."""
+    text = unicodedata.normalize("NFKC", text.translate(UNSEEN)).casefold()
     return " ".join(text.split()).rstrip(".").strip()
 
 

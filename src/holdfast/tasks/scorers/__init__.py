@@ -103,11 +103,12 @@ OPTION_SCORERS = ("choice", "options", "yes_no", "pope")  # their answers are on
 FORMULAS = ("study", "geometry", "parts", "option_set")  # compare formulas, which needs math-verify
 # Raise when a rule scores the same answer otherwise.
 VERSIONS = {
-    **dict.fromkeys(("exact", "choice"), 2),
-    **dict.fromkeys(("box", "pope"), 4),
-    **dict.fromkeys(("gqa", "study", "vqa"), 5),
+    **dict.fromkeys(("exact", "choice"), 3),
+    **dict.fromkeys(("box", "pope"), 5),
+    "study": 5,
+    **dict.fromkeys(("gqa", "vqa"), 6),
     "number": 7,
-    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 10),
-    **dict.fromkeys(("parts", "option_set"), 9),
-    **dict.fromkeys(("options", "mmmu", "mmlu_pro", "geometry"), 11),
+    **dict.fromkeys(("yes_no", "pathvqa", "superclevr"), 11),
+    **dict.fromkeys(("parts", "option_set"), 10),
+    **dict.fromkeys(("options", "mmmu", "mmlu_pro", "geometry"), 12),
 }

@@ -6,6 +6,7 @@ As in `options`, every pattern runs over one line with single blanks, and takes 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
 _OF_THINGS = (  # verbs that no article stands before
@@ -81,11 +82,20 @@ _NEGATED = re.compile(
     r"|(?<![\w'’])\(?[A-Z]\)?(?:\? ?(?i:no|not|nope|wrong|(?:I|we) (?:do(?:n['’]t| not) think so|doubt it))\b"
     r"|(?:,? but|[.,;]? [Ww]ait,?(?: no,)?) (?:that|this|it)(?: (?:is|was|would be|seems)|['’]s)"
     r" (?:wrong|incorrect|false|impossible)\b)"
-    # "The wrong answers are A and C"
-    r"|\b(?i:(?:wrong|incorrect|false) (?:answer|option|choice|letter|one)s?"
-    r"(?: (?:is|are|was|were|would be)\b)? ?:? ?(?:option |choice )?)"
+    # "The wrong answers are A and C", "Incorrect: A", "A is a distractor", "They say A. I disagree."
+    r"|\b(?i:(?:(?:wrong|incorrect|false|worst) (?:answer|option|choice|letter|one)s?"
+    r"(?: (?:is|are|was|were|would be)\b)? ?:?|(?:wrong|incorrect|false) ?:) ?(?:option |choice )?)"
     r"\(?[A-Z]\b\)?(?:(?:,? and |,? or |, )\(?[A-Z]\b\)?)*"
+    r"|(?<![\w'’])\(?[A-Z]\)?(?: is (?:just |only )?a (?:distractor|trap|decoy)"
+    r"|[.,;]? (?:but |and )?(?:I|We) (?:disagree|(?:do not|don['’]t) agree))\b"
 )
+# What a list says of each option: "A: incorrect, B: correct", "A ✗ B ✓", "A (30 %), B (70 %)".
+_FOR, _AGAINST = r"(?i:true|correct|right|yes)\b|[✓✔✅]", r"(?i:false|incorrect|wrong|no)\b|[✗✘❌]"
+_SHARE = r"[:=(] ?(?:\d{1,3}(?:\.\d{1,4})? ?%|[01]?\.\d{1,4}\b)\)?"
+_VERDICT = re.compile(
+    rf"(?<![\w'’])\(?([A-Z])\b\)?(?:(?: is| ?[:=–—-])? ?(?:({_FOR})|{_AGAINST})| ?{_SHARE})"
+)
+_VERDICT_OR_NUMBER = re.compile(rf"{_FOR}|{_AGAINST}|\W*\d")
 # Letters with nothing between them, "A B" and "(A)(B)", and the first ones with hardly more, "A. B. C."
 _ROW = re.compile(rf"(?<![\w'’])[(\[{{]?[A-Z][)\]}}]?(?:(?: |(?<=[)\]}}]))[\[{{]?{_JOINED}[\]}}]?)+")
 _NEXT = r"[\s\d.):;!?•|…(\[\]–—-]{1,8}"
@@ -129,6 +139,15 @@ def in_english(text: str) -> str:
 def names_any(text: str) -> bool:
     """Whether a capital stands alone in a text; without one, no search need run over it."""
     return _CAPITAL.search(text) is not None
+
+
+def weighed(text: str, choices: Sequence[str]) -> str:
+    """A text without what it says of several options one by one; the only one that it calls right stays."""
+    said = _VERDICT.findall(text)
+    if len({letter for letter, _ in said}) < 2 or any(map(_VERDICT_OR_NUMBER.match, choices)):
+        return text
+    right = {letter for letter, good in said if good}
+    return _VERDICT.sub(lambda found: f" {found[1]}. " if found[2] and len(right) == 1 else " ", text)
 
 
 def without_the_first(text: str) -> str:

@@ -23,6 +23,7 @@ from holdfast.tasks.scorers.letters import (
     OPTION,
     in_english,
     names_any,
+    weighed,
     without_others,
     without_the_first,
 )
@@ -45,7 +46,7 @@ _WRITTEN_TOGETHER = re.compile(
 )
 _QUOTED = re.compile(r"(?<![A-Za-z0-9])[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?![A-Za-z0-9])")
 _ITALIC = re.compile(r"(?<![A-Za-z0-9\\])_([^_\n]+)_(?![A-Za-z0-9])")
-_ALONE = re.compile(r"(?:# )?[\s(\[{<【`~•✓✔✅☑\ufeff]*([A-Za-z])[\s)\]}>】`.:,;!?✓✔✅\ufeff]*")
+_ALONE = re.compile(r"(?:#{1,6} )?[\s(\[{<【`~•✓✔✅☑\ufeff]*([A-Za-z])[\s)\]}>】`.:,;!?✓✔✅\ufeff]*")
 
 _LETTER_THEN_TEXT = re.compile(  # not "(a) or (b)"
     r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.| ?(?:or|and|[,/&;])? ?\(?[a-z][.)](?!\w))"
@@ -81,7 +82,7 @@ _SAID_SMALL = re.compile(
 )
 _CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
 _AFTER_TEXT = re.compile(
-    r"\n|\. |; | \(|,? (?:because|since|as it|which) "
+    r"\n|\. |; | \(|,? (?P<other>not|rather than|instead of) |,? (?:because|since|as it|which) "
     r"|(?i:(?<=\byes)|(?<=\bno)|(?<=\btrue)|(?<=\bfalse)), (?!.*\b[A-HJ-Z]\b)"
 )
 _SEVERAL = ""  # in place of a letter
@@ -205,11 +206,19 @@ def mmmu_letter(answer: str, choices: Sequence[str]) -> str | None:
         return None
     low = given.text.lower()
     places = {
-        letter: low.rfind(choice.lower()) if len(choice.strip()) > 1 else -1
+        letter: [(found.end(), -found.start()) for found in _within(choice).finditer(low)]
         for letter, choice in zip(given.letters, choices, strict=False)
     }
-    latest = max(places, key=lambda letter: places[letter], default=None)
-    return latest if latest and places[latest] >= 0 else None
+    if given.listed >= len(places) and all(len(found) == 1 for found in places.values()):
+        return None  # the options, repeated
+    return max(filter(places.get, places), key=lambda letter: places[letter][-1], default=None)
+
+
+@lru_cache(maxsize=4096)
+def _within(choice: str) -> re.Pattern[str]:
+    """An option's text in a sentence, not within another word or number; one letter is no text."""
+    text = re.escape(choice.strip().lower())
+    return re.compile(rf"(?<![\w.]){text}(?:e?s)?(?!\w|[.,]\d)" if len(choice.strip()) > 1 else r"(?!)")
 
 
 READERS: dict[str, Reader] = {
@@ -243,7 +252,7 @@ def _undressed(answer: str, choices: tuple[str, ...]) -> tuple[str, str, int, bo
     lines = _plain(_FORMULA_BLANKS.sub(" ", _FORMULA_MARKS.sub("", final_part(answer))))
     lines = _LOOSE.sub(r"(\1)", lines)
     lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines))
-    lines = _WRITTEN_TOGETHER.sub(r" answer: \1 ", lines).strip()
+    lines = weighed(_WRITTEN_TOGETHER.sub(r" answer: \1 ", lines), choices).strip()
     listed, text = _different(_LINE_OF_A_LIST, lines), lines
     for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST):
         if _different(label, lines) > 1:
@@ -342,6 +351,8 @@ def _beginning(text: str, choices: Sequence[str]) -> str | None:
         return by_text
     for stop in _AFTER_TEXT.finditer(text, 0, longest):
         if by_text := _by_text(text[: stop.start()], choices):
+            if stop["other"]:  # is ruled out
+                return by_text
             return by_text if _by_text(_next(text, stop.end()), choices) in (None, by_text) else _SEVERAL
     return None
 

@@ -14,8 +14,19 @@ from holdfast.tasks.scorers.text import NUMBER_WORDS, TAKEN_BACK, final_part, la
 _YES = {"yes", "yeah", "yep", "yup", "true"}
 _NO = {"no", "nope", "nah", "nay", "none", "not", "false", "cannot", "never", "neither"}
 # Where it is the whole answer: "That is correct."
-_AGREES = {"correct", "right", "affirmative", "certainly", "absolutely", "definitely", "sure", "indeed", "y"}
-_DISAGREES = {"incorrect", "wrong", "negative", "untrue", "n"}
+_AGREES = {
+    "correct",
+    "right",
+    "affirmative",
+    "certainly",
+    "absolutely",
+    "definitely",
+    "sure",
+    "indeed",
+    "y",
+    "present",
+}
+_DISAGREES = {"incorrect", "wrong", "negative", "untrue", "n", "absent"}
 _SO = re.compile(
     r"of course|i (?:think|believe|guess|suppose) so"
     r"|(?:surely )?(?:it|he|she|they|this|that|these|those) (?:is|are|was|were|does|do|did|has|have|can)"
@@ -34,6 +45,16 @@ _EITHER = re.compile(
 )
 _BARE_NO = {"no", "nope", "nah", "nay", "false"}
 _BETWEEN = {"or", "and", "maybe", "perhaps", "possibly", "both", "either", "vs", "versus", "also", "then"}
+_CALLED_WRONG = re.compile(  # "The wrong answer is yes", "Yes is not the answer"
+    r"\b(?:wrong|incorrect|false) answer(?: is| would be)?:? ['\"]?(?:yes|no)\b"
+    r"|\A\W*(?:the answer )?['\"]?(?:yes|no)['\"]? (?:is|was|would be|seems)"
+    r" (?:not (?:the )?(?:correct|right|answer)|(?:the )?(?:wrong|incorrect|false))\b"
+)
+_TWICE_DENIED = re.compile(  # "I cannot deny it", "not a no", "It is not the case that there is no dog"
+    r"(?:\b(?:can)?not|n't) (?:(?:be )?(?:den(?:y|ied)|doubt|rul(?:e|ed) out|excluded?|disagree)"
+    r"|(?:an? )?['\"]?no)\b"
+    r"|\b(?:not the case|false) that (?:\w+ ){0,6}?(?:not?\b|\w{2,6}n't)|\bnot only\b"
+)
 _ON_CONDITION = re.compile(r"\b(yes|no),? (?:if|when|unless|otherwise|else)\b")  # "yes if …, no otherwise"
 _CORRECTED = re.compile(
     rf"{TAKEN_BACK}[ ,.:;!…–—-]{{1,6}}(?:(?:it is|it's|the answer is|make that) )?(yes|no)(?=[.,;!…]|$)"
@@ -47,13 +68,14 @@ _NOT_THERE = (  # of the picture that is asked about
 )
 # No decision: what neither affirms nor denies.
 _NO_IDEA = re.compile(
-    r"no (?:idea|clue|comment|information|telling|way (?:of|to)|(?:(?:clear|definite|definitive) )?answer"
+    r"no (?:idea|clue|comment|info|information|data|response|problem|thanks|shortage|fewer|less|telling"
+    r"|way (?:of|to)|(?:(?:clear|definite|definitive) )?answer"
     rf"|{_PICTURE} (?:is|was|has been|given|provided|attached)|{_PICTURE}\W*$)(?!\w)"
 )
 _REFUSAL = re.compile(
     r"\b(?:sorry|apologi[sz]e|unable|unsure|unclear|uncertain|insufficient|possibility)\b"
-    r"|(?:\b(?:can)?not|n't)(?: be)? (?:sure|certain|clear|possible to|enough|able to|applicable|determinable"
-    r"|specified|mentioned|stated|(?:have )?(?:enough|access|sufficient))\b"
+    r"|(?:\b(?:can)?not|n't)(?: be)? (?:sure|certain|clear|possible to|enough|able to|applicable|available"
+    r"|determinable|specified|mentioned|stated|(?:have )?(?:enough|access|sufficient))\b"
     r"|\b(?:cannot|can't|can not|could not|couldn't|do not|don't|did not|didn't|won't|will not|would not"
     r"|wouldn't|neither)"
     r"(?: be)? "
@@ -77,7 +99,12 @@ _THERE = re.compile(
     r"|(?:i|we|you)(?: \w+){0,2} see)(?!\S)"
 )
 _TO_BE_SEEN = re.compile(rf"\b(?:(?:is|are) (?:present|visible|shown|in (?:the )?{_PICTURE})|can be seen)\b")
-_HARDLY = re.compile(r"\b(?:hardly|scarcely|whether|(?:tell|say|know|determine|judge) if)\b")
+_HARDLY = re.compile(  # nor what is there instead of what is asked for: "only a cat", "something else"
+    r"\b(?:hardly|scarcely|whether|(?:tell|say|know|determine|judge) if|instead of|rather than|resembl\w+"
+    r"|only(?! (?:one|two|1|2)\b))\b"
+    r"|\b(?:is|are|was|were|see) (?:some )?(?:just|merely|something|another|other|different|chance|question"
+    r"|doubt|debate|ambiguity|problem|why|how)\b"
+)
 _NOTHING = {"nothing", "nobody", "nowhere", "zero", "0", "absence", "absent", "lack"}
 _LEAD_IN = re.compile(
     r"^(?:(?:it|they|there|this|that|these|those|\w+(?: \w+){0,11}?) (?:is|are)|(?:it|that|there)'s|they're)"
@@ -98,7 +125,7 @@ _BOUND = re.compile(  # "over 2", "2 or more", "> 2", "2nd", "2%", "isn't 2", "-
     rf"|triple|minus|negative|except|(?:any(?:thing|(?: \w{{1,10}})?)|all) but) {_NUMERAL}"
     r"|(?:\b(?:can)?not|n't) (?!(?:see )?any\b)\S|(?<![\w.])[-.]\d"
     r"|\b(?:(?:or|and) (?:more|less|fewer|counting)|or (?:no|none|zero))\b|[<>≤≥≠±√∛%‰^¼-¾⅐-⅞]|\d ?\+(?!\S)"
-    r"|\d[a-z]|\b[a-z]\d"
+    r"|\d[a-z]|\b[a-z]\d|\bnon-?zero\b"
     r"|\b(?:percent|times|squared|cubed|quarter|dozen|pair|couple|billion|trillion)s?\b"
     r"|\b(?:third|halve|fourth|fifth|ten|hundred|thousand|million)s\b"
 )
@@ -125,7 +152,7 @@ def yes_or_no(answer: str) -> Decision | None:
     text = _NOT_FALSE.sub(" true", _NOT_TRUE.sub(" false", _NO_DOUBT.sub("", text)))
     text = _SURELY.sub("surely ", " ".join(text.split()), count=1)
     deciding = _DECIDING.search(text)
-    if deciding and _EITHER.match(text, deciding.start()):
+    if deciding and (_EITHER.match(text, deciding.start()) or _CALLED_WRONG.search(text)):
         return None
     if corrected := _CORRECTED.findall(text):
         return "yes" if corrected[-1] == "yes" else "no"
@@ -137,7 +164,7 @@ def yes_or_no(answer: str) -> Decision | None:
         return "yes"
     if start in _NO - {"not", "cannot", "neither"}:  # "not sure", "cannot tell", "neither confirm nor deny"
         return None if deciding and _NO_IDEA.match(text, deciding.start()) else "no"
-    if _REFUSAL.search(text) or _NO_IDEA.search(text):
+    if _REFUSAL.search(text) or _NO_IDEA.search(text) or _TWICE_DENIED.search(text):
         return None
     sentence = words(text.partition(".")[0]) if "." in text else said
     return _affirmed(sentence) or _worded(sentence) or _worded(said) or _agreed(text, said)

@@ -19,6 +19,7 @@ _ANSWER_TAG = re.compile(
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1", re.DOTALL)
 _STARRED = re.compile(r"(?<![\w)])\*(?!\s)([^*]+)(?<!\s)\*(?![\w(])")  # 2*3*4 is a product
 _TAGS = re.compile(r"</?(?:b|i|u|em|strong|code|mark|s)>")
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]+~~")  # out; as text is in Markdown, while LaTeX has ~~ for blanks
 _COMMANDS = re.compile(r"<\|(?:im_end|endoftext|eot_id)\|>|\\(?:text)?color\s*\{[A-Za-z]{1,20}\}")
 _BRACE = re.compile(  # of a command that only sets type, or any
     r"(\\(?:text[a-z]{0,6}|math(?:rm|bf|it|sf|tt|normal)|boldsymbol|bm|[mf]box|boxed|emph|underline)\s*\{)"
@@ -60,7 +61,7 @@ def final_part(answer: str) -> str:
     if tagged := _ANSWER_TAG.findall(text):
         text = tagged[-1]
     text = last_box(text) or text
-    text = _COMMANDS.sub("", text.translate(UNSEEN))
+    text = _COMMANDS.sub("", _STRUCK.sub("", text.translate(UNSEEN)))
     if "</" in text:  # <b> alone may be an option
         text = _TAGS.sub("", text)
     text = unwrapped(text)
