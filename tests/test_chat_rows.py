@@ -16,7 +16,9 @@ from cli_helpers import Call
 from experiment_helpers import make_experiment
 from holdfast.config.remarks import remarks
 from holdfast.errors import InputError
+from holdfast.start.look import is_table, look_at_table
 from holdfast.tasks.chat import as_row
+from holdfast.tasks.columns import TableTask, load_table_task
 from holdfast.tasks.example import Example, open_image
 from holdfast.tasks.jsonl import OwnTask, load_task
 from hub_fixtures import IMAGE, hub_image, table
@@ -240,6 +242,31 @@ def test_a_column_of_turns(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, tasks={"mine": own}, sequence=["mine"])
     (example,) = experiment.task("mine").examples("test")
     assert (example.prompt, example.answer, len(example.images)) == (QUESTION, "red", 1)
+
+
+def test_answers_may_lie_beside_turns_that_only_ask(tmp_path: Path) -> None:
+    """As rows for GRPO do in TRL and ms-swift."""
+    picture(tmp_path, "a.png")
+    rows = [{"prompt": [said("user", "<image>What?")], "image": "a.png", "solution": "a mill"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert is_table(tmp_path / "rows.jsonl")
+    found = look_at_table("", {"test": tmp_path / "rows.jsonl"})
+    assert found.settings["messages"] == "prompt" and found.settings["answer"] == "{solution}"
+    task = load_table_task("mine", TableTask.model_validate(found.settings))
+    (example,) = task.examples("test")
+    assert (example.prompt, example.answer, len(example.images)) == ("What?", "a mill", 1)
+    with pytest.raises(
+        InputError, match=r'if \'solution\' is it, name the columns \(messages: prompt, answer: "{sol'
+    ):
+        rows_of(tmp_path, rows[0])
+
+
+def test_pictures_of_a_chat_lie_in_one_field(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        picture(tmp_path, name)
+    turns = [said("user", "What?"), said("assistant", "a mill")]
+    with pytest.raises(InputError, match="field 'image': stands beside 'images'"):
+        rows_of(tmp_path, {"messages": turns, "image": "a.png", "images": ["b.png"]})
 
 
 def test_numbers_of_examples_are_at_most_or_one_for_each_task(tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ def test_columns_of_one_name_are_not_damage(
         ("\ufeffquestion\tanswer\nq\ta\n", "has its columns apart by tabs; save it with commas"),
         ("question|answer\nq|a\n", "has its columns apart by bars; save it with commas"),
         ("question,answer\n", "has no rows"),
+        ("\n\n", "has no rows"),
+        (
+            'question,answer\n"1\n2",x\n3,y, z\n',
+            "names 2 columns, but its line 4 has 3 fields; quote texts that hold commas",
+        ),
     ],
 )
 def test_columns_apart_by_other_marks_and_a_heading_alone_are_told_as_such(

@@ -267,6 +267,32 @@ def test_markers_are_counted(tmp_path, prompt, images, message):
 
 
 @pytest.mark.parametrize(
+    "marker", ["<Image>", "<img>a.png</img>", "[IMG]", "<ImageHere>", "<image 1>", "![](a.png)"]
+)
+def test_pictures_that_are_marked_in_another_form_are_asked_about(tmp_path, marker):
+    picture(tmp_path)
+    with pytest.raises(InputError, match=r"line 1, field 'prompt': holds .*, which marks no picture here"):
+        task_of(tmp_path, {**ROW, "prompt": f"{marker} what?"}).examples("test")
+    shown = task_of(tmp_path, {**ROW, "prompt": f"{marker} what?", "images": ["a.png"]})
+    if marker in ("<image 1>", "![](a.png)"):  # which may be words about the picture
+        assert len(shown.examples("test")[0].images) == 1
+    else:
+        with pytest.raises(InputError, match="marks no picture here"):
+            shown.examples("test")
+
+
+def test_choices_in_fields_of_their_own_are_asked_about(tmp_path):
+    with pytest.raises(InputError, match="line 1, field 'A': looks like one of the choices"):
+        task_of(tmp_path, {**ROW, "A": "red", "B": "blue"}).examples("test")
+
+
+def test_a_broken_array_is_named_with_its_line(tmp_path):
+    (tmp_path / "rows.json").write_text('[\n {"prompt": "q", "answer": "a"},\n {"prompt": "p",}\n]\n')
+    with pytest.raises(InputError, match=r"rows.json: is broken JSON: .* at line 3, column"):
+        load_task("rows", OwnTask(test=tmp_path / "rows.json"))
+
+
+@pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("image_path", "x.png", "looks like 'images', but no field of that name is read; rename it, or move"),

@@ -128,6 +128,17 @@ def test_a_field_of_csv_may_list_pictures(tmp_path: Path) -> None:
     assert pictured([{"shown": "['a', 'b']"}], tmp_path) == []
 
 
+def test_a_column_row_is_no_number_of_rows(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"q": ["a", "b"], "l": ["x", "y"], "row": [5, 5]}), tmp_path / "mine.parquet")
+    read = examples(tmp_path / "mine.parquet", answer="{l}", prompt="{q} {row}")
+    assert [(example.id, example.prompt) for example in read] == [("train-0", "a 5"), ("train-1", "b 5")]
+
+
+def test_an_object_that_is_no_picture_is_told() -> None:
+    with pytest.raises(BadRow, match="holds no image"):
+        list(pictures_in({"url": "http://x/a.png"}, "image", None))
+
+
 def test_addresses_of_pictures_are_told_as_such(tmp_path: Path) -> None:
     for address in ("https://example.org/x.png", f"file://{tmp_path}/x.png"):
         with pytest.raises(BadRow, match=r"holds an address .* nothing is fetched"):

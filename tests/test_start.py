@@ -152,7 +152,7 @@ def test_init_takes_csv_and_finds_its_pictures_by_what_they_are(tmp_path: Path, 
     assert said.code == 0 and load_experiment(tmp_path / "two.yaml").sequence == ("mine",)
     (tmp_path / "ragged.csv").write_text("question,label\na,b\nc,d,e\n")
     said = call("init", "three.yaml", "--data", "ragged.csv", "--model", "embedded")
-    assert said.code == 2 and "a row of more fields than columns (c, d, ['e'])" in said.err
+    assert said.code == 2 and "names 2 columns, but its line 3 has 3 fields" in said.err
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])

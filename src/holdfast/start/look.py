@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.start.rows import first, has_own_names, meanings, rows_of
+from holdfast.start.rows import answered_beside, first, has_own_names, meanings, rows_of
 from holdfast.tasks.columns import READERS, HubTask, first_rows
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
@@ -96,6 +96,8 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
     named: dict[str, Any]
     if "messages" in meant:
         named = {key: meant[key] for key in ("messages", "images") if key in meant}
+        if answered_beside(rows[0], meant):
+            named["answer"] = f"{{{meant['answer']}}}"
     elif "prompt" in meant and ("answer" in meant or "references" in meant):
         named = {"prompt": f"{{{meant['prompt']}}}"}
         named |= _answer(meant, rows) if "answer" in meant else {}
@@ -115,7 +117,7 @@ def look_at_table(source: str, files: Mapping[Split, Path]) -> Data:
         scorer, key = ("options", "choices") if "choices" in named else ("vqa", "references")
         several = isinstance(named[key], list)
         why = f"there are columns {', '.join(named[key])}" if several else f"there is a column '{named[key]}'"
-    elif "messages" not in named:
+    elif "messages" not in named or "answer" in named:
         scorer, why = scorer_for([Example("", "", str(row[meant["answer"]])) for row in rows])
         why += f" (in the first {len(rows)} rows)" if len(rows) == ROWS_AT_ONCE else ""
     if "choices" in named:

@@ -65,6 +65,12 @@ def meanings(rows: Sequence[Any], folder: Path) -> dict[str, str]:
     rows = [row for row in rows if isinstance(row, Mapping)]
     columns = rows[0] if rows else {}
     meant = {key: name for key, names in COMMON_NAMES.items() if (name := first(names, columns))}
+    if (
+        isinstance(turns := columns.get(meant.get("prompt", "")), list)
+        and turns
+        and isinstance(turns[0], dict)
+    ):
+        meant = {"messages": meant.pop("prompt")} | meant
     answers = [row.get(meant["answer"]) for row in rows] if "answer" in meant else []
     if "references" not in meant and answers and all(isinstance(answer, list) for answer in answers):
         meant["references"] = meant.pop("answer")
@@ -84,10 +90,21 @@ def first(names: Sequence[str], there: Collection[str]) -> str | None:
 def has_own_names(row: Any, folder: Path) -> bool:
     """Whether a row is a question with an answer whose fields are not called as JSONL rows call them."""
     meant = meanings([row], folder)
-    if "messages" in meant or "prompt" not in meant or not meant.keys() & {"answer", "references"}:
+    if "messages" in meant:
+        return answered_beside(row, meant)
+    if "prompt" not in meant or not meant.keys() & {"answer", "references"}:
         return False
     own = any(key != name for key, name in meant.items()) or "answer" not in meant
     return own or ("choices" not in meant and bool(choice_columns(row)))
+
+
+def answered_beside(row: Mapping[str, Any], meant: Mapping[str, str]) -> bool:
+    """Whether a row of turns has its answer not in one of them, but in a column of another name."""
+    turns = row[meant["messages"]]
+    if not isinstance(turns, list) or meant.get("answer", "answer") == "answer":
+        return False
+    said = {turn.get("role", turn.get("from")) for turn in turns if isinstance(turn, Mapping)}
+    return said.isdisjoint(("assistant", "gpt")) and isinstance(row[meant["answer"]], str | int | float)
 
 
 def together(row: Any, folder: Path) -> str:

@@ -42,9 +42,6 @@ def split_file(path: Path, look: Callable[[], object] = lambda: None) -> dict[Sp
             raise InputError(f"{path} {problem}.")
         rows = [] if table else rows_of(path)
         groups = [together(row, path.parent) for row in (_rows(path) if table else rows)]
-    if path.suffix == ".csv" and (beyond := next((row for row in rows if None in row), None)):
-        first = ", ".join(map(str, beyond.values()))[:80]
-        raise InputError(f"{path} has a row of more fields than columns ({first}); quote texts with commas.")
     _check_writable(path, rows)
     look()
     test = _held_out(groups)

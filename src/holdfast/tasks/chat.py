@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from holdfast.tasks.example import IMAGE_MARKER
+from holdfast.tasks.rows import COMMON_NAMES
 
 TURNS = ("messages", "conversations", "prompt")  # the fields that may hold them, the first that does counts
 _WHO = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
@@ -41,7 +42,9 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     field = _field(values) or TURNS[0]
     others = {key: value for key, value in values.items() if key not in (field, "image", "completion")}
-    beside = _listed(values.get("images", values.get("image")))
+    if values.get("image") and values.get("images"):
+        raise BadField("image", "stands beside 'images'; a row's pictures go into one of them")
+    beside = _listed(values.get("images") or values.get("image"))
     pictures = iter(beside)
     said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     shown: list[Any] = []
@@ -62,7 +65,12 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
         )
     answers = [others["answer"]] if others.get("answer") is not None else said["assistant"]
     if len(answers) != 1:
-        raise BadField(field, f"has {len(answers)} turns of the assistant, and no field 'answer'; give one")
+        problem = f"has {len(answers)} turns of the assistant, and no field 'answer'; give one"
+        if column := next((name for name in COMMON_NAMES["answer"] if others.get(name) is not None), None):
+            problem += (
+                f""", or, if '{column}' is it, name the columns (messages: {field}, answer: "{{{column}}}")"""
+            )
+        raise BadField(field, problem)
     if turned:
         raise BadField(field, "answers before it is asked; put the user's turn before the assistant's")
     prompt = "\n".join([*said["system"], *said["user"]])

@@ -30,7 +30,7 @@ from holdfast import files
 from holdfast.errors import InputError, meant, shortened, suggestion
 from holdfast.hub import reach
 from holdfast.settings import columns_named
-from holdfast.tasks.benchmarks.benchmark import BadRow, Benchmark, Record, Records
+from holdfast.tasks.benchmarks.benchmark import NUMBER, BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, choice_list, letter_at
 from holdfast.tasks.chat import BadField, as_row
 from holdfast.tasks.example import Example
@@ -65,7 +65,7 @@ from holdfast.tasks.templates import columns_in, fill, text_of
 
 log = logging.getLogger(__name__)
 
-VERSION = 8  # raise when the same table gives other examples or scores
+VERSION = 9  # raise when the same table gives other examples or scores
 READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
 
@@ -391,14 +391,13 @@ class _ColumnRow(Row):
 
 def _example(settings: Columns, root: Path | None, record: Record, split: Split) -> Example:
     columns = (settings.images,) if isinstance(settings.images, str) else settings.images
-    images: list[Any] = [
-        image for column in columns for image in pictures_in(record.get(column), column, root)
-    ]
+    images: list[Any] = [one for column in columns for one in pictures_in(record.get(column), column, root)]
     id = record.get(settings.id) if settings.id else None
     values: dict[str, Any] = {"rationale": fill(settings.rationale, record), "id": None if id == "" else id}
     if settings.messages is not None:
         try:
-            chat = as_row({"messages": record.get(settings.messages), "images": images})
+            apart = "" if settings.answer or settings.answer_index or settings.references else None
+            chat = as_row({"messages": record.get(settings.messages), "images": images, "answer": apart})
         except BadField as error:
             raise BadRow(str(error)) from None
         values |= {key: chat[key] for key in ("prompt", "answer")}
@@ -417,7 +416,7 @@ def _example(settings: Columns, root: Path | None, record: Record, split: Split)
         values["answer"] = letter if settings.scorer in OF_LETTERS else choices[ord(letter) - ord("A")]
     elif settings.references:
         values["answer"] = majority(references)
-    return _ColumnRow(values, settings.scorer, f"{split}-{record['row']}").example(tuple(images))
+    return _ColumnRow(values, settings.scorer, f"{split}-{record[NUMBER]}").example(tuple(images))
 
 
 def _choices(settings: Columns, record: Record) -> list[str]:

@@ -39,7 +39,7 @@ def problem_of_csv(file: Path) -> str | None:
         OSError: it cannot be read.
     """
     with suppress(csv.Error):
-        return _problem_of_quotes(file) or _problem_of_heading(file)
+        return _problem_of_quotes(file) or _problem_of_heading(file) or _problem_of_widths(file)
     return None
 
 
@@ -55,12 +55,24 @@ def _problem_of_heading(file: Path) -> str | None:
         heading, first = islice(chain(filter(None, _rows(opened)), ([], [])), 2)
     if len(heading) == 1 and (other := _OTHER.search(heading[0])):
         return f"has its columns apart by {_OTHERS[other[0]]}; save it with commas between them"
-    if heading and not first:
+    if not first:
         return "has no rows"
     if len(first) > len(heading):
         counts = f"names {len(heading)} columns, but its first row has {len(first)} fields"
         return f"{counts}; quote texts that hold commas"
     return repeated(heading)
+
+
+def _problem_of_widths(file: Path) -> str | None:
+    """pandas says likewise, but neither why nor what to do."""
+    columns = 0
+    with _opened(file) as opened:
+        for row in (rows := csv.reader(opened)):
+            columns = columns or len(row)
+            if len(row) > columns:
+                counts = f"names {columns} columns, but its line {rows.line_num} has {len(row)} fields"
+                return f"{counts}; quote texts that hold commas"
+    return None
 
 
 def _problem_of_quotes(file: Path) -> str | None:

@@ -221,6 +221,8 @@ def _is_array(path: Path) -> bool:
     except BadField as bad:
         if bad.field is not None:
             raise InputError(f"{path}: an item has the field '{bad.field}' twice; keep one.") from None
+        if "at line " in str(bad):  # of an array over many lines
+            raise InputError(f"{path}: {bad}.") from None
         return False  # a line says better what is wrong
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 

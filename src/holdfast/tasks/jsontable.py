@@ -83,13 +83,14 @@ def parse_row(line: bytes) -> Any:
         BadField: it is none, or an object in it has a key twice, of which one would be lost.
     """
     try:
-        return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_once)
+        return json.loads(line.decode("utf-8-sig").rstrip(), object_pairs_hook=_once)
     except BadField:
         raise
     except UnicodeDecodeError:
         problem = "is not UTF-8 text; save the file as UTF-8"
     except json.JSONDecodeError as error:
-        problem = f"is broken JSON: {error.msg} at column {error.colno}"
+        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        problem = f"is broken JSON: {error.msg} at {place}"
     except RecursionError:
         problem = "is nested too deep; a row has a few levels at most"
     except ValueError:

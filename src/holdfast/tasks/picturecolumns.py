@@ -48,7 +48,8 @@ def _listed(value: Any) -> Sequence[Any]:
 
 def unpacked(item: Any) -> Any:
     """The bytes or the path of a picture that `datasets` stores; anything else as it is."""
-    return item.get("bytes") or item.get("path") if isinstance(item, Mapping) else item
+    stored = isinstance(item, Mapping) and item.keys() & {"bytes", "path"}
+    return item.get("bytes") or item.get("path") if stored else item
 
 
 def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]:

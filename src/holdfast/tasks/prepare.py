@@ -20,7 +20,7 @@ import numpy as np
 from holdfast import files, rng
 from holdfast.errors import HoldfastError, InputError, reason
 from holdfast.tasks.benchmarks import Benchmark
-from holdfast.tasks.benchmarks.benchmark import BadRow, Records
+from holdfast.tasks.benchmarks.benchmark import NUMBER, BadRow, Records
 from holdfast.tasks.benchmarks.fields import FolderImage
 from holdfast.tasks.example import Example, ImageSource, LazyImage
 from holdfast.tasks.imagecheck import SMALLEST_SIDE, size_of
@@ -217,7 +217,7 @@ class _Split:
         for number, record in enumerate(records(), start=1):
             item = None
             try:
-                item = self.benchmark.example({"row": number - 1, **record}, self.split)
+                item = self.benchmark.example({"row": number - 1, **record, NUMBER: number - 1}, self.split)
             except BadRow as bad:
                 self._problem("bad_rows", f"row {number}: {bad}")
             except KeyError as missing:

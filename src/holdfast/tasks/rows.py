@@ -26,8 +26,9 @@ COMMON_NAMES: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations"),
     "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
     "answer": (
-        "answer", "label", "target", "solution", "response", "output", "correct_answer", "correct_option",
-        "ground_truth", "gold", "correct", "gt_answer", "answer_index", "answer_idx", "correct_choice_idx",
+        "answer", "label", "target", "solution", "response", "output", "completion", "correct_answer",
+        "correct_option", "ground_truth", "gold", "correct", "gt_answer", "answer_index", "answer_idx",
+        "correct_choice_idx",
     ),
     "images": ("images", "image", "picture", "img", "image_path"),
     "choices": ("choices", "options"),
@@ -42,9 +43,16 @@ _OTHER_NAMES = {
         r"(answer)?(option|choice|alternative|candidate|distractor)s?(list|text)?s?(\d*|[a-z])", re.I
     ),
 }
+# How others mark a picture. With a number, and in Markdown, text may say so of pictures that are there.
+_OTHER_MARKERS = re.compile(
+    r"<image>|<image ?(?:here|_?placeholder)>|<img>[^<>]*</img>|\[IMG\]"
+    r"|(?P<told><image[ _]?\d+>|!\[[^\]\n]*\]\([^()\s]+\.(?:jpe?g|png|gif|webp|bmp)\))",
+    re.I,
+)
 _LETTER_AND_TEXT = re.compile(r"\(?([A-Z])[).:]{1,2}\s*(.*)", re.DOTALL)
 _CHOICE = re.compile(r"((?:option|opt|choice|answer|alternative|candidate)?[ _-]?)([A-Z]|\d)", re.I)
 RENAME = "rename it, or move it into 'meta' if the model is not to see it"
+CHOICES = "make a list 'choices' of them, or move them into 'meta' if the model is not to see them"
 _WANTED = {  # what a reference must be, for messages
     **dict.fromkeys(OF_LETTERS, _LETTER),
     "number": "it must be a plain number such as 12, -0.5 or 1,200",
@@ -88,6 +96,7 @@ class Row:
             if self.scorer in OF_LETTERS:
                 answer = self._letter(answer, choices)
             prompt = f"{prompt}\n{lettered(choices)}"
+        self._check_markers(prompt.replace(IMAGE_MARKER, ""), len(images))
         markers = prompt.count(IMAGE_MARKER)
         if markers not in (0, len(images)):
             counts = f"has {markers} {IMAGE_MARKER} markers for {len(images)} images"
@@ -125,6 +134,18 @@ class Row:
                 if field not in self.values and names.fullmatch(re.sub(r"[\W_]", "", key)):
                     self.fail(key, f"looks like '{field}', but no field of that name is read; {RENAME}")
 
+        if "choices" not in self.values and (named := choice_columns([key for key, _ in self._others()])):
+            self.fail(
+                named[0], f"looks like one of the choices, but no field of that name is read; {CHOICES}"
+            )
+
+    def _check_markers(self, prompt: str, images: int) -> None:
+        """The mark of a picture in another form would be text, and the picture before it, or nowhere."""
+        for found in _OTHER_MARKERS.finditer(prompt):
+            if not (found["told"] and images):
+                where = f"pictures are named in 'images', and stand where the prompt says {IMAGE_MARKER}"
+                self.fail("prompt", f"holds {shortened(found[0])}, which marks no picture here; {where}")
+
     def _others(self) -> list[tuple[str, Any]]:
         """The fields that are not asked of a row."""
         return [(key, value) for key, value in self.values.items() if key not in (*FIELDS, META)]
@@ -147,7 +168,7 @@ class Row:
         if value != value:
             self.fail(field, "is not a number (NaN), as tables write what is missing; fill it in")
         if not isinstance(value, str):
-            hint = f'; write it in quotes: "{value}"' if isinstance(value, int | float) else ""
+            hint = f'; write it in quotes: "{str(value).lower()}"' if isinstance(value, int | float) else ""
             if field == "answer" and hint and self.values.get("choices"):
                 hint = (
                     "; write a choice's letter or text, or, where it is a place counted from 0, name the "

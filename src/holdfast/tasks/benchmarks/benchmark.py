@@ -13,6 +13,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.task import Split
 
 Record = Mapping[str, Any]
+NUMBER = ""  # the key of a row's number from 0 where its columns may have any name
 Records = Callable[[], Iterator[Record]]  # the rows of a split, from the first one at each call
 
 

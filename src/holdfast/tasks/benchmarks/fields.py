@@ -41,7 +41,7 @@ def letter_at(index: Any, choices: Sequence[str]) -> str:
     if isinstance(index, float) and index.is_integer():  # of a column that pandas kept, as some row has none
         index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(choices):
-        raise BadRow(f"answer {index!r} is no index of {len(choices)} choices")
+        raise BadRow(f"answer {index!r} is no index of {len(choices)} choices, counted from 0")
     return ascii_uppercase[index]
 
 
