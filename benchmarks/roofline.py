@@ -28,7 +28,7 @@ from steps.floor import Rates, floor
 from steps.kernels import on_a_gpu
 from steps.workload import SHAPES, Case, make_rows
 
-from holdfast.learning import loop
+from holdfast.learning import step as learning
 from holdfast.policy import stretches
 from holdfast.policy.drawing import Recorder
 from holdfast.policy.images import PatchMaker
@@ -73,7 +73,7 @@ def count(case: Case, card: Card) -> Meter:
         _time_pictures(meter, policy, cuts, stack)
         stack.enter_context(patch.object(stretches, "_repeat", partial(_replay, meter)))
         stack.enter_context(patch.object(Recorder, "completions", _of_full_length(Recorder.completions)))
-        where, name = (loop, "clip") if KEEPS_STEPS else (torch.nn.utils, "clip_grad_norm_")
+        where, name = (learning, "clip") if KEEPS_STEPS else (torch.nn.utils, "clip_grad_norm_")
         stack.enter_context(patch.object(where, name, partial(_clip, meter)))
         stack.enter_context(on_a_gpu(meter))
         with meter.counting("prefill"):
@@ -83,7 +83,7 @@ def count(case: Case, card: Card) -> Meter:
         optimizer: Any = _Update(meter, policy.model, case.prompts // case.micro)
         with meter.counting("text forward"):
             with meter.repeating(optimizer.parts, launched=True):  # one part of the batch stands for all
-                loop.step(policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE)
+                learning.step(policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE)
             meter.wait()
     return meter
 

@@ -296,6 +296,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tiny.yaml"
 
 
+@pytest.mark.slow
 def test_the_plan_for_one_worker_here_is_the_plan(call: Call, done: Path) -> None:
     """In sum: with the times of earlier results, of which some jobs are left."""
     more = ("general=[presence, facts]", "seeds=[0, 1]")
@@ -352,6 +353,7 @@ def test_cards_that_cannot_be(call: Call, tmp_path: Path, arguments: tuple[Any, 
     assert said in " ".join(refused.err.replace("│", " ").split())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("seven")
 def test_what_is_not_prepared_counts_with_its_published_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call

@@ -21,6 +21,7 @@ from results_helpers import make_results
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 
 
+@pytest.mark.slow
 def test_an_experiment_from_a_mapping_to_frames(tmp_path: Path) -> None:
     settings = TINY | {"output": str(tmp_path / "out"), "store": str(tmp_path / "store"), "general": []}
     settings["methods"] = {"sft": {"objective": "sft", "iterations": 1}}
@@ -94,6 +95,7 @@ def test_the_names_are_there_and_cost_nothing() -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every block of the page, in order, as in a notebook."""
     monkeypatch.chdir(tmp_path)
@@ -160,6 +162,7 @@ def test_what_is_run_and_by_how_many(tmp_path: Path) -> None:
             holdfast.load_results(nothing)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
     """Python imports the script in each process that it starts."""
     settings = {"sequence": ["reading"], "general": [], "train_examples": 4, "test_examples": 2}

@@ -54,6 +54,7 @@ def stage(ran: Path, method: str) -> Path:
     return Path(row["folder"]) / "weights"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "style"), [("sft", "direct"), ("grpo", "cot")])
 def test_a_stage_is_asked_as_its_run_asks_it(
     ran: Path, call: Call, monkeypatch: pytest.MonkeyPatch, method: str, style: str

@@ -196,6 +196,7 @@ def test_colours_stand_for_families():
             assert max(parts) == parts[channel]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unsaved")
 def test_the_page_of_a_large_grid(tmp_path):
     results = make_grid(

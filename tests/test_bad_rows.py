@@ -150,6 +150,7 @@ def test_a_plan_says_which_positions_it_passes_over(tmp_path: Path) -> None:
     assert one.digest() == other.digest()
 
 
+@pytest.mark.slow
 def test_rows_left_out_leave_the_bits_of_data_that_lack_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +185,7 @@ def test_rows_left_out_leave_the_bits_of_data_that_lack_them(
     assert (experiment.store / MEMORY).read_bytes() == known
 
 
+@pytest.mark.slow
 def test_workers_leave_out_the_same_rows(tmp_path: Path) -> None:
     one, two = (
         make_experiment(tmp_path / name, **settings(tmp_path, "axbdce", "xabxce")) for name in ("one", "two")
@@ -193,6 +195,7 @@ def test_workers_leave_out_the_same_rows(tmp_path: Path) -> None:
     assert snapshot(one.store) == snapshot(two.store)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_that_is_killed_goes_on_without_the_row_and_says_so(tmp_path: Path, call: Call) -> None:
     """From the command line, with the embedded model and one row that is too long."""

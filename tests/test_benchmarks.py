@@ -152,6 +152,7 @@ def no_rates(monkeypatch):
     monkeypatch.setattr(duel, "measure_rates", lambda case: Rates(1e12, 1e9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [True, False])
 def test_whatever_an_arm_does_the_others_are_measured(rival, no_rates, together):
     kinds = ("good", "stuck", "full", "broken", "late") if together else ("stuck", "good")
@@ -200,6 +201,7 @@ def test_stopping_prints_what_there_is(rival, no_rates, monkeypatch, capsys):
     assert all(arm.process.poll() is not None for arm in made)
 
 
+@pytest.mark.slow
 def test_holdfast_tells_the_parts_of_a_step(no_rates, tmp_path):
     """Of itself and of another checkout, here the same one; with adapters, and with a profile."""
     pytest.importorskip("peft")
@@ -231,6 +233,7 @@ def test_arms_are_chosen_on_the_command_line(tmp_path):
         names("--base", str(tmp_path / "src" / "holdfast"))
 
 
+@pytest.mark.slow
 def test_fsdp2_goes_where_one_process_goes():
     """Up to rounding, with prompts without pictures among them; Holdfast to the same bits."""
     options = Namespace(batch=4, group=2, tokens=8, steps=2)

@@ -104,6 +104,7 @@ def test_every_state_goes_where_float32_goes() -> None:
     assert cosine < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "forgets"), [("float32", True), ("compact", True), ("kahan", False)])
 def test_second_moments_forget_old_gradients(state: str, forgets: bool) -> None:
     """100 gradients of 1, then 5,000 of 0.001: in bfloat16, rounded to nearest, a moment never falls."""

@@ -60,6 +60,7 @@ def test_split():
     assert TokenBudget(None).split([5] * 4, most_rows=3) == [range(0, 3), range(3, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["packed", "plain"])
 @pytest.mark.parametrize(
     "sampling", [Sampling(max_tokens=9), Sampling(max_tokens=9, temperature=1.2, top_p=0.9)]

@@ -67,6 +67,7 @@ def resealed(files: dict[str, bytes]) -> dict[str, bytes]:
     return files | {"manifest.json": json.dumps(manifest).encode()}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_in_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -189,6 +190,7 @@ def test_a_single_changed_record_is_named(call: Call, made: dict[str, bytes], tm
     assert "is not what its records make: line" in forged.err and "was changed" not in forged.err
 
 
+@pytest.mark.slow
 def test_an_edited_table_is_named(made: dict[str, bytes], tmp_path: Path) -> None:
     name = "tables/headline.csv"
     line = made[name].splitlines()[1]

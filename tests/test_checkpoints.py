@@ -128,6 +128,7 @@ def to_do(exam: Exam, subject: Subject) -> int:
     return len(pending(plan, Store(exam.store), lambda *_: None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"evaluation": {"max_tokens": 16, "batch": 3, "temperature": 0.7}}])
 def test_what_an_experiment_has_is_not_asked_again(
     call: Call, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -181,6 +182,7 @@ def test_what_was_evaluated_is_not_asked_again_by_an_experiment(call: Call, tmp_
     }
 
 
+@pytest.mark.slow
 def test_adapters_of_an_experiment(tmp_path: Path) -> None:
     """They are loaded on its base, as it loads them."""
     pytest.importorskip("peft")
@@ -392,6 +394,7 @@ def test_a_row_that_a_checkpoint_cannot_take_is_named_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_adapters(call: Call, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     adapters = tmp_path / "adapters"
@@ -426,6 +429,7 @@ def test_adapters(call: Call, tmp_path: Path) -> None:
         assert expected in refused.err
 
 
+@pytest.mark.slow
 def test_check(call: Call, tmp_path: Path, hurt: Path) -> None:
     out = tmp_path / "out"
     command = ("check", "embedded", hurt, "--tasks", "presence,measures", *OPTIONS, "--out", out)

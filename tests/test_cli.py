@@ -49,6 +49,7 @@ def test_help_and_errors_load_nothing_heavy() -> None:
         assert done.stdout.strip().endswith(expected)
 
 
+@pytest.mark.slow
 def test_a_merge_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     code = (
         "import signal, sys; sys.argv = ['holdfast', 'merge', 'a', 'b', '--method', 'wise', '--out', 'new']\n"

@@ -23,6 +23,7 @@ def collected(folder: Path, **changes: object) -> Results:
     return collect(experiment, make_plan(experiment), Store(experiment.store), on_damage=pytest.fail)
 
 
+@pytest.mark.slow
 def test_what_a_filter_took_counts_as_training(tmp_path: Path) -> None:
     method = {"objective": "grpo", "filter": "random_matched", "group_size": 4}
     results = collected(tmp_path, methods={"sft": {"objective": "sft"}, "rif": method})

@@ -70,6 +70,7 @@ def test_a_fall_in_partial_scores_counts() -> None:
     assert compare([1.0] * 5, [0.5] * 5).rows[0].verdict == "unclear"  # too few to tell
 
 
+@pytest.mark.slow
 def test_false_alarms_do_not_grow_with_the_number_of_tasks() -> None:
     """Ten tasks of 300 items on which both checkpoints are equally good and disagree on a fifth."""
     generator = np.random.default_rng(1)

@@ -109,6 +109,7 @@ def test_no_family_takes_a_text_at_its_control_tokens(make, tmp_path: Path) -> N
     assert policy.group_logprobs(found, drawn).logprobs_BGR.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", FAMILIES)
 @pytest.mark.parametrize("way", ["as it is", "plain"])
 def test_what_stands_for_a_picture_is_never_sampled(make, way: str, tmp_path: Path) -> None:

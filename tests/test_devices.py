@@ -164,6 +164,7 @@ def watched(visible: Any, monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     return Watched
 
 
+@pytest.mark.slow
 def test_every_worker_sees_a_card_of_its_own(tmp_path: Path, watched: type[Watched]) -> None:
     outcome = run_here(make_experiment(tmp_path, **BOTH), workers=3)
     assert not outcome.failed
@@ -212,6 +213,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they start from nothing")
 def test_copies_have_imported_all_and_know_the_environment_of_their_time(tmp_path: Path) -> None:
     script = tmp_path / "script.py"

@@ -53,6 +53,7 @@ def test_the_base_sees_well_and_has_room_to_learn(row):
         assert row["task"] in GENERAL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["diagrams", "relations", "counting", "facts"])
 def test_the_card_tells_the_truth(name):
     policy = Policy.load("embedded", ModelSettings())

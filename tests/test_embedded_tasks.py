@@ -29,6 +29,7 @@ def test_the_suite_is_seven_tasks_and_three_benchmarks_and_the_seven_turned_roun
     assert len(SEQUENCE) == len(TURNED) == 7 and len(GENERAL) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_examples_are_deterministic_and_answerable(name):
     task = TASKS[name]
@@ -47,6 +48,7 @@ def test_examples_are_deterministic_and_answerable(name):
             assert example.choices["ABCD".index(example.answer)] in example.rationale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_splits_are_disjoint_by_content(name):
     draw = MODULES[name].draw
@@ -92,6 +94,7 @@ def test_a_fifth_of_the_pictures_lacks_the_answer(name):
         assert seen.getcolors() == [((CELL - 1) ** 2, turned.COVER)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(name for name in TASKS if not TASKS[name].options))
 def test_chance_is_what_the_best_guess_gets_that_sees_the_question_alone(name):
     examples = TASKS[name].examples("train", 1200)

@@ -79,6 +79,7 @@ def records(examined: list[Examined]) -> list[Any]:
     return [one.records for one in examined]
 
 
+@pytest.mark.slow
 def test_same_records_as_from_the_model_itself(server: ChatServer, tmp_path: Path) -> None:
     exam = make_exam(tmp_path / "store", 10, "measures", "knowledge", concurrency=4)
     here = examine(find_subject("embedded", exam), exam)
@@ -158,6 +159,7 @@ def test_a_group_is_one_request(server: ChatServer) -> None:
         complete(connect(server, retries=1), group=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -391,6 +393,7 @@ def test_goes_on_where_it_failed(server: ChatServer, tmp_path: Path) -> None:
     assert len(server.requests) == 12 - kept
 
 
+@pytest.mark.slow
 def test_on_the_command_line(
     server: ChatServer, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

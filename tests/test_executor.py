@@ -101,6 +101,7 @@ def rules(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_one_from_outside_ends_with_the_same_results(rules: Path, tmp_path: Path, call: Call) -> None:
     ours = make_experiment(tmp_path / "ours", **SMALL)
@@ -121,6 +122,7 @@ def test_several_workers_failures_and_the_end_are_its_own(rules: Path, tmp_path:
     assert (experiment.store / "stopped").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL | {"executor": "cluster.py:Stopped"})
@@ -174,6 +176,7 @@ def test_one_that_cannot_start_says_where(rules: Path, tmp_path: Path) -> None:
         run(experiment)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_of_the_same_name_elsewhere_does_not_take_the_weights_that_one_keeps(tmp_path: Path) -> None:
     kept = make_experiment(tmp_path, **SMALL)
@@ -207,6 +210,7 @@ def test_a_run_that_waits_for_another_says_so_once(tmp_path: Path) -> None:
     assert len([text for text in said if text.startswith("Another process is at ")]) == 1
 
 
+@pytest.mark.slow
 def test_what_is_found_damaged_on_the_way_counts_and_an_earlier_run_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def arm(name: str, right: tuple[float, ...], cpu: float = 7.0) -> Arm:
     return Arm(Rival(name, ""), [Outcome(cpu, 7.5, 10**9, PARTS, found)])
 
 
+@pytest.mark.slow
 def test_holdfast_does_the_whole_and_a_table_tells(monkeypatch, capsys):
     options = ["--tasks", "reading", "--iterations", "1", "--items", "4", "--arms", "holdfast"]
     monkeypatch.setattr(sys, "argv", ["experiment.py", *options])

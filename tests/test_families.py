@@ -87,6 +87,7 @@ def processed(policy: Policy, text: str, pictures: list[Image.Image]):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("images", [(1, 1), (2, 0, 1), (0, 0)])
 def test_equals_plain_pass(folder, dtype, images, caplog):
@@ -118,6 +119,7 @@ def test_every_parameter_that_matters_has_a_gradient(folder):
     assert set(places) <= moving
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_and_temperature(folder):
     policy = make_policy(folder, activation_checkpointing=True)
     policy.model.double()
@@ -182,6 +184,7 @@ def test_sampled_logprobs_equal_recomputed_ones(any_folder):
         torch.testing.assert_close(again.logprobs_BGR, completions.logprobs_BGR, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_plain_sampling_draws_the_same(folder):
     policy = make_policy(folder)
     prompts = mixed(policy)[2]
@@ -191,6 +194,7 @@ def test_plain_sampling_draws_the_same(folder):
     assert torch.equal(packed.tokens_BGR, plain.tokens_BGR)
 
 
+@pytest.mark.slow
 def test_greedy_equals_generate(any_folder):
     policy = make_policy(any_folder)
     texts, images, prompts = mixed(policy)
@@ -252,6 +256,7 @@ def test_no_token_that_frames_an_image_is_ever_sampled(folders, family):
     assert policy.draw.banned_V[policy.tokenizer.convert_tokens_to_ids(FRAMES[family].split())].all()
 
 
+@pytest.mark.slow
 def test_frozen_features_are_encoded_once_and_equal(folder, monkeypatch):
     frozen, trained = make_policy(folder, freeze=("vision", "projector")), make_policy(folder)
     assert {name for name, p in frozen.model.named_parameters() if not p.requires_grad} == {
@@ -276,6 +281,7 @@ def test_only_the_projector_is_frozen(folder):
     assert frozen and all(any(part in name for part in names) for name in frozen)
 
 
+@pytest.mark.slow
 def test_save_and_load(any_folder, tmp_path):
     policy = make_policy(any_folder)
     policy.save(tmp_path)
@@ -288,6 +294,7 @@ def test_save_and_load(any_folder, tmp_path):
         assert all(torch.equal(mine[name], its[name]) for name in mine)
 
 
+@pytest.mark.slow
 def test_a_token_budget_splits_such_batches_too(folder):
     whole, split = make_policy(folder), make_policy(folder, token_budget=60)
     prompts = mixed(whole)[2]
@@ -295,6 +302,7 @@ def test_a_token_budget_splits_such_batches_too(folder):
     assert torch.equal(one.tokens_BGR, other.tokens_BGR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["packed", "plain"])
 @pytest.mark.parametrize(
     "make",
@@ -331,6 +339,7 @@ def test_an_image_that_the_processor_refuses(any_folder, monkeypatch):
         policy.encode(["w1", "w2"], [[], [Image.new("RGB", (5, 5))]])
 
 
+@pytest.mark.slow
 def test_negative_control(folder, monkeypatch):
     """An off-by-one in positions must not pass for rounding."""
     policy = make_policy(folder)
@@ -354,6 +363,7 @@ def test_pixel_bounds_are_for_qwen(folder):
         make_policy(folder, max_pixels=1000)
 
 
+@pytest.mark.slow
 def test_adapters(folder):
     pytest.importorskip("peft")
     policy = make_policy(folder, path=str(folder), lora={"rank": 3, "alpha": 6})

@@ -86,6 +86,7 @@ def test_every_listed_family_is_tested():
     assert FAMILIES.keys() <= {*MAKERS, "gemma4_text"}  # which has no pictures: test_text_models.py
 
 
+@pytest.mark.slow
 def test_a_family_from_outside_gets_the_packed_pass(folders, monkeypatch, caplog):
     monkeypatch.setitem(FAMILIES, "llava_next", LlavaNext)
     policy = make_policy(folders["llava_next"])
@@ -116,6 +117,7 @@ def test_features_are_kept_only_where_nothing_that_makes_them_is_trained(folders
         assert not any("vision_tower" in name for name in gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", FREEZES)
 def test_the_estimate_trains_what_the_policy_trains(folder, freeze):
     """Numbers in trained weights, known before any weight is read."""
@@ -128,6 +130,7 @@ def test_the_estimate_trains_what_the_policy_trains(folder, freeze):
     assert known.trained < known.parameters
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs peft")
 @pytest.mark.parametrize("freeze", [(), *FREEZES])
 def test_the_estimate_of_adapters_leaves_out_frozen_parts(folder, freeze):
@@ -162,6 +165,7 @@ def test_weights_have_the_same_parts_in_a_file_and_in_a_model(folder):
     assert in_files == in_model and all(in_model.values())
 
 
+@pytest.mark.slow
 def test_frozen_parts_do_not_move(folder, tmp_path):
     policy = make_policy(folder, freeze=("vision",))
     prompts = policy.encode(["w1 w2"], [[Image.linear_gradient("L").resize((32, 32)).convert("RGB")]])
@@ -174,6 +178,7 @@ def test_frozen_parts_do_not_move(folder, tmp_path):
     assert moved["projector"] > 0 and moved["block 0"] > 0
 
 
+@pytest.mark.slow
 def test_shapes_of_vision_towers(folders):
     """Patches of 8 pixels, four of which become one token; LLaVA's stay as they are."""
     merges = {"llava": 1, "llava_next": 1, "llava_onevision": 1}

@@ -179,6 +179,7 @@ BAD = [
 ROW = r"strips strip-2 \(.*rows.jsonl, line 3\)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "message"), BAD, ids=["strip", "long", "token", "huge", "target"])
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_bad_row_is_named_before_any_work(tmp_path, call: Call, command, row, message):

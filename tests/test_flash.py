@@ -87,6 +87,7 @@ FOLDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "span"), [(torch.float64, 1e-6), (torch.float32, 1e-4), (torch.bfloat16, 0.1)], ids=str
 )
@@ -123,6 +124,7 @@ def test_activations_are_recomputed_alike(tmp_path, kernels, monkeypatch):
         torch.testing.assert_close(results[1][name], gradient, rtol=0, atol=1e-9, msg=name)
 
 
+@pytest.mark.slow
 def test_gradients_of_merged_parts(kernels):
     generator = torch.Generator().manual_seed(0)
     leaves = [

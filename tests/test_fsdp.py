@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
@@ -47,6 +48,7 @@ def whole(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: one.full_tensor().detach().clone() for name, one in model.named_parameters()}
 
 
+@pytest.mark.slow
 def test_fsdp2_takes_a_policy_and_gives_one_back(tmp_path: Path) -> None:
     policy = Policy.load(EMBEDDED, ModelSettings(device="cpu"))
     policy.save(tmp_path / "ours")

@@ -359,6 +359,7 @@ def test_isdft_goes_a_share_of_the_way_to_the_teacher(tmp_path: Path) -> None:
     assert 0 < rows[1]["kl"] < rows[0]["kl"]
 
 
+@pytest.mark.slow
 def test_self_distillation_moves_towards_what_the_model_says_when_it_is_shown_the_answer(
     tmp_path: Path,
 ) -> None:

@@ -63,6 +63,7 @@ def changed(model):
     return [module for module in modules if not isinstance(module, torch.nn.Linear)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "dtype", "span"),
     [
@@ -105,6 +106,7 @@ def test_every_norm_gate_and_rotation_is_fused(tmp_path, as_on_a_gpu):
     assert all(hasattr(getattr(file, name), "__wrapped__") for name in fused.ROTARY)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_draws_the_same(tmp_path, as_on_a_gpu):
     policy = make_policy(make_folder(tmp_path))
     prompts, how = mixed_prompts(policy, True), Sampling(max_tokens=20)

@@ -244,6 +244,7 @@ def _pick(tab: Tab, id: str, value: str) -> None:
     tab.ask(f"document.getElementById('{id}').dispatchEvent(new Event('change'))")
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_page_counts_fates_as_the_analysis_does(tab, page):
     results = _results()

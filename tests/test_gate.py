@@ -135,6 +135,7 @@ def test_scores_in_between_end_a_task_where_their_mean_shows_a_loss() -> None:
     assert len(enough.value.records) == 200
 
 
+@pytest.mark.slow
 def test_check_ends_tasks_early(call: Call, hurt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, asked = LocalGenerator.generate, []
 
@@ -255,6 +256,7 @@ def test_answers_of_different_settings_are_not_compared() -> None:
     assert replace(ours, records=[]).asked_in == ours.asked_in
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 def test_a_setting_that_does_not_compare_is_refused_before_the_first_question(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
@@ -378,6 +380,7 @@ def test_the_share_that_turned_is_rounded_as_tables_are() -> None:
     assert said == "t: 1 of 16 judgements turned (6.3 points), 1 response differs"
 
 
+@pytest.mark.slow
 def test_drawn_answers_are_too_noisy_and_the_setting_is_named(call: Call) -> None:
     options = ("embedded", "embedded", "--tasks", "measures", *OPTIONS, "--out", "out")
     said = call("check", *options, "evaluation.temperature=1", "--noise-floor", "5")

@@ -151,6 +151,7 @@ def run_action(folder: Path, **inputs: str) -> tuple[subprocess.CompletedProcess
     return done, dict(line.split("=", 1) for line in lines), (folder / "summary").read_text()
 
 
+@pytest.mark.slow
 def test_the_action_runs_as_it_is(tmp_path: Path) -> None:
     options = "\n".join(
         ("--suite", "core", "prompts=embedded", "evaluation.max_tokens=32", "test_examples=8")

@@ -49,6 +49,7 @@ def draws(policy: Policy) -> list[torch.Tensor]:
     return [drawn.tokens_BGR, drawn.mask_BGR, drawn.logprobs_BGR, again.logprobs_BGR.detach()]
 
 
+@pytest.mark.slow
 def test_nothing_but_the_ends_changes_what_is_sampled(folder: Path) -> None:
     file = folder / "generation_config.json"
     stock = json.loads(file.read_text())

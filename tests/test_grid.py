@@ -305,6 +305,7 @@ def test_a_measure_with_nothing_behind_it_is_not_taken_for_none(tmp_path: Path) 
     assert load_experiment(path).measures == {}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, {"max_jobs": 5, "train_examples": 4, "test_examples": 2})
@@ -315,6 +316,7 @@ def test_a_large_grid_asks_before_it_starts(tmp_path: Path, call: Call) -> None:
     assert call("run", str(config), "--yes").code == 0
 
 
+@pytest.mark.slow
 def test_measures_change_nothing_that_is_learned_or_judged(tmp_path: Path) -> None:
     """Every measure runs between the jobs it could disturb, in the process that holds their policy."""
     settings = {"keep_weights": "all", "general_every_stage": True, "test_examples": 4}
@@ -338,6 +340,7 @@ def test_measures_change_nothing_that_is_learned_or_judged(tmp_path: Path) -> No
     assert everything["l2"] > 0 and -1 < everything["cosine"] < 1
 
 
+@pytest.mark.slow
 def test_the_shipped_grids_share_every_common_job() -> None:
     """Jobs with one fingerprint run once, whichever experiment asks first."""
     names = ("lr", "kl", "cot", "arms", "order", "rif")

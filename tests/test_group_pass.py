@@ -103,6 +103,7 @@ BATCHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("images", BATCHES.values(), ids=BATCHES)
 def test_equals_plain_pass(folder, images, dtype):
@@ -226,6 +227,7 @@ def test_first_use_check_passes(folder, caplog):
     assert not caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [make_qwen2_folder, make_qwen3_folder])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_other_qwen_vl(tmp_path, make, dtype):

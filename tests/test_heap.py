@@ -21,6 +21,7 @@ print(faults[-1] - faults[2])  # the heap has grown by then
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 def test_freed_memory_is_kept():
     faults = int(subprocess.check_output([sys.executable, "-c", CYCLES]))

@@ -47,6 +47,7 @@ def taught(folder: Path, sequence: list[str]) -> Path:
     return folder / "model"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.usefixtures("undrawn")
 def test_from_releases_to_a_report(

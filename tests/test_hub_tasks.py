@@ -38,6 +38,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_from_a_release_to_scores(made, name, form):
     task = made(name, form)

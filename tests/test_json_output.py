@@ -31,6 +31,7 @@ def value(said: Said) -> Any:
     return json.loads(said.out)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_an_experiment_from_plan_to_store(tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL)
@@ -60,6 +61,7 @@ def test_an_experiment_from_plan_to_store(tmp_path: Path, call: Call) -> None:
     )  # the next one is for people
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_code_of_the_users_may_print(tmp_path: Path, call: Call) -> None:
     (tmp_path / "rules.py").write_text(

@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     return make_folder(tmp_path_factory.mktemp("model"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_known_family_is_written_out(family, tmp_path):
     policy = make_policy(FAMILIES[family](tmp_path))
@@ -44,6 +45,7 @@ def test_every_known_family_is_written_out(family, tmp_path):
         torch.testing.assert_close(gradient, wanted[2][name], rtol=0, atol=1e-4 * scale, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_drawn_is_what_is_recomputed(family, tmp_path, caplog):
     policy = make_policy(FAMILIES[family](tmp_path))

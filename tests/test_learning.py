@@ -186,6 +186,7 @@ def test_sft_is_the_negative_log_likelihood():
     assert Likelihood(sft(), {}).loss(policy, groups).loss.item() == pytest.approx(3.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [sft(), grpo(), grpo(loss_mean=4)], ids=["sft", "grpo", "of means"])
 def test_micro_batches_do_not_change_a_step(method, tmp_path):
     items = items_of("tissue", 8)
@@ -206,6 +207,7 @@ def test_micro_batches_do_not_change_a_step(method, tmp_path):
     )  # AdamW's first step is learning_rate · sign: rounding shows where a gradient is near zero
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "dtype"),
     [
@@ -238,6 +240,7 @@ def test_a_killed_stage_resumes_to_the_same_bits(method, dtype, tmp_path, caplog
     assert strip[0] == strip[1] and len(strip[0]) == 5
 
 
+@pytest.mark.slow
 def test_training_does_what_it_is_for(tmp_path):
     items = items_of("photos", 64)
     policy = Policy.load("embedded", ModelSettings())

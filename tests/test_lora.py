@@ -54,6 +54,7 @@ def adapted(folder, settings: dict | None = None, **other) -> Policy:
     return policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("settings", [LORA, EVERYWHERE], ids=["language", "vision too"])
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -184,6 +185,7 @@ def test_merged_model_is_an_ordinary_one(folder, tmp_path):
     assert policy.adapted and any("lora_" in name for name, _ in policy.model.named_parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [make_folder, make_text_folder], ids=["tied", "not tied"])
 @pytest.mark.parametrize("ends", ["lm_head", "embed_tokens", "lm_head q_proj embed_tokens"])
 def test_adapters_of_embeddings(make, ends, tmp_path):
@@ -220,6 +222,7 @@ def test_adapters_of_embeddings(make, ends, tmp_path):
     assert policy.model.config.tie_word_embeddings == tied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [make_folder, make_text_folder, make_llava_folder, make_idefics3_folder])
 def test_no_adapters_outside_the_text_model_unless_asked(make, tmp_path):
     folder = make(tmp_path / "base")
@@ -306,6 +309,7 @@ def test_wrong_settings_and_files(folder, tmp_path, monkeypatch):
         make_policy(folder, lora=LORA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beside",
     [
@@ -364,6 +368,7 @@ def test_without_adapters_of_pefts_stands_the_base(folder, tmp_path, plain):
     assert not torch.allclose(loaded.group_logprobs(prompts, completions).logprobs_BGR, base, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_experiment_with_adapters(tmp_path):
     """Stages go on from the saved adapters, in parts of a few tokens."""
     model = {"path": "embedded", "lora": {"rank": 2}, "token_budget": 150}

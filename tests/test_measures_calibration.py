@@ -47,6 +47,7 @@ def policy() -> Policy:
     return Policy.load("embedded", ModelSettings(path="embedded"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("style", "end"), [("cot", "}"), ("direct", "<|im_end|>")])
 def test_confidence_is_the_product_over_the_answer_and_its_end_as_the_plain_pass_has_it(
     policy: Policy, style, end: str
@@ -241,6 +242,7 @@ def test_the_base_has_its_row_where_the_first_method_is_not_measured() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_from_the_command_line_to_the_report(tmp_path: Path, call: Call) -> None:
     changes = {
         "methods": {"sft": {"objective": "sft", "iterations": 1}},

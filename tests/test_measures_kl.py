@@ -82,6 +82,7 @@ def test_one_token_is_the_closed_form(pair):
     assert (row["prompts"], row["samples"], row["tokens"], row["exact"]) == (5, 1, 10, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [True, False])
 def test_two_tokens_are_right_in_expectation(pair, exact, monkeypatch):
     """Samples of one prompt, as prompts of their own: their mean is the enumerated divergence."""

@@ -33,6 +33,7 @@ def policy():
     return Policy.load("embedded", ModelSettings())
 
 
+@pytest.mark.slow
 def test_a_few_steps_bring_back_what_was_overwritten(policy):
     before = state(policy)
     row = measure(policy)

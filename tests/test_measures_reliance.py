@@ -68,6 +68,7 @@ def test_hidden_forgetting_by_hand() -> None:
     assert row["change"].value == pytest.approx((0.5 - 0.25) - 0.75)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_through_plan_store_and_report(tmp_path: Path) -> None:
     methods = {"sft": {"objective": "sft", "iterations": 1}}
     experiment = make_experiment(

@@ -222,6 +222,7 @@ def test_gradients_are_those_of_the_loops_loss(normalise_std):
     assert close(gradient, -flat(supervised.loss(policy, groups).loss, parameters))
 
 
+@pytest.mark.slow
 def test_rows_are_of_the_loops_gradients(made):
     """Norms and risks of a whole run, from the loss that the loop would step on."""
     policy, items = embedded(), embedded_items("measures", 2)
@@ -310,6 +311,7 @@ def test_nothing_is_touched_and_repeats_are_equal(made):
     assert made["fisher_trace"] > 0 and len(made["instances"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["plain", "checkpointing", "parts"])
 def test_other_ways_to_compute_give_the_same(change, made):
     policy = embedded(activation_checkpointing=change == "checkpointing")

@@ -383,6 +383,7 @@ def page(tmp_path_factory):
         return build(results, tmp_path_factory.mktemp("grid"))
 
 
+@pytest.mark.slow
 def test_every_section_stands_in_the_page(page):
     html = page.read_text(encoding="utf-8")
     for section in ("settings", "drift", "why", "risk", "probe"):
@@ -406,6 +407,7 @@ def test_a_report_without_measurements_stays_as_it_was(tmp_path):
     assert not {path.stem for path in (tmp_path / "tables").iterdir()} & NEW
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unsaved")
 def test_partly_measured_runs(tmp_path):
     """A stage without drift, an unfinished chain, no probe yet, and a joint run beside them."""
@@ -439,6 +441,7 @@ def test_no_movement_is_drawn_of_what_began_at_a_length_of_0(recwarn):
     assert not recwarn.list
 
 
+@pytest.mark.slow
 def test_axes_of_predictors_say_what_they_are_in(monkeypatch):
     monkeypatch.setattr("holdfast.report.sections.predictors.SHOWN", 9)
     analysis = analyse(measured(("sft", "grpo"), seeds=(0, 1, 2)))

@@ -224,6 +224,7 @@ def test_weights_gradients_and_optimiser_are_exact(lora: Lora | None, dtype: Any
     assert made.parts["optimiser"] == sum(tensor.nbytes for tensor in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("group", "batch"), [(1, 32), (8, 16)])
 def test_activations_are_near_what_autograd_keeps(dtype: Any, group: int, batch: int) -> None:
@@ -267,6 +268,7 @@ def saved(policy: Policy, work: Callable[[], object]) -> int:
     return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("make", [make_gemma3_folder, make_gemma4_folder, make_text_folder])
 def test_layers_of_another_make_are_shown_a_few_tokens(

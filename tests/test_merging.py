@@ -125,6 +125,7 @@ def moved(folder: Path, by: float) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_whole_model(call: Call, tmp_path: Path) -> None:
     base, one, other = (moved(tmp_path / str(by), by) for by in (0.0, 0.5, -1.0))
     (one / "retention").mkdir()  # what strategies left is no part of a model

@@ -54,6 +54,7 @@ def verify_all(experiment: Experiment) -> None:
         store.verify(job)
 
 
+@pytest.mark.slow
 def test_an_experiment_gives_the_files_of_a_store_on_a_disk(
     tmp_path: Path, url: str, undisturbed: dict
 ) -> None:
@@ -77,6 +78,7 @@ def test_where_a_store_lies_is_in_no_fingerprint(tmp_path: Path, plan: Plan) -> 
     assert make_plan(away(tmp_path, "s3://bucket/runs", cache="c")).digest() == plan.digest()
 
 
+@pytest.mark.slow
 def test_another_machine_goes_on_from_the_step_checkpoint(
     tmp_path: Path, url: str, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def die_in_the_second_stage() -> None:
     Remote.write = write  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_elsewhere(tmp_path: Path, undisturbed: dict) -> None:
     url = f"file://{tmp_path}/place"
     config = write_config(tmp_path, SETTINGS | {"store": url, "cache": str(tmp_path / "lost")})
@@ -131,6 +134,7 @@ def test_a_killed_run_goes_on_elsewhere(tmp_path: Path, undisturbed: dict) -> No
     assert snapshot(other.store_folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_run_does_again_what_is_damaged_there(
     tmp_path: Path, memory: str, plan: Plan, undisturbed: dict
 ) -> None:
@@ -150,6 +154,7 @@ def test_a_run_does_again_what_is_damaged_there(
     assert any(name.startswith("damaged/learn-") for name in objects(memory))
 
 
+@pytest.mark.slow
 def test_a_network_that_stays_away_stops_the_run_which_goes_on_afterwards(
     tmp_path: Path, memory: str, faults: Faults, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +327,7 @@ def test_a_store_that_is_neither_folder_nor_url(tmp_path: Path, store: object) -
         make_experiment(tmp_path, store=store)
 
 
+@pytest.mark.slow
 def test_a_run_prunes_the_weights_that_it_does_not_keep(tmp_path: Path, memory: str) -> None:
     experiment = away(tmp_path, memory, keep_weights="last")
     assert not run(experiment).failed
@@ -352,6 +358,7 @@ def test_with_what_a_result_was_made_is_told_on_another_machine(
     assert here.made(job) == {"machine": "there"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_commands_work_on_it(tmp_path: Path, memory: str, call: Call) -> None:
     config = write_config(tmp_path, SETTINGS | {"store": memory})

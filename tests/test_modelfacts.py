@@ -33,6 +33,7 @@ print("imported:", *sorted(heavy))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("retention", "imported"),
     [

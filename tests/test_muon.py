@@ -87,6 +87,7 @@ def test_two_steps_by_hand() -> None:
     assert not torch.equal(model.two.weight, other.two.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [sft, grpo])
 def test_a_killed_stage_goes_on_to_the_same_bits(
     make: type[Method], tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -104,6 +105,7 @@ def test_a_killed_stage_goes_on_to_the_same_bits(
     assert all(torch.equal(one, weights(resumed)[name]) for name, one in weights(whole).items())
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path: Path) -> None:
     policy = Policy.load("embedded", ModelSettings())
     train(policy, sft(batch=8, optimizer="muon"), tmp_path, 10, items_of("photos", 16))

@@ -145,6 +145,7 @@ def test_addresses_of_pictures_are_told_as_such(tmp_path: Path) -> None:
             list(pictures_in(address, "shown", tmp_path))
 
 
+@pytest.mark.slow
 def test_a_fraction_may_come_late_in_json(tmp_path: Path) -> None:
     """`datasets` takes the type of a column from the first 10 MB of a file."""
     rows = [{"q": "?" * 6000, "a": n} for n in range(2000)] + [{"q": "last", "a": 0.5, "late": "column"}]

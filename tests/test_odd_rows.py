@@ -80,6 +80,7 @@ def test_official_rows(tmp_path: Path, name: str) -> None:
     assert bad > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HUB)
 def test_hub_rows_with_nulls(tmp_path: Path, name: str) -> None:
     HUB[name](tmp_path)

@@ -151,6 +151,7 @@ def stepped(policy, method, objective, groups):
     return row, {name: one.grad.clone() for name, one in policy.trained().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"updates": 2}, {"loss_mean": "sequences"}, {"micro_batch": 2}],
                          ids=["prefill", "updates", "sequences", "micro-batches"])  # fmt: skip
 def test_what_teaches_nothing_is_left_out_of_the_pass_and_not_of_the_means(policy, changes, monkeypatch):

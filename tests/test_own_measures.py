@@ -101,6 +101,7 @@ METHODS = {
 SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "methods": METHODS}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_measure_of_ones_own_from_the_command_line_to_the_report(
     rules: Path, tmp_path: Path, call: Call
@@ -151,6 +152,7 @@ def test_measures_are_read_without_torch(tmp_path: Path) -> None:
     assert done.stdout.split() == [*KINDS, "False"]
 
 
+@pytest.mark.slow
 def test_what_it_does_to_a_policy_reaches_nothing_else(rules: Path, tmp_path: Path) -> None:
     """`Length` leaves the policy at zero, in the process that goes on with it."""
     bare = make_experiment(tmp_path / "bare", **SMALL, keep_weights="all")

@@ -67,6 +67,7 @@ def test_every_key_says_where_it_comes_from(path: Path) -> None:
     assert not silent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["main", "kl", "cot", "rif", "fair"])
 def test_the_released_values(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of RFT, wherever a config does not ask about just that value; of SFT, in main."""

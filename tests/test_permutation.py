@@ -99,6 +99,7 @@ def _study(generator: np.random.Generator, gap: float, items: int = 50) -> tuple
     return _scores(sides[0]), _scores(sides[1])
 
 
+@pytest.mark.slow
 def test_p_is_uniform_under_the_null_and_small_under_an_effect():
     generator = np.random.default_rng(5)
     null = permutation_tests([_study(generator, 0.0) for _ in range(300)])

@@ -55,6 +55,7 @@ def test_the_first_method_in_sequence_stands_for_a_reference(tmp_path: Path) -> 
         pilot_of(make_experiment(tmp_path, methods={"joint": joint}))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_stops_and_goes_on_when_told_to(tmp_path: Path, call: Call) -> None:
     config = write_config(

@@ -77,6 +77,7 @@ def read_by_nobody() -> None:
     os.dup2(writer, sys.stdout.fileno())
 
 
+@pytest.mark.slow
 def test_nobody_reads_on(call: Call, tmp_path: Path) -> None:
     """The work goes on: a run of hours must not end with the `head` or `tee` behind it."""
     changes = {
@@ -103,6 +104,7 @@ def test_nobody_reads_on(call: Call, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_no_standard_output_at_all(call: Call, tmp_path: Path) -> None:
     config = write_config(tmp_path)
     assert call("plan", config).code == 0  # a second one need not import torch

@@ -133,6 +133,7 @@ def test_what_determines_a_stage_has_not_grown() -> None:
     assert len(settings) == 18
 
 
+@pytest.mark.slow
 def test_a_filter_may_shorten_a_stage(tmp_path: Path) -> None:
     """As many passes over what is kept as there would have been over everything."""
     method = {"objective": "grpo", "filter": "random_matched", "filter_shortens": True, "iterations": 8}

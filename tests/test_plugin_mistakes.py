@@ -236,11 +236,13 @@ def test_a_filter_of_ones_own_that_keeps_nothing(mistakes: Path, tmp_path: Path)
     assert said.endswith("nothing keeps none of 8 training examples; it must keep one or more.")
 
 
+@pytest.mark.slow
 def test_positions_may_be_an_array(mistakes: Path, tmp_path: Path) -> None:
     method = {"objective": "grpo", "filter": "mistakes.py:array", "iterations": 1}
     assert not run_here(make_experiment(tmp_path, **SMALL, methods={"m": method})).failed
 
 
+@pytest.mark.slow
 def test_advantages_worked_out_in_place_leave_the_rewards_as_they_were(
     mistakes: Path, tmp_path: Path
 ) -> None:
@@ -252,6 +254,7 @@ def test_advantages_worked_out_in_place_leave_the_rewards_as_they_were(
     assert 0 <= row["reward"] <= 1
 
 
+@pytest.mark.slow
 def test_errors_of_classes_of_ones_own_have_their_line_and_end_a_job_alone(
     mistakes: Path, tmp_path: Path
 ) -> None:
@@ -264,6 +267,7 @@ def test_errors_of_classes_of_ones_own_have_their_line_and_end_a_job_alone(
     assert re.search(r"mistakes.py failed: line \d+: FileNotFoundError: .*/nowhere/at/all", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
@@ -326,11 +330,13 @@ def test_hooks_that_cannot_be_called_are_named_before_any_work(mistakes: Path, t
     load_experiment(write_config(tmp_path, {**SMALL, "methods": {"m": fine}}))
 
 
+@pytest.mark.slow
 def test_hooks_may_give_nothing_and_numbers_of_torch(mistakes: Path, tmp_path: Path) -> None:
     method = {"objective": "sft", "iterations": 4, "retention": {"kind": "mistakes.py:Says", "what": "fine"}}
     assert not run_here(make_experiment(tmp_path, **SMALL, methods={"m": method})).failed
 
 
+@pytest.mark.slow
 def test_what_code_does_to_torch_reaches_no_other_job(mistakes: Path, tmp_path: Path) -> None:
     methods = {"m": {"objective": "sft", "iterations": 1}}
     meddled = make_experiment(tmp_path / "a", **SMALL, methods=methods, measures={f"{mistakes}:Meddles": {}})
@@ -349,6 +355,7 @@ def test_what_code_does_to_torch_reaches_no_other_job(mistakes: Path, tmp_path: 
     assert first == second
 
 
+@pytest.mark.slow
 def test_what_a_function_does_to_torch_reaches_not_even_its_own_job(mistakes: Path, tmp_path: Path) -> None:
     method = {"objective": "grpo", "reward": {"mistakes.py:meddles": 1.0}, "iterations": 1}
     threads = torch.get_num_threads()

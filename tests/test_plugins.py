@@ -166,6 +166,7 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_way_of_learning_a_reward_a_filter_and_a_strategy_of_ones_own(rules: Path, tmp_path: Path) -> None:
     methods = {
         "mine": {

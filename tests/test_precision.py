@@ -60,6 +60,7 @@ def test_what_kahan_summation_itself_cannot_hold(tmp_path: Path) -> None:
     assert "together at most" in said(tmp_path, 1e-8, "bfloat16")[0]
 
 
+@pytest.mark.slow
 def test_plan_and_run_say_it(call: Call, tmp_path: Path) -> None:
     methods = {"m": {"objective": "sft", "learning_rate": 1e-11, "iterations": 1}}
     config = write_config(tmp_path, {"methods": methods, "sequence": ["reading"], "general": []})

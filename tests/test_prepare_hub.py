@@ -107,6 +107,7 @@ class FakeHub(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_downloading_from_a_hub(tmp_path, data):
     """The newer organisation's id is not there, the older one's is; only the task's files are fetched."""
     HUB["pope"](tmp_path / "repository")

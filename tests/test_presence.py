@@ -119,6 +119,7 @@ def test_a_run_may_leave_the_report_to_another(tmp_path: Path, call: Call) -> No
     assert told.code == 0 and "are not there" not in told.err and (folder / "report/index.html").exists()
 
 
+@pytest.mark.slow
 def test_nothing_of_it_stays_in_the_results(tmp_path: Path) -> None:
     one, two = (
         make_experiment(tmp_path / name, **SMALL, ray={"retries": n}) for n, name in ((0, "a"), (9, "b"))

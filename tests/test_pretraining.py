@@ -19,6 +19,7 @@ from pretrain_embedded.curriculum import caption_drill
 from processes import FORKED
 
 
+@pytest.mark.slow
 def test_a_short_pre_training_is_deterministic_and_gives_a_loadable_model(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "BATCH", 8)
     monkeypatch.setattr(train, "VISION_STEPS", 2)
@@ -35,6 +36,7 @@ def test_a_short_pre_training_is_deterministic_and_gives_a_loadable_model(tmp_pa
     assert "| diagrams | cot |" in card and "| presence | direct |" in card
 
 
+@pytest.mark.slow
 def test_the_vision_probe_reads_cells_in_the_order_in_which_they_are_told():
     """A probe on frozen features of the shipped model names most cells at once."""
     policy = Policy.load("embedded", ModelSettings(device="cpu"))
@@ -64,6 +66,7 @@ def be_tool(said, arguments):
     runpy.run_path(arguments[0], run_name="__main__")
 
 
+@pytest.mark.slow
 def test_the_tool_trains_in_two_processes_to_the_end(tmp_path, monkeypatch, capsys):
     tool = Path(__file__).parents[1] / "tools" / "pretrain_embedded"
     steps = ["--steps", "2", "--processes", "2", "--examples", "1"]

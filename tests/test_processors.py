@@ -34,6 +34,7 @@ FAMILIES = ("qwen2", "onevision", "smolvlm", "internvl", "mistral3")
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_whose_processors_ask_for_torchvision(tmp_path, family):
     if family == "smolvlm":
@@ -150,6 +151,7 @@ def test_a_damaged_processor_and_a_missing_model_are_said_by_the_plan(call: Call
     assert said.code == 0 and "not-on-this-disk" in said.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["plan", "run", "evaluate", "merge"])
 def test_a_torchvision_for_another_torch_is_one_line(tmp_path, command):
     """As pip leaves it when torch alone is upgraded."""

@@ -59,6 +59,7 @@ def config(ran: Path, call: Call) -> Path:
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
+@pytest.mark.slow
 def test_every_result_says_with_what_it_was_made_and_is_named_without(ran: Path) -> None:
     experiment = make_experiment(ran, **SMALL)
     plan, store = make_plan(experiment), Store(experiment.store)
@@ -205,6 +206,7 @@ def test_records_are_exported_in_three_forms(ran: Path, config: Path, tmp_path: 
     assert "must end in .jsonl, .csv, .parquet" in call("export", config, "--records", tmp_path / "x.xls").err
 
 
+@pytest.mark.slow
 def test_an_export_says_what_it_lacks(ran: Path, tmp_path: Path, call: Call) -> None:
     """A file of fewer records looks like the whole."""
     shutil.copytree(ran / "store", tmp_path / "store")
@@ -222,6 +224,7 @@ def test_an_export_says_what_it_lacks(ran: Path, tmp_path: Path, call: Call) -> 
         assert missing == f"2 of {total} results are not in {tmp_path / 'store'}; 'holdfast run' makes them."
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_for_a_column(ran: Path, config: Path, tmp_path: Path, call: Call) -> None:
     sizes = {}
     for width, options in ((3.25, ()), (6.75, ("--width", 6.75))):

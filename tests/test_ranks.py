@@ -56,6 +56,7 @@ def by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return snapshot(experiment.store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", [pytest.param("none", marks=pytest.mark.cluster), "optimizer", "full"])
 def test_two_devices_give_what_one_gives(shard: str, tmp_path: Path, by_one: dict[str, Any]) -> None:
     experiment = make_experiment(tmp_path, **SMALL, devices=2, shard=shard)
@@ -63,6 +64,7 @@ def test_two_devices_give_what_one_gives(shard: str, tmp_path: Path, by_one: dic
     assert snapshot(experiment.store) == by_one
 
 
+@pytest.mark.slow
 def test_an_error_of_ones_own_code_on_another_rank_has_its_line(tmp_path: Path) -> None:
     (tmp_path / "rules.py").write_text(
         "from holdfast.learning.retention import Strategy\n\n\nclass Fails(Strategy):\n    kind: str\n\n"
@@ -90,6 +92,7 @@ def in_a_stage(store: Path, do: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.cluster), 1])
 def test_a_rank_that_dies_costs_its_stage_alone(rank: int, tmp_path: Path, by_one: dict[str, Any]) -> None:
     experiment = make_experiment(tmp_path, **SMALL, devices=2)

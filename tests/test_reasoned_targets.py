@@ -35,6 +35,7 @@ def method_of(kind: str) -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - FOR_RFT))
 def test_two_stages_on_rationales(kind: str, tmp_path: Path) -> None:
     """Targets are thought and box; the second stage has an earlier task and what the first left."""

@@ -35,6 +35,7 @@ def assert_nearly_equal_passes(policy: Policy, batch: tuple[Prompts, Completions
         torch.testing.assert_close(others[name], gradient, rtol=0, atol=SPAN * scale, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3_5", "qwen3_5_moe", "qwen3_next"])
 @pytest.mark.parametrize("images", [(1, 1), (2, 0, 1), (0, 0)])
 def test_equals_plain_pass(folders, family, images):
@@ -76,6 +77,7 @@ def test_checkpoints_and_parts(folders, settings):
     torch.testing.assert_close(first, second, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3_5", "qwen3_next"])
 @pytest.mark.parametrize("temperature", [0.02, 1.0])  # cold: completions begin alike, and part later
 def test_what_was_sampled_is_found_again(folders, family, temperature):
@@ -110,6 +112,7 @@ def test_a_completion_does_not_depend_on_its_group(folders):
         torch.testing.assert_close(alone[0], whole[row, :, : alone.shape[-1]], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_experiment_with_it(folders, tmp_path, caplog):
     pytest.importorskip("peft")
     model = {"path": str(folders["qwen3_5"]), "lora": {"rank": 2}}

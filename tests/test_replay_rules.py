@@ -285,6 +285,7 @@ def test_the_guard_goes_to_the_task_that_has_moved(monkeypatch: pytest.MonkeyPat
     assert 140 < asked.count("counting") < 180  # of 200: .08 to .02
 
 
+@pytest.mark.slow
 def test_the_guard_keeps_right_answers_of_the_last_iterations_and_averages(tmp_path: Path) -> None:
     policy = loaded()
     method = grpo(batch=8, retention={"kind": "holdfast", "keep": 2, "average": 0.25, "answers": 3})

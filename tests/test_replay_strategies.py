@@ -66,6 +66,7 @@ def method_of(case: str) -> Any:
     return EVERY[case][0](**{"batch": 4, "retention": settings_of(case)} | CHANGES.get(case, {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", EVERY)
 def test_a_killed_stage_with_a_strategy_goes_on_to_the_same_bits(
     case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -104,6 +105,7 @@ def test_a_killed_stage_with_a_strategy_goes_on_to_the_same_bits(
     assert any(row.get(f"{method.retention[0].name}_share", 0) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_all_of_them_run_through_plan_and_store(tmp_path: Path) -> None:
     """Two stages each; and self-distillation, which is a way of learning."""
     methods: dict[str, Any] = {

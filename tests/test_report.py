@@ -69,6 +69,7 @@ def study(tmp_path_factory) -> Path:
     return build(results, tmp_path_factory.mktemp("study"))
 
 
+@pytest.mark.slow
 def test_everything_is_written(study):
     folder = study.parent
     for name in FIGURES | {"pass_rates"}:
@@ -103,6 +104,7 @@ def test_the_page_is_well_formed_self_contained_and_without_scripts(study):
         assert link[1:] in page.ids if link.startswith("#") else (study.parent / link).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "said", "sections", "figures"),
     [
@@ -152,6 +154,7 @@ def test_a_long_response_is_shown_with_its_end_where_the_answer_stands():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unsaved")
 def test_a_running_experiment(tmp_path):
     results = make_results(("sft", "grpo"), items=20, sequence=SHORT, general=("facts",), stages_done=2)

@@ -78,6 +78,7 @@ def drawn(make):
     return analysis, [part for make in SECTIONS for part in make(analysis).parts if isinstance(part, Drawing)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "wide", "points"),
     [
@@ -114,6 +115,7 @@ def holds(figure, wide, name):
         assert across <= 1 or up <= 1, (name, one.get_text(), other.get_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wide", "points"), [(WIDTH, 9), (3.25, 8)])
 def test_small_matrices_of_many_methods_hold(wide, points):
     """An arena: few tasks, and names longer than their matrix is wide."""

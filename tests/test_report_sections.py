@@ -58,6 +58,7 @@ def longest(analysis) -> Section:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("printed")
 def test_a_section_from_outside_stands_everywhere(tmp_path):
     results = make_results(items=10, sequence=("a", "b"), general=())
@@ -200,6 +201,7 @@ def test_a_base_model_that_changed_on_the_hub_is_told() -> None:
     assert "Set model.revision" in said
 
 
+@pytest.mark.slow
 def test_no_table_or_figure_of_the_report_before_is_left(tmp_path):
     """Whoever takes all that lies there would take those of other settings; what is not ours stays."""
     build(make_results(("sft", "grpo"), items=8, sequence=SHORT), tmp_path / "report", pictures=0)
@@ -212,6 +214,7 @@ def test_no_table_or_figure_of_the_report_before_is_left(tmp_path):
     assert names[0] - names[1] == {"tables/mine.csv"} and not names[1] - names[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unsaved")
 def test_the_terminal_says_what_the_report_finds(tmp_path):
     results = make_results(("sft", "grpo"), seeds=(0, 1, 2), items=40)
@@ -311,6 +314,7 @@ def test_no_line_of_a_table_ends_within_a_number():
     assert str(environment().filters["unbroken"]("one-two")) == "one-two"
 
 
+@pytest.mark.slow
 def test_names_of_tasks_that_look_like_columns_keep_their_numbers(tmp_path):
     """`facts_change` is a benchmark, not the change of `facts`; `reading_low` no end of an interval."""
     results = make_results(

@@ -45,6 +45,7 @@ def test_findings_say_what_the_intervals_allow():
     assert "Unequal learning" not in said
 
 
+@pytest.mark.slow
 def test_unequal_learning_is_said_of_tested_differences_in_accuracy():
     """Just after training, whatever the bases: two prompt styles start from two."""
     results = make_results(items=400)
@@ -85,6 +86,7 @@ def test_the_smallest_tasks_limit_what_avg_acc_resolves():
     assert note.startswith(said)
 
 
+@pytest.mark.slow
 def test_findings_of_many_methods_compare_with_sft():
     analysis = analyse(make_results(tuple(METHODS), items=100, seeds=(0, 1)))
     said = {finding.topic: finding.text for finding in findings(analysis)}

@@ -158,6 +158,7 @@ def reshape(path: Path, shape: Callable[[torch.Tensor], torch.Tensor]) -> None:
 WEIGHTS, MOMENTS = "checkpoint/weights.safetensors", "checkpoint/optimizer.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -225,6 +226,7 @@ def die_at(kind: str, call: int) -> None:
     LocalGenerator.generate = generate  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "call", "batches"),
     [
@@ -255,6 +257,7 @@ def test_filters_and_evaluations_go_on_after_their_last_batch(
     assert not list((store / "work").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_dead_worker_costs_its_job_only(tmp_path: Path, undisturbed: dict) -> None:
     experiment = make_experiment(tmp_path, **SETTINGS)
 

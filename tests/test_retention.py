@@ -142,6 +142,7 @@ def test_the_pull_of_l2_by_hand() -> None:
         assert said == {"l2_share": pytest.approx(1.0)}
 
 
+@pytest.mark.slow
 def test_a_strong_pull_holds_the_weights_and_is_kept_across_a_kill(tmp_path: Path) -> None:
     policy = Policy.load("embedded", ModelSettings())
     items = items_of("photos", 16)
@@ -185,6 +186,7 @@ def test_a_strong_pull_holds_the_weights_and_is_kept_across_a_kill(tmp_path: Pat
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_strategies_through_plan_and_store(tmp_path: Path) -> None:
     """Fingerprints of methods without one stay; what is left lies beside the weights, and goes with them."""
     ewc = {"kind": "ewc", "strength": 10.0, "examples": 2, "max_tokens": 8}

@@ -50,6 +50,7 @@ COSTLY: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", COSTLY)
 def test_operations_are_near_those_of_a_run(case: str, tmp_path: Path) -> None:
     """Of the second stage, whose old examples are as long as its new ones."""

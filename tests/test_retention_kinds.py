@@ -101,6 +101,7 @@ def stage(
     return learn(made, folder=folder, checkpoint_every=2, on_step=on_step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "dtype"), [(kind, "float32") for kind in KNOWN] + [(kind, "bfloat16") for kind in STEPPING]
 )
@@ -135,6 +136,7 @@ def test_two_stages_and_a_kill_give_the_same_bits(
     assert all(0 <= share <= 1 for row in shares[0] for share in row.values())
 
 
+@pytest.mark.slow
 def test_kinds_through_plan_and_store(tmp_path: Path) -> None:
     """Two stages of each, of reinforcement; what is left lies beside the first one's weights."""
     kinds = [kind for kind in KNOWN if not strategy_class(kind).adapters]
@@ -169,6 +171,7 @@ def test_calibration_hears_every_matrix() -> None:
     assert not any(module._forward_pre_hooks for module in policy.model.modules())
 
 
+@pytest.mark.slow
 def test_adapters_of_all_tasks_through_plan_and_store(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     methods = {"sft": {"objective": "sft", "iterations": 1, "retention": settings_of("olora")}}
@@ -189,6 +192,7 @@ def test_strategies_that_do_not_go_with_the_model_are_refused(kind: str, tmp_pat
         make_experiment(tmp_path, methods=methods, general=[], model=model)
 
 
+@pytest.mark.slow
 def test_reinforcement_projects_on_answers_given_anew(tmp_path: Path) -> None:
     """Sampling old prompts and learning from them is counted."""
     flops = []

@@ -94,6 +94,7 @@ def test_a_whole_step_is_counted():
     assert "| peak memory, GB (of 1) | 3 |" in text and "| of the first column's | 1.00 |" in text
 
 
+@pytest.mark.slow
 def test_what_it_puts_in_place_is_gone_afterwards():
     """In a process of its own: PyTorch notes once which functions take a device."""
     code = (

@@ -100,6 +100,7 @@ def test_the_writer_is_who_the_settings_say() -> None:
     assert solved(1, resample_every=1) == 0  # the policy itself
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [None, 1, 2, 4])
 def test_a_killed_stage_resumes_to_the_same_bits(every: int | None, tmp_path: Any) -> None:
     """With resample_every 4 and a checkpoint at 3, the writer is a policy that is on disk nowhere else."""

@@ -138,6 +138,7 @@ BASES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None]]] = {
 }
 
 
+@pytest.mark.slow
 def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Questions, stock: Stock) -> None:
     policies = {"embedded": disturbed("embedded", ModelSettings(device="cpu"))}
     for name, (make, change) in BASES.items():
@@ -174,6 +175,7 @@ def test_folders_load_and_answer_without_holdfast(tmp_path: Path, questions: Que
     assert "size" not in made  # Qwen3-VL's bounds are of a whole video
 
 
+@pytest.mark.slow
 def test_the_merge_command(call: Call, tmp_path: Path, questions: Questions, stock: Stock) -> None:
     pytest.importorskip("peft")
     policy = disturbed("embedded", ModelSettings(device="cpu", lora=Lora(target_modules=PROJECTIONS)))

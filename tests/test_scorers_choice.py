@@ -45,6 +45,7 @@ def degenerate_outputs() -> Iterator[str]:
         yield "".join(drawn.choices(drawn.sample(DEGENERATE, 4), k=TOKENS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", [name for name in SCORERS if name not in FORMULAS])
 def test_no_degenerate_output_takes_long(scorer: str) -> None:
     short_one = scorer in ("pathvqa", "superclevr", "yes_no", "pope")

@@ -33,6 +33,7 @@ DEGENERATE = {
 GOLDS = ("5", "13.9", r"8 \sqrt { 3 }", "a + b = 90", "red and white", "(1,2)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_no_degenerate_response_takes_long(name, monkeypatch):
     """Each is graded in both styles, and so is its beginning; computer algebra has a limit of its own."""

@@ -193,6 +193,7 @@ def test_an_engine_that_kept_its_old_weights_is_noticed(
     drawn(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["embed_tokens", "layers.2.mlp.down_proj", "visual.patch_embed"])
 def test_an_engine_that_keeps_a_part_of_its_old_weights_is_refused(
     part: str, policy: Policy, engine: EngineServer, tmp_path: Path
@@ -206,6 +207,7 @@ def test_an_engine_that_keeps_a_part_of_its_old_weights_is_refused(
     assert all(torch.equal(weight, before[name]) for name, weight in policy.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_weights_that_never_change_need_not_be_taken(engine: EngineServer, tmp_path: Path) -> None:
     """Features of pictures from a frozen tower are kept, so those must be of its own weights."""
     frozen = Policy.load("embedded", ModelSettings(freeze=("vision",)))
@@ -219,6 +221,7 @@ def test_weights_that_never_change_need_not_be_taken(engine: EngineServer, tmp_p
         drawn(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_engine_is_tried_once_since_it_was_started(
     dtype: str, policy: Policy, engine: EngineServer, tmp_path: Path
@@ -298,6 +301,7 @@ def _longer(one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -25,6 +25,7 @@ def experiment_of(folder: Path, engine: EngineServer, **method: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_a_run_whose_engine_died_goes_on_from_its_checkpoint(engine: EngineServer, tmp_path: Path) -> None:
     engine.weight_version = "default"
     whole = experiment_of(tmp_path / "whole", engine)
@@ -53,6 +54,7 @@ def test_a_stage_of_shards_asks_a_server_too(engine: EngineServer, tmp_path: Pat
     assert curve[0]["sampler_gap"] < 1e-4
 
 
+@pytest.mark.slow
 def test_filters_and_evaluations_ask_it_too(engine: EngineServer, tmp_path: Path) -> None:
     changes = {"sequence": ["counting"], "general": [], "methods": {"rif": {"objective": "grpo"}}}
     evaluation = TINY["evaluation"]

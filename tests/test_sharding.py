@@ -32,6 +32,7 @@ from test_text_models import make_folder
 QUICK = ("kl, two updates", "some without pictures")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -50,6 +51,7 @@ def test_a_model_in_parts_learns_the_bits_of_a_whole_one(name: str, tmp_path: Pa
         check_same(together(size, learned, name, tmp_path / str(size), 4, None, "full"), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("then", "size"),
     [("full", 2), pytest.param("none", 1, marks=pytest.mark.cluster)],
@@ -111,6 +113,7 @@ def bytes_at_most(team: Team, folder: Path, shard: Shard) -> dict[str, int]:
     return most
 
 
+@pytest.mark.slow
 def test_each_rank_has_its_part_of_the_memory(tmp_path: Path) -> None:
     (whole, *_), parts = (together(4, bytes_at_most, tmp_path / shard, shard) for shard in ("none", "full"))
     for name in ("kept weights", "kept gradients", "moments"):
@@ -159,6 +162,7 @@ def short_of_memory(team: Team, folder: Path) -> Any:
     return *made, len(backward)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_in_a_backward_pass_costs_no_gradient(tmp_path: Path) -> None:
     (expected,) = together(1, learned, "sft", tmp_path / "1", 2)
     given = together(2, short_of_memory, tmp_path / "2")

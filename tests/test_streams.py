@@ -42,6 +42,7 @@ def test_each_paper_has_its_tasks() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_from_a_release_to_scores(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_DATA", str(data))

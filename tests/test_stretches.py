@@ -72,6 +72,7 @@ def sample(policy: Policy, replays: bool, how: Sampling, images: bool = True, gr
     return policy.sample(prompts, group, how, generator, greedy_row=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("name", MAKERS)
 def test_equals_the_ordinary_decode(folders, name, how, monkeypatch):
@@ -100,6 +101,7 @@ class Operations(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [WAYS["plain"], WAYS["top-p"]], ids=["plain", "top-p"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_steps_of_a_stretch_are_alike_and_read_nothing_back(folders, name, how, monkeypatch):
@@ -193,6 +195,7 @@ class Recorded(TorchDispatchMode):
                     old.copy_(new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [WAYS["plain"], WAYS["top-p"]], ids=["plain", "top-p"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_replays_without_python_draw_the_same(folders, name, how, monkeypatch):

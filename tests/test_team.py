@@ -33,6 +33,7 @@ from processes import FORKED
 from team_helpers import METHODS, alone, check_same, learned, together
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -58,6 +59,7 @@ def test_shards_change_rounding_alone(tmp_path: Path) -> None:
     assert [row["reward"] for row in whole[1]] == [row["reward"] for row in cut[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shard"), [("kl, two updates", "none"), ("compact", "optimizer")])
 def test_a_stage_killed_with_four_ranks_is_ended_by_two(name: str, shard: Shard, tmp_path: Path) -> None:
     assert together(4, learned, name, tmp_path / "cut", 4, 1, shard) == [None] * 4
@@ -294,6 +296,7 @@ def test_an_error_of_one_rank_is_that_of_all() -> None:
     assert together(2, fails, "says") == ["InputError: the file is gone"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "patience", "by"),
     [

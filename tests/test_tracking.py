@@ -125,6 +125,7 @@ def _read(path: Path) -> list[list[Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_curves_cells_tables_and_report_are_told(mine: Path, tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, SMALL | {"track": ["mine.py:Lines"]})
@@ -162,6 +163,7 @@ def test_curves_cells_tables_and_report_are_told(mine: Path, tmp_path: Path, cal
     assert lines(tmp_path / "out") == told and len(lines(tmp_path / "out", "report")) == 1
 
 
+@pytest.mark.slow
 def test_jobs_are_the_same_with_trackers_and_without(mine: Path, tmp_path: Path) -> None:
     with_one = make_experiment(tmp_path / "one", **SMALL, track=[f"{mine}:Lines"])
     without = make_experiment(tmp_path / "none", **SMALL)
@@ -172,6 +174,7 @@ def test_jobs_are_the_same_with_trackers_and_without(mine: Path, tmp_path: Path)
     assert snapshot(with_one.store) == snapshot(without.store)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_without_telling_a_step_twice(
     mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +217,7 @@ def test_what_a_tracker_keeps_back_until_it_ends_is_not_lost_by_a_kill(mine: Pat
     assert sorted(steps) == [*(("iteration", step) for step in range(1, 5)), ("stage", 0), ("stage", 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("name", "cause"),
@@ -234,6 +238,7 @@ def test_one_that_raises_costs_one_warning_and_not_the_run(
     assert lines(tmp_path / "out", "report")  # the other one goes on
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_one_cannot_change_what_another_is_told(mine: Path, tmp_path: Path, call: Call) -> None:
     config = write_config(tmp_path, ONE_STAGE | {"track": ["mine.py:Takes", "mine.py:Lines"]})
@@ -254,6 +259,7 @@ def test_classes_of_one_name_are_told_apart(mine: Path, tmp_path: Path) -> None:
     assert len(lines(tmp_path / "out")) == 2 * len(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["{}", "[]", '{"points": {"JOB": "3"}, "report": ""}', '{"points": {'])
 def test_a_damaged_note_of_what_was_told_costs_one_warning(
     said: str, mine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

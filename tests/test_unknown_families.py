@@ -53,6 +53,7 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(FAMILIES, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN_TEXT)
 def test_what_adds_nothing_to_embeddings_gets_the_packed_pass(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture

@@ -73,6 +73,7 @@ def test_a_run_that_has_not_begun(tmp_path):
     assert not experiment.store.exists()  # who watches changes nothing
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done(done):
     state = done.state()
     assert (state["done"], state["total"], state["ended"]) == (17, 17, True)
@@ -160,6 +161,7 @@ def test_each_task_has_its_own_number_and_rows_of_another_shape_are_passed_over(
     assert [answer["id"] for answer in state["answers"]] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_failure_is_shown_until_the_job_is_tried_again(tmp_path, monkeypatch):
     experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}})
     plan, store = make_plan(experiment), Store(experiment.store)

@@ -49,6 +49,7 @@ def batch(policy: Policy, seed: int, group: int, longest: int) -> Any:
     return random_batch(policy, seed, images, group, longest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_equals_plain_pass(policy, dtype, caplog):
     kind = policy.model.config.model_type
@@ -59,6 +60,7 @@ def test_equals_plain_pass(policy, dtype, caplog):
         assert_equal_passes(policy, *batch(policy, seed, group, longest))
 
 
+@pytest.mark.slow
 def test_what_is_sampled_is_found_again(policy, monkeypatch):
     """By the ordinary decode and by stretches, from held prompts, with all that came after a step."""
     prompts = batch(policy, 4, 1, 1)[0]

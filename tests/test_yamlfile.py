@@ -107,6 +107,7 @@ def test_what_older_yaml_alone_reads_as_something_else_is_text(text: str, expect
     assert parse_value(text).value == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["!!int abc", "9" * 5000, "[" * 3000, "&a [*a]", "\x01", "["])
 def test_values_of_the_command_line(text: str) -> None:
     with pytest.raises(InputError, match=r"not valid YAML|nested too deeply") as told:
