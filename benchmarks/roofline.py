@@ -83,7 +83,9 @@ def count(case: Case, card: Card) -> Meter:
         optimizer: Any = _Update(meter, policy.model, case.prompts // case.micro)
         with meter.counting("text forward"):
             with meter.repeating(optimizer.parts, launched=True):  # one part of the batch stands for all
-                learning.step(policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE)
+                learning.step(
+                    policy, objective, optimizer, groups.rows(range(case.micro)), method, LEARNING_RATE
+                )
             meter.wait()
     return meter
 
