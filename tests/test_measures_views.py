@@ -15,6 +15,8 @@ from holdfast.analysis.bootstrap import Estimate
 from holdfast.analysis.regularisation import (
     BINS,
     CLAIMS,
+    IDENTITY,
+    IDENTITY_STD,
     bin_of,
     fit_claim,
     instances_of,
@@ -77,15 +79,15 @@ def test_the_variance_identity_by_hand():
         }
         for p in (0, 0.125, 0.25, 0.5, 0.75, 0.875, 1)
     ]
-    found = fit_claim(CLAIMS[0], rows)
+    found = fit_claim(IDENTITY, rows)
     assert (found.instances, found.live) == (7, 5)
     assert found.slope == Estimate(*[pytest.approx(1)] * 3)
     assert (found.rho.value, found.r2.value) == (pytest.approx(1), pytest.approx(1))
     doubled = [row | {"risk_rft": 2 * row["risk_rft"]} for row in rows]
-    assert fit_claim(CLAIMS[0], doubled).slope.value == pytest.approx(2)
-    assert fit_claim(CLAIMS[0], rows[:5]) is None  # four with differing rewards
+    assert fit_claim(IDENTITY, doubled).slope.value == pytest.approx(2)
+    assert fit_claim(IDENTITY, rows[:5]) is None  # four with differing rewards
     assert fit_claim(CLAIMS[1], rows) is None  # no reasoned targets
-    equal = fit_claim(CLAIMS[0], [row | {"risk_rft": 0.5} for row in rows])
+    equal = fit_claim(IDENTITY, [row | {"risk_rft": 0.5} for row in rows])
     assert np.isnan(equal.r2.value) and np.isfinite(equal.slope.value)  # what does not vary is not explained
 
 
@@ -109,7 +111,7 @@ def test_the_interval_of_the_slope_holds_the_planted_one():
     for seed in range(40):
         rows = make_risk(np.random.default_rng(seed), instances=120, slope=0.8)["instances"]
         # Spread is log-normal around 0.8 with a mean of exp(0.25² / 2).
-        slope = fit_claim(CLAIMS[0], rows).slope
+        slope = fit_claim(IDENTITY, rows).slope
         covered += slope.low <= 0.8 * np.exp(0.25**2 / 2) <= slope.high
         assert slope.low > 0.6 and slope.high < 1.2
     assert covered >= 34
@@ -117,7 +119,7 @@ def test_the_interval_of_the_slope_holds_the_planted_one():
 
 def test_dividing_by_the_standard_deviation_takes_the_damping_out():
     rows = make_risk(np.random.default_rng(1), instances=400)["instances"]
-    damped, undamped = fit_claim(CLAIMS[3], rows), fit_claim(CLAIMS[5], rows)
+    damped, undamped = fit_claim(IDENTITY_STD, rows), fit_claim(CLAIMS[5], rows)
     assert damped.claim.damped and not undamped.claim.damped
     assert undamped.slope.value == pytest.approx(np.exp(0.25**2 / 2), abs=0.1)
     assert damped.slope.value > 4  # at most a quarter of SFT's risk is what the identity would allow

@@ -73,12 +73,18 @@ def _variance(row: Instance) -> float:
     return variance if variance > (ROUNDING * row["reward_mean"]) ** 2 else 0.0
 
 
+# What the study claims, of SFT on the answer and on the policy's own samples; and the same of RFT whose
+# advantages are divided by their standard deviation, of which it cannot hold.
+IDENTITY = Claim("risk_rft", "risk_sft_answer", damped=True)
+IDENTITY_SAMPLED = Claim("risk_rft", "risk_sampled", damped=True)
+IDENTITY_STD = Claim("risk_rft_std", "risk_sft_answer", damped=True)
+IDENTITY_STD_SAMPLED = Claim("risk_rft_std", "risk_sampled", damped=True)
 CLAIMS = (
-    Claim("risk_rft", "risk_sft_answer", damped=True),
+    IDENTITY,
     Claim("risk_rft", "risk_sft_reasoned", damped=True),
-    Claim("risk_rft", "risk_sampled", damped=True),
-    Claim("risk_rft_std", "risk_sft_answer", damped=True),
-    Claim("risk_rft_std", "risk_sampled", damped=True),
+    IDENTITY_SAMPLED,
+    IDENTITY_STD,
+    IDENTITY_STD_SAMPLED,
     Claim("risk_rft_std", "risk_sft_answer", damped=False),
     Claim("risk_rft_std", "risk_sampled", damped=False),
 )

@@ -12,6 +12,10 @@ from holdfast.analysis.method import MethodView, by_family
 from holdfast.analysis.regularisation import (
     BINS,
     CLAIMS,
+    IDENTITY,
+    IDENTITY_SAMPLED,
+    IDENTITY_STD,
+    IDENTITY_STD_SAMPLED,
     Claim,
     Fit,
     Instance,
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What one instance would do to the weights: key of its norm and of its effect -> name, colour.
+# What one instance would do to the weights: the end of a quantity's key, and its name.
 UPDATES = (
     ("sft_answer", "SFT, answer"),
     ("sft_reasoned", "SFT, reasoned"),
@@ -63,10 +67,10 @@ RISK_COLUMNS = [
     Column("r2", "R²", "coefficient", "of the line through the origin; may be below 0"),
 ]
 PANELS = (  # beside each other: without and with the division by the standard deviation
-    (CLAIMS[0], "RFT against variance × SFT"),
-    (CLAIMS[3], "With std: against variance × SFT"),
-    (CLAIMS[2], "RFT against variance × own samples"),
-    (CLAIMS[4], "With std: against variance × own samples"),
+    (IDENTITY, "RFT against variance × SFT"),
+    (IDENTITY_STD, "With std: against variance × SFT"),
+    (IDENTITY_SAMPLED, "RFT against variance × own samples"),
+    (IDENTITY_STD_SAMPLED, "With std: against variance × own samples"),
 )
 MOST_POINTS = 1500  # per panel, evenly picked: a page of tens of thousands of marks opens slowly
 COLOURS = dict(zip(dict(UPDATES), (PALETTE[0], PALETTE[4], PALETTE[1], PALETTE[5]), strict=True))
@@ -120,7 +124,7 @@ def risk_by_method(analysis: Analysis) -> Table:
     rows: list[Row] = []
     for method in _measured(analysis):
         instances = instances_of(method.runs)
-        found = [fit_claim(claim, instances) for claim in (CLAIMS[0], CLAIMS[3])]
+        found = [fit_claim(claim, instances) for claim in (IDENTITY, IDENTITY_STD)]
         rows += [_risk_row(one) | {"method": method.label} for one in found if one]
     note = "At the policies of each method before a stage. [95 % interval, instances resampled.]"
     title = "The same for each method's policies"
