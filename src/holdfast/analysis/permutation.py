@@ -164,34 +164,42 @@ def _differences(
 ) -> dict[str, np.ndarray]:
     """The difference of every metric, difference_P, with the items swapped that have a sign of -1.
 
-    Swapping an item changes the sign of half the difference between the two methods; their mean stays.
-
     Args:
         signs: (task, items) -> sign_PN.
     """
-
-    def accuracies(
-        ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        middles_SP, swaps_SP = [], []
-        for task in ours:
-            items = ours[task].shape[1]
-            middle_S = (ours[task] + theirs[task]).sum(axis=1) / 2
-            swap_PS = signs[task, items] @ (ours[task] - theirs[task]).T / 2
-            middles_SP.append(middle_S / items if items else np.full_like(middle_S, np.nan))
-            swaps_SP.append(swap_PS / max(items, 1))
-        if not middles_SP:
-            return (np.empty((permutations, stages, 0)),) * 2
-        middle_ST, swap_PST = np.stack(middles_SP, axis=-1), np.stack(swaps_SP, axis=-1)
-        return middle_ST + swap_PST, middle_ST - swap_PST
-
     stages = len(next(iter(first.sequence.values())))
     permutations = len(next(iter(signs.values())))
-    ours_PST, theirs_PST = accuracies(first.sequence, second.sequence)
-    ours_PSG, theirs_PSG = accuracies(first.general, second.general)
+    none_PS0 = np.empty((permutations, stages, 0))
+    ours_PST, theirs_PST = _swapped(first.sequence, second.sequence, signs) or (none_PS0, none_PS0)
+    ours_PSG, theirs_PSG = _swapped(first.general, second.general, signs) or (none_PS0, none_PS0)
     ours = metrics_of(ours_PST, ours_PSG, joint=first.joint)
     theirs = metrics_of(theirs_PST, theirs_PSG, joint=first.joint)
     return {name: values_P - theirs[name] for name, values_P in ours.items()}
+
+
+def _swapped(
+    ours: Mapping[str, np.ndarray],
+    theirs: Mapping[str, np.ndarray],
+    signs: Mapping[tuple[str, int], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Accuracies of both methods, accuracy_PST, with items swapped; None without tasks.
+
+    Swapping an item changes the sign of half the difference between the two methods; their mean stays.
+
+    Args:
+        ours, theirs: task -> scores_SN.
+    """
+    middles_S, swaps_PS = [], []
+    for task in ours:
+        items = ours[task].shape[1]
+        middle_S = (ours[task] + theirs[task]).sum(axis=1) / 2
+        swap_PS = signs[task, items] @ (ours[task] - theirs[task]).T / 2
+        middles_S.append(middle_S / items if items else np.full_like(middle_S, np.nan))
+        swaps_PS.append(swap_PS / max(items, 1))
+    if not middles_S:
+        return None
+    middle_ST, swap_PST = np.stack(middles_S, axis=-1), np.stack(swaps_PS, axis=-1)
+    return middle_ST + swap_PST, middle_ST - swap_PST
 
 
 def _item_values(scores: ItemScores) -> dict[str, list[np.ndarray]]:
