@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ class Tracking:
                     self._tell(job, whole=True)
             finally:
                 for teller in self._tellers:
-                    teller.attempt(teller.note)
+                    teller.note()
 
     def hear(self, job: Job, event: Event) -> None:
         """Tell what a job has found, now and then and when it is done."""
@@ -97,7 +97,7 @@ class Tracking:
         for teller in self._tellers:
             teller.tell(job.fingerprint, points)
             if note:
-                teller.attempt(teller.note)
+                teller.note()
 
     def _points(self, job: Job, whole: bool) -> list[list[_Point]]:
         """What there is of a job, in an order that does not change."""
@@ -134,57 +134,46 @@ class _Teller:
     def tell(self, job: str, points: list[list[_Point]]) -> None:
         """Tell the points of a job that are new."""
         new = points[self._told["points"].get(job, 0) :]
-        if not new:
-            return
-
-        def tell(tracker: Tracker) -> None:
-            for line, axis, step, numbers in (point for group in new for point in group):
-                tracker.log(line, axis, step, {**numbers})  # which others are told, too
-            self._told["points"][job] = len(points)
-            self._news = True
-
-        self.attempt(tell)
+        if self._tracker is not None and new:
+            with self._tolerated():
+                for line, axis, step, numbers in (point for group in new for point in group):
+                    self._tracker.log(line, axis, step, {**numbers})  # which others are told, too
+                self._told["points"][job] = len(points)
+                self._news = True
 
     def tell_report(self, folder: Path, digest: str) -> None:
-        if self._told["report"] == digest:
-            return
+        """Tell a report and its tables, unless it is the one that was told before."""
+        if self._tracker is not None and self._told["report"] != digest:
+            with self._tolerated():
+                for table in sorted((folder / "tables").glob("*.json")):
+                    self._tracker.table(files.read_json(table))
+                self._tracker.report(folder)
+                self._told["report"] = digest
+                self._news = True
+            self.note()
 
-        def tell(tracker: Tracker) -> None:
-            for table in sorted((folder / "tables").glob("*.json")):
-                tracker.table(files.read_json(table))
-            tracker.report(folder)
-            self._told["report"] = digest
-            self._news = True
-            self.note(tracker)
-
-        self.attempt(tell)
-
-    def note(self, tracker: Tracker) -> None:
+    def note(self) -> None:
         """Put down what was told, so that it is never told again, where it cannot be lost any more."""
-        if self._news and tracker.can_flush:
-            tracker.flush()
-            self._put_down()
+        if self._tracker is not None and self._news:
+            with self._tolerated():
+                if self._tracker.can_flush:
+                    self._tracker.flush()
+                    self._put_down()
 
     def close(self) -> None:
-        def close(tracker: Tracker) -> None:
-            tracker.close()
-            if self._news:
-                self._put_down()
-
-        self.attempt(close)
+        if self._tracker is not None:
+            with self._tolerated():
+                self._tracker.close()
+                if self._news:
+                    self._put_down()
 
     def _put_down(self) -> None:
         files.write_json(self._path, self._told)
         self._news = False
 
-    def attempt(self, tell: Callable[[Tracker], object]) -> None:
-        """Have the tracker do something; an error costs one warning and the tracker, never the run."""
-        if self._tracker is not None:
-            with self._tolerated():
-                tell(self._tracker)
-
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
+        """An error of the block costs one warning and the tracker, never the run."""
         try:
             # A script may read what the run itself prints; and jobs may be done in this process.
             with redirect_stdout(sys.stderr), plugins.torch_kept():
