@@ -69,14 +69,21 @@ class Event:
 
 
 class _Telling(logging.Handler):
-    """Passes warnings of a worker on: they are the run's, which says each once."""
+    """Tells how a job goes: its warnings, of which the run says each once, and now and then a step."""
 
     def __init__(self, tell: Callable[[Event], object]) -> None:
         super().__init__(logging.WARNING)
         self.tell = tell
+        self._last = 0.0  # step, by the clock
 
     def emit(self, record: logging.LogRecord) -> None:
         self.tell(Event("warning", message=record.getMessage()))
+
+    def step(self, step: int, steps: int, numbers: dict[str, float]) -> None:
+        now = time.monotonic()
+        if now - self._last >= STEP_SECONDS:
+            self._last = now
+            self.tell(Event("step", step=step, steps=steps, numbers=numbers))
 
 
 @dataclass(frozen=True)
@@ -275,40 +282,43 @@ class _Run:
     def settle(self, job: Job, event: Event) -> None:
         """Take note of what a worker says."""
         self.on_event(job, event)
-        if event.kind == "step":
-            self.progress.step(job, event.step, event.steps, event.numbers)
-            return
-        if event.kind == "warning":
-            self._warn(job, event.message)
-            return
-        self.progress.end(job, event.kind == "done", event.seconds)
-        if event.kind == "done":
-            self.done += event.seconds > 0
-            self.schedule.done(job)
-        elif event.kind == "busy":
-            if event.message and not self.told_busy:  # once: runs that share a store meet all the time
-                self.progress.message(event.message)
-                self.told_busy = True
-            self.schedule.busy(job)
-        elif event.kind == "damaged":
-            self.schedule.damaged(job, Damaged(event.damaged, event.message))
-            self.progress.expect(self.schedule.costs())
-        elif event.kind == "disk":
-            raise HoldfastError(
-                f"{event.message.rstrip('.')}. Results so far are safe in {self.executor.store.place}; "
-                "make room there and run the same command again."
-            )
-        elif event.kind == "away":
-            raise Unreachable(event.message)
-        else:
-            # Without the job's own name, so that jobs that fail alike say the same.
-            said = event.message or f"its worker said '{event.kind}', and not why"
-            said = said.replace(f" failed on {job.label}:", " failed:")
-            self.schedule.fail(job, said)
-            failures.note(self.executor.store, job, said)
-            self.progress.message(f"Failed: {job.label}: {said}")
-            if self.debug and event.details:
-                self.progress.message(event.details)
+        if event.is_last:
+            self.progress.end(job, event.kind == "done", event.seconds)
+        match event.kind:
+            case "step":
+                self.progress.step(job, event.step, event.steps, event.numbers)
+            case "warning":
+                self._warn(job, event.message)
+            case "done":
+                self.done += event.seconds > 0
+                self.schedule.done(job)
+            case "busy":
+                if event.message and not self.told_busy:  # once: runs that share a store meet all the time
+                    self.progress.message(event.message)
+                    self.told_busy = True
+                self.schedule.busy(job)
+            case "damaged":
+                self.schedule.damaged(job, Damaged(event.damaged, event.message))
+                self.progress.expect(self.schedule.costs())
+            case "disk":
+                raise HoldfastError(
+                    f"{event.message.rstrip('.')}. Results so far are safe in {self.executor.store.place}; "
+                    "make room there and run the same command again."
+                )
+            case "away":
+                raise Unreachable(event.message)
+            case _:
+                self._fail(job, event)
+
+    def _fail(self, job: Job, event: Event) -> None:
+        # Without the job's own name, so that jobs that fail alike say the same.
+        said = event.message or f"its worker said '{event.kind}', and not why"
+        said = said.replace(f" failed on {job.label}:", " failed:")
+        self.schedule.fail(job, said)
+        failures.note(self.executor.store, job, said)
+        self.progress.message(f"Failed: {job.label}: {said}")
+        if self.debug and event.details:
+            self.progress.message(event.details)
 
     def _warn(self, job: Job, message: str) -> None:
         """Say a warning once; what other jobs of their own were warned of, without what to do about it."""
@@ -324,18 +334,10 @@ class _Run:
 
 def attempt(runner: Runner, job: Job, weights: bool, tell: Callable[[Event], object]) -> Event:
     """Do a job; whatever happens becomes an event."""
-    last = [0.0]
-
-    def on_step(step: int, steps: int, numbers: dict[str, float]) -> None:
-        now = time.monotonic()
-        if now - last[0] >= STEP_SECONDS:
-            last[0] = now
-            tell(Event("step", step=step, steps=steps, numbers=numbers))
-
     logger, telling = logging.getLogger("holdfast"), _Telling(tell)
     logger.addHandler(telling)
     try:
-        event = Event("done", seconds=runner.run(job, weights, on_step))
+        event = Event("done", seconds=runner.run(job, weights, telling.step))
     except Busy as busy:
         event = Event("busy", message=str(busy))
     except Damaged as damage:
