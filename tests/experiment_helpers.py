@@ -12,10 +12,10 @@ from rich.console import Console
 
 from holdfast.config.experiment import Experiment
 from holdfast.config.load import load_experiment
-from holdfast.experiment.executor import Outcome, run
 from holdfast.experiment.jobs import Runner
 from holdfast.experiment.plan import Plan, make_plan
 from holdfast.experiment.progress import Progress
+from holdfast.experiment.run import Outcome, run
 from holdfast.experiment.store import Store
 
 TINY: dict[str, Any] = {

@@ -14,12 +14,13 @@ from rich.console import Console
 from experiment_helpers import TINY, make_experiment
 from holdfast import files
 from holdfast.config.experiment import Experiment
-from holdfast.experiment import executor, remote
-from holdfast.experiment.executor import Outcome
+from holdfast.experiment import remote
 from holdfast.experiment.mirror import open_store
 from holdfast.experiment.plan import Job, Plan, make_plan
 from holdfast.experiment.progress import Progress
 from holdfast.experiment.remote import Remote
+from holdfast.experiment.run import Outcome
+from holdfast.experiment.run import run as run_plan
 from holdfast.experiment.store import Store
 
 SETTINGS: dict[str, Any] = {
@@ -101,7 +102,7 @@ def away(folder: Path, url: str, **changes: Any) -> Experiment:
 def run(experiment: Experiment, workers: int = 1) -> Outcome:
     """Run an experiment silently where its store lies, without its report."""
     plan = make_plan(experiment)
-    return executor.run(experiment, plan, open_store(experiment), workers, Progress(Console(quiet=True)))
+    return run_plan(experiment, plan, open_store(experiment), workers, Progress(Console(quiet=True)))
 
 
 def fill(store: Store, job: Job, text: str = "0123456789", seconds: float = 1.0) -> None:

@@ -20,9 +20,9 @@ from holdfast.config.experiment import EXECUTORS
 from holdfast.errors import HoldfastError, InputError
 from holdfast.experiment import progress
 from holdfast.experiment.executor import CLASSES
-from holdfast.experiment.executor import run as execute
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.progress import Progress
+from holdfast.experiment.run import run as execute
 from holdfast.experiment.store import Store
 
 SMALL: dict[str, Any] = {"general": [], "train_examples": 8, "test_examples": 4, "keep_weights": "all"}
@@ -135,7 +135,7 @@ def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path
 def test_one_without_idle_workers_or_words_is_told(
     rules: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.experiment.executor.IDLE_SECONDS", 0)
+    monkeypatch.setattr("holdfast.experiment.run.IDLE_SECONDS", 0)
     config = write_config(tmp_path, SMALL | {"executor": "cluster.py:Busy"})
     said = call("run", config)
     assert said.code == 130 and said.out.count(f"{rules}:Busy has had no idle worker for 0 s") == 1, said.out

@@ -18,10 +18,10 @@ from experiment_helpers import make_experiment, run_here, write_config
 from holdfast import plugins
 from holdfast.config.load import load_experiment
 from holdfast.errors import HoldfastError, InputError
-from holdfast.experiment.executor import run
 from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import make_plan
 from holdfast.experiment.progress import Progress
+from holdfast.experiment.run import run
 from holdfast.experiment.store import Store
 from holdfast.tasks.example import Example
 from holdfast.timelimit import TooSlow, time_limit

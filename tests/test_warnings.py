@@ -12,9 +12,10 @@ from rich.console import Console
 
 from cli_helpers import Call
 from experiment_helpers import make_experiment
-from holdfast.experiment import executor, jobs
+from holdfast.experiment import jobs
 from holdfast.experiment.plan import Job, make_plan
 from holdfast.experiment.progress import Progress
+from holdfast.experiment.run import run as run_plan
 from holdfast.experiment.store import Store
 from holdfast.learning.curve import nothing_right
 
@@ -30,7 +31,7 @@ def test_a_warning_of_every_job_is_said_once(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(jobs.Runner, "run", warning)
     progress = Progress(Console(file=text, width=200))
-    outcome = executor.run(experiment, plan, Store(experiment.store), 1, progress)
+    outcome = run_plan(experiment, plan, Store(experiment.store), 1, progress)
     assert outcome.done > 2 and not outcome.failed
     assert text.getvalue().count("The pass is slow.") == 1
     assert logging.getLogger("holdfast").handlers == []
@@ -49,7 +50,7 @@ def test_what_several_jobs_are_warned_of_is_told_with_its_cure_once(
 
     monkeypatch.setattr(jobs.Runner, "run", warning)
     progress = Progress(Console(file=text, width=200))
-    outcome = executor.run(experiment, plan, Store(experiment.store), 1, progress)
+    outcome = run_plan(experiment, plan, Store(experiment.store), 1, progress)
     said = text.getvalue()
     assert outcome.done == len(plan.jobs) and said.count("Begin with SFT.") == 1
     assert all(f"{job.label}: it learned nothing." in said for job in plan.jobs.values())

@@ -117,11 +117,11 @@ def run(
     from holdfast.experiment import preparation
     from holdfast.experiment.collect import collect
     from holdfast.experiment.devices import places
-    from holdfast.experiment.executor import Outcome
-    from holdfast.experiment.executor import run as execute
     from holdfast.experiment.pilot import stopped_by
     from holdfast.experiment.plan import Plan
     from holdfast.experiment.progress import Progress
+    from holdfast.experiment.run import Outcome
+    from holdfast.experiment.run import run as execute
     from holdfast.experiment.runindex import write_index
     from holdfast.experiment.tracking import Tracking
 

@@ -18,8 +18,8 @@ from holdfast.errors import HoldfastError, InputError
 
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
-    from holdfast.experiment.executor import Outcome
     from holdfast.experiment.plan import Plan
+    from holdfast.experiment.run import Outcome
     from holdfast.experiment.store import Store
 
 NOTHING_TO_RETAIN = 3  # exit code of a run that its pilot stopped
@@ -72,11 +72,11 @@ def run(
 
     from holdfast.experiment import preparation
     from holdfast.experiment.devices import places
-    from holdfast.experiment.executor import run as execute
     from holdfast.experiment.failures import causes
     from holdfast.experiment.forked import prepare_copies
     from holdfast.experiment.pilot import stopped_by
     from holdfast.experiment.progress import Progress, duration
+    from holdfast.experiment.run import run as execute
     from holdfast.experiment.runindex import write_index
     from holdfast.experiment.tracking import Tracking
     from holdfast.policy.device import device_name

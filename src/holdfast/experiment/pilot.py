@@ -15,8 +15,8 @@ from holdfast.analysis.results import Results
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
 from holdfast.experiment.collect import collect
-from holdfast.experiment.executor import Outcome
 from holdfast.experiment.plan import Plan, make_plan
+from holdfast.experiment.run import Outcome
 from holdfast.experiment.store import Store
 
 
