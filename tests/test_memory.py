@@ -15,7 +15,7 @@ from transformers import Qwen2_5_VLConfig
 from experiment_helpers import make_experiment
 from family_helpers import make_gemma3_folder
 from holdfast.errors import InputError
-from holdfast.experiment import devices, memory, sharing
+from holdfast.experiment import advice, devices, memory, sharing
 from holdfast.experiment.architecture import Architecture, Tower, architecture, of_config
 from holdfast.experiment.devices import Place, Room
 from holdfast.experiment.memory import Pass, activations, assumed, keys, of_measures, of_method
@@ -307,7 +307,7 @@ def test_a_model_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_where_no_change_helps_that_is_said(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path)
     made = memory.Estimate({"weights": 200 * 10**9}, 0, 0)
-    text = memory.does_not_fit(made, experiment, 1, [room(80)], lambda other: made)
+    text = advice.does_not_fit(made, experiment, 1, [room(80)], lambda other: made)
     assert text.endswith("weights 200.0 GB. No single change takes much off; take another model.")
 
 

@@ -11,19 +11,18 @@ large as `token_budget` (or the batch) allows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from holdfast.config.experiment import Experiment
 from holdfast.experiment.architecture import Architecture, Tower
-from holdfast.experiment.devices import CONTEXT, PROGRAM, Room, share
+from holdfast.experiment.devices import CONTEXT, PROGRAM
 from holdfast.experiment.fitting import Largest, largest
 from holdfast.experiment.identity import model_folder
 from holdfast.files import read_json
-from holdfast.learning.methods import RFT, Method, OptimizerState
+from holdfast.learning.methods import Method, OptimizerState
 from holdfast.learning.retention import Distributions
-from holdfast.policy.settings import Lora, ModelSettings
+from holdfast.policy.settings import ModelSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ADAPTER_BYTES = 4  # adapters are trained in float32
@@ -115,40 +114,45 @@ def of_method(known: Architecture, model: ModelSettings, method: Method, rows: L
     """What a stage of one method needs."""
     size = BYTES[model.dtype]
     trained = known.trained * (size if model.lora is None else ADAPTER_BYTES)
-    adapters = trained if model.lora is not None else 0
-    whole = _batch(known, method, rows)
-    past = {method.looks_at, *(strategy.looks_at for strategy in method.retention)} - {None}
-    reference = trained * ("stage_start" in past)
-    if "base" in past:
-        reference += trained if model.lora is not None else known.parameters * size
-    features = known.vision.features if known.vision is not None else 0
-    step = method.batch // method.updates
+    whole, step = _batch(known, method, rows), method.batch // method.updates
     part = _part(whole, min(step, method.micro_batch or step), model.token_budget)
-    # Patches of the batch lie on the device, with a copy of those of a step and of a part of it.
-    copied = (step if step < method.batch else 0) + (part.prompts if part.prompts < step else 0)
-    images = (method.batch + copied) * (whole.patches // method.batch) * features * size
-    group = method.sampled[0] if method.sampled is not None else 1
-    sampled = replace(whole, group=group, patches=0)
     learning = activations(known, part, size, model.activation_checkpointing)
     for held in (method.distributions, *(strategy.distributions(method) for strategy in method.retention)):
         if held is not None:
             learning = max(learning, distributions(known, model, whole, held, method.micro_batch))
+    sampling = 0
+    if method.sampled is not None:
+        sampled = replace(whole, group=method.sampled[0], patches=0)
+        sampling = keys(known, _part(sampled, method.batch, model.token_budget), size)
     added_up = part.prompts < step and model.trains_bfloat16  # in float32
-    return Estimate(
-        parts={
-            "weights": known.parameters * size + adapters,
-            "gradients": trained * 2 if added_up else trained,
-            "optimiser": known.trained * optimizer_bytes(model, method.optimizer_state)
-            - (4 * known.matrices if method.optimizer == "muon" else 0),  # one moment of a matrix, not two
-            "reference": reference,
-            "retention": round(4 * known.trained * sum(one.copies for one in method.retention)),
-            "images": images,
-        },
-        learning=learning,
-        sampling=0
-        if method.sampled is None
-        else keys(known, _part(sampled, method.batch, model.token_budget), size),
-    )
+    optimiser = known.trained * optimizer_bytes(model, method.optimizer_state)
+    if method.optimizer == "muon":
+        optimiser -= 4 * known.matrices  # one moment of a matrix, not two
+    # Patches of the batch lie on the device, with a copy of those of a step and of a part of it.
+    pictures = method.batch
+    pictures += step if step < method.batch else 0
+    pictures += part.prompts if part.prompts < step else 0
+    features = known.vision.features if known.vision is not None else 0
+    parts = {
+        "weights": known.parameters * size + (0 if model.lora is None else trained),
+        "gradients": trained * 2 if added_up else trained,
+        "optimiser": optimiser,
+        "reference": _references(known, model, method, trained),
+        "retention": round(4 * known.trained * sum(one.copies for one in method.retention)),
+        "images": pictures * (whole.patches // method.batch) * features * size,
+    }
+    return Estimate(parts, learning, sampling)
+
+
+def _references(known: Architecture, model: ModelSettings, method: Method, trained: int) -> int:
+    """Bytes of the policies that a stage is held against.
+
+    Args:
+        trained: bytes of what is trained; of adapters the base's are zeros, and its weights are there.
+    """
+    past = {method.looks_at, *(strategy.looks_at for strategy in method.retention)}
+    base = trained if model.lora is not None else known.parameters * BYTES[model.dtype]
+    return trained * ("stage_start" in past) + base * ("base" in past)
 
 
 def prompts_together(known: Architecture, model: ModelSettings, method: Method, rows: Largest) -> int:
@@ -261,98 +265,6 @@ def keys(known: Architecture, part: Pass, size: int) -> int:
 def needed(made: Estimate, device: str, workers: int) -> int:
     """Bytes of workers on one device, with the room they need beyond their tensors."""
     return round(workers * (made.total * SLACK + (CONTEXT if device.startswith("cuda") else PROGRAM)))
-
-
-def does_not_fit(
-    made: Estimate,
-    experiment: Experiment,
-    most: int,
-    rooms: Sequence[Room],
-    estimate: Callable[[Experiment], Estimate | None],
-) -> str:
-    """What is needed, what there is, and what could be changed, with its effect.
-
-    Args:
-        most: workers at one place, or processes of workers that have several devices.
-        estimate: what `made` is by.
-        rooms: of the places that the workers share.
-    """
-    room = least(rooms)
-    device, lines = room.place.device, []
-    workers = max(1, len(rooms) // experiment.devices)
-    if (fewer := share(workers * experiment.devices, len(rooms))) < most:
-        lines.append(f"  --workers {workers}: {gigabytes(needed(made, device, fewer))}")
-    for change, other in changes(experiment):
-        after = estimate(other)
-        if after is not None and after.total < 0.97 * made.total:
-            total = needed(after, device, most)
-            lines.append(f"  {change}: {gigabytes(total)}{' (fits)' if total <= room.available else ''}")
-    advice = (
-        "With one change it would be" if lines else "No single change takes much off; take another model."
-    )
-    who = "A worker needs" if most == 1 else f"{most} workers{' a card' if len(rooms) > 1 else ''} need"
-    said = (
-        f"{who} about {gigabytes(needed(made, device, most))} on {device}, {_has(rooms)}: {made.text()}"
-        f"{' each' if most > 1 else ''}. {advice}"
-    )
-    return "\n".join([said, *lines])
-
-
-def least(rooms: Sequence[Room]) -> Room:
-    """The place with the least room, which all workers must fit."""
-    return min(rooms, key=lambda room: room.available)
-
-
-def _has(rooms: Sequence[Room]) -> str:
-    room = least(rooms)
-    size = gigabytes(room.total)
-    if room.taken:
-        size += f", {gigabytes(room.taken)} of it taken by other programs"
-    if len(rooms) == 1:
-        return f"which has {size}"
-    alike = all(abs(other.available - room.available) < 0.01 * room.total for other in rooms)
-    return f"of which {'each' if alike else f'card {room.place.card}'} has {size}"
-
-
-def changes(experiment: Experiment) -> Iterator[tuple[str, Experiment]]:
-    """Settings that need less memory, and the experiment with each."""
-    model, methods = experiment.model, experiment.methods
-    with_model = partial(experiment.changed, "model")
-
-    if experiment.devices > 1 and not any(one.not_sharded("full") for one in methods.values()):
-        yield "--shard full", experiment.model_copy(update={"shard": "full"})
-    finer = {
-        name: method.model_copy(update={"shards": 2 ** ((method.batch // method.updates).bit_length() - 1)})
-        for name, method in methods.items()
-    }
-    yield (
-        "methods.NAME.shards, as many as a step's examples",
-        experiment.model_copy(update={"methods": finer}),
-    )
-    if not model.activation_checkpointing:
-        yield "model.activation_checkpointing=true", with_model(activation_checkpointing=True)
-    for tokens in (32768, 16384, 8192):
-        if model.token_budget is None or tokens < model.token_budget:
-            yield f"model.token_budget={tokens}", with_model(token_budget=tokens)
-            break
-    if model.dtype == "float32":
-        yield "model.dtype=bfloat16", with_model(dtype="bfloat16")
-    if largest_image(model) > 501760:
-        yield "model.max_pixels=501760", with_model(max_pixels=501760)
-    if any(isinstance(method, RFT) and method.looks_at == "base" for method in methods.values()):
-        changed = {
-            name: one.model_copy(update={"kl_reference": "stage_start"}) if isinstance(one, RFT) else one
-            for name, one in methods.items()
-        }
-        yield "kl_reference: stage_start", experiment.model_copy(update={"methods": changed})
-    if not model.freeze and model.lora is None:
-        yield "model.freeze=[vision]", with_model(freeze=("vision",))
-    for key in experiment.measures:
-        without = {other: one for other, one in experiment.measures.items() if other != key}
-        yield f"measures.{key}=null", experiment.model_copy(update={"measures": without})
-    adapted = with_model(lora=Lora())
-    if model.lora is None and not any(any(one.problems(adapted)) for one in experiment.measures.values()):
-        yield "model.lora={rank: 16}", adapted
 
 
 def image_size(known: Architecture, max_pixels: int) -> tuple[int, int]:

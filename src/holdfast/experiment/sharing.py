@@ -21,7 +21,7 @@ from typing import get_args
 from holdfast.config.cards import CARDS, Card
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment import memory
+from holdfast.experiment import advice, memory
 from holdfast.experiment.architecture import Architecture, architecture_of
 from holdfast.experiment.memory import Estimate, gigabytes
 from holdfast.learning.methods import Shard
@@ -114,20 +114,20 @@ def does_not_fit(experiment: Experiment, cards: int, card: Card) -> str:
     least = min(made, key=lambda way: made[way].total)
     needs = memory.needed(made[least], "cuda", 1)
     if lines := list(_would_fit(experiment, cards, card)):
-        advice = "It would fit with\n" + "\n".join(lines)
+        tip = "It would fit with\n" + "\n".join(lines)
     else:
         after = {
             text: min(memory.needed(one, "cuda", 1) for one in estimates(other, cards).values())
-            for text, other in memory.changes(experiment)
+            for text, other in advice.changes(experiment)
         }
         best = min(after, key=lambda text: after[text])
-        advice = (
+        tip = (
             f"No single change is enough. {best} takes most off ({gigabytes(after[best])} left): begin there."
         )
     return (
         f"This fits nowhere. With {least.text()}, which takes least, a card needs about {gigabytes(needs)} "
         f"({made[least].text()}) and has {card.memory:g} GB; {gigabytes(needs - card.memory * 1e9)} are "
-        f"missing. {advice}"
+        f"missing. {tip}"
     )
 
 
@@ -136,7 +136,7 @@ def _would_fit(experiment: Experiment, cards: int, card: Card) -> Iterator[str]:
     changes = [
         *((f"--cards {times * cards}", experiment, times * cards, card) for times in (2, 4, 8)),
         *((f"--card {name}", experiment, cards, one) for name, one in larger),
-        *((text, other, cards, card) for text, other in memory.changes(experiment)),
+        *((text, other, cards, card) for text, other in advice.changes(experiment)),
     ]
     named = set()
     for text, other, count, kind in changes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment import devices, memory, sharing
+from holdfast.experiment import advice, devices, memory, sharing
 from holdfast.experiment.devices import Place
 from holdfast.experiment.identity import model_folder
 
@@ -52,10 +52,10 @@ def check_memory(experiment: Experiment, workers: int, where: Sequence[Place]) -
     if _is_small(experiment, share) or (made := sharing.of_run(experiment)) is None:
         return None
     rooms = devices.rooms(where)
-    room = memory.least(rooms)
+    room = advice.least(rooms)
     if memory.needed(made, room.place.device, share) <= room.available:
         return None
-    message = memory.does_not_fit(made, experiment, share, rooms, sharing.of_run)
+    message = advice.does_not_fit(made, experiment, share, rooms, sharing.of_run)
     if share * made.state > room.available:
         raise InputError(f"This cannot run: {message}")
     return f"This may not fit, if images and completions are as large as they may be: {message}"
