@@ -9,7 +9,7 @@ from typing import Any
 from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment.identity import HASHES, check_unchanged, model_identity
+from holdfast.experiment.identity import HASHES, check_unchanged, model_folder, model_identity
 from holdfast.experiment.plan import Job, Plan, facts
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask
@@ -92,6 +92,26 @@ class Inputs:
         model = self.experiment.model
         now = plugins.identify(model_identity(model, self.experiment.store_folder / HASHES))
         check_unchanged(model.path, self._base, now)
+
+    def base_folder(self) -> Path:
+        """The folder with the base's weights; of a hub id, where it was downloaded to.
+
+        Raises:
+            InputError: it is not on this disk.
+        """
+        model = self.experiment.model
+        if (folder := model_folder(model)) is not None:
+            return folder
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
+        except (LocalEntryNotFoundError, HFValidationError):
+            raise InputError(
+                f"Weight movement is measured on files, and those of {model.path} are not on this disk; "
+                f"'hf download {model.path}' brings them."
+            ) from None
 
     def _places(self, name: str) -> str:
         settings = self.experiment.tasks.get(name)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from holdfast import files, plugins
 from holdfast.config.experiment import Experiment
 from holdfast.errors import InputError
-from holdfast.experiment.identity import model_folder
 from holdfast.experiment.inputs import Inputs
 from holdfast.experiment.plan import Job, Plan
 from holdfast.experiment.provenance import provenance
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from holdfast.generate.generator import Generator
     from holdfast.generate.served import ServedGenerator
     from holdfast.generate.settings import Served
+    from holdfast.learning.stage import Stage
     from holdfast.policy.policy import Policy
     from holdfast.policy.team import Team
 
@@ -162,28 +162,42 @@ class Runner:
         self.team.do(partial(self._learn, self.plan.jobs[name], on_step))
 
     def _learn(self, job: Job, on_step: OnStep) -> None:
-        from safetensors.torch import save_file
-
         from holdfast.learning.curve import nothing_right
-        from holdfast.learning.filters import select
         from holdfast.learning.loop import learn
+
+        stage, facts = self._stage(job)
+        self.inputs.check_files(job)  # before strategies read theirs
+        work, every = self.store.work(job), self.experiment.checkpoint_every
+        on_damage = partial(self._set_aside, job)
+        totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
+        if not self.team.leads:
+            return
+        if warning := nothing_right(files.read_jsonl(work / "metrics.jsonl")):
+            log.warning("%s: %s", job.label, warning)
+        with self._writing(job) as folder:
+            stage.policy.save(folder / WEIGHTS)
+            _leave(left, folder / WEIGHTS)
+            shutil.copyfile(work / "metrics.jsonl", folder / "metrics.jsonl")
+            files.write_json(folder / "result.json", {**facts, **totals})
+        self.held = job.fingerprint  # still to be loaded, but its files are at hand here
+
+    def _stage(self, job: Job) -> tuple[Stage, dict[str, int]]:
+        """What a `learn` job learns, its policy loaded; and how many examples there are, and were kept."""
+        from holdfast.learning.filters import select
         from holdfast.learning.stage import Stage
 
         method = job.method
         assert method is not None, "only evaluations have none"
-        items = self._training_items(job)
-        result: dict[str, Any] = {"available": len(items)}
-        iterations = job.inputs["iterations"]
+        items, iterations = self._training_items(job), job.inputs["iterations"]
+        facts = {"available": len(items)}
         if job.filter is not None and isinstance(method, RFT):
             rows = self.store.rows(self.plan.jobs[job.filter], "records.jsonl")
-            kept = select(method.filter, rows, job.stream)
-            items = [items[index] for index in kept]
-            result["kept"] = len(kept)
+            items = [items[index] for index in select(method.filter, rows, job.stream)]
+            facts["kept"] = len(items)
             if method.filter_shortens:
-                iterations = max(1, iterations * len(items) // result["available"])
+                iterations = max(1, iterations * len(items) // facts["available"])
         policy = self.policy_of(job)
         self.held = self._policy = None  # it is about to change
-        work = self.store.work(job)
         stage = Stage(
             policy=policy,
             items=items,
@@ -201,23 +215,7 @@ class Runner:
             team=self.team,
             shard=self.experiment.shard,
         )
-        self.inputs.check_files(job)  # before strategies read theirs
-        every = self.experiment.checkpoint_every
-        on_damage = partial(self._set_aside, job)
-        totals, left = learn(stage, folder=work, checkpoint_every=every, on_step=on_step, on_damage=on_damage)
-        if not self.team.leads:
-            return
-        if warning := nothing_right(files.read_jsonl(work / "metrics.jsonl")):
-            log.warning("%s: %s", job.label, warning)
-        with self._writing(job) as folder:
-            policy.save(folder / WEIGHTS)
-            for name, tensors in left.items():
-                path = folder / WEIGHTS / RETENTION / f"{name}.safetensors"
-                path.parent.mkdir(exist_ok=True)
-                save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, path)
-            shutil.copyfile(work / "metrics.jsonl", folder / "metrics.jsonl")
-            files.write_json(folder / "result.json", {**result, **totals})
-        self.held = job.fingerprint  # still to be loaded, but its files are at hand here
+        return stage, facts
 
     def _inherited(self, job: Job, method: Method) -> dict[str, dict[str, torch.Tensor]]:
         """What the strategies of a method left at the end of the stage before, by their names."""
@@ -376,26 +374,6 @@ class Runner:
         """The folder with the weights a `learn` job made."""
         return self.store.verify(self.plan.jobs[name], WEIGHTS) / WEIGHTS
 
-    def base_folder(self) -> Path:
-        """The folder with the base's weights; of a hub id, where it was downloaded to.
-
-        Raises:
-            InputError: it is not on this disk.
-        """
-        model = self.experiment.model
-        if (folder := model_folder(model)) is not None:
-            return folder
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-        try:
-            return Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
-        except (LocalEntryNotFoundError, HFValidationError):
-            raise InputError(
-                f"Weight movement is measured on files, and those of {model.path} are not on this disk; "
-                f"'hf download {model.path}' brings them."
-            ) from None
-
     def asking(self, job: Job, *names: object) -> Asking:
         """How evaluations ask, in the job's style; answers are drawn from its stream, and names within it."""
         judge, stream = self.experiment.evaluation, (*job.stream, *names)
@@ -422,6 +400,16 @@ class Runner:
             known = self.inputs.examples(self.task(name), split)
             self._kept_examples.put((name, split), known, sum(map(_bytes, known)))
         return known[:most]
+
+
+def _leave(left: dict[str, dict[str, torch.Tensor]], weights: Path) -> None:
+    """Write what strategies leave to the next stage beside the weights."""
+    from safetensors.torch import save_file
+
+    for name, tensors in left.items():
+        path = weights / RETENTION / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, path)
 
 
 def _bytes(example: Example) -> int:

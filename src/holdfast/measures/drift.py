@@ -64,7 +64,7 @@ class Drift(Measure):
         )
         folders = [runner.weights_of(name) for name in job.loads]
         if len(folders) < 3:
-            folders.append(runner.base_folder())
+            folders.append(runner.inputs.base_folder())
         after, before_it, *earlier = folders
         moved = movement(before_it, after, earlier[0] if earlier else None)
         runner.inputs.check_base()  # its files were read here
