@@ -17,7 +17,7 @@ from holdfast.errors import InputError
 
 if TYPE_CHECKING:
     from holdfast.config.experiment import Experiment
-    from holdfast.experiment.plan import Plan
+    from holdfast.experiment.plan import Job, Plan
 
 MANY = 4  # tasks that are learned together: their number says it
 EachJob = Annotated[bool, typer.Option("--jobs", help="A line for each job, not for each stage.")]
@@ -78,12 +78,7 @@ def plan(
             show_ahead(experiment, jobs, todo, rates, cards or 1, card, assumed, json)
             return
     timed = bool(rates) or experiment.model.path == "embedded"
-    listed: list[dict[str, Any]] = []
-    for job in jobs.jobs.values():
-        left = job.fingerprint in todo
-        seconds = estimate.seconds(job, rates) if left and timed else None
-        facts = {"kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
-        listed.append({"job": job.label, **facts, "done": not left, "seconds": seconds})
+    listed = [_facts(job, job.fingerprint in todo, rates if timed else None) for job in jobs.jobs.values()]
     out.print(_each(listed) if each else _stages(jobs, listed), soft_wrap=False)
     total = sum(estimate.seconds(job, rates) for job in todo.values())
     source = "from earlier results" if rates else "a first guess for the embedded model"
@@ -102,23 +97,23 @@ def plan(
     for sentence in rounded_away(experiment):
         warn(sentence)
     _tell_devices(workers, experiment)
-    from holdfast.experiment import memory, sharing
-    from holdfast.experiment.architecture import architecture_of
-
-    if (known := architecture_of(experiment)) and (adapters := known.adapters()):
-        out.print(f"{adapters}.")
-    if made := sharing.of_run(experiment):
-        of_team = f"Tensors on each of a worker's {experiment.devices} devices"
-        whose = of_team if experiment.devices > 1 else "A worker's tensors"
-        out.print(f"{whose} need up to about {memory.gigabytes(made.total)}: {made.text()}.")
-    else:
-        out.print(
-            f"What memory {experiment.model.path} needs can be told once it is on this disk "
-            f"(hf download {experiment.model.path}).",
-        )
+    memory_bytes = _tell_memory(experiment)
     if json:
-        told = {"seconds": total if timed else None, "memory_bytes": made.total if made else None}
+        told = {"seconds": total if timed else None, "memory_bytes": memory_bytes}
         show_json({"jobs": listed, "to_do": len(todo), **told, "resolves": shown})
+
+
+def _facts(job: Job, left: bool, rates: dict[str, float] | None) -> dict[str, Any]:
+    """A job as `--json` has it.
+
+    Args:
+        rates: as `estimate.measured`; None where nothing tells how long jobs take.
+    """
+    from holdfast.experiment import estimate
+
+    seconds = estimate.seconds(job, rates) if left and rates is not None else None
+    facts = {"job": job.label, "kind": job.kind, "tasks": job.tasks, "fingerprint": job.fingerprint}
+    return {**facts, "done": not left, "seconds": seconds}
 
 
 def _each(listed: list[dict[str, Any]]) -> Grid:
@@ -193,3 +188,22 @@ def _tell_devices(workers: str, experiment: Experiment) -> None:
     count = count_workers(workers, experiment, where)
     on = spread(count * experiment.devices, where)
     out.print(f"{count} {'worker' if count == 1 else 'workers'} on {on}.")
+
+
+def _tell_memory(experiment: Experiment) -> int | None:
+    """What a worker's tensors need, and where adapters are; gives the bytes, where they can be told."""
+    from holdfast.experiment import memory, sharing
+    from holdfast.experiment.architecture import architecture_of
+
+    if (known := architecture_of(experiment)) and (adapters := known.adapters()):
+        out.print(f"{adapters}.")
+    if (made := sharing.of_run(experiment)) is None:
+        out.print(
+            f"What memory {experiment.model.path} needs can be told once it is on this disk "
+            f"(hf download {experiment.model.path}).",
+        )
+        return None
+    of_team = f"Tensors on each of a worker's {experiment.devices} devices"
+    whose = of_team if experiment.devices > 1 else "A worker's tensors"
+    out.print(f"{whose} need up to about {memory.gigabytes(made.total)}: {made.text()}.")
+    return made.total

@@ -72,7 +72,6 @@ def run(
 
     from holdfast.experiment import preparation
     from holdfast.experiment.devices import places
-    from holdfast.experiment.failures import causes
     from holdfast.experiment.forked import prepare_copies
     from holdfast.experiment.pilot import stopped_by
     from holdfast.experiment.progress import Progress, duration
@@ -116,13 +115,25 @@ def run(
     if json:
         counts = {"jobs": len(plan.jobs), "done": outcome.done, "skipped": outcome.skipped}
         show_json(paths(experiment) | counts | {"failed": outcome.failed})
-    if outcome.failed:
-        them = "it" if len(outcome.failed) == 1 else "them"
-        skipped = f"; {outcome.skipped} more could not start because of {them}" if outcome.skipped else ""
-        said = f"{len(outcome.failed)} of {counted(len(plan.jobs), 'job')} failed{skipped}."
-        stays = "Everything else is done and stays."
-        raise HoldfastError("\n  ".join([f"{said} {stays}", *causes(outcome.failed)]))
+    _check_failures(outcome, len(plan.jobs))
     out.print(f"Took {duration(time.monotonic() - start)}.")
+
+
+def _check_failures(outcome: Outcome, jobs: int) -> None:
+    """See that no job failed.
+
+    Raises:
+        HoldfastError: some did; names the causes, each once.
+    """
+    from holdfast.experiment.failures import causes
+
+    if not outcome.failed:
+        return
+    them = "it" if len(outcome.failed) == 1 else "them"
+    skipped = f"; {outcome.skipped} more could not start because of {them}" if outcome.skipped else ""
+    said = f"{len(outcome.failed)} of {counted(jobs, 'job')} failed{skipped}."
+    stays = "Everything else is done and stays."
+    raise HoldfastError("\n  ".join([f"{said} {stays}", *causes(outcome.failed)]))
 
 
 def _reported(experiment: Experiment, plan: Plan, store: Store, outcome: Outcome, pictures: int) -> bool:
