@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from holdfast.config.experiment import Experiment
@@ -22,31 +23,39 @@ OnDamage = Callable[[Job, Damaged], None]
 
 def pending(plan: Plan, store: Store, on_damage: OnDamage) -> dict[str, Job]:
     """The jobs that must run: those without a result, and those whose weights another one needs."""
-    todo: dict[str, Job] = {}
-    present: dict[str, bool] = {}
-
-    def there(job: Job, weights: bool) -> bool:
-        try:
-            return store.has(job, weights)
-        except Damaged as damage:
-            on_damage(job, damage)
-            return False
-
-    def require(job: Job, weights: bool) -> None:
-        name = job.fingerprint
-        if name in todo:
-            return
-        if name not in present:
-            present[name] = there(job, weights=False)
-        if present[name] and (not weights or there(job, weights=True)):
-            return
-        todo[name] = job
-        for parent in job.parents:
-            require(plan.jobs[parent], weights=parent in job.loads)
-
+    found = _Pending(plan, store, on_damage)
     for job in plan.jobs.values():
-        require(job, weights=False)
-    return {name: job for name, job in plan.jobs.items() if name in todo}  # parents first
+        found.require(job, weights=False)
+    return {name: job for name, job in plan.jobs.items() if name in found.todo}  # parents first
+
+
+@dataclass
+class _Pending:
+    plan: Plan
+    store: Store
+    on_damage: OnDamage
+    todo: set[str] = field(default_factory=set)
+    _present: dict[str, bool] = field(default_factory=dict)  # of results that were looked for
+
+    def require(self, job: Job, weights: bool) -> None:
+        """A job whose result, or its weights, is asked for: it must run unless that is there."""
+        name = job.fingerprint
+        if name in self.todo:
+            return
+        if name not in self._present:
+            self._present[name] = self._there(job, weights=False)
+        if self._present[name] and (not weights or self._there(job, weights=True)):
+            return
+        self.todo.add(name)
+        for parent in job.parents:
+            self.require(self.plan.jobs[parent], weights=parent in job.loads)
+
+    def _there(self, job: Job, weights: bool) -> bool:
+        try:
+            return self.store.has(job, weights)
+        except Damaged as damage:
+            self.on_damage(job, damage)
+            return False
 
 
 class Schedule(Queue):
