@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,21 +44,13 @@ def candidates(
         InputError: there is no store, or an experiment cannot be read.
     """
     store.check_there()
-    found: list[Candidate] = []
     users = runs_with(store)
-
-    def add(kind: str, reason: str, but: Container[str] = ()) -> None:
-        for name, size in store.held(kind).items():
-            if name not in but:
-                found.append(Candidate(name, size, reason, tuple(users.get(name, ()))))
-
+    found: list[Candidate] = []
     if configs:
-        used: set[str] = set()
-        for path in configs:
-            jobs = make_plan(load_experiment(path)).jobs.values()
-            used |= {place for job in jobs for place in (job.entry, f"work/{job.short_name}")}
+        used = _used_by(configs)
         for kind in (*KINDS, "work"):
-            add(kind, "none of these experiments uses it", used)
+            unused = {name: size for name, size in store.held(kind).items() if name not in used}
+            found += _named(unused, "none of these experiments uses it", users)
     if weights:
         gone = {candidate.name for candidate in found}
         labels = {f"{one.kind}/{one.name}": one.label for one in store.entries()}
@@ -67,10 +59,19 @@ def candidates(
                 whose = labels.get(result, "a trained policy").removesuffix(": learn")
                 found.append(Candidate(name, size, f"weights of {whose}", tuple(users.get(result, ()))))
     if damaged:
-        add("damaged", "damaged or half removed")
-        add("trash", "damaged or half removed")
-        found.extend(Candidate(name, size, "half written") for name, size in store.half_written().items())
+        found += _named(store.held("damaged") | store.held("trash"), "damaged or half removed", users)
+        found += _named(store.half_written(), "half written", {})
     return found
+
+
+def _used_by(configs: Sequence[Path]) -> set[str]:
+    """The places of all that these experiments count on, or keep to go on from."""
+    jobs = (job for path in configs for job in make_plan(load_experiment(path)).jobs.values())
+    return {place for job in jobs for place in (job.entry, f"work/{job.short_name}")}
+
+
+def _named(sizes: Mapping[str, int], reason: str, users: Mapping[str, Sequence[str]]) -> list[Candidate]:
+    return [Candidate(name, size, reason, tuple(users.get(name, ()))) for name, size in sizes.items()]
 
 
 def runs_with(store: Store) -> dict[str, list[str]]:
