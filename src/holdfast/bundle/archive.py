@@ -55,7 +55,7 @@ def unpack(path: Path) -> dict[str, bytes]:
         OSError: it cannot be read.
     """
     found: dict[str, bytes] = {}
-    total = 0
+    left = MOST_BYTES
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -69,14 +69,10 @@ def unpack(path: Path) -> dict[str, bytes]:
                     raise InputError(f"{path} is no bundle: {name} is packed as bundles are not.")
                 if name in found:
                     raise InputError(f"{path} is no bundle: it holds {name} twice.")
-                content = bytearray()
-                with archive.open(entry) as file:
-                    while chunk := file.read(_CHUNK):
-                        content += chunk
-                        total += len(chunk)
-                        if total > MOST_BYTES:
-                            raise InputError(f"{path} unpacks to more than {MOST_BYTES:,} bytes.")
-                found[name] = bytes(content)
+                found[name] = content = _read(archive, entry, left)
+                if len(content) > left:
+                    raise InputError(f"{path} unpacks to more than {MOST_BYTES:,} bytes.")
+                left -= len(content)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the file's beginning
             raise
@@ -86,3 +82,12 @@ def unpack(path: Path) -> dict[str, bytes]:
             "its way, or is another kind of file. Copy it again."
         ) from None
     return found
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    """What a file holds, or its beginning, of more bytes than `most`: it may say that it is small."""
+    content = bytearray()
+    with archive.open(entry) as file:
+        while len(content) <= most and (chunk := file.read(_CHUNK)):
+            content += chunk
+    return bytes(content)
