@@ -29,14 +29,9 @@ def rounded_away(experiment: Experiment) -> Iterator[str]:
     weights = np.abs(np.concatenate([sample_weights(file) for file in sorted(folder.glob("*.safetensors"))]))
     if not len(weights := weights[(weights > 0) & np.isfinite(weights)]):
         return
-
-    def lost(step: float, bits: int) -> float:
-        """Share of the weights that a step of this size does not change."""
-        return float((step < 2.0 ** (np.floor(np.log2(weights)) - bits)).mean())
-
     for name, method in experiment.methods.items():
         kahan = model.trains_bfloat16 and method.optimizer_state == "kahan"
-        share = lost(method.learning_rate, _KAHAN if kahan else _FLOAT32)
+        share = _lost(weights, method.learning_rate, _KAHAN if kahan else _FLOAT32)
         if share > _MOST:
             yield (
                 f"Method {name}: its steps of about {method.learning_rate:g} are less than half a unit in "
@@ -46,10 +41,15 @@ def rounded_away(experiment: Experiment) -> Iterator[str]:
         elif model.trains_bfloat16:
             steps = method.updates * experiment.longest_stage(method)
             most = sum(learning_rate(method, step, steps) for step in range(steps))
-            if (share := lost(most, _BFLOAT16)) > _MOST:
+            if (share := _lost(weights, most, _BFLOAT16)) > _MOST:
                 yield (
                     f"Method {name}: {steps} steps, together at most about {most:.1g}, are less than half "
                     f"a unit in the last place of {share:.0%} of the weights in bfloat16. Within a stage "
                     "nothing is lost, but in what it saves most weights will be as they were. Raise "
                     "learning_rate or iterations, or use model.dtype=float32."
                 )
+
+
+def _lost(weights: np.ndarray, step: float, bits: int) -> float:
+    """Share of the weights (absolute values above 0) that a step of this size does not change."""
+    return float((step < 2.0 ** (np.floor(np.log2(weights)) - bits)).mean())

@@ -103,12 +103,10 @@ def trade(analysis: Analysis, looks: Looks) -> Figure | None:
 def _shares(method: MethodView) -> dict[str, float]:
     """The median share of each strategy, by its name."""
     found: dict[str, list[float]] = {}
-    for run in method.runs:
-        for stage in run.curves[1:]:
-            for row in stage:
-                for key, value in row.items():
-                    if key.endswith(SHARE) and isinstance(value, int | float):
-                        found.setdefault(key.removesuffix(SHARE), []).append(float(value))
+    rows = (row for run in method.runs for stage in run.curves[1:] for row in stage)
+    for key, value in (item for row in rows for item in row.items()):
+        if key.endswith(SHARE) and isinstance(value, int | float):
+            found.setdefault(key.removesuffix(SHARE), []).append(float(value))
     return {kind: float(np.median(values)) for kind, values in found.items()}
 
 
