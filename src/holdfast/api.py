@@ -31,10 +31,7 @@ def load_experiment(
     """
     import tempfile
 
-    import yaml
-
     from holdfast.config.load import load_experiment as load
-    from holdfast.config.paths import settled
 
     if not isinstance(source, str | os.PathLike | Mapping):
         raise InputError(f"{source!r:.100} is no experiment; give its file, a run's folder, or a mapping.")
@@ -49,19 +46,29 @@ def load_experiment(
         return load(Path(source), given)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "experiment.yaml"
-        try:
-            text = yaml.safe_dump(settled(_plain(source)), sort_keys=False, allow_unicode=True)
-        except RecursionError:
-            raise InputError("The mapping is nested too deeply, or holds itself.") from None
-        except yaml.YAMLError as error:
-            raise InputError(
-                f"The mapping holds what no experiment file can: {error.args[-1]!r:.200}."
-            ) from None
-        file.write_text(text, encoding="utf-8")
+        file.write_text(_as_yaml(source), encoding="utf-8")
         try:
             return load(file, given)
         except InputError as error:  # which names the file, that nobody knows
             raise InputError(str(error).replace(str(file), "The mapping")) from None
+
+
+def _as_yaml(settings: Mapping[str, Any]) -> str:
+    """The text of an experiment file.
+
+    Raises:
+        InputError: a mapping holds what none can.
+    """
+    import yaml
+
+    from holdfast.config.paths import settled
+
+    try:
+        return yaml.safe_dump(settled(_plain(settings)), sort_keys=False, allow_unicode=True)
+    except RecursionError:
+        raise InputError("The mapping is nested too deeply, or holds itself.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"The mapping holds what no experiment file can: {error.args[-1]!r:.200}.") from None
 
 
 def _plain(value: Any) -> Any:
@@ -143,12 +150,24 @@ def run(
             raise HoldfastError(f"{reason} With pilot=false it goes on regardless.")
         outcome = work(experiment, plan)
     write_index(experiment, plan, store)
-    if outcome.failed:
-        label, message = next(iter(outcome.failed.items()))
-        others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""
+    _check_failures(outcome.failed)
+    return collect(experiment, plan, store)
+
+
+def _check_failures(failed: Mapping[str, str]) -> None:
+    """See that no job failed.
+
+    Args:
+        failed: label and message of those that did.
+
+    Raises:
+        HoldfastError: there is one.
+    """
+    if failed:
+        label, message = next(iter(failed.items()))
+        others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         said = message.rstrip(". ")  # not all end as sentences do
         raise HoldfastError(f"{label}{others} failed: {said}. Everything else is done and stays.")
-    return collect(experiment, plan, store)
 
 
 def load_results(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> Results:
