@@ -22,28 +22,7 @@ def to_plain(results: Results, with_texts: bool) -> tuple[dict[str, Any], dict[s
     Args:
         with_texts: else prompts, responses, answers and references stay behind, which may be licensed.
     """
-    records: dict[str, bytes] = {}
-    kept: dict[int, str] = {}  # runs share the records of their base
-
-    def put(rows: list[Record]) -> str:
-        if id(rows) not in kept:
-            lines = rows if with_texts else map(without_texts, rows)
-            content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in lines).encode()
-            name = f"records/{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
-            records[name] = content
-            kept[id(rows)] = name
-        return kept[id(rows)]
-
-    def plain(run: MethodRun) -> dict[str, Any]:
-        return {name: getattr(run, name) for name in _PLAIN} | {
-            "order": list(run.order),
-            "cells": [[stage, task, put(rows)] for (stage, task), rows in run.cells.items()],
-            "measures": {
-                name: [[stage, found] for stage, found in stages.items()]
-                for name, stages in run.measures.items()
-            },
-        }
-
+    records = _RecordFiles(with_texts)
     places = {"output": f"runs/{results.name}", "store": "runs/store"}  # where they lay says nothing
     said = {
         "name": results.name,
@@ -56,10 +35,39 @@ def to_plain(results: Results, with_texts: bool) -> tuple[dict[str, Any], dict[s
             [one.task, one.split, one.looked_at, [[at, text] for at, text in one.problems.items()]]
             for one in results.left_out
         ],
-        "runs": [plain(run) for run in results.runs],
-        "other_style": [plain(run) for run in results.other_style],
+        "runs": [_plain_run(run, records) for run in results.runs],
+        "other_style": [_plain_run(run, records) for run in results.other_style],
     }
-    return said, records
+    return said, records.files
+
+
+class _RecordFiles:
+    """Records as files, by name; runs share those of their base."""
+
+    def __init__(self, with_texts: bool) -> None:
+        self.files: dict[str, bytes] = {}
+        self._with_texts = with_texts
+        self._names: dict[int, str] = {}  # of lists of records that were seen, by their ids
+
+    def put(self, rows: list[Record]) -> str:
+        """The name of the file that holds these."""
+        if id(rows) not in self._names:
+            lines = rows if self._with_texts else map(without_texts, rows)
+            content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in lines).encode()
+            name = f"records/{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+            self.files[name] = content
+            self._names[id(rows)] = name
+        return self._names[id(rows)]
+
+
+def _plain_run(run: MethodRun, records: _RecordFiles) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in _PLAIN} | {
+        "order": list(run.order),
+        "cells": [[stage, task, records.put(rows)] for (stage, task), rows in run.cells.items()],
+        "measures": {
+            name: [[stage, found] for stage, found in stages.items()] for name, stages in run.measures.items()
+        },
+    }
 
 
 def from_plain(said: Mapping[str, Any], records: Mapping[str, list[Record]]) -> Results:
@@ -71,18 +79,6 @@ def from_plain(said: Mapping[str, Any], records: Mapping[str, list[Record]]) -> 
     Raises:
         KeyError, TypeError, ValueError: it did not write this.
     """
-
-    def run(plain: Mapping[str, Any]) -> MethodRun:
-        return MethodRun(
-            **{name: plain[name] for name in _PLAIN},
-            order=tuple(plain["order"]),
-            cells={(int(stage), str(task)): records[name] for stage, task, name in plain["cells"]},
-            measures={
-                name: {int(stage): found for stage, found in stages}
-                for name, stages in plain["measures"].items()
-            },
-        )
-
     return Results(
         name=said["name"],
         sequence=tuple(said["sequence"]),
@@ -94,8 +90,19 @@ def from_plain(said: Mapping[str, Any], records: Mapping[str, list[Record]]) -> 
             LeftOut(task, split, looked_at, dict(problems))
             for task, split, looked_at, problems in said["left_out"]
         ),
-        runs=tuple(run(plain) for plain in said["runs"]),
-        other_style=tuple(run(plain) for plain in said["other_style"]),
+        runs=tuple(_run(plain, records) for plain in said["runs"]),
+        other_style=tuple(_run(plain, records) for plain in said["other_style"]),
+    )
+
+
+def _run(plain: Mapping[str, Any], records: Mapping[str, list[Record]]) -> MethodRun:
+    return MethodRun(
+        **{name: plain[name] for name in _PLAIN},
+        order=tuple(plain["order"]),
+        cells={(int(stage), str(task)): records[name] for stage, task, name in plain["cells"]},
+        measures={
+            name: {int(stage): found for stage, found in stages} for name, stages in plain["measures"].items()
+        },
     )
 
 
