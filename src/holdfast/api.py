@@ -150,24 +150,12 @@ def run(
             raise HoldfastError(f"{reason} With pilot=false it goes on regardless.")
         outcome = work(experiment, plan)
     write_index(experiment, plan, store)
-    _check_failures(outcome.failed)
-    return collect(experiment, plan, store)
-
-
-def _check_failures(failed: Mapping[str, str]) -> None:
-    """See that no job failed.
-
-    Args:
-        failed: label and message of those that did.
-
-    Raises:
-        HoldfastError: there is one.
-    """
-    if failed:
-        label, message = next(iter(failed.items()))
-        others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    if outcome.failed:
+        label, message = next(iter(outcome.failed.items()))
+        others = f" (and {len(outcome.failed) - 1} more)" if len(outcome.failed) > 1 else ""
         said = message.rstrip(". ")  # not all end as sentences do
         raise HoldfastError(f"{label}{others} failed: {said}. Everything else is done and stays.")
+    return collect(experiment, plan, store)
 
 
 def load_results(source: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> Results:
