@@ -232,16 +232,14 @@ def _cause_of_death(process: BaseProcess) -> str:
 @contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
     """Variables that processes started in the block have."""
-    before = {name: os.environ.get(name) for name in changes}
+    before = {name: os.environ[name] for name in changes if name in os.environ}
     os.environ.update(changes)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in changes:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _work(connection: Connection | None, place: tuple[int, int, int], packed: Packed) -> None:
