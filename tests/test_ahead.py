@@ -147,6 +147,7 @@ def test_sharing_takes_less_and_sharing_all_least(tmp_path: Path, seven: None) -
     assert totals["full"] == min(totals.values()) and len(set(totals.values())) == 3
 
 
+@pytest.mark.slow
 def test_a_run_is_checked_for_what_its_ranks_share(
     tmp_path: Path, seven: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +188,7 @@ def test_what_fits_nowhere_says_what_would(tmp_path: Path, seven: None) -> None:
     assert "--cards 2:" not in text and "--card h200-141gb" not in text  # too little, both
 
 
+@pytest.mark.slow
 def test_what_no_single_change_makes_fit_says_where_to_begin(tmp_path: Path, seven: None) -> None:
     experiment = make_experiment(tmp_path, model={"dtype": "float32"}, test_examples=4000)
     methods = {name: one.model_copy(update={"batch": 4096}) for name, one in experiment.methods.items()}
@@ -329,6 +331,7 @@ def test_a_card_of_ones_own(call: Call, tmp_path: Path) -> None:
     assert len(set(same)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -36,6 +36,7 @@ LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope
 LOCAL = {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8, "head_dim": 8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings", "others"),
     [
@@ -146,6 +147,7 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
         make_policy(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sizes", "said"),
     [

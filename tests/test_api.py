@@ -41,6 +41,7 @@ def test_an_experiment_from_a_mapping_to_frames(tmp_path: Path) -> None:
     assert again.metrics().equals(metrics)
 
 
+@pytest.mark.slow
 def test_a_run_from_python_has_its_folder(call: Call, tmp_path: Path) -> None:
     settings = TINY | {"sequence": ["reading"], "general": [], "output": str(tmp_path / "out")}
     settings |= {"store": str(tmp_path / "store"), "methods": {"sft": {"objective": "sft", "iterations": 1}}}

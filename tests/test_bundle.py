@@ -207,6 +207,7 @@ def test_an_edited_table_is_named(made: dict[str, bytes], tmp_path: Path) -> Non
     assert "tables/mine.csv is there, which its records do not make" in more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["name", "files", "records"])
 def test_an_edited_manifest_is_named(made: dict[str, bytes], tmp_path: Path, key: str) -> None:
     """Sizes and hashes of single records say nothing where files are as they were; they are compared, too."""

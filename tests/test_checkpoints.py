@@ -52,6 +52,7 @@ def test_what_is_told_on_the_way_is_rounded_as_the_table_is(call: Call, tmp_path
     assert "| mine | 1 | 81.3" in (tmp_path / "out" / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"prompt": "find the perimeter of the figure", "answer": "12"} for _ in range(3)]
     data = tmp_path / "mine.jsonl"
@@ -110,6 +111,7 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "choose another folder with --out" in refused.err
 
 
+@pytest.mark.slow
 def test_answers_of_other_weights_are_not_compared_as_one_checkpoint(call: Call, tmp_path: Path) -> None:
     model, out = tmp_path / "model", tmp_path / "out"
     shutil.copytree(EMBEDDED, model)
@@ -257,6 +259,7 @@ def test_benchmarks_show_what_they_report(call: Call, tmp_path: Path) -> None:
     assert "What benchmarks report" in said.out and "popular" in said.out
 
 
+@pytest.mark.slow
 def test_a_task_goes_on_after_its_last_batch(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

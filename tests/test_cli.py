@@ -25,6 +25,7 @@ from holdfast.experiment.store import Store
 from holdfast.report import page
 
 
+@pytest.mark.slow
 def test_help_and_errors_load_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['holdfast', {}]\n"

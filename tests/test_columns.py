@@ -56,6 +56,7 @@ def task(folder: Path, **changes: Any) -> Task:
     return get_task("mine", {"mine": settings})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_an_experiment_over_a_table_runs(tmp_path: Path, call: Call) -> None:
     """From a parquet folder and seven lines of YAML to a report."""

@@ -93,6 +93,7 @@ def test_the_system_prompt_is_text_too(tmp_path: Path) -> None:
     assert prompt_ids(policy, "hi").count(policy.end) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", FAMILIES)
 def test_no_family_takes_a_text_at_its_control_tokens(make, tmp_path: Path) -> None:
     """Nor loses the place of a picture for them. (These tokenizers have words: any other is unknown.)"""

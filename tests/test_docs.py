@@ -49,6 +49,7 @@ def test_the_tree_has_every_module_and_no_other() -> None:
     assert {path.name for path in modules if path.parent.name not in OF_A_KIND} <= named
 
 
+@pytest.mark.slow
 def test_imports_point_one_way() -> None:
     uses: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):

@@ -374,6 +374,7 @@ def test_images_go_without_loss() -> None:
     assert back.tobytes() == picture.tobytes()
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_failed(server: ChatServer, tmp_path: Path) -> None:
     exam = make_exam(tmp_path / "whole", 12)
     whole = records(examine(served(server, exam), exam))

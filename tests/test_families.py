@@ -107,6 +107,7 @@ def test_mixtures_equal_the_plain_pass(make, tmp_path, caplog):
     assert policy.way == "packed" and not caplog.text
 
 
+@pytest.mark.slow
 def test_every_parameter_that_matters_has_a_gradient(folder):
     policy = make_policy(folder)
     gradients = loss_and_gradients(policy, "packed", *random_batch(policy, 1, (1, 2), 2, 5))[2]
@@ -150,6 +151,7 @@ def test_tokens_that_the_processor_adds_are_added(folders, tmp_path):
     assert torch.equal(tokens, processed(again, "w1", [picture])["input_ids"])
 
 
+@pytest.mark.slow
 def test_log_probabilities_are_those_of_the_whole_processor(any_folder):
     """No part of Holdfast's image handling stands between: one prompt, the processor's own batch."""
     policy = make_policy(any_folder)
@@ -175,6 +177,7 @@ def test_log_probabilities_are_those_of_the_whole_processor(any_folder):
         torch.testing.assert_close(found[row, 0], wanted[:, 0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sampled_logprobs_equal_recomputed_ones(any_folder):
     policy = make_policy(any_folder)
     prompts = mixed(policy)[2]

@@ -150,6 +150,7 @@ def test_the_estimate_of_adapters_leaves_out_frozen_parts(folder, freeze):
     assert known.trained == sum(parameter.numel() for parameter in trained)
 
 
+@pytest.mark.slow
 def test_weights_have_the_same_parts_in_a_file_and_in_a_model(folder):
     policy = make_policy(folder)
     in_files: Counter[str] = Counter()

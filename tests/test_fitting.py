@@ -49,6 +49,7 @@ def images(*sizes: tuple[int, int]) -> list[Image.Image]:
     return [Image.new("RGB", size, "red") for size in sizes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FOLDERS)
 def test_lengths_are_known_without_encoding(family, tmp_path):
     """Each prompt fits a context of exactly the tokens that it is encoded to, and none of one less."""

@@ -67,6 +67,7 @@ def mean_loss(loss_mean: str | int, sums: list[torch.Tensor], lengths: list[int]
             return -sum(means) / len(means)  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective", ["grpo", "dapo", "dr_grpo", "gspo", "cispo", "rloo", "remax", "reinforce"]
 )

@@ -124,6 +124,7 @@ def test_divergence_and_lwf() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["base", "stage_start"])
 def test_asft_is_dft_with_a_pull_to_the_base_or_to_the_start_of_the_stage(to: str) -> None:
     """The gradient of Σ (p_t held fixed) (−log p_t) + α KL(teacher ‖ π), a mean over tokens."""

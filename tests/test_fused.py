@@ -162,5 +162,6 @@ def takes_over(team):
     return policy.way, fused._enabled
 
 
+@pytest.mark.slow
 def test_ranks_leave_fused_parts_with_the_packed_pass():
     assert together(2, takes_over) == [("plain", False)] * 2

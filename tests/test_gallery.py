@@ -274,6 +274,7 @@ def test_what_has_no_picture_and_what_marks_mean_is_said(tab, tmp_path):
     assert tab.ask("getComputedStyle(document.querySelector('.row .thumb')).display") == "none"
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_filters_search_and_keys(tab, page):
     tab.open(page.as_uri())
@@ -344,6 +345,7 @@ def test_two_runs_side_by_side(tab, page):
     assert sizes[0] == sum(a > b for a, b in zip(*ends, strict=True))
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_only_rows_in_view_are_built(tab, tmp_path):
     results = make_results(("sft",), items=2000, sequence=SHORT[:2], general=())

@@ -201,6 +201,7 @@ def test_looks_cost_items_and_save_the_row_of_all_tasks(tmp_path: Path) -> None:
         assert f"in 90 % of cases with {needed} items of it" in said
 
 
+@pytest.mark.slow
 def test_too_few_items_are_told_before_any_work(call: Call, tmp_path: Path) -> None:
     options = ("embedded", "embedded", "--tasks", "presence", *OPTIONS, "--out", "out")
     said = call("check", *options, "--power", "0.9")
@@ -396,6 +397,7 @@ def test_drawn_answers_are_too_noisy_and_the_setting_is_named(call: Call) -> Non
     assert refused.code == 2 and "both are folders" in refused.err
 
 
+@pytest.mark.slow
 def test_a_noisy_server_and_its_setting(
     call: Call, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

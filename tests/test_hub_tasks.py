@@ -251,6 +251,7 @@ def test_superclevr_splits_by_image(made):
     assert first(converted, "train").prompt.startswith("Hint: Please answer the question")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HUB)
 def test_a_missing_or_wrong_column_is_named(tmp_path, name):
     benchmark = BENCHMARKS[name]

@@ -99,6 +99,7 @@ def test_a_checkpoint_and_a_comparison(tmp_path: Path, call: Call) -> None:
     assert Path(compared["flips"]).is_file() and compared["rows"]
 
 
+@pytest.mark.slow
 def test_a_shell_completes_commands() -> None:
     for shell, marks in {
         "bash": {"COMP_WORDS": "holdfast ev", "COMP_CWORD": "1"},

@@ -53,6 +53,7 @@ def test_text_stands_there_as_it_is(text, said):
     assert escaped(text) == said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_every_table_of_a_report_has_a_latex_form(tmp_path):
     results = make_results(seeds=(0, 1, 2), items=10, sequence=("diagrams", "reading"), general=("facts",))

@@ -346,6 +346,7 @@ def test_adapters_in_whole_numbers_are_refused(folder, tmp_path):
         Policy.load(tmp_path, policy.settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plain", [{"init_lora_weights": "orthogonal"}, {"use_rslora": True, "lora_dropout": 0.1}]
 )

@@ -180,6 +180,7 @@ def test_over_confidence_at_the_end_is_found_with_its_change() -> None:
     assert just["brier"].value == pytest.approx((0.1667 + 0.2667) / 2, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_base_that_answers_alike_for_each_seed_is_one_draw_of_chance() -> None:
     """Means of several draws would have a range that the one ECE beside it is not from."""
     results = with_calibration()

@@ -53,6 +53,7 @@ def test_the_target_follows_style_and_rationales(policy):
     assert measure(policy, train=[replace(TRAIN[0], rationale="")], **short)["target"] == "answer"
 
 
+@pytest.mark.slow
 def test_adapters_are_put_back(tmp_path):
     pytest.importorskip("peft")
     policy = Policy.load("embedded", ModelSettings(lora=Lora(rank=2, alpha=4)))

@@ -200,6 +200,7 @@ def test_the_variance_identity_holds_for_a_policy_of_two_equal_tokens(tmp_path):
         assert row["risk_sft_reasoned"] is None and row["risk_sft_answer"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise_std", [True, False])
 def test_gradients_are_those_of_the_loops_loss(normalise_std):
     policy = embedded()

@@ -150,6 +150,7 @@ def test_measures_by_hand(tmp_path: Path) -> None:
     assert (drift.state, risk.state) == (6000, 2000 + 19200)
 
 
+@pytest.mark.slow
 def test_a_risk_that_does_not_fit_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = make_experiment(tmp_path, measures={"risk": {}}, model={"dtype": "bfloat16"})
     monkeypatch.setattr("holdfast.experiment.workers._SMALL", 0)
@@ -197,6 +198,7 @@ def test_the_shape_of_a_real_model_without_its_weights() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lora", "dtype", "state"),
     [

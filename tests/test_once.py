@@ -70,6 +70,7 @@ def gradients_of(policy, logprobs_BGR):
     return {name: one.grad for name, one in policy.model.named_parameters() if one.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefilled", [False, True])
 def test_log_probabilities_and_gradients_are_those_of_every_completion_by_itself(policy, groups, prefilled):
     prompts, completions = groups

@@ -241,6 +241,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_those_that_return_no_numbers_fail_alone_and_say_why(tmp_path: Path) -> None:
     classes = [
         f"class Bad{number}(holdfast.measures.Measure):\n    def measure(self, job, runner): return {how}\n"

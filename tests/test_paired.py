@@ -74,6 +74,7 @@ def test_twenty_thousand_flips_take_no_minute() -> None:
     assert time.process_time() - start < 5
 
 
+@pytest.mark.slow
 def test_scores_in_between_are_tested_by_their_mean() -> None:
     """Three of ten items lose a third, one gains all: the mean stays, which a count of flips does not see."""
     generator, alarms = np.random.default_rng(0), 0

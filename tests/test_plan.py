@@ -204,6 +204,7 @@ def test_time_is_estimated(tmp_path: Path) -> None:
     assert 0 < guess < slower
 
 
+@pytest.mark.slow
 def test_earlier_results_of_the_same_model_tell_the_time(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, methods={"sft": {"objective": "sft"}}, sequence=["reading"])
     made, store = make_plan(experiment), Store(experiment.store)

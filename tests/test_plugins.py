@@ -222,6 +222,7 @@ def test_a_scorer_of_ones_own_in_training_filter_and_evaluation(
     assert any("score of" in str(job.inputs["tasks"][0]["scorer"]) for job in plan.jobs.values())
 
 
+@pytest.mark.slow
 def test_workers_of_their_own_know_the_code(rules: Path, tmp_path: Path) -> None:
     mine = {"objective": "rules.py:Centred", "iterations": 1, "retention": {"kind": "rules.py:Counting"}}
     changes = {**SMALL, "sequence": ["reading"], "methods": {"mine": mine, "two": mine | {"scale": 2.0}}}
@@ -233,6 +234,7 @@ def test_workers_of_their_own_know_the_code(rules: Path, tmp_path: Path) -> None
     assert all("rules.py has changed" in text for text in outcome.failed.values()) and outcome.failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SUMS", "make_sums"])
 def test_a_task_of_ones_own(rules: Path, tmp_path: Path, name: str) -> None:
     changes = {**SMALL, "tasks": {"sums": f"rules.py:{name}"}, "sequence": ["reading", "sums"]}

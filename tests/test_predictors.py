@@ -134,6 +134,7 @@ def simulated(methods: int, generator: np.random.Generator, seeds: int = 1) -> l
     return units
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("methods", "seeds"), [(16, 1), (12, 3)])
 def test_a_planted_cause_wins_and_noise_is_not_mistaken_for_one(methods, seeds):
     generator = np.random.default_rng(4)
@@ -160,6 +161,7 @@ def test_few_methods_have_no_interval():
     assert found.methods == 7 and np.isnan(found.rho.low) and not np.isnan(found.rho.value)
 
 
+@pytest.mark.slow
 def test_the_study_of_a_grid():
     found = study(with_measures(make_grid(seeds=(0, 1), items=60)), 100)
     assert len(found.stages) == 20 * 6 and max(one.units for one in found.by_chain) == 20

@@ -36,6 +36,7 @@ def continued(policy: Policy, prompts, completions, known):
     return result, {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FOLDERS)
 @pytest.mark.parametrize("longest", [1, 6])
 def test_going_on_from_a_prefill_equals_the_plain_pass(tmp_path, kind, longest):

@@ -168,6 +168,7 @@ def test_what_comes_there_while_a_checkpoint_is_exported_stays(
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["theirs"]
 
 
+@pytest.mark.slow
 def test_weights_that_were_not_kept_are_said(tmp_path: Path, call: Call) -> None:
     changes = SMALL | {
         "sequence": ["reading"],
@@ -343,6 +344,7 @@ def test_a_report_of_nothing_replaces_none_of_something(
     assert (ran / "out/report/index.html").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_export_of_adapters_says_what_makes_a_model_of_them(tmp_path: Path, call: Call) -> None:
     pytest.importorskip("peft")
     methods = {"sft": {"objective": "sft"}}

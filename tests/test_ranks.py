@@ -150,6 +150,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_ranks_that_were_started_with_other_settings_say_so(tmp_path: Path) -> None:
     config = write_config(tmp_path, SMALL | {"methods": {"sft": SMALL["methods"]["sft"]}})
     port = free_port()

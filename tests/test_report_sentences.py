@@ -33,6 +33,7 @@ def test_where_the_final_average_comes_from() -> None:
     assert table.rows[1]["ctm"].low < table.rows[1]["ctm"].value < table.rows[1]["ctm"].high
 
 
+@pytest.mark.slow
 def test_findings_say_what_the_intervals_allow():
     clear = analyse(make_results(items=400))
     said = {finding.topic: finding.text for finding in findings(clear)}

@@ -159,6 +159,7 @@ def test_weights_do_not_move_in_directions_of_earlier_tasks(dtype: torch.dtype) 
     )
 
 
+@pytest.mark.slow
 def test_answers_of_earlier_tasks_stay_as_likely_to_first_order() -> None:
     """Directions are gradients of answers; tasks share the room alike, and each keeps the first it left."""
     policy = Policy.load("embedded", ModelSettings())

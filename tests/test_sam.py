@@ -87,6 +87,7 @@ def test_a_bowl_by_hand() -> None:
     assert all(torch.equal(before[name], weight) for name, weight in weights(stage.policy).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro_batch", [None, 1])
 @pytest.mark.parametrize("make", [sft, grpo])
 def test_it_is_the_gradient_beside_the_weights(make: Any, micro_batch: int | None) -> None:

@@ -237,6 +237,7 @@ def test_an_engine_is_tried_once_since_it_was_started(
         assert engine.paths.count("/collective_rpc") == pushes
 
 
+@pytest.mark.slow
 def test_adapters_are_given_as_a_part_of_the_model(engine: EngineServer, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     adapted = Policy.load("embedded", ModelSettings(lora=Lora(rank=2)))

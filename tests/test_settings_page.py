@@ -88,6 +88,7 @@ def rules() -> dict[str, Any]:
     return schema()
 
 
+@pytest.mark.slow
 def test_the_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page(), (
         "run python tools/settings_page.py"

@@ -191,6 +191,7 @@ def fails_within(team: Team, folder: Path, how: str) -> Any:
     return team.together(lambda: said, "after it")
 
 
+@pytest.mark.slow
 def test_an_error_in_a_layer_is_that_of_all_and_a_death_is_named(tmp_path: Path) -> None:
     assert together(2, fails_within, tmp_path, "says") == [["no"] * 2] * 2
     (told, _) = together(2, fails_within, tmp_path, "dies", ranks=(0,))

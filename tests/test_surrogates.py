@@ -178,6 +178,7 @@ def test_dapo_goes_on_where_no_prompt_teaches(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, policy.model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["dapo", "dr_grpo", "gspo", "cispo"])
 def test_every_variant_trains(objective, tmp_path: Path):
     policy = Policy.load("embedded", ModelSettings())

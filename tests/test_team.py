@@ -50,6 +50,7 @@ def test_as_many_ranks_as_one_likes_learn_the_same_bits(name: str, tmp_path: Pat
         check_same(together(size, learned, name, tmp_path / str(size)), expected)
 
 
+@pytest.mark.slow
 def test_shards_change_rounding_alone(tmp_path: Path) -> None:
     (whole,), (cut,) = (together(1, learned, "grpo", tmp_path / str(n), n) for n in (1, 4))
     before = Policy.load("embedded", ModelSettings(device="cpu")).model.state_dict()
@@ -342,6 +343,7 @@ def joins_alone(rank: int, said: Connection) -> None:
     said.send(word_of(point, rank))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_does_not_come_is_named(rank: int) -> None:
     ours, theirs = FORKED.Pipe()

@@ -310,6 +310,7 @@ def test_a_name_that_is_none_is_refused_before_any_work(
     assert expected in str(error.value)
 
 
+@pytest.mark.slow
 def test_other_settings_are_another_line(mine: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         run(make_experiment(tmp_path, **ONE_STAGE, seeds=[seed], track=["mine.py:Lines"]))

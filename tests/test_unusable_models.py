@@ -134,6 +134,7 @@ def test_files_that_are_no_settings(folder: Path, file: str, content: str) -> No
     one_line(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "expected"),
     [

@@ -324,6 +324,7 @@ def test_ctrl_c_ends_it(tmp_path):
         assert process.exitcode == 0 and "Stopped watching." in said.read_text()
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_page_shows_a_state_as_text(tmp_path):
     attack = "</script><img src=x onerror=window.hit=1>\u202e"
