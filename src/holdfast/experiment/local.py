@@ -238,7 +238,7 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         for name in changes:
-            del os.environ[name]
+            os.environ.pop(name, None)
         os.environ.update(before)
 
 

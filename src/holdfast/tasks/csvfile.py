@@ -39,7 +39,8 @@ def problem_of_csv(file: Path) -> str | None:
         OSError: it cannot be read.
     """
     with suppress(csv.Error):
-        return _problem_of_quotes(file) or _problem_of_heading(file) or _problem_of_widths(file)
+        quotes, widths = _problems_of_rows(file)
+        return quotes or _problem_of_heading(file) or widths
     return None
 
 
@@ -63,21 +64,10 @@ def _problem_of_heading(file: Path) -> str | None:
     return repeated(heading)
 
 
-def _problem_of_widths(file: Path) -> str | None:
-    """pandas says likewise, but neither why nor what to do."""
-    columns = 0
-    with _opened(file) as opened:
-        for row in (rows := csv.reader(opened)):
-            columns = columns or len(row)
-            if len(row) > columns:
-                counts = f"names {columns} columns, but its line {rows.line_num} has {len(row)} fields"
-                return f"{counts}; quote texts that hold commas"
-    return None
-
-
-def _problem_of_quotes(file: Path) -> str | None:
+def _problems_of_rows(file: Path) -> tuple[str | None, str | None]:
+    """What is wrong with a row's quotation marks; and with its fields, of which pandas does not say why."""
     lines: list[str] = []  # of the row that is being read
-    begins = 1
+    begins, columns, widths = 1, 0, None
 
     def noted(opened: TextIO) -> Iterator[str]:
         for line in opened:
@@ -85,13 +75,17 @@ def _problem_of_quotes(file: Path) -> str | None:
             yield line
 
     with _opened(file) as opened:
-        for _ in _rows(noted(opened)):
+        for row in _rows(noted(opened)):
             within = len(lines) == 1 and lines[0].endswith(("\r", "\n")) and lines[0].count('"') % 2 == 0
             if not within and (problem := _problem_of_row("".join(lines), begins)):
-                return problem
+                return problem, None
             begins += len(lines)
             lines.clear()
-    return None
+            columns = columns or len(row)
+            if widths is None and len(row) > columns:
+                counts = f"names {columns} columns, but its line {begins - 1} has {len(row)} fields"
+                widths = f"{counts}; quote texts that hold commas"
+    return None, widths
 
 
 def _problem_of_row(row: str, begins: int) -> str | None:
