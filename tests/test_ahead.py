@@ -267,6 +267,7 @@ def test_a_card_twice_as_fast_takes_half_the_arithmetic() -> None:
 # The command line
 
 
+@pytest.mark.slow
 def test_the_plan_for_cards_of_a_kind(call: Call, tmp_path: Path) -> None:
     config = write_config(tmp_path)
     said = call("plan", config, "--cards", 4, "--card", "h100-80gb", "--completion", 8)
@@ -309,6 +310,7 @@ def test_the_plan_for_one_worker_here_is_the_plan(call: Call, done: Path) -> Non
     assert json.loads(call("plan", done, *more, "--cards", 2, "--json").out)["seconds"] < told["seconds"]
 
 
+@pytest.mark.slow
 def test_a_plan_where_nothing_is_to_do_or_known(call: Call, done: Path, tmp_path: Path) -> None:
     for options in (("--cards", 2), ("--card", "h100-80gb")):
         said = call("plan", done, *options)

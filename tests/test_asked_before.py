@@ -73,6 +73,7 @@ def test_a_stage_is_asked_as_its_run_asks_it(
     assert files.read_json(Path("asked/records/reading.json"))["inputs"]["style"] == style
 
 
+@pytest.mark.slow
 def test_what_is_said_counts_before_what_is_known(ran: Path, call: Call) -> None:
     options = ("evaluation.max_tokens=5", "test_examples=4", "evaluation.temperature=0")
     said = call("evaluate", stage(ran, "grpo"), "--tasks", "counting", *options, "--out", "asked")

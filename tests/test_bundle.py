@@ -126,6 +126,7 @@ def test_a_run_in_one_file(call: Call, tmp_path: Path, monkeypatch: pytest.Monke
         assert problem.startswith("jobs.json is no list of jobs")
 
 
+@pytest.mark.slow
 def test_everything_measured_survives(made: dict[str, bytes], tmp_path: Path) -> None:
     found = contents.verify(written(tmp_path / "a.zip", made))
     assert found.problems == ()

@@ -219,6 +219,7 @@ def test_run_and_everything_after(call: Call, tmp_path: Path, monkeypatch: pytes
     assert call("store", "--store", tmp_path / "nothing").code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_failure_while_running(call: Call, tmp_path: Path) -> None:
     rows = [{"id": str(i), "prompt": "red red red", "answer": "red"} for i in range(16)]

@@ -172,6 +172,7 @@ def test_every_worker_sees_a_card_of_its_own(tmp_path: Path, watched: type[Watch
     assert os.environ[devices.VISIBLE] == "GPU-a,3"  # this process is as it was
 
 
+@pytest.mark.slow
 def test_who_comes_after_a_dead_worker_takes_its_card(
     tmp_path: Path, watched: type[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:

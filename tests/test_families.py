@@ -127,6 +127,7 @@ def test_activation_checkpointing_and_temperature(folder):
     assert_equal_passes(policy, *random_batch(policy, 6, (1, 2), 3, 6), temperature=0.7)
 
 
+@pytest.mark.slow
 def test_encode_equals_the_processor(any_folder):
     policy = make_policy(any_folder)
     texts, images, prompts = mixed(policy)

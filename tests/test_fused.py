@@ -97,6 +97,7 @@ def test_a_fused_model_computes_the_same(family, dtype, span, tmp_path, as_on_a_
             assert float((gradient - wanted_gradients[name]).norm()) < span * scale, name
 
 
+@pytest.mark.slow
 def test_every_norm_gate_and_rotation_is_fused(tmp_path, as_on_a_gpu):
     policy = make_policy(make_folder(tmp_path))
     assert fused.fuse(policy.model)
@@ -120,6 +121,7 @@ def test_a_compiled_step_draws_the_same(tmp_path, as_on_a_gpu):
     torch.testing.assert_close(found.logprobs_BGR, wanted.logprobs_BGR, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_plain_pass_stays_as_transformers_has_it(tmp_path, as_on_a_gpu, monkeypatch):
     policy = make_policy(make_folder(tmp_path))
     batch = random_batch(policy, 4, (1, 2), 2, 4)

@@ -259,6 +259,7 @@ def test_the_page_counts_fates_as_the_analysis_does(tab, page):
         assert _counts(tab) == {fate.name.lower(): expected[fate.name.lower()] for fate in Fate}
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_what_has_no_picture_and_what_marks_mean_is_said(tab, tmp_path):
     (tmp_path / "few.html").write_bytes(gallery([_results()], Shelf(_examples(20, 20)), Album(2)))

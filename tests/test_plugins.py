@@ -299,7 +299,8 @@ def test_a_call_has_ten_seconds_or_what_the_function_says(
     rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = list[float]()
-    monkeypatch.setattr(plugins, "time_limit", lambda seconds: limits.append(seconds) or nullcontext())
+    for module in (plugins.calling, plugins.modules):
+        monkeypatch.setattr(module, "time_limit", lambda limit: limits.append(limit) or nullcontext())
     function = plugins.load_function(f"{rules}:short")
     example = Example("1", "what ?", "red")
     plugins.call(f"{rules}:short", "red", example, about="it")
@@ -319,7 +320,7 @@ def test_a_limit_goes_on_after_one_within_it() -> None:
 
 
 def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "TO_RUN", 0.1)
+    monkeypatch.setattr(plugins.modules, "TO_RUN", 0.1)
     (tmp_path / "loops.py").write_text("while True: pass\n")
     with pytest.raises(InputError, match=r"loops.py takes more than 0.1 s to be run"):
         plugins.load(f"{tmp_path}/loops.py:score")
@@ -435,7 +436,7 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(
     for number in (5, 7):
         path.write_text(f"def score(answer, example):\n    return 0.{number}\n")
         os.utime(path, (1e9, 1e9))
-        plugins._module.cache_clear()  # as in a process of its own
+        plugins.modules.run_file.cache_clear()  # as in a process of its own
         found.append(plugins.load(f"{path}:score")("", None))
     assert found == [0.5, 0.7]
 

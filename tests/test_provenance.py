@@ -77,6 +77,7 @@ def test_of_several_cards_the_one_that_computes_is_named(monkeypatch: pytest.Mon
     machine.cache_clear()
 
 
+@pytest.mark.slow
 def test_results_can_be_read_by_the_group_where_the_mask_lets_it(ran: Path) -> None:
     files = [path for path in (ran / "store/learn").rglob("*") if path.is_file()]
     assert any(path.suffix == ".safetensors" for path in files)
@@ -274,6 +275,7 @@ def test_what_a_grid_and_strategies_differ_in_is_named_once() -> None:
     assert said.startswith("methods.a.retention: [], now [{")
 
 
+@pytest.mark.slow
 def test_a_report_of_other_settings_is_not_replaced_without_a_word(
     ran: Path, config: Path, call: Call
 ) -> None:

@@ -81,6 +81,7 @@ def test_what_is_repeated_counts_so_often_and_a_replay_needs_no_host():
     assert part.seconds == pytest.approx(10 * (KERNEL + 256e-6))
 
 
+@pytest.mark.slow
 def test_a_whole_step_is_counted():
     case = Case("grpo", 2, 3, 4, 56, micro_prompts=1, checkpointing=True)
     again = count(case, CARD)

@@ -289,6 +289,7 @@ def test_what_the_study_rejects_though_it_is_right_the_official_scorers_accept()
     # The rest are cases of `test_superclevr` and `test_geometry`.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "reference", "same"),
     [

@@ -140,6 +140,7 @@ def not_finite_on_one(team: Team, folder: Path, size: int) -> Any:
     return learned(team, "sft", folder, 2, None, "full")
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_in_a_part_is_skipped_by_all(tmp_path: Path) -> None:
     given = together(2, not_finite_on_one, tmp_path, 2)
     assert [row["skipped"] for row in given[0][1]] == [1.0, 0.0]

@@ -155,6 +155,7 @@ def test_init_takes_csv_and_finds_its_pictures_by_what_they_are(tmp_path: Path, 
     assert said.code == 2 and "names 2 columns, but its line 3 has 3 fields" in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
 def test_init_holds_out_of_tables_with_their_pictures_and_types(
     tmp_path: Path, call: Call, suffix: str
@@ -256,6 +257,7 @@ def test_init_gives_every_task_a_name_that_can_be_one(tmp_path: Path, call: Call
     assert experiment.name == "m" * 80 and experiment.sequence == ("a-3", "a", "a-4", "n" * 80)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["2024", "true", "null", "2024-01-31", "1e3"])
 def test_init_quotes_names_that_yaml_would_read_as_something_else(
     tmp_path: Path, call: Call, name: str

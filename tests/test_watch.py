@@ -257,6 +257,7 @@ def test_a_run_that_has_no_folder_yet(call: Call, tmp_path):
     assert "soon.yaml does not exist" in call("watch", tmp_path / "soon.yaml").err
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_is_said(call: Call, done):
     said = call("watch", done.experiment.output.parent / "tiny.yaml")
     assert said.code == 0
