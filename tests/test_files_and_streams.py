@@ -111,7 +111,7 @@ def test_a_folder_that_is_replaced_is_never_lost(tmp_path, monkeypatch, moves):
     child = os.fork()
     if child == 0:
         monkeypatch.setattr(os, "replace", replace)
-        monkeypatch.setattr("holdfast.files.sync", lambda path: os._exit(0) if len(done) == 2 else None)
+        monkeypatch.setattr("holdfast.files.whole.sync", lambda path: os._exit(0) if len(done) == 2 else None)
         try:
             write_folder(target, "new")
         finally:
@@ -209,7 +209,7 @@ def test_a_folder_half_written_goes_when_its_process_is_dead_and_not_before(tmp_
 def test_a_folder_that_another_machine_writes_stays_for_a_day(tmp_path, monkeypatch):
     """Its lock may not be seen here."""
     with scratch_folder(tmp_path / "model") as folder:
-        monkeypatch.setattr("holdfast.files.platform.node", lambda: "elsewhere")
+        monkeypatch.setattr("holdfast.files.whole.platform.node", lambda: "elsewhere")
         with scratch_folder(tmp_path / "model") as theirs:
             pass
         (theirs / "shard").mkdir(parents=True)
