@@ -60,7 +60,9 @@ def count(case: Case, card: Card) -> Meter:
     policy.device = torch.device("cpu")  # where ids lie
     policy.prefill = lambda prompts: None  # as on a GPU
     policy.backbone.replays = True
-    policy.checked = policy.replays_checked = policy._replays_checked = True  # the last: older builds'
+    policy.checked = policy.replays_checked = policy._replays_checked = True  # older builds'
+    if hasattr(policy, "tried"):
+        policy.tried.packed = policy.tried.replays = True
     method, objective = make_learner(case, policy)
     task = Hashed("hashed", 1, "", lambda split, count: [], {})
     items = [

@@ -120,7 +120,7 @@ def close(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> No
 def test_running_out_of_memory_halves_the_budget(folder, monkeypatch, caplog):
     wanted = gradients(make_policy(folder))
     policy = make_policy(folder)
-    policy.checked = True
+    policy.tried.packed = True
     total = sum(group_tokens(*batch(policy)))
     device = Full(total - 1)
     monkeypatch.setattr(policy_module, "packed_logprobs", device)
@@ -133,7 +133,7 @@ def test_running_out_of_memory_halves_the_budget(folder, monkeypatch, caplog):
 def test_it_is_halved_down_to_one_prompt(folder, monkeypatch, caplog):
     wanted = gradients(make_policy(folder))
     policy = make_policy(folder)
-    policy.checked = True
+    policy.tried.packed = True
     largest = max(group_tokens(*batch(policy)))
     device = Full(largest)
     monkeypatch.setattr(policy_module, "packed_logprobs", device)

@@ -160,4 +160,4 @@ def test_a_low_temperature_makes_rounding_larger(off, way, folder, monkeypatch):
 
     monkeypatch.setattr(policy, "logprobs_by", rounded)
     policy.check(prompts, completions, temperature)
-    assert policy.checked and policy.way == way and (policy.lean is not None) == (way == "packed")
+    assert policy.tried.packed and policy.way == way and (policy.lean is not None) == (way == "packed")

@@ -466,7 +466,7 @@ def test_frozen_features_are_reused_and_equal(tmp_path, make, monkeypatch):
     completions = policy.encode_completions(["w1", "w2 w3", "w3", "w4"])
     found = {}
     for each in (policy, trained):
-        each.way, each.checked = "packed", True
+        each.way, each.tried.packed = "packed", True
         prompts = mixed_prompts(each)[2]
         for rows in ([0, 1, 2, 3], [2, 0], [3, 2, 1, 0]):
             logprobs = each.group_logprobs(prompts.select(rows), completions.select(rows)).logprobs_BGR

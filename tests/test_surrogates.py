@@ -101,7 +101,7 @@ def test_dft_weighs_tokens_by_their_probability():
 def test_eaft_weighs_tokens_by_the_entropy_of_the_likeliest(alpha, way):
     """Of each token Σ over the batch, from whole distributions: the 20 largest as one of their own."""
     policy = Policy.load("embedded", ModelSettings())
-    policy.way, policy.checked = way, True
+    policy.way, policy.tried.packed = way, True
     objective = Likelihood(sft(loss="eaft", eaft_alpha=alpha), TEMPLATES["embedded"])
     groups = objective.collect(policy, items_of("photos", 4), ())
     all_TV = policy.distributions(groups.prompts, groups.completions)

@@ -34,7 +34,7 @@ from holdfast.policy.settings import ModelSettings, Sampling
 from holdfast.policy.sharding import shards_of
 from holdfast.policy.shards import Shards
 from holdfast.policy.team import Team
-from holdfast.policy.trial import agree, drawn_wrongly, replays_are_wrong, try_packed, try_pictures
+from holdfast.policy.trial import Tried, agree, drawn_wrongly, replays_are_wrong, try_packed, try_pictures
 from holdfast.tasks.example import ImageSource
 
 T = TypeVar("T")
@@ -55,9 +55,7 @@ class Policy:
         draw: chooses the next token; it knows which ids are never sampled, and which end a completion.
         way: the pass in use, `packed` or `plain`.
         backbone: the parts of the model that the packed pass drives; None where it cannot.
-        checked, replays_checked: whether first use was compared (`trial.py`): of the packed pass, of replays.
-        care: how the plain pass samples: 0, or `plain.ALONE` or `plain.UNCACHED`.
-        drawn: which samples of the plain pass were compared: of padded prompts (True), of others (False).
+        tried: what was compared on first use, and how the plain pass samples since.
         budget: the tokens of one forward pass, by which larger batches are split.
         operations: floating-point operations of a pass.
         shards: how batches are cut while it learns.
@@ -86,8 +84,7 @@ class Policy:
             self.backbone = Backbone(model, self.family)
         except ValueError as error:
             self.fall_back(str(error))
-        self.checked = self.replays_checked = False
-        self.care, self.drawn = 0, frozenset[bool]()
+        self.tried = Tried()
         self._freeze()
         if self.way == "packed" and self.device.type == "cuda":
             fused.fuse(model)
@@ -225,7 +222,7 @@ class Policy:
             if self.way == "packed" and self.backbone is not None:
                 sample_packed(self.backbone, some, out, prefilled if some is prompts else None)
             else:
-                sample_plain(self.model, some, out, self.care)
+                sample_plain(self.model, some, out, self.tried.care)
             return out.completions()
 
         def whole() -> Completions:
@@ -333,7 +330,7 @@ class Policy:
     ) -> bool:
         """Compare both passes on these groups (just drawn, if `new`), unless that was done: before ranks
         compute apart. Whether the policy computes otherwise from now on."""
-        if self.way == "plain" or self.checked or not len(prompts):
+        if self.way == "plain" or self.tried.packed or not len(prompts):
             return False
         return try_packed(self, prompts, completions, temperature, new)
 

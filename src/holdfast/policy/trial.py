@@ -25,6 +25,23 @@ log = logging.getLogger(__name__)
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 
 
+@dataclass
+class Tried:
+    """What was compared on first use, and how the plain pass samples since.
+
+    Attributes:
+        packed: whether the packed pass was compared with the plain one.
+        replays: whether what replayed decoding steps drew was compared with the pass.
+        drawn: which samples of the plain pass were compared with itself: of padded prompts (True), of others.
+        care: how the plain pass samples: 0, or `plain.ALONE` or `plain.UNCACHED`.
+    """
+
+    packed: bool = False
+    replays: bool = False
+    drawn: frozenset[bool] = frozenset()
+    care: int = 0
+
+
 @torch.no_grad()
 def try_pictures(policy: Policy) -> None:
     """Show the vision tower a picture, as some wrong sizes in a configuration show only then; and an unknown
@@ -65,7 +82,7 @@ def try_packed(
     difference = shards.agreed(first.packed_is_off)
     if difference is None:
         return False  # nothing to compare with: the next group will show
-    policy.checked, most = True, _most(policy, temperature)
+    policy.tried.packed, most = True, _most(policy, temperature)
     if difference <= most:
         return False
     first.drawn_BGR = None  # they are drawn anew
@@ -120,10 +137,10 @@ class _FirstGroup:
 def replays_are_wrong(policy: Policy, prompts: Prompts, completions: Completions, temperature: float) -> bool:
     """Whether the first group that replayed steps drew is another when recomputed; that ends replays."""
     backbone = policy.backbone
-    if policy.replays_checked or policy.way != "packed" or backbone is None or not backbone.replays:
+    if policy.tried.replays or policy.way != "packed" or backbone is None or not backbone.replays:
         return False
     difference = _off(policy, "packed", prompts.select([0]), completions.select([0]), temperature)
-    policy.replays_checked = True
+    policy.tried.replays = True
     backbone.replays = difference <= _most(policy, temperature)
     if not backbone.replays:
         log.warning("Replayed decoding steps are not used: their log-probabilities are off by %.2g on "
@@ -141,26 +158,26 @@ def drawn_wrongly(policy: Policy, prompts: Prompts, completions: Completions, te
     Raises:
         HoldfastError: the model says otherwise while it writes than when it reads what it wrote.
     """
-    lengths_B = prompts.lengths_B
-    padded = policy.care < ALONE and len(prompts) > 1 and bool(lengths_B.min() < lengths_B.max())
-    if policy.way != "plain" or padded in policy.drawn or not len(prompts):
+    tried, lengths_B = policy.tried, prompts.lengths_B
+    padded = tried.care < ALONE and len(prompts) > 1 and bool(lengths_B.min() < lengths_B.max())
+    if policy.way != "plain" or padded in tried.drawn or not len(prompts):
         return False
     ends = sorted({int(lengths_B.argmin()), int(lengths_B.argmax())})  # most padding, and most pictures
     shown = prompts.select(ends), completions.select(ends).columns(slice(0, 2))
     difference, kind = _off(policy, "plain", *shown, temperature), type(policy.model).__name__
-    policy.drawn |= {padded}
+    tried.drawn |= {padded}
     if not difference > _most(policy, temperature):
         return False
-    if policy.care == UNCACHED:
+    if tried.care == UNCACHED:
         raise HoldfastError(
             f"{kind} cannot be sampled from: the log-probabilities with which its transformers code draws "
             f"tokens are off by {difference:.2g} on average from those that it then gives to them."
         )
-    policy.care, how = (ALONE, "where prompts are padded") if padded else (UNCACHED, "with its cache")
-    policy.drawn -= {False}
+    tried.care, how = (ALONE, "where prompts are padded") if padded else (UNCACHED, "with its cache")
+    tried.drawn -= {False}
     log.warning("%s draws otherwise %s (log-probabilities are off by %.2g on average): prompts are sampled "
                 "one by one%s, which is slower.", kind, how, difference,
-                " and without it" * (policy.care == UNCACHED))  # fmt: skip
+                " and without it" * (tried.care == UNCACHED))  # fmt: skip
     return True
 
 
@@ -186,8 +203,6 @@ class _Findings:
     """What a policy has found out about its model and this machine, on which its numbers depend.
 
     Attributes:
-        checked, replays_checked: whether packed pass and replays were compared with the plain pass.
-        care, drawn: of sampling by the plain pass.
         replays: whether decoding steps are replayed.
         lean: whether layers are written out.
         onednn: whether products are oneDNN's.
@@ -195,10 +210,7 @@ class _Findings:
     """
 
     way: str
-    checked: bool
-    replays_checked: bool
-    care: int
-    drawn: frozenset[bool]
+    tried: Tried
     replays: bool
     lean: bool
     onednn: bool
@@ -208,10 +220,7 @@ class _Findings:
     def of(cls, policy: Policy) -> _Findings:
         return cls(
             way=policy.way,
-            checked=policy.checked,
-            replays_checked=policy.replays_checked,
-            care=policy.care,
-            drawn=policy.drawn,
+            tried=policy.tried,
             replays=policy.backbone is not None and policy.backbone.replays,
             lean=policy.lean is not None,
             onednn=products.used(),
@@ -226,9 +235,7 @@ def agree(policy: Policy) -> None:
         products.leave_to_pytorch("the leading rank does without them")
     if found.way == "plain" and policy.way != found.way:
         fused.disable()
-    policy.way, policy.budget.tokens = found.way, found.tokens
-    policy.checked, policy.replays_checked = found.checked, found.replays_checked
-    policy.care, policy.drawn = found.care, found.drawn
+    policy.way, policy.tried, policy.budget.tokens = found.way, found.tried, found.tokens
     if policy.backbone is not None:
         policy.backbone.replays = found.replays
         if not found.lean:
