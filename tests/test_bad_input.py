@@ -12,9 +12,9 @@ from PIL import Image
 from holdfast.errors import HoldfastError, InputError
 from holdfast.files import read_jsonl
 from holdfast.learning.groups import item_name
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.loop import learn, pick
 from holdfast.learning.methods import Method, make_method
-from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.stage import Stage
 from holdfast.learning.step import step

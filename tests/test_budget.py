@@ -9,8 +9,8 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import with_references
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import with_references
 from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.retention.passes import objective_gradient
 from holdfast.learning.step import step

@@ -22,8 +22,8 @@ from holdfast.generate.local import LocalGenerator
 from holdfast.generate.rollouts import encode_items
 from holdfast.generate.server import ServerGenerator
 from holdfast.generate.settings import ServerSettings
+from holdfast.learning.likelihood import Likelihood, with_references
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood, with_references
 from holdfast.policy import ready
 from holdfast.policy.encode import Unfit
 from holdfast.policy.policy import Policy

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from holdfast.files import read_jsonl
 from holdfast.learning.distillation import divergence, part_of_the_way
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import Likelihood, with_references
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood, with_references
 from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.retention.answers import answers_of
 from holdfast.learning.retention.mcpo import penalty

@@ -13,9 +13,9 @@ from holdfast.generate.generator import Answers
 from holdfast.generate.local import LocalGenerator
 from holdfast.learning.filters import pass_rates, select
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.loop import learn, pick
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.schedule import learning_rate

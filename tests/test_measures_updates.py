@@ -10,8 +10,8 @@ from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import encode_items, roll_out
 from holdfast.learning import advantages
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood
 from holdfast.learning.policygradient import PolicyGradient
 from holdfast.measures.updates import estimator_risks, right_answers, risks
 from holdfast.policy.batch import Completions

@@ -13,8 +13,8 @@ import torch
 from pydantic import ValidationError
 
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.loop import learn
-from holdfast.learning.objectives import Likelihood
 from holdfast.learning.retention import opr
 from holdfast.learning.retention.answers import answers_of, as_groups, keep_answers, mismatch
 from holdfast.learning.retention.cpr import CPR

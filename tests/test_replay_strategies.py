@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from experiment_helpers import learn_here, make_experiment
 from holdfast.errors import HoldfastError
 from holdfast.files import read_jsonl
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.loop import learn
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood
 from holdfast.learning.retention.answers import answers_of, as_groups, gradient_of, join, keep_answers, taken
 from holdfast.learning.retention.pool import keep_table, key_of, mixed, table
 from holdfast.policy.batch import Completions
@@ -44,6 +44,7 @@ EVERY: dict[str, tuple[Any, dict[str, Any]]] = {
     "asft": (sft, {}),
     "tmkl": (sft, {"to": "stage_start"}),
     "finch": (sft, {"kappa": 1e-4}),
+    "flow": (sft, {}),
     "chord": (grpo, {}),
     "kl_old": (grpo, {}),
     "opd": (grpo, {}),

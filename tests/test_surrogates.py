@@ -11,8 +11,8 @@ import torch
 from experiment_helpers import make_experiment
 from holdfast.errors import InputError
 from holdfast.learning.advantages import zero_variance
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.methods import make_method
-from holdfast.learning.objectives import Likelihood
 from holdfast.learning.policygradient import PolicyGradient
 from holdfast.policy import logprobs
 from holdfast.policy.gradients import flat, trained_parameters

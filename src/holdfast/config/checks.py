@@ -10,7 +10,7 @@ from holdfast.config.experiment import Experiment
 from holdfast.config.models import check_model
 from holdfast.errors import HoldfastError, InputError, suggestion
 from holdfast.learning.methods import RFT, Method, SampledSFT
-from holdfast.learning.methods.sft import Likely
+from holdfast.learning.methods.sft import LOSS_SETTINGS, Likely
 from holdfast.measures import KINDS
 from holdfast.policy.settings import model_path
 from holdfast.tasks.benchmarks import BENCHMARKS
@@ -219,9 +219,11 @@ def _check_unused(method: Method, experiment: Experiment) -> Iterator[Problem]:
         if lora is not None and lora.rank < least:
             text = f"{strategy.kind} needs model.lora.rank {least} for {len(experiment.sequence)} stages"
             yield ("retention",), f"{text}, not {lora.rank}"
-    alpha, others = getattr(method, "eaft_alpha", 1), experiment.methods.values()
-    if alpha != 1 and not any(isinstance(other, Likely) and other.loss == "eaft" for other in others):
-        yield ("eaft_alpha",), "is about loss: eaft, and no method has it"
+    others = experiment.methods.values()
+    losses = {other.loss for other in others if isinstance(other, Likely)}
+    for name, loss in LOSS_SETTINGS.items() if isinstance(method, Likely) else ():
+        if loss not in losses and getattr(method, name) != type(method).model_fields[name].default:
+            yield (name,), f"is about loss: {loss}, and no method has it"
     ramp = getattr(method, "rho_ramp", 1)
     if ramp != 1 and not any(getattr(other, "rho_start", None) for other in others):
         yield ("rho_ramp",), "is about rho_start, and no method has it"

@@ -17,7 +17,7 @@ from holdfast.experiment.architecture import Architecture
 from holdfast.experiment.estimate import GUESS, UNKNOWN_COUNT
 from holdfast.experiment.plan import Job
 from holdfast.experiment.sharing import ALONE, Way
-from holdfast.learning.methods import RFT, Method
+from holdfast.learning.methods import Method
 from holdfast.policy.settings import ModelSettings
 from holdfast.tasks.prompts import Style
 from holdfast.tasks.task import Task
@@ -125,7 +125,7 @@ class Worker:
         parts = method.updates * self._parts(step, each, method.micro_batch or math.ceil(step))
         tokens = prompts * each, prompts * lengths.patches
         # Log-probabilities of the policy before several updates, and of a reference.
-        others = float(isinstance(method, RFT) and method.updates > 1) + (method.looks_at is not None)
+        others = float(method.has_ratios) + (method.looks_at is not None)
         others += sum(strategy.passes(method) for strategy in method.retention)
         full = self.way.shard == "full"
         again = float(self.model.activation_checkpointing or full)

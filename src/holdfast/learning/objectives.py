@@ -1,31 +1,25 @@
-"""What a step optimises, and the simplest of it: the likelihood of reference answers.
+"""What a step optimises.
 
-The others: `policygradient.py` (RFT), `sampled_targets.py` (the likelihood of what a policy wrote itself),
-`distillation.py` (self-distillation). All give the loop the same thing: groups of completions, and a loss
-that is a sum over their tokens. The loop divides it by the step's number of tokens, so a step that is split
-into micro-batches has the same gradient as one that is not.
+There are `likelihood.py` (SFT on references), `sampled_targets.py` (on what a policy wrote itself),
+`policygradient.py` (RFT) and `distillation.py` (self-distillation). All give the loop the same thing: groups
+of completions, and a loss that is a sum over their tokens. The loop divides it by the step's number of
+tokens, so a step that is split into micro-batches has the same gradient as one that is not.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
-from holdfast.generate.rollouts import Item, encode_items
+from holdfast.generate.rollouts import Item
 from holdfast.learning.groups import Groups
-from holdfast.learning.methods import SFT
-from holdfast.policy.encode import Unfit
-from holdfast.tasks.prompts import Style, Target, render_target
 
 if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
-
-EAFT_ENTRIES = 20  # K, the entries whose entropy weighs a token
 
 
 @dataclass(frozen=True)
@@ -93,58 +87,3 @@ class Objective(ABC):
         Raises:
             HoldfastError: there was nothing to learn from.
         """
-
-
-class Likelihood(Objective):
-    """Supervised fine-tuning: the log-likelihood of the reference answer."""
-
-    def __init__(self, method: SFT, templates: Mapping[Style, str]) -> None:
-        self.method, self.templates = method, templates
-
-    def collect(self, policy: Policy, items: Sequence[Item], stream: tuple[object, ...]) -> Groups:
-        groups = with_references(policy, items, self.templates, self.method.style, self.method.target)
-        return groups.logged({"length": groups.completions.lengths_BG.float().mean().item()})
-
-    def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups, self.method.loss, self.method.eaft_alpha)
-
-
-def with_references(
-    policy: Policy, items: Sequence[Item], templates: Mapping[Style, str], style: Style, target: Target
-) -> Groups:
-    """Examples with what SFT learns to write, as groups of one.
-
-    Raises:
-        InputError: the model cannot take one, which the message names, or it has no such target.
-    """
-    try:
-        completions = policy.encode_completions(
-            [render_target(example, style, target) for _, example in items]
-        )
-    except Unfit as problem:
-        raise problem.named([f"{task.name} {example.named}" for task, example in items]) from None
-    prompts = encode_items(policy, items, style, templates)
-    return Groups(prompts, completions, torch.ones(len(items), 1), items=tuple(items))
-
-
-def likelihood_loss(
-    policy: Policy, groups: Groups, loss: Literal["nll", "dft", "eaft"] = "nll", alpha: float = 1.0
-) -> LossSums:
-    """The negative log-likelihood of completions, summed over their tokens.
-
-    Args:
-        loss: `dft` weighs each token by its probability, as a number without gradient: dynamic fine-tuning
-            (Wu et al., arXiv 2508.05629, eq. 9). `eaft` weighs it by the entropy of the K most likely entries
-            over ln K to the power of `alpha`, K 20, likewise: entropy-adaptive fine-tuning (Diao et al.,
-            arXiv 2601.02151). The K are a distribution of their own, as in the released code.
-    """
-    top = EAFT_ENTRIES if loss == "eaft" else None
-    out = policy.group_logprobs(groups.prompts, groups.completions, top=top)
-    mask = groups.completions.mask_BGR.to(out.logprobs_BGR.dtype)
-    weight = mask
-    if loss == "dft":
-        weight = mask * out.logprobs_BGR.detach().exp()
-    elif loss == "eaft":
-        assert out.top_entropy_BGR is not None, "asked for"
-        weight = mask * (out.top_entropy_BGR / math.log(EAFT_ENTRIES)) ** alpha
-    return LossSums(-(out.logprobs_BGR * weight).sum(), float((out.entropy_BGR * mask).sum()))

@@ -23,8 +23,8 @@ from holdfast.errors import HoldfastError
 from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import Item, encode_items, roll_out
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import WeighedLikelihood
 from holdfast.learning.methods import SampledSFT
-from holdfast.learning.objectives import LossSums, Objective, likelihood_loss
 from holdfast.learning.spent import Spent
 from holdfast.policy.batch import Completions
 from holdfast.policy.reference import Reference
@@ -36,13 +36,16 @@ if TYPE_CHECKING:
     from holdfast.policy.policy import Policy
 
 
-class SampledLikelihood(Objective):
+class SampledLikelihood(WeighedLikelihood):
     """Supervised fine-tuning on sampled targets.
 
     Args:
         writer: who writes; None stands for the policy that learns, at the moment of the batch.
         hint: the question with its answer shown; None where it is not.
+        start: the policy at the stage's start, where the loss asks it.
     """
+
+    method: SampledSFT
 
     def __init__(
         self,
@@ -50,8 +53,10 @@ class SampledLikelihood(Objective):
         templates: Mapping[Style, str],
         writer: Policy | Reference | None,
         hint: str | None,
+        start: Policy | Reference | None = None,
     ) -> None:
-        self.method, self.templates, self.writer, self.hint = method, templates, writer, hint
+        super().__init__(method, start)
+        self.templates, self.writer, self.hint = templates, writer, hint
 
     def begin(self, policy: Policy, iteration: int) -> None:
         """Let the policy of this iteration be the writer, where it is its turn."""
@@ -102,10 +107,8 @@ class SampledLikelihood(Objective):
         else:
             prompts = encode_items(policy, kept, method.style, self.templates)
         ones = torch.ones(len(kept), 1)
-        return Groups(prompts, targets, ones, stats=stats, items=tuple(kept), spent=spent)
-
-    def loss(self, policy: Policy, groups: Groups) -> LossSums:
-        return likelihood_loss(policy, groups, self.method.loss, self.method.eaft_alpha)
+        groups = Groups(prompts, targets, ones, stats=stats, items=tuple(kept), spent=spent)
+        return self.judged(policy, groups)
 
     def finish(self, totals: Mapping[str, float]) -> None:
         if totals.get("completions"):

@@ -16,8 +16,8 @@ from holdfast.errors import InputError
 from holdfast.generate.evaluate import evaluate
 from holdfast.generate.generator import Asking
 from holdfast.generate.local import LocalGenerator
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.methods import SFT
-from holdfast.learning.objectives import Likelihood
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.step import step
 from holdfast.tasks.example import Example

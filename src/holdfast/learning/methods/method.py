@@ -35,7 +35,8 @@ _INPUTS_OF_THEIR_OWN = {"joint", "order", "optimizer_state"}
 # Settings that came later count where they are used only, so that earlier results stay valid.
 _LATER = (
     "dual_clip", "filter_shortens", "positives_only", "drop_zero_variance", "show_answer", "resample_every",
-    "reward", "retention", "loss", "eaft_alpha", "loss_mean", "refills", "optimizer", "sampler", "shards",
+    "reward", "retention", "loss", "eaft_alpha", "stm_perplexity", "psft_clip", "loss_mean", "refills",
+    "optimizer", "sampler", "shards",
 )  # fmt: skip
 
 
@@ -162,6 +163,11 @@ class Method(Settings):
     def looks_at(self) -> Literal["stage_start", "base"] | None:
         """The policy that a stage needs besides the one that learns, if any."""
         return None
+
+    @property
+    def has_ratios(self) -> bool:
+        """Whether steps hold the policy against that before the iteration's updates, by one more pass."""
+        return False
 
     @property
     def distributions(self) -> Distributions | None:

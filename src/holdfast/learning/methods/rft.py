@@ -154,6 +154,10 @@ class RFT(Method):
         return self.kl_reference if self.kl_coef else None
 
     @property
+    def has_ratios(self) -> bool:
+        return self.updates > 1
+
+    @property
     def filters(self) -> bool:
         return self.filter != "none"
 

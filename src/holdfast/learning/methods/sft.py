@@ -14,21 +14,49 @@ from holdfast.policy.settings import Sampling
 if TYPE_CHECKING:
     from holdfast.learning.objectives import Objective
     from holdfast.learning.stage import Stage
+    from holdfast.policy.policy import Policy
+    from holdfast.policy.reference import Reference
+
+# Settings that are about one loss, and that loss.
+LOSS_SETTINGS = {"eaft_alpha": "eaft", "stm_perplexity": "stm", "psft_clip": "psft"}
 
 
 class Likely(Method):
     """What learns to write given completions."""
 
     # dft: dynamic fine-tuning, in which a token counts as much as it is likely (arXiv 2508.05629). eaft:
-    # entropy-adaptive, in which it counts as much as the policy is unsure there (arXiv 2601.02151).
-    loss: Literal["nll", "dft", "eaft"] = "nll"
+    # entropy-adaptive, in which it counts as much as the policy is unsure there (arXiv 2601.02151). stm:
+    # selective token masking, without what surprises the policy at the stage's start (arXiv 2501.14315).
+    # psft: proximal, in which a token rests once an iteration has made it so much likelier (2508.17784).
+    loss: Literal["nll", "dft", "eaft", "stm", "psft"] = "nll"
     eaft_alpha: float = Field(1.0, gt=0)  # the power of eaft's weights
+    stm_perplexity: float = Field(2.5, gt=1)  # stm learns tokens of at most this, 1 over their probability
+    psft_clip: float = Field(0.28, gt=0)  # how much likelier psft makes a token in an iteration
+
+    @model_validator(mode="after")
+    def _several_updates(self) -> Likely:
+        if self.loss == "psft" and self.updates == 1:
+            raise ValueError(
+                "loss: psft holds steps to the policy before the first of an iteration; set updates above 1"
+            )
+        return self
 
     def determining(self, tasks: Sequence[str]) -> dict[str, Any]:
         settings = super().determining(tasks)
-        if self.loss != "eaft":
-            settings.pop("eaft_alpha", None)
-        return settings
+        others = {name for name, loss in LOSS_SETTINGS.items() if loss != self.loss}
+        return {key: value for key, value in settings.items() if key not in others}
+
+    @property
+    def has_ratios(self) -> bool:
+        return self.loss == "psft"
+
+    @property
+    def looks_at(self) -> Literal["stage_start", "base"] | None:
+        return "stage_start" if self.loss == "stm" else None
+
+    def _start(self, stage: Stage) -> Policy | Reference | None:
+        """The policy at the stage's start, where the loss asks it."""
+        return stage.past("stage_start") if self.loss == "stm" else None
 
 
 class SFT(Likely):
@@ -44,9 +72,9 @@ class SFT(Likely):
         return self
 
     def make(self, stage: Stage) -> Objective:
-        from holdfast.learning.objectives import Likelihood
+        from holdfast.learning.likelihood import Likelihood
 
-        return Likelihood(self, stage.templates)
+        return Likelihood(self, stage.templates, self._start(stage))
 
 
 class SampledSFT(Likely):
@@ -66,13 +94,16 @@ class SampledSFT(Likely):
         needs_differing_completions("target: sampled", self.sampling)
         if self.resample_every and self.sampled_by == "base":
             raise ValueError("resample_every follows the policy that learns; leave sampled_by: base out")
+        if self.loss == "stm" and self.sampled_by == "base":
+            raise ValueError("loss: stm asks the policy at the stage's start; leave sampled_by: base out")
         return self
 
     def make(self, stage: Stage) -> Objective:
         from holdfast.learning.sampled_targets import SampledLikelihood
 
         writer = None if self.resample_every == 1 else stage.past(self.sampled_by)
-        return SampledLikelihood(self, stage.templates, writer, stage.hint if self.show_answer else None)
+        hint = stage.hint if self.show_answer else None
+        return SampledLikelihood(self, stage.templates, writer, hint, self._start(stage))
 
     @property
     def sampled(self) -> tuple[int, int] | None:
@@ -84,7 +115,7 @@ class SampledSFT(Likely):
 
     @property
     def looks_at(self) -> Literal["stage_start", "base"] | None:
-        return None if self.resample_every == 1 else self.sampled_by
+        return super().looks_at if self.resample_every == 1 else self.sampled_by
 
 
 class SDFT(Method):

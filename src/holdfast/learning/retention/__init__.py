@@ -66,8 +66,9 @@ KINDS = {  # modules here and their classes, loaded when they are used
     "sam": "sam:SharpnessAware",
     "si": "si:SynapticIntelligence",
     "ssu": "ssu:SSU",
-    # rates
+    # rates and weights of what is learned
     "finch": "finch:FINCH",
+    "flow": "flow:FLOW",
     # subspaces
     "gpm": "gpm:GPM",
     "keeplora": "keeplora:KeepLoRA",

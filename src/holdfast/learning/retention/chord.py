@@ -20,8 +20,8 @@ import torch
 from pydantic import Field
 
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import with_references
 from holdfast.learning.methods import RFT, Method
-from holdfast.learning.objectives import with_references
 from holdfast.learning.retention import Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.pool import count, old_rows

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 
 from holdfast.generate.generator import Asking
 from holdfast.generate.rollouts import roll_out
 from holdfast.learning.groups import Groups
 from holdfast.learning.methods import Method
-from holdfast.learning.objectives import likelihood_loss
 from holdfast.learning.retention import Continuing, Memory
 from holdfast.learning.retention.answers import (
     answers_of,
@@ -69,7 +69,12 @@ class OwnAnswerReplay(Continuing):
         draw = named_stream(*stage.stream, "opr", step)
         old = as_groups(stage, select(answers, draw.sample(range(most), due)))
         tokens = groups.completions.mask_BGR.sum()
-        term = gradient_of(stage, old, lambda part, _: likelihood_loss(stage.policy, part).loss / tokens)
+
+        def loss(part: Groups, _: range) -> torch.Tensor:
+            said_BGR = stage.policy.group_logprobs(part.prompts, part.completions).logprobs_BGR
+            return -(said_BGR * part.completions.mask_BGR).sum() / tokens
+
+        term = gradient_of(stage, old, loss)
         return {"opr_share": add_to_gradient(stage.policy, term)}
 
     def end(self, stage: Stage, memory: Memory) -> Memory:

@@ -24,8 +24,8 @@ from holdfast import files
 from holdfast.errors import InputError, shortened
 from holdfast.learning.distillation import ENTRIES, TABLES, divergence, rows_at_once
 from holdfast.learning.groups import Groups
+from holdfast.learning.likelihood import with_references
 from holdfast.learning.methods import SFT, Method
-from holdfast.learning.objectives import with_references
 from holdfast.learning.retention import Distributions, Memory, Strategy
 from holdfast.learning.retention.answers import gradient_of
 from holdfast.learning.retention.pool import count, spread
