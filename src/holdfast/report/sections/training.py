@@ -44,6 +44,7 @@ PANELS: tuple[tuple[str, str], ...] = (
     ("zero_variance", "groups with equal rewards"),
     ("distinct", "distinct samples, share"),
     ("clipped", "clipped ratios"),
+    ("masked", "tokens that are not learned"),
 )
 POINTS_PER_STAGE = 40
 
