@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from holdfast.files import read_jsonl
 from holdfast.generate.rollouts import Item, Rollouts
 from holdfast.learning import policygradient
 from holdfast.learning.loop import learn
+from holdfast.learning.methods import make_method
 from holdfast.learning.policygradient import PolicyGradient
 from holdfast.learning.retention import KINDS, strategy_class
 from holdfast.learning.retention.passes import objective_gradient
@@ -251,6 +253,34 @@ def test_what_is_projected_on_is_asked_of_old_prompts_alone(monkeypatch: pytest.
     else:
         pytest.fail("no prompt had both right and wrong answers")
     assert set(asked) == {"reading"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"objective": "sdft", "rho": 1.0, "rho_start": 0.2, "sampling": {"max_tokens": 16}},
+        {"objective": "sft", "target": "sampled", "resample_every": 2, "sampling": {"max_tokens": 16}},
+    ],
+)
+def test_what_is_projected_on_is_as_the_iteration_under_way_learns(settings: dict[str, Any]) -> None:
+    """By its share of the teacher and its writer, which are others than at the stage's start."""
+    policy = Policy.load("embedded", ModelSettings())
+    method, items = make_method(learning_rate=1e-3, batch=4, **settings), items_of("reading", 4)
+    stage = stage_of(policy, method, items, 4)
+    objective = method.make(stage)
+    with torch.no_grad():
+        for number, weight in enumerate(trained_parameters(policy)):
+            generator = torch.Generator().manual_seed(number)
+            weight += 0.05 * weight.std().nan_to_num() * torch.randn(weight.shape, generator=generator)
+    objective.begin(policy, 2)
+    found = objective_gradient(replace(stage, objective=objective), items, ("drawn",))
+    first = objective_gradient(stage, items, ("drawn",))
+    groups = objective.collect(policy, items, ("drawn",))
+    loss = objective.loss(policy, groups).loss / int(groups.completions.mask_BGR.sum())
+    wanted = flat(loss, trained_parameters(policy))
+    assert found is not None and first is not None
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+    assert (found - first).norm() > 0.01 * wanted.norm()
 
 
 def test_strategies_that_came_out_otherwise_before_are_other_jobs_only_there(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class SelfDistillation(Objective):
         iterations: int,
     ) -> None:
         self.method, self.templates, self.teacher, self.hint = method, templates, teacher, hint
-        self.iterations, self.rho = iterations, method.rho
+        self.iterations, self.rho = iterations, method.rho_of(0, iterations)
 
     def begin(self, policy: Policy, iteration: int) -> None:
         """The share ρ of this iteration."""

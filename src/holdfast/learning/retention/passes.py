@@ -71,14 +71,16 @@ def objective_gradient(
     """∇ of what a step of the stage's method would learn from some examples [N].
 
     RFT answers them anew, once, averaged as its `loss_mean` says. No divergence from a reference is in it.
+    The others learn as in the iteration under way: from its writer, by its share of what a teacher knows.
 
     Returns:
         None where nothing is left to learn from, or the output is not finite.
     """
-    policy, method = stage.policy, stage.method
+    policy, method, objective = stage.policy, stage.method, stage.objective
     if isinstance(method, RFT):
         method = method.model_copy(update={"kl_coef": 0.0, "refills": 0})  # which are the stage's examples
-    objective = method.make(replace(stage, method=method))
+        objective = None
+    objective = objective or method.make(replace(stage, method=method))
     try:
         groups = objective.chosen(objective.collect(policy, items, stream))
         tokens = int(groups.completions.mask_BGR.sum())
@@ -100,10 +102,12 @@ def objective_gradient(
 
 
 def gradient_version(method: Method) -> int:
-    """Of strategies by `objective_gradient`, which was a mean over tokens whatever `loss_mean` said, and took
-    refills from the stage's own task."""
+    """Of strategies by `objective_gradient`, which was a mean over tokens whatever `loss_mean` said, took
+    refills from the stage's own task, and went by the writer and the share of a stage's first iteration."""
     averaged = getattr(method, "loss_mean", "tokens") != "tokens"
-    return 3 if getattr(method, "refills", 0) else 2 if averaged else 1
+    rewrites = (getattr(method, "resample_every", None) or 1) > 1
+    ramps = getattr(method, "rho_start", None) not in (None, getattr(method, "rho", None))
+    return 3 if getattr(method, "refills", 0) else 2 if averaged or rewrites or ramps else 1
 
 
 def own_logprobs(stage: Stage, groups: Groups) -> torch.Tensor:
