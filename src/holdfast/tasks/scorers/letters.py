@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+# The start of a letter, which no word or number runs into; a letter, in brackets or not; one that ends there.
+_START, _LETTER, _WHOLE_LETTER = r"(?<![\w'’])", r"\(?[A-Z]\)?", r"\(?[A-Z]\b\)?"
+
 # A letter is a name of an option unless a word follows that it belongs to ("A dog", "I think", "B cells").
 _OF_THINGS = (  # verbs that no article stands before
     "agrees|appears|contains|corresponds|describes|does|fits|follows|gives|has|holds|is|looks|makes|matches"
@@ -17,6 +20,7 @@ _VERBS = (
     f"{_OF_THINGS}|and|are|as|based|because|but|could|due|for|given|here|in|instead|leaves|must|or|over|rather"
     "|should|since|so|then|was|which|with|would"
 )
+_NO_NOUN = rf"(?! (?!(?:{_VERBS})\b)[a-z])"
 _PRONOUN = re.compile(
     rf"(?<![\w'’(])I(?= (?!(?:{_OF_THINGS}|and|are|as|because|but|for|instead|or|over|rather|since)\b)[a-z])"
 )
@@ -25,7 +29,8 @@ OPTION = (
     rf"([A-Z])(?![\w'’/+#^|]|[-.*]\w|\\[A-Za-z]| ?[=≤≥×·✗✘❌{_RELATIONS}]| ?[<>] ?\d"
     rf"| (?!(?:{_VERBS})\b)[a-z])"
 )
-# With what follows in a list, no letter of it is the answer ("A or B", "B, C and D", "A to D", "A < B").
+
+# Lists, of which no letter is the answer: "A or B", "B, C and D", "A to D", "A < B".
 _MARK = (
     rf" ?(?:[,、;/|&+*<>→×·•…~`{_RELATIONS}或和与與及-]|\.\.+|<br ?/?>|\\[\\,;& ]"
     r"|\\(?:[lr]?or|vee|l?and|wedge|cup|cap|q?quad)(?![A-Za-z])) ?"
@@ -39,20 +44,29 @@ _AGAIN = r"(?:the answer is )?(?:(?i:option|choice) )?"
 _MARK_AND_WORD = (
     rf"(?:(?:{_MARK}| | \()(?:{_AND}),? (?:(?:{MAYBE}),? )?|(?:{_MARK}| \()(?:{MAYBE}),? ){_AGAIN}"
 )
-_JOINED = rf"\(?[A-Z](?![\w'’]|\. ?[a-z])\)?(?! (?!(?:{_VERBS})\b)[a-z])"
+_JOINED = rf"\(?[A-Z](?![\w'’]|\. ?[a-z])\)?{_NO_NOUN}"
 _NO_VERB = rf"(?! (?:{_OF_THINGS}|could|must|should|was|would)\b)"
 _LIST = re.compile(  # in "A, B and C, B" the last is none of the list
-    rf"(?<![\w'’])\(?[A-Z]\)?(?:{_MARK}{_JOINED})*(?:{_MARK}{_JOINED}|(?:{_MARK_AND_WORD}{_JOINED})+){_NO_VERB}"
+    rf"{_START}{_LETTER}(?:{_MARK}{_JOINED})*(?:{_MARK}{_JOINED}|(?:{_MARK_AND_WORD}{_JOINED})+){_NO_VERB}"
 )
 _OTHERWISE = re.compile(  # "A. Or C."
-    r"(?<![\w'’])\(?[A-Z]\)?[.?!] (?i:or|(?:or )?(?:maybe|perhaps|possibly|alternatively|otherwise)),? "
-    rf"{_AGAIN}\(?[A-Z]\b\)?(?= ?[.?!]|\W*$)"
+    rf"{_START}{_LETTER}[.?!] (?i:or|(?:or )?(?:maybe|perhaps|possibly|alternatively|otherwise)),? "
+    rf"{_AGAIN}{_WHOLE_LETTER}(?= ?[.?!]|\W*$)"
 )
 _SEGMENT = re.compile(  # "The distance from A to B is 5 cm"
-    r"\b(?:[Ff]rom|[Bb]etween) (?:[a-z]{1,12} )?\(?[A-Z]\)? (?:to|and|through) (?:[a-z]{1,12} )?\(?[A-Z]\b\)?"
+    rf"\b(?:[Ff]rom|[Bb]etween) (?:[a-z]{{1,12}} )?{_LETTER} (?:to|and|through) (?:[a-z]{{1,12}} )?"
+    rf"{_WHOLE_LETTER}"
 )
 _NAMED = r"(?:[Oo]ption|[Cc]hoice)"
-_NAMED_LIST = re.compile(rf"\b{_NAMED} \(?[A-Z]\)?(?:,? (?:(?:and|or) )?{_NAMED} {_JOINED})+{_NO_VERB}")
+_NAMED_LIST = re.compile(  # "option A or option B"
+    rf"\b{_NAMED} {_LETTER}(?:,? (?:(?:and|or) )?{_NAMED} {_JOINED})+{_NO_VERB}"
+)
+# Letters with nothing between them, "A B" and "(A)(B)", and the first ones with hardly more, "A. B. C."
+_ROW = re.compile(rf"{_START}[(\[{{]?[A-Z][)\]}}]?(?:(?: |(?<=[)\]}}]))[\[{{]?{_JOINED}[\]}}]?)+")
+_NEXT = r"[\s\d.):;!?•|…(\[\]–—-]{1,8}"
+_FIRST_ONES = re.compile(rf"{_START}\(?A{_NEXT}B{_NEXT}C(?![\w'’])(?:{_NEXT}[D-Z](?![\w'’]))*")
+
+# Letters that are ruled out, with the words that do so, before and behind them.
 _ANSWER_IS = (
     r"the (?:(?:correct|right|best) )?(?:answer|option|choice) (?:is|was|were|(?:would|could|should|must) be)"
 )
@@ -65,41 +79,48 @@ _WRONG = (
     "|far from|less [a-z]{1,15}|too [a-z]{1,15}"
 )
 _BEING = "is|was|seems|looks|appears to be|(?:must|would|should|can|could|has to|have to|to) be"
-_NEGATED = re.compile(
-    r"(?:\b(?i:(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
-    r"|rather than|instead of|as opposed to|over|unlike|(?:any|every)thing but|all but|hardly|unlikely"
-    r"|(?:We|I) (?:(?:would|do|really|strongly|highly) )?doubt|no(?:body| one) (?:would|could|will)"
-    r"|(?:false|untrue|wrong|incorrect|impossible)(?= that ))|(?i:n['’]t))"
-    rf"(?i:{_IT_IS})(?i: the)?"
-    r" (?:(?i:option|choice|answer) )?\(?[A-Z]\b\)?"
-    r"|(?<![\w'’])\(?[A-Z]\)?(?:,? which)? "
-    rf"(?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
+_NOT = (
+    "(?:can)?not|nor|neither|never|except|exclud(?:es?|ing)|eliminat(?:es?|ing)|rul(?:es?|ing) out"
+    "|rather than|instead of|as opposed to|over|unlike|(?:any|every)thing but|all but|hardly|unlikely"
+    "|(?:We|I) (?:(?:would|do|really|strongly|highly) )?doubt|no(?:body| one) (?:would|could|will)"
+    "|(?:false|untrue|wrong|incorrect|impossible)(?= that )"
+)
+_NOT_BEFORE = (  # "not B", "I doubt that the answer is option B"
+    rf"(?:\b(?i:{_NOT})|(?i:n['’]t))(?i:{_IT_IS})(?i: the)? (?:(?i:option|choice|answer) )?{_WHOLE_LETTER}"
+)
+_NOT_BEHIND = (  # "B is wrong", "B, which cannot …", "B isn't"
+    rf"{_START}{_LETTER}(?:,? which)? (?:(?:{_BEING}) (?:(?:also|just|still|\w{{1,12}}ly) )?(?:{_WRONG})"
     r"|(?:is|was|do|does|can|could|would)n?['’]t|cannot|(?:can|does|would|could) not)\b"
-    # "A is wrong, so is B", "Could it be A?", "The answer is A? No", "A, but that is wrong"
-    r"|\b(?:[Ss]o|[Aa]s) (?:is|was|are) \(?[A-Z]\b\)?(?=[.,;]|$)"
-    r"|\b(?:Is|Was|Could|Can|Might|Would|Should) (?:it|this|that|the (?:(?:correct|right) )?answer)(?: be)?"
-    r" (?:(?i:option|choice) )?\(?[A-Z]\)?\?(?! ?(?i:yes|correct|right|indeed))"
-    r"|(?<![\w'’])\(?[A-Z]\)?(?:\? ?(?i:no|not|nope|wrong|(?:I|we) (?:do(?:n['’]t| not) think so|doubt it))\b"
+)
+_SO_IS = rf"\b(?:[Ss]o|[Aa]s) (?:is|was|are) {_WHOLE_LETTER}(?=[.,;]|$)"  # "A is wrong, so is B"
+_ASKED = (  # "Could it be A?"
+    r"\b(?:Is|Was|Could|Can|Might|Would|Should) (?:it|this|that|the (?:(?:correct|right) )?answer)(?: be)?"
+    rf" (?:(?i:option|choice) )?{_LETTER}\?(?! ?(?i:yes|correct|right|indeed))"
+)
+_TAKEN_BACK = (  # "The answer is A? No", "A, but that is wrong"
+    rf"{_START}{_LETTER}(?:\? ?(?i:no|not|nope|wrong|(?:I|we) (?:do(?:n['’]t| not) think so|doubt it))\b"
     r"|(?:,? but|[.,;]? [Ww]ait,?(?: no,)?) (?:that|this|it)(?: (?:is|was|would be|seems)|['’]s)"
     r" (?:wrong|incorrect|false|impossible)\b)"
-    # "The wrong answers are A and C", "Incorrect: A", "A is a distractor", "They say A. I disagree."
-    r"|\b(?i:(?:(?:wrong|incorrect|false|worst) (?:answer|option|choice|letter|one)s?"
+)
+_WRONG_ARE = (  # "The wrong answers are A and C", "Incorrect: A"
+    r"\b(?i:(?:(?:wrong|incorrect|false|worst) (?:answer|option|choice|letter|one)s?"
     r"(?: (?:is|are|was|were|would be)\b)? ?:?|(?:wrong|incorrect|false) ?:) ?(?:option |choice )?)"
-    r"\(?[A-Z]\b\)?(?:(?:,? and |,? or |, )\(?[A-Z]\b\)?)*"
-    r"|(?<![\w'’])\(?[A-Z]\)?(?: is (?:just |only )?a (?:distractor|trap|decoy)"
+    rf"{_WHOLE_LETTER}(?:(?:,? and |,? or |, ){_WHOLE_LETTER})*"
+)
+_DISOWNED = (  # "A is a distractor", "They say A. I disagree."
+    rf"{_START}{_LETTER}(?: is (?:just |only )?a (?:distractor|trap|decoy)"
     r"|[.,;]? (?:but |and )?(?:I|We) (?:disagree|(?:do not|don['’]t) agree))\b"
 )
+_RULED_OUT = re.compile(
+    "|".join((_NOT_BEFORE, _NOT_BEHIND, _SO_IS, _ASKED, _TAKEN_BACK, _WRONG_ARE, _DISOWNED))
+)
+
 # What a list says of each option: "A: incorrect, B: correct", "A ✗ B ✓", "A (30 %), B (70 %)".
 _FOR, _AGAINST = r"(?i:true|correct|right|yes)\b|[✓✔✅]", r"(?i:false|incorrect|wrong|no)\b|[✗✘❌]"
 _SHARE = r"[:=(] ?(?:\d{1,3}(?:\.\d{1,4})? ?%|[01]?\.\d{1,4}\b)\)?"
-_VERDICT = re.compile(
-    rf"(?<![\w'’])\(?([A-Z])\b\)?(?:(?: is| ?[:=–—-])? ?(?:({_FOR})|{_AGAINST})| ?{_SHARE})"
-)
+_VERDICT = re.compile(rf"{_START}\(?([A-Z])\b\)?(?:(?: is| ?[:=–—-])? ?(?:({_FOR})|{_AGAINST})| ?{_SHARE})")
 _VERDICT_OR_NUMBER = re.compile(rf"{_FOR}|{_AGAINST}|\W*\d")
-# Letters with nothing between them, "A B" and "(A)(B)", and the first ones with hardly more, "A. B. C."
-_ROW = re.compile(rf"(?<![\w'’])[(\[{{]?[A-Z][)\]}}]?(?:(?: |(?<=[)\]}}]))[\[{{]?{_JOINED}[\]}}]?)+")
-_NEXT = r"[\s\d.):;!?•|…(\[\]–—-]{1,8}"
-_FIRST_ONES = re.compile(rf"(?<![\w'’])\(?A{_NEXT}B{_NEXT}C(?![\w'’])(?:{_NEXT}[D-Z](?![\w'’]))*")
+
 # What other languages say of a letter; the answer to an English question is seldom in one.
 _NO = r"[Nn]o es|[Nn]on è|[Nn]ão é|(?:n['’]|ne )est pas|(?:ist|lautet) nicht|[Bb]ukan|[Нн]е|不是|不[选選]"
 _IS = r"es|est|è|é|ist|lautet|là|adalah|هي|هو"
@@ -119,7 +140,7 @@ _TRANSLATED = (
     (re.compile(rf"(?<=\bis )(?:{_FALSE})(?!\w)"), "wrong"),
     (re.compile(rf"(?<=\b(?:is|ot) )(?:(?:la|a|die) )?(?:(?i:{_KIND}) )?(?=\(?[A-Z]\b)"), ""),
     (
-        re.compile(r"(?<![\w'’])([A-Z])\)? ?是?(?:[错錯](?:误|誤|的)?|不(?:正确|正確|对|對|是))"),
+        re.compile(rf"{_START}([A-Z])\)? ?是?(?:[错錯](?:误|誤|的)?|不(?:正确|正確|对|對|是))"),
         r"\1 is wrong",
     ),
 )
@@ -136,12 +157,12 @@ def in_english(text: str) -> str:
     return text
 
 
-def names_any(text: str) -> bool:
+def has_lone_capital(text: str) -> bool:
     """Whether a capital stands alone in a text; without one, no search need run over it."""
     return _CAPITAL.search(text) is not None
 
 
-def weighed(text: str, choices: Sequence[str]) -> str:
+def without_verdicts(text: str, choices: Sequence[str]) -> str:
     """A text without what it says of several options one by one; the only one that it calls right stays."""
     said = _VERDICT.findall(text)
     if len({letter for letter, _ in said}) < 2 or any(map(_VERDICT_OR_NUMBER.match, choices)):
@@ -150,14 +171,14 @@ def weighed(text: str, choices: Sequence[str]) -> str:
     return _VERDICT.sub(lambda found: f" {found[1]}. " if found[2] and len(right) == 1 else " ", text)
 
 
-def without_the_first(text: str) -> str:
+def without_enumeration(text: str) -> str:
     """A text without its enumeration of options, `A. B. C. D.`; lines stay."""
     return _FIRST_ONES.sub(" ", text)
 
 
-def without_others(text: str) -> str:
+def without_ruled_out(text: str) -> str:
     """A text, in one line, without the pronoun I and the letters that it rules out or lists."""
-    text = _NEGATED.sub(" ", _PRONOUN.sub("We", text))
+    text = _RULED_OUT.sub(" ", _PRONOUN.sub("We", text))
     for pattern in (_SEGMENT, _LIST, _OTHERWISE, _NAMED_LIST, _ROW):
         text = pattern.sub(_unless_one, text)
     return " ".join(text.split())

@@ -21,11 +21,11 @@ from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.letters import (
     MAYBE,
     OPTION,
+    has_lone_capital,
     in_english,
-    names_any,
-    weighed,
-    without_others,
-    without_the_first,
+    without_enumeration,
+    without_ruled_out,
+    without_verdicts,
 )
 from holdfast.tasks.scorers.mathematics import one_notation, quantity_of
 from holdfast.tasks.scorers.text import TAKEN_BACK, final_part, unboxed, words
@@ -252,21 +252,21 @@ def _undressed(answer: str, choices: tuple[str, ...]) -> tuple[str, str, int, bo
     lines = _plain(_FORMULA_BLANKS.sub(" ", _FORMULA_MARKS.sub("", final_part(answer))))
     lines = _LOOSE.sub(r"(\1)", lines)
     lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines))
-    lines = weighed(_WRITTEN_TOGETHER.sub(r" answer: \1 ", lines), choices).strip()
+    lines = without_verdicts(_WRITTEN_TOGETHER.sub(r" answer: \1 ", lines), choices).strip()
     listed, text = _different(_LINE_OF_A_LIST, lines), lines
     for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST):
         if _different(label, lines) > 1:
             text = label.sub(". ", text)
     text = _END_OF_LINE.sub(r"\1. ", _BULLET.sub(". ", text))
-    text = without_the_first(text)
+    text = without_enumeration(text)
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
     text = " ".join(text.split())
     if own := _own_texts(choices):
         text = own.sub(lambda found: next(filter(None, found.groups())), text)
-    if names := names_any(text):
-        text = without_others(in_english(text))
+    if names := has_lone_capital(text):
+        text = without_ruled_out(in_english(text))
     return lines, text, listed, names
 
 
@@ -276,7 +276,7 @@ def _own_texts(choices: tuple[str, ...]) -> re.Pattern[str] | None:
     pairs = []
     for letter, choice in zip(ascii_uppercase, choices, strict=False):
         text = " ".join(_plain(_FORMULA_MARKS.sub("", choice)).split())
-        if names_any(text) and (len(text) > 1 or text == letter):
+        if has_lone_capital(text) and (len(text) > 1 or text == letter):
             pairs.append(rf"({letter}[).]?)(?: ?[-–—:,] ?| \(| ){re.escape(text)}\)?")
     return re.compile(rf"(?<![\w'’])(?:{'|'.join(pairs)})(?!\w)") if pairs else None
 
