@@ -15,11 +15,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from string import ascii_uppercase
 from typing import NamedTuple
-from unicodedata import normalize
 
-from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.letters import (
-    MAYBE,
     OPTION,
     has_lone_capital,
     in_english,
@@ -27,30 +24,33 @@ from holdfast.tasks.scorers.letters import (
     without_ruled_out,
     without_verdicts,
 )
-from holdfast.tasks.scorers.mathematics import one_notation, quantity_of
-from holdfast.tasks.scorers.text import TAKEN_BACK, final_part, unboxed, words
+from holdfast.tasks.scorers.optiontexts import (
+    LETTER_THEN_TEXT,
+    SEVERAL,
+    THE_ANSWER,
+    THE_ANSWER_IS,
+    begins_with,
+    option_at_an_end,
+    option_of_text,
+    plain_letters,
+    stated_option,
+)
+from holdfast.tasks.scorers.text import TAKEN_BACK, final_part, unboxed
 
+# The dress of letters: `\(B\)`, `$B$`; "( B )"; "'B'"; "_B_"; and of one alone: "### (B).", "✓ B".
 _FORMULA_MARKS = re.compile(r"\\[()\[\]]|\$")
 _FORMULA_BLANKS = re.compile(r"(?<!\\)\\[ ,;:](?!\n)")
 _LOOSE = re.compile(r"\( ([A-Za-z]) \)")
-_LETTERS_OF_TYPE = {  # in brackets and circles: ⒝ Ⓑ
-    code: normalize("NFKC", chr(code))
-    for first, last in ((0x249C, 0x24E9), (0x1F110, 0x1F149))
-    for code in range(first, last + 1)
-}
-_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_QUOTED = re.compile(r"(?<![A-Za-z0-9])[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?![A-Za-z0-9])")
+_ITALIC = re.compile(r"(?<![A-Za-z0-9\\])_([^_\n]+)_(?![A-Za-z0-9])")
+_ALONE = re.compile(r"(?:#{1,6} )?[\s(\[{<【`~•✓✔✅☑\ufeff]*([A-Za-z])[\s)\]}>】`.:,;!?✓✔✅\ufeff]*")
 # "The answer is B" where words are not parted by blanks; 不 and 非 say no.
 _WRITTEN_TOGETHER = re.compile(
     r"(?<![不非])(?:答案|答え|正解|正确的|정?답|选项|選項|[选選][择擇]?)[^\sA-Za-z()不非]{0,4} ?\(?([A-J])"
     r"(?:です|입니다|(?=(?:是|为|最)?(?:正确|对|合适))|(?!\w))"
 )
-_QUOTED = re.compile(r"(?<![A-Za-z0-9])[\"'“”‘’«»「」]([A-Za-z])[\"'“”‘’«»「」](?![A-Za-z0-9])")
-_ITALIC = re.compile(r"(?<![A-Za-z0-9\\])_([^_\n]+)_(?![A-Za-z0-9])")
-_ALONE = re.compile(r"(?:#{1,6} )?[\s(\[{<【`~•✓✔✅☑\ufeff]*([A-Za-z])[\s)\]}>】`.:,;!?✓✔✅\ufeff]*")
 
-_LETTER_THEN_TEXT = re.compile(  # not "(a) or (b)"
-    r"(?:\(([A-Za-z])\)|([A-Za-z]) ?[.):])(?![A-Za-z]\.| ?(?:or|and|[,/&;])? ?\(?[a-z][.)](?!\w))"
-)
+# Lists of options: "(A) cat (B) dog" in one line; "B. dog" or "- B. dog" as a line; "B" before a line break.
 _LABEL = re.compile(r"(?<!\S)(?:\(([A-Z])\)|([A-Z])[.):])(?=\s)")
 _LINE_OF_A_LIST = re.compile(r"^[ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
 _BULLET_OF_A_LIST = re.compile(r"^[ \t]*[-*•][ \t]*(?:\([A-Z]\)|[A-Z][.):])", re.MULTILINE)
@@ -60,17 +60,14 @@ _LABEL_OF_A_LINE = re.compile(
 )
 _END_OF_LINE = re.compile(r"(?<![\w'’])([A-Z])[ \t]*\n\s*(?=[a-z])")
 
+# Statements: "the answer is most likely (B)", "Answer: B".
 _FILLER = (
     r"(?:(?:most likely|probably|likely|clearly|definitely|indeed|therefore|thus|option|choice|letter) ){0,2}"
 )
 _OPENING = r"[(\[{<【\"'“‘]{0,2}"
-_IS = r"(?:is|was|will be|would be|should be|must be|has to be)"
-_NOT_WRONG = r"(?<!wrong )(?<!incorrect )(?<!false )"
-_WHAT = rf"{_NOT_WRONG}\b(?:answer|(?:correct|right|best) (?:option|choice|letter))\b"
-_ANSWER_IS = rf"{_WHAT}(?: to (?:this|the|your) question)? {_IS}\b ?:? ?"
-_ANSWER = rf"(?:{_ANSWER_IS}|{_WHAT} ?[:=–—-]? ?)"
-_SAID_IS = re.compile(rf"(?i:{_ANSWER_IS}{_FILLER}){_OPENING}{OPTION}")
-_SAID = re.compile(rf"(?i:{_ANSWER}{_FILLER}){_OPENING}{OPTION}")
+_STATES = rf"(?:{THE_ANSWER_IS}|{THE_ANSWER} ?[:=–—-]? ?)"
+_SAID_IS = re.compile(rf"(?i:{THE_ANSWER_IS}{_FILLER}){_OPENING}{OPTION}")
+_SAID = re.compile(rf"(?i:{_STATES}{_FILLER}){_OPENING}{OPTION}")
 _CORRECTED = re.compile(  # "A. Wait, no, it is B."
     rf"(?:(?i:{TAKEN_BACK})[ ,.:;!…–—-]{{1,6}}|\b[Nn]o[,.:;!…–—-]{{1,3}} )"
     rf"(?i:(?:it(?: is|['’]s)|it should be|the answer is|make that) )?{_FILLER}{_OPENING}{OPTION}\W*$"
@@ -78,18 +75,21 @@ _CORRECTED = re.compile(  # "A. Wait, no, it is B."
 # A letter may be small at the very end ("the answer is: b"), and before what "a" and "i" cannot stand.
 _SMALL = r"(?:$|[):\]](?!\w)|\.(?!\w)|,? (?:because|since|is)\b)"
 _SAID_SMALL = re.compile(
-    rf"(?i:{_ANSWER}{_FILLER}){_OPENING}([A-Za-z]){_SMALL}|(?i:\b(?:option|choice) ){_OPENING}([A-Za-z])$"
+    rf"(?i:{_STATES}{_FILLER}){_OPENING}([A-Za-z]){_SMALL}|(?i:\b(?:option|choice) ){_OPENING}([A-Za-z])$"
 )
 _CALLED_SMALL = re.compile(rf"(?i:\b(?:option|choice) ){_OPENING}([a-z]){_SMALL}")
-_AFTER_TEXT = re.compile(
-    r"\n|\. |; | \(|,? (?P<other>not|rather than|instead of) |,? (?:because|since|as it|which) "
-    r"|(?i:(?<=\byes)|(?<=\bno)|(?<=\btrue)|(?<=\bfalse)), (?!.*\b[A-HJ-Z]\b)"
-)
-_SEVERAL = ""  # in place of a letter
-_OR_ELSE = re.compile(rf"\s*(?i:(?:or|and),? )?(?i:(?:{MAYBE}),? |(?:(?:no|{TAKEN_BACK})[,:]? ){{1,3}})?")
-_BEFORE_TEXT = re.compile(rf"(?i:{_ANSWER_IS}|{_NOT_WRONG}\b(?:answer|ans\.?)(?: ?[:=]| [–—-] | ?\n) ?)")
 
-# "The answer, by these rates, is option G: A: 5 %, B: 6 %" names one option and lists others.
+# Letters that are named otherwise: "I would go with B"; "so it is B."; "The answer, by these rates, is option
+# G: A: 5 %, B: 6 %", which names one option and lists others; "(B)".
+_DECIDED = re.compile(
+    rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)"
+    r"|(?:[Ii]t|[Tt]hat) must be|but it(?: is|['’]s)) "
+    rf"{_FILLER}{_OPENING}{OPTION}"
+)
+_CONCLUDED = re.compile(
+    rf"(?i:\b(?:so|hence|thus|therefore|consequently)\b,? (?:it(?:['’]s| is) |we \w{{3,8}} )?)"
+    rf"{_OPENING}{OPTION}\W*$"
+)
 _CALLED = re.compile(rf"(?i:\b(?:is|be) (?:option|choice) ){_OPENING}{OPTION}")
 _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-Z])\)")
 # "Vitamin C" and "Solution B" are things; a letter is an option after a stop or one of these words.
@@ -104,18 +104,6 @@ _STANDING = re.compile(
     r"(?:^|[,:;!?>→⇒∴✓✔✅] ?|\d\) |[|.–—-] |(?<!\w)[(\[{]|\\(?:[Rr]ightarrow|to|implies|therefore) "
     rf"|\b(?:{_CUE}) )\(?{OPTION}"
 )
-_DECIDED = re.compile(
-    rf"\b(?:(?:We|I)(?: would|['’]d| will|['’]ll)? (?:choose|pick|select|go with)"
-    r"|(?:[Ii]t|[Tt]hat) must be|but it(?: is|['’]s)) "
-    rf"{_FILLER}{_OPENING}{OPTION}"
-)
-_CONCLUDED = re.compile(
-    rf"(?i:\b(?:so|hence|thus|therefore|consequently)\b,? (?:it(?:['’]s| is) |we \w{{3,8}} )?)"
-    rf"{_OPENING}{OPTION}\W*$"
-)
-# What tells texts apart that have the same words: -5, x > 2, 5!, but not the hyphen of COVID-19.
-_NOTATION = re.compile(r"[\d\\√π^¼-¾⅐-⅞]")
-_SIGNS = re.compile(r"[=<>|√+*/^±≤≥≠×÷·]|(?<=\d)!|(?<![A-Za-z])-(?=[\w.(\\-])")
 
 # The three searches of MMLU-Pro's own script; of the third it takes the last.
 _SCRIPT_IS = re.compile(r"answer is \(?([A-J])")
@@ -132,18 +120,19 @@ class _Answer(NamedTuple):
         lines: as they are.
         text: in one line, without the letters that it rules out or lists.
         listed: how many options it lists, a line each.
+        has_capital: whether a capital stands alone in the text; without one, no search need run over it.
         letters: of the options there are.
-        names: whether a capital stands alone in the text at all; without one, no search need run over it.
     """
 
     lines: str
     text: str
     listed: int
-    letters: str
-    names: bool
+    has_capital: bool
+    letters: str = ""
 
     def named(self, pattern: re.Pattern[str]) -> list[str]:
-        found = pattern.findall(self.text) if self.names else []
+        """The options' letters that a pattern finds in the text, in order."""
+        found = pattern.findall(self.text) if self.has_capital else []
         return [letter for letter in found if letter in self.letters]
 
 
@@ -242,32 +231,37 @@ def beside_the_box(scorer: str, boxed: str, response: str, choices: Sequence[str
 
 
 def _read(answer: str, choices: Sequence[str], most: int) -> _Answer:
-    lines, text, listed, names = _undressed(answer, tuple(choices))
-    return _Answer(lines, text, listed, ascii_uppercase[: len(choices) or most], names)
+    """An answer undressed, with the letters of the choices; where none are given, the first `most`."""
+    return _undressed(answer, tuple(choices))._replace(letters=ascii_uppercase[: len(choices) or most])
 
 
 @lru_cache(maxsize=4)  # a response with a box is read as a whole, too, and then what of it counts
-def _undressed(answer: str, choices: tuple[str, ...]) -> tuple[str, str, int, bool]:
+def _undressed(answer: str, choices: tuple[str, ...]) -> _Answer:
     """What there is in an answer, but for its letters; the same whatever the rule."""
-    lines = _plain(_FORMULA_BLANKS.sub(" ", _FORMULA_MARKS.sub("", final_part(answer))))
+    lines = plain_letters(_FORMULA_BLANKS.sub(" ", _FORMULA_MARKS.sub("", final_part(answer))))
     lines = _LOOSE.sub(r"(\1)", lines)
     lines = _QUOTED.sub(r"\1", _ITALIC.sub(r"\1", lines))
     lines = without_verdicts(_WRITTEN_TOGETHER.sub(r" answer: \1 ", lines), choices).strip()
-    listed, text = _different(_LINE_OF_A_LIST, lines), lines
+    text, listed = _in_one_line(lines)
+    if own := _own_texts(choices):
+        text = own.sub(lambda found: next(filter(None, found.groups())), text)
+    has_capital = has_lone_capital(text)
+    if has_capital:
+        text = without_ruled_out(in_english(text))
+    return _Answer(lines, text, listed, has_capital)
+
+
+def _in_one_line(lines: str) -> tuple[str, int]:
+    """A text without the labels of the options that it lists, and how many it lists."""
+    text, listed = lines, _count_distinct(_LINE_OF_A_LIST, lines)
     for label in (_LINE_OF_A_LIST, _BULLET_OF_A_LIST):
-        if _different(label, lines) > 1:
+        if _count_distinct(label, lines) > 1:
             text = label.sub(". ", text)
-    text = _END_OF_LINE.sub(r"\1. ", _BULLET.sub(". ", text))
-    text = without_enumeration(text)
+    text = without_enumeration(_END_OF_LINE.sub(r"\1. ", _BULLET.sub(". ", text)))
     labels = "".join(bracketed or letter for bracketed, letter in _LABEL.findall(text))
     if len(labels) > 2 and labels == ascii_uppercase[: len(labels)]:  # a list in one line
         text, listed = _LABEL.sub(" ", text), len(labels)
-    text = " ".join(text.split())
-    if own := _own_texts(choices):
-        text = own.sub(lambda found: next(filter(None, found.groups())), text)
-    if names := has_lone_capital(text):
-        text = without_ruled_out(in_english(text))
-    return lines, text, listed, names
+    return " ".join(text.split()), listed
 
 
 @lru_cache(maxsize=1024)
@@ -275,18 +269,14 @@ def _own_texts(choices: tuple[str, ...]) -> re.Pattern[str] | None:
     """Letters before their own texts, where these hold letters too: `C - I and II`."""
     pairs = []
     for letter, choice in zip(ascii_uppercase, choices, strict=False):
-        text = " ".join(_plain(_FORMULA_MARKS.sub("", choice)).split())
+        text = " ".join(plain_letters(_FORMULA_MARKS.sub("", choice)).split())
         if has_lone_capital(text) and (len(text) > 1 or text == letter):
             pairs.append(rf"({letter}[).]?)(?: ?[-–—:,] ?| \(| ){re.escape(text)}\)?")
     return re.compile(rf"(?<![\w'’])(?:{'|'.join(pairs)})(?!\w)") if pairs else None
 
 
-def _different(labels: re.Pattern[str], lines: str) -> int:
+def _count_distinct(labels: re.Pattern[str], lines: str) -> int:
     return len(set(map(str.strip, labels.findall(lines))))
-
-
-def _plain(text: str) -> str:
-    return plain_typography(text.translate(_LETTERS_OF_TYPE).translate(_LOWERED))
 
 
 def _sure(
@@ -294,24 +284,29 @@ def _sure(
 ) -> str | None:
     """What the rules agree on: a letter or an option's text alone, a statement, a letter before its text."""
     if alone := _ALONE.fullmatch(given.lines):
-        return _among(alone[1], given.letters) or _by_text(given.lines, choices)
-    if by_text := _by_text(given.lines, choices):
+        return _among(alone[1], given.letters) or option_of_text(given.lines, choices)
+    if by_text := option_of_text(given.lines, choices):
         return by_text
-    stated = _stated_text(given.lines, choices, last)
+    stated = stated_option(given.lines, choices, last)
     for pattern in statements:
         if said := given.named(pattern):
             name = said[-1 if last else 0]
-            return stated if stated and _begins_with(name, stated, choices) else name
-    said_small = _SAID_SMALL.search(text := given.text.rstrip(" .,:;!?)]}*"))
-    small = {said_small[1] or said_small[2]} if said_small else set(_CALLED_SMALL.findall(text))
-    if len(small) == 1 and (letter := _among(small.pop(), given.letters)):  # several are only weighed
-        return letter
-    if stated:
-        return stated
+            return stated if stated and begins_with(name, stated, choices) else name
+    if small_or_stated := _said_small(given) or stated:
+        return small_or_stated
     letter, _, rest = given.text.partition(" ")
-    if letter == _by_text(rest, choices):  # "B dog"
+    if letter == option_of_text(rest, choices):  # "B dog"
         return letter
-    return _labelled(given) or (None if stated == _SEVERAL else _text_at_an_end(given.lines, choices))
+    return _labelled(given) or (None if stated == SEVERAL else option_at_an_end(given.lines, choices))
+
+
+def _said_small(given: _Answer) -> str | None:
+    """The option that a statement names by a small letter."""
+    text = given.text.rstrip(" .,:;!?)]}*")
+    if said := _SAID_SMALL.search(text):
+        return _among(said[1] or said[2], given.letters)
+    called = set(_CALLED_SMALL.findall(text))
+    return _among(called.pop(), given.letters) if len(called) == 1 else None  # several are only weighed
 
 
 def _labelled(given: _Answer) -> str | None:
@@ -320,7 +315,7 @@ def _labelled(given: _Answer) -> str | None:
     ends = [alone[1] for line in (first, *others[-1:]) if (alone := _ALONE.fullmatch(line))]
     if others and len(set(ends)) == 1 and ends[0].isupper():
         return _among(ends[0], given.letters)
-    if given.listed <= 1 and (label := _LETTER_THEN_TEXT.match(given.text)):
+    if given.listed <= 1 and (label := LETTER_THEN_TEXT.match(given.text)):
         letter = label[1] or label[2]
         part = label[0].replace(letter, chr(ord(letter) + 1))
         if f" {part}" not in given.text:  # else (a) and (b) are parts of the question
@@ -332,91 +327,8 @@ def _labelled(given: _Answer) -> str | None:
     return None
 
 
-def _begins_with(name: str, letter: str, choices: Sequence[str]) -> bool:
-    """Whether the name is part of this option's text: "The answer is A Noble Gas", "… is E. coli"."""
-    text = choices[ascii_uppercase.index(letter)]
-    return re.match(rf"{name}\.? \S", text, re.IGNORECASE) is not None
-
-
-def _text_at_an_end(lines: str, choices: Sequence[str]) -> str | None:
-    """The option whose text comes first, before an explanation, or in a last line of its own."""
-    ends = {_beginning(lines, choices), _by_text(lines.rpartition("\n")[2], choices)} - {None}
-    return ends.pop() or None if len(ends) == 1 else None
-
-
-def _beginning(text: str, choices: Sequence[str]) -> str | None:
-    """The option whose text this is, or its beginning up to a stop; `_SEVERAL` where another one follows."""
-    longest = _longest(choices)
-    if by_text := _by_text(text, choices):
-        return by_text
-    for stop in _AFTER_TEXT.finditer(text, 0, longest):
-        if by_text := _by_text(text[: stop.start()], choices):
-            if stop["other"]:  # is ruled out
-                return by_text
-            return by_text if _by_text(_next(text, stop.end()), choices) in (None, by_text) else _SEVERAL
-    return None
-
-
-def _next(text: str, start: int) -> str:
-    """What stands up to the next stop, "dog (or cat)"."""
-    if cue := _OR_ELSE.match(text, start):
-        start = cue.end()
-    stop = _AFTER_TEXT.search(text, start)
-    return text[start : stop.start() if stop else None].rstrip(" )")
-
-
-def _stated_text(lines: str, choices: Sequence[str], last: bool) -> str | None:
-    """The option whose text a statement gives: `the answer is West Virginia`."""
-    ends = [found.end() for found in _BEFORE_TEXT.finditer(lines)]
-    return _beginning(lines[ends[-1 if last else 0] :].lstrip(), choices) if ends else None
-
-
-def _by_text(text: str, choices: Sequence[str]) -> str | None:
-    """The option whose text this is, if it is exactly one's: word for word, without articles, or in sense."""
-    if len(text) > _longest(choices):
-        return None
-    for form in (_spelt, _worded, _noted, _valued):
-        wanted = form(text)
-        same = {
-            letter: choice
-            for letter, choice in zip(ascii_uppercase, choices, strict=False)
-            if form(choice) == wanted
-        }
-        if any(wanted) and same:
-            if len({choice.casefold() for choice in same.values()}) == 1 < len(same):  # genotypes: Aa, aa
-                same = {letter: choice for letter, choice in same.items() if choice == text.strip(" .\n")}
-            return next(iter(same)) if len(same) == 1 else None
-        if _LETTER_THEN_TEXT.match(text):  # without its article, "A. dog" would be "dog"
-            return None
-    return None
-
-
-def _longest(choices: Sequence[str]) -> int:
-    """Of texts that may be an option's, dress included."""
-    return 2 * max(map(len, choices), default=0) + 20
-
-
-def _spelt(text: str) -> list[str]:
-    return _plain(text).casefold().strip(" .,;").split()
-
-
-def _worded(text: str) -> tuple[list[str], list[str]]:
-    """The words of a text, and the signs that make another thing of them."""
-    plain = _plain(text)
-    return words(plain), _SIGNS.findall(plain)
-
-
-def _noted(text: str) -> list[str]:
-    """A quantity or formula, whatever its notation."""
-    return [one_notation(text)] if _NOTATION.search(text) else []
-
-
-def _valued(text: str) -> str:
-    """A quantity, as a decimal or a fraction."""
-    return quantity_of(text) if _NOTATION.search(text) else ""
-
-
 def _among(letter: str, letters: str) -> str | None:
+    """The letter, as a capital, if there is an option of it."""
     return letter.upper() if letter.upper() in letters else None
 
 
