@@ -11,7 +11,7 @@ import pytest
 from holdfast.errors import HoldfastError
 from holdfast.tasks.example import Example
 from holdfast.tasks.grading import grade
-from holdfast.tasks.scorers import SCORERS, latex, mathematics, mmmu, options, short, study, vqa
+from holdfast.tasks.scorers import SCORERS, decisions, latex, mathematics, mmmu, options, short, study, vqa
 from holdfast.tasks.scorers.summaries import summarise
 from holdfast.tasks.scorers.text import final_part
 from holdfast.tasks.scorers.value import value
@@ -154,7 +154,7 @@ def test_mmmu_scores_open_and_choice_questions():
     ],
 )  # fmt: skip
 def test_yes_no(answer, decision):
-    assert short.yes_or_no(answer) == decision
+    assert decisions.yes_or_no(answer) == decision
 
 
 def test_gqa_matches_exactly_but_for_case_punctuation_and_articles():

@@ -18,7 +18,7 @@ from holdfast.tasks.example import Example
 from holdfast.tasks.grading import Grade, grade
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import Style
-from holdfast.tasks.scorers import FORMULAS, SCORERS, options, short, vqa
+from holdfast.tasks.scorers import FORMULAS, SCORERS, decisions, options, short, vqa
 from holdfast.tasks.scorers.summaries import summarise
 from holdfast.tasks.task import Task
 
@@ -315,7 +315,7 @@ DECISIONS = [
 
 @pytest.mark.parametrize(("answer", "decision"), DECISIONS)
 def test_the_first_word_of_yes_and_no_decides(answer, decision):
-    assert short.yes_or_no(answer) == decision
+    assert decisions.yes_or_no(answer) == decision
     for score in (short.yes_no, short.pathvqa, short.superclevr):
         for reference in ("yes", "no") if score is short.yes_no else ("yes", "no", "True", "False"):
             meant = {"True": "yes", "False": "no"}.get(reference, reference)

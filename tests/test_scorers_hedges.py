@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.tasks.scorers import options, short
+from holdfast.tasks.scorers import decisions, options, short
 from holdfast.tasks.scorers.mathematics import geometry
 
 READERS = [options.option_letter, options.mmlu_pro_letter, options.mmmu_letter]
@@ -206,7 +206,7 @@ def test_formulas_that_give_two_answers_are_none(answer, reference, right):
     ],
 )  # fmt: skip
 def test_no_picture_is_no_answer(answer, decision):
-    assert short.yes_or_no(answer) == decision
+    assert decisions.yes_or_no(answer) == decision
 
 
 @pytest.mark.parametrize(
@@ -234,4 +234,4 @@ def test_a_statement_is_taken_back_but_by_the_rule_that_reads_the_first(answer, 
     ],
 )  # fmt: skip
 def test_a_decision_is_taken_back(answer, decision):
-    assert short.yes_or_no(answer) == decision
+    assert decisions.yes_or_no(answer) == decision

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from holdfast.tasks.scorers.short import is_closed, pope_decision, token_f1, yes_or_no
+from holdfast.tasks.scorers.decisions import pope_decision, yes_or_no
+from holdfast.tasks.scorers.short import is_closed, token_f1
 
 Record = Mapping[str, Any]
 Summary = dict[str, dict[str, float]]
