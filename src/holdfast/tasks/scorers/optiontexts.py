@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 from holdfast.tasks.numerals import plain_typography
 from holdfast.tasks.scorers.letters import MAYBE
-from holdfast.tasks.scorers.mathematics import one_notation, quantity_of
+from holdfast.tasks.scorers.notation import one_notation, quantity_of
 from holdfast.tasks.scorers.text import TAKEN_BACK, words
 
 _LETTERS_OF_TYPE = {  # in brackets and circles: ⒝ Ⓑ
