@@ -18,7 +18,8 @@ from holdfast.config.remarks import remarks
 from holdfast.errors import InputError
 from holdfast.start.look import is_table, look_at_table
 from holdfast.tasks.chat import as_row
-from holdfast.tasks.columns import TableTask, load_table_task
+from holdfast.tasks.columns import TableTask
+from holdfast.tasks.copied import load_table_task
 from holdfast.tasks.example import Example, open_image
 from holdfast.tasks.jsonl import OwnTask, load_task
 from hub_fixtures import IMAGE, hub_image, table

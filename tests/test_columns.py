@@ -15,7 +15,7 @@ from experiment_helpers import write_config
 from holdfast.config.load import load_experiment
 from holdfast.errors import InputError
 from holdfast.experiment.plan import make_plan
-from holdfast.tasks import columns
+from holdfast.tasks import copied
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.columns import HubTask, TableTask
 from holdfast.tasks.example import open_image
@@ -302,12 +302,12 @@ def test_a_column_of_pictures_that_nothing_names_is_asked_about(tmp_path: Path) 
     with pytest.raises(
         InputError, match=r"Task x, images: column 'file' of .* holds pictures; say images: file"
     ):
-        columns.load_table_task("x", columns.TableTask.model_validate(named))
+        copied.load_table_task("x", TableTask.model_validate(named))
     for images in ("file", []):
-        columns.load_table_task("x", columns.TableTask.model_validate(named | {"images": images}))
+        copied.load_table_task("x", TableTask.model_validate(named | {"images": images}))
     # Where the pictures are elsewhere, or something else stands beside them, it is a text.
     (tmp_path / "a.csv").write_text("file,question,label\na.png,which ?,red\nnone,which ?,red\n")
-    columns.load_table_task("x", columns.TableTask.model_validate(named))
+    copied.load_table_task("x", TableTask.model_validate(named))
 
 
 def test_bytes_that_are_no_picture_are_none(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(
     def offline(self: Any, hub: str, revision: str | None, timeout: float) -> None:
         raise ConnectionError(f"no way to {hub} at {revision} in {timeout:g} s")
 
-    monkeypatch.setattr(columns, "library", Unreachable)
+    monkeypatch.setattr(copied, "library", Unreachable)
     said = message(tmp_path, hub="owner/name")
     assert (
         "mine.hub: owner/name cannot be loaded (no route); on a machine with access, run 'hf download" in said
@@ -343,7 +343,7 @@ def test_rows_are_copied_once_and_again_when_the_table_changes(
     released(tmp_path / "set")
     first = task(tmp_path / "set")
     with monkeypatch.context() as closed:
-        closed.setattr(columns, "prepare", None)  # nothing is prepared now
+        closed.setattr(copied, "prepare", None)  # nothing is prepared now
         assert task(tmp_path / "set").source == first.source
         assert task(tmp_path / "set", description="other words", chance=0.5).source == first.source
     released(tmp_path / "elsewhere")
@@ -359,7 +359,7 @@ def test_rows_are_copied_once_and_again_when_the_table_changes(
     rows = copy / "train" / "rows.arrow"
     rows.write_bytes(before := rows.read_bytes()[:-1])
     with monkeypatch.context() as offline:
-        offline.setattr(columns, "_splits", unreachable)
+        offline.setattr(copied, "_splits_of_hub", unreachable)
         with pytest.raises(InputError, match="no route"):
             task(last)
     assert rows.read_bytes() == before  # it stays until there is another
@@ -422,16 +422,16 @@ def test_pictures_stay_inside_their_folder(tmp_path: Path) -> None:
 def test_what_is_not_there_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     for source in ("/nowhere/rows", "./rows", "rows.csv"):
         with pytest.raises(InputError, match=f"There is no file or folder {source}"):
-            columns.first_rows(source)
+            copied.first_rows(source)
     asked: list[tuple[str, str | None]] = []
 
     def reach(kind: str, hub: str, revision: str | None) -> None:
         asked.append((hub, revision))
         raise OSError("no way")
 
-    monkeypatch.setattr(columns, "reach", reach)
+    monkeypatch.setattr(copied, "reach", reach)
     with pytest.raises(InputError, match=r"owner/name cannot be loaded \(no way\); on a machine with access"):
-        columns.first_rows("owner/name")
+        copied.first_rows("owner/name")
     assert asked == [("owner/name", None)]
 
 
@@ -483,9 +483,9 @@ def test_choices_that_no_setting_names_are_told_when_a_table_is_copied(
     settings: dict[str, Any] = {"test": file, "answer": "{label}", "images": []}
     for prompt, said in (("{question}", True), ("{question} {optA} or {optB}", False)):
         caplog.clear()
-        columns.load_table_task("mine", TableTask(**settings, prompt=prompt))
+        copied.load_table_task("mine", TableTask(**settings, prompt=prompt))
         assert (f"{file}: the model does not see optA, optB" in caplog.text) is said
     caplog.clear()
     named = {"choices": ("optA", "optB"), "scorer": "options"}
-    columns.load_table_task("mine", TableTask(**settings, **named, prompt="{question}"))
+    copied.load_table_task("mine", TableTask(**settings, **named, prompt="{question}"))
     assert "does not see" not in caplog.text

@@ -15,7 +15,8 @@ import pytest
 from holdfast.errors import InputError
 from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.benchmarks.fields import answer_list, letter_at
-from holdfast.tasks.columns import TableTask, load_table_task
+from holdfast.tasks.columns import TableTask
+from holdfast.tasks.copied import load_table_task
 from holdfast.tasks.example import Example
 from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.rows import Row

@@ -14,7 +14,7 @@ from holdfast.learning.methods.sft import LOSS_SETTINGS, Likely
 from holdfast.measures import KINDS
 from holdfast.policy.settings import model_path
 from holdfast.tasks.benchmarks import BENCHMARKS
-from holdfast.tasks.columns import TableError
+from holdfast.tasks.copied import TableError
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.task import Split, Task
 from holdfast.tracking import check_tracker, own_name

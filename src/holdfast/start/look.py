@@ -11,7 +11,8 @@ from typing import Any
 
 from holdfast.errors import InputError
 from holdfast.start.rows import answered_beside, first, has_own_names, meanings, rows_of
-from holdfast.tasks.columns import READERS, HubTask, first_rows
+from holdfast.tasks.columns import READERS, HubTask
+from holdfast.tasks.copied import first_rows
 from holdfast.tasks.example import Example
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style

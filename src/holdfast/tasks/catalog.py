@@ -12,7 +12,8 @@ from typing import Any, Literal
 from holdfast import plugins
 from holdfast.errors import InputError, reason, suggestion
 from holdfast.tasks.benchmarks import BENCHMARKS
-from holdfast.tasks.columns import HubTask, TableTask, load_hub_task, load_table_task
+from holdfast.tasks.columns import HubTask, TableTask
+from holdfast.tasks.copied import load_hub_task, load_table_task
 from holdfast.tasks.embedded import TASKS
 from holdfast.tasks.example import Example, ImageSource
 from holdfast.tasks.jsonl import OwnTask, load_task
