@@ -22,8 +22,8 @@ from holdfast.tasks import source
 from holdfast.tasks.benchmarks import BENCHMARKS
 from holdfast.tasks.catalog import get_task
 from holdfast.tasks.prepare import prepare
-from holdfast.tasks.source import from_hub
-from holdfast.tasks.tables import files_of, read_parquet
+from holdfast.tasks.source import files_of, from_hub
+from holdfast.tasks.tables import read_parquet
 from hub_fixtures import HUB, ROWS, save
 
 GQA = BENCHMARKS["gqa"]

@@ -18,7 +18,7 @@ from holdfast.start import look
 from holdfast.start.draft import cut_off
 from holdfast.start.look import is_table, look_at_rows, look_at_table, style_for
 from holdfast.start.split import split_file
-from holdfast.tasks.rows import choice_columns
+from holdfast.tasks.fieldnames import choice_columns
 from hub_fixtures import IMAGE, hub_image, table
 
 

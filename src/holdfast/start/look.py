@@ -14,9 +14,10 @@ from holdfast.start.rows import answered_beside, first, has_own_names, meanings,
 from holdfast.tasks.columns import READERS, HubTask
 from holdfast.tasks.copied import first_rows
 from holdfast.tasks.example import Example
+from holdfast.tasks.fieldnames import COMMON_NAMES, choice_columns
 from holdfast.tasks.jsonl import OwnTask, load_task
 from holdfast.tasks.prompts import STYLES, Style
-from holdfast.tasks.rows import COMMON_NAMES, choice_columns, misread
+from holdfast.tasks.rows import misread
 from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.tables import ROWS_AT_ONCE
 from holdfast.tasks.task import Split

@@ -12,13 +12,14 @@ from typing import Any
 
 from holdfast import files
 from holdfast.errors import InputError
-from holdfast.tasks.chat import BadField, as_row, is_chat
+from holdfast.tasks.chat import as_row, is_chat
+from holdfast.tasks.fieldnames import COMMON_NAMES, choice_columns
 from holdfast.tasks.jsonl import check_outermost
-from holdfast.tasks.jsontable import BEFORE, parse_row
+from holdfast.tasks.jsontable import BEFORE, BadField, parse_row
 from holdfast.tasks.picturecolumns import pictured, unpacked
 from holdfast.tasks.picturefiles import locate
 from holdfast.tasks.pictures import BadImage
-from holdfast.tasks.rows import COMMON_NAMES, choice_columns, kind_of
+from holdfast.tasks.rows import kind_of
 
 
 def rows_of(path: Path) -> list[Any]:

@@ -15,18 +15,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from holdfast.tasks.example import IMAGE_MARKER
-from holdfast.tasks.rows import COMMON_NAMES
+from holdfast.tasks.fieldnames import COMMON_NAMES
+from holdfast.tasks.jsontable import BadField
 
 TURNS = ("messages", "conversations", "prompt")  # the fields that may hold them, the first that does counts
 _WHO = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
-
-
-class BadField(ValueError):
-    """What is wrong with a row that cannot be read; `field` is the one to blame, if one is."""
-
-    def __init__(self, field: str | None, problem: str) -> None:
-        super().__init__(problem)
-        self.field = field
 
 
 def is_chat(values: Mapping[str, Any]) -> bool:

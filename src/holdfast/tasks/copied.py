@@ -21,9 +21,11 @@ from holdfast.errors import InputError, meant, shortened, suggestion
 from holdfast.hub import reach
 from holdfast.tasks.benchmarks.benchmark import NUMBER, BadRow, Benchmark, Record, Records
 from holdfast.tasks.benchmarks.fields import answer_list, choice_list, letter_at
-from holdfast.tasks.chat import BadField, as_row
+from holdfast.tasks.chat import as_row
 from holdfast.tasks.columns import READERS, Columns, HubTask, TableTask
 from holdfast.tasks.example import Example
+from holdfast.tasks.fieldnames import unseen_choices
+from holdfast.tasks.jsontable import BadField
 from holdfast.tasks.picturecolumns import pictured, pictures_in
 from holdfast.tasks.prepare import prepare, remarks
 from holdfast.tasks.prepared import (
@@ -33,7 +35,7 @@ from holdfast.tasks.prepared import (
     picture_changed,
     read_manifest,
 )
-from holdfast.tasks.rows import OF_LETTERS, Row, unseen_choices
+from holdfast.tasks.rows import OF_LETTERS, Row
 from holdfast.tasks.scorers import OPTION_SCORERS
 from holdfast.tasks.scorers.vqa import majority
 from holdfast.tasks.source import Source, state_of

@@ -35,14 +35,15 @@ from pydantic import Field, field_validator, model_validator
 from holdfast import rng
 from holdfast.errors import InputError
 from holdfast.settings import Settings
-from holdfast.tasks.chat import TURNS, BadField, as_row, is_chat
+from holdfast.tasks.chat import TURNS, as_row, is_chat
 from holdfast.tasks.example import Example, ImageSource
+from holdfast.tasks.fieldnames import COMMON_NAMES
 from holdfast.tasks.imagecheck import look
-from holdfast.tasks.jsontable import BEFORE, parse_row
+from holdfast.tasks.jsontable import BEFORE, BadField, parse_row
 from holdfast.tasks.picturefiles import inline, locate, look_at, names_one
 from holdfast.tasks.pictures import BadImage
 from holdfast.tasks.prompts import STYLES, Style
-from holdfast.tasks.rows import COMMON_NAMES, RENAME, Row, kind_of
+from holdfast.tasks.rows import RENAME, Row, kind_of
 from holdfast.tasks.scorers import OPTION_SCORERS, get_scorer
 from holdfast.tasks.task import SPLITS, Split, Task
 

@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import InputError
-from holdfast.tasks.chat import BadField
 
 BEFORE = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON
+
+
+class BadField(ValueError):
+    """What is wrong with a row that cannot be read; `field` is the one to blame, if one is."""
+
+    def __init__(self, field: str | None, problem: str) -> None:
+        super().__init__(problem)
+        self.field = field
 
 
 class JsonTable:

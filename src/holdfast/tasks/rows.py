@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, NoReturn
 
@@ -12,37 +12,14 @@ from holdfast import plugins
 from holdfast.errors import InputError, shortened
 from holdfast.tasks.benchmarks.fields import by_letters, lettered
 from holdfast.tasks.example import IMAGE_MARKER, Example, ImageSource
+from holdfast.tasks.fieldnames import COMMON_NAMES, FIELDS, META, OTHER_NAMES, choice_columns
 from holdfast.tasks.prompts import STYLES, Style, render_target
 from holdfast.tasks.scorers import get_scorer
 from holdfast.tasks.scoring import extract_answer
 
-FIELDS = ("prompt", "answer", "images", "choices", "id", "rationale", "aliases", "references")
-META = "meta"  # more data, whatever its fields are called
 OF_PARTS, TOLERANCE = ("parts", "option_set"), "tolerance"  # numbers of these may differ by as much
 OF_LETTERS = ("choice", "options", "mmmu", "mmlu_pro", "mmlu_pro_script")
 _LETTER = "it must be an option's letter (B), or one option's text in a row with choices"
-# What fields and columns are called elsewhere, the most telling first.
-COMMON_NAMES: dict[str, tuple[str, ...]] = {
-    "messages": ("messages", "conversations"),
-    "prompt": ("prompt", "question", "query", "instruction", "problem", "text"),
-    "answer": (
-        "answer", "label", "target", "solution", "response", "output", "completion", "correct_answer",
-        "correct_option", "ground_truth", "gold", "correct", "gt_answer", "answer_index", "answer_idx",
-        "correct_choice_idx",
-    ),
-    "images": ("images", "image", "picture", "img", "image_path"),
-    "choices": ("choices", "options"),
-    "references": ("references", "answers"),
-}  # fmt: skip
-_OTHER_NAMES = {
-    "images": re.compile(
-        r"(input)?(image|img|pic|picture|photo)s?(file)?(path|name|url|list|data|bytes|base64|b64)?s?\d*",
-        re.I,
-    ),
-    "choices": re.compile(
-        r"(answer)?(option|choice|alternative|candidate|distractor)s?(list|text)?s?(\d*|[a-z])", re.I
-    ),
-}
 # How others mark a picture. With a number, and in Markdown, text may say so of pictures that are there.
 _OTHER_MARKERS = re.compile(
     r"<image>|<image ?(?:here|_?placeholder)>|<img>[^<>]*</img>|\[IMG\]"
@@ -50,7 +27,6 @@ _OTHER_MARKERS = re.compile(
     re.I,
 )
 _LETTER_AND_TEXT = re.compile(r"\(?([A-Z])[).:]{1,2}\s*(.*)", re.DOTALL)
-_CHOICE = re.compile(r"((?:option|opt|choice|answer|alternative|candidate)?[ _-]?)([A-Z]|\d)", re.I)
 RENAME = "rename it, or move it into 'meta' if the model is not to see it"
 CHOICES = "make a list 'choices' of them, or move them into 'meta' if the model is not to see them"
 _WANTED = {  # what a reference must be, for messages
@@ -130,7 +106,7 @@ class Row:
                 self.fail(key, f"is not a known field; did you mean '{close[0]}'?")
             if not isinstance(value, str | list | dict):
                 continue
-            for field, names in _OTHER_NAMES.items():
+            for field, names in OTHER_NAMES.items():
                 if field not in self.values and names.fullmatch(re.sub(r"[\W_]", "", key)):
                     self.fail(key, f"looks like '{field}', but no field of that name is read; {RENAME}")
 
@@ -302,27 +278,3 @@ _KINDS: Mapping[type, str] = {
 def kind_of(value: Any) -> str:
     """What a JSON value is, in words."""
     return _KINDS.get(type(value), f"a value of type {type(value).__name__}")
-
-
-def choice_columns(columns: Collection[str]) -> list[str]:
-    """Columns that hold a choice each, by their names (A, B, C; option_1, option_2), in their order."""
-    series: dict[str, dict[str, str]] = {}
-    for column in columns:
-        if named := _CHOICE.fullmatch(column):
-            series.setdefault(named[1].lower(), {})[named[2].upper()] = column
-    for prefix, there in series.items():
-        start = next((one for one in ("A", "0", "1") if one in there), None)
-        if start is None or (start != "A" and len(prefix) < 2):  # numbers alone are no choices
-            continue
-        found = list[str]()
-        while (mark := chr(ord(start) + len(found))) in there:
-            found.append(there[mark])
-        if len(found) == len(there) > 1:
-            return found
-    return []
-
-
-def unseen_choices(columns: Collection[str], used: Collection[str]) -> list[str]:
-    """Columns that seem to hold choices, of which no setting names any."""
-    found = [name for name in COMMON_NAMES["choices"] if name in columns] or choice_columns(columns)
-    return [] if {*found} & {*used} else found

@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from holdfast.errors import InputError
+from holdfast.errors import HoldfastError, InputError
 from holdfast.files import scratch_folder
 from holdfast.tasks.benchmarks import Benchmark
 from holdfast.tasks.benchmarks.benchmark import Record, Records
+from holdfast.tasks.example import LazyImage
 from holdfast.tasks.prepared import data_folder
-from holdfast.tasks.tables import Pictures, columns_of, files_of, read_parquet
+from holdfast.tasks.tables import columns_of, library, plain_rows, read_parquet, said_if_damaged
 from holdfast.tasks.task import Split
 
 
@@ -71,9 +73,9 @@ def state_of(paths: Iterable[Path]) -> str:
 def _tables(benchmark: Benchmark, folder: Path) -> dict[Split, Records]:
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet") if path.is_file()]
     found: dict[Split, Records] = {}
-    for split, *both in _files(benchmark, names):
-        files, pictures = ([folder / name for name in table] for table in both)
-        _check(benchmark, files, benchmark.columns)
+    for split, parts in _files(benchmark, names).items():
+        files, pictures = ([folder / name for name in part] for part in (parts.rows, parts.pictures))
+        _check_whole(benchmark, files, benchmark.columns)
         rows: Records = partial(read_parquet, files, (*benchmark.columns, *benchmark.optional))
         if table := benchmark.pictures.get(split):
             if not pictures:
@@ -81,34 +83,104 @@ def _tables(benchmark: Benchmark, folder: Path) -> dict[Split, Records]:
                     f"Task {benchmark.name}: the {split} questions are in {folder}, but not their images; "
                     f"download the folder {table.partition('/')[0]} too."
                 )
-            _check(benchmark, pictures, ("id", "image"))
+            _check_whole(benchmark, pictures, ("id", "image"))
             rows = partial(_joined, rows, pictures)
         found[split] = rows
     return found
 
 
-def _files(benchmark: Benchmark, names: Sequence[str]) -> Iterator[tuple[Split, list[str], list[str]]]:
-    """Of each split that is there, the files of the first of its tables that is, and those of its images."""
+class _Files(NamedTuple):
+    """Names of the files of a split: of its rows, and of the images that these name."""
+
+    rows: list[str]
+    pictures: list[str]
+
+
+def _files(benchmark: Benchmark, names: Sequence[str]) -> dict[Split, _Files]:
+    """The files of each split that is there, of the first of its tables that is."""
+    found: dict[Split, _Files] = {}
     for split, alternatives in benchmark.tables.items():
-        if files := next(filter(None, (files_of(table, names) for table in alternatives)), None):
+        if rows := next(filter(None, (files_of(table, names) for table in alternatives)), None):
             pictures = benchmark.pictures.get(split)
-            yield split, files, files_of(pictures, names) if pictures else []
+            found[split] = _Files(rows, files_of(pictures, names) if pictures else [])
+    return found
+
+
+def files_of(table: str, names: Sequence[str]) -> list[str]:
+    """Those of the relative paths `names` that hold the table `split` or `config/split`, in order.
+
+    The hub's layouts: `data/train-00000-of-00003.parquet`, `CONFIG/train-….parquet`, and the
+    automatic conversion's `CONFIG/train/0000.parquet`.
+    """
+    config, _, split = table.rpartition("/")
+    begins = re.compile(rf"{re.escape(split)}(?:-.*|_\d+.*)?\.parquet")
+    found = []
+    for name in sorted(names):
+        *folders, file = PurePosixPath(name).parts
+        if not file.endswith(".parquet"):
+            continue
+        if not begins.fullmatch(file):
+            if not folders or folders[-1] != split:
+                continue
+            folders.pop()
+        above = [folder for folder in folders if folder not in ("data", "default")]
+        if config == "*" or above == ([config] if config else []):
+            found.append(name)
+    return found
 
 
 def _wanted(benchmark: Benchmark, names: Sequence[str]) -> list[str]:
-    return sorted({name for _, *both in _files(benchmark, names) for table in both for name in table})
+    """The files that preparing reads, of all these."""
+    return sorted({name for parts in _files(benchmark, names).values() for part in parts for name in part})
 
 
 def _joined(rows: Records, files: Sequence[Path]) -> Iterator[Record]:
     """Rows with the images that they name, from a copy of their table that is kept for as long."""
     with scratch_folder(data_folder() / "images") as copy:
-        pictures = Pictures(files, copy)
+        pictures = _Pictures(files, copy)
         for record in rows():
             yield {**record, "image": pictures[str(record["imageId"])]}
 
 
-def _check(benchmark: Benchmark, files: Sequence[Path], columns: Sequence[str]) -> None:
-    """Whether the files are all there (`train-00000-of-00003.parquet` says how many) and have the columns."""
+class _Pictures:
+    """A table of images with ids, which another table's rows name.
+
+    Args:
+        copy: a folder for a copy in which any row is found at once.
+    """
+
+    def __init__(self, files: Sequence[Path], copy: Path) -> None:
+        with said_if_damaged(files[0].parent):
+            table = library().load_dataset(
+                "parquet", data_files=list(map(str, files)), split="train", cache_dir=str(copy)
+            )
+        self.table = table.with_format("arrow")
+        ids = table.select_columns(["id"])
+        self.rows = {str(record["id"]): row for row, record in enumerate(plain_rows(ids))}
+
+    def __getitem__(self, id: str) -> LazyImage | None:
+        return _Picture(self, self.rows[id]) if id in self.rows else None
+
+
+@dataclass(frozen=True)
+class _Picture(LazyImage):
+    pictures: _Pictures
+    row: int
+
+    def __str__(self) -> str:
+        return f"row {self.row + 1} of the table of images"
+
+    def read(self) -> bytes:
+        (record,) = self.pictures.table[self.row].to_pylist()
+        image = record["image"]
+        data = image.get("bytes") if isinstance(image, dict) else image
+        if not isinstance(data, bytes):
+            raise HoldfastError(f"{self} holds no image")
+        return data
+
+
+def _check_whole(benchmark: Benchmark, files: Sequence[Path], columns: Sequence[str]) -> None:
+    """See that files are all there (`train-00000-of-00003.parquet` says how many) and have the columns."""
     for folder in {file.parent for file in files}:
         here = [file for file in files if file.parent == folder]
         of = re.search(r"-of-(\d+)", here[0].name)

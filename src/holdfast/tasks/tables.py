@@ -1,4 +1,4 @@
-"""Tables that the `datasets` library reads: rows as plain values, and images that are read when shown.
+"""Tables that the `datasets` library reads: rows as plain values.
 
 Nothing is decoded on the way: an image stays the bytes of its file, whatever type its column has.
 """
@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,10 +16,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from holdfast.errors import HoldfastError, InputError, reason, shortened
+from holdfast.errors import InputError, reason, shortened
 from holdfast.tasks.benchmarks.benchmark import Record
 from holdfast.tasks.csvfile import problem_of_csv, repeated
-from holdfast.tasks.example import LazyImage
 from holdfast.tasks.jsontable import JsonTable, json_table
 
 ROWS_AT_ONCE = 64  # some hold several images
@@ -264,63 +262,3 @@ def row_count(file: Path) -> int:
 
     with said_if_damaged(file):
         return int(pq.read_metadata(file).num_rows)
-
-
-def files_of(table: str, names: Sequence[str]) -> list[str]:
-    """Those of the relative paths `names` that hold the table `split` or `config/split`, in order.
-
-    The hub's layouts: `data/train-00000-of-00003.parquet`, `CONFIG/train-….parquet`, and the
-    automatic conversion's `CONFIG/train/0000.parquet`.
-    """
-    config, _, split = table.rpartition("/")
-    begins = re.compile(rf"{re.escape(split)}(?:-.*|_\d+.*)?\.parquet")
-    found = []
-    for name in sorted(names):
-        *folders, file = PurePosixPath(name).parts
-        if not file.endswith(".parquet"):
-            continue
-        if not begins.fullmatch(file):
-            if not folders or folders[-1] != split:
-                continue
-            folders.pop()
-        above = [folder for folder in folders if folder not in ("data", "default")]
-        if config == "*" or above == ([config] if config else []):
-            found.append(name)
-    return found
-
-
-class Pictures:
-    """A table of images with ids, which another table's rows name.
-
-    Args:
-        copy: a folder for a copy in which any row is found at once.
-    """
-
-    def __init__(self, files: Sequence[Path], copy: Path) -> None:
-        with said_if_damaged(files[0].parent):
-            table = library().load_dataset(
-                "parquet", data_files=list(map(str, files)), split="train", cache_dir=str(copy)
-            )
-        self.table = table.with_format("arrow")
-        ids = table.select_columns(["id"])
-        self.rows = {str(record["id"]): row for row, record in enumerate(plain_rows(ids))}
-
-    def __getitem__(self, id: str) -> LazyImage | None:
-        return _Picture(self, self.rows[id]) if id in self.rows else None
-
-
-@dataclass(frozen=True)
-class _Picture(LazyImage):
-    pictures: Pictures
-    row: int
-
-    def __str__(self) -> str:
-        return f"row {self.row + 1} of the table of images"
-
-    def read(self) -> bytes:
-        (record,) = self.pictures.table[self.row].to_pylist()
-        image = record["image"]
-        data = image.get("bytes") if isinstance(image, dict) else image
-        if not isinstance(data, bytes):
-            raise HoldfastError(f"{self} holds no image")
-        return data
