@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from holdfast.config.experiment import Experiment
-from holdfast.experiment.devices import Room, share
+from holdfast.experiment.devices import Room, most_at_one_place
 from holdfast.experiment.memory import Estimate, gigabytes, largest_image, needed
 from holdfast.learning.methods import RFT
 from holdfast.policy.settings import Lora
@@ -29,7 +29,7 @@ def does_not_fit(
     room = least(rooms)
     device, lines = room.place.device, []
     workers = max(1, len(rooms) // experiment.devices)
-    if (fewer := share(workers * experiment.devices, len(rooms))) < most:
+    if (fewer := most_at_one_place(workers * experiment.devices, len(rooms))) < most:
         lines.append(f"  --workers {workers}: {gigabytes(needed(made, device, fewer))}")
     for change, other in changes(experiment):
         after = estimate(other)

@@ -19,7 +19,7 @@ from holdfast.policy.device import device_for, device_name
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CONTEXT = 600_000_000  # bytes that a process takes of a card before its first tensor
 PROGRAM = 400_000_000  # and of the machine's memory: Python, PyTorch, transformers
-NOTHING = 1_000_000_000  # bytes of a card that are no sign of another program
+NEGLIGIBLE = 1_000_000_000  # bytes of a card that are no sign of another program
 ASK_SECONDS = 120
 _ASK = "import sys, torch; print(*torch.cuda.mem_get_info(sys.argv[1]))"
 
@@ -58,7 +58,7 @@ class Room:
     def taken(self) -> int:
         """What other programs hold; 0 where it is no more than a driver takes."""
         taken = self.total - self.free
-        return taken if taken > NOTHING else 0
+        return taken if taken > NEGLIGIBLE else 0
 
     @property
     def available(self) -> int:
@@ -124,14 +124,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share(workers: int, places: int) -> int:
+def most_at_one_place(workers: int, places: int) -> int:
     """Workers at the place that has most of them."""
     return math.ceil(workers / places)
 
 
 def spread(workers: int, where: Sequence[Place]) -> str:
     """Where workers compute, in words: `2 cards (cuda)`."""
-    device, most = where[0].device, share(workers, len(where))
+    device, most = where[0].device, most_at_one_place(workers, len(where))
     if where[0].card is None or len(where) == 1:
         return f"{device}, all on one card" if where[0].on_gpu and workers > 1 else device
     used = f"{workers} of {len(where)}" if workers < len(where) else str(len(where))

@@ -38,12 +38,12 @@ def announced(store: Store, warn: Callable[[str], None]) -> Iterator[None]:
     Raises:
         InputError: another machine is at work and does not see our locks, nor we its.
     """
-    host, beat = platform.node(), threading.Event()
+    host, ended = platform.node(), threading.Event()
     path = store.root / "locks" / f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     with path.open("x+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _write(file, host, 0)
-        writer = threading.Thread(target=_keep_writing, args=(file, host, beat), daemon=True)
+        writer = threading.Thread(target=_keep_writing, args=(file, host, ended), daemon=True)
         writer.start()
         try:
             others = sorted(other for other in path.parent.glob(f"{PREFIX}*") if other != path)
@@ -51,7 +51,7 @@ def announced(store: Store, warn: Callable[[str], None]) -> Iterator[None]:
             _see_that_they_are_gone(met, store)
             yield
         finally:
-            beat.set()
+            ended.set()
             writer.join()
             remove_mark(path)
 
@@ -115,9 +115,9 @@ def _free(path: Path) -> bool:
         return True
 
 
-def _keep_writing(file: IO[str], host: str, beat: threading.Event) -> None:
+def _keep_writing(file: IO[str], host: str, ended: threading.Event) -> None:
     count = 0
-    while not beat.wait(BEAT_SECONDS):
+    while not ended.wait(BEAT_SECONDS):
         count += 1
         _write(file, host, count)
 

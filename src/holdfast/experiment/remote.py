@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -145,27 +145,29 @@ class Remote:
         """
         paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         sizes = {name: path.stat().st_size for name, path in paths.items() if name.startswith(begin)}
-        for names in (sizes.keys() - {last}, sizes.keys() & {last}):
-            missing = self._missing(place, sizes, names)
-            for pause in PAUSES:
-                if not missing:
-                    break
-                for name in missing:
-                    path = self._path(f"{place}/{name}")
-                    self._try("written", self._fs.put_file, str(paths[name]), path)
-                if missing := self._missing(place, sizes, names):
-                    time.sleep(pause)  # it may be seen a little later
-                    missing = self._missing(place, sizes, names)
-            if missing:
-                raise Unreachable(
-                    f"{self.url}/{place}/{missing[0]} was put {len(PAUSES)} times and is not there in its "
-                    f"size. See what is wrong with that place; {_ON}."
-                )
+        self._put_missing(folder, place, {name: size for name, size in sizes.items() if name != last})
+        self._put_missing(folder, place, {name: size for name, size in sizes.items() if name == last})
 
-    def _missing(self, place: str, sizes: Mapping[str, int], names: Iterable[str]) -> list[str]:
+    def _put_missing(self, folder: Path, place: str, sizes: Mapping[str, int]) -> None:
+        missing = self._missing(place, sizes)
+        for pause in PAUSES:
+            if not missing:
+                return
+            for name in missing:
+                self._try("written", self._fs.put_file, str(folder / name), self._path(f"{place}/{name}"))
+            if missing := self._missing(place, sizes):
+                time.sleep(pause)  # it may be seen a little later
+                missing = self._missing(place, sizes)
+        if missing:
+            raise Unreachable(
+                f"{self.url}/{place}/{missing[0]} was put {len(PAUSES)} times and is not there in its size. "
+                f"See what is wrong with that place; {_ON}."
+            )
+
+    def _missing(self, place: str, sizes: Mapping[str, int]) -> list[str]:
         """Those of these files that do not lie there in their sizes."""
         there = self.sizes(place)
-        return sorted(name for name in names if there.get(name) != sizes[name])
+        return sorted(name for name, size in sizes.items() if there.get(name) != size)
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder, if it is there."""

@@ -48,7 +48,7 @@ def check_memory(experiment: Experiment, workers: int, where: Sequence[Place]) -
     """
     processes = workers * experiment.devices
     where = where[:processes]
-    share = devices.share(processes, len(where))
+    share = devices.most_at_one_place(processes, len(where))
     if _is_small(experiment, share) or (made := sharing.of_run(experiment)) is None:
         return None
     rooms = devices.rooms(where)
