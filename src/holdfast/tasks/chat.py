@@ -11,7 +11,7 @@ the turns in `images` or `image`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.tasks.example import IMAGE_MARKER
@@ -38,40 +38,93 @@ def as_row(values: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("image") and values.get("images"):
         raise BadField("image", "stands beside 'images'; a row's pictures go into one of them")
     beside = _listed(values.get("images") or values.get("image"))
-    pictures = iter(beside)
-    said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
-    shown: list[Any] = []
-    turned = False
+    chat = _Chat(field, beside)
     for turn in [*_listed(values.get(field)), *_listed(values.get("completion"))]:
-        who, content = _turn(field, turn)
-        before = len(shown)
-        text = "".join(_texts(field, content, pictures, shown))
-        if who == "assistant" and len(shown) > before:
-            raise BadField(field, "shows a picture in the assistant's turn; an answer is text")
-        turned = turned or (who == "user" and bool(said["assistant"]))
-        said[who].append(text)
+        chat.add(turn)
     if isinstance(values.get("system"), str) and values["system"].strip():
         raise BadField("system", "is not read; make it the first turn, or move it into 'meta'")
-    if len(said["user"]) != 1:
-        raise BadField(
-            field, f"has {len(said['user'])} turns of the user; a row is one question: make a row of each"
-        )
-    answers = [others["answer"]] if others.get("answer") is not None else said["assistant"]
-    if len(answers) != 1:
-        problem = f"has {len(answers)} turns of the assistant, and no field 'answer'; give one"
-        if column := next((name for name in COMMON_NAMES["answer"] if others.get(name) is not None), None):
-            problem += (
-                f""", or, if '{column}' is it, name the columns (messages: {field}, answer: "{{{column}}}")"""
-            )
-        raise BadField(field, problem)
-    if turned:
+    prompt, answer = chat.question(), _answer(chat, others)
+    if chat.answered_first:
         raise BadField(field, "answers before it is asked; put the user's turn before the assistant's")
-    prompt = "\n".join([*said["system"], *said["user"]])
     return others | {
-        "prompt": _without_leading(prompt, len(beside) or len(shown)),
-        "answer": answers[0],
-        "images": shown + list(pictures),
+        "prompt": _without_leading(prompt, len(beside) or len(chat.shown)),
+        "answer": answer,
+        "images": chat.shown + list(chat.beside),
     }
+
+
+class _Chat:
+    """What is said in the turns of one row.
+
+    Args:
+        field: that holds them, for messages.
+        beside: the pictures that lie beside the turns.
+
+    Attributes:
+        said: the texts of each speaker.
+        shown: the pictures that stand in the turns, in order.
+        beside: those that no turn has shown yet.
+        answered_first: whether the user speaks after the assistant did.
+    """
+
+    def __init__(self, field: str, beside: Sequence[Any]) -> None:
+        self.field, self.beside = field, iter(beside)
+        self.said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
+        self.shown: list[Any] = []
+        self.answered_first = False
+
+    def add(self, turn: Any) -> None:
+        """Take a turn."""
+        if not isinstance(turn, Mapping):
+            raise BadField(self.field, "must hold turns: objects with role and content, or from and value")
+        name = turn.get("role", turn.get("from"))
+        if not isinstance(name, str) or name not in _WHO:
+            raise BadField(self.field, f"has a turn of '{name}'; there are {', '.join(_WHO)}")
+        who, before = _WHO[name], len(self.shown)
+        text = "".join(map(self._text, _listed(turn.get("content", turn.get("value")))))
+        if who == "assistant" and len(self.shown) > before:
+            raise BadField(self.field, "shows a picture in the assistant's turn; an answer is text")
+        if who == "user" and self.said["assistant"]:
+            self.answered_first = True
+        self.said[who].append(text)
+
+    def question(self) -> str:
+        """What the system says and the one turn of the user."""
+        if (turns := len(self.said["user"])) != 1:
+            raise BadField(
+                self.field, f"has {turns} turns of the user; a row is one question: make a row of each"
+            )
+        return "\n".join([*self.said["system"], *self.said["user"]])
+
+    def _text(self, part: Any) -> str:
+        """The text of a turn's part, with a marker where a picture stands, which is taken from beside."""
+        if isinstance(part, str):
+            count = part.count(IMAGE_MARKER)
+            self.shown += [picture for _, picture in zip(range(count), self.beside, strict=False)]
+            return part
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            return str(part["text"])
+        if kind not in ("image", "image_url"):
+            raise BadField(self.field, "has a part that is neither text nor image; there is no other kind")
+        if (picture := _own_picture(part)) is None:
+            picture = next(self.beside, None)
+        if picture is None:
+            raise BadField(self.field, "shows more pictures than the row's images")
+        self.shown.append(picture)
+        return IMAGE_MARKER
+
+
+def _answer(chat: _Chat, others: Mapping[str, Any]) -> Any:
+    """The row's field `answer`, else the one turn of the assistant."""
+    answers = [others["answer"]] if others.get("answer") is not None else chat.said["assistant"]
+    if len(answers) == 1:
+        return answers[0]
+    problem = f"has {len(answers)} turns of the assistant, and no field 'answer'; give one"
+    if column := next((name for name in COMMON_NAMES["answer"] if others.get(name) is not None), None):
+        named = f'messages: {chat.field}, answer: "{{{column}}}"'
+        problem += f", or, if '{column}' is it, name the columns ({named})"
+    raise BadField(chat.field, problem)
 
 
 def _field(values: Mapping[str, Any]) -> str | None:
@@ -86,34 +139,6 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _turn(field: str, turn: Any) -> tuple[str, Any]:
-    if not isinstance(turn, Mapping):
-        raise BadField(field, "must hold turns: objects with role and content, or from and value")
-    name = turn.get("role", turn.get("from"))
-    if not isinstance(name, str) or name not in _WHO:
-        raise BadField(field, f"has a turn of '{name}'; there are {', '.join(_WHO)}")
-    return _WHO[name], turn.get("content", turn.get("value"))
-
-
-def _texts(field: str, content: Any, beside: Iterator[Any], shown: list[Any]) -> Iterator[str]:
-    """A turn's texts, with a marker where a picture stands, which is put with those `shown`."""
-    for part in _listed(content):
-        if isinstance(part, str):
-            yield part
-            shown += [picture for _, picture in zip(range(part.count(IMAGE_MARKER)), beside, strict=False)]
-        elif isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
-            yield part["text"]
-        elif isinstance(part, Mapping) and part.get("type") in ("image", "image_url"):
-            yield IMAGE_MARKER
-            if (picture := _own_picture(part)) is None:
-                picture = next(beside, None)
-            if picture is None:
-                raise BadField(field, "shows more pictures than the row's images")
-            shown.append(picture)
-        else:
-            raise BadField(field, "has a part that is neither text nor image; there is no other kind")
 
 
 def _own_picture(part: Mapping[str, Any]) -> Any:
