@@ -121,23 +121,30 @@ def _examples_of_code(reference: str, task: Task, split: Split, count: int | Non
     with plugins.blamed(reference, about=f"its {split} examples"):
         found: Any = task.load(split, count)
     wanted = task.sizes[split] if count is None else count
-    texts = ("id", "prompt", "answer")
+    if wrong := _wrong_with(found, wanted):
+        raise InputError(f"{reference}: `load` gave for its {split} examples {wrong}.")
+    return list(found)
+
+
+def _wrong_with(found: Any, wanted: int | None) -> str | None:
+    """What is wrong with what code of the user's gives as so many examples, and what it must be."""
     if not isinstance(found, list) or not all(isinstance(one, Example) for one in found):
-        wrong = f"{plugins.shown(found)}; it must give a list of Examples"
-    elif len(found) != wanted:
-        wrong = f"{len(found)} where {wanted} were asked for"
-    elif odd := [one for one in found if not all(isinstance(getattr(one, text), str) for text in texts)]:
-        wrong = f"{plugins.shown(odd[0])}; id, prompt and answer must be text"
-    elif odd := [one for one in found if not _shows_pictures(one)]:
-        images = plugins.shown(odd[0].images)
-        wrong = f"{odd[0].named} with images {images}; they must be a tuple of PIL images, Paths or bytes"
-    elif len(ids := Counter(one.id for one in found)) < len(found):
-        wrong = f"several of the id '{ids.most_common(1)[0][0]}'; each needs its own"
-    elif odd := [one for one in found if _fault(one)]:
-        wrong = f"{plugins.shown(odd[0].id)} with {_fault(odd[0])}"
-    else:
-        return found
-    raise InputError(f"{reference}: `load` gave for its {split} examples {wrong}.")
+        return f"{plugins.shown(found)}; it must give a list of Examples"
+    if len(found) != wanted:
+        return f"{len(found)} where {wanted} were asked for"
+    for one in found:
+        if not all(isinstance(text, str) for text in (one.id, one.prompt, one.answer)):
+            return f"{plugins.shown(one)}; id, prompt and answer must be text"
+    for one in found:
+        if not _shows_pictures(one):
+            images = plugins.shown(one.images)
+            return f"{one.named} with images {images}; they must be a tuple of PIL images, Paths or bytes"
+    if len(ids := Counter(one.id for one in found)) < len(found):
+        return f"several of the id '{ids.most_common(1)[0][0]}'; each needs its own"
+    for one in found:
+        if fault := _fault(one):
+            return f"{plugins.shown(one.id)} with {fault}"
+    return None
 
 
 def _shows_pictures(example: Example) -> bool:

@@ -91,20 +91,12 @@ def prepare(
             split: writer.write(work / split, source.splits[split], subset.get(split), on_progress)
             for split, writer in writers.items()
         }
-        if not any(entry["rows"] for entry in splits.values()):
-            problems = [line for entry in splits.values() for line in entry["problems"]]
-            raise InputError(
-                f"Task {benchmark.name}: no row of {source.origin} can be used"
-                + (f"; for instance: {problems[0]}." if problems else ".")
-            )
-        manifest = request | {
-            "licence": benchmark.licence,
-            "splits": splits,
-            "overlap": {
-                f"{one}/{other}": len(writers[one].shown & writers[other].shown)
-                for one, other in combinations(splits, 2)
-            },
+        _see_that_rows_are_there(benchmark, source, splits)
+        shown_in_both = {
+            f"{one}/{other}": len(writers[one].shown & writers[other].shown)
+            for one, other in combinations(splits, 2)
         }
+        manifest = request | {"licence": benchmark.licence, "splits": splits, "overlap": shown_in_both}
         files.write_json(work / "manifest.json", manifest)
         if source.watched:
             named = {str(path): was for writer in writers.values() for path, was in writer.named.items()}
@@ -112,6 +104,13 @@ def prepare(
         if read_manifest(folder) == manifest and _intact(folder, manifest):
             raise _MadeMeanwhile
     return manifest
+
+
+def _see_that_rows_are_there(benchmark: Benchmark, source: Source, splits: Mapping[Split, Any]) -> None:
+    if not any(entry["rows"] for entry in splits.values()):
+        problems = [line for entry in splits.values() for line in entry["problems"]]
+        instance = f"; for instance: {problems[0]}" if problems else ""
+        raise InputError(f"Task {benchmark.name}: no row of {source.origin} can be used{instance}.")
 
 
 class _MadeMeanwhile(Exception):

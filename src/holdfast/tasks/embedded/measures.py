@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from PIL import ImageDraw
 
@@ -36,14 +37,7 @@ def draw(rng: random.Random) -> Drawn:
         labels[cell] = rng.choice(KINDS)
         put_shape(image, cell, labels[cell], rng)
     area = rectangle and rng.random() < 0.5
-    sides = [int(length) for length in lengths]
-    if area:
-        value, working = sides[0] * sides[1], f"{lengths[0]} times {lengths[1]}"
-    elif rectangle:
-        value, working = 2 * sum(sides), f"{lengths[0]} plus {lengths[1]} is {sum(sides)} , times 2"
-    else:
-        two = sides[0] + sides[1]
-        value, working = sum(sides), f"{lengths[0]} plus {lengths[1]} is {two} , plus {lengths[2]}"
+    value, working = _worked_out(lengths, area)
     name = f"{colour} {'rectangle' if rectangle else 'triangle'}"
     prompt = f"find the {'area' if area else 'perimeter'} of the figure"
     return Drawn(
@@ -58,6 +52,17 @@ def draw(rng: random.Random) -> Drawn:
         image=image,
         labels=labels,
     )
+
+
+def _worked_out(lengths: Sequence[str], area: bool) -> tuple[int, str]:
+    """The area or perimeter of a rectangle of two sides, or the perimeter of a triangle, and how."""
+    first, second, *third = map(int, lengths)
+    if area:
+        return first * second, f"{first} times {second}"
+    two = first + second
+    if third:
+        return two + third[0], f"{first} plus {second} is {two} , plus {third[0]}"
+    return 2 * two, f"{first} plus {second} is {two} , times 2"
 
 
 TASK = procedural_task(
