@@ -19,9 +19,9 @@ from holdfast.analysis.results import Results
 from holdfast.analysis.transitions import MISSING, ItemHistory
 from holdfast.cli.report import MOST
 from holdfast.errors import HoldfastError
-from holdfast.report.gallery import items as gallery_items
-from holdfast.report.gallery.items import page_data, shorten
-from holdfast.report.gallery.page import gallery
+from holdfast.report.gallery import page as gallery_page
+from holdfast.report.gallery.items import Items, shorten
+from holdfast.report.gallery.page import gallery, page_data
 from holdfast.report.gallery.thumbnails import MOST_PICTURES, Album, Shelf
 from holdfast.report.page import build
 from holdfast.tasks.example import Example
@@ -95,13 +95,13 @@ def test_where_there_is_no_room_the_extracted_answers_stand_and_changes_go_first
         })
         for run in results.runs
     ]  # fmt: skip
-    monkeypatch.setattr(gallery_items, "MOST_TEXT", 8_000)
+    monkeypatch.setattr(gallery_page, "MOST_TEXT", 8_000)
     data = page_data([replace(results, runs=tuple(numbered))], SHELF, Album())
     whole = data["whole"].count("1")
     assert 0 < whole < 80
     assert f"for {whole} of 80 items" in data["notes"][0]
     assert sum(map(len, data["texts"])) < 8_100
-    ranks = [item.rank for of_task in gallery_items.Items([results]).of_task for item in of_task]
+    ranks = [item.rank for of_task in Items([results]).of_task for item in of_task]
     worst_in = max(rank for rank, flag in zip(ranks, data["whole"], strict=True) if flag == "1")
     best_out = min(rank for rank, flag in zip(ranks, data["whole"], strict=True) if flag == "0")
     assert worst_in <= best_out

@@ -177,7 +177,8 @@ def change(results: Results, runs: Sequence[MethodRun]) -> Estimate | None:
         just, end = (judged_at(results, run, moment)[:-1] for moment in ("just", "end"))
         if just and end:
             pairs = zip(just, end, strict=True)
-            seeds.append(np.mean([then.draws()["ece"] - now.draws()["ece"] for now, then in pairs], axis=0))
+            changes = [later.draws()["ece"] - earlier.draws()["ece"] for earlier, later in pairs]
+            seeds.append(np.mean(changes, axis=0))
     return mirrored(estimate(combine_seeds(np.stack(seeds)))).within(-1, 1) if seeds else None
 
 
