@@ -22,6 +22,7 @@ from holdfast.tasks.columns import TableTask
 from holdfast.tasks.copied import load_table_task
 from holdfast.tasks.example import Example, open_image
 from holdfast.tasks.jsonl import OwnTask, load_task
+from holdfast.tasks.picturefiles import inline
 from hub_fixtures import IMAGE, hub_image, table
 
 QUESTION = "Which colour?"
@@ -163,6 +164,16 @@ def test_pictures_within_rows(tmp_path: Path, before: str) -> None:
     (example,) = rows_of(tmp_path, row)
     assert example.images == (data,)
     assert open_image(example.images[0]).tobytes() == noise.tobytes()
+
+
+def test_base64_in_lines_of_urls_and_without_its_end_is_read(tmp_path: Path) -> None:
+    Image.effect_noise((41, 40), 50).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    in_lines, of_urls = base64.encodebytes(data).decode(), base64.urlsafe_b64encode(data).decode()
+    assert "\n" in in_lines and "_" in of_urls
+    for text in (in_lines, f"data:image/png;base64,{in_lines}", f"DATA:image/png;BASE64, {of_urls}"):
+        assert inline(text) == inline(text.rstrip("=\n")) == data
+    assert inline("a picture of many things.png" * 20) is None
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from holdfast.errors import InputError
+from holdfast.errors import HoldfastError, InputError
 from holdfast.tasks.benchmarks.benchmark import BadRow
-from holdfast.tasks.benchmarks.fields import answer_list, letter_at
+from holdfast.tasks.benchmarks.fields import answer_list, inside, letter_at
 from holdfast.tasks.columns import TableTask
 from holdfast.tasks.copied import load_table_task
 from holdfast.tasks.example import Example
@@ -179,3 +179,15 @@ def test_annotators_of_a_table_may_have_no_answer(tmp_path: Path) -> None:
     assert (one.answer, one.references) == ("dog", ("dog",) * 3 + ("cat",) * 3 + ("",) * 4)
     (one,) = examples(tmp_path / "mine.jsonl", references="said", scorer="mmmu")
     assert one.references == ("dog",) * 3 + ("cat",) * 3
+
+
+def test_a_picture_that_lost_its_bytes_is_not_taken_for_none(tmp_path: Path) -> None:
+    for lost in ({"bytes": b"", "path": None}, {"bytes": b""}, b""):
+        assert list(pictures_in([lost], "image", tmp_path)) == [b""]
+    for none in (None, {"bytes": None, "path": None}, ""):
+        assert list(pictures_in([none], "image", tmp_path)) == []
+
+
+def test_a_long_text_in_place_of_a_file_is_named_by_its_beginning(tmp_path: Path) -> None:
+    with pytest.raises(HoldfastError, match=r"^x{80} … is unreadable \(file name too long\)$"):
+        inside(tmp_path, "x" * 9000).read()

@@ -33,14 +33,19 @@ def grey(values: np.ndarray, form: str) -> bytes:
     return file.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG by hand, its check sums right whatever its data are."""
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, clear: bytes = b"") -> bytes:
+    """A PNG by hand, its check sums right whatever its data are.
+
+    Args:
+        clear: the colour that is transparent.
+    """
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + (clear and chunk(b"tRNS", clear))
+    return start + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "MPO", "GIF", "BMP", "TIFF"])
@@ -190,6 +195,22 @@ def test_deep_colours_that_would_be_black():
     assert open_image(png(4, 4, 16, 2, rows(65535))).getpixel((0, 0)) == (255,) * 3
     with pytest.raises(BadImage, match="brightest 16-bit colour, as 8 bits, is 15 of 255"):
         size_of(png(4, 4, 16, 2, rows(4095)))
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "pixels", "clear", "seen"),
+    [
+        (2, 0, b"\x18", b"\0\1", [0, 255, 170, 0]),
+        (4, 0, b"\x5a", b"\0\5", [255, 170]),
+        (16, 0, b"\xea\x60\xea\x61", b"\xea\x60", [255, 234]),
+        (16, 0, b"\xea\x60\xea\x61", b"\x00\xea", [234, 234]),
+        (16, 2, b"\xea\x60\1\2\3\4" + b"\xc8\0" * 3, b"\xea\x60\1\2\3\4", [255, 200]),
+    ],
+)
+def test_a_transparent_colour_of_other_than_eight_bits(depth, colour, pixels, clear, seen):
+    image = Image.open(BytesIO(png(len(seen), 1, depth, colour, zlib.compress(b"\0" + pixels), clear)))
+    for _ in range(2):
+        assert np.asarray(open_image(image))[0, :, 1].tolist() == seen
 
 
 def test_black_is_no_mistake():

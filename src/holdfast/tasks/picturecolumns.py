@@ -47,9 +47,12 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def unpacked(item: Any) -> Any:
-    """The bytes or the path of a picture that `datasets` stores; anything else as it is."""
+    """The bytes or the path of a picture that `datasets` stores; anything else as it is.
+
+    Bytes that are empty are a picture that was lost, not none, unless its file is named.
+    """
     stored = isinstance(item, Mapping) and item.keys() & {"bytes", "path"}
-    return item.get("bytes") or item.get("path") if stored else item
+    return item.get("bytes") or item.get("path") or item.get("bytes") if stored else item
 
 
 def pictures_in(value: Any, column: str, root: Path | None) -> Iterator[ImageSource]:

@@ -25,7 +25,8 @@ CHECK_VERSION = 2  # raise when pictures that were good are to be looked at agai
 MEMORY = "pictures.json"
 SHORTEST_INLINE = 200  # characters of base64: pictures but dots have more, and hardly a name has as many
 PICTURE_NAME = re.compile(r"\.(jpe?g|png|gif|webp|bmp|tiff?|ppm|pgm|jp2|avif)$", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+(=\s*){0,2}")
+_OF_URLS = str.maketrans("-_", "+/")  # the two signs of base64 that a URL writes otherwise
 REMEMBER_FROM = 1 << 26  # bytes of pictures; fewer are soon read again
 
 
@@ -48,19 +49,22 @@ _found: dict[str, Found] = {}  # in this process, by path, size and times
 def inline(name: str) -> bytes | None:
     """The picture that stands in a row itself, as a data URL or in base64; None where it is a name.
 
+    Base64 may be broken into lines, as in mails, have the signs of URLs, or lack the `=` at its end.
+
     Raises:
         BadImage: it is a data URL of another kind, or broken.
     """
-    if name.startswith("data:"):
+    if name[:5].lower() == "data:":
         kind, comma, text = name.partition(",")
-        if not comma or not kind.endswith(";base64"):
+        if not comma or not kind.lower().endswith(";base64"):
             raise BadImage(f"'{name[:40]}' is no data URL in base64")
     elif len(name) >= SHORTEST_INLINE and _BASE64.fullmatch(name):
         text = name
     else:
         return None
+    text = "".join(text.split()).translate(_OF_URLS)
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
         raise BadImage(f"its base64 is broken: {error}") from None
 

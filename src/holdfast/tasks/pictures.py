@@ -56,13 +56,14 @@ def as_seen(image: Image.Image) -> Image.Image:
         BadImage: its values leave that range, or lie in its darkest eighth: a picture of fewer bits than
             its format has (X-rays of 12 in 16), which would be seen as black.
     """
-    deep = any(";16" in str(tile) for tile in getattr(image, "tile", [])[:1])  # forgotten on loading
+    form = str(getattr(image, "tile", [])[:1])  # forgotten on loading
+    _scale_clear(image, form)
     image.load()
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         image = _eight_bits(image)
-    elif deep and image.mode.startswith("RGB"):
+    elif ";16" in form and image.mode.startswith("RGB"):
         brightest = max(_extremes(image.getchannel(band))[1] for band in "RGB")
         _check_bright(brightest, 255, "16-bit colour, as 8 bits,")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -79,8 +80,17 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if turned else image.size
 
 
+def _scale_clear(image: Image.Image, form: str) -> None:
+    """Say in 8 bits, as Pillow gives the pixels, which colour of a PNG of 2, 4 or 16 bits is transparent."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and "RGB;16" in form:
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    elif isinstance(clear, int) and ("L;2" in form or "L;4" in form):
+        image.info["transparency"] = clear * (85 if "L;2" in form else 17)
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of whole numbers or floats as 8 bits."""
+    """Grey of whole numbers or floats as 8 bits, with what of it is transparent."""
     if image.mode == "F":
         kind = "float grey"
         low, high = _extremes(image)
@@ -94,7 +104,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not 0 <= low <= high <= top:
         raise BadImage(f"its values go from {low:g} to {high:g}, not from 0 to {top}; {_STORE}")
     _check_bright(high, top, kind)
-    return image.point(lambda value: value * scale).convert("L")
+    grey = image.point(lambda value: value * scale).convert("L")
+    if isinstance(clear := grey.info.pop("transparency", None), int):  # in 16 bits, as the picture was
+        grey.putalpha(image.point([255 * (value != clear) for value in range(1 << 16)], "L"))
+    return grey
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:

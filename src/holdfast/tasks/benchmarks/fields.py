@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from string import ascii_uppercase
 from typing import Any
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, reason, shortened
 from holdfast.tasks.benchmarks.benchmark import BadRow
 from holdfast.tasks.example import IMAGE_MARKER, ImageSource, LazyImage
 
@@ -177,17 +177,17 @@ class FolderImage(LazyImage):
         return self.name
 
     def read(self) -> bytes:
-        path = self.folder / self.name
+        path, name = self.folder / self.name, shortened(self.name)
         try:
             if not path.resolve().is_relative_to(self.folder.resolve()):
-                raise HoldfastError(f"{self.name} leads out of the data folder")
+                raise HoldfastError(f"{name} leads out of the data folder")
             if path.exists() and not path.is_file():  # a pipe would be waited for
-                raise HoldfastError(f"{self.name} is no file")
+                raise HoldfastError(f"{name} is no file")
             return path.read_bytes()
         except FileNotFoundError:
-            raise HoldfastError(f"{self.name} is missing") from None
+            raise HoldfastError(f"{name} is missing") from None
         except (OSError, RuntimeError) as error:  # a loop of links
-            raise HoldfastError(f"{self.name} is unreadable ({error})") from None
+            raise HoldfastError(f"{name} is unreadable ({reason(error)})") from None
 
 
 def inside(folder: Path, name: Any) -> FolderImage:
