@@ -59,7 +59,7 @@ def test_evaluate(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "out"
     mine = f"tasks.mine={{test: {data}, scorer: number}}"
-    command = ("evaluate", "embedded", "--tasks", "presence,mine", mine, *OPTIONS)
+    command = ("evaluate", "embedded", "--tasks", "presence", "--tasks", "mine", mine, *OPTIONS)
     said = call(*command, "--out", out)
     assert said.code == 0, said.err
     assert "presence: 100.0 of 100 on 40 examples" in said.out

@@ -307,7 +307,9 @@ def test_record_files_of_other_versions(call: Call, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     refused = call("check", folder, folder, "--out", tmp_path / "out")
     assert refused.code == 2 and "--allow unknown" in refused.err
+    twice = ("--allow", "unknown", "--allow", "mode")
     assert call("check", folder, folder, "--out", tmp_path / "out", "--allow", "unknown").code == 0
+    assert call("check", folder, folder, "--out", tmp_path / "out", *twice).code == 0
     for ignored in ("--again", "test_examples=3", "--like=x.yaml", "--suite=core"):
         refused = call("check", folder, folder, ignored)
         assert refused.code == 2 and "is for asking a checkpoint, and two folders have" in refused.err
@@ -318,6 +320,34 @@ def test_record_files_of_other_versions(call: Call, tmp_path: Path) -> None:
     assert refused.code == 2 and "not what was written" in refused.err
     typo = call("check", folder, folder, "--allow", "machin")
     assert typo.code == 2 and "did you mean 'machine'" in typo.err
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda rows: rows[1].update(score=float("nan")), r"number 2 has the score nan, not one from 0 to 1"),
+        (lambda rows: rows[0].update(score=2), r"number 1 has the score 2, not"),
+        (lambda rows: rows[0].update(lenient="1"), r"number 1 has the lenient '1', not"),
+        (lambda rows: rows[1].update(id=3), r"number 2 has no text 'id'"),
+        (lambda rows: rows[1].__delitem__("answer"), r"number 2 has no text 'answer'"),
+        (lambda rows: rows[1].pop("finished"), r"number 2 does not say .* whether it finished"),
+        (lambda rows: rows.insert(0, [1]), r"number 1 is no record"),
+        (lambda rows: rows.append(rows[0]), r"they are 3 instead of 2"),
+        (lambda rows: rows.clear(), r"they are 0 instead of 2"),
+        (lambda rows: "{", r""),
+        (lambda rows: "[" * 100_000, r"nested too deeply"),
+    ],
+)
+def test_records_that_another_program_wrote_are_looked_at(tmp_path: Path, change: Any, wrong: str) -> None:
+    export([answers([1, 0])], tmp_path)
+    path = tmp_path / "records" / "t.jsonl"
+    rows = files.read_jsonl(path)
+    text = change(rows)
+    path.write_text(text if isinstance(text, str) else "".join(f"{json.dumps(row)}\n" for row in rows))
+    said = files.read_json(path.with_suffix(".json"))
+    files.write_json(path.with_suffix(".json"), said | {"sha256": files.file_digest(path)})
+    with pytest.raises(InputError, match=rf"The records .*t\.jsonl cannot be used: .*{wrong}.*mends"):
+        read_folder(tmp_path)
 
 
 # Servers

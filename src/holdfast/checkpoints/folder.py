@@ -20,7 +20,7 @@ from holdfast import files
 from holdfast.analysis.metrics import resolvable_difference
 from holdfast.analysis.paired import accuracy
 from holdfast.analysis.results import Record
-from holdfast.errors import InputError
+from holdfast.errors import InputError, reading
 from holdfast.experiment.identity import digest
 from holdfast.experiment.plan import Job
 from holdfast.report.table import Column, Table, to_json, to_markdown
@@ -158,7 +158,7 @@ def read_folder(folder: Path, names: Sequence[str] = ()) -> list[Examined]:
                 task=name,
                 checkpoint=said["checkpoint"],
                 inputs=said["inputs"],
-                records=files.read_jsonl(path),
+                records=_records(path, said["inputs"].get("examples")),
                 seconds=said["seconds"],
                 made=datetime.fromisoformat(said["made"]).timestamp(),
                 fingerprint=said["fingerprint"],
@@ -191,6 +191,42 @@ def read_as_one(folder: Path, names: Sequence[str]) -> list[Examined]:
             f"gave those on {parts}. Run 'holdfast evaluate' with --out {folder} for all of them again."
         )
     return examined
+
+
+def _records(path: Path, count: object) -> list[Record]:
+    """The records of a task, each with what comparisons read of it.
+
+    Args:
+        count: how many there are; None where nobody noted it.
+
+    Raises:
+        InputError: there are others, or one of them is none: a program wrote or mended them.
+    """
+    with reading(f"The records {path}", advice="'holdfast evaluate' mends them."):
+        records = files.read_jsonl(path)
+        for number, record in enumerate(records, start=1):
+            if wrong := _wrong(record):
+                raise ValueError(f"number {number} {wrong}")
+        if count not in (None, len(records)):
+            raise ValueError(f"they are {len(records)} instead of {count}")
+    return records
+
+
+def _wrong(record: object) -> str:
+    """What a record lacks, if anything."""
+    if not isinstance(record, dict):
+        return "is no record"
+    for key in ("id", "prompt", "response", "reference", "answer"):
+        value = record.get(key, 0)
+        if not isinstance(value, str) and (key, value) != ("answer", None):
+            return f"has no text '{key}'"
+    for key in ("score", "lenient", "format"):
+        value = record.get(key)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            return f"has the {key} {value!r:.40}, not one from 0 to 1"
+    if not isinstance(record.get("tokens"), int | None) or not isinstance(record.get("finished"), bool):
+        return "does not say its tokens, or whether it finished"
+    return ""
 
 
 _NEEDED = {

@@ -72,13 +72,13 @@ def check(
         ),
     ] = None,
     allow: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             metavar="NAME,NAME",
             help="Differences that are meant: machine, mode, versions, unknown, sampling, prompt.",
         ),
-    ] = "",
-    tasks: Tasks = "",
+    ] = None,
+    tasks: Tasks = None,
     suite: Suite = None,
     like: Like = None,
     folder: Annotated[

@@ -33,7 +33,8 @@ Overrides = Annotated[
     ),
 ]
 Tasks = Annotated[
-    str, typer.Option("--tasks", metavar="NAME,NAME", help="Tasks, as 'holdfast tasks' lists them.")
+    list[str] | None,
+    typer.Option("--tasks", metavar="NAME,NAME", help="Tasks, as 'holdfast tasks' lists them."),
 ]
 Suite = Annotated[
     str | None, typer.Option("--suite", metavar="NAME", help="Tasks and how they are asked: core (offline).")
@@ -50,7 +51,7 @@ def evaluate(
         str, typer.Argument(metavar="MODEL", help="A folder, a hub id, 'embedded', or a server's address.")
     ],
     overrides: Overrides = None,
-    tasks: Tasks = "",
+    tasks: Tasks = None,
     suite: Suite = None,
     like: Like = None,
     folder: Annotated[
@@ -83,8 +84,9 @@ def evaluate(
         show_json({"checkpoint": subject.name, "records": str(target / "records"), "tables": made})
 
 
-def names_of(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def names_of(texts: Sequence[str] | None) -> list[str]:
+    """The names that an option says, with commas or said once for each."""
+    return [name.strip() for text in texts or () for name in text.split(",") if name.strip()]
 
 
 def exam_of(
