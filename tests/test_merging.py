@@ -212,6 +212,9 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
     other = tmp_path / "other"
     other.mkdir()
     make_text_folder(other)
+    bare, listed = moved(tmp_path / "bare", 0.1), moved(tmp_path / "listed", 0.1)
+    (bare / "config.json").unlink()
+    (listed / "config.json").write_text("[]")
     out = tmp_path / "out"
     for arguments, message in (
         (("--method", "wise", "embedded"), "name two folders or more"),
@@ -222,6 +225,8 @@ def test_what_cannot_be_merged_is_refused_in_one_line(call: Call, tmp_path: Path
         (("--method", "average", "embedded", tmp_path / "no"), "There is no folder"),
         (("--method", "average", "embedded", tmp_path), "has no weights"),
         (("--method", "average", "embedded", cut), "cannot be read"),
+        (("--method", "average", "embedded", bare), "holds no config.json, and the merged model would have"),
+        (("--method", "average", "embedded", listed), "config.json cannot be read: it holds no settings"),
         (("--method", "average", "embedded", damaged), "not finite"),
         (("--method", "average", "embedded", packed), "is stored in whole numbers in some only"),
         (("--method", "average", packed, one), "is stored in whole numbers in some only"),

@@ -56,6 +56,11 @@ def merge_folders(
         raise InputError(f"--shallow must be between 0 and 1, not {shallow:g}.")
     folders = [Folder(model_path(name)) for name in (base, *checkpoints)]
     check_alike(folders)
+    if not (folders[-1].path / "config.json").is_file():
+        raise InputError(
+            f"{folders[-1].path} holds no config.json, and the merged model would have the last one's: "
+            f"copy it there, from {folders[0].path} if nothing of it was changed."
+        )
     with files.whole_folder(out, new=True) as unfinished:
         for file in sorted(folders[-1].path.iterdir()):
             if file.suffix in BESIDE and file.name != INDEX:

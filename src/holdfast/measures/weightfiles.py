@@ -82,7 +82,9 @@ class Folder:
 
     def _json(self, name: str) -> dict[str, Any]:
         with reading(self.path / name, "read"):
-            return read_json(self.path / name)
+            if not isinstance(said := read_json(self.path / name), dict):
+                raise ValueError("it holds no settings")
+            return said
 
     def _untied(self, names: Sequence[str]) -> list[str]:
         """Without the head where it is the embeddings under another name; not every writer leaves it out. One
