@@ -243,6 +243,23 @@ def test_a_disk_that_damages_again_and_again_is_given_up(
     store.end_leases()
 
 
+def test_a_result_that_nothing_reads_is_given_up_as_well_where_it_is_damaged_again_and_again(
+    experiment: Experiment, plan: Plan, store: Store
+) -> None:
+    """It is found when what is left to do is looked for anew, as after each damage elsewhere."""
+    evaluation = plan.jobs[plan.chains[0].cells[2, "reading"]]
+    for job in plan.jobs.values():
+        fill(store, job)
+    schedule = Schedule(experiment, plan, store, lambda job, damage: None)
+    for found in range(1, MOST_DAMAGE + 1):
+        (store.folder(evaluation) / "records.jsonl").write_text("")
+        schedule._find_todo()
+        assert (evaluation.fingerprint in schedule.failed) == (found == MOST_DAMAGE)
+        fill(store, evaluation)
+    assert "check the disk" in schedule.failed[evaluation.fingerprint] and not schedule.open()
+    store.end_leases()
+
+
 def test_what_damage_adds_below_a_failure_is_skipped(
     experiment: Experiment, plan: Plan, store: Store
 ) -> None:

@@ -81,7 +81,7 @@ class Schedule(Queue):
     def _find_todo(self) -> None:
         leased: set[str] = set()
         while True:  # another process may remove weights until they are leased, so look again then
-            todo = pending(self.plan, self.store, self._set_aside)
+            todo = pending(self.plan, self.store, self._found_damaged)
             needed = {name for job in todo.values() for name in job.loads}
             if needed <= leased:
                 break
@@ -89,6 +89,9 @@ class Schedule(Queue):
                 self.store.lease_weights(self.plan.jobs[name])
             leased |= needed
         self.want(todo)
+        for name, job in todo.items():
+            if self._damage[name] >= MOST_DAMAGE and name not in self.failed:
+                self.fail(job, "Its result is damaged, again and again; check the disk.")
 
     def needs_weights(self, job: Job) -> bool:
         """A job that is still to do loads the weights of this one."""
@@ -136,6 +139,10 @@ class Schedule(Queue):
         self._set_aside(parent, damage)
         self._find_todo()
         self._skip()  # damage can bring back jobs below one that failed before
+
+    def _found_damaged(self, job: Job, damage: Damaged) -> None:
+        self._damage[job.fingerprint] += 1
+        self._set_aside(job, damage)
 
     def _set_aside(self, job: Job, damage: Damaged) -> None:
         if self.store.set_aside(job) is not None:
