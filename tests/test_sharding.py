@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from holdfast.errors import InputError
-from holdfast.learning import loop, objectives, step
+from holdfast.learning import loop, step
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.methods import Shard, make_method
 from holdfast.policy.batch import NotFiniteError
 from holdfast.policy.blocks import Recomputed, blocks_of
@@ -126,17 +127,17 @@ def test_each_rank_has_its_part_of_the_memory(tmp_path: Path) -> None:
 
 
 def not_finite_on_one(team: Team, folder: Path, size: int) -> Any:
-    real = objectives.likelihood_loss
+    real = Likelihood.loss
     failed: list[int] = []
 
-    def loss(policy: Policy, groups: Any, *rest: Any) -> Any:
-        made = real(policy, groups, *rest)
+    def loss(self: Any, policy: Policy, groups: Any) -> Any:
+        made = real(self, policy, groups)
         if team.rank == size - 1 and not failed:  # the last shard, after its forward pass
             failed.append(1)
             raise NotFiniteError(0)
         return made
 
-    objectives.likelihood_loss = loss
+    Likelihood.loss = loss  # type: ignore[method-assign]
     return learned(team, "sft", folder, 2, None, "full")
 
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from holdfast.errors import InputError
-from holdfast.learning import objectives, policygradient
+from holdfast.learning import policygradient
+from holdfast.learning.likelihood import Likelihood
 from holdfast.learning.methods import GRPO, Shard, make_method
 from holdfast.learning.optimizer import make_optimizer
 from holdfast.learning.partition import Partition
@@ -75,15 +76,15 @@ def test_a_damaged_checkpoint_is_known_to_all_ranks(tmp_path: Path) -> None:
 
 
 def not_finite_on_one(team: Team, folder: Path) -> Any:
-    real, calls = objectives.likelihood_loss, []
+    real, calls = Likelihood.loss, []
 
-    def loss(policy: Any, groups: Any, *rest: Any) -> Any:
+    def loss(self: Any, policy: Any, groups: Any) -> Any:
         calls.append(1)
         if team.rank == 1 and len(calls) == 1:
             raise NotFiniteError(0)
-        return real(policy, groups, *rest)
+        return real(self, policy, groups)
 
-    objectives.likelihood_loss = loss
+    Likelihood.loss = loss  # type: ignore[method-assign]
     return [row["skipped"] for row in learned(team, "sft", folder)[1][: 2 if team.leads else 0]]
 
 
