@@ -39,6 +39,23 @@ def test_stm_learns_the_tokens_that_did_not_surprise_and_is_a_mean_over_them() -
     assert policy.logprobs.grad.flatten().tolist() == pytest.approx([-0.5, -0.5, 0, 0])
 
 
+def test_stm_goes_with_weights_of_examples() -> None:
+    policy = Scripted([[[-1.0, -2.0]], [[-3.0, 9.0]]])
+    groups = scripted_groups([[[1, 1]], [[1, 0]]], [[1.0], [1.0]], old=[[[-0.1, -5.0]], [[-0.1, 0.0]]])
+    groups.__dict__["token_weights_BG"] = torch.tensor([[0.5], [0.25]])
+    objective = Likelihood(sft(loss="stm"), {})
+    sums = objective.loss(policy, objective.weighed(groups))  # type: ignore[arg-type]
+    assert sums.loss.item() / 3 == pytest.approx((0.5 * 1.0 + 0.25 * 3.0) / 2)
+
+
+def test_a_token_that_became_far_likelier_has_no_gradient_and_no_overflow() -> None:
+    policy = Scripted([[[-0.1]]])
+    groups = scripted_groups([[[1]]], [[1.0]], old=[[[-200.0]]])
+    sums = Likelihood(sft(loss="psft", updates=2), {}).loss(policy, groups)  # type: ignore[arg-type]
+    sums.loss.backward()
+    assert sums.loss.item() == pytest.approx(-1.28) and policy.logprobs.grad.item() == 0
+
+
 def test_stm_that_masks_everything_learns_nothing() -> None:
     objective = Likelihood(sft(loss="stm"), {})
     policy = Scripted([[[-1.0]]])

@@ -26,7 +26,7 @@ class Groups:
         advantages_BG: weight of each completion (1 for SFT).
         advantages_BGR: what each token has on top of its completion's, where tokens are judged, too.
         old_logprobs_BGR: of the policy that sampled, where several updates reuse the samples or another
-            engine drew them.
+            engine drew them; of SFT, of the earlier policy that its loss asks.
         reference_BGR: of the KL reference, where there is a penalty.
         kl_B: weight of each prompt's divergence from the reference; None: `kl_coef` of the method.
         scores_BG: how right each completion is, where they are graded.

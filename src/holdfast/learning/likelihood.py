@@ -65,9 +65,10 @@ class WeighedLikelihood(Objective):
     def weighed(self, groups: Groups) -> Groups:
         if self.method.loss != "stm":
             return groups
-        tokens = groups.completions.mask_BGR.sum()
-        weight = float(tokens / self._kept(groups).sum().clamp(min=1))
-        return replace(groups, token_weights_BG=torch.full(groups.completions.mask_BGR.shape[:2], weight))
+        mask_BGR, weights_BG = groups.completions.mask_BGR, groups.token_weights_BG
+        mean = float(mask_BGR.sum() / self._kept(groups).sum().clamp(min=1))
+        ones_BG = torch.ones(mask_BGR.shape[:2])
+        return replace(groups, token_weights_BG=mean * (ones_BG if weights_BG is None else weights_BG))
 
     def _kept(self, groups: Groups) -> torch.Tensor:
         """The tokens that `stm` learns [B, G, R]."""
@@ -96,12 +97,11 @@ class WeighedLikelihood(Objective):
                 weight_BGR = weight_BGR * self._kept(groups)
             case "psft":
                 assert groups.old_logprobs_BGR is not None, "judged"
-                ratio_BGR = ((logprobs_BGR - groups.old_logprobs_BGR) * mask_BGR).exp()
-                is_clipped_BGR = ratio_BGR > 1 + method.psft_clip
-                held_BGR = ratio_BGR.clamp(max=1 + method.psft_clip)
-                return LossSums(
-                    -(held_BGR * weight_BGR).sum(), entropy, clipped=float((is_clipped_BGR * mask_BGR).sum())
-                )
+                bound = math.log1p(method.psft_clip)
+                moved_BGR = (logprobs_BGR - groups.old_logprobs_BGR) * mask_BGR
+                held_BGR = moved_BGR.clamp(max=bound).exp()  # bounded before, so that it cannot overflow
+                clipped = float(((moved_BGR > bound) * mask_BGR).sum())
+                return LossSums(-(held_BGR * weight_BGR).sum(), entropy, clipped=clipped)
         return LossSums(-(logprobs_BGR * weight_BGR).sum(), entropy)
 
 
