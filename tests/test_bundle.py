@@ -224,6 +224,7 @@ def test_an_edited_manifest_is_named(made: dict[str, bytes], tmp_path: Path, key
     assert problems == (f"manifest.json has other {key} than the files",)
 
 
+@pytest.mark.slow
 def test_records_of_no_cell_and_a_bundle_without_its_jobs_do_not_agree(
     made: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -300,6 +301,7 @@ def test_results_that_are_none(made: dict[str, bytes], tmp_path: Path, results: 
         contents.verify(written(tmp_path / "a.zip", made | {"results.json": results}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "manifest", [b"[]", b"{", b'{"format": 1, "files": [], "records": 3}', b'{"format": 1}']
 )
@@ -311,6 +313,7 @@ def test_manifests_that_are_none(made: dict[str, bytes], tmp_path: Path, manifes
     assert found.problems == ("manifest.json does not list files with their hashes",)
 
 
+@pytest.mark.slow
 def test_hostile_fields_and_code_are_only_text(call: Call, made: dict[str, bytes], tmp_path: Path) -> None:
     code = tmp_path / "evil.py"
     code.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")

@@ -253,6 +253,7 @@ def test_a_full_disk_stops_the_run(call: Call, tmp_path: Path, monkeypatch: pyte
     assert "run the same command again" in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["No space left on device (os error 28)", "Read-only file system (os error 30)"]
 )

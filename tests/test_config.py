@@ -223,6 +223,7 @@ def test_an_error_set_on_the_command_line_names_no_line(tmp_path: Path) -> None:
     assert "group_size must be at least 2" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

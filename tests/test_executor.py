@@ -114,6 +114,7 @@ def test_one_from_outside_ends_with_the_same_results(rules: Path, tmp_path: Path
     assert "Everything is done already." in call("run", config, "executor=local").out  # it names no result
 
 
+@pytest.mark.slow
 def test_several_workers_failures_and_the_end_are_its_own(rules: Path, tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, **SMALL, executor="cluster.py:Pair")
     outcome = run_here(experiment, workers=2)
@@ -132,6 +133,7 @@ def test_it_is_stopped_and_leaves_no_lease_when_the_run_is(rules: Path, tmp_path
     assert call("run", config, "executor=local").code == 0
 
 
+@pytest.mark.slow
 def test_one_without_idle_workers_or_words_is_told(
     rules: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

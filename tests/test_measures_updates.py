@@ -244,6 +244,7 @@ def test_rows_are_of_the_loops_gradients(made):
             assert row[f"norm_sft_{target}"] == pytest.approx(flat(loss, parameters).norm().item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_effects_are_finite_differences(made):
     policy = embedded()
     before = state(policy)

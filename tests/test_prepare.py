@@ -122,6 +122,7 @@ def test_a_set_is_known_by_its_content_wherever_it_came_from(tmp_path, data):
     assert get_task("gqa").source != first  # another picture is other data
 
 
+@pytest.mark.slow
 def test_subsets_and_order_follow_the_seed(tmp_path):
     found = released("gqa", tmp_path / "release")
 

@@ -292,6 +292,7 @@ def test_a_report_of_other_settings_is_not_replaced_without_a_word(
     assert call("run", config, "methods.sft.learning_rate=0.5", "--no-report").code == 0
 
 
+@pytest.mark.slow
 def test_data_that_changed_lose_no_report(tmp_path: Path, call: Call) -> None:
     rows = [{"id": str(number), "prompt": f"Say w{number}.", "answer": "red"} for number in range(16)]
     data = tmp_path / "rows.jsonl"
@@ -317,6 +318,7 @@ def test_a_bundle_says_what_it_lacks(ran: Path, config: Path, tmp_path: Path, ca
     assert "results are not" not in call("bundle", config, "--out", tmp_path / "y.zip").err
 
 
+@pytest.mark.slow
 def test_notes_that_say_something_else_are_none(tmp_path: Path, call: Call) -> None:
     config = write_config(
         tmp_path, {**SMALL, "sequence": ["reading"], "methods": {"sft": {"objective": "sft"}}}

@@ -47,6 +47,7 @@ def test_a_run_whose_engine_died_goes_on_from_its_checkpoint(engine: EngineServe
     assert all(row["sampler_gap"] < 1e-4 and row["sampler_ratio_max"] < 1.01 for row in curve)
 
 
+@pytest.mark.slow
 def test_a_stage_of_shards_asks_a_server_too(engine: EngineServer, tmp_path: Path) -> None:
     sharded = experiment_of(tmp_path, engine, shards=2, iterations=1)
     assert not run_here(sharded).failed

@@ -267,6 +267,7 @@ def test_a_gradient_that_leaves_a_block_is_laid_out_as_in_a_whole_model() -> Non
     assert found[0].stride() == found[1].stride()
 
 
+@pytest.mark.slow
 def test_layers_that_share_keys_are_not_taken_apart(tmp_path: Path) -> None:
     """Gradients of those keys would be lost: they come to a layer beside its input."""
     sizes = {"num_hidden_layers": 4, "num_kv_shared_layers": 2, "layer_types": ["full_attention"] * 4}

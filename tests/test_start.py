@@ -131,6 +131,7 @@ def test_a_row_that_cannot_be_read_is_named_with_its_line(
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+@pytest.mark.slow
 def test_init_takes_csv_and_finds_its_pictures_by_what_they_are(tmp_path: Path, call: Call) -> None:
     lines = ["file,question,label,note"]
     for n in range(20):

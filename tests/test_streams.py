@@ -157,6 +157,7 @@ def test_what_to_fetch_is_said(tmp_path: Path) -> None:
         from_folder(BENCHMARKS["mrcl_puzzle"], tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_stream_can_be_planned(path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_DATA", str(data))

@@ -69,6 +69,7 @@ def test_a_stage_killed_with_four_ranks_is_ended_by_two(name: str, shard: Shard,
     check_same(together(2, learned, name, tmp_path / "cut", 4, None, shard), alone(name))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_known_to_all_ranks(tmp_path: Path) -> None:
     together(2, learned, "sft", tmp_path / "cut", 4, 1)
     (tmp_path / "cut/checkpoint/optimizer.safetensors").write_bytes(b"")

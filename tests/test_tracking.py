@@ -317,6 +317,7 @@ def test_other_settings_are_another_line(mine: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out/tracking/Lines").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_another_name_of_a_method_is_another_line(mine: Path, tmp_path: Path) -> None:
     """Its results are there already, and are told under that name."""
     settings, found = ONE_STAGE | {"track": ["mine.py:Lines"]}, []
